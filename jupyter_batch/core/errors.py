@@ -1,0 +1,139 @@
+"""Every error that jupyter_batch raises, in one tree; a message names what is there and what to do.
+
+    JupyterBatchError
+    ├── InputError (ValueError)     what the person gave can't be used; nothing was sent, nothing was left behind
+    │   ├── TemplateError           a wrong column, an open brace, Jinja in a braces template
+    │   ├── OptionError             an unknown option or a bad value
+    │   ├── ColumnError             the column to fill is there already, or can't be told apart
+    │   ├── ModelError              no model, no provider, or a provider without a batch API
+    │   └── KeyMissingError         no API key for the provider
+    ├── AlignmentError              the frame is not the one that was submitted: how many rows moved
+    ├── JobNotFoundError (LookupError)
+    ├── LedgerError                 the record on disk
+    │   ├── LedgerNewerError        written by a newer jupyter_batch
+    │   ├── LedgerCorruptError      not a database, or damaged
+    │   ├── LedgerReadOnlyError     can't be written
+    │   └── LedgerFullError         the disk is full
+    └── ProviderError               what came back over the network; `.transient` says whether asking again can help
+        ├── AuthenticationError     401 and 403: the job pauses
+        ├── RateLimitError          429; `.retry_after` in seconds, where the provider said so
+        ├── NotFoundError           404; just after a create it is transient
+        ├── BadRequestError         any other 4xx: asking again can't help
+        ├── ProviderDownError       5xx
+        ├── ProviderTimeoutError    no answer in time
+        └── ConnectionFailedError   refused, reset, cut off, or no such host
+
+It knows nothing of how an error is shown, but for one thing: in IPython each is one sentence, without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class JupyterBatchError(Exception):
+    """The root of the tree."""
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython's own hook: one line instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class InputError(JupyterBatchError, ValueError):
+    """What the person gave can't be used. Nothing was sent, and nothing was left behind."""
+
+
+class TemplateError(InputError):
+    """The prompt's template can't be used with this frame."""
+
+
+class OptionError(InputError):
+    """An unknown option, or a value that an option does not take."""
+
+
+class ColumnError(InputError):
+    """The column to fill exists, or a column's name stands for several."""
+
+
+class ModelError(InputError):
+    """No model, a model without a provider, or a provider without a batch API."""
+
+
+class KeyMissingError(InputError):
+    """The provider's API key is not set."""
+
+
+class AlignmentError(JupyterBatchError):
+    """The frame's rows are not those that were submitted, so no answer was written."""
+
+
+class JobNotFoundError(JupyterBatchError, LookupError):
+    """No job of that id or name is in the ledger."""
+
+
+class LedgerError(JupyterBatchError):
+    """The record on disk can't be used."""
+
+
+class LedgerNewerError(LedgerError):
+    """The ledger was written by a newer version of jupyter_batch."""
+
+
+class LedgerCorruptError(LedgerError):
+    """The ledger's database is damaged."""
+
+
+class LedgerReadOnlyError(LedgerError):
+    """The ledger's folder can't be written to."""
+
+
+class LedgerFullError(LedgerError):
+    """There is no space left for the ledger."""
+
+
+class ProviderError(JupyterBatchError):
+    """A provider's refusal or silence.
+
+    status: the HTTP status, where there was an answer. retry_after: seconds. transient: asking again can help.
+    """
+
+    transient = False
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class AuthenticationError(ProviderError):
+    """401 or 403: the key is wrong, or may not do this."""
+
+
+class RateLimitError(ProviderError):
+    """429: too much at once."""
+
+    transient = True
+
+
+class NotFoundError(ProviderError):
+    """404: the provider does not know it (yet: just after a create this passes)."""
+
+
+class BadRequestError(ProviderError):
+    """Any other 4xx: the request itself is at fault."""
+
+
+class ProviderDownError(ProviderError):
+    """5xx, or an answer that makes no sense."""
+
+    transient = True
+
+
+class ProviderTimeoutError(ProviderError):
+    """No answer in time: whether it was done is not known."""
+
+    transient = True
+
+
+class ConnectionFailedError(ProviderError):
+    """Refused, reset, cut off, or no such host."""
+
+    transient = True

@@ -1,0 +1,34 @@
+"""Request, Shard and Limits: what is asked, and how much of it fits into one file. It knows no provider's wire."""
+
+from __future__ import annotations
+
+import msgspec
+
+CUSTOM_ID_CHARS = "letters, digits, '-' and '_', at most 64"
+"""The strictest rule of any provider (Anthropic's), held everywhere."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """One request file's limits at a provider."""
+
+    requests: int
+    bytes: int
+
+
+def custom_id(job: str, position: int) -> str:
+    """The id of the request for the row at `position` (from 0) of the frame that was submitted.
+
+    The position can be read back out of it (`position_of`), so that no table of ids is needed, and the job's id makes
+    it unlike any other job's.
+    """
+    return f"{job}-{position}"
+
+
+def position_of(job: str, text: str | None) -> int | None:
+    """The row's position out of a custom_id of this job; None for an id that this job never sent."""
+    if text is None:
+        return None
+    head, _, tail = text.rpartition("-")
+    if head != job or not (tail.isascii() and tail.isdecimal()) or (tail[0] == "0" and tail != "0"):
+        return None
+    return int(tail)

@@ -1,0 +1,48 @@
+"""What came back for one request: a Result is a value, or a reason why there is none. A failure is a result too."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Status(StrEnum):
+    """What became of one row (`results()["_status"]`)."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    RUNNING = "running"
+    REUSED = "reused"
+    SKIPPED = "skipped"
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens as the provider billed them. `cached_tokens` are part of the input, `reasoning_tokens` of the output."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One request's outcome.
+
+    custom_id: as it was sent; None where a line carried none.
+    value: the answer (text; a list of floats for an embedding); None if and only if there is none.
+    error: the reason, a short sentence, where status is not `succeeded`.
+    usage: None where the provider said nothing of it.
+    """
+
+    custom_id: str | None
+    status: Status
+    value: Any = None
+    error: str | None = None
+    usage: Usage | None = None

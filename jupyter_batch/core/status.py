@@ -1,0 +1,177 @@
+"""State and its legal moves, Counts, and the frozen Snapshot that every screen draws. It must not know a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import msgspec
+
+
+class State(StrEnum):
+    """Where a job stands, as a person sees it (`job.state`)."""
+
+    PLANNED = "planned"
+    SUBMITTING = "submitting"
+    WAITING = "waiting"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_ending(self) -> bool:
+        """One of the four endings."""
+        return self in ENDINGS
+
+
+ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.EXPIRED, State.CANCELLED})
+
+
+class Step(StrEnum):
+    """Where one shard stands on its way; `ended` and `collected` come with an ending beside them."""
+
+    PLANNED = "planned"
+    SUBMITTING = "submitting"
+    WAITING = "waiting"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    ENDED = "ended"
+    COLLECTED = "collected"
+
+
+MOVES: dict[Step, frozenset[Step]] = {
+    Step.PLANNED: frozenset({Step.SUBMITTING, Step.ENDED}),
+    Step.SUBMITTING: frozenset({Step.RUNNING, Step.WAITING, Step.ENDED}),
+    Step.WAITING: frozenset({Step.SUBMITTING, Step.ENDED}),
+    Step.RUNNING: frozenset({Step.CANCELLING, Step.ENDED}),
+    Step.CANCELLING: frozenset({Step.ENDED}),
+    Step.ENDED: frozenset({Step.COLLECTED}),
+    Step.COLLECTED: frozenset(),
+}
+"""Which step may follow which. `planned`, `submitting` and `waiting` end directly when they are cancelled or refused."""
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows by what became of them; `total` is always the sum of the others."""
+
+    succeeded: int = 0
+    failed: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    running: int = 0
+    reused: int = 0
+    skipped: int = 0
+
+    @property
+    def total(self) -> int:
+        """All rows, those without a request too."""
+        return (self.succeeded + self.failed + self.expired + self.cancelled
+                + self.running + self.reused + self.skipped)
+
+    @property
+    def done(self) -> int:
+        """Rows that nothing more will happen to."""
+        return self.total - self.running
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+
+class ShardView(msgspec.Struct, frozen=True, kw_only=True):
+    """One shard, as a screen needs it. Times are seconds since the epoch."""
+
+    number: int
+    step: Step
+    ending: State | None = None
+    batch_id: str | None = None
+    provider_status: str | None = None
+    counts: Counts = Counts()
+    note: str = ""
+    expires_at: float | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A job at one moment: all that a screen may draw. Times are seconds since the epoch, durations are seconds."""
+
+    id: str
+    name: str | None
+    state: State
+    counts: Counts
+    model: str
+    provider: str
+    out: str
+    created_at: float
+    now: float
+    finished_at: float | None = None
+    collected: bool = False
+    expires_at: float | None = None
+    shards: tuple[ShardView, ...] = ()
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+    message: str = ""
+    reasons: tuple[tuple[str, int], ...] = ()
+    attach: str = ""
+    merged: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """In one of the four endings, and all that came back is on this disk."""
+        return self.state.is_ending and self.collected
+
+    @property
+    def fraction(self) -> float:
+        """0 to 1: rows that are done, of all rows."""
+        total = self.counts.total
+        return self.counts.done / total if total else 1.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the submission to the end, or to now."""
+        return max(0.0, (self.finished_at or self.now) - self.created_at)
+
+    @property
+    def rate(self) -> float | None:
+        """Rows a second so far; None until the first row is done."""
+        done = self.counts.done - self.counts.reused - self.counts.skipped
+        return done / self.elapsed if done > 0 and self.elapsed > 0 else None
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the last row, if it goes on like this; None where that can't be told."""
+        if self.is_complete:
+            return 0.0
+        rate = self.rate
+        return self.counts.running / rate if rate else None
+
+    @property
+    def batches(self) -> tuple[str, ...]:
+        """The provider's ids of the batches sent so far."""
+        return tuple(s.batch_id for s in self.shards if s.batch_id)
+
+
+def job_state(shards: Iterable[tuple[Step, State | None]], *, cancelling: bool = False) -> State:
+    """The state of a job out of its shards' (step, ending).
+
+    While any shard is open, the least advanced decides what is said; of all ended, the worst ending that any has, but
+    for this: a cancel that came too late for some shards is still `cancelled`.
+    """
+    pairs = list(shards)
+    steps = {step for step, _ in pairs}
+    open_steps = steps - {Step.ENDED, Step.COLLECTED}
+    if open_steps:
+        if cancelling or Step.CANCELLING in open_steps:
+            return State.CANCELLING
+        for step, state in ((Step.RUNNING, State.RUNNING), (Step.WAITING, State.WAITING),
+                            (Step.SUBMITTING, State.SUBMITTING)):
+            if step in open_steps:
+                return state
+        return State.PLANNED if steps == {Step.PLANNED} else State.SUBMITTING
+    endings = {ending for _, ending in pairs}
+    for ending in (State.CANCELLED, State.EXPIRED, State.FAILED):
+        if ending in endings:
+            return ending
+    return State.COMPLETED

@@ -1,0 +1,1 @@
+"""Bytes over the network: what a provider takes, and five verbs. No disk of ours, no frame, no widget."""

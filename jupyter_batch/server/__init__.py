@@ -1,0 +1,1 @@
+"""An OpenAI-compatible Files + Batches server for this machine: demos, tests, and models of one's own."""
