@@ -46,12 +46,16 @@ MOVES: dict[Step, frozenset[Step]] = {
     Step.PLANNED: frozenset({Step.SUBMITTING, Step.ENDED}),
     Step.SUBMITTING: frozenset({Step.RUNNING, Step.WAITING, Step.ENDED}),
     Step.WAITING: frozenset({Step.SUBMITTING, Step.ENDED}),
-    Step.RUNNING: frozenset({Step.CANCELLING, Step.ENDED}),
+    Step.RUNNING: frozenset({Step.CANCELLING, Step.WAITING, Step.ENDED}),
     Step.CANCELLING: frozenset({Step.ENDED}),
     Step.ENDED: frozenset({Step.COLLECTED}),
     Step.COLLECTED: frozenset(),
 }
-"""Which step may follow which. `planned`, `submitting` and `waiting` end directly when they are cancelled or refused."""
+"""Which step may follow which.
+
+`planned`, `submitting` and `waiting` end directly when they are cancelled or refused; `running` goes back to `waiting`
+when the provider took a batch and then refused it for its quota.
+"""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,154 @@
+"""Request and result files: where they are, and how one is written so that it is there whole or not at all.
+
+It knows no SQL and no provider. Folders are 0700, files 0600.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from jupyter_batch.core.errors import LedgerError, LedgerFullError, LedgerReadOnlyError
+
+_DRAFT = ".draft-"
+
+
+@contextlib.contextmanager
+def told(place: Path) -> Iterator[None]:
+    """Say what an OSError below means for the ledger at `place`."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise LedgerFullError(f"the disk is full at {place}: free some space, then run the cell again; "
+                                  "what was fetched so far is kept") from e
+        if e.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise LedgerReadOnlyError(f"{place} can't be written to ({e.strerror}): make it writable, or set "
+                                      "JUPYTER_BATCH_HOME to a folder that is") from e
+        raise LedgerError(f"{place}: {e.strerror or e}") from e
+
+
+def private_folder(path: Path) -> Path:
+    """The folder, made with mode 0700 where it is missing."""
+    with told(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def written(target: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes `target` only when all of it is on the disk; nothing is left after an error."""
+    draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    with told(target.parent):
+        try:
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb", buffering=1 << 18) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise
+
+
+class JobFolder:
+    """The files of one job, by what they hold."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def requests(self, number: int) -> Path:
+        """The request file of a shard, as it was or will be uploaded."""
+        return self.path / f"requests-{number}.jsonl"
+
+    def output(self, number: int) -> Path:
+        """The provider's output file of a shard, as it came."""
+        return self.path / f"output-{number}.jsonl"
+
+    def errors(self, number: int) -> Path:
+        """The provider's error file of a shard, as it came."""
+        return self.path / f"errors-{number}.jsonl"
+
+    @property
+    def keys(self) -> Path:
+        """The rows' keys and fingerprints."""
+        return self.path / "keys.bin"
+
+    @property
+    def index(self) -> Path:
+        """The source's index."""
+        return self.path / "index.json"
+
+    @property
+    def manifest(self) -> Path:
+        """The job's record, so that answers can be read without the database."""
+        return self.path / "job.json"
+
+    def write(self, target: Path, data: bytes) -> None:
+        """One small file, whole or not at all."""
+        with written(target) as file:
+            file.write(data)
+
+
+class Folders:
+    """All jobs' folders under one home."""
+
+    def __init__(self, home: Path) -> None:
+        self.root = home / "jobs"
+
+    def of(self, job: str) -> JobFolder:
+        """The folder of a job, whether it is there or not."""
+        return JobFolder(self.root / job)
+
+    @contextlib.contextmanager
+    def drafted(self, job: str) -> Iterator[JobFolder]:
+        """A folder to plan into. `keep` makes it the job's; otherwise it is gone at the end."""
+        private_folder(self.root)
+        draft = private_folder(self.root / f"{_DRAFT}{os.getpid()}-{job}")
+        try:
+            yield JobFolder(draft)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def keep(self, draft: JobFolder, job: str) -> None:
+        """A drafted folder becomes the job's, in one rename."""
+        with told(self.root):
+            draft.path.rename(self.root / job)
+
+    def drop(self, job: str) -> None:
+        """Take back a folder that never became a job's (the ledger had the same job already)."""
+        shutil.rmtree(self.root / job, ignore_errors=True)
+
+    def sweep(self, known: set[str]) -> None:
+        """Remove what planners that died left behind: drafts of dead processes. A job's folder is never touched."""
+        if not self.root.is_dir():
+            return
+        for path in self.root.iterdir():
+            if path.name.startswith(_DRAFT) and path.name not in known and not _alive(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(name: str) -> bool:
+    pid = name.removeprefix(_DRAFT).partition("-")[0]
+    return pid.isdecimal() and process_alive(int(pid))
+
+
+def process_alive(pid: int) -> bool:
+    """Whether a process of that id runs on this machine."""
+    if os.name == "nt":  # there os.kill(pid, 0) would end it; the lease's own time decides instead
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

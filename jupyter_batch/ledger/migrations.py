@@ -1,0 +1,39 @@
+"""The ledger's schema as numbered steps: appended, never edited. `PRAGMA user_version` says how many were taken."""
+
+from __future__ import annotations
+
+M001_JOBS_AND_SHARDS = """
+CREATE TABLE job (
+    id TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    cancel_at REAL NOT NULL DEFAULT 0,
+    finished_at REAL NOT NULL DEFAULT 0,
+    message TEXT NOT NULL DEFAULT '',
+    holder TEXT,
+    lease_until REAL NOT NULL DEFAULT 0,
+    facts TEXT NOT NULL
+);
+CREATE INDEX job_fingerprint ON job (fingerprint, created_at);
+CREATE INDEX job_open ON job (finished_at, created_at);
+CREATE TABLE shard (
+    job TEXT NOT NULL REFERENCES job (id),
+    number INTEGER NOT NULL,
+    step TEXT NOT NULL,
+    ending TEXT,
+    facts TEXT NOT NULL,
+    PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE TABLE event (
+    job TEXT NOT NULL REFERENCES job (id),
+    at REAL NOT NULL,
+    shard INTEGER,
+    step TEXT NOT NULL,
+    done INTEGER NOT NULL DEFAULT 0,
+    note TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX event_job ON event (job, at);
+"""
+"""Columns for what is searched or compared; the rest of a record is JSON in `facts`."""
+
+MIGRATIONS: tuple[str, ...] = (M001_JOBS_AND_SHARDS,)

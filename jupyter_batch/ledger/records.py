@@ -1,0 +1,110 @@
+"""JobRecord and ShardRecord: what the ledger holds of a job, as frozen values. They know no SQL and no provider."""
+
+from __future__ import annotations
+
+import msgspec
+
+from jupyter_batch.core.result import Usage
+from jupyter_batch.core.status import Counts, ShardView, Snapshot, State, Step, job_state
+
+
+class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One request file and its batch. Times are seconds since the epoch; 0 means never.
+
+    first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
+    refused: batches that the provider took and refused for its quota; they are never adopted.
+    """
+
+    job: str
+    number: int
+    requests: int
+    bytes: int
+    first: int
+    last: int
+    step: Step = Step.PLANNED
+    ending: State | None = None
+    file_id: str | None = None
+    batch_id: str | None = None
+    provider_status: str | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    completed: int = 0
+    failed: int = 0
+    counts: Counts | None = None
+    usage: Usage | None = None
+    note: str = ""
+    refused: tuple[str, ...] = ()
+    attempts: int = 0
+    due_at: float = 0.0
+    sent_at: float = 0.0
+    ended_at: float = 0.0
+    expires_at: float | None = None
+
+    def row_counts(self) -> Counts:
+        """Its rows: our own count once collected, until then what the provider says, within what we asked."""
+        if self.counts is not None:
+            return self.counts
+        succeeded = min(self.completed, self.requests)
+        failed = min(self.failed, self.requests - succeeded)
+        return Counts(succeeded=succeeded, failed=failed, running=self.requests - succeeded - failed)
+
+    def view(self) -> ShardView:
+        """What a screen needs of it."""
+        return ShardView(number=self.number, step=self.step, ending=self.ending, batch_id=self.batch_id,
+                         provider_status=self.provider_status, counts=self.row_counts(), note=self.note,
+                         expires_at=self.expires_at)
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of the user's: all that does not change, and the little that does.
+
+    fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt uses, as JSON.
+    out: the column to fill, as JSON. rows: of the frame, those without a request too.
+    """
+
+    id: str
+    fingerprint: str
+    created_at: float
+    model: str
+    provider: str
+    dialect: str
+    endpoint: str
+    body_model: str
+    out: str
+    columns: str
+    rows: int
+    skipped: int
+    name: str | None = None
+    api_base: str | None = None
+    completion_window: str = "24h"
+    poll_interval: float | None = None
+    metadata: dict[str, str] = {}
+    notebook: str | None = None
+    framed: bool = True
+    versions: dict[str, str] = {}
+    cancel_at: float = 0.0
+    finished_at: float = 0.0
+    message: str = ""
+    holder: str | None = None
+    lease_until: float = 0.0
+
+    def snapshot(self, shards: list[ShardRecord], now: float, **more: object) -> Snapshot:
+        """The job at one moment, for a screen."""
+        counts = Counts(skipped=self.skipped)
+        for shard in shards:
+            counts = counts + shard.row_counts()
+        usages = [s.usage for s in shards if s.usage is not None]
+        usage = sum(usages, Usage()) if usages else None
+        notes = [s.note for s in shards if s.note]
+        expiries = [s.expires_at for s in shards if s.expires_at and s.step not in (Step.ENDED, Step.COLLECTED)]
+        fields: dict[str, object] = {
+            "id": self.id, "name": self.name, "counts": counts, "model": self.model, "provider": self.provider,
+            "out": self.out, "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
+            "state": job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at)),
+            "collected": all(s.step is Step.COLLECTED for s in shards),
+            "expires_at": min(expiries, default=None), "shards": tuple(s.view() for s in shards),
+            "input_tokens": usage.input_tokens if usage else None,
+            "output_tokens": usage.output_tokens if usage else None,
+            "message": self.message or (notes[0] if notes else ""),
+        }
+        return msgspec.convert({**fields, **more}, Snapshot)

@@ -1,0 +1,310 @@
+"""The only file that speaks SQL: one verb, one transaction; a state changes by compare-and-set.
+
+Several processes use one ledger at once. A lease says which of them moves a job; every write of a mover names its
+holder, so that one whose lease has run out (a laptop that slept) can't write over its successor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from jupyter_batch.core.errors import (
+    JobNotFoundError,
+    LedgerCorruptError,
+    LedgerError,
+    LedgerFullError,
+    LedgerNewerError,
+    LedgerReadOnlyError,
+)
+from jupyter_batch.core.status import MOVES, Step
+from jupyter_batch.ledger.folder import Folders, private_folder, process_alive
+from jupyter_batch.ledger.migrations import MIGRATIONS
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+
+FILE = "ledger.sqlite3"
+BUSY_SECONDS = 20.0
+
+_ERRORS: dict[str, type[LedgerError]] = {
+    "SQLITE_CORRUPT": LedgerCorruptError, "SQLITE_NOTADB": LedgerCorruptError,
+    "SQLITE_READONLY": LedgerReadOnlyError, "SQLITE_CANTOPEN": LedgerReadOnlyError, "SQLITE_PERM": LedgerReadOnlyError,
+    "SQLITE_FULL": LedgerFullError,
+}
+_ADVICE: dict[type[LedgerError], str] = {
+    LedgerCorruptError: "it is damaged. Move it aside to go on; the answers that were fetched lie in {jobs} and "
+                        "jupyter_batch.open(ID).results() still reads them",
+    LedgerReadOnlyError: "it can't be written to. Make the folder writable, or set JUPYTER_BATCH_HOME to one that is; "
+                         "answers that were fetched can still be read",
+    LedgerFullError: "the disk is full. Free some space and go on; nothing that was fetched is lost",
+}
+
+
+def this_process() -> str:
+    """A name for this process as the holder of leases; no other process ever has it."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class Ledger:
+    """The record of all jobs under one folder.
+
+    Raises LedgerNewerError, LedgerCorruptError, LedgerReadOnlyError or LedgerFullError where the database can't serve.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.path = home / FILE
+        self.folders = Folders(home)
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+
+    # -- the connection -------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether a ledger was ever written here; asking writes nothing."""
+        return self.path.is_file()
+
+    def close(self) -> None:
+        """Close the database; the next verb opens it again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as e:
+            name = getattr(e, "sqlite_errorname", "") or ""
+            kind = next((kind for code, kind in _ERRORS.items() if name.startswith(code)), LedgerError)
+            advice = _ADVICE.get(kind, str(e)).format(jobs=self.folders.root)
+            raise kind(f"the ledger {self.path}: {advice}") from e
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None:
+            return self._connection
+        private_folder(self.home)
+        if not self.path.exists():
+            with contextlib.suppress(OSError):  # SQLite says better what is wrong
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise LedgerNewerError(
+                f"the ledger {self.path} was written by a newer jupyter_batch (its version is {version}, this one "
+                f"knows {len(MIGRATIONS)}): upgrade jupyter_batch, or set JUPYTER_BATCH_HOME to another folder; "
+                "jupyter_batch.open(ID).results() still reads what was fetched")
+        if version == len(MIGRATIONS):
+            return
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
+            for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+                for statement in script.split(";"):
+                    if statement.strip():
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._told():
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _rows(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        with self._lock, self._told():
+            return self._open().execute(sql, arguments).fetchall()
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def job(self, name: str) -> JobRecord:
+        """The job of that id, of a unique beginning of one, or the newest of that name. Raises JobNotFoundError."""
+        if not self.exists():
+            raise JobNotFoundError(f"no job {name!r}: there is no ledger at {self.home}")
+        found = self._rows(f"{_JOB} WHERE id = ?", name)
+        if not found:
+            named = [r for r in self.jobs() if r.name == name]
+            if named:
+                return named[0]
+            found = [r for r in self._rows(f"{_JOB} ORDER BY created_at DESC") if str(r[0]).startswith(name)]
+        if len(found) != 1:
+            what = f"{len(found)} jobs begin with {name!r}" if found else f"no job {name!r} in {self.home}"
+            raise JobNotFoundError(f"{what}; jupyter_batch.jobs() lists them")
+        return _job(found[0])
+
+    def jobs(self, *, unfinished: bool = False) -> list[JobRecord]:
+        """All jobs, newest first; an absent ledger has none."""
+        if not self.exists():
+            return []
+        where = "WHERE finished_at = 0 " if unfinished else ""
+        return [_job(row) for row in self._rows(f"{_JOB} {where}ORDER BY created_at DESC, id")]
+
+    def shards(self, job: str) -> list[ShardRecord]:
+        """A job's shards by number."""
+        return [_decode(row[0], ShardRecord)
+                for row in self._rows("SELECT facts FROM shard WHERE job = ? ORDER BY number", job)]
+
+    def answering(self, fingerprint: str) -> JobRecord | None:
+        """The newest job with just these requests that is open, or from which at least one answer came."""
+        if not self.exists():
+            return None
+        for row in self._rows(f"{_JOB} WHERE fingerprint = ? ORDER BY created_at DESC", fingerprint):
+            record = _job(row)
+            if not record.finished_at or any(s.row_counts().succeeded for s in self.shards(record.id)):
+                return record
+        return None
+
+    def events(self, job: str) -> list[tuple[float, int | None, str, int, str]]:
+        """What happened, in order: (time, shard, step, rows done, note)."""
+        return [(r[0], r[1], r[2], r[3], r[4]) for r in self._rows(
+            "SELECT at, shard, step, done, note FROM event WHERE job = ? ORDER BY at, rowid", job)]
+
+    # -- writing --------------------------------------------------------------------------------------------
+
+    def plan(self, job: JobRecord, shards: list[ShardRecord], keep: Callable[[], None], *, reuse: bool) -> JobRecord:
+        """Record a job and its shards; `keep` puts its files in place within the same transaction.
+
+        With `reuse`, a job with the same requests that is open or was answered is returned instead, and nothing is
+        recorded: two kernels that run the same cell at once get one job.
+        """
+        with self._transaction() as db:
+            if reuse and (there := self.answering(job.fingerprint)) is not None:
+                return there
+            keep()
+            db.execute("INSERT INTO job (id, fingerprint, created_at, facts) VALUES (?, ?, ?, ?)",
+                       (job.id, job.fingerprint, job.created_at, _encode(job)))
+            db.executemany("INSERT INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
+                           [(s.job, s.number, s.step, s.ending, _encode(s)) for s in shards])
+            db.execute("INSERT INTO event (job, at, step) VALUES (?, ?, ?)", (job.id, job.created_at, Step.PLANNED))
+        return job
+
+    def move(self, shard: ShardRecord, to: Step, holder: str, now: float, **changes: Any) -> ShardRecord | None:
+        """Compare-and-set: the shard goes from the step it is known to have to `to`, with `changes`.
+
+        None where it has moved on meanwhile, or the lease is not the holder's any more: then nothing was written.
+        """
+        if to is not shard.step and to not in MOVES[shard.step]:
+            raise LedgerError(f"a shard can't go from {shard.step} to {to}")
+        with self._transaction() as db:
+            row = db.execute("SELECT shard.facts FROM shard JOIN job ON job.id = shard.job WHERE shard.job = ? AND "
+                             "number = ? AND step = ? AND job.holder = ? AND job.lease_until > ?",
+                             (shard.job, shard.number, shard.step, holder, now)).fetchone()
+            if row is None:
+                return None
+            moved = msgspec.structs.replace(_decode(row[0], ShardRecord), step=to, **changes)
+            db.execute("UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
+                       (to, moved.ending, _encode(moved), shard.job, shard.number))
+            done = moved.row_counts().done
+            if to is not shard.step or done != shard.row_counts().done:
+                db.execute("INSERT INTO event (job, at, shard, step, done, note) VALUES (?, ?, ?, ?, ?, ?)",
+                           (shard.job, now, shard.number, to, done, moved.note))
+            return moved
+
+    def cancel(self, job: str, now: float) -> None:
+        """Note that the person wants it cancelled; whoever holds the lease does it."""
+        with self._transaction() as db:
+            db.execute("UPDATE job SET cancel_at = ? WHERE id = ? AND cancel_at = 0 AND finished_at = 0", (now, job))
+            self._wake(db, job)
+
+    def wake(self, job: str) -> None:
+        """Make every open shard due now."""
+        with self._transaction() as db:
+            self._wake(db, job)
+
+    def _wake(self, db: sqlite3.Connection, job: str) -> None:
+        for row in db.execute("SELECT number, facts FROM shard WHERE job = ?", (job,)).fetchall():
+            shard = _decode(row[1], ShardRecord)
+            if shard.due_at:
+                db.execute("UPDATE shard SET facts = ? WHERE job = ? AND number = ?",
+                           (_encode(msgspec.structs.replace(shard, due_at=0.0)), job, row[0]))
+
+    def say(self, job: str, message: str) -> None:
+        """What the person should read about the job as a whole; "" clears it."""
+        with self._transaction() as db:
+            db.execute("UPDATE job SET message = ? WHERE id = ? AND message <> ?", (message, job, message))
+
+    def finish(self, job: str, holder: str, now: float) -> bool:
+        """The job is over: all its shards are collected. False where it is not, or not this holder's to say."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE job SET finished_at = ?, holder = NULL, lease_until = 0 WHERE id = ? AND holder = ? AND "
+                "finished_at = 0 AND NOT EXISTS (SELECT 1 FROM shard WHERE shard.job = job.id AND step <> ?)",
+                (now, job, holder, Step.COLLECTED)).rowcount
+        return changed > 0
+
+    # -- leases ---------------------------------------------------------------------------------------------
+
+    def lease(self, job: str, holder: str, now: float, seconds: float) -> bool:
+        """Take or renew the right to move a job.
+
+        A holder that died on this machine loses it at once, any other when its time is over.
+        """
+        with self._transaction() as db:
+            row = db.execute("SELECT holder, lease_until FROM job WHERE id = ? AND finished_at = 0", (job,)).fetchone()
+            if row is None or (row[0] not in (None, holder) and row[1] > now and not _dead(row[0], holder)):
+                return False
+            db.execute("UPDATE job SET holder = ?, lease_until = ? WHERE id = ?", (holder, now + seconds, job))
+        return True
+
+    def release(self, job: str, holder: str) -> None:
+        """Give a lease back, if it is this holder's."""
+        with self._transaction() as db:
+            db.execute("UPDATE job SET holder = NULL, lease_until = 0 WHERE id = ? AND holder = ?", (job, holder))
+
+
+_Record = TypeVar("_Record", JobRecord, ShardRecord)
+_JOB = "SELECT id, facts, cancel_at, finished_at, message, holder, lease_until FROM job"
+
+
+def _job(row: tuple[Any, ...]) -> JobRecord:
+    return msgspec.structs.replace(_decode(row[1], JobRecord), cancel_at=row[2], finished_at=row[3], message=row[4],
+                                   holder=row[5], lease_until=row[6])
+
+
+def _encode(record: JobRecord | ShardRecord) -> str:
+    return msgspec.json.encode(record).decode()
+
+
+def _decode(facts: str, kind: type[_Record]) -> _Record:
+    try:
+        return msgspec.json.decode(facts, type=kind)
+    except msgspec.DecodeError as e:
+        raise LedgerCorruptError(f"the ledger holds a record that can't be read ({e}); was it written by a newer "
+                                 "jupyter_batch?") from e
+
+
+def _dead(holder: str, mine: str) -> bool:
+    host, _, rest = holder.partition(":")
+    pid = rest.partition(":")[0]
+    return host == mine.partition(":")[0] and pid.isdecimal() and not process_alive(int(pid))
