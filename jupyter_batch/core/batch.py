@@ -1,0 +1,34 @@
+"""BatchView: a provider's batch object as it stands, whatever the provider calls its fields. It knows no wire."""
+
+from __future__ import annotations
+
+import msgspec
+
+from jupyter_batch.core.result import Usage
+from jupyter_batch.core.status import State
+
+
+class BatchView(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch at the provider, at the moment it was asked. Times are seconds since the epoch.
+
+    status: the provider's own word. ending: one of the four endings, None while it is open or the word is unknown.
+    output_file_id, error_file_id: None where there is no such file (yet). errors: why the batch as a whole failed, the
+    first few and a count. quota: it was refused because too much is enqueued already; sending it later can work.
+    tag: the metadata that the batch was created with.
+    """
+
+    id: str
+    status: str
+    ending: State | None = None
+    input_file_id: str | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    created_at: float | None = None
+    expires_at: float | None = None
+    errors: str = ""
+    quota: bool = False
+    usage: Usage | None = None
+    tag: dict[str, str] = {}
