@@ -1,0 +1,335 @@
+"""Every option a person can give, once: name, kind, default, help. Magics, accessor docs and checks are made from it.
+
+It must not know where an option was typed, nor what is done with it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import numbers
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from jupyter_batch.core.errors import ModelError, OptionError
+
+MOST_TAGS = 12
+"""OpenAI takes 16 pairs of metadata a batch; four are kept for the tags by which a batch is found again."""
+
+
+@dataclass(frozen=True)
+class Col:
+    """A chat parameter's value that is taken from each row's own column `name`."""
+
+    name: Any
+
+
+def col(name: Any) -> Col:
+    """Take a chat parameter from the row: `df.llm.batch(..., max_tokens=col("budget"))`."""
+    return Col(name)
+
+
+# -- kinds of values ---------------------------------------------------------------------------------------------------
+
+
+class Kind(NamedTuple):
+    """How one sort of value is said, checked, and read from a command line.
+
+    check: the value in its own type, or a TypeError or ValueError. from_text: what was typed -> what `check` takes.
+    """
+
+    says: str
+    check: Callable[[Any], Any]
+    from_text: Callable[[str], Any] = str
+    metavar: str = ""
+    many: bool = False
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return str(value)
+
+
+def _line(value: Any) -> str:
+    if "\n" in _text(value):
+        raise ValueError
+    return str(value)
+
+
+def _flag(value: Any) -> bool:
+    if type(value).__name__ not in {"bool", "bool_"}:  # numpy's own bool too
+        raise ValueError
+    return bool(value)
+
+
+def _number(value: Any, low: float = -math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value < low:
+        raise ValueError
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def _whole(value: Any, low: float = -math.inf) -> int:
+    if not isinstance(value, numbers.Integral):
+        raise TypeError
+    return int(_number(value, low))
+
+
+def _above_zero(value: Any) -> float:
+    if _number(value) <= 0:
+        raise ValueError
+    return _number(value)
+
+
+def _one(value: Any) -> int:
+    if _whole(value) != 1:
+        raise ValueError
+    return 1
+
+
+def _window(value: Any) -> str:
+    if not re.fullmatch(r"[1-9][0-9]*[mhd]", _text(value)):
+        raise ValueError
+    return str(value)
+
+
+def _json_object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError
+    try:
+        json.dumps(dict(value), allow_nan=False)
+    except TypeError:
+        raise ValueError from None
+    return dict(value)
+
+
+def _stops(value: Any) -> str | list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
+        raise TypeError
+    kept = list(texts)
+    if not kept or not all(isinstance(text, str) and text for text in kept):
+        raise ValueError
+    return kept[0] if isinstance(value, str) else kept
+
+
+def _tags(value: Any) -> dict[str, str]:
+    """Provider tags: OpenAI's limits, 64 characters a key and 512 a value."""
+    if not isinstance(value, Mapping) or len(value) > MOST_TAGS:
+        raise ValueError
+    tags = {}
+    for key, entry in value.items():
+        if not isinstance(key, str) or not 0 < len(key) <= 64 or not isinstance(entry, (str, int, float)):  # noqa: PLR2004  OpenAI's
+            raise ValueError
+        tags[key] = str(entry)
+        if len(tags[key]) > 512:  # noqa: PLR2004  OpenAI's
+            raise ValueError
+    return tags
+
+
+def _tag_from_text(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ValueError
+    return key, value
+
+
+def _base(value: Any) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+\S*", _text(value)):
+        raise ValueError
+    return str(value).rstrip("/")
+
+
+def _choice(*choices: str) -> Kind:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError
+        return value
+
+    return Kind("one of " + ", ".join(f'"{choice}"' for choice in choices), check, str, "{" + ",".join(choices) + "}")
+
+
+TEXT = Kind("a text", _text, metavar="TEXT")
+LINE = Kind("a text of one line", _line, metavar="TEXT")
+FLAG = Kind("True or False", _flag)
+WHOLE = Kind("a whole number", _whole, int, "N")
+COUNT = Kind("a whole number, 0 or more", lambda value: _whole(value, 0), int, "N")
+SOME = Kind("a whole number above 0", lambda value: _whole(value, 1), int, "N")
+ONE = Kind("1, because each row has one cell for one answer", _one, int, "1")
+NUMBER = Kind("a number", _number, float, "X")
+SECONDS = Kind("seconds: a number, 0 or more", lambda value: _number(value, 0), float, "SECONDS")
+PACE = Kind("seconds: a number above 0", _above_zero, float, "SECONDS")
+WINDOW = Kind('a duration such as "24h" or "7d"', _window, metavar="DURATION")
+OBJECT = Kind("a dict that JSON can hold", _json_object, json.loads, "JSON")
+STOPS = Kind("a text, or a list of texts", _stops, str, "TEXT", many=True)
+TAGS = Kind(f"a dict of texts (at most {MOST_TAGS}; keys to 64 characters, values to 512)", _tags, _tag_from_text,
+            "KEY=VALUE", many=True)
+URL = Kind("an address that begins with http:// or https://", _base, metavar="URL")
+
+
+# -- the options -------------------------------------------------------------------------------------------------------
+
+
+class Option(NamedTuple):
+    """One option: what the person may write, and its default. `by_name`: on a line, a name stands for it."""
+
+    name: str
+    kind: Kind
+    help: str
+    default: Any = None
+    short: str = ""
+    by_name: bool = False
+
+    @property
+    def flag(self) -> str:
+        """Its form on a command line."""
+        return "--" + self.name.replace("_", "-")
+
+
+OPTIONS = (
+    Option("out", LINE, "the column to fill", "response", short="-o"),
+    Option("model", LINE, "a litellm model id, such as openai/gpt-4.1-mini or local/echo "
+           "(default: %config LLMBatch.model, else $JUPYTER_BATCH_MODEL)", short="-m"),
+    Option("system", TEXT, "a template for the system message"),
+    Option("reuse", FLAG, "an identical request that was answered or is under way is not paid again", True),
+    Option("wait", FLAG, "block until the job is done", False),
+    Option("timeout", SECONDS, "with wait: stop waiting after so many seconds; the job goes on"),
+    Option("na", _choice("skip", "send", "raise"), "a row where a column that the prompt uses is missing: skip it "
+           "with a named reason, send it as an empty text, or raise", "skip"),
+    Option("overwrite", FLAG, "fill a column that exists already", False),
+    Option("metadata", TAGS, "tags sent to the provider with each batch"),
+    Option("name", LINE, "a label for people"),
+    Option("template", _choice("braces", "jinja"), "how the prompt is written: {column}, or Jinja2", "braces"),
+    Option("api_key", LINE, "the provider's key, kept in memory alone (default: where litellm looks, such as "
+           "$OPENAI_API_KEY)", by_name=True),
+    Option("api_base", URL, "the provider's address, as in litellm"),
+    Option("poll_interval", PACE, "seconds between two looks at the provider (default: fast at first, then minutes)"),
+    Option("completion_window", WINDOW, "how long the provider may take", "24h"),
+    Option("shard_size", SOME, "at most so many requests in one batch (default: as many as the provider takes)"),
+)
+"""What is ours. Everything else that a person may give is a chat parameter."""
+
+CHAT_PARAMS = (
+    Option("temperature", NUMBER, "sampling temperature"),
+    Option("top_p", NUMBER, "nucleus sampling"),
+    Option("max_tokens", SOME, "at most so many tokens in an answer"),
+    Option("max_completion_tokens", SOME, "the same, reasoning included, for models that want it under this name"),
+    Option("n", ONE, "answers a row: 1"),
+    Option("stop", STOPS, "where the answer ends (may be given several times)"),
+    Option("seed", WHOLE, "for answers that repeat, where the provider has it"),
+    Option("presence_penalty", NUMBER, "against words that came before"),
+    Option("frequency_penalty", NUMBER, "against words that came often"),
+    Option("logit_bias", OBJECT, "token id -> bias"),
+    Option("logprobs", FLAG, "ask for log probabilities"),
+    Option("top_logprobs", COUNT, "how many of them for each token"),
+    Option("response_format", OBJECT, "OpenAI's response_format"),
+    Option("reasoning_effort", LINE, "how long a reasoning model thinks: low, medium, high, ..."),
+    Option("verbosity", LINE, "how long the answer is: low, medium, high"),
+    Option("thinking", OBJECT, "Anthropic's thinking"),
+    Option("web_search_options", OBJECT, "OpenAI's web_search_options"),
+    Option("prediction", OBJECT, "OpenAI's predicted output"),
+    Option("user", LINE, "your own user's id, for the provider"),
+    Option("safety_identifier", LINE, "the same, as OpenAI names it now"),
+    Option("prompt_cache_key", LINE, "OpenAI's prompt_cache_key"),
+    Option("prompt_cache_retention", LINE, "OpenAI's prompt_cache_retention"),
+    Option("service_tier", LINE, "OpenAI's service_tier"),
+    Option("store", FLAG, "whether the provider keeps the answer"),
+    Option("extra_body", OBJECT, "more fields for each request's body, as the provider names them"),
+)
+"""The chat parameters that litellm knows and that make sense in a batch, whose answers are texts."""
+
+EVERY: dict[str, Option] = {option.name: option for option in OPTIONS + CHAT_PARAMS}
+_PARAMS = frozenset(option.name for option in CHAT_PARAMS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """The options of one submission, checked and complete. `params`: the chat parameters, `Col` values included."""
+
+    model: str
+    out: str = "response"
+    system: str | None = None
+    reuse: bool = True
+    wait: bool = False
+    timeout: float | None = None
+    na: str = "skip"
+    overwrite: bool = False
+    metadata: dict[str, str] | None = None
+    name: str | None = None
+    template: str = "braces"
+    api_key: str | None = field(default=None, repr=False)
+    api_base: str | None = None
+    poll_interval: float | None = None
+    completion_window: str = "24h"
+    shard_size: int | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+class Defaults(Protocol):
+    """What `resolve` takes from the settings."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that is configured, if any."""
+
+
+def resolve(given: Mapping[str, Any], settings: Defaults) -> Options:
+    """What the person gave, over what is configured, over the defaults; None means not given.
+
+    Raises OptionError for an unknown name (with the nearest) or a bad value, ModelError where no model is named at all.
+    """
+    known: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    for name, value in given.items():
+        option = EVERY.get(name)
+        if option is None:
+            raise OptionError(unknown(name))
+        if value is None:
+            continue
+        if name in _PARAMS:
+            params[name] = value if isinstance(value, Col) else checked(option, value)
+        else:
+            known[name] = checked(option, value)
+    model = known.setdefault("model", settings.model)
+    if model is None:
+        raise ModelError('no model is named: give model="openai/gpt-4.1-mini" (or --model), or set it once with '
+                         '%config LLMBatch.model = "..." or $JUPYTER_BATCH_MODEL; "local/echo" runs here without a key')
+    return Options(**known, params=params)
+
+
+def checked(option: Option, value: Any) -> Any:
+    """The value in its own type; OptionError says what the option takes (never a secret's value)."""
+    try:
+        return option.kind.check(value)
+    except (TypeError, ValueError):
+        shown = "what was given" if option.by_name else _shown(value)
+        raise OptionError(f"`{option.name}` takes {option.kind.says}, not {shown}") from None
+
+
+def unknown(name: str, names: Iterable[str] = EVERY, mark: Callable[[str], str] = "`{}`".format) -> str:
+    """The sentence about an option that does not exist: with the nearest ones, else with all."""
+    if name == "stream":
+        return f"unknown option {mark(name)}: the answers of a batch come whole, there is no stream"
+    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
+    if near:
+        return f"unknown option {mark(name)}: did you mean {' or '.join(map(mark, near))}?"
+    return f"unknown option {mark(name)}; the options are {', '.join(map(mark, names))}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"  # noqa: PLR2004  a sentence stays a sentence
+
+
+def table() -> str:
+    """The options as the accessor's docstring lists them: name, default, help."""
+    rows = []
+    for option in OPTIONS:
+        default = "" if option.default is None else f" (default {option.default!r})"
+        rows.append(f"{option.name}: {option.kind.says}{default}\n    {option.help}.")
+    names = ", ".join(option.name for option in CHAT_PARAMS)
+    rows.append(f'chat parameters: {names}\n    As litellm and OpenAI know them; `col("name")` takes one from the row.')
+    return "\n".join(rows)
