@@ -1,0 +1,300 @@
+"""What runs on the main thread of a notebook or a shell, and when. It knows IPython and nothing of jobs or screens.
+
+No IPython is imported that is not there already. Private names of ipykernel are read with a feature test; where they
+are missing, the plain way is taken. What each version does is in the comments, as seen with ipykernel 6.31 to 7.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+SLICE = 0.1
+"""Seconds between two looks of a blocking wait: how late a Ctrl-C or a click is noticed."""
+AWAIT_SLICE = 0.25
+"""The same while awaiting. SIGINT does not wake an idle kernel's loop, so the wait must wake itself."""
+
+T = TypeVar("T")
+_log = logging.getLogger("jupyter_batch")
+
+
+class Done(Protocol):
+    """A `threading.Event`, or what looks like one."""
+
+    def is_set(self) -> bool:
+        """It is over."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block for at most `timeout` seconds; True if it is over."""
+
+
+def shell() -> Any:
+    """The running IPython shell, or None; a script's process is not made to import IPython for it."""
+    module = sys.modules.get("IPython")
+    return module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
+
+
+def is_main_thread() -> bool:
+    """The thread that runs cells; a subshell or a worker is another."""
+    return threading.current_thread() is threading.main_thread()
+
+
+# -- who is there -----------------------------------------------------------------------------------------------------
+
+
+def _parent(ip: Any) -> dict[str, Any]:
+    try:
+        parent = ip.kernel.get_parent()
+    except (AttributeError, LookupError):  # a terminal; ipykernel 7.0 in a bare thread
+        return {}
+    return parent if isinstance(parent, dict) else {}
+
+
+def has_frontend(ip: Any = None) -> bool:
+    """True where a person's notebook listens to this cell, so not in a terminal, a script, nbclient or papermill."""
+    parent = _parent(ip or shell())
+    return bool(parent.get("content", {}).get("allow_stdin"))
+
+
+def current_cell(ip: Any = None) -> str | None:
+    """An id of the cell run that is under way; None where there is no kernel."""
+    ident = _parent(ip or shell()).get("header", {}).get("msg_id")
+    return ident if isinstance(ident, str) else None
+
+
+def notebook_path(ip: Any = None) -> str | None:
+    """The notebook's path as its server names it, where the kernel was told (by JupyterLab and VS Code)."""
+    ip = ip or shell()
+    if getattr(ip, "kernel", None) is None:
+        return None
+    path = os.environ.get("JPY_SESSION_NAME") or ip.user_ns.get("__vsc_ipynb_file__")
+    return path if isinstance(path, str) else None
+
+
+def frame_names(ip: Any, frame: object) -> list[str]:
+    """The person's names for this very object, in the order they were made; none of IPython's own (`_`, `_3`)."""
+    hidden = getattr(ip, "user_ns_hidden", {})
+    names = getattr(ip, "user_ns", {})
+    return [name for name, held in list(names.items())
+            if held is frame and not name.startswith("_") and name not in hidden]
+
+
+def widget_context(ip: Any = None) -> contextvars.Context:
+    """A context in which a monitor's widgets are created and updated: a copy of the submitting cell's.
+
+    A copy, since from ipykernel 7.0 on the cell that output belongs to is a context variable. From 7.4 on a widget's
+    clicks go to the shell that last published on it, so they would wait while a cell runs; with an empty parent it is
+    not pinned, and JupyterLab's own subshell answers the click at once.
+    """
+    context = contextvars.copy_context()
+    variable = getattr(getattr(ip or shell(), "kernel", None), "_shell_parent", None)
+    if isinstance(variable, contextvars.ContextVar) and "ipykernel" in sys.modules:
+        from ipykernel.comm.comm import BaseComm
+
+        if hasattr(BaseComm, "_reply_subshell_for"):
+            context.run(variable.set, {})
+    return context
+
+
+# -- between cells ----------------------------------------------------------------------------------------------------
+
+
+class BetweenCells:
+    """Runs functions on the main thread between cells: never inside one, not even one that awaits.
+
+    Just before a cell, just after it, and, where the kernel is idle, at once. One for each shell (`between`).
+    """
+
+    def __init__(self, ip: Any) -> None:
+        self._lock = threading.Lock()
+        self._queue: list[Callable[[], object]] = []
+        self._in_cell = True  # made in a cell, and the cell that loads an extension has no pre_run_cell, only a post
+        self._loop = getattr(getattr(getattr(ip, "kernel", None), "io_loop", None), "asyncio_loop", None)
+        ip.events.register("pre_run_cell", self._before)
+        ip.events.register("post_run_cell", self._after)
+
+    def put(self, work: Callable[[], object]) -> None:
+        """Run `work` at the next moment between cells. From any thread."""
+        with self._lock:
+            self._queue.append(work)
+        if self._loop is not None:  # in a terminal none runs between prompts: there the next cell's start is the moment
+            with contextlib.suppress(RuntimeError):  # the kernel is going down
+                self._loop.call_soon_threadsafe(self._when_idle)
+
+    def _when_idle(self) -> None:
+        if not self._in_cell:
+            self._drain()
+
+    def _before(self, _info: object = None) -> None:
+        if is_main_thread():
+            self._drain()
+            self._in_cell = True
+
+    def _after(self, _result: object = None) -> None:
+        if is_main_thread():
+            self._in_cell = False
+            self._drain()
+
+    def _drain(self) -> None:
+        with self._lock:
+            todo, self._queue = self._queue, []
+        for work in todo:
+            try:
+                work()
+            except Exception:  # one job's merge must not keep another's from its column
+                _log.exception("between two cells")
+
+
+def between(ip: Any = None) -> BetweenCells | None:
+    """This shell's BetweenCells, made at the first call; None without IPython."""
+    ip = ip or shell()
+    if ip is None:
+        return None
+    held = ip.meta.get("jupyter_batch_between")  # `meta` is IPython's place for what extensions keep
+    if not isinstance(held, BetweenCells):
+        held = ip.meta["jupyter_batch_between"] = BetweenCells(ip)
+    return held
+
+
+def on_main(work: Callable[[], object]) -> bool:
+    """Run `work` between cells; False where nobody would (no IPython): then the caller does it in its wait()."""
+    gap = between()
+    if gap is not None:
+        gap.put(work)
+    return gap is not None
+
+
+# -- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def wait_blocking(done: Done, timeout: float | None = None, on_slice: Callable[[], object] | None = None) -> bool:
+    """Block until `done`, for at most `timeout` seconds; True if it is done.
+
+    on_slice is called some ten times a second on this thread. Ctrl-C and the kernel's interrupt end the waiting, print
+    one line, and return False. Where this thread runs a loop that is not a kernel's, its other tasks go on meanwhile.
+    """
+    try:
+        loop = _foreign_loop()
+        if loop is not None and not done.is_set():
+            with contextlib.suppress(_NotNestableError):
+                return run_nested(await_done(done, timeout, on_slice), loop)
+        return _wait_in_slices(done, timeout, on_slice)
+    except KeyboardInterrupt:
+        print("Stopped waiting. The batch goes on.", flush=True)  # noqa: T201  # said to the person who pressed Ctrl-C
+        return False
+
+
+def _wait_in_slices(done: Done, timeout: float | None, on_slice: Callable[[], object] | None) -> bool:
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = SLICE if end is None else min(SLICE, end - time.monotonic())
+        if done.wait(max(0.0, left)):
+            return True
+        if on_slice is not None:
+            on_slice()
+        pump()
+        if end is not None and time.monotonic() >= end:
+            return done.is_set()
+
+
+async def await_done(
+    done: Done,
+    timeout: float | None = None,  # noqa: ASYNC109  # it ends the waiting and cancels nothing
+    on_slice: Callable[[], object] | None = None,
+) -> bool:
+    """Wait until `done` without blocking the loop; True if it is done, False after `timeout` seconds.
+
+    on_slice is called some ten times a second on this thread. Ctrl-C and the kernel's interrupt end the wait, print one
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    pause = 0.01
+    while not done.is_set():
+        left = AWAIT_SLICE if end is None else end - time.monotonic()
+        if left <= 0:
+            return False
+        await asyncio.sleep(min(pause, left))
+        pause = min(AWAIT_SLICE, pause * 1.5)
+        if on_slice is not None:
+            on_slice()
+    return True
+
+
+class _NotNestableError(RuntimeError):
+    """This loop can't run inside itself."""
+
+
+def _foreign_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, unless it is a kernel's, or none that nest_asyncio can be trusted with."""
+    if getattr(shell(), "kernel", None) is not None or sys.version_info >= (3, 14):
+        return None
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    return loop if isinstance(loop, asyncio.BaseEventLoop) else None
+
+
+def run_nested(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
+    """Run a coroutine to its end inside a loop that is running already, in this thread, so that its other tasks go on.
+
+    The one use of nest_asyncio: in a kernel it would drop queued cells and lose clicks, on Python 3.14 it breaks anyio,
+    and uvloop it can't patch at all (then _NotNestableError, and nothing has run).
+    """
+    try:
+        import nest_asyncio
+
+        nest_asyncio.apply(loop)
+    except Exception as error:
+        coroutine.close()
+        raise _NotNestableError(str(error)) from error
+    return loop.run_until_complete(coroutine)
+
+
+def pump() -> None:
+    """Ipykernel 6: hand waiting clicks to their widgets while this cell blocks; all other messages keep their order.
+
+    Ipykernel 7 has no such queue: there JupyterLab sends clicks through a subshell's thread. Does nothing elsewhere.
+    """
+    kernel = getattr(shell(), "kernel", None)
+    queue, stream = getattr(kernel, "msg_queue", None), getattr(kernel, "shell_stream", None)
+    if queue is None or stream is None or not is_main_thread():
+        return
+    stream.flush()
+    for item in [queue.get_nowait() for _ in range(queue.qsize())]:
+        if _kind(kernel, item) == "comm_msg":
+            _dispatch(kernel, item)
+        else:
+            queue.put_nowait(item)
+
+
+def _kind(kernel: Any, item: Any) -> str | None:
+    try:
+        frames = kernel.session.feed_identities(list(item[2][0]), copy=False)[1]
+        kind = kernel.session.deserialize(frames, content=False, copy=False)["header"]["msg_type"]
+    except Exception:  # not one of ours: left as it is
+        return None
+    return kind if isinstance(kind, str) else None
+
+
+def _dispatch(kernel: Any, item: Any) -> None:
+    _, dispatch, args = item
+    ident = kernel._parent_ident.get("shell")  # noqa: SLF001  # ipykernel 6 has no public way; 7 never comes here
+    parent = kernel.get_parent("shell")
+    try:
+        dispatch(*args).send(None)
+    except StopIteration:
+        pass  # a comm message's handler ends at its first step
+    except Exception:  # a lost click is no reason to end the wait
+        _log.debug("a widget message failed", exc_info=True)
+    finally:
+        kernel.set_parent(ident, parent, channel="shell")

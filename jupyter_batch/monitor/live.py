@@ -1,0 +1,200 @@
+"""Which screen a job gets, and when it is drawn. Everything comes in as an argument; it must not know jobs or a kernel.
+
+There is no clock here: a screen changes when update() brings a snapshot that looks different, at most once a poll. (A
+Jupyter server keeps every message for a page that is closed; a ticking clock would pile up a day of them.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
+
+from jupyter_batch.monitor import html
+from jupyter_batch.monitor.text import Progress
+from jupyter_batch.monitor.view import View, view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jupyter_batch.core.status import Snapshot
+
+_log = logging.getLogger("jupyter_batch")
+
+
+class Monitor(Protocol):
+    """One job on a screen."""
+
+    def show(self, cell: object = None) -> None:
+        """Display it here; again for the same `cell` (any key that names the running cell) does nothing."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Draw the snapshot if it looks different. From any thread; never raises."""
+
+    def bundle(self) -> dict[str, str]:
+        """The static card, for `_repr_mimebundle_`."""
+
+    def attended(self) -> contextlib.AbstractContextManager[None]:
+        """While someone waits in a cell or a terminal: text screens then draw their bar."""
+
+    def flush(self) -> None:
+        """Print here what other threads brought: called in the slices of a wait, so that it lands in that cell."""
+
+
+def open_monitor(
+    snapshot: Snapshot, *, cancel: Callable[[], object], refresh: Callable[[], object], frontend: bool,
+    context: contextvars.Context | None = None, stream: Callable[[], TextIO] | None = None,
+) -> Monitor:
+    """The right screen for this place: a live panel over a static card where a front end listens, else lines of text.
+
+    frontend: a person's notebook is listening (`kernel.has_frontend()`). context: in which all widget work is done
+    (`kernel.widget_context()`). stream: where text goes; looked up at each print, since IPython exchanges sys.stdout.
+    """
+    seen = view(snapshot)
+    if frontend:
+        try:
+            return LiveMonitor(seen, cancel=cancel, refresh=refresh, context=context or contextvars.copy_context())
+        except Exception:  # no ipywidgets, or one that can't start here: the job must be shown all the same
+            _log.debug("no widget", exc_info=True)
+    return TextMonitor(seen, stream=stream or (lambda: sys.stdout))
+
+
+class LiveMonitor:
+    """The static card and, right below it, the panel; while the panel lives, the page shows it alone."""
+
+    def __init__(self, seen: View, *, cancel: Callable[[], object], refresh: Callable[[], object],
+                 context: contextvars.Context) -> None:
+        from jupyter_batch.monitor.widget import Panel
+
+        self._lock = threading.RLock()
+        self._context = context
+        self._seen, self._on_card = seen, _milestone(seen)
+        self._handles: dict[object, Any] = {}
+        self._panel: Panel = self._run(Panel, seen, cancel=cancel, refresh=refresh)
+
+    def show(self, cell: object = None) -> None:
+        """Display card and panel in the cell that runs."""
+        from IPython.display import display
+
+        with self._lock:
+            if cell is not None and cell in self._handles:
+                return
+            handle = display(self.bundle(), raw=True, display_id=True)
+            display(self._panel.bundle(), raw=True)
+            self._handles[cell if cell is not None else object()] = handle
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Draw the panel at each change, the card at milestones alone: a state, a message, a tenth of the rows."""
+        try:
+            seen = view(snapshot)
+            with self._lock:
+                if seen == self._seen:
+                    return
+                self._seen = seen
+                self._run(self._panel.draw, seen)
+                if _milestone(seen) != self._on_card:
+                    self._on_card = _milestone(seen)
+                    for handle in self._handles.values():
+                        self._run(handle.update, self.bundle(), raw=True)
+        except Exception:  # a screen must never stop a job
+            _log.debug("the monitor could not be drawn", exc_info=True)
+
+    def bundle(self) -> dict[str, str]:
+        """The card as of now."""
+        return html.card(self._seen)
+
+    @contextlib.contextmanager
+    def attended(self) -> Iterator[None]:
+        """A live panel needs nobody's attention."""
+        yield
+
+    def flush(self) -> None:
+        """Widgets are updated from any thread: nothing waits."""
+
+    def _run(self, work: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        # A copy each time: a context can't be entered by two threads at once, a copy costs nothing.
+        return self._context.copy().run(work, *args, **named)
+
+
+class TextMonitor:
+    """Lines: at the submission, at each change of state, at the end; a bar while someone waits at a terminal."""
+
+    def __init__(self, seen: View, *, stream: Callable[[], TextIO]) -> None:
+        self._lock = threading.RLock()
+        self._stream = stream
+        self._seen = seen
+        self._shown = False
+        self._lines = Progress(cast("TextIO", _Late(stream)), tty=False)
+        self._bar: Progress | None = None
+        self._attending: int | None = None
+        self._pending: View | None = None
+
+    def show(self, cell: object = None) -> None:  # noqa: ARG002  # one stream, whatever the cell
+        """Print the first line."""
+        with self._lock:
+            self._shown = True
+            self._lines.update(self._seen)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Print a line if the state or the message is new, or move the bar."""
+        try:
+            seen = view(snapshot)
+            with self._lock:
+                self._seen = seen
+                if self._attending not in {None, threading.get_ident()} and self._bar is None:
+                    self._pending = seen  # flush() prints it in the cell that waits
+                elif self._bar is not None or self._shown:
+                    (self._bar or self._lines).update(seen)
+        except Exception:  # a screen must never stop a job
+            _log.debug("the monitor could not be drawn", exc_info=True)
+
+    def bundle(self) -> dict[str, str]:
+        """The card as of now."""
+        return html.card(self._seen)
+
+    @contextlib.contextmanager
+    def attended(self) -> Iterator[None]:
+        """Draw a bar on a terminal; elsewhere keep the lines for flush()."""
+        with self._lock:
+            stream = self._stream()
+            self._attending, self._shown = threading.get_ident(), True
+            self._bar = Progress(stream) if stream.isatty() else None
+            if self._bar is not None:
+                self._bar.update(self._seen)
+        try:
+            yield
+        finally:
+            self.flush()
+            with self._lock:
+                self._attending = None
+                if self._bar is not None:
+                    self._bar.close()
+                    self._bar = None
+
+    def flush(self) -> None:
+        """Print the newest state that another thread brought."""
+        with self._lock:
+            seen, self._pending = self._pending, None
+            if seen is not None:
+                self._lines.update(seen)
+
+
+class _Late:
+    """A stream that is looked up at each write."""
+
+    def __init__(self, stream: Callable[[], TextIO]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream().write(text)
+
+    def flush(self) -> None:
+        self._stream().flush()
+
+
+def _milestone(seen: View) -> tuple[object, ...]:
+    """What the saved card is redrawn for."""
+    return (seen.state, seen.is_final, seen.lines, seen.reasons, seen.batches, int(seen.fraction * 10))
