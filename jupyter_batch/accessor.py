@@ -1,0 +1,115 @@
+"""`df.llm` and `df.llm_batch`: the face's calls as methods. It holds the frame and nothing else, and decides nothing.
+
+Registering needs pandas, and `import jupyter_batch` must not import it: what is registered early waits for pandas.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import warnings
+from importlib.abc import MetaPathFinder
+from typing import TYPE_CHECKING, Any
+
+from jupyter_batch import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    import pandas as pd
+
+    from jupyter_batch.jobs import Job
+
+OURS = "llm_batch"
+"""The accessor's name that is always ours; `llm` is ours too, unless another package was there first."""
+
+
+class LLMAccessor:
+    """LLM batches over this frame's rows."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def batch(self, prompt: Any, **given: Any) -> Job:
+        """Submit one request for each row, and return the Job at once; the answers become a column when it is done."""
+        from jupyter_batch import jobs
+
+        return jobs.submit(self._frame, prompt, door="accessor", **given)
+
+    def attach(self, job: Job | str) -> Job:
+        """Bring a job of another day to this frame: its answers land here, now and as they come.
+
+        job: a Job, or its id. Raises JobNotFoundError, and AlignmentError where the frame's rows are not the job's.
+        """
+        from jupyter_batch import jobs
+
+        return jobs.attach(job, self._frame)
+
+
+def _describe() -> None:
+    """Give `batch` the options' own signature and table, so that Tab and `?` show them."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    method = LLMAccessor.batch
+    first = list(inspect.signature(method).parameters.values())[:2]
+    known = [inspect.Parameter(option.name, keyword, default=option.default)
+             for option in options.OPTIONS + options.CHAT_PARAMS]
+    method.__signature__ = inspect.Signature([*first, *known])  # type: ignore[attr-defined]  # functions may carry one
+    method.__doc__ = f"""{method.__doc__}
+
+prompt: a template such as "Classify: {{text}}", where {{text}} is the row's value in that column; or a list of
+    {{"role", "content"}} messages whose contents are templates; or a callable row -> text or messages.
+{options.table()}
+
+Raises an InputError, before anything is sent, where something of this can't be used.
+"""
+
+
+_describe()
+
+
+def register() -> None:
+    """Register the accessor now if pandas is there, else as soon as it is imported. Doing it twice does no harm."""
+    if "pandas" in sys.modules:
+        import pandas as pd  # waits, where another thread is in the middle of importing it
+
+        _register_on(pd)
+    elif not any(isinstance(finder, _AfterPandas) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterPandas())
+
+
+def _register_on(pandas: ModuleType) -> None:
+    for name in (OURS, "llm"):
+        there = getattr(pandas.DataFrame, name, None)
+        if there is None:
+            pandas.api.extensions.register_dataframe_accessor(name)(LLMAccessor)
+        elif there is not LLMAccessor and name not in _told:
+            _told.add(name)
+            owner = getattr(there, "__module__", None) or type(there).__module__
+            warnings.warn(f"df.{name} belongs to {owner}: LLM batches are at df.{OURS} here", stacklevel=2)
+
+
+_told: set[str] = set()  # the one thing to remember here: what was said is said once
+
+
+class _AfterPandas(MetaPathFinder):
+    """Stands aside for every import but that of pandas, whose module it registers on once it has run."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        del path, target
+        if name != "pandas":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        loader = spec.loader if spec is not None else None
+        if loader is not None:
+            run = loader.exec_module
+
+            def run_and_register(module: ModuleType) -> None:
+                run(module)
+                _register_on(module)
+
+            loader.exec_module = run_and_register  # type: ignore[method-assign]  # for this one loader object
+        return spec
