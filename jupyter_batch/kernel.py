@@ -214,7 +214,7 @@ async def await_done(
 ) -> bool:
     """Wait until `done` without blocking the loop; True if it is done, False after `timeout` seconds.
 
-    on_slice is called some ten times a second on this thread. Ctrl-C and the kernel's interrupt end the wait, print one
+    It wakes itself (see AWAIT_SLICE), so an interrupt is noticed, and owns nothing that a cancellation could break.
     """
     end = None if timeout is None else time.monotonic() + timeout
     pause = 0.01
