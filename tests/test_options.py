@@ -1,0 +1,163 @@
+"""What a person may give, and what is said when it can't be used. No notebook and no network here."""
+
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jupyter_batch import options, settings
+from jupyter_batch.core.errors import InputError, ModelError, OptionError
+from jupyter_batch.options import CHAT_PARAMS, EVERY, OPTIONS, col, resolve
+from jupyter_batch.settings import Settings
+
+HERE = Settings("openai/gpt-4.1-mini", Path("home"))
+NOTHING = Settings(None, Path("home"))
+
+
+def test_every_option_has_its_place_in_the_record():
+    """An option that is listed is an attribute of Options with the same default, and the other way round."""
+    assert {f.name for f in fields(options.Options)} == {option.name for option in OPTIONS} | {"params"}
+    made = resolve({}, HERE)
+    assert {o.name: getattr(made, o.name) for o in OPTIONS if o.name != "model"} == {
+        o.name: o.default for o in OPTIONS if o.name != "model"}
+
+
+def test_options_of_this_release():
+    """The names are those of the public surface, and no option is there twice."""
+    assert {o.name for o in OPTIONS} == {
+        "out", "model", "system", "reuse", "wait", "timeout", "na", "overwrite", "metadata", "name", "template",
+        "api_key", "api_base", "poll_interval", "completion_window", "shard_size"}
+    assert len(EVERY) == len(OPTIONS) + len(CHAT_PARAMS)
+
+
+def test_an_argument_wins_over_the_configured_model():
+    """model= given on the call is used; without it the configured one; None counts as not given."""
+    assert resolve({"model": "local/echo"}, HERE).model == "local/echo"
+    assert resolve({"model": None}, HERE).model == "openai/gpt-4.1-mini"
+
+
+def test_no_model_at_all_says_how_to_name_one():
+    """Without any model the sentence says where to write it."""
+    with pytest.raises(ModelError, match=r"LLMBatch\.model.*local/echo"):
+        resolve({}, NOTHING)
+
+
+def test_chat_parameters_are_apart_and_in_json_types():
+    """Chat parameters land in params, numpy's numbers as Python's, None left out, a column marker as it is."""
+    made = resolve({"temperature": np.float64(0.5), "max_tokens": np.int64(7), "seed": None,
+                    "stop": ("\n", "END"), "user": col("who")}, HERE)
+    assert made.params == {"temperature": 0.5, "max_tokens": 7, "stop": ["\n", "END"], "user": col("who")}
+    assert type(made.params["max_tokens"]) is int
+    assert type(made.params["temperature"]) is float
+
+
+@pytest.mark.parametrize(("given", "near"), [
+    ("temprature", "temperature"), ("max_token", "max_tokens"), ("mdel", "model")])
+def test_an_unknown_option_names_the_nearest(given, near):
+    """A slip is answered with the name that was meant."""
+    with pytest.raises(OptionError, match=rf"unknown option `{given}`: did you mean .*`{near}`"):
+        resolve({given: 1}, HERE)
+
+
+def test_an_option_like_no_other_lists_all():
+    """Where nothing is near, the sentence lists what there is."""
+    with pytest.raises(OptionError, match=r"`zzzz`; the options are `out`, .*`extra_body`"):
+        resolve({"zzzz": 1}, HERE)
+
+
+@pytest.mark.parametrize("name", [
+    "schema", "images", "tools", "tool_choice", "cache", "mode", "max_cost", "deadline", "stream"])
+def test_what_this_release_does_not_have_is_unknown(name):
+    """No option is taken and then silently ignored."""
+    with pytest.raises(OptionError, match=f"unknown option `{name}`"):
+        resolve({name: 1}, HERE)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("na", "drop"), ("na", None.__class__), ("template", "mustache"), ("shard_size", -1), ("shard_size", 0),
+    ("shard_size", 2.5), ("shard_size", True),
+    ("timeout", -1), ("timeout", "soon"), ("timeout", float("nan")), ("timeout", timedelta(1)),
+    ("poll_interval", 0), ("poll_interval", float("inf")), ("reuse", "yes"), ("wait", 1), ("out", ""), ("out", 3),
+    ("out", "two\nlines"), ("model", ["a", "b"]), ("system", 5), ("completion_window", "soon"),
+    ("completion_window", "0h"),
+    ("metadata", {"k": [1]}),
+    ("metadata", "team=nlp"), ("metadata", {"k" * 65: "v"}), ("metadata", {"k": "v" * 513}),
+    ("metadata", {str(n): "v" for n in range(13)}), ("api_base", "localhost:8000"), ("api_key", 5), ("name", " "),
+    ("n", 2), ("temperature", "hot"), ("max_tokens", 0), ("stop", []), ("stop", {"a": 1}), ("stop", 3),
+    ("stop", ["a", 1]), ("logit_bias", {1: 2}), ("response_format", "json"),
+    ("extra_body", {"x": object()}), ("extra_body", {"x": float("nan")}), ("logprobs", 1), ("seed", 1.5),
+    ("model", col("m")),
+])
+def test_a_bad_value_is_refused_in_one_sentence(name, value):
+    """The sentence names the option and what it takes, on one line."""
+    with pytest.raises(OptionError) as caught:
+        resolve({name: value}, HERE)
+    text = str(caught.value)
+    assert text.startswith(f"`{name}` takes ")
+    assert "\n" not in text
+    assert len(text) < 250
+    assert isinstance(caught.value, InputError)
+
+
+def test_good_values_are_kept_as_they_are():
+    """What a person gives rightly comes out unchanged; metadata are texts, an address has no last slash."""
+    made = resolve({"na": "raise", "template": "jinja", "shard_size": 500, "timeout": 0, "poll_interval": 0.5,
+                    "reuse": np.bool_(False), "completion_window": "7d", "metadata": {"team": "nlp", "run": 3},
+                    "api_base": "http://127.0.0.1:8000/v1/", "name": "my job", "out": "sentiment", "n": 1}, HERE)
+    assert (made.na, made.template, made.shard_size) == ("raise", "jinja", 500)
+    assert (made.timeout, made.poll_interval) == (0, 0.5)
+    assert made.reuse is False
+    assert made.metadata == {"team": "nlp", "run": "3"}
+    assert made.api_base == "http://127.0.0.1:8000/v1"
+    assert (made.completion_window, made.name, made.out, made.params) == ("7d", "my job", "sentiment", {"n": 1})
+
+
+def test_the_key_is_in_no_repr_and_in_no_error():
+    """A secret is held, but neither the record's repr nor the sentence about a bad one shows it."""
+    made = resolve({"api_key": "sk-secret"}, HERE)
+    assert made.api_key == "sk-secret"
+    assert "sk-secret" not in repr(made)
+    with pytest.raises(OptionError) as caught:
+        resolve({"api_key": "sk-secret\nsk-other"}, HERE)
+    assert "sk-" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_the_record_is_frozen():
+    """Nobody changes the options of a submission afterwards."""
+    with pytest.raises(AttributeError):
+        resolve({}, HERE).out = "x"
+
+
+def test_the_table_names_every_option_with_its_help():
+    """The docstring's table is made from the options: each name and each help is in it."""
+    table = options.table()
+    for option in OPTIONS:
+        assert f"{option.name}: " in table
+        assert option.help in table
+    for option in CHAT_PARAMS:
+        assert option.name in table
+
+
+def test_settings_config_wins_over_environment():
+    """%config over the environment over nothing; an empty one is none."""
+    env = {"JUPYTER_BATCH_MODEL": "openai/a", "JUPYTER_BATCH_HOME": "~/jb"}
+    assert settings.read(env, {"model": "openai/b"}).model == "openai/b"
+    assert settings.read(env, {}) == Settings("openai/a", Path("~/jb").expanduser())
+    assert settings.read({"JUPYTER_BATCH_MODEL": ""}, {"model": None}).model is None
+
+
+def test_a_wrong_config_value_is_one_sentence():
+    """%config takes any value; the sentence comes when it is used."""
+    with pytest.raises(OptionError, match=r"%config LLMBatch\.model takes a litellm model id, not 5"):
+        settings.read({}, {"model": 5})
+
+
+def test_home_is_absolute_and_has_a_default(tmp_path, monkeypatch):
+    """A relative folder counts from where we are; without any, the platform's folder for jupyter_batch."""
+    monkeypatch.chdir(tmp_path)
+    assert settings.home({"JUPYTER_BATCH_HOME": "ledger"}) == tmp_path / "ledger"
+    assert settings.home({}).is_absolute()
+    assert settings.home({}).name == "jupyter_batch"
