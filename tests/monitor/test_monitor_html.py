@@ -1,0 +1,104 @@
+"""The static card and the table: escaped, whole without style, script or network."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from jupyter_batch.core.status import ShardView, Step
+from jupyter_batch.monitor import html
+from jupyter_batch.monitor.view import view
+
+EVIL = [
+    "<script>alert(1)</script>", "\" onmouseover=\"alert(1)", "' onclick='x", "</style><img src=x onerror=alert(1)>",
+    "\u202eevil\u2066", "\x1b[31mred", "&lt;b&gt;", "{{x}} ${y} `z`",
+]
+
+
+class Reader(HTMLParser):
+    """Tags, attributes and visible text, as a browser's parser would see them."""
+
+    def __init__(self, markup):
+        super().__init__()
+        self.tags, self.attributes, self.texts, self.open = [], [], [], []
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, "tags are nested"
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join("".join(self.texts).split())
+
+
+def everywhere(shot, text):
+    return shot(name=text, model=text, provider=text, out=text, message=text, merged=text, attach=text,
+                reasons=((text, 3),), shards=tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"{text}{n}", note=text)
+                                                   for n in range(4)))
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_nothing_a_person_or_provider_wrote_becomes_markup(evil, shot):
+    """Whatever stands in a name, a column, a model, a message or an id comes out as text: no tag, no attribute more."""
+    harmless = Reader(html.card(view(everywhere(shot, "plain")))["text/html"])
+    card = html.card(view(everywhere(shot, evil)))
+    reader = Reader(card["text/html"])
+    assert reader.tags == harmless.tags
+    assert [name for name, _ in reader.attributes] == [name for name, _ in harmless.attributes]
+    assert view(everywhere(shot, evil)).title in reader.text
+    for bad in ("\u202e", "\u2066", "\x1b"):
+        assert bad not in card["text/html"] + card["text/plain"]
+    table = Reader(html.jobs_table([everywhere(shot, evil)]))
+    assert table.tags == Reader(html.jobs_table([everywhere(shot, "plain")])).tags
+
+
+def test_the_card_reads_well_without_its_style(shot):
+    """GitHub and untrusted notebooks strip the style: state, counts, times, batch and the way back are still text."""
+    text = Reader(html.card(view(shot()))["text/html"]).text
+    for part in ("running sentiment openai/gpt-4.1-mini", "412 of 1,000 rows (41%)",
+                 "400 succeeded, 10 reused, 2 failed, 588 running", "batch batch_68a1f", "2 rate limit reached",
+                 'Come back to it with job = jupyter_batch.open("jb3f9c2k7a1q")', "As of"):
+        assert part in text
+
+
+def test_the_plain_text_says_the_same(shot):
+    """text/plain has the line, the reasons and the way back."""
+    plain = html.card(view(shot()))["text/plain"]
+    assert plain.startswith("sentiment: running, 412 of 1,000 rows (41%)")
+    assert "2 x rate limit reached" in plain
+    assert plain.endswith('job = jupyter_batch.open("jb3f9c2k7a1q")')
+
+
+def test_nothing_is_fetched_and_nothing_runs(shot):
+    """No script, no link, no image, no url() and no event handler."""
+    markup = html.card(view(shot()))["text/html"] + html.jobs_table([shot()])
+    assert not re.search(r"<(script|link|img|iframe|svg)|url\(|@import|https?:|\son\w+=", markup)
+
+
+def test_the_bar_speaks_to_a_screen_reader(shot):
+    """The bar is a progressbar with a name, a value and its range."""
+    attributes = dict(Reader(html.body(view(shot()))).attributes)
+    assert attributes["role"] == "progressbar"
+    assert (attributes["aria-valuenow"], attributes["aria-valuemax"]) == ("412", "1000")
+    assert attributes["aria-valuetext"] == "412 of 1,000 rows"
+
+
+def test_the_style_sheet_is_well_formed():
+    """Braces balance, and no :has() stands inside a :has(), which would kill its rule."""
+    assert html.STYLE.count("{") == html.STYLE.count("}")
+    assert not re.search(r":has\([^()]*:has\(", html.STYLE)
+
+
+def test_no_jobs_is_a_sentence():
+    """An empty table says that it is empty."""
+    assert "No jobs." in html.jobs_table([])

@@ -1,0 +1,168 @@
+"""Which screen is opened, and when it is drawn."""
+
+import contextvars
+import io
+import sys
+import threading
+
+import pytest
+
+from jupyter_batch.core.status import Counts, State
+from jupyter_batch.monitor import live
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    """What reached the page: bundles, and updates of them."""
+    import IPython.display
+
+    calls = []
+
+    class Handle:
+        def update(self, bundle, raw):
+            calls.append(("update", bundle, threading.current_thread().name))
+
+    def display(bundle, *, raw, display_id=None):
+        calls.append(("display", bundle, None))
+        return Handle() if display_id else None
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    return calls
+
+
+def open_live(snapshot, **more):
+    return live.open_monitor(snapshot, cancel=lambda: None, refresh=lambda: None, frontend=True, **more)
+
+
+def open_text(snapshot, out, **more):
+    return live.open_monitor(snapshot, cancel=lambda: None, refresh=lambda: None, frontend=False, stream=lambda: out, **more)
+
+
+def test_a_front_end_gets_card_and_panel(shot, displayed):
+    """The static card comes first, the panel right below it: the style rules count on that order."""
+    open_live(shot()).show()
+    (_, card, _), (_, panel, _) = displayed
+    assert "jb-static" in card["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in panel
+
+
+def test_a_cell_shows_it_once(shot, displayed):
+    """`df.llm.batch(...)` as a cell's last expression is displayed once, and in another cell again."""
+    monitor = open_live(shot())
+    for cell in ("a", "a", "b"):
+        monitor.show(cell)
+    assert len(displayed) == 4
+
+
+def test_the_card_changes_at_milestones_alone(shot, done, displayed):
+    """A tenth of the rows, a state, a message: not each poll; and in every cell that shows it."""
+    monitor = open_live(shot())
+    monitor.show("a")
+    monitor.show("b")
+    for n in range(400, 410):
+        monitor.update(shot(counts=Counts(succeeded=n, running=1000 - n)))
+    before = len(displayed)
+    monitor.update(shot(counts=Counts(succeeded=420, running=580)))
+    assert len(displayed) == before
+    monitor.update(done)
+    assert [kind for kind, *_ in displayed[before:]] == ["update", "update"]
+    assert "completed" in displayed[-1][1]["text/html"]
+    assert displayed[-1][1] == monitor.bundle()
+
+
+def test_equal_snapshots_draw_nothing(shot, displayed, monkeypatch):
+    """A poll that brought nothing new sends nothing to the page, for as long as the words are the same."""
+    monitor = open_live(shot())
+    draws = []
+    monkeypatch.setattr(monitor._panel, "draw", draws.append)
+    monitor.update(shot(now=shot().now + 5))
+    assert draws == []
+    monitor.update(shot(now=shot().now + 100))
+    assert len(draws) == 1
+
+
+def test_an_update_never_raises(shot, displayed, monkeypatch):
+    """A screen that breaks does not stop the job."""
+    monitor = open_live(shot())
+
+    def broken(_):
+        raise RuntimeError("the page is gone")
+
+    monkeypatch.setattr(monitor._panel, "draw", broken)
+    monitor.update(shot(message="new"))
+
+
+def test_widget_work_is_done_in_the_given_context(shot, displayed, monkeypatch):
+    """From whatever thread an update comes, it runs in a copy of the context that came from the submitting cell."""
+    variable = contextvars.ContextVar("cell", default="none")
+    context = contextvars.copy_context()
+    context.run(variable.set, "submitting")
+    monitor = open_live(shot(), context=context)
+    seen = []
+    monkeypatch.setattr(monitor._panel, "draw", lambda view: seen.append(variable.get()))
+    thread = threading.Thread(target=monitor.update, args=(shot(message="new"),))
+    thread.start()
+    thread.join()
+    assert seen == ["submitting"]
+    assert variable.get() == "none"
+
+
+def test_without_ipywidgets_there_are_lines(shot, monkeypatch):
+    """No ipywidgets, no panel: text."""
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    out = io.StringIO()
+    open_live(shot(), stream=lambda: out).show()
+    assert out.getvalue().startswith("sentiment: running")
+
+
+def test_lines_at_the_submission_at_each_state_and_at_the_end(shot, done):
+    """Under nbclient nothing is printed for a poll."""
+    out = io.StringIO()
+    monitor = open_text(shot(state=State.SUBMITTING, reasons=()), out)
+    monitor.update(shot(state=State.SUBMITTING, reasons=(), now=shot().now + 100))
+    assert out.getvalue() == "", "nothing before it is shown"
+    monitor.show()
+    for n in range(5):
+        monitor.update(shot(counts=Counts(succeeded=n, running=100 - n), reasons=()))
+    monitor.update(done)
+    states = [text.split(",")[0] for text in out.getvalue().splitlines() if not text.startswith(" ")]
+    assert states == ["sentiment: submitting", "sentiment: running", "sentiment: completed"]
+
+
+def test_a_waiting_cell_prints_for_the_worker(shot, done):
+    """While a cell waits, the worker's news are printed by the waiting thread, so that they land in that cell."""
+    out = io.StringIO()
+    monitor = open_text(shot(), out)
+    with monitor.attended():
+        thread = threading.Thread(target=monitor.update, args=(shot(state=State.CANCELLING),))
+        thread.start()
+        thread.join()
+        assert "cancelling" not in out.getvalue()
+        monitor.flush()
+        assert "cancelling" in out.getvalue()
+        thread = threading.Thread(target=monitor.update, args=(done,))
+        thread.start()
+        thread.join()
+    assert "completed" in out.getvalue(), "the end is said at the latest when the wait ends"
+
+
+def test_a_terminal_has_a_bar_only_while_someone_waits(shot, done):
+    """At a prompt there are lines; a wait draws a bar, which any thread moves."""
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    out = Terminal()
+    monitor = open_text(shot(), out)
+    monitor.show()
+    assert "\r" not in out.getvalue()
+    with monitor.attended():
+        thread = threading.Thread(target=monitor.update, args=(done,))
+        thread.start()
+        thread.join()
+        assert "completed 100%" in out.getvalue()
+
+
+def test_the_bundle_is_the_card(shot):
+    """A text screen's job, shown as a last expression, is the static card as well."""
+    assert "jb-static" in open_text(shot(), io.StringIO()).bundle()["text/html"]

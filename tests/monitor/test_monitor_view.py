@@ -1,0 +1,125 @@
+"""The view: the words and numbers behind every screen."""
+
+from datetime import UTC
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_batch.core.status import Counts, ShardView, State, Step
+from jupyter_batch.monitor.view import clean, clock, roughly, span, view
+
+START = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
+
+
+def test_a_running_job_in_words(shot):
+    """State, counts, times and ids of a running job read as a person would say them."""
+    seen = view(shot(), UTC)
+    assert (seen.title, seen.state, seen.colour) == ("sentiment", "running", "busy")
+    assert seen.progress == "412 of 1,000 rows"
+    assert seen.counts == "400 succeeded, 10 reused, 2 failed, 588 running"
+    assert seen.times == ("4 min since 22:13", "about 6 min left", "expires 15 Nov 22:13")
+    assert seen.batches == ("batch_68a1f",)
+    assert seen.can_cancel
+    assert not seen.is_final
+
+
+def test_a_finished_job_says_how_long_it_took(done):
+    """At the end there is no eta, no expiry and nothing to cancel; failures are not hidden behind green."""
+    seen = view(done, UTC)
+    assert seen.times == ("took 4 min", "ended 22:17")
+    assert (seen.state, seen.colour, seen.percent, seen.eta) == ("completed", "warn", 100, "")
+    assert seen.is_final
+    assert not seen.can_cancel
+
+
+def test_an_ending_without_its_answers_is_not_the_end(shot):
+    """A batch that ended at the provider, but whose answers are not here yet, is being collected."""
+    seen = view(shot(state=State.COMPLETED, collected=False))
+    assert (seen.state, seen.is_final, seen.can_cancel) == ("collecting", False, False)
+
+
+@given(st.builds(Counts, **{name: st.integers(0, 10**6) for name in Counts.__struct_fields__}))
+def test_the_bar_holds_every_row_once(shot, counts):
+    """The bar's segments add up to all rows, and 100% is said only when none is open."""
+    seen = view(shot(counts=counts))
+    assert sum(part.count for part in seen.segments) == counts.total == seen.total
+    assert (seen.percent == 100) == (counts.running == 0)
+    assert 0 <= seen.fraction <= 1
+
+
+def test_no_eta_from_a_handful_of_rows(shot):
+    """One answer of 50,000 is no ground for an eta; and a job that waits for quota has none."""
+    assert view(shot(counts=Counts(succeeded=1, running=49_999))).eta == ""
+    assert view(shot(counts=Counts(running=1000))).eta == ""
+    assert view(shot(state=State.WAITING)).eta == ""
+
+
+def test_an_eta_behind_the_expiry_is_not_kept_back(shot):
+    """Where the pace is too slow for the batch's life, the eta says so."""
+    slow = shot(counts=Counts(succeeded=100, running=10_000), expires_at=START + 3600)
+    assert view(slow).eta == "about 7 h left at this pace, which is after it expires"
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (7500, "2 h 5 min"),
+    (86_400, "1 day"), (180_000, "2 days 2 h"), (-5, "0 s"),
+])
+def test_durations(seconds, words):
+    """A duration has at most two units."""
+    assert span(seconds) == words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (5, "under a minute"), (89, "about 1 min"), (352, "about 6 min"), (1000, "about 15 min"), (3500, "about 1 h"),
+    (5400, "about 1.5 h"), (20_000, "about 6 h"), (100_000, "about 1 day"), (200_000, "about 2 days"),
+])
+def test_guesses_are_coarse(seconds, words):
+    """An eta is no finer than it can be known."""
+    assert roughly(seconds) == words
+
+
+@given(st.floats(0, 10**7))
+def test_a_guess_is_near_the_truth(seconds):
+    """Every guess is a phrase with one number in it, never `60 min` or `24 h`."""
+    assert roughly(seconds) not in {"about 60 min", "about 0 min", "about 0 h"}
+
+
+def test_a_clock_time_has_its_day_where_that_is_not_today():
+    """`22:13` today, `15 Nov 22:13` tomorrow."""
+    assert clock(START, START + 60, UTC) == "22:13"
+    assert clock(START + 86_400, START, UTC) == "15 Nov 22:13"
+    assert clock(START, START, UTC, day=True) == "14 Nov 22:13"
+
+
+@pytest.mark.parametrize("text", [
+    "red \x1b[31mtext\x1b[0m", "title \x1b]0;pwned\x07", "a\u202egnp.exe", "\u2066x\u2069", "a\nb\r\nc", "\x00\x08\x7f",
+    "\ud800 half", "\u200b\ufeff",
+])
+def test_no_control_reaches_a_screen(text, shot):
+    """ANSI, bidi and other controls in names, models, messages and reasons are gone from every word of the view."""
+    seen = view(shot(name=text, model=text, message=text, merged=text, reasons=((text, 1),), attach=text,
+                     shards=(ShardView(number=0, step=Step.RUNNING, batch_id=text, note=text),)))
+    words = repr(seen)
+    for bad in ("\\x1b", "[31m", "]0;", "\\u202e", "\\u2066", "\\n", "\\r", "\\x00", "\\x08", "\\ud800", "\\ufeff"):
+        assert bad not in words
+
+
+def test_text_is_cut_but_emoji_are_whole():
+    """Long text ends in an ellipsis; a family emoji keeps the joiners that it is made of."""
+    assert clean("x" * 500, 10) == "x" * 9 + "…"
+    assert clean("👨\u200d👩\u200d👧 ok") == "👨\u200d👩\u200d👧 ok"
+
+
+def test_only_the_first_reasons_are_named(shot):
+    """Of many reasons the first five are shown, and how many more there are."""
+    seen = view(shot(reasons=tuple((f"why {n}", n) for n in range(9, 0, -1))))
+    assert len(seen.reasons) == 5
+    assert seen.more_reasons == 4
+
+
+def test_each_message_is_said_once(shot):
+    """Seven shards with the same note, which is also the job's message, make one line."""
+    shards = tuple(ShardView(number=n, step=Step.WAITING, note="waiting for quota") for n in range(7))
+    seen = view(shot(message="waiting for quota", shards=shards, merged="`df` is another frame now"))
+    assert seen.lines == ("waiting for quota", "`df` is another frame now")
