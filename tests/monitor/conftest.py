@@ -17,6 +17,7 @@ RUNNING = Snapshot(
 
 
 def make(**changes):
+    """The running job, with these fields changed."""
     return msgspec.structs.replace(RUNNING, **changes)
 
 

@@ -10,7 +10,7 @@ from jupyter_batch.monitor import html
 from jupyter_batch.monitor.view import view
 
 EVIL = [
-    "<script>alert(1)</script>", "\" onmouseover=\"alert(1)", "' onclick='x", "</style><img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>", '" onmouseover="alert(1)', "' onclick='x", "</style><img src=x onerror=alert(1)>",
     "\u202eevil\u2066", "\x1b[31mred", "&lt;b&gt;", "{{x}} ${y} `z`",
 ]
 
@@ -42,9 +42,10 @@ class Reader(HTMLParser):
 
 
 def everywhere(shot, text):
+    """A snapshot with this text in each of its free texts."""
+    shards = tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"{text}{n}", note=text) for n in range(4))
     return shot(name=text, model=text, provider=text, out=text, message=text, merged=text, attach=text,
-                reasons=((text, 3),), shards=tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"{text}{n}", note=text)
-                                                   for n in range(4)))
+                reasons=((text, 3),), shards=shards)
 
 
 @pytest.mark.parametrize("evil", EVIL)

@@ -31,11 +31,13 @@ def displayed(monkeypatch):
 
 
 def open_live(snapshot, **more):
+    """A monitor in a notebook that a person looks at."""
     return live.open_monitor(snapshot, cancel=lambda: None, refresh=lambda: None, frontend=True, **more)
 
 
-def open_text(snapshot, out, **more):
-    return live.open_monitor(snapshot, cancel=lambda: None, refresh=lambda: None, frontend=False, stream=lambda: out, **more)
+def open_text(snapshot, out):
+    """A monitor where nobody's notebook listens."""
+    return live.open_monitor(snapshot, cancel=lambda: None, refresh=lambda: None, frontend=False, stream=lambda: out)
 
 
 def test_a_front_end_gets_card_and_panel(shot, displayed):

@@ -9,19 +9,23 @@ from jupyter_batch.monitor.widget import Panel
 
 @pytest.fixture
 def clicks():
+    """What the panel called."""
     return []
 
 
 @pytest.fixture
 def panel(shot, clicks):
+    """A running job's panel."""
     return Panel(view(shot()), cancel=lambda: clicks.append("cancel"), refresh=lambda: clicks.append("refresh"))
 
 
 def shown(button):
+    """It is on the screen."""
     return button.layout.display != "none"
 
 
 def said(panel):
+    """The message line's HTML."""
     return panel._say.value
 
 

@@ -1,0 +1,302 @@
+"""What runs on a kernel's main thread, and when: real headless kernels, a terminal IPython, and plain scripts."""
+
+import asyncio
+import queue
+import subprocess
+import sys
+import textwrap
+import threading
+from types import SimpleNamespace
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+from jupyter_batch import kernel
+
+PATIENCE = 60  # seconds until a test gives up; none waits for them
+
+
+class Notebook:
+    """A real kernel, and cells run in it one after the other."""
+
+    def __init__(self):
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel()
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=PATIENCE)
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+    def send(self, code, *, allow_stdin=False):
+        return self.client.execute(textwrap.dedent(code), allow_stdin=allow_stdin, store_history=True)
+
+    def run(self, code, **more):
+        """What the cell printed, and its error's name at the end."""
+        return self.until_idle(self.send(code, **more))
+
+    def until_idle(self, ident):
+        """All that is printed until that cell is over."""
+        return self.until(lambda message: message["msg_type"] == "status"
+                          and message["parent_header"].get("msg_id") == ident
+                          and message["content"]["execution_state"] == "idle")
+
+    def until(self, test):
+        """All that is printed until a message passes the test."""
+        said = []
+        while True:
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
+            if message["msg_type"] == "stream":
+                said.append(message["content"]["text"])
+            elif message["msg_type"] == "error":
+                said.append(message["content"]["ename"])
+            if test(message):
+                return "".join(said)
+
+    def until_said(self, text):
+        return self.until(lambda m: m["msg_type"] == "stream" and text in m["content"]["text"])
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    """One kernel with this module loaded."""
+    book = Notebook()
+    try:
+        book.run("import asyncio, threading\nfrom jupyter_batch import kernel\nseen = []\ngap = kernel.between()")
+        yield book
+    finally:
+        book.close()
+
+
+def script(code, *arguments):
+    """What a fresh Python prints."""
+    done = subprocess.run([sys.executable, "-W", "error", *arguments, "-c", textwrap.dedent(code)], text=True,
+                          capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+PUT = """
+def put(text):
+    thread = threading.Thread(target=gap.put, args=(lambda: seen.append(text),))
+    thread.start()
+    thread.join()
+"""
+
+
+def test_nothing_runs_inside_a_cell_that_computes(notebook):
+    """What a thread hands over while a cell runs is done after the cell, before the next one."""
+    notebook.run(PUT)
+    assert notebook.run("seen.clear(); put('x'); print(seen)") == "[]\n"
+    assert notebook.run("print(seen)") == "['x']\n"
+
+
+def test_nothing_runs_inside_a_cell_that_awaits(notebook):
+    """The loop turns while a cell awaits, and still nothing changes under its feet."""
+    notebook.run(PUT)
+    code = "seen.clear(); put('x')\nfor _ in range(50):\n    await asyncio.sleep(0)\nprint(seen)"
+    assert notebook.run(code) == "[]\n"
+    assert notebook.run("print(seen)") == "['x']\n"
+
+
+def test_an_idle_kernel_does_it_at_once(notebook):
+    """With no cell running it happens without one."""
+    notebook.send("""
+        def later():
+            while gap._in_cell:
+                pass
+            gap.put(lambda: print("merged", threading.current_thread() is threading.main_thread()))
+        thread = threading.Thread(target=later)
+        thread.start()
+    """)
+    assert "merged True" in notebook.until_said("merged")
+
+
+def test_between_queued_cells(notebook):
+    """Of two queued cells, the second sees what came while the first ran."""
+    notebook.run(PUT)
+    notebook.send("seen.clear(); put('x'); print('first', seen)")
+    notebook.send("print('second', seen)")
+    said = notebook.until_said("second")
+    assert "first []" in said
+    assert "second ['x']" in said
+
+
+def test_one_failure_does_not_stop_the_others(notebook):
+    """Work that raises is logged, and the next work is done."""
+    said = notebook.run("seen.clear(); gap.put(lambda: 1/0); gap.put(lambda: seen.append('y'))")
+    assert "ZeroDivisionError" in said
+    assert notebook.run("print(seen)") == "['y']\n"
+
+
+def test_there_is_one_for_each_shell(notebook):
+    """Reloading the extension does not make a second."""
+    assert notebook.run("print(kernel.between() is gap, kernel.on_main(lambda: None))") == "True True\n"
+
+
+def test_who_is_listening(notebook):
+    """A client that takes no input is nbclient or papermill: nobody looks. Each run of a cell has its own name."""
+    assert notebook.run("print(kernel.has_frontend())", allow_stdin=False) == "False\n"
+    assert notebook.run("print(kernel.has_frontend())", allow_stdin=True) == "True\n"
+    assert notebook.run("kernel.current_cell()\na = kernel.current_cell()") == ""
+    assert notebook.run("print(a != kernel.current_cell(), len(a) > 8)") == "True True\n"
+
+
+def test_the_names_of_a_frame(notebook):
+    """Names that a person gave to this very object: no underscore of IPython's, no equal object."""
+    notebook.run("frame = [1]; other = [1]; alias = frame; frame")
+    notebook.run("frame")
+    assert notebook.run("print(kernel.frame_names(get_ipython(), frame))") == "['frame', 'alias']\n"
+
+
+def test_an_interrupt_ends_the_wait_and_nothing_else(notebook):
+    """The interrupted cell says one line, returns False, raises nothing; the next cell runs."""
+    notebook.send("""
+        told = []
+        def tell():
+            if not told:
+                told.append(print("waiting", flush=True))
+        print(kernel.wait_blocking(threading.Event(), on_slice=tell))
+    """)
+    notebook.until_said("waiting")
+    notebook.manager.interrupt_kernel()
+    assert notebook.until_said("False").split("\n")[:2] == ["Stopped waiting. The batch goes on.", "False"]
+    assert notebook.run("print('next')") == "next\n"
+
+
+def test_an_interrupt_ends_an_await(notebook):
+    """SIGINT does not wake an idle loop: the wait wakes itself and is interrupted, the job's event untouched."""
+    cell = notebook.send("event = threading.Event()\nprint('waiting', flush=True)\nawait kernel.await_done(event)")
+    notebook.until_said("waiting")
+    notebook.manager.interrupt_kernel()
+    assert notebook.until_idle(cell).endswith(("KeyboardInterrupt", "CancelledError"))
+    assert notebook.run("print(event.is_set())") == "False\n"
+
+
+def test_widgets_are_not_pinned_to_the_cell(notebook):
+    """In the widgets' context the shell's parent is empty, and the cell's own stays as it is."""
+    notebook.run("parent = get_ipython().kernel.get_parent")
+    assert notebook.run("print(kernel.widget_context().run(parent), bool(parent()))") == "{} True\n"
+
+
+def test_the_notebooks_path(notebook):
+    """The server's name for the notebook, where it gave one."""
+    code = "import os\nos.environ.pop('JPY_SESSION_NAME', 0)\nprint(kernel.notebook_path())"
+    assert notebook.run(code) == "None\n"
+    notebook.run("os.environ['JPY_SESSION_NAME'] = '/a/b.ipynb'")
+    assert notebook.run("print(kernel.notebook_path())") == "/a/b.ipynb\n"
+
+
+def test_a_terminal_does_it_before_the_next_input():
+    """Terminal IPython has no loop between prompts: what comes there is done before the next input runs."""
+    lines = """
+import threading
+from jupyter_batch import kernel
+seen, gap, ip = [], kernel.between(), get_ipython()
+once = lambda _: (ip.events.unregister("post_run_cell", once), gap.put(lambda: seen.append("x")), print("now", seen))
+ip.events.register("post_run_cell", once)
+print("then", seen)
+print(kernel.has_frontend(), kernel.current_cell(), kernel.notebook_path())
+"""
+    done = subprocess.run([sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=nocolor",
+                           "--no-confirm-exit", "--quick"],
+                          input=lines, text=True, capture_output=True, timeout=PATIENCE)
+    assert "now []" in done.stdout
+    assert "then ['x']" in done.stdout
+    assert "False None None" in done.stdout
+
+
+def test_a_script_runs_nothing_and_imports_nothing():
+    """Without IPython there is nobody between cells, and no IPython is imported to find that out."""
+    assert script("""
+        import sys
+        from jupyter_batch import kernel
+        print(kernel.on_main(lambda: print("never")), kernel.between(), kernel.has_frontend(), kernel.notebook_path())
+        print([name for name in ("IPython", "ipykernel", "ipywidgets", "nest_asyncio") if name in sys.modules])
+    """) == "False None False None\n[]\n"
+
+
+def test_a_wait_inside_a_running_loop_lets_its_tasks_go_on():
+    """In a coroutine of one's own, a blocking wait runs the other tasks meanwhile (nest_asyncio, and only there)."""
+    if sys.version_info >= (3, 14):
+        pytest.skip("from 3.14 on the wait blocks plainly: nest_asyncio breaks anyio there")
+    assert script("""
+        import asyncio, threading
+        from jupyter_batch import kernel
+        async def main():
+            event = threading.Event()
+            async def other():
+                event.set()
+            task = asyncio.create_task(other())
+            print(kernel.wait_blocking(event, timeout=30), task.done())
+        asyncio.run(main())
+    """) == "True True\n"
+
+
+def test_a_loop_that_can_not_nest_is_waited_in_plainly():
+    """A loop that nest_asyncio refuses (uvloop's kind) is blocked in slices, with no warning and no error."""
+    class Strange(asyncio.SelectorEventLoop):
+        @property
+        def _nest_patched(self):
+            raise ValueError("Can't patch loop")
+
+    async def main():
+        event = threading.Event()
+        return kernel.wait_blocking(event, on_slice=event.set)
+
+    loop = Strange()
+    try:
+        assert loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+def test_a_timeout_stops_the_waiting():
+    """After the timeout both waits answer False; a job that is done is True however short the time."""
+    event = threading.Event()
+    assert kernel.wait_blocking(event, timeout=0) is False
+    assert asyncio.run(kernel.await_done(event, timeout=0)) is False
+    event.set()
+    assert kernel.wait_blocking(event, timeout=0) is True
+    assert asyncio.run(kernel.await_done(event, timeout=0)) is True
+
+
+def test_slices_are_called_while_waiting():
+    """The caller's slice runs on the waiting thread, blocking and awaiting alike."""
+    for wait in (lambda event, slice_: kernel.wait_blocking(event, on_slice=slice_),
+                 lambda event, slice_: asyncio.run(kernel.await_done(event, on_slice=slice_))):
+        event, threads = threading.Event(), []
+
+        def slice_(event=event, threads=threads):
+            threads.append(threading.current_thread())
+            event.set()
+
+        assert wait(event, slice_)
+        assert threads == [threading.main_thread()]
+
+
+def test_the_pump_hands_over_clicks_and_keeps_the_rest_in_order(monkeypatch):
+    """Ipykernel 6: waiting comm messages reach their widgets during a wait; queued cells stay queued, in order."""
+    kinds = {b"1": "execute_request", b"2": "comm_msg", b"3": "comm_msg", b"4": "execute_request"}
+    handled, waiting = [], queue.Queue()
+
+    async def dispatch(message):
+        handled.append(message[0])
+        if message[0] == b"3":
+            raise RuntimeError("a click that fails")
+
+    for number in kinds:
+        waiting.put((0, dispatch, ([number],)))
+    fake = SimpleNamespace(
+        msg_queue=waiting, shell_stream=SimpleNamespace(flush=lambda: None), _parent_ident={"shell": b"me"},
+        session=SimpleNamespace(feed_identities=lambda message, copy: ([], message),
+                                deserialize=lambda frames, content, copy: {"header": {"msg_type": kinds[frames[0]]}}),
+        get_parent=lambda channel: {"cell": 1},
+        set_parent=lambda ident, parent, channel: handled.append((ident, parent["cell"])))
+    monkeypatch.setattr(kernel, "shell", lambda: SimpleNamespace(kernel=fake))
+    kernel.pump()
+    assert handled == [b"2", (b"me", 1), b"3", (b"me", 1)]
+    assert [waiting.get_nowait()[2][0][0] for _ in range(waiting.qsize())] == [b"1", b"4"]
