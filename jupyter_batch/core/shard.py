@@ -1,0 +1,59 @@
+"""Lines -> parts of shards within a provider's limits, one part in memory at a time. It knows no line's inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from .errors import InputError
+from .request import Limits
+
+PART_BYTES = 1 << 20
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Some whole lines of one shard, to be appended to its file.
+
+    shard: from 0. data: the lines, each with its newline. requests: how many. first, last: the rows' positions in the
+    submitted frame; they only ever grow from line to line, and between them there may be rows without a request.
+    """
+
+    shard: int
+    data: bytes
+    requests: int
+    first: int
+    last: int
+
+
+def pack(lines: Iterable[tuple[int, bytes]], limits: Limits, *, part_bytes: int = PART_BYTES) -> Iterator[Part]:
+    """Parts of at most `part_bytes` (or of one line that is longer) out of (row's position, line with its newline).
+
+    A shard is as full as `limits` let it be. Raises InputError for a line that no shard can hold.
+    """
+    if limits.requests < 1 or limits.bytes < 1:
+        raise InputError(f"a shard takes at least one request and one byte, not {limits.requests} and {limits.bytes}")
+    shard = requests = size = 0  # of the shard under way
+    held: list[bytes] = []
+    held_size = first = last = 0
+    for position, line in lines:
+        length = len(line)
+        if length > limits.bytes:
+            raise InputError(
+                f"row {position} (counted from 0) alone makes a request of {length:,} bytes, and a batch file may hold "
+                f"{limits.bytes:,}: shorten its text")
+        full = requests == limits.requests or size + length > limits.bytes
+        if held and (full or held_size + length > part_bytes):
+            yield Part(shard, b"".join(held), len(held), first, last)
+            held, held_size = [], 0
+        if full:
+            shard, requests, size = shard + 1, 0, 0
+        if not held:
+            first = position
+        held.append(line)
+        last = position
+        held_size += length
+        requests += 1
+        size += length
+    if held:
+        yield Part(shard, b"".join(held), len(held), first, last)

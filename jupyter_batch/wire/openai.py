@@ -1,0 +1,314 @@
+"""OpenAI's dialect: requests -> JSONL lines, result and error lines -> Results, batch objects -> BatchView. No network.
+
+Decoding has two ways that must agree: a typed one for the line that nearly all lines are (an answer with text, a
+vector), and a tolerant one, which takes any bytes at all and never raises, for the rest (wire/tolerant.py).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import orjson
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.status import State
+from jupyter_batch.core.template import RowError
+from jupyter_batch.wire import tolerant
+
+CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
+EMBEDDINGS = "/v1/embeddings"
+
+BLOCK_BYTES = 1 << 18
+"""Decoding holds the GIL for about a millisecond on so much."""
+
+
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """Stands in a body for what differs from row to row: a text, a parameter, a whole list of messages."""
+
+    name: str
+
+
+class Encoder:
+    """Request lines of one endpoint whose bodies differ in their holes alone.
+
+    A line is byte for byte what `orjson.dumps` makes of {"custom_id", "method", "url", "body"}, with a newline.
+    """
+
+    def __init__(self, endpoint: str, body: Mapping[str, Any]) -> None:
+        """`body` is the request's JSON, with a Hole wherever a row's own value goes. Raises OptionError."""
+        mark = secrets.token_hex(16)
+        names: list[str] = []
+        line = {"custom_id": Hole("custom_id"), "method": "POST", "url": endpoint, "body": body}
+        try:
+            data = orjson.dumps(_marked(line, mark, names))
+        except TypeError as error:
+            raise OptionError(f"a parameter of the request can't be sent as JSON: {error}") from None
+        parts = data.split(f'"{mark}"'.encode())
+        self._pattern = b"%b".join(part.replace(b"%", b"%%") for part in parts) + b"\n"
+        self._order = names[1:]
+        self.holes: tuple[str, ...] = tuple(dict.fromkeys(self._order))
+
+    def encode(self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]) -> list[bytes | RowError]:
+        """A line for each row of a block, or why the row can't be sent: a RowError in a hole, or no valid JSON."""
+        columns = [custom_ids, *(holes[name] for name in self._order)]
+        pattern = self._pattern
+        try:
+            cells = [[orjson.dumps(value) for value in column] for column in columns]
+        except TypeError:  # some row can't: find which, and keep the others
+            return [self._one(row) for row in zip(*columns, strict=True)]
+        return [pattern % row for row in zip(*cells, strict=True)]
+
+    def _one(self, row: tuple[Any, ...]) -> bytes | RowError:
+        for value in row:
+            if isinstance(value, RowError):
+                return value
+        try:
+            return self._pattern % tuple(orjson.dumps(value) for value in row)
+        except TypeError as error:
+            if "surrogate" in str(error) or "UTF-8" in str(error):
+                return RowError("the text is not valid Unicode: it holds half a character (a lone surrogate)")
+            return RowError(f"a value can't be sent as JSON: {error}")
+
+
+def _marked(value: Any, mark: str, names: list[str]) -> Any:
+    if isinstance(value, Hole):
+        names.append(value.name)
+        return mark
+    if isinstance(value, Mapping):
+        return {key: _marked(item, mark, names) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_marked(item, mark, names) for item in value]
+    return value
+
+
+# --- results: the typed way -----------------------------------------------------------------------------------------
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+    def read(self) -> Usage | None:
+        into = self.prompt_tokens if self.prompt_tokens is not None else self.input_tokens
+        out = self.completion_tokens if self.completion_tokens is not None else self.output_tokens
+        if into is None and out is None:
+            return None
+        read, written = (self.prompt_tokens_details or self.input_tokens_details,
+                         self.completion_tokens_details or self.output_tokens_details)
+        cached = (read.cached_tokens if read else None) or self.prompt_cache_hit_tokens
+        return Usage(into or 0, out or 0, cached or 0, (written.reasoning_tokens if written else None) or 0)
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+    index: int = 0
+
+
+class _Chat(msgspec.Struct, gc=False):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+    error: Any = None
+
+    def value(self) -> str | None:
+        first = self.choices[0] if self.choices else None
+        return first.message.content if first and first.index == 0 and not first.message.refusal else None
+
+
+class _Content(msgspec.Struct, gc=False):
+    type: str = ""
+    text: str | None = None
+
+
+class _Item(msgspec.Struct, gc=False):
+    type: str = ""
+    content: list[_Content] | None = None
+
+
+class _Response(msgspec.Struct, gc=False):
+    output: list[_Item]
+    usage: _Usage | None = None
+    error: Any = None
+
+    def value(self) -> str | None:
+        parts = [part for item in self.output if item.type == "message" for part in item.content or ()]
+        if any(part.type != "output_text" for part in parts):
+            return None
+        return "".join(part.text or "" for part in parts)
+
+
+class _Vector(msgspec.Struct, gc=False):
+    embedding: list[float]
+
+
+class _Vectors(msgspec.Struct, gc=False):
+    data: list[_Vector]
+    usage: _Usage | None = None
+    error: Any = None
+
+    def value(self) -> list[float] | None:
+        return self.data[0].embedding if len(self.data) == 1 else None
+
+
+_Body = TypeVar("_Body", _Chat, _Response, _Vectors)
+
+
+class _Answer(msgspec.Struct, Generic[_Body], gc=False):
+    body: _Body
+    status_code: int = 0
+
+
+class _Line(msgspec.Struct, Generic[_Body], gc=False):
+    custom_id: str
+    response: _Answer[_Body]
+    error: Any = None
+
+
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    "completions": msgspec.json.Decoder(_Line[_Chat]),
+    "responses": msgspec.json.Decoder(_Line[_Response]),
+    "embeddings": msgspec.json.Decoder(_Line[_Vectors]),
+}
+
+
+def _decoder(endpoint: str) -> msgspec.json.Decoder[Any]:
+    return _DECODERS.get(endpoint.rstrip("/").rpartition("/")[2]) or _DECODERS["completions"]
+
+
+def _typed(line: Any) -> Result | None:
+    """The Result of a plain answer; None for the tolerant way to see."""
+    answer = line.response
+    body = answer.body
+    if answer.status_code != 200 or line.error or body.error:  # noqa: PLR2004 - HTTP's OK
+        return None
+    value = body.value()
+    if not value:
+        return None
+    return Result(line.custom_id, Status.SUCCEEDED, value, None, body.usage.read() if body.usage else None)
+
+
+def decode(line: bytes, endpoint: str) -> Result:
+    """One line of an output or error file. Never raises: what can't be read is a failed Result that says so."""
+    try:
+        result = _typed(_decoder(endpoint).decode(line))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        result = None
+    return tolerant.read(line) if result is None else result
+
+
+def decode_lines(block: bytes, endpoint: str) -> Iterator[Result]:
+    r"""All lines of a block of whole lines; a line ends at b"\n" and nowhere else, empty lines are passed over."""
+    lines = [line for line in block.split(b"\n") if line and not line.isspace()]
+    try:
+        typed = _decoder(endpoint).decode_lines(block)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        typed = []
+    if len(typed) != len(lines):
+        yield from (decode(line, endpoint) for line in lines)
+        return
+    for line, seen in zip(lines, typed, strict=True):
+        result = _typed(seen)
+        yield tolerant.read(line) if result is None else result
+
+
+def whole_lines(chunks: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    r"""Blocks of whole lines, of about `size` bytes, out of a file's chunks; the last may lack its newline."""
+    held: list[bytes] = []
+    length = 0
+    for chunk in chunks:
+        start = 0
+        while length + len(chunk) - start >= size:
+            cut = chunk.rfind(b"\n", start, start + max(size - length, 1)) + 1 or chunk.find(b"\n", start) + 1
+            if not cut:
+                break
+            yield b"".join([*held, chunk[start:cut]])
+            held, length, start = [], 0, cut
+        held.append(chunk[start:])
+        length += len(chunk) - start
+    if length:
+        yield b"".join(held)
+
+
+# --- batch objects --------------------------------------------------------------------------------------------------
+
+_ENDINGS = {"completed": State.COMPLETED, "failed": State.FAILED, "expired": State.EXPIRED,
+            "cancelled": State.CANCELLED, "canceled": State.CANCELLED}
+_SHOWN = 3
+
+
+def read_batch(obj: Mapping[str, Any]) -> BatchView:
+    """A batch object; fields may be missing, null or empty texts. A status that nobody knows is an open one."""
+    status = str(obj.get("status") or "unknown")
+    counts = obj.get("request_counts")
+    counts = counts if isinstance(counts, Mapping) else {}
+    errors, quota = _errors(obj.get("errors"))
+    metadata = obj.get("metadata")
+    return BatchView(
+        id=str(obj.get("id") or ""), status=status, ending=_ENDINGS.get(status.lower()),
+        input_file_id=_text(obj.get("input_file_id")), output_file_id=_text(obj.get("output_file_id")),
+        error_file_id=_text(obj.get("error_file_id")), total=tolerant.count(counts.get("total")),
+        completed=tolerant.count(counts.get("completed")), failed=tolerant.count(counts.get("failed")),
+        created_at=_time(obj.get("created_at")), expires_at=_time(obj.get("expires_at")), errors=errors, quota=quota,
+        usage=tolerant.usage_of(obj.get("usage")),
+        tag={str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, Mapping) else {})
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _time(value: Any) -> float | None:
+    """Seconds since the epoch, of a number or of an ISO text."""
+    if isinstance(value, str):
+        try:
+            at = datetime.fromisoformat(value)
+            return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        except ValueError:
+            return None
+    return float(value) if isinstance(value, (int, float)) and value > 0 else None
+
+
+def _errors(errors: Any) -> tuple[str, bool]:
+    """(the first few errors and how many more, whether a quota was the reason)."""
+    if isinstance(errors, Mapping):
+        errors = errors["data"] if isinstance(errors.get("data"), (list, tuple)) else [errors]
+    found = [error for error in (errors if isinstance(errors, (list, tuple)) else [errors]) if error]
+    told = "; ".join(_error(error) for error in found[:_SHOWN])
+    if len(found) > _SHOWN:
+        told += f"; and {len(found) - _SHOWN:,} more"
+    quota = any("limit_exceeded" in str(error.get("code")) for error in found if isinstance(error, Mapping))
+    return told, quota
+
+
+def _error(error: Any) -> str:
+    if not isinstance(error, Mapping):
+        return str(error)[: tolerant.REASON_CHARS]
+    said = ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
+    place = ", ".join(f"{name} {error[key]}" for key, name in (("line", "line"), ("param", "at")) if error.get(key))
+    return (said or str(dict(error)))[: tolerant.REASON_CHARS] + (f" ({place})" if place else "")

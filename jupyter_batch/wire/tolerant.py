@@ -1,0 +1,244 @@
+"""Any result line at all -> a Result, by the shapes that servers of OpenAI's dialect were seen to send. Never raises.
+
+It goes by what is in the line, not by the endpoint, and holds every oddity, so that wire/openai.py's typed way can
+stay narrow: what that one does not know for sure comes here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from jupyter_batch.core.result import Result, Status, Usage
+
+REASON_CHARS = 500
+"""A reason is a sentence for a table's cell; some servers send pages."""
+
+_ENDINGS = {
+    "batch_expired": Status.EXPIRED,
+    "batch_cancelled": Status.CANCELLED,
+    "batch_canceled": Status.CANCELLED,
+}
+
+
+def read(line: bytes) -> Result:
+    """One line, whatever it holds."""
+    try:
+        data = loads(line)
+    except Exception as error:  # bytes from outside: anything may be wrong with them
+        return Result(None, Status.FAILED, error=_short(f"a line that is not valid JSON: {error}"))
+    if not isinstance(data, dict):
+        return Result(None, Status.FAILED, error=_short(f"a line that is no result: {line.decode('utf-8', 'replace')}"))
+    custom_id = data.get("custom_id")
+    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
+        custom_id = str(custom_id)
+    custom_id = custom_id if isinstance(custom_id, str) else None
+    try:
+        return _outcome(custom_id, data)
+    except Exception as error:  # a shape nobody has seen yet must not lose the other rows
+        return Result(custom_id, Status.FAILED, error=_short(f"a line that can't be read: {error!r}"))
+
+
+def loads(data: bytes | str) -> Any:
+    """JSON, and what some servers take for it: NaN, control characters in texts, bytes that are no UTF-8."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+        return _whole(json.loads(text, strict=False))
+
+
+def _whole(value: Any) -> Any:
+    """Lone surrogates, which no file and no column can hold, become U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return value
+
+
+def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
+    response, error = _unpacked(data.get("response")), data.get("error")
+    code = None
+    body = response
+    if isinstance(response, dict):
+        code = count(response.get("status_code")) or None
+        body = _unpacked(response.get("body")) if "body" in response or code else response
+    mapping = body if isinstance(body, dict) else {}
+    usage = usage_of(mapping.get("usage"))
+    error = error or mapping.get("error") or (mapping.get("detail") if not code or code >= 400 else None)  # noqa: PLR2004
+    if error or (code is not None and code >= 400):  # noqa: PLR2004 - HTTP's errors begin here
+        status, reason = _failure(error, code, body)
+        return Result(custom_id, status, error=reason, usage=usage)
+    value, reason = _answer(mapping)
+    if value is None:
+        if not mapping and isinstance(body, str) and body:
+            reason = f"no answer but: {body}"
+        return Result(custom_id, Status.FAILED, error=_short(reason), usage=usage)
+    return Result(custom_id, Status.SUCCEEDED, value, usage=usage)
+
+
+def _unpacked(value: Any) -> Any:
+    """A JSON object that was sent as a text (OGX does so)."""
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        try:
+            return loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _failure(error: Any, http: int | None, body: Any) -> tuple[Status, str]:
+    """The status and the reason out of an error of any shape."""
+    code, message = None, error
+    if isinstance(error, dict):
+        code = error.get("code") or error.get("type")
+        message = error.get("message") or error.get("error") or error.get("detail")
+        if isinstance(message, dict):
+            message = message.get("message") or message
+        if not message:
+            message = code or error
+    if not message:
+        message = body if isinstance(body, (str, dict)) and body else "no reason was given"
+    if not isinstance(message, str):
+        message = json.dumps(message, ensure_ascii=False, default=str)
+    prefix = f"HTTP {http}" if http and (code is None or str(code) == str(http)) else str(code or "")
+    reason = message if not prefix or message.startswith(prefix) else f"{prefix}: {message}"
+    return _ENDINGS.get(str(code), Status.FAILED), _short(reason)
+
+
+def _answer(body: Mapping[str, Any]) -> tuple[Any, str]:
+    """(value, "") or (None, the reason)."""
+    choices, output, data = body.get("choices"), body.get("output"), body.get("data")
+    if isinstance(choices, list) and choices:
+        dicts = [choice for choice in choices if isinstance(choice, dict)]
+        first = next((choice for choice in dicts if choice.get("index") == 0), dicts[0] if dicts else {})
+        return _chat(first)
+    if isinstance(output, list):
+        return _response(output, body)
+    if isinstance(data, list) and data:
+        return _vectors(data)
+    held = ", ".join(map(str, body)) or "nothing"
+    return None, f"the line holds neither an answer nor an error (in its body: {held})"
+
+
+def _chat(choice: dict[str, Any]) -> tuple[Any, str]:
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        message = {"content": choice.get("text")}  # the old completions
+    finish = choice.get("finish_reason")
+    text, refusal = _parts(message.get("content"))
+    refusal = message.get("refusal") or refusal
+    calls = message.get("tool_calls") or [{"function": message.get("function_call")}]  # the second is the old form
+    return _told(text, refusal, _calls(calls), finish)
+
+
+def _response(output: list[Any], body: Mapping[str, Any]) -> tuple[Any, str]:
+    items = [item for item in output if isinstance(item, dict)]
+    read = [_parts(item.get("content")) for item in items if item.get("type") == "message"]
+    texts = [text for text, _ in read if text is not None]
+    refusal = "".join(refusal for _, refusal in read)
+    calls = _calls([{"function": item} for item in items if item.get("type") == "function_call"])
+    details = body.get("incomplete_details")
+    finish = details.get("reason") if isinstance(details, dict) else body.get("status")
+    return _told("".join(texts) if texts else None, refusal, calls, finish)
+
+
+def _parts(content: Any) -> tuple[str | None, str]:
+    """(text, refusal) of a content: a text, or a list of parts, of which thinking is no part of the answer."""
+    if isinstance(content, str):
+        return content, ""
+    if not isinstance(content, list):
+        return None, ""
+    texts, refusals = [], []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"):
+            text = part.get("text")
+            texts.append(text.get("value", "") if isinstance(text, dict) else str(text or ""))
+        elif isinstance(part, dict) and part.get("type") == "refusal":
+            refusals.append(str(part.get("refusal") or "refused"))
+    return ("".join(texts) if texts else None), "".join(refusals)
+
+
+def _told(text: str | None, refusal: Any, calls: str | None, finish: Any) -> tuple[Any, str]:
+    """What a message says: its refusal, its text, its tool calls, or why it says nothing."""
+    if refusal:
+        return None, f"refusal: {refusal}"
+    if text:
+        return text, ""
+    if calls:
+        return calls, ""
+    if finish == "content_filter":
+        return None, "content_filter: the provider's filter held the answer back"
+    if finish in ("length", "max_output_tokens"):
+        return None, f"{finish}: all the tokens were used up before any text came; allow more (max_tokens)"
+    if text is not None and finish in ("stop", "completed", None):
+        return text, ""  # an empty text is an answer
+    return None, f"the answer has no content (finish_reason: {finish})"
+
+
+def _calls(calls: Any) -> str | None:
+    """Tool calls as JSON: [{"name": ..., "arguments": {...}}, ...]."""
+    told = []
+    for call in calls if isinstance(calls, list) else []:
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            arguments = function.get("arguments")
+            told.append({"name": function.get("name"), "arguments": _unpacked(arguments)})
+    return json.dumps(told, ensure_ascii=False) if told else None
+
+
+def _vectors(data: list[Any]) -> tuple[Any, str]:
+    """One vector, or a list of them in the order of their inputs."""
+    items = sorted((item for item in data if isinstance(item, dict)), key=lambda item: count(item.get("index")))
+    vectors = [_vector(item.get("embedding")) for item in items]
+    if not vectors or any(vector is None for vector in vectors):
+        return None, "the line holds no vector"
+    return (vectors[0] if len(vectors) == 1 else vectors), ""
+
+
+def _vector(embedding: Any) -> list[float] | None:
+    if isinstance(embedding, str):  # encoding_format="base64": little-endian 32-bit floats
+        data = base64.b64decode(embedding)
+        return list(struct.unpack(f"<{len(data) // 4}f", data))
+    return [float(number) for number in embedding] if isinstance(embedding, list) and embedding else None
+
+
+def usage_of(usage: Any) -> Usage | None:
+    """The tokens of a `usage` object, in the words of chat or of responses; None where it says nothing."""
+    told = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+    if not isinstance(usage, Mapping) or all(usage.get(key) is None for key in told):
+        return None
+
+    def of(*keys: str) -> int:
+        return next((count(usage[key]) for key in keys if usage.get(key) is not None), 0)
+
+    def inside(name: str, *keys: str) -> int:
+        details = (usage.get(key) for key in keys)
+        return next((count(detail.get(name)) for detail in details if isinstance(detail, Mapping)), 0)
+
+    cached = inside("cached_tokens", "prompt_tokens_details", "input_tokens_details")
+    return Usage(of("prompt_tokens", "input_tokens"), of("completion_tokens", "output_tokens"),
+                 cached or of("prompt_cache_hit_tokens"),
+                 inside("reasoning_tokens", "completion_tokens_details", "output_tokens_details"))
+
+
+def count(value: Any) -> int:
+    """A number that may be missing, a float or a text; 0 where it is none."""
+    try:
+        return max(int(value), 0) if isinstance(value, (int, float, str)) else 0
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= REASON_CHARS else text[: REASON_CHARS - 1] + "…"
