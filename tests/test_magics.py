@@ -106,7 +106,8 @@ def refused(ip, cell, capsys):
 
 def test_a_cell_submits_the_named_frame_with_the_lines_options(shell, face):
     """The frame itself, the body, the door and the options in their own types reach the face; the Job is the result."""
-    result = shell.run_cell("%%llm_batch df --out label -m openai/x --max-tokens 50 --temperature=.5 --no-reuse --job j\n"
+    result = shell.run_cell("%%llm_batch df --out label -m openai/x --max-tokens 50 --temperature=.5 --no-reuse --job j"
+                            "\n"
                             "Classify: {text}\nin one word")
     (source, prompt, door, given), = face.asked
     assert source is shell.user_ns["df"]
@@ -169,7 +170,7 @@ def test_options_that_may_come_several_times(shell):
 
 
 def test_the_key_is_named_never_typed(shell, face, monkeypatch, capsys):
-    """--api-key takes a variable's name, of the namespace or the environment; a typed key is refused and not repeated."""
+    """--api-key takes a variable's name, here or in the environment; a typed key is refused and not repeated."""
     monkeypatch.setenv("MY_KEY", "sk-env")
     assert magics.read_line("df --api-key MY_KEY", {})[1] == {"api_key": "sk-env"}
     assert magics.read_line("df --api-key MY_KEY", {"MY_KEY": "sk-here"})[1] == {"api_key": "sk-here"}
@@ -198,7 +199,7 @@ def test_the_key_is_named_never_typed(shell, face, monkeypatch, capsys):
     ("%llm_batch attach jb7 dff", r"`dff` is not defined"),
 ])
 def test_a_mistake_is_one_sentence_and_sends_nothing(shell, face, capsys, cell, says):
-    """The cell fails, so that `Run all` stops; what is shown is one line without a traceback; nothing reached the face."""
+    """The cell fails, so that `Run all` stops; one line is shown without a traceback; nothing reached the face."""
     shell.user_ns["names"] = ["a"]
     assert_matches(says, refused(shell, cell, capsys))
     assert face.asked == []
@@ -296,7 +297,7 @@ def test_config_holds_and_survives_a_reload(shell):
     (2, "2 LLM batches are still running: %llm_batch list\n"),
     (LedgerCorruptError("the ledger is damaged"), "the ledger is damaged\n")])
 def test_loading_says_in_one_line_what_is_still_open(shell, face, capsys, still_open, says):
-    """Open jobs are taken up and counted; a ledger that can't be read is said, and the magics are there all the same."""
+    """Open jobs are taken up and counted; a ledger that can't be read is said, and the magics are there."""
     face.open = still_open
     capsys.readouterr()
     magics.load(shell)

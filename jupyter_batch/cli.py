@@ -1,0 +1,182 @@
+"""`jupyter batch ...`: the ledger's jobs for people without a notebook. It asks the face and prints, no more.
+
+Start-up is light: each command imports what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jupyter_batch.core.errors import InputError, JupyterBatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_batch.jobs import Job
+
+WRITERS = (".csv", ".jsonl", ".parquet")
+
+
+class _Parser(argparse.ArgumentParser):
+    """One sentence on stderr and exit 2, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help)\n")
+
+
+def parser(chosen: str = "") -> argparse.ArgumentParser:
+    """The parser of the whole command; the server's and the demo's own options are there where they are `chosen`."""
+    from jupyter_batch import __version__
+
+    made = _Parser(prog="jupyter batch", description="LLM batches: the jobs in this machine's ledger.",
+                   allow_abbrev=False)
+    made.add_argument("--version", action="version", version=__version__)
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False)
+        sub.set_defaults(run=run)
+        return sub
+
+    command("list", _list, "every job in the ledger, newest first")
+    _with_id(command("show", _show, "a job: state, counts, why rows failed"))
+    watch = command("watch", _watch, "poll and download, without any kernel, until all is collected; then exit 0")
+    watch.add_argument("id", nargs="?", metavar="ID", help="only this job (default: all that are open)")
+    _with_id(command("cancel", _cancel, "cancel a job at the provider; finished rows are kept"))
+    export = _with_id(command("export", _export, "write a job's results to a file: .csv, .jsonl or .parquet"))
+    export.add_argument("path", type=Path, metavar="FILE", help="its ending says the format; it is replaced as a whole")
+    serve = command("serve", _serve, "an OpenAI-compatible Files and Batches server on this machine")
+    demo = command("demo", _demo, "the whole way on real reviews and the embedded server: no key, no network")
+    if chosen == "serve":
+        from jupyter_batch.server.serve import add_arguments as serve_arguments
+
+        serve_arguments(serve)
+    elif chosen == "demo":
+        from jupyter_batch.demo import add_arguments as demo_arguments
+
+        demo_arguments(demo)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. 0: done. 1: it was not, through no fault of the input. 2: bad input. 130: interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    asked = parser(words[0] if words else "").parse_args(words)
+    try:
+        return int(asked.run(asked))
+    except JupyterBatchError as error:
+        print(f"jupyter batch: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("jupyter batch: stopped here; what was sent goes on at the provider", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `jupyter batch list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _with_id(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    sub.add_argument("id", metavar="ID", help="a job's id, as `list` prints it")
+    return sub
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def _list(_asked: argparse.Namespace) -> int:
+    from jupyter_batch import jobs
+    from jupyter_batch.monitor import text
+
+    print(text.table(job.snapshot() for job in jobs.list_jobs()))
+    return 0
+
+
+def _show(asked: argparse.Namespace) -> int:
+    from jupyter_batch import jobs
+
+    _print(jobs.open_job(asked.id))
+    return 0
+
+
+def _print(job: Job) -> None:
+    from jupyter_batch.monitor import text, view
+
+    seen = view.view(job.snapshot())
+    print(text.line(seen), f"  model: {seen.model}", *(f"  batch: {batch}" for batch in seen.batches),
+          *(f"  {line}" for line in text.details(seen)), sep="\n")
+
+
+def _watch(asked: argparse.Namespace) -> int:
+    from jupyter_batch import jobs
+
+    chosen = [jobs.open_job(asked.id)] if asked.id else jobs.list_jobs()
+    waiting = [job for job in chosen if not job.is_complete]
+    jobs.resume_open()
+    for job in waiting:
+        job.wait()
+    for job in waiting if asked.id is None else chosen:
+        _print(job)
+    if not chosen or (asked.id is None and not waiting):
+        print("No job is open.")
+    return 0 if all(job.is_complete for job in waiting) else 1
+
+
+def _cancel(asked: argparse.Namespace) -> int:
+    from jupyter_batch import jobs
+
+    job = jobs.open_job(asked.id)
+    job.cancel()
+    job.wait()
+    _print(job)
+    return 0
+
+
+def _export(asked: argparse.Namespace) -> int:
+    from jupyter_batch import jobs
+
+    ending = asked.path.suffix.lower()
+    if ending not in WRITERS:
+        raise InputError(f"{asked.path.name} ends in none of {', '.join(WRITERS)}")
+    if not asked.path.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {asked.path.absolute().parent}")
+    frame = jobs.open_job(asked.id).results()
+    part = asked.path.with_name(f".{asked.path.name}.{os.getpid()}.part")
+    try:
+        _write(frame, part, ending)
+        part.replace(asked.path)
+    except OSError as error:
+        raise InputError(f"{asked.path} can't be written: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'} in {asked.path}")
+    return 0
+
+
+def _write(frame: Any, path: Path, ending: str) -> None:
+    """The frame with its index: as the first columns in .csv and .jsonl, as pandas' own index in .parquet."""
+    if ending == ".csv":
+        frame.to_csv(path)
+    elif ending == ".jsonl":
+        frame.reset_index().to_json(path, orient="records", lines=True, force_ascii=False, date_format="iso")
+    else:
+        try:
+            frame.to_parquet(path)
+        except ImportError:
+            raise InputError(".parquet needs pyarrow: pip install pyarrow") from None
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    from jupyter_batch.server import serve
+
+    return int(serve.run(asked) or 0)
+
+
+def _demo(asked: argparse.Namespace) -> int:
+    from jupyter_batch import demo
+
+    return demo.run(asked)

@@ -1,0 +1,96 @@
+"""The package as a whole: what importing it costs, what is in it, and what its public face is."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+import jupyter_batch
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ["litellm", "openai", "ipywidgets", "pandas.plotting._matplotlib", "matplotlib", "aiohttp", "pyarrow", "jinja2"]
+
+
+def python(code, **environment):
+    """What a fresh Python prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+                          env=environment or None)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_brings_nothing_heavy():
+    """`import jupyter_batch` imports neither pandas nor numpy, nor anything that takes a second."""
+    loaded = python("import sys, jupyter_batch; print(*sys.modules)").split()
+    assert not {"pandas", "numpy", "IPython", "traitlets", *HEAVY} & set(loaded)
+
+
+def test_load_ext_brings_nothing_heavy(tmp_path):
+    """`%load_ext` with pandas and IPython there imports none of litellm, openai, ipywidgets, and no plotting."""
+    before, after = json.loads(python(
+        "import sys, json, os\n"
+        f"os.environ['JUPYTER_BATCH_HOME'] = {str(tmp_path / 'home')!r}\n"
+        "import pandas\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "ip = InteractiveShell.instance(); before = list(sys.modules)\n"
+        "ip.run_line_magic('load_ext', 'jupyter_batch')\n"
+        "print(json.dumps([before, list(sys.modules)]))"))
+    fresh = set(after) - set(before)
+    assert "jupyter_batch.magics" in fresh
+    assert not [name for name in fresh if name in HEAVY or name.startswith("pandas.plotting")]
+
+
+def test_load_ext_writes_nothing_where_there_is_no_ledger(tmp_path):
+    """Loading the extension makes no folder and no file."""
+    home = tmp_path / "home"
+    python("import os\n"
+           f"os.environ['JUPYTER_BATCH_HOME'] = {str(home)!r}\n"
+           "from IPython.core.interactiveshell import InteractiveShell\n"
+           "InteractiveShell.instance().run_line_magic('load_ext', 'jupyter_batch')")
+    assert not home.exists()
+
+
+def test_unload_and_reload_twice():
+    """%unload_ext and %reload_ext do what they say, twice, without a word."""
+    said = python(
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "ip = InteractiveShell.instance()\n"
+        "for _ in range(2):\n"
+        "    ip.run_line_magic('load_ext', 'jupyter_batch')\n"
+        "    ip.run_line_magic('reload_ext', 'jupyter_batch')\n"
+        "    ip.run_line_magic('reload_ext', 'jupyter_batch')\n"
+        "    print(len([c for c in ip.configurables if type(c).__name__ == 'LLMBatch']))\n"
+        "    ip.run_line_magic('unload_ext', 'jupyter_batch')\n"
+        "    print('llm_batch' in ip.magics_manager.magics['cell'])\n")
+    assert said.split() == ["1", "False"] * 2
+
+
+def test_the_version_is_the_one_that_is_packaged():
+    """`__version__` and pyproject.toml say the same, and the changelog has a section for it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert jupyter_batch.__version__ == project["version"]
+    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["batch", "abatch", "jobs", "open", "col"])
+def test_the_flat_face_is_there(name):
+    """API.md's names are attributes of the package."""
+    assert callable(getattr(jupyter_batch, name))
+
+
+def test_the_demo_data_is_real_and_says_where_it_is_from():
+    """The reviews are in the package, source and licence beside them; ids are unique and ratings in range."""
+    from jupyter_batch import demo
+
+    folder = resources.files("jupyter_batch") / "data"
+    assert "MIT License" in (folder / "SOURCE.md").read_text(encoding="utf-8")
+    reviews = demo.reviews()
+    assert list(reviews.columns) == ["snippet", "human_rating", "feedback"]
+    assert 100 <= len(reviews) <= 300
+    assert reviews["snippet"].is_unique
+    assert reviews["human_rating"].between(-4, 4).all()
+    assert reviews["feedback"].str.len().between(40, 160).all()
