@@ -1,0 +1,66 @@
+"""Who answers a request: the built-in echo model at once, any other model through litellm; it must not know batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jupyter_batch.server import echo
+from jupyter_batch.server.errors import ApiError, no_model
+from jupyter_batch.server.requests import check
+from jupyter_batch.server.upstream import Upstream
+
+LOCAL = "local/"
+
+
+class Answer(NamedTuple):
+    """An HTTP status and the JSON that comes with it."""
+
+    status: int
+    body: dict[str, Any]
+
+
+class Answers:
+    """The models behind this server.
+
+    With an upstream model every request goes to it, whatever model it names. Without one, `echo` is answered here, and
+    `provider/name` (with or without `local/` before it) by that litellm model; a bare name is no model of ours.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+
+    def serves(self, model: str) -> bool:
+        """Whether there is such a model here."""
+        return self.upstream.model is not None or echo.is_echo(model) or "/" in model.removeprefix(LOCAL)
+
+    def at_once(self, model: str) -> bool:
+        """Whether the answer needs no waiting."""
+        return self.upstream.model is None and echo.is_echo(model)
+
+    def names(self) -> list[str]:
+        """The models that can be listed."""
+        return list(echo.NAMES) if self.upstream.model is None else [self.upstream.model]
+
+    def refusal(self, endpoint: str, body: Any) -> ApiError | None:
+        """Why a request isn't taken; None if it is."""
+        wrong = check(endpoint, body)
+        if wrong is None and not self.serves(body["model"]):
+            wrong = no_model(body["model"])
+        return wrong
+
+    def now(self, endpoint: str, body: Mapping[str, Any], *, id_: str) -> Answer:
+        """Echo's answer to a request that was checked."""
+        if endpoint == "/v1/embeddings":
+            return Answer(200, echo.embeddings(body))
+        return Answer(200, echo.chat(body, id_=id_, created=int(time.time())))
+
+    async def later(self, endpoint: str, body: Mapping[str, Any], *, id_: str) -> Answer:
+        """The answer to a request that was checked, from whoever gives it; a failure is an answer too."""
+        if self.at_once(body["model"]):
+            return self.now(endpoint, body, id_=id_)
+        try:
+            return Answer(200, await self.upstream.ask(endpoint, body))
+        except ApiError as error:
+            return Answer(error.status, error.body())

@@ -1,0 +1,130 @@
+"""`local/echo`: the built-in model that answers by rules. Deterministic, no network, and no language model.
+
+The rules for a chat completion, in this order; "the prompt" is the text of the last user message:
+
+1. `response_format` with a JSON schema: a JSON object that fits it. Enumerated values are chosen as labels are (rule 3),
+   numbers called score, rating, ... follow the text's sentiment, other text fields hold the text. The text is the prompt,
+   or what follows its labels.
+2. `response_format` `json_object`: `{"text": <the prompt>}`.
+3. The prompt (or a system message) asks for a choice and offers labels - "Classify the sentiment
+   (positive/negative/neutral): ...", "one of: a, b, c" (labels.py has all forms): one of the labels, letter for letter. A scale of
+   sentiment is judged by a small word list with negation, other labels by whether the text has the word.
+4. Anything else is answered with the prompt's own text, letter for letter.
+
+`stop` cuts, `max_tokens` cuts (finish_reason `length`), `n` gives the same answer n times. A token is four characters,
+rounded up. An embedding is a unit vector out of the text's hash, of 256 numbers if `dimensions` says nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from array import array
+from collections.abc import Mapping
+from hashlib import shake_128
+from typing import Any
+
+import orjson
+
+from jupyter_batch.server.fill import fill
+from jupyter_batch.server.labels import choose, offered
+
+NAMES = ("local/echo", "echo")
+DIMENSIONS = 256
+TOKEN = 4
+
+
+def is_echo(model: str) -> bool:
+    """Whether the built-in model is meant."""
+    return model in NAMES
+
+
+def tokens(text: str) -> int:
+    """Tokens of a text by our rule: four characters each, rounded up."""
+    return -(-len(text) // TOKEN)
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content, which may be a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content
+                         if isinstance(part, Mapping) and part.get("type") in ("text", "input_text"))
+    return ""
+
+
+def answer_text(body: Mapping[str, Any]) -> str:
+    """What echo says to these messages: the rules above, without cuts."""
+    messages = body["messages"]
+    prompt = next((text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"),
+                  text_of(messages[-1].get("content")))
+    form = body.get("response_format")
+    kind = form.get("type") if isinstance(form, Mapping) else None
+    if kind == "json_object":
+        return orjson.dumps({"text": prompt}).decode()
+    found = offered(prompt)
+    if kind == "json_schema":
+        schema = form["json_schema"].get("schema", {}) if isinstance(form.get("json_schema"), Mapping) else {}  # type: ignore[union-attr]
+        return orjson.dumps(fill(schema, found[1] if found else prompt)).decode()
+    if found is None:
+        for message in messages:
+            if message.get("role") in ("system", "developer"):
+                asked = offered(text_of(message.get("content")))
+                if asked:
+                    return choose(asked[0], prompt)
+        return prompt
+    return choose(*found)
+
+
+def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
+    """A chat completion object. The body was checked before (requests.py)."""
+    text, reason = answer_text(body), "stop"
+    stop = body.get("stop")
+    for one in [stop] if isinstance(stop, str) else stop or ():
+        text = text.split(one, 1)[0] if one else text
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    if most and tokens(text) > most:
+        text, reason = text[: most * TOKEN], "length"
+    count = body.get("n") or 1
+    asked = sum(tokens(text_of(message.get("content"))) for message in body["messages"])
+    said = tokens(text) * count
+    return {
+        "id": f"chatcmpl-{id_}", "object": "chat.completion", "created": created, "model": body["model"],
+        "choices": [{"index": index,
+                     "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
+                     "logprobs": None, "finish_reason": reason} for index in range(count)],
+        "usage": {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said,
+                  "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+                  "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
+                                                "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}},
+        "service_tier": "default", "system_fingerprint": "fp_echo",
+    }
+
+
+def inputs_of(value: Any) -> list[Any]:
+    """The single inputs of an embedding request: texts, or lists of token numbers."""
+    if isinstance(value, str) or (value and isinstance(value[0], int)):
+        return [value]
+    return list(value)
+
+
+def vector(text: str, dimensions: int = DIMENSIONS) -> array[float]:
+    """A unit vector (float32) out of the text's hash."""
+    raw = array("I", shake_128(text.encode(errors="surrogatepass")).digest(4 * dimensions))
+    centred = [number / 2147483648.0 - 1.0 for number in raw]
+    norm = math.sqrt(math.fsum(number * number for number in centred)) or 1.0
+    return array("f", [number / norm for number in centred])
+
+
+def embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
+    """An embeddings list object. The body was checked before (requests.py)."""
+    data, used = [], 0
+    for index, one in enumerate(inputs_of(body["input"])):
+        numbers = vector(one if isinstance(one, str) else repr(one), body.get("dimensions") or DIMENSIONS)
+        packed = body.get("encoding_format") == "base64"
+        data.append({"object": "embedding", "index": index,
+                     "embedding": base64.b64encode(numbers.tobytes()).decode() if packed else numbers.tolist()})
+        used += tokens(one) if isinstance(one, str) else len(one)
+    return {"object": "list", "data": data, "model": body["model"],
+            "usage": {"prompt_tokens": used, "total_tokens": used}}

@@ -1,0 +1,160 @@
+"""The echo model's way with labels: which labels a prompt offers, and which of them fits its text. No language model.
+
+Labels are looked for only where the prompt asks for a choice (`ASKS`), in these forms: `(a/b/c)`, `(a | b | c)`,
+`(a, b or c)`, `[a, b]`, `one of: a, b, c`, `as a, b or c`, `labels: a, b, c`, `a/b/c`, and quoted lists (`"a", "b" or "c"`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hashlib import blake2b
+
+ASKS = re.compile(
+    r"\b(?:classif\w*|categor\w*|label\w*|sentiment\w*|choose|pick|select|decide|tag|rate|assign|one of|which of|"
+    r"answer (?:only )?with|reply (?:only )?with|respond (?:only )?with|is (?:it|this|the)|options?)\b", re.IGNORECASE)
+_BRACKETS = re.compile(r"\(([^()\n]{3,200})\)|\[([^\[\]\n]{3,200})\]|\{([^{}\n]{3,200})\}")
+_SLASHES = re.compile(r"(?<![\w/:.])[^\W\d_][\w-]{0,30}(?:/[^\W\d_][\w-]{0,30}){1,19}(?![\w/])")
+_QUOTED = re.compile(r"""(?:["'`]([^"'`\n]{1,40})["'`](?:\s*(?:,|\bor\b|\band\b|/|\|)\s*)*){2,20}""")
+_ONE_QUOTED = re.compile(r"""["'`]([^"'`\n]{1,40})["'`]""")
+_LISTED = re.compile(r"\b(?:one of(?: the following)?(?: \w+)?|labels?|options?|categories|classes)\s*:?\s+"
+                     r"([^.:;\n?!]{3,200})", re.IGNORECASE)
+_AS = re.compile(r"\b(?:as(?: either)?|either|with(?: either)?)\s*:?\s+([^.:;\n?!]{3,200})", re.IGNORECASE)
+_BETWEEN = re.compile(r"\s*(?:,\s*or\b|,\s*and\b|,|\bor\b|\band\b|/|\|)\s*", re.IGNORECASE)
+_STRONG = re.compile(r"\s*(?:,\s*or\b|,|\bor\b|/|\|)\s*", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
+_MOST_LABELS, _LONGEST_LABEL, _LONGEST_WORDS = 20, 40, 4
+
+GOOD = frozenset("""
+accurate adore adored affordable amazing appreciate appreciated attentive awesome beautiful best better brilliant clean
+clear comfortable comfy convenient cool courteous delicious delight delighted delightful durable easy effective
+efficient elegant enjoy enjoyable enjoyed enjoying excellent exceptional excited fabulous fair fantastic fast favorite
+favourite fine flawless fresh friendly fun generous glad good gorgeous great happy helpful helped impressed impressive
+incredible intuitive kind like liked lovely love loved loves loving magnificent marvelous nice outstanding perfect
+perfectly pleasant pleased polite positive powerful praise pretty prompt quick quickly recommend recommended refreshing
+reliable responsive rich right satisfied satisfying sharp simple sleek smooth smoothly solid stunning sturdy superb
+super superior tasty terrific thank thanks thrilled top useful valuable warm welcoming well wonderful works worth worthy
+yummy
+""".split())
+BAD = frozenset("""
+angry annoyed annoying appalling awful bad badly blurry boring broke broken bug buggy bugs cancelled cheap cheated
+clumsy cold complain complained complaint confused confusing cracked crap crash crashed crashes crashing damaged dead
+defective delay delayed difficult dirty disappoint disappointed disappointing disappointment disgusting dreadful dull
+error errors expensive fail failed fails failing failure fake fault faulty flimsy fraud freezes frustrated frustrating
+garbage gross hard hate hated hates horrible inaccurate incompetent inconvenient inedible issue issues junk lack lacking
+lacks lag laggy lame late leak leaking leaks lost lousy mediocre mess messy miserable misleading missing mistake nasty
+negative noisy overcooked overpriced pain painful pathetic poor poorly problem problems refund regret rejected return
+returned returning ridiculous rip rude ruined sad scam scratched scuffed shame sick slow slowly sloppy smell smelly
+stale stolen stopped stuck stupid sucks terrible tired trash ugly unacceptable unbearable uncomfortable underwhelming
+unfortunately unfriendly unhappy unhelpful unreliable unresponsive unusable upset useless waste wasted weak weird worse
+worst worthless wrong
+""".split())
+_NOT = frozenset("""
+not no never none neither nor without hardly barely isn't wasn't aren't weren't don't doesn't didn't won't wouldn't
+can't cannot couldn't shouldn't haven't hasn't hadn't ain't isnt wasnt dont doesnt didnt wont cant
+""".split())
+_REACH = 3  # a "not" turns the next three words
+_BUT = frozenset({"but", "however", "though", "although", "yet"})
+
+_POSITIVE = frozenset({"positive", "pos", "good", "happy", "favorable", "favourable", "like", "recommend", "satisfied",
+                       "yes", "true", "great"})
+_NEGATIVE = frozenset({"negative", "neg", "bad", "unhappy", "unfavorable", "unfavourable", "dislike", "angry", "sad",
+                       "dissatisfied", "no", "false", "poor"})
+_NEUTRAL = frozenset({"neutral", "mixed", "neither", "ok", "okay", "unclear", "unknown", "other", "maybe"})
+
+
+def words(text: str) -> list[str]:
+    """The text's words in lower case; a typographic apostrophe counts as a plain one."""
+    return [word.replace("\u2019", "'") for word in _WORD.findall(text.lower())]
+
+
+def sentiment(text: str) -> float:
+    """Good words less bad words, each turned by a "not" up to three words before it; what follows a "but" weighs double."""
+    score, turned, weight = 0.0, 0, 1.0
+    for word in words(text):
+        if word in _NOT:
+            turned = _REACH + 1
+        elif word in _BUT:
+            weight, turned = 2.0, 0
+        value = (word in GOOD) - (word in BAD)
+        score += weight * value * (-1 if turned > 0 else 1)
+        turned -= 1
+    return score
+
+
+def offered(prompt: str) -> tuple[list[str], str] | None:
+    """The labels that the prompt offers, and the text that is to be judged; None if it offers none."""
+    if not ASKS.search(prompt):
+        return None
+    for match in _BRACKETS.finditer(prompt):
+        labels = _split(next(filter(None, match.groups())), need=_STRONG)
+        if labels:
+            return labels, _rest(prompt, match.span())
+    for pattern in (_QUOTED, _SLASHES, _LISTED, _AS):
+        for match in pattern.finditer(prompt):
+            if pattern is _QUOTED:
+                labels = [label.strip() for label in _ONE_QUOTED.findall(match[0])]
+            else:
+                labels = _split(match[match.lastindex or 0], need=_STRONG)
+            if len(labels) > 1:
+                return labels, _rest(prompt, match.span())
+    return None
+
+
+def _split(text: str, need: re.Pattern[str]) -> list[str]:
+    """A list of labels out of "a, b or c"; empty if it does not read like one."""
+    if not need.search(text):
+        return []
+    separator = re.compile(r"\s*[/|]\s*") if re.search(r"[/|]", text) else _BETWEEN
+    labels = [part.strip(" \t\"'`") for part in separator.split(text)]
+    labels = [label for label in labels if label]
+    short = all(len(label) <= _LONGEST_LABEL and len(label.split()) <= _LONGEST_WORDS for label in labels)
+    return labels if 1 < len(labels) <= _MOST_LABELS and short else []
+
+
+def _rest(prompt: str, span: tuple[int, int]) -> str:
+    """What is behind the list of labels, or, if nothing is, what is before it."""
+    behind = prompt[span[1]:].strip(" \t\n:.,;)-")
+    return behind or prompt[:span[0]]
+
+
+def choose(labels: Sequence[str], text: str) -> str:
+    """The label that fits the text: by sentiment if the labels are about that, by its words, or else by its hash."""
+    kinds = [_kind(label) for label in labels]
+    if kinds.count(1) == 1 and kinds.count(-1) == 1:
+        score = sentiment(text)
+        wanted = (score > 0) - (score < 0)
+        if wanted in kinds:
+            return labels[kinds.index(wanted)]
+        return labels[kinds.index(1)]
+    stars = _stars(labels)
+    if stars:
+        middle, score = (len(stars) - 1) / 2, sentiment(text)
+        return labels[stars[round(min(max(middle + score, 0), len(stars) - 1))]]
+    found = words(text)
+    stems = {_stem(word) for word in found}
+    for label in labels:
+        if any(_stem(word) in stems for word in words(label)):
+            return label
+    return labels[int.from_bytes(blake2b(text.encode(errors="replace"), digest_size=4).digest()) % len(labels)]
+
+
+def _kind(label: str) -> int | None:
+    """1 for a good label, -1 for a bad one, 0 for one between, None for one about something else."""
+    low = label.lower().strip()
+    return 1 if low in _POSITIVE else -1 if low in _NEGATIVE else 0 if low in _NEUTRAL else None
+
+
+def _stars(labels: Sequence[str]) -> list[int]:
+    """Positions of the labels in rising order, if all of them are numbers (a scale); else empty."""
+    numbers = [re.fullmatch(r"(\d{1,3})(?: stars?)?", label.lower()) for label in labels]
+    if not all(numbers):
+        return []
+    return sorted(range(len(labels)), key=lambda i: int(numbers[i][1]))  # type: ignore[index]  # all match
+
+
+def _stem(word: str) -> str:
+    for ending in ("ing", "ed", "es", "s", "er", "ly"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:  # noqa: PLR2004 - "is", "bed" stay
+            return word[: -len(ending)]
+    return word

@@ -1,0 +1,106 @@
+"""The two result files of a batch while they are written, and what a killed server left of them; it knows no model."""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from jupyter_batch.server.objects import Counts, Usage
+
+BLOCK = 1 << 16
+
+
+class _Response(msgspec.Struct):
+    body: msgspec.Raw
+
+
+class _Left(msgspec.Struct):
+    custom_id: str
+    response: _Response | None = None
+
+
+class _Used(msgspec.Struct):
+    usage: dict[str, Any] | None = None
+
+
+_decode_left = msgspec.json.Decoder(_Left).decode
+_decode_used = msgspec.json.Decoder(_Used).decode
+
+
+def line_key(batch_id: str, custom_id: str) -> str:
+    """32 hex digits for a request of a batch: the same after a restart."""
+    return blake2b(f"{batch_id}\0{custom_id}".encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def answered_line(key: str, custom_id: str, status: int, body: dict[str, Any]) -> bytes:
+    """A line for a request that got an HTTP answer, good or bad."""
+    return orjson.dumps({"id": f"batch_req_{key}", "custom_id": custom_id,
+                         "response": {"status_code": status, "request_id": f"req_{key}", "body": body},
+                         "error": None}) + b"\n"
+
+
+def unanswered_line(key: str, custom_id: str, code: str, message: str) -> bytes:
+    """A line for a request that got none: `batch_expired`, `batch_cancelled`."""
+    return orjson.dumps({"id": f"batch_req_{key}", "custom_id": custom_id, "response": None,
+                         "error": {"code": code, "message": message}}) + b"\n"
+
+
+class Appender:
+    """A file that whole lines are appended to, in blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._held: list[bytes] = []
+        self._size = 0
+
+    def add(self, line: bytes) -> None:
+        """Take up a line; it is on disk after `flush`, or once enough are held."""
+        self._held.append(line)
+        self._size += len(line)
+        if self._size >= BLOCK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        data = memoryview(b"".join(self._held))
+        self._held, self._size = [], 0
+        while data:
+            count = os.write(self._fd, data)
+            data = data[count:]
+
+    def close(self) -> None:
+        """Write what is held, and close."""
+        try:
+            self.flush()
+        finally:
+            os.close(self._fd)
+
+
+def take_up(output: Path, error: Path, counts: Counts, usage: Usage) -> set[int]:
+    """Read what an earlier process wrote: cut a half line off, count the rest, and tell the hashes of its custom_ids."""
+    seen: set[int] = set()
+    for path, good in ((output, True), (error, False)):
+        if not path.exists():
+            continue
+        with path.open("rb+") as handle:
+            end = 0
+            for line in handle:
+                if not line.endswith(b"\n"):
+                    break
+                end += len(line)
+                left = _decode_left(line)
+                key = hash(left.custom_id)
+                if key in seen:
+                    continue
+                seen.add(key)
+                counts.completed += good
+                counts.failed += not good
+                if good and left.response is not None:
+                    usage.add(_decode_used(left.response.body).usage or {})
+            handle.truncate(end)
+    return seen

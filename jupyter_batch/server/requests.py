@@ -1,0 +1,120 @@
+"""What a chat or embeddings request must look like, real time and in a batch alike; it must not know who answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jupyter_batch.server.errors import ApiError, missing, out_of_range, wrong_type, wrong_value
+
+MOST_INPUTS = 2048
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_NUMBERS = {"temperature": (0, 2), "top_p": (0, 1), "frequency_penalty": (-2, 2), "presence_penalty": (-2, 2)}
+_WHOLE = {"max_tokens": (1, None), "max_completion_tokens": (1, None), "n": (1, 128), "top_logprobs": (0, 20),
+          "seed": (None, None)}
+
+
+def check(endpoint: str, body: Any) -> ApiError | None:
+    """The refusal of a request's body, or None. `endpoint` is one of those served."""
+    if not isinstance(body, dict):
+        return wrong_type("body", "an object", body)
+    if not body.get("model"):
+        return ApiError(400, "you must provide a model parameter")
+    if not isinstance(body["model"], str):
+        return wrong_type("model", "a string", body["model"])
+    return _chat(body) if endpoint == "/v1/chat/completions" else _embeddings(body)
+
+
+def _chat(body: Mapping[str, Any]) -> ApiError | None:
+    if "messages" not in body:
+        return missing("messages")
+    messages = body["messages"]
+    if not isinstance(messages, list):
+        return wrong_type("messages", "an array of objects", messages)
+    if not messages:
+        return ApiError(400, "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an "
+                             "empty array instead.", param="messages", code="empty_array")
+    for place, message in enumerate(messages):
+        wrong = _message(f"messages[{place}]", message)
+        if wrong:
+            return wrong
+    return _bounds(body) or _form(body.get("response_format"))
+
+
+def _message(where: str, message: Any) -> ApiError | None:
+    if not isinstance(message, dict):
+        return wrong_type(where, "an object", message)
+    role = message.get("role")
+    if role is None:
+        return missing(f"{where}.role")
+    if role not in _ROLES:
+        return wrong_value(f"{where}.role", role, _ROLES)
+    content = message.get("content")
+    if content is None:
+        return None if role == "assistant" else wrong_type(f"{where}.content", "a string or array of objects", None)
+    if not isinstance(content, str | list):
+        return wrong_type(f"{where}.content", "a string or array of objects", content)
+    return None
+
+
+def _bounds(body: Mapping[str, Any]) -> ApiError | None:
+    for name, (low, high) in (_NUMBERS | _WHOLE).items():
+        value = body.get(name)
+        if value is None:
+            continue
+        whole = name in _WHOLE
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            return wrong_type(name, "an integer" if whole else "a decimal", value)
+        wrong = out_of_range(name, value, low=low, high=high)
+        if wrong:
+            return wrong
+    stop = body.get("stop")
+    if stop is not None and not isinstance(stop, str | list):
+        return wrong_type("stop", "a string or array of strings", stop)
+    return None
+
+
+def _form(form: Any) -> ApiError | None:
+    if form is None:
+        return None
+    if not isinstance(form, dict):
+        return wrong_type("response_format", "an object", form)
+    if "type" not in form:
+        return missing("response_format.type")
+    if form["type"] not in ("text", "json_object", "json_schema"):
+        return wrong_value("response_format.type", form["type"], ("json_object", "json_schema", "text"))
+    if form["type"] != "json_schema":
+        return None
+    schema = form.get("json_schema")
+    if schema is None:
+        return missing("response_format.json_schema")
+    if not isinstance(schema, dict):
+        return wrong_type("response_format.json_schema", "an object", schema)
+    return missing("response_format.json_schema.name") if "name" not in schema else None
+
+
+def _embeddings(body: Mapping[str, Any]) -> ApiError | None:
+    if "input" not in body:
+        return missing("input")
+    value = body["input"]
+    if not isinstance(value, str | list) or (isinstance(value, list) and not all(
+            isinstance(one, str) or (isinstance(one, int) and not isinstance(one, bool))
+            or (isinstance(one, list) and one and all(isinstance(number, int) for number in one)) for one in value)):
+        return ApiError(400, "Invalid 'input': expected a string, an array of strings, an array of integers or an array "
+                             "of arrays of integers.", param="input", code="invalid_type")
+    if not value:
+        return ApiError(400, "Invalid 'input': input cannot be an empty string or array.", param="input",
+                        code="empty_array" if value == [] else "empty_string")
+    if isinstance(value, list) and len(value) > MOST_INPUTS and not isinstance(value[0], int):
+        return ApiError(400, f"Invalid 'input': array too long. Expected an array with maximum length {MOST_INPUTS}, but "
+                             f"got an array with length {len(value)} instead.", param="input",
+                        code="array_above_max_length")
+    form = body.get("encoding_format")
+    if form is not None and form not in ("float", "base64"):
+        return wrong_value("encoding_format", form, ("float", "base64"))
+    dimensions = body.get("dimensions")
+    if dimensions is None:
+        return None
+    if isinstance(dimensions, bool) or not isinstance(dimensions, int):
+        return wrong_type("dimensions", "an integer", dimensions)
+    return out_of_range("dimensions", dimensions, low=1, high=4096)

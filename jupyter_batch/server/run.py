@@ -1,0 +1,185 @@
+"""One batch on its way: read and validate its input, answer its rows in slices, write its files; it knows no route.
+
+The loop's thread does it all, a few milliseconds at a time. The order of the rows is a permutation by the batch's id, each
+read from its place in the input, so that nothing is held but one byte and one number a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from random import Random
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.server.answers import Answer, Answers
+from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR_MESSAGE, ApiError, server_error
+from jupyter_batch.server.faults import Faults
+from jupyter_batch.server.objects import Record
+from jupyter_batch.server.output import Appender, answered_line, line_key, take_up, unanswered_line
+from jupyter_batch.server.store import Store
+from jupyter_batch.server.validation import Scan, decode_request, lines
+
+SLICE = 0.003
+"""Seconds of work before the loop gets its turn, shared by all batches that run."""
+_EACH = 16
+EXPIRED = ("batch_expired", "This request could not be executed before the completion window expired.")
+CANCELLED = ("batch_cancelled", "This request was not executed because the batch was cancelled.")
+
+
+class Run:
+    """A batch that is under way, in memory. `record` is its one live copy."""
+
+    def __init__(self, record: Record, store: Store, answers: Answers, faults: Faults) -> None:
+        self.record = record
+        self.batch = record.batch
+        self.store = store
+        self.answers = answers
+        self.faults = faults
+        self.cancelling = asyncio.Event()
+        self.tokens = 0
+        self.expired = False
+        self.scan: Scan | None = None
+        self._input = -1
+        self._output: Appender | None = None
+        self._error: Appender | None = None
+
+    # --- reading
+
+    async def read_input(self, turn: Callable[[], float]) -> Scan:
+        """Look at each line of the input; `turn` says how long a slice may be. Takes up what an earlier process wrote."""
+        self.batch.request_counts.completed = self.batch.request_counts.failed = 0
+        self.batch.usage = type(self.batch.usage)()
+        paths = self.store.path(self.record.output_id), self.store.path(self.record.error_id)
+        answered = take_up(*paths, self.batch.request_counts, self.batch.usage)
+        scan = Scan(self.batch.endpoint, self.answers.serves, answered)
+        with self.store.path(self.batch.input_file_id).open("rb") as handle:
+            until = time.perf_counter() + turn()
+            for count, (line, number, offset) in enumerate(lines(handle)):
+                scan.add(line, number, offset)
+                if count % _EACH == 0 and time.perf_counter() > until:
+                    await asyncio.sleep(0)
+                    if self.cancelling.is_set() and self.batch.in_progress_at is None:
+                        break
+                    until = time.perf_counter() + turn()
+        scan.end()
+        self.scan, self.tokens, self.batch.model = scan, scan.tokens, scan.model
+        return scan
+
+    def open(self) -> None:
+        """Open the files that the rows are read from and written to."""
+        self._input = os.open(self.store.path(self.batch.input_file_id), os.O_RDONLY)
+        self._output = Appender(self.store.path(self.record.output_id))
+        self._error = Appender(self.store.path(self.record.error_id))
+
+    def close(self) -> None:
+        """Close them."""
+        if self._input >= 0:
+            os.close(self._input)
+            self._input = -1
+        for appender in (self._output, self._error):
+            if appender is not None:
+                appender.close()
+        self._output = self._error = None
+
+    def rows(self) -> Iterator[int]:
+        """The rows that have no line yet, in the order of the output."""
+        assert self.scan is not None
+        order = array("I", range(len(self.scan.offsets)))
+        Random(_number(self.batch.id, self.faults.seed if self.faults.shuffle else None)).shuffle(order)
+        if len(order) > 1 and all(place == row for place, row in enumerate(order)):
+            order.reverse()  # never the input's order
+        return (row for row in order if not self.scan.done[row])
+
+    def _request(self, row: int) -> Any:
+        assert self.scan is not None
+        return decode_request(os.pread(self._input, self.scan.lengths[row], self.scan.offsets[row]))
+
+    # --- writing
+
+    def answer_now(self, row: int) -> None:
+        """Answer a row and write its line."""
+        request = self._request(row)
+        key = line_key(self.batch.id, request.custom_id)
+        self._write(row, request.custom_id, key, self._fault(request.custom_id) or self._answer(request, key))
+
+    async def answer_later(self, row: int) -> None:
+        """Answer a row by a model that takes its time, and write its line at once."""
+        request = self._request(row)
+        key = line_key(self.batch.id, request.custom_id)
+        answer = self._fault(request.custom_id)
+        if answer is None:
+            body = msgspec.json.decode(request.body)
+            refusal = self.answers.refusal(self.batch.endpoint, body)
+            answer = (Answer(refusal.status, refusal.body()) if refusal
+                      else await self.answers.later(self.batch.endpoint, body, id_=key))
+        self._write(row, request.custom_id, key, answer)
+        self.flush()
+
+    def flush(self) -> None:
+        """Bring what is held to the disk."""
+        for appender in (self._output, self._error):
+            if appender is not None:
+                appender.flush()
+
+    def leave(self, row: int, reason: tuple[str, str]) -> None:
+        """Write the line of a row that is not answered any more."""
+        assert self.scan is not None
+        assert self._error is not None
+        request = self._request(row)
+        self._error.add(unanswered_line(line_key(self.batch.id, request.custom_id), request.custom_id, *reason))
+        self.scan.done[row] = 1
+        self.batch.request_counts.failed += 1
+
+    def _answer(self, request: Any, key: str) -> Answer:
+        try:
+            body = msgspec.json.decode(request.body)
+            refusal = self.answers.refusal(self.batch.endpoint, body)
+            if refusal is not None:
+                return Answer(refusal.status, refusal.body())
+            return self.answers.now(self.batch.endpoint, body, id_=key)
+        except Exception as error:  # one odd row must not lose the others
+            wrong = ApiError(400, f"This request can't be answered: {error}", type_=INVALID_REQUEST)
+            return Answer(wrong.status, wrong.body())
+
+    def _fault(self, custom_id: str) -> Answer | None:
+        if not self.faults.falls(self.faults.row_errors, "row", custom_id):
+            return None
+        return Answer(500, server_error().body())
+
+    def _write(self, row: int, custom_id: str, key: str, answer: Answer) -> None:
+        assert self.scan is not None
+        assert self._output is not None
+        assert self._error is not None
+        counts, good = self.batch.request_counts, answer.status < 400  # noqa: PLR2004 - HTTP errors begin there
+        self.scan.done[row] = 1
+        if self.faults.falls(self.faults.drop, "drop", custom_id):
+            counts.failed += 1
+            return
+        try:
+            line = answered_line(key, custom_id, answer.status, answer.body)
+        except (TypeError, ValueError):  # what JSON can't carry
+            line, good = answered_line(key, custom_id, 500, ApiError(500, SERVER_ERROR_MESSAGE).body()), False
+        target = self._output if good else self._error
+        target.add(line)
+        if self.faults.falls(self.faults.double, "double", custom_id):
+            target.add(line)
+        counts.completed += good
+        counts.failed += not good
+        if good:
+            self.batch.usage.add(answer.body.get("usage") or {})
+
+
+def allowed(rows: int, since: float, lasting: float) -> int:
+    """How many rows may be done `since` seconds after the start, if all of them shall take `lasting` seconds."""
+    return rows if lasting <= 0 or since >= lasting else min(rows, math.ceil(rows * since / lasting))
+
+
+def _number(*what: object) -> int:
+    return int.from_bytes(blake2b(repr(what).encode(), digest_size=8).digest())

@@ -1,0 +1,275 @@
+"""The batches' way through their states, and what moves them; it knows neither routes nor how a row is answered.
+
+    validating -> in_progress -> finalizing -> completed        validating -> failed
+    validating | in_progress | finalizing -> cancelling -> cancelled        in_progress -> expired
+
+Whatever state a killed server left a batch in, the next one goes on from the lines that are on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from jupyter_batch.server.answers import Answers
+from jupyter_batch.server.faults import FaultBox
+from jupyter_batch.server.objects import OPEN, Errors, File, LineError, Record
+from jupyter_batch.server.run import CANCELLED, EXPIRED, SLICE, Run, allowed
+from jupyter_batch.server.store import Store
+
+SAVED_EACH = 0.5
+_EACH = 8
+_LOG = logging.getLogger(__name__)
+_VALIDATING, _RUNNING, _FINALIZING = 0.1, 0.8, 0.1
+
+
+class Runner:
+    """Moves all open batches. pace: the least seconds that a batch takes, spread over its states; clock: epoch seconds."""
+
+    def __init__(self, store: Store, answers: Answers, faults: FaultBox, *, pace: float = 0.0,
+                 clock: Callable[[], float] = time.time) -> None:
+        self.store = store
+        self.answers = answers
+        self.faults = faults
+        self.pace = pace
+        self.clock = clock
+        self.busy_at = clock()
+        self._runs: dict[str, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._late: dict[str, int] = {}
+        self._reading = asyncio.Semaphore(1)
+
+    def start(self) -> None:
+        """Go on with what an earlier process left."""
+        self.store.sweep(self.clock())
+        for record in self.store.open_batches():
+            self.submit(record)
+
+    def submit(self, record: Record) -> None:
+        """Move a batch that is in the store."""
+        run = Run(record, self.store, self.answers, self.faults.now)
+        if record.batch.status == "cancelling":
+            run.cancelling.set()
+        self._runs[record.batch.id] = run
+        task = asyncio.get_running_loop().create_task(self._drive(run))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any batch is open."""
+        return bool(self._runs)
+
+    def record(self, batch_id: str) -> Record | None:
+        """A batch as it is at this moment."""
+        run = self._runs.get(batch_id)
+        return run.record if run else self.store.batch(batch_id)
+
+    def hides_output(self, batch_id: str, *, retrieved: bool) -> bool:
+        """The fault `late_output`: whether the file ids of an ended batch are not shown yet."""
+        left = self._late.get(batch_id, 0)
+        if left and retrieved:
+            self._late[batch_id] = left - 1
+        return left > 0
+
+    def cancel(self, batch_id: str) -> None:
+        """Ask an open batch to stop; it ends as `cancelled` a little later."""
+        run = self._runs[batch_id]
+        if not run.cancelling.is_set():
+            run.batch.status, run.batch.cancelling_at = "cancelling", int(self.clock())
+            self.store.save_batch(run.record)
+            run.cancelling.set()
+
+    async def close(self) -> None:
+        """Stop where it is; what is open is gone on with at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- one batch
+
+    async def _drive(self, run: Run) -> None:
+        try:
+            if await self._validate(run):
+                run.open()
+                await self._answer(run)
+                await self._end(run)
+        except asyncio.CancelledError:
+            if run.batch.status in OPEN:
+                run.flush()
+                self.store.save_batch(run.record)
+            raise
+        except Exception:
+            _LOG.exception("%s broke off", run.batch.id)
+            self._break_off(run)
+        finally:
+            run.close()
+            self._runs.pop(run.batch.id, None)
+            self.busy_at = self.clock()
+
+    async def _validate(self, run: Run) -> bool:
+        """Read the input. False: the batch ended here."""
+        batch, began = run.batch, time.perf_counter()
+        fresh = batch.in_progress_at is None
+        errors = await self._read(run, fresh=fresh)
+        if not fresh:
+            return True
+        await self._pause(run, began, _VALIDATING)
+        if run.cancelling.is_set():
+            batch.status, batch.cancelled_at = "cancelled", int(self.clock())
+            self.store.end_batch(run.record, [])
+            return False
+        assert run.scan is not None or errors
+        if errors or run.scan is None:
+            batch.status, batch.failed_at, batch.errors = "failed", int(self.clock()), Errors(data=errors)
+            self.store.end_batch(run.record, [])
+            return False
+        batch.status, batch.in_progress_at = "in_progress", int(self.clock())
+        batch.request_counts.total = len(run.scan.offsets)
+        self.store.save_batch(run.record)
+        return True
+
+    async def _read(self, run: Run, *, fresh: bool) -> list[LineError]:
+        """What is wrong with the input; one file is read at a time."""
+        file_id = run.batch.input_file_id
+        if fresh and self.store.file(file_id, self.clock()) is None:
+            return [LineError(code="invalid_request", param="file_id", message=(
+                f"Cannot find file {file_id}, or organization org-local does not have access to it."))]
+        async with self._reading:
+            scan = await run.read_input(self._turn)
+        return scan.errors or (self._over_limit(run) if fresh else [])
+
+    def _over_limit(self, run: Run) -> list[LineError]:
+        """The fault `enqueued_tokens`, in OpenAI's words."""
+        limit = run.faults.enqueued_tokens
+        if limit is None or sum(other.tokens for other in self._runs.values()) <= limit:
+            return []
+        run.tokens = 0
+        return [LineError(code="token_limit_exceeded", message=(
+            f"Enqueued token limit reached for {run.batch.model} in organization org-local. Limit: {limit:,} enqueued "
+            "tokens. Please try again once some in_progress batches have been completed."))]
+
+    async def _answer(self, run: Run) -> None:
+        """Answer the rows that have no line yet; those that a cancel or the expiry leaves over get one that says so."""
+        rows = run.rows()
+        if run.batch.status == "in_progress":
+            if self.answers.at_once(run.batch.model or ""):
+                await self._answer_at_once(run, rows)
+            else:
+                await self._answer_beside(run, rows)
+        reason = CANCELLED if run.cancelling.is_set() else EXPIRED
+        until = time.perf_counter() + self._turn()
+        for count, row in enumerate(run.rows()):
+            run.leave(row, reason)
+            run.expired = reason is EXPIRED
+            if count % _EACH == 0 and time.perf_counter() > until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + self._turn()
+
+    async def _answer_at_once(self, run: Run, rows: Iterator[int]) -> None:
+        """Rows of the built-in model, in slices, no faster than the pace."""
+        total, done = run.batch.request_counts.total, _done(run)
+        began = saved = time.perf_counter()
+        lasting = self.pace * _RUNNING
+        while not run.cancelling.is_set() and not self._is_expired(run) and done < total:
+            until, may = time.perf_counter() + self._turn(), allowed(total, time.perf_counter() - began, lasting)
+            while done < may and not self._is_expired(run) and (done % _EACH or time.perf_counter() < until):
+                run.answer_now(next(rows))
+                done += 1
+            if time.perf_counter() - saved > SAVED_EACH:
+                saved = time.perf_counter()
+                run.flush()
+                self.store.save_batch(run.record)
+            await self._sleep(run, 0 if done < may else min(lasting / 20, 0.1))
+
+    async def _answer_beside(self, run: Run, rows: Iterator[int]) -> None:
+        """Rows of a model that takes its time: as many side by side as the upstream takes."""
+        async def work() -> None:
+            for row in rows:
+                if run.cancelling.is_set() or self._is_expired(run):
+                    return
+                await run.answer_later(row)
+
+        tasks = [asyncio.ensure_future(work()) for _ in range(self.answers.upstream.concurrency)]
+        cancelled = asyncio.ensure_future(run.cancelling.wait())
+        try:
+            while not all(task.done() for task in tasks) and not cancelled.done():
+                await asyncio.wait([cancelled, *(task for task in tasks if not task.done())], timeout=SAVED_EACH,
+                                   return_when=asyncio.FIRST_COMPLETED)
+                self.store.save_batch(run.record)
+        finally:
+            for task in (*tasks, cancelled):
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(cancelled, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def _is_expired(self, run: Run) -> bool:
+        after, batch = run.faults.expire_after, run.batch
+        return (after is not None and after <= _done(run) < batch.request_counts.total) or (
+            batch.expires_at is not None and self.clock() >= batch.expires_at)
+
+    async def _end(self, run: Run) -> None:
+        """Close the files and let the batch end, both in one transaction."""
+        batch, began = run.batch, time.perf_counter()
+        if batch.status == "in_progress" and not run.expired and not run.cancelling.is_set():
+            batch.status, batch.finalizing_at = "finalizing", int(self.clock())
+            self.store.save_batch(run.record)
+        await self._pause(run, began, _FINALIZING)
+        run.close()
+        now = int(self.clock())
+        if run.cancelling.is_set():
+            batch.status, batch.cancelled_at = "cancelled", now
+        elif run.expired:
+            batch.status, batch.expired_at = "expired", now
+        else:
+            batch.status, batch.completed_at = "completed", now
+        self._publish(run, now)
+
+    def _publish(self, run: Run, now: int) -> None:
+        batch, record, files = run.batch, run.record, []
+        for id_, kind in ((record.output_id, "output"), (record.error_id, "error")):
+            path = self.store.path(id_)
+            size = path.stat().st_size if path.exists() else 0
+            if size:
+                files.append(File(id=id_, bytes=size, created_at=now, expires_at=now + record.output_life,
+                                  filename=f"{batch.id}_{kind}.jsonl", purpose="batch_output"))
+                setattr(batch, f"{kind}_file_id", id_)
+        if run.faults.late_output:
+            self._late[batch.id] = run.faults.late_output
+        self.store.end_batch(record, files)
+
+    def _break_off(self, run: Run) -> None:
+        """Something on our side went wrong (a full disk): the batch fails, and keeps the lines that it has."""
+        now = int(self.clock())
+        run.batch.status, run.batch.failed_at = "failed", now
+        run.batch.errors = Errors(data=[LineError(code="server_error", message=(
+            "The server had an error while processing this batch; what was answered before is in its files."))])
+        self._publish(run, now)
+
+    # --- time
+
+    def _turn(self) -> float:
+        return SLICE / max(1, len(self._runs))
+
+    async def _pause(self, run: Run, began: float, share: float) -> None:
+        """Stay in a state for its share of the pace, since `began`; a cancel ends it."""
+        await self._sleep(run, self.pace * share - (time.perf_counter() - began))
+
+    async def _sleep(self, run: Run, seconds: float) -> None:
+        if seconds <= 0 or run.cancelling.is_set():
+            await asyncio.sleep(0)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await run.cancelling.wait()
+        except TimeoutError:
+            pass
+
+
+def _done(run: Run) -> int:
+    return run.batch.request_counts.completed + run.batch.request_counts.failed

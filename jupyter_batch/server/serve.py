@@ -1,0 +1,111 @@
+"""`jupyter batch serve`: the server on a command line. It must not know how a server is built."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.server.faults import parse_faults
+
+API_KEY_VARIABLE = "JUPYTER_BATCH_UPSTREAM_API_KEY"
+TOKEN_VARIABLE = "JUPYTER_BATCH_SERVER_TOKEN"  # noqa: S105 - the name of a variable
+DESCRIPTION = """An OpenAI-compatible Files + Batches server on this machine. Without --upstream, the model `local/echo`
+answers by simple rules (it is no language model), and `provider/name` is answered by that litellm model."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `serve`."""
+    parser.add_argument("--upstream", metavar="MODEL", help="a litellm model that answers every request, such as "
+                                                            "ollama/llama3.2, or openai/NAME at --api-base")
+    parser.add_argument("--api-base", metavar="URL", help="where the upstream model is")
+    parser.add_argument("--api-key", metavar="KEY", help=f"the upstream's key; better in ${API_KEY_VARIABLE}, where the "
+                                                         "list of processes doesn't show it")
+    parser.add_argument("--concurrency", type=int, default=16, metavar="N",
+                        help="requests to the upstream at once (default: 16)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="the port to listen on (default: a free one)")
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument("--token", metavar="T", help=f"the key that clients must send; better in ${TOKEN_VARIABLE} "
+                                                    "(default: one is made up and printed)")
+    token.add_argument("--no-token", action="store_true", help="let everybody on this machine in")
+    parser.add_argument("--faults", default="", metavar="SPEC", help="what shall go wrong, such as "
+                                                                     "'seed=7,429=0.2,truncate=0.1' (see the README)")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="where files and batches are kept over restarts "
+                                                                  "(default: a folder that goes when the server stops)")
+    parser.add_argument("--pace", type=float, default=1.5, metavar="SECONDS",
+                        help="the least time that a batch takes, so that its states can be seen (default: 1.5)")
+    parser.add_argument("--exit-when-idle", type=float, metavar="SECONDS",
+                        help="stop when nothing was asked and no batch was open for so long")
+    parser.add_argument("--prefer-port", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--announce", type=Path, help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; the exit code. What can't be is said in one line on stderr."""
+    try:
+        if args.state is not None:
+            return asyncio.run(_serve(args, args.state))
+        with tempfile.TemporaryDirectory(prefix="jupyter_batch_serve_") as folder:
+            return asyncio.run(_serve(args, Path(folder)))
+    except (OptionError, RuntimeError) as error:
+        sys.stderr.write(f"jupyter batch serve: {error}\n")
+        return 2
+
+
+async def _serve(args: argparse.Namespace, state: Path) -> int:
+    from jupyter_batch.server.server import Options, running
+
+    given = args.token or os.environ.get(TOKEN_VARIABLE)
+    token = None if args.no_token else given or secrets.token_urlsafe(24)
+    if args.concurrency < 1 or args.pace < 0:
+        raise OptionError("--concurrency must be at least 1, and --pace can't be negative")
+    options = Options(state=state, host=args.host, port=args.port, prefer_port=args.prefer_port, token=token,
+                      upstream=args.upstream, api_base=args.api_base,
+                      api_key=args.api_key or os.environ.get(API_KEY_VARIABLE), concurrency=args.concurrency,
+                      pace=args.pace, faults=parse_faults(args.faults))
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stopped.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
+    async with running(options) as server:
+        sys.stdout.write(f"base_url: {server.base_url}\n")
+        if token is not None and not given:
+            sys.stdout.write(f"token: {token}\n")
+        sys.stdout.flush()
+        if args.announce is not None:
+            announce(args.announce, server.base_url, token)
+        waits = [asyncio.ensure_future(stopped.wait())]
+        if args.exit_when_idle:
+            waits.append(asyncio.ensure_future(server.idle(args.exit_when_idle)))
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for one in waits:
+            one.cancel()
+    return 0
+
+
+def announce(path: Path, base_url: str, token: str | None) -> None:
+    """Write where the server is, for `launch.ensure`: a file that its owner alone may read."""
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
+        json.dump({"pid": os.getpid(), "base_url": base_url, "token": token}, handle)
+    partial.replace(path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m jupyter_batch.server`."""
+    parser = argparse.ArgumentParser(prog="python -m jupyter_batch.server", description=DESCRIPTION)
+    add_arguments(parser)
+    return run(parser.parse_args(argv))

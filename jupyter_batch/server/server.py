@@ -1,0 +1,130 @@
+"""One server, from its options to an open socket and back; it must not know command lines or threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.server.answers import Answers
+from jupyter_batch.server.app import build
+from jupyter_batch.server.faults import FaultBox, Faults
+from jupyter_batch.server.locks import FileLock
+from jupyter_batch.server.runner import Runner
+from jupyter_batch.server.service import Service
+from jupyter_batch.server.store import Store
+from jupyter_batch.server.upstream import Upstream
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_GRACE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What a server is started with.
+
+    state: the folder that it keeps its files and batches in. port: 0 for a free one. prefer_port: taken if it is free.
+    token: None for no token (loopback only). upstream, api_base, api_key, concurrency: the litellm model behind it.
+    pace: the least seconds that a batch takes, spread over its states; 0 for as fast as it goes.
+    """
+
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    prefer_port: int = 0
+    token: str | None = field(default=None, repr=False)
+    upstream: str | None = None
+    api_base: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    concurrency: int = 16
+    pace: float = 1.5
+    faults: Faults = Faults()  # noqa: RUF009 - frozen
+    clock: Callable[[], float] = time.time
+
+
+class Server:
+    """A server that listens from `start` to `stop`, in the running loop. `service` holds its parts."""
+
+    def __init__(self, options: Options) -> None:
+        if options.token is None and options.host not in LOOPBACK:
+            raise OptionError(f"--no-token with --host {options.host}: without a token anybody who reaches this machine could "
+                              "use the server; give it a token, or leave it on 127.0.0.1")
+        self.options = options
+        self.base_url = ""
+        self.port = 0
+        self.service: Service
+        self._lock = FileLock(options.state / "lock")
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Open the state, go on with the open batches, listen. OptionError where that can't be."""
+        options = self.options
+        options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._lock.take():
+            raise OptionError(f"another server is running on the state in {options.state}")
+        try:
+            store = Store(options.state)
+        except BaseException:
+            self._lock.release()
+            raise
+        answers = Answers(Upstream(options.upstream, api_base=options.api_base, api_key=options.api_key,
+                                   concurrency=options.concurrency))
+        faults = FaultBox(options.faults)
+        runner = Runner(store, answers, faults, pace=options.pace, clock=options.clock)
+        self.service = Service(store, runner, answers, faults, token=options.token, clock=options.clock)
+        self._runner = web.AppRunner(build(self.service), access_log=None, shutdown_timeout=_GRACE)
+        try:
+            await self._runner.setup()
+            await self._listen(self._runner)
+            runner.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        host = self.options.host
+        try:
+            await web.TCPSite(runner, host, self.options.port or self.options.prefer_port).start()
+        except OSError as error:
+            if self.options.port:
+                raise OptionError(f"port {self.options.port} of {host} can't be listened on: {error.strerror}") from error
+            await web.TCPSite(runner, host, 0).start()
+        self.port = int(runner.addresses[0][1])
+        self.base_url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
+
+    async def stop(self) -> None:
+        """Stop listening and moving batches; what is open is gone on with at the next start."""
+        if self._runner is not None:
+            await self.service.runner.close()
+            await self._runner.cleanup()
+            await self.service.answers.upstream.close()
+            self.service.store.close()
+            self._runner = None
+        self._lock.release()
+
+    async def idle(self, seconds: float) -> None:
+        """Return when nothing was asked and no batch was open for so long."""
+        quiet = time.monotonic()
+        while time.monotonic() - max(quiet, self.service.touched) < seconds:
+            await asyncio.sleep(min(1.0, seconds / 4))
+            if self.service.runner.is_busy:
+                quiet = time.monotonic()
+
+
+@asynccontextmanager
+async def running(options: Options) -> AsyncIterator[Server]:
+    """A server in this loop, for as long as the block lasts."""
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # its complaints about cut connections are of our making
+    server = Server(options)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()

@@ -1,0 +1,135 @@
+"""What one running server is made of, handed to every route; and the words that read a request. It must not know rows."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from jupyter_batch.server.answers import Answers
+from jupyter_batch.server.errors import ApiError, bad_json, missing, out_of_range, wrong_type, wrong_value
+from jupyter_batch.server.faults import FaultBox
+from jupyter_batch.server.runner import Runner
+from jupyter_batch.server.store import Store
+
+MOST_JSON = 64 << 20
+"""Bytes of a JSON body (a chat request may hold images)."""
+LEAST_LIFE, LONGEST_LIFE = 3_600, 2_592_000
+
+
+class Stats:
+    """What was asked of the server since it started, and what of it took effect."""
+
+    def __init__(self) -> None:
+        self.received: Counter[str] = Counter()
+        self.took_effect: Counter[str] = Counter()
+        self.answered: Counter[int] = Counter()
+        self.upload_bytes = 0
+        self.download_bytes = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Counters by route, such as `POST /v1/batches`, and the bytes that went in and out."""
+        routes = {route: {"received": count, "took_effect": self.took_effect[route]}
+                  for route, count in sorted(self.received.items())}
+        return {"routes": routes, "uploads": self.took_effect["POST /v1/files"],
+                "batches_created": self.took_effect["POST /v1/batches"],
+                "downloads": self.took_effect["GET /v1/files/{file_id}/content"],
+                "upload_bytes": self.upload_bytes, "download_bytes": self.download_bytes,
+                "answered": {str(status): count for status, count in sorted(self.answered.items())}}
+
+
+class Service:
+    """The parts of one server. token: None lets everybody in (loopback only)."""
+
+    def __init__(self, store: Store, runner: Runner, answers: Answers, faults: FaultBox, *, token: str | None,
+                 clock: Callable[[], float] = time.time) -> None:
+        self.store = store
+        self.runner = runner
+        self.answers = answers
+        self.faults = faults
+        self.stats = Stats()
+        self.clock = clock
+        self.touched = time.monotonic()
+        self._token = token
+
+    def admits(self, key: str) -> bool:
+        """Whether a key is this server's, compared in constant time."""
+        return self._token is None or hmac.compare_digest(key.encode(errors="replace"), self._token.encode())
+
+    @property
+    def is_open_to_all(self) -> bool:
+        """Whether no key is needed."""
+        return self._token is None
+
+
+SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
+
+
+def service(request: web.Request) -> Service:
+    """The server that a request came to."""
+    return request.app[SERVICE]
+
+
+def reply(value: Any, status: int = 200) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+
+
+async def json_body(request: web.Request) -> dict[str, Any]:
+    """The request's JSON object; ApiError for anything else."""
+    data = bytearray()
+    async for chunk in request.content.iter_chunked(1 << 16):
+        data += chunk
+        if len(data) > MOST_JSON:
+            raise ApiError(413, f"The request's body is larger than {MOST_JSON} bytes.")
+    try:
+        value = orjson.loads(data)
+    except ValueError as error:
+        raise bad_json() from error
+    if not isinstance(value, dict):
+        raise bad_json()
+    return value
+
+
+def limit_of(request: web.Request, *, default: int, most: int) -> int:
+    """The query's `limit`, between 1 and `most`."""
+    text = request.query.get("limit")
+    if text is None or not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise wrong_type("limit", "an integer", text) from None
+    wrong = out_of_range("limit", value, low=1, high=most)
+    if wrong:
+        raise wrong
+    return value
+
+
+def life_of(value: Any, param: str) -> int:
+    """Seconds out of an `expires_after` object: anchor `created_at`, 1 hour to 30 days."""
+    if not isinstance(value, dict):
+        raise wrong_type(param, "an object", value)
+    for name in ("anchor", "seconds"):
+        if value.get(name) is None:
+            raise missing(f"{param}.{name}")
+    if value["anchor"] != "created_at":
+        raise wrong_value(f"{param}.anchor", value["anchor"], ("created_at",))
+    seconds = value["seconds"]
+    if isinstance(seconds, str):
+        try:
+            seconds = int(seconds)
+        except ValueError:
+            raise wrong_type(f"{param}.seconds", "an integer", seconds) from None
+    if isinstance(seconds, bool) or not isinstance(seconds, int):
+        raise wrong_type(f"{param}.seconds", "an integer", seconds)
+    wrong = out_of_range(f"{param}.seconds", seconds, low=LEAST_LIFE, high=LONGEST_LIFE)
+    if wrong:
+        raise wrong
+    return int(seconds)
