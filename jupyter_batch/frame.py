@@ -7,8 +7,8 @@ knows pandas, and nothing of prompts, requests or jobs.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -16,7 +16,11 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from jupyter_batch.core.errors import ColumnError
+from jupyter_batch.core.errors import AlignmentError, ColumnError
+from jupyter_batch.labels import index_from_bytes, index_to_bytes, label_hashes
+
+__all__ = ["Block", "Keys", "align", "blocks", "column_label", "fill", "has_column", "index_from_bytes",
+           "index_to_bytes", "missing_reason", "used"]
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -55,7 +59,7 @@ def used(frame: pd.DataFrame, columns: Sequence[Any]) -> None:
             names = ", ".join(map(str, frame.columns[:20]))
             raise ColumnError(f"the frame has no column {label!r}. Columns: {names}")
         if len(where) > 1:
-            raise ColumnError(f"{len(where)} columns are called {label!r}, so it can't be told which is meant: rename one")
+            raise ColumnError(f"{len(where)} columns are called {label!r}, so that none can be meant: rename one")
 
 
 def _places(frame: pd.DataFrame, label: Any) -> list[int]:
@@ -206,113 +210,143 @@ def _prints(fingerprints: bytes | bytearray) -> Array:
     return np.frombuffer(bytes(fingerprints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
-def _mix(values: Array, tag: int) -> Array:
-    """splitmix64: spreads integers over 64 bits; overflow is meant."""
-    with np.errstate(over="ignore"):
-        mixed = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(tag)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        out: Array = mixed ^ (mixed >> np.uint64(31))
-        return out
+# --- cells in -------------------------------------------------------------------------------------------------------
 
 
-_INTEGER, _FLOAT, _TIME, _SPAN, _TEXT, _OTHER, _LEVEL = 1, 2, 3, 4, 5, 6, 7
-_MISSING = np.uint64(0x6A625F6D697373)
+def align(frame: pd.DataFrame, columns: Sequence[Any], keys: Keys) -> Array:
+    """For each row of the frame the position that it was submitted at, as int64; -1 for a row that is new.
 
-
-def label_hashes(index: Index) -> Array:
-    """A uint64 for each label, by the label alone: the same in every process, in any order, beside any other labels.
-
-    (As soon as a text is appended to whole numbers, pandas keeps them as objects: their hashes stay.)
+    `columns` are the labels that the fingerprints were taken over. Label and content together tell a row; content alone
+    does where labels were dealt anew and no two rows read the same. Raises AlignmentError, with how many rows moved or
+    changed, wherever it can't be told: no answer ever lands on another row.
     """
-    if isinstance(index, pd.MultiIndex):
-        out = np.zeros(len(index), dtype=np.uint64)
-        for level, codes in zip(index.levels, index.codes, strict=True):
-            hashed = np.append(label_hashes(level), _MISSING)[np.asarray(codes, dtype=np.int64)]  # code -1 is missing
-            out = _mix(out ^ hashed, _LEVEL)
-        return out
-    if isinstance(index, pd.CategoricalIndex):
-        taken: Array = np.append(label_hashes(index.categories), _MISSING)[
-            np.asarray(index.codes, dtype=np.int64)]
-        return taken
-    if isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex)):
-        return _hash_times(index)
-    if isinstance(index.dtype, np.dtype) and index.dtype.kind in "iub":
-        return _mix(index.to_numpy().astype(np.int64), _INTEGER)
-    if isinstance(index.dtype, np.dtype) and index.dtype.kind == "f":
-        return _hash_floats(index.to_numpy().astype(np.float64))
-    return _hash_objects(np.asarray(index.astype(object), dtype=object))
-
-
-_MICROS = {"us": 1, "ms": 1000, "s": 1_000_000}
-
-
-def _hash_times(index: Any) -> Array:
-    """By microseconds, and what is left of nanoseconds: the unit that pandas happens to keep does not matter."""
-    ticks = index.asi8
-    micros, nanos = (ticks // 1000, ticks % 1000) if index.unit == "ns" else (ticks * _MICROS[index.unit], ticks * 0)
-    out = _hash_ticks(micros, nanos, _TIME if isinstance(index, pd.DatetimeIndex) else _SPAN)
-    out[index.isna()] = _MISSING
-    return out
-
-
-def _hash_ticks(micros: Array, nanos: Array, tag: int) -> Array:
-    out: Array = _mix(micros, tag) ^ np.where(nanos == 0, np.uint64(0), _mix(nanos, tag))
-    return out
-
-
-def _hash_floats(values: Array) -> Array:
-    """Whole ones as the integers they are."""
-    whole = np.isfinite(values) & (np.floor(values) == values) & (np.abs(values) < 2.0**62)
-    out = _mix(np.where(whole, 0.0, values).view(np.uint64), _FLOAT)
-    out[whole] = _mix(values[whole].astype(np.int64), _INTEGER)
-    out[np.isnan(values)] = _MISSING
-    return out
-
-
-def _hash_objects(values: Array) -> Array:
-    """Each kind of object by itself, texts by pandas' own hash of texts."""
-    kinds = np.fromiter(map(_kind, values), dtype=np.int8, count=len(values))
-    out = np.full(len(values), _MISSING, dtype=np.uint64)
-    for kind in np.unique(kinds[kinds != 0]):
-        where = kinds == kind
-        chosen = values[where]
-        if kind == _INTEGER:
-            out[where] = _mix(np.array([int(value) & 0xFFFF_FFFF_FFFF_FFFF for value in chosen], np.uint64), _INTEGER)
-        elif kind == _FLOAT:
-            out[where] = _hash_floats(chosen.astype(np.float64))
-        elif kind in (_TIME, _SPAN):
-            stamps: list[Any] = [pd.Timestamp(value) if kind == _TIME else pd.Timedelta(value) for value in chosen]
-            micros = np.array([stamp.asm8.astype(f"{stamp.asm8.dtype.kind}8[us]") for stamp in stamps]).view(np.int64)
-            nanos = np.array([stamp.nanosecond if kind == _TIME else stamp.nanoseconds for stamp in stamps])
-            out[where] = _hash_ticks(micros, nanos, int(kind))
-        else:
-            texts = [value if kind == _TEXT else repr(value) for value in chosen]
-            out[where] = _mix(_hash_texts(texts), int(kind))
-    return out
-
-
-def _hash_texts(texts: list[str]) -> Array:
-    raw = np.empty(len(texts), dtype=object)
-    raw[:] = texts
     try:
-        hashed: Array = pd.util.hash_array(raw, categorize=False)
-    except UnicodeEncodeError:  # lone surrogates
-        raw[:] = [ascii(text) for text in texts]
-        hashed = pd.util.hash_array(raw, categorize=False)
-    return hashed
+        prints = _prints(b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns)))
+    except ColumnError as error:
+        raise AlignmentError(f"the frame's columns are not those that were submitted: {error}") from None
+    labels = label_hashes(frame.index)
+    rows = len(frame)
+    if rows == len(keys) and np.array_equal(prints, keys.prints) and (
+            np.array_equal(labels, keys.labels) or not np.isin(labels, keys.labels).any()):
+        return np.arange(rows, dtype=np.int64)
+    positions = _match(labels ^ prints[:, 0], keys.labels ^ keys.prints[:, 0])
+    right = (keys.labels[positions] == labels) & (keys.prints[positions] == prints).all(axis=1) if len(keys) else False
+    positions[~(np.asarray(right) & (positions >= 0))] = -1
+    if (positions < 0).any():
+        _settle(positions, labels, prints, keys)
+    return positions
 
 
-def _kind(label: Any) -> int:
-    """What kind of label; 0 for a missing one."""
-    if isinstance(label, str):
-        return _TEXT
-    if isinstance(label, (bool, int, np.integer, np.bool_)):
-        return _INTEGER
-    if label is None or label is pd.NaT or label is pd.NA:
-        return 0
-    if isinstance(label, (float, np.floating)):
-        return _FLOAT
-    if isinstance(label, (datetime, np.datetime64)):
-        return _TIME
-    return _SPAN if isinstance(label, (timedelta, np.timedelta64)) else _OTHER
+def _settle(positions: Array, labels: Array, prints: Array, keys: Keys) -> None:
+    """What label and content together did not find: by content alone, or new, or (AlignmentError) not to be told."""
+    left = positions < 0
+    free = np.ones(len(keys), dtype=bool)
+    free[positions[~left]] = False
+    known = left & np.isin(labels, keys.labels[free])  # the label is an old row's, and the content is not that row's
+    there = left & np.isin(prints[:, 0], keys.prints[free, 0])  # the content is an old row's that is still to be found
+    single = ~_repeated(prints[:, 0])
+    if (known & there).any():  # labels were dealt anew: they tell nothing, not even where they seem right
+        there |= ~left
+    found = np.flatnonzero(there & single)
+    candidates = np.flatnonzero(~_repeated(keys.prints[:, 0]))
+    matched = candidates[_match(prints[found, 0], keys.prints[candidates, 0])] if len(candidates) else found[:0]
+    sure = (keys.prints[matched] == prints[found]).all(axis=1) if len(matched) else np.zeros(len(found), dtype=bool)
+    positions[there] = -1
+    if len(matched):
+        positions[found[sure]] = matched[sure]
+    unclear = int((there & (positions < 0)).sum())
+    changed = int((known & ~there).sum())
+    if unclear or changed:
+        raise AlignmentError(_refusal(changed, unclear, len(labels)))
+    if (positions < 0).all():
+        raise AlignmentError(f"none of the frame's {len(labels):,} rows was submitted with this job. {_WAY_OUT}")
+
+
+_WAY_OUT = ("Nothing was written. `job.merge(df)` fills the frame that was submitted, in any order and with its index; "
+            "running the cell again sends this one.")
+
+
+def _refusal(changed: int, unclear: int, rows: int) -> str:
+    parts = [f"{changed:,} changed"] if changed else []
+    parts += [f"{unclear:,} moved and can't be told from others with the same text"] if unclear else []
+    return f"{changed + unclear:,} of {rows:,} rows are not as they were submitted ({', '.join(parts)}). {_WAY_OUT}"
+
+
+def _repeated(values: Array) -> Array:
+    """Which values are there more than once."""
+    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
+    repeated: Array = counts[where.reshape(-1)] > 1
+    return repeated
+
+
+def _match(wanted: Array, held: Array) -> Array:
+    """For each wanted value its index in `held`, the n-th of a value to the n-th, -1 where there is none."""
+    if not len(held):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    order = np.argsort(held, kind="stable")
+    mine = np.argsort(wanted, kind="stable")
+    ordered = wanted[mine]
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(ordered) else np.zeros(0, np.int64)
+    nth = np.arange(len(ordered)) - np.repeat(first, np.diff(np.append(first, len(ordered))))
+    places = np.searchsorted(held[order], ordered) + nth
+    inside = np.minimum(places, len(held) - 1)
+    out = np.empty(len(wanted), dtype=np.int64)
+    out[mine] = np.where((places < len(held)) & (held[order][inside] == ordered), order[inside], -1)
+    return out
+
+
+def column_label(frame: pd.DataFrame, out: Any) -> Any:
+    """The label that `out` stands for: with several levels of columns it is the first, or the first few as a tuple."""
+    levels = frame.columns.nlevels
+    if levels == 1:
+        return out
+    parts = out if isinstance(out, tuple) else (out,)
+    if len(parts) > levels:
+        raise ColumnError(f"out={out!r} has {len(parts)} levels, and the frame's columns have {levels}")
+    return (*parts, *[""] * (levels - len(parts)))
+
+
+def has_column(frame: pd.DataFrame, out: Any) -> bool:
+    """Whether the column that `out` stands for is there. Raises ColumnError where there are several."""
+    where = _places(frame, column_label(frame, out))
+    if len(where) > 1:
+        raise ColumnError(f"{len(where)} columns are called {out!r}, so that none can be filled: rename one")
+    return bool(where)
+
+
+def fill(frame: pd.DataFrame, out: Any, values: Sequence[Any], positions: Array) -> None:
+    """Put the answers into the column, in this very frame and at one stroke; a column that is there keeps its place.
+
+    values: by submitted position, None where there is none. positions: as `align` gives them. A text column gets the
+    dtype that this pandas gives to texts; missing cells are its missing value.
+    """
+    cells = [values[at] if at >= 0 else None for at in positions.tolist()]
+    label = column_label(frame, out)
+    array = _array(cells)
+    if has_column(frame, out):
+        frame.isetitem(_places(frame, label)[0], array)
+        return
+    if isinstance(frame.columns, pd.CategoricalIndex) and label not in frame.columns.categories:
+        frame.columns = frame.columns.add_categories([label])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)  # many columns: how they came is not our business
+        frame.insert(len(frame.columns), label, array)
+
+
+def _array(cells: list[Any]) -> Any:
+    """The column: texts in pandas' own dtype for them, numbers as pandas takes them, anything else as objects."""
+    kinds = set(map(type, cells)) - {type(None)}
+    if kinds <= {str}:
+        try:
+            dtype: Any = pd.Series([""]).dtype
+            return _objects(cells) if isinstance(dtype, np.dtype) else pd.array(cells, dtype=dtype)
+        except UnicodeEncodeError:  # a lone surrogate, which arrow's texts can't hold
+            return _objects(cells)
+    if kinds <= {int, float, bool}:
+        return pd.Series(cells).array
+    return _objects(cells)
+
+
+def _objects(cells: list[Any]) -> Array:
+    array: Array = np.fromiter((np.nan if cell is None else cell for cell in cells), dtype=object, count=len(cells))
+    return array

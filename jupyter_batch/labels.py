@@ -1,0 +1,263 @@
+"""An index's labels: a hash of each for telling rows again, and the whole index as JSON for another process.
+
+It knows pandas' indexes, and nothing of frames or rows.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import orjson
+import pandas as pd
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+    Index: TypeAlias = Any  # what an index is at run time is more than its stubs tell
+
+# --- hashes ---------------------------------------------------------------------------------------------------------
+
+
+def _mix(values: Array, tag: int) -> Array:
+    """splitmix64: spreads integers over 64 bits; overflow is meant."""
+    with np.errstate(over="ignore"):
+        mixed = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(tag)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        out: Array = mixed ^ (mixed >> np.uint64(31))
+        return out
+
+
+_INTEGER, _FLOAT, _TIME, _SPAN, _TEXT, _OTHER, _LEVEL = 1, 2, 3, 4, 5, 6, 7
+_MISSING = np.uint64(0x6A625F6D697373)
+
+
+def label_hashes(index: Index) -> Array:
+    """A uint64 for each label, by the label alone: the same in every process, in any order, beside any other labels.
+
+    (As soon as a text is appended to whole numbers, pandas keeps them as objects: their hashes stay.)
+    """
+    if isinstance(index, pd.MultiIndex):
+        out = np.zeros(len(index), dtype=np.uint64)
+        for level, codes in zip(index.levels, index.codes, strict=True):
+            hashed = np.append(label_hashes(level), _MISSING)[np.asarray(codes, dtype=np.int64)]  # code -1 is missing
+            out = _mix(out ^ hashed, _LEVEL)
+        return out
+    if isinstance(index, pd.CategoricalIndex):
+        taken: Array = np.append(label_hashes(index.categories), _MISSING)[
+            np.asarray(index.codes, dtype=np.int64)]
+        return taken
+    if isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex)):
+        return _hash_times(index)
+    if isinstance(index.dtype, np.dtype) and index.dtype.kind in "iub":
+        return _mix(index.to_numpy().astype(np.int64), _INTEGER)
+    if isinstance(index.dtype, np.dtype) and index.dtype.kind == "f":
+        return _hash_floats(index.to_numpy().astype(np.float64))
+    return _hash_objects(np.asarray(index.astype(object), dtype=object))
+
+
+_MICROS = {"us": 1, "ms": 1000, "s": 1_000_000}
+
+
+def _hash_times(index: Any) -> Array:
+    """By microseconds, and what is left of nanoseconds: the unit that pandas happens to keep does not matter."""
+    ticks = index.asi8
+    micros, nanos = (ticks // 1000, ticks % 1000) if index.unit == "ns" else (ticks * _MICROS[index.unit], ticks * 0)
+    out = _hash_ticks(micros, nanos, _TIME if isinstance(index, pd.DatetimeIndex) else _SPAN)
+    out[index.isna()] = _MISSING
+    return out
+
+
+def _hash_ticks(micros: Array, nanos: Array, tag: int) -> Array:
+    out: Array = _mix(micros, tag) ^ np.where(nanos == 0, np.uint64(0), _mix(nanos, tag))
+    return out
+
+
+def _hash_floats(values: Array) -> Array:
+    """Whole ones as the integers they are."""
+    whole = np.isfinite(values) & (np.floor(values) == values) & (np.abs(values) < 2.0**62)
+    out = _mix(np.where(whole, 0.0, values).view(np.uint64), _FLOAT)
+    out[whole] = _mix(values[whole].astype(np.int64), _INTEGER)
+    out[np.isnan(values)] = _MISSING
+    return out
+
+
+def _hash_objects(values: Array) -> Array:
+    """Each kind of object by itself, texts by pandas' own hash of texts."""
+    kinds = np.fromiter(map(_kind, values), dtype=np.int8, count=len(values))
+    out = np.full(len(values), _MISSING, dtype=np.uint64)
+    for kind in np.unique(kinds[kinds != 0]):
+        where = kinds == kind
+        chosen = values[where]
+        if kind == _INTEGER:
+            out[where] = _mix(np.array([int(value) & 0xFFFF_FFFF_FFFF_FFFF for value in chosen], np.uint64), _INTEGER)
+        elif kind == _FLOAT:
+            out[where] = _hash_floats(chosen.astype(np.float64))
+        elif kind in (_TIME, _SPAN):
+            stamps: list[Any] = [pd.Timestamp(value) if kind == _TIME else pd.Timedelta(value) for value in chosen]
+            micros = np.array([stamp.asm8.astype(f"{stamp.asm8.dtype.kind}8[us]") for stamp in stamps]).view(np.int64)
+            nanos = np.array([stamp.nanosecond if kind == _TIME else stamp.nanoseconds for stamp in stamps])
+            out[where] = _hash_ticks(micros, nanos, int(kind))
+        else:
+            texts = [value if kind == _TEXT else repr(value) for value in chosen]
+            out[where] = _mix(_hash_texts(texts), int(kind))
+    return out
+
+
+def _hash_texts(texts: list[str]) -> Array:
+    raw: Any = np.fromiter(texts, dtype=object, count=len(texts))
+    try:
+        hashed: Array = pd.util.hash_array(raw, categorize=False)
+    except UnicodeEncodeError:  # lone surrogates
+        hashed = pd.util.hash_array(np.fromiter(map(ascii, texts), dtype=object, count=len(texts)), categorize=False)
+    return hashed
+
+
+def _kind(label: Any) -> int:
+    """What kind of label; 0 for a missing one."""
+    if isinstance(label, str):
+        return _TEXT
+    if isinstance(label, (bool, int, np.integer, np.bool_)):
+        return _INTEGER
+    if label is None or label is pd.NaT or label is pd.NA:
+        return 0
+    if isinstance(label, (float, np.floating)):
+        return _FLOAT
+    if isinstance(label, (datetime, np.datetime64)):
+        return _TIME
+    return _SPAN if isinstance(label, (timedelta, np.timedelta64)) else _OTHER
+
+
+# --- an index as bytes ----------------------------------------------------------------------------------------------
+
+
+def index_to_bytes(index: Index) -> bytes:
+    """The index as JSON; labels that JSON and pandas' own kinds can't tell are kept as their text."""
+    return orjson.dumps({"names": [_told(name) for name in index.names], "index": _spec(index)})
+
+
+def index_from_bytes(data: bytes) -> Index:
+    """What `index_to_bytes` wrote. Raises ValueError for anything else."""
+    try:
+        record = orjson.loads(data)
+        index = _restored(record["index"])
+        index.names = [_label(name) for name in record["names"]]
+    except (KeyError, TypeError, IndexError, orjson.JSONDecodeError) as error:
+        raise ValueError(f"this is no stored index: {error}") from None
+    return index
+
+
+def _spec(index: Index) -> dict[str, Any]:
+    """Its kind, and what rebuilds it."""
+    dtype = index.dtype
+    if isinstance(index, pd.MultiIndex):
+        return {"kind": "multi", "levels": [_spec(level) for level in index.levels],
+                "codes": [np.asarray(codes).tolist() for codes in index.codes]}
+    if isinstance(index, pd.RangeIndex):
+        return {"kind": "range", "range": [index.start, index.stop, index.step]}
+    if isinstance(index, pd.CategoricalIndex):
+        return {"kind": "category", "categories": _spec(index.categories), "codes": index.codes.tolist(),
+                "ordered": index.ordered}
+    if isinstance(index, pd.IntervalIndex):
+        return {"kind": "interval", "left": _spec(index.left), "right": _spec(index.right), "closed": index.closed}
+    if isinstance(index, pd.PeriodIndex):
+        return {"kind": "period", "freq": index.freqstr, "values": index.asi8.tolist()}
+    if isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex)):
+        zone = getattr(index, "tz", None)
+        return {"kind": "time" if isinstance(index, pd.DatetimeIndex) else "span", "unit": index.unit,
+                "zone": None if zone is None else _zone(zone), "values": index.asi8.tolist()}
+    if isinstance(dtype, np.dtype) and dtype.kind in "iub":
+        return {"kind": "plain", "dtype": str(dtype), "values": index.tolist()}
+    return {"kind": "labels", "dtype": str(dtype), "values": [_told(value) for value in index.tolist()]}
+
+
+def _zone(zone: Any) -> Any:
+    """A zone's name, or its fixed distance from UTC in seconds."""
+    name = getattr(zone, "key", None) or getattr(zone, "zone", None)
+    if name:
+        return name
+    distance = zone.utcoffset(datetime(2000, 1, 1))  # noqa: DTZ001 - a fixed zone asks for no zone
+    return int(distance.total_seconds()) if distance is not None else "UTC"
+
+
+def _restored(spec: dict[str, Any]) -> Index:
+    kind = spec["kind"]
+    if kind == "multi":
+        return pd.MultiIndex(levels=[_restored(level) for level in spec["levels"]], codes=spec["codes"])
+    if kind == "range":
+        return pd.RangeIndex(*spec["range"])
+    if kind == "category":
+        return pd.CategoricalIndex(pd.Categorical.from_codes(
+            spec["codes"], categories=_restored(spec["categories"]), ordered=spec["ordered"]))
+    if kind == "interval":
+        return pd.IntervalIndex.from_arrays(_restored(spec["left"]), _restored(spec["right"]), closed=spec["closed"])
+    if kind == "period":
+        periods: Any = pd.PeriodIndex  # its stubs do not know this method
+        return periods.from_ordinals(spec["values"], freq=spec["freq"])
+    if kind in ("time", "span"):
+        return _times(spec)
+    if kind == "plain":
+        return pd.Index(np.array(spec["values"], dtype=spec["dtype"]))
+    return _labelled([_label(value) for value in spec["values"]], spec["dtype"])
+
+
+def _times(spec: dict[str, Any]) -> Index:
+    letter = "M" if spec["kind"] == "time" else "m"
+    ticks: Any = np.array(spec["values"], dtype=np.int64).view(f"{letter}8[{spec['unit']}]")
+    if letter == "m":
+        return pd.TimedeltaIndex(ticks)
+    index = pd.DatetimeIndex(ticks)
+    zone = spec["zone"]
+    if zone is None:
+        return index
+    return index.tz_localize("UTC").tz_convert(timezone(timedelta(seconds=zone)) if isinstance(zone, int) else zone)
+
+
+def _labelled(values: list[Any], dtype: str) -> Index:
+    """With the dtype it had, where this pandas has it and the values fit; else as objects."""
+    plain = pd.Index(np.fromiter(values, dtype=object, count=len(values)), dtype=object, tupleize_cols=False)
+    try:
+        return plain if dtype == "object" else plain.astype(dtype)
+    except (TypeError, ValueError, ImportError):
+        return plain
+
+
+def _told(label: Any) -> Any:
+    """A label in JSON: texts, whole numbers, bools and None as they are; the rest as [what, how]."""
+    if isinstance(label, np.generic):
+        label = label.item()
+    if label is None or type(label) in (str, bool):
+        return label if not isinstance(label, str) or label.isprintable() else ["text", _escaped(label)]
+    if isinstance(label, int):
+        return label if -(2**63) <= label < 2**63 else ["int", str(label)]
+    if isinstance(label, float):
+        return ["float", repr(label)]
+    if label is pd.NaT or label is pd.NA:
+        return ["missing", str(label)]
+    if isinstance(label, pd.Timestamp):
+        return ["time", _spec(pd.DatetimeIndex([label]))]
+    if isinstance(label, pd.Timedelta):
+        return ["span", _spec(pd.TimedeltaIndex([label]))]
+    if isinstance(label, tuple):
+        return ["tuple", [_told(part) for part in label]]
+    return ["text", _escaped(str(label))]
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def _label(told: Any) -> Any:
+    if not isinstance(told, list):
+        return told
+    kind, how = told
+    if kind == "text":
+        return how.encode("ascii").decode("unicode_escape")
+    if kind == "tuple":
+        return tuple(_label(part) for part in how)
+    if kind in ("time", "span"):
+        return _times(how)[0]
+    if kind == "missing":
+        return pd.NaT if how == "NaT" else pd.NA
+    return int(how) if kind == "int" else float(how)
