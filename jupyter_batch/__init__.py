@@ -1,3 +1,82 @@
 """LLM batch jobs from a notebook: the flat public face. Names are resolved on first use; nothing heavy is imported."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jupyter_batch import jobs
+    from jupyter_batch.core.errors import JupyterBatchError
+    from jupyter_batch.jobs import Job
+    from jupyter_batch.options import col
+
 __version__ = "0.1.0"
+__all__ = ["Job", "JupyterBatchError", "__version__", "abatch", "batch", "col", "jobs", "open"]
+
+_PLACES = {
+    "Job": "jupyter_batch.jobs",
+    "JupyterBatchError": "jupyter_batch.core.errors",
+    "col": "jupyter_batch.options",
+}
+
+
+def batch(prompts: Any, prompt: Any = None, **options: Any) -> Job:
+    """Submit a list of prompts (texts, or lists of messages), or a frame and its template; returns the Job at once.
+
+    The options are those of `df.llm.batch`. The answers, in order: `job.results()["response"]`.
+    """
+    from jupyter_batch.jobs import submit
+
+    return submit(prompts, prompt, **options)
+
+
+async def abatch(prompts: Any, **options: Any) -> list[Any]:
+    """The answers to a list of prompts, in order, None where there is none; the whole way in one line."""
+    from jupyter_batch.jobs import answers
+
+    return await answers(prompts, **options)
+
+
+def open(name: str) -> Job:  # noqa: A001 - `jupyter_batch.open(id)` says it best
+    """The job of that id, of a unique beginning of one, or of that name; in any process. Raises JobNotFoundError."""
+    from jupyter_batch.jobs import open_job
+
+    return open_job(name)
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """What `%load_ext jupyter_batch` does."""
+    from jupyter_batch import accessor, magics
+
+    accessor.register()
+    magics.load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """What `%unload_ext jupyter_batch` does: no magic, event or matcher of ours is left. Jobs go on."""
+    from jupyter_batch import magics
+
+    magics.unload(ipython)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    return [{"src": "labextension", "dest": "jupyter_batch"}]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    if name == "jobs":  # a module, and callable: `jupyter_batch.jobs()` lists the jobs
+        return import_module("jupyter_batch.jobs")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _register_accessor() -> None:
+    from jupyter_batch import accessor
+
+    accessor.register()
+
+
+_register_accessor()

@@ -88,6 +88,11 @@ class JobFolder:
         return self.path / "index.json"
 
     @property
+    def unsent(self) -> Path:
+        """The rows that have no request, and why."""
+        return self.path / "unsent.json"
+
+    @property
     def manifest(self) -> Path:
         """The job's record, so that answers can be read without the database."""
         return self.path / "job.json"
@@ -127,12 +132,12 @@ class Folders:
         """Take back a folder that never became a job's (the ledger had the same job already)."""
         shutil.rmtree(self.root / job, ignore_errors=True)
 
-    def sweep(self, known: set[str]) -> None:
+    def sweep(self) -> None:
         """Remove what planners that died left behind: drafts of dead processes. A job's folder is never touched."""
         if not self.root.is_dir():
             return
         for path in self.root.iterdir():
-            if path.name.startswith(_DRAFT) and path.name not in known and not _alive(path.name):
+            if path.name.startswith(_DRAFT) and not _alive(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -12,7 +12,8 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One request file and its batch. Times are seconds since the epoch; 0 means never.
 
     first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
-    refused: batches that the provider took and refused for its quota; they are never adopted.
+    refused: batches that the provider took and refused for its quota; they are never adopted. reasons: why rows of it
+    failed, the most frequent first.
     """
 
     job: str
@@ -32,6 +33,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     counts: Counts | None = None
     usage: Usage | None = None
+    reasons: tuple[tuple[str, int], ...] = ()
     note: str = ""
     refused: tuple[str, ...] = ()
     attempts: int = 0
@@ -58,8 +60,9 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One call of the user's: all that does not change, and the little that does.
 
-    fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt uses, as JSON.
-    out: the column to fill, as JSON. rows: of the frame, those without a request too.
+    fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt uses, as texts.
+    out: the column to fill. rows: of the frame, those without a request too: `skipped` for a missing value,
+    `unsendable` for one that can't be rendered.
     """
 
     id: str
@@ -71,9 +74,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     body_model: str
     out: str
-    columns: str
+    columns: list[str]
     rows: int
-    skipped: int
+    skipped: int = 0
+    unsendable: int = 0
     name: str | None = None
     api_base: str | None = None
     completion_window: str = "24h"
@@ -90,7 +94,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def snapshot(self, shards: list[ShardRecord], now: float, **more: object) -> Snapshot:
         """The job at one moment, for a screen."""
-        counts = Counts(skipped=self.skipped)
+        counts = Counts(skipped=self.skipped, failed=self.unsendable)
         for shard in shards:
             counts = counts + shard.row_counts()
         usages = [s.usage for s in shards if s.usage is not None]
@@ -105,6 +109,14 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "expires_at": min(expiries, default=None), "shards": tuple(s.view() for s in shards),
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None,
-            "message": self.message or (notes[0] if notes else ""),
+            "message": self.message or (notes[0] if notes else ""), "reasons": _reasons(shards),
         }
         return msgspec.convert({**fields, **more}, Snapshot)
+
+
+def _reasons(shards: list[ShardRecord], most: int = 5) -> tuple[tuple[str, int], ...]:
+    counted: dict[str, int] = {}
+    for shard in shards:
+        for reason, rows in shard.reasons:
+            counted[reason] = counted.get(reason, 0) + rows
+    return tuple(sorted(counted.items(), key=lambda item: -item[1])[:most])

@@ -1,0 +1,50 @@
+"""Fetch both result files of a batch that is over, count what they hold, and call the shard collected.
+
+It knows the provider's verbs and the folder; how a line becomes an outcome is gather.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jupyter_batch.core.errors import ConnectionFailedError, NotFoundError
+from jupyter_batch.core.status import Step
+from jupyter_batch.engine.gather import of_shard
+from jupyter_batch.ledger.folder import written
+from jupyter_batch.ledger.records import ShardRecord
+
+if TYPE_CHECKING:
+    from jupyter_batch.engine.tick import Mover
+
+SHORT_TRIES = 3
+"""How often a file that is shorter than its counts promise is fetched again, before it is taken as it is."""
+GONE_TRIES = 8
+"""How often a result file is asked for that the provider does not know, before it is done without."""
+
+
+async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
+    """Bring a shard's results to this disk, whole; then count them."""
+    folder = mover.ledger.folders.of(mover.job.id)
+    output = folder.output(shard.number)
+    for file_id, target in ((shard.output_file_id, output), (shard.error_file_id, folder.errors(shard.number))):
+        if file_id and not target.exists():
+            await _fetch(mover, shard, file_id, target)
+    _, fields, answers = await asyncio.to_thread(of_shard, mover.job, shard, folder)
+    promised = min(shard.completed, shard.requests)
+    if answers < promised and output.exists() and shard.attempts < SHORT_TRIES:
+        output.unlink()
+        raise ConnectionFailedError(f"the output file held {answers} of the {promised} answers that the provider "
+                                    "counted; it is fetched again")
+    return mover.put(shard, Step.COLLECTED, attempts=0, due_at=0.0, **fields)
+
+
+async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -> None:
+    try:
+        with written(target) as file:
+            await mover.provider.fetch(file_id, file.write)
+    except NotFoundError:
+        if shard.attempts < GONE_TRIES:
+            raise
+        # It is not to be had any more: what is there is kept, and each row without a line says so.

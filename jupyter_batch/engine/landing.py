@@ -1,0 +1,101 @@
+"""Where a job's answers land: a frame that a person holds. Right cells, or a refusal that says why.
+
+It knows the frame and the gathered outcomes; when this may run (between cells) is not its business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jupyter_batch import frame as frames
+from jupyter_batch.core.errors import ColumnError
+from jupyter_batch.core.result import Status
+from jupyter_batch.engine.gather import CODES, Outcomes
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame, out: str) -> str:
+    """Fill the column `out` of this very frame with what there is; a sentence that says so.
+
+    Raises AlignmentError where rows moved or changed, ColumnError where the prompt's columns are gone; then nothing was
+    written.
+    """
+    keys = frames.Keys.from_bytes(folder.keys.read_bytes())
+    positions = frames.align(frame, labels(frame, job.columns), keys)
+    frames.fill(frame, out, found.answers, positions)
+    answered = np.frombuffer(found.status, dtype=np.uint8) == CODES.index(Status.SUCCEEDED)
+    filled = int(answered[positions[positions >= 0]].sum())
+    return f"{filled:,} of {len(frame):,} rows have their answer in {out!r}"
+
+
+class Landing:
+    """One frame that waits for a job's answers, held strongly: one that nobody names any more still gets them.
+
+    names: the person's names for it when it was submitted. by_name: the one name whose frame, whatever it is when the
+    answers come, is to be filled (the magic's). owns_column: the column was not the person's own.
+    """
+
+    def __init__(self, frame: pd.DataFrame, out: str, *, names: list[str], by_name: str | None,
+                 owns_column: bool) -> None:
+        self.frame = frame
+        self.out = out
+        self.landed = False
+        self._names = names
+        self._by_name = by_name
+        self._may_fill = owns_column
+        self._had = frames.has_column(frame, out)
+
+    def land(self, job: JobRecord, folder: JobFolder, found: Outcomes, names: dict[str, Any] | None = None) -> str:
+        """Fill it, and say so. names: what the person's names hold now. Raises as the function `land` does."""
+        import pandas as pd
+
+        if names is not None and self._by_name is not None and isinstance(names.get(self._by_name), pd.DataFrame):
+            frame = names[self._by_name]
+            self._had = self._had if frame is self.frame else frames.has_column(frame, self.out)
+            self.frame = frame
+        if frames.has_column(self.frame, self.out) and not self._had and not self.landed:
+            raise ColumnError(f"the frame got a column {self.out!r} of its own meanwhile, which was left alone: "
+                              "job.merge(df) fills it")
+        self.landed = True
+        said = land(job, folder, found, self.frame, self.out)
+        gone = [name for name in self._names if names is not None and names.get(name) is not self.frame]
+        if self._names and len(gone) == len(self._names):
+            said += f"; but {gone[0]!r} is another frame now: job.merge({gone[0]}) fills that one"
+        return said
+
+
+def labels(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
+    """The frame's own labels for columns that the ledger knows as texts. Raises ColumnError."""
+    by_text: dict[str, Any] = {}
+    present: list[Any] = frame.columns.tolist()
+    for label in present:
+        if isinstance(label, str) or str(label) not in by_text:
+            by_text[str(label)] = label
+    gone = [text for text in texts if text not in by_text]
+    if gone:
+        raise ColumnError(f"the frame has no column {gone[0]!r}, which the job's prompt used: its rows can't be told "
+                          "apart from changed ones, so nothing was written")
+    return [by_text[text] for text in texts]
+
+
+def table(job: JobRecord, folder: JobFolder, found: Outcomes) -> pd.DataFrame:
+    """All outcomes on the source's index: the column, _status, _error, _input_tokens, _output_tokens."""
+    import pandas as pd
+
+    index = frames.index_from_bytes(folder.index.read_bytes())
+    words = np.array([str(status) for status in CODES], dtype=object)
+    codes = np.frombuffer(found.status, dtype=np.uint8)
+    made = pd.DataFrame(index=index)
+    frames.fill(made, job.out, found.answers, np.arange(job.rows))
+    made["_status"] = words[codes]
+    made["_error"] = np.array([found.reasons.get(at) for at in range(job.rows)], dtype=object)
+    for name, tokens in (("_input_tokens", found.input_tokens), ("_output_tokens", found.output_tokens)):
+        counted = np.array(tokens, dtype=np.int64)
+        made[name] = pd.arrays.IntegerArray(counted, counted < 0)
+    return made

@@ -1,0 +1,79 @@
+"""What a person asked for, checked as a whole, and planned: everything that can be wrong is told before it is kept.
+
+It knows options, models and frames; it sends nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from jupyter_batch.core.errors import ColumnError, InputError
+from jupyter_batch.engine.plan import Ask, plan
+from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.options import Options
+from jupyter_batch.providers.table import LOCAL, PROVIDERS, access_for, split_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float, door: str, notebook: str | None,
+          versions: dict[str, str]) -> tuple[JobRecord, pd.DataFrame | None, bool]:
+    """(the job, the frame to fill or None, whether the column was there before any job of ours filled it).
+
+    Raises an InputError (core/errors.py) for whatever can't be used; then nothing is left behind.
+    """
+    provider, body_model = split_model(opts.model)
+    base = None
+    if provider != LOCAL:
+        base = access_for(provider, api_base=opts.api_base, api_key=opts.api_key, environ=os.environ).api_base
+    from jupyter_batch.frame import has_column
+
+    frame, form, framed = _source(source, prompt, opts)
+    had_column = framed and has_column(frame, opts.out)
+    taken = had_column and not opts.overwrite
+    if taken and opts.reuse and not any(job.out == opts.out for job in ledger.jobs()):
+        raise _column_taken(opts.out)
+
+    def accept(there: JobRecord | None) -> None:
+        if taken and (there is None or there.out != opts.out):
+            raise _column_taken(opts.out)
+
+    limits = PROVIDERS[provider].limits
+    if opts.shard_size is not None:
+        limits = msgspec.structs.replace(limits, requests=min(limits.requests, opts.shard_size))
+    ask = Ask(prompt=form, params=opts.params, model=opts.model, provider=provider,
+              dialect=PROVIDERS[provider].dialect, body_model=body_model, limits=limits, out=opts.out, na=opts.na,
+              name=opts.name, api_base=base, completion_window=opts.completion_window,
+              poll_interval=opts.poll_interval, metadata=opts.metadata or {}, notebook=notebook, framed=framed,
+              versions={**versions, "door": door})
+    record = plan(ledger, ask, frame, now=now, reuse=opts.reuse, accept=accept)
+    return record, frame if framed else None, had_column and not taken
+
+
+def _source(source: Any, prompt: Any, opts: Options) -> tuple[pd.DataFrame, Prompt, bool]:
+    """(a frame of the rows, the prompt over it, whether the frame is the person's own)."""
+    import pandas as pd
+
+    if isinstance(source, pd.DataFrame):
+        if prompt is None:
+            raise InputError("there is no prompt: give a text with {columns}")
+        columns = [label for label in source.columns if str(label) != opts.out] if callable(prompt) else source.columns
+        return source, prompt_of(prompt, list(columns), system=opts.system, kind=opts.template), True
+    if isinstance(source, Sequence | pd.Series) and not isinstance(source, str | bytes):
+        prompts = list(source)
+        if not prompts:
+            raise InputError("there are no prompts: the list is empty")
+        cells = pd.Series(prompts, dtype=object, index=source.index if isinstance(source, pd.Series) else None)
+        return pd.DataFrame({"prompt": cells}), Given(opts.system), False
+    raise InputError(f"a job takes a DataFrame or a list of prompts, not a {type(source).__name__}")
+
+
+def _column_taken(out: str) -> ColumnError:
+    return ColumnError(f"the frame has a column {out!r} already: give out= another name, or overwrite=True to fill it")

@@ -1,0 +1,29 @@
+"""When to come back: pauses between polls and after failures. Pure: the clock and the dice are arguments."""
+
+from __future__ import annotations
+
+from jupyter_batch.core.errors import AuthenticationError, ProviderError
+from jupyter_batch.providers.protocol import Facts
+
+_AUTH_SECONDS = 60.0
+_MOST_DOUBLINGS = 12
+
+
+def poll_pause(facts: Facts, age: float, dice: float, interval: float | None = None) -> float:
+    """Seconds until the next poll of a batch that was sent `age` seconds ago.
+
+    A tenth of its age, within the provider's shortest and longest pause, and up to a fifth more or less (`dice`, 0 to
+    1), so that many batches are not asked for in the same second. `interval` is the person's own pause; it is never
+    shorter than the provider's shortest.
+    """
+    if interval is not None:
+        return max(interval, facts.poll_first)
+    pause = min(max(facts.poll_first, age / 10), facts.poll_last)
+    return max(facts.poll_first, pause * (0.8 + 0.4 * dice))
+
+
+def retry_pause(facts: Facts, error: ProviderError, attempts: int, dice: float) -> float:
+    """Seconds until the next try after `attempts` failures in a row: doubling, jittered, never sooner than asked."""
+    first = _AUTH_SECONDS if isinstance(error, AuthenticationError) else facts.poll_first / 2
+    pause = min(first * 2.0 ** min(attempts - 1, _MOST_DOUBLINGS), max(facts.poll_last, first))
+    return max(pause * (0.5 + dice / 2), error.retry_after or 0.0)

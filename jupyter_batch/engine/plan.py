@@ -1,0 +1,204 @@
+"""A frame and a prompt -> request files on disk, then one transaction: the job exists, whole, or not at all.
+
+The way of a row so far: frame.blocks -> template.render -> wire.encode -> shard.pack -> folder.write -> ledger.plan.
+One block of rows is in memory at a time. Nothing here touches the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from jupyter_batch import frame as frames
+from jupyter_batch.core.errors import InputError
+from jupyter_batch.core.request import Limits, custom_id
+from jupyter_batch.core.result import Status
+from jupyter_batch.core.shard import Part, pack
+from jupyter_batch.core.template import RowError
+from jupyter_batch.engine.gather import Unsent
+from jupyter_batch.engine.prompt import Prompt, params_of
+from jupyter_batch.ledger.folder import JobFolder, told
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.wire.openai import CHAT, Encoder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ID_CHARS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that is read as another
+_ONLY = (1 << 128) - 1
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked: everything about a job but its rows. `na`: skip, send or raise."""
+
+    prompt: Any
+    params: dict[str, Any]
+    model: str
+    provider: str
+    dialect: str
+    body_model: str
+    limits: Limits
+    out: str
+    na: str = "skip"
+    name: str | None = None
+    api_base: str | None = None
+    completion_window: str = "24h"
+    poll_interval: float | None = None
+    metadata: dict[str, str] = {}
+    notebook: str | None = None
+    framed: bool = True
+    versions: dict[str, str] = {}
+
+
+def new_id() -> str:
+    """A job's id: short enough to type, and no other job's."""
+    return "jb" + "".join(secrets.choice(_ID_CHARS) for _ in range(10))
+
+
+def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bool,
+         accept: Callable[[JobRecord | None], None]) -> JobRecord:
+    """The job for these rows: a new one on disk, or with `reuse` the one that asked for just the same.
+
+    accept: told which job there is for just the same requests (None: none) before anything is kept; it may raise.
+    Raises InputError where no row can be sent, and leaves nothing behind.
+    """
+    job = new_id()
+    ledger.folders.sweep()
+    with ledger.folders.drafted(job) as draft:
+        lines = _Lines(ask, frame, job)
+        shards = _write(draft, job, lines, ask.limits)
+        lines.check(shards)
+        record = lines.record(now)
+        there = ledger.answering(record.fingerprint)
+        accept(there)
+        if reuse and there is not None:
+            return there
+        draft.write(draft.keys, lines.keys().to_bytes())
+        draft.write(draft.index, frames.index_to_bytes(frame.index))
+        draft.write(draft.unsent, msgspec.json.encode(lines.unsent()))
+        draft.write(draft.manifest, msgspec.json.encode({"job": record, "shards": shards}))
+        return ledger.plan(record, shards, lambda: ledger.folders.keep(draft, job), reuse=reuse)
+
+
+class _Lines:
+    """The request lines of a frame, one block at a time, and what is to be remembered of its rows."""
+
+    def __init__(self, ask: Ask, frame: pd.DataFrame, job: str) -> None:
+        prompt: Prompt = ask.prompt
+        params, self._of_params = params_of(ask.params)
+        self._ask, self._frame, self._job, self._prompt = ask, frame, job, prompt
+        needed = [*prompt.needed, *self._of_params.values()]  # first: a block tells the first column that is missing
+        self._needed = set(needed)
+        self.columns = tuple(dict.fromkeys([*needed, *prompt.columns]))
+        frames.used(frame, self.columns)
+        body = {"model": ask.body_model, "messages": prompt.messages(), **params}
+        self._encoder = Encoder(CHAT, body)
+        self._sum = 0
+        self._constant = repr((ask.api_base, ask.provider, CHAT, len(frame)))
+        self._prints = bytearray()
+        self._skipped: dict[str, list[int]] = {}
+        self._broken: dict[str, list[int]] = {}
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        start_of_rest = len(f'{{"custom_id":"{self._job}-')
+        for block in frames.blocks(self._frame, self.columns):
+            self._prints += b"".join(block.fingerprints)
+            left_out = self._leave_out(block)
+            for offset, line in enumerate(self._encoded(block)):
+                position = block.start + offset
+                if offset in left_out:
+                    continue
+                if isinstance(line, RowError):
+                    self._broken.setdefault(line.reason, []).append(position)
+                    continue
+                rest = line[start_of_rest + len(str(position)):]  # the same for the same request in any job
+                self._sum += int.from_bytes(blake2b(rest, digest_size=16).digest())
+                yield position, line
+
+    def _leave_out(self, block: frames.Block) -> dict[int, Any]:
+        missing = {offset: column for offset, column in block.missing.items() if column in self._needed}
+        if self._ask.na == "send" or not missing:
+            return {}
+        if self._ask.na == "raise":
+            offset, column = next(iter(missing.items()))
+            raise InputError(f"row {block.start + offset} (counted from 0) has no value in column {column!r}, and "
+                             'na="raise"; na="skip" leaves such rows out, na="send" sends an empty text')
+        for offset, column in missing.items():
+            self._skipped.setdefault(frames.missing_reason(column), []).append(block.start + offset)
+        return missing
+
+    def _encoded(self, block: frames.Block) -> list[bytes | RowError]:
+        at = dict(zip(self.columns, block.values, strict=True))
+        holes = self._prompt.holes(block.start, [at[label] for label in self._prompt.columns], block.rows)
+        for hole, column in self._of_params.items():
+            holes[hole] = at[column]
+        ids = [custom_id(self._job, block.start + offset) for offset in range(block.rows)]
+        return self._encoder.encode(ids, holes)
+
+    def check(self, shards: list[ShardRecord]) -> None:
+        """Raise InputError where nothing is to be sent."""
+        if shards:
+            return
+        groups = {**self._skipped, **self._broken}
+        if not groups:
+            raise InputError("the frame has no rows: there is nothing to send")
+        reason, positions = max(groups.items(), key=lambda item: len(item[1]))
+        raise InputError(f"none of the {len(self._frame)} rows can be sent ({len(positions)}: {reason}); "
+                         "nothing was sent")
+
+    def record(self, now: float) -> JobRecord:
+        """The job, once all lines were read."""
+        ask = self._ask
+        digest = blake2b(f"{self._constant}{self._sum & _ONLY:032x}".encode(), digest_size=16).hexdigest()
+        return JobRecord(
+            id=self._job, fingerprint=digest, created_at=now, model=ask.model, provider=ask.provider,
+            dialect=ask.dialect, endpoint=CHAT, body_model=ask.body_model, out=ask.out,
+            columns=[str(label) for label in self.columns], rows=len(self._frame),
+            skipped=sum(map(len, self._skipped.values())), unsendable=sum(map(len, self._broken.values())),
+            name=ask.name, api_base=ask.api_base, completion_window=ask.completion_window,
+            poll_interval=ask.poll_interval, metadata=ask.metadata, notebook=ask.notebook, framed=ask.framed,
+            versions=ask.versions)
+
+    def keys(self) -> frames.Keys:
+        """Each row's key and fingerprint."""
+        left_out = [at for group in (self._skipped, self._broken) for positions in group.values() for at in positions]
+        return frames.Keys.of(self._frame.index, self._prints, left_out)
+
+    def unsent(self) -> list[Unsent]:
+        """The rows without a request, and why."""
+        return [*(Unsent(Status.SKIPPED, reason, at) for reason, at in self._skipped.items()),
+                *(Unsent(Status.FAILED, reason, at) for reason, at in self._broken.items())]
+
+
+def _write(draft: JobFolder, job: str, lines: _Lines, limits: Limits) -> list[ShardRecord]:
+    """The request files, part by part, and their shards."""
+    shards: list[ShardRecord] = []
+    with contextlib.ExitStack() as stack, told(draft.path):
+        file: BinaryIO | None = None
+        for part in pack(lines, limits):
+            if file is None or part.shard != shards[-1].number:
+                stack.close()
+                file = stack.enter_context(_new_file(draft, part))
+                shards.append(ShardRecord(job=job, number=part.shard, requests=0, bytes=0, first=part.first,
+                                          last=part.last))
+            file.write(part.data)
+            was = shards[-1]
+            shards[-1] = msgspec.structs.replace(was, requests=was.requests + part.requests,
+                                                 bytes=was.bytes + len(part.data), last=part.last)
+    return shards
+
+
+@contextlib.contextmanager
+def _new_file(draft: JobFolder, part: Part) -> Iterator[BinaryIO]:
+    handle = os.open(draft.requests(part.shard), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())

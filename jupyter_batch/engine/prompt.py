@@ -1,0 +1,166 @@
+"""A prompt of any form -> the request's constant body with its holes, and each block's texts for them.
+
+It knows templates and chat messages; no frame, no file, no ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from jupyter_batch.core.errors import InputError, TemplateError
+from jupyter_batch.core.template import RowError, Template, parse
+from jupyter_batch.options import Col
+from jupyter_batch.wire.openai import Hole
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+Columns = Sequence[Sequence[Any]]
+
+
+class Prompt(Protocol):
+    """What is asked of each row."""
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """The labels of the columns that it reads."""
+
+    @property
+    def needed(self) -> tuple[Any, ...]:
+        """Those without which a row makes no sense; a function of the row sees to missing values itself."""
+
+    def messages(self) -> Any:
+        """The request's messages, with a Hole for what differs from row to row."""
+
+    def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
+        """For each hole a value a row, or a RowError; `columns` are lists in the order of `.columns`."""
+
+
+class Written:
+    """Templates: one text, or messages whose contents are templates."""
+
+    def __init__(self, texts: Sequence[tuple[str, str]], columns: Sequence[Any], kind: str) -> None:
+        self._roles = [role for role, _ in texts]
+        self._templates: list[Template] = [parse(text, columns, kind) for _, text in texts]
+        self.columns: tuple[Any, ...] = _united(t.columns for t in self._templates)
+        self.needed = self.columns
+
+    def messages(self) -> Any:
+        """A message a template."""
+        return [{"role": role, "content": Hole(f"text{n}")} for n, role in enumerate(self._roles)]
+
+    def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
+        """Each template over the block."""
+        del start
+        at = {label: n for n, label in enumerate(self.columns)}
+        return {f"text{n}": list(template.render([columns[at[label]] for label in template.columns], rows))
+                for n, template in enumerate(self._templates)}
+
+
+class Called:
+    """A function of the row, which gives a text or a list of messages; it may read any column, None where missing."""
+
+    def __init__(self, function: Callable[[Mapping[Any, Any]], Any], columns: Sequence[Any],
+                 system: Written | None) -> None:
+        self._function = function
+        self._system = system
+        self.needed = system.needed if system is not None else ()
+        self.columns = tuple(columns)
+
+    def messages(self) -> Any:
+        """All of them differ."""
+        return Hole("messages")
+
+    def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
+        """Call it for each row. Raises InputError with the row and what it raised: nothing was sent yet."""
+        at = {label: n for n, label in enumerate(self.columns)}
+        system: list[Any] = [None] * rows
+        if self._system is not None:
+            used = [columns[at[label]] for label in self._system.columns]
+            system = self._system.holes(start, used, rows)["text0"]
+        cells = zip(*columns, strict=True) if columns else iter([()] * rows)
+        return {"messages": [self._one(start + n, row, system[n]) for n, row in enumerate(cells)]}
+
+    def _one(self, position: int, row: tuple[Any, ...], system: Any) -> Any:
+        if isinstance(system, RowError):
+            return system
+        try:
+            said = self._function(dict(zip(self.columns, row, strict=True)))
+        except Exception as e:
+            raise InputError(f"the prompt function failed at row {position} (counted from 0): {type(e).__name__}: {e}; "
+                             "nothing was sent") from e
+        messages = conversation(said, f"the prompt function's answer for row {position}")
+        return messages if system is None else [{"role": "system", "content": system}, *messages]
+
+
+class Given:
+    """Prompts as they are, without a frame: the one column holds texts or message lists, and nothing is a template."""
+
+    def __init__(self, system: str | None) -> None:
+        self._system = system
+        self.columns: tuple[Any, ...] = ("prompt",)
+        self.needed = self.columns
+
+    def messages(self) -> Any:
+        """All of them differ."""
+        return Hole("messages")
+
+    def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
+        """Each prompt's messages."""
+        del rows
+        first = [] if self._system is None else [{"role": "system", "content": self._system}]
+        return {"messages": [[*first, *conversation(said, f"prompt {start + n}")]
+                             for n, said in enumerate(columns[0])]}
+
+
+def prompt_of(prompt: Any, columns: Sequence[Any], *, system: str | None, kind: str) -> Prompt:
+    """The prompt in the form that was given: text, messages, or a function. Raises TemplateError."""
+    first = [] if system is None else [("system", system)]
+    if isinstance(prompt, str):
+        if not prompt.strip():
+            raise TemplateError("the prompt is empty")
+        return Written([*first, ("user", prompt)], columns, kind)
+    if callable(prompt):
+        return Called(prompt, columns, Written(first, columns, kind) if first else None)
+    if isinstance(prompt, list | tuple):
+        messages = conversation(list(prompt), "the prompt")
+        if not all(isinstance(m["content"], str) and set(m) == {"role", "content"} for m in messages):
+            raise TemplateError('a list of messages as the prompt holds {"role": ..., "content": "a template"} alone')
+        return Written([*first, *((m["role"], m["content"]) for m in messages)], columns, kind)
+    raise TemplateError(f"the prompt is a {type(prompt).__name__}: give a text with {{columns}}, a list of "
+                        '{"role", "content"} messages, or a function of the row')
+
+
+def conversation(said: Any, what: str) -> list[dict[str, Any]]:
+    """A text or a list of messages -> messages. Raises InputError that says what is wrong with it."""
+    if isinstance(said, str):
+        return [{"role": "user", "content": said}]
+    if not isinstance(said, list) or not said:
+        raise InputError(f"{what} is {_kind(said)}: it has to be a text or a list of messages")
+    for message in said:
+        if not isinstance(message, dict) or message.get("role") not in ROLES or "content" not in message:
+            raise InputError(f'{what} holds {_kind(message)}: each message is {{"role": ..., "content": ...}} with a '
+                             f"role out of {', '.join(ROLES)}")
+    return said
+
+
+def params_of(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The body's chat parameters with a Hole for each `col(...)`, and the column of each hole."""
+    body: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
+    for name, value in params.items():
+        if isinstance(value, Col):
+            body[name] = Hole(f"param {name}")
+            columns[f"param {name}"] = value.name
+        else:
+            body[name] = value
+    body.update(body.pop("extra_body", None) or {})
+    return body, columns
+
+
+def _united(groups: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(label for group in groups for label in group))
+
+
+def _kind(value: Any) -> str:
+    return "an empty list" if value == [] else f"a {type(value).__name__} ({str(value)[:40]!r})"

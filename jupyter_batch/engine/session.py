@@ -1,0 +1,70 @@
+"""This process's hold on one ledger: the ledger, its one worker, and the keys that were given for single calls.
+
+It knows no frame and no screen. The worker's thread starts at the first job that is to be moved.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from pathlib import Path
+
+from jupyter_batch.engine.connect import connect
+from jupyter_batch.engine.worker import Watcher, Worker
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.protocol import Provider
+
+
+class Session:
+    """One ledger as this process uses it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.ledger = Ledger(home)
+        self._keys: dict[str, str] = {}  # in memory alone; never in a repr
+        self.worker = Worker(self.ledger, self._connect)
+        self._started = False
+
+    def __repr__(self) -> str:
+        return f"Session({str(self.home)!r})"
+
+    def move(self, job: str, watcher: Watcher | None = None, api_key: str | None = None) -> None:
+        """Have the worker move this job from now on, and tell `watcher` of each change."""
+        if api_key is not None:
+            self._keys[job] = api_key
+        self._start()
+        self.worker.take(job, watcher)
+
+    def move_all(self) -> None:
+        """Have the worker move every unfinished job of the ledger that this process has a key for."""
+        self.worker.everything = True
+        self._start()
+        self.worker.poke()
+
+    def close(self) -> None:
+        """End the worker and give its leases back; the jobs go on at their providers."""
+        self.worker.stop()
+        self.ledger.close()
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            atexit.register(self.close)
+        self.worker.start()
+
+    async def _connect(self, job: JobRecord) -> Provider:
+        return await connect(job, home=self.home, api_key=self._keys.get(job.id))
+
+
+_lock = threading.Lock()
+_sessions: dict[Path, Session] = {}  # one for each ledger: the worker is the one thing a process has but once
+
+
+def session(home: Path) -> Session:
+    """This process's session on a ledger."""
+    with _lock:
+        found = _sessions.get(home)
+        if found is None:
+            found = _sessions[home] = Session(home)
+        return found

@@ -1,0 +1,66 @@
+"""Send a shard: intent on disk, network, handle on disk; and adopt what is there before paying again.
+
+It knows how to find out whether a batch exists; how a shard came to its file is plan.py's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import ProviderError
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.providers.protocol import TAG
+
+if TYPE_CHECKING:
+    from jupyter_batch.engine.tick import Mover
+
+CLOCKS_SECONDS = 3600.0
+"""How far the provider's clock and ours may be apart."""
+
+
+def tag_of(job: JobRecord, shard: ShardRecord) -> dict[str, str]:
+    """The metadata that say which batch is this shard's: found by it, a batch is never paid twice."""
+    return {TAG: f"{job.id}/{shard.number}"}
+
+
+async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
+    """Upload and create for a shard that is `submitting` and surely has no batch yet."""
+    async def on_upload(file_id: str) -> None:
+        nonlocal shard
+        shard = mover.put(shard, file_id=file_id)
+
+    job = mover.job
+    view = await mover.provider.submit(
+        mover.ledger.folders.of(job.id).requests(shard.number), {**job.metadata, **tag_of(job, shard)},
+        endpoint=job.endpoint, window=job.completion_window, uploaded=shard.file_id, on_upload=on_upload)
+    return taken(mover, shard, view)
+
+
+async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
+    """A shard found in `submitting`: the process died, or the answer was lost. Look for its batch before sending again.
+
+    An empty list proves nothing while the create may still be on its way (`facts.settle`).
+    """
+    try:  # back to the plan: no batch of ours is older
+        found = await mover.provider.find(tag_of(mover.job, shard), since=mover.job.created_at - CLOCKS_SECONDS)
+    except ProviderError as e:  # nothing is known, so nothing is sent
+        return mover.later(shard, e, f"was the batch created? The provider's list can't be read: {e}")
+    live = [view for view in found if view.id not in shard.refused]
+    if live:
+        # The oldest, should there ever be two: the one that was asked for first.
+        return taken(mover, shard, live[-1])
+    now = mover.clock()
+    if now - shard.sent_at < mover.facts.settle:
+        return mover.put(shard, due_at=shard.sent_at + mover.facts.settle)
+    if mover.job.cancel_at:
+        return mover.put(shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note="", ended_at=now)
+    return await send(mover, mover.put(shard, sent_at=now, due_at=0.0))
+
+
+def taken(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
+    """The provider has a batch for the shard: its handle goes to disk."""
+    return mover.put(shard, Step.RUNNING, batch_id=view.id, file_id=view.input_file_id or shard.file_id,
+                     provider_status=view.status, expires_at=view.expires_at, attempts=0, note="",
+                     due_at=mover.clock() + mover.facts.poll_first)

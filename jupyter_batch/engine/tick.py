@@ -1,0 +1,199 @@
+"""One shard, one step on: every network call inside one guarded ring, every outcome in the ledger before the next.
+
+It knows the ledger and a provider's verbs; it does not know which process it runs in, nor who is watching.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import (
+    AuthenticationError,
+    LedgerError,
+    NotFoundError,
+    ProviderError,
+)
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.engine.collect import collect
+from jupyter_batch.engine.pace import poll_pause, retry_pause
+from jupyter_batch.engine.submit import adopt, send
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.protocol import Facts, Provider
+
+LATE_FILE_SECONDS = 3600.0
+"""How long a finished batch may stay without the output file that its counts promise."""
+LOST_SECONDS = 2 * 86400.0
+"""How long a provider may say 404 of a batch that it took, before that is believed."""
+QUOTA_TRIES = 6
+"""How often a batch is refused for quota, with none of ours in its way, before that is believed."""
+DISK_SECONDS = 30.0
+
+
+class LostError(Exception):
+    """The lease or the step was another process's meanwhile; nothing was written, nothing is wrong."""
+
+
+class Mover:
+    """Moves the shards of one job, as the holder of its lease.
+
+    clock: seconds since the epoch. dice: 0 to 1, for jitter.
+    """
+
+    def __init__(self, ledger: Ledger, provider: Provider, job: JobRecord, holder: str, *,
+                 clock: Callable[[], float], dice: Callable[[], float] = random.random) -> None:
+        self.ledger = ledger
+        self.provider = provider
+        self.job = job
+        self.holder = holder
+        self.clock = clock
+        self.dice = dice
+
+    @property
+    def facts(self) -> Facts:
+        """The provider's."""
+        return self.provider.facts
+
+    def put(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
+        """Write what is so now. Raises LostError where it is not ours to write any more."""
+        moved = self.ledger.move(shard, to or shard.step, self.holder, self.clock(), **changes)
+        if moved is None:
+            raise LostError
+        return moved
+
+    async def advance(self, shard: ShardRecord) -> None:
+        """Go on with a shard until it has to wait; never raises for what the network or the disk does."""
+        try:
+            while True:
+                before = shard
+                shard = await self._ring(shard)
+                if shard.step is Step.COLLECTED or shard.due_at > self.clock() or shard == before:
+                    return
+        except LostError:
+            return
+
+    async def _ring(self, shard: ShardRecord) -> ShardRecord:
+        try:
+            return await self._step(shard)
+        except ProviderError as e:
+            current = self._current(shard)
+            return self._failed(current, e)
+        except LedgerError as e:  # a full disk passes; what the provider holds stays there meanwhile
+            return self.put(self._current(shard), note=str(e), due_at=self.clock() + DISK_SECONDS)
+        except LostError:
+            raise
+        except Exception as e:  # one broken shard must not stop the others, nor be lost
+            note = f"unexpected {type(e).__name__}: {e}"
+            return self.put(self._current(shard), note=note[:300], due_at=self.clock() + DISK_SECONDS)
+
+    def _current(self, shard: ShardRecord) -> ShardRecord:
+        return self.ledger.shards(self.job.id)[shard.number]
+
+    async def _step(self, shard: ShardRecord) -> ShardRecord:
+        if self.job.cancel_at and shard.step in (Step.PLANNED, Step.WAITING):
+            return self.put(shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note="",
+                            ended_at=self.clock())
+        match shard.step:
+            case Step.PLANNED | Step.WAITING:
+                return await send(self, self.put(shard, Step.SUBMITTING, sent_at=self.clock(), due_at=0.0))
+            case Step.SUBMITTING:
+                return await adopt(self, shard)
+            case Step.RUNNING if self.job.cancel_at:
+                view = await self.provider.cancel(str(shard.batch_id))
+                if view.ending is not None:
+                    return self._ended(shard, view)
+                return self.put(shard, Step.CANCELLING, provider_status=view.status, attempts=0,
+                                due_at=self.clock() + self.facts.poll_first)
+            case Step.RUNNING | Step.CANCELLING:
+                return await self._poll(shard)
+            case Step.ENDED:
+                return await collect(self, shard)
+            case _:
+                return shard
+
+    async def _poll(self, shard: ShardRecord) -> ShardRecord:
+        view = await self.provider.poll(str(shard.batch_id))
+        if view.ending is not None:
+            return self._ended(shard, view)
+        pause = poll_pause(self.facts, self.clock() - shard.sent_at, self.dice(), self.job.poll_interval)
+        return self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
+                        expires_at=view.expires_at or shard.expires_at, attempts=0, note="",
+                        due_at=self.clock() + pause)
+
+    def _ended(self, shard: ShardRecord, view: BatchView) -> ShardRecord:
+        now = self.clock()
+        if view.ending is State.FAILED and view.quota and not self.job.cancel_at:
+            return self._refused(shard, view)
+        ended_at = shard.ended_at or now
+        patience = LATE_FILE_SECONDS if view.completed and not view.output_file_id else self.facts.settle
+        if _file_is_late(view) and now - ended_at < patience:
+            pause = poll_pause(self.facts, now - ended_at, self.dice())
+            return self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
+                            ended_at=ended_at, due_at=now + pause, attempts=0,
+                            note=f"the provider says {view.status}; its result files are not there yet")
+        return self.put(shard, Step.ENDED, ending=view.ending, provider_status=view.status,
+                        output_file_id=view.output_file_id, error_file_id=view.error_file_id,
+                        completed=view.completed, failed=view.failed, note=view.errors, attempts=0, due_at=0.0,
+                        ended_at=now)
+
+    def _refused(self, shard: ShardRecord, view: BatchView) -> ShardRecord:
+        """Back to the queue; but a shard that is refused again and again with nothing of ours in its way has failed."""
+        now = self.clock()
+        alone = not any(s.step in (Step.RUNNING, Step.CANCELLING, Step.ENDED) and s.number != shard.number
+                        for s in self.ledger.shards(self.job.id))
+        tries = shard.attempts + 1 if alone else 1
+        if tries >= QUOTA_TRIES:
+            return self.put(shard, Step.ENDED, ending=State.FAILED, provider_status=view.status, note=view.errors,
+                            attempts=0, due_at=0.0, ended_at=now)
+        pause = min(self.facts.poll_first * 4 * 2.0 ** tries, self.facts.poll_last)
+        return self.put(shard, Step.WAITING, provider_status=view.status, batch_id=None, completed=0, failed=0,
+                        refused=(*shard.refused, view.id), attempts=tries,
+                        note=f"waiting for quota: {view.errors}", due_at=now + pause * (0.75 + self.dice() / 2))
+
+    def _failed(self, shard: ShardRecord, error: ProviderError) -> ShardRecord:
+        """A refusal or silence at a shard's present step: when to try again, or what ends it."""
+        now = self.clock()
+        attempts = shard.attempts + 1
+        lost = isinstance(error, NotFoundError) and now - shard.sent_at > LOST_SECONDS
+        hopeless = not error.transient and not isinstance(error, AuthenticationError | NotFoundError)
+        if shard.step is Step.SUBMITTING:
+            return self._not_sent(shard, error, hopeless=hopeless)
+        if shard.step in (Step.RUNNING, Step.CANCELLING) and (lost or (hopeless and attempts >= QUOTA_TRIES)):
+            return self.put(shard, Step.ENDED, ending=State.FAILED, note=str(error), attempts=0, due_at=0.0,
+                            ended_at=now)
+        return self.later(shard, error)
+
+    def later(self, shard: ShardRecord, error: ProviderError, note: str = "", to: Step | None = None,
+              **changes: Any) -> ShardRecord:
+        """Try again after a pause that grows with the failures in a row."""
+        if isinstance(error, AuthenticationError):
+            note = f"paused: the key was refused ({error}). {_how_to_key(self.facts)}"
+        attempts = shard.attempts + 1
+        return self.put(shard, to, note=note or str(error), attempts=attempts, **changes,
+                        due_at=self.clock() + retry_pause(self.facts, error, attempts, self.dice()))
+
+    def _not_sent(self, shard: ShardRecord, error: ProviderError, *, hopeless: bool) -> ShardRecord:
+        """The provider refused (nothing is there: wait and send again), or was silent (look before sending again)."""
+        answered = error.status is not None and error.status < 500  # noqa: PLR2004 - an HTTP status
+        if not answered and shard.file_id is not None:
+            return self.later(shard, error)
+        if hopeless:
+            return self.put(shard, Step.ENDED, ending=State.FAILED, note=str(error), attempts=0, due_at=0.0,
+                            ended_at=self.clock())
+        gone = isinstance(error, NotFoundError)  # of the uploaded file: it is sent once more
+        return self.later(shard, error, to=Step.WAITING, file_id=None if gone else shard.file_id)
+
+
+def _file_is_late(view: BatchView) -> bool:
+    """Its counts promise a file that it does not name (yet)."""
+    if view.ending is State.FAILED:
+        return False
+    return bool((view.completed and not view.output_file_id) or (view.failed and not view.error_file_id))
+
+
+def _how_to_key(facts: Facts) -> str:
+    name = facts.key or "api_key"
+    return f"Set {name} and run the cell again (or give api_key=); nothing was lost"

@@ -1,0 +1,255 @@
+"""The one background worker that moves jobs: a thread with its own event loop, under leases in the ledger.
+
+It knows when to look at which job; what is done with a shard is tick.py's. Who watches is told by callbacks, in the
+worker's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerError
+from jupyter_batch.core.status import Snapshot, Step
+from jupyter_batch.engine.tick import Mover
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger, this_process
+from jupyter_batch.providers.protocol import Provider
+
+LEASE_SECONDS = 30.0
+RENEW_SECONDS = 10.0
+LOOK_SECONDS = 1.0
+"""How often a followed job that another process moves is looked at, here in the ledger."""
+IDLE_SECONDS = 5.0
+AT_ONCE = 8
+"""How many shards are moved side by side."""
+
+Connect = Callable[[JobRecord], Awaitable[Provider]]
+"""How a job's provider is reached. Raises InputError where this process can't (no key)."""
+Watcher = Callable[[Snapshot], None]
+
+_log = logging.getLogger("jupyter_batch")
+
+
+class Worker:
+    """Moves the jobs it was given, or every unfinished one (`everything`), until `stop`.
+
+    clock: seconds since the epoch. A worker is used either in its own thread (`start`) or, in tests and in the
+    terminal's `watch`, pass by pass (`once`).
+    """
+
+    def __init__(self, ledger: Ledger, connect: Connect, *, clock: Callable[[], float] = time.time,
+                 dice: Callable[[], float] = random.random, everything: bool = False) -> None:
+        self.ledger = ledger
+        self.holder = this_process()
+        self.everything = everything
+        self._connect = connect
+        self._clock = clock
+        self._dice = dice
+        self._mine: set[str] = set()
+        self._watchers: dict[str, list[Watcher]] = {}
+        self._shown: dict[str, Snapshot] = {}
+        self._providers: dict[str, Provider] = {}
+        self._leased: set[str] = set()
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake: asyncio.Event | None = None
+        self._stopping = False
+
+    # -- from any thread ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread, if it is not running."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._stopping = False
+                self._thread = threading.Thread(target=self._run, name="jupyter-batch", daemon=True)
+                self._thread.start()
+
+    def take(self, job: str, watcher: Watcher | None = None) -> None:
+        """Move this job from now on; `watcher` is called with a Snapshot at each change, in the worker's thread."""
+        with self._lock:
+            self._mine.add(job)
+            self._providers.pop(job, None)  # a key may have come
+            if watcher is not None:
+                self._watchers.setdefault(job, []).append(watcher)
+                self._shown.pop(job, None)
+        self.poke()
+
+    def poke(self) -> None:
+        """Look at everything now."""
+        loop, wake = self._loop, self._wake
+        if loop is not None and wake is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closing: nothing is left to be woken
+                loop.call_soon_threadsafe(wake.set)
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """End the thread within about `seconds`; what is on its way to a provider may finish, leases are given back."""
+        self._stopping = True
+        self.poke()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
+
+    # -- the loop -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            runner.run(self._forever())
+
+    async def _forever(self) -> None:
+        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                pause = await self._guarded()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+        finally:
+            await self._close()
+            self._loop = self._wake = None
+
+    async def _guarded(self) -> float:
+        try:
+            return await self.once()
+        except LedgerError as e:
+            _log.warning("%s", e)
+        except Exception:  # the worker is all that keeps jobs moving: it must not die
+            _log.exception("jupyter_batch: a pass failed; it is tried again")
+        return IDLE_SECONDS
+
+    async def _close(self) -> None:
+        tasks = list(self._tasks.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=3.0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for provider in {id(p): p for p in self._providers.values()}.values():
+            with contextlib.suppress(Exception):
+                await provider.aclose()
+        for job in self._leased:
+            with contextlib.suppress(JupyterBatchError):
+                self.ledger.release(job, self.holder)
+
+    # -- one pass -------------------------------------------------------------------------------------------
+
+    async def once(self) -> float:
+        """Start what is due for each job, tell who watches, and say in how many seconds to come back."""
+        pause = IDLE_SECONDS
+        for job in self._wanted():
+            pause = min(pause, await self._look(job))
+        return max(0.02, pause)
+
+    async def settled(self) -> None:
+        """Wait for the calls that are under way."""
+        while tasks := list(self._tasks.values()):
+            await asyncio.wait(tasks)
+            await asyncio.sleep(0)
+
+    def _wanted(self) -> list[JobRecord]:
+        with self._lock:
+            mine, watched = set(self._mine), set(self._watchers)
+        unfinished = self.ledger.jobs(unfinished=True)
+        there = {job.id for job in unfinished}
+        for job in watched - there:  # finished, perhaps by another process: told once more, then let go
+            self._tell(self.ledger.job(job))
+            with self._lock:
+                self._watchers.pop(job, None)
+                self._mine.discard(job)
+        return [job for job in unfinished if self.everything or job.id in mine]
+
+    async def _look(self, job: JobRecord) -> float:
+        now = self._clock()
+        try:
+            provider = await self._provider(job)
+        except InputError as e:  # this process can't call it: another that can may move it
+            if job.holder is None:
+                self.ledger.say(job.id, str(e))
+            self._tell(job)
+            return LOOK_SECONDS
+        except JupyterBatchError as e:
+            self.ledger.say(job.id, str(e))
+            self._tell(job)
+            return IDLE_SECONDS
+        if not self._lease(job, now):
+            self._tell(job)
+            return LOOK_SECONDS
+        shards = self.ledger.shards(job.id)
+        pause = self._start(job, shards, provider, now)
+        if all(s.step is Step.COLLECTED for s in shards) and self.ledger.finish(job.id, self.holder, now):
+            self._leased.discard(job.id)
+            self._providers.pop(job.id, None)
+            job = self.ledger.job(job.id)
+        self._tell(job)
+        return pause
+
+    def _lease(self, job: JobRecord, now: float) -> bool:
+        if job.holder == self.holder and job.lease_until - now > LEASE_SECONDS - RENEW_SECONDS:
+            return True
+        held = self.ledger.lease(job.id, self.holder, now, LEASE_SECONDS)
+        (self._leased.add if held else self._leased.discard)(job.id)
+        return held
+
+    async def _provider(self, job: JobRecord) -> Provider:
+        provider = self._providers.get(job.id)
+        if provider is None:
+            provider = self._providers[job.id] = await self._connect(job)
+            if job.message:
+                self.ledger.say(job.id, "")
+        return provider
+
+    def _start(self, job: JobRecord, shards: list[ShardRecord], provider: Provider, now: float) -> float:
+        pause = IDLE_SECONDS
+        for shard in shards:
+            key = (job.id, shard.number)
+            if shard.step is Step.COLLECTED or key in self._tasks:
+                continue
+            if shard.due_at > now:
+                pause = min(pause, shard.due_at - now)
+            elif len(self._tasks) < AT_ONCE:
+                mover = Mover(self.ledger, provider, job, self.holder, clock=self._clock, dice=self._dice)
+                task = asyncio.create_task(mover.advance(shard))
+                self._tasks[key] = task
+                task.add_done_callback(functools.partial(self._done, key))
+        return pause
+
+    def _done(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
+        self._tasks.pop(key, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("jupyter_batch: job %s, batch %d: %s; it is tried again", *key, error)
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().call_later(IDLE_SECONDS, self.poke)
+        elif self._wake is not None:
+            self._wake.set()
+
+    def _tell(self, job: JobRecord) -> None:
+        with self._lock:
+            watchers = list(self._watchers.get(job.id, ()))
+        if not watchers:
+            return
+        snapshot = job.snapshot(self.ledger.shards(job.id), self._clock())
+        shown = self._shown.get(job.id)
+        if shown is not None and _same(shown, snapshot):
+            return
+        self._shown[job.id] = snapshot
+        for watcher in watchers:
+            try:
+                watcher(snapshot)
+            except Exception:  # a screen must not stop a job
+                _log.exception("jupyter_batch: a watcher of %s failed", job.id)
+
+
+def _same(one: Snapshot, other: Snapshot) -> bool:
+    return msgspec.structs.replace(one, now=other.now) == other

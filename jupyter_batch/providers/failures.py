@@ -1,0 +1,128 @@
+"""What litellm and the SDKs below it raise -> our one tree of errors. It knows no provider by name.
+
+litellm's batch calls are not mapped to its own exceptions: openai's, httpx's, pydantic's and litellm's come through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.core.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConnectionFailedError,
+    NotFoundError,
+    ProviderDownError,
+    ProviderError,
+    ProviderTimeoutError,
+    RateLimitError,
+)
+
+_TEXT = 400
+"""How much of a provider's message is told, in characters."""
+
+_QUOTA_WORDS = ("token_limit", "enqueued", "quota", "rate_limit", "too many batches")
+
+
+def normalise(error: BaseException, place: str, secret: str = "") -> ProviderError:
+    """The error of ours that says the same.
+
+    place: the address that was called. secret: the key, which some servers repeat in their refusal; it is masked.
+    """
+    if isinstance(error, ProviderError):
+        return error
+    told = _told(error, place)
+    if secret and secret in str(told):
+        told.args = (str(told).replace(secret, "***"),)
+    return told
+
+
+def _told(error: BaseException, place: str) -> ProviderError:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    status = _status(error)
+    if names & {"APITimeoutError", "TimeoutException", "Timeout", "TimeoutError"}:
+        return ProviderTimeoutError(f"no answer from {place} in time")
+    if status is None:
+        if names & {"APIConnectionError", "ConnectError", "TransportError", "ClientError", "OSError", "EOFError"}:
+            return ConnectionFailedError(f"no connection to {place}: {_cause(error)}")
+        if isinstance(error, asyncio.CancelledError):  # a library that cancels itself
+            return ConnectionFailedError(f"the call to {place} was cut off")
+        return ProviderDownError(f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}")
+    return by_status(status, f"{place}: {_message(error)}", headers=_headers(error))
+
+
+def by_status(status: int, message: str, *, headers: Mapping[str, str] | None = None) -> ProviderError:
+    """The error for an HTTP status."""
+    retry_after = _retry_after(headers or {})
+    kind: type[ProviderError]
+    if status in (401, 403):
+        kind = AuthenticationError
+    elif status == 404:  # noqa: PLR2004 - an HTTP status is its own name
+        kind = NotFoundError
+    elif status == 429 or (status == 400 and any(word in message.lower() for word in _QUOTA_WORDS)):  # noqa: PLR2004
+        kind = RateLimitError
+    elif status in (408, 425) or status >= 500:  # noqa: PLR2004
+        kind = ProviderDownError
+    else:
+        kind = BadRequestError
+    return kind(f"{message} (HTTP {status})", status=status, retry_after=retry_after)
+
+
+def _status(error: BaseException) -> int | None:
+    for holder in (error, getattr(error, "response", None)):
+        status = getattr(holder, "status_code", None)
+        if isinstance(status, int) and not isinstance(status, bool):
+            return status
+    return None
+
+
+def _headers(error: BaseException) -> Mapping[str, str]:
+    for holder in (getattr(error, "litellm_response_headers", None),
+                   getattr(getattr(error, "response", None), "headers", None)):
+        if holder:
+            return {str(k).lower(): str(v) for k, v in dict(holder).items()}
+    return {}
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("retry-after", "")
+    try:
+        seconds = float(text)
+    except ValueError:  # an HTTP date: our own delay serves
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _message(error: BaseException) -> str:
+    body: Any = getattr(error, "body", None)
+    if isinstance(body, str | bytes):
+        try:
+            body = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            return _short(body if isinstance(body, str) else body.decode("utf-8", "replace"))
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        if isinstance(inner, dict) and inner.get("message"):
+            return _short(str(inner["message"]))
+        if isinstance(inner, str):
+            return _short(inner)
+    return _short(str(error))
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason: SDKs wrap "Connection refused" in "Connection error."."""
+    seen: set[int] = set()
+    while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        error = inner
+    return _short(str(error) or type(error).__name__)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _TEXT else f"{text[:_TEXT]}..."

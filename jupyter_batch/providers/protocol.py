@@ -1,0 +1,77 @@
+"""Provider: the facts of one, and the verbs that the engine calls. It knows no ledger and no frame."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.request import Limits
+
+TAG = "jupyter_batch"
+"""The metadata key that says which job and shard a batch belongs to."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider takes. Durations are seconds.
+
+    key: the environment variable of its API key. poll_first, poll_last: the shortest and the longest pause between two
+    polls of one batch. settle: how long after a create whose answer was lost an empty search proves nothing yet.
+    """
+
+    name: str
+    dialect: str
+    limits: Limits
+    key: str
+    completion_window: str = "24h"
+    poll_first: float = 3.0
+    poll_last: float = 300.0
+    settle: float = 15.0
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the provider is, and the key; in memory alone, and in no repr."""
+
+    api_base: str
+    api_key: str
+
+    def __repr__(self) -> str:
+        return f"Access(api_base={self.api_base!r}, api_key=...)"
+
+
+class Provider(Protocol):
+    """The network verbs. Each raises ProviderError (core/errors.py) and nothing else; none retries by itself."""
+
+    facts: Facts
+
+    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
+                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+        """Upload a request file and create its batch.
+
+        tag: metadata of the batch, by which `find` knows it again. uploaded: the id of the file, where an earlier try
+        got so far. on_upload: told the file's id before the batch is created.
+        """
+        ...
+
+    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
+        """The batches created at or after `since` whose metadata hold all of `tag`, newest first."""
+        ...
+
+    async def poll(self, batch_id: str) -> BatchView:
+        """The batch as it stands."""
+        ...
+
+    async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
+        """Stream a result file to `write`; raises where it was cut off."""
+        ...
+
+    async def cancel(self, batch_id: str) -> BatchView:
+        """Ask for the end of a batch; one that is over already is returned as it is."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        ...

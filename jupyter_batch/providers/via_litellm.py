@@ -1,0 +1,183 @@
+"""Batches through litellm's batch SDK, called so that it is safe in a notebook. It knows no ledger and no frame.
+
+What the guards are for was measured with litellm 1.84 to 1.109: without them a retrieve of a finished batch downloads
+and prices all results on the event loop, a second event loop in the process fills stderr, a failing call is sent three
+times, the price map is fetched at import, and what goes wrong is told in four different trees of exceptions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import BadRequestError, ProviderDownError
+from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.protocol import Access, Facts
+from jupyter_batch.wire.openai import read_batch
+
+CALL_SECONDS = 60.0
+"""How long a small call may take."""
+TRANSFER_SECONDS = 1800.0
+"""How long an upload or a download may take: 200 MB at 1 Mbit/s."""
+LIST_PAGES = 50
+"""How many pages of the provider's list are read in search of a tag: 100 batches each."""
+
+_loading = threading.Lock()
+_litellm: Any = None
+
+
+def load_litellm() -> Any:
+    """litellm, imported once: about 5 s of CPU, so never on the way of `import jupyter_batch` or `%load_ext`.
+
+    It is kept from asking the network for its price map and header list, and from printing.
+    """
+    global _litellm  # noqa: PLW0603 - one module, imported late
+    with _loading:
+        if _litellm is None:
+            for name in ("LITELLM_LOCAL_MODEL_COST_MAP", "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"):
+                os.environ.setdefault(name, "True")
+            import litellm
+
+            litellm.suppress_debug_info = True
+            litellm.disable_hf_tokenizer_download = True
+            _litellm = litellm
+    return _litellm
+
+
+class _OursAreRaised(logging.Filter):
+    """Keep litellm's own log lines of our calls off stderr: each of them is raised to us too."""
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - logging's own name
+        task = None
+        with contextlib.suppress(RuntimeError):
+            task = asyncio.current_task()
+        return not (task is not None and task.get_name().startswith("jupyter_batch"))
+
+
+async def _quietly(call: Awaitable[Any]) -> Any:
+    try:
+        from litellm._internal_context import is_internal_call
+    except ImportError:  # private: the flag in `_GUARD` is the second guard
+        pass
+    else:
+        is_internal_call.set(True)
+    return await call
+
+
+_GUARD: dict[str, Any] = {"litellm_metadata": {"batch_ignore_default_logging": True}, "max_retries": 0}
+
+
+class ViaLitellm:
+    """One provider at one address with one key, through litellm's Files and Batches calls."""
+
+    def __init__(self, facts: Facts, access: Access, *, litellm_provider: str = "openai") -> None:
+        self.facts = facts
+        self._access = access
+        self._where = {"custom_llm_provider": litellm_provider, "api_base": access.api_base,
+                       "api_key": access.api_key}
+        self._ready = False
+
+    async def _call(self, verb: str, *, seconds: float = CALL_SECONDS, **arguments: Any) -> Any:
+        """One call in a task of its own, so that the guards' context is its alone."""
+        litellm = await self._load()
+        task = asyncio.create_task(
+            _quietly(getattr(litellm, verb)(**_GUARD, **self._where, timeout=seconds, **arguments)),
+            name=f"jupyter_batch {verb}")
+        try:
+            async with asyncio.timeout(seconds + 5):
+                return await task
+        except Exception as e:
+            raise normalise(e, self._access.api_base, self._access.api_key) from None  # the cause holds headers
+
+    async def _load(self) -> Any:
+        if not self._ready:
+            await asyncio.to_thread(load_litellm)
+            logger = logging.getLogger("LiteLLM")
+            if not any(isinstance(f, _OursAreRaised) for f in logger.filters):
+                logger.addFilter(_OursAreRaised())
+            self._ready = True
+        return load_litellm()
+
+    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
+                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+        """Upload (streamed from disk), then create. See Provider.submit."""
+        if uploaded is None:
+            with requests.open("rb") as file:
+                there = await self._call("acreate_file", seconds=TRANSFER_SECONDS, purpose="batch",
+                                         file=(f"{'-'.join(tag.values())[:80].replace('/', '-')}.jsonl", file))
+            uploaded = str(there.id)
+            await on_upload(uploaded)
+        batch = await self._call("acreate_batch", completion_window=window, endpoint=endpoint,
+                                 input_file_id=uploaded, metadata=dict(tag))
+        return _view(batch)
+
+    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
+        """Page through the provider's list, newest first, until it is older than `since`."""
+        found: list[BatchView] = []
+        after: str | None = None
+        for _ in range(LIST_PAGES):
+            page = await self._call("alist_batches", after=after, limit=100)
+            views = [_view(item) for item in page.data or []]
+            found += [v for v in views if tag.items() <= v.tag.items()]
+            older = any(v.created_at is not None and v.created_at < since for v in views)
+            if older or not views or not getattr(page, "has_more", False) or views[-1].id == after:
+                return found
+            after = views[-1].id
+        raise ProviderDownError(f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages")
+
+    async def poll(self, batch_id: str) -> BatchView:
+        """See Provider.poll."""
+        return _view(await self._call("aretrieve_batch", batch_id=batch_id))
+
+    async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
+        """Stream a file; nothing of it is held in memory where litellm can stream."""
+        content = await self._call("afile_content", seconds=TRANSFER_SECONDS, file_id=file_id, stream=True)
+        stream = getattr(content, "stream_iterator", None)
+        if stream is None:
+            write(content.content)
+            return
+        try:
+            async with asyncio.timeout(TRANSFER_SECONDS):
+                await _copy(stream, write, getattr(content, "headers", None))
+        except Exception as e:
+            if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
+                raise  # our own disk's
+            raise normalise(e, self._access.api_base, self._access.api_key) from None
+        finally:
+            with contextlib.suppress(Exception):  # a cut connection can't be closed twice
+                await stream.aclose()
+
+    async def cancel(self, batch_id: str) -> BatchView:
+        """Ask for the end; a refusal because it is over already is answered by how it stands."""
+        try:
+            return _view(await self._call("acancel_batch", batch_id=batch_id))
+        except BadRequestError:
+            return await self.poll(batch_id)
+
+    async def aclose(self) -> None:
+        """Close what litellm keeps open for async calls."""
+        if self._ready:
+            with contextlib.suppress(Exception):  # at the end of the process nothing can be done about it
+                await load_litellm().close_litellm_async_clients()
+
+
+async def _copy(stream: AsyncIterator[bytes], write: Callable[[bytes], object], headers: Any) -> None:
+    size = 0
+    async for block in stream:
+        size += len(block)
+        write(block)
+    expected = (headers or {}).get("content-length") if hasattr(headers or {}, "get") else None
+    encoded = (headers or {}).get("content-encoding") if hasattr(headers or {}, "get") else None
+    if expected and not encoded and str(expected).isdecimal() and int(expected) != size:
+        raise ConnectionError(f"the download ended after {size} of {expected} bytes")
+
+
+def _view(batch: Any) -> BatchView:
+    return read_batch(batch.model_dump() if hasattr(batch, "model_dump") else dict(batch))
