@@ -337,11 +337,14 @@ def _array(cells: list[Any]) -> Any:
     """The column: texts in pandas' own dtype for them, numbers as pandas takes them, anything else as objects."""
     kinds = set(map(type, cells)) - {type(None)}
     if kinds <= {str}:
-        try:
-            dtype: Any = pd.Series([""]).dtype
-            return _objects(cells) if isinstance(dtype, np.dtype) else pd.array(cells, dtype=dtype)
-        except UnicodeEncodeError:  # a lone surrogate, which arrow's texts can't hold
+        dtype: Any = pd.Series([""]).dtype
+        if isinstance(dtype, np.dtype):
             return _objects(cells)
+        try:
+            return pd.array(cells, dtype=dtype)
+        except UnicodeEncodeError:  # a lone surrogate, which arrow's texts can't hold, becomes U+FFFD
+            return pd.array([cell and cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                             for cell in cells], dtype=dtype)
     if kinds <= {int, float, bool}:
         return pd.Series(cells).array
     return _objects(cells)

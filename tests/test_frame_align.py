@@ -3,6 +3,7 @@
 import datetime as dt
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,11 +18,13 @@ ZONE = "Europe/Berlin"
 
 
 def keys_of(frame, columns):
+    """What is kept of a submitted frame, as it comes back from the ledger."""
     prints = b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns, size=7))
     return Keys.from_bytes(Keys.of(frame.index, prints).to_bytes())
 
 
 def index_of(kind, rows, draw):
+    """An index of this kind, most of them with labels that are there twice."""
     pick = st.lists(st.integers(0, max(rows, 1)), min_size=rows, max_size=rows)
     numbers = draw(pick)
     match kind:
@@ -68,12 +71,13 @@ def column_of(kind, rows, draw):
             return pd.Series([pd.Timestamp("2024-01-01", tz=ZONE) + pd.Timedelta(n, "h") for n in numbers],
                              dtype=f"datetime64[ns, {ZONE}]")
         case "lists":
-            return pd.Series([None if t is None else [n, {"a": t}] for t, n in zip(texts, numbers, strict=True)], dtype=object)
+            return pd.Series([t and [n, {"a": t}] for t, n in zip(texts, numbers, strict=True)], dtype=object)
         case _:
             return pd.Series(texts, dtype=pd.ArrowDtype(pa_string()))
 
 
 def pa_string():
+    """Arrow's own text type."""
     import pyarrow as pa
 
     return pa.large_string()
@@ -85,6 +89,7 @@ DTYPES = ["object", "default", "string", "category", "Int64", "int", "float", "t
 
 @st.composite
 def frames(draw):
+    """Frames of random length, index and dtypes."""
     rows = draw(st.integers(1, 24))
     index = index_of(draw(st.sampled_from(INDEXES)), rows, draw)
     frame = pd.DataFrame({name: column_of(draw(st.sampled_from(DTYPES)), rows, draw) for name in ["a", 0]})
@@ -99,22 +104,27 @@ def cells(frame):
 
 
 def sort(frame, random):
+    """The rows in another order."""
     return frame.iloc[random.permutation(len(frame))]
 
 
 def keep(frame, random):
+    """Some of the rows."""
     return frame[random.random(len(frame)) < 0.6]
 
 
 def append(frame, random):
+    """More rows, which say what others say."""
     return pd.concat([frame, frame.sample(min(3, len(frame)), random_state=1)], ignore_index=bool(random.integers(2)))
 
 
 def reset(frame, random):
+    """New labels from 0 on."""
     return frame.reset_index(drop=True)
 
 
 def edit(frame, random):
+    """One cell that says something else now."""
     frame = frame.copy()
     at = int(random.integers(len(frame))) if len(frame) else None
     if at is not None:
@@ -138,16 +148,15 @@ def test_each_answer_is_on_a_row_with_its_own_content_or_the_merge_is_refused(fr
         now = step(now, random)
     try:
         positions = align(now, ["a", 0], keys)
-    except AlignmentError as error:
+    except AlignmentError:
         assert steps, "a frame as it was is never refused"
-        assert str(len(now)) in str(error)
         return
     said = cells(now)
     for place, position in enumerate(positions):
         assert position == -1 or said[place] == asked[position]
     taken = positions[positions >= 0]
     assert len(set(taken.tolist())) == len(taken), "no answer is given twice"
-    assert "edited" not in [v for v, p in zip(now["a"].tolist(), positions, strict=True) if p >= 0 and isinstance(v, str)]
+    assert not any(isinstance(cell, str) and cell == "edited" for cell in now["a"][positions >= 0])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -217,7 +226,7 @@ def test_another_frame_is_refused():
 
 
 def test_labels_keep_their_hash_beside_labels_of_another_kind():
-    """An index of whole numbers becomes one of objects, or of floats, when rows are appended: the old rows are found."""
+    """Whole numbers become objects, or floats, when a label of another kind is appended: the old rows are found."""
     frame = pd.DataFrame({"t": ["A", "A", "B"]}, index=[3, 4, 5])
     keys = keys_of(frame, ["t"])
     for label in ["new", 7.5, None, pd.Timestamp("2024-01-01")]:
@@ -255,9 +264,9 @@ print(Keys.of(index, prints, [1]).to_bytes().hex())
 
 def test_keys_are_the_same_in_every_process():
     """Whatever Python's hash seed is."""
-    told = {subprocess.run([sys.executable, "-c", PROGRAM.format(path=sys.path[0] or ".")], check=True, timeout=60, cwd=".",
-                           capture_output=True, text=True, env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."}).stdout
-            for seed in ("1", "2")}
+    here = str(Path(__file__).parents[1])
+    told = {subprocess.run([sys.executable, "-c", PROGRAM.format(path=here)], check=True, timeout=60, text=True,
+                           stdout=subprocess.PIPE, env={"PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
     assert len(told) == 1
     assert len(told.pop()) > 100
 
