@@ -216,7 +216,8 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         if asked.frame is None:
             job = jobs.submit(prompts(body), None, door="magic", **given)
         else:
-            job = jobs.submit(frame_named(asked.frame, names), body, door="magic", **given)
+            frame = frame_named(asked.frame, names)
+            job = jobs.submit(frame, body, door="magic", frame_name=asked.frame, **given)
         if asked.job:
             names[asked.job] = job
         return job

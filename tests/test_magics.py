@@ -37,7 +37,8 @@ class FakeFace(types.ModuleType):
         self.open = 0
         self.kept = FakeJob(7)
 
-    def submit(self, source, prompt, *, door, **given):
+    def submit(self, source, prompt, *, door, frame_name=None, **given):
+        assert frame_name == (None if isinstance(source, list) else "df")
         self.asked.append((source, prompt, door, given))
         return FakeJob(len(self.asked))
 
