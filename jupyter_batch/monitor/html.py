@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 IDS_SHOWN = 2
+SEPARATOR = '<span class="jb-sep">, </span>'
+"""Read where the style sheet is gone; with it, dots of colour tell the counts apart."""
 
 # JupyterLab's variables first, so that the panel follows the theme; behind them colours that read on white and black.
-# The two :has() rules: a card hides while a live panel follows it, and so does a dead one's «Error displaying widget».
-# (A :has() inside a :has() is invalid and would kill its rule.)
+# The last rules: a card hides while its live panel follows it; with the panel's kernel gone, its place («Loading
+# widget...», later «Error displaying widget») hides. (A :has() inside a :has() is invalid and would kill its rule.)
 STYLE = """<style>
 .jb{--jb-good:var(--jp-success-color1,#388e3c);--jb-bad:var(--jp-error-color1,#d32f2f);
 --jb-warn:var(--jp-warn-color1,#f57c00);--jb-busy:var(--jp-info-color1,#0288d1);--jb-idle:#8a8f98;
@@ -47,12 +49,13 @@ color:color-mix(in srgb,var(--jb-c) 70%,var(--jp-ui-font-color0,currentColor))}
 .jb-keys,.jb-foot{display:flex;flex-wrap:wrap;gap:0 16px;margin-top:5px}
 .jb-key{display:inline-flex;align-items:center;gap:6px}
 .jb-foot{margin-top:2px;color:var(--jb-dim)}
-.jb code{font:.94em var(--jp-code-font-family,ui-monospace,monospace);background:none;padding:0;color:inherit}
+.jb .jb-id{font:.94em var(--jp-code-font-family,ui-monospace,monospace);background:none;padding:0;color:inherit}
+.jb-sep{display:none}
 .jb-say{margin:6px 0 0}.jb-say:empty{display:none}
 .jb-why{margin:6px 0 0;padding:0;list-style:none}
-.jb-why li{display:flex;gap:8px}.jb-why b{flex:none;color:var(--jb-bad);font-weight:600}
-.jb-back{margin:7px 0 0;padding-top:6px;border-top:1px solid var(--jb-edge);color:var(--jb-dim)}
-.jb-back code{color:var(--jp-ui-font-color1,inherit);user-select:all}
+.jb-why li{display:flex;gap:8px}.jb-why b{flex:none;font-weight:600}
+.jb-back{margin:8px 0 0;padding-top:7px;border-top:1px solid var(--jb-edge);color:var(--jb-dim)}
+.jb-back .jb-id{color:var(--jp-ui-font-color1,inherit);user-select:all}
 .jb-table{border-collapse:collapse}
 .jb-table th,.jb-table td{padding:3px 14px 3px 0;text-align:left;border-bottom:1px solid var(--jb-edge)}
 .jb-table th{font-weight:600;color:var(--jb-dim)}
@@ -70,6 +73,8 @@ color:color-mix(in srgb,var(--jb-c) 70%,var(--jp-ui-font-color0,currentColor))}
 .jb-live .widget-html,.jb-live .widget-html-content{margin:0;height:auto;min-height:0;line-height:inherit;
 overflow:visible;width:auto}
 .jb-live>.jb-top{flex:1 1 220px}.jb-live>.jb-rest-of-it{flex:1 1 100%}
+.jp-OutputArea-output:has(> .jb-live){container-type:inline-size}
+@container (max-width:440px){.jb-live>.jb-buttons.jb-buttons{order:1;margin:8px 0 0 auto}}
 .jb-live>.jb-buttons{flex:none;width:auto;margin:-2px -4px 0 auto;overflow:visible;flex-wrap:wrap}
 .jb-live .jupyter-button{height:26px;line-height:24px;padding:0 10px;margin:0 0 0 4px;border-radius:5px;
 border:1px solid color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 18%,transparent);background:transparent;
@@ -79,8 +84,9 @@ background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 8%,transparen
 .jb-live .jupyter-button:focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
 .jb-live .jupyter-button.mod-danger{background:var(--jp-error-color1,#d32f2f);border-color:transparent;color:#fff}
 .jb-live .jupyter-button.mod-danger:hover:enabled{background:var(--jp-error-color0,#b71c1c)}
-.jp-OutputArea-child:has(.jb-static):has(+ .jp-OutputArea-child .jb-live){display:none}
-.jp-OutputArea-child:has(.jb-static) + .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(.jb-live)){display:none}
+.jp-OutputArea-child:has(.jb-paired):has(+ .jp-OutputArea-child .jb-live){display:none}
+.jp-OutputArea-child:has(.jb-paired) + .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(.jb-live)){display:none}
+.jp-OutputArea-child:has(.jb-paired) + .jp-OutputArea-child:has(> .lm-Panel):not(:has(.jb-live)){display:none}
 </style>"""
 
 
@@ -107,15 +113,19 @@ def messages(lines: Iterable[str]) -> str:
     return f'<div class="jb jb-say" role="status">{said}</div>' if said else ""
 
 
-def card(seen: View) -> dict[str, str]:
-    """The bundle that stays in the notebook: what every later reader gets, without kernel, script or network."""
-    again = f" Come back to it with <code>{esc(seen.attach)}</code>" if seen.attach else ""
-    back = f'<p class="jb jb-back">As of {esc(seen.as_of)}.{again}</p>'
+def card(seen: View, *, paired: bool = False) -> dict[str, str]:
+    """The bundle that stays in the notebook: what every later reader gets, without kernel, script or network.
+
+    paired: a live panel is displayed right below it; of the two, the page then shows one.
+    """
+    again = f" Come back to it with {_code(seen.attach)}" if seen.attach else ""
+    back = f'<div class="jb-back">As of {esc(seen.as_of)}.{again}</div>'
+    names = "jb jb-card jb-static jb-paired" if paired else "jb jb-card jb-static"
     inner = f"{top(seen)}{body(seen)}{messages(seen.lines)}{back}"
     plain = [f"{text.line(seen)}, as of {seen.as_of}", *text.details(seen), seen.attach]
     return {
         "text/plain": "\n".join(line for line in plain if line),
-        "text/html": f'{STYLE}<div class="jb jb-card jb-static">{inner}</div>',
+        "text/html": f'{STYLE}<div class="{names}">{inner}</div>',
     }
 
 
@@ -130,10 +140,14 @@ def jobs_table(snapshots: Iterable[Snapshot]) -> str:
     return f'{STYLE}<div class="jb">{table}</div>'
 
 
+def _code(value: str) -> str:
+    return f'<code class="jb-id">{esc(value)}</code>'
+
+
 def _cells(seen: View) -> str:
-    ident, name, state, *others = (esc(cell) for cell in text.cells(seen))
-    pill = f'<span class="jb-pill" data-c="{esc(seen.colour)}">{state}</span>'
-    return "".join(f"<td>{cell}</td>" for cell in (f"<code>{ident}</code>", name, pill, *others))
+    ident, name, state, *others = text.cells(seen)
+    pill = f'<span class="jb-pill" data-c="{esc(seen.colour)}">{esc(state)}</span>'
+    return "".join(f"<td>{cell}</td>" for cell in (_code(ident), esc(name), pill, *map(esc, others)))
 
 
 def _bar(seen: View) -> str:
@@ -144,14 +158,14 @@ def _bar(seen: View) -> str:
     )
     aria = (f'role="progressbar" aria-label="{esc(seen.title)}" aria-valuemin="0" aria-valuemax="{seen.total}" '
             f'aria-valuenow="{seen.done}" aria-valuetext="{esc(seen.progress)}"')
-    share = f'<span class="jb-share">{esc(seen.progress)} ({seen.percent}%)</span>'
+    share = f'<span class="jb-share">{esc(seen.share)}</span>'
     return f'<div class="jb-row"><div class="jb-bar" {aria}>{parts}</div> {share}</div>'
 
 
 def _counts(seen: View) -> str:
-    keys = ", ".join(f'<span class="jb-key" data-c="{esc(part.kind)}">{part.count:,} {esc(part.word)}</span>'
-                     for part in seen.segments)
-    return f'<div class="jb-keys">{keys}</div>'
+    keys = [f'<span class="jb-key" data-c="{esc(part.kind)}">{part.count:,} {esc(part.word)}</span>'
+            for part in seen.segments]
+    return f'<div class="jb-keys">{SEPARATOR.join(keys)}</div>'
 
 
 def _foot(seen: View) -> str:
@@ -159,11 +173,11 @@ def _foot(seen: View) -> str:
     if seen.tokens:
         parts.append(f"<span>{esc(seen.tokens)}</span>")
     if seen.batches:
-        shown = ", ".join(f"<code>{esc(batch)}</code>" for batch in seen.batches[:IDS_SHOWN])
+        shown = ", ".join(_code(batch) for batch in seen.batches[:IDS_SHOWN])
         more = len(seen.batches) - IDS_SHOWN
         tail = f' <span title="{esc(", ".join(seen.batches[IDS_SHOWN:]))}">and {more} more</span>' if more > 0 else ""
         parts.append(f"<span>{'batch' if len(seen.batches) == 1 else 'batches'} {shown}{tail}</span>")
-    parts.append(f"<span>job <code>{esc(seen.id)}</code></span>")
+    parts.append(f"<span>job {_code(seen.id)}</span>")
     return f'<div class="jb-foot">{" ".join(parts)}</div>'
 
 

@@ -82,7 +82,7 @@ class LiveMonitor:
         with self._lock:
             if cell is not None and cell in self._handles:
                 return
-            handle = display(self.bundle(), raw=True, display_id=True)
+            handle = display(html.card(self._seen, paired=True), raw=True, display_id=True)
             display(self._panel.bundle(), raw=True)
             self._handles[cell if cell is not None else object()] = handle
 
@@ -98,7 +98,7 @@ class LiveMonitor:
                 if _milestone(seen) != self._on_card:
                     self._on_card = _milestone(seen)
                     for handle in self._handles.values():
-                        self._run(handle.update, self.bundle(), raw=True)
+                        self._run(handle.update, html.card(seen, paired=True), raw=True)
         except Exception:  # a screen must never stop a job
             _log.debug("the monitor could not be drawn", exc_info=True)
 

@@ -23,7 +23,7 @@ def line(shown: View | Snapshot) -> str:
     """A job in one line: `sentiment: running, 412 of 1,000 rows (41%), 2 failed, 4 min since 12:03 [jb3f…]`."""
     seen = view(shown) if isinstance(shown, Snapshot) else shown
     asides = [f"{part.count:,} {part.word}" for part in seen.segments if part.kind not in {"succeeded", "running"}]
-    parts = [seen.state, f"{seen.progress} ({seen.percent}%)", *asides, *seen.times]
+    parts = [seen.state, seen.share, *asides, *seen.times]
     return f"{seen.title}: {', '.join(parts)} [{seen.id}]"
 
 

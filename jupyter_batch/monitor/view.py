@@ -75,6 +75,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.done:,} of {self.total:,} {'row' if self.total == 1 else 'rows'}"
 
     @property
+    def share(self) -> str:
+        """`412 of 1,000 rows (41%)`; of a job that ended with rows lost, how many were answered."""
+        answered = sum(part.count for part in self.segments if part.kind in {"succeeded", "reused"})
+        if self.done == self.total != answered:
+            return f"{answered:,} of {self.total:,} rows answered"
+        return f"{self.progress} ({self.percent}%)"
+
+    @property
     def counts(self) -> str:
         """`410 succeeded, 2 failed, 588 running`; empty kinds are left out."""
         return ", ".join(f"{part.count:,} {part.word}" for part in self.segments)
@@ -186,7 +194,8 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
 
     if shot.finished_at is not None and shot.state.is_ending:
         return (f"took {span(shot.elapsed)}", f"ended {at(shot.finished_at)}")
-    parts = [f"{span(shot.elapsed)} since {at(shot.created_at)}", eta]
+    spent = f"{span(shot.elapsed)} " if shot.elapsed >= 1 else ""
+    parts = [f"{spent}since {at(shot.created_at)}", eta]
     if shot.expires_at is not None and not shot.state.is_ending:
         parts.append(f"expires {at(shot.expires_at)}")
     return tuple(part for part in parts if part)

@@ -69,7 +69,9 @@ def test_the_card_changes_at_milestones_alone(shot, done, displayed):
     monitor.update(done)
     assert [kind for kind, *_ in displayed[before:]] == ["update", "update"]
     assert "completed" in displayed[-1][1]["text/html"]
-    assert displayed[-1][1] == monitor.bundle()
+    assert displayed[-1][1]["text/plain"] == monitor.bundle()["text/plain"]
+    assert "jb-paired" in displayed[-1][1]["text/html"]
+    assert 'jb-paired"' not in monitor.bundle()["text/html"], "alone it must not hide what is displayed below it"
 
 
 def test_equal_snapshots_draw_nothing(shot, displayed, monkeypatch):

@@ -75,4 +75,4 @@ def test_a_job_that_is_over_is_a_line_on_a_terminal_too(done):
     """A job that was done before anybody looked needs no bar."""
     out = Terminal()
     Progress(out).update(done)
-    assert out.getvalue().startswith("sentiment: completed, 1,000 of 1,000 rows (100%)")
+    assert out.getvalue().startswith("sentiment: completed, 998 of 1,000 rows answered")

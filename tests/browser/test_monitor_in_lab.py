@@ -1,0 +1,178 @@
+"""The monitor in a real JupyterLab: live while idle and busy, clicks while a cell blocks, what stays in the file."""
+
+import re
+
+from lab import notebook_of
+
+START = "from driver import Job, still\njob = Job()"
+LOST = "Error displaying widget"
+
+
+def answered(lab):
+    """The rows done that the page shows."""
+    found = re.search(r"([\d,]+) of 1,000 rows", lab.output(0))
+    return int(found[1].replace(",", "")) if found else -1
+
+
+def moves(lab):
+    """Wait until the page shows three more rows than now."""
+    now = answered(lab)
+    lab.until(lambda: answered(lab) >= now + 3, "the panel to move")
+
+
+def visible(lab, css):
+    """How many elements a reader sees."""
+    return lab.page.locator(css).locator("visible=true").count()
+
+
+def test_the_panel_moves_while_idle_and_while_a_cell_computes(open_lab):
+    """Counts move with no cell running and during a busy one; a click reaches Python even then, and ends that cell."""
+    with open_lab(notebook_of(START, "while not job.refreshed.is_set():\n    pass\nprint('seen')")) as lab:
+        lab.run_cell(0)
+        lab.wait_text("of 1,000 rows", 0)
+        lab.wait_idle()
+        moves(lab)
+        lab.run_cell(1)
+        lab.until(lambda: "*" in lab.cells()[1]["prompt"], "the second cell to run")
+        moves(lab)
+        assert "*" in lab.cells()[1]["prompt"]
+        lab.click("Refresh")
+        lab.wait_text("seen", 1)
+        assert visible(lab, ".jb-pill") == 1, "card and panel are not both on the page"
+        assert lab.errors() == []
+
+
+def test_cancel_works_while_a_cell_waits(open_lab):
+    """Cancel asks, acts during a blocking wait(), and the waiting cell ends."""
+    with open_lab(notebook_of(START, "print('waited', job.wait())")) as lab:
+        lab.run_all()
+        lab.until(lambda: "*" in lab.cells()[1]["prompt"] and lab.has_button("Cancel"), "the second cell to wait")
+        lab.click("Cancel")
+        lab.wait_text("Cancel this batch?", 0)
+        assert "*" in lab.cells()[1]["prompt"], "asking is not acting"
+        lab.click("Yes, cancel")
+        lab.wait_text("waited True", 1)
+        lab.wait_text("cancelled", 0)
+        assert not lab.has_button("Cancel")
+        assert lab.errors() == []
+
+
+def test_an_interrupt_stops_the_waiting_not_the_batch(open_lab):
+    """After an interrupt one line stands there, the panel moves on, and Cancel still works."""
+    with open_lab(notebook_of(START, "print('waited', job.wait())")) as lab:
+        lab.run_all()
+        lab.until(lambda: "*" in lab.cells()[1]["prompt"] and answered(lab) > 0, "the second cell to wait")
+        lab.interrupt()
+        lab.wait_text("Stopped waiting. The batch goes on.\nwaited False", 1)
+        moves(lab)
+        lab.click("Cancel")
+        lab.click("Yes, cancel")
+        lab.wait_text("cancelled", 0)
+        assert lab.errors() == []
+
+
+def test_a_saved_notebook_shows_the_card_without_a_kernel(open_lab):
+    """Live: the panel alone. Reloaded: live again. Reopened without a kernel, or with a new one: the card alone."""
+    with open_lab(notebook_of(START, "job.finish()")) as lab:
+        lab.run_cell(0)
+        lab.wait_text("of 1,000 rows", 0)
+        lab.wait_idle()
+        lab.save()
+        lab.open()
+        lab.until(lambda: visible(lab, ".jb-live .jb-pill") == 1, "the panel after a reload")
+        moves(lab)
+        lab.run_cell(1)
+        lab.wait_text("completed", 0)
+        saved = lab.save()
+        assert "widgets" not in saved["metadata"]
+        lab.shutdown()
+        for kernel in (False, True):
+            lab.open(kernel=kernel)
+            lab.until(lambda: visible(lab, ".jb-static .jb-pill") == 1, "the card")
+            lab.until(lambda: LOST in (lab.page.text_content(".jp-Notebook") or ""), "the widget to be given up")
+            text = lab.output(0)
+            assert LOST not in text
+            assert "Loading widget" not in text
+            assert 'jupyter_batch.open("jb3f9c2k7a1q")' in text
+            assert visible(lab, ".jb-pill") == 1
+        lab.shot("reopened.png", 0)
+
+
+def test_the_card_is_whole_at_the_end(open_lab):
+    """Saved after the end without a reload, the card has the final state and counts."""
+    with open_lab(notebook_of(START, "job.finish()")) as lab:
+        lab.run_all()
+        lab.wait_text("completed", 0)
+        lab.save()
+        lab.shutdown()
+        lab.open(kernel=False)
+        lab.until(lambda: visible(lab, ".jb-static .jb-pill") == 1, "the card")
+        text = lab.output(0)
+        assert "completed" in text
+        assert "980 of 1,000 rows answered" in text
+        assert LOST not in text
+
+
+STILLS = """
+from driver import still
+from jupyter_batch.core.status import Counts, ShardView, State, Step
+shards = tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"batch_68a1f0c2d4b88190{n}") for n in range(7))
+cases = [
+    dict(),
+    dict(name="Feedback of the third quarter, all regions and all languages", shards=shards,
+         counts=Counts(succeeded=123456, failed=412, reused=20000, skipped=310, running=205822),
+         reasons=(("rate limit reached, gave up after 5 tries", 380), ("content filter: the prompt was refused", 32)),
+         input_tokens=8123456, output_tokens=412345),
+    dict(state=State.SUBMITTING, counts=Counts(running=1000), shards=(), model="local/echo", provider="local"),
+    dict(state=State.WAITING, counts=Counts(running=1000), message="the key was refused (401)"),
+    dict(state=State.COMPLETED, collected=True, finished_at=1_800_000_000.0, created_at=1_799_990_000.0,
+         now=1_800_000_100.0, counts=Counts(succeeded=1000), merged="df[\\"sentiment\\"] is filled: 1,000 rows"),
+    dict(state=State.EXPIRED, collected=True, finished_at=1_800_000_000.0, created_at=1_799_913_600.0,
+         now=1_800_000_100.0, counts=Counts(succeeded=640, expired=350, failed=10),
+         reasons=(("the batch expired before this row was answered", 350), ("rate limit reached", 10))),
+]
+still(**cases[CASE])
+"""
+
+
+TOO_WIDE = """() => [...document.querySelectorAll('.jb-live, .jb-live *')].filter(
+  e => e.offsetParent && e.getBoundingClientRect().right > e.closest('.jp-Cell').getBoundingClientRect().right + 1
+).map(e => e.className)"""
+
+
+def test_it_reads_in_both_themes_and_at_any_width(open_lab):
+    """From 400 to 1,600 pixels, light and dark, nothing is cut off or runs out of its panel."""
+    cells = [STILLS.replace("CASE", str(case)) for case in range(6)]
+    with open_lab(notebook_of(*cells)) as lab:
+        lab.run_all()
+        lab.wait_idle()
+        lab.command("notebook:hide-all-cell-code")
+        lab.command("application:toggle-left-area")
+        for width in (1600, 860, 400):
+            lab.page.set_viewport_size({"width": width, "height": 1800})
+            for theme in ("Light", "Dark"):
+                lab.theme(f"JupyterLab {theme}")
+                lab.page.evaluate("() => { document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0; }")
+                lab.shot(f"monitor-{theme.lower()}-{width}.png")
+                assert lab.page.evaluate(TOO_WIDE) == [], f"something runs out of its cell at {width} px"
+        assert lab.errors() == []
+
+
+PROMPT = '%%llm_batch df --out x\nRate **{Customer Feedback}** at {price:.2f}, as {"label": 1} or {{text}}, {größe}'
+
+
+def test_a_prompt_is_shown_as_one(open_lab):
+    """`%%llm_batch` cells have their columns marked; JSON, doubled braces and Python cells have not."""
+    def marked():
+        return lab.page.locator(".jb-column").all_inner_texts()
+
+    with open_lab(notebook_of(PROMPT, "x = f'{y}'")) as lab:
+        lab.until(marked, "the marks")
+        assert marked() == ["{Customer Feedback}", "{price:.2f}", "{größe}"]
+        lab.shot("prompt.png")
+        source = "s => window.jupyterapp.shell.currentWidget.content.widgets[0].model.sharedModel.setSource(s)"
+        lab.page.evaluate(source, "y = 1\nx = f'{y}'")
+        lab.until(lambda: not marked(), "no marks in Python")
+        lab.page.evaluate(source, "%%llm_batch df --template jinja\n{{ row.a }} {b} {% if c %}")
+        lab.until(lambda: marked() == ["{{ row.a }}", "{% if c %}"], "Jinja's tags")
+        assert lab.errors() == []
