@@ -61,9 +61,10 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
     return job
 
 
-def open_job(name: str) -> Job:
+def open_job(name: str, *, follow: bool = True) -> Job:
     """The job of that id (its beginning is enough) or name. Raises JobNotFoundError.
 
+    follow: have this process move it, where it is open; without, it is only looked at.
     Where the ledger's database can't be read, what was fetched of the job still can.
     """
     here = session(settings.home())
@@ -77,7 +78,8 @@ def open_job(name: str) -> Job:
         except JobNotFoundError:
             raise e from None
     job = _job(here, record.id)
-    job._follow()
+    if follow:
+        job._follow()
     return job
 
 
