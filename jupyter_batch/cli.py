@@ -99,7 +99,7 @@ def _list(_asked: argparse.Namespace) -> int:
 def _show(asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
 
-    _print(jobs.open_job(asked.id))
+    _print(jobs.open_job(asked.id, follow=False))
     return 0
 
 
@@ -144,7 +144,7 @@ def _export(asked: argparse.Namespace) -> int:
         raise InputError(f"{asked.path.name} ends in none of {', '.join(WRITERS)}")
     if not asked.path.absolute().parent.is_dir():
         raise InputError(f"there is no folder {asked.path.absolute().parent}")
-    frame = jobs.open_job(asked.id).results()
+    frame = jobs.open_job(asked.id, follow=False).results()
     part = asked.path.with_name(f".{asked.path.name}.{os.getpid()}.part")
     try:
         _write(frame, part, ending)

@@ -327,10 +327,7 @@ def _matcher(shell: Any) -> Any:
 
 def load(shell: Any) -> None:
     """What `%load_ext jupyter_batch` does; a second time, and `%reload_ext`, leave one of everything."""
-    from jupyter_batch import accessor
-
     unload(shell)
-    accessor.register()
     magics = LLMBatch(shell)
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", magics.before_cell)
