@@ -57,7 +57,11 @@ class Notebook:
                 return "".join(said)
 
     def until_said(self, text):
-        return self.until(lambda m: m["msg_type"] == "stream" and text in m["content"]["text"])
+        """All that is printed until the line with this text is whole (a print may come in pieces)."""
+        said = ""
+        while "\n" not in said.partition(text)[2]:
+            said += self.until(lambda message: message["msg_type"] == "stream")
+        return said
 
 
 @pytest.fixture(scope="module")
