@@ -57,6 +57,7 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
         job._bind(frame, opts.out, by_name=frame_name, owns_column=not had_column or opts.overwrite)
     job._follow(opts.api_key)
     if opts.wait:
+        job._ipython_display_()  # to be seen while the cell blocks; the cell's own result shows it no second time
         job.wait(opts.timeout)
     return job
 
