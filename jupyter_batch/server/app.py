@@ -1,4 +1,4 @@
-"""The HTTP application: who may enter, what goes wrong on request, how errors look; it must not know what a route does."""
+"""The HTTP application: who may enter, what goes wrong on request, how errors look; it knows not what a route does."""
 
 from __future__ import annotations
 

@@ -85,8 +85,8 @@ def _check_metadata(metadata: Any) -> None:
                        code="object_above_max_properties")
     for key, value in metadata.items():
         if len(key) > LONGEST_KEY:
-            raise ApiError(400, f"Invalid property name in 'metadata': '{key[:LONGEST_KEY]}...' is too long. Expected a "
-                                f"string with maximum length {LONGEST_KEY}, but got a string with length {len(key)} "
+            raise ApiError(400, f"Invalid property name in 'metadata': '{key[:LONGEST_KEY]}...' is too long. Expected "
+                                f"a string with maximum length {LONGEST_KEY}, but got a string with length {len(key)} "
                                 "instead.", param="metadata", code="property_name_above_max_length")
         if not isinstance(value, str):
             raise wrong_type(f"metadata.{key}", "a string", value)

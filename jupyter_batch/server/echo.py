@@ -2,13 +2,14 @@
 
 The rules for a chat completion, in this order; "the prompt" is the text of the last user message:
 
-1. `response_format` with a JSON schema: a JSON object that fits it. Enumerated values are chosen as labels are (rule 3),
-   numbers called score, rating, ... follow the text's sentiment, other text fields hold the text. The text is the prompt,
-   or what follows its labels.
+1. `response_format` with a JSON schema: a JSON object that fits it. Enumerated values are chosen as labels are (rule
+   3), numbers called score, rating, ... follow the text's sentiment, other text fields hold the text. The text is the
+   prompt, or what follows its labels.
 2. `response_format` `json_object`: `{"text": <the prompt>}`.
 3. The prompt (or a system message) asks for a choice and offers labels - "Classify the sentiment
-   (positive/negative/neutral): ...", "one of: a, b, c" (labels.py has all forms): one of the labels, letter for letter. A scale of
-   sentiment is judged by a small word list with negation, other labels by whether the text has the word.
+   (positive/negative/neutral): ...", "one of: a, b, c" (labels.py has all forms): one of the labels, letter for
+   letter. A scale of sentiment is judged by a small word list with negation, other labels by whether the text has the
+   word.
 4. Anything else is answered with the prompt's own text, letter for letter.
 
 `stop` cuts, `max_tokens` cuts (finish_reason `length`), `n` gives the same answer n times. A token is four characters,
@@ -65,8 +66,7 @@ def answer_text(body: Mapping[str, Any]) -> str:
         return orjson.dumps({"text": prompt}).decode()
     found = offered(prompt)
     if kind == "json_schema":
-        schema = form["json_schema"].get("schema", {}) if isinstance(form.get("json_schema"), Mapping) else {}  # type: ignore[union-attr]
-        return orjson.dumps(fill(schema, found[1] if found else prompt)).decode()
+        return orjson.dumps(fill(_schema(form), found[1] if found else prompt)).decode()
     if found is None:
         for message in messages:
             if message.get("role") in ("system", "developer"):
@@ -75,6 +75,11 @@ def answer_text(body: Mapping[str, Any]) -> str:
                     return choose(asked[0], prompt)
         return prompt
     return choose(*found)
+
+
+def _schema(form: Any) -> Any:
+    """The schema in a `response_format`; without one, that of an empty object."""
+    return form["json_schema"].get("schema") or {"type": "object"}
 
 
 def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:

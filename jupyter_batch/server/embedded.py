@@ -1,10 +1,10 @@
 """The server inside this process, in a thread of its own: for tests, notebooks and demos. Public; it knows no routes.
 
-    with Embedded(folder, faults="429=0.2,seed=7") as server:
-        client = openai.OpenAI(base_url=server.base_url, api_key=server.token)
-        ...
-        server.restart()                     # the same state, token and port; open batches go on
-        server.stats()["batches_created"]
+with Embedded(folder, faults="429=0.2,seed=7") as server:
+client = openai.OpenAI(base_url=server.base_url, api_key=server.token)
+...
+server.restart()                     # the same state, token and port; open batches go on
+server.stats()["batches_created"]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -61,7 +61,7 @@ class Embedded:
         """The key that clients send; without a token any will do."""
         return self._options.token or "none"
 
-    def start(self) -> Embedded:
+    def start(self) -> Self:
         """Listen; returns when the server can be asked."""
         if self._thread is not None:
             raise RuntimeError("this server runs already")
@@ -93,14 +93,15 @@ class Embedded:
 
     def stats(self) -> dict[str, Any]:
         """What was asked since the start: see `Stats.as_json`."""
-        return self._call(_called(lambda: self._running().service.stats.as_json()))
+        return self._call(_called(self._running().service.stats.as_json))
 
     def batches(self) -> list[dict[str, Any]]:
         """All batches as they are now, oldest first, in the API's shape."""
         def look() -> list[dict[str, Any]]:
             serving = self._running().service
             records, _ = serving.store.batches(after=None, limit=1 << 30)
-            return [msgspec.to_builtins((serving.runner.record(one.batch.id) or one).batch) for one in reversed(records)]
+            return [msgspec.to_builtins((serving.runner.record(one.batch.id) or one).batch)
+                    for one in reversed(records)]
 
         return self._call(_called(look))
 
@@ -110,10 +111,11 @@ class Embedded:
         self._options = replace(self._options, faults=new)
         self._call(_called(lambda: self._running().service.faults.set(new)))
 
-    def __enter__(self) -> Embedded:
+    def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self.stop()
 
     def _running(self) -> Server:
@@ -122,16 +124,17 @@ class Embedded:
         return self._server
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        assert self._loop is not None
+        if self._loop is None:
+            raise RuntimeError("this server is not running")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _end_loop(self) -> None:
-        assert self._loop is not None
-        assert self._thread is not None
-        self._call(_wind_up())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        loop, thread = self._loop, self._thread
+        if loop is not None and thread is not None:
+            self._call(_wind_up())
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
         self._loop = self._thread = None
 
 

@@ -51,9 +51,9 @@ def wrong_value(param: str, value: object, supported: Sequence[str]) -> ApiError
                     code="invalid_value")
 
 
-def out_of_range(param: str, value: float, *, low: float | None = None, high: float | None = None) -> ApiError | None:
+def out_of_range(param: str, value: float, *, low: float | None = None, high: float | None = None,
+                 kind: str = "integer") -> ApiError | None:
     """The refusal of a number outside [low, high]; None for one inside."""
-    kind = "integer" if isinstance(value, int) else "decimal"
     if low is not None and value < low:
         return ApiError(400, f"Invalid '{param}': {kind} below minimum value. Expected a value >= {low}, "
                              f"but got {value} instead.", param=param, code=f"{kind}_below_min_value")

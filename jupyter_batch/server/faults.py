@@ -4,21 +4,21 @@
 
 | name              | value        | what happens                                                                     |
 |-------------------|--------------|----------------------------------------------------------------------------------|
-| `seed`            | whole number | the same seed gives the same faults for the same requests in the same order       |
-| `latency`         | seconds      | every answer of the API is held back so long                                       |
-| `429`             | 0 to 1       | share of requests refused with 429, `rate_limit_exceeded` and a `retry-after`       |
-| `retry_after`     | seconds      | what that header says (1 where not given)                                          |
-| `500`             | 0 to 1       | share of requests answered with 500 `server_error`; nothing was done                |
-| `reset`           | 0 to 1       | share of connections cut before the request took effect                            |
-| `reset_after`     | 0 to 1       | share of connections cut after it took effect: only the answer is lost              |
-| `truncate`        | 0 to 1       | share of file downloads cut off in the middle of a line                            |
-| `late_output`     | whole number | a batch that ended hides its file ids from so many retrieves                       |
-| `expire_after`    | rows         | a batch expires after so many rows                                                 |
-| `row_errors`      | 0 to 1       | share of rows that fail with a 500 and go to the error file                         |
-| `drop`            | 0 to 1       | share of rows that get no line in either file (counted as failed)                  |
-| `double`          | 0 to 1       | share of rows whose line is there twice                                            |
-| `shuffle`         | flag         | the order of the lines depends on the seed too (it is never the input's)            |
-| `enqueued_tokens` | tokens       | a batch that takes the open batches above it fails with `token_limit_exceeded`      |
+| `seed`            | whole number | the same seed gives the same faults for the same requests in the same order      |
+| `latency`         | seconds      | every answer of the API is held back so long                                     |
+| `429`             | 0 to 1       | share of requests refused with 429, `rate_limit_exceeded` and a `retry-after`    |
+| `retry_after`     | seconds      | what that header says (1 where not given)                                        |
+| `500`             | 0 to 1       | share of requests answered with 500 `server_error`; nothing was done             |
+| `reset`           | 0 to 1       | share of connections cut before the request took effect                          |
+| `reset_after`     | 0 to 1       | share of connections cut after it took effect: only the answer is lost           |
+| `truncate`        | 0 to 1       | share of file downloads cut off in the middle of a line                          |
+| `late_output`     | whole number | a batch that ended hides its file ids from so many retrieves                     |
+| `expire_after`    | rows         | a batch expires after so many rows                                               |
+| `row_errors`      | 0 to 1       | share of rows that fail with a 500 and go to the error file                      |
+| `drop`            | 0 to 1       | share of rows that get no line in either file (counted as failed)                |
+| `double`          | 0 to 1       | share of rows whose line is there twice                                          |
+| `shuffle`         | flag         | the order of the lines depends on the seed too (it is never the input's)         |
+| `enqueued_tokens` | tokens       | a batch that takes the open batches above it fails with `token_limit_exceeded`   |
 
 Rows fall by seed and `custom_id`, so that a batch which is resumed meets the same faults again.
 """

@@ -1,4 +1,4 @@
-"""The routes of `/v1/files`: upload to disk in blocks, list, retrieve, download, delete. They know nothing of batches."""
+"""The routes of `/v1/files`: upload to disk in blocks, list, retrieve, download, delete. They know no batches."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
         if not form.get(name):
             raise missing(name)
     if isinstance(form["file"], str):
-        raise ApiError(400, "Expected file to have JSONL format, where every line is a valid JSON object.", param="file")
+        raise ApiError(400, "Invalid type for 'file': expected a file, but got a string instead.", param="file",
+                       code="invalid_type")
     purpose, (filename, size) = form["purpose"], form["file"]
     if purpose not in UPLOAD_PURPOSES:
         raise ApiError(400, f"'{purpose}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'", param="purpose")
@@ -156,7 +157,8 @@ async def content(request: web.Request) -> web.StreamResponse:
     file, serving = _found(request), service(request)
     path = serving.store.path(file.id)
     quoted = file.filename.encode("ascii", "replace").decode().replace('"', "'").replace("\\", "_")
-    headers = {hdrs.CONTENT_TYPE: "application/octet-stream", hdrs.CONTENT_DISPOSITION: f'attachment; filename="{quoted}"'}
+    headers: dict[str, str] = {hdrs.CONTENT_TYPE: "application/octet-stream",
+                               hdrs.CONTENT_DISPOSITION: f'attachment; filename="{quoted}"'}
     if request.method == "GET":
         serving.stats.download_bytes += file.bytes
         if serving.faults.draw(serving.faults.now.truncate, "truncate", "content"):

@@ -20,7 +20,7 @@ _LISTED = 3
 
 
 def fill(schema: Any, text: str) -> Any:
-    """A value that fits the schema (types, enum, const, $ref, anyOf, oneOf, allOf, bounds), the same for the same text."""
+    """A value that fits the schema (types, enum, const, $ref, anyOf, oneOf, allOf, bounds), the same for a text."""
     return _Filler(schema, text).value(schema, "", 0)
 
 
@@ -110,10 +110,8 @@ class _Filler:
         if "prefixItems" in schema:
             return [self.value(one, name, depth + 1) for one in schema["prefixItems"]]
         items = self._resolved(schema.get("items") or {}) if isinstance(schema.get("items", {}), Mapping) else {}
-        if depth > _DEEPEST // 4:
-            count = low
-        else:
-            count = max(low, 1) if high is None else min(max(low, 1), int(high))
+        count = low if depth > _DEEPEST // 4 else max(low, 1)
+        count = count if high is None else min(count, int(high))
         if items.get("enum"):
             return list(dict.fromkeys([self._enum(items["enum"]), *items["enum"]]))[:count]
         if self._kind(items, depth) == "string" and not {"format", "pattern", "anyOf", "oneOf"} & set(items):

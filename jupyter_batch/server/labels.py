@@ -1,7 +1,7 @@
 """The echo model's way with labels: which labels a prompt offers, and which of them fits its text. No language model.
 
 Labels are looked for only where the prompt asks for a choice (`ASKS`), in these forms: `(a/b/c)`, `(a | b | c)`,
-`(a, b or c)`, `[a, b]`, `one of: a, b, c`, `as a, b or c`, `labels: a, b, c`, `a/b/c`, and quoted lists (`"a", "b" or "c"`).
+`(a, b or c)`, `[a, b]`, quoted lists (`"a", "b" or "c"`), `a/b/c`, `one of: a, b, c`, `labels: a, b, c`, `as a or b`.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _MOST_LABELS, _LONGEST_LABEL, _LONGEST_WORDS = 20, 40, 4
 
 GOOD = frozenset("""
-accurate adore adored affordable amazing appreciate appreciated attentive awesome beautiful best better brilliant clean
-clear comfortable comfy convenient cool courteous delicious delight delighted delightful durable easy effective
-efficient elegant enjoy enjoyable enjoyed enjoying excellent exceptional excited fabulous fair fantastic fast favorite
-favourite fine flawless fresh friendly fun generous glad good gorgeous great happy helpful helped impressed impressive
-incredible intuitive kind like liked lovely love loved loves loving magnificent marvelous nice outstanding perfect
-perfectly pleasant pleased polite positive powerful praise pretty prompt quick quickly recommend recommended refreshing
-reliable responsive rich right satisfied satisfying sharp simple sleek smooth smoothly solid stunning sturdy superb
-super superior tasty terrific thank thanks thrilled top useful valuable warm welcoming well wonderful works worth worthy
-yummy
-""".split())
+accurate adore adored affordable amazing appreciate appreciated attentive awesome beautiful best better
+brilliant clean clear comfortable comfy convenient cool courteous delicious delight delighted delightful durable
+easy effective efficient elegant enjoy enjoyable enjoyed enjoying excellent exceptional excited fabulous fair
+fantastic fast favorite favourite fine flawless fresh friendly fun generous glad good gorgeous great happy
+helpful helped impressed impressive incredible intuitive kind like liked lovely love loved loves loving
+magnificent marvelous nice outstanding perfect perfectly pleasant pleased polite positive powerful praise pretty
+prompt quick quickly recommend recommended refreshing reliable responsive rich right satisfied satisfying sharp
+simple sleek smooth smoothly solid stunning sturdy superb super superior tasty terrific thank thanks thrilled
+top useful valuable warm welcoming well wonderful works worth worthy yummy
+""".split())  # noqa: SIM905 - words, not a list of strings
 BAD = frozenset("""
-angry annoyed annoying appalling awful bad badly blurry boring broke broken bug buggy bugs cancelled cheap cheated
-clumsy cold complain complained complaint confused confusing cracked crap crash crashed crashes crashing damaged dead
-defective delay delayed difficult dirty disappoint disappointed disappointing disappointment disgusting dreadful dull
-error errors expensive fail failed fails failing failure fake fault faulty flimsy fraud freezes frustrated frustrating
-garbage gross hard hate hated hates horrible inaccurate incompetent inconvenient inedible issue issues junk lack lacking
-lacks lag laggy lame late leak leaking leaks lost lousy mediocre mess messy miserable misleading missing mistake nasty
-negative noisy overcooked overpriced pain painful pathetic poor poorly problem problems refund regret rejected return
-returned returning ridiculous rip rude ruined sad scam scratched scuffed shame sick slow slowly sloppy smell smelly
-stale stolen stopped stuck stupid sucks terrible tired trash ugly unacceptable unbearable uncomfortable underwhelming
-unfortunately unfriendly unhappy unhelpful unreliable unresponsive unusable upset useless waste wasted weak weird worse
-worst worthless wrong
-""".split())
+angry annoyed annoying appalling awful bad badly blurry boring broke broken bug buggy bugs cancelled cheap
+cheated clumsy cold complain complained complaint confused confusing cracked crap crash crashed crashes crashing
+damaged dead defective delay delayed difficult dirty disappoint disappointed disappointing disappointment
+disgusting dreadful dull error errors expensive fail failed fails failing failure fake fault faulty flimsy fraud
+freezes frustrated frustrating garbage gross hard hate hated hates horrible inaccurate incompetent inconvenient
+inedible issue issues junk lack lacking lacks lag laggy lame late leak leaking leaks lost lousy mediocre mess
+messy miserable misleading missing mistake nasty negative noisy overcooked overpriced pain painful pathetic poor
+poorly problem problems refund regret rejected return returned returning ridiculous rip rude ruined sad scam
+scratched scuffed shame sick slow slowly sloppy smell smelly stale stolen stopped stuck stupid sucks terrible
+tired trash ugly unacceptable unbearable uncomfortable underwhelming unfortunately unfriendly unhappy unhelpful
+unreliable unresponsive unusable upset useless waste wasted weak weird worse worst worthless wrong
+""".split())  # noqa: SIM905 - words, not a list of strings
 _NOT = frozenset("""
-not no never none neither nor without hardly barely isn't wasn't aren't weren't don't doesn't didn't won't wouldn't
-can't cannot couldn't shouldn't haven't hasn't hadn't ain't isnt wasnt dont doesnt didnt wont cant
-""".split())
+not no never none neither nor without hardly barely isn't wasn't aren't weren't don't doesn't didn't won't
+wouldn't can't cannot couldn't shouldn't haven't hasn't hadn't ain't isnt wasnt dont doesnt didnt wont cant
+""".split())  # noqa: SIM905 - words, not a list of strings
 _REACH = 3  # a "not" turns the next three words
 _BUT = frozenset({"but", "however", "though", "although", "yet"})
 
@@ -69,7 +69,7 @@ def words(text: str) -> list[str]:
 
 
 def sentiment(text: str) -> float:
-    """Good words less bad words, each turned by a "not" up to three words before it; what follows a "but" weighs double."""
+    """Good words less bad ones; a "not" up to three words before turns a word; what follows a "but" weighs double."""
     score, turned, weight = 0.0, 0, 1.0
     for word in words(text):
         if word in _NOT:

@@ -1,7 +1,7 @@
 """The server of one ledger home: found if it is alive, else started, detached, once; it must not know what it is for.
 
-In `home/server/`: `endpoint.json` (0600: pid, url, token), `server.log`, and the server's state. The token stays the same
-over restarts, and so does the port, if it is still free.
+In `home/server/`: `endpoint.json` (0600: pid, url, token), `server.log`, and the server's state. The token stays the
+same over restarts, and so does the port, if it is still free.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def stop(home: Path, *, timeout: float = 10.0) -> bool:
             if lock.take():
                 return True
         time.sleep(_TICK)
-    raise ConnectionFailedError(f"the server of {home} (process {known['pid']}) did not stop within {timeout:g} seconds")
+    raise ConnectionFailedError(f"the server of {home} (process {known['pid']}) didn't stop within {timeout:g} s")
 
 
 def _start(home: Path, folder: Path, until: float) -> Endpoint:
@@ -94,8 +94,9 @@ def _start(home: Path, folder: Path, until: float) -> Endpoint:
                "--exit-when-idle", str(IDLE), "--prefer-port", str(port)]
     log = folder / "server.log"
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,  # noqa: S603 - our own command
-                                   cwd=folder, env=_environment(token), start_new_session=True)
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=folder, env=_environment(token),
+            start_new_session=True)
     threading.Thread(target=process.wait, name="jupyter_batch server's end", daemon=True).start()
     while time.monotonic() < until:
         now = _read(announced)
@@ -104,7 +105,8 @@ def _start(home: Path, folder: Path, until: float) -> Endpoint:
             if endpoint is not None:
                 return endpoint
         if process.poll() is not None:
-            raise ConnectionFailedError(f"the server of {home} did not start (exit code {process.returncode}):\n{_tail(log)}")
+            raise ConnectionFailedError(f"the server of {home} did not start (exit code {process.returncode}):\n"
+                                        f"{_tail(log)}")
         time.sleep(_TICK)
     process.terminate()
     raise ConnectionFailedError(f"the server of {home} was not ready in time:\n{_tail(log)}")

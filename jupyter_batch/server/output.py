@@ -51,10 +51,11 @@ def unanswered_line(key: str, custom_id: str, code: str, message: str) -> bytes:
 
 
 class Appender:
-    """A file that whole lines are appended to, in blocks."""
+    """A file that whole lines are appended to, in blocks; it comes into being with its first line."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._path = path
+        self._fd = -1
         self._held: list[bytes] = []
         self._size = 0
 
@@ -67,22 +68,27 @@ class Appender:
 
     def flush(self) -> None:
         """Write what is held."""
+        if not self._held:
+            return
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         data = memoryview(b"".join(self._held))
         self._held, self._size = [], 0
         while data:
-            count = os.write(self._fd, data)
-            data = data[count:]
+            data = data[os.write(self._fd, data):]
 
     def close(self) -> None:
         """Write what is held, and close."""
         try:
             self.flush()
         finally:
-            os.close(self._fd)
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
 
 def take_up(output: Path, error: Path, counts: Counts, usage: Usage) -> set[int]:
-    """Read what an earlier process wrote: cut a half line off, count the rest, and tell the hashes of its custom_ids."""
+    """Read what an earlier process wrote: cut a half line off, count the rest, tell the hashes of its custom_ids."""
     seen: set[int] = set()
     for path, good in ((output, True), (error, False)):
         if not path.exists():

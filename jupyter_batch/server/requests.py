@@ -65,7 +65,7 @@ def _bounds(body: Mapping[str, Any]) -> ApiError | None:
         whole = name in _WHOLE
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
             return wrong_type(name, "an integer" if whole else "a decimal", value)
-        wrong = out_of_range(name, value, low=low, high=high)
+        wrong = out_of_range(name, value, low=low, high=high, kind="integer" if whole else "decimal")
         if wrong:
             return wrong
     stop = body.get("stop")
@@ -100,14 +100,14 @@ def _embeddings(body: Mapping[str, Any]) -> ApiError | None:
     if not isinstance(value, str | list) or (isinstance(value, list) and not all(
             isinstance(one, str) or (isinstance(one, int) and not isinstance(one, bool))
             or (isinstance(one, list) and one and all(isinstance(number, int) for number in one)) for one in value)):
-        return ApiError(400, "Invalid 'input': expected a string, an array of strings, an array of integers or an array "
-                             "of arrays of integers.", param="input", code="invalid_type")
+        return ApiError(400, "Invalid 'input': expected a string, an array of strings, an array of integers or an "
+                             "array of arrays of integers.", param="input", code="invalid_type")
     if not value:
         return ApiError(400, "Invalid 'input': input cannot be an empty string or array.", param="input",
                         code="empty_array" if value == [] else "empty_string")
     if isinstance(value, list) and len(value) > MOST_INPUTS and not isinstance(value[0], int):
-        return ApiError(400, f"Invalid 'input': array too long. Expected an array with maximum length {MOST_INPUTS}, but "
-                             f"got an array with length {len(value)} instead.", param="input",
+        return ApiError(400, f"Invalid 'input': array too long. Expected an array with maximum length {MOST_INPUTS}, "
+                             f"but got an array with length {len(value)} instead.", param="input",
                         code="array_above_max_length")
     form = body.get("encoding_format")
     if form is not None and form not in ("float", "base64"):

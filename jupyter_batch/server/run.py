@@ -1,7 +1,7 @@
 """One batch on its way: read and validate its input, answer its rows in slices, write its files; it knows no route.
 
-The loop's thread does it all, a few milliseconds at a time. The order of the rows is a permutation by the batch's id, each
-read from its place in the input, so that nothing is held but one byte and one number a row.
+The loop's thread does it all, a few milliseconds at a time. The order of the rows is a permutation by the batch's id,
+each read from its place in the input, so that nothing is held but some numbers a row.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Run:
         self.cancelling = asyncio.Event()
         self.tokens = 0
         self.expired = False
-        self.scan: Scan | None = None
+        self.scan = Scan(record.batch.endpoint, answers.serves)
         self._input = -1
-        self._output: Appender | None = None
-        self._error: Appender | None = None
+        self._output = Appender(store.path(record.output_id))
+        self._error = Appender(store.path(record.error_id))
 
     # --- reading
 
     async def read_input(self, turn: Callable[[], float]) -> Scan:
-        """Look at each line of the input; `turn` says how long a slice may be. Takes up what an earlier process wrote."""
+        """Look at each line of the input, in slices of `turn()` seconds; take up what an earlier process wrote."""
         self.batch.request_counts.completed = self.batch.request_counts.failed = 0
         self.batch.usage = type(self.batch.usage)()
         paths = self.store.path(self.record.output_id), self.store.path(self.record.error_id)
@@ -73,24 +73,19 @@ class Run:
         return scan
 
     def open(self) -> None:
-        """Open the files that the rows are read from and written to."""
+        """Open the file that the rows are read from."""
         self._input = os.open(self.store.path(self.batch.input_file_id), os.O_RDONLY)
-        self._output = Appender(self.store.path(self.record.output_id))
-        self._error = Appender(self.store.path(self.record.error_id))
 
     def close(self) -> None:
         """Close them."""
         if self._input >= 0:
             os.close(self._input)
             self._input = -1
-        for appender in (self._output, self._error):
-            if appender is not None:
-                appender.close()
-        self._output = self._error = None
+        self._output.close()
+        self._error.close()
 
     def rows(self) -> Iterator[int]:
         """The rows that have no line yet, in the order of the output."""
-        assert self.scan is not None
         order = array("I", range(len(self.scan.offsets)))
         Random(_number(self.batch.id, self.faults.seed if self.faults.shuffle else None)).shuffle(order)
         if len(order) > 1 and all(place == row for place, row in enumerate(order)):
@@ -98,7 +93,6 @@ class Run:
         return (row for row in order if not self.scan.done[row])
 
     def _request(self, row: int) -> Any:
-        assert self.scan is not None
         return decode_request(os.pread(self._input, self.scan.lengths[row], self.scan.offsets[row]))
 
     # --- writing
@@ -124,14 +118,11 @@ class Run:
 
     def flush(self) -> None:
         """Bring what is held to the disk."""
-        for appender in (self._output, self._error):
-            if appender is not None:
-                appender.flush()
+        self._output.flush()
+        self._error.flush()
 
     def leave(self, row: int, reason: tuple[str, str]) -> None:
         """Write the line of a row that is not answered any more."""
-        assert self.scan is not None
-        assert self._error is not None
         request = self._request(row)
         self._error.add(unanswered_line(line_key(self.batch.id, request.custom_id), request.custom_id, *reason))
         self.scan.done[row] = 1
@@ -154,9 +145,6 @@ class Run:
         return Answer(500, server_error().body())
 
     def _write(self, row: int, custom_id: str, key: str, answer: Answer) -> None:
-        assert self.scan is not None
-        assert self._output is not None
-        assert self._error is not None
         counts, good = self.batch.request_counts, answer.status < 400  # noqa: PLR2004 - HTTP errors begin there
         self.scan.done[row] = 1
         if self.faults.falls(self.faults.drop, "drop", custom_id):

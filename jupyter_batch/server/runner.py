@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from jupyter_batch.server.answers import Answers
 from jupyter_batch.server.faults import FaultBox
@@ -26,7 +27,7 @@ _VALIDATING, _RUNNING, _FINALIZING = 0.1, 0.8, 0.1
 
 
 class Runner:
-    """Moves all open batches. pace: the least seconds that a batch takes, spread over its states; clock: epoch seconds."""
+    """Moves all open batches. pace: the least seconds that a batch takes, over all its states; clock: epoch seconds."""
 
     def __init__(self, store: Store, answers: Answers, faults: FaultBox, *, pace: float = 0.0,
                  clock: Callable[[], float] = time.time) -> None:
@@ -121,8 +122,7 @@ class Runner:
             batch.status, batch.cancelled_at = "cancelled", int(self.clock())
             self.store.end_batch(run.record, [])
             return False
-        assert run.scan is not None or errors
-        if errors or run.scan is None:
+        if errors:
             batch.status, batch.failed_at, batch.errors = "failed", int(self.clock()), Errors(data=errors)
             self.store.end_batch(run.record, [])
             return False
@@ -245,6 +245,8 @@ class Runner:
 
     def _break_off(self, run: Run) -> None:
         """Something on our side went wrong (a full disk): the batch fails, and keeps the lines that it has."""
+        with suppress(OSError):
+            run.close()
         now = int(self.clock())
         run.batch.status, run.batch.failed_at = "failed", now
         run.batch.errors = Errors(data=[LineError(code="server_error", message=(

@@ -12,14 +12,16 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.server.faults import parse_faults
 
 API_KEY_VARIABLE = "JUPYTER_BATCH_UPSTREAM_API_KEY"
 TOKEN_VARIABLE = "JUPYTER_BATCH_SERVER_TOKEN"  # noqa: S105 - the name of a variable
-DESCRIPTION = """An OpenAI-compatible Files + Batches server on this machine. Without --upstream, the model `local/echo`
-answers by simple rules (it is no language model), and `provider/name` is answered by that litellm model."""
+DESCRIPTION = """An OpenAI-compatible Files + Batches server on this machine. Without --upstream, the model
+`local/echo` answers by simple rules (it is no language model), and `provider/name` is answered by that litellm
+model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--upstream", metavar="MODEL", help="a litellm model that answers every request, such as "
                                                             "ollama/llama3.2, or openai/NAME at --api-base")
     parser.add_argument("--api-base", metavar="URL", help="where the upstream model is")
-    parser.add_argument("--api-key", metavar="KEY", help=f"the upstream's key; better in ${API_KEY_VARIABLE}, where the "
-                                                         "list of processes doesn't show it")
+    parser.add_argument("--api-key", metavar="KEY", help=f"the upstream's key; better in ${API_KEY_VARIABLE}, as the "
+                                                         "list of processes shows this one")
     parser.add_argument("--concurrency", type=int, default=16, metavar="N",
                         help="requests to the upstream at once (default: 16)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
@@ -86,7 +88,7 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
         sys.stdout.flush()
         if args.announce is not None:
             announce(args.announce, server.base_url, token)
-        waits = [asyncio.ensure_future(stopped.wait())]
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(stopped.wait())]
         if args.exit_when_idle:
             waits.append(asyncio.ensure_future(server.idle(args.exit_when_idle)))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -54,8 +54,8 @@ class Server:
 
     def __init__(self, options: Options) -> None:
         if options.token is None and options.host not in LOOPBACK:
-            raise OptionError(f"--no-token with --host {options.host}: without a token anybody who reaches this machine could "
-                              "use the server; give it a token, or leave it on 127.0.0.1")
+            raise OptionError(f"--no-token with --host {options.host}: without a token, who reaches this machine "
+                              "could use the server; give it a token, or leave it on 127.0.0.1")
         self.options = options
         self.base_url = ""
         self.port = 0
@@ -94,7 +94,7 @@ class Server:
             await web.TCPSite(runner, host, self.options.port or self.options.prefer_port).start()
         except OSError as error:
             if self.options.port:
-                raise OptionError(f"port {self.options.port} of {host} can't be listened on: {error.strerror}") from error
+                raise OptionError(f"can't listen on port {self.options.port} of {host}: {error.strerror}") from error
             await web.TCPSite(runner, host, 0).start()
         self.port = int(runner.addresses[0][1])
         self.base_url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"

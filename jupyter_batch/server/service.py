@@ -1,4 +1,4 @@
-"""What one running server is made of, handed to every route; and the words that read a request. It must not know rows."""
+"""What one running server is made of, handed to every route; and how a request is read. It must not know rows."""
 
 from __future__ import annotations
 

@@ -18,8 +18,9 @@ from jupyter_batch.server.objects import OPEN, File, Record
 
 VERSION = 1
 SCHEMA = """
-create table files (seq integer primary key, id text not null unique, purpose text not null, created_at integer not null,
-                    expires_at integer, gone integer not null default 0, doc blob not null);
+create table files (seq integer primary key, id text not null unique, purpose text not null,
+                    created_at integer not null, expires_at integer, gone integer not null default 0,
+                    doc blob not null);
 create index files_by_purpose on files (purpose, seq);
 create table batches (seq integer primary key, id text not null unique, status text not null, doc blob not null);
 create index batches_by_status on batches (status);

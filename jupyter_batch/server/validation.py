@@ -19,6 +19,8 @@ MOST_INPUTS = 50_000
 MOST_ERRORS = 1_000
 """So many errors of a file are told; who has more has the same one over and over."""
 BLOCK = 1 << 18
+_FIELDS = (("custom_id", str, "a string"), ("method", str, "a string"), ("url", str, "a string"),
+           ("body", dict, "an object"))
 
 
 class Request(msgspec.Struct):
@@ -92,8 +94,9 @@ class Scan:
             self._wrong("too_many_tasks", f"This batch contains more than the maximum of {MOST_LINES} requests. Please "
                                           "try again with a smaller batch.", "input_file_id")
         if self.inputs > MOST_INPUTS:
-            self._wrong("too_many_tasks", f"This batch contains more than the maximum of {MOST_INPUTS} embedding inputs "
-                                          "across all requests. Please try again with a smaller batch.", "input_file_id")
+            self._wrong("too_many_tasks", f"This batch contains more than the maximum of {MOST_INPUTS} embedding "
+                                          "inputs across all requests. Please try again with a smaller batch.",
+                        "input_file_id")
 
     def _count(self, custom_id: str, size: int, inputs: int) -> None:
         key = hash(custom_id)
@@ -117,8 +120,7 @@ class Scan:
         if not isinstance(request, dict):
             self._wrong("invalid_request", "Each line must be a JSON object.", None, line)
             return
-        for name, kind, article in (("custom_id", str, "a string"), ("method", str, "a string"), ("url", str, "a string"),
-                                    ("body", dict, "an object")):
+        for name, kind, article in _FIELDS:
             value = request.get(name)
             if value is None or value == "":
                 self._wrong("missing_required_parameter", f"Missing required parameter: '{name}'.", name, line)
@@ -140,14 +142,15 @@ class Scan:
         elif name == "method" and value != "POST":
             self._wrong("invalid_method", f"Invalid value: '{value}'. Supported values are: 'POST'.", name, line)
         elif name == "url" and value != self.endpoint:
-            self._wrong("invalid_url", "The URL provided for this request does not match the batch endpoint.", name, line)
+            self._wrong("invalid_url", "The URL provided for this request does not match the batch endpoint.", name,
+                        line)
         elif name == "body":
             self._body(value, line)
 
     def _body(self, body: dict[str, Any], line: int) -> None:
         model = body.get("model")
         if not isinstance(model, str) or not model:
-            self._wrong("invalid_request", "Model parameter is required.", "body.model", line)
+            self._wrong("missing_required_parameter", "Missing required parameter: 'model'.", "body.model", line)
         else:
             self.model = self.model or model
             if model != self.model:
@@ -158,8 +161,8 @@ class Scan:
                 self._wrong("model_not_found", f"The provided model '{model}' is not supported by the Batch API.",
                             "body.model", line)
         if self.field not in body:
-            self._wrong("invalid_request", f"{self.field.capitalize()} parameter is required.", f"body.{self.field}",
-                        line)
+            self._wrong("missing_required_parameter", f"Missing required parameter: '{self.field}'.",
+                        f"body.{self.field}", line)
         if body.get("stream"):
             self._wrong("streaming_unsupported", "Chat Completions: Streaming is not supported in the Batch API.",
                         "body.stream", line)
