@@ -119,7 +119,8 @@ class _Hole(msgspec.Struct, frozen=True):
 
 
 _JINJA_STATEMENT = re.compile(r"\{%.*?%\}", re.DOTALL)
-_JINJA_CONTENT = re.compile(r"[-+]?\s+[^\W\d](?!\w*\s*:).*|[^\W\d][^\"':,{}]*\s[-+]?|[^\W\d]\w*\s*[.|(\[].*", re.DOTALL)
+_JINJA_SPACED = re.compile(r"[-+]?\s+[^\W\d](?!\w*\s*:).*|[^\W\d][^\"':,{}]*\s[-+]?", re.DOTALL)
+_JINJA_DENSE = re.compile(r"[^\W\d]\w*\s*[.|(\[].*", re.DOTALL)
 _SPEC = re.compile(r"(?:.?[<>=^])?(?:[-+]|[ ](?=[\d.,]))?z?#?0?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?", re.DOTALL)
 _SURE_SPEC = re.compile(r".*\.\d+[eEfFgGs%]|,\w?|.?[<>^]\d+\w?|%[A-Za-z].*", re.DOTALL)
 _TAIL = re.compile(r"(?:!([rsa]))?(?::(.*))?", re.DOTALL)
@@ -204,9 +205,10 @@ def _split(text: str, names: _Names) -> tuple[list[str], list[_Hole]]:
     for found in group.finditer(text):
         opening, content, closing = found.groups()
         depth = min(len(opening), len(closing))
-        if depth > 1 and _JINJA_CONTENT.fullmatch(content) and content not in names.by_text:
-            raise _is_jinja("{{" + content + "}}")
         meaning = _meaning(content, names)
+        if depth > 1 and content not in names.by_text and (
+                _JINJA_SPACED.fullmatch(content) or (meaning is None and _JINJA_DENSE.fullmatch(content))):
+            raise _is_jinja("{{" + content + "}}")
         if meaning is None:
             continue
         around = depth // 2
