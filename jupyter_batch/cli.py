@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from jupyter_batch.jobs import Job
 
 WRITERS = (".csv", ".jsonl", ".parquet")
+TOLD_SECONDS = 60.0
+"""How long `cancel` tries to reach the provider before it leaves that to `watch`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,6 +50,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     _with_id(command("show", _show, "a job: state, counts, why rows failed"))
     watch = command("watch", _watch, "poll and download, without any kernel, until all is collected; then exit 0")
     watch.add_argument("id", nargs="?", metavar="ID", help="only this job (default: all that are open)")
+    watch.add_argument("--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1")
     _with_id(command("cancel", _cancel, "cancel a job at the provider; finished rows are kept"))
     export = _with_id(command("export", _export, "write a job's results to a file: .csv, .jsonl or .parquet"))
     export.add_argument("path", type=Path, metavar="FILE", help="its ending says the format; it is replaced as a whole")
@@ -112,28 +116,47 @@ def _print(job: Job) -> None:
 
 
 def _watch(asked: argparse.Namespace) -> int:
+    """Failed rows are printed, but they are collected too: only what is still open at the end is a 1."""
     from jupyter_batch import jobs
 
-    chosen = [jobs.open_job(asked.id)] if asked.id else jobs.list_jobs()
-    waiting = [job for job in chosen if not job.is_complete]
-    jobs.resume_open()
-    for job in waiting:
-        job.wait()
-    for job in waiting if asked.id is None else chosen:
-        _print(job)
-    if not chosen or (asked.id is None and not waiting):
+    until = None if asked.timeout is None else time.monotonic() + asked.timeout
+    chosen = [jobs.open_job(asked.id)] if asked.id else _still_open()
+    if not chosen:
         print("No job is open.")
-    return 0 if all(job.is_complete for job in waiting) else 1
+    if asked.id is None:
+        jobs.resume_open()
+    while chosen:
+        for job in chosen:
+            if job.is_complete:
+                _print(job)
+            job.wait(None if until is None else max(0.0, until - time.monotonic()))
+        if not all(job.is_complete for job in chosen):
+            return 1
+        chosen = [] if asked.id else _still_open()  # more may have come meanwhile
+    return 0
+
+
+def _still_open() -> list[Job]:
+    from jupyter_batch import jobs
+
+    return [job for job in jobs.list_jobs() if not job.is_complete]
 
 
 def _cancel(asked: argparse.Namespace) -> int:
+    """Stay until the provider has been told for each of the job's batches."""
     from jupyter_batch import jobs
+    from jupyter_batch.core.status import Step
 
     job = jobs.open_job(asked.id)
     job.cancel()
-    job.wait()
+    until = time.monotonic() + TOLD_SECONDS
+    while not (told := all(shard.step in {Step.CANCELLING, Step.ENDED, Step.COLLECTED}
+                           for shard in job.snapshot().shards)) and time.monotonic() < until:
+        time.sleep(0.1)
     _print(job)
-    return 0
+    if not told:
+        print("The provider could not be told yet: `jupyter batch watch` goes on trying.", file=sys.stderr)
+    return 0 if told else 1
 
 
 def _export(asked: argparse.Namespace) -> int:
