@@ -1,7 +1,8 @@
 """The echo model's way with labels: which labels a prompt offers, and which of them fits its text. No language model.
 
 Labels are looked for only where the prompt asks for a choice (`ASKS`), in these forms: `(a/b/c)`, `(a | b | c)`,
-`(a, b or c)`, `[a, b]`, quoted lists (`"a", "b" or "c"`), `a/b/c`, `one of: a, b, c`, `labels: a, b, c`, `as a or b`.
+`(a, b or c)`, `[a, b]`, quoted lists (`"a", "b" or "c"`), `a/b/c`, `one of: a, b, c`, `labels: a, b, c`, `as a or b`,
+`is it a, b or c?`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _ONE_QUOTED = re.compile(r"""["'`]([^"'`\n]{1,40})["'`]""")
 _LISTED = re.compile(r"\b(?:one of(?: the following)?(?: \w+)?|labels?|options?|categories|classes)\s*:?\s+"
                      r"([^.:;\n?!]{3,200})", re.IGNORECASE)
 _AS = re.compile(r"\b(?:as(?: either)?|either|with(?: either)?)\s*:?\s+([^.:;\n?!]{3,200})", re.IGNORECASE)
+_PLAIN = re.compile(r"[^\W\d_][\w-]*(?:,\s*[^\W\d_][\w-]*)+,?\s+or\s+[^\W\d_][\w-]*|"
+                    r"[^\W\d_][\w-]*\s+or\s+[^\W\d_][\w-]*(?=\?)", re.IGNORECASE)
 _BETWEEN = re.compile(r"\s*(?:,\s*or\b|,\s*and\b|,|\bor\b|\band\b|/|\|)\s*", re.IGNORECASE)
 _STRONG = re.compile(r"\s*(?:,\s*or\b|,|\bor\b|/|\|)\s*", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
@@ -90,7 +93,7 @@ def offered(prompt: str) -> tuple[list[str], str] | None:
         labels = _split(next(filter(None, match.groups())), need=_STRONG)
         if labels:
             return labels, _rest(prompt, match.span())
-    for pattern in (_QUOTED, _SLASHES, _LISTED, _AS):
+    for pattern in (_QUOTED, _SLASHES, _LISTED, _AS, _PLAIN):
         for match in pattern.finditer(prompt):
             if pattern is _QUOTED:
                 labels = [label.strip() for label in _ONE_QUOTED.findall(match[0])]
