@@ -49,7 +49,8 @@ color:color-mix(in srgb,var(--jb-c) 70%,var(--jp-ui-font-color0,currentColor))}
 .jb-keys,.jb-foot{display:flex;flex-wrap:wrap;gap:0 16px;margin-top:5px}
 .jb-key{display:inline-flex;align-items:center;gap:6px}
 .jb-foot{margin-top:2px;color:var(--jb-dim)}
-.jb .jb-id{font:.94em var(--jp-code-font-family,ui-monospace,monospace);background:none;padding:0;color:inherit}
+.jb.jb .jb-id.jb-id{font:.94em var(--jp-code-font-family,ui-monospace,monospace);color:inherit;
+background:none;padding:0}
 .jb-sep{display:none}
 .jb-say{margin:6px 0 0}.jb-say:empty{display:none}
 .jb-why{margin:6px 0 0;padding:0;list-style:none}

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from jupyter_batch.core.status import Snapshot
 
+OVERTAKEN = 5.0
+"""Seconds by which a snapshot may be older than the last one and be called late; more is a clock that was set back."""
+
 _log = logging.getLogger("jupyter_batch")
 
 
@@ -71,7 +74,7 @@ class LiveMonitor:
 
         self._lock = threading.RLock()
         self._context = context
-        self._seen, self._on_card = seen, _milestone(seen)
+        self._seen, self._on_card, self._as_of = seen, _milestone(seen), 0.0
         self._handles: dict[object, Any] = {}
         self._panel: Panel = self._run(Panel, seen, cancel=cancel, refresh=refresh)
 
@@ -91,9 +94,9 @@ class LiveMonitor:
         try:
             seen = view(snapshot)
             with self._lock:
-                if seen == self._seen:
+                if seen == self._seen or _late(snapshot, self._as_of):
                     return
-                self._seen = seen
+                self._seen, self._as_of = seen, snapshot.now
                 self._run(self._panel.draw, seen)
                 if _milestone(seen) != self._on_card:
                     self._on_card = _milestone(seen)
@@ -125,7 +128,7 @@ class TextMonitor:
     def __init__(self, seen: View, *, stream: Callable[[], TextIO]) -> None:
         self._lock = threading.RLock()
         self._stream = stream
-        self._seen = seen
+        self._seen, self._as_of = seen, 0.0
         self._shown = False
         self._lines = Progress(cast("TextIO", _Late(stream)), tty=False)
         self._bar: Progress | None = None
@@ -143,10 +146,13 @@ class TextMonitor:
         try:
             seen = view(snapshot)
             with self._lock:
-                self._seen = seen
+                if _late(snapshot, self._as_of):
+                    return
+                self._seen, self._as_of = seen, snapshot.now
                 if self._attending not in {None, threading.get_ident()} and self._bar is None:
                     self._pending = seen  # flush() prints it in the cell that waits
                 elif self._bar is not None or self._shown:
+                    self._pending = None
                     (self._bar or self._lines).update(seen)
         except Exception:  # a screen must never stop a job
             _log.debug("the monitor could not be drawn", exc_info=True)
@@ -193,6 +199,11 @@ class _Late:
 
     def flush(self) -> None:
         self._stream().flush()
+
+
+def _late(snapshot: Snapshot, as_of: float) -> bool:
+    """Two threads bring snapshots: the older one must not come out on top."""
+    return 0 < as_of - snapshot.now < OVERTAKEN
 
 
 def _milestone(seen: View) -> tuple[object, ...]:

@@ -100,11 +100,11 @@ class Progress:
                 self._bar = None
 
     def _say(self, seen: View) -> None:
-        now = (seen.state, *details(seen))
-        if now == self._said:
-            return
         fresh = [text for text in details(seen) if text not in self._said[1:]]
-        self._said = now
+        same = self._said[:1] == (seen.state,)
+        self._said = (seen.state, *details(seen))
+        if same and not fresh:
+            return
         print(line(seen), *(f"  {text}" for text in fresh), sep="\n", file=self._stream, flush=True)
 
     def _draw(self, seen: View) -> None:
@@ -112,9 +112,9 @@ class Progress:
             self._bar = _bar(self._stream, seen)
         bar = self._bar
         for text in details(seen):
-            if text not in self._said:
+            if text not in self._said[1:]:
                 bar.write(f"{seen.title}: {text}", file=self._stream)
-        self._said = tuple(details(seen))
+        self._said = (seen.state, *details(seen))
         bar.total, bar.n = seen.total, seen.done
         asides = [f"{part.count:,} {part.word}" for part in seen.segments if part.kind not in {"succeeded", "running"}]
         bar.set_description_str(f"{seen.title}: {seen.state}", refresh=False)

@@ -213,6 +213,7 @@ def _tokens(shot: Snapshot) -> str:
 
 
 def _lines(shot: Snapshot) -> tuple[str, ...]:
-    """The job's own message, what a shard has to say, and what became of the merge; each once."""
+    """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
     notes = [shot.message, *(shard.note for shard in shot.shards), shot.merged]
-    return tuple(dict.fromkeys(line for line in map(clean, notes) if line))
+    told = [clean(why) for why, _ in shot.reasons]
+    return tuple(dict.fromkeys(line for line in map(clean, notes) if line and not any(line in why for why in told)))

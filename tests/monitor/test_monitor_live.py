@@ -170,3 +170,24 @@ def test_a_terminal_has_a_bar_only_while_someone_waits(shot, done):
 def test_the_bundle_is_the_card(shot):
     """A text screen's job, shown as a last expression, is the static card as well."""
     assert "jb-static" in open_text(shot(), io.StringIO()).bundle()["text/html"]
+
+
+def test_an_overtaken_snapshot_is_not_drawn(shot, done, displayed):
+    """The worker's snapshot, taken before the newest, but brought after it, changes no screen."""
+    newest, late = done, shot(now=done.now - 0.01)
+    out = io.StringIO()
+    for monitor in (open_live(shot()), open_text(shot(), out)):
+        monitor.show()
+        monitor.update(newest)
+        monitor.update(late)
+        assert "completed" in monitor.bundle()["text/plain"]
+    assert [text.split(",")[0] for text in out.getvalue().splitlines() if not text.startswith(" ")] == [
+        "sentiment: running", "sentiment: completed"]
+
+
+def test_a_clock_that_was_set_back_does_not_freeze_the_screen(shot, displayed):
+    """An hour earlier is another clock, not a late snapshot."""
+    monitor = open_live(shot())
+    monitor.update(shot(message="before"))
+    monitor.update(shot(message="after", now=shot().now - 3600))
+    assert "after" in monitor.bundle()["text/plain"]

@@ -123,3 +123,10 @@ def test_each_message_is_said_once(shot):
     shards = tuple(ShardView(number=n, step=Step.WAITING, note="waiting for quota") for n in range(7))
     seen = view(shot(message="waiting for quota", shards=shards, merged="`df` is another frame now"))
     assert seen.lines == ("waiting for quota", "`df` is another frame now")
+
+
+def test_what_is_a_reason_is_no_message_too(shot):
+    """A shard's note that is part of a reason is said once, as the reason."""
+    shards = (ShardView(number=0, step=Step.ENDED, note="model_not_found: no such model"),)
+    seen = view(shot(shards=shards, reasons=(("the batch failed: model_not_found: no such model", 20),)))
+    assert seen.lines == ()
