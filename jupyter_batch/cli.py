@@ -147,7 +147,7 @@ def _cancel(asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
     from jupyter_batch.core.status import Step
 
-    job = jobs.open_job(asked.id)
+    job = jobs.open_job(asked.id, follow=False)  # noted before anything moves: what is not sent yet, never is
     job.cancel()
     until = time.monotonic() + TOLD_SECONDS
     while not (told := all(shard.step in {Step.CANCELLING, Step.ENDED, Step.COLLECTED}
