@@ -33,6 +33,10 @@ QUOTA_TRIES = 6
 DISK_SECONDS = 30.0
 
 
+_COUNTED = ("in_progress", "finalizing", "cancelling")
+"""What a batch that takes part of the quota calls itself; one that is validated may yet be refused too."""
+
+
 class LostError(Exception):
     """The lease or the step was another process's meanwhile; nothing was written, nothing is wrong."""
 
@@ -134,23 +138,32 @@ class Mover:
             return self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
                             ended_at=ended_at, due_at=now + pause, attempts=0,
                             note=f"the provider says {view.status}; its result files are not there yet")
-        return self.put(shard, Step.ENDED, ending=view.ending, provider_status=view.status,
-                        output_file_id=view.output_file_id, error_file_id=view.error_file_id,
-                        completed=view.completed, failed=view.failed, note=view.errors, attempts=0, due_at=0.0,
-                        ended_at=now)
+        ended = self.put(shard, Step.ENDED, ending=view.ending, provider_status=view.status,
+                         output_file_id=view.output_file_id, error_file_id=view.error_file_id,
+                         completed=view.completed, failed=view.failed, note=view.errors, attempts=0, due_at=0.0,
+                         ended_at=now)
+        self._make_way()
+        return ended
+
+    def _make_way(self) -> None:
+        """A batch has ended: the next shard that waits for quota may try at once."""
+        for shard in self.ledger.shards(self.job.id):
+            if shard.step is Step.WAITING and shard.refused:
+                self.put(shard, due_at=0.0)
+                return
 
     def _refused(self, shard: ShardRecord, view: BatchView) -> ShardRecord:
         """Back to the queue; but a shard that is refused again and again with nothing of ours in its way has failed."""
         now = self.clock()
-        alone = not any(s.step in (Step.RUNNING, Step.CANCELLING, Step.ENDED) and s.number != shard.number
-                        for s in self.ledger.shards(self.job.id))
-        tries = shard.attempts + 1 if alone else 1
-        if tries >= QUOTA_TRIES:
+        in_its_way = any(s.provider_status in _COUNTED and s.step in (Step.RUNNING, Step.CANCELLING)
+                         for s in self.ledger.shards(self.job.id) if s.number != shard.number)
+        alone = 0 if in_its_way else shard.alone + 1
+        if alone >= QUOTA_TRIES:
             return self.put(shard, Step.ENDED, ending=State.FAILED, provider_status=view.status, note=view.errors,
                             attempts=0, due_at=0.0, ended_at=now)
-        pause = min(self.facts.poll_first * 4 * 2.0 ** tries, self.facts.poll_last)
+        pause = min(self.facts.poll_first * 4 * 2.0 ** min(len(shard.refused), 10), self.facts.poll_last)
         return self.put(shard, Step.WAITING, provider_status=view.status, batch_id=None, completed=0, failed=0,
-                        refused=(*shard.refused, view.id), attempts=tries,
+                        refused=(*shard.refused, view.id), alone=alone,
                         note=f"waiting for quota: {view.errors}", due_at=now + pause * (0.75 + self.dice() / 2))
 
     def _failed(self, shard: ShardRecord, error: ProviderError) -> ShardRecord:

@@ -12,7 +12,8 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One request file and its batch. Times are seconds since the epoch; 0 means never.
 
     first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
-    refused: batches that the provider took and refused for its quota; they are never adopted. reasons: why rows of it
+    refused: batches that the provider took and refused for its quota; they are never adopted. alone: how often in a row
+    that was so with no other batch of the job in its way. reasons: why rows of it
     failed, the most frequent first.
     """
 
@@ -36,6 +37,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[tuple[str, int], ...] = ()
     note: str = ""
     refused: tuple[str, ...] = ()
+    alone: int = 0
     attempts: int = 0
     due_at: float = 0.0
     sent_at: float = 0.0

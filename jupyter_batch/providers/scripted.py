@@ -1,4 +1,4 @@
-"""A provider that answers from a function, in memory: for tests and dry runs. No network, no model, no clock of its own.
+"""A provider that answers from a function, in memory: for tests and dry runs. No network, no model, no clock.
 
 It speaks the same wire as the real ones: request lines in, result lines out, so what is tried with it is the real way.
 """
@@ -55,7 +55,7 @@ class Scripted:
         if uploaded is None:
             self._begin("upload")
             uploaded = f"file-{next(self._ids)}"
-            self.files[uploaded] = requests.read_bytes()
+            self.files[uploaded] = requests.read_bytes()  # noqa: ASYNC240 - a script has nothing else to do meanwhile
             await on_upload(uploaded)
         self._begin("create")
         lines = self.files[uploaded].count(b"\n")
@@ -100,7 +100,8 @@ class Scripted:
         """End a batch: the first `answered` requests (None: all) have their line, the others none."""
         view = self._there(batch_id)
         lines = self.files[str(view.input_file_id)].splitlines()
-        output, errors = [], []
+        output: list[bytes] = []
+        errors: list[bytes] = []
         for line in lines[:answered]:
             request = orjson.loads(line)
             good, result = self._line(request)
@@ -121,7 +122,7 @@ class Scripted:
         try:
             said = self._answer(request["body"])
         except Exception as e:  # the script's way to fail a row
-            body = {"error": {"message": str(e), "type": "server_error", "param": None, "code": None}}
+            body: dict[str, Any] = {"error": {"message": str(e), "type": "server_error", "param": None, "code": None}}
             return False, orjson.dumps({**head, "response": {"status_code": 500, "body": body}, "error": None})
         body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": 1, "completion_tokens": 1}}

@@ -71,7 +71,12 @@ async def _quietly(call: Awaitable[Any]) -> Any:
     return await call
 
 
-_GUARD: dict[str, Any] = {"litellm_metadata": {"batch_ignore_default_logging": True}, "max_retries": 0}
+_GUARD: dict[str, Any] = {
+    "litellm_metadata": {"batch_ignore_default_logging": True},
+    "max_retries": 0,
+    # litellm makes a client for each call and never closes it: without this each call leaves a socket open
+    "extra_headers": {"Connection": "close"},
+}
 
 
 class ViaLitellm:
@@ -119,17 +124,29 @@ class ViaLitellm:
         return _view(batch)
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
-        """Page through the provider's list, newest first, until it is older than `since`."""
+        """Page through the provider's list, newest first, until it is older than `since`.
+
+        With the SDK below litellm, because `litellm.alist_batches` leaves a socket open at each call.
+        """
+        await self._load()
+        import openai
+
         found: list[BatchView] = []
         after: str | None = None
-        for _ in range(LIST_PAGES):
-            page = await self._call("alist_batches", after=after, limit=100)
-            views = [_view(item) for item in page.data or []]
-            found += [v for v in views if tag.items() <= v.tag.items()]
-            older = any(v.created_at is not None and v.created_at < since for v in views)
-            if older or not views or not getattr(page, "has_more", False) or views[-1].id == after:
-                return found
-            after = views[-1].id
+        try:
+            async with openai.AsyncOpenAI(api_key=self._access.api_key, base_url=self._access.api_base, max_retries=0,
+                                          timeout=CALL_SECONDS) as client:
+                for _ in range(LIST_PAGES):
+                    page = await (client.batches.list(limit=100, after=after) if after
+                                  else client.batches.list(limit=100))
+                    views = [_view(item) for item in page.data or []]
+                    found += [v for v in views if tag.items() <= v.tag.items()]
+                    older = any(v.created_at is not None and v.created_at < since for v in views)
+                    if older or not views or not page.has_more or views[-1].id == after:
+                        return found
+                    after = views[-1].id
+        except Exception as e:
+            raise normalise(e, self._access.api_base, self._access.api_key) from None
         raise ProviderDownError(f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages")
 
     async def poll(self, batch_id: str) -> BatchView:

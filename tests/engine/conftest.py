@@ -1,0 +1,40 @@
+"""A ledger of its own for each test, the embedded server in this process, and jobs that run against it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from jupyter_batch.engine import session as sessions
+from jupyter_batch.server.embedded import Embedded
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty ledger folder that this process's jobs go to; its worker is stopped at the end."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
+    for name in ("JUPYTER_BATCH_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"):
+        monkeypatch.delenv(name, raising=False)
+    yield home
+    held = sessions._sessions.pop(home, None)
+    if held is not None:
+        held.close()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The embedded server, without any pause."""
+    with Embedded(tmp_path / "server") as running:
+        yield running
+
+
+@pytest.fixture
+def call(server):
+    """The options that send a job to `server`."""
+    return {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
+
+
+def numbered(rows: int) -> pd.DataFrame:
+    """A frame whose rows say who they are."""
+    return pd.DataFrame({"text": [f"row number {n}" for n in range(rows)]}, index=[f"k{n}" for n in range(rows)])
