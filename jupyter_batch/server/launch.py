@@ -114,9 +114,7 @@ def _start(home: Path, folder: Path, until: float) -> Endpoint:
 
 def _environment(token: str) -> dict[str, str]:
     """Our environment, with the token in it and this package findable; modules in the person's folder stay out."""
-    import jupyter_batch
-
-    paths = [os.environ.get("PYTHONPATH", ""), str(Path(jupyter_batch.__file__).parent.parent)]
+    paths = [os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])]
     return {**os.environ, TOKEN_VARIABLE: token, "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONSAFEPATH": "1"}
 
