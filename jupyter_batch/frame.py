@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Index: TypeAlias = Any  # pandas' own types are not told apart by their stubs in the way that they are at run time
     Series: TypeAlias = Any
 
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 1024
 FINGERPRINT_BYTES = 16
 
 # --- rows out -------------------------------------------------------------------------------------------------------
@@ -147,19 +147,26 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+_ABSENT = blake2b(b"\xff", digest_size=FINGERPRINT_BYTES).digest()  # no text's: this is no UTF-8
+
+
 def _fingerprints(columns: list[list[str | None]], rows: int) -> list[bytes]:
     """One hash a row, over each cell's text with its length, so that ("a", "bc") is not ("ab", "c"), nor missing ""."""
     if not columns:
-        return [bytes(FINGERPRINT_BYTES)] * rows
+        return [_ABSENT] * rows
     if len(columns) == 1:
-        texts: list[str] = ["-" if text is None else f"={text}" for text in columns[0]]
-    else:
-        parts = [["-;" if text is None else f"{len(text)};{text}" for text in column] for column in columns]
-        texts = ["".join(row) for row in zip(*parts, strict=True)]
+        return _hashed(columns[0])
+    parts = [["-;" if text is None else f"{len(text)};{text}" for text in column] for column in columns]
+    return _hashed(list(map("".join, zip(*parts, strict=True))))
+
+
+def _hashed(texts: Sequence[str | None]) -> list[bytes]:
     try:
-        return [blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest() for text in texts]
+        return [_ABSENT if text is None else blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
+                for text in texts]
     except UnicodeEncodeError:  # lone surrogates
-        return [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=FINGERPRINT_BYTES).digest()
+        return [_ABSENT if text is None else
+                blake2b(text.encode("utf-8", "surrogatepass"), digest_size=FINGERPRINT_BYTES).digest()
                 for text in texts]
 
 

@@ -165,6 +165,15 @@ def test_a_file_of_all_lines_gives_one_result_a_line():
         assert results == one_by_one
 
 
+def test_two_objects_in_one_line_are_a_broken_line():
+    """Also beside an empty line, which makes the numbers agree: no error is told of another row."""
+    good, error = chat({"content": "good"}), line_of({"error": {"message": "bad"}}, code=400)
+    for spaces in (b"", b"\n", b"\n ", b"\n\r", b"\n\t"):
+        results = list(decode_lines(good + b" " + good + spaces + b"\n" + error + b"\n" + good, CHAT))
+        assert [r.custom_id for r in results] == [None, "x", "x"]
+        assert [r.value for r in results] == [None, None, "good"]
+
+
 def test_empty_lines_and_a_missing_last_newline_are_nothing():
     """Windows' line ends neither."""
     line = raw(LINES["chat_usage_null"])

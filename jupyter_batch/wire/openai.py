@@ -102,23 +102,16 @@ class _Details(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
     prompt_cache_hit_tokens: int | None = None
 
-    def read(self) -> Usage | None:
-        into = self.prompt_tokens if self.prompt_tokens is not None else self.input_tokens
-        out = self.completion_tokens if self.completion_tokens is not None else self.output_tokens
-        if into is None and out is None:
-            return None
-        read, written = (self.prompt_tokens_details or self.input_tokens_details,
-                         self.completion_tokens_details or self.output_tokens_details)
-        cached = (read.cached_tokens if read else None) or self.prompt_cache_hit_tokens
-        return Usage(into or 0, out or 0, cached or 0, (written.reasoning_tokens if written else None) or 0)
+
+class _ResponseUsage(msgspec.Struct, gc=False):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -132,13 +125,15 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _Chat(msgspec.Struct, gc=False):
-    choices: list[_Choice]
+    choices: list[_Choice] = []
     usage: _Usage | None = None
     error: Any = None
 
     def value(self) -> str | None:
-        first = self.choices[0] if self.choices else None
-        return first.message.content if first and first.index == 0 and not first.message.refusal else None
+        if not self.choices:
+            return None
+        first = self.choices[0]
+        return first.message.content if first.index == 0 and not first.message.refusal else None
 
 
 class _Content(msgspec.Struct, gc=False):
@@ -152,8 +147,8 @@ class _Item(msgspec.Struct, gc=False):
 
 
 class _Response(msgspec.Struct, gc=False):
-    output: list[_Item]
-    usage: _Usage | None = None
+    output: list[_Item] = []
+    usage: _ResponseUsage | None = None
     error: Any = None
 
     def value(self) -> str | None:
@@ -168,7 +163,7 @@ class _Vector(msgspec.Struct, gc=False):
 
 
 class _Vectors(msgspec.Struct, gc=False):
-    data: list[_Vector]
+    data: list[_Vector] = []
     usage: _Usage | None = None
     error: Any = None
 
@@ -180,13 +175,13 @@ _Body = TypeVar("_Body", _Chat, _Response, _Vectors)
 
 
 class _Answer(msgspec.Struct, Generic[_Body], gc=False):
-    body: _Body
+    body: _Body | None = None
     status_code: int = 0
 
 
 class _Line(msgspec.Struct, Generic[_Body], gc=False):
     custom_id: str
-    response: _Answer[_Body]
+    response: _Answer[_Body] | None = None
     error: Any = None
 
 
@@ -204,13 +199,34 @@ def _decoder(endpoint: str) -> msgspec.json.Decoder[Any]:
 def _typed(line: Any) -> Result | None:
     """The Result of a plain answer; None for the tolerant way to see."""
     answer = line.response
+    if answer is None or answer.status_code != 200 or line.error:  # noqa: PLR2004 - HTTP's OK
+        return None
     body = answer.body
-    if answer.status_code != 200 or line.error or body.error:  # noqa: PLR2004 - HTTP's OK
+    if body is None or body.error:
         return None
     value = body.value()
     if not value:
         return None
-    return Result(line.custom_id, Status.SUCCEEDED, value, None, body.usage.read() if body.usage else None)
+    if body.usage is None:
+        return Result(line.custom_id, _SUCCEEDED, value)
+    usage = _used(body.usage)  # None: in other words than this endpoint's
+    return None if usage is None else Result(line.custom_id, _SUCCEEDED, value, None, usage)
+
+
+_SUCCEEDED = Status.SUCCEEDED
+
+
+def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
+    if isinstance(usage, _Usage):
+        into, out, hits = usage.prompt_tokens, usage.completion_tokens, usage.prompt_cache_hit_tokens
+        read, written = usage.prompt_tokens_details, usage.completion_tokens_details
+    else:
+        into, out, hits = usage.input_tokens, usage.output_tokens, None
+        read, written = usage.input_tokens_details, usage.output_tokens_details
+    if into is None and out is None:
+        return None
+    cached = (read.cached_tokens if read is not None else None) or hits
+    return Usage(into or 0, out or 0, cached or 0, (written.reasoning_tokens if written is not None else None) or 0)
 
 
 def decode(line: bytes, endpoint: str) -> Result:
@@ -224,17 +240,22 @@ def decode(line: bytes, endpoint: str) -> Result:
 
 def decode_lines(block: bytes, endpoint: str) -> Iterator[Result]:
     r"""All lines of a block of whole lines; a line ends at b"\n" and nowhere else, empty lines are passed over."""
-    lines = [line for line in block.split(b"\n") if line and not line.isspace()]
     try:
-        typed = _decoder(endpoint).decode_lines(block)
+        results = [_typed(line) for line in _decoder(endpoint).decode_lines(block)]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        typed = []
-    if len(typed) != len(lines):
-        yield from (decode(line, endpoint) for line in lines)
+        results = []
+    if len(results) != block.count(b"\n") + (not block.endswith(b"\n")):  # empty lines, or two objects in one
+        yield from (decode(line, endpoint) for line in _lines(block))
         return
-    for line, seen in zip(lines, typed, strict=True):
-        result = _typed(seen)
-        yield tolerant.read(line) if result is None else result
+    lines = _lines(block) if None in results else []
+    if lines and len(lines) != len(results):  # both at once
+        results = [None] * len(lines)
+    for at, result in enumerate(results):
+        yield decode(lines[at], endpoint) if result is None else result
+
+
+def _lines(block: bytes) -> list[bytes]:
+    return [line for line in block.split(b"\n") if line and not line.isspace()]
 
 
 def whole_lines(chunks: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:
