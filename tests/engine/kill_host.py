@@ -1,0 +1,150 @@
+"""A process that forks a fresh child for each line on its stdin, with the heavy imports done: run by test_kill.py.
+
+A line is JSON: {"home", "base_url", "token", "kill", "answers"}. The child runs a person's cell; with `kill` it sends
+itself SIGKILL at that point of the row's way. The host answers with the child's exit code.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+
+import pandas as pd
+
+from jupyter_batch import frame as frames
+from jupyter_batch.core import template
+from jupyter_batch.core.status import Step
+from jupyter_batch.engine import collect, landing, plan
+from jupyter_batch.ledger.folder import Folders
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.via_litellm import ViaLitellm, load_litellm
+from jupyter_batch.wire.openai import Encoder
+
+ROWS = 300
+
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def after(owner, name):
+    """Die when the function has done its work, or the generator has given its first item."""
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def wrapped(*args, **named):
+        made = real(*args, **named)
+        if hasattr(made, "__next__"):
+            next(made)
+        die()
+
+    setattr(owner, name, wrapped)
+
+
+def before(owner, name):
+    """Die instead of calling the function."""
+    setattr(owner, name, die)
+
+
+def after_async(owner, name):
+    """Die when the coroutine has done its work."""
+    real = getattr(owner, name)
+
+    async def wrapped(*args, **named):
+        await real(*args, **named)
+        die()
+
+    setattr(owner, name, wrapped)
+
+
+def at_upload():
+    """Die when the file is at the provider, and its id on no disk of ours."""
+    real = ViaLitellm.submit
+
+    async def submit(self, *args, on_upload, **named):
+        async def dies(_):
+            die()
+        return await real(self, *args, on_upload=dies, **named)
+
+    ViaLitellm.submit = submit
+
+
+def at_move(to, *, done):
+    """Die before or after the ledger writes a shard's move to `to`."""
+    real = Ledger.move
+
+    def move(self, shard, step, *args, **named):
+        if step is to and shard.step is not to:
+            if done:
+                real(self, shard, step, *args, **named)
+            die()
+        return real(self, shard, step, *args, **named)
+
+    Ledger.move = move
+
+
+POINTS = {
+    "frame.blocks -> template.render": lambda: after(frames, "blocks"),
+    "template.render -> wire.encode": lambda: after(template._Braces, "render"),
+    "wire.encode -> shard.pack": lambda: after(Encoder, "encode"),
+    "shard.pack -> folder.write": lambda: after(plan, "pack"),
+    "folder.write -> ledger.plan": lambda: before(Ledger, "plan"),
+    "within ledger.plan": lambda: after(Folders, "keep"),
+    "ledger.plan -> planned -> submitting": lambda: after(Ledger, "plan"),
+    "before the move to submitting": lambda: at_move(Step.SUBMITTING, done=False),
+    "submitting -> provider.submit": lambda: at_move(Step.SUBMITTING, done=True),
+    "uploaded, and its id nowhere": at_upload,
+    "provider.submit -> running": lambda: after_async(ViaLitellm, "submit"),
+    "the move to running -> provider.poll": lambda: at_move(Step.RUNNING, done=True),
+    "provider.poll -> ended": lambda: after_async(ViaLitellm, "poll"),
+    "before the move to ended": lambda: at_move(Step.ENDED, done=False),
+    "ended -> provider.fetch": lambda: at_move(Step.ENDED, done=True),
+    "provider.fetch -> folder.write": lambda: after_async(ViaLitellm, "fetch"),
+    "folder.write -> collected": lambda: after_async(collect, "_fetch"),
+    "before the move to collected": lambda: at_move(Step.COLLECTED, done=False),
+    "collected -> wire.decode": lambda: at_move(Step.COLLECTED, done=True),
+    "before the job is finished": lambda: before(Ledger, "finish"),
+    "finished": lambda: after(Ledger, "finish"),
+    "wire.decode -> frame.merge": lambda: before(landing, "land"),
+    "frame.merge -> cell": lambda: after(frames, "fill"),
+}
+
+
+def cell(order):
+    """What the person runs, the first time and again."""
+    os.environ["JUPYTER_BATCH_HOME"] = order["home"]
+    if order.get("kill"):
+        POINTS[order["kill"]]()
+    df = pd.DataFrame({"text": [f"row number {n}" for n in range(ROWS)]})
+    job = df.llm.batch("{text}", out="out", model="openai/echo", api_base=order["base_url"], api_key=order["token"],
+                       shard_size=100)
+    job.wait(60)
+    with open(order["answers"], "w") as file:
+        json.dump({"out": df["out"].tolist(), "jobs": job.id, "complete": job.is_complete}, file)
+
+
+def main():
+    load_litellm()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                sys.stdout = open(os.devnull, "w")
+                cell(json.loads(line))
+                code = 0
+            finally:
+                from jupyter_batch.engine import session
+                for held in session._sessions.values():
+                    held.close()
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
