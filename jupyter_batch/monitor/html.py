@@ -53,19 +53,19 @@ color:color-mix(in srgb,var(--jb-c) 70%,var(--jp-ui-font-color0,currentColor))}
 background:none;padding:0}
 .jb-sep{display:none}
 .jb-say{margin:6px 0 0}.jb-say:empty{display:none}
-.jb-why{margin:6px 0 0;padding:0;list-style:none}
-.jb-why li{display:flex;gap:8px}.jb-why b{flex:none;font-weight:600}
+.jb.jb .jb-why.jb-why{margin:6px 0 0;padding:0;list-style:none}
+.jb.jb .jb-why li{display:flex;gap:8px;margin:0}.jb-why b{flex:none;font-weight:600}
 .jb-back{margin:8px 0 0;padding-top:7px;border-top:1px solid var(--jb-edge);color:var(--jb-dim)}
 .jb-back .jb-id{color:var(--jp-ui-font-color1,inherit);user-select:all}
 .jb-table{border-collapse:collapse}
-.jb-table th,.jb-table td{padding:3px 14px 3px 0;text-align:left;border-bottom:1px solid var(--jb-edge)}
+.jb.jb .jb-table th,.jb.jb .jb-table td{padding:3px 14px 3px 0;text-align:left;border-bottom:1px solid var(--jb-edge)}
 .jb-table th{font-weight:600;color:var(--jb-dim)}
 .jb [data-c=good],.jb [data-c=succeeded]{--jb-c:var(--jb-good)}
 .jb [data-c=bad],.jb [data-c=failed]{--jb-c:var(--jb-bad)}
-.jb [data-c=warn],.jb [data-c=lost]{--jb-c:var(--jb-warn)}
+.jb [data-c=warn],.jb [data-c=expired]{--jb-c:var(--jb-warn)}
 .jb [data-c=busy]{--jb-c:var(--jb-busy)}
 .jb [data-c=reused]{--jb-c:color-mix(in srgb,var(--jb-good) 55%,var(--jb-busy))}
-.jb [data-c=idle],.jb [data-c=skipped]{--jb-c:var(--jb-idle)}
+.jb [data-c=idle],.jb [data-c=cancelled],.jb [data-c=skipped]{--jb-c:var(--jb-idle)}
 .jb [data-c=running]{--jb-c:color-mix(in srgb,currentColor 22%,transparent)}
 .jb-live .jb-pill[data-c=busy]::before{animation:jb-breathe 2.4s ease-in-out infinite}
 @keyframes jb-breathe{50%{opacity:.3}}

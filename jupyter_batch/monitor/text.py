@@ -35,7 +35,7 @@ def details(seen: View) -> list[str]:
 
 def cells(seen: View) -> tuple[str, ...]:
     """One job's row in a table, under HEADINGS."""
-    lost = sum(part.count for part in seen.segments if part.kind in {"failed", "lost"})
+    lost = sum(part.count for part in seen.segments if part.kind in {"failed", "expired", "cancelled"})
     return (seen.id, seen.title, seen.state, f"{seen.done:,} of {seen.total:,}", f"{lost:,}" if lost else "",
             seen.model, ", ".join(seen.times))
 

@@ -167,8 +167,8 @@ def _segments(shot: Snapshot) -> tuple[Segment, ...]:
     counts = shot.counts
     parts = [
         Segment("succeeded", counts.succeeded, "succeeded"), Segment("reused", counts.reused, "reused"),
-        Segment("failed", counts.failed, "failed"), Segment("lost", counts.expired, "expired"),
-        Segment("lost", counts.cancelled, "cancelled"), Segment("skipped", counts.skipped, "skipped"),
+        Segment("failed", counts.failed, "failed"), Segment("expired", counts.expired, "expired"),
+        Segment("cancelled", counts.cancelled, "cancelled"), Segment("skipped", counts.skipped, "skipped"),
         Segment("running", counts.running, "running" if shot.state is State.RUNNING else "open"),
     ]
     return tuple(part for part in parts if part.count)
