@@ -348,11 +348,11 @@ class Job:
 
     def _on_change(self, seen: Snapshot) -> None:
         """In the worker's thread: draw, and when it is over, have the answers land between two cells."""
+        if self._monitor is not None:  # first: who waits is shown the end before the wait is over
+            self._monitor.update(self._with_words(seen))
         if seen.is_complete and not self._over.is_set():
             self._over.set()
             kernel.on_main(self._land)
-        if self._monitor is not None:
-            self._monitor.update(self._with_words(seen))
 
     def _land(self) -> None:
         """The answers into the frames that are bound; each once. A refusal is said, in the monitor."""
