@@ -39,14 +39,15 @@ class LLMAccessor:
 
         return jobs.submit(self._frame, prompt, door="accessor", **given)
 
-    def attach(self, job: Job | str) -> Job:
+    def attach(self, job: Job | str, out: str | None = None) -> Job:
         """Bring a job of another day to this frame: its answers land here, now and as they come.
 
-        job: a Job, or its id. Raises JobNotFoundError, and AlignmentError where the frame's rows are not the job's.
+        job: a Job, its id or its name. out: the column to fill, if not the job's own. Raises JobNotFoundError, and
+        AlignmentError where the frame's rows are not the job's.
         """
         from jupyter_batch import jobs
 
-        return jobs.attach(job, self._frame)
+        return jobs.attach(job, self._frame, out)
 
 
 def _describe() -> None:

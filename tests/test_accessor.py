@@ -27,7 +27,7 @@ def face(monkeypatch):
     fake = types.ModuleType("jupyter_batch.jobs")
     fake.asked = []
     fake.submit = lambda source, prompt, *, door, **given: fake.asked.append((source, prompt, door, given)) or "the job"
-    fake.attach = lambda job, frame: fake.asked.append((job, frame)) or "the job"
+    fake.attach = lambda job, frame, out: fake.asked.append((job, frame, out)) or "the job"
     monkeypatch.setitem(sys.modules, "jupyter_batch.jobs", fake)
     monkeypatch.setattr(jupyter_batch, "jobs", fake, raising=False)
     accessor.register()
@@ -39,11 +39,11 @@ def test_batch_and_attach_pass_on_the_frame_itself(face):
     df = pd.DataFrame({"text": ["a"]})
     assert df.llm.batch("Say {text}", out="said", max_tokens=5) == "the job"
     assert df.llm_batch.attach("jb1") == "the job"
-    (source, *rest), (job, onto) = face.asked
+    (source, *rest), (job, onto, out) = face.asked
     assert source is df
     assert onto is df
     assert rest == ["Say {text}", "accessor", {"out": "said", "max_tokens": 5}]
-    assert job == "jb1"
+    assert (job, out) == ("jb1", None)
 
 
 def test_the_signature_and_the_docstring_are_the_options():

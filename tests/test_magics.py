@@ -346,3 +346,49 @@ def test_errors_of_names_are_input_errors():
     with pytest.raises(InputError):
         magics.frame_named("nope", {})
     assert isinstance(magics.parser(), argparse.ArgumentParser)
+
+
+# -- with the real face below ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole(monkeypatch, tmp_path):
+    """A shell with nothing faked below it, and a ledger's folder that is not there yet."""
+    for name in ("JUPYTER_BATCH_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("JUPYTER_BATCH_HOME", str(tmp_path / "home"))
+    config = Config()
+    config.HistoryManager.enabled = False
+    InteractiveShell.clear_instance()
+    ip = InteractiveShell.instance(config=config)
+    ip.run_line_magic("load_ext", "jupyter_batch")
+    ip.user_ns |= {"df": pd.DataFrame({"text": ["a", None], "full": [1, 2]}), "none": pd.DataFrame({"text": []}),
+                   "holes": pd.DataFrame({"text": [None, None]})}
+    yield ip
+    ip.run_line_magic("unload_ext", "jupyter_batch")
+    InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize(("line", "prompt", "call", "says"), [
+    ("df -m local/echo", "{txt}", "df.llm.batch('{txt}', model='local/echo')", r"txt.*no such column.*text"),
+    ("df", "{text}", "df.llm.batch('{text}')", r"model"),
+    ("df -m gpt-4.1-mini", "{text}", "df.llm.batch('{text}', model='gpt-4.1-mini')", r"openai/gpt-4\.1-mini"),
+    ("df -m openai/gpt-4.1-mini", "{text}", "df.llm.batch('{text}', model='openai/gpt-4.1-mini')", r"OPENAI_API_KEY"),
+    ("none -m local/echo", "{text}", "none.llm.batch('{text}', model='local/echo')", r"no row|empty|nothing"),
+    ("holes -m local/echo", "{text}", "holes.llm.batch('{text}', model='local/echo')", r"no |nothing|0 rows"),
+    ("df -m local/echo --out full", "{text}", "df.llm.batch('{text}', model='local/echo', out='full')", r"overwrite"),
+    ("df -m local/echo --na raise", "{text}", "df.llm.batch('{text}', model='local/echo', na='raise')", r"text"),
+    ("df -m local/echo --na maybe", "{text}", "df.llm.batch('{text}', model='local/echo', na='maybe')", r"`na` takes"),
+    ("df -m local/echo --shard-size 0", "{text}", "df.llm.batch('{text}', model='local/echo', shard_size=0)", r"shard_s"),
+    ("df -m local/echo --template jinja", "{{ txt }}",
+     "df.llm.batch('{{ txt }}', model='local/echo', template='jinja')", r"txt"),
+    ("df -m local/echo", "{% if x %}", "df.llm.batch('{% if x %}', model='local/echo')", r"jinja"),
+    ("df -m local/echo --modl x", "{text}", "df.llm.batch('{text}', model='local/echo', modl='x')", r"did you mean"),
+])
+def test_bad_input_is_one_sentence_at_both_doors_and_leaves_nothing(whole, capsys, tmp_path, line, prompt, call, says):
+    """The magic and the accessor refuse it in one line without a traceback; no ledger, no folder, no column is made."""
+    columns = {name: list(whole.user_ns[name].columns) for name in ("df", "none", "holes")}
+    for cell in (f"%%llm_batch {line}\n{prompt}", call):
+        assert_matches(says, refused(whole, cell, capsys))
+    assert not (tmp_path / "home").exists()
+    assert columns == {name: list(whole.user_ns[name].columns) for name in ("df", "none", "holes")}
