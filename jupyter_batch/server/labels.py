@@ -8,7 +8,9 @@ Labels are looked for only where the prompt asks for a choice (`ASKS`), in these
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 ASKS = re.compile(
@@ -25,7 +27,8 @@ _PLAIN = re.compile(r"[^\W\d_][\w-]*(?:,\s*[^\W\d_][\w-]*)+,?\s+or\s+[^\W\d_][\w
                     r"[^\W\d_][\w-]*\s+or\s+[^\W\d_][\w-]*(?=\?)", re.IGNORECASE)
 _BETWEEN = re.compile(r"\s*(?:,\s*or\b|,\s*and\b|,|\bor\b|\band\b|/|\|)\s*", re.IGNORECASE)
 _STRONG = re.compile(r"\s*(?:,\s*or\b|,|\bor\b|/|\|)\s*", re.IGNORECASE)
-_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
+_SPACES = str.maketrans({**dict.fromkeys(string.punctuation.replace("'", "") + "\u201c\u201d\u2026\u2013\u2014", " "),
+                         "\u2019": "'"})
 _MOST_LABELS, _LONGEST_LABEL, _LONGEST_WORDS = 20, 40, 4
 
 GOOD = frozenset("""
@@ -58,6 +61,7 @@ wouldn't can't cannot couldn't shouldn't haven't hasn't hadn't ain't isnt wasnt 
 """.split())  # noqa: SIM905 - words, not a list of strings
 _REACH = 3  # a "not" turns the next three words
 _BUT = frozenset({"but", "however", "though", "although", "yet"})
+_MARKS = GOOD | BAD | _NOT | _BUT
 
 _POSITIVE = frozenset({"positive", "pos", "good", "happy", "favorable", "favourable", "like", "recommend", "satisfied",
                        "yes", "true", "great"})
@@ -68,51 +72,53 @@ _NEUTRAL = frozenset({"neutral", "mixed", "neither", "ok", "okay", "unclear", "u
 
 def words(text: str) -> list[str]:
     """The text's words in lower case; a typographic apostrophe counts as a plain one."""
-    return [word.replace("\u2019", "'") for word in _WORD.findall(text.lower())]
+    return text.lower().translate(_SPACES).split()
 
 
 def sentiment(text: str) -> float:
     """Good words less bad ones; a "not" up to three words before turns a word; what follows a "but" weighs double."""
-    score, turned, weight = 0.0, 0, 1.0
-    for word in words(text):
+    found = words(text)
+    score, turned_until, weight = 0.0, -1, 1.0
+    for place in [place for place, word in enumerate(found) if word in _MARKS]:
+        word = found[place]
         if word in _NOT:
-            turned = _REACH + 1
+            turned_until = place + _REACH
         elif word in _BUT:
-            weight, turned = 2.0, 0
-        value = (word in GOOD) - (word in BAD)
-        score += weight * value * (-1 if turned > 0 else 1)
-        turned -= 1
+            weight, turned_until = 2.0, -1
+        else:
+            score += weight * (1 if word in GOOD else -1) * (-1 if place <= turned_until else 1)
     return score
 
 
-def offered(prompt: str) -> tuple[list[str], str] | None:
+def offered(prompt: str) -> tuple[tuple[str, ...], str] | None:
     """The labels that the prompt offers, and the text that is to be judged; None if it offers none."""
     if not ASKS.search(prompt):
         return None
     for match in _BRACKETS.finditer(prompt):
-        labels = _split(next(filter(None, match.groups())), need=_STRONG)
+        labels = _split(next(filter(None, match.groups())))
         if labels:
             return labels, _rest(prompt, match.span())
     for pattern in (_QUOTED, _SLASHES, _LISTED, _AS, _PLAIN):
         for match in pattern.finditer(prompt):
             if pattern is _QUOTED:
-                labels = [label.strip() for label in _ONE_QUOTED.findall(match[0])]
+                labels = tuple(label.strip() for label in _ONE_QUOTED.findall(match[0]))
             else:
-                labels = _split(match[match.lastindex or 0], need=_STRONG)
+                labels = _split(match[match.lastindex or 0])
             if len(labels) > 1:
                 return labels, _rest(prompt, match.span())
     return None
 
 
-def _split(text: str, need: re.Pattern[str]) -> list[str]:
-    """A list of labels out of "a, b or c"; empty if it does not read like one."""
-    if not need.search(text):
-        return []
+@lru_cache(maxsize=256)
+def _split(text: str) -> tuple[str, ...]:
+    """Labels out of "a, b or c"; none if it does not read like that. Kept, as all rows of a batch have the same."""
+    if not _STRONG.search(text):
+        return ()
     separator = re.compile(r"\s*[/|]\s*") if re.search(r"[/|]", text) else _BETWEEN
     labels = [part.strip(" \t\"'`") for part in separator.split(text)]
     labels = [label for label in labels if label]
     short = all(len(label) <= _LONGEST_LABEL and len(label.split()) <= _LONGEST_WORDS for label in labels)
-    return labels if 1 < len(labels) <= _MOST_LABELS and short else []
+    return tuple(labels) if 1 < len(labels) <= _MOST_LABELS and short else ()
 
 
 def _rest(prompt: str, span: tuple[int, int]) -> str:

@@ -9,9 +9,11 @@ from jupyter_batch.server.errors import ApiError, missing, out_of_range, wrong_t
 
 MOST_INPUTS = 2048
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_NUMBERS = {"temperature": (0, 2), "top_p": (0, 1), "frequency_penalty": (-2, 2), "presence_penalty": (-2, 2)}
-_WHOLE = {"max_tokens": (1, None), "max_completion_tokens": (1, None), "n": (1, 128), "top_logprobs": (0, 20),
-          "seed": (None, None)}
+_BOUNDS: dict[str, tuple[bool, int | None, int | None]] = {
+    "temperature": (False, 0, 2), "top_p": (False, 0, 1), "frequency_penalty": (False, -2, 2),
+    "presence_penalty": (False, -2, 2), "max_tokens": (True, 1, None), "max_completion_tokens": (True, 1, None),
+    "n": (True, 1, 128), "top_logprobs": (True, 0, 20), "seed": (True, None, None)}
+"""Of each number: whether it is whole, the least and the most that it may be."""
 
 
 def check(endpoint: str, body: Any) -> ApiError | None:
@@ -58,11 +60,10 @@ def _message(where: str, message: Any) -> ApiError | None:
 
 
 def _bounds(body: Mapping[str, Any]) -> ApiError | None:
-    for name, (low, high) in (_NUMBERS | _WHOLE).items():
-        value = body.get(name)
-        if value is None:
+    for name, value in body.items():
+        if name not in _BOUNDS or value is None:
             continue
-        whole = name in _WHOLE
+        whole, low, high = _BOUNDS[name]
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
             return wrong_type(name, "an integer" if whole else "a decimal", value)
         wrong = out_of_range(name, value, low=low, high=high, kind="integer" if whole else "decimal")

@@ -21,6 +21,8 @@ from jupyter_batch.server.run import CANCELLED, EXPIRED, SLICE, Run, allowed
 from jupyter_batch.server.store import Store
 
 SAVED_EACH = 0.5
+CANCEL_GRACE = 60.0
+"""Seconds that requests which are under way at an upstream may still take after a cancel."""
 _EACH = 8
 _LOG = logging.getLogger(__name__)
 _VALIDATING, _RUNNING, _FINALIZING = 0.1, 0.8, 0.1
@@ -199,6 +201,7 @@ class Runner:
                 await asyncio.wait([cancelled, *(task for task in tasks if not task.done())], timeout=SAVED_EACH,
                                    return_when=asyncio.FIRST_COMPLETED)
                 self.store.save_batch(run.record)
+            await asyncio.wait(tasks, timeout=CANCEL_GRACE)  # what is under way is paid for: it may come to its end
         finally:
             for task in (*tasks, cancelled):
                 task.cancel()

@@ -24,6 +24,8 @@ from jupyter_batch.server.upstream import Upstream
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _GRACE = 1.0
+_HTTP_LOG = logging.getLogger("jupyter_batch.server.http")
+_HTTP_LOG.setLevel(logging.CRITICAL)  # a client that goes away is no error of ours; what is, the application logs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +81,7 @@ class Server:
         faults = FaultBox(options.faults)
         runner = Runner(store, answers, faults, pace=options.pace, clock=options.clock)
         self.service = Service(store, runner, answers, faults, token=options.token, clock=options.clock)
-        self._runner = web.AppRunner(build(self.service), access_log=None, shutdown_timeout=_GRACE)
+        self._runner = web.AppRunner(build(self.service), access_log=None, shutdown_timeout=_GRACE, logger=_HTTP_LOG)
         try:
             await self._runner.setup()
             await self._listen(self._runner)
@@ -121,7 +123,6 @@ class Server:
 @asynccontextmanager
 async def running(options: Options) -> AsyncIterator[Server]:
     """A server in this loop, for as long as the block lasts."""
-    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # its complaints about cut connections are of our making
     server = Server(options)
     await server.start()
     try:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextvars
 import os
 import threading
+from array import array
 from collections.abc import Mapping
 from typing import Any
 
-from jupyter_batch.server.errors import SERVER_ERROR, ApiError
+from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR, ApiError
 
 TRIES = 3
 TIMEOUT = 600.0
 _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _LONGEST_WAIT = 30.0
+_LAST_MOMENT = 2.0
 _NEEDS_BASE = ("hosted_vllm/", "litellm_proxy/", "openai_like/", "custom_openai/")
 _OURS = frozenset({"model", "stream", "stream_options"})
 _loading = threading.Lock()
@@ -50,6 +53,7 @@ class Upstream:
         self._key = api_key
         self._places = asyncio.Semaphore(concurrency)
         self._litellm: Any = None
+        self._calls: set[asyncio.Task[Any]] = set()
 
     async def ask(self, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The model's answer as OpenAI's JSON; ApiError with the upstream's status where it refused."""
@@ -60,21 +64,27 @@ class Upstream:
         if self._litellm is None:
             self._litellm = await asyncio.get_running_loop().run_in_executor(None, _load)
         asked = {name: value for name, value in body.items() if name not in _OURS}
+        packed = asked.pop("encoding_format", None) == "base64"  # not all have it: numbers are asked for, and packed here
         async with self._places:
-            return await self._tried(endpoint, model, asked)
+            answer = await self._tried(endpoint, model, asked)
+        for row in answer["data"] if packed else ():
+            if isinstance(row.get("embedding"), list):
+                row["embedding"] = base64.b64encode(array("f", row["embedding"]).tobytes()).decode()
+        return answer
 
     async def _tried(self, endpoint: str, model: str, asked: dict[str, Any]) -> dict[str, Any]:
         litellm, internal = self._litellm
         function = litellm.aembedding if endpoint == "/v1/embeddings" else litellm.acompletion
         common: dict[str, Any] = {"max_retries": 0, "timeout": TIMEOUT}
+        if endpoint == "/v1/embeddings":
+            common["encoding_format"] = "float"
         if self.api_base:
             common["api_base"] = self.api_base
         if self._key:
             common["api_key"] = self._key
         for attempt in range(1, TRIES + 1):
             try:
-                answer = await _in_own_context(internal, function, model=model, **asked, **common)
-                return _plain(answer)
+                return _plain(await self._call(internal, function(model=model, **asked, **common)))
             except Exception as error:  # any provider's own class: its status is what counts
                 wrong, wait = _refusal(error), _wait(error, attempt)
                 if attempt == TRIES or wrong.status not in _RETRIED:
@@ -82,18 +92,33 @@ class Upstream:
             await asyncio.sleep(wait)
         raise AssertionError("unreachable")  # pragma: no cover
 
+    async def _call(self, internal: Any, coroutine: Any) -> Any:
+        """Await a call of litellm's with its logging off.
+
+        Who stops waiting does not stop it: cut off in the middle, litellm leaves connections and coroutines behind.
+        """
+        context = contextvars.copy_context()
+        if internal is not None:
+            context.run(internal.set, True)
+        call = asyncio.get_running_loop().create_task(coroutine, context=context)
+        self._calls.add(call)
+        call.add_done_callback(self._done)
+        return await asyncio.shield(call)
+
+    def _done(self, call: asyncio.Task[Any]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # looked at, so that the loop does not complain where nobody waits any more
+
     async def close(self) -> None:
-        """Close litellm's connections, if there are any."""
+        """Give the calls that are under way a moment, and close litellm's connections."""
+        if self._calls:
+            _, late = await asyncio.wait(self._calls, timeout=_LAST_MOMENT)
+            for call in late:
+                call.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         if self._litellm is not None:
             await self._litellm[0].close_litellm_async_clients()
-
-
-async def _in_own_context(internal: Any, function: Any, **kwargs: Any) -> Any:
-    """Call with litellm's logging of calls off, in a context of its own."""
-    context = contextvars.copy_context()
-    if internal is not None:
-        context.run(internal.set, True)
-    return await asyncio.get_running_loop().create_task(function(**kwargs), context=context)
 
 
 def _plain(answer: Any) -> dict[str, Any]:
@@ -108,8 +133,10 @@ def _refusal(error: Exception) -> ApiError:
     status = getattr(error, "status_code", None)
     status = status if isinstance(status, int) and status >= 400 else 500  # noqa: PLR2004 - HTTP errors begin there
     kind = getattr(error, "type", None)
-    if not isinstance(kind, str):
-        kind = SERVER_ERROR if status >= 500 else "invalid_request_error"  # noqa: PLR2004 - HTTP's own
+    if status >= 500:  # noqa: PLR2004 - HTTP's own
+        kind = SERVER_ERROR
+    elif not isinstance(kind, str):
+        kind = INVALID_REQUEST
     code, param = getattr(error, "code", None), getattr(error, "param", None)
     message = str(getattr(error, "message", "") or error).strip() or type(error).__name__
     return ApiError(status, message, type_=kind, code=None if code is None else str(code),

@@ -13,12 +13,14 @@ from jupyter_batch.server.embedded import Embedded
 
 @pytest.fixture
 def server(tmp_path) -> Iterator[Embedded]:
+    """A server with the defaults, as fast as it goes."""
     with Embedded(tmp_path / "state") as running:
         yield running
 
 
 @pytest.fixture
 def ask(server) -> Iterator[Asking]:
+    """Its client."""
     asking = Asking(server)
     yield asking
     asking.close()

@@ -14,11 +14,12 @@ from jupyter_batch.server.labels import offered
 
 
 def say(prompt: str, **more) -> str:
+    """Echo's answer to a prompt."""
     return echo.answer_text({"messages": [{"role": "user", "content": prompt}], **more})
 
 
 @pytest.mark.parametrize("prompt", [
-    "hello", "", "row 17: (a/b) or c?", "{\"a\": [1, 2]}", "Summarize: the one, the other", "Ünïcode ⚙ \u2028",
+    "hello", "", "row 17: (a/b) or c?", '{"a": [1, 2]}', "Summarize: the one, the other", "Ünïcode ⚙ \u2028",
     "Which is bigger, 9.9 or 9.11?", "a/b/c", "x (1, 2, 3)", "Translate to French: good morning"])
 def test_a_plain_prompt_is_answered_with_itself(prompt):
     """Where no choice is asked for, the answer is the prompt, letter for letter."""
@@ -51,7 +52,7 @@ def test_labels_are_found_in_the_forms_people_write(prompt, labels):
     """Each form of a list of labels is found, if the prompt asks for a choice."""
     found = offered(prompt)
     assert found is not None
-    assert found[0] == labels
+    assert list(found[0]) == labels
     assert say(prompt) in labels
 
 
@@ -110,7 +111,8 @@ def test_a_schema_is_filled_so_that_it_fits():
     {"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 5}, {"type": "number", "multipleOf": 0.5},
     {"type": "string", "minLength": 30}, {"type": "array", "items": {"type": "integer"}, "minItems": 3},
     {"allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}]},
-    {"type": "array", "items": {"enum": ["x", "y"]}, "uniqueItems": True}, {"enum": [1, None, "a"]}, {}, {"type": "null"},
+    {"type": "array", "items": {"enum": ["x", "y"]}, "uniqueItems": True}, {"enum": [1, None, "a"]}, {},
+    {"type": "null"},
     {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}]}, {"type": "object"}])
 def test_odd_schemas_are_filled_too(schema):
     """Bounds that exclude, steps, lengths, tuples, merged and empty schemas."""

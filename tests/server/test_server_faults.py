@@ -14,21 +14,25 @@ from jupyter_batch.server.faults import NAMES, Faults, parse_faults
 
 
 def rows(count: int = 100) -> bytes:
+    """An input file."""
     return jsonl(*(line(f"r-{i}", f"text {i}") for i in range(count)))
 
 
 def ids(lines) -> list[str]:
+    """The custom_ids."""
     return [row["custom_id"] for row in lines]
 
 
 def statuses(ask, count: int = 40) -> list[int]:
+    """What so many requests were answered with."""
     return [ask.call("GET", "/models").status_code for _ in range(count)]
 
 
 def test_a_spec_names_faults_and_refuses_what_it_does_not_know():
     """A spec is read into numbers; an unknown name, a share above 1 and a word for a number are refused by name."""
     faults = parse_faults("seed=7, latency=0.05, 429=0.2, shuffle, expire_after=300")
-    assert (faults.seed, faults.latency, faults.rate_limit, faults.shuffle, faults.expire_after) == (7, 0.05, 0.2, True, 300)
+    assert (faults.seed, faults.latency, faults.rate_limit, faults.shuffle) == (7, 0.05, 0.2, True)
+    assert faults.expire_after == 300
     assert parse_faults("") == parse_faults(None) == Faults()
     assert parse_faults({"500": 0.5, "shuffle": True}).server_error == 0.5
     for spec, named in (("nonsense=1", "nonsense"), ("429=2", "between 0 and 1"), ("latency=x", "latency"),
@@ -109,9 +113,8 @@ def test_a_truncated_download_ends_in_the_middle_of_a_line(started):
     ask.server.set_faults("truncate=1")
     got = bytearray()
     path = f"{ask.server.base_url}/files/{ended['output_file_id']}/content"
-    with pytest.raises(httpx.RemoteProtocolError), ask.http.stream("GET", path) as answer:
-        for chunk in answer.iter_bytes():
-            got += chunk
+    with ask.http.stream("GET", path) as answer, pytest.raises(httpx.RemoteProtocolError):
+        list(map(got.extend, answer.iter_bytes()))
     assert 0 < len(got) < int(answer.headers["content-length"])
     with pytest.raises(json.JSONDecodeError):
         json.loads(got.splitlines()[-1])
@@ -177,7 +180,8 @@ def test_the_enqueued_token_limit_fails_the_batch(started):
     until(lambda: ask.batch(first["id"])["status"] == "in_progress")
     second = ask.run(rows(30))
     (error,) = second["errors"]["data"]
-    assert (second["status"], error["code"], error["line"], error["param"]) == ("failed", "token_limit_exceeded", None, None)
+    assert (second["status"], error["code"]) == ("failed", "token_limit_exceeded")
+    assert error["line"] is error["param"] is None
     assert error["message"].startswith("Enqueued token limit reached for echo in organization")
     assert "Limit: 2,000 enqueued tokens." in error["message"]
     assert ask.ended(first["id"])["status"] == "completed"
@@ -193,7 +197,7 @@ def test_faults_can_be_changed_while_it_runs(ask):
     assert ask.call("GET", "/models").status_code == 200
     assert ask.http.put(url, json={"nonsense": 1}).status_code == 400
     assert httpx.put(url, json={}).status_code == 401
-    assert ask.http.get(url).json() == json.loads(json.dumps(ask.http.get(url).json()))
+    assert set(ask.http.get(url).json()) == set(NAMES)
 
 
 def test_the_counters_tell_what_was_asked(ask):

@@ -21,15 +21,18 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def home(tmp_path):
+    """A ledger home whose server is ended afterwards."""
     yield tmp_path / "home"
     launch.stop(tmp_path / "home")
 
 
 def pid(home) -> int:
+    """The server's process."""
     return json.loads((home / "server" / "endpoint.json").read_text())["pid"]
 
 
 def gone(number: int) -> bool:
+    """Whether there is no such process any more."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:
@@ -38,7 +41,7 @@ def gone(number: int) -> bool:
 
 
 def test_the_server_is_started_once_found_again_and_stopped(home):
-    """`ensure` starts it, then finds it; `stop` ends it; files are private and the token is in the endpoint file alone."""
+    """`ensure` starts it, then finds it; `stop` ends it; files are private; the token is in one of them alone."""
     endpoint = launch.ensure(home)
     assert httpx.get(endpoint.base_url + "/models", headers={"Authorization": f"Bearer {endpoint.token}"}).is_success
     assert launch.ensure(home) == endpoint

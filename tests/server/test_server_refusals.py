@@ -137,7 +137,8 @@ def test_an_upload_without_a_file_or_a_form_is_refused(ask):
     answer = ask.call("POST", "/files", data={"purpose": "batch"}, files={"other": ("a", b"b")})
     assert refusal(answer) == (400, BAD, "file", "missing_required_parameter")
     assert refusal(ask.call("POST", "/files", json={"purpose": "batch"}))[:2] == (400, BAD)
-    broken = ask.call("POST", "/files", content=b"nonsense", headers={"content-type": "multipart/form-data; boundary=x"})
+    broken = ask.call("POST", "/files", content=b"nonsense",
+                      headers={"content-type": "multipart/form-data; boundary=x"})
     assert refusal(broken)[:2] == (400, BAD)
     assert refusal(ask.call("POST", "/files", content=b"x", headers={"content-type": "multipart/form-data"}))[0] == 400
 
@@ -237,10 +238,11 @@ def test_a_file_of_another_purpose_is_no_batch_input(ask):
 
 
 def test_every_answer_is_signed(ask):
-    """`x-request-id`, `openai-version` and `openai-processing-ms` are on every answer, streamed ones and errors too."""
+    """`x-request-id`, `openai-version` and `openai-processing-ms` are on every answer, errors and streams too."""
     file_id = ask.upload(b"{}\n")["id"]
     ids = set()
-    for method, path in (("GET", "/models"), ("GET", "/none"), ("GET", f"/files/{file_id}/content"), ("POST", "/batches")):
+    for method, path in (("GET", "/models"), ("GET", "/none"), ("GET", f"/files/{file_id}/content"),
+                         ("POST", "/batches")):
         headers = ask.call(method, path).headers
         assert headers["openai-version"] == "2020-10-01"
         assert int(headers["openai-processing-ms"]) >= 0
@@ -251,7 +253,7 @@ def test_every_answer_is_signed(ask):
 def test_a_download_is_byte_for_byte_with_its_name(ask):
     """The content is what was uploaded, as an attachment, whole or by range."""
     data = bytes(range(256)) * 1000
-    file = ask.upload(data, "Größe \"x\".bin", "user_data")
+    file = ask.upload(data, 'Größe "x".bin', "user_data")
     answer = ask.call("GET", f"/files/{file['id']}/content")
     assert answer.content == data
     assert answer.headers["content-type"] == "application/octet-stream"

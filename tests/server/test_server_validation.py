@@ -43,7 +43,8 @@ GOOD = line("good")
     ([{**GOOD, "custom_id": 7}], [("invalid_type", "custom_id", 1)]),
     ([{**GOOD, "body": "text"}], [("invalid_type", "body", 1)]),
     ([line("a", method="GET")], [("invalid_method", "method", 1)]),
-    ([line("a", url="/v1/embeddings")], [("invalid_url", "url", 1), ("missing_required_parameter", "body.messages", 1)]),
+    ([line("a", url="/v1/embeddings")], [("invalid_url", "url", 1),
+                                        ("missing_required_parameter", "body.messages", 1)]),
     ([GOOD, line("b", model="other/model")], [("mismatched_model", "body.model", 2)]),
     ([line("a", model="nonexistent-model")], [("model_not_found", "body.model", 1)]),
     ([line("a", stream=True)], [("streaming_unsupported", "body.stream", 1)]),
@@ -111,7 +112,8 @@ def test_a_line_longer_than_a_block_is_read(ask):
     """A request of a megabyte is answered whole."""
     text = "x" * 1_500_000
     ended = ask.run(jsonl(line("a"), line("big", text), line("b")))
-    rows = {row["custom_id"]: row["response"]["body"]["choices"][0]["message"]["content"] for row in ask.results(ended)[0]}
+    rows = {row["custom_id"]: row["response"]["body"]["choices"][0]["message"]["content"]
+            for row in ask.results(ended)[0]}
     assert rows == {"a": "hello", "big": text, "b": "hello"}
 
 
