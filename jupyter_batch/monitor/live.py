@@ -130,8 +130,7 @@ class TextMonitor:
         self._stream = stream
         self._seen, self._as_of = seen, 0.0
         self._shown = False
-        self._lines = Progress(cast("TextIO", _Late(stream)), tty=False)
-        self._bar: Progress | None = None
+        self._progress = Progress(cast("TextIO", _Late(stream)), tty=False)
         self._attending: int | None = None
         self._pending: View | None = None
 
@@ -139,7 +138,7 @@ class TextMonitor:
         """Print the first line."""
         with self._lock:
             self._shown = True
-            self._lines.update(self._seen)
+            self._progress.update(self._seen)
 
     def update(self, snapshot: Snapshot) -> None:
         """Print a line if the state or the message is new, or move the bar."""
@@ -149,11 +148,11 @@ class TextMonitor:
                 if _late(snapshot, self._as_of):
                     return
                 self._seen, self._as_of = seen, snapshot.now
-                if self._attending not in {None, threading.get_ident()} and self._bar is None:
+                if self._attending not in {None, threading.get_ident()} and not self._progress.bars:
                     self._pending = seen  # flush() prints it in the cell that waits
-                elif self._bar is not None or self._shown:
+                elif self._shown:
                     self._pending = None
-                    (self._bar or self._lines).update(seen)
+                    self._progress.update(seen)
         except Exception:  # a screen must never stop a job
             _log.debug("the monitor could not be drawn", exc_info=True)
 
@@ -165,40 +164,34 @@ class TextMonitor:
     def attended(self) -> Iterator[None]:
         """Draw a bar on a terminal; elsewhere keep the lines for flush()."""
         with self._lock:
-            stream = self._stream()
             self._attending, self._shown = threading.get_ident(), True
-            self._bar = Progress(stream) if stream.isatty() else None
-            if self._bar is not None:
-                self._bar.update(self._seen)
+            self._progress.bars = self._stream().isatty()
+            self._progress.update(self._seen)
         try:
             yield
         finally:
             self.flush()
             with self._lock:
                 self._attending = None
-                if self._bar is not None:
-                    self._bar.close()
-                    self._bar = None
+                self._progress.bars = False
+                self._progress.close()
 
     def flush(self) -> None:
         """Print the newest state that another thread brought."""
         with self._lock:
             seen, self._pending = self._pending, None
             if seen is not None:
-                self._lines.update(seen)
+                self._progress.update(seen)
 
 
 class _Late:
-    """A stream that is looked up at each write."""
+    """A stream that is looked up at each use."""
 
     def __init__(self, stream: Callable[[], TextIO]) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> int:
-        return self._stream().write(text)
-
-    def flush(self) -> None:
-        self._stream().flush()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream(), name)
 
 
 def _late(snapshot: Snapshot, as_of: float) -> bool:

@@ -6,6 +6,7 @@ line whenever something happens. It never looks at a clock and starts no thread.
 
 from __future__ import annotations
 
+import os
 import threading
 import unicodedata
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -63,15 +64,15 @@ def _width(text: str) -> int:
 class Progress:
     """One job on a stream: a tqdm bar on a terminal, else a line for each change of state or message.
 
-    update() takes any thread. Colours and cursor moves are tqdm's alone, and only on a terminal.
+    update() takes any thread. `bars` may be changed between two updates: lines at a prompt, a bar while someone waits.
     """
 
     def __init__(self, stream: TextIO, *, tty: bool | None = None) -> None:
         self._stream = stream
-        self._tty = stream.isatty() if tty is None else tty
+        self.bars = stream.isatty() if tty is None else tty
         self._lock = threading.RLock()
         self._bar: Any = None
-        self._said: tuple[object, ...] = ()
+        self._state, self._details = "", list[str]()
         self._last: View | None = None
 
     def __enter__(self) -> Self:
@@ -84,10 +85,11 @@ class Progress:
         """Draw what changed since the last time; nothing where nothing did."""
         seen = view(shown) if isinstance(shown, Snapshot) else shown
         with self._lock:
-            if seen == self._last:
+            start = self.bars and self._bar is None and not seen.is_final
+            if seen == self._last and not start:
                 return
             self._last = seen
-            if self._tty and not (seen.is_final and self._bar is None):
+            if start or self._bar is not None:
                 self._draw(seen)
             else:
                 self._say(seen)
@@ -100,21 +102,27 @@ class Progress:
                 self._bar = None
 
     def _say(self, seen: View) -> None:
-        fresh = [text for text in details(seen) if text not in self._said[1:]]
-        same = self._said[:1] == (seen.state,)
-        self._said = (seen.state, *details(seen))
-        if same and not fresh:
-            return
-        print(line(seen), *(f"  {text}" for text in fresh), sep="\n", file=self._stream, flush=True)
+        fresh = self._fresh(seen)
+        if self._state != seen.state:
+            fresh = [line(seen), *(f"  {text}" for text in fresh)]
+        else:
+            fresh = [f"{seen.title}: {text}" for text in fresh]
+        self._state = seen.state
+        if fresh:
+            print(*fresh, sep="\n", file=self._stream, flush=True)
+
+    def _fresh(self, seen: View) -> list[str]:
+        """The details that were not among those of the last time."""
+        before, self._details = self._details, details(seen)
+        return [text for text in self._details if text not in before]
 
     def _draw(self, seen: View) -> None:
         if self._bar is None:
             self._bar = _bar(self._stream, seen)
         bar = self._bar
-        for text in details(seen):
-            if text not in self._said[1:]:
-                bar.write(f"{seen.title}: {text}", file=self._stream)
-        self._said = (seen.state, *details(seen))
+        for text in self._fresh(seen):
+            bar.write(f"{seen.title}: {text}", file=self._stream)
+        self._state = seen.state
         bar.total, bar.n = seen.total, seen.done
         asides = [f"{part.count:,} {part.word}" for part in seen.segments if part.kind not in {"succeeded", "running"}]
         bar.set_description_str(f"{seen.title}: {seen.state}", refresh=False)
@@ -125,11 +133,20 @@ class Progress:
 
 
 def _bar(stream: TextIO, seen: View) -> Any:
-    """A tqdm bar that shows our words, not its own clock, and starts no thread."""
+    """A tqdm bar that shows our words, not its own clock, starts no thread, and draws only when it is told to."""
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]  # generic only in the stubs
         monitor_interval = 0
 
-    return Bar(total=seen.total, initial=seen.done, file=stream, dynamic_ncols=True, unit=" rows", leave=True,
+    size = {"dynamic_ncols": True} if _knows_its_size(stream) else {"ncols": 80, "nrows": 24}
+    return Bar(total=seen.total, initial=seen.done, file=stream, leave=True, delay=1e-9, **size,
                bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}")
+
+
+def _knows_its_size(stream: TextIO) -> bool:
+    """A terminal of CI or of a container may say it is 0 x 0: tqdm would draw nothing there."""
+    try:
+        return min(os.get_terminal_size(stream.fileno())) > 0
+    except (OSError, ValueError):
+        return False

@@ -42,8 +42,7 @@ def test_without_a_terminal_a_line_for_each_change(shot, done):
         progress.update(done)
     lines = out.getvalue().splitlines()
     assert [text.split(",")[0] for text in lines if not text.startswith("  ")] == [
-        "sentiment: submitting", "sentiment: running", "sentiment: running", "sentiment: completed"]
-    assert "  HTTP 429, next look in 30 s" in lines
+        "sentiment: submitting", "sentiment: running", "sentiment: HTTP 429", "sentiment: completed"]
     assert "  2 x rate limit reached" in lines
 
 
