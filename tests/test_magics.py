@@ -379,7 +379,7 @@ def whole(monkeypatch, tmp_path):
     ("df -m local/echo --out full", "{text}", "df.llm.batch('{text}', model='local/echo', out='full')", r"overwrite"),
     ("df -m local/echo --na raise", "{text}", "df.llm.batch('{text}', model='local/echo', na='raise')", r"text"),
     ("df -m local/echo --na maybe", "{text}", "df.llm.batch('{text}', model='local/echo', na='maybe')", r"`na` takes"),
-    ("df -m local/echo --shard-size 0", "{text}", "df.llm.batch('{text}', model='local/echo', shard_size=0)", r"shard_s"),
+    ("df -m local/echo --shard-size 0", "{text}", "df.llm.batch('{text}', model='local/echo', shard_size=0)", r"shard"),
     ("df -m local/echo --template jinja", "{{ txt }}",
      "df.llm.batch('{{ txt }}', model='local/echo', template='jinja')", r"txt"),
     ("df -m local/echo", "{% if x %}", "df.llm.batch('{% if x %}', model='local/echo')", r"jinja"),

@@ -94,3 +94,24 @@ def test_the_demo_data_is_real_and_says_where_it_is_from():
     assert reviews["snippet"].is_unique
     assert reviews["human_rating"].between(-4, 4).all()
     assert reviews["feedback"].str.len().between(40, 160).all()
+
+
+def test_the_servers_page_lists_its_faults():
+    """docs/server.md has the table of faults that the server itself documents, and the README links to the page."""
+    from jupyter_batch.server import faults
+
+    page = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+    table = [line for line in faults.__doc__.splitlines() if line.startswith("|")]
+    assert len(table) > 2
+    assert "\n".join(table) in page
+    assert "docs/server.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_the_two_commands_that_ci_runs():
+    """`.ci/run` takes the two commands out of the README by their marks: each is there, and starts from nothing."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for mark, ends in (("first", "jupyter batch demo"), ("tests", "pytest -m 'not browser and not heavy'")):
+        block = readme.partition(f"<!-- {mark} -->\n```bash\n")[2].partition("\n```")[0]
+        assert block.startswith("python3 -m venv .venv && ")
+        assert block.endswith(ends)
+        assert f"readme {mark}" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
