@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     Index: TypeAlias = Any  # pandas' own types are not told apart by their stubs in the way that they are at run time
     Series: TypeAlias = Any
 
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 512
+BLOCK_CHARS = 1 << 22
 FINGERPRINT_BYTES = 16
 
 # --- rows out -------------------------------------------------------------------------------------------------------
@@ -75,11 +76,15 @@ def missing_reason(column: Any) -> str:
 
 
 def blocks(frame: pd.DataFrame, columns: Sequence[Any], size: int = BLOCK_ROWS) -> Iterator[Block]:
-    """The rows' cells in these columns, a block at a time, in one pass. Raises ColumnError as `used` does."""
+    """The rows' cells in these columns, a block at a time, in one pass. Raises ColumnError as `used` does.
+
+    A block is of at most `size` rows, and of fewer where cells are long: of some megabytes, or of one row.
+    """
     used(frame, columns)
     series: list[Series] = [frame.iloc[:, _places(frame, label)[0]] for label in columns]
-    for start in range(0, len(frame), size):
-        stop = min(start + size, len(frame))
+    start, rows = 0, min(size, _FIRST_ROWS)
+    while start < len(frame):
+        stop = min(start + rows, len(frame))
         missing: dict[int, Any] = {}
         values, texts = [], []
         for label, column in zip(columns, series, strict=True):
@@ -89,6 +94,12 @@ def blocks(frame: pd.DataFrame, columns: Sequence[Any], size: int = BLOCK_ROWS) 
             values.append(cells)
             texts.append(_texts(cells))
         yield Block(start, values, missing, _fingerprints(texts, stop - start))
+        chars = sum(len(text) for column in texts for text in column if text is not None)
+        rows = max(1, min(size, rows * 2, rows * BLOCK_CHARS // (chars + 1)))
+        start = stop
+
+
+_FIRST_ROWS = 8  # before it is known how long the cells are
 
 
 def _cells(column: Series) -> tuple[list[Any], list[int]]:
@@ -100,10 +111,17 @@ def _cells(column: Series) -> tuple[list[Any], list[int]]:
         nans = (at for at, value in enumerate(values) if isinstance(value, float) and math.isnan(value))
         absent = sorted({*absent, *nans})
     if any(issubclass(kind, np.generic) for kind in kinds):
-        values = [value.item() if isinstance(value, np.generic) else value for value in values]
+        values = [_own(value) if isinstance(value, np.generic) else value for value in values]
     for at in absent:
         values[at] = None
     return values, absent
+
+
+def _own(value: np.generic) -> Any:
+    """A plain Python value, or pandas' own for a time: numpy makes integers of nanoseconds."""
+    if isinstance(value, np.datetime64):
+        return pd.Timestamp(value)
+    return pd.Timedelta(value) if isinstance(value, np.timedelta64) else value.item()
 
 
 _PLAIN = frozenset({str, int, bool, type(None)})

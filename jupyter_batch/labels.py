@@ -217,6 +217,8 @@ def _times(spec: dict[str, Any]) -> Index:
 def _labelled(values: list[Any], dtype: str) -> Index:
     """With the dtype it had, where this pandas has it and the values fit; else as objects."""
     plain = pd.Index(np.fromiter(values, dtype=object, count=len(values)), dtype=object, tupleize_cols=False)
+    if dtype == "str":  # to pandas 2 this means str(), which makes texts of missing labels
+        return plain.astype(pd.Series([""]).dtype)
     try:
         return plain if dtype == "object" else plain.astype(dtype)
     except (TypeError, ValueError, ImportError):

@@ -33,27 +33,27 @@ def pack(lines: Iterable[tuple[int, bytes]], limits: Limits, *, part_bytes: int 
     """
     if limits.requests < 1 or limits.bytes < 1:
         raise InputError(f"a shard takes at least one request and one byte, not {limits.requests} and {limits.bytes}")
-    shard = requests = size = 0  # of the shard under way
+    shard = requests = size = first = last = 0  # the first three of the shard under way, without what is held
     held: list[bytes] = []
-    held_size = first = last = 0
+    room = slots = 0  # what may still be held: bytes and lines
     for position, line in lines:
         length = len(line)
-        if length > limits.bytes:
-            raise InputError(
-                f"row {position} (counted from 0) alone makes a request of {length:,} bytes, and a batch file may hold "
-                f"{limits.bytes:,}: shorten its text")
-        full = requests == limits.requests or size + length > limits.bytes
-        if held and (full or held_size + length > part_bytes):
-            yield Part(shard, b"".join(held), len(held), first, last)
-            held, held_size = [], 0
-        if full:
-            shard, requests, size = shard + 1, 0, 0
-        if not held:
+        room -= length
+        slots -= 1
+        if room < 0 or slots < 0:
+            if length > limits.bytes:
+                raise InputError(
+                    f"row {position} (counted from 0) alone makes a request of {length:,} bytes, and a batch file may "
+                    f"hold {limits.bytes:,}: shorten its text")
+            if held:
+                yield Part(shard, data := b"".join(held), len(held), first, last)
+                requests, size, held = requests + len(held), size + len(data), []
+            if requests == limits.requests or size + length > limits.bytes:
+                shard, requests, size = shard + 1, 0, 0
+            room = max(min(part_bytes, limits.bytes - size), length) - length
+            slots = limits.requests - requests - 1
             first = position
         held.append(line)
         last = position
-        held_size += length
-        requests += 1
-        size += length
     if held:
         yield Part(shard, b"".join(held), len(held), first, last)

@@ -67,6 +67,7 @@ class _Names:
         for label in labels:
             if isinstance(label, str) or str(label) not in self.by_text:  # a text before a number like it
                 self.by_text[str(label)] = label
+        self.longest = max(map(len, self.by_text), default=0)
 
     def close(self, word: str, among: Iterable[str] | None = None, cutoff: float = 0.6) -> str | None:
         """The nearest name, whatever its case."""
@@ -136,7 +137,7 @@ def _meaning(content: str, names: _Names) -> _Hole | TemplateError | None:
         return _Hole(known[content])
     if content.strip() in known:
         return TemplateError(f"{shown}: for the column write {{{content.strip()}}}, without the spaces")
-    for at in range(len(content) - 1, -1, -1):
+    for at in range(min(len(content) - 1, names.longest), -1, -1):
         if content[at] in ":!" and content[:at] in known:
             return _formatted(content, at, known[content[:at]])
         access = content[at] == "[" or (content[at] == "." and content[at + 1 : at + 2].isidentifier())

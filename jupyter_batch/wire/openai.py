@@ -61,9 +61,9 @@ class Encoder:
     def encode(self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]) -> list[bytes | RowError]:
         """A line for each row of a block, or why the row can't be sent: a RowError in a hole, or no valid JSON."""
         columns = [custom_ids, *(holes[name] for name in self._order)]
-        pattern = self._pattern
+        pattern, dumps = self._pattern, orjson.dumps
         try:
-            cells = [[orjson.dumps(value) for value in column] for column in columns]
+            cells = [[dumps(value) for value in column] for column in columns]
         except TypeError:  # some row can't: find which, and keep the others
             return [self._one(row) for row in zip(*columns, strict=True)]
         return [pattern % row for row in zip(*cells, strict=True)]

@@ -73,8 +73,11 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
         body = _unpacked(response.get("body")) if "body" in response or code else response
     mapping = body if isinstance(body, dict) else {}
     usage = usage_of(mapping.get("usage"))
-    error = error or mapping.get("error") or (mapping.get("detail") if not code or code >= 400 else None)  # noqa: PLR2004
-    if error or (code is not None and code >= 400):  # noqa: PLR2004 - HTTP's errors begin here
+    failed = code is not None and code >= 400  # noqa: PLR2004 - HTTP's errors begin here
+    error = error or mapping.get("error")
+    if not error and (mapping.get("object") == "error" or (failed and ("message" in mapping or "detail" in mapping))):
+        error = body  # vLLM and Mistral: the body is the error
+    if error or failed:
         status, reason = _failure(error, code, body)
         return Result(custom_id, status, error=reason, usage=usage)
     value, reason = _answer(mapping)
@@ -99,7 +102,7 @@ def _failure(error: Any, http: int | None, body: Any) -> tuple[Status, str]:
     """The status and the reason out of an error of any shape."""
     code, message = None, error
     if isinstance(error, dict):
-        code = error.get("code") or error.get("type")
+        code = error.get("code") or error.get("type") or None
         message = error.get("message") or error.get("error") or error.get("detail")
         if isinstance(message, dict):
             message = message.get("message") or message
