@@ -56,6 +56,7 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
     if frame is not None:
         job._bind(frame, opts.out, by_name=frame_name, owns_column=not had_column or opts.overwrite)
     job._follow(opts.api_key)
+    job.refresh()  # a job that was there may have waited for just this, a key above all
     if opts.wait:
         job._ipython_display_()  # to be seen while the cell blocks; the cell's own result shows it no second time
         job.wait(opts.timeout)
@@ -200,7 +201,6 @@ class Job:
         if self._salvaged is None and not self.is_complete:
             self._here.ledger.wake(self.id)
             self._follow()
-            self._here.worker.poke()
         return self
 
     # -- waiting --------------------------------------------------------------------------------------------
@@ -281,7 +281,6 @@ class Job:
         if self._salvaged is None and not self.is_complete:
             self._here.ledger.cancel(self.id, time.time())
             self._follow()
-            self._here.worker.poke()
         return self
 
     # -- how it is shown ------------------------------------------------------------------------------------
@@ -340,11 +339,11 @@ class Job:
         if self._salvaged is not None or self.is_complete:
             self._over.set()
             return
-        if not self._following or api_key is not None:
-            watcher = None if self._following else self._on_change
+        watcher = None if self._following else self._on_change
+        if watcher is not None:
             self._following = True
             kernel.between()  # made on the main thread, within a cell
-            self._here.move(self.id, watcher, api_key)
+        self._here.move(self.id, watcher, api_key)
 
     def _on_change(self, seen: Snapshot) -> None:
         """In the worker's thread: draw, and when it is over, have the answers land between two cells."""

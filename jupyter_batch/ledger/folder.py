@@ -35,9 +35,10 @@ def told(place: Path) -> Iterator[None]:
 
 
 def private_folder(path: Path) -> Path:
-    """The folder, made with mode 0700 where it is missing."""
+    """The folder; it, and each folder above it that is missing, is made with mode 0700."""
     with told(path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed([one for one in (path, *path.parents) if not one.exists()]):
+            folder.mkdir(mode=0o700, exist_ok=True)
     return path
 
 
@@ -116,12 +117,16 @@ class Folders:
     @contextlib.contextmanager
     def drafted(self, job: str) -> Iterator[JobFolder]:
         """A folder to plan into. `keep` makes it the job's; otherwise it is gone at the end."""
+        fresh = [path for path in (self.root, self.root.parent) if not path.exists()]
         private_folder(self.root)
         draft = private_folder(self.root / f"{_DRAFT}{os.getpid()}-{job}")
         try:
             yield JobFolder(draft)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+            for path in fresh:  # refused input leaves nothing behind, not even an empty folder
+                with contextlib.suppress(OSError):
+                    path.rmdir()
 
     def keep(self, draft: JobFolder, job: str) -> None:
         """A drafted folder becomes the job's, in one rename."""

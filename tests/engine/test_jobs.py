@@ -1,0 +1,311 @@
+"""What a person does with a job, against the embedded server: once, again, wrongly, and after something broke."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import jupyter_batch
+from jupyter_batch.core.errors import (
+    AlignmentError,
+    ColumnError,
+    InputError,
+    JobNotFoundError,
+    JupyterBatchError,
+    KeyMissingError,
+    LedgerCorruptError,
+    ModelError,
+    OptionError,
+    TemplateError,
+)
+from jupyter_batch.engine import session as sessions
+
+from .conftest import numbered
+
+ROOT = Path(__file__).parents[2]
+
+
+def forget(home):
+    """What a restart of the kernel does to this process's memory."""
+    held = sessions._sessions.pop(home, None)
+    if held is not None:
+        held.close()
+    jupyter_batch.jobs._held.clear()
+
+
+def test_the_column_is_there(call, home):
+    """A frame with odd labels, missing values and a system message: the answers are on their rows, the rest says why."""
+    df = pd.DataFrame({"Customer Feedback": ["good", None, "bad", "good"]}, index=["a", "a", "b", "c"])
+    job = df.llm.batch("{Customer Feedback}", out="answer", system="Be brief", **call).wait(60)
+    assert df["answer"].tolist()[0::2] == ["good", "bad"]
+    assert pd.isna(df["answer"].iloc[1])
+    assert job.state == "completed"
+    assert job.is_complete
+    assert job.is_successful
+    counts = job.counts
+    assert (counts.total, counts.succeeded, counts.skipped) == (4, 3, 1)
+    told = job.results()
+    assert list(told.index) == ["a", "a", "b", "c"]
+    assert told["_status"].tolist() == ["succeeded", "skipped", "succeeded", "succeeded"]
+    assert "Customer Feedback" in told["_error"].iloc[1]
+    assert len(job.errors) == 1
+    assert job.usage.input_tokens > 0
+    assert len(job.batches) == 1
+
+
+def test_run_again_pays_nothing(server, call, home):
+    """The same cell in the same process, in another, and on a sorted frame: one job, one batch, the column is there."""
+    df = numbered(50)
+    job = df.llm.batch("{text}", out="out", **call).wait(60)
+    assert df.llm.batch("{text}", out="out", **call) is job
+    forget(home)
+    fresh = numbered(50).sort_values("text", ascending=False)
+    again = fresh.llm.batch("{text}", out="out", **call).wait(60)
+    assert again.id == job.id
+    assert (fresh["out"] == fresh["text"]).all()
+    renamed = numbered(50)
+    assert renamed.llm.batch("{text}", out="other", **call).wait(60).id == job.id
+    assert (renamed["other"] == renamed["text"]).all()
+    assert server.stats()["batches_created"] == 1
+
+
+def test_a_changed_prompt_is_a_new_job(server, call, home):
+    """Another prompt, model parameter or row is another job; reuse=False pays again on purpose."""
+    df = numbered(5)
+    first = df.llm.batch("{text}", out="a", **call).wait(60)
+    ids = {first.id,
+           df.llm.batch("{text}!", out="b", **call).wait(60).id,
+           df.llm.batch("{text}", out="c", temperature=0.5, **call).wait(60).id,
+           df.llm.batch("{text}", out="d", reuse=False, **call).wait(60).id}
+    assert len(ids) == 4
+    assert server.stats()["batches_created"] == 4
+
+
+def test_a_column_of_the_persons_own_is_not_overwritten(call, home):
+    """A column that exists is refused, unless the same job filled it; one that came meanwhile is left alone."""
+    df = numbered(3)
+    df["out"] = "mine"
+    with pytest.raises(ColumnError, match="overwrite=True"):
+        df.llm.batch("{text}", out="out", **call)
+    assert not home.exists()
+    job = df.llm.batch("{text}", out="out", overwrite=True, **call).wait(60)
+    assert (df["out"] == df["text"]).all()
+    df.llm.batch("{text}", out="out", **call)  # the same job filled it: no overwrite needed
+    other = numbered(4)
+    late = other.llm.batch("{text}", out="out", **call)
+    other["out"] = "came meanwhile"
+    late.wait(60)
+    assert (other["out"] == "came meanwhile").all()
+    assert "left alone" in late.snapshot().merged or "left alone" in repr(late.snapshot())
+    late.merge(other)
+    assert (other["out"] == other["text"]).all()
+    assert job.id != late.id
+
+
+def test_a_changed_frame_is_refused_with_figures(call, home):
+    """Rows that changed before the merge: nothing is written, and the refusal says how many."""
+    df = numbered(6)
+    job = df.llm.batch("{text}", out="out", **call)
+    df.loc["k2", "text"] = "another text"
+    job.wait(60)
+    assert "out" not in df.columns
+    assert "1 of 6" in job.snapshot().merged
+    with pytest.raises(AlignmentError, match="1 of 6"):
+        job.merge(df)
+    original = numbered(6).iloc[::-1]
+    job.merge(original)
+    assert (original["out"] == original["text"]).all()
+
+
+def test_another_day(server, call, home):
+    """In a new process: open by id, results on the index, attach to a frame; without the key too, since all is here."""
+    dates = pd.date_range("2026-01-01", periods=4, tz="Europe/Berlin")
+    job = pd.DataFrame({"t": list("abcd")}, index=dates).llm.batch("{t}", out="o", name="mail", **call).wait(60)
+    forget(home)
+    found = jupyter_batch.open("mail")
+    assert found.id == job.id
+    assert found.results().index.equals(dates)
+    df = pd.DataFrame({"t": list("dcba")}, index=dates[::-1])
+    df.llm.attach(found)
+    assert df["o"].tolist() == list("dcba")
+    assert [one.id for one in jupyter_batch.jobs()] == [job.id]
+    assert job.id in repr(jupyter_batch.jobs())
+    with pytest.raises(JobNotFoundError):
+        jupyter_batch.open("nothing")
+
+
+def test_without_a_frame(call, home):
+    """A list of prompts, the lazy one-liner, await, and the results as they come."""
+    assert asyncio.run(jupyter_batch.abatch(["one", "{two}", [{"role": "user", "content": "three"}]], **call)) == [
+        "one", "{two}", "three"]
+
+    async def stream():
+        job = jupyter_batch.batch([f"p{n}" for n in range(10)], shard_size=4, **call)
+        seen = [result async for result in job]
+        assert (await job) is job
+        return seen
+
+    seen = asyncio.run(stream())
+    assert sorted(result.value for result in seen) == sorted(f"p{n}" for n in range(10))
+    assert {str(result.status) for result in seen} == {"succeeded"}
+
+
+def test_prompts_of_every_form(call, home):
+    """Messages as templates, a function of the row, Jinja, and a parameter from the row's own column."""
+    df = pd.DataFrame({"t": ["a", "b"], "n": [3, 1]})
+    df.llm.batch([{"role": "system", "content": "{n}"}, {"role": "user", "content": "<{t}>"}], out="m", **call).wait(60)
+    df.llm.batch(lambda row: row["t"] * row["n"], out="f", **call).wait(60)
+    df.llm.batch("{% if n > 1 %}many{% else %}{{ t }}{% endif %}", out="j", template="jinja", **call).wait(60)
+    df.llm.batch("one two three four five six seven {t}", out="p", max_tokens=jupyter_batch.col("n"), **call).wait(60)
+    assert df["m"].tolist() == ["<a>", "<b>"]
+    assert df["f"].tolist() == ["aaa", "b"]
+    assert df["j"].tolist() == ["many", "b"]
+    assert df["p"].str.len().tolist()[0] > df["p"].str.len().tolist()[1]
+
+
+BAD = {
+    "an unknown column": (TemplateError, lambda df, c: df.llm.batch("{feedbak}", **c), "did you mean"),
+    "no model": (ModelError, lambda df, c: df.llm.batch("{feedback}", api_key="k"), "model"),
+    "a model without a provider": (ModelError, lambda df, c: df.llm.batch("{feedback}", **{**c, "model": "gpt"}),
+                                   "provider"),
+    "a provider without a batch API": (ModelError, lambda df, c: df.llm.batch("{feedback}", **{**c, "model": "co/x"}),
+                                       "batch API"),
+    "no key": (KeyMissingError, lambda df, c: df.llm.batch("{feedback}", model="openai/x"), "OPENAI_API_KEY"),
+    "an empty frame": (InputError, lambda df, c: df.iloc[:0].llm.batch("{feedback}", **c), "no rows"),
+    "only missing values": (InputError, lambda df, c: df.llm.batch("{empty}", **c), "none of the 2 rows"),
+    "a column that is there": (ColumnError, lambda df, c: df.llm.batch("{feedback}", out="empty", **c), "overwrite"),
+    "an unknown option": (OptionError, lambda df, c: df.llm.batch("{feedback}", temprature=1, **c), "temperature"),
+    "a bad na": (OptionError, lambda df, c: df.llm.batch("{feedback}", na="drop", **c), "skip"),
+    "na=raise": (InputError, lambda df, c: df.llm.batch("{some}", na="raise", **c), "row 1"),
+    "a bad address": (InputError, lambda df, c: df.llm.batch("{feedback}", **{**c, "api_base": "ftp://x"}), "http"),
+    "a secret in the address": (OptionError, lambda df, c: df.llm.batch(
+        "{feedback}", **{**c, "api_base": "http://me:secret@127.0.0.1/v1"}), "password"),
+    "no prompt": (InputError, lambda df, c: df.llm.batch(None, **c), "prompt"),
+    "a function that fails": (InputError, lambda df, c: df.llm.batch(lambda row: row["nope"], **c), "row 0"),
+    "an empty list": (InputError, lambda df, c: jupyter_batch.batch([], **c), "empty"),
+    "no list": (InputError, lambda df, c: jupyter_batch.batch("a text", **c), "list of prompts"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_bad_input_is_told_at_once(name, server, call, home):
+    """One clear sentence, before anything is sent, and nothing is left behind: no ledger, no file, no folder."""
+    kind, act, words = BAD[name]
+    df = pd.DataFrame({"feedback": ["a", "b"], "empty": [None, None], "some": ["a", None]})
+    with pytest.raises(kind) as raised:
+        act(df, call)
+    message = str(raised.value)
+    assert words in message
+    assert "\n" not in message
+    assert "secret" not in message
+    assert raised.value._render_traceback_() == [f"{type(raised.value).__name__}: {message}"]
+    assert not home.exists(), list(home.rglob("*"))
+    assert list(df.columns) == ["feedback", "empty", "some"]
+    assert server.stats()["uploads"] == 0
+
+
+def test_cancel_keeps_what_finished(server, call, home):
+    """Cancel: the rows that were answered keep their answers, the others say that they were cancelled."""
+    server.set_faults("latency=0.02")
+    df = numbered(40)
+    job = df.llm.batch("{text}", out="out", **call)
+    job.cancel()
+    job.wait(60)
+    assert job.is_complete
+    assert job.state in ("cancelled", "completed")
+    counts = job.counts
+    assert counts.succeeded + counts.cancelled == 40
+
+
+def test_a_damaged_ledger_still_gives_what_was_fetched(call, home):
+    """The database is gone to pieces: submitting says so in a sentence, and open(id).results() still reads the answers."""
+    df = numbered(10)
+    job = df.llm.batch("{text}", out="out", **call).wait(60)
+    forget(home)
+    for path in home.glob("ledger.sqlite3*"):
+        path.write_bytes(b"broken" * 1000)
+    with pytest.raises(LedgerCorruptError, match="damaged"):
+        numbered(11).llm.batch("{text}", out="out", **call)
+    found = jupyter_batch.open(job.id)
+    assert found.results()["out"].tolist() == df["text"].tolist()
+    assert found.is_complete
+    with pytest.raises(LedgerCorruptError):
+        jupyter_batch.open("jbnothing")
+
+
+def test_nothing_secret_is_kept(server, home, tmp_path, capfd):
+    """The key is in no file of the ledger, no repr, no output, no log, and no error; also where the server repeats it."""
+    secret = "sk-very-secret-0123456789"
+    df = numbered(5)
+    wrong = df.llm.batch("{text}", out="out", model="openai/echo", api_base=server.base_url, api_key=secret)
+    deadline = 60
+    while "paused" not in wrong.snapshot().message and deadline:
+        wrong.wait(0.5)
+        deadline -= 1
+    assert "paused" in wrong.snapshot().message
+    right = df.llm.batch("{text}", out="out", model="openai/echo", api_base=server.base_url, api_key=server.token)
+    assert right is wrong, "the same cell with a good key goes on with the same job"
+    right.wait(60)
+    assert right.is_successful
+    shown = "".join([repr(right), repr(right.snapshot()), str(right._repr_mimebundle_()), repr(vars(right)),
+                     repr(right._here), repr(right._here.worker), repr(jupyter_batch.jobs())])
+    out, err = capfd.readouterr()
+    for path in home.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert secret.encode() not in data, path
+            assert server.token.encode() not in data.replace(b"embedded server", b""), path
+    assert secret not in shown + out + err
+
+
+def test_stderr_stays_empty_beside_the_persons_own_litellm(server, home):
+    """In a process whose own loop uses litellm at the same time: no line on stderr, one GET for each result file."""
+    script = f"""
+import asyncio, os
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+import jupyter_batch, pandas as pd
+
+async def main():
+    df = pd.DataFrame({{"t": [str(n) for n in range(200)]}})
+    job = df.llm.batch("{{t}}", out="o", model="openai/echo", api_base="{server.base_url}", api_key="{server.token}", shard_size=100)
+    import litellm
+    litellm.suppress_debug_info = True
+    for n in range(10):
+        said = await litellm.acompletion("openai/echo", messages=[{{"role": "user", "content": "hi"}}],
+                                         api_base="{server.base_url}", api_key="{server.token}")
+        assert said.choices[0].message.content == "hi"
+    await job
+    assert (df["o"] == df["t"]).all()
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    stats = server.stats()
+    assert stats["downloads"] == 2, "one GET for each result file"
+    assert stats["batches_created"] == 2
+
+
+def test_an_error_of_ours_is_one_line_in_a_notebook():
+    """Every error of the tree shows as one line."""
+    assert JupyterBatchError("what to do")._render_traceback_() == ["JupyterBatchError: what to do"]
+
+
+def test_the_manifest_says_how_it_was_made(call, home):
+    """The job's folder names versions, model and columns; and the index without pickle."""
+    job = numbered(2).llm.batch("{text}", out="out", **call).wait(60)
+    folder = home / "jobs" / job.id
+    told = json.loads((folder / "job.json").read_text())["job"]
+    assert told["model"] == "openai/echo"
+    assert told["columns"] == ["text"]
+    assert {"python", "pandas"} <= set(told["versions"])
+    json.loads((folder / "index.json").read_text())

@@ -1,0 +1,372 @@
+"""The rules that come from other people's lost money, one by one: a scripted provider, a manual clock, no sleep."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pandas as pd
+import pytest
+
+from jupyter_batch.core.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConnectionFailedError,
+    NotFoundError,
+    ProviderDownError,
+    ProviderTimeoutError,
+    RateLimitError,
+)
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.engine.gather import of_job
+from jupyter_batch.engine.plan import Ask, plan
+from jupyter_batch.engine.prompt import prompt_of
+from jupyter_batch.engine.worker import LEASE_SECONDS, Worker
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.scripted import FACTS, Scripted
+
+
+class Desk:
+    """A ledger, a scripted provider, a clock that only moves when it is told, and the worker between them."""
+
+    def __init__(self, home, provider=None):
+        self.now = 1_000_000.0
+        self.ledger = Ledger(home)
+        self.provider = provider or Scripted(lambda body: body["messages"][-1]["content"].upper())
+        self.worker = self.another_process()
+        self.frame = pd.DataFrame({"t": ["a", "b", "c", "d"]})
+
+    def another_process(self):
+        async def connect(_):
+            return self.provider
+
+        return Worker(self.ledger, connect, clock=lambda: self.now, dice=lambda: 0.5, everything=True)
+
+    def plan(self, shard_size=2, **more):
+        ask = Ask(prompt=prompt_of("{t}", ["t"], system=None, kind="braces"), params={}, model="scripted/x",
+                  provider="scripted", dialect="openai", body_model="x", out="out",
+                  limits=msgspec.structs.replace(FACTS.limits, requests=shard_size), **more)
+        job = plan(self.ledger, ask, self.frame, now=self.now, reuse=True, accept=lambda _: None)
+        return job.id
+
+    async def step(self, seconds=0.0, worker=None):
+        self.now += seconds
+        worker = worker or self.worker
+        await worker.once()
+        await worker.settled()
+        await worker.once()
+        await worker.settled()
+
+    def shard(self, job, number=0):
+        return self.ledger.shards(job)[number]
+
+    def told(self, job):
+        record = self.ledger.job(job)
+        found = of_job(record, self.ledger.shards(job), self.ledger.folders.of(job))
+        return found
+
+    def snapshot(self, job):
+        return self.ledger.job(job).snapshot(self.ledger.shards(job), self.now)
+
+
+@pytest.fixture
+def desk(tmp_path):
+    made = Desk(tmp_path / "home")
+    yield made
+    made.ledger.close()
+
+
+def play(coroutine):
+    return asyncio.run(coroutine)
+
+
+async def to_the_end(desk, job, steps=200, pause=30.0):
+    for _ in range(steps):
+        if desk.snapshot(job).is_complete:
+            return
+        await desk.step(pause)
+    raise AssertionError(desk.ledger.shards(job))
+
+
+def test_the_whole_way(desk):
+    """Planned, sent, polled, collected: two shards, four answers, one call of each kind a shard."""
+    job = desk.plan()
+    assert desk.snapshot(job).state is State.PLANNED
+    play(to_the_end(desk, job))
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    assert desk.provider.asked == {"upload": 2, "create": 2, "poll": 2, "fetch": 2}
+    assert desk.snapshot(job).state is State.COMPLETED
+    assert desk.ledger.job(job).holder is None, "the lease is given back"
+
+
+def test_a_create_whose_answer_was_lost_is_adopted(desk):
+    """The batch exists, its answer was lost on the way: it is found by its tag, and never created again."""
+    desk.provider.after["create"] = [ConnectionFailedError("reset")]
+    job = desk.plan(shard_size=4)
+    play(to_the_end(desk, job))
+    assert desk.provider.asked["create"] == 1
+    assert desk.provider.asked["find"] >= 1
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_an_empty_list_proves_nothing_at_once(desk):
+    """A create that timed out may still arrive: the shard is sent again only when the provider had time to show it."""
+    desk.provider.faults["create"] = [ProviderTimeoutError("slow")]
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        assert desk.shard(job).step is Step.SUBMITTING
+        await desk.step(5)
+        assert desk.provider.asked["create"] == 1, "too early to send again"
+        await desk.step(FACTS.settle)
+        await desk.step(FACTS.settle)
+
+    play(way())
+    assert desk.provider.asked["create"] == 2
+    assert len(desk.provider.batches) == 1
+
+
+def test_a_list_that_can_not_be_read_sends_nothing(desk):
+    """Whether the batch exists can't be told: nothing is sent, and the person is told."""
+    desk.provider.faults = {"create": [ProviderTimeoutError("slow")],
+                            "find": [BadRequestError("no list here", status=400)] * 50}
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        for _ in range(30):
+            await desk.step(600)
+
+    play(way())
+    assert desk.provider.asked["create"] == 1
+    assert "can't be read" in desk.shard(job).note
+    assert desk.shard(job).step is Step.SUBMITTING
+
+
+@pytest.mark.parametrize("error", [
+    RateLimitError("slow down", status=429, retry_after=90.0), ProviderDownError("oops", status=503),
+    ConnectionFailedError("reset"), ProviderTimeoutError("slow"), NotFoundError("just created", status=404)])
+def test_a_transient_error_is_no_ending(desk, error):
+    """429, 5xx, timeouts, resets, and a 404 just after the create: polled again, and all rows arrive."""
+    desk.provider.faults["poll"] = [error, error, error]
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        await desk.step(10)
+        shard = desk.shard(job)
+        assert shard.step is Step.RUNNING
+        assert shard.attempts == 1
+        assert shard.note == str(error)
+        if isinstance(error, RateLimitError):
+            assert shard.due_at >= desk.now + 90, "never sooner than it asked"
+        await to_the_end(desk, job, pause=120)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    assert desk.shard(job).note == ""
+
+
+def test_a_refused_key_pauses_the_job(desk):
+    """401 on the create: nothing is lost, the note says what to set, and with a good key it goes on."""
+    desk.provider.faults["upload"] = [AuthenticationError("bad key", status=401)]
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        assert desk.snapshot(job).state is State.WAITING
+        assert "key was refused" in desk.snapshot(job).message
+        desk.ledger.wake(job)
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_a_bad_request_ends_with_its_reason(desk):
+    """A create that the provider refuses for good: each row has the reason, and nothing is retried for ever."""
+    desk.provider.faults["create"] = [BadRequestError("unknown model", status=400)]
+    job = desk.plan(shard_size=4)
+    play(to_the_end(desk, job))
+    assert desk.snapshot(job).state is State.FAILED
+    assert all("unknown model" in reason for reason in desk.told(job).reasons.values())
+    assert desk.snapshot(job).counts.failed == 4
+
+
+@pytest.mark.parametrize(("ending", "word"), [(State.EXPIRED, "expired"), (State.CANCELLED, "cancelled"),
+                                              (State.FAILED, "failed"), (State.COMPLETED, "no result")])
+def test_what_finished_is_kept_in_each_ending(desk, ending, word):
+    """In each of the four endings the rows that finished keep their answers; the others say why they have none."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        desk.provider.finish(str(desk.shard(job).batch_id), ending=ending, answered=3)
+        await to_the_end(desk, job)
+
+    play(way())
+    told = desk.told(job)
+    assert told.answers == ["A", "B", "C", None]
+    assert word in told.reasons[3]
+    assert desk.snapshot(job).state is ending
+
+
+def test_completed_without_its_file_is_asked_again(desk):
+    """The provider says completed, its output file id is still empty: it is polled until the file is there."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        batch = str(desk.shard(job).batch_id)
+        whole = desk.provider.finish(batch)
+        desk.provider.batches[batch] = msgspec.structs.replace(whole, output_file_id=None)
+        for _ in range(5):
+            await desk.step(60)
+        assert desk.shard(job).step is Step.RUNNING
+        assert "not there yet" in desk.shard(job).note
+        desk.provider.batches[batch] = whole
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_a_file_shorter_than_its_counts_is_fetched_again(desk):
+    """A download that lost its tail at a line's end is seen by the counts, and fetched again."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        view = desk.provider.finish(str(desk.shard(job).batch_id))
+        whole = desk.provider.files[str(view.output_file_id)]
+        desk.provider.files[str(view.output_file_id)] = whole[: whole.index(b"\n") + 1]
+        await desk.step(10)
+        assert "fetched again" in desk.shard(job).note
+        desk.provider.files[str(view.output_file_id)] = whole
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_all_rows_failed(desk):
+    """A batch that is completed with every row failed has no output file at all: it ends, with each row's reason."""
+    def answer(_):
+        raise ValueError("the model fell over")
+
+    desk.provider = Scripted(answer)
+    job = desk.plan(shard_size=4)
+    play(to_the_end(desk, job))
+    assert desk.snapshot(job).state is State.COMPLETED
+    assert desk.snapshot(job).counts.failed == 4
+    (reason, rows), = desk.snapshot(job).reasons
+    assert ("fell over" in reason, rows) == (True, 4)
+
+
+def test_cancel_before_it_was_sent(desk):
+    """A job that is cancelled while it is planned is never sent."""
+    job = desk.plan()
+    desk.ledger.cancel(job, desk.now)
+    play(to_the_end(desk, job))
+    assert desk.provider.asked["create"] == 0
+    assert desk.snapshot(job).state is State.CANCELLED
+    assert desk.snapshot(job).counts.cancelled == 4
+
+
+def test_cancel_while_it_runs(desk):
+    """Cancel goes to the provider at the next pass, whenever the next poll would have been."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        desk.ledger.cancel(job, desk.now)
+        await desk.step()
+
+    play(way())
+    assert desk.provider.asked["cancel"] == 1
+    play(to_the_end(desk, job))
+    assert desk.snapshot(job).state is State.CANCELLED
+
+
+def test_a_batch_refused_for_quota_waits_and_is_sent_again(desk):
+    """A batch that the provider takes and then refuses for its quota is not adopted again: a new one is made later."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        batch = str(desk.shard(job).batch_id)
+        desk.provider.batches[batch] = msgspec.structs.replace(
+            desk.provider.batches[batch], status="failed", ending=State.FAILED, quota=True, errors="enqueued limit")
+        await desk.step(10)
+        assert desk.snapshot(job).state is State.WAITING
+        assert "quota" in desk.snapshot(job).message
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.provider.asked["create"] == 2
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_two_processes_on_one_ledger(desk):
+    """Two workers on one ledger: one has the lease, the other sends nothing; each shard is created once."""
+    job = desk.plan()
+    other = desk.another_process()
+
+    async def way():
+        await asyncio.gather(desk.worker.once(), other.once())
+        await desk.worker.settled()
+        await other.settled()
+        for _ in range(20):
+            await desk.step(30)
+            await desk.step(0, worker=other)
+
+    play(way())
+    assert desk.provider.asked["create"] == 2
+    assert desk.snapshot(job).is_complete
+
+
+def test_a_holder_that_slept_can_not_write(desk):
+    """A process that wakes after its lease ran out, and was taken over, writes nothing more."""
+    job = desk.plan(shard_size=4)
+    other = desk.another_process()
+
+    async def way():
+        await desk.step()
+        stale = desk.shard(job)
+        desk.now += LEASE_SECONDS + 1
+        await other.once()
+        await other.settled()
+        assert desk.ledger.job(job).holder == other.holder
+        assert desk.ledger.move(stale, Step.CANCELLING, desk.worker.holder, desk.now) is None
+
+    play(way())
+
+
+def test_polls_grow_apart(desk):
+    """A batch of a day is asked often at first, then every few minutes: far fewer than 1,000 polls a day."""
+    desk.provider = Scripted(lambda _: "x", polls=10_000)
+    job = desk.plan(shard_size=4)
+    times = []
+
+    async def way():
+        start = desk.now
+        while desk.now < start + 86_400:
+            before = desk.provider.asked["poll"]
+            await desk.step()
+            if desk.provider.asked["poll"] > before:
+                times.append(desk.now - start)
+            desk.now = max(desk.shard(job).due_at, desk.now + 1)
+
+    play(way())
+    pauses = [b - a for a, b in zip(times, times[1:], strict=False)]
+    assert pauses[0] <= 5
+    assert max(pauses) <= FACTS.poll_last * 1.25
+    assert len(times) < 500
+
+
+def test_two_cells_at_once_get_one_job(desk):
+    """Two kernels that run the same cell at the same moment: the second finds the first one's job."""
+    assert desk.plan() == desk.plan()
+    assert len(desk.ledger.jobs()) == 1
+    drafts = [path for path in (desk.ledger.home / "jobs").iterdir() if path.name.startswith(".")]
+    assert drafts == []
