@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jupyter_batch.server import echo
-from jupyter_batch.server.errors import ApiError, no_model
+from jupyter_batch.server.errors import SERVER_ERROR, ApiError, no_model
 from jupyter_batch.server.requests import check
 from jupyter_batch.server.upstream import Upstream
 
@@ -64,3 +64,6 @@ class Answers:
             return Answer(200, await self.upstream.ask(endpoint, body))
         except ApiError as error:
             return Answer(error.status, error.body())
+        except Exception as error:  # litellm itself broke: this request's failure, not the server's
+            wrong = ApiError(500, f"{type(error).__name__}: {error}", type_=SERVER_ERROR)
+            return Answer(wrong.status, wrong.body())

@@ -20,6 +20,7 @@ from jupyter_batch.server.service import SERVICE, Service, json_body, reply, ser
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ADMIN = "/jupyter_batch/"
 OPENAI_VERSION = "2020-10-01"
+ORGANIZATION = "org-local"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 _BEGAN: ContextVar[float] = ContextVar("_BEGAN")
 _LOG = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ async def _shape(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers.update(error.headers)
     except web.HTTPException as error:
         response = _http_error(request, error)
+    except UnicodeError:
+        response = reply(ApiError(400, "The request holds text that is not valid UTF-8.").body(), 400)
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception:
@@ -95,6 +98,7 @@ async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
     """The headers that every answer has, a streamed one too."""
     response.headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
     response.headers["openai-version"] = OPENAI_VERSION
+    response.headers["openai-organization"] = ORGANIZATION
     response.headers["openai-processing-ms"] = str(round((time.perf_counter() - _BEGAN.get()) * 1000))
 
 

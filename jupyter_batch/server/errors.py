@@ -20,7 +20,7 @@ class ApiError(Exception):
                  code: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = message.encode(errors="replace").decode()  # a client's bytes may be no UTF-8
         self.type = type_
         self.param = param
         self.code = code

@@ -105,7 +105,8 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
     after = {name.removeprefix("expires_after[").rstrip("]"): value for name, value in form.items()
              if name.startswith("expires_after[")}
     life = life_of(after, "expires_after") if after else BATCH_FILE_LIFE if purpose == "batch" else None
-    name = Path(filename.replace("\\", "/")).name[:_LONGEST_NAME] or file_id
+    name = "".join(char if char.isprintable() else "_" for char in Path(filename.replace("\\", "/")).name)
+    name = name[:_LONGEST_NAME] or file_id
     return File(id=file_id, bytes=size, created_at=now, expires_at=None if life is None else now + life, filename=name,
                 purpose=purpose)
 

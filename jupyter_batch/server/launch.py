@@ -123,7 +123,7 @@ def _answers(endpoint: Endpoint) -> bool:
     where = urlsplit(endpoint.base_url)
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=3)
     try:
-        connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {endpoint.token}"})
+        connection.request("GET", "/jupyter_batch/stats", headers={"Authorization": f"Bearer {endpoint.token}"})
         return connection.getresponse().status == 200  # noqa: PLR2004 - HTTP's own
     except (OSError, http.client.HTTPException):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,8 @@ class Appender:
                 self._fd = -1
 
 
-def take_up(output: Path, error: Path, counts: Counts, usage: Usage) -> set[int]:
-    """Read what an earlier process wrote: cut a half line off, count the rest, tell the hashes of its custom_ids."""
+def take_up(output: Path, error: Path, counts: Counts, usage: Usage) -> Iterator[int]:
+    """Read what an earlier process wrote: cut a half line off, count the rest, yield the hashes of its custom_ids."""
     seen: set[int] = set()
     for path, good in ((output, True), (error, False)):
         if not path.exists():
@@ -108,5 +109,5 @@ def take_up(output: Path, error: Path, counts: Counts, usage: Usage) -> set[int]
                 counts.failed += not good
                 if good and left.response is not None:
                     usage.add(_decode_used(left.response.body).usage or {})
+                yield key
             handle.truncate(end)
-    return seen

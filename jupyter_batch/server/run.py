@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from random import Random
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -46,7 +43,7 @@ class Run:
         self.tokens = 0
         self.expired = False
         self.scan = Scan(record.batch.endpoint, answers.serves)
-        self._input = -1
+        self._input: BinaryIO | None = None
         self._output = Appender(store.path(record.output_id))
         self._error = Appender(store.path(record.error_id))
 
@@ -57,10 +54,15 @@ class Run:
         self.batch.request_counts.completed = self.batch.request_counts.failed = 0
         self.batch.usage = type(self.batch.usage)()
         paths = self.store.path(self.record.output_id), self.store.path(self.record.error_id)
-        answered = take_up(*paths, self.batch.request_counts, self.batch.usage)
+        answered: set[int] = set()
+        until = time.perf_counter() + turn()
+        for custom_id in take_up(*paths, self.batch.request_counts, self.batch.usage):
+            answered.add(custom_id)
+            if time.perf_counter() > until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + turn()
         scan = Scan(self.batch.endpoint, self.answers.serves, answered)
         with self.store.path(self.batch.input_file_id).open("rb") as handle:
-            until = time.perf_counter() + turn()
             for count, (line, number, offset) in enumerate(lines(handle)):
                 scan.add(line, number, offset)
                 if count % _EACH == 0 and time.perf_counter() > until:
@@ -74,26 +76,26 @@ class Run:
 
     def open(self) -> None:
         """Open the file that the rows are read from."""
-        self._input = os.open(self.store.path(self.batch.input_file_id), os.O_RDONLY)
+        self._input = self.store.path(self.batch.input_file_id).open("rb", buffering=0)
 
     def close(self) -> None:
         """Close them."""
-        if self._input >= 0:
-            os.close(self._input)
-            self._input = -1
+        if self._input is not None:
+            self._input.close()
+            self._input = None
         self._output.close()
         self._error.close()
 
     def rows(self) -> Iterator[int]:
-        """The rows that have no line yet, in the order of the output."""
-        order = array("I", range(len(self.scan.offsets)))
-        Random(_number(self.batch.id, self.faults.seed if self.faults.shuffle else None)).shuffle(order)
-        if len(order) > 1 and all(place == row for place, row in enumerate(order)):
-            order.reverse()  # never the input's order
+        """The rows that have no line yet, in the order of the output, which is never the input's."""
+        order = shuffled(len(self.scan.offsets), self.batch.id, self.faults.seed if self.faults.shuffle else None)
         return (row for row in order if not self.scan.done[row])
 
     def _request(self, row: int) -> Any:
-        return decode_request(os.pread(self._input, self.scan.lengths[row], self.scan.offsets[row]))
+        if self._input is None:
+            raise ValueError("the input is not open")
+        self._input.seek(self.scan.offsets[row])
+        return decode_request(self._input.read(self.scan.lengths[row]))
 
     # --- writing
 
@@ -169,5 +171,13 @@ def allowed(rows: int, since: float, lasting: float) -> int:
     return rows if lasting <= 0 or since >= lasting else min(rows, math.ceil(rows * since / lasting))
 
 
-def _number(*what: object) -> int:
-    return int.from_bytes(blake2b(repr(what).encode(), digest_size=8).digest())
+def shuffled(count: int, *seed: object) -> Iterator[int]:
+    """0 to count - 1, each once, in an order by the seed that is never the rising one; nothing is held in memory."""
+    number = int.from_bytes(blake2b(repr(seed).encode(), digest_size=16).digest())
+    step = 1
+    if count > 2:  # noqa: PLR2004 - of two there is but one other order
+        step = 2 + number % (count - 2)
+        while math.gcd(step, count) != 1:
+            step = step + 1 if step < count - 1 else 2
+    start = 1 if step == 1 else number // count
+    return ((start + step * place) % count for place in range(count))

@@ -161,6 +161,8 @@ class Runner:
                 await self._answer_at_once(run, rows)
             else:
                 await self._answer_beside(run, rows)
+        if _done(run) >= run.batch.request_counts.total:
+            return
         reason = CANCELLED if run.cancelling.is_set() else EXPIRED
         until = time.perf_counter() + self._turn()
         for count, row in enumerate(run.rows()):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.server import faults
 from jupyter_batch.server.faults import parse_faults
 
 API_KEY_VARIABLE = "JUPYTER_BATCH_UPSTREAM_API_KEY"
@@ -22,10 +23,13 @@ TOKEN_VARIABLE = "JUPYTER_BATCH_SERVER_TOKEN"  # noqa: S105 - the name of a vari
 DESCRIPTION = """An OpenAI-compatible Files + Batches server on this machine. Without --upstream, the model
 `local/echo` answers by simple rules (it is no language model), and `provider/name` is answered by that litellm
 model."""
+FAULTS = "faults:\n" + "\n".join(row for row in (faults.__doc__ or "").splitlines() if row.startswith("|"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `serve`."""
+    """The options of `serve`, and the table of faults as the help's last part."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = FAULTS
     parser.add_argument("--upstream", metavar="MODEL", help="a litellm model that answers every request, such as "
                                                             "ollama/llama3.2, or openai/NAME at --api-base")
     parser.add_argument("--api-base", metavar="URL", help="where the upstream model is")
@@ -40,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                     "(default: one is made up and printed)")
     token.add_argument("--no-token", action="store_true", help="let everybody on this machine in")
     parser.add_argument("--faults", default="", metavar="SPEC", help="what shall go wrong, such as "
-                                                                     "'seed=7,429=0.2,truncate=0.1' (see the README)")
+                                                                     "'seed=7,429=0.2,truncate=0.1' (the table below)")
     parser.add_argument("--state", type=Path, metavar="DIR", help="where files and batches are kept over restarts "
                                                                   "(default: a folder that goes when the server stops)")
     parser.add_argument("--pace", type=float, default=1.5, metavar="SECONDS",

@@ -64,7 +64,7 @@ class Upstream:
         if self._litellm is None:
             self._litellm = await asyncio.get_running_loop().run_in_executor(None, _load)
         asked = {name: value for name, value in body.items() if name not in _OURS}
-        packed = asked.pop("encoding_format", None) == "base64"  # not all have it: numbers are asked for, and packed here
+        packed = asked.pop("encoding_format", None) == "base64"  # not all have it: asked for as numbers, packed here
         async with self._places:
             answer = await self._tried(endpoint, model, asked)
         for row in answer["data"] if packed else ():
