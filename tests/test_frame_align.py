@@ -189,6 +189,23 @@ def test_equal_rows_under_new_labels_are_refused_with_their_number():
         align(frame.iloc[[2, 0, 1, 3]].reset_index(drop=True), ["t"], keys)
 
 
+def test_a_row_that_only_seems_to_be_where_it_was_is_refused_with_the_others():
+    """Filtered and reset, row 1 stands at label 0, where another row with the same text was: it can't be told which."""
+    frame = pd.DataFrame({"t": ["A", "A", "B"]})
+    keys = keys_of(frame, ["t"])
+    with pytest.raises(AlignmentError, match="1 of 2 rows"):
+        align(frame.iloc[1:].reset_index(drop=True), ["t"], keys)
+
+
+def test_a_collision_of_hashes_is_no_match():
+    """The sum of a label's and a text's hash may agree by chance: each is looked at by itself."""
+    frame = pd.DataFrame({"t": ["A", "B"]}, index=["x", "y"])
+    keys, change = keys_of(frame, ["t"]), np.uint64(1 << 40)
+    forged = Keys(keys.labels ^ change, keys.prints ^ np.array([change, 0], dtype=np.uint64), keys.skipped)
+    with pytest.raises(AlignmentError, match="none of"):
+        align(frame, ["t"], forged)
+
+
 def test_changed_rows_are_refused_with_their_number():
     """An edited cell is no longer the question that was answered."""
     frame = pd.DataFrame({"t": ["A", "B", "C"]}, index=["x", "y", "z"])

@@ -44,6 +44,16 @@ def test_every_line_is_in_one_shard_in_order_and_within_the_limits(steps, reques
             assert count == requests or len(data) + len(lines[seen][1]) > size, "a shard is as full as it may be"
 
 
+def test_a_shard_is_filled_to_its_last_byte_and_request():
+    """Exactly the limit is within it."""
+    lines = [(n, b"123456789\n") for n in range(7)]
+    for part in (1, 10, 15, 1000):
+        by_bytes = shards_of(pack(lines, Limits(requests=100, bytes=30), part_bytes=part))
+        assert [requests for _, requests, *_ in by_bytes.values()] == [3, 3, 1]
+        by_requests = shards_of(pack(lines, Limits(requests=3, bytes=1000), part_bytes=part))
+        assert [requests for _, requests, *_ in by_requests.values()] == [3, 3, 1]
+
+
 def test_one_part_at_a_time_is_in_memory():
     """Lines are taken as parts are asked for."""
     taken = []
