@@ -237,7 +237,7 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             raise OptionError(f"%{NAME} {VERBS[verb]}")
         if verb == "list":
             return jobs.list_jobs()
-        job = jobs.open_job(rest[0])
+        job = jobs.open_job(rest[0], follow=verb in {"show", "attach"})  # a cancel is noted before anything moves
         if verb == "attach":
             return jobs.attach(job, frame_named(rest[1], names))
         if verb == "errors":

@@ -97,13 +97,12 @@ def _window(value: Any) -> str:
 
 
 def _json_object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+    """Whole numbers as keys are written as JSON does it: token ids are numbers to people."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str | int) for key in value):
         raise ValueError
-    try:
-        json.dumps(dict(value), allow_nan=False)
-    except TypeError:
-        raise ValueError from None
-    return dict(value)
+    made = {str(key): entry for key, entry in value.items()}
+    json.dumps(made, allow_nan=False)  # a TypeError or ValueError where JSON can't hold it
+    return made
 
 
 def _stops(value: Any) -> str | list[str]:

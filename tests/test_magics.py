@@ -45,7 +45,8 @@ class FakeFace(types.ModuleType):
     def list_jobs(self):
         return [self.kept]
 
-    def open_job(self, job_id):
+    def open_job(self, job_id, *, follow):
+        assert isinstance(follow, bool)
         if job_id != "jb7":
             raise JobNotFoundError(f"no job `{job_id}`")
         return self.kept

@@ -86,7 +86,7 @@ def test_what_this_release_does_not_have_is_unknown(name):
     ("metadata", "team=nlp"), ("metadata", {"k" * 65: "v"}), ("metadata", {"k": "v" * 513}),
     ("metadata", {str(n): "v" for n in range(13)}), ("api_base", "localhost:8000"), ("api_key", 5), ("name", " "),
     ("n", 2), ("temperature", "hot"), ("max_tokens", 0), ("stop", []), ("stop", {"a": 1}), ("stop", 3),
-    ("stop", ["a", 1]), ("logit_bias", {1: 2}), ("response_format", "json"),
+    ("stop", ["a", 1]), ("logit_bias", {1.5: 2}), ("response_format", "json"),
     ("extra_body", {"x": object()}), ("extra_body", {"x": float("nan")}), ("logprobs", 1), ("seed", 1.5),
     ("model", col("m")),
 ])
@@ -105,13 +105,15 @@ def test_good_values_are_kept_as_they_are():
     """What a person gives rightly comes out unchanged; metadata are texts, an address has no last slash."""
     made = resolve({"na": "raise", "template": "jinja", "shard_size": 500, "timeout": 0, "poll_interval": 0.5,
                     "reuse": np.bool_(False), "completion_window": "7d", "metadata": {"team": "nlp", "run": 3},
-                    "api_base": "http://127.0.0.1:8000/v1/", "name": "my job", "out": "sentiment", "n": 1}, HERE)
+                    "api_base": "http://127.0.0.1:8000/v1/", "name": "my job", "out": "sentiment",
+                    "logit_bias": {50256: -100}}, HERE)
     assert (made.na, made.template, made.shard_size) == ("raise", "jinja", 500)
     assert (made.timeout, made.poll_interval) == (0, 0.5)
     assert made.reuse is False
     assert made.metadata == {"team": "nlp", "run": "3"}
     assert made.api_base == "http://127.0.0.1:8000/v1"
-    assert (made.completion_window, made.name, made.out, made.params) == ("7d", "my job", "sentiment", {"n": 1})
+    assert (made.completion_window, made.name, made.out, made.params) == (
+        "7d", "my job", "sentiment", {"logit_bias": {"50256": -100}})
 
 
 def test_the_key_is_in_no_repr_and_in_no_error():
