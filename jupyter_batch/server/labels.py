@@ -1,6 +1,6 @@
 """The echo model's way with labels: which labels a prompt offers, and which of them fits its text. No language model.
 
-Labels are looked for only where the prompt asks for a choice (`ASKS`), in these forms: `(a/b/c)`, `(a | b | c)`,
+Labels are looked for only near a word that asks for a choice (`ASKS`), in these forms: `(a/b/c)`, `(a | b | c)`,
 `(a, b or c)`, `[a, b]`, quoted lists (`"a", "b" or "c"`), `a/b/c`, `one of: a, b, c`, `labels: a, b, c`, `as a or b`,
 `is it a, b or c?`.
 """
@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 ASKS = re.compile(
     r"\b(?:classif\w*|categor\w*|label\w*|sentiment\w*|choose|pick|select|decide|tag|rate|assign|one of|which of|"
-    r"answer (?:only )?with|reply (?:only )?with|respond (?:only )?with|is (?:it|this|the)|options?)\b", re.IGNORECASE)
+    r"answer (?:only )?with|reply (?:only )?with|respond (?:only )?with|is (?:it|this)|options?)\b", re.IGNORECASE)
 _BRACKETS = re.compile(r"\(([^()\n]{3,200})\)|\[([^\[\]\n]{3,200})\]|\{([^{}\n]{3,200})\}")
 _SLASHES = re.compile(r"(?<![\w/:.])[^\W\d_][\w-]{0,30}(?:/[^\W\d_][\w-]{0,30}){1,19}(?![\w/])")
 _QUOTED = re.compile(r"""(?:["'`]([^"'`\n]{1,40})["'`](?:\s*(?:,|\bor\b|\band\b|/|\|)\s*)*){2,20}""")
@@ -29,6 +29,7 @@ _BETWEEN = re.compile(r"\s*(?:,\s*or\b|,\s*and\b|,|\bor\b|\band\b|/|\|)\s*", re.
 _STRONG = re.compile(r"\s*(?:,\s*or\b|,|\bor\b|/|\|)\s*", re.IGNORECASE)
 _SPACES = str.maketrans({**dict.fromkeys(string.punctuation.replace("'", "") + "\u201c\u201d\u2026\u2013\u2014", " "),
                          "\u2019": "'"})
+_NEAR = 80  # characters between the asking word and its labels: a list deep in somebody's text is no offer
 _MOST_LABELS, _LONGEST_LABEL, _LONGEST_WORDS = 20, 40, 4
 
 GOOD = frozenset("""
@@ -94,16 +95,14 @@ def offered(prompt: str) -> tuple[tuple[str, ...], str] | None:
     """The labels that the prompt offers, and the text that is to be judged; None if it offers none."""
     if not ASKS.search(prompt):
         return None
-    for match in _BRACKETS.finditer(prompt):
-        labels = _split(next(filter(None, match.groups())))
-        if labels:
-            return labels, _rest(prompt, match.span())
-    for pattern in (_QUOTED, _SLASHES, _LISTED, _AS, _PLAIN):
+    for pattern in (_BRACKETS, _QUOTED, _SLASHES, _LISTED, _AS, _PLAIN):
         for match in pattern.finditer(prompt):
+            if not ASKS.search(prompt, max(0, match.start() - _NEAR), match.end()):
+                continue
             if pattern is _QUOTED:
                 labels = tuple(label.strip() for label in _ONE_QUOTED.findall(match[0]))
             else:
-                labels = _split(match[match.lastindex or 0])
+                labels = _split(next(filter(None, match.groups()), match[0]))
             if len(labels) > 1:
                 return labels, _rest(prompt, match.span())
     return None

@@ -130,10 +130,12 @@ class Record(msgspec.Struct, kw_only=True):
     """A batch with what only the server knows of it.
 
     output_id, error_id: the ids that the result files will have; their bytes are written there from the start, and
-    the files come into being for clients when the batch ends. output_life: seconds that they live.
+    the files come into being for clients when the batch ends. output_life: seconds that they live. expired: no further
+    row is answered.
     """
 
     batch: Batch
     output_id: str
     error_id: str
     output_life: int = BATCH_FILE_LIFE
+    expired: bool = False

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from http import HTTPStatus
 from typing import Any, BinaryIO
 
 import msgspec
@@ -27,6 +28,7 @@ SLICE = 0.003
 """Seconds of work before the loop gets its turn, shared by all batches that run."""
 _EACH = 16
 EXPIRED = ("batch_expired", "This request could not be executed before the completion window expired.")
+TIMED_OUT = ("request_timeout", "The underlying call to the model timed out.")
 CANCELLED = ("batch_cancelled", "This request was not executed because the batch was cancelled.")
 
 
@@ -41,7 +43,6 @@ class Run:
         self.faults = faults
         self.cancelling = asyncio.Event()
         self.tokens = 0
-        self.expired = False
         self.scan = Scan(record.batch.endpoint, answers.serves)
         self._input: BinaryIO | None = None
         self._output = Appender(store.path(record.output_id))
@@ -153,7 +154,8 @@ class Run:
             counts.failed += 1
             return
         try:
-            line = answered_line(key, custom_id, answer.status, answer.body)
+            line = (unanswered_line(key, custom_id, *TIMED_OUT) if answer.status == HTTPStatus.REQUEST_TIMEOUT
+                    else answered_line(key, custom_id, answer.status, answer.body))
         except (TypeError, ValueError):  # what JSON can't carry
             line, good = answered_line(key, custom_id, 500, ApiError(500, SERVER_ERROR_MESSAGE).body()), False
         target = self._output if good else self._error

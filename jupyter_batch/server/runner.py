@@ -156,7 +156,7 @@ class Runner:
     async def _answer(self, run: Run) -> None:
         """Answer the rows that have no line yet; those that a cancel or the expiry leaves over get one that says so."""
         rows = run.rows()
-        if run.batch.status == "in_progress":
+        if not run.cancelling.is_set() and not run.record.expired:
             if self.answers.at_once(run.batch.model or ""):
                 await self._answer_at_once(run, rows)
             else:
@@ -164,10 +164,11 @@ class Runner:
         if _done(run) >= run.batch.request_counts.total:
             return
         reason = CANCELLED if run.cancelling.is_set() else EXPIRED
+        run.record.expired = reason is EXPIRED
+        self.store.save_batch(run.record)
         until = time.perf_counter() + self._turn()
         for count, row in enumerate(run.rows()):
             run.leave(row, reason)
-            run.expired = reason is EXPIRED
             if count % _EACH == 0 and time.perf_counter() > until:
                 await asyncio.sleep(0)
                 until = time.perf_counter() + self._turn()
@@ -221,7 +222,8 @@ class Runner:
     async def _end(self, run: Run) -> None:
         """Close the files and let the batch end, both in one transaction."""
         batch, began = run.batch, time.perf_counter()
-        if batch.status == "in_progress" and not run.expired and not run.cancelling.is_set():
+        run.flush()
+        if not run.record.expired and not run.cancelling.is_set():
             batch.status, batch.finalizing_at = "finalizing", int(self.clock())
             self.store.save_batch(run.record)
         await self._pause(run, began, _FINALIZING)
@@ -229,7 +231,7 @@ class Runner:
         now = int(self.clock())
         if run.cancelling.is_set():
             batch.status, batch.cancelled_at = "cancelled", now
-        elif run.expired:
+        elif run.record.expired:
             batch.status, batch.expired_at = "expired", now
         else:
             batch.status, batch.completed_at = "completed", now

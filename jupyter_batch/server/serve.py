@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import signal
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             return asyncio.run(_serve(args, args.state))
         with tempfile.TemporaryDirectory(prefix="jupyter_batch_serve_") as folder:
             return asyncio.run(_serve(args, Path(folder)))
-    except (OptionError, RuntimeError) as error:
+    except (OptionError, RuntimeError, OSError, sqlite3.Error) as error:
         sys.stderr.write(f"jupyter batch serve: {error}\n")
         return 2
 

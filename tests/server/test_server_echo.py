@@ -20,7 +20,8 @@ def say(prompt: str, **more) -> str:
 
 @pytest.mark.parametrize("prompt", [
     "hello", "", "row 17: (a/b) or c?", '{"a": [1, 2]}', "Summarize: the one, the other", "Ünïcode ⚙ \u2028",
-    "Which is bigger, 9.9 or 9.11?", "a/b/c", "x (1, 2, 3)", "Translate to French: good morning"])
+    "Which is bigger, 9.9 or 9.11?", "a/b/c",
+    "Label: " + "word " * 30 + "red, green or blue", "x (1, 2, 3)", "Translate to French: good morning"])
 def test_a_plain_prompt_is_answered_with_itself(prompt):
     """Where no choice is asked for, the answer is the prompt, letter for letter."""
     assert say(prompt) == prompt

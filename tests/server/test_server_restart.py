@@ -76,6 +76,24 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path, options):
     ask.close()
 
 
+def test_a_server_killed_while_finalizing_goes_on(tmp_path):
+    """A batch found in `finalizing` ends as completed with all its rows, one found while it expires as expired."""
+    for faults, status, done in (("", "completed", 40), ("expire_after=10", "expired", 10)):
+        state = tmp_path / status
+        ask = Asking(Process(state, "--pace", "5", "--faults", faults))
+        batch = ask.create(rows(40))
+        files = state / "files"
+        until(lambda: sum(path.read_bytes().count(b"\n") for path in files.iterdir()) == 80)  # noqa: B023 - called at once
+        ask.server.kill()
+        ask.close()
+        ask = Asking(Process(state))
+        ended = ask.ended(batch["id"])
+        output, errors = ask.results(ended)
+        assert (ended["status"], len(output), len(errors)) == (status, done, 40 - done)
+        ask.server.kill()
+        ask.close()
+
+
 def test_a_half_written_line_is_cut_off(tmp_path, started):
     """What a crash left of a line is removed before the rest is written; what was whole is kept and counted."""
     ask = started(pace=6)

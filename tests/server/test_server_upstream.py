@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from server_asking import jsonl, line, until
 
+from jupyter_batch.server.errors import ApiError
+
 
 @pytest.fixture
 def pair(started):
@@ -81,6 +83,30 @@ def test_a_model_with_a_provider_needs_no_upstream_option(started):
         answer = front.sdk.chat.completions.create(model=model, messages=[{"role": "user", "content": "hi"}])
         assert answer.choices[0].message.content == "hi"
     assert front.call("POST", "/chat/completions", json=line(model="gpt-4o-mini")["body"]).status_code == 404
+
+
+def test_a_call_that_times_out_is_told_as_such(started, monkeypatch):
+    """OpenAI's third code of a line: no response, and `request_timeout`."""
+    async def ask_in_vain(*_):
+        raise ApiError(408, "Request timed out.")
+
+    monkeypatch.setattr("jupyter_batch.server.upstream.Upstream.ask", ask_in_vain)
+    ask = started(upstream="ollama/x")
+    _, errors = ask.results(ask.run(jsonl(line(model="m"))))
+    assert errors[0]["response"] is None
+    assert errors[0]["error"]["code"] == "request_timeout"
+
+
+def test_a_broken_litellm_is_the_rows_failure(started, monkeypatch):
+    """Whatever breaks below is that row's 500, and the batch ends."""
+    async def break_down(*_):
+        raise ImportError("no litellm here")
+
+    monkeypatch.setattr("jupyter_batch.server.upstream.Upstream.ask", break_down)
+    ask = started(upstream="ollama/x")
+    ended = ask.run(jsonl(line("a", model="m"), line("b", model="m")))
+    assert (ended["status"], ended["request_counts"]["failed"]) == ("completed", 2)
+    assert "no litellm here" in ask.lines(ended["error_file_id"])[0]["response"]["body"]["error"]["message"]
 
 
 def test_rows_do_not_go_to_openai_for_want_of_an_address(started):
