@@ -26,22 +26,26 @@ from jupyter_batch.ledger.store import FILE, Ledger, this_process
 
 @pytest.fixture
 def ledger(tmp_path):
+    """A ledger that nobody has written to."""
     made = Ledger(tmp_path / "home")
     yield made
     made.close()
 
 
 def record(job="jbaaa", fingerprint="f", **more):
+    """A job of two rows."""
     return JobRecord(**{"id": job, "fingerprint": fingerprint, "created_at": 1.0, "model": "openai/x",
                         "provider": "openai", "dialect": "openai", "endpoint": "/v1/chat/completions",
                         "body_model": "x", "out": "out", "columns": ["t"], "rows": 2, **more})
 
 
 def shard(job="jbaaa", number=0, **more):
+    """Its one shard."""
     return ShardRecord(**{"job": job, "number": number, "requests": 2, "bytes": 9, "first": 0, "last": 1, **more})
 
 
 def planned(ledger, job="jbaaa", **more):
+    """Both, recorded."""
     ledger.plan(record(job, **more), [shard(job)], lambda: None, reuse=False)
     return ledger.shards(job)[0]
 
@@ -111,8 +115,7 @@ def test_many_threads_and_connections_lose_nothing(ledger):
         done = 0
         while done < 25:
             now = mine.shards("jbaaa")[0]
-            moved = mine.move(now, Step.PLANNED, "me", 1.0, completed=now.completed)  # same step: the freshest is changed
-            assert moved is not None
+            assert mine.move(now, Step.PLANNED, "me", 1.0, completed=now.completed) is not None
             with mine._transaction() as db:
                 db.execute("UPDATE job SET message = CAST(message AS INTEGER) + 1 WHERE id = 'jbaaa'")
             done += 1
@@ -150,9 +153,14 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path):
     """ENOSPC becomes a sentence; the file that was being written is not there, the one before it still is."""
     target = tmp_path / "output-0.jsonl"
     target.write_bytes(b"before")
-    with pytest.raises(LedgerFullError, match="free some space"), written(target) as file:
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
+
+    def fill_it_up():
+        with written(target) as file:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(LedgerFullError, match="free some space"):
+        fill_it_up()
     assert target.read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["output-0.jsonl"]
     with pytest.raises(LedgerFullError), told(tmp_path):

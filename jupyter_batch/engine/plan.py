@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from jupyter_batch import frame as frames
-from jupyter_batch.core.errors import InputError
+from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.shard import Part, pack
@@ -84,7 +84,11 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
         draft.write(draft.index, frames.index_to_bytes(frame.index))
         draft.write(draft.unsent, msgspec.json.encode(lines.unsent()))
         draft.write(draft.manifest, msgspec.json.encode({"job": record, "shards": shards}))
-        return ledger.plan(record, shards, lambda: ledger.folders.keep(draft, job), reuse=reuse)
+        try:
+            return ledger.plan(record, shards, lambda: ledger.folders.keep(draft, job), reuse=reuse)
+        except LedgerError:  # nothing was recorded
+            ledger.folders.drop(job)
+            raise
 
 
 class _Lines:

@@ -55,6 +55,7 @@ class Mover:
         self.holder = holder
         self.clock = clock
         self.dice = dice
+        self.key_refused = False
 
     @property
     def facts(self) -> Facts:
@@ -183,6 +184,7 @@ class Mover:
               **changes: Any) -> ShardRecord:
         """Try again after a pause that grows with the failures in a row."""
         if isinstance(error, AuthenticationError):
+            self.key_refused = True
             note = f"paused: the key was refused ({error}). {_how_to_key(self.facts)}"
         attempts = shard.attempts + 1
         return self.put(shard, to, note=note or str(error), attempts=attempts, **changes,

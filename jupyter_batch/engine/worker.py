@@ -29,6 +29,8 @@ RENEW_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 """How often a followed job that another process moves is looked at, here in the ledger."""
 IDLE_SECONDS = 5.0
+BARRED_SECONDS = 60.0
+"""How long a process whose key was refused leaves a job to others."""
 AT_ONCE = 8
 """How many shards are moved side by side."""
 
@@ -59,6 +61,7 @@ class Worker:
         self._shown: dict[str, Snapshot] = {}
         self._providers: dict[str, Provider] = {}
         self._leased: set[str] = set()
+        self._barred: dict[str, float] = {}
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -81,6 +84,7 @@ class Worker:
         with self._lock:
             self._mine.add(job)
             self._providers.pop(job, None)  # a key may have come
+            self._barred.pop(job, None)
             if watcher is not None:
                 self._watchers.setdefault(job, []).append(watcher)
                 self._shown.pop(job, None)
@@ -172,6 +176,9 @@ class Worker:
 
     async def _look(self, job: JobRecord) -> float:
         now = self._clock()
+        if self._barred.get(job.id, 0.0) > now:
+            self._tell(job)
+            return LOOK_SECONDS
         try:
             provider = await self._provider(job)
         except InputError as e:  # this process can't call it: another that can may move it
@@ -216,14 +223,21 @@ class Worker:
             key = (job.id, shard.number)
             if shard.step is Step.COLLECTED or key in self._tasks:
                 continue
-            if shard.due_at > now:
+            if shard.due_at > now and not _to_cancel(job, shard):
                 pause = min(pause, shard.due_at - now)
             elif len(self._tasks) < AT_ONCE:
                 mover = Mover(self.ledger, provider, job, self.holder, clock=self._clock, dice=self._dice)
-                task = asyncio.create_task(mover.advance(shard))
+                task = asyncio.create_task(self._advance(mover, shard))
                 self._tasks[key] = task
                 task.add_done_callback(functools.partial(self._done, key))
         return pause
+
+    async def _advance(self, mover: Mover, shard: ShardRecord) -> None:
+        await mover.advance(shard)
+        if mover.key_refused:  # another process may have a key that is taken: it must not wait for us
+            self._barred[mover.job.id] = self._clock() + BARRED_SECONDS
+            self._leased.discard(mover.job.id)
+            self.ledger.release(mover.job.id, self.holder)
 
     def _done(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)
@@ -249,6 +263,11 @@ class Worker:
                 watcher(snapshot)
             except Exception:  # a screen must not stop a job
                 _log.exception("jupyter_batch: a watcher of %s failed", job.id)
+
+
+def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:
+    """The person's wish does not wait for the next poll, but for a failing provider's pause it does."""
+    return bool(job.cancel_at) and not shard.attempts and shard.step in (Step.PLANNED, Step.WAITING, Step.RUNNING)
 
 
 def _same(one: Snapshot, other: Snapshot) -> bool:

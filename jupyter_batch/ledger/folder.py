@@ -134,7 +134,7 @@ class Folders:
             draft.path.rename(self.root / job)
 
     def drop(self, job: str) -> None:
-        """Take back a folder that never became a job's (the ledger had the same job already)."""
+        """Take back a folder that never became a job's."""
         shutil.rmtree(self.root / job, ignore_errors=True)
 
     def sweep(self) -> None:

@@ -103,10 +103,13 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         usage = sum(usages, Usage()) if usages else None
         notes = [s.note for s in shards if s.note]
         expiries = [s.expires_at for s in shards if s.expires_at and s.step not in (Step.ENDED, Step.COLLECTED)]
+        state = job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at))
+        if self.message and state in (State.PLANNED, State.SUBMITTING):
+            state = State.WAITING  # for a key
         fields: dict[str, object] = {
             "id": self.id, "name": self.name, "counts": counts, "model": self.model, "provider": self.provider,
             "out": self.out, "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
-            "state": job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at)),
+            "state": state,
             "collected": all(s.step is Step.COLLECTED for s in shards),
             "expires_at": min(expiries, default=None), "shards": tuple(s.view() for s in shards),
             "input_tokens": usage.input_tokens if usage else None,

@@ -6,11 +6,14 @@ itself SIGKILL at that point of the row's way. The host answers with the child's
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pandas as pd
 
@@ -27,6 +30,7 @@ ROWS = 300
 
 
 def die(*_, **__):
+    """The power is gone."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -122,11 +126,12 @@ def cell(order):
     job = df.llm.batch("{text}", out="out", model="openai/echo", api_base=order["base_url"], api_key=order["token"],
                        shard_size=100)
     job.wait(60)
-    with open(order["answers"], "w") as file:
-        json.dump({"out": df["out"].tolist(), "jobs": job.id, "complete": job.is_complete}, file)
+    told = {"out": df["out"].tolist(), "jobs": job.id, "complete": job.is_complete}
+    Path(order["answers"]).write_text(json.dumps(told))
 
 
 def main():
+    """Fork for each line."""
     load_litellm()
     print("ready", flush=True)
     for line in sys.stdin:
@@ -134,8 +139,8 @@ def main():
         if pid == 0:
             code = 1
             try:
-                sys.stdout = open(os.devnull, "w")
-                cell(json.loads(line))
+                with contextlib.redirect_stdout(io.StringIO()):
+                    cell(json.loads(line))
                 code = 0
             finally:
                 from jupyter_batch.engine import session

@@ -41,7 +41,7 @@ def forget(home):
 
 
 def test_the_column_is_there(call, home):
-    """A frame with odd labels, missing values and a system message: the answers are on their rows, the rest says why."""
+    """A frame with odd labels and a missing value: the answers are on their rows, the rest says why."""
     df = pd.DataFrame({"Customer Feedback": ["good", None, "bad", "good"]}, index=["a", "a", "b", "c"])
     job = df.llm.batch("{Customer Feedback}", out="answer", system="Be brief", **call).wait(60)
     assert df["answer"].tolist()[0::2] == ["good", "bad"]
@@ -225,7 +225,7 @@ def test_cancel_keeps_what_finished(server, call, home):
 
 
 def test_a_damaged_ledger_still_gives_what_was_fetched(call, home):
-    """The database is gone to pieces: submitting says so in a sentence, and open(id).results() still reads the answers."""
+    """The database is gone to pieces: submitting says so in a sentence, and results() still reads the answers."""
     df = numbered(10)
     job = df.llm.batch("{text}", out="out", **call).wait(60)
     forget(home)
@@ -241,7 +241,7 @@ def test_a_damaged_ledger_still_gives_what_was_fetched(call, home):
 
 
 def test_nothing_secret_is_kept(server, home, tmp_path, capfd):
-    """The key is in no file of the ledger, no repr, no output, no log, and no error; also where the server repeats it."""
+    """The key is in no file of the ledger, no repr, no output, no error; also where the server repeats it."""
     secret = "sk-very-secret-0123456789"
     df = numbered(5)
     wrong = df.llm.batch("{text}", out="out", model="openai/echo", api_base=server.base_url, api_key=secret)
@@ -274,7 +274,8 @@ import jupyter_batch, pandas as pd
 
 async def main():
     df = pd.DataFrame({{"t": [str(n) for n in range(200)]}})
-    job = df.llm.batch("{{t}}", out="o", model="openai/echo", api_base="{server.base_url}", api_key="{server.token}", shard_size=100)
+    job = df.llm.batch("{{t}}", out="o", model="openai/echo", api_base="{server.base_url}", shard_size=100,
+                       api_key="{server.token}")
     import litellm
     litellm.suppress_debug_info = True
     for n in range(10):

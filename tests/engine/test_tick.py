@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import msgspec
 import pandas as pd
@@ -12,6 +13,7 @@ from jupyter_batch.core.errors import (
     AuthenticationError,
     BadRequestError,
     ConnectionFailedError,
+    KeyMissingError,
     NotFoundError,
     ProviderDownError,
     ProviderTimeoutError,
@@ -62,8 +64,7 @@ class Desk:
 
     def told(self, job):
         record = self.ledger.job(job)
-        found = of_job(record, self.ledger.shards(job), self.ledger.folders.of(job))
-        return found
+        return of_job(record, self.ledger.shards(job), self.ledger.folders.of(job))
 
     def snapshot(self, job):
         return self.ledger.job(job).snapshot(self.ledger.shards(job), self.now)
@@ -71,16 +72,19 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path):
+    """One desk, its ledger closed at the end."""
     made = Desk(tmp_path / "home")
     yield made
     made.ledger.close()
 
 
 def play(coroutine):
+    """In a loop of its own."""
     return asyncio.run(coroutine)
 
 
 async def to_the_end(desk, job, steps=200, pause=30.0):
+    """Step on until the job is complete."""
     for _ in range(steps):
         if desk.snapshot(job).is_complete:
             return
@@ -176,11 +180,49 @@ def test_a_refused_key_pauses_the_job(desk):
         await desk.step()
         assert desk.snapshot(job).state is State.WAITING
         assert "key was refused" in desk.snapshot(job).message
+        assert desk.ledger.job(job).holder is None, "a process with a better key may take it"
+        await desk.step(30, worker=desk.another_process())
+        assert desk.shard(job).step is Step.WAITING, "too early"
         desk.ledger.wake(job)
         await to_the_end(desk, job)
 
     play(way())
     assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_a_job_without_a_key_waits(desk):
+    """A process that has no key for a job leaves it alone, and the job says what it waits for."""
+    async def no_key(_):
+        raise KeyMissingError("no API key: set OPENAI_API_KEY")
+
+    job = desk.plan()
+    lacking = Worker(desk.ledger, no_key, clock=lambda: desk.now, everything=True)
+
+    async def way():
+        await desk.step(worker=lacking)
+        assert desk.snapshot(job).state is State.WAITING
+        assert "OPENAI_API_KEY" in desk.snapshot(job).message
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.snapshot(job).message == ""
+
+
+def test_cancel_does_not_wait_for_the_next_poll(desk):
+    """A cancel that comes while a poll is under way, which then puts the next one minutes off, is acted on at once."""
+    desk.provider = Scripted(lambda _: "x", polls=1000)
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        await desk.step(2000)
+        assert desk.shard(job).due_at > desk.now + 60
+        with desk.ledger._transaction() as db:  # as `cancel` does, but for waking the shards
+            db.execute("UPDATE job SET cancel_at = ? WHERE id = ?", (desk.now, job))
+        await desk.step(1)
+
+    play(way())
+    assert desk.provider.asked["cancel"] == 1
 
 
 def test_a_bad_request_ends_with_its_reason(desk):
@@ -358,7 +400,7 @@ def test_polls_grow_apart(desk):
             desk.now = max(desk.shard(job).due_at, desk.now + 1)
 
     play(way())
-    pauses = [b - a for a, b in zip(times, times[1:], strict=False)]
+    pauses = [b - a for a, b in itertools.pairwise(times)]
     assert pauses[0] <= 5
     assert max(pauses) <= FACTS.poll_last * 1.25
     assert len(times) < 500
