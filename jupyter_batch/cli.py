@@ -129,9 +129,8 @@ def _watch(asked: argparse.Namespace) -> int:
         for job in chosen:
             if job.is_complete:
                 _print(job)
-            job.wait(None if until is None else max(0.0, until - time.monotonic()))
-        if not all(job.is_complete for job in chosen):
-            return 1
+            if not job.wait(None if until is None else max(0.0, until - time.monotonic())).is_complete:
+                return 1  # out of time, or Ctrl-C
         chosen = [] if asked.id else _still_open()  # more may have come meanwhile
     return 0
 
