@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Make docs/monitor.png: the live monitor of a real job, on real reviews, in a real JupyterLab in a headless Chromium.
 
-    python docs/make_pictures.py        # needs the `test` extra and a Chromium
+`python docs/make_pictures.py` needs the `test` extra and a Chromium.
 """
 
 import re
