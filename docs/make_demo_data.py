@@ -4,7 +4,7 @@
     python docs/make_demo_data.py vaderSentiment-3.3.2.tar.gz
 
 It changes no text: of each review it takes the first sentence of 40 to 160 characters, if there is one.
-"""  # noqa: INP001  a script, no package
+"""
 
 from __future__ import annotations
 
