@@ -160,9 +160,11 @@ class _Lines:
     def record(self, now: float) -> JobRecord:
         """The job, once all lines were read."""
         ask = self._ask
-        digest = blake2b(f"{self._constant}{self._sum & _ONLY:032x}".encode(), digest_size=16).hexdigest()
+        digest = blake2b(f"{self._constant}{self._sum & _ONLY:032x}".encode(), digest_size=16)
+        if not ask.framed:  # nothing aligns a list's answers later: their order is the list's, so it is part of it
+            digest.update(self._prints + frames.index_to_bytes(self._frame.index))
         return JobRecord(
-            id=self._job, fingerprint=digest, created_at=now, model=ask.model, provider=ask.provider,
+            id=self._job, fingerprint=digest.hexdigest(), created_at=now, model=ask.model, provider=ask.provider,
             dialect=ask.dialect, endpoint=CHAT, body_model=ask.body_model, out=ask.out,
             columns=[str(label) for label in self.columns], rows=len(self._frame),
             skipped=sum(map(len, self._skipped.values())), unsendable=sum(map(len, self._broken.values())),

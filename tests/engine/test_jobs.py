@@ -157,6 +157,17 @@ def test_without_a_frame(call, home):
     assert {str(result.status) for result in seen} == {"succeeded"}
 
 
+def test_a_list_in_another_order_is_another_job(call, home):
+    """The same prompts in another order, or under other labels: the answers come in this list's order, on its index."""
+    assert asyncio.run(jupyter_batch.abatch(["one", "two"], **call)) == ["one", "two"]
+    assert asyncio.run(jupyter_batch.abatch(["two", "one"], **call)) == ["two", "one"]
+    labelled = jupyter_batch.batch(pd.Series(["one", "two"], index=["x", "y"]), **call).wait(60)
+    assert labelled.results()["response"].to_dict() == {"x": "one", "y": "two"}
+    assert len(jupyter_batch.jobs()) == 3
+    assert asyncio.run(jupyter_batch.abatch(["two", "one"], **call)) == ["two", "one"]
+    assert len(jupyter_batch.jobs()) == 3, "the same list again is the same job"
+
+
 def test_prompts_of_every_form(call, home):
     """Messages as templates, a function of the row, Jinja, and a parameter from the row's own column."""
     df = pd.DataFrame({"t": ["a", "b"], "n": [3, 1]})
