@@ -50,13 +50,15 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
     configured = settings.read()
     opts = options.resolve(given, configured)
     here = session(configured.home)
-    record, frame, had_column = order(here.ledger, source, prompt, opts, now=time.time(), door=door,
-                                      notebook=kernel.notebook_path(), versions=_versions())
+    record, frame = order(here.ledger, source, prompt, opts, now=time.time(), door=door,
+                          notebook=kernel.notebook_path(), versions=_versions())
     job = _job(here, record.id)
     if frame is not None:
-        job._bind(frame, opts.out, by_name=frame_name, owns_column=not had_column or opts.overwrite)
+        job._bind(frame, opts.out, by_name=frame_name)
     job._follow(opts.api_key)
     job.refresh()  # a job that was there may have waited for just this, a key above all
+    if job._over.is_set():  # one that was finished merges at once
+        job._land()
     if opts.wait:
         job._ipython_display_()  # to be seen while the cell blocks; the cell's own result shows it no second time
         job.wait(opts.timeout)
@@ -94,11 +96,11 @@ async def answers(prompts: Any, **given: Any) -> list[Any]:
 def attach(job: Job | str, frame: pd.DataFrame, out: str | None = None) -> Job:
     """Bring a job of another day to this frame: its answers land there, now or when they come.
 
-    Raises JobNotFoundError, AlignmentError where the rows are not the job's, ColumnError where the column is taken.
+    Raises JobNotFoundError, and AlignmentError where the rows are not the job's.
     """
     found = open_job(job) if isinstance(job, str) else job
     out = out or found._record().out
-    found._bind(frame, out, owns_column=True)
+    found._bind(frame, out)
     if found.is_complete:
         found.merge(frame)
     return found
@@ -240,6 +242,7 @@ class Job:
                     for result in results_of(self._record(), shard, self._folder):
                         yield result
             if over:
+                self._land()
                 return
             await kernel.await_done(self._over, kernel.AWAIT_SLICE)
 
@@ -265,15 +268,18 @@ class Job:
 
         Raises AlignmentError where rows moved or changed, and writes nothing then.
         """
-        if df is not None:
-            self._bind(df, self._record().out, owns_column=True)
-            landings = [one for one in self._landings if one.frame is df]
-        else:
-            landings = self._landings
-        if not landings:
-            raise InputError("this process does not hold the frame that was submitted: give it, job.merge(df)")
-        for landing in landings:
-            self._say(landing.land(self._record(), self._folder, self._outcomes()))
+        with self._lock:
+            landings = [one for one in self._landings if df is None or one.frame is df]
+            if df is not None:
+                landings = landings or [self._bind(df, self._record().out)]
+                for landing in landings:
+                    landing.allow()
+            if not landings:
+                raise InputError("this process does not hold the frame that was submitted: give it, job.merge(df)")
+            last = self.is_complete  # else the answers that are still to come will land by themselves
+            for landing in landings:
+                self._say(landing.land(self._record(), self._folder, self._outcomes()))
+                landing.landed = last
         return self
 
     def cancel(self) -> Job:
@@ -326,18 +332,21 @@ class Job:
                 self._gathered = found  # nothing changes any more
             return found
 
-    def _bind(self, frame: pd.DataFrame, out: str, *, owns_column: bool, by_name: str | None = None) -> None:
+    def _bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None) -> Landing:
         from jupyter_batch.engine.landing import Landing
 
         with self._lock:
-            self._landings = [one for one in self._landings if one.frame is not frame]
-            self._landings.append(Landing(frame, out, names=kernel.frame_names(kernel.shell(), frame), by_name=by_name,
-                                          owns_column=owns_column))
+            landing = Landing(frame, out, names=kernel.frame_names(kernel.shell(), frame), by_name=by_name)
+            others = [one for one in self._landings if one.frame is not frame or one.out != out]
+            self._landings = [*others, landing]
+            return landing
 
     def _follow(self, api_key: str | None = None) -> None:
         """Have the worker move it and tell us; create nothing that needs a screen."""
         if self._salvaged is not None or self.is_complete:
-            self._over.set()
+            if not self._over.is_set():  # the worker, which looks for this too, comes too late now
+                self._over.set()
+                kernel.on_main(self._land)
             return
         watcher = None if self._following else self._on_change
         if watcher is not None:
@@ -359,6 +368,7 @@ class Job:
             for landing in self._landings:
                 if landing.landed:
                     continue
+                landing.landed = True
                 try:
                     said = landing.land(self._record(), self._folder, self._outcomes(),
                                         names=getattr(kernel.shell(), "user_ns", None))

@@ -38,18 +38,20 @@ class Landing:
     """One frame that waits for a job's answers, held strongly: one that nobody names any more still gets them.
 
     names: the person's names for it when it was submitted. by_name: the one name whose frame, whatever it is when the
-    answers come, is to be filled (the magic's). owns_column: the column was not the person's own.
+    answers come, is to be filled (the magic's). landed: the last answers were put there, or refused, once and for all.
     """
 
-    def __init__(self, frame: pd.DataFrame, out: str, *, names: list[str], by_name: str | None,
-                 owns_column: bool) -> None:
+    def __init__(self, frame: pd.DataFrame, out: str, *, names: list[str], by_name: str | None) -> None:
         self.frame = frame
         self.out = out
         self.landed = False
         self._names = names
         self._by_name = by_name
-        self._may_fill = owns_column
-        self._had = frames.has_column(frame, out)
+        self._may_fill = frames.has_column(frame, out)  # it was there when the job was bound: that was agreed to
+
+    def allow(self) -> None:
+        """The person asks for the column to be filled, whoever made it."""
+        self._may_fill = True
 
     def land(self, job: JobRecord, folder: JobFolder, found: Outcomes, names: dict[str, Any] | None = None) -> str:
         """Fill it, and say so. names: what the person's names hold now. Raises as the function `land` does."""
@@ -57,13 +59,13 @@ class Landing:
 
         if names is not None and self._by_name is not None and isinstance(names.get(self._by_name), pd.DataFrame):
             frame = names[self._by_name]
-            self._had = self._had if frame is self.frame else frames.has_column(frame, self.out)
+            self._may_fill = self._may_fill if frame is self.frame else frames.has_column(frame, self.out)
             self.frame = frame
-        if frames.has_column(self.frame, self.out) and not self._had and not self.landed:
+        if frames.has_column(self.frame, self.out) and not self._may_fill:
             raise ColumnError(f"the frame got a column {self.out!r} of its own meanwhile, which was left alone: "
                               "job.merge(df) fills it")
-        self.landed = True
         said = land(job, folder, found, self.frame, self.out)
+        self._may_fill = True  # the column is ours now
         gone = [name for name in self._names if names is not None and names.get(name) is not self.frame]
         if self._names and len(gone) == len(self._names):
             said += f"; but {gone[0]!r} is another frame now: job.merge({gone[0]}) fills that one"

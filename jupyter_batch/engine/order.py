@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float, door: str, notebook: str | None,
-          versions: dict[str, str]) -> tuple[JobRecord, pd.DataFrame | None, bool]:
-    """(the job, the frame to fill or None, whether the column was there before any job of ours filled it).
+          versions: dict[str, str]) -> tuple[JobRecord, pd.DataFrame | None]:
+    """(the job, the frame to fill or None).
 
     Raises an InputError (core/errors.py) for whatever can't be used; then nothing is left behind.
     """
@@ -36,8 +36,7 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
     from jupyter_batch.frame import has_column
 
     frame, form, framed = _source(source, prompt, opts)
-    had_column = framed and has_column(frame, opts.out)
-    taken = had_column and not opts.overwrite
+    taken = framed and has_column(frame, opts.out) and not opts.overwrite
     if taken and opts.reuse and not any(job.out == opts.out for job in ledger.jobs()):
         raise _column_taken(opts.out)
 
@@ -54,7 +53,7 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
               poll_interval=opts.poll_interval, metadata=opts.metadata or {}, notebook=notebook, framed=framed,
               versions={**versions, "door": door})
     record = plan(ledger, ask, frame, now=now, reuse=opts.reuse, accept=accept)
-    return record, frame if framed else None, had_column and not taken
+    return record, frame if framed else None
 
 
 def _source(source: Any, prompt: Any, opts: Options) -> tuple[pd.DataFrame, Prompt, bool]:

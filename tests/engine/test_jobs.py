@@ -76,6 +76,50 @@ def test_run_again_pays_nothing(server, call, home):
     assert server.stats()["batches_created"] == 1
 
 
+def test_a_finished_job_merges_at_once(call, home):
+    """The cell run again on a finished job fills the column before it returns: nobody has to wait for it."""
+    job = numbered(5).llm.batch("{text}", out="out", **call).wait(60)
+    fresh = numbered(5)
+    assert fresh.llm.batch("{text}", out="out", **call) is job
+    assert (fresh["out"] == fresh["text"]).all()
+
+
+def test_each_frame_and_column_gets_its_answers(server, call, home):
+    """One job asked for from several frames, and for two columns of one: all of them are filled, nothing is paid twice."""
+    frames = [numbered(5) for _ in range(3)]
+    for df in frames:
+        job = df.llm.batch("{text}", out="a", **call)
+    frames[0].llm.batch("{text}", out="b", **call)
+    job.wait(60)
+    assert [list(df.columns) for df in frames] == [["text", "a", "b"], ["text", "a"], ["text", "a"]]
+    frames[1].llm.batch("{text}", out="c", **call).merge(frames[1])
+    assert list(frames[1].columns) == ["text", "a", "c"]
+    assert all((df[name] == df["text"]).all() for df in frames for name in df.columns)
+    assert server.stats()["batches_created"] == 1
+
+
+def test_a_merge_in_the_middle_is_not_the_last(server, call, home):
+    """What is merged while the job runs is completed by itself when it ends."""
+    server.set_faults("latency=0.05")
+    df = numbered(40)
+    job = df.llm.batch("{text}", out="out", shard_size=10, **call)
+    job.merge()
+    assert df["out"].isna().any()
+    job.wait(60)
+    assert (df["out"] == df["text"]).all()
+
+
+def test_results_as_they_come_end_with_the_column(call, home):
+    """`async for` to its end fills the column, as `await` does."""
+    df = numbered(5)
+
+    async def stream():
+        return [result async for result in df.llm.batch("{text}", out="out", **call)]
+
+    assert len(asyncio.run(stream())) == 5
+    assert (df["out"] == df["text"]).all()
+
+
 def test_a_changed_prompt_is_a_new_job(server, call, home):
     """Another prompt, model parameter or row is another job; reuse=False pays again on purpose."""
     df = numbered(5)
