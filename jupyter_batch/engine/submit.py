@@ -29,7 +29,8 @@ async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
     """Upload and create for a shard that is `submitting` and surely has no batch yet."""
     async def on_upload(file_id: str) -> None:
         nonlocal shard
-        shard = mover.put(shard, file_id=file_id)
+        # The create goes out now: what `settle` counts from, however long the upload took.
+        shard = mover.put(shard, file_id=file_id, sent_at=mover.clock())
 
     job = mover.job
     view = await mover.provider.submit(
@@ -52,8 +53,9 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
         # The oldest, should there ever be two: the one that was asked for first.
         return taken(mover, shard, live[-1])
     now = mover.clock()
-    if now - shard.sent_at < mover.facts.settle:
-        return mover.put(shard, due_at=shard.sent_at + mover.facts.settle)
+    sent_at = min(shard.sent_at, now)  # a clock that was put back
+    if now - sent_at < mover.facts.settle:
+        return mover.put(shard, sent_at=sent_at, due_at=sent_at + mover.facts.settle)
     if mover.job.cancel_at:
         return mover.put(shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note="", ended_at=now)
     return await send(mover, mover.put(shard, sent_at=now, due_at=0.0))

@@ -193,8 +193,8 @@ class Mover:
     def _not_sent(self, shard: ShardRecord, error: ProviderError, *, hopeless: bool) -> ShardRecord:
         """The provider refused (nothing is there: wait and send again), or was silent (look before sending again)."""
         answered = error.status is not None and error.status < 500  # noqa: PLR2004 - an HTTP status
-        if not answered and shard.file_id is not None:
-            return self.later(shard, error)
+        if not answered and shard.file_id is not None:  # it may arrive yet: `settle` counts from the silence's end
+            return self.later(shard, error, sent_at=self.clock())
         if hopeless:
             return self.put(shard, Step.ENDED, ending=State.FAILED, note=str(error), attempts=0, due_at=0.0,
                             ended_at=self.clock())

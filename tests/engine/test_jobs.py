@@ -85,7 +85,7 @@ def test_a_finished_job_merges_at_once(call, home):
 
 
 def test_each_frame_and_column_gets_its_answers(server, call, home):
-    """One job asked for from several frames, and for two columns of one: all of them are filled, nothing is paid twice."""
+    """One job asked for from several frames, and for two columns of one: all of them are filled, and paid for once."""
     frames = [numbered(5) for _ in range(3)]
     for df in frames:
         job = df.llm.batch("{text}", out="a", **call)

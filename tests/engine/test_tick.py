@@ -131,6 +131,31 @@ def test_an_empty_list_proves_nothing_at_once(desk):
     assert len(desk.provider.batches) == 1
 
 
+@pytest.mark.parametrize("slow", ["upload", "create"])
+def test_an_empty_list_proves_nothing_after_a_long_call(desk, slow):
+    """An upload of minutes, or a create that was given up after one: the time to settle counts from its end."""
+    class Slow(Scripted):
+        def _begin(self, verb):
+            if verb == slow:
+                desk.now += LEASE_SECONDS - 1
+            super()._begin(verb)
+
+    desk.provider = Slow(lambda _: "x")
+    desk.provider.faults["create"] = [ProviderTimeoutError("slow")]
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        await desk.step(5)
+        assert desk.provider.asked["find"] == 1
+        assert desk.provider.asked["create"] == 1, "too early to send again"
+        await desk.step(FACTS.settle)
+
+    play(way())
+    assert desk.provider.asked["create"] == 2
+    assert desk.shard(job).step is Step.RUNNING
+
+
 def test_a_list_that_can_not_be_read_sends_nothing(desk):
     """Whether the batch exists can't be told: nothing is sent, and the person is told."""
     desk.provider.faults = {"create": [ProviderTimeoutError("slow")],
