@@ -25,6 +25,7 @@ CODES = tuple(Status)
 _CODE = {status: code for code, status in enumerate(CODES)}
 _NOTHING = 255
 _ANSWERED = _CODE[Status.SUCCEEDED]
+_MOST_TOKENS = (1 << 31) - 1  # of one row; what tells of more, or of fewer than none, tells nothing
 
 _SILENCE: dict[State, tuple[Status, str]] = {
     State.COMPLETED: (Status.FAILED, "the provider sent no result for this row"),
@@ -82,7 +83,7 @@ class Outcomes:
                     self.answers[at] = result.value
             else:
                 self.reasons[first + at] = result.error or str(result.status)
-            if result.usage is not None:
+            if result.usage is not None and _is_sane(result.usage):
                 self.usage = result.usage if self.usage is None else self.usage + result.usage
                 self.input_tokens[at] = result.usage.input_tokens
                 self.output_tokens[at] = result.usage.output_tokens
@@ -112,6 +113,11 @@ class Outcomes:
         for at, was in enumerate(self.status):
             if was == _NOTHING:
                 self.status[at] = code
+
+
+def _is_sane(usage: Usage) -> bool:
+    told = msgspec.structs.astuple(usage)
+    return min(told) >= 0 and max(told) <= _MOST_TOKENS
 
 
 def lines_of(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Result]:

@@ -316,6 +316,25 @@ def test_a_file_shorter_than_its_counts_is_fetched_again(desk):
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
+@pytest.mark.parametrize("tokens", [10**12, 10**30, -5])
+def test_tokens_that_can_not_be_are_not_counted(desk, tokens):
+    """A line that tells of more tokens than there can be: its answer is kept, its tokens are unknown."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        file = str(desk.provider.finish(str(desk.shard(job).batch_id)).output_file_id)
+        desk.provider.files[file] = desk.provider.files[file].replace(
+            b'"prompt_tokens":1,', b'"prompt_tokens":%d,' % tokens, 1)
+        await to_the_end(desk, job)
+
+    play(way())
+    told = desk.told(job)
+    assert told.answers == ["A", "B", "C", "D"]
+    assert sorted(told.input_tokens) == [-1, 1, 1, 1]
+    assert desk.snapshot(job).input_tokens == 3
+
+
 def test_all_rows_failed(desk):
     """A batch that is completed with every row failed has no output file at all: it ends, with each row's reason."""
     def answer(_):
