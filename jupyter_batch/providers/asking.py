@@ -1,0 +1,199 @@
+"""One request, answered at once by a litellm model: JSON in, OpenAI's JSON out. It knows no file, no pace, no retry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from jupyter_batch.core.errors import (
+    BadRequestError,
+    ConnectionFailedError,
+    OptionError,
+    ProviderDownError,
+    ProviderError,
+)
+from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.via_litellm import _OursAreRaised, load_litellm
+from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
+
+SECONDS = 600.0
+"""How long one answer may take: models that think take minutes."""
+_GRACE = 5.0
+
+_VERBS = {CHAT: "acompletion", EMBEDDINGS: "aembedding", RESPONSES: "aresponses"}
+
+_NEED_BASE = frozenset({"hosted_vllm", "litellm_proxy", "openai_like", "custom_openai"})
+"""Without an address litellm sends what is meant for these to OPENAI_BASE_URL or to api.openai.com, key and all."""
+
+_NOT_THEIRS = ("stream", "stream_options", "api_base", "base_url", "api_key", "api_version", "custom_llm_provider",
+               "organization", "extra_headers", "timeout", "fallbacks", "mock_response")
+"""What a request's body may not decide: where it goes, with which key, and in which form the answer comes."""
+
+
+class CallFailedError(Exception):
+    """A request without an answer.
+
+    error: in our tree. told: the provider's own words, as an OpenAI error object. unreachable: there was no connection,
+    which no request can be blamed for.
+    """
+
+    def __init__(self, error: ProviderError, told: Mapping[str, Any] | None = None, *,
+                 unreachable: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.unreachable = unreachable
+        self.told: dict[str, Any] = {"message": str(error), "type": None, "param": None, "code": None, **(told or {})}
+
+
+class Call(Protocol):
+    """What answers a request: an endpoint and a body in, the answer's body out. Raises CallFailedError."""
+
+    async def ready(self) -> None:
+        """Do once what takes long; called before the first request of a run."""
+        ...
+
+    async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask once, without any retry."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+def check_place(model: str, api_base: str | None) -> None:
+    """Refuse a model that would go to a stranger without an address of its own. Raises OptionError."""
+    provider = model.partition("/")[0]
+    if provider in _NEED_BASE and not api_base:
+        raise OptionError(f"{model}: give api_base= (the server's address, such as http://localhost:8000/v1); without "
+                          "it the rows would be sent to OpenAI")
+
+
+class LitellmCall:
+    """A litellm model, asked so that it is safe in a notebook. The key stays in memory and out of the repr.
+
+    model: as litellm names it, whatever the request's own body says. seconds: how long an answer may take.
+    more: further arguments of litellm's, such as api_version. Raises OptionError.
+    """
+
+    def __init__(self, model: str, *, api_base: str | None = None, api_key: str | None = None,
+                 seconds: float = SECONDS, **more: Any) -> None:
+        check_place(model, api_base)
+        self.model = model
+        self._seconds = seconds
+        self._key = api_key or ""
+        self._place = api_base or model
+        where = {"api_base": api_base, "api_key": api_key, **more}
+        self._fixed = {"max_retries": 0, "num_retries": 0, "timeout": seconds, "model": model,
+                       **{name: value for name, value in where.items() if value is not None}}
+        self._litellm: Any = None
+        self._internal: Any = None
+
+    def __repr__(self) -> str:
+        return f"LitellmCall({self.model!r} at {self._place!r})"
+
+    async def ready(self) -> None:
+        """Import litellm, off the loop."""
+        if self._litellm is not None:
+            return
+        litellm = await asyncio.to_thread(load_litellm)
+        logger = logging.getLogger("LiteLLM")
+        if not any(isinstance(one, _OursAreRaised) for one in logger.filters):
+            logger.addFilter(_OursAreRaised())
+        try:
+            from litellm._internal_context import is_internal_call
+        except ImportError:  # private: without it litellm's logging costs time, and no answer
+            is_internal_call = None
+        self._litellm, self._internal = litellm, is_internal_call
+
+    async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask once. See Call."""
+        await self.ready()
+        if endpoint not in _VERBS:
+            raise CallFailedError(BadRequestError(f"{endpoint} can't be asked in real time", status=404))
+        if self._internal is not None:
+            self._internal.set(True)  # in this task alone: nothing of litellm's runs on after the call
+        asked = {name: value for name, value in body.items() if name not in _NOT_THEIRS} | self._fixed
+        try:
+            async with asyncio.timeout(self._seconds + _GRACE):
+                answer = await getattr(self._litellm, _VERBS[endpoint])(**asked)
+            return _plain(answer)
+        except Exception as e:  # each of litellm's many trees
+            raise self._failure(e) from None  # the cause holds headers, and in them the key
+
+    def _failure(self, error: Exception) -> CallFailedError:
+        names = _kinds(error)
+        unreachable = bool(names & _NO_CONNECTION)
+        if unreachable or names & _CUT:  # litellm calls either a 500 of the server's
+            ours: ProviderError = ConnectionFailedError(f"no connection to {self._place}: {_last(error)}")
+            return CallFailedError(ours, {"message": str(ours)}, unreachable=unreachable)
+        ours = normalise(error, self._place, self._key)
+        if not ours.transient and (ours.status is None or ours.status < 400):  # noqa: PLR2004 - HTTP's errors begin there
+            ours = ProviderDownError(str(ours), status=ours.status)  # an answer that can't be read
+        told = _words(error)
+        if self._key:
+            told = {name: value.replace(self._key, "***") if isinstance(value, str) else value
+                    for name, value in told.items()}
+        return CallFailedError(ours, told)
+
+    async def aclose(self) -> None:
+        """Close what litellm keeps open in this process."""
+        if self._litellm is not None:
+            await self._litellm.close_litellm_async_clients()
+
+
+def _plain(answer: Any) -> dict[str, Any]:
+    """The answer's own fields; a refusal is put where OpenAI has it."""
+    body: dict[str, Any] = answer.model_dump(exclude_none=True, warnings=False)
+    for choice in body.get("choices") or ():
+        message = choice.get("message") or {}
+        fields = message.get("provider_specific_fields")
+        if isinstance(fields, dict) and fields.get("refusal"):
+            message.setdefault("refusal", fields["refusal"])
+    return body
+
+
+_NO_CONNECTION = frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError", "gaierror"})
+_CUT = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "ServerDisconnectedError", "ClientPayloadError"})
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain = [error]
+    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
+        chain.append(inner)
+    return chain
+
+
+def _kinds(error: BaseException) -> set[str]:
+    return {type(one).__name__ for one in _chain(error)}
+
+
+def _last(error: BaseException) -> str:
+    inner = _chain(error)[-1]
+    return str(inner) or type(inner).__name__
+
+
+_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w+(?:Error|Timeout): )*(?:\w+Exception - )?")
+
+
+def _words(error: Exception) -> dict[str, Any]:
+    """The provider's error object, out of the exception's body or out of its text."""
+    text = _PREFIX.sub("", str(getattr(error, "message", None) or error))
+    held: Any = getattr(error, "body", None)
+    if not isinstance(held, dict):
+        try:
+            held = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            held = None
+    if isinstance(held, dict):
+        inner = held.get("error", held)
+        held = inner if isinstance(inner, dict) else {"message": inner}
+    else:
+        held = {}
+    text = str(held.get("message") or text or type(error).__name__)
+    return {"message": text, **{name: held.get(name) for name in ("type", "param", "code")}}

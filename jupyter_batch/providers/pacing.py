@@ -1,0 +1,116 @@
+"""How many calls may be under way, and when the next may start. Pure: it knows no network, and no clock but `now`.
+
+Additive increase, multiplicative decrease, as TCP does it: the limit doubles in each round until the provider first
+says "too much", is halved whenever it says so again, and grows by one in each round otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+
+FIRST = 32
+"""The limit to begin with: a provider that takes more shows it within a few rounds."""
+_NEVER = -math.inf
+_GRAIN = 1e-9
+"""Seconds: what rounding may leave of a wait."""
+
+
+class Bucket:
+    """An amount a minute, spent as it comes: at most a second's worth is saved up.
+
+    What is larger than a second's worth may still be taken, from a full bucket, and is paid off by the pause after it.
+    """
+
+    def __init__(self, per_minute: float, now: float) -> None:
+        self._rate = per_minute / 60
+        self._most = max(self._rate, 1.0)
+        self._level = self._most
+        self._at = now
+
+    def wait(self, now: float, amount: float) -> float:
+        """Seconds until `amount` may be taken."""
+        self._level = min(self._most, self._level + max(now - self._at, 0.0) * self._rate)
+        self._at = now
+        lacking = min(amount, self._most) - self._level
+        return lacking / self._rate if lacking > self._rate * _GRAIN else 0.0
+
+    def take(self, amount: float) -> None:
+        """Spend it; a negative amount is given back."""
+        self._level = min(self._most, self._level - amount)
+
+
+class Pacer:
+    """The limit on calls at once, and both rates. Times are seconds of one clock that does not go back.
+
+    most: the highest limit. limit: the present one. running: calls under way. answers: how many came.
+    """
+
+    def __init__(self, most: int, *, now: float, requests_per_minute: float | None = None,
+                 tokens_per_minute: float | None = None) -> None:
+        self.most = most
+        self.limit: float = min(most, FIRST)
+        self.running = 0
+        self.answers = 0
+        self._steep = float(most)  # below it the limit doubles in a round, above it grows by one
+        self._cut = _NEVER
+        self._held = _NEVER
+        self._requests = Bucket(requests_per_minute, now) if requests_per_minute else None
+        self._tokens = Bucket(tokens_per_minute, now) if tokens_per_minute else None
+
+    def wait(self, now: float, tokens: float = 0) -> float | None:
+        """Seconds until a call of about so many tokens may start, 0 for now; None: not before another has ended."""
+        if self.running >= int(self.limit):
+            return None
+        waits = [self._held - now]
+        if self._requests is not None:
+            waits.append(self._requests.wait(now, 1))
+        if self._tokens is not None:
+            waits.append(self._tokens.wait(now, tokens))
+        return max(0.0, *waits)
+
+    def start(self, tokens: float = 0) -> None:
+        """A call has started."""
+        self.running += 1
+        if self._requests is not None:
+            self._requests.take(1)
+        if self._tokens is not None:
+            self._tokens.take(tokens)
+
+    def answered(self, tokens: float = 0, used: float | None = None) -> None:
+        """A call has ended with an answer. tokens: as told to `start`; used: as told by the provider."""
+        busy = self.running >= int(self.limit) // 2  # a limit that nobody comes near says nothing about a higher one
+        self.ended(tokens, used)
+        self.answers += 1
+        if busy:
+            step = 1.0 if self.limit < self._steep else 1 / self.limit
+            self.limit = min(float(self.most), self.limit + step)
+
+    def ended(self, tokens: float = 0, used: float | None = None) -> None:
+        """A call has ended in a way that says nothing about the load."""
+        self.running -= 1
+        if self._tokens is not None and used is not None:
+            self._tokens.take(used - tokens)
+
+    def refused(self, now: float, started: float, retry_after: float | None = None) -> None:
+        """A call that began at `started` was refused as too much. No call starts for `retry_after` seconds.
+
+        The calls that were under way when the limit was cut tell the same story once more: they don't cut it again.
+        """
+        self.ended()
+        if retry_after:
+            self._held = max(self._held, now + retry_after)
+        if started >= self._cut:
+            self._cut = now
+            self.limit = self._steep = max(1.0, self.limit / 2)
+
+    def restart(self) -> None:
+        """After a stop the first call goes alone: if it fails too, little was asked in vain."""
+        self.limit = 1.0
+        self._steep = float(self.most)
+        self._held = _NEVER
+
+
+def retry_wait(first: float, last: float, failures: int, dice: float, retry_after: float | None = None) -> float:
+    """Seconds before the next try of one row: doubling from `first` to `last`, jittered, never sooner than asked."""
+    pause = min(first * 2.0 ** min(failures - 1, 30), last)
+    return max(pause * (0.5 + dice / 2), retry_after or 0.0)
