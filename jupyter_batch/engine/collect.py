@@ -9,9 +9,10 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_batch.core.errors import ConnectionFailedError, NotFoundError
+from jupyter_batch.core.errors import ConnectionFailedError, NotFoundError, ProviderError
 from jupyter_batch.core.status import Step
 from jupyter_batch.engine.gather import of_shard
+from jupyter_batch.engine.pace import GONE_TRIES, is_lost
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import ShardRecord
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 SHORT_TRIES = 3
 """How often a file that is shorter than its counts promise is fetched again, before it is taken as it is."""
-GONE_TRIES = 8
-"""How often a result file is asked for that the provider does not know, before it is done without."""
 
 
 async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
@@ -44,7 +43,8 @@ async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -
     try:
         with written(target) as file:
             await mover.provider.fetch(file_id, file.write)
-    except NotFoundError:
-        if shard.attempts < GONE_TRIES:
+    except ProviderError as e:
+        gone = isinstance(e, NotFoundError) and shard.attempts >= GONE_TRIES
+        if not gone and not is_lost(e, shard.attempts, mover.clock() - shard.ended_at):
             raise
         # It is not to be had any more: what is there is kept, and each row without a line says so.

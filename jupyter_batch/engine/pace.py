@@ -7,6 +7,10 @@ from jupyter_batch.providers.protocol import Facts
 
 _AUTH_SECONDS = 60.0
 _MOST_DOUBLINGS = 12
+GONE_TRIES = 24
+"""How many refusals in a row, about an hour of them, come before one is believed: it may be a proxy's or a portal's."""
+LOST_SECONDS = 2 * 86400.0
+"""How long a batch that was taken is held to be there against all refusals."""
 
 
 def poll_pause(facts: Facts, age: float, dice: float, interval: float | None = None) -> float:
@@ -27,3 +31,9 @@ def retry_pause(facts: Facts, error: ProviderError, attempts: int, dice: float) 
     first = _AUTH_SECONDS if isinstance(error, AuthenticationError) else facts.poll_first / 2
     pause = min(first * 2.0 ** min(attempts - 1, _MOST_DOUBLINGS), max(facts.poll_last, first))
     return max(pause * (0.5 + dice / 2), error.retry_after or 0.0)
+
+
+def is_lost(error: ProviderError, attempts: int, age: float) -> bool:
+    """Whether what was there `age` seconds ago is given up, refused `attempts` times in a row."""
+    refused = not error.transient and not isinstance(error, AuthenticationError)
+    return refused and attempts >= GONE_TRIES and age > LOST_SECONDS

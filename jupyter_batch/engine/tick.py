@@ -18,7 +18,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine.collect import collect
-from jupyter_batch.engine.pace import poll_pause, retry_pause
+from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
 from jupyter_batch.engine.submit import adopt, send
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -26,8 +26,6 @@ from jupyter_batch.providers.protocol import Facts, Provider
 
 LATE_FILE_SECONDS = 3600.0
 """How long a finished batch may stay without the output file that its counts promise."""
-LOST_SECONDS = 2 * 86400.0
-"""How long a provider may say 404 of a batch that it took, before that is believed."""
 QUOTA_TRIES = 6
 """How often a batch is refused for quota, with none of ours in its way, before that is believed."""
 DISK_SECONDS = 30.0
@@ -170,12 +168,10 @@ class Mover:
     def _failed(self, shard: ShardRecord, error: ProviderError) -> ShardRecord:
         """A refusal or silence at a shard's present step: when to try again, or what ends it."""
         now = self.clock()
-        attempts = shard.attempts + 1
-        lost = isinstance(error, NotFoundError) and now - shard.sent_at > LOST_SECONDS
-        hopeless = not error.transient and not isinstance(error, AuthenticationError | NotFoundError)
         if shard.step is Step.SUBMITTING:
+            hopeless = not error.transient and not isinstance(error, AuthenticationError | NotFoundError)
             return self._not_sent(shard, error, hopeless=hopeless)
-        if shard.step in (Step.RUNNING, Step.CANCELLING) and (lost or (hopeless and attempts >= QUOTA_TRIES)):
+        if shard.step in (Step.RUNNING, Step.CANCELLING) and is_lost(error, shard.attempts, now - shard.sent_at):
             return self.put(shard, Step.ENDED, ending=State.FAILED, note=str(error), attempts=0, due_at=0.0,
                             ended_at=now)
         return self.later(shard, error)

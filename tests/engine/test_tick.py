@@ -316,6 +316,36 @@ def test_a_file_shorter_than_its_counts_is_fetched_again(desk):
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
+@pytest.mark.parametrize("error", [BadRequestError("proxy authentication required", status=407),
+                                   NotFoundError("log in to the hotel's network", status=404)])
+@pytest.mark.parametrize("verb", ["poll", "fetch"])
+def test_what_a_proxy_says_is_no_ending(desk, verb, error):
+    """A batch that was paid for outlives half an hour of refusals, also on the first day after a long weekend."""
+    desk.provider.faults[verb] = [error] * 12
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        if verb == "poll":
+            desk.now += 4 * 86_400
+        await to_the_end(desk, job, pause=120)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+@pytest.mark.parametrize("error", [BadRequestError("gone", status=410), NotFoundError("no such file", status=404)])
+@pytest.mark.parametrize("verb", ["poll", "fetch"])
+def test_what_is_gone_for_days_is_done_without(desk, verb, error):
+    """A batch or a file that the provider refuses for days: the job ends, and each row says that it has no answer."""
+    desk.provider.faults[verb] = [error] * 1000
+    job = desk.plan(shard_size=4)
+    play(to_the_end(desk, job, pause=1800))
+    assert desk.now < 1_000_000 + 3 * 86_400
+    assert desk.snapshot(job).counts.failed == 4
+    assert len(desk.told(job).reasons) == 4
+
+
 @pytest.mark.parametrize("tokens", [10**12, 10**30, -5])
 def test_tokens_that_can_not_be_are_not_counted(desk, tokens):
     """A line that tells of more tokens than there can be: its answer is kept, its tokens are unknown."""
