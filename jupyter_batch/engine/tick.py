@@ -131,7 +131,8 @@ class Mover:
         if view.ending is State.FAILED and view.quota and not self.job.cancel_at:
             return self._refused(shard, view)
         ended_at = shard.ended_at or now
-        patience = LATE_FILE_SECONDS if view.completed and not view.output_file_id else self.facts.settle
+        nothing = view.ending is State.COMPLETED and not (view.completed or view.failed)  # not even how many
+        patience = LATE_FILE_SECONDS if (view.completed or nothing) and not view.output_file_id else self.facts.settle
         if _file_is_late(view) and now - ended_at < patience:
             pause = poll_pause(self.facts, now - ended_at, self.dice())
             return self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
@@ -199,9 +200,11 @@ class Mover:
 
 
 def _file_is_late(view: BatchView) -> bool:
-    """Its counts promise a file that it does not name (yet)."""
+    """Its counts, or its being completed, promise a file that it does not name (yet)."""
     if view.ending is State.FAILED:
         return False
+    if view.ending is State.COMPLETED and not (view.output_file_id or view.error_file_id):
+        return True
     return bool((view.completed and not view.output_file_id) or (view.failed and not view.error_file_id))
 
 

@@ -278,15 +278,16 @@ def test_what_finished_is_kept_in_each_ending(desk, ending, word):
     assert desk.snapshot(job).state is ending
 
 
-def test_completed_without_its_file_is_asked_again(desk):
-    """The provider says completed, its output file id is still empty: it is polled until the file is there."""
+@pytest.mark.parametrize("completed", [4, 0])
+def test_completed_without_its_file_is_asked_again(desk, completed):
+    """Completed, with or without counts, and no output file id yet: it is polled until the file is there."""
     job = desk.plan(shard_size=4)
 
     async def way():
         await desk.step()
         batch = str(desk.shard(job).batch_id)
         whole = desk.provider.finish(batch)
-        desk.provider.batches[batch] = msgspec.structs.replace(whole, output_file_id=None)
+        desk.provider.batches[batch] = msgspec.structs.replace(whole, output_file_id=None, completed=completed)
         for _ in range(5):
             await desk.step(60)
         assert desk.shard(job).step is Step.RUNNING
