@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import ProviderError
+from jupyter_batch.core.errors import ProviderDownError, ProviderError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.protocol import TAG
@@ -36,6 +36,8 @@ async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
     view = await mover.provider.submit(
         mover.ledger.folders.of(job.id).requests(shard.number), {**job.metadata, **tag_of(job, shard)},
         endpoint=job.endpoint, window=job.completion_window, uploaded=shard.file_id, on_upload=on_upload)
+    if not view.id:
+        raise ProviderDownError("the provider answered without the batch's id: it is looked for")
     return taken(mover, shard, view)
 
 
@@ -48,7 +50,7 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
         found = await mover.provider.find(tag_of(mover.job, shard), since=mover.job.created_at - CLOCKS_SECONDS)
     except ProviderError as e:  # nothing is known, so nothing is sent
         return mover.later(shard, e, f"was the batch created? The provider's list can't be read: {e}")
-    live = [view for view in found if view.id not in shard.refused]
+    live = [view for view in found if view.id and view.id not in shard.refused]
     if live:
         # The oldest, should there ever be two: the one that was asked for first.
         return taken(mover, shard, live[-1])

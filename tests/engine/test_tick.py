@@ -131,6 +131,19 @@ def test_an_empty_list_proves_nothing_at_once(desk):
     assert len(desk.provider.batches) == 1
 
 
+def test_a_create_answered_without_an_id_is_adopted(desk):
+    """An answer that makes no sense may stand for a batch all the same: it is found by its tag."""
+    class Mumbling(Scripted):
+        async def submit(self, *args, **named):
+            return msgspec.structs.replace(await super().submit(*args, **named), id="")
+
+    desk.provider = Mumbling(lambda body: body["messages"][-1]["content"].upper())
+    job = desk.plan(shard_size=4)
+    play(to_the_end(desk, job))
+    assert desk.provider.asked["create"] == 1
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
 @pytest.mark.parametrize("slow", ["upload", "create"])
 def test_an_empty_list_proves_nothing_after_a_long_call(desk, slow):
     """An upload of minutes, or a create that was given up after one: the time to settle counts from its end."""
