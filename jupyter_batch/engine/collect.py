@@ -27,24 +27,27 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
     """Bring a shard's results to this disk, whole; then count them."""
     folder = mover.ledger.folders.of(mover.job.id)
     output = folder.output(shard.number)
-    for file_id, target in ((shard.output_file_id, output), (shard.error_file_id, folder.errors(shard.number))):
-        if file_id and not target.exists():
-            await _fetch(mover, shard, file_id, target)
-    _, fields, answers = await asyncio.to_thread(of_shard, mover.job, shard, folder)
+    for file_id, target in ((shard.error_file_id, folder.errors(shard.number)), (shard.output_file_id, output)):
+        there = target.exists()
+        short = there and target == output and shard.attempts > 0  # it comes last, and yet it is tried again
+        if file_id and (short or not there):
+            await _fetch(mover, shard, file_id, target, there=there)
+    _, fields, told_of = await asyncio.to_thread(of_shard, mover.job, shard, folder)
     promised = min(shard.completed, shard.requests)
-    if answers < promised and output.exists() and shard.attempts < SHORT_TRIES:
-        output.unlink()
-        raise ConnectionFailedError(f"the output file held {answers} of the {promised} answers that the provider "
-                                    "counted; it is fetched again")
+    if told_of < promised and output.exists():
+        note = f"the output file tells of {told_of} of the {promised} rows that the provider counted"
+        if shard.attempts < SHORT_TRIES:
+            raise ConnectionFailedError(f"{note}; it is fetched again")
+        fields["note"] = fields["note"] or note
     return mover.put(shard, Step.COLLECTED, attempts=0, due_at=0.0, **fields)
 
 
-async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -> None:
+async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path, *, there: bool) -> None:
     try:
         with written(target) as file:
             await mover.provider.fetch(file_id, file.write)
     except ProviderError as e:
-        gone = isinstance(e, NotFoundError) and shard.attempts >= GONE_TRIES
+        gone = isinstance(e, NotFoundError) and (shard.attempts >= GONE_TRIES or there)
         if not gone and not is_lost(e, shard.attempts, mover.clock() - shard.ended_at):
             raise
         # It is not to be had any more: what is there is kept, and each row without a line says so.

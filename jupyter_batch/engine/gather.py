@@ -91,8 +91,8 @@ class Outcomes:
     def hush(self, shard: ShardRecord) -> None:
         """Give each request of a shard that is over and came back without a line its reason."""
         status, reason = _SILENCE[shard.ending or State.FAILED]
-        if shard.note and status is Status.FAILED:
-            reason = f"{reason}: {shard.note}" if shard.ending is State.FAILED else reason
+        if shard.why and shard.ending is State.FAILED:
+            reason = f"{reason}: {shard.why}"
         code = _CODE[status]
         for position in range(shard.first, shard.last + 1):
             if self.status[position - self.first] == _NOTHING:
@@ -116,25 +116,26 @@ class Outcomes:
 
 
 def _is_sane(usage: Usage) -> bool:
-    told = msgspec.structs.astuple(usage)
+    told: tuple[int, ...] = msgspec.structs.astuple(usage)
     return min(told) >= 0 and max(told) <= _MOST_TOKENS
 
 
 def lines_of(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Result]:
     """The results in both files of a shard, as they lie there: unordered, perhaps doubled, perhaps strange."""
     for path in (folder.output(shard.number), folder.errors(shard.number)):
-        if path.exists():
-            yield from _decoded(path, job.endpoint)
+        yield from _decoded(path, job.endpoint)
 
 
 def _decoded(path: Path, endpoint: str) -> Iterator[Result]:
+    if not path.exists():
+        return
     with path.open("rb") as file:
         for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
             yield from decode_lines(block, endpoint)
 
 
 def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> tuple[Counts, dict[str, object], int]:
-    """A fetched shard in figures: (its counts, fields for the ledger, how many answers its output file holds)."""
+    """A fetched shard in figures: (its counts, fields for the ledger, how many rows its output file tells of)."""
     unsent = read_unsent(folder)
     asked = bytearray(b"\1") * (shard.last - shard.first + 1)
     for group in unsent:
@@ -142,16 +143,17 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> tuple[Cou
             if shard.first <= position <= shard.last:
                 asked[position - shard.first] = 0
     found = Outcomes(shard.first, shard.last, values=False)
-    found.take(job.id, lines_of(job, shard, folder), asked)
-    answers = found.status.count(_ANSWERED)
+    found.take(job.id, _decoded(folder.output(shard.number), job.endpoint), asked)
+    told_of = len(found.status) - found.status.count(_NOTHING)
+    found.take(job.id, _decoded(folder.errors(shard.number), job.endpoint), asked)
     found.hush(shard)
     tally = Counter(code for code, was_asked in zip(found.status, asked, strict=True) if was_asked)
     counts = Counts(**{str(CODES[code]): rows for code, rows in tally.items()})
     reasons = Counter(reason for at, reason in found.reasons.items() if asked[at - shard.first]).most_common(5)
-    note = shard.note
+    note = shard.why
     if found.strange:
         note = f"{found.strange} lines came that nobody asked for, or twice: kept in {folder.output(shard.number).name}"
-    return counts, {"counts": counts, "usage": found.usage, "reasons": tuple(reasons), "note": note}, answers
+    return counts, {"counts": counts, "usage": found.usage, "reasons": tuple(reasons), "note": note}, told_of
 
 
 def of_job(job: JobRecord, shards: Iterable[ShardRecord], folder: JobFolder) -> Outcomes:

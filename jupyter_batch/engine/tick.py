@@ -62,6 +62,8 @@ class Mover:
 
     def put(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
         """Write what is so now. Raises LostError where it is not ours to write any more."""
+        if to is Step.ENDED:
+            changes["why"] = changes["note"]
         moved = self.ledger.move(shard, to or shard.step, self.holder, self.clock(), **changes)
         if moved is None:
             raise LostError

@@ -13,8 +13,8 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
     refused: batches that the provider took and refused for its quota; they are never adopted. alone: how often in a row
-    that was so with no other batch of the job in its way. reasons: why rows of it
-    failed, the most frequent first.
+    that was so with no other batch of the job in its way. reasons: why rows of it failed, the most frequent first.
+    note: what the person should read of it now. why: what the provider, or we, said at its ending.
     """
 
     job: str
@@ -36,6 +36,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     reasons: tuple[tuple[str, int], ...] = ()
     note: str = ""
+    why: str = ""
     refused: tuple[str, ...] = ()
     alone: int = 0
     attempts: int = 0

@@ -330,6 +330,52 @@ def test_a_file_shorter_than_its_counts_is_fetched_again(desk):
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
+def test_what_was_fetched_is_kept_while_it_is_fetched_again(desk):
+    """The provider counts more than it sent, and then its file is gone: what came the first time is not thrown away."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        view = desk.provider.finish(str(desk.shard(job).batch_id))
+        whole = desk.provider.files[str(view.output_file_id)]
+        desk.provider.files[str(view.output_file_id)] = whole[: whole.index(b"\n") + 1]
+        await desk.step(10)
+        del desk.provider.files[str(view.output_file_id)]
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.told(job).answers == [None, None, None, "D"]
+    assert desk.shard(job).note == "the output file tells of 1 of the 4 rows that the provider counted"
+
+
+def test_answers_without_a_text_are_not_fetched_again(desk):
+    """Rows that the provider answered, and that hold nothing for us, are no lost tail: one download is enough."""
+    desk.provider = Scripted(lambda _: None)
+    job = desk.plan(shard_size=4)
+    play(to_the_end(desk, job))
+    assert desk.provider.asked["fetch"] == 1
+    assert desk.snapshot(job).counts.failed == 4
+
+
+def test_a_passing_trouble_is_forgotten_at_the_end(desk):
+    """A failed fetch is told while it lasts; the end, and the rows' reasons, speak of the batch's own ending alone."""
+    desk.provider.faults["fetch"] = [ProviderDownError("oops", status=503)]
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        batch = str(desk.shard(job).batch_id)
+        view = desk.provider.finish(batch, ending=State.FAILED, answered=2)
+        desk.provider.batches[batch] = msgspec.structs.replace(view, errors="bad line 3")
+        await desk.step(10)
+        assert desk.shard(job).note == "oops"
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.snapshot(job).message == "bad line 3"
+    assert desk.told(job).reasons == dict.fromkeys((2, 3), "the batch failed: bad line 3")
+
+
 @pytest.mark.parametrize("error", [BadRequestError("proxy authentication required", status=407),
                                    NotFoundError("log in to the hotel's network", status=404)])
 @pytest.mark.parametrize("verb", ["poll", "fetch"])
