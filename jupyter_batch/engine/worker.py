@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerError
+from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.engine.tick import Mover
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -62,6 +62,7 @@ class Worker:
         self._providers: dict[str, Provider] = {}
         self._leased: set[str] = set()
         self._barred: dict[str, float] = {}
+        self._warned: dict[str, str] = {}
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -128,10 +129,16 @@ class Worker:
         try:
             return await self.once()
         except LedgerError as e:
-            _log.warning("%s", e)
+            self._warn("", str(e))
         except Exception:  # the worker is all that keeps jobs moving: it must not die
             _log.exception("jupyter_batch: a pass failed; it is tried again")
         return IDLE_SECONDS
+
+    def _warn(self, about: str, sentence: str) -> None:
+        """Said once, not at each pass: a full disk, or a job that this version can't move, may stay so for hours."""
+        if self._warned.get(about) != sentence:
+            self._warned[about] = sentence
+            _log.warning("jupyter_batch: %s", sentence)
 
     async def _close(self) -> None:
         tasks = list(self._tasks.values())
@@ -153,7 +160,11 @@ class Worker:
         """Start what is due for each job, tell who watches, and say in how many seconds to come back."""
         pause = IDLE_SECONDS
         for job in self._wanted():
-            pause = min(pause, await self._look(job))
+            try:
+                pause = min(pause, await self._look(job))
+                self._warned.pop(job.id, None)
+            except Exception as e:  # one job's trouble must not keep the others from their end
+                self._warn(job.id, f"job {job.id}: {_told(e)}; it is tried again")
         return max(0.02, pause)
 
     async def settled(self) -> None:
@@ -168,7 +179,10 @@ class Worker:
         unfinished = self.ledger.jobs(unfinished=True)
         there = {job.id for job in unfinished}
         for job in watched - there:  # finished, perhaps by another process: told once more, then let go
-            self._tell(self.ledger.job(job))
+            try:
+                self._tell(self.ledger.job(job))
+            except JobNotFoundError as e:  # somebody removed the ledger's folder
+                self._warn(job, str(e))
             with self._lock:
                 self._watchers.pop(job, None)
                 self._mine.discard(job)
@@ -193,6 +207,9 @@ class Worker:
         if not self._lease(job, now):
             self._tell(job)
             return LOOK_SECONDS
+        if job.message:  # of a process without a key, before this one came
+            self.ledger.say(job.id, "")
+            job = self.ledger.job(job.id)
         shards = self.ledger.shards(job.id)
         pause = self._start(job, shards, provider, now)
         if all(s.step is Step.COLLECTED for s in shards) and self.ledger.finish(job.id, self.holder, now):
@@ -213,8 +230,6 @@ class Worker:
         provider = self._providers.get(job.id)
         if provider is None:
             provider = self._providers[job.id] = await self._connect(job)
-            if job.message:
-                self.ledger.say(job.id, "")
         return provider
 
     def _start(self, job: JobRecord, shards: list[ShardRecord], provider: Provider, now: float) -> float:
@@ -242,7 +257,7 @@ class Worker:
     def _done(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("jupyter_batch: job %s, batch %d: %s; it is tried again", *key, error)
+            self._warn(f"{key}", f"job {key[0]}, batch {key[1]}: {_told(error)}; it is tried again")
             with contextlib.suppress(RuntimeError):
                 asyncio.get_running_loop().call_later(IDLE_SECONDS, self.poke)
         elif self._wake is not None:
@@ -263,6 +278,10 @@ class Worker:
                 watcher(snapshot)
             except Exception:  # a screen must not stop a job
                 _log.exception("jupyter_batch: a watcher of %s failed", job.id)
+
+
+def _told(error: BaseException) -> str:
+    return str(error) if isinstance(error, JupyterBatchError) else f"unexpected {type(error).__name__}: {error}"
 
 
 def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:

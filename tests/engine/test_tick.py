@@ -246,6 +246,41 @@ def test_a_job_without_a_key_waits(desk):
     assert desk.snapshot(job).message == ""
 
 
+def test_what_another_process_lacked_is_not_said_any_more(desk):
+    """A process without a key says so when it was first to look; who has one takes the job, and the words are gone."""
+    async def no_key(_):
+        raise KeyMissingError("no API key: set OPENAI_API_KEY")
+
+    job = desk.plan()
+    lacking = Worker(desk.ledger, no_key, clock=lambda: desk.now, everything=True)
+
+    async def way():
+        await desk.worker._provider(desk.ledger.job(job))  # it has looked at the job once, and knows how to reach it
+        await desk.step(worker=lacking)
+        await desk.step()
+        assert desk.snapshot(job).message == ""
+        assert desk.snapshot(job).state is State.RUNNING
+
+    play(way())
+
+
+def test_a_job_that_can_not_be_moved_keeps_none_from_its_end(desk, caplog):
+    """A job that this version does not know how to reach: the others go on, and it is said once."""
+    job = desk.plan()
+    desk.frame = desk.frame.assign(t=["e", "f", "g", "h"])
+    odd = desk.plan()
+
+    async def connect(record):
+        if record.id == odd:
+            raise KeyError("a provider of a later version")
+        return desk.provider
+
+    desk.worker._connect = connect
+    play(to_the_end(desk, job))
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    assert [record.message.count("later version") for record in caplog.records] == [1]
+
+
 def test_cancel_does_not_wait_for_the_next_poll(desk):
     """A cancel that comes while a poll is under way, which then puts the next one minutes off, is acted on at once."""
     desk.provider = Scripted(lambda _: "x", polls=1000)
