@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -57,6 +58,17 @@ def test_asking_writes_nothing(ledger):
     with pytest.raises(JobNotFoundError):
         ledger.job("jbaaa")
     assert not ledger.home.exists()
+
+
+def test_a_folder_that_was_removed_is_begun_anew(ledger):
+    """Somebody removes the folder under a ledger that is open: its jobs are gone, and new ones are really written."""
+    planned(ledger, "jbaaa")
+    shutil.rmtree(ledger.home)
+    assert ledger.jobs() == []
+    planned(ledger, "jbabb")
+    other = Ledger(ledger.home)
+    assert [job.id for job in other.jobs()] == [job.id for job in ledger.jobs()] == ["jbabb"]
+    other.close()
 
 
 def test_a_job_is_found_by_id_beginning_and_name(ledger):

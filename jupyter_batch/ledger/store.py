@@ -65,6 +65,7 @@ class Ledger:
         self.folders = Folders(home)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
 
     # -- the connection -------------------------------------------------------------------------------------
 
@@ -91,7 +92,9 @@ class Ledger:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None:
-            return self._connection
+            if self._connection.in_transaction or self._file == _identity(self.path):
+                return self._connection
+            self.close()  # somebody removed the folder: what is open is no file any more
         private_folder(self.home)
         if not self.path.exists():
             with contextlib.suppress(OSError):  # SQLite says better what is wrong
@@ -102,7 +105,7 @@ class Ledger:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._connection, self._file = connection, _identity(self.path)
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -285,6 +288,15 @@ class Ledger:
 
 _Record = TypeVar("_Record", JobRecord, ShardRecord)
 _JOB = "SELECT id, facts, cancel_at, finished_at, message, holder, lease_until FROM job"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever its name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _job(row: tuple[Any, ...]) -> JobRecord:
