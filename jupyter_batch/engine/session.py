@@ -6,6 +6,7 @@ It knows no frame and no screen. The worker's thread starts at the first job tha
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from pathlib import Path
 
@@ -47,6 +48,15 @@ class Session:
         self.worker.stop()
         self.ledger.close()
 
+    def after_fork(self) -> None:
+        """In a child process: neither the thread nor the database's connection is the child's, nor are the leases."""
+        self.ledger.after_fork()
+        watchers = self.worker.watchers
+        self.worker = Worker(self.ledger, self._connect, everything=self.worker.everything)
+        for job, watching in watchers.items():
+            for watcher in watching:
+                self.worker.take(job, watcher)
+
     def _start(self) -> None:
         if not self._started:
             self._started = True
@@ -59,6 +69,17 @@ class Session:
 
 _lock = threading.Lock()
 _sessions: dict[Path, Session] = {}  # one for each ledger: the worker is the one thing a process has but once
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent's may have held it
+    _lock = threading.Lock()
+    for one in _sessions.values():
+        one.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def session(home: Path) -> Session:

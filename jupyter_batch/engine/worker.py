@@ -57,7 +57,7 @@ class Worker:
         self._clock = clock
         self._dice = dice
         self._mine: set[str] = set()
-        self._watchers: dict[str, list[Watcher]] = {}
+        self.watchers: dict[str, list[Watcher]] = {}
         self._shown: dict[str, Snapshot] = {}
         self._providers: dict[str, Provider] = {}
         self._leased: set[str] = set()
@@ -87,7 +87,7 @@ class Worker:
             self._providers.pop(job, None)  # a key may have come
             self._barred.pop(job, None)
             if watcher is not None:
-                self._watchers.setdefault(job, []).append(watcher)
+                self.watchers.setdefault(job, []).append(watcher)
                 self._shown.pop(job, None)
         self.poke()
 
@@ -175,7 +175,7 @@ class Worker:
 
     def _wanted(self) -> list[JobRecord]:
         with self._lock:
-            mine, watched = set(self._mine), set(self._watchers)
+            mine, watched = set(self._mine), set(self.watchers)
         unfinished = self.ledger.jobs(unfinished=True)
         there = {job.id for job in unfinished}
         for job in watched - there:  # finished, perhaps by another process: told once more, then let go
@@ -184,7 +184,7 @@ class Worker:
             except JobNotFoundError as e:  # somebody removed the ledger's folder
                 self._warn(job, str(e))
             with self._lock:
-                self._watchers.pop(job, None)
+                self.watchers.pop(job, None)
                 self._mine.discard(job)
         return [job for job in unfinished if self.everything or job.id in mine]
 
@@ -265,7 +265,7 @@ class Worker:
 
     def _tell(self, job: JobRecord) -> None:
         with self._lock:
-            watchers = list(self._watchers.get(job.id, ()))
+            watchers = list(self.watchers.get(job.id, ()))
         if not watchers:
             return
         snapshot = job.snapshot(self.ledger.shards(job.id), self._clock())

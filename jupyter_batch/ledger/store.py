@@ -48,6 +48,9 @@ _ADVICE: dict[type[LedgerError], str] = {
 }
 
 
+_parents: list[sqlite3.Connection] = []  # in a forked child: kept from being closed
+
+
 def this_process() -> str:
     """A name for this process as the holder of leases; no other process ever has it."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -79,6 +82,13 @@ class Ledger:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+    def after_fork(self) -> None:
+        """In a child process: SQLite forbids to use, and even to close, what the parent opened."""
+        self._lock = threading.RLock()
+        if self._connection is not None:
+            _parents.append(self._connection)
+            self._connection = None
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

@@ -351,6 +351,40 @@ asyncio.run(main())
     assert stats["batches_created"] == 2
 
 
+def test_a_forked_process_is_another(server, home):
+    """A fork in the middle of a job: parent and child wait on leases of their own; each shard is sent once."""
+    server.set_faults("latency=0.05")
+    script = f"""
+import os, sys, pandas as pd
+from jupyter_batch.engine import session
+call = dict(model="openai/echo", api_base="{server.base_url}", api_key="{server.token}", out="o")
+df = pd.DataFrame({{"t": [str(n) for n in range(40)]}})
+job = df.llm.batch("{{t}}", shard_size=10, **call)
+while not job.batches:
+    job.wait(0.05)
+here = session.session(next(iter(session._sessions)))
+mine = here.worker.holder, here.ledger._connection
+child = os.fork()
+if child == 0:
+    code = 1
+    try:
+        assert job.wait(60).is_successful
+        assert (df["o"] == df["t"]).all()
+        assert pd.DataFrame({{"t": ["child"]}}).llm.batch("{{t}}", **call).wait(60).is_successful
+        assert here.worker.holder != mine[0]
+        assert here.ledger._connection is not mine[1]
+        code = 0
+    finally:
+        os._exit(code)
+assert job.wait(60).is_successful
+assert os.waitpid(child, 0)[1] == 0
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert server.stats()["batches_created"] == 5
+
+
 def test_an_error_of_ours_is_one_line_in_a_notebook():
     """Every error of the tree shows as one line."""
     assert JupyterBatchError("what to do")._render_traceback_() == ["JupyterBatchError: what to do"]
