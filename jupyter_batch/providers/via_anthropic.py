@@ -169,8 +169,9 @@ class ViaAnthropic:
             self._http = httpx.AsyncClient(headers=self._headers, timeout=CALL_SECONDS, follow_redirects=False)
         return self._http
 
-    async def _json(self, verb: str, path: str, *, seconds: float = CALL_SECONDS, **more: Any) -> dict[str, Any]:
+    async def _json(self, verb: str, path: str, *, seconds: float | None = None, **more: Any) -> dict[str, Any]:
         """One call that is answered with a JSON object."""
+        seconds = seconds or CALL_SECONDS
         with self._told():
             async with asyncio.timeout(seconds):
                 client = self._client()
