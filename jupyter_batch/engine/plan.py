@@ -186,7 +186,7 @@ class _Lines:
 def _write(draft: JobFolder, job: str, lines: _Lines, limits: Limits) -> list[ShardRecord]:
     """The request files, part by part, and their shards."""
     shards: list[ShardRecord] = []
-    with contextlib.ExitStack() as stack, told(draft.path):
+    with told(draft.path), contextlib.ExitStack() as stack:  # a full disk may show at the closing only
         file: BinaryIO | None = None
         for part in pack(lines, limits):
             if file is None or part.shard != shards[-1].number:

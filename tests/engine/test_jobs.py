@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ from jupyter_batch.core.errors import (
     JupyterBatchError,
     KeyMissingError,
     LedgerCorruptError,
+    LedgerFullError,
     ModelError,
     OptionError,
     TemplateError,
@@ -293,6 +295,17 @@ def test_a_damaged_ledger_still_gives_what_was_fetched(call, home):
     assert found.is_complete
     with pytest.raises(LedgerCorruptError):
         jupyter_batch.open("jbnothing")
+
+
+def test_a_disk_that_is_full_at_the_last_byte_is_told_in_a_sentence(call, home, monkeypatch):
+    """No space when the request file is closed: one sentence, and nothing is left behind."""
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LedgerFullError, match="the disk is full"):
+        numbered(3).llm.batch("{text}", out="out", **call)
+    assert not home.exists()
 
 
 def test_nothing_secret_is_kept(server, home, tmp_path, capfd):
