@@ -26,6 +26,7 @@ MAX_TOKENS_THINKING = 16_384
 
 _BETA = "anthropic-beta"
 _TOOL_NAMES = "_anthropic_tool_name_map"  # where litellm's translation leaves the names that it had to change
+_DROPPED = "x-anthropic-"  # litellm (1.84 does) may leave out a system text that begins with a header of that name
 _FORMS = 256
 _REASON_CHARS = 300
 
@@ -53,6 +54,8 @@ class Encoder:
         self._translation = Translation(litellm, str(body["model"]))
         self._strict = _strict(self._messages)
         self._forms: dict[bytes, _Form] = {}
+        self._marks = {name: secrets.token_hex(16) for name in self._message_holes}
+        self._cut = re.compile(b'"(%b)"' % (b"|".join(mark.encode() for mark in self._marks.values()) or b"(?!)"))
         constant = {key: value for key, value in self._params.items() if not _holes(value)}
         try:
             self._translation.options(constant)
@@ -102,7 +105,8 @@ class Encoder:
         """Whether each text goes through litellm as it is: empty ones, and the end of a last turn, it changes."""
         for name in self._message_holes:
             text = row[name]
-            if type(text) is not str or not text or text.isspace() or (name in self._strict and text[-1].isspace()):
+            if (type(text) is not str or not text or text.isspace() or (name in self._strict and text[-1].isspace())
+                    or text.startswith(_DROPPED)):
                 return False
         return True
 
@@ -120,13 +124,12 @@ class Encoder:
         options = self._translation.options(_filled(self._params, values))
         if not _simple(self._messages):
             return _Form(options)
-        marks = {name: secrets.token_hex(16) for name in self._message_holes}
-        data = self._translation.dumps(self._translation.body(_filled(self._messages, marks), options))
-        names = {mark: name for name, mark in marks.items()}
-        pieces = re.split(rb'"(%b)"' % b"|".join(mark.encode() for mark in marks.values()), data) if marks else [data]
+        data = self._translation.dumps(self._translation.body(_filled(self._messages, self._marks), options))
+        pieces = self._cut.split(data)
+        names = {mark: name for name, mark in self._marks.items()}
         order = [names[mark.decode()] for mark in pieces[1::2]]
-        if sorted(order) != sorted(_holes(self._messages, every=True)) or any(m.encode() in p for m in names
-                                                                              for p in pieces[::2]):
+        rest = b"".join(pieces[::2])
+        if sorted(order) != sorted(_holes(self._messages, every=True)) or any(mark.encode() in rest for mark in names):
             return _Form(options)
         return _Form(options, order, b"%b".join(piece.replace(b"%", b"%%") for piece in pieces[::2]))
 
@@ -152,6 +155,7 @@ class Translation:
         self._model = model
         self._config = litellm.utils.ProviderConfigManager.get_provider_chat_config(
             model=model, provider=litellm.LlmProviders.ANTHROPIC)
+        self._limit = self._most()
         self.betas: list[str] = []
         self.tool_names: dict[str, str] = {}
 
@@ -172,7 +176,9 @@ class Translation:
         options: dict[str, Any] = dict(made)
         options.pop("json_mode", None)
         options.pop("stream", None)
-        options.setdefault("max_tokens", self._max_tokens(options))
+        if "max_tokens" not in options:
+            wanted = MAX_TOKENS_THINKING if options.get("thinking") else MAX_TOKENS
+            options["max_tokens"] = min(wanted, self._limit or wanted)
         return options
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,14 +210,14 @@ class Translation:
                 betas = (beta.strip() for beta in str(value).split(","))
                 self.betas = sorted({*self.betas, *filter(None, betas)})
 
-    def _max_tokens(self, options: Mapping[str, Any]) -> int:
-        wanted = MAX_TOKENS_THINKING if options.get("thinking") else MAX_TOKENS
+    def _most(self) -> int | None:
+        """How many tokens the model can write, where litellm knows it."""
         try:
             info = self._litellm.get_model_info(model=self._model, custom_llm_provider="anthropic")
-            most = info.get("max_output_tokens") or info.get("max_tokens")
         except Exception:  # a model that is newer than litellm's list
-            most = None
-        return min(wanted, most) if isinstance(most, int) and most > 0 else wanted
+            return None
+        most = info.get("max_output_tokens") or info.get("max_tokens")
+        return most if isinstance(most, int) and most > 0 else None
 
 
 def _sentence(error: Exception) -> str:

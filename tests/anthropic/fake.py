@@ -40,8 +40,8 @@ class RefusalError(Exception):
 class Fake:
     """The API's state, and the faults that are to come: each is used up by the next call that it is meant for.
 
-    faults: (verb such as "create", what): a RefusalError; "reset" before anything is done; "lost": done, but the connection
-    breaks before it is told; "cut": results that break off; "junk": an answer that is no JSON.
+    faults: (verb such as "create", what): a RefusalError; "reset" before anything is done; "lost": done, but the
+    connection breaks before it is told; "cut": results that break off; "junk": an answer that is no JSON.
     """
 
     def __init__(self):

@@ -165,6 +165,17 @@ def test_parameters_of_the_row_are_translated_with_their_row(litellm):
                               reasoning_effort=effort, temperature=heat, top_k=3))
 
 
+def test_messages_that_are_the_same_in_all_rows_are_sent_as_they_are(litellm):
+    """Nothing in them is taken for the place of a text."""
+    tool = {"type": "function", "function": {**TOOL["function"], "name": "f", "description": ""}}
+    messages = [turn("system", "()"), turn("user", "%b")]
+    encoder = Encoder(CHAT, {"model": MODEL, "messages": messages, "tools": [tool], "max_tokens": Hole("m")},
+                      litellm=litellm)
+    for line, most in zip(encoder.encode(["j-0", "j-1"], {"m": [5, 6]}), (5, 6), strict=True):
+        same(line, by_litellm(litellm, MODEL, messages, max_tokens=most, tools=[copy.deepcopy(tool)]))
+        assert b'""' in line
+
+
 def test_max_tokens_is_always_set(litellm):
     """The person's, in either word; else a moderate one; with a thinking budget that and room for an answer."""
     def of(model=MODEL, **params):
