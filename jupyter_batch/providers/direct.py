@@ -1,0 +1,94 @@
+"""What litellm's batch SDK can't be trusted with, straight over httpx, for a provider that it knows otherwise.
+
+litellm's HTTP handler sends a POST again when the connection breaks before the answer (a create that is paid twice),
+reads downloads into memory, and lacks some verbs. It knows no provider, no ledger and no frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from jupyter_batch.core.errors import ProviderError
+from jupyter_batch.providers.failures import by_status, normalise
+from jupyter_batch.providers.protocol import Access, Facts
+from jupyter_batch.providers.via_litellm import CALL_SECONDS, TRANSFER_SECONDS, ViaLitellm
+
+if TYPE_CHECKING:
+    import httpx
+
+_TEXT = 400
+"""How much of a refusal is told, in characters."""
+
+
+class PartlyDirect(ViaLitellm):
+    """litellm where it is safe, httpx where it is not. The key goes to the one address, as a bearer token."""
+
+    def __init__(self, facts: Facts, access: Access, *, litellm_provider: str) -> None:
+        super().__init__(facts, access, litellm_provider=litellm_provider)
+        self._root = access.api_base.rstrip("/").removesuffix("/v1") + "/v1"
+
+    async def _upload(self, name: str, file: BinaryIO | bytes) -> str:
+        """The id of a request file, sent by litellm (which holds it in memory: see the records' `pack`)."""
+        there = await self._call("acreate_file", seconds=TRANSFER_SECONDS, purpose="batch",
+                                 file=(name, file, "application/jsonl"))
+        return str(there.id)
+
+    @asynccontextmanager
+    async def _open(self, seconds: float = CALL_SECONDS) -> AsyncIterator[httpx.AsyncClient]:
+        """A client for one verb, at most `seconds` for all of it. What fails inside is told in our tree of errors."""
+        import httpx
+
+        try:
+            async with (asyncio.timeout(seconds),
+                        httpx.AsyncClient(timeout=CALL_SECONDS,
+                                          headers={"Authorization": f"Bearer {self._access.api_key}"}) as client):
+                yield client
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, TimeoutError) as e:
+            raise normalise(e, self._access.api_base, self._access.api_key) from None
+
+    async def _ask(self, client: httpx.AsyncClient, method: str, path: str, *,
+                   params: Mapping[str, str | int] | None = None, body: Any = None) -> bytes:
+        """One call, sent once. Raises ProviderError for a refusal."""
+        answer = await client.request(method, f"{self._root}{path}", params=params, json=body)
+        if not answer.is_success:
+            raise self._refusal(answer)
+        return answer.content
+
+    async def _stream(self, path: str, write: Callable[[bytes], object]) -> None:
+        """A download, block by block; raises where it was cut off."""
+        async with (self._open(TRANSFER_SECONDS) as client,
+                    client.stream("GET", f"{self._root}{path}") as answer):
+            if not answer.is_success:
+                await answer.aread()
+                raise self._refusal(answer)
+            async for block in answer.aiter_bytes():
+                write(block)
+
+    def _refusal(self, answer: httpx.Response) -> ProviderError:
+        said = _said(answer.content).replace(self._access.api_key, "***")
+        return by_status(answer.status_code, f"{self._access.api_base}: {said or answer.reason_phrase}",
+                         headers=answer.headers)
+
+
+def file_name(tag: Mapping[str, str], requests: Path) -> str:
+    """What a request file is called at the provider: its job and shard."""
+    return f"{'-'.join(tag.values())[:80].replace('/', '-') or requests.stem}.jsonl"
+
+
+def _said(content: bytes) -> str:
+    """The sentence in a refusal, in whichever of the usual places it stands."""
+    try:
+        body = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        body = content.decode("utf-8", "replace")
+    for key in ("error", "message", "detail"):
+        if isinstance(body, dict) and body.get(key):
+            body = body[key]
+    text = " ".join((body if isinstance(body, str) else msgspec.json.encode(body).decode()).split())
+    return text if len(text) <= _TEXT else f"{text[:_TEXT]}..."

@@ -1,0 +1,202 @@
+"""The provider table: one record a provider, each fact from the source beside it. It knows no network, no litellm.
+
+A fact that no source tells is None, and is shown as "?": nothing here is a guess. Read in the providers' own
+documentation, as it stood in 2026.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from jupyter_batch.core.errors import ModelError
+from jupyter_batch.core.request import Limits
+
+CHAT = "/v1/chat/completions"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider. Numbers of bytes are decimal; None is "not known", () of windows too.
+
+    name: of models, as in "name/model". batch: whether jupyter_batch can send batches there; `instead` says what can be
+    done where it can't. litellm: its custom_llm_provider. key, base, version: environment variables, the first that is
+    set counts. default_base: None where an address must be given. chat: the url in a line. minimum: requests a batch
+    must have. pack: what we put into one file where the documented limit is unknown or more than is wise. discount: in
+    words; price: a batch's price as a part of the real-time price, where that is sure for all models. cancel, listed,
+    tagged: whether a batch can be cancelled, batches listed, and found again by a tag of ours. files: results come in
+    one file or in two (answers, errors). needs: the part of litellm that carries it, and the release that brought it.
+    """
+
+    name: str
+    title: str
+    source: str
+    batch: bool = True
+    instead: str = ""
+    dialect: str | None = "openai"
+    litellm: str | None = None
+    key: tuple[str, ...] = ()
+    base: tuple[str, ...] = ()
+    version: tuple[str, ...] = ()
+    default_base: str | None = None
+    chat: str = CHAT
+    requests: int | None = None
+    bytes: int | None = None
+    minimum: int | None = None
+    pack: Limits | None = None
+    windows: tuple[str, ...] = ()
+    keeps: str | None = None
+    discount: str | None = None
+    price: float | None = None
+    cancel: bool | None = None
+    listed: bool | None = None
+    tagged: bool | None = None
+    files: int | None = None
+    needs: tuple[str, str] | None = None
+    note: str = ""
+
+    def limits(self) -> Limits | None:
+        """What one request file may hold; None where nothing is known."""
+        if self.pack is not None:
+            return self.pack
+        return None if self.requests is None or self.bytes is None else Limits(requests=self.requests, bytes=self.bytes)
+
+
+_OPENAI = Record(
+    name="openai", title="OpenAI", litellm="openai",
+    source="OpenAI: batch guide, API reference, help FAQ",
+    key=("OPENAI_API_KEY",), base=("OPENAI_BASE_URL", "OPENAI_API_BASE"), default_base="https://api.openai.com/v1",
+    requests=50_000, bytes=200_000_000,  # batch guide: 50,000 requests (and embedding inputs), 200 MB a file
+    windows=("24h",),  # API reference: "currently only 24h is supported"
+    keeps="30 days",  # API reference: batch files expire after 30 days by default
+    discount="50%", price=0.5,  # batch guide: half of the synchronous price
+    cancel=True, listed=True, tagged=True,  # API reference: metadata, 16 pairs of 64 and 512 characters
+    files=2,  # batch guide: output_file_id, error_file_id
+    note="one model and one endpoint a file; tokens enqueued are limited per model; an expired batch keeps, and bills, "
+         "what finished",
+)
+_COMPATIBLE = msgspec.structs.replace(
+    _OPENAI, name="openai + api_base", title="any server of OpenAI's batch API", litellm="openai",
+    source="the server's own documentation", default_base=None, requests=None, bytes=None, minimum=None, windows=(),
+    pack=Limits(requests=50_000, bytes=200_000_000),  # OpenAI's, whose API it is
+    keeps=None, discount=None, price=None, cancel=None, listed=None, tagged=None, files=2,
+    note='give api_base=, and the model as "openai/<the server\'s name for it>"',
+)
+_PROXIED = msgspec.structs.replace(_COMPATIBLE, key=("OPENAI_API_KEY",), base=())
+_ALL = (
+    _OPENAI,
+    Record(
+        name="azure", title="Azure OpenAI", litellm="azure",
+        source="Microsoft Learn: batch how-to, quotas, REST reference 2024-10-21",
+        key=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"), base=("AZURE_API_BASE",),  # litellm's own order
+        version=("AZURE_API_VERSION",),
+        chat="/chat/completions",  # batch how-to: no /v1 in the lines
+        requests=100_000, bytes=200_000_000,  # quotas: 100,000 requests, 200 MB
+        windows=("24h",), keeps="until deleted",  # batch how-to: 500 input files, 10,000 where they expire
+        discount="50% of global standard", price=0.5,  # batch how-to
+        cancel=True, listed=True, tagged=True, files=2,  # REST reference
+        note="the model is the name of a batch deployment; 24 h is a target, late batches are not ended",
+    ),
+    _COMPATIBLE,
+    msgspec.structs.replace(
+        _PROXIED, name="hosted_vllm", title="vLLM behind a batch server", litellm="hosted_vllm",
+        note="needs api_base=; vLLM alone has no /v1/files and no /v1/batches"),  # vLLM's documentation
+    msgspec.structs.replace(
+        _PROXIED, name="litellm_proxy", title="a litellm proxy", litellm="litellm_proxy",
+        note="needs api_base=; limits and prices are those of the provider behind it"),
+    Record(
+        name="anthropic", title="Anthropic", dialect="anthropic", litellm="anthropic",
+        source="Claude docs: batch processing",
+        key=("ANTHROPIC_API_KEY",), base=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
+        default_base="https://api.anthropic.com", chat="/v1/messages",
+        requests=100_000, bytes=256_000_000,  # batch processing: 100,000 requests or 256 MB
+        windows=("24h",), keeps="29 days",  # after the batch's creation
+        discount="50%", price=0.5, cancel=True, listed=True,
+        tagged=False,  # Message Batches API: no metadata on a batch; the custom_ids are in its results
+        files=1, note="no request file: the requests are the create's body",
+    ),
+    Record(
+        name="xai", title="xAI", litellm="xai", source="docs.x.ai: batch API, REST reference",
+        key=("XAI_API_KEY",), base=("XAI_API_BASE",), default_base="https://api.x.ai/v1",
+        # batch API: more than 100,000 requests may be throttled; 25 MB a call that adds requests inline. A JSONL
+        # file's limit is not told, so that size is kept to.
+        pack=Limits(requests=50_000, bytes=25_000_000),
+        keeps=None, discount="differs by model",  # its pages say "reduced pricing", litellm's price map 20%
+        cancel=True, listed=True, tagged=True,  # by the batch's name
+        files=1, needs=("llms/xai/batches", "1.105"),
+        note="no window to choose: most end within 24 h; results are paged, not a file",
+    ),
+    Record(
+        name="mistral", title="Mistral", litellm="mistral", source="docs.mistral.ai: batch inference, API reference",
+        key=("MISTRAL_API_KEY",), base=("MISTRAL_API_BASE",), default_base="https://api.mistral.ai/v1",
+        requests=1_000_000, bytes=512_000_000,  # 1 M pending requests a workspace; 512 MB a file
+        pack=Limits(requests=50_000, bytes=50_000_000),  # litellm holds an upload in memory
+        windows=("24h", "7d"),  # timeout_hours: 24 by default, at most 7 days
+        discount="50%", price=0.5, cancel=True, listed=True, tagged=True, files=2,
+        needs=("llms/mistral/batches", "1.103"),
+        note="one model a batch; completion_window: any number of hours or days, up to 7d",
+    ),
+    Record(
+        name="vertex_ai", title="Vertex AI (Gemini)", litellm="vertex_ai", source="Google Cloud: batch prediction",
+        batch=False, instead='mode="realtime"', requests=200_000, bytes=1_000_000_000,  # a file in Cloud Storage
+        keeps="your own bucket", discount="50%, not on top of the cache's", price=0.5, cancel=True, listed=True,
+        windows=("24h",),  # 24 h once it runs, up to 72 h in the queue
+        files=1, note="a batch API, which needs a bucket of yours; jupyter_batch does not send to it yet",
+    ),
+    Record(
+        name="bedrock", title="Amazon Bedrock", dialect=None, litellm="bedrock", source="AWS: batch inference, quotas",
+        batch=False, instead='mode="realtime"', requests=50_000, bytes=1_000_000_000, minimum=100,
+        keeps="your own bucket", discount="about 50%", cancel=True, files=1,
+        note="a batch API, which needs a role and a bucket of yours; jupyter_batch does not send to it yet",
+    ),
+    Record(
+        name="gemini", title="Gemini API", dialect=None, litellm="gemini", source="ai.google.dev: batch, limits",
+        batch=False, instead='mode="realtime"', bytes=2_000_000_000, discount="50%", price=0.5,
+        note="a batch API of its own, which litellm does not speak",
+    ),
+    Record(
+        name="groq", title="Groq", litellm="openai", source="console.groq.com: batch",
+        batch=False, instead='model="openai/<model>", api_base="https://api.groq.com/openai/v1"',
+        key=("GROQ_API_KEY",), default_base="https://api.groq.com/openai/v1", requests=50_000, bytes=200_000_000,
+        windows=("24h", "7d"), discount="50%, by an older page 25%", files=2,
+        note="OpenAI's batch API at its own address, with its key as api_key=",
+    ),
+    Record(
+        name="together_ai", title="Together", litellm="together_ai", source="docs.together.ai: batch",
+        batch=False, instead='mode="realtime"', key=("TOGETHERAI_API_KEY", "TOGETHER_API_KEY"),
+        requests=50_000, bytes=100_000_000, windows=("24h",), discount="up to 50%, some models",
+    ),
+    Record(
+        name="fireworks_ai", title="Fireworks", dialect=None, litellm="fireworks_ai", source="docs.fireworks.ai: batch",
+        batch=False, instead='mode="realtime"', key=("FIREWORKS_API_KEY",), bytes=500_000_000, windows=("24h",),
+        keeps="your own data set", discount="50%", price=0.5,
+    ),
+    Record(
+        name="openrouter", title="OpenRouter", dialect=None, litellm="openrouter", source="openrouter.ai: batch API",
+        batch=False, instead='mode="realtime"', key=("OPENROUTER_API_KEY",), requests=5_000, bytes=200_000_000,
+        discount="50%, typically",
+    ),
+    *(Record(name=name, title=title, litellm=name, dialect=None, source="litellm: no batch calls for it",
+             batch=False, instead='mode="realtime"', key=(f"{name.upper()}_API_KEY",) if name != "ollama" else ())
+      for name, title in (("cohere", "Cohere"), ("deepseek", "DeepSeek"), ("ollama", "Ollama"))),
+)
+RECORDS: Mapping[str, Record] = {record.name: record for record in _ALL}
+"""Every provider that is known, by name, in the order of the table."""
+
+
+def require(record: Record) -> None:
+    """Raise ModelError where the litellm that is installed can't carry this provider's batches; imports nothing."""
+    if record.needs is None:
+        return
+    part, since = record.needs
+    spec = importlib.util.find_spec("litellm")
+    if not any((Path(place) / part).is_dir() for place in (spec.submodule_search_locations or () if spec else ())):
+        try:
+            there = f"{importlib.metadata.version('litellm')} is installed"
+        except importlib.metadata.PackageNotFoundError:
+            there = "none is installed"
+        raise ModelError(f'batches at {record.title} need litellm {since} or later ({there}): '
+                         f'pip install -U "litellm>={since}"')

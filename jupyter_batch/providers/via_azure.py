@@ -1,0 +1,118 @@
+"""Azure OpenAI's batches, with the SDK that litellm's own Azure calls are made of. It knows no ledger and no frame.
+
+litellm keeps one client for an address, a key and a version for an hour, with the retries and the timeout of whoever
+asked first (a person's own call, too): a create may be sent three times. It refuses a batch whose `created_at` is a
+float, as Azure's may be; it drops the list's `after`, and reads downloads into memory.
+
+What is Azure's own (Microsoft Learn, batch how-to): the version of the API in each call, the key in the header
+`api-key`, lines whose url is "/chat/completions", the model of a line is a deployment, file ids "" while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import BadRequestError, ProviderDownError
+from jupyter_batch.providers.direct import file_name
+from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.protocol import Access, Facts
+from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.wire.openai import read_batch
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types import Batch
+
+PAGE = 100
+"""Batches in a page of the list: the most that Azure gives."""
+
+
+class ViaAzure:
+    """One Azure OpenAI resource. api_version: such as "2024-10-21"."""
+
+    def __init__(self, facts: Facts, access: Access, *, api_version: str) -> None:
+        self.facts = facts
+        self._access = access
+        self._version = api_version
+
+    @asynccontextmanager
+    async def _open(self, seconds: float = CALL_SECONDS) -> AsyncIterator[openai.AsyncAzureOpenAI]:
+        """A client for one verb, at most `seconds` for all of it, which sends nothing twice."""
+        await asyncio.to_thread(importlib.import_module, "openai")  # a second of CPU, the first time
+        import openai
+
+        try:
+            async with (asyncio.timeout(seconds),
+                        openai.AsyncAzureOpenAI(api_key=self._access.api_key, azure_endpoint=self._access.api_base,
+                                                api_version=self._version, max_retries=0,
+                                                timeout=seconds) as client):
+                yield client
+        except Exception as e:
+            if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
+                raise  # our own disk's
+            raise normalise(e, self._access.api_base, self._access.api_key) from None  # the cause holds headers
+
+    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
+                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+        """See Provider.submit. endpoint: as it stands in the lines, without /v1."""
+        if uploaded is None:
+            async with self._open(TRANSFER_SECONDS) as client:
+                with requests.open("rb") as file:
+                    there = await client.files.create(file=(file_name(tag, requests), file), purpose="batch")
+            uploaded = there.id
+            await on_upload(uploaded)
+        async with self._open() as client:
+            batch = await client.batches.create(
+                input_file_id=uploaded, metadata=dict(tag),
+                endpoint=cast("Literal['/v1/chat/completions']", endpoint),  # the SDK knows OpenAI's own paths alone
+                completion_window=cast("Literal['24h']", window))
+        return _view(batch)
+
+    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
+        """See Provider.find."""
+        found: list[BatchView] = []
+        after: str | None = None
+        async with self._open() as client:
+            for _ in range(LIST_PAGES):
+                page = await (client.batches.list(limit=PAGE, after=after) if after
+                              else client.batches.list(limit=PAGE))
+                views = [_view(item) for item in page.data or []]
+                found += [view for view in views if tag.items() <= view.tag.items()]
+                older = all(view.created_at is not None and view.created_at < since for view in views)
+                if older or not page.has_more or views[-1].id == after:  # `older` is true of no views, too
+                    return found
+                after = views[-1].id
+        raise ProviderDownError(f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages")
+
+    async def poll(self, batch_id: str) -> BatchView:
+        """See Provider.poll."""
+        async with self._open() as client:
+            return _view(await client.batches.retrieve(batch_id))
+
+    async def cancel(self, batch_id: str) -> BatchView:
+        """See Provider.cancel."""
+        try:
+            async with self._open() as client:
+                return _view(await client.batches.cancel(batch_id))
+        except BadRequestError:  # it is over already
+            return await self.poll(batch_id)
+
+    async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
+        """See Provider.fetch."""
+        async with (self._open(TRANSFER_SECONDS) as client,
+                    client.files.with_streaming_response.content(file_id) as answer):
+            async for block in answer.iter_bytes():
+                write(block)
+
+    async def aclose(self) -> None:
+        """See Provider.aclose. Each verb closes what it opened."""
+
+
+def _view(batch: Batch) -> BatchView:
+    return read_batch(batch.model_dump(warnings=False))  # of a type that is not the SDK's: a float, a new status

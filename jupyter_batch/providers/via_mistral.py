@@ -1,0 +1,140 @@
+"""Mistral's batch jobs: litellm uploads and polls, httpx does what litellm does not. It knows no ledger and no frame.
+
+What is its own (docs.mistral.ai, batch inference and API reference): the model belongs to the job, so a line is
+{"custom_id", "body"} with neither method, url nor model; states are upper-case words; the window is a number of hours.
+litellm has no list and no cancel, drops the window, and sends a create again when its answer is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import BadRequestError, ProviderDownError
+from jupyter_batch.providers.direct import PartlyDirect, file_name
+from jupyter_batch.providers.protocol import Access, Facts
+from jupyter_batch.providers.via_litellm import LIST_PAGES
+from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.openai import read_batch
+
+PAGE = 100
+"""Jobs in a page of the list; the API's own default."""
+MOST_HOURS = 168
+"""The longest window: 7 days (Mistral's batch documentation)."""
+
+_JOBS = "/batch/jobs"
+_STATES = {"QUEUED": "validating", "RUNNING": "in_progress", "SUCCESS": "completed", "FAILED": "failed",
+           "TIMEOUT_EXCEEDED": "expired", "CANCELLATION_REQUESTED": "cancelling", "CANCELLED": "cancelled"}
+
+
+class ViaMistral(PartlyDirect):
+    """One Mistral workspace, by its key; model: the bare name that all of a job's requests are for."""
+
+    def __init__(self, facts: Facts, access: Access, *, model: str) -> None:
+        super().__init__(facts, access, litellm_provider="mistral")
+        self._model = model
+
+    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
+                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+        """See Provider.submit. window: "24h", "7d"; at most seven days."""
+        hours = hours_of(window)
+        if uploaded is None:
+            lines = await asyncio.to_thread(bare_lines, requests)
+            uploaded = await self._upload(file_name(tag, requests), lines)
+            await on_upload(uploaded)
+        body = {"input_files": [uploaded], "endpoint": endpoint, "model": self._model, "metadata": dict(tag),
+                "timeout_hours": hours}
+        async with self._open() as client:
+            view = read_job(msgspec.json.decode(await self._ask(client, "POST", _JOBS, body=body)))
+        if not view.id:
+            raise ProviderDownError(f"{self._access.api_base} answered a create without the job's id")
+        return msgspec.structs.replace(view, input_file_id=uploaded,
+                                       expires_at=view.created_at + hours * 3600 if view.created_at else None)
+
+    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
+        """See Provider.find. How its `metadata` filter is written is not documented: the list itself is read."""
+        found: list[BatchView] = []
+        async with self._open() as client:
+            for number in range(LIST_PAGES):
+                params = {"page": number, "page_size": PAGE}
+                page = msgspec.json.decode(await self._ask(client, "GET", _JOBS, params=params), type=_Jobs)
+                views = [read_job(job) for job in page.data or []]
+                found += [view for view in views if tag.items() <= view.tag.items()]
+                older = all(view.created_at is not None and view.created_at < since for view in views)
+                if older or len(views) < PAGE:  # `older`: newest come first; of no views it is true, too
+                    return found
+        raise ProviderDownError(f"the list of jobs at {self._access.api_base} did not end after {LIST_PAGES} pages")
+
+    async def poll(self, batch_id: str) -> BatchView:
+        """See Provider.poll."""
+        return read_batch((await self._call("aretrieve_batch", batch_id=batch_id,
+                                            model=f"mistral/{self._model}")).model_dump())
+
+    async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
+        """See Provider.fetch."""
+        await self._stream(f"/files/{quote(file_id, safe='')}/content", write)
+
+    async def cancel(self, batch_id: str) -> BatchView:
+        """See Provider.cancel."""
+        try:
+            async with self._open() as client:
+                path = f"{_JOBS}/{quote(batch_id, safe='')}/cancel"
+                return read_job(msgspec.json.decode(await self._ask(client, "POST", path)))
+        except BadRequestError:
+            return await self.poll(batch_id)
+
+
+class _Jobs(msgspec.Struct):
+    data: list[dict[str, Any]] | None = None
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    body: dict[str, msgspec.Raw]
+
+
+def bare_lines(requests: Path) -> bytes:
+    """A file of OpenAI's request lines as Mistral's: the envelope gone, and the model, which the job has."""
+    decode, encode = msgspec.json.Decoder(_Line).decode, msgspec.json.encode
+    made = bytearray()
+    with requests.open("rb") as file:
+        for text in file:
+            line = decode(text)
+            line.body.pop("model", None)
+            made += encode(line) + b"\n"
+    return bytes(made)
+
+
+def read_job(job: Mapping[str, Any]) -> BatchView:
+    """A job as Mistral tells of it. A state that nobody knows is an open one."""
+    status = str(job.get("status") or "unknown")
+    files = job.get("input_files")
+    errors = [_error(error) for error in job.get("errors") or [] if isinstance(error, Mapping)]
+    return read_batch({
+        "id": job.get("id"), "status": _STATES.get(status, status.lower()), "created_at": job.get("created_at"),
+        "input_file_id": files[0] if isinstance(files, list) and files else None,
+        "output_file_id": job.get("output_file"), "error_file_id": job.get("error_file"), "errors": errors,
+        "request_counts": {"total": job.get("total_requests"), "completed": job.get("succeeded_requests"),
+                           "failed": job.get("failed_requests")},
+        "metadata": job.get("metadata")})
+
+
+def _error(error: Mapping[str, Any]) -> dict[str, str]:
+    times = tolerant.count(error.get("count"))
+    return {"message": str(error.get("message")) + (f" ({times:,} times)" if times > 1 else "")}
+
+
+def hours_of(window: str) -> int:
+    """A window as whole hours. Raises BadRequestError for one that Mistral does not take."""
+    match = re.fullmatch(r"([1-9]\d{0,3})([hd])", window)
+    hours = int(match[1]) * (24 if match[2] == "d" else 1) if match else 0
+    if not 1 <= hours <= MOST_HOURS:
+        raise BadRequestError(f"completion_window={window!r}: Mistral takes hours or days, from 1h to 7d")
+    return hours
