@@ -13,14 +13,41 @@ import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import orjson
 
 from jupyter_batch.core.errors import LedgerError, LedgerFullError
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
 _ROW = re.compile(rb'^\{"id":"row-(\d+)"', re.MULTILINE)
 """How each line begins: the number of its request's line in the request file, from 0."""
+
+
+def request_of(line: bytes) -> tuple[Any, dict[str, Any] | None]:
+    """(custom_id, body) of a request line; None for what can't be read."""
+    try:
+        request = orjson.loads(line)
+        body = request["body"]
+        return request["custom_id"], body if isinstance(body, dict) else None
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None, None
+
+
+def answer_line(number: int, custom_id: Any, body: dict[str, Any]) -> bytes:
+    """An answer as a line of the output file."""
+    return orjson.dumps({"id": f"row-{number}", "custom_id": custom_id,
+                         "response": {"status_code": 200, "request_id": body.get("id") or "", "body": body},
+                         "error": None}, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+
+
+def failure_line(number: int, custom_id: Any, status: int | None, told: dict[str, Any]) -> bytes:
+    """A failure as a line of the errors file: with a status as the provider's answer, without one as what kept it from answering."""
+    response = None if status is None else {"status_code": status, "request_id": "", "body": {"error": told}}
+    error = {"code": "no_answer", "message": told["message"]} if response is None else None
+    return orjson.dumps({"id": f"row-{number}", "custom_id": custom_id, "response": response, "error": error},
+                        default=str, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Mapping
@@ -11,7 +12,6 @@ from typing import Any, Protocol
 import orjson
 
 from jupyter_batch.core.errors import (
-    BadRequestError,
     ConnectionFailedError,
     OptionError,
     ProviderDownError,
@@ -19,13 +19,15 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.via_litellm import _OursAreRaised, load_litellm
-from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
+from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
 SECONDS = 600.0
 """How long one answer may take: models that think take minutes."""
 _GRACE = 5.0
 
-_VERBS = {CHAT: "acompletion", EMBEDDINGS: "aembedding", RESPONSES: "aresponses"}
+VERBS = {CHAT: "acompletion", EMBEDDINGS: "aembedding"}
+"""What can be asked. Not /v1/responses: litellm's call for it wants packages that it does not bring; its chat call
+speaks to the models that know nothing else."""
 
 _NEED_BASE = frozenset({"hosted_vllm", "litellm_proxy", "openai_like", "custom_openai"})
 """Without an address litellm sends what is meant for these to OPENAI_BASE_URL or to api.openai.com, key and all."""
@@ -114,21 +116,22 @@ class LitellmCall:
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         """Ask once. See Call."""
         await self.ready()
-        if endpoint not in _VERBS:
-            raise CallFailedError(BadRequestError(f"{endpoint} can't be asked in real time", status=404))
         if self._internal is not None:
             self._internal.set(True)  # in this task alone: nothing of litellm's runs on after the call
         asked = {name: value for name, value in body.items() if name not in _NOT_THEIRS} | self._fixed
         try:
             async with asyncio.timeout(self._seconds + _GRACE):
-                answer = await getattr(self._litellm, _VERBS[endpoint])(**asked)
+                answer = await getattr(self._litellm, VERBS[endpoint])(**asked)
             return _plain(answer)
         except Exception as e:  # each of litellm's many trees
             raise self._failure(e) from None  # the cause holds headers, and in them the key
 
     def _failure(self, error: Exception) -> CallFailedError:
         names = _kinds(error)
-        unreachable = bool(names & _NO_CONNECTION)
+        closed = any(isinstance(one, RuntimeError) and "closed" in str(one) for one in _chain(error))
+        if closed:  # somebody else in this process closed litellm's clients, which are shared: ours are made anew
+            _forget_clients(self._litellm)
+        unreachable = closed or bool(names & _NO_CONNECTION)
         if unreachable or names & _CUT:  # litellm calls either a 500 of the server's
             ours: ProviderError = ConnectionFailedError(f"no connection to {self._place}: {_last(error)}")
             return CallFailedError(ours, {"message": str(ours)}, unreachable=unreachable)
@@ -142,9 +145,20 @@ class LitellmCall:
         return CallFailedError(ours, told)
 
     async def aclose(self) -> None:
-        """Close what litellm keeps open in this process."""
-        if self._litellm is not None:
-            await self._litellm.close_litellm_async_clients()
+        """Close what litellm keeps open for this loop; the person's own calls on another keep what is theirs."""
+        if self._litellm is None:
+            return
+        for client in _forget_clients(self._litellm):
+            with contextlib.suppress(Exception):  # at the end nothing can be done about it
+                closing = getattr(client, "aclose", None) or client.close
+                await closing()
+
+
+def _forget_clients(litellm: Any) -> list[Any]:
+    """Take the clients of the running loop out of litellm's cache, whose keys end with the loop's id."""
+    held: dict[str, Any] = getattr(getattr(litellm, "in_memory_llm_clients_cache", None), "cache_dict", {})
+    mark = f"-{id(asyncio.get_running_loop())}"
+    return [held.pop(key) for key in list(held) if str(key).endswith(mark)]
 
 
 def _plain(answer: Any) -> dict[str, Any]:

@@ -10,11 +10,16 @@ from jupyter_batch.providers.pacing import Pacer
 
 
 class Gate:
-    """Lets calls through as the pacer says. clock: seconds that do not go back."""
+    """Lets calls through as the pacer says. clock: seconds that do not go back.
+
+    seats: how many rows may be held in memory, over all that share the gate: twice as many as may be asked at once, so
+    that a row which pauses does not keep another from being asked.
+    """
 
     def __init__(self, pacer: Pacer, clock: Callable[[], float]) -> None:
         self.pacer = pacer
         self.clock = clock
+        self.seats = asyncio.Semaphore(pacer.most * 2)
         self._queue: deque[tuple[asyncio.Future[None], float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 

@@ -52,6 +52,7 @@ class Pacer:
         self.running = 0
         self.answers = 0
         self._steep = float(most)  # below it the limit doubles in a round, above it grows by one
+        self._filled = False
         self._cut = _NEVER
         self._held = _NEVER
         self._requests = Bucket(requests_per_minute, now) if requests_per_minute else None
@@ -71,6 +72,7 @@ class Pacer:
     def start(self, tokens: float = 0) -> None:
         """A call has started."""
         self.running += 1
+        self._filled = self._filled or self.running >= int(self.limit)
         if self._requests is not None:
             self._requests.take(1)
         if self._tokens is not None:
@@ -78,16 +80,17 @@ class Pacer:
 
     def answered(self, tokens: float = 0, used: float | None = None) -> None:
         """A call has ended with an answer. tokens: as told to `start`; used: as told by the provider."""
-        busy = self.running >= int(self.limit) // 2  # a limit that nobody comes near says nothing about a higher one
+        filled = self._filled  # a limit that nobody comes near says nothing about a higher one
         self.ended(tokens, used)
         self.answers += 1
-        if busy:
+        if filled:
             step = 1.0 if self.limit < self._steep else 1 / self.limit
             self.limit = min(float(self.most), self.limit + step)
 
     def ended(self, tokens: float = 0, used: float | None = None) -> None:
         """A call has ended in a way that says nothing about the load."""
         self.running -= 1
+        self._filled = self._filled and self.running > 0
         if self._tokens is not None and used is not None:
             self._tokens.take(used - tokens)
 

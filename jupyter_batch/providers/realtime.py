@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import NotFoundError
+from jupyter_batch.core.errors import BadRequestError, NotFoundError
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.answered import Book
-from jupyter_batch.providers.asking import Call
+from jupyter_batch.providers.asking import VERBS, Call
 from jupyter_batch.providers.gate import Gate
 from jupyter_batch.providers.pacing import Pacer
 from jupyter_batch.providers.protocol import TAG, Facts
@@ -61,6 +61,8 @@ class Realtime:
                      window: str, uploaded: str | None,  # noqa: ARG002 - Provider's; nothing is uploaded
                      on_upload: Callable[[str], Awaitable[None]]) -> BatchView:  # noqa: ARG002
         """Take up a request file: written down first, then begun. One that was taken up before goes on."""
+        if endpoint not in VERBS:
+            raise BadRequestError(f"{endpoint} can't be asked in real time, only {' and '.join(VERBS)}")
         name = _name(tag)
         await asyncio.to_thread(Book(self._folder, name).create, requests, dict(tag), endpoint, time.time())
         return await self.poll(name)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import orjson
 
 from jupyter_batch.core.errors import (
     AuthenticationError,
@@ -23,7 +22,7 @@ from jupyter_batch.core.errors import (
     ProviderError,
     RateLimitError,
 )
-from jupyter_batch.providers.answered import Book, Record
+from jupyter_batch.providers.answered import Book, Record, answer_line, failure_line, request_of
 from jupyter_batch.providers.asking import Call, CallFailedError
 from jupyter_batch.providers.gate import Gate
 from jupyter_batch.providers.pacing import retry_wait
@@ -71,7 +70,7 @@ class Run:
         self._dice = dice
         self._task: asyncio.Task[None] | None = None
         self._rows: set[asyncio.Task[None]] = set()
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Future[Any]] = set()
         self._unsaved: list[tuple[int, bytes, bool]] = []
         self._stopping = False
         self._refusals = 0
@@ -131,18 +130,14 @@ class Run:
             self.stop(ProviderDownError(f"the real-time run stopped: {type(e).__name__}: {e}"))
 
     async def _feed(self) -> None:
-        """A task a row; twice as many as may be asked at once are held in memory, so that pauses don't keep seats."""
-        seats = asyncio.Semaphore(self._gate.pacer.most * 2)
-
+        """A task for each row that has a seat."""
         def gone(task: asyncio.Task[None]) -> None:
             self._rows.discard(task)
-            seats.release()
+            self._gate.seats.release()
 
         try:
             for number, line in self.book.unanswered(self.record):
-                await seats.acquire()
-                if self._stopping or self.book.cancelled:
-                    self.stop()
+                if not await self._seat():
                     break
                 task = asyncio.create_task(self._row(number, line), name=f"jupyter_batch row {number}")
                 self._rows.add(task)
@@ -151,12 +146,29 @@ class Run:
             while self._rows:
                 await asyncio.wait(list(self._rows))
 
+    async def _seat(self) -> bool:
+        """Wait for a seat; False where the run stops, and then none is taken."""
+        seat = asyncio.ensure_future(self._gate.seats.acquire())
+        self._waiting.add(seat)
+        try:
+            await asyncio.wait([seat])
+        finally:
+            self._waiting.discard(seat)
+            seat.cancel()
+        if seat.cancelled():
+            return False
+        if self._stopping or self.book.cancelled:
+            self._gate.seats.release()
+            self.stop()
+            return False
+        return True
+
     async def _row(self, number: int, line: bytes) -> None:
         try:
-            custom_id, body = _request(line)
+            custom_id, body = request_of(line)
             if body is None:
                 told = {"message": "the request can't be read as JSON"}
-                self._write(number, _failed(number, custom_id, 400, told), failed=True)
+                self._write(number, failure_line(number, custom_id, 400, told), failed=True)
                 return
             outcome = await self._outcome(number, custom_id, body, len(line))
             if outcome is not None:
@@ -179,7 +191,7 @@ class Run:
             except CallFailedError as e:
                 failure = e
             else:
-                return _answered(number, custom_id, answer), False
+                return answer_line(number, custom_id, answer), False
             error = failure.error
             alone = self._gate.pacer.answers == before
             if isinstance(error, RateLimitError):
@@ -190,7 +202,7 @@ class Run:
                 self.stop(why)
                 return None
             if not error.transient or self._over(failures, limited):
-                return _failed(number, custom_id, error.status, failure.told), True
+                return failure_line(number, custom_id, error.status, failure.told), True
             if self._stopping:
                 return None
             await self._pause(retry_wait(self._tries.first, self._tries.last, failures + limited, self._dice(),
@@ -277,26 +289,3 @@ class Run:
             except LedgerError:
                 self._unsaved = late[at:]
                 raise
-
-
-def _request(line: bytes) -> tuple[Any, dict[str, Any] | None]:
-    try:
-        request = orjson.loads(line)
-        body = request["body"]
-        return request["custom_id"], body if isinstance(body, dict) else None
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None, None
-
-
-def _answered(number: int, custom_id: Any, body: dict[str, Any]) -> bytes:
-    return orjson.dumps({"id": f"row-{number}", "custom_id": custom_id,
-                         "response": {"status_code": 200, "request_id": body.get("id") or "", "body": body},
-                         "error": None}, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
-
-
-def _failed(number: int, custom_id: Any, status: int | None, told: dict[str, Any]) -> bytes:
-    """With a status as the provider's answer, without one as what kept it from answering."""
-    response = None if status is None else {"status_code": status, "request_id": "", "body": {"error": told}}
-    error = {"code": "no_answer", "message": told["message"]} if response is None else None
-    return orjson.dumps({"id": f"row-{number}", "custom_id": custom_id, "response": response, "error": error},
-                        default=str, option=orjson.OPT_APPEND_NEWLINE)

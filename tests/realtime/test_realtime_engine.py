@@ -1,0 +1,182 @@
+"""The engine with real time as its provider: ledger, lease, collect and merge as with any batch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import msgspec
+import pandas as pd
+import pytest
+from realtime_desk import KEY, QUICK, until
+from realtime_endpoint import HANG, Endpoint
+
+from jupyter_batch.core.status import State
+from jupyter_batch.engine.gather import of_job
+from jupyter_batch.engine.plan import Ask, plan
+from jupyter_batch.engine.prompt import prompt_of
+from jupyter_batch.engine.worker import Worker
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.asking import LitellmCall
+from jupyter_batch.providers.realtime import Realtime, realtime_facts
+from jupyter_batch.providers.table import OPENAI
+
+ROWS = 25
+
+
+class Desk:
+    """A ledger with one planned job of three shards, and workers over it, each as in a process of its own."""
+
+    def __init__(self, home, endpoint):
+        self.now = 1_000_000.0
+        self.endpoint = endpoint
+        self.key = KEY
+        self.ledger = Ledger(home)
+        frame = pd.DataFrame({"t": [f"row {n}" for n in range(ROWS)]})
+        ask = Ask(prompt=prompt_of("{t}", ["t"], system=None, kind="braces"), params={}, model="openai/m",
+                  provider="openai", dialect="openai", body_model="m", out="out",
+                  limits=msgspec.structs.replace(OPENAI.limits, requests=10))
+        self.job = plan(self.ledger, ask, frame, now=self.now, reuse=True, accept=lambda _: None).id
+        self.worker = self.process()
+
+    def process(self) -> Worker:
+        async def connect(job):
+            folder = self.ledger.folders.of(job.id).path
+            return Realtime(realtime_facts(OPENAI), folder=folder, concurrency=4, tries=QUICK,
+                            call=LitellmCall("openai/m", api_base=self.endpoint.base, api_key=self.key))
+
+        return Worker(self.ledger, connect, clock=lambda: self.now, dice=lambda: 0.5, everything=True)
+
+    async def step(self, seconds=0.0, worker=None):
+        self.now += seconds
+        await (worker or self.worker).once()
+        await (worker or self.worker).settled()
+
+    async def finished(self, worker=None):
+        async def look():
+            await self.step(1.0, worker)
+            return self.shown().state in (State.COMPLETED, State.CANCELLED, State.FAILED)
+
+        await until(look)
+        await (worker or self.worker)._close()
+
+    def shown(self):
+        job = self.ledger.job(self.job)
+        return job.snapshot(self.ledger.shards(self.job), self.now)
+
+    def written(self):
+        """The rows that have a line on disk, before any shard has ended."""
+        folder = self.ledger.folders.of(self.job).path
+        lines = [line for path in folder.glob("*.output.jsonl") for line in path.read_bytes().splitlines()]
+        return {f"row {json.loads(line)['custom_id'].rpartition('-')[2]}" for line in lines}
+
+    def answers(self):
+        return of_job(self.ledger.job(self.job), self.ledger.shards(self.job), self.ledger.folders.of(self.job))
+
+
+@pytest.fixture
+def endpoint():
+    """An endpoint that answers."""
+    with Endpoint() as running:
+        yield running
+
+
+def test_a_job_in_real_time_ends_like_any_other(tmp_path, endpoint):
+    """Three shards share one limit; every row has its answer, its tokens are counted."""
+    desk = Desk(tmp_path, endpoint)
+    asyncio.run(desk.finished())
+    assert desk.answers().answers == [f"ROW {n}" for n in range(ROWS)]
+    assert desk.answers().usage.input_tokens == 5 * ROWS
+    assert set(endpoint.asked.values()) == {1}
+    assert endpoint.peak <= 4
+
+
+def test_counts_move_while_it_runs(tmp_path, endpoint):
+    """The monitor sees what is answered before the shard has ended."""
+    endpoint.decide = lambda text, before: HANG if endpoint.answered >= 6 else None
+    desk = Desk(tmp_path, endpoint)
+
+    async def cycle():
+        async def look():
+            await desk.step(1.0)
+            return sum(s.completed for s in desk.ledger.shards(desk.job)) == 6
+
+        await until(look)
+        endpoint.release()
+        await desk.finished()
+
+    asyncio.run(cycle())
+    assert set(endpoint.asked.values()) == {1}
+
+
+def test_a_refused_key_pauses_the_job_and_another_process_goes_on(tmp_path, endpoint):
+    """The job says which variable to set; a process with a good key answers all rows."""
+    endpoint.decide = lambda text, before: 401
+    desk = Desk(tmp_path, endpoint)
+
+    async def refused():
+        async def look():
+            await desk.step(1.0)
+            return any("paused" in s.note for s in desk.ledger.shards(desk.job))
+
+        await until(look)
+        note = next(s.note for s in desk.ledger.shards(desk.job) if "paused" in s.note)
+        await desk.worker._close()
+        return note
+
+    note = asyncio.run(refused())
+    assert "OPENAI_API_KEY" in note
+    assert KEY not in note
+    endpoint.decide = lambda text, before: None
+    endpoint.asked.clear()
+    desk.now += 120
+    asyncio.run(desk.finished(desk.process()))
+    assert desk.answers().answers == [f"ROW {n}" for n in range(ROWS)]
+    assert set(endpoint.asked.values()) == {1}
+
+
+def test_a_cancelled_job_keeps_its_answers(tmp_path, endpoint):
+    """What was answered is merged, the rest says that it was cancelled."""
+    endpoint.decide = lambda text, before: HANG if endpoint.answered >= 6 else None
+    desk = Desk(tmp_path, endpoint)
+
+    async def cycle():
+        async def look():
+            await desk.step(1.0)
+            return endpoint.answered == 6 and endpoint.busy == 4
+
+        await until(look)
+        desk.ledger.cancel(desk.job, desk.now)
+        await desk.step(1.0)
+        endpoint.release()
+        await desk.finished()
+
+    asyncio.run(cycle())
+    found = desk.answers()
+    assert {n: a for n, a in enumerate(found.answers) if a} == {int(t[4:]): t.upper() for t in endpoint.asked}
+    assert len(found.reasons) == ROWS - 10
+    assert {"cancelled" in reason for reason in found.reasons.values()} == {True}
+    assert sum(endpoint.asked.values()) == 10
+
+
+def test_another_process_takes_over_in_the_middle(tmp_path, endpoint):
+    """A worker that ends leaves the rest to the next; no answered row is asked again."""
+    endpoint.decide = lambda text, before: HANG if endpoint.answered >= 16 and not before else None
+    desk = Desk(tmp_path, endpoint)
+
+    async def first():
+        async def look():
+            await desk.step(1.0)
+            return endpoint.answered == 16 and endpoint.busy == 4
+
+        await until(look)
+        await desk.worker._close()
+
+    asyncio.run(first())
+    done = desk.written()
+    assert len(done) == 16
+    endpoint.release()
+    asyncio.run(desk.finished(desk.process()))
+    assert desk.answers().answers == [f"ROW {n}" for n in range(ROWS)]
+    assert sum(endpoint.asked.values()) <= ROWS + 4
+    assert {endpoint.asked[text] for text in done} == {1}
