@@ -43,7 +43,7 @@ def answer_line(number: int, custom_id: Any, body: dict[str, Any]) -> bytes:
 
 
 def failure_line(number: int, custom_id: Any, status: int | None, told: dict[str, Any]) -> bytes:
-    """A failure as a line of the errors file: with a status as the provider's answer, without one as what kept it from answering."""
+    """A failure as a line of the errors file: with a status as the provider's answer, else as what kept it from one."""
     response = None if status is None else {"status_code": status, "request_id": "", "body": {"error": told}}
     error = {"code": "no_answer", "message": told["message"]} if response is None else None
     return orjson.dumps({"id": f"row-{number}", "custom_id": custom_id, "response": response, "error": error},

@@ -185,7 +185,7 @@ class Run:
         """Ask until there is one: (its line, whether it is a failure); None where the run stops first."""
         tokens = size / _BYTES_A_TOKEN
         before, failures, limited = self._gate.pacer.answers, 0, 0
-        while True:
+        while not self._stopping:
             try:
                 answer = await self._ask(body, tokens)
             except CallFailedError as e:
@@ -203,10 +203,9 @@ class Run:
                 return None
             if not error.transient or self._over(failures, limited):
                 return failure_line(number, custom_id, error.status, failure.told), True
-            if self._stopping:
-                return None
             await self._pause(retry_wait(self._tries.first, self._tries.last, failures + limited, self._dice(),
                                          error.retry_after))
+        return None
 
     def _over(self, failures: int, limited: int) -> bool:
         return failures >= self._tries.most or limited >= self._tries.most * _PATIENCE
@@ -241,6 +240,8 @@ class Run:
             gate.look()
 
     async def _pause(self, seconds: float) -> None:
+        if self._stopping:
+            return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs has one
         self._waiting.add(task)

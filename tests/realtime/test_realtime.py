@@ -453,7 +453,7 @@ def test_memory_holds_a_window_of_the_rows(tmp_path):
     with Endpoint(lambda text, before: HANG) as endpoint:
         async def cycle():
             real = provider(tmp_path, endpoint.base, concurrency=4)
-            await begin(real, requests(tmp_path, texts(500)))
+            await begin(real, requests(tmp_path, texts(100)))
             await until(lambda: endpoint.busy == 4)
             held = len(real._runs["realtime-jb-0"]._rows)
             endpoint.decide = lambda text, before: None
