@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jupyter_batch import frame as frames
-from jupyter_batch.core.errors import ColumnError
+from jupyter_batch.core.errors import ColumnError, JupyterBatchError
 from jupyter_batch.core.result import Status
 from jupyter_batch.engine.gather import CODES, Outcomes
 from jupyter_batch.ledger.folder import JobFolder
@@ -32,6 +32,15 @@ def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame
     answered = np.frombuffer(found.status, dtype=np.uint8) == CODES.index(Status.SUCCEEDED)
     filled = int(answered[positions[positions >= 0]].sum())
     return f"{filled:,} of {len(frame):,} rows have their answer in {out!r}"
+
+
+def fit(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> bool:
+    """Whether the job's answers, whatever they are, can land in this frame: its rows are told by the same columns."""
+    try:
+        frames.align(frame, labels(frame, job.columns), frames.Keys.from_bytes(folder.keys.read_bytes()))
+    except (JupyterBatchError, OSError, ValueError):  # other rows, or a folder that somebody removed
+        return False
+    return True
 
 
 class Landing:

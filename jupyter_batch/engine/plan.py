@@ -22,6 +22,7 @@ from jupyter_batch.core.result import Status
 from jupyter_batch.core.shard import Part, pack
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.gather import Unsent
+from jupyter_batch.engine.landing import fit
 from jupyter_batch.engine.prompt import Prompt, params_of
 from jupyter_batch.ledger.folder import JobFolder, told
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -70,13 +71,20 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
     Raises InputError where no row can be sent, and leaves nothing behind.
     """
     job = new_id()
+    fitting: dict[str, bool] = {}
+
+    def fits(other: JobRecord) -> bool:
+        if other.id not in fitting:
+            fitting[other.id] = not other.framed or fit(other, ledger.folders.of(other.id), frame)
+        return fitting[other.id]
+
     ledger.folders.sweep()
     with ledger.folders.drafted(job) as draft:
         lines = _Lines(ask, frame, job)
         shards = _write(draft, job, lines, ask.limits)
         lines.check(shards)
         record = lines.record(now)
-        there = ledger.answering(record.fingerprint)
+        there = ledger.answering(record.fingerprint, fits)
         accept(there)
         if reuse and there is not None:
             return there
@@ -85,7 +93,7 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
         draft.write(draft.unsent, msgspec.json.encode(lines.unsent()))
         draft.write(draft.manifest, msgspec.json.encode({"job": record, "shards": shards}))
         try:
-            return ledger.plan(record, shards, lambda: ledger.folders.keep(draft, job), reuse=reuse)
+            return ledger.plan(record, shards, lambda: ledger.folders.keep(draft, job), reuse=reuse, fits=fits)
         except LedgerError:  # nothing was recorded
             ledger.folders.drop(job)
             raise

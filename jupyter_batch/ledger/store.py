@@ -188,13 +188,14 @@ class Ledger:
         return [_decode(row[0], ShardRecord)
                 for row in self._rows("SELECT facts FROM shard WHERE job = ? ORDER BY number", job)]
 
-    def answering(self, fingerprint: str) -> JobRecord | None:
-        """The newest job with just these requests that is open, or from which at least one answer came."""
+    def answering(self, fingerprint: str, fits: Callable[[JobRecord], bool] = lambda _: True) -> JobRecord | None:
+        """The newest job with just these requests that is open, or from which at least one answer came, and `fits`."""
         if not self.exists():
             return None
         for row in self._rows(f"{_JOB} WHERE fingerprint = ? ORDER BY created_at DESC", fingerprint):
             record = _job(row)
-            if not record.finished_at or any(s.row_counts().succeeded for s in self.shards(record.id)):
+            alive = not record.finished_at or any(s.row_counts().succeeded for s in self.shards(record.id))
+            if alive and fits(record):
                 return record
         return None
 
@@ -205,14 +206,15 @@ class Ledger:
 
     # -- writing --------------------------------------------------------------------------------------------
 
-    def plan(self, job: JobRecord, shards: list[ShardRecord], keep: Callable[[], None], *, reuse: bool) -> JobRecord:
+    def plan(self, job: JobRecord, shards: list[ShardRecord], keep: Callable[[], None], *, reuse: bool,
+             fits: Callable[[JobRecord], bool] = lambda _: True) -> JobRecord:
         """Record a job and its shards; `keep` puts its files in place within the same transaction.
 
         With `reuse`, a job with the same requests that is open or was answered is returned instead, and nothing is
         recorded: two kernels that run the same cell at once get one job.
         """
         with self._transaction() as db:
-            if reuse and (there := self.answering(job.fingerprint)) is not None:
+            if reuse and (there := self.answering(job.fingerprint, fits)) is not None:
                 return there
             keep()
             db.execute("INSERT INTO job (id, fingerprint, created_at, facts) VALUES (?, ?, ?, ?)",

@@ -78,6 +78,21 @@ def test_run_again_pays_nothing(server, call, home):
     assert server.stats()["batches_created"] == 1
 
 
+def test_a_job_whose_answers_can_not_land_is_not_taken(server, call, home):
+    """The same texts out of another column: the old job could not tell these rows, so there is a new one, and a column.
+
+    And each frame finds its own job again.
+    """
+    numbered(5).llm.batch("{text}", out="out", **call).wait(60)
+    renamed = numbered(5).rename(columns={"text": "words"})
+    renamed.llm.batch("{words}", out="out", **call).wait(60)
+    assert (renamed["out"] == renamed["words"]).all()
+    for df in (numbered(5), renamed):
+        df.llm.batch("{" + df.columns[0] + "}", out="out", **call).wait(60)
+        assert (df["out"] == df.iloc[:, 0]).all()
+    assert server.stats()["batches_created"] == 2
+
+
 def test_a_finished_job_merges_at_once(call, home):
     """The cell run again on a finished job fills the column before it returns: nobody has to wait for it."""
     job = numbered(5).llm.batch("{text}", out="out", **call).wait(60)
