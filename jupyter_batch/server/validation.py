@@ -149,8 +149,11 @@ class Scan:
 
     def _body(self, body: dict[str, Any], line: int) -> None:
         model = body.get("model")
-        if not isinstance(model, str) or not model:
-            self._wrong("missing_required_parameter", "Missing required parameter: 'model'.", "body.model", line)
+        if model is None or model == "":
+            self._wrong("invalid_request", "Model parameter is required.", "body.model", line)
+        elif not isinstance(model, str):
+            self._wrong("invalid_type", f"Invalid type for 'model': expected a string, but got {json_kind(model)} "
+                                        "instead.", "body.model", line)
         else:
             self.model = self.model or model
             if model != self.model:
@@ -161,8 +164,8 @@ class Scan:
                 self._wrong("model_not_found", f"The provided model '{model}' is not supported by the Batch API.",
                             "body.model", line)
         if self.field not in body:
-            self._wrong("missing_required_parameter", f"Missing required parameter: '{self.field}'.",
-                        f"body.{self.field}", line)
+            self._wrong("invalid_request", f"{self.field.capitalize()} parameter is required.", f"body.{self.field}",
+                        line)
         if body.get("stream"):
             self._wrong("streaming_unsupported", "Chat Completions: Streaming is not supported in the Batch API.",
                         "body.stream", line)
