@@ -130,6 +130,8 @@ class Scan:
             else:
                 self._field(name, value, line)
         custom_id, body = request.get("custom_id"), request.get("body")
+        if isinstance(body, dict):
+            self._body(body, line, here=request.get("url") in (self.endpoint, None, ""))
         if isinstance(custom_id, str):
             asked = body.get("input") if isinstance(body, dict) else None
             self._count(custom_id, len(raw), 0 if asked is None else _inputs(msgspec.json.encode(asked)))
@@ -144,10 +146,9 @@ class Scan:
         elif name == "url" and value != self.endpoint:
             self._wrong("invalid_url", "The URL provided for this request does not match the batch endpoint.", name,
                         line)
-        elif name == "body":
-            self._body(value, line)
 
-    def _body(self, body: dict[str, Any], line: int) -> None:
+    def _body(self, body: dict[str, Any], line: int, *, here: bool) -> None:
+        """here: the line is for this batch's endpoint, so that its fields can be asked for."""
         model = body.get("model")
         if model is None or model == "":
             self._wrong("invalid_request", "Model parameter is required.", "body.model", line)
@@ -163,7 +164,7 @@ class Scan:
             elif not self.serves(model):
                 self._wrong("model_not_found", f"The provided model '{model}' is not supported by the Batch API.",
                             "body.model", line)
-        if self.field not in body:
+        if here and self.field not in body:
             self._wrong("invalid_request", f"{self.field.capitalize()} parameter is required.", f"body.{self.field}",
                         line)
         if body.get("stream"):
