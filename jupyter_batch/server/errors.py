@@ -74,7 +74,10 @@ def no_file(file_id: str) -> ApiError:
 
 
 def no_batch(batch_id: str) -> ApiError:
-    """No batch of that id."""
+    """No batch of that id; what is no id of a batch at all is a bad request."""
+    if not batch_id.startswith("batch"):
+        return ApiError(400, f"Invalid 'batch_id': '{batch_id}'. Expected an ID that begins with 'batch'.",
+                        param="batch_id", code="invalid_value")
     return ApiError(404, f"No batch found with id '{batch_id}'.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from server_asking import jsonl, line
 
 
@@ -33,3 +34,11 @@ def test_a_body_without_model_or_messages_is_told_as_the_batch_api_tells_it(ask)
         ("invalid_type", "Invalid type for 'model': expected a string, but got an integer instead.", "body.model", 3)]
     ended = ask.run(jsonl(lacking("input", url="/v1/embeddings")), "/v1/embeddings")
     assert [one["message"] for one in ended["errors"]["data"]] == ["Input parameter is required."]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/batches/{}"), ("POST", "/batches/{}/cancel")])
+def test_what_is_no_batch_id_is_a_bad_request(ask, method, path):
+    """An id with another beginning is a 400 that says so; one that looks like a batch's is a 404."""
+    assert told(ask.call(method, path.format("file-1")), 400) == said(
+        "Invalid 'batch_id': 'file-1'. Expected an ID that begins with 'batch'.", "batch_id", "invalid_value")
+    assert told(ask.call(method, path.format("batch_1")), 404) == said("No batch found with id 'batch_1'.")
