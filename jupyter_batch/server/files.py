@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from codecs import IncrementalDecoder, getincrementaldecoder
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ async def _read_form(request: web.Request, path: Path) -> dict[str, Any]:
             if isinstance(part, MultipartReader):
                 raise ApiError(400, "Invalid multipart form: a part holds parts.")
             if part.name == "file":
-                form["file"] = (part.filename or "", await _save(part, path))
+                form["file"] = (part.filename or "", *await _save(part, path))
             elif part.name:
                 form[part.name] = await _field(part)
     except (ValueError, AssertionError) as error:
@@ -68,9 +69,9 @@ async def _field(part: BodyPartReader) -> str:
     return data.decode(errors="replace")
 
 
-async def _save(part: BodyPartReader, path: Path) -> int:
-    """Write a part to disk as it comes; its size in bytes."""
-    size = 0
+async def _save(part: BodyPartReader, path: Path) -> tuple[int, bool]:
+    """Write a part to disk as it comes; its size in bytes, and whether it is UTF-8."""
+    size, text, is_text = 0, getincrementaldecoder("utf-8")(), True
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb", buffering=0) as out:
         while chunk := await part.read_chunk(CHUNK):
@@ -78,7 +79,17 @@ async def _save(part: BodyPartReader, path: Path) -> int:
             if size > MOST_BYTES:
                 raise _too_large(MOST_BYTES)
             out.write(chunk)
-    return size
+            is_text = is_text and _goes_on(text, chunk)
+    return size, is_text and _goes_on(text, b"", final=True)
+
+
+def _goes_on(text: IncrementalDecoder, chunk: bytes, *, final: bool = False) -> bool:
+    """Whether a text is still UTF-8 with this chunk."""
+    try:
+        text.decode(chunk, final)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _too_large(most: int) -> ApiError:
@@ -94,14 +105,16 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
     if isinstance(form["file"], str):
         raise ApiError(400, "Invalid type for 'file': expected a file, but got a string instead.", param="file",
                        code="invalid_type")
-    purpose, (filename, size) = form["purpose"], form["file"]
+    purpose, (filename, size, is_text) = form["purpose"], form["file"]
     if purpose not in UPLOAD_PURPOSES:
         raise ApiError(400, f"'{purpose}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'", param="purpose")
     if purpose == "batch":
         if not filename.lower().endswith(".jsonl"):
-            raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl", param="file")
+            raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
         if size > MOST_BATCH_BYTES:
             raise _too_large(MOST_BATCH_BYTES)
+        if not is_text:
+            raise ApiError(400, "Invalid file for Batch API. Must be utf-8 encoded")
     after = {name.removeprefix("expires_after[").rstrip("]"): value for name, value in form.items()
              if name.startswith("expires_after[")}
     life = life_of(after, "expires_after") if after else BATCH_FILE_LIFE if purpose == "batch" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -42,3 +43,26 @@ def test_what_is_no_batch_id_is_a_bad_request(ask, method, path):
     assert told(ask.call(method, path.format("file-1")), 400) == said(
         "Invalid 'batch_id': 'file-1'. Expected an ID that begins with 'batch'.", "batch_id", "invalid_value")
     assert told(ask.call(method, path.format("batch_1")), 404) == said("No batch found with id 'batch_1'.")
+
+
+@pytest.mark.parametrize("data", [b'{"a": "\xe9"}\n', "{}\n".encode("utf-16"), jsonl(line()) + b"\xe2\x82"])
+def test_a_batch_file_that_is_no_utf_8_is_refused_at_its_upload(ask, tmp_path, data):
+    """Latin-1, UTF-16, half a character at the end: a 400, and no bytes stay; other purposes take any bytes."""
+    answer = ask.call("POST", "/files", files={"file": ("a.jsonl", data)}, data={"purpose": "batch"})
+    assert told(answer, 400) == said("Invalid file for Batch API. Must be utf-8 encoded")
+    assert list((tmp_path / "state" / "files").iterdir()) == []
+    assert ask.upload(data, purpose="user_data")["bytes"] == len(data)
+
+
+def test_a_character_may_lie_across_two_blocks_of_an_upload(ask):
+    """UTF-8 is checked over the whole file, not block by block."""
+    text = "a\u20ac\U0001d11e" * 100_000
+    raw = json.dumps(line("a", text), ensure_ascii=False).encode() + b"\n"
+    (row,), _ = ask.results(ask.run(raw))
+    assert row["response"]["body"]["choices"][0]["message"]["content"] == text
+
+
+def test_a_batch_file_of_another_name_is_told_in_openais_words(ask):
+    """`.jsonl` is asked for; no parameter is named."""
+    answer = ask.call("POST", "/files", files={"file": ("a.txt", jsonl(line()))}, data={"purpose": "batch"})
+    assert told(answer, 400) == said("Invalid file format for Batch API. Must be .jsonl")

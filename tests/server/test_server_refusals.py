@@ -114,7 +114,7 @@ def test_a_server_without_a_token_answers_to_loopback_names_only(started):
     ("rows.jsonl", {}, "purpose", "missing_required_parameter"),
     ("rows.jsonl", {"purpose": "nonsense"}, "purpose", None),
     ("rows.jsonl", {"purpose": "batch_output"}, "purpose", None),
-    ("rows.txt", {"purpose": "batch"}, "file", None),
+    ("rows.txt", {"purpose": "batch"}, None, None),
     ("rows.jsonl", {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "60"},
      "expires_after.seconds", "integer_below_min_value"),
     ("rows.jsonl", {"purpose": "batch", "expires_after[anchor]": "created_at", "expires_after[seconds]": "x"},

@@ -32,7 +32,6 @@ GOOD = line("good")
 
 @pytest.mark.parametrize(("lines", "expected"), [
     ([GOOD, b"{nonsense"], [("invalid_json_line", None, 2)]),
-    ([b"\xff\xfe", GOOD], [("invalid_json_line", None, 1)]),
     ([b"\xef\xbb\xbf{}"], [("invalid_json_line", None, 1)]),
     ([GOOD, b"[1, 2]", b"null"], [("invalid_request", None, 2), ("invalid_request", None, 3)]),
     ([GOOD, line("good")], [("duplicate_custom_id", "custom_id", 2)]),
