@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 import uuid
+from base64 import b64decode
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 
 from aiohttp import hdrs, web
@@ -116,9 +118,22 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
     return response
 
 
+def _key(request: web.Request) -> str:
+    """The key that was sent: Bearer, Basic's password with a blank username (as at OpenAI), or a header of its own."""
+    scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    key = ""
+    if scheme.lower() == "bearer":
+        key = given.strip()
+    elif scheme.lower() == "basic":
+        with suppress(ValueError):
+            user, _, password = b64decode(given.strip(), validate=True).decode().partition(":")
+            key = "" if user else password
+    return key or request.headers.get("api-key") or request.headers.get("x-api-key") or ""
+
+
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The token, as `Authorization: Bearer`, `api-key` or `x-api-key`; an unknown URL needs none to be told so."""
+    """The token (`_key` says how it is sent); an unknown URL needs none to be told so."""
     serving = service(request)
     if isinstance(request.match_info.route, SystemRoute):
         return await handler(request)
@@ -127,9 +142,7 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if host not in _LOOPBACK:  # a web page could reach us under a name of its own
             raise ApiError(403, f"This server has no token, so it answers on loopback names only, not as '{host}'.")
         return await handler(request)
-    scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    key = key.strip() if scheme.lower() == "bearer" else ""
-    key = key or request.headers.get("api-key") or request.headers.get("x-api-key") or ""
+    key = _key(request)
     if not key:
         raise no_key()
     if not serving.admits(key):

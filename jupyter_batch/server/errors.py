@@ -97,8 +97,9 @@ def bad_json() -> ApiError:
 def no_key() -> ApiError:
     """No key was sent at all."""
     return ApiError(401, "You didn't provide an API key. You need to provide your API key in an Authorization header "
-                         "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY), with the token that this server "
-                         "was started with.", headers={"www-authenticate": 'Bearer realm="jupyter_batch"'})
+                         "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY), or as the password field (with "
+                         "blank username) of basic auth. The key is the token that this server was started with.",
+                    headers={"www-authenticate": 'Bearer realm="jupyter_batch"'})
 
 
 def wrong_key(key: str) -> ApiError:

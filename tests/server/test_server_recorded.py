@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 from server_asking import jsonl, line
 
@@ -66,3 +67,13 @@ def test_a_batch_file_of_another_name_is_told_in_openais_words(ask):
     """`.jsonl` is asked for; no parameter is named."""
     answer = ask.call("POST", "/files", files={"file": ("a.txt", jsonl(line()))}, data={"purpose": "batch"})
     assert told(answer, 400) == said("Invalid file format for Batch API. Must be .jsonl")
+
+
+def test_the_key_may_be_the_password_of_basic_auth(ask):
+    """With a blank username, as OpenAI's own message for a missing key says; any other name is no key."""
+    url, token = ask.server.base_url + "/models", ask.server.token
+    assert httpx.get(url, auth=("", token)).status_code == 200
+    assert told(httpx.get(url, auth=("", "sk-of-somebody-else-0123")), 401)["code"] == "invalid_api_key"
+    for headers in ({"Authorization": "Basic ???"}, {"Authorization": "Basic"}, {"Authorization": f"Token {token}"}):
+        assert told(httpx.get(url, headers=headers), 401)["code"] is None
+    assert told(httpx.get(url, auth=("somebody", token)), 401)["code"] is None
