@@ -40,7 +40,7 @@ def _chat(body: Mapping[str, Any]) -> ApiError | None:
         wrong = _message(f"messages[{place}]", message)
         if wrong:
             return wrong
-    return _bounds(body) or _form(body.get("response_format"))
+    return _streaming(body) or _bounds(body) or _form(body.get("response_format"))
 
 
 def _message(where: str, message: Any) -> ApiError | None:
@@ -57,6 +57,22 @@ def _message(where: str, message: Any) -> ApiError | None:
     if not isinstance(content, str | list):
         return wrong_type(f"{where}.content", "a string or array of objects", content)
     return None
+
+
+def _streaming(body: Mapping[str, Any]) -> ApiError | None:
+    stream, options = body.get("stream"), body.get("stream_options")
+    if stream is not None and not isinstance(stream, bool):
+        return wrong_type("stream", "a boolean", stream)
+    if options is None:
+        return None
+    if not isinstance(options, dict):
+        return wrong_type("stream_options", "an object", options)
+    if not stream:
+        return ApiError(400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+                        param="stream_options")
+    usage = options.get("include_usage")
+    return None if usage is None or isinstance(usage, bool) else wrong_type("stream_options.include_usage", "a boolean",
+                                                                            usage)
 
 
 def _bounds(body: Mapping[str, Any]) -> ApiError | None:

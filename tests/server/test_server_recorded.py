@@ -77,3 +77,23 @@ def test_the_key_may_be_the_password_of_basic_auth(ask):
     for headers in ({"Authorization": "Basic ???"}, {"Authorization": "Basic"}, {"Authorization": f"Token {token}"}):
         assert told(httpx.get(url, headers=headers), 401)["code"] is None
     assert told(httpx.get(url, auth=("somebody", token)), 401)["code"] is None
+
+
+@pytest.mark.parametrize(("more", "param", "code"), [
+    ({"stream": "yes"}, "stream", "invalid_type"),
+    ({"stream": True, "stream_options": "usage"}, "stream_options", "invalid_type"),
+    ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage", "invalid_type"),
+    ({"stream_options": {"include_usage": True}}, "stream_options", None),
+])
+def test_wrong_stream_options_are_refused_before_the_stream_begins(ask, more, param, code):
+    """A 400 that names the parameter, never a stream that breaks off."""
+    asked = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], **more}
+    error = told(ask.call("POST", "/chat/completions", json=asked), 400)
+    assert (error["param"], error["code"]) == (param, code)
+
+
+def test_stream_options_without_a_stream_are_told_in_openais_words(ask):
+    """The sentence that clients look for."""
+    asked = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], "stream_options": {}}
+    assert told(ask.call("POST", "/chat/completions", json=asked), 400) == said(
+        "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
