@@ -11,7 +11,7 @@ from aiohttp import BodyPartReader, MultipartReader, hdrs, web
 
 from jupyter_batch.server.errors import ApiError, missing, no_file, wrong_value
 from jupyter_batch.server.objects import BATCH_FILE_LIFE, UPLOAD_PURPOSES, File, new_id
-from jupyter_batch.server.service import life_of, limit_of, reply, service
+from jupyter_batch.server.service import life_of, limit_of, reply, service, whole
 
 MOST_BYTES = 512 << 20
 MOST_BATCH_BYTES = 200 << 20
@@ -117,6 +117,8 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
             raise ApiError(400, "Invalid file for Batch API. Must be utf-8 encoded")
     after = {name.removeprefix("expires_after[").rstrip("]"): value for name, value in form.items()
              if name.startswith("expires_after[")}
+    if "seconds" in after:  # a form has only texts
+        after["seconds"] = whole(after["seconds"])
     life = life_of(after, "expires_after") if after else BATCH_FILE_LIFE if purpose == "batch" else None
     name = "".join(char if char.isprintable() else "_" for char in Path(filename.replace("\\", "/")).name)
     name = name[:_LONGEST_NAME] or file_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from jupyter_batch.server.store import Store
 
 MOST_JSON = 64 << 20
 """Bytes of a JSON body (a chat request may hold images)."""
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 LEAST_LIFE, LONGEST_LIFE = 3_600, 2_592_000
 
 
@@ -97,15 +99,19 @@ async def json_body(request: web.Request) -> dict[str, Any]:
     return value
 
 
+def whole(text: str) -> int | str:
+    """The whole number that a query or a form writes in decimal digits; any other text as it is."""
+    return int(text) if _WHOLE.fullmatch(text) else text
+
+
 def limit_of(request: web.Request, *, default: int, most: int) -> int:
     """The query's `limit`, between 1 and `most`."""
     text = request.query.get("limit")
     if text is None or not text:
         return default
-    try:
-        value = int(text)
-    except ValueError:
-        raise wrong_type("limit", "an integer", text) from None
+    value = whole(text)
+    if isinstance(value, str):
+        raise wrong_type("limit", "an integer", text)
     wrong = out_of_range("limit", value, low=1, high=most)
     if wrong:
         raise wrong
@@ -122,11 +128,6 @@ def life_of(value: Any, param: str) -> int:
     if value["anchor"] != "created_at":
         raise wrong_value(f"{param}.anchor", value["anchor"], ("created_at",))
     seconds = value["seconds"]
-    if isinstance(seconds, str):
-        try:
-            seconds = int(seconds)
-        except ValueError:
-            raise wrong_type(f"{param}.seconds", "an integer", seconds) from None
     if isinstance(seconds, bool) or not isinstance(seconds, int):
         raise wrong_type(f"{param}.seconds", "an integer", seconds)
     wrong = out_of_range(f"{param}.seconds", seconds, low=LEAST_LIFE, high=LONGEST_LIFE)

@@ -97,3 +97,22 @@ def test_stream_options_without_a_stream_are_told_in_openais_words(ask):
     asked = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], "stream_options": {}}
     assert told(ask.call("POST", "/chat/completions", json=asked), 400) == said(
         "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
+
+
+@pytest.mark.parametrize("limit", ["\u0665", "1_0", " 5", "+5", "9" * 5000])
+def test_a_limit_is_written_in_plain_digits(ask, limit):
+    """What Python alone takes for a whole number is none here."""
+    for path in ("/files", "/batches"):
+        error = told(ask.call("GET", path, params={"limit": limit}), 400)
+        assert (error["param"], error["code"]) == ("limit", "invalid_type")
+
+
+def test_the_seconds_of_an_output_are_a_number_not_a_text(ask):
+    """A form has only texts, JSON has numbers: there a text is the wrong type."""
+    body = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h",
+            "output_expires_after": {"anchor": "created_at", "seconds": "3600"}}
+    error = told(ask.call("POST", "/batches", json=body), 400)
+    assert (error["param"], error["code"]) == ("output_expires_after.seconds", "invalid_type")
+    form = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    file = ask.upload(jsonl(line()), **form)
+    assert file["expires_at"] == file["created_at"] + 3600
