@@ -122,6 +122,8 @@ def _embeddings(body: Mapping[str, Any]) -> ApiError | None:
     if not value:
         return ApiError(400, "Invalid 'input': input cannot be an empty string or array.", param="input",
                         code="empty_array" if value == [] else "empty_string")
+    if isinstance(value, list) and "" in value:
+        return ApiError(400, "Invalid 'input': input cannot be an empty string.", param="input", code="empty_string")
     if isinstance(value, list) and len(value) > MOST_INPUTS and not isinstance(value[0], int):
         return ApiError(400, f"Invalid 'input': array too long. Expected an array with maximum length {MOST_INPUTS}, "
                              f"but got an array with length {len(value)} instead.", param="input",

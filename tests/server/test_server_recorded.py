@@ -116,3 +116,9 @@ def test_the_seconds_of_an_output_are_a_number_not_a_text(ask):
     form = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
     file = ask.upload(jsonl(line()), **form)
     assert file["expires_at"] == file["created_at"] + 3600
+
+
+def test_an_empty_text_among_embedding_inputs_is_refused(ask):
+    """OpenAI's document: an input can't be an empty string; neither can one of several."""
+    error = told(ask.call("POST", "/embeddings", json={"model": "echo", "input": ["a", ""]}), 400)
+    assert (error["param"], error["code"]) == ("input", "empty_string")
