@@ -35,7 +35,7 @@ from jupyter_batch.monitor.view import view
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_batch.engine.landing import Landing
+    from jupyter_batch.engine.landing import Landing, Relabelled
 
 
 def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name: str | None = None,
@@ -50,10 +50,13 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
     configured = settings.read()
     opts = options.resolve(given, configured)
     here = session(configured.home)
-    record, frame = order(here.ledger, source, prompt, opts, now=time.time(), door=door,
+    now = time.time()
+    record, frame = order(here.ledger, source, prompt, opts, now=now, door=door,
                           notebook=kernel.notebook_path(), versions=_versions())
     job = _job(here, record.id)
     if frame is not None:
+        if record.created_at != now:  # a job that was there: this frame may be labelled otherwise
+            job._seen_on(frame)
         job._bind(frame, opts.out, by_name=frame_name)
     job._follow(opts.api_key)
     job.refresh()  # a job that was there may have waited for just this, a key above all
@@ -138,6 +141,7 @@ class Job:
         self._monitor: Monitor | None = None
         self._gathered: Outcomes | None = None
         self._landed = ""
+        self._source: Relabelled | None = None
 
     # -- how it stands --------------------------------------------------------------------------------------
 
@@ -251,11 +255,13 @@ class Job:
     def results(self) -> pd.DataFrame:
         """One row for each row of the source, on its index: the column, _status, _error and the tokens.
 
+        Of several frames that asked for the same, the source is the last.
+
         Works at any time, in any process; what is still open has the status `running`.
         """
         from jupyter_batch.engine.landing import table
 
-        return table(self._record(), self._folder, self._outcomes())
+        return table(self._record(), self._folder, self._outcomes(), self._source)
 
     @property
     def errors(self) -> pd.DataFrame:
@@ -331,6 +337,11 @@ class Job:
             if all(shard.step is Step.COLLECTED for shard in shards):
                 self._gathered = found  # nothing changes any more
             return found
+
+    def _seen_on(self, frame: pd.DataFrame) -> None:
+        from jupyter_batch.engine.landing import relabelled
+
+        self._source = relabelled(self._record(), self._folder, frame)
 
     def _bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None) -> Landing:
         from jupyter_batch.engine.landing import Landing

@@ -5,7 +5,7 @@ It knows the frame and the gathered outcomes; when this may run (between cells) 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,11 +13,14 @@ from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import ColumnError, JupyterBatchError
 from jupyter_batch.core.result import Status
 from jupyter_batch.engine.gather import CODES, Outcomes
+from jupyter_batch.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    Relabelled: TypeAlias = tuple[pd.Index[Any], np.ndarray[Any, Any]]  # an index, and each row's position in the job
 
 
 def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame, out: str) -> str:
@@ -41,6 +44,14 @@ def fit(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> bool:
     except (JupyterBatchError, OSError, ValueError):  # other rows, or a folder that somebody removed
         return False
     return True
+
+
+def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> Relabelled | None:
+    """Where this frame gives the job's rows other labels than they were submitted with: its own, and whose they are."""
+    keys = frames.Keys.from_bytes(folder.keys.read_bytes())
+    positions = frames.align(frame, labels(frame, job.columns), keys)
+    same = bool((keys.labels[positions] == label_hashes(frame.index)).all())
+    return None if same else (frame.index, positions)
 
 
 class Landing:
@@ -95,18 +106,18 @@ def labels(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
     return [by_text[text] for text in texts]
 
 
-def table(job: JobRecord, folder: JobFolder, found: Outcomes) -> pd.DataFrame:
+def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled | None = None) -> pd.DataFrame:
     """All outcomes on the source's index: the column, _status, _error, _input_tokens, _output_tokens."""
     import pandas as pd
 
-    index = frames.index_from_bytes(folder.index.read_bytes())
+    index, order = source or (frames.index_from_bytes(folder.index.read_bytes()), np.arange(job.rows))
     words = np.array([str(status) for status in CODES], dtype=object)
     codes = np.frombuffer(found.status, dtype=np.uint8)
     made = pd.DataFrame(index=index)
-    frames.fill(made, job.out, found.answers, np.arange(job.rows))
-    made["_status"] = words[codes]
-    made["_error"] = np.array([found.reasons.get(at) for at in range(job.rows)], dtype=object)
+    frames.fill(made, job.out, found.answers, order)
+    made["_status"] = words[codes[order]]
+    made["_error"] = np.array([found.reasons.get(at) for at in order.tolist()], dtype=object)
     for name, tokens in (("_input_tokens", found.input_tokens), ("_output_tokens", found.output_tokens)):
-        counted = np.array(tokens, dtype=np.int64)
+        counted = np.array(tokens, dtype=np.int64)[order]
         made[name] = pd.arrays.IntegerArray(counted, counted < 0)
     return made

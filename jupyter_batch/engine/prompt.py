@@ -109,7 +109,7 @@ class Given:
         """Each prompt's messages."""
         del rows
         first = [] if self._system is None else [{"role": "system", "content": self._system}]
-        return {"messages": [[*first, *conversation(said, f"prompt {start + n}")]
+        return {"messages": [[*first, *conversation("" if said is None else said, f"prompt {start + n}")]
                              for n, said in enumerate(columns[0])]}
 
 

@@ -93,6 +93,21 @@ def test_a_job_whose_answers_can_not_land_is_not_taken(server, call, home):
     assert server.stats()["batches_created"] == 2
 
 
+def test_results_are_on_the_labels_of_the_frame_that_asks(server, call, home):
+    """The same rows under other labels are the same job, and results() pairs each answer with this frame's labels."""
+    df = numbered(5).reset_index(drop=True)
+    df.loc[2, "text"] = None
+    df.llm.batch("{text}", out="out", **call).wait(60)
+    turned = df[["text"]].iloc[::-1].reset_index(drop=True)
+    told = turned.llm.batch("{text}", out="out", **call).results()
+    assert told["out"].fillna("").tolist() == turned["text"].fillna("").tolist()
+    assert told["_status"].tolist() == ["succeeded"] * 2 + ["skipped"] + ["succeeded"] * 2
+    assert told["_input_tokens"].isna().tolist() == [False, False, True, False, False]
+    again = df.llm.batch("{text}", out="out", **call).results()
+    assert again["out"].fillna("").tolist() == df["text"].fillna("").tolist()
+    assert server.stats()["batches_created"] == 1
+
+
 def test_a_finished_job_merges_at_once(call, home):
     """The cell run again on a finished job fills the column before it returns: nobody has to wait for it."""
     job = numbered(5).llm.batch("{text}", out="out", **call).wait(60)
@@ -227,6 +242,13 @@ def test_a_list_in_another_order_is_another_job(call, home):
     assert len(jupyter_batch.jobs()) == 3
     assert asyncio.run(jupyter_batch.abatch(["two", "one"], **call)) == ["two", "one"]
     assert len(jupyter_batch.jobs()) == 3, "the same list again is the same job"
+
+
+@pytest.mark.parametrize(("na", "answers"), [("skip", ["one", None]), ("send", ["one", ""])])
+def test_a_list_with_a_missing_prompt(call, home, na, answers):
+    """A column of texts with a missing one, given as a list: `na` says what becomes of it, as in a frame."""
+    job = jupyter_batch.batch(pd.Series(["one", None]), na=na, **call).wait(60)
+    assert [None if pd.isna(one) else one for one in job.results()["response"]] == answers
 
 
 def test_prompts_of_every_form(call, home):
