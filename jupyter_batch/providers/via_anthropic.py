@@ -166,7 +166,10 @@ class ViaAnthropic:
         if self._http is None:
             import httpx
 
-            self._http = httpx.AsyncClient(headers=self._headers, timeout=CALL_SECONDS, follow_redirects=False)
+            # No idle connections: minutes lie between two polls, and one that the far side had closed meanwhile would
+            # leave it open whether a create arrived.
+            self._http = httpx.AsyncClient(headers=self._headers, timeout=CALL_SECONDS, follow_redirects=False,
+                                           limits=httpx.Limits(max_keepalive_connections=0))
         return self._http
 
     async def _json(self, verb: str, path: str, *, seconds: float | None = None, **more: Any) -> dict[str, Any]:
