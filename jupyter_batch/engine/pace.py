@@ -7,6 +7,8 @@ from jupyter_batch.providers.protocol import Facts
 
 _AUTH_SECONDS = 60.0
 _MOST_DOUBLINGS = 12
+LONGEST = 3600.0
+"""No pause is longer, but one that the person asked for; so one that is was set before the clock was put back."""
 GONE_TRIES = 24
 """How many refusals in a row, about an hour of them, come before one is believed: it may be a proxy's or a portal's."""
 LOST_SECONDS = 2 * 86400.0
@@ -30,7 +32,12 @@ def retry_pause(facts: Facts, error: ProviderError, attempts: int, dice: float) 
     """Seconds until the next try after `attempts` failures in a row: doubling, jittered, never sooner than asked."""
     first = _AUTH_SECONDS if isinstance(error, AuthenticationError) else facts.poll_first / 2
     pause = min(first * 2.0 ** min(attempts - 1, _MOST_DOUBLINGS), max(facts.poll_last, first))
-    return max(pause * (0.5 + dice / 2), error.retry_after or 0.0)
+    return min(max(pause * (0.5 + dice / 2), error.retry_after or 0.0), LONGEST)
+
+
+def is_due(due_at: float, now: float, interval: float | None = None) -> bool:
+    """Whether the time has come, also where the clock was put back since `due_at` was set."""
+    return not now < due_at <= now + max(LONGEST, interval or 0.0)
 
 
 def is_lost(error: ProviderError, attempts: int, age: float) -> bool:

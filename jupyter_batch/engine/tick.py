@@ -123,7 +123,8 @@ class Mover:
         view = await self.provider.poll(str(shard.batch_id))
         if view.ending is not None:
             return self._ended(shard, view)
-        pause = poll_pause(self.facts, self.clock() - shard.sent_at, self.dice(), self.job.poll_interval)
+        since = self.job.cancel_at if shard.step is Step.CANCELLING else shard.sent_at  # a cancel is soon over
+        pause = poll_pause(self.facts, self.clock() - since, self.dice(), self.job.poll_interval)
         return self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
                         expires_at=view.expires_at or shard.expires_at, attempts=0, note="",
                         due_at=self.clock() + pause)

@@ -19,6 +19,7 @@ import msgspec
 
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.status import Snapshot, Step
+from jupyter_batch.engine.pace import is_due
 from jupyter_batch.engine.tick import Mover
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger, this_process
@@ -238,7 +239,7 @@ class Worker:
             key = (job.id, shard.number)
             if shard.step is Step.COLLECTED or key in self._tasks:
                 continue
-            if shard.due_at > now and not _to_cancel(job, shard):
+            if not is_due(shard.due_at, now, job.poll_interval) and not _to_cancel(job, shard):
                 pause = min(pause, shard.due_at - now)
             elif len(self._tasks) < AT_ONCE:
                 mover = Mover(self.ledger, provider, job, self.holder, clock=self._clock, dice=self._dice)

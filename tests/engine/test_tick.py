@@ -474,6 +474,47 @@ def test_all_rows_failed(desk):
     assert ("fell over" in reason, rows) == (True, 4)
 
 
+def test_a_cancel_of_an_old_batch_is_followed_closely(desk):
+    """A batch of hours that is cancelled is asked for every few seconds at first, as a new one is."""
+    class Slow(Scripted):
+        async def cancel(self, batch_id):
+            self._begin("cancel")
+            return self.batches[batch_id]
+
+    desk.provider = Slow(lambda _: "x", polls=1000)
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        desk.now += 7200
+        desk.ledger.cancel(job, desk.now)
+        await desk.step()
+        asked = desk.provider.asked["poll"]
+        for _ in range(6):
+            await desk.step(5)
+        assert desk.shard(job).step is Step.CANCELLING
+        assert desk.provider.asked["poll"] >= asked + 5
+
+    play(way())
+
+
+def test_a_clock_that_is_put_back_stops_nothing(desk):
+    """The clock jumps half a day back while a batch runs, and while one waits to be looked for: both go on at once."""
+    desk.provider.after["create"] = [None, ConnectionFailedError("reset")]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        assert {desk.shard(job, 0).step, desk.shard(job, 1).step} == {Step.RUNNING, Step.SUBMITTING}
+        desk.now -= 43_200
+        for _ in range(10):
+            await desk.step(5)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    assert desk.provider.asked["create"] == 2
+
+
 def test_cancel_before_it_was_sent(desk):
     """A job that is cancelled while it is planned is never sent."""
     job = desk.plan()
