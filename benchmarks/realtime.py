@@ -32,7 +32,7 @@ from jupyter_batch.wire.openai import CHAT
 
 REQUESTS = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
 CONCURRENCY = int(sys.argv[2]) if len(sys.argv) > 2 else 200
-TURNS = 2
+TURNS = 3
 WARM = 200
 
 ENDPOINT = """

@@ -1,8 +1,9 @@
 """One shard's requests, each asked until it has an outcome, and the outcome written down. It knows no engine.
 
 Whose fault is a failure? A refusal of the request (400) is the row's. So is an error that stays for all its tries while
-other rows are answered. Where nothing is answered at all, the provider is down: the run stops, no row is lost, and who
-polls is told; the next poll goes on. A refused key stops the run at once.
+other rows are answered. Where nothing is answered in between, the provider is down, and where there is no connection,
+the network: the run stops, no row is lost, and who polls is told; the next poll goes on. A refused key stops the run at
+once.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ class Run:
             else:
                 return answer_line(number, custom_id, answer), False
             error = failure.error
-            alone = self._gate.pacer.answers == before
+            alone, before = self._gate.pacer.answers == before, self._gate.pacer.answers
             if isinstance(error, RateLimitError):
                 limited += 1
             else:
@@ -251,7 +252,7 @@ class Run:
             self._waiting.discard(task)
 
     def _stop_for(self, failure: CallFailedError, *, alone: bool, over: bool) -> ProviderError | None:
-        """Why this failure stops the run, if it does. alone: nothing was answered since the row was first asked."""
+        """Why this failure stops the run, if it does. alone: nothing was answered since the row was last asked."""
         error = failure.error
         if isinstance(error, AuthenticationError):
             self._refusals += 1
@@ -260,7 +261,7 @@ class Run:
             return None if theirs else error
         if failure.told.get("code") == "insufficient_quota":
             return self._later(error)
-        if over and alone and (failure.unreachable or (error.transient and self._stops < _STOPS)):
+        if over and (failure.unreachable or (alone and error.transient and self._stops < _STOPS)):
             return self._later(error)
         return None
 

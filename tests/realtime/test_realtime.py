@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from realtime_desk import KEY, begin, ended, modes, provider, requests, results, run, until
+from realtime_desk import KEY, QUICK, begin, ended, modes, provider, requests, results, run, until
 from realtime_endpoint import CUT, HANG, Endpoint
 
 from jupyter_batch.core.errors import (
@@ -23,8 +24,10 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.result import Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.providers import answered
-from jupyter_batch.providers.asking import LitellmCall
+from jupyter_batch.providers.asking import CallFailedError, LitellmCall
 from jupyter_batch.providers.protocol import TAG
+from jupyter_batch.providers.realtime import Realtime, realtime_facts
+from jupyter_batch.providers.table import OPENAI
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.openai import EMBEDDINGS, RESPONSES
 
@@ -282,6 +285,47 @@ def test_without_a_connection_no_row_is_ever_given_up(tmp_path):
 
     view = asyncio.run(cycle())
     assert (view.ending, view.completed, view.failed) == (State.CANCELLED, 0, 0)
+
+
+class Wire:
+    """A call without a network: answers while `up`, then there is no connection; `left` answers until then."""
+
+    def __init__(self, left):
+        self.left = left
+        self.asked = Counter()
+
+    async def ready(self):
+        pass
+
+    async def aclose(self):
+        pass
+
+    async def __call__(self, endpoint, body):
+        text = body["messages"][0]["content"]
+        self.asked[text] += 1
+        if self.left <= 0:
+            raise CallFailedError(ConnectionFailedError("no connection"), unreachable=True)
+        self.left -= 1
+        await asyncio.sleep(0)
+        return {"choices": [{"index": 0, "message": {"content": text.upper()}, "finish_reason": "stop"}]}
+
+
+def test_a_network_that_goes_away_in_the_middle_fails_no_row(tmp_path):
+    """Rows that were under way while others were still answered wait for the network like all others."""
+    async def cycle():
+        wire = Wire(left=13)
+        real = Realtime(realtime_facts(OPENAI), folder=tmp_path, call=wire, concurrency=8, tries=QUICK)
+        await begin(real, requests(tmp_path, texts(40)))
+        for _ in range(3):
+            with pytest.raises(ConnectionFailedError):
+                await ended(real)
+        wire.left = 1000
+        view = await ended(real)
+        await real.aclose()
+        return view
+
+    view = asyncio.run(cycle())
+    assert (view.ending, view.completed, view.failed) == (State.COMPLETED, 40, 0)
 
 
 def test_a_quota_that_is_used_up_pauses(tmp_path):
