@@ -197,4 +197,5 @@ async def _copy(stream: AsyncIterator[bytes], write: Callable[[bytes], object], 
 
 
 def _view(batch: Any) -> BatchView:
-    return read_batch(batch.model_dump() if hasattr(batch, "model_dump") else dict(batch))
+    # Not warned of: a float where the SDK has an int, or a status that is new to it.
+    return read_batch(batch.model_dump(warnings=False) if hasattr(batch, "model_dump") else dict(batch))
