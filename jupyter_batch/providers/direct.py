@@ -1,7 +1,8 @@
 """What litellm's batch SDK can't be trusted with, straight over httpx, for a provider that it knows otherwise.
 
-litellm's HTTP handler sends a POST again when the connection breaks before the answer (a create that is paid twice),
-reads downloads into memory, and lacks some verbs. It knows no provider, no ledger and no frame.
+litellm's HTTP handler sends a POST again when the connection breaks before the answer (where aiohttp is switched off: a
+create is then paid twice), leaves a socket open at each POST that is refused, holds uploads and downloads in memory,
+and lacks some verbs. So it polls and lists; the rest goes this way. It knows no provider, no ledger and no frame.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ class PartlyDirect(ViaLitellm):
         self._root = access.api_base.rstrip("/").removesuffix("/v1") + "/v1"
 
     async def _upload(self, name: str, file: BinaryIO | bytes) -> str:
-        """The id of a request file, sent by litellm (which holds it in memory: see the records' `pack`)."""
-        there = await self._call("acreate_file", seconds=TRANSFER_SECONDS, purpose="batch",
-                                 file=(name, file, "application/jsonl"))
-        return str(there.id)
+        """The id of a request file."""
+        async with self._open(TRANSFER_SECONDS) as client:
+            there = await self._ask(client, "POST", "/files", data={"purpose": "batch"},  # fields before the file
+                                    files={"file": (name, file, "application/jsonl")})
+        return msgspec.json.decode(there, type=_There).id
 
     @asynccontextmanager
     async def _open(self, seconds: float = CALL_SECONDS) -> AsyncIterator[httpx.AsyncClient]:
@@ -52,10 +54,9 @@ class PartlyDirect(ViaLitellm):
         except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, TimeoutError) as e:
             raise normalise(e, self._access.api_base, self._access.api_key) from None
 
-    async def _ask(self, client: httpx.AsyncClient, method: str, path: str, *,
-                   params: Mapping[str, str | int] | None = None, body: Any = None) -> bytes:
-        """One call, sent once. Raises ProviderError for a refusal."""
-        answer = await client.request(method, f"{self._root}{path}", params=params, json=body)
+    async def _ask(self, client: httpx.AsyncClient, method: str, path: str, **more: Any) -> bytes:
+        """The answer to one call, sent once; more: as httpx takes it. Raises ProviderError for a refusal."""
+        answer = await client.request(method, f"{self._root}{path}", **more)
         if not answer.is_success:
             raise self._refusal(answer)
         return answer.content
@@ -74,6 +75,10 @@ class PartlyDirect(ViaLitellm):
         said = _said(answer.content).replace(self._access.api_key, "***")
         return by_status(answer.status_code, f"{self._access.api_base}: {said or answer.reason_phrase}",
                          headers=answer.headers)
+
+
+class _There(msgspec.Struct):
+    id: str
 
 
 def file_name(tag: Mapping[str, str], requests: Path) -> str:

@@ -133,7 +133,7 @@ _ALL = (
         name="mistral", title="Mistral", litellm="mistral", source="docs.mistral.ai: batch inference, API reference",
         key=("MISTRAL_API_KEY",), base=("MISTRAL_API_BASE",), default_base="https://api.mistral.ai/v1",
         requests=1_000_000, bytes=512_000_000,  # 1 M pending requests a workspace; 512 MB a file
-        pack=Limits(requests=50_000, bytes=50_000_000),  # litellm holds an upload in memory
+        pack=Limits(requests=50_000, bytes=50_000_000),  # less: a file is held in memory while it is sent
         windows=("24h", "7d"),  # timeout_hours: 24 by default, at most 7 days
         discount="50%", price=0.5, cancel=True, listed=True, tagged=True, files=2,
         needs=("llms/mistral/batches", "1.103"),

@@ -1,8 +1,8 @@
-"""Mistral's batch jobs: litellm uploads and polls, httpx does what litellm does not. It knows no ledger and no frame.
+"""Mistral's batch jobs: litellm polls, httpx does what litellm does not or not once. It knows no ledger and no frame.
 
 What is its own (docs.mistral.ai, batch inference and API reference): the model belongs to the job, so a line is
 {"custom_id", "body"} with neither method, url nor model; states are upper-case words; the window is a number of hours.
-litellm has no list and no cancel, drops the window, and sends a create again when its answer is lost.
+litellm has no list and no cancel, and drops the window.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ViaMistral(PartlyDirect):
         body = {"input_files": [uploaded], "endpoint": endpoint, "model": self._model, "metadata": dict(tag),
                 "timeout_hours": hours}
         async with self._open() as client:
-            view = read_job(msgspec.json.decode(await self._ask(client, "POST", _JOBS, body=body)))
+            view = read_job(msgspec.json.decode(await self._ask(client, "POST", _JOBS, json=body)))
         if not view.id:
             raise ProviderDownError(f"{self._access.api_base} answered a create without the job's id")
         return msgspec.structs.replace(view, input_file_id=uploaded,

@@ -1,4 +1,4 @@
-"""xAI's batches: litellm translates, httpx creates (once) and pages the results to disk. It knows no ledger, no frame.
+"""xAI's batches: litellm polls and lists, httpx creates (once) and pages the results to disk. It knows no ledger.
 
 What is its own (docs.x.ai, batch API and REST reference): a batch has counters and no status; its tag is its name;
 results are pages under the batch's id, in every ending, and errors stand among them: one file, no error file. Times
@@ -7,6 +7,7 @@ are bare dates. litellm's view of it lacks the results of a cancelled batch.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import ConnectionFailedError, ProviderDownError
+from jupyter_batch.core.errors import BadRequestError, ConnectionFailedError, ProviderDownError
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.direct import PartlyDirect, file_name
 from jupyter_batch.providers.protocol import TAG, Access, Facts
@@ -50,7 +51,7 @@ class ViaXai(PartlyDirect):
             await on_upload(uploaded)
         body = {"name": f"{_NAME}{tag.get(TAG, '')}", "input_file_id": uploaded}
         async with self._open() as client:
-            made = msgspec.json.decode(await self._ask(client, "POST", "/batches", body=body), type=_Made)
+            made = msgspec.json.decode(await self._ask(client, "POST", "/batches", json=body), type=_Made)
         return BatchView(id=made.batch_id, status="validating", input_file_id=uploaded, tag=dict(tag))
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
@@ -73,7 +74,10 @@ class ViaXai(PartlyDirect):
 
     async def cancel(self, batch_id: str) -> BatchView:
         """See Provider.cancel."""
-        return self._seen(await super().cancel(batch_id))
+        async with self._open() as client:
+            with contextlib.suppress(BadRequestError):  # it is over already
+                await self._ask(client, "POST", f"/batches/{quote(batch_id, safe='')}:cancel")
+        return await self.poll(batch_id)
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """The results of the batch `file_id`, as OpenAI's result lines, one page in memory at a time."""
@@ -101,9 +105,11 @@ class ViaXai(PartlyDirect):
         elif ending is None and view.expires_at and now > view.expires_at + DAY:
             ending, status = State.EXPIRED, "expired"
         name = view.tag.get("name", "")
+        over = ending is not None
         return msgspec.structs.replace(
             view, ending=ending, status=status, error_file_id=None,
-            output_file_id=view.id if ending is not None and view.completed + view.failed else None,
+            output_file_id=view.id if over and view.completed + view.failed else None,
+            failed=0 if over else view.failed,  # of a batch that is over it promises an error file, and there is none
             tag={TAG: name.removeprefix(_NAME)} if name.startswith(_NAME) else {})
 
 

@@ -122,6 +122,8 @@ class Desk:
                 return await coroutine
             finally:
                 await self.worker._close()
+                if "litellm" in sys.modules:  # it knows a loop by its address, which the next test's loop may have
+                    sys.modules["litellm"].in_memory_llm_clients_cache.flush_cache()
 
         return asyncio.run(way())
 

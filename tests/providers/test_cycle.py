@@ -158,7 +158,6 @@ def test_a_tag_is_found_on_any_page(desk):
             found = await provider.find(tag, since=desk.now - 7200)
             assert [view.id for view in found] == [batch.id]
         assert await provider.find({"jupyter_batch": "another/0"}, since=desk.now - 7200) == []
-        await provider.aclose()
 
     desk.play(way())
     assert len(desk.fake.batches) == 4
@@ -209,7 +208,6 @@ def test_a_refused_key_pauses_and_is_not_repeated(desk):
 
     async def way():
         await desk.step(worker=wrong)
-        await wrong._close()
         note = desk.snapshot(job).message
         assert "key was refused" in note
         assert "sk-another" not in note

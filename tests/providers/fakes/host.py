@@ -32,11 +32,16 @@ class Batch:
 
 @dataclass
 class Fault:
-    """What goes wrong with a call: an answer of `status`, or (0) no answer; `after` it took effect, or instead."""
+    """What goes wrong with a call: an answer of `status`, or (0) no answer; `after` it took effect, or instead.
+
+    half: the answer is cut in the middle. hang: it never comes.
+    """
 
     status: int = 0
     after: bool = False
     headers: dict[str, str] = field(default_factory=dict)
+    half: bool = False
+    hang: bool = False
 
 
 class Host:
@@ -118,7 +123,7 @@ class Host:
         if not self.allowed(request):
             return self.no(401, f"Incorrect API key provided: {request.headers.get('Authorization')}")
         fault = self.faults[verb].pop(0) if self.faults.get(verb) else None
-        if fault is not None and not fault.after:
+        if fault is not None and not fault.after and not fault.half:
             await request.read()
             return await self._fail(request, fault)
         try:
@@ -127,9 +132,13 @@ class Host:
             return self.no(404, f"there is no {missing}")
         except ValueError as wrong:
             return self.no(400, str(wrong))
+        if fault is not None and fault.half:
+            return await _half(request, answer)
         return answer if fault is None else await self._fail(request, fault)
 
     async def _fail(self, request, fault):
+        if fault.hang:
+            await asyncio.Event().wait()
         if fault.status:
             return self.no(fault.status, f"as the test wanted (the key was {self.key})", fault.headers)
         request.transport.abort()
@@ -153,6 +162,14 @@ class Host:
     def lines(self, file_id):
         """The lines of a file."""
         return [json.loads(line) for line in self.files[file_id].splitlines()]
+
+
+async def _half(request, answer):
+    cut = web.StreamResponse(headers={"Content-Length": str(len(answer.body))})
+    await cut.prepare(request)
+    await cut.write(answer.body[:len(answer.body) // 2])
+    request.transport.close()
+    return cut
 
 
 def completion(text, model="the-model"):

@@ -1,0 +1,172 @@
+"""What a provider's refusal or silence becomes, verb by verb; sent once, and the key told to nobody."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from jupyter_batch.core.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConnectionFailedError,
+    NotFoundError,
+    ProviderDownError,
+    ProviderError,
+    ProviderTimeoutError,
+    RateLimitError,
+)
+from jupyter_batch.providers.direct import PartlyDirect
+from jupyter_batch.providers.via_azure import ViaAzure
+from tests.providers.fakes.host import Fault, Host
+
+VERBS = ["upload", "create", "poll", "list", "cancel", "fetch"]
+
+
+async def _nothing(_):
+    pass
+
+
+async def call(desk, provider, verb):
+    """One verb of a provider whose fake has one batch."""
+    requests = desk.home / "requests.jsonl"
+    url = "/chat/completions" if desk.name == "azure" else "/v1/chat/completions"
+    requests.write_text(f'{{"custom_id":"a-0","method":"POST","url":"{url}","body":{{"model":"m",'
+                        '"messages":[{"role":"user","content":"x"}]}}\n')
+    how = {"endpoint": url, "window": "24h", "on_upload": _nothing}
+    if verb in ("upload", "create"):
+        return await provider.submit(requests, {"jupyter_batch": "a/0"}, uploaded=None, **how)
+    if not desk.fake.batches:
+        await provider.submit(requests, {"jupyter_batch": "a/0"}, uploaded=None, **how)
+    batch = desk.fake.only.id
+    match verb:
+        case "poll":
+            return await provider.poll(batch)
+        case "list":
+            return await provider.find({"jupyter_batch": "a/0"}, since=0)
+        case "cancel":
+            return await provider.cancel(batch)
+        case _:
+            desk.fake.end()
+            return await provider.fetch(batch if desk.name == "xai" else f"out-of-{batch}", lambda _: None)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_refusal_has_its_kind(desk, verb):
+    """Each HTTP status becomes its error of our tree, with the provider's words, and without the key."""
+    kinds = {401: AuthenticationError, 403: AuthenticationError, 404: NotFoundError, 429: RateLimitError,
+             422: BadRequestError, 500: ProviderDownError, 503: ProviderDownError}
+
+    async def way():
+        provider = desk.provider()
+        await call(desk, provider, "create")
+        for status, kind in kinds.items():
+            if verb == "cancel" and kind is BadRequestError:
+                continue  # answered by how the batch stands
+            before = desk.fake.asked[verb]
+            desk.fake.faults[verb] = [Fault(status, headers={"retry-after": "7"})]
+            with pytest.raises(ProviderError) as told:
+                await call(desk, provider, verb)
+            assert type(told.value) is kind, told.value
+            assert told.value.status == status
+            assert Host.key not in str(told.value)
+            assert desk.fake.asked[verb] == before + 1, "sent once"
+            if desk.name == "azure" or verb != "poll":
+                assert told.value.retry_after == 7.0
+        desk.fake.batches.clear()
+
+    desk.play(way())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_connection_that_breaks_is_told_as_such(desk, verb):
+    """Cut without an answer: it is not known whether it was done, so it passes for nothing but that."""
+    async def way():
+        provider = desk.provider()
+        await call(desk, provider, "create")
+        desk.fake.faults[verb] = [Fault(after=True), Fault(after=True)]
+        with pytest.raises(ProviderError) as told:
+            await call(desk, provider, verb)
+        assert told.value.transient
+        if verb != "poll" or desk.name != "mistral":  # litellm gives it a status of its own
+            assert told.value.status is None
+            assert isinstance(told.value, ConnectionFailedError)
+
+    desk.play(way())
+
+
+def test_a_server_that_is_not_there(desk):
+    """Nobody listens: each verb says so, and it may pass."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+        async def way():
+            await call(desk, desk.provider(), "create")
+            for verb in VERBS:
+                with pytest.raises(ProviderError) as told:
+                    await call(desk, desk.provider(url=url), verb)
+                assert told.value.transient
+                assert told.value.status is None or told.value.status >= 500
+
+        desk.play(way())
+
+
+def test_silence_ends_by_itself(desk, monkeypatch):
+    """No answer to a create: after the time that a call may take it is a timeout, not an endless wait."""
+    for kind in (PartlyDirect, ViaAzure):
+        monkeypatch.setattr(kind._open.__wrapped__, "__defaults__", (0.3,))
+    desk.fake.faults["create"] = [Fault(hang=True)]
+
+    async def way():
+        with pytest.raises(ProviderTimeoutError):
+            await call(desk, desk.provider(), "create")
+
+    desk.play(way())
+
+
+def test_a_download_that_is_cut_is_no_download(desk):
+    """Half of the results came: that is an error, and the whole is fetched again."""
+    job = desk.plan()
+    desk.fake.faults["fetch"] = [Fault(half=True)]
+
+    async def way():
+        await desk.step()
+        desk.fake.end()
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.fake.asked["fetch"] == (3 if desk.name == "xai" else 2)
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_a_download_is_never_whole_in_memory(desk):
+    """Results of 12 MB arrive in many small blocks."""
+    async def way():
+        provider = desk.provider()
+        await call(desk, provider, "create")
+        batch = desk.fake.only
+        batch.answers = {f"a-{n}": "x" * 400_000 for n in range(30)}
+        batch.ending = "completed"
+        sizes = []
+        await provider.fetch(batch.id if desk.name == "xai" else f"out-of-{batch.id}",
+                             lambda block: sizes.append(len(block)))
+        assert sum(sizes) > 12_000_000
+        assert max(sizes) < 2_000_000
+
+    desk.play(way())
+
+
+def test_a_full_disk_is_not_the_providers_fault(desk):
+    """What our own disk says while a download is written is passed on as it is."""
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    async def way():
+        provider = desk.provider()
+        await call(desk, provider, "create")
+        batch = desk.fake.end()
+        with pytest.raises(OSError, match="No space left"):
+            await provider.fetch(batch.id if desk.name == "xai" else f"out-of-{batch.id}", full)
+
+    desk.play(way())
