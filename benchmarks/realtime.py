@@ -22,11 +22,11 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from jupyter_batch.core.request import Limits
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.asking import LitellmCall
-from jupyter_batch.providers.protocol import TAG
+from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.providers.realtime import Realtime, realtime_facts
-from jupyter_batch.providers.table import OPENAI
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.openai import CHAT
 
@@ -34,6 +34,7 @@ REQUESTS = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
 CONCURRENCY = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 TURNS = 3
 WARM = 200
+FACTS = realtime_facts(Facts(name="openai", dialect="openai", key="", limits=Limits(requests=50_000, bytes=2 * 10**8)))
 
 ENDPOINT = """
 import asyncio
@@ -93,7 +94,7 @@ async def ours(base: str, requests: int) -> None:
         path = Path(place) / "requests-0.jsonl"
         path.write_bytes(b"".join(orjson.dumps({"custom_id": f"jb-{n}", "method": "POST", "url": CHAT,
                                                 "body": body(n)}) + b"\n" for n in range(requests)))
-        provider = Realtime(realtime_facts(OPENAI), folder=Path(place), concurrency=CONCURRENCY,
+        provider = Realtime(FACTS, folder=Path(place), concurrency=CONCURRENCY,
                             call=LitellmCall("openai/m", api_base=base, api_key="no-key"))
 
         async def nothing(_: str) -> None:

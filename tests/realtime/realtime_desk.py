@@ -12,17 +12,24 @@ from typing import Any
 import orjson
 
 from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.request import Limits
 from jupyter_batch.core.result import Result
 from jupyter_batch.providers.asking import LitellmCall
-from jupyter_batch.providers.protocol import TAG
+from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.providers.realtime import Realtime, realtime_facts
 from jupyter_batch.providers.running import Tries
-from jupyter_batch.providers.table import OPENAI
 from jupyter_batch.wire.openai import CHAT, decode
 
+FACTS = realtime_facts(Facts(name="openai", dialect="openai", key="OPENAI_API_KEY",
+                             limits=Limits(requests=50_000, bytes=200_000_000)))
 KEY = "sk-of-the-test"
 QUICK = Tries(most=4, first=0.001, last=0.004)
 SECONDS = 30.0
+
+
+def texts(count: int) -> list[str]:
+    """Rows that say who they are."""
+    return [f"row {number}" for number in range(count)]
 
 
 def requests(folder: Path, texts: list[str], endpoint: str = CHAT, name: str = "requests-0.jsonl") -> Path:
@@ -40,7 +47,7 @@ def requests(folder: Path, texts: list[str], endpoint: str = CHAT, name: str = "
 def provider(folder: Path, base: str, *, model: str = "openai/m", key: str = KEY, seconds: float = 20.0,
              **more: Any) -> Realtime:
     """Real time by litellm, with pauses of a millisecond."""
-    return Realtime(realtime_facts(OPENAI), folder=folder, call=LitellmCall(model, api_base=base, api_key=key,
+    return Realtime(FACTS, folder=folder, call=LitellmCall(model, api_base=base, api_key=key,
                                                                             seconds=seconds),
                     **{"tries": QUICK, "concurrency": 8, **more})
 

@@ -8,7 +8,7 @@ import json
 import msgspec
 import pandas as pd
 import pytest
-from realtime_desk import KEY, QUICK, until
+from realtime_desk import FACTS, KEY, QUICK, until
 from realtime_endpoint import HANG, Endpoint
 
 from jupyter_batch.core.status import State
@@ -18,8 +18,7 @@ from jupyter_batch.engine.prompt import prompt_of
 from jupyter_batch.engine.worker import Worker
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.asking import LitellmCall
-from jupyter_batch.providers.realtime import Realtime, realtime_facts
-from jupyter_batch.providers.table import OPENAI
+from jupyter_batch.providers.realtime import Realtime
 
 ROWS = 25
 
@@ -35,14 +34,14 @@ class Desk:
         frame = pd.DataFrame({"t": [f"row {n}" for n in range(ROWS)]})
         ask = Ask(prompt=prompt_of("{t}", ["t"], system=None, kind="braces"), params={}, model="openai/m",
                   provider="openai", dialect="openai", body_model="m", out="out",
-                  limits=msgspec.structs.replace(OPENAI.limits, requests=10))
+                  limits=msgspec.structs.replace(FACTS.limits, requests=10))
         self.job = plan(self.ledger, ask, frame, now=self.now, reuse=True, accept=lambda _: None).id
         self.worker = self.process()
 
     def process(self) -> Worker:
         async def connect(job):
             folder = self.ledger.folders.of(job.id).path
-            return Realtime(realtime_facts(OPENAI), folder=folder, concurrency=4, tries=QUICK,
+            return Realtime(FACTS, folder=folder, concurrency=4, tries=QUICK,
                             call=LitellmCall("openai/m", api_base=self.endpoint.base, api_key=self.key))
 
         return Worker(self.ledger, connect, clock=lambda: self.now, dice=lambda: 0.5, everything=True)
