@@ -1,8 +1,9 @@
-"""What litellm's batch SDK can't be trusted with, straight over httpx, for a provider that it knows otherwise.
+"""A provider's API straight over httpx: JSON, uploads and downloads, each sent once. It knows no provider, no ledger.
 
-litellm's HTTP handler sends a POST again when the connection breaks before the answer (where aiohttp is switched off: a
-create is then paid twice), leaves a socket open at each POST that is refused, holds uploads and downloads in memory,
-and lacks some verbs. So it polls and lists; the rest goes this way. It knows no provider, no ledger and no frame.
+For the providers whose batches litellm can call, but not as we must: as measured with litellm 1.106, its HTTP handler
+sends a POST again when the connection breaks before the answer (where aiohttp is switched off: a create that is paid
+twice), leaves a socket open at a call that is refused or cut and tells of it on stderr, passes no `retry-after` on, and
+holds uploads and downloads in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 from jupyter_batch.core.errors import ProviderError
 from jupyter_batch.providers.failures import by_status, normalise
 from jupyter_batch.providers.protocol import Access, Facts
-from jupyter_batch.providers.via_litellm import CALL_SECONDS, TRANSFER_SECONDS, ViaLitellm
+from jupyter_batch.providers.via_litellm import CALL_SECONDS, TRANSFER_SECONDS
 
 if TYPE_CHECKING:
     import httpx
@@ -27,12 +28,16 @@ _TEXT = 400
 """How much of a refusal is told, in characters."""
 
 
-class PartlyDirect(ViaLitellm):
-    """litellm where it is safe, httpx where it is not. The key goes to the one address, as a bearer token."""
+class Direct:
+    """One provider at one address. The key goes there alone, as a bearer token."""
 
-    def __init__(self, facts: Facts, access: Access, *, litellm_provider: str) -> None:
-        super().__init__(facts, access, litellm_provider=litellm_provider)
+    def __init__(self, facts: Facts, access: Access) -> None:
+        self.facts = facts
+        self._access = access
         self._root = access.api_base.rstrip("/").removesuffix("/v1") + "/v1"
+
+    async def aclose(self) -> None:
+        """See Provider.aclose. Each verb closes what it opened."""
 
     async def _upload(self, name: str, file: BinaryIO | bytes) -> str:
         """The id of a request file."""

@@ -6,14 +6,10 @@ documentation, as it stood in 2026.
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
-from jupyter_batch.core.errors import ModelError
 from jupyter_batch.core.request import Limits
 
 CHAT = "/v1/chat/completions"
@@ -28,7 +24,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     must have. pack: what we put into one file where the documented limit is unknown or more than is wise. discount: in
     words; price: a batch's price as a part of the real-time price, where that is sure for all models. cancel, listed,
     tagged: whether a batch can be cancelled, batches listed, and found again by a tag of ours. files: results come in
-    one file or in two (answers, errors). needs: the part of litellm that carries it, and the release that brought it.
+    one file or in two (answers, errors). carried: by what its batches are called.
     """
 
     name: str
@@ -55,7 +51,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     listed: bool | None = None
     tagged: bool | None = None
     files: int | None = None
-    needs: tuple[str, str] | None = None
+    carried: str = ""
     note: str = ""
 
     def limits(self) -> Limits | None:
@@ -66,7 +62,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _OPENAI = Record(
-    name="openai", title="OpenAI", litellm="openai",
+    name="openai", title="OpenAI", litellm="openai", carried="litellm",
     source="OpenAI: batch guide, API reference, help FAQ",
     key=("OPENAI_API_KEY",), base=("OPENAI_BASE_URL", "OPENAI_API_BASE"), default_base="https://api.openai.com/v1",
     requests=50_000, bytes=200_000_000,  # batch guide: 50,000 requests (and embedding inputs), 200 MB a file
@@ -89,7 +85,7 @@ _PROXIED = msgspec.structs.replace(_COMPATIBLE, key=("OPENAI_API_KEY",), base=()
 _ALL = (
     _OPENAI,
     Record(
-        name="azure", title="Azure OpenAI", litellm="azure",
+        name="azure", title="Azure OpenAI", litellm="azure", carried="the openai SDK",
         source="Microsoft Learn: batch how-to, quotas, REST reference 2024-10-21",
         key=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"), base=("AZURE_API_BASE",),  # litellm's own order
         version=("AZURE_API_VERSION",),
@@ -109,6 +105,7 @@ _ALL = (
         note="needs api_base=; limits and prices are those of the provider behind it"),
     Record(
         name="anthropic", title="Anthropic", dialect="anthropic", litellm="anthropic",
+        carried="httpx, translated by litellm",
         source="Claude docs: batch processing",
         key=("ANTHROPIC_API_KEY",), base=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
         default_base="https://api.anthropic.com", chat="/v1/messages",
@@ -119,24 +116,25 @@ _ALL = (
         files=1, note="no request file: the requests are the create's body",
     ),
     Record(
-        name="xai", title="xAI", litellm="xai", source="docs.x.ai: batch API, REST reference",
+        name="xai", title="xAI", litellm="xai", carried="httpx",
+        source="docs.x.ai: batch API, REST reference",
         key=("XAI_API_KEY",), base=("XAI_API_BASE",), default_base="https://api.x.ai/v1",
         # batch API: more than 100,000 requests may be throttled; 25 MB a call that adds requests inline. A JSONL
         # file's limit is not told, so that size is kept to.
         pack=Limits(requests=50_000, bytes=25_000_000),
         keeps=None, discount="differs by model",  # its pages say "reduced pricing", litellm's price map 20%
         cancel=True, listed=True, tagged=True,  # by the batch's name
-        files=1, needs=("llms/xai/batches", "1.105"),
+        files=1,
         note="no window to choose: most end within 24 h; results are paged, not a file",
     ),
     Record(
-        name="mistral", title="Mistral", litellm="mistral", source="docs.mistral.ai: batch inference, API reference",
+        name="mistral", title="Mistral", litellm="mistral", carried="httpx",
+        source="docs.mistral.ai: batch inference, API reference",
         key=("MISTRAL_API_KEY",), base=("MISTRAL_API_BASE",), default_base="https://api.mistral.ai/v1",
         requests=1_000_000, bytes=512_000_000,  # 1 M pending requests a workspace; 512 MB a file
         pack=Limits(requests=50_000, bytes=50_000_000),  # less: a file is held in memory while it is sent
         windows=("24h", "7d"),  # timeout_hours: 24 by default, at most 7 days
         discount="50%", price=0.5, cancel=True, listed=True, tagged=True, files=2,
-        needs=("llms/mistral/batches", "1.103"),
         note="one model a batch; completion_window: any number of hours or days, up to 7d",
     ),
     Record(
@@ -185,18 +183,3 @@ _ALL = (
 )
 RECORDS: Mapping[str, Record] = {record.name: record for record in _ALL}
 """Every provider that is known, by name, in the order of the table."""
-
-
-def require(record: Record) -> None:
-    """Raise ModelError where the litellm that is installed can't carry this provider's batches; imports nothing."""
-    if record.needs is None:
-        return
-    part, since = record.needs
-    spec = importlib.util.find_spec("litellm")
-    if not any((Path(place) / part).is_dir() for place in (spec.submodule_search_locations or () if spec else ())):
-        try:
-            there = f"{importlib.metadata.version('litellm')} is installed"
-        except importlib.metadata.PackageNotFoundError:
-            there = "none is installed"
-        raise ModelError(f'batches at {record.title} need litellm {since} or later ({there}): '
-                         f'pip install -U "litellm>={since}"')

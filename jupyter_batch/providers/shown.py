@@ -46,8 +46,8 @@ def _notes(record: Record) -> str:
     said = [record.note] if record.note else []
     if record.minimum is not None and record.minimum > 1:
         said.append(f"at least {record.minimum:,} requests")
-    if record.needs is not None:
-        said.append(f"needs litellm {record.needs[1]}")
+    if record.carried:
+        said.append(f"called with {record.carried}")
     if record.instead:
         said.append(f"use {record.instead}")
     return "; ".join(said)

@@ -1,8 +1,8 @@
-"""Mistral's batch jobs: litellm polls, httpx does what litellm does not or not once. It knows no ledger and no frame.
+"""Mistral's batch jobs, straight over httpx (why: direct.py). It knows no ledger and no frame.
 
 What is its own (docs.mistral.ai, batch inference and API reference): the model belongs to the job, so a line is
 {"custom_id", "body"} with neither method, url nor model; states are upper-case words; the window is a number of hours.
-litellm has no list and no cancel, and drops the window.
+litellm, moreover, has no list and no cancel of them, and drops the window.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, ProviderDownError
-from jupyter_batch.providers.direct import PartlyDirect, file_name
+from jupyter_batch.providers.direct import Direct, file_name
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.via_litellm import LIST_PAGES
 from jupyter_batch.wire import tolerant
@@ -34,11 +34,11 @@ _STATES = {"QUEUED": "validating", "RUNNING": "in_progress", "SUCCESS": "complet
            "TIMEOUT_EXCEEDED": "expired", "CANCELLATION_REQUESTED": "cancelling", "CANCELLED": "cancelled"}
 
 
-class ViaMistral(PartlyDirect):
+class ViaMistral(Direct):
     """One Mistral workspace, by its key; model: the bare name that all of a job's requests are for."""
 
     def __init__(self, facts: Facts, access: Access, *, model: str) -> None:
-        super().__init__(facts, access, litellm_provider="mistral")
+        super().__init__(facts, access)
         self._model = model
 
     async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
@@ -74,8 +74,9 @@ class ViaMistral(PartlyDirect):
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
-        return read_batch((await self._call("aretrieve_batch", batch_id=batch_id,
-                                            model=f"mistral/{self._model}")).model_dump())
+        async with self._open() as client:
+            path = f"{_JOBS}/{quote(batch_id, safe='')}"
+            return read_job(msgspec.json.decode(await self._ask(client, "GET", path), type=dict))
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """See Provider.fetch."""

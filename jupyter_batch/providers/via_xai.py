@@ -1,8 +1,8 @@
-"""xAI's batches: litellm polls and lists, httpx creates (once) and pages the results to disk. It knows no ledger.
+"""xAI's batches, straight over httpx (why: direct.py). It knows no ledger and no frame.
 
 What is its own (docs.x.ai, batch API and REST reference): a batch has counters and no status; its tag is its name;
 results are pages under the batch's id, in every ending, and errors stand among them: one file, no error file. Times
-are bare dates. litellm's view of it lacks the results of a cancelled batch.
+are bare dates.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -18,13 +19,14 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, ConnectionFailedError, ProviderDownError
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.direct import PartlyDirect, file_name
+from jupyter_batch.providers.direct import Direct, file_name
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import read_batch
 
 PAGE = 1000
-"""Results, or batches, that are asked for at once; litellm asks for as many."""
+"""Results, or batches, that are asked for at once."""
 DAY = 86400.0
 """How exact its times are, in seconds: "2026-09-23" is any moment of that day."""
 CANCEL_SECONDS = 600.0
@@ -33,11 +35,11 @@ CANCEL_SECONDS = 600.0
 _NAME = f"{TAG} "
 
 
-class ViaXai(PartlyDirect):
+class ViaXai(Direct):
     """One xAI team, by its key. clock: seconds since the epoch."""
 
     def __init__(self, facts: Facts, access: Access, *, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(facts, access, litellm_provider="xai")
+        super().__init__(facts, access)
         self._clock = clock
         self._cancelled: dict[str, float] = {}
 
@@ -57,20 +59,24 @@ class ViaXai(PartlyDirect):
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find. Its list has no promised order, so it is read to its end."""
         found: list[BatchView] = []
-        after: str | None = None
-        for _ in range(LIST_PAGES):
-            page = await self._call("alist_batches", limit=PAGE, after=after)
-            views = [self._seen(read_batch(item.model_dump())) for item in page.data]
-            found += [view for view in views if tag.items() <= view.tag.items()
-                      and (view.created_at is None or view.created_at > since - DAY)]
-            if not page.next_page_token or page.next_page_token == after:
-                return found
-            after = page.next_page_token
+        token = ""
+        async with self._open() as client:
+            for _ in range(LIST_PAGES):
+                params: dict[str, str | int] = {"limit": PAGE, **({"pagination_token": token} if token else {})}
+                page = msgspec.json.decode(await self._ask(client, "GET", "/batches", params=params), type=_Batches)
+                views = [self._view(batch) for batch in page.batches or []]
+                found += [view for view in views if tag.items() <= view.tag.items()
+                          and (view.created_at is None or view.created_at > since - DAY)]
+                if not page.pagination_token or page.pagination_token == token:
+                    return found
+                token = page.pagination_token
         raise ProviderDownError(f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages")
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
-        return self._seen(await super().poll(batch_id))
+        async with self._open() as client:
+            path = f"/batches/{quote(batch_id, safe='')}"
+            return self._view(msgspec.json.decode(await self._ask(client, "GET", path), type=dict))
 
     async def cancel(self, batch_id: str) -> BatchView:
         """See Provider.cancel."""
@@ -94,23 +100,38 @@ class ViaXai(PartlyDirect):
                     raise ConnectionFailedError(f"the result pages of {file_id} go round in a circle")
                 seen.add(token)
 
-    def _seen(self, view: BatchView) -> BatchView:
-        """What litellm sees, and what it leaves out: where the results are, the tag, an end that it does not see."""
-        ending, status, now = view.ending, view.status, self._clock()
-        if ending is State.CANCELLED and view.completed + view.failed < view.total:
-            if now - self._cancelled.setdefault(view.id, now) < CANCEL_SECONDS:
-                ending, status = None, "cancelling"
-        elif ending is None and view.errors:
-            ending, status = State.FAILED, "failed"
-        elif ending is None and view.expires_at and now > view.expires_at + DAY:
-            ending, status = State.EXPIRED, "expired"
-        name = view.tag.get("name", "")
-        over = ending is not None
-        return msgspec.structs.replace(
-            view, ending=ending, status=status, error_file_id=None,
-            output_file_id=view.id if over and view.completed + view.failed else None,
-            failed=0 if over else view.failed,  # of a batch that is over it promises an error file, and there is none
-            tag={TAG: name.removeprefix(_NAME)} if name.startswith(_NAME) else {})
+    def _view(self, batch: Mapping[str, Any]) -> BatchView:
+        """A batch as its counters tell of it."""
+        state = batch.get("state")
+        count = {key: tolerant.count(value) for key, value in state.items()} if isinstance(state, Mapping) else {}
+        total, pending, done = count.get("num_requests", 0), count.get("num_pending", 0), count.get("num_success", 0)
+        failed = count.get("num_error", 0) + count.get("num_cancelled", 0)
+        batch_id, reason, name = batch.get("batch_id"), batch.get("cancel_by_xai_message"), str(batch.get("name") or "")
+        view = read_batch({
+            "id": batch_id, "created_at": batch.get("create_time"), "expires_at": batch.get("expire_time"),
+            "input_file_id": batch.get("input_file_id"), "errors": [{"message": reason}] if reason else None,
+            "metadata": {TAG: name.removeprefix(_NAME)} if name.startswith(_NAME) else None})
+        if not view.id:
+            raise ProviderDownError(f"{self._access.api_base} told of a batch without its id")
+        now = self._clock()
+        if batch.get("cancel_time") or reason:
+            ending = State.FAILED if reason else State.CANCELLED
+            if pending and now - self._cancelled.setdefault(view.id, now) < CANCEL_SECONDS:
+                return msgspec.structs.replace(view, status="cancelling", total=total, completed=done, failed=failed)
+        elif total and not pending:
+            ending = State.COMPLETED
+        elif view.expires_at and now > view.expires_at + DAY:
+            ending = State.EXPIRED
+        else:
+            return msgspec.structs.replace(view, status="in_progress" if total else "validating", total=total,
+                                           completed=done, failed=failed)
+        return msgspec.structs.replace(view, status=str(ending), ending=ending, total=total, completed=done,
+                                       failed=failed, output_file_id=view.id if done + failed else None)
+
+
+class _Batches(msgspec.Struct):
+    batches: list[dict[str, Any]] | None = None
+    pagination_token: str | None = None
 
 
 class _Made(msgspec.Struct):

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.engine import plan as planning
 from jupyter_batch.engine.gather import of_job
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import prompt_of
@@ -65,7 +64,7 @@ class Desk:
         """The adapter, as `connect` makes it."""
         record = RECORDS[self.name]
         facts = Facts(name=record.name, dialect="openai", key=record.key[0], limits=record.limits(),
-                      poll_first=1.0, poll_last=300.0, settle=15.0)
+                      poll_first=1.0, poll_last=300.0, settle=15.0, one_file=record.files == 1)
         access = Access(api_base=url or self.fake.url, api_key=key or Host.key)
         if self.name == "azure":
             return ViaAzure(facts, access, api_version="2024-10-21")
@@ -84,7 +83,7 @@ class Desk:
         """A job of the frame's rows."""
         ask = Ask(prompt=prompt_of("{t}", ["t"], system=None, kind="braces"), params={}, model=f"{self.name}/the-model",
                   provider=self.name, dialect="openai", body_model="the-model", out="out",
-                  limits=Limits(requests=shard_size, bytes=1 << 20), **more)
+                  endpoint=RECORDS[self.name].chat, limits=Limits(requests=shard_size, bytes=1 << 20), **more)
         return plan(self.ledger, ask, self.frame, now=self.now, reuse=True, accept=lambda _: None).id
 
     async def step(self, seconds=0.0, worker=None):
@@ -122,8 +121,6 @@ class Desk:
                 return await coroutine
             finally:
                 await self.worker._close()
-                if "litellm" in sys.modules:  # it knows a loop by its address, which the next test's loop may have
-                    sys.modules["litellm"].in_memory_llm_clients_cache.flush_cache()
 
         return asyncio.run(way())
 
@@ -131,13 +128,11 @@ class Desk:
 FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral}
 
 
-def make(name, tmp_path, monkeypatch):
+def make(name, tmp_path):
     """A desk and its fake; at the end the key must be nowhere on the disk."""
     desk = Desk.__new__(Desk)
     with FAKES[name](lambda: desk.now) as fake:
         desk.__init__(tmp_path / "home", fake, name)
-        if name == "azure":
-            monkeypatch.setattr(planning, "CHAT", RECORDS["azure"].chat)
         yield desk
         desk.ledger.close()
     for path in tmp_path.rglob("*"):
@@ -145,8 +140,8 @@ def make(name, tmp_path, monkeypatch):
 
 
 @pytest.fixture(params=list(FAKES))
-def desk(request, tmp_path, monkeypatch):
+def desk(request, tmp_path):
     """One for each provider."""
-    yield from make(request.param, tmp_path, monkeypatch)
+    yield from make(request.param, tmp_path)
 
 
