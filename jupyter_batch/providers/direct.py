@@ -24,6 +24,8 @@ from jupyter_batch.providers.via_litellm import CALL_SECONDS, TRANSFER_SECONDS
 if TYPE_CHECKING:
     import httpx
 
+QUIET_SECONDS = 300.0
+"""How long nothing at all may come during a transfer: a server may think about 200 MB for a while."""
 _TEXT = 400
 """How much of a refusal is told, in characters."""
 
@@ -53,7 +55,7 @@ class Direct:
 
         try:
             async with (asyncio.timeout(seconds),
-                        httpx.AsyncClient(timeout=CALL_SECONDS,
+                        httpx.AsyncClient(timeout=min(seconds, QUIET_SECONDS),
                                           headers={"Authorization": f"Bearer {self._access.api_key}"}) as client):
                 yield client
         except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, TimeoutError) as e:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, ProviderDownError
-from jupyter_batch.providers.direct import file_name
+from jupyter_batch.providers.direct import QUIET_SECONDS, file_name
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
@@ -51,7 +51,7 @@ class ViaAzure:
             async with (asyncio.timeout(seconds),
                         openai.AsyncAzureOpenAI(api_key=self._access.api_key, azure_endpoint=self._access.api_base,
                                                 api_version=self._version, max_retries=0,
-                                                timeout=seconds) as client):
+                                                timeout=min(seconds, QUIET_SECONDS)) as client):
                 yield client
         except Exception as e:
             if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
@@ -78,7 +78,7 @@ class ViaAzure:
         """See Provider.find."""
         found: list[BatchView] = []
         after: str | None = None
-        async with self._open() as client:
+        async with self._open(TRANSFER_SECONDS) as client:
             for _ in range(LIST_PAGES):
                 page = await (client.batches.list(limit=PAGE, after=after) if after
                               else client.batches.list(limit=PAGE))

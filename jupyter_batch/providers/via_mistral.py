@@ -20,7 +20,7 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, ProviderDownError
 from jupyter_batch.providers.direct import Direct, file_name
 from jupyter_batch.providers.protocol import Access, Facts
-from jupyter_batch.providers.via_litellm import LIST_PAGES
+from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import read_batch
 
@@ -61,7 +61,7 @@ class ViaMistral(Direct):
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find. How its `metadata` filter is written is not documented: the list itself is read."""
         found: list[BatchView] = []
-        async with self._open() as client:
+        async with self._open(TRANSFER_SECONDS) as client:
             for number in range(LIST_PAGES):
                 params = {"page": number, "page_size": PAGE}
                 page = msgspec.json.decode(await self._ask(client, "GET", _JOBS, params=params), type=_Jobs)

@@ -60,7 +60,7 @@ class ViaXai(Direct):
         """See Provider.find. Its list has no promised order, so it is read to its end."""
         found: list[BatchView] = []
         token = ""
-        async with self._open() as client:
+        async with self._open(TRANSFER_SECONDS) as client:
             for _ in range(LIST_PAGES):
                 params: dict[str, str | int] = {"limit": PAGE, **({"pagination_token": token} if token else {})}
                 page = msgspec.json.decode(await self._ask(client, "GET", "/batches", params=params), type=_Batches)
