@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jupyter_batch import jobs
+    from jupyter_batch import jobs, providers
     from jupyter_batch.core.errors import JupyterBatchError
     from jupyter_batch.jobs import Job
     from jupyter_batch.options import col
 
 __version__ = "0.1.0"
-__all__ = ["Job", "JupyterBatchError", "__version__", "abatch", "batch", "col", "jobs", "open"]
+__all__ = ["Job", "JupyterBatchError", "__version__", "abatch", "batch", "col", "jobs", "open", "providers"]
 
 _PLACES = {
     "Job": "jupyter_batch.jobs",
@@ -68,8 +68,8 @@ def __getattr__(name: str) -> Any:
 
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
-    if name == "jobs":  # a module, and callable: `jupyter_batch.jobs()` lists the jobs
-        return import_module("jupyter_batch.jobs")
+    if name in ("jobs", "providers"):  # modules, and callable: `jupyter_batch.jobs()` lists the jobs
+        return import_module(f"jupyter_batch.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

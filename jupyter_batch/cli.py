@@ -52,6 +52,8 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     watch.add_argument("id", nargs="?", metavar="ID", help="only this job (default: all that are open)")
     watch.add_argument("--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1")
     _with_id(command("cancel", _cancel, "cancel a job at the provider; finished rows are kept"))
+    _with_id(command("retry", _retry, "send the rows of a job again that have no answer, those alone; until done"))
+    command("providers", _providers, "what each provider takes, keeps and costs, and where that was read")
     export = _with_id(command("export", _export, "write a job's results to a file: .csv, .jsonl or .parquet"))
     export.add_argument("path", type=Path, metavar="FILE", help="its ending says the format; it is replaced as a whole")
     serve = command("serve", _serve, "an OpenAI-compatible Files and Batches server on this machine")
@@ -148,14 +150,41 @@ def _cancel(asked: argparse.Namespace) -> int:
 
     job = jobs.open_job(asked.id, follow=False)  # noted before anything moves: what is not sent yet, never is
     job.cancel()
-    until = time.monotonic() + TOLD_SECONDS
-    while not (told := all(shard.step in {Step.CANCELLING, Step.ENDED, Step.COLLECTED}
-                           for shard in job.snapshot().shards)) and time.monotonic() < until:
-        time.sleep(0.1)
+    told = _until(lambda: all(shard.step in {Step.CANCELLING, Step.ENDED, Step.COLLECTED}
+                              for shard in job.snapshot().shards))
     _print(job)
     if not told:
         print("The provider could not be told yet: `jupyter batch watch` goes on trying.", file=sys.stderr)
     return 0 if told else 1
+
+
+def _retry(asked: argparse.Namespace) -> int:
+    """Stay until each of the new job's batches was sent."""
+    from jupyter_batch import jobs
+    from jupyter_batch.core.status import Step
+
+    job = jobs.open_job(asked.id, follow=False).retry()
+    sent = _until(lambda: all(shard.step not in {Step.PLANNED, Step.SUBMITTING} for shard in job.snapshot().shards))
+    _print(job)
+    print("`jupyter batch watch` fetches the answers." if sent else
+          "Not all of it could be sent yet: `jupyter batch watch` goes on trying.", file=sys.stderr)
+    return 0 if sent else 1
+
+
+def _until(done: Callable[[], bool]) -> bool:
+    until = time.monotonic() + TOLD_SECONDS
+    while not done():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _providers(_asked: argparse.Namespace) -> int:
+    from jupyter_batch.providers.shown import Providers
+
+    print(Providers())
+    return 0
 
 
 def _export(asked: argparse.Namespace) -> int:

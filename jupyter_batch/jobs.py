@@ -31,6 +31,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
+from jupyter_batch.providers.table import facts_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -293,6 +294,29 @@ class Job:
         if self._salvaged is None and not self.is_complete:
             self._here.ledger.cancel(self.id, time.time())
             self._follow()
+        return self
+
+    def retry(self, *, api_key: str | None = None) -> Job:
+        """Send the rows again that failed, expired, were cancelled or came back without a line: those alone.
+
+        A linked job, into the same column; asked twice, it is the same one. Raises InputError where nothing is left.
+        """
+        from jupyter_batch.engine.again import plan_again
+
+        record = self._record()
+        facts = facts_of(record.provider, record.api_base)
+        again = plan_again(self._here.ledger, record, self._shards(), facts.limits, now=time.time())
+        job = _job(self._here, again.id)
+        for landing in self._landings:
+            job._bind(landing.frame, landing.out, by_name=landing.by_name)
+        job._follow(api_key or self._here.key_of(self.id))
+        return job
+
+    def resume(self, *, api_key: str | None = None) -> Job:
+        """Go on now with a job that waits: for a key that was refused or missing, for quota, for a provider."""
+        if self._salvaged is None and not self.is_complete:
+            self._here.ledger.wake(self.id)
+            self._follow(api_key)
         return self
 
     # -- how it is shown ------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ VERBS = {
     "show": "show ID: the live monitor of a job",
     "attach": "attach ID FRAME: a job of another day, its answers onto this frame",
     "cancel": "cancel ID: at the provider; finished rows are kept",
+    "retry": "retry ID: send the rows again that have no answer, those alone",
     "errors": "errors ID: the rows that failed, and why",
 }
 ABOUT = """\
@@ -242,6 +243,8 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             return jobs.attach(job, frame_named(rest[1], names))
         if verb == "errors":
             return job.errors
+        if verb == "retry":
+            return job.retry()
         if verb == "cancel":
             job.cancel()
         return job

@@ -161,6 +161,7 @@ ONE = Kind("1, because each row has one cell for one answer", _one, int, "1")
 NUMBER = Kind("a number", _number, float, "X")
 SECONDS = Kind("seconds: a number, 0 or more", lambda value: _number(value, 0), float, "SECONDS")
 PACE = Kind("seconds: a number above 0", _above_zero, float, "SECONDS")
+PACE_A_MINUTE = Kind("a number above 0", _above_zero, float, "N")
 WINDOW = Kind('a duration such as "24h" or "7d"', _window, metavar="DURATION")
 OBJECT = Kind("a dict that JSON can hold", _json_object, json.loads, "JSON")
 STOPS = Kind("a text, or a list of texts", _stops, str, "TEXT", many=True)
@@ -205,6 +206,12 @@ OPTIONS = (
     Option("api_key", LINE, "the provider's key, kept in memory alone (default: where litellm looks, such as "
            "$OPENAI_API_KEY)", by_name=True),
     Option("api_base", URL, "the provider's address, as in litellm"),
+    Option("api_version", LINE, "the API's version, where the provider has one to choose (Azure)"),
+    Option("mode", _choice("auto", "batch", "realtime"), "batch: at the batch price; realtime: asked at once, at the "
+           "full price; auto: batch, and real time only where that costs nothing", "auto"),
+    Option("concurrency", SOME, "in real time: the most calls at once (default 64, fewer when the provider says so)"),
+    Option("requests_per_minute", PACE_A_MINUTE, "in real time: at most so many requests a minute"),
+    Option("tokens_per_minute", PACE_A_MINUTE, "in real time: at most so many tokens a minute"),
     Option("poll_interval", PACE, "seconds between two looks at the provider (default: fast at first, then minutes)"),
     Option("completion_window", WINDOW, "how long the provider may take", "24h"),
     Option("shard_size", SOME, "at most so many requests in one batch (default: as many as the provider takes)"),
@@ -264,6 +271,11 @@ class Options:
     poll_interval: float | None = None
     completion_window: str = "24h"
     shard_size: int | None = None
+    api_version: str | None = None
+    mode: str = "auto"
+    concurrency: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
     params: dict[str, Any] = field(default_factory=dict)
 
 

@@ -19,7 +19,7 @@ from jupyter_batch.core.errors import (
     LedgerNewerError,
 )
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.ledger.folder import Folders, told, written
+from jupyter_batch.ledger.folder import Folders, machine, told, written
 from jupyter_batch.ledger.migrations import MIGRATIONS
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import FILE, Ledger, this_process
@@ -47,7 +47,7 @@ def shard(job="jbaaa", number=0, **more):
 
 def planned(ledger, job="jbaaa", **more):
     """Both, recorded."""
-    ledger.plan(record(job, **more), [shard(job)], lambda: None, reuse=False)
+    ledger.plan(record(job, **more), [shard(job)], lambda: None)
     return ledger.shards(job)[0]
 
 
@@ -202,10 +202,11 @@ def test_a_draft_of_a_dead_process_is_swept_and_a_jobs_folder_never(tmp_path):
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    for name in (f".draft-{child}-jbx", f".draft-{os.getpid()}-jby", "jbz"):
+    mine, another = f".draft-{machine()}-{os.getpid()}-jby", f".draft-elsewhere-{child}-jbw"
+    for name in (f".draft-{machine()}-{child}-jbx", mine, another, "jbz"):
         (folders.root / name).mkdir(parents=True)
     folders.sweep()
-    assert sorted(path.name for path in folders.root.iterdir()) == [f".draft-{os.getpid()}-jby", "jbz"]
+    assert sorted(path.name for path in folders.root.iterdir()) == sorted([mine, another, "jbz"])
 
 
 def test_counts_always_add_up():

@@ -6,21 +6,63 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import ProviderDownError
+from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.providers.asking import LitellmCall
 from jupyter_batch.providers.protocol import Access, Provider
-from jupyter_batch.providers.table import LOCAL, access_for, facts_of
+from jupyter_batch.providers.realtime import Realtime, realtime_facts
+from jupyter_batch.providers.table import LOCAL, REALTIME, access_for, facts_of, realtime_key
+from jupyter_batch.providers.via_anthropic import ViaAnthropic
+from jupyter_batch.providers.via_azure import ViaAzure
 from jupyter_batch.providers.via_litellm import ViaLitellm
+from jupyter_batch.providers.via_mistral import ViaMistral
+from jupyter_batch.providers.via_xai import ViaXai
+from jupyter_batch.server import launch
 
 
 async def connect(job: JobRecord, *, home: Path, api_key: str | None) -> Provider:
     """The provider of a job. Raises KeyMissingError where this process has no key for it."""
+    folder = Folders(home).of(job.id)
+    if job.mode == REALTIME:
+        return await _realtime(job, folder, home, api_key)
     if job.provider == LOCAL:
         return Embedded(home)
     access = access_for(job.provider, api_base=job.api_base, api_key=api_key, environ=os.environ)
-    return ViaLitellm(facts_of(job.provider, job.api_base), access)
+    facts = facts_of(job.provider, job.api_base)
+    match job.provider:
+        case "anthropic":
+            return ViaAnthropic(facts, access, requests_of=folder.requests, headers=job.headers)
+        case "azure":
+            return ViaAzure(facts, access, api_version=job.api_version or "")
+        case "xai":
+            return ViaXai(facts, access)
+        case "mistral":
+            return ViaMistral(facts, access, model=job.body_model)
+        case _:
+            return ViaLitellm(facts, access)
+
+
+async def _realtime(job: JobRecord, folder: JobFolder, home: Path, api_key: str | None) -> Provider:
+    """A litellm model, asked at once; a local one at the embedded server."""
+    facts = realtime_facts(facts_of(job.provider, job.api_base))
+    if job.provider == LOCAL:
+        endpoint = await asyncio.to_thread(launch.ensure, home)
+        call = LitellmCall(f"openai/{job.body_model}", api_base=endpoint.base_url, api_key=endpoint.token or "no-key")
+    else:
+        key = realtime_key(job.provider, api_key, os.environ)
+        if job.provider == "openai" and job.api_base is not None:
+            key = access_for("openai", api_base=job.api_base, api_key=api_key, environ=os.environ).api_key
+        more: dict[str, Any] = {} if job.api_version is None else {"api_version": job.api_version}
+        call = LitellmCall(job.model, api_base=job.api_base, api_key=key, **more)
+    return Realtime(facts, folder=folder.path / "realtime", call=call, **_pace(job.pace))
+
+
+def _pace(pace: Mapping[str, float]) -> dict[str, Any]:
+    return {name: int(value) if name == "concurrency" else value for name, value in pace.items()}
 
 
 class Embedded:
@@ -33,10 +75,8 @@ class Embedded:
         self._there: ViaLitellm | None = None
 
     async def _server(self) -> ViaLitellm:
-        from jupyter_batch.server.launch import ensure
-
         try:
-            endpoint = await asyncio.to_thread(ensure, self._home)
+            endpoint = await asyncio.to_thread(launch.ensure, self._home)
         except Exception as e:  # it is a process of ours: whatever keeps it from starting may pass
             raise ProviderDownError(f"the embedded server can't be started: {e}") from e
         access = Access(api_base=endpoint.base_url, api_key=endpoint.token or "no-key")

@@ -19,7 +19,8 @@ from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.wire.openai import BLOCK_BYTES, decode_lines, whole_lines
+from jupyter_batch.wire.dialects import decode_lines
+from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
 CODES = tuple(Status)
 _CODE = {status: code for code, status in enumerate(CODES)}
@@ -99,9 +100,16 @@ class Outcomes:
                 self.status[position - self.first] = code
                 self.reasons[position] = reason
 
+    def reuse(self) -> None:
+        """What was taken so far was answered in an earlier job."""
+        self.status = self.status.replace(bytes([_ANSWERED]), bytes([_CODE[Status.REUSED]]))
+        self.usage = None  # and paid there
+
     def leave_out(self, unsent: Iterable[Unsent]) -> None:
         """Mark the rows that have no request."""
         for group in unsent:
+            if group.status is Status.REUSED:  # their answers were taken
+                continue
             code = _CODE[group.status]
             for position in group.positions:
                 self.status[position - self.first] = code
@@ -123,15 +131,15 @@ def _is_sane(usage: Usage) -> bool:
 def lines_of(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Result]:
     """The results in both files of a shard, as they lie there: unordered, perhaps doubled, perhaps strange."""
     for path in (folder.output(shard.number), folder.errors(shard.number)):
-        yield from _decoded(path, job.endpoint)
+        yield from _decoded(path, job)
 
 
-def _decoded(path: Path, endpoint: str) -> Iterator[Result]:
+def _decoded(path: Path, job: JobRecord) -> Iterator[Result]:
     if not path.exists():
         return
     with path.open("rb") as file:
         for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
-            yield from decode_lines(block, endpoint)
+            yield from decode_lines(job.dialect, block, job.endpoint, job.tool_names)
 
 
 def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> tuple[Counts, dict[str, object], int]:
@@ -143,9 +151,9 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> tuple[Cou
             if shard.first <= position <= shard.last:
                 asked[position - shard.first] = 0
     found = Outcomes(shard.first, shard.last, values=False)
-    found.take(job.id, _decoded(folder.output(shard.number), job.endpoint), asked)
+    found.take(job.id, _decoded(folder.output(shard.number), job), asked)
     told_of = len(found.status) - found.status.count(_NOTHING)
-    found.take(job.id, _decoded(folder.errors(shard.number), job.endpoint), asked)
+    found.take(job.id, _decoded(folder.errors(shard.number), job), asked)
     found.hush(shard)
     tally = Counter(code for code, was_asked in zip(found.status, asked, strict=True) if was_asked)
     counts = Counts(**{str(CODES[code]): rows for code, rows in tally.items()})
@@ -156,9 +164,11 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> tuple[Cou
     return counts, {"counts": counts, "usage": found.usage, "reasons": tuple(reasons), "note": note}, told_of
 
 
-def of_job(job: JobRecord, shards: Iterable[ShardRecord], folder: JobFolder) -> Outcomes:
+def of_job(job: JobRecord, shards: Iterable[ShardRecord], folder: JobFolder, *, values: bool = True) -> Outcomes:
     """All rows of a job, from what is on this disk now: also of one that is still under way."""
-    found = Outcomes(0, job.rows - 1, values=True)
+    found = Outcomes(0, job.rows - 1, values=values)
+    found.take(job.id, _decoded(folder.reused, job))
+    found.reuse()
     for shard in shards:
         found.take(job.id, lines_of(job, shard, folder))
     found.leave_out(read_unsent(folder))

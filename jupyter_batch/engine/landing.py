@@ -32,7 +32,8 @@ def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame
     keys = frames.Keys.from_bytes(folder.keys.read_bytes())
     positions = frames.align(frame, labels(frame, job.columns), keys)
     frames.fill(frame, out, found.answers, positions)
-    answered = np.frombuffer(found.status, dtype=np.uint8) == CODES.index(Status.SUCCEEDED)
+    answered = np.isin(np.frombuffer(found.status, dtype=np.uint8),
+                       [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)])
     filled = int(answered[positions[positions >= 0]].sum())
     return f"{filled:,} of {len(frame):,} rows have their answer in {out!r}"
 
@@ -66,7 +67,7 @@ class Landing:
         self.out = out
         self.landed = False
         self._names = names
-        self._by_name = by_name
+        self.by_name = by_name
         self._may_fill = frames.has_column(frame, out)  # it was there when the job was bound: that was agreed to
 
     def allow(self) -> None:
@@ -77,8 +78,8 @@ class Landing:
         """Fill it, and say so. names: what the person's names hold now. Raises as the function `land` does."""
         import pandas as pd
 
-        if names is not None and self._by_name is not None and isinstance(names.get(self._by_name), pd.DataFrame):
-            frame = names[self._by_name]
+        if names is not None and self.by_name is not None and isinstance(names.get(self.by_name), pd.DataFrame):
+            frame = names[self.by_name]
             self._may_fill = self._may_fill if frame is self.frame else frames.has_column(frame, self.out)
             self.frame = frame
         if frames.has_column(self.frame, self.out) and not self._may_fill:

@@ -11,16 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jupyter_batch.core.errors import ColumnError, InputError
+from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import Options
-from jupyter_batch.providers.table import LOCAL, PROVIDERS, access_for, split_model
+from jupyter_batch.providers.asking import check_place
+from jupyter_batch.providers.realtime import realtime_facts
+from jupyter_batch.providers.table import (
+    BATCH,
+    LOCAL,
+    REALTIME,
+    access_for,
+    chat_path,
+    check_base,
+    check_window,
+    facts_of,
+    mode_of,
+    realtime_key,
+    split_model,
+    version_for,
+)
+from jupyter_batch.wire.openai import CHAT
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+RESERVED = frozenset({"_status", "_error", "_cost", "_input_tokens", "_output_tokens", "_raw"})
 
 
 def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float, door: str, notebook: str | None,
@@ -29,10 +48,10 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
 
     Raises an InputError (core/errors.py) for whatever can't be used; then nothing is left behind.
     """
+    if opts.out in RESERVED:
+        raise OptionError(f"out={opts.out!r} is a column of job.results() itself: give another name")
     provider, body_model = split_model(opts.model)
-    base = None
-    if provider != LOCAL:
-        base = access_for(provider, api_base=opts.api_base, api_key=opts.api_key, environ=os.environ).api_base
+    mode, base, version = _place(provider, opts)
     from jupyter_batch.frame import has_column
 
     frame, form, framed = _source(source, prompt, opts)
@@ -44,16 +63,45 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
         if taken and (there is None or there.out != opts.out):
             raise _column_taken(opts.out)
 
-    limits = PROVIDERS[provider].limits
+    facts = facts_of(provider, base)
+    if mode == REALTIME:
+        facts = realtime_facts(facts)
+    limits = facts.limits
     if opts.shard_size is not None:
         limits = msgspec.structs.replace(limits, requests=min(limits.requests, opts.shard_size))
     ask = Ask(prompt=form, params=opts.params, model=opts.model, provider=provider,
-              dialect=PROVIDERS[provider].dialect, body_model=body_model, limits=limits, out=opts.out, na=opts.na,
+              dialect=facts.dialect, body_model=body_model, limits=limits, out=opts.out, na=opts.na,
+              endpoint=chat_path(provider) if mode == BATCH else CHAT, mode=mode, pace=_pace(opts), api_version=version,
               name=opts.name, api_base=base, completion_window=opts.completion_window,
               poll_interval=opts.poll_interval, metadata=opts.metadata or {}, notebook=notebook, framed=framed,
               versions={**versions, "door": door})
     record = plan(ledger, ask, frame, now=now, reuse=opts.reuse, accept=accept)
     return record, frame if framed else None
+
+
+def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
+    """(batch or realtime, the address, the API's version); a missing key or address is told here."""
+    mode = mode_of(opts.model, opts.mode, api_base=opts.api_base)
+    if provider == LOCAL:
+        return mode, None, None
+    version = version_for(provider, opts.api_version, os.environ)
+    if mode == REALTIME:
+        check_place(opts.model, opts.api_base)
+        if opts.api_base is not None:
+            check_base(opts.api_base)
+        elif provider == "openai":
+            return mode, access_for(provider, api_base=None, api_key=opts.api_key, environ=os.environ).api_base, None
+        realtime_key(provider, opts.api_key, os.environ)
+        return mode, opts.api_base, version
+    check_window(provider, opts.completion_window)
+    access = access_for(provider, api_base=opts.api_base, api_key=opts.api_key, environ=os.environ)
+    return mode, access.api_base, version
+
+
+def _pace(opts: Options) -> dict[str, float]:
+    given = {"concurrency": opts.concurrency, "requests_per_minute": opts.requests_per_minute,
+             "tokens_per_minute": opts.tokens_per_minute}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _source(source: Any, prompt: Any, opts: Options) -> tuple[pd.DataFrame, Prompt, bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,7 +27,9 @@ from jupyter_batch.engine.prompt import Prompt, params_of
 from jupyter_batch.ledger.folder import JobFolder, told
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.wire.openai import CHAT, Encoder
+from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of, tool_names_of
+from jupyter_batch.wire.openai import CHAT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +57,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     notebook: str | None = None
     framed: bool = True
+    endpoint: str = CHAT
+    mode: str = "batch"
+    pace: dict[str, float] = {}
+    api_version: str | None = None
     versions: dict[str, str] = {}
 
 
@@ -81,7 +87,7 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
     ledger.folders.sweep()
     with ledger.folders.drafted(job) as draft:
         lines = _Lines(ask, frame, job)
-        shards = _write(draft, job, lines, ask.limits)
+        shards = write_requests(draft, job, lines, ask.limits)
         lines.check(shards)
         record = lines.record(now)
         there = ledger.answering(record.fingerprint, fits)
@@ -91,12 +97,19 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
         draft.write(draft.keys, lines.keys().to_bytes())
         draft.write(draft.index, frames.index_to_bytes(frame.index))
         draft.write(draft.unsent, msgspec.json.encode(lines.unsent()))
-        draft.write(draft.manifest, msgspec.json.encode({"job": record, "shards": shards}))
-        try:
-            return ledger.plan(record, shards, lambda: ledger.folders.keep(draft, job), reuse=reuse, fits=fits)
-        except LedgerError:  # nothing was recorded
-            ledger.folders.drop(job)
-            raise
+        return keep(ledger, draft, record, shards,
+                    there=lambda: ledger.answering(record.fingerprint, fits) if reuse else None)
+
+
+def keep(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[ShardRecord], *,
+         there: Callable[[], JobRecord | None]) -> JobRecord:
+    """A drafted folder becomes a job, in one transaction; unless `there` finds one that makes it needless."""
+    draft.write(draft.manifest, msgspec.json.encode({"job": record, "shards": shards}))
+    try:
+        return ledger.plan(record, shards, lambda: ledger.folders.keep(draft, record.id), there=there)
+    except LedgerError:  # nothing was recorded
+        ledger.folders.drop(record.id)
+        raise
 
 
 class _Lines:
@@ -111,7 +124,9 @@ class _Lines:
         self.columns = tuple(dict.fromkeys([*needed, *prompt.columns]))
         frames.used(frame, self.columns)
         body = {"model": ask.body_model, "messages": prompt.messages(), **params}
-        self._encoder = Encoder(CHAT, body)
+        self._encoder = encoder(ask.dialect, ask.endpoint, body, load_litellm)
+        # What litellm makes of a request may change with its version, and must not make another job of it.
+        self._printed = None if ask.dialect == OPENAI else encoder(OPENAI, CHAT, body, load_litellm)
         self._sum = 0
         self._constant = repr((ask.api_base, ask.provider, CHAT, len(frame)))
         self._prints = bytearray()
@@ -123,14 +138,16 @@ class _Lines:
         for block in frames.blocks(self._frame, self.columns):
             self._prints += b"".join(block.fingerprints)
             left_out = self._leave_out(block)
-            for offset, line in enumerate(self._encoded(block)):
+            lines, printed = self._encoded(block)
+            for offset, (line, same) in enumerate(zip(lines, printed, strict=True)):
                 position = block.start + offset
                 if offset in left_out:
                     continue
-                if isinstance(line, RowError):
-                    self._broken.setdefault(line.reason, []).append(position)
+                if isinstance(line, RowError) or isinstance(same, RowError):
+                    reason = line.reason if isinstance(line, RowError) else same.reason  # type: ignore[union-attr]
+                    self._broken.setdefault(reason, []).append(position)
                     continue
-                rest = line[start_of_rest + len(str(position)):]  # the same for the same request in any job
+                rest = same[start_of_rest + len(str(position)):]  # the same for the same request in any job
                 self._sum += int.from_bytes(blake2b(rest, digest_size=16).digest())
                 yield position, line
 
@@ -146,13 +163,15 @@ class _Lines:
             self._skipped.setdefault(frames.missing_reason(column), []).append(block.start + offset)
         return missing
 
-    def _encoded(self, block: frames.Block) -> list[bytes | RowError]:
+    def _encoded(self, block: frames.Block) -> tuple[list[bytes | RowError], list[bytes | RowError]]:
+        """(the lines that are sent, the lines that tell one request from another)."""
         at = dict(zip(self.columns, block.values, strict=True))
         holes = self._prompt.holes(block.start, [at[label] for label in self._prompt.columns], block.rows)
         for hole, column in self._of_params.items():
             holes[hole] = at[column]
         ids = [custom_id(self._job, block.start + offset) for offset in range(block.rows)]
-        return self._encoder.encode(ids, holes)
+        lines = self._encoder.encode(ids, holes)
+        return lines, lines if self._printed is None else self._printed.encode(ids, holes)
 
     def check(self, shards: list[ShardRecord]) -> None:
         """Raise InputError where nothing is to be sent."""
@@ -173,12 +192,13 @@ class _Lines:
             digest.update(self._prints + frames.index_to_bytes(self._frame.index))
         return JobRecord(
             id=self._job, fingerprint=digest.hexdigest(), created_at=now, model=ask.model, provider=ask.provider,
-            dialect=ask.dialect, endpoint=CHAT, body_model=ask.body_model, out=ask.out,
+            dialect=ask.dialect, endpoint=ask.endpoint, body_model=ask.body_model, out=ask.out,
             columns=[str(label) for label in self.columns], rows=len(self._frame),
             skipped=sum(map(len, self._skipped.values())), unsendable=sum(map(len, self._broken.values())),
             name=ask.name, api_base=ask.api_base, completion_window=ask.completion_window,
             poll_interval=ask.poll_interval, metadata=ask.metadata, notebook=ask.notebook, framed=ask.framed,
-            versions=ask.versions)
+            mode=ask.mode, pace=ask.pace, api_version=ask.api_version, headers=headers_of(self._encoder),
+            tool_names=tool_names_of(self._encoder), versions=ask.versions)
 
     def keys(self) -> frames.Keys:
         """Each row's key and fingerprint."""
@@ -191,8 +211,8 @@ class _Lines:
                 *(Unsent(Status.FAILED, reason, at) for reason, at in self._broken.items())]
 
 
-def _write(draft: JobFolder, job: str, lines: _Lines, limits: Limits) -> list[ShardRecord]:
-    """The request files, part by part, and their shards."""
+def write_requests(draft: JobFolder, job: str, lines: Iterable[tuple[int, bytes]], limits: Limits) -> list[ShardRecord]:
+    """The request files out of (row position, line), part by part, and their shards."""
     shards: list[ShardRecord] = []
     with told(draft.path), contextlib.ExitStack() as stack:  # a full disk may show at the closing only
         file: BinaryIO | None = None

@@ -6,10 +6,14 @@ It knows no frame and no screen. The worker's thread starts at the first job tha
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import sys
 import threading
 from pathlib import Path
 
+from jupyter_batch.core.errors import LedgerError
+from jupyter_batch.core.status import Step
 from jupyter_batch.engine.connect import connect
 from jupyter_batch.engine.worker import Watcher, Worker
 from jupyter_batch.ledger.records import JobRecord
@@ -25,6 +29,7 @@ class Session:
         self.ledger = Ledger(home)
         self._keys: dict[str, str] = {}  # in memory alone; never in a repr
         self.worker = Worker(self.ledger, self._connect)
+        self._moved: set[str] = set()
         self._started = False
 
     def __repr__(self) -> str:
@@ -34,8 +39,13 @@ class Session:
         """Have the worker move this job from now on, and tell `watcher` of each change."""
         if api_key is not None:
             self._keys[job] = api_key
+        self._moved.add(job)
         self._start()
         self.worker.take(job, watcher)
+
+    def key_of(self, job: str) -> str | None:
+        """The key that was given for a job's call, as long as this process lives."""
+        return self._keys.get(job)
 
     def move_all(self) -> None:
         """Have the worker move every unfinished job of the ledger that this process has a key for."""
@@ -47,6 +57,19 @@ class Session:
         """End the worker and give its leases back; the jobs go on at their providers."""
         self.worker.stop()
         self.ledger.close()
+
+    def _at_exit(self) -> None:
+        """A script that ends at once: say what was not sent, since nobody sends it before the next run."""
+        self.worker.stop()
+        unsent: list[str] = []
+        with contextlib.suppress(LedgerError):
+            if self.ledger.exists():
+                unsent = [job for job in sorted(self._moved) if any(
+                    shard.step in (Step.PLANNED, Step.SUBMITTING, Step.WAITING) for shard in self.ledger.shards(job))]
+        self.ledger.close()
+        if unsent:
+            sys.stderr.write(f"jupyter_batch: not all of {', '.join(unsent)} was sent before the end of this process; "
+                             "run it again, or `jupyter batch watch`, to go on\n")
 
     def after_fork(self) -> None:
         """In a child process: neither the thread nor the database's connection is the child's, nor are the leases."""
@@ -60,7 +83,7 @@ class Session:
     def _start(self) -> None:
         if not self._started:
             self._started = True
-            atexit.register(self.close)
+            atexit.register(self._at_exit)
         self.worker.start()
 
     async def _connect(self, job: JobRecord) -> Provider:

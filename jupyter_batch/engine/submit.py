@@ -12,6 +12,7 @@ from jupyter_batch.core.errors import ProviderDownError, ProviderError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.protocol import TAG
+from jupyter_batch.providers.via_anthropic import UndecidedError
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.tick import Mover
@@ -48,6 +49,10 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
     """
     try:  # back to the plan: no batch of ours is older
         found = await mover.provider.find(tag_of(mover.job, shard), since=mover.job.created_at - CLOCKS_SECONDS)
+    except UndecidedError as e:
+        if any(not mover.ledger.holds(view.id) for view in e.candidates):
+            return mover.later(shard, e)
+        found = []  # each of them is another shard's of this ledger
     except ProviderError as e:  # nothing is known, so nothing is sent
         return mover.later(shard, e, f"was the batch created? The provider's list can't be read: {e}")
     live = [view for view in found if view.id and view.id not in shard.refused]

@@ -136,7 +136,7 @@ class Mover:
         ended_at = shard.ended_at or now
         nothing = view.ending is State.COMPLETED and not (view.completed or view.failed)  # not even how many
         patience = LATE_FILE_SECONDS if (view.completed or nothing) and not view.output_file_id else self.facts.settle
-        if _file_is_late(view) and now - ended_at < patience:
+        if _file_is_late(view, one_file=self.facts.one_file) and now - ended_at < patience:
             pause = poll_pause(self.facts, now - ended_at, self.dice())
             return self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
                             ended_at=ended_at, due_at=now + pause, attempts=0,
@@ -202,12 +202,14 @@ class Mover:
         return self.later(shard, error, to=Step.WAITING, file_id=None if gone else shard.file_id)
 
 
-def _file_is_late(view: BatchView) -> bool:
+def _file_is_late(view: BatchView, *, one_file: bool) -> bool:
     """Its counts, or its being completed, promise a file that it does not name (yet)."""
     if view.ending is State.FAILED:
         return False
     if view.ending is State.COMPLETED and not (view.output_file_id or view.error_file_id):
         return True
+    if one_file:
+        return bool((view.completed or view.failed) and not view.output_file_id)
     return bool((view.completed and not view.output_file_id) or (view.failed and not view.error_file_id))
 
 

@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -94,6 +95,11 @@ class JobFolder:
         return self.path / "unsent.json"
 
     @property
+    def reused(self) -> Path:
+        """Result lines of rows that were answered in an earlier job, under this job's ids."""
+        return self.path / "reused.jsonl"
+
+    @property
     def manifest(self) -> Path:
         """The job's record, so that answers can be read without the database."""
         return self.path / "job.json"
@@ -119,7 +125,7 @@ class Folders:
         """A folder to plan into. `keep` makes it the job's; otherwise it is gone at the end."""
         fresh = [path for path in (self.root, self.root.parent) if not path.exists()]
         private_folder(self.root)
-        draft = private_folder(self.root / f"{_DRAFT}{os.getpid()}-{job}")
+        draft = private_folder(self.root / f"{_DRAFT}{machine()}-{os.getpid()}-{job}")
         try:
             yield JobFolder(draft)
         finally:
@@ -146,8 +152,19 @@ class Folders:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def machine() -> str:
+    """Where a process id means something: this host, and on Linux this container (its namespace of process ids)."""
+    try:
+        space = f".{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        space = ""
+    return f"{socket.gethostname().replace(':', '.')}{space}"
+
+
 def _alive(name: str) -> bool:
-    pid = name.removeprefix(_DRAFT).partition("-")[0]
+    where, _, pid = name.removeprefix(_DRAFT).rpartition("-")[0].rpartition("-")
+    if where != machine():
+        return True  # another machine's, or another container's on the same folder
     return pid.isdecimal() and process_alive(int(pid))
 
 

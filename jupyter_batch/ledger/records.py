@@ -65,7 +65,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt uses, as texts.
     out: the column to fill. rows: of the frame, those without a request too: `skipped` for a missing value,
-    `unsendable` for one that can't be rendered.
+    `unsendable` for one that can't be rendered, `reused` for an answer of `parent`, the job whose missed rows this one
+    sends again. pace: in real time, how many calls at once and a minute. headers, tool_names: what the wire needs
+    beside the request files.
     """
 
     id: str
@@ -88,6 +90,13 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     notebook: str | None = None
     framed: bool = True
+    mode: str = "batch"
+    pace: dict[str, float] = {}
+    api_version: str | None = None
+    headers: dict[str, str] = {}
+    tool_names: dict[str, str] = {}
+    parent: str | None = None
+    reused: int = 0
     versions: dict[str, str] = {}
     cancel_at: float = 0.0
     finished_at: float = 0.0
@@ -97,7 +106,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def snapshot(self, shards: list[ShardRecord], now: float, **more: object) -> Snapshot:
         """The job at one moment, for a screen."""
-        counts = Counts(skipped=self.skipped, failed=self.unsendable)
+        counts = Counts(skipped=self.skipped, failed=self.unsendable, reused=self.reused)
         for shard in shards:
             counts = counts + shard.row_counts()
         usages = [s.usage for s in shards if s.usage is not None]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from jupyter_batch.core.errors import (
     LedgerReadOnlyError,
 )
 from jupyter_batch.core.status import MOVES, Step
-from jupyter_batch.ledger.folder import Folders, private_folder, process_alive
+from jupyter_batch.ledger.folder import Folders, machine, private_folder, process_alive
 from jupyter_batch.ledger.migrations import MIGRATIONS
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
@@ -53,7 +52,7 @@ _parents: list[sqlite3.Connection] = []  # in a forked child: kept from being cl
 
 def this_process() -> str:
     """A name for this process as the holder of leases; no other process ever has it."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    return f"{machine()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 class Ledger:
@@ -199,6 +198,15 @@ class Ledger:
                 return record
         return None
 
+    def holds(self, batch_id: str) -> bool:
+        """Whether a shard of any job has this batch."""
+        return any(shard.batch_id == batch_id or batch_id in shard.refused
+                   for job in self.jobs() for shard in self.shards(job.id))
+
+    def child(self, job: str) -> JobRecord | None:
+        """The job that sends again what was missed in this one, if there is one."""
+        return next((record for record in self.jobs() if record.parent == job), None)
+
     def events(self, job: str) -> list[tuple[float, int | None, str, int, str]]:
         """What happened, in order: (time, shard, step, rows done, note)."""
         return [(r[0], r[1], r[2], r[3], r[4]) for r in self._rows(
@@ -206,16 +214,16 @@ class Ledger:
 
     # -- writing --------------------------------------------------------------------------------------------
 
-    def plan(self, job: JobRecord, shards: list[ShardRecord], keep: Callable[[], None], *, reuse: bool,
-             fits: Callable[[JobRecord], bool] = lambda _: True) -> JobRecord:
+    def plan(self, job: JobRecord, shards: list[ShardRecord], keep: Callable[[], None], *,
+             there: Callable[[], JobRecord | None] = lambda: None) -> JobRecord:
         """Record a job and its shards; `keep` puts its files in place within the same transaction.
 
-        With `reuse`, a job with the same requests that is open or was answered is returned instead, and nothing is
-        recorded: two kernels that run the same cell at once get one job.
+        Where `there` finds a job that makes this one needless, that one is returned instead, and nothing is recorded:
+        two kernels that run the same cell at once get one job.
         """
         with self._transaction() as db:
-            if reuse and (there := self.answering(job.fingerprint, fits)) is not None:
-                return there
+            if (other := there()) is not None:
+                return other
             keep()
             db.execute("INSERT INTO job (id, fingerprint, created_at, facts) VALUES (?, ?, ?, ?)",
                        (job.id, job.fingerprint, job.created_at, _encode(job)))

@@ -18,7 +18,7 @@ from jupyter_batch.core.errors import (
     ProviderError,
 )
 from jupyter_batch.providers.failures import normalise
-from jupyter_batch.providers.via_litellm import _OursAreRaised, load_litellm
+from jupyter_batch.providers.via_litellm import OursAreRaised, load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
 SECONDS = 600.0
@@ -29,7 +29,7 @@ VERBS = {CHAT: "acompletion", EMBEDDINGS: "aembedding"}
 """What can be asked. Not /v1/responses: litellm's call for it wants packages that it does not bring; its chat call
 speaks to the models that know nothing else."""
 
-_NEED_BASE = frozenset({"hosted_vllm", "litellm_proxy", "openai_like", "custom_openai"})
+NEED_BASE = frozenset({"hosted_vllm", "litellm_proxy", "openai_like", "custom_openai"})
 """Without an address litellm sends what is meant for these to OPENAI_BASE_URL or to api.openai.com, key and all."""
 
 _NOT_THEIRS = ("stream", "stream_options", "api_base", "base_url", "api_key", "api_version", "custom_llm_provider",
@@ -71,7 +71,7 @@ class Call(Protocol):
 def check_place(model: str, api_base: str | None) -> None:
     """Refuse a model that would go to a stranger without an address of its own. Raises OptionError."""
     provider = model.partition("/")[0]
-    if provider in _NEED_BASE and not api_base:
+    if provider in NEED_BASE and not api_base:
         raise OptionError(f"{model}: give api_base= (the server's address, such as http://localhost:8000/v1); without "
                           "it the rows would be sent to OpenAI")
 
@@ -105,8 +105,8 @@ class LitellmCall:
             return
         litellm = await asyncio.to_thread(load_litellm)
         logger = logging.getLogger("LiteLLM")
-        if not any(isinstance(one, _OursAreRaised) for one in logger.filters):
-            logger.addFilter(_OursAreRaised())
+        if not any(isinstance(one, OursAreRaised) for one in logger.filters):
+            logger.addFilter(OursAreRaised())
         try:
             from litellm._internal_context import is_internal_call
         except ImportError:  # private: without it litellm's logging costs time, and no answer

@@ -29,6 +29,10 @@ _TEXT = 400
 _QUOTA_WORDS = ("token_limit", "enqueued", "quota", "rate_limit", "too many batches")
 
 
+class UnreadableError(ProviderDownError):
+    """An answer that makes no sense to whoever read it first."""
+
+
 def normalise(error: BaseException, place: str, secret: str = "") -> ProviderError:
     """The error of ours that says the same.
 
@@ -52,7 +56,7 @@ def _told(error: BaseException, place: str) -> ProviderError:
             return ConnectionFailedError(f"no connection to {place}: {_cause(error)}")
         if isinstance(error, asyncio.CancelledError):  # a library that cancels itself
             return ConnectionFailedError(f"the call to {place} was cut off")
-        return ProviderDownError(f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}")
+        return UnreadableError(f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}")
     return by_status(status, f"{place}: {_message(error)}", headers=_headers(error))
 
 
@@ -83,7 +87,7 @@ def _status(error: BaseException) -> int | None:
 
 def _headers(error: BaseException) -> Mapping[str, str]:
     for holder in (getattr(error, "litellm_response_headers", None),
-                   getattr(getattr(error, "response", None), "headers", None)):
+                   getattr(getattr(error, "response", None), "headers", None), getattr(error, "headers", None)):
         if holder:
             return {str(k).lower(): str(v) for k, v in dict(holder).items()}
     return {}

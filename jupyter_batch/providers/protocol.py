@@ -19,7 +19,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider takes. Durations are seconds.
 
     key: the environment variable of its API key. poll_first, poll_last: the shortest and the longest pause between two
-    polls of one batch. settle: how long after a create whose answer was lost an empty search proves nothing yet.
+    polls of one batch. one_file: answers and failures come in one result file.
+    settle: how long after a create whose answer was lost an empty search proves nothing yet.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     poll_first: float = 3.0
     poll_last: float = 300.0
     settle: float = 15.0
+    one_file: bool = False
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):

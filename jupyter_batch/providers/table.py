@@ -12,24 +12,23 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from jupyter_batch.core.errors import KeyMissingError, ModelError, OptionError
+from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelError, OptionError
 from jupyter_batch.core.request import Limits
+from jupyter_batch.providers.asking import NEED_BASE
 from jupyter_batch.providers.protocol import Access, Facts
+from jupyter_batch.providers.records import RECORDS, Record
+from jupyter_batch.providers.via_mistral import hours_of
 
 LOCAL = "local"
 """The provider of models that the embedded server answers."""
+BATCH, REALTIME = "batch", "realtime"
 
-OPENAI = Facts(
-    name="openai", dialect="openai", key="OPENAI_API_KEY",
-    limits=Limits(requests=50_000, bytes=200_000_000),  # OpenAI's batch guide: 50,000 requests, 200 MB a file
-)
-PROVIDERS: dict[str, Facts] = {
-    "openai": OPENAI,
-    LOCAL: msgspec.structs.replace(OPENAI, name=LOCAL, key=""),
-}
-
+_OWN = frozenset({"ollama", "ollama_chat", "lm_studio", "llamafile"})
+"""Servers of models on one's own machine, without a batch API: real time costs nothing there."""
 _NEAR = {"poll_first": 0.2, "poll_last": 5.0, "settle": 1.0}
 """On this machine asking costs nothing."""
+_ANY = Limits(requests=50_000, bytes=200_000_000)
+"""One request file's size where no provider sets it (real time, the embedded server): OpenAI's."""
 
 
 def split_model(model: str | None) -> tuple[str, str]:
@@ -41,28 +40,112 @@ def split_model(model: str | None) -> tuple[str, str]:
     provider, slash, name = model.partition("/")
     if not slash or not name or not provider:
         raise ModelError(f'the model {model!r} has no provider: write it as litellm does, such as "openai/{model}"')
-    if provider not in PROVIDERS:
-        known = ", ".join(f"{p}/..." for p in PROVIDERS)
-        raise ModelError(f"{provider!r} (of the model {model!r}) has no batch API that jupyter_batch can use: it can "
-                         f'use {known}; a server that speaks OpenAI\'s batch API is "openai/{name}" with api_base=')
     return provider, name
 
 
+def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
+    """"batch" or "realtime" for what the person asked: "auto" is real time only where that costs nothing.
+
+    Raises ModelError where the provider has no batch API that can be used here; it names the way out and its price.
+    """
+    provider, name = split_model(model)
+    record = RECORDS.get(provider)
+    if mode == REALTIME:
+        return REALTIME
+    if provider == LOCAL or (record is not None and record.batch):
+        return BATCH
+    if mode == "auto" and provider in _OWN and (api_base is None or is_near(api_base)):
+        return REALTIME
+    what = record.title if record is not None else repr(provider)
+    raise ModelError(f"{what} (of the model {model!r}) has no batch API that jupyter_batch can use: "
+                     + _way_out(record, name))
+
+
+def _way_out(record: Record | None, name: str) -> str:
+    if record is not None and record.instead and "realtime" not in record.instead:
+        return f"give {record.instead.replace('<model>', name)}"
+    return ('mode="realtime" asks at once, at the full price, without the discount of a batch; a server that speaks '
+            f'OpenAI\'s batch API is model="openai/{name}" with api_base=; `jupyter batch providers` lists those that '
+            "have one")
+
+
 def access_for(provider: str, *, api_base: str | None, api_key: str | None, environ: Mapping[str, str]) -> Access:
-    """Address and key: the call's own, else where litellm looks. Raises KeyMissingError, OptionError."""
+    """Address and key: the call's own, else where litellm looks. Raises KeyMissingError, OptionError.
+
+    A provider's key is never taken for another's, and its rows never go to another's address.
+    """
+    record = RECORDS[provider]
+    if provider in NEED_BASE and not api_base:
+        raise OptionError(f"{provider}/... needs api_base= (the server's address, such as http://localhost:8000/v1): "
+                          "without it litellm would send the rows to OpenAI")
     litellm = sys.modules.get("litellm")  # what the user set on it counts, but it isn't imported for that
-    base = (api_base or getattr(litellm, "api_base", None) or environ.get("OPENAI_BASE_URL")
-            or environ.get("OPENAI_API_BASE") or "https://api.openai.com/v1")
-    key = (api_key or getattr(litellm, "api_key", None) or getattr(litellm, "openai_key", None)
-           or environ.get("OPENAI_API_KEY"))
+    of_openai = provider == "openai"
+    base = (api_base or (getattr(litellm, "api_base", None) if of_openai else None) or _first(record.base, environ)
+            or record.default_base)
+    if not base:
+        raise OptionError(f"{record.title} needs api_base=, or {' or '.join(record.base)} in the environment")
     check_base(base)
+    keys = (f"{provider.upper()}_API_KEY",) if provider in NEED_BASE else record.key
+    key = (api_key or (getattr(litellm, "api_key", None) if of_openai else None)
+           or getattr(litellm, f"{provider}_key", None) or _first(keys, environ))
     if not key and is_near(base):
         key = "no-key"  # the SDK wants one; servers on one's own machine rarely do
     if not key:
-        raise KeyMissingError(f"no API key for {provider}: set {PROVIDERS[provider].key} in the environment before "
-                              "Jupyter starts (or os.environ in a cell), or give api_key= for this call; it is kept "
-                              "in memory alone")
+        raise KeyMissingError(f"no API key for {provider}: set {keys[0]} in the environment before Jupyter starts (or "
+                              "os.environ in a cell), or give api_key= for this call; it is kept in memory alone")
     return Access(api_base=base.rstrip("/"), api_key=str(key))
+
+
+def version_for(provider: str, given: str | None, environ: Mapping[str, str]) -> str | None:
+    """The API's version, where the provider has one to choose. Raises OptionError where it is missing."""
+    record = RECORDS.get(provider)
+    version = given or (_first(record.version, environ) if record is not None else None)
+    if record is not None and record.version and not version:
+        raise OptionError(f'{record.title} needs api_version= (such as "2024-10-21"), or {record.version[0]} in the '
+                          "environment")
+    if version in ("v1", "preview", "latest"):
+        raise OptionError(f'api_version={version!r}: give a dated one, such as "2024-10-21"')
+    return version
+
+
+def check_window(provider: str, window: str) -> None:
+    """A completion window that the provider knows. Raises OptionError."""
+    if provider == "mistral":
+        try:
+            hours_of(window)
+        except BadRequestError as e:
+            raise OptionError(str(e)) from None
+        return
+    record = RECORDS[provider]
+    if record.windows and record.title != RECORDS["openai"].title and window not in record.windows:
+        raise OptionError(f"completion_window={window!r}: {record.title} has {', '.join(record.windows)}")
+
+
+def realtime_key(provider: str, given: str | None, environ: Mapping[str, str]) -> str | None:
+    """The key for real time: the call's own, else litellm looks for it. Raises KeyMissingError where none is set."""
+    record = RECORDS.get(provider)
+    if given is None and record is not None and record.key and not _first(record.key, environ):
+        litellm = sys.modules.get("litellm")
+        if not (getattr(litellm, "api_key", None) or getattr(litellm, f"{provider}_key", None)):
+            raise KeyMissingError(f"no API key for {provider}: set {record.key[0]}, or give api_key= for this call")
+    return given
+
+
+def facts_of(provider: str, base: str | None) -> Facts:
+    """The facts of a provider at an address: one on this machine is asked more often."""
+    record = RECORDS.get("openai" if provider == LOCAL else provider)
+    facts = Facts(name=provider, dialect="openai", key="", limits=_ANY)
+    if record is not None:
+        facts = msgspec.structs.replace(
+            facts, dialect=record.dialect or "openai", key=record.key[0] if record.key else "",
+            limits=record.limits() or _ANY, one_file=record.files == 1)
+    return msgspec.structs.replace(facts, **_NEAR) if provider == LOCAL or (base and is_near(base)) else facts
+
+
+def chat_path(provider: str) -> str:
+    """The url in a provider's request lines."""
+    record = RECORDS.get(provider)
+    return record.chat if record is not None else RECORDS["openai"].chat
 
 
 def check_base(base: str) -> None:
@@ -84,7 +167,5 @@ def is_near(base: str) -> bool:
         return host == "localhost"
 
 
-def facts_of(provider: str, base: str | None) -> Facts:
-    """The facts of a provider at an address: one on this machine is asked more often."""
-    facts = PROVIDERS[provider]
-    return msgspec.structs.replace(facts, **_NEAR) if provider == LOCAL or (base and is_near(base)) else facts
+def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
+    return next((environ[name] for name in names if environ.get(name)), None)

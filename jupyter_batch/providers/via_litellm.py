@@ -16,9 +16,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, ProviderDownError
-from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.failures import UnreadableError, normalise
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.wire.openai import read_batch
 
@@ -51,10 +53,11 @@ def load_litellm() -> Any:
     return _litellm
 
 
-class _OursAreRaised(logging.Filter):
+class OursAreRaised(logging.Filter):
     """Keep litellm's own log lines of our calls off stderr: each of them is raised to us too."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - logging's own name
+        """Whether a record is shown: not from a task of ours."""
         task = None
         with contextlib.suppress(RuntimeError):
             task = asyncio.current_task()
@@ -105,8 +108,8 @@ class ViaLitellm:
         if not self._ready:
             await asyncio.to_thread(load_litellm)
             logger = logging.getLogger("LiteLLM")
-            if not any(isinstance(f, _OursAreRaised) for f in logger.filters):
-                logger.addFilter(_OursAreRaised())
+            if not any(isinstance(f, OursAreRaised) for f in logger.filters):
+                logger.addFilter(OursAreRaised())
             self._ready = True
         return load_litellm()
 
@@ -141,7 +144,7 @@ class ViaLitellm:
                                   else client.batches.list(limit=100))
                     views = [_view(item) for item in page.data or []]
                     found += [v for v in views if tag.items() <= v.tag.items()]
-                    older = any(v.created_at is not None and v.created_at < since for v in views)
+                    older = all(v.created_at is not None and v.created_at < since for v in views)
                     if older or not views or not page.has_more or views[-1].id == after:
                         return found
                     after = views[-1].id
@@ -151,7 +154,21 @@ class ViaLitellm:
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
-        return _view(await self._call("aretrieve_batch", batch_id=batch_id))
+        try:
+            return _view(await self._call("aretrieve_batch", batch_id=batch_id))
+        except UnreadableError:  # litellm insists on fields that some servers leave null: read it ourselves
+            return await self._poll_directly(batch_id)
+
+    async def _poll_directly(self, batch_id: str) -> BatchView:
+        import openai
+
+        try:
+            async with openai.AsyncOpenAI(api_key=self._access.api_key, base_url=self._access.api_base, max_retries=0,
+                                          timeout=CALL_SECONDS) as client:
+                answer = await client.batches.with_raw_response.retrieve(batch_id)
+                return read_batch(msgspec.json.decode(answer.content, type=dict[str, Any]))
+        except Exception as e:
+            raise normalise(e, self._access.api_base, self._access.api_key) from None
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """Stream a file; nothing of it is held in memory where litellm can stream."""
@@ -179,10 +196,7 @@ class ViaLitellm:
             return await self.poll(batch_id)
 
     async def aclose(self) -> None:
-        """Close what litellm keeps open for async calls."""
-        if self._ready:
-            with contextlib.suppress(Exception):  # at the end of the process nothing can be done about it
-                await load_litellm().close_litellm_async_clients()
+        """Nothing is open between calls; litellm's own closing would close the person's clients too."""
 
 
 async def _copy(stream: AsyncIterator[bytes], write: Callable[[bytes], object], headers: Any) -> None:

@@ -1,0 +1,48 @@
+"""Which file speaks a job's dialect, by the name that is stored with the job. It knows no provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from jupyter_batch.core.errors import LedgerNewerError
+from jupyter_batch.core.result import Result
+from jupyter_batch.core.template import RowError
+from jupyter_batch.wire import anthropic, openai
+from jupyter_batch.wire.anthropic_requests import Encoder as AnthropicEncoder
+
+OPENAI, ANTHROPIC = "openai", "anthropic"
+
+
+class Encoder(Protocol):
+    """What makes request lines; see wire/openai.py."""
+
+    def encode(self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]) -> list[bytes | RowError]:
+        """A line for each row of a block, or why the row can't be sent."""
+
+
+def encoder(dialect: str, endpoint: str, body: Mapping[str, Any], load_litellm: Callable[[], Any]) -> Encoder:
+    """The encoder of a dialect; litellm is loaded where it translates. Raises OptionError."""
+    if dialect == ANTHROPIC:
+        return AnthropicEncoder(openai.CHAT, body, litellm=load_litellm())
+    return openai.Encoder(endpoint, body)
+
+
+def headers_of(made: Encoder) -> dict[str, str]:
+    """What has to go with the batch as a whole; complete once all rows are encoded."""
+    return made.headers if isinstance(made, AnthropicEncoder) else {}
+
+
+def tool_names_of(made: Encoder) -> dict[str, str]:
+    """Tool names as the provider got them -> as the person gave them, where they differ."""
+    return made.tool_names if isinstance(made, AnthropicEncoder) else {}
+
+
+def decode_lines(dialect: str, block: bytes, endpoint: str, tool_names: Mapping[str, str]) -> Iterator[Result]:
+    """All lines of a block of whole lines of a result file. Raises LedgerNewerError for a dialect that is not known."""
+    if dialect == OPENAI:
+        return openai.decode_lines(block, endpoint)
+    if dialect == ANTHROPIC:
+        return anthropic.decode_lines(block, endpoint, tool_names=tool_names)
+    raise LedgerNewerError(f"the job's results are in a dialect ({dialect!r}) that this jupyter_batch does not speak: "
+                           "upgrade it")
