@@ -61,6 +61,7 @@ class Worker:
         self.watchers: dict[str, list[Watcher]] = {}
         self._shown: dict[str, Snapshot] = {}
         self._providers: dict[str, Provider] = {}
+        self._retired: list[Provider] = []
         self._leased: set[str] = set()
         self._barred: dict[str, float] = {}
         self._warned: dict[str, str] = {}
@@ -85,7 +86,7 @@ class Worker:
         """Move this job from now on; `watcher` is called with a Snapshot at each change, in the worker's thread."""
         with self._lock:
             self._mine.add(job)
-            self._providers.pop(job, None)  # a key may have come
+            self._retire(job)  # a key may have come
             self._barred.pop(job, None)
             if watcher is not None:
                 self.watchers.setdefault(job, []).append(watcher)
@@ -106,6 +107,12 @@ class Worker:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(seconds)
+
+    def _retire(self, job: str) -> None:
+        """Let go of a job's provider. It is closed with the loop: others on it may share connections with it."""
+        provider = self._providers.pop(job, None)
+        if provider is not None:
+            self._retired.append(provider)
 
     # -- the loop -------------------------------------------------------------------------------------------
 
@@ -148,7 +155,7 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for provider in {id(p): p for p in self._providers.values()}.values():
+        for provider in {id(p): p for p in (*self._providers.values(), *self._retired)}.values():
             with contextlib.suppress(Exception):
                 await provider.aclose()
         for job in self._leased:
@@ -215,7 +222,7 @@ class Worker:
         pause = self._start(job, shards, provider, now)
         if all(s.step is Step.COLLECTED for s in shards) and self.ledger.finish(job.id, self.holder, now):
             self._leased.discard(job.id)
-            self._providers.pop(job.id, None)
+            self._retire(job.id)
             job = self.ledger.job(job.id)
         self._tell(job)
         return pause
