@@ -192,4 +192,5 @@ def _open_lab() -> int:
         with resources.as_file(quickstart()) as source:
             shutil.copyfile(source, path)
     print(f"Opening {path}")
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(path)])  # noqa: S603  our own command
+    as_root = ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []  # in a container
+    return subprocess.call([sys.executable, "-m", "jupyterlab", *as_root, str(path)])  # noqa: S603  our own command

@@ -23,7 +23,7 @@ from jupyter_batch.core.shard import Part, pack
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.gather import Unsent
 from jupyter_batch.engine.landing import fit
-from jupyter_batch.engine.prompt import Prompt, params_of
+from jupyter_batch.engine.prompt import Prompt, param_of, params_of
 from jupyter_batch.ledger.folder import JobFolder, told
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -168,7 +168,7 @@ class _Lines:
         at = dict(zip(self.columns, block.values, strict=True))
         holes = self._prompt.holes(block.start, [at[label] for label in self._prompt.columns], block.rows)
         for hole, column in self._of_params.items():
-            holes[hole] = at[column]
+            holes[hole] = [param_of(hole, value) for value in at[column]]
         ids = [custom_id(self._job, block.start + offset) for offset in range(block.rows)]
         lines = self._encoder.encode(ids, holes)
         return lines, lines if self._printed is None else self._printed.encode(ids, holes)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from jupyter_batch.core.errors import InputError, TemplateError
 from jupyter_batch.core.template import RowError, Template, parse
-from jupyter_batch.options import Col
+from jupyter_batch.options import EVERY, Col
 from jupyter_batch.wire.openai import Hole
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -156,6 +156,20 @@ def params_of(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
             body[name] = value
     body.update(body.pop("extra_body", None) or {})
     return body, columns
+
+
+def param_of(hole: str, value: Any) -> Any:
+    """A row's own chat parameter in its own type, or why the row can't be sent.
+
+    A whole number stays one, though pandas makes floats of a column of them where one is missing.
+    """
+    option = EVERY[hole.removeprefix("param ")]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    try:
+        return None if value is None else option.kind.check(value)
+    except (TypeError, ValueError):
+        return RowError(f"`{option.name}` takes {option.kind.says}, not {str(value)[:40]!r}")
 
 
 def _united(groups: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:

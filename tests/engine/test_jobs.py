@@ -264,6 +264,18 @@ def test_prompts_of_every_form(call, home):
     assert df["p"].str.len().tolist()[0] > df["p"].str.len().tolist()[1]
 
 
+def test_a_parameter_from_the_row_is_checked_like_any_other(call, home):
+    """Whole numbers that pandas made floats of are whole again; a value that does not fit is its row's fault."""
+    df = pd.DataFrame({"t": ["one two three"] * 3, "n": [2.0, None, -1.0]})
+    job = df.llm.batch("{t}", out="out", max_tokens=jupyter_batch.col("n"), **call).wait(60)
+    lines = (home / "jobs" / job.id / "requests-0.jsonl").read_text().splitlines()
+    assert [json.loads(line)["body"]["max_tokens"] for line in lines] == [2]
+    assert '"max_tokens":2}' in lines[0] or '"max_tokens":2,' in lines[0]
+    told = job.results()
+    assert told["_status"].tolist() == ["succeeded", "skipped", "failed"]
+    assert "whole number above 0" in told["_error"].iloc[2]
+
+
 BAD = {
     "an unknown column": (TemplateError, lambda df, c: df.llm.batch("{feedbak}", **c), "did you mean"),
     "no model": (ModelError, lambda df, c: df.llm.batch("{feedback}", api_key="k"), "model"),
