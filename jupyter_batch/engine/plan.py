@@ -193,17 +193,25 @@ class _Lines:
         return JobRecord(
             id=self._job, fingerprint=digest.hexdigest(), created_at=now, model=ask.model, provider=ask.provider,
             dialect=ask.dialect, endpoint=ask.endpoint, body_model=ask.body_model, out=ask.out,
-            columns=[str(label) for label in self.columns], rows=len(self._frame),
+            columns=[str(label) for label in self._told_by()], rows=len(self._frame),
             skipped=sum(map(len, self._skipped.values())), unsendable=sum(map(len, self._broken.values())),
             name=ask.name, api_base=ask.api_base, completion_window=ask.completion_window,
             poll_interval=ask.poll_interval, metadata=ask.metadata, notebook=ask.notebook, framed=ask.framed,
             mode=ask.mode, pace=ask.pace, api_version=ask.api_version, headers=headers_of(self._encoder),
             tool_names=tool_names_of(self._encoder), versions=ask.versions)
 
+    def _told_by(self) -> tuple[Any, ...]:
+        """The columns that tell a row from another: those that the prompt was made from, no others."""
+        read = {*self._needed, *self._prompt.read}
+        return tuple(label for label in self.columns if label in read)
+
     def keys(self) -> frames.Keys:
         """Each row's key and fingerprint."""
         left_out = [at for group in (self._skipped, self._broken) for positions in group.values() for at in positions]
-        return frames.Keys.of(self._frame.index, self._prints, left_out)
+        told_by, prints = self._told_by(), self._prints
+        if told_by != self.columns:  # a function of the row, which only now has shown what it reads
+            prints = bytearray().join(b"".join(block.fingerprints) for block in frames.blocks(self._frame, told_by))
+        return frames.Keys.of(self._frame.index, prints, left_out)
 
     def unsent(self) -> list[Unsent]:
         """The rows without a request, and why."""

@@ -29,6 +29,10 @@ class Prompt(Protocol):
     def needed(self) -> tuple[Any, ...]:
         """Those without which a row makes no sense; a function of the row sees to missing values itself."""
 
+    @property
+    def read(self) -> tuple[Any, ...]:
+        """Those that what was rendered so far came from."""
+
     def messages(self) -> Any:
         """The request's messages, with a Hole for what differs from row to row."""
 
@@ -43,7 +47,7 @@ class Written:
         self._roles = [role for role, _ in texts]
         self._templates: list[Template] = [parse(text, columns, kind) for _, text in texts]
         self.columns: tuple[Any, ...] = _united(t.columns for t in self._templates)
-        self.needed = self.columns
+        self.needed = self.read = self.columns
 
     def messages(self) -> Any:
         """A message a template."""
@@ -66,6 +70,12 @@ class Called:
         self._system = system
         self.needed = system.needed if system is not None else ()
         self.columns = tuple(columns)
+        self._read: set[Any] = set(self.needed)
+
+    @property
+    def read(self) -> tuple[Any, ...]:
+        """The columns that it looked at in the rows so far: what tells one of its rows from another."""
+        return tuple(label for label in self.columns if label in self._read)
 
     def messages(self) -> Any:
         """All of them differ."""
@@ -85,12 +95,37 @@ class Called:
         if isinstance(system, RowError):
             return system
         try:
-            said = self._function(dict(zip(self.columns, row, strict=True)))
+            said = self._function(_Row(dict(zip(self.columns, row, strict=True)), self._read))
         except Exception as e:
             raise InputError(f"the prompt function failed at row {position} (counted from 0): {type(e).__name__}: {e}; "
                              "nothing was sent") from e
         messages = conversation(said, f"the prompt function's answer for row {position}")
         return messages if system is None else [{"role": "system", "content": system}, *messages]
+
+
+class _Row(Mapping[Any, Any]):
+    """A row as a prompt function sees it; what is looked at is noted in `read`."""
+
+    __slots__ = ("_cells", "_read")
+
+    def __init__(self, cells: dict[Any, Any], read: set[Any]) -> None:
+        self._cells = cells
+        self._read = read
+
+    def __getitem__(self, label: Any) -> Any:
+        value = self._cells[label]
+        self._read.add(label)
+        return value
+
+    def __iter__(self) -> Iterator[Any]:
+        self._read.update(self._cells)
+        return iter(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class Given:
@@ -99,7 +134,7 @@ class Given:
     def __init__(self, system: str | None) -> None:
         self._system = system
         self.columns: tuple[Any, ...] = ("prompt",)
-        self.needed = self.columns
+        self.needed = self.read = self.columns
 
     def messages(self) -> Any:
         """All of them differ."""

@@ -264,6 +264,28 @@ def test_prompts_of_every_form(call, home):
     assert df["p"].str.len().tolist()[0] > df["p"].str.len().tolist()[1]
 
 
+def test_a_function_of_the_row_is_told_by_what_it_reads(server, call, home):
+    """A column that the function never looked at may change: the cell finds its job, and the answers land."""
+    df = numbered(6)
+    df["aside"] = range(6)
+
+    def ask(row):
+        return row["text"]
+
+    job = df.llm.batch(ask, out="out", **call)
+    df["aside"] = 0
+    job.wait(60)
+    assert (df["out"] == df["text"]).all()
+    fresh = numbered(6).iloc[::-1]
+    fresh["aside"] = "other"
+    assert fresh.llm.batch(ask, out="out", **call).id == job.id
+    assert (fresh["out"] == fresh["text"]).all()
+    fresh.loc["k3", "text"] = "changed"
+    whole = fresh.llm.batch(lambda row: str(dict(row)), out="all", **call).wait(60)
+    assert whole._record().columns == ["text", "aside", "out"]
+    assert server.stats()["batches_created"] == 2
+
+
 def test_a_parameter_from_the_row_is_checked_like_any_other(call, home):
     """Whole numbers that pandas made floats of are whole again; a value that does not fit is its row's fault."""
     df = pd.DataFrame({"t": ["one two three"] * 3, "n": [2.0, None, -1.0]})
