@@ -238,12 +238,15 @@ def _prints(fingerprints: bytes | bytearray) -> Array:
 # --- cells in -------------------------------------------------------------------------------------------------------
 
 
-def align(frame: pd.DataFrame, columns: Sequence[Any], keys: Keys) -> Array:
+def align(frame: pd.DataFrame, columns: Sequence[Any], keys: Keys, *, alike: bool = False) -> Array:
     """For each row of the frame the position that it was submitted at, as int64; -1 for a row that is new.
 
     `columns` are the labels that the fingerprints were taken over. Label and content together tell a row; content alone
     does where labels were dealt anew and no two rows read the same. Raises AlignmentError, with how many rows moved or
     changed, wherever it can't be told: no answer ever lands on another row.
+
+    alike: rows that read the same may take each other's answers, since just the same was asked for each; so it is when
+    the person asks anew for the answers to these very rows, and not when a frame only happens to hold them.
     """
     try:
         prints = _prints(b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns)))
@@ -258,11 +261,11 @@ def align(frame: pd.DataFrame, columns: Sequence[Any], keys: Keys) -> Array:
     right = (keys.labels[positions] == labels) & (keys.prints[positions] == prints).all(axis=1) if len(keys) else False
     positions[~(np.asarray(right) & (positions >= 0))] = -1
     if (positions < 0).any():
-        _settle(positions, labels, prints, keys)
+        _settle(positions, labels, prints, keys, alike=alike)
     return positions
 
 
-def _settle(positions: Array, labels: Array, prints: Array, keys: Keys) -> None:
+def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike: bool) -> None:
     """What label and content together did not find: by content alone, or new, or (AlignmentError) not to be told."""
     left = positions < 0
     free = np.ones(len(keys), dtype=bool)
@@ -279,12 +282,25 @@ def _settle(positions: Array, labels: Array, prints: Array, keys: Keys) -> None:
     positions[there] = -1
     if len(matched):
         positions[found[sure]] = matched[sure]
+    if alike:
+        _pair(positions, np.flatnonzero(there & (positions < 0)), prints, keys)
     unclear = int((there & (positions < 0)).sum())
     changed = int((known & ~there).sum())
     if unclear or changed:
         raise AlignmentError(_refusal(changed, unclear, len(labels)))
     if (positions < 0).all():
         raise AlignmentError(f"none of the frame's {len(labels):,} rows was submitted with this job. {_WAY_OUT}")
+
+
+def _pair(positions: Array, rest: Array, prints: Array, keys: Keys) -> None:
+    """Give the n-th row of a content the n-th submitted row of that content that is still free."""
+    free = np.ones(len(keys), dtype=bool)
+    free[positions[positions >= 0]] = False
+    candidates = np.flatnonzero(free)
+    at = _match(prints[rest, 0], keys.prints[candidates, 0])
+    rest, at = rest[at >= 0], candidates[at[at >= 0]] if len(candidates) else at[:0]
+    same = (keys.prints[at] == prints[rest]).all(axis=1)
+    positions[rest[same]] = at[same]
 
 
 _WAY_OUT = ("Nothing was written. `job.merge(df)` fills the frame that was submitted, in any order and with its index; "

@@ -56,9 +56,10 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
                           notebook=kernel.notebook_path(), versions=_versions())
     job = _job(here, record.id)
     if frame is not None:
-        if record.created_at != now:  # a job that was there: this frame may be labelled otherwise
+        was_there = record.created_at != now  # then this frame may be labelled otherwise than the one it was made of
+        if was_there:
             job._seen_on(frame)
-        job._bind(frame, opts.out, by_name=frame_name)
+        job._bind(frame, opts.out, by_name=frame_name, alike=was_there)
     job._follow(opts.api_key)
     job.refresh()  # a job that was there may have waited for just this, a key above all
     if job._over.is_set():  # one that was finished merges at once
@@ -367,11 +368,12 @@ class Job:
 
         self._source = relabelled(self._record(), self._folder, frame)
 
-    def _bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None) -> Landing:
+    def _bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, alike: bool = False) -> Landing:
         from jupyter_batch.engine.landing import Landing
 
         with self._lock:
-            landing = Landing(frame, out, names=kernel.frame_names(kernel.shell(), frame), by_name=by_name)
+            landing = Landing(frame, out, names=kernel.frame_names(kernel.shell(), frame), by_name=by_name,
+                              alike=alike)
             others = [one for one in self._landings if one.frame is not frame or one.out != out]
             self._landings = [*others, landing]
             return landing

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     Relabelled: TypeAlias = tuple[pd.Index[Any], np.ndarray[Any, Any]]  # an index, and each row's position in the job
 
 
-def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame, out: str) -> str:
+def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame, out: str, *,
+         alike: bool = False) -> str:
     """Fill the column `out` of this very frame with what there is; a sentence that says so.
 
     Raises AlignmentError where rows moved or changed, ColumnError where the prompt's columns are gone; then nothing was
     written.
     """
     keys = frames.Keys.from_bytes(folder.keys.read_bytes())
-    positions = frames.align(frame, labels(frame, job.columns), keys)
+    positions = frames.align(frame, labels(frame, job.columns), keys, alike=alike)
     frames.fill(frame, out, found.answers, positions)
     answered = np.isin(np.frombuffer(found.status, dtype=np.uint8),
                        [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)])
@@ -41,7 +42,7 @@ def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame
 def fit(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> bool:
     """Whether the job's answers, whatever they are, can land in this frame: its rows are told by the same columns."""
     try:
-        frames.align(frame, labels(frame, job.columns), frames.Keys.from_bytes(folder.keys.read_bytes()))
+        frames.align(frame, labels(frame, job.columns), frames.Keys.from_bytes(folder.keys.read_bytes()), alike=True)
     except (JupyterBatchError, OSError, ValueError):  # other rows, or a folder that somebody removed
         return False
     return True
@@ -50,7 +51,7 @@ def fit(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> bool:
 def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> Relabelled | None:
     """Where this frame gives the job's rows other labels than they were submitted with: its own, and whose they are."""
     keys = frames.Keys.from_bytes(folder.keys.read_bytes())
-    positions = frames.align(frame, labels(frame, job.columns), keys)
+    positions = frames.align(frame, labels(frame, job.columns), keys, alike=True)
     same = bool((keys.labels[positions] == label_hashes(frame.index)).all())
     return None if same else (frame.index, positions)
 
@@ -59,13 +60,16 @@ class Landing:
     """One frame that waits for a job's answers, held strongly: one that nobody names any more still gets them.
 
     names: the person's names for it when it was submitted. by_name: the one name whose frame, whatever it is when the
-    answers come, is to be filled (the magic's). landed: the last answers were put there, or refused, once and for all.
+    answers come, is to be filled (the magic's). alike: it was not this frame that was submitted, but the same was asked
+    for its rows (frame.align). landed: the last answers were put there, or refused, once and for all.
     """
 
-    def __init__(self, frame: pd.DataFrame, out: str, *, names: list[str], by_name: str | None) -> None:
+    def __init__(self, frame: pd.DataFrame, out: str, *, names: list[str], by_name: str | None,
+                 alike: bool = False) -> None:
         self.frame = frame
         self.out = out
         self.landed = False
+        self._alike = alike
         self._names = names
         self.by_name = by_name
         self._may_fill = frames.has_column(frame, out)  # it was there when the job was bound: that was agreed to
@@ -85,7 +89,7 @@ class Landing:
         if frames.has_column(self.frame, self.out) and not self._may_fill:
             raise ColumnError(f"the frame got a column {self.out!r} of its own meanwhile, which was left alone: "
                               "job.merge(df) fills it")
-        said = land(job, folder, found, self.frame, self.out)
+        said = land(job, folder, found, self.frame, self.out, alike=self._alike)
         self._may_fill = True  # the column is ours now
         gone = [name for name in self._names if names is not None and names.get(name) is not self.frame]
         if self._names and len(gone) == len(self._names):

@@ -264,6 +264,16 @@ def test_prompts_of_every_form(call, home):
     assert df["p"].str.len().tolist()[0] > df["p"].str.len().tolist()[1]
 
 
+def test_the_same_rows_in_new_order_under_new_labels_pay_nothing(server, call, home):
+    """Sorted and reset, with rows that read the same: the cell run again finds its job, and each row has an answer."""
+    df = pd.DataFrame({"text": ["b", "a", "c", "a", "b"] * 4})
+    job = df.llm.batch("{text}", out="out", **call).wait(60)
+    anew = df[["text"]].sort_values("text").reset_index(drop=True)
+    assert anew.llm.batch("{text}", out="out", **call).id == job.id
+    assert (anew["out"] == anew["text"]).all()
+    assert server.stats()["batches_created"] == 1
+
+
 def test_a_function_of_the_row_is_told_by_what_it_reads(server, call, home):
     """A column that the function never looked at may change: the cell finds its job, and the answers land."""
     df = numbered(6)
