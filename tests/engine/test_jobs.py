@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
+from jupyter_batch import job as job_objects
 from jupyter_batch.core.errors import (
     AlignmentError,
     ColumnError,
@@ -39,7 +40,7 @@ def forget(home):
     held = sessions._sessions.pop(home, None)
     if held is not None:
         held.close()
-    jupyter_batch.jobs._held.clear()
+    job_objects._OPEN.clear()
 
 
 def test_the_column_is_there(call, home):
