@@ -212,7 +212,8 @@ class Job:
         again = plan_again(self._here.ledger, record, self._shards(), facts.limits, now=time.time())
         job = of(self._here, again.id)
         for landing in self._landings:
-            job._bind(landing.frame, landing.out, by_name=landing.by_name)
+            job._bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)
+        job._source = self._source
         job._follow(api_key or self._here.key_of(self.id))
         return job
 

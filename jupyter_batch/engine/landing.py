@@ -69,7 +69,7 @@ class Landing:
         self.frame = frame
         self.out = out
         self.landed = False
-        self._alike = alike
+        self.alike = alike
         self._names = names
         self.by_name = by_name
         self._may_fill = frames.has_column(frame, out)  # it was there when the job was bound: that was agreed to
@@ -89,7 +89,7 @@ class Landing:
         if frames.has_column(self.frame, self.out) and not self._may_fill:
             raise ColumnError(f"the frame got a column {self.out!r} of its own meanwhile, which was left alone: "
                               "job.merge(df) fills it")
-        said = land(job, folder, found, self.frame, self.out, alike=self._alike)
+        said = land(job, folder, found, self.frame, self.out, alike=self.alike)
         self._may_fill = True  # the column is ours now
         gone = [name for name in self._names if names is not None and names.get(name) is not self.frame]
         if self._names and len(gone) == len(self._names):

@@ -139,6 +139,19 @@ def test_retry_at_openais(server, call, home):
     assert (fresh["out"] == fresh["text"]).all()
 
 
+def test_retry_on_a_frame_under_new_labels(server, call, home):
+    """The frame was turned round and reset, and the cell run again: a retry lands there too, on rows that are alike."""
+    server.set_faults("row_errors=0.3,seed=3")
+    df = pd.DataFrame({"text": [f"text {n // 2}" for n in range(60)]})
+    df.llm.batch("{text}", out="out", **call).wait(60)
+    server.set_faults("")
+    anew = df[["text"]].iloc[::-1].reset_index(drop=True)
+    again = anew.llm.batch("{text}", out="out", **call).retry().wait(60)
+    assert again.is_successful
+    assert (anew["out"] == anew["text"]).all()
+    assert again.results()["out"].tolist() == anew["text"].tolist()
+
+
 def test_a_job_that_is_open_is_not_retried(server, call, home):
     """Retry of a job that is not over says so, and sends nothing."""
     server.set_faults("latency=0.3")
