@@ -109,10 +109,7 @@ class Job:
 
     def refresh(self) -> Job:
         """Ask the provider now."""
-        if self._salvaged is None and not self.is_complete:
-            self._here.ledger.wake(self.id)
-            self._follow()
-        return self
+        return self.resume()
 
     # -- waiting --------------------------------------------------------------------------------------------
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-CUSTOM_ID_CHARS = "letters, digits, '-' and '_', at most 64"
-"""The strictest rule of any provider (Anthropic's), held everywhere."""
-
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """One request file's limits at a provider."""
@@ -19,7 +16,8 @@ def custom_id(job: str, position: int) -> str:
     """The id of the request for the row at `position` (from 0) of the frame that was submitted.
 
     The position can be read back out of it (`position_of`), so that no table of ids is needed, and the job's id makes
-    it unlike any other job's.
+    it unlike any other job's. Letters, digits and one '-', far fewer than 64: the strictest rule of any provider
+    (Anthropic's).
     """
     return f"{job}-{position}"
 

@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,6 +23,9 @@ from jupyter_batch.core.errors import BadRequestError, ProviderDownError
 from jupyter_batch.providers.failures import UnreadableError, normalise
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.wire.openai import read_batch
+
+if TYPE_CHECKING:
+    import openai
 
 CALL_SECONDS = 60.0
 """How long a small call may take."""
@@ -131,25 +134,18 @@ class ViaLitellm:
 
         With the SDK below litellm, because `litellm.alist_batches` leaves a socket open at each call.
         """
-        await self._load()
-        import openai
-
         found: list[BatchView] = []
         after: str | None = None
-        try:
-            async with openai.AsyncOpenAI(api_key=self._access.api_key, base_url=self._access.api_base, max_retries=0,
-                                          timeout=CALL_SECONDS) as client:
-                for _ in range(LIST_PAGES):
-                    page = await (client.batches.list(limit=100, after=after) if after
-                                  else client.batches.list(limit=100))
-                    views = [_view(item) for item in page.data or []]
-                    found += [v for v in views if tag.items() <= v.tag.items()]
-                    older = all(v.created_at is not None and v.created_at < since for v in views)
-                    if older or not views or not page.has_more or views[-1].id == after:
-                        return found
-                    after = views[-1].id
-        except Exception as e:
-            raise normalise(e, self._access.api_base, self._access.api_key) from None
+        async with self._sdk() as client:
+            for _ in range(LIST_PAGES):
+                page = await (client.batches.list(limit=100, after=after) if after
+                              else client.batches.list(limit=100))
+                views = [_view(item) for item in page.data or []]
+                found += [v for v in views if tag.items() <= v.tag.items()]
+                older = all(v.created_at is not None and v.created_at < since for v in views)
+                if older or not views or not page.has_more or views[-1].id == after:
+                    return found
+                after = views[-1].id
         raise ProviderDownError(f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages")
 
     async def poll(self, batch_id: str) -> BatchView:
@@ -157,16 +153,20 @@ class ViaLitellm:
         try:
             return _view(await self._call("aretrieve_batch", batch_id=batch_id))
         except UnreadableError:  # litellm insists on fields that some servers leave null: read it ourselves
-            return await self._poll_directly(batch_id)
+            async with self._sdk() as client:
+                answer = await client.batches.with_raw_response.retrieve(batch_id)
+                return read_batch(msgspec.json.decode(answer.content, type=dict[str, Any]))
 
-    async def _poll_directly(self, batch_id: str) -> BatchView:
+    @contextlib.asynccontextmanager
+    async def _sdk(self) -> AsyncIterator[openai.AsyncOpenAI]:
+        """The SDK below litellm, for what litellm can't do well; it is closed, and what fails is told in our tree."""
+        await self._load()
         import openai
 
         try:
             async with openai.AsyncOpenAI(api_key=self._access.api_key, base_url=self._access.api_base, max_retries=0,
                                           timeout=CALL_SECONDS) as client:
-                answer = await client.batches.with_raw_response.retrieve(batch_id)
-                return read_batch(msgspec.json.decode(answer.content, type=dict[str, Any]))
+                yield client
         except Exception as e:
             raise normalise(e, self._access.api_base, self._access.api_key) from None
 
