@@ -36,7 +36,10 @@ class Encoder:
 
     headers: what has to go with the batch as a whole, united over all rows; complete once all rows are encoded.
     tool_names: tool names as Anthropic got them -> as the person gave them, where they differ; complete likewise.
+    Other dialects that litellm translates (vertex.py, bedrock.py) are this, with a translation and a line of their own.
     """
+
+    taker = "Anthropic"
 
     def __init__(self, endpoint: str, body: Mapping[str, Any], *, litellm: Any) -> None:
         """`body` is a chat request in OpenAI's words, with a Hole wherever a row's own value goes.
@@ -45,13 +48,13 @@ class Encoder:
         before anything is sent; a parameter that is a Hole is looked at with the first row.
         """
         if not endpoint.rstrip("/").endswith("/chat/completions"):
-            raise OptionError(f"Anthropic's batches answer chat requests; {endpoint} is none")
+            raise OptionError(f"{self.taker}'s batches answer chat requests; {endpoint} is none")
         self._messages = body["messages"]
         self._params = {key: value for key, value in body.items() if key not in ("model", "messages")}
         self._param_holes = _holes(self._params)
         self._message_holes = _holes(self._messages)
         self.holes: tuple[str, ...] = tuple(dict.fromkeys([*self._message_holes, *self._param_holes]))
-        self._translation = Translation(litellm, str(body["model"]))
+        self._translation = self._translate(litellm, str(body["model"]))
         self._strict = _strict(self._messages)
         self._forms: dict[bytes, _Form] = {}
         self._marks = {name: secrets.token_hex(16) for name in self._message_holes}
@@ -62,9 +65,15 @@ class Encoder:
             if not self._param_holes:
                 self._form({})
         except Refused as e:
-            raise OptionError(f"a request like this can't be sent to Anthropic: {e}") from None
+            raise OptionError(f"a request like this can't be sent to {self.taker}: {e}") from None
         except TypeError as e:
             raise OptionError(f"a parameter of the request can't be sent as JSON: {e}") from None
+
+    def _translate(self, litellm: Any, model: str) -> Translation:
+        return Translation(litellm, model)
+
+    def _request(self, custom_id: bytes, params: bytes) -> bytes:
+        return b'{"custom_id":%b,"params":%b}\n' % (custom_id, params)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -99,7 +108,7 @@ class Encoder:
             if "surrogate" in str(e) or "UTF-8" in str(e):
                 return RowError("the text is not valid Unicode: it holds half a character (a lone surrogate)")
             return RowError(f"a value can't be sent as JSON: {e}")
-        return b'{"custom_id":%b,"params":%b}\n' % (orjson.dumps(custom_id), params)
+        return self._request(orjson.dumps(custom_id), params)
 
     def _plain(self, row: Mapping[str, Any]) -> bool:
         """Whether each text goes through litellm as it is: empty ones, and the end of a last turn, it changes."""
