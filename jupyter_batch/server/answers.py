@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from jupyter_batch.server import echo
 from jupyter_batch.server.errors import SERVER_ERROR, ApiError, no_model
 from jupyter_batch.server.requests import check
+from jupyter_batch.server.responses import chat_of, response_of
 from jupyter_batch.server.upstream import Upstream
 
 LOCAL = "local/"
+RESPONSES = "/v1/responses"
 
 
 class Answer(NamedTuple):
@@ -54,6 +56,8 @@ class Answers:
         """Echo's answer to a request that was checked."""
         if endpoint == "/v1/embeddings":
             return Answer(200, echo.embeddings(body))
+        if endpoint == RESPONSES:
+            return Answer(200, response_of(echo.chat(chat_of(body), id_=id_, created=int(time.time())), body, id_=id_))
         return Answer(200, echo.chat(body, id_=id_, created=int(time.time())))
 
     async def later(self, endpoint: str, body: Mapping[str, Any], *, id_: str) -> Answer:
@@ -61,7 +65,10 @@ class Answers:
         if self.at_once(body["model"]):
             return self.now(endpoint, body, id_=id_)
         try:
-            return Answer(200, await self.upstream.ask(endpoint, body))
+            if endpoint != RESPONSES:
+                return Answer(200, await self.upstream.ask(endpoint, body))
+            said = await self.upstream.ask("/v1/chat/completions", chat_of(body))
+            return Answer(200, response_of(said, body, id_=id_))
         except ApiError as error:
             return Answer(error.status, error.body())
         except Exception as error:  # litellm itself broke: this request's failure, not the server's

@@ -12,6 +12,7 @@ The rules for a chat completion, in this order; "the prompt" is the text of the 
    word.
 4. Anything else is answered with the prompt's own text, letter for letter.
 
+A request of the Responses API is answered as the chat request that asks the same (responses.py).
 `stop` cuts, `max_tokens` cuts (finish_reason `length`), `n` gives the same answer n times. A token is four characters,
 rounded up. An embedding is a unit vector out of the text's hash, of 256 numbers if `dimensions` says nothing else.
 """

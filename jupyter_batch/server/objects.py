@@ -13,7 +13,7 @@ BATCH_FILE_LIFE = 30 * DAY
 ENDPOINTS = ("/v1/responses", "/v1/chat/completions", "/v1/embeddings", "/v1/completions", "/v1/moderations",
              "/v1/images/generations", "/v1/images/edits", "/v1/videos")
 """What OpenAI's batches take as `endpoint`."""
-SERVED = ("/v1/chat/completions", "/v1/embeddings")
+SERVED = ("/v1/responses", "/v1/chat/completions", "/v1/embeddings")
 """Those of them that this server answers."""
 UPLOAD_PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
 
@@ -70,15 +70,16 @@ class Usage(msgspec.Struct, kw_only=True):
     total_tokens: int = 0
 
     def add(self, usage: dict[str, Any]) -> None:
-        """Add one response's `usage`, of a chat completion or an embedding."""
-        prompt, output = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+        """Add one answer's `usage`, in the words of chat and embeddings or in those of responses."""
+        prompt = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
+        output = usage.get("completion_tokens") or usage.get("output_tokens") or 0
         self.input_tokens += prompt
         self.output_tokens += output
         self.total_tokens += prompt + output
-        details = usage.get("prompt_tokens_details")
+        details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
         if details:
             self.input_tokens_details.cached_tokens += details.get("cached_tokens") or 0
-        details = usage.get("completion_tokens_details")
+        details = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
         if details:
             self.output_tokens_details.reasoning_tokens += details.get("reasoning_tokens") or 0
 

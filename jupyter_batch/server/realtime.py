@@ -1,4 +1,4 @@
-"""The routes of `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`: one request, answered at once."""
+"""The routes of `/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/models`: answered at once."""
 
 from __future__ import annotations
 
@@ -44,6 +44,17 @@ async def chat(request: web.Request) -> web.StreamResponse:
     await response.write(b"data: [DONE]\n\n")
     await response.write_eof()
     return response
+
+
+@routes.post("/v1/responses")
+async def responses(request: web.Request) -> web.Response:
+    """A response, whole: this server streams chat alone, and keeps no responses."""
+    body = await json_body(request)
+    if body.get("stream"):
+        raise ApiError(400, "Streaming is not supported here: this server streams /v1/chat/completions alone.",
+                       param="stream", code="unsupported_value")
+    answer = await _answer(request, "/v1/responses", body)
+    return reply(answer.body, answer.status)
 
 
 def chunks(completion: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What a chat or embeddings request must look like, real time and in a batch alike; it must not know who answers it."""
+"""What a chat, responses or embeddings request must look like, real time or batch; not who answers it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _BOUNDS: dict[str, tuple[bool, int | None, int | None]] = {
     "temperature": (False, 0, 2), "top_p": (False, 0, 1), "frequency_penalty": (False, -2, 2),
     "presence_penalty": (False, -2, 2), "max_tokens": (True, 1, None), "max_completion_tokens": (True, 1, None),
+    "max_output_tokens": (True, 16, None),
     "n": (True, 1, 128), "top_logprobs": (True, 0, 20), "seed": (True, None, None)}
 """Of each number: whether it is whole, the least and the most that it may be."""
 
@@ -24,7 +25,7 @@ def check(endpoint: str, body: Any) -> ApiError | None:
         return ApiError(400, "you must provide a model parameter")
     if not isinstance(body["model"], str):
         return wrong_type("model", "a string", body["model"])
-    return _chat(body) if endpoint == "/v1/chat/completions" else _embeddings(body)
+    return {"/v1/chat/completions": _chat, "/v1/responses": _responses}.get(endpoint, _embeddings)(body)
 
 
 def _chat(body: Mapping[str, Any]) -> ApiError | None:
@@ -108,6 +109,62 @@ def _form(form: Any) -> ApiError | None:
     if not isinstance(schema, dict):
         return wrong_type("response_format.json_schema", "an object", schema)
     return missing("response_format.json_schema.name") if "name" not in schema else None
+
+
+def _responses(body: Mapping[str, Any]) -> ApiError | None:
+    if "input" not in body:
+        return missing("input")
+    asked = body["input"]
+    if not isinstance(asked, str | list):
+        return wrong_type("input", "a string or array of objects", asked)
+    if not asked:
+        return ApiError(400, "Invalid 'input': it is empty. Expected a text or at least one item.", param="input",
+                        code="empty_array" if asked == [] else "empty_string")
+    for place, item in enumerate(asked if isinstance(asked, list) else ()):
+        wrong = _item(f"input[{place}]", item)
+        if wrong:
+            return wrong
+    if body.get("instructions") is not None and not isinstance(body["instructions"], str):
+        return wrong_type("instructions", "a string", body["instructions"])
+    for name in ("previous_response_id", "conversation", "prompt"):
+        if body.get(name) is not None:
+            return ApiError(400, f"'{name}' is not supported here: this server keeps no responses.", param=name,
+                            code="unsupported_parameter")
+    for name in ("text", "reasoning"):
+        if body.get(name) is not None and not isinstance(body[name], dict):
+            return wrong_type(name, "an object", body[name])
+    return _streaming(body) or _bounds(body) or _text_format((body.get("text") or {}).get("format"))
+
+
+def _item(where: str, item: Any) -> ApiError | None:
+    if not isinstance(item, dict):
+        return wrong_type(where, "an object", item)
+    if item.get("type", "message") != "message":
+        return None
+    if item.get("role") not in _ROLES[:4]:
+        return missing(f"{where}.role") if item.get("role") is None else wrong_value(f"{where}.role", item["role"],
+                                                                                      _ROLES[:4])
+    content = item.get("content")
+    if not isinstance(content, str) and not (isinstance(content, list)
+                                             and all(isinstance(part, dict) for part in content)):
+        return wrong_type(f"{where}.content", "a string or array of objects", content)
+    return None
+
+
+def _text_format(form: Any) -> ApiError | None:
+    if form is None:
+        return None
+    if not isinstance(form, dict):
+        return wrong_type("text.format", "an object", form)
+    if form.get("type") not in ("text", "json_object", "json_schema"):
+        return missing("text.format.type") if "type" not in form else wrong_value(
+            "text.format.type", form["type"], ("json_object", "json_schema", "text"))
+    if form["type"] != "json_schema":
+        return None
+    for name in ("name", "schema"):
+        if name not in form:
+            return missing(f"text.format.{name}")
+    return None if isinstance(form["schema"], dict) else wrong_type("text.format.schema", "an object", form["schema"])
 
 
 def _embeddings(body: Mapping[str, Any]) -> ApiError | None:

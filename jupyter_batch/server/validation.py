@@ -53,7 +53,7 @@ class Scan:
 
     def __init__(self, endpoint: str, serves: Callable[[str], bool], answered: set[int] | None = None) -> None:
         self.endpoint = endpoint
-        self.field = "input" if endpoint == "/v1/embeddings" else "messages"
+        self.field = "messages" if endpoint == "/v1/chat/completions" else "input"
         self.serves = serves
         self.offsets = array("Q")
         self.lengths = array("I")
@@ -82,7 +82,7 @@ class Scan:
         if not plain:
             self._explain(raw, number)
         else:
-            self._count(request.custom_id, len(raw), 0 if head.input is msgspec.UNSET else _inputs(head.input))
+            self._count(request.custom_id, len(raw), head.input)
 
     def end(self) -> None:
         """The file is read: what is to be said of it as a whole. The set of ids is given up."""
@@ -98,13 +98,14 @@ class Scan:
                                           "inputs across all requests. Please try again with a smaller batch.",
                         "input_file_id")
 
-    def _count(self, custom_id: str, size: int, inputs: int) -> None:
+    def _count(self, custom_id: str, size: int, asked: bytes | msgspec.Raw | msgspec.UnsetType) -> None:
         key = hash(custom_id)
         self._ids.add(key)
         if key in self._answered:
             self.done[-1] = 1
         self.tokens += size // 4
-        self.inputs += inputs
+        if asked is not msgspec.UNSET and self.endpoint == "/v1/embeddings":
+            self.inputs += _inputs(asked)
 
     def _wrong(self, code: str, message: str, param: str | None = None, line: int | None = None) -> None:
         if len(self.errors) < MOST_ERRORS:
@@ -134,7 +135,7 @@ class Scan:
             self._body(body, line, here=request.get("url") in (self.endpoint, None, ""))
         if isinstance(custom_id, str):
             asked = body.get("input") if isinstance(body, dict) else None
-            self._count(custom_id, len(raw), 0 if asked is None else _inputs(msgspec.json.encode(asked)))
+            self._count(custom_id, len(raw), msgspec.UNSET if asked is None else msgspec.json.encode(asked))
 
     def _field(self, name: str, value: Any, line: int) -> None:
         if name == "custom_id" and hash(value) in self._ids:
