@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.asking import LitellmCall
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.providers.realtime import Realtime, realtime_facts
+from jupyter_batch.providers.straight import call_to
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.openai import CHAT
 
@@ -96,7 +96,7 @@ async def ours(base: str, requests: int) -> None:
         path.write_bytes(b"".join(orjson.dumps({"custom_id": f"jb-{n}", "method": "POST", "url": CHAT,
                                                 "body": body(n)}) + b"\n" for n in range(requests)))
         provider = Realtime(FACTS, folder=Path(place), concurrency=CONCURRENCY,
-                            call=LitellmCall("openai/m", api_base=base, api_key="no-key"))
+                            call=call_to("openai/m", api_base=base, api_key="no-key"))
 
         async def nothing(_: str) -> None:
             """No upload."""
@@ -107,6 +107,7 @@ async def ours(base: str, requests: int) -> None:
             await asyncio.sleep(0.05)
             view = await provider.poll(view.id)
         assert (view.ending, view.completed) == (State.COMPLETED, requests)
+        await provider.aclose()
 
 
 async def quiet() -> None:

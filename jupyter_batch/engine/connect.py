@@ -12,9 +12,9 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import ProviderDownError
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.providers.asking import LitellmCall
 from jupyter_batch.providers.protocol import Access, Provider
 from jupyter_batch.providers.realtime import Realtime, realtime_facts
+from jupyter_batch.providers.straight import call_to
 from jupyter_batch.providers.table import LOCAL, REALTIME, access_for, facts_of, realtime_key
 from jupyter_batch.providers.via_anthropic import ViaAnthropic
 from jupyter_batch.providers.via_azure import ViaAzure
@@ -51,13 +51,13 @@ async def _realtime(job: JobRecord, folder: JobFolder, home: Path, api_key: str 
     facts = realtime_facts(facts_of(job.provider, job.api_base))
     if job.provider == LOCAL:
         endpoint = await asyncio.to_thread(launch.ensure, home)
-        call = LitellmCall(f"openai/{job.body_model}", api_base=endpoint.base_url, api_key=endpoint.token or "no-key")
+        call = call_to(f"openai/{job.body_model}", api_base=endpoint.base_url, api_key=endpoint.token or "no-key")
     else:
         key = realtime_key(job.provider, api_key, os.environ)
         if job.provider == "openai" and job.api_base is not None:
             key = access_for("openai", api_base=job.api_base, api_key=api_key, environ=os.environ).api_key
         more: dict[str, Any] = {} if job.api_version is None else {"api_version": job.api_version}
-        call = LitellmCall(job.model, api_base=job.api_base, api_key=key, **more)
+        call = call_to(job.model, api_base=job.api_base, api_key=key, **more)
     return Realtime(facts, folder=folder.path / "realtime", call=call, **_pace(job.pace))
 
 
@@ -94,6 +94,14 @@ class Embedded:
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find."""
         return await (await self._server()).find(tag, since=since)
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged."""
+        return await (await self._server()).tagged(since=since)
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests."""
+        await (await self._server()).requests(batch, write)
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""

@@ -32,7 +32,7 @@ speaks to the models that know nothing else."""
 NEED_BASE = frozenset({"hosted_vllm", "litellm_proxy", "openai_like", "custom_openai"})
 """Without an address litellm sends what is meant for these to OPENAI_BASE_URL or to api.openai.com, key and all."""
 
-_NOT_THEIRS = ("stream", "stream_options", "api_base", "base_url", "api_key", "api_version", "custom_llm_provider",
+NOT_THEIRS = ("stream", "stream_options", "api_base", "base_url", "api_key", "api_version", "custom_llm_provider",
                "organization", "extra_headers", "timeout", "fallbacks", "mock_response")
 """What a request's body may not decide: where it goes, with which key, and in which form the answer comes."""
 
@@ -115,10 +115,16 @@ class LitellmCall:
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         """Ask once. See Call."""
+        return await self._ask(endpoint, body)
+
+    async def _ask(self, endpoint: str, body: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Ask by litellm's own call; more: further arguments for it."""
         await self.ready()
         if self._internal is not None:
             self._internal.set(True)  # in this task alone: nothing of litellm's runs on after the call
-        asked = {name: value for name, value in body.items() if name not in _NOT_THEIRS} | self._fixed
+        asked = {name: value for name, value in body.items() if name not in NOT_THEIRS} | self._fixed | more
+        if asked.get("tools"):  # else litellm looks for a package that it does not bring
+            asked["_skip_mcp_handler"] = True
         try:
             async with asyncio.timeout(self._seconds + _GRACE):
                 answer = await getattr(self._litellm, VERBS[endpoint])(**asked)
@@ -172,8 +178,10 @@ def _plain(answer: Any) -> dict[str, Any]:
     return body
 
 
-_NO_CONNECTION = frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError", "gaierror"})
-_CUT = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "ServerDisconnectedError", "ClientPayloadError"})
+_NO_CONNECTION = frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError",
+                            "gaierror"})
+_CUT = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "ServerDisconnectedError", "ClientPayloadError",
+                  "ClientOSError"})
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -184,7 +192,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _kinds(error: BaseException) -> set[str]:
-    return {type(one).__name__ for one in _chain(error)}
+    return {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
 
 
 def _last(error: BaseException) -> str:

@@ -14,10 +14,10 @@ import orjson
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.result import Result
-from jupyter_batch.providers.asking import LitellmCall
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.providers.realtime import Realtime, realtime_facts
 from jupyter_batch.providers.running import Tries
+from jupyter_batch.providers.straight import call_to
 from jupyter_batch.wire.openai import CHAT, decode
 
 FACTS = realtime_facts(Facts(name="openai", dialect="openai", key="OPENAI_API_KEY",
@@ -47,7 +47,7 @@ def requests(folder: Path, texts: list[str], endpoint: str = CHAT, name: str = "
 def provider(folder: Path, base: str, *, model: str = "openai/m", key: str = KEY, seconds: float = 20.0,
              **more: Any) -> Realtime:
     """Real time by litellm, with pauses of a millisecond."""
-    return Realtime(FACTS, folder=folder, call=LitellmCall(model, api_base=base, api_key=key,
+    return Realtime(FACTS, folder=folder, call=call_to(model, api_base=base, api_key=key,
                                                                             seconds=seconds),
                     **{"tries": QUICK, "concurrency": 8, **more})
 

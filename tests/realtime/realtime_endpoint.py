@@ -14,11 +14,15 @@ CUT, HANG = "cut", "hang"
 """The connection is cut; no answer comes before `release`."""
 
 Decide = Callable[[str, int], Any]
-"""(the row's text, how often it was asked before) -> None for an answer, an HTTP status, CUT, HANG, or a body."""
+"""(the row's text, how often it was asked before) -> None for an answer, an HTTP status, CUT, HANG, a body, or a
+whole response."""
 
 
 class Endpoint:
-    """Runs from entering the block to leaving it. asked: how often each text came; peak: the most at once."""
+    """Runs from entering the block to leaving it.
+
+    asked: how often each text came; peak: the most at once; sent: (path, body, headers) of each request.
+    """
 
     def __init__(self, decide: Decide = lambda text, before: None, *, headers: dict[str, str] | None = None,
                  cancels: bool = False) -> None:
@@ -28,6 +32,7 @@ class Endpoint:
         self.asked: Counter[str] = Counter()
         self.keys: set[str] = set()
         self.order: list[str] = []
+        self.sent: list[tuple[str, bytes, dict[str, str]]] = []
         self.busy = self.peak = self.answered = 0
         self.cancels = cancels
         self._loop = asyncio.new_event_loop()
@@ -65,6 +70,7 @@ class Endpoint:
         before = self.asked[text]
         self.asked[text] += 1
         self.order.append(text)
+        self.sent.append((request.path, await request.read(), {k.lower(): v for k, v in request.headers.items()}))
         self.keys.add(request.headers.get("authorization", ""))
         decision = self.decide(text, before)
         if decision == HANG:
@@ -76,6 +82,8 @@ class Endpoint:
         if isinstance(decision, int):
             error = {"message": f"told {decision} about {text}", "type": "t", "param": "messages", "code": "c"}
             return web.json_response({"error": error}, status=decision, headers=self.headers)
+        if isinstance(decision, web.StreamResponse):
+            return decision
         if decision is not None:
             return web.json_response(decision)
         self.answered += 1
@@ -83,7 +91,8 @@ class Endpoint:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        text = body["messages"][-1]["content"]
+        content = body["messages"][-1]["content"]
+        text = content if isinstance(content, str) else str(content)
         return await self._counted(request, text, {
             "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"],
             "choices": [{"index": 0, "message": {"role": "assistant", "content": text.upper()},

@@ -17,8 +17,8 @@ from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import prompt_of
 from jupyter_batch.engine.worker import Worker
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.asking import LitellmCall
 from jupyter_batch.providers.realtime import Realtime
+from jupyter_batch.providers.straight import call_to
 
 ROWS = 25
 
@@ -42,7 +42,7 @@ class Desk:
         async def connect(job):
             folder = self.ledger.folders.of(job.id).path
             return Realtime(FACTS, folder=folder, concurrency=4, tries=QUICK,
-                            call=LitellmCall("openai/m", api_base=self.endpoint.base, api_key=self.key))
+                            call=call_to("openai/m", api_base=self.endpoint.base, api_key=self.key))
 
         return Worker(self.ledger, connect, clock=lambda: self.now, dice=lambda: 0.5, everything=True)
 
