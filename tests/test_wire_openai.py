@@ -331,6 +331,11 @@ def test_tokens_are_read_in_every_dialect():
     assert usage({"input_tokens": 5, "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 1}}) == Usage(
         5, 2, 0, 1)
     assert usage({"prompt_tokens": 5.0, "completion_tokens": "2"}) == Usage(5, 2)
+    assert usage({"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 10, "completion_tokens_details": {
+        "reasoning_tokens": 3}}) == Usage(5, 5, 0, 3)  # xAI: what was thought is counted beside the answer
+    assert usage({"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16, "prompt_tokens_details": {
+        "cache_write_tokens": 1, "audio_tokens": 2, "image_tokens": 3}, "completion_tokens_details": {
+        "audio_tokens": 4, "image_tokens": 5}}) == Usage(9, 7, 0, 0, 1, 2, 3, 4, 5)
     assert usage({"prompt_tokens": 5, "prompt_tokens_details": None, "completion_tokens": None}) == Usage(5)
     assert usage({}) is None
     assert usage("many") is None

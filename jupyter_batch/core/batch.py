@@ -14,7 +14,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     status: the provider's own word. ending: one of the four endings, None while it is open or the word is unknown.
     output_file_id, error_file_id: None where there is no such file (yet). errors: why the batch as a whole failed, the
     first few and a count. quota: it was refused because too much is enqueued already; sending it later can work.
-    tag: the metadata that the batch was created with.
+    tag: the metadata that the batch was created with. endpoint: where its requests go, if the provider tells.
     """
 
     id: str
@@ -32,3 +32,4 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     quota: bool = False
     usage: Usage | None = None
     tag: dict[str, str] = {}
+    endpoint: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from operator import add
 from typing import Any
 
 import msgspec
@@ -21,15 +22,24 @@ class Status(StrEnum):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens as the provider billed them. `cached_tokens` are part of the input, `reasoning_tokens` of the output."""
+    """Tokens as the provider billed them.
+
+    `input_tokens` and `output_tokens` are all there are; the others are parts of them: read from the provider's cache
+    (`cached_tokens`), written to it, thought (`reasoning_tokens`), and what were no words.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    input_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    output_audio_tokens: int = 0
+    output_image_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+        return Usage(*map(add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -39,6 +49,7 @@ class Result(msgspec.Struct, frozen=True):
     value: the answer (text; a list of floats for an embedding); None if and only if there is none.
     error: the reason, a short sentence, where status is not `succeeded`.
     usage: None where the provider said nothing of it.
+    unbilled: an error came instead of an answer, so that nothing was paid though no usage is told.
     """
 
     custom_id: str | None
@@ -46,3 +57,6 @@ class Result(msgspec.Struct, frozen=True):
     value: Any = None
     error: str | None = None
     usage: Usage | None = None
+    finish: str | None = None
+    raw: str | None = None
+    unbilled: bool = False

@@ -54,11 +54,18 @@ def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
         return REALTIME
     if provider == LOCAL or (record is not None and record.batch):
         return BATCH
-    if mode == "auto" and provider in _OWN and (api_base is None or is_near(api_base)):
+    if mode == "auto" and provider in _OWN and runs_here(provider, api_base):
         return REALTIME
     what = record.title if record is not None else repr(provider)
     raise ModelError(f"{what} (of the model {model!r}) has no batch API that jupyter_batch can use: "
                      + _way_out(record, name))
+
+
+def runs_here(provider: str, api_base: str | None) -> bool:
+    """Whether it is a server of models on this machine, where a request costs nothing."""
+    if provider in _OWN:
+        return api_base is None or is_near(api_base)
+    return provider == "hosted_vllm" and api_base is not None and is_near(api_base)
 
 
 def _way_out(record: Record | None, name: str) -> str:

@@ -24,6 +24,7 @@ __all__ = ["MAX_TOKENS", "MAX_TOKENS_THINKING", "Encoder", "decode", "decode_lin
 JSON_TOOL = "json_tool_call"
 """The tool that litellm asks a model to call where it can't be asked for JSON itself: its input is the answer."""
 
+_NOT_PLAIN = frozenset({"refusal", *tolerant.CUTS})
 _SILENT = ("thinking", "redacted_thinking")
 _SUCCEEDED = Status.SUCCEEDED
 
@@ -71,7 +72,7 @@ _DECODER = msgspec.json.Decoder(_Line)
 def _typed(line: _Line) -> Result | None:
     """The Result of a plain answer; None for the tolerant way to see."""
     message = line.result.message
-    if line.result.type != "succeeded" or message is None or message.stop_reason == "refusal":
+    if line.result.type != "succeeded" or message is None or message.stop_reason in _NOT_PLAIN:
         return None
     texts = []
     for block in message.content:
@@ -88,9 +89,10 @@ def _typed(line: _Line) -> Result | None:
     if used.iterations:
         return None
     read, thought = used.cache_read_input_tokens or 0, used.output_tokens_details
-    whole = used.input_tokens + read + (used.cache_creation_input_tokens or 0)
+    put = used.cache_creation_input_tokens or 0
     return Result(line.custom_id, _SUCCEEDED, value, None,
-                  Usage(whole, used.output_tokens, read, (thought.thinking_tokens if thought else None) or 0))
+                  Usage(used.input_tokens + read + put, used.output_tokens, read,
+                        (thought.thinking_tokens if thought else None) or 0, put))
 
 
 def decode(line: bytes, endpoint: str = "", *, tool_names: Mapping[str, str] | None = None) -> Result:
@@ -131,9 +133,9 @@ def _read(line: bytes, tool_names: Mapping[str, str]) -> Result:
 
 
 def _failed(custom_id: str | None, reason: str, usage: Usage | None = None, *,
-            status: Status = Status.FAILED) -> Result:
+            status: Status = Status.FAILED, unbilled: bool = False) -> Result:
     short = reason if len(reason) <= tolerant.REASON_CHARS else reason[: tolerant.REASON_CHARS - 1] + "…"
-    return Result(custom_id, status, error=short, usage=usage)
+    return Result(custom_id, status, error=short, usage=usage, unbilled=unbilled)
 
 
 def _outcome(custom_id: str | None, result: dict[str, Any], tool_names: Mapping[str, str]) -> Result:
@@ -144,13 +146,16 @@ def _outcome(custom_id: str | None, result: dict[str, Any], tool_names: Mapping[
         return _failed(custom_id, "canceled: the batch was cancelled before this row was sent to the model",
                        status=Status.CANCELLED)
     if kind == "errored":
-        return _failed(custom_id, _reason(result.get("error")))
+        return _failed(custom_id, _reason(result.get("error")), unbilled=True)
     message = result.get("message")
     if kind != "succeeded" or not isinstance(message, dict):
         return _failed(custom_id, f"a result that is neither an answer nor an error (its type: {kind})")
     usage = _usage(message.get("usage"))
     value, reason = _answer(message, tool_names)
-    return _failed(custom_id, reason, usage) if value is None else Result(custom_id, _SUCCEEDED, value, usage=usage)
+    if value is None:
+        return _failed(custom_id, reason, usage)
+    stop = message.get("stop_reason")
+    return Result(custom_id, _SUCCEEDED, value, usage=usage, finish=stop if stop in tolerant.CUTS else None)
 
 
 def _reason(error: Any) -> str:
@@ -206,7 +211,7 @@ def _usage(usage: Any) -> Usage | None:
     details = usage.get("output_tokens_details")
     thought = tolerant.count(details.get("thinking_tokens")) if isinstance(details, Mapping) else 0
     read = of("cache_read_input_tokens")
-    return Usage(of("input_tokens") + read + written, of("output_tokens"), read, thought)
+    return Usage(of("input_tokens") + read + written, of("output_tokens"), read, thought, written)
 
 
 # --- batch objects --------------------------------------------------------------------------------------------------

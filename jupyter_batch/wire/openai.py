@@ -16,6 +16,7 @@ import orjson
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.quota import is_quota
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.core.template import RowError
@@ -97,6 +98,9 @@ def _marked(value: Any, mark: str, names: list[str]) -> Any:
 class _Details(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class _Usage(msgspec.Struct, gc=False):
@@ -105,6 +109,7 @@ class _Usage(msgspec.Struct, gc=False):
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
     prompt_cache_hit_tokens: int | None = None
+    total_tokens: int | None = None
 
 
 class _ResponseUsage(msgspec.Struct, gc=False):
@@ -112,6 +117,7 @@ class _ResponseUsage(msgspec.Struct, gc=False):
     output_tokens: int | None = None
     input_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
+    total_tokens: int | None = None
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -122,6 +128,7 @@ class _Message(msgspec.Struct, gc=False):
 class _Choice(msgspec.Struct, gc=False):
     message: _Message
     index: int = 0
+    finish_reason: str | None = None
 
 
 class _Chat(msgspec.Struct, gc=False):
@@ -133,7 +140,8 @@ class _Chat(msgspec.Struct, gc=False):
         if not self.choices:
             return None
         first = self.choices[0]
-        return first.message.content if first.index == 0 and not first.message.refusal else None
+        plain = first.index == 0 and not first.message.refusal and first.finish_reason not in tolerant.CUTS
+        return first.message.content if plain else None
 
 
 class _Content(msgspec.Struct, gc=False):
@@ -150,8 +158,11 @@ class _Response(msgspec.Struct, gc=False):
     output: list[_Item] = []
     usage: _ResponseUsage | None = None
     error: Any = None
+    incomplete_details: Any = None
 
     def value(self) -> str | None:
+        if self.incomplete_details:
+            return None
         parts = [part for item in self.output if item.type == "message" for part in item.content or ()]
         if any(part.type != "output_text" for part in parts):
             return None
@@ -214,6 +225,7 @@ def _typed(line: Any) -> Result | None:
 
 
 _SUCCEEDED = Status.SUCCEEDED
+_NO_DETAILS = _Details()
 
 
 def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
@@ -226,7 +238,11 @@ def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
     if into is None and out is None:
         return None
     cached = (read.cached_tokens if read is not None else None) or hits
-    return Usage(into or 0, out or 0, cached or 0, (written.reasoning_tokens if written is not None else None) or 0)
+    read, written = read or _NO_DETAILS, written or _NO_DETAILS
+    into, thought = into or 0, written.reasoning_tokens or 0
+    out = tolerant.whole_output(into, out or 0, thought, usage.total_tokens)
+    return Usage(into, out, cached or 0, thought, read.cache_write_tokens or 0,
+                 read.audio_tokens or 0, read.image_tokens or 0, written.audio_tokens or 0, written.image_tokens or 0)
 
 
 def decode(line: bytes, endpoint: str) -> Result:
@@ -296,7 +312,7 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
         error_file_id=_text(obj.get("error_file_id")), total=tolerant.count(counts.get("total")),
         completed=tolerant.count(counts.get("completed")), failed=tolerant.count(counts.get("failed")),
         created_at=_time(obj.get("created_at")), expires_at=_time(obj.get("expires_at")), errors=errors, quota=quota,
-        usage=tolerant.usage_of(obj.get("usage")),
+        usage=tolerant.usage_of(obj.get("usage")), endpoint=_text(obj.get("endpoint")),
         tag={str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, Mapping) else {})
 
 
@@ -323,7 +339,7 @@ def _errors(errors: Any) -> tuple[str, bool]:
     told = "; ".join(_error(error) for error in found[:_SHOWN])
     if len(found) > _SHOWN:
         told += f"; and {len(found) - _SHOWN:,} more"
-    quota = any("limit_exceeded" in str(error.get("code")) for error in found if isinstance(error, Mapping))
+    quota = any(is_quota(f"{error.get('code')} {error.get('message')}") for error in found if isinstance(error, Mapping))
     return told, quota
 
 

@@ -19,6 +19,9 @@ from jupyter_batch.core.result import Result, Status, Usage
 REASON_CHARS = 500
 """A reason is a sentence for a table's cell; some servers send pages."""
 
+CUTS = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter", "model_context_window_exceeded"})
+"""The words for an answer that is not whole."""
+
 _ENDINGS = {
     "batch_expired": Status.EXPIRED,
     "batch_cancelled": Status.CANCELLED,
@@ -79,13 +82,13 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
         error = body  # vLLM and Mistral: the body is the error
     if error or failed:
         status, reason = _failure(error, code, body)
-        return Result(custom_id, status, error=reason, usage=usage)
+        return Result(custom_id, status, error=reason, usage=usage, unbilled=usage is None)
     value, reason = _answer(mapping)
     if value is None:
         if not mapping and isinstance(body, str) and body:
             reason = f"no answer but: {body}"
         return Result(custom_id, Status.FAILED, error=_short(reason), usage=usage)
-    return Result(custom_id, Status.SUCCEEDED, value, usage=usage)
+    return Result(custom_id, Status.SUCCEEDED, value, usage=usage, finish=_cut(mapping))
 
 
 def _unpacked(value: Any) -> Any:
@@ -121,15 +124,26 @@ def _answer(body: Mapping[str, Any]) -> tuple[Any, str]:
     """(value, "") or (None, the reason)."""
     choices, output, data = body.get("choices"), body.get("output"), body.get("data")
     if isinstance(choices, list) and choices:
-        dicts = [choice for choice in choices if isinstance(choice, dict)]
-        first = next((choice for choice in dicts if choice.get("index") == 0), dicts[0] if dicts else {})
-        return _chat(first)
+        return _chat(_first(choices))
     if isinstance(output, list):
         return _response(output, body)
     if isinstance(data, list) and data:
         return _vectors(data)
     held = ", ".join(map(str, body)) or "nothing"
     return None, f"the line holds neither an answer nor an error (in its body: {held})"
+
+
+def _first(choices: list[Any]) -> dict[str, Any]:
+    dicts = [choice for choice in choices if isinstance(choice, dict)]
+    return next((choice for choice in dicts if choice.get("index") == 0), dicts[0] if dicts else {})
+
+
+def _cut(body: Mapping[str, Any]) -> str | None:
+    """Why the answer is not whole, if it is not."""
+    choices, details = body.get("choices"), body.get("incomplete_details")
+    word = _first(choices).get("finish_reason") if isinstance(choices, list) else None
+    word = details.get("reason") if word is None and isinstance(details, dict) else word
+    return word if isinstance(word, str) and word in CUTS else None
 
 
 def _chat(choice: dict[str, Any]) -> tuple[Any, str]:
@@ -216,6 +230,10 @@ def _vector(embedding: Any) -> list[float] | None:
     return [float(number) for number in embedding] if isinstance(embedding, list) and embedding else None
 
 
+_IN = ("prompt_tokens_details", "input_tokens_details")
+_OUT = ("completion_tokens_details", "output_tokens_details")
+
+
 def usage_of(usage: Any) -> Usage | None:
     """The tokens of a `usage` object, in the words of chat or of responses; None where it says nothing."""
     told = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
@@ -229,10 +247,18 @@ def usage_of(usage: Any) -> Usage | None:
         details = (usage.get(key) for key in keys)
         return next((count(detail.get(name)) for detail in details if isinstance(detail, Mapping)), 0)
 
-    cached = inside("cached_tokens", "prompt_tokens_details", "input_tokens_details")
-    return Usage(of("prompt_tokens", "input_tokens"), of("completion_tokens", "output_tokens"),
-                 cached or of("prompt_cache_hit_tokens"),
-                 inside("reasoning_tokens", "completion_tokens_details", "output_tokens_details"))
+    cached = inside("cached_tokens", *_IN)
+    into, thought = of("prompt_tokens", "input_tokens"), inside("reasoning_tokens", *_OUT)
+    out = whole_output(into, of("completion_tokens", "output_tokens"), thought, of("total_tokens"))
+    return Usage(into, out, cached or of("prompt_cache_hit_tokens"), thought,
+                 *(inside(f"{kind}_tokens", *where)
+                   for kind, where in (("cache_write", _IN), ("audio", _IN), ("image", _IN), ("audio", _OUT),
+                                       ("image", _OUT))))
+
+
+def whole_output(into: int, out: int, thought: int, total: int | None) -> int:
+    """All tokens of the output: xAI counts what was thought beside it, which its total shows."""
+    return out + thought if thought and total == into + out + thought else out
 
 
 def count(value: Any) -> int:

@@ -54,7 +54,7 @@ def test_a_recorded_line_gives_the_value_the_reason_and_the_tokens(case):
     assert result.value not in expected["must_not_be"]
     used = expected["usage"]
     assert result.usage == (used and Usage(used["input_tokens"], used["output_tokens"], used["cached_tokens"],
-                                           used["reasoning_tokens"] or 0))
+                                           used["reasoning_tokens"] or 0, used.get("cache_write_tokens") or 0))
     assert result.custom_id == LINES[case]["line"]["custom_id"]
     assert anthropic._read(raw, {}) == result
 
@@ -79,12 +79,12 @@ def test_the_input_counts_what_the_cache_gave_and_took():
     """Anthropic counts them beside `input_tokens`: a cost without them is a fraction of the truth."""
     usage = {"input_tokens": 3, "cache_read_input_tokens": 9511, "cache_creation_input_tokens": 100,
              "output_tokens": 7, "output_tokens_details": {"thinking_tokens": 5}}
-    whole = Usage(9614, 7, 9511, 5)
+    whole = Usage(9614, 7, 9511, 5, 100)
     assert decode(line_of([text("a")], usage=usage)).usage == whole
     assert decode(line_of([], "refusal", usage=usage)).usage == whole
     by_age = {"input_tokens": 1, "output_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 2,
                                                                        "ephemeral_5m_input_tokens": 3}}
-    assert decode(line_of([], "refusal", usage=by_age)).usage == Usage(6, 1)
+    assert decode(line_of([], "refusal", usage=by_age)).usage == Usage(6, 1, 0, 0, 5)
     rounds = {"input_tokens": 1, "output_tokens": 1, "iterations": [
         {"input_tokens": 10, "output_tokens": 2, "cache_read_input_tokens": 1},
         {"input_tokens": 20, "output_tokens": 3}]}

@@ -1,0 +1,240 @@
+"""The price of a model: the person's own, else litellm's price list, else a sure discount, else unknown.
+
+litellm's list is read as the file that lies in its package, so that no submission waits for litellm's import; where it
+is imported, what it holds counts (a person may have registered a model). Nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.core.cost import FREE, KINDS, Price, Rates, Tariff, Tier
+from jupyter_batch.providers.records import RECORDS
+from jupyter_batch.providers.table import BATCH, LOCAL, REALTIME, runs_here
+
+LIST = "model_prices_and_context_window_backup.json"
+"""litellm's price list in its package."""
+
+_KEYS = {
+    "input": "input_cost_per_token", "output": "output_cost_per_token", "cached": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost", "reasoning": "output_cost_per_reasoning_token",
+    "input_audio": "input_cost_per_audio_token", "input_image": "input_cost_per_image_token",
+    "output_audio": "output_cost_per_audio_token", "output_image": "output_cost_per_image_token",
+}
+_THRESHOLD = re.compile(r"_above_(\d+)(k?)_tokens")
+_BATCHES = "_batches"
+_MORE = ("input_cost_per_request", "tiered_pricing", "off_peak_pricing")
+"""Beside the tokens, or by rules of their own: with these the tokens alone don't tell the cost."""
+_USUAL_TIERS = (None, "auto", "default", "standard_only")
+
+
+def price_of(model: str, *, mode: str = BATCH, api_base: str | None = None,
+             given: Mapping[str, Mapping[str, Any]] | None = None, service_tier: str | None = None) -> Price:
+    """What this model's tokens cost, in a batch and in real time; what is not known of it is None.
+
+    model: a litellm id. mode: of the job. given: the person's own prices, as `options.prices` takes them.
+    service_tier: of real time, as OpenAI names them.
+    """
+    known = _known(*_split(model), api_base, service_tier)
+    for key in (model, _split(model)[1], ""):
+        if given and key in given:
+            return _own(given[key], known, mode)
+    return known
+
+
+def _own(given: Mapping[str, Any], known: Price, mode: str) -> Price:
+    """US dollars per million tokens, of a job as it is sent; `realtime` of real time, where that is another."""
+    paid, live = _tariff_of(given), given.get("realtime")
+    standard = _tariff_of(live) if live else paid if mode == REALTIME else known.standard
+    return Price(batch=paid, standard=standard, source="your own prices", longest=known.longest)
+
+
+def _tariff_of(given: Mapping[str, Any]) -> Tariff:
+    return Tariff(rates=Rates(**{kind: given[kind] / 1e6 for kind in KINDS if kind in given}).filled())
+
+
+def _known(provider: str, name: str, api_base: str | None, service_tier: str | None) -> Price:
+    if provider == LOCAL:
+        upstream = _known(*_split(name), None, service_tier) if "/" in name else None
+        # The embedded server asks another's model at that one's price in real time: a batch there saves nothing.
+        return _here() if upstream is None else msgspec.structs.replace(upstream, batch=upstream.standard)
+    if runs_here(provider, api_base):
+        return _here()
+    entry = _entry(provider, name)
+    if entry is None:
+        return Price(source=f"{provider}/{name} is in no price list")
+    record = RECORDS.get(provider)
+    if record is not None and record.default_base and api_base not in (None, record.default_base):
+        discount = None  # another server of the same API: whether it gives a discount is not known
+    else:
+        discount = record.price if record is not None else None
+    inclusive = provider == "xai"  # litellm: xAI bills long requests from the threshold on
+    longest = entry.get("max_output_tokens")
+    batch, source = _batch(entry, discount, inclusive=inclusive), f"litellm {_litellm()}'s price list"
+    if batch is not None and _rate(entry, _KEYS["input"] + _BATCHES) is None and record is not None:
+        source = f"{discount:g} of the real-time price in {source} ({record.source})"
+    return Price(batch=batch, standard=_standard(entry, service_tier, provider, inclusive=inclusive), source=source,
+                 longest=longest if isinstance(longest, int) and longest > 0 else None)
+
+
+def _split(model: str) -> tuple[str, str]:
+    provider, _, name = model.partition("/")
+    return provider, name
+
+
+def _here() -> Price:
+    return Price(batch=FREE, standard=FREE, source="a model on this machine")
+
+
+# -- litellm's list ----------------------------------------------------------------------------------------------------
+
+
+def _entry(provider: str, name: str) -> Mapping[str, Any] | None:
+    """What litellm's list says of a model of this provider; None where it holds no price that can be believed."""
+    tuned = ":".join(name.split(":")[:2]) if name.startswith("ft:") else name  # a tuned model costs what its kind does
+    for key in dict.fromkeys((f"{provider}/{name}", name, f"{provider}/{tuned}", tuned)):
+        entry = _listed(key)
+        if entry is not None and str(entry.get("litellm_provider", "")).startswith(provider):
+            # Where nobody knows better the list says 0: a provider's model that costs nothing is not believed.
+            priced = any(_rate(entry, _KEYS[kind]) for kind in ("input", "output"))
+            return entry if priced else None
+    return None
+
+
+def _listed(key: str) -> Mapping[str, Any] | None:
+    loaded = getattr(sys.modules.get("litellm"), "model_cost", None)
+    if isinstance(loaded, Mapping):
+        found = loaded.get(key)
+        return found if isinstance(found, Mapping) else None
+    spec = importlib.util.find_spec("litellm")
+    path = Path(str(spec.origin)).parent / LIST if spec is not None else None
+    if path is None or not path.exists():
+        return None
+    raw = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw]).get(key)
+    return None if raw is None else msgspec.json.decode(raw, type=dict[str, Any])
+
+
+def _litellm() -> str:
+    try:
+        return version("litellm")
+    except PackageNotFoundError:
+        return "?"
+
+
+def _rate(entry: Mapping[str, Any], key: str) -> float | None:
+    value = entry.get(key)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _thresholds(entry: Mapping[str, Any], suffix: str) -> list[tuple[int, str]]:
+    """(tokens, as the keys say it), rising, of the kinds of tokens that we price."""
+    found: dict[int, str] = {}
+    for key, value in entry.items():
+        at = _THRESHOLD.search(key)
+        if at and value is not None and key[:at.start()] in _KEYS.values() and key[at.end():] == suffix:
+            found[int(at[1]) * (1000 if at[2] else 1)] = at[0]
+    return sorted(found.items())
+
+
+def _standard(entry: Mapping[str, Any], service_tier: str | None, provider: str, *, inclusive: bool) -> Tariff | None:
+    """Real time, as litellm's own calculator takes it: what has no rate of its own has the plain one."""
+    suffix = "" if service_tier in _USUAL_TIERS else f"_{service_tier}"
+    if any(entry.get(key) for key in _MORE) or _rate(entry, _KEYS["input"] + suffix) is None:
+        return None
+
+    def rates(above: str, below: Rates | None) -> Rates:
+        own = {kind: _first(_rate(entry, f"{key}{above}{suffix}"),
+                            getattr(below, kind) if below is not None else _rate(entry, f"{key}{suffix}"),
+                            _rate(entry, key) if below is None and kind not in ("input", "output") else None)
+               for kind, key in _KEYS.items()}
+        return _billed(Rates(**own), entry)
+
+    flat, tiers = rates("", None), []
+    for at, above in _thresholds(entry, suffix):
+        tiers.append(Tier(at, rates(above, tiers[-1].rates if tiers else flat)))
+    if provider == "fireworks_ai" and _rate(entry, _KEYS["cached"]) is None:  # it has a price of its own, not listed
+        flat = msgspec.structs.replace(flat, cached=None)
+    return Tariff(rates=flat, tiers=tuple(tiers), inclusive=inclusive)
+
+
+def _billed(rates: Rates, entry: Mapping[str, Any]) -> Rates:
+    if entry.get("mode") == "embedding":  # there is no output
+        rates = msgspec.structs.replace(rates, output=0.0)
+    return rates.filled()
+
+
+def _batch(entry: Mapping[str, Any], discount: float | None, *, inclusive: bool) -> Tariff | None:
+    """A batch, as litellm's batch_cost_calculator takes it, but for this: what it guesses is unknown here.
+
+    It takes half for every provider, nothing for a kind of token that has no rate, and the plain rate for long requests
+    of which only the real-time price is listed.
+    """
+    input_rate = _rate(entry, _KEYS["input"] + _BATCHES)
+    if input_rate is None:
+        return _discounted(entry, discount, inclusive=inclusive)
+
+    def rates(above: str, below: Rates | None) -> Rates:
+        own = {kind: _first(_rate(entry, f"{key}{above}{_BATCHES}"),
+                            _rate(entry, f"{key}{_BATCHES}") if below is None else getattr(below, kind))
+               for kind, key in _KEYS.items()}
+        if below is not None:
+            return Rates(**own)
+        if own["output"] is None and discount is not None and (out := _rate(entry, _KEYS["output"])) is not None:
+            own["output"] = out * discount
+        if own["output"] == 0 and _rate(entry, _KEYS["output"]):
+            own["output"] = None
+        return _unlike(Rates(**own), entry)
+
+    flat, tiers, told = rates("", None), [], _thresholds(entry, _BATCHES)
+    for at, above in told:
+        tiers.append(Tier(at, rates(above, tiers[-1].rates if tiers else flat)))
+    tiers += [Tier(at, Rates()) for at, _ in _thresholds(entry, "") if not told or at > told[-1][0]]
+    return Tariff(rates=flat, tiers=tuple(sorted(tiers, key=lambda tier: tier.above)), inclusive=inclusive)
+
+
+def _discounted(entry: Mapping[str, Any], discount: float | None, *, inclusive: bool) -> Tariff | None:
+    if discount is None or any(entry.get(key) for key in _MORE):
+        return None
+    plain = _rate(entry, _KEYS["input"])
+    if plain is None:
+        return None
+
+    def cut(key: str) -> float | None:
+        rate = _rate(entry, key)
+        return None if rate is None else rate * discount
+
+    # What is read from the cache and has no rate of its own stays unknown: litellm takes nothing for it.
+    rates = Rates(input=plain * discount, output=cut(_KEYS["output"]), cached=cut(_KEYS["cached"]),
+                  cache_write=_first(cut(_KEYS["cache_write"]), plain * discount),
+                  output_image=cut(_KEYS["output_image"]))
+    return Tariff(rates=_unlike(rates, entry, fill_cached=False), inclusive=inclusive,
+                  tiers=tuple(Tier(at, Rates()) for at, _ in _thresholds(entry, "")))
+
+
+def _unlike(rates: Rates, entry: Mapping[str, Any], *, fill_cached: bool = True) -> Rates:
+    """The plain rate for each kind that has none of its own; but not where only its real-time rate is listed."""
+    full = _billed(rates, entry)
+    unknown: dict[str, None] = {}
+    for kind, of in (("input_audio", "input"), ("input_image", "input"), ("output_audio", "output"),
+                     ("output_image", "output")):
+        listed = _rate(entry, _KEYS[kind])
+        if getattr(rates, kind) is None and listed is not None and listed != _rate(entry, _KEYS[of]):
+            unknown[kind] = None
+    if not fill_cached and rates.cached is None:
+        unknown["cached"] = None
+    return msgspec.structs.replace(full, **unknown)
+
+
+def _first(*rates: float | None) -> float | None:
+    return next((rate for rate in rates if rate is not None), None)
