@@ -39,15 +39,16 @@ class LLMAccessor:
 
         return jobs.submit(self._frame, prompt, door="accessor", **given)
 
-    def attach(self, job: Job | str, out: str | None = None) -> Job:
+    def attach(self, job: Job | str, out: str | None = None, *, by_position: bool = False) -> Job:
         """Bring a job of another day to this frame: its answers land here, now and as they come.
 
-        job: a Job, its id or its name. out: the column to fill, if not the job's own. Raises JobNotFoundError, and
+        job: a Job, its id or its name. out: the column to fill, if not the job's own. by_position: of an adopted job
+        whose rows nobody knows, say that they are this frame's, in this order. Raises JobNotFoundError, and
         AlignmentError where the frame's rows are not the job's.
         """
         from jupyter_batch import jobs
 
-        return jobs.attach(job, self._frame, out)
+        return jobs.attach(job, self._frame, out, by_position=by_position)
 
 
 def _describe() -> None:

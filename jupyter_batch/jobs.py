@@ -5,13 +5,16 @@ The accessor, the magics and the command line call this and nothing below it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import platform
 import sys
 import time
 import types
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from html import escape
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_batch import kernel, options, settings
 from jupyter_batch.core.errors import JobNotFoundError, LedgerError
@@ -20,10 +23,15 @@ from jupyter_batch.engine.session import session
 from jupyter_batch.job import Job, of
 from jupyter_batch.monitor import html, text
 
-__all__ = ["Job", "Jobs", "answers", "attach", "list_jobs", "open_job", "resume_open", "submit"]
+__all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "list_jobs", "open_job", "orphans", "resume_open",
+           "submit"]
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from jupyter_batch.engine.orphans import Orphans
+
+_T = TypeVar("_T")
 
 
 def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name: str | None = None,
@@ -85,17 +93,45 @@ async def answers(prompts: Any, **given: Any) -> list[Any]:
     return list(job._outcomes().answers)
 
 
-def attach(job: Job | str, frame: pd.DataFrame, out: str | None = None) -> Job:
+def attach(job: Job | str, frame: pd.DataFrame, out: str | None = None, *, by_position: bool = False) -> Job:
     """Bring a job of another day to this frame: its answers land there, now or when they come.
 
-    Raises JobNotFoundError, and AlignmentError where the rows are not the job's.
+    by_position: the person says that row k of the frame is the k-th that was sent; only for a job that was adopted, and
+    whose rows nobody here knows. Raises JobNotFoundError, and AlignmentError where the rows are not the job's.
     """
+    from jupyter_batch.engine import landing
+
     found = open_job(job) if isinstance(job, str) else job
-    out = out or found._record().out
-    found._bind(frame, out)
+    record = found._record()
+    out = out or record.out
+    told = landing.by_position(record, frame, out) if by_position else landing.check_aligned(record)
+    found._bind(frame, out, told=told)
     if found.is_complete:
         found.merge(frame)
     return found
+
+
+def orphans(**where: Any) -> Orphans:
+    """The batches at a provider that carry our tag and are in no job of this ledger: a list that shows itself.
+
+    where: model= or provider=, and api_base=, api_version=, api_key= as for a submission; days= to look back (30).
+    Raises InputError where that does not say where to look, and ProviderError.
+    """
+    from jupyter_batch.engine.seek import look
+
+    return _in_a_loop(look(session(settings.home()).ledger, time.time(), _where(where)))
+
+
+def adopt(which: str | None = None, **where: Any) -> Adopted:
+    """Take up the orphans of one job (its id or a batch's), or all: jobs of this ledger from now on, each once.
+
+    where: as for `orphans`. Raises JobNotFoundError where nothing of ours has that id.
+    """
+    from jupyter_batch.engine.seek import take_up
+
+    here = session(settings.home())
+    records, said = _in_a_loop(take_up(here.ledger, time.time(), which, _where(where)))
+    return Adopted((of(here, record.id) for record in records), said, where.get("api_key"))
 
 
 def list_jobs() -> Jobs:
@@ -128,6 +164,27 @@ class Jobs(list[Job]):
         return html.jobs_table(job.snapshot() for job in self)
 
 
+class Adopted(Jobs):
+    """Jobs that were taken up, and what is to be said of each: which rows are not known, and how they are filled."""
+
+    def __init__(self, jobs: Iterable[Job], said: list[str], api_key: str | None) -> None:
+        super().__init__(jobs)
+        self.said = said
+        self._api_key = api_key
+
+    def follow(self) -> Adopted:
+        """Have this process fetch what comes."""
+        for job in self:
+            job._follow(self._api_key)
+        return self
+
+    def __repr__(self) -> str:
+        return "\n".join([super().__repr__(), *self.said])
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + "".join(f"<p>{escape(one)}</p>" for one in self.said)
+
+
 class _Face(types.ModuleType):
     """`jupyter_batch.jobs` is this module, and `jupyter_batch.jobs()` the list of jobs."""
 
@@ -136,6 +193,18 @@ class _Face(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = _Face
+
+
+def _where(given: dict[str, Any]) -> dict[str, Any]:
+    """Without a provider's or a model's name, the configured model's provider is looked at."""
+    named = given.get("provider") or given.get("model")
+    return given if named else {**given, "model": settings.read().model}
+
+
+def _in_a_loop(work: Coroutine[Any, Any, _T]) -> _T:
+    """What it comes to. In a thread of its own: the one we are on may run a loop already."""
+    with ThreadPoolExecutor(1, thread_name_prefix="jupyter-batch-adopt") as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def _versions() -> dict[str, str]:

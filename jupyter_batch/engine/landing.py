@@ -5,12 +5,12 @@ It knows the frame and the gathered outcomes; when this may run (between cells) 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from jupyter_batch import frame as frames
-from jupyter_batch.core.errors import ColumnError, JupyterBatchError
+from jupyter_batch.core.errors import AlignmentError, ColumnError, JupyterBatchError
 from jupyter_batch.core.result import Status
 from jupyter_batch.engine.gather import CODES, Outcomes
 from jupyter_batch.labels import label_hashes
@@ -23,15 +23,51 @@ if TYPE_CHECKING:
     Relabelled: TypeAlias = tuple[pd.Index[Any], np.ndarray[Any, Any]]  # an index, and each row's position in the job
 
 
+class Told(NamedTuple):
+    """What the rows of a frame are told by: the columns, and their keys; row k has the job's k-th answer."""
+
+    columns: list[str]
+    keys: frames.Keys
+
+
+def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Told:
+    """The person says that the rows of this frame are the job's, in the order in which they were sent.
+
+    From now on they are told by all that they hold, so that a frame that is sorted meanwhile is filled rightly all the
+    same. Raises AlignmentError where it can't be so.
+    """
+    if job.aligned:
+        raise AlignmentError(f"the rows of job {job.id} are known, so nothing is filled by position: "
+                             f'df.llm.attach("{job.id}") finds each row')
+    if len(frame) != job.rows:
+        raise AlignmentError(f"the frame has {len(frame):,} rows, and job {job.id} has {job.rows:,}: it is not the one "
+                             "that was sent. Nothing was written")
+    columns = [label for label in frame.columns if str(label) != str(out)]
+    prints = bytearray().join(b"".join(block.fingerprints) for block in frames.blocks(frame, columns))
+    return Told([str(label) for label in columns], frames.Keys.of(frame.index, prints))
+
+
+def check_aligned(job: JobRecord) -> None:
+    """Raise AlignmentError where only positions tell the job's rows."""
+    if not job.aligned:
+        raise AlignmentError(
+            f"job {job.id} was taken up from {job.provider}, and the ledger that knew its rows is lost: which of them "
+            "is which row of a frame is not known, so nothing was written. Run its cell again: answers whose requests "
+            "are at hand land on their rows, and are not paid again. If the rows of your frame surely stand in the "
+            f'order in which they were sent, df.llm.attach("{job.id}", by_position=True) fills it so')
+
+
 def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame, out: str, *,
-         alike: bool = False) -> str:
+         alike: bool = False, told: Told | None = None) -> str:
     """Fill the column `out` of this very frame with what there is; a sentence that says so.
 
     Raises AlignmentError where rows moved or changed, ColumnError where the prompt's columns are gone; then nothing was
     written.
     """
-    keys = frames.Keys.from_bytes(folder.keys.read_bytes())
-    positions = frames.align(frame, labels(frame, job.columns), keys, alike=alike)
+    if told is None:
+        check_aligned(job)
+        told = Told(job.columns, frames.Keys.from_bytes(folder.keys.read_bytes()))
+    positions = frames.align(frame, labels(frame, told.columns), told.keys, alike=alike)
     frames.fill(frame, out, found.answers, positions)
     answered = np.isin(np.frombuffer(found.status, dtype=np.uint8),
                        [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)])
@@ -61,12 +97,14 @@ class Landing:
 
     names: the person's names for it when it was submitted. by_name: the one name whose frame, whatever it is when the
     answers come, is to be filled (the magic's). alike: it was not this frame that was submitted, but the same was asked
-    for its rows (frame.align). landed: the last answers were put there, or refused, once and for all.
+    for its rows (frame.align). told: by what its rows are told, if not by what the job knows of them. landed: the last
+    answers were put there, or refused, once and for all.
     """
 
     def __init__(self, frame: pd.DataFrame, out: str, *, names: list[str], by_name: str | None,
-                 alike: bool = False) -> None:
+                 alike: bool = False, told: Told | None = None) -> None:
         self.frame = frame
+        self._told = told
         self.out = out
         self.landed = False
         self.alike = alike
@@ -89,7 +127,7 @@ class Landing:
         if frames.has_column(self.frame, self.out) and not self._may_fill:
             raise ColumnError(f"the frame got a column {self.out!r} of its own meanwhile, which was left alone: "
                               "job.merge(df) fills it")
-        said = land(job, folder, found, self.frame, self.out, alike=self.alike)
+        said = land(job, folder, found, self.frame, self.out, alike=self.alike, told=self._told)
         self._may_fill = True  # the column is ours now
         gone = [name for name in self._names if names is not None and names.get(name) is not self.frame]
         if self._names and len(gone) == len(self._names):
@@ -115,7 +153,8 @@ def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled
     """All outcomes on the source's index: the column, _status, _error, _input_tokens, _output_tokens."""
     import pandas as pd
 
-    index, order = source or (frames.index_from_bytes(folder.index.read_bytes()), np.arange(job.rows))
+    known = frames.index_from_bytes(folder.index.read_bytes()) if job.aligned else pd.RangeIndex(job.rows)
+    index, order = source or (known, np.arange(job.rows))
     words = np.array([str(status) for status in CODES], dtype=object)
     codes = np.frombuffer(found.status, dtype=np.uint8)
     made = pd.DataFrame(index=index)

@@ -11,12 +11,14 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import ProviderDownError, ProviderError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.providers.protocol import TAG
+from jupyter_batch.providers.protocol import TAG, TAG_MODEL, TAG_OF, TAG_OUT
 from jupyter_batch.providers.via_anthropic import UndecidedError
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.tick import Mover
 
+MOST_CHARS = 512
+"""Of a metadata value, at OpenAI."""
 CLOCKS_SECONDS = 3600.0
 """How far the provider's clock and ours may be apart."""
 
@@ -24,6 +26,12 @@ CLOCKS_SECONDS = 3600.0
 def tag_of(job: JobRecord, shard: ShardRecord) -> dict[str, str]:
     """The metadata that say which batch is this shard's: found by it, a batch is never paid twice."""
     return {TAG: f"{job.id}/{shard.number}"}
+
+
+def about(job: JobRecord, shard: ShardRecord, shards: int) -> dict[str, str]:
+    """The metadata that tell who finds the batch without its ledger what it is part of."""
+    return {TAG_OF: f"{shards}/{job.rows}/{shard.first}-{shard.last}", TAG_OUT: job.out[:MOST_CHARS],
+            TAG_MODEL: job.model[:MOST_CHARS]}
 
 
 async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
@@ -35,7 +43,8 @@ async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
 
     job = mover.job
     view = await mover.provider.submit(
-        mover.ledger.folders.of(job.id).requests(shard.number), {**job.metadata, **tag_of(job, shard)},
+        mover.ledger.folders.of(job.id).requests(shard.number),
+        {**job.metadata, **tag_of(job, shard), **about(job, shard, len(mover.ledger.shards(job.id)))},
         endpoint=job.endpoint, window=job.completion_window, uploaded=shard.file_id, on_upload=on_upload)
     if not view.id:
         raise ProviderDownError("the provider answered without the batch's id: it is looked for")

@@ -18,7 +18,7 @@ import msgspec
 
 from jupyter_batch.core.errors import ProviderError
 from jupyter_batch.providers.failures import by_status, normalise
-from jupyter_batch.providers.protocol import Access, Facts
+from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, TRANSFER_SECONDS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _There(msgspec.Struct):
 
 def file_name(tag: Mapping[str, str], requests: Path) -> str:
     """What a request file is called at the provider: its job and shard."""
-    return f"{'-'.join(tag.values())[:80].replace('/', '-') or requests.stem}.jsonl"
+    return f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl"
 
 
 def _said(content: bytes) -> str:

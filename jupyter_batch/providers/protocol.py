@@ -13,6 +13,11 @@ from jupyter_batch.core.request import Limits
 
 TAG = "jupyter_batch"
 """The metadata key that says which job and shard a batch belongs to."""
+TAG_OF = "jupyter_batch_of"
+"""The one that says, to who finds the batch without its ledger, how many shards and rows the job has, and the first and
+the last row of this shard: "3/300/100-199"."""
+TAG_OUT, TAG_MODEL = "jupyter_batch_out", "jupyter_batch_model"
+"""The column that the job fills, and the model by litellm's name."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,4 +81,22 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections."""
+        ...
+
+
+class Listed(Protocol):
+    """What a provider can do besides, where batches can be found without knowing any of them: see engine/orphans.py."""
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """The batches created at or after `since` that carry our tag, whatever job's.
+
+        Where a provider shows only of batches that have ended whose they are, the open ones are among them, untagged.
+        """
+        ...
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """Stream the request file of a batch to `write`, as it was planned.
+
+        Raises NotFoundError where it is not to be had (any more).
+        """
         ...

@@ -53,6 +53,7 @@ TRANSFER_SECONDS = 1800.0
 """As in via_litellm.py: 256 MB at a bit more than 1 Mbit/s."""
 LIST_PAGES = 50
 PAGE = 100
+_AT_ONCE = 8
 _SHOWN = 3
 _TEXT = 65_536  # how much of a refusal's body is read
 
@@ -132,6 +133,24 @@ class ViaAnthropic:
         if not ours and unknown:
             raise UndecidedError(_undecided(unknown, requests), tuple(unknown))
         return ours
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged: the tag is the job of the ids in the results; its shard can't be told."""
+        looking = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(view: BatchView) -> BatchView:
+            async with looking:
+                known = None if view.ending is None else await self._first_id(view)
+            job = (known or "").rpartition("-")[0]
+            return msgspec.structs.replace(view, tag={TAG: job} if job else {})
+
+        views = await asyncio.gather(*map(look, await self._listed(since)))
+        return [view for view in views if view.tag or view.ending is None]
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests."""
+        del write
+        raise NotFoundError(f"Anthropic does not give back what was asked in {batch.id}")
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""

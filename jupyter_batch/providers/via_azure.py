@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import BadRequestError, ProviderDownError
+from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.direct import QUIET_SECONDS, file_name
 from jupyter_batch.providers.failures import normalise
-from jupyter_batch.providers.protocol import Access, Facts
+from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire.openai import read_batch
 
@@ -76,6 +76,19 @@ class ViaAzure:
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find."""
+        return [view for view in await self._listed(since) if tag.items() <= view.tag.items()]
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged."""
+        return [view for view in await self._listed(since) if TAG in view.tag]
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests."""
+        if batch.input_file_id is None:
+            raise NotFoundError(f"{self._access.api_base} names no request file of {batch.id}")
+        await self.fetch(batch.input_file_id, write)
+
+    async def _listed(self, since: float) -> list[BatchView]:
         found: list[BatchView] = []
         after: str | None = None
         async with self._open(TRANSFER_SECONDS) as client:
@@ -83,7 +96,7 @@ class ViaAzure:
                 page = await (client.batches.list(limit=PAGE, after=after) if after
                               else client.batches.list(limit=PAGE))
                 views = [_view(item) for item in page.data or []]
-                found += [view for view in views if tag.items() <= view.tag.items()]
+                found += views
                 older = all(view.created_at is not None and view.created_at < since for view in views)
                 if older or not page.has_more or views[-1].id == after:  # `older` is true of no views, too
                     return found

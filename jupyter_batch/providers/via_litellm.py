@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import BadRequestError, ProviderDownError
+from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.failures import UnreadableError, normalise
-from jupyter_batch.providers.protocol import Access, Facts
+from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.wire.openai import read_batch
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class ViaLitellm:
         if uploaded is None:
             with requests.open("rb") as file:
                 there = await self._call("acreate_file", seconds=TRANSFER_SECONDS, purpose="batch",
-                                         file=(f"{'-'.join(tag.values())[:80].replace('/', '-')}.jsonl", file))
+                                         file=(f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl", file))
             uploaded = str(there.id)
             await on_upload(uploaded)
         batch = await self._call("acreate_batch", completion_window=window, endpoint=endpoint,
@@ -134,6 +134,19 @@ class ViaLitellm:
 
         With the SDK below litellm, because `litellm.alist_batches` leaves a socket open at each call.
         """
+        return [view for view in await self._listed(since) if tag.items() <= view.tag.items()]
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged."""
+        return [view for view in await self._listed(since) if TAG in view.tag]
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests."""
+        if batch.input_file_id is None:
+            raise NotFoundError(f"{self._access.api_base} names no request file of {batch.id}")
+        await self.fetch(batch.input_file_id, write)
+
+    async def _listed(self, since: float) -> list[BatchView]:
         found: list[BatchView] = []
         after: str | None = None
         async with self._sdk() as client:
@@ -141,7 +154,7 @@ class ViaLitellm:
                 page = await (client.batches.list(limit=100, after=after) if after
                               else client.batches.list(limit=100))
                 views = [_view(item) for item in page.data or []]
-                found += [v for v in views if tag.items() <= v.tag.items()]
+                found += views
                 older = all(v.created_at is not None and v.created_at < since for v in views)
                 if older or not views or not page.has_more or views[-1].id == after:
                     return found

@@ -17,9 +17,9 @@ from urllib.parse import quote
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import BadRequestError, ProviderDownError
+from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.direct import Direct, file_name
-from jupyter_batch.providers.protocol import Access, Facts
+from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import read_batch
@@ -60,13 +60,31 @@ class ViaMistral(Direct):
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find. How its `metadata` filter is written is not documented: the list itself is read."""
+        return [view for view in await self._listed(since) if tag.items() <= view.tag.items()]
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged."""
+        return [view for view in await self._listed(since) if TAG in view.tag]
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests: what `bare_lines` took off is put back, out of the job."""
+        if batch.input_file_id is None:
+            raise NotFoundError(f"Mistral names no request file of {batch.id}")
+        async with self._open() as client:
+            path = f"{_JOBS}/{quote(batch.id, safe='')}"
+            job = msgspec.json.decode(await self._ask(client, "GET", path), type=_Asked)
+        held = bytearray()
+        await self.fetch(batch.input_file_id, held.extend)
+        write(await asyncio.to_thread(full_lines, bytes(held), job.model or self._model, job.endpoint))
+
+    async def _listed(self, since: float) -> list[BatchView]:
         found: list[BatchView] = []
         async with self._open(TRANSFER_SECONDS) as client:
             for number in range(LIST_PAGES):
                 params = {"page": number, "page_size": PAGE}
                 page = msgspec.json.decode(await self._ask(client, "GET", _JOBS, params=params), type=_Jobs)
                 views = [read_job(job) for job in page.data or []]
-                found += [view for view in views if tag.items() <= view.tag.items()]
+                found += views
                 older = all(view.created_at is not None and view.created_at < since for view in views)
                 if older or len(views) < PAGE:  # `older`: newest come first; of no views it is true, too
                     return found
@@ -96,6 +114,11 @@ class _Jobs(msgspec.Struct):
     data: list[dict[str, Any]] | None = None
 
 
+class _Asked(msgspec.Struct):
+    endpoint: str
+    model: str | None = None
+
+
 class _Line(msgspec.Struct):
     custom_id: str
     body: dict[str, msgspec.Raw]
@@ -113,6 +136,17 @@ def bare_lines(requests: Path) -> bytes:
     return bytes(made)
 
 
+def full_lines(bare: bytes, model: str, endpoint: str) -> bytes:
+    """The request lines that `bare_lines` made `bare` of."""
+    decode, encode = msgspec.json.Decoder(_Line).decode, msgspec.json.encode
+    made = bytearray()
+    for text in bare.splitlines():
+        line = decode(text)
+        body = {"model": msgspec.Raw(encode(model)), **line.body}
+        made += encode({"custom_id": line.custom_id, "method": "POST", "url": endpoint, "body": body}) + b"\n"
+    return bytes(made)
+
+
 def read_job(job: Mapping[str, Any]) -> BatchView:
     """A job as Mistral tells of it. A state that nobody knows is an open one."""
     status = str(job.get("status") or "unknown")
@@ -124,7 +158,7 @@ def read_job(job: Mapping[str, Any]) -> BatchView:
         "output_file_id": job.get("output_file"), "error_file_id": job.get("error_file"), "errors": errors,
         "request_counts": {"total": job.get("total_requests"), "completed": job.get("succeeded_requests"),
                            "failed": job.get("failed_requests")},
-        "metadata": job.get("metadata")})
+        "metadata": job.get("metadata"), "endpoint": job.get("endpoint")})
 
 
 def _error(error: Mapping[str, Any]) -> dict[str, str]:

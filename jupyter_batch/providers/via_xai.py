@@ -17,10 +17,10 @@ from urllib.parse import quote
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import BadRequestError, ConnectionFailedError, ProviderDownError
+from jupyter_batch.core.errors import BadRequestError, ConnectionFailedError, NotFoundError, ProviderDownError
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.direct import Direct, file_name
-from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import read_batch
@@ -31,8 +31,6 @@ DAY = 86400.0
 """How exact its times are, in seconds: "2026-09-23" is any moment of that day."""
 CANCEL_SECONDS = 600.0
 """How long a cancelled batch may still have requests on their way before its results are fetched as they are."""
-
-_NAME = f"{TAG} "
 
 
 class ViaXai(Direct):
@@ -45,19 +43,33 @@ class ViaXai(Direct):
 
     async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
                      uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
-        """See Provider.submit. Of the tag only ours is kept (in the name); there is no window to be chosen."""
+        """See Provider.submit. Of the tag only job and shard are kept (in the name); no window can be chosen."""
         del endpoint, window  # each line has its url; batches end when they end
         if uploaded is None:
             with requests.open("rb") as file:
                 uploaded = await self._upload(file_name(tag, requests), file)
             await on_upload(uploaded)
-        body = {"name": f"{_NAME}{tag.get(TAG, '')}", "input_file_id": uploaded}
+        body = {"name": " ".join([TAG, *(tag[key] for key in (TAG, TAG_OF) if key in tag)]), "input_file_id": uploaded}
         async with self._open() as client:
             made = msgspec.json.decode(await self._ask(client, "POST", "/batches", json=body), type=_Made)
         return BatchView(id=made.batch_id, status="validating", input_file_id=uploaded, tag=dict(tag))
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
-        """See Provider.find. Its list has no promised order, so it is read to its end."""
+        """See Provider.find."""
+        return [view for view in await self._listed(since) if tag.items() <= view.tag.items()]
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged."""
+        return [view for view in await self._listed(since) if TAG in view.tag]
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests. Files are streamed as they are (docs.x.ai, Files API: get file content)."""
+        if batch.input_file_id is None:
+            raise NotFoundError(f"xAI names no request file of {batch.id}")
+        await self._stream(f"/files/{quote(batch.input_file_id, safe='')}/content", write)
+
+    async def _listed(self, since: float) -> list[BatchView]:
+        """Its list has no promised order, so it is read to its end."""
         found: list[BatchView] = []
         token = ""
         async with self._open(TRANSFER_SECONDS) as client:
@@ -65,8 +77,7 @@ class ViaXai(Direct):
                 params: dict[str, str | int] = {"limit": PAGE, **({"pagination_token": token} if token else {})}
                 page = msgspec.json.decode(await self._ask(client, "GET", "/batches", params=params), type=_Batches)
                 views = [self._view(batch) for batch in page.batches or []]
-                found += [view for view in views if tag.items() <= view.tag.items()
-                          and (view.created_at is None or view.created_at > since - DAY)]
+                found += [view for view in views if view.created_at is None or view.created_at > since - DAY]
                 if not page.pagination_token or page.pagination_token == token:
                     return found
                 token = page.pagination_token
@@ -110,7 +121,7 @@ class ViaXai(Direct):
         view = read_batch({
             "id": batch_id, "created_at": batch.get("create_time"), "expires_at": batch.get("expire_time"),
             "input_file_id": batch.get("input_file_id"), "errors": [{"message": reason}] if reason else None,
-            "metadata": {TAG: name.removeprefix(_NAME)} if name.startswith(_NAME) else None})
+            "metadata": _tag(name)})
         if not view.id:
             raise ProviderDownError(f"{self._access.api_base} told of a batch without its id")
         now = self._clock()
@@ -127,6 +138,12 @@ class ViaXai(Direct):
                                            completed=done, failed=failed)
         return msgspec.structs.replace(view, status=str(ending), ending=ending, total=total, completed=done,
                                        failed=failed, output_file_id=view.id if done + failed else None)
+
+
+def _tag(name: str) -> dict[str, str]:
+    """What the name of a batch says, if it is one of ours."""
+    words = name.split()
+    return dict(zip((TAG, TAG_OF), words[1:3], strict=False)) if words[:1] == [TAG] else {}
 
 
 class _Batches(msgspec.Struct):

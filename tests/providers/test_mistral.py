@@ -49,7 +49,8 @@ def test_the_order_holds_model_window_and_tag(mistral):
         order = mistral.fake.only.order
         assert order == {"input_files": [mistral.fake.only.file], "endpoint": "/v1/chat/completions",
                          "model": "the-model", "timeout_hours": 48,
-                         "metadata": {"team": "nlp", "jupyter_batch": f"{job}/0"}}
+                         "metadata": {"team": "nlp", "jupyter_batch": f"{job}/0", "jupyter_batch_of": "1/4/0-3",
+                                      "jupyter_batch_out": "out", "jupyter_batch_model": "mistral/the-model"}}
         assert mistral.shard(job).expires_at == int(mistral.fake.only.created) + 48 * 3600
         await mistral.step(10)
         assert mistral.shard(job).expires_at is not None, "a poll does not forget it"

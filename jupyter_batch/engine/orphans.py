@@ -1,0 +1,155 @@
+"""Batches of ours at a provider that are in no ledger of this machine: found by their tags, and shown as a list.
+
+It asks the provider and reads the ledger; it writes nothing. How one is taken up is adopt.py's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import msgspec
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.status import State
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.protocol import TAG, TAG_OF, Listed
+
+MOST_ROWS = 50_000_000
+"""A tag that tells of more rows, or of more shards, was not written by us."""
+
+_TAG = re.compile(r"(jb[a-km-np-z2-9]{10})(?:/(\d{1,7}))?")
+_OF = re.compile(r"(\d{1,7})/(\d{1,8})/(\d{1,8})-(\d{1,8})")
+_HEAD = ("batch", "job", "part", "state", "requests", "answered", "failed", "age", "endpoint")
+_DAY, _HOUR, _MINUTE = 86400.0, 3600.0, 60.0
+
+
+class Orphan(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch of a job that is not in the ledger. number: of its shard; None where the provider can't tell.
+
+    shards, rows: of the whole job; None where the batch does not say. first, last: the positions of the rows of its
+    first and its last request.
+    """
+
+    batch: BatchView
+    job: str
+    number: int | None = None
+    shards: int | None = None
+    rows: int | None = None
+    first: int | None = None
+    last: int | None = None
+
+
+class Orphans(list[Orphan]):
+    """What was found, as a table. place: the address. hidden: batches under way that do not say whose they are."""
+
+    def __init__(self, found: Iterable[Orphan] = (), *, place: str = "", hidden: int = 0, now: float = 0.0) -> None:
+        super().__init__(found)
+        self.place = place
+        self.hidden = hidden
+        self._now = now
+
+    def jobs(self) -> dict[str, list[Orphan]]:
+        """By job, those first whose batches are the newest."""
+        by_job: dict[str, list[Orphan]] = {}
+        for orphan in self:
+            by_job.setdefault(orphan.job, []).append(orphan)
+        return by_job
+
+    def __repr__(self) -> str:
+        rows = [_HEAD, *self._cells()]
+        widths = [max(len(row[at]) for row in rows) for at in range(len(_HEAD))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+                 for row in rows]
+        return "\n".join([*(lines if self else ()), *self._words()])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(word)}</th>" for word in _HEAD)
+        rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._cells())
+        words = "".join(f"<p>{escape(word)}</p>" for word in self._words())
+        return (f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if self else "") + words
+
+    def _words(self) -> list[str]:
+        said = [] if self else [f"No batch at {self.place} is missing from this ledger."]
+        if self.hidden:
+            said.append(f"{self.hidden:,} under way at {self.place} can't be told yet: whose they are is shown when "
+                        "they have ended. Look again then.")
+        return said
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [(o.batch.id, o.job, _part(o), o.batch.status, f"{o.batch.total:,}", f"{o.batch.completed:,}",
+                 f"{o.batch.failed:,}", _age(o.batch.created_at, self._now), o.batch.endpoint or "") for o in self]
+
+
+async def orphans(ledger: Ledger, provider: Listed, *, place: str, since: float, now: float) -> Orphans:
+    """The provider's batches since then that carry our tag and are in no job of the ledger. Raises ProviderError."""
+    views = await provider.tagged(since=since)
+    known = _Known(ledger)
+    found = [orphan for view in views if (orphan := read(view)) is not None and known.lacks(orphan)]
+    hidden = sum(not view.tag and view.id not in known.batches for view in views)
+    return Orphans(found, place=place, hidden=hidden, now=now)
+
+
+def read(view: BatchView) -> Orphan | None:
+    """What a batch's tag says; None for a tag that is not of our making."""
+    tag = _TAG.fullmatch(view.tag.get(TAG, ""))
+    if tag is None:
+        return None
+    number = None if tag[2] is None else int(tag[2])
+    of = _OF.fullmatch(view.tag.get(TAG_OF, ""))
+    if of is None:
+        return Orphan(batch=view, job=tag[1], number=number) if (number or 0) < MOST_ROWS else None
+    shards, rows, first, last = map(int, of.groups())
+    if number is None or not (number < shards <= rows <= MOST_ROWS and first <= last < rows):
+        return None
+    return Orphan(batch=view, job=tag[1], number=number, shards=shards, rows=rows, first=first, last=last)
+
+
+class _Known:
+    """What the ledger has."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.batches: set[str] = set()
+        self._missing: dict[str, set[int] | None] = {}  # the shards that an adopted job has; None: all are its own
+        for job in ledger.jobs():
+            shards = ledger.shards(job.id)
+            self.batches.update(one for shard in shards for one in (shard.batch_id, *shard.refused) if one)
+            self._missing[job.id] = {s.number for s in shards if not s.absent} if job.adopted else None
+
+    def lacks(self, orphan: Orphan) -> bool:
+        if orphan.batch.id in self.batches:
+            return False
+        if orphan.job not in self._missing:
+            return True
+        there = self._missing[orphan.job]
+        return there is not None and orphan.number not in there and not refused(orphan.batch)
+
+
+def refused(view: BatchView) -> bool:
+    """The provider took the batch and refused it for its quota: who sent it sends the shard again, as another one."""
+    return view.ending is State.FAILED and view.quota
+
+
+def _part(orphan: Orphan) -> str:
+    if orphan.number is None:
+        return "?"
+    return str(orphan.number + 1) + (f" of {orphan.shards}" if orphan.shards else "")
+
+
+def _age(created_at: float | None, now: float) -> str:
+    if created_at is None:
+        return "?"
+    seconds = max(0.0, now - created_at)
+    if seconds >= 2 * _DAY:
+        return f"{seconds / _DAY:.0f} days"
+    return f"{seconds / _HOUR:.0f} h" if seconds >= 2 * _HOUR else f"{seconds / _MINUTE:.0f} min"
+
+
+def jobs_of(found: Orphans, wanted: str | None) -> Sequence[tuple[str, list[Orphan]]]:
+    """The jobs to take up: that of an id (its beginning is enough) or of a batch's; all of them for None."""
+    by_job = found.jobs()
+    if wanted is None:
+        return list(by_job.items())
+    return [(job, group) for job, group in by_job.items()
+            if job.startswith(wanted) or any(orphan.batch.id == wanted for orphan in group)]
