@@ -179,9 +179,9 @@ class Translation:
             made = self._litellm.utils.get_optional_params(
                 model=self._model, custom_llm_provider="anthropic", **given)
         except self._litellm.UnsupportedParamsError as e:
-            raise OptionError(f"anthropic/{self._model}: {_sentence(e)}") from None
+            raise OptionError(f"anthropic/{self._model}: {sentence(e)}") from None
         except Exception as e:
-            raise Refused(_sentence(e)) from None
+            raise Refused(sentence(e)) from None
         options: dict[str, Any] = dict(made)
         options.pop("json_mode", None)
         options.pop("stream", None)
@@ -204,7 +204,7 @@ class Translation:
                 model=self._model, messages=said, optional_params=copy.deepcopy(dict(options)), litellm_params=left,
                 headers=headers)
         except Exception as e:
-            raise Refused(_sentence(e)) from None
+            raise Refused(sentence(e)) from None
         self._unite(headers)
         self.tool_names.update(left.get(_TOOL_NAMES) or {})
         return data
@@ -229,7 +229,7 @@ class Translation:
         return most if isinstance(most, int) and most > 0 else None
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """The first line of what litellm says, without its own advice and names."""
     text = str(error).partition("\nReceived Messages=")[0].partition("\n")[0]
     text = re.sub(r"^(litellm\.\w+: )+", "", text).partition(" To drop these, set")[0].strip()

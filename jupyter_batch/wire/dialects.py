@@ -8,10 +8,12 @@ from typing import Any, Protocol
 from jupyter_batch.core.errors import LedgerNewerError
 from jupyter_batch.core.result import Result
 from jupyter_batch.core.template import RowError
-from jupyter_batch.wire import anthropic, openai
+from jupyter_batch.wire import anthropic, bedrock, openai, vertex
 from jupyter_batch.wire.anthropic_requests import Encoder as AnthropicEncoder
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
+VERTEX, BEDROCK = "vertex", "bedrock"
+_TRANSLATED = {ANTHROPIC: AnthropicEncoder, VERTEX: vertex.Encoder, BEDROCK: bedrock.Encoder}
 
 
 class Encoder(Protocol):
@@ -23,8 +25,8 @@ class Encoder(Protocol):
 
 def encoder(dialect: str, endpoint: str, body: Mapping[str, Any], load_litellm: Callable[[], Any]) -> Encoder:
     """The encoder of a dialect; litellm is loaded where it translates. Raises OptionError."""
-    if dialect == ANTHROPIC:
-        return AnthropicEncoder(openai.CHAT, body, litellm=load_litellm())
+    if dialect in _TRANSLATED:
+        return _TRANSLATED[dialect](openai.CHAT, body, litellm=load_litellm())
     return openai.Encoder(endpoint, body)
 
 
@@ -44,5 +46,9 @@ def decode_lines(dialect: str, block: bytes, endpoint: str, tool_names: Mapping[
         return openai.decode_lines(block, endpoint)
     if dialect == ANTHROPIC:
         return anthropic.decode_lines(block, endpoint, tool_names=tool_names)
+    if dialect == VERTEX:
+        return vertex.decode_lines(block)
+    if dialect == BEDROCK:
+        return bedrock.decode_lines(block, tool_names)
     raise LedgerNewerError(f"the job's results are in a dialect ({dialect!r}) that this jupyter_batch does not speak: "
                            "upgrade it")

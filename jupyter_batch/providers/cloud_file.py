@@ -1,0 +1,48 @@
+"""A request file as a cloud's bucket has it, and result lines as this disk has them. It knows no network."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+BLOCK = 1 << 20
+
+
+@contextlib.contextmanager
+def as_sent(requests: Path, sent: Callable[[bytes], bytes]) -> Iterator[IO[bytes]]:
+    """The file with each line as `sent` makes it: on disk, not in memory, and nowhere once it is closed."""
+    with tempfile.TemporaryFile(dir=requests.parent, prefix="sent-") as made:
+        with requests.open("rb") as file:
+            for line in file:
+                made.write(sent(line))
+        made.flush()
+        made.seek(0)
+        yield made
+
+
+class Lines:
+    """Takes blocks of bytes and hands on lines, each as `change` makes it; `end` hands on a last one that is open."""
+
+    def __init__(self, change: Callable[[bytes], bytes], write: Callable[[bytes], object]) -> None:
+        self._change = change
+        self._write = write
+        self._held = b""
+
+    def take(self, block: bytes) -> None:
+        """A block, as it comes."""
+        whole, newline, rest = block.rpartition(b"\n")
+        if not newline:
+            self._held += block
+            return
+        lines = (self._held + whole).split(b"\n")
+        self._held = rest
+        self._write(b"".join(self._change(line) for line in lines if line and not line.isspace()))
+
+    def end(self) -> None:
+        """A file is over; the next one begins on a line of its own."""
+        if self._held and not self._held.isspace():
+            self._write(self._change(self._held))
+        self._held = b""

@@ -1,0 +1,45 @@
+"""What the dialects that litellm translates have in common, beside their encoder. It knows no provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.anthropic_requests import Refused
+
+
+def refuse_downloads(messages: Any, known: Callable[[str], bool]) -> None:
+    """Refuse an address that litellm would fetch itself, from whatever host, while the rows are made. Raises Refused.
+
+    known: whether an address is handed on as it is.
+    """
+    for message in messages:
+        content = message.get("content") if isinstance(message, Mapping) else None
+        for part in content if isinstance(content, list | tuple) else ():
+            held = part.get(part.get("type")) if isinstance(part, Mapping) and part.get("type") else None
+            url = held if isinstance(held, str) else held.get("url") if isinstance(held, Mapping) else None
+            if isinstance(url, str) and url.startswith(("http://", "https://", "gs://")) and not known(url):
+                raise Refused(f"{url[:100]}: this address can't be handed on: give the file itself (a data: URL)")
+
+
+def failed(custom_id: str | None, reason: str, usage: Usage | None = None, *,
+           status: Status = Status.FAILED) -> Result:
+    """A Result without a value; its reason is cut to what a screen can hold."""
+    short = reason if len(reason) <= tolerant.REASON_CHARS else reason[: tolerant.REASON_CHARS - 1] + "…"
+    return Result(custom_id, status, error=short, usage=usage)
+
+
+def time_of(value: Any) -> float | None:
+    """Seconds since the epoch, of an RFC 3339 text."""
+    try:
+        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """An object of JSON, or an empty one where something else stands."""
+    return value if isinstance(value, Mapping) else {}
