@@ -1,0 +1,42 @@
+"""Schema: what a structured answer looks like, as plain data that is kept with its job. It knows no frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+KINDS = ("int", "float", "bool", "text", "category", "date", "datetime", "object")
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One field of an answer, one column.
+
+    name: the column's, before any prefix. key: in the JSON. kind: one of KINDS. categories: what a "category" may be,
+    in the order that was given. default: what an answer without the field says; None where it says nothing.
+    """
+
+    name: str
+    key: str
+    kind: str
+    categories: tuple[str | int | float | bool, ...] = ()
+    default: Any = None
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """A structured answer. name: for the provider. json: the JSON schema that answers are held against.
+
+    strict: whether the provider may be asked to keep to it to the letter.
+    """
+
+    name: str
+    json: dict[str, Any]
+    fields: tuple[Field, ...]
+    strict: bool = True
+
+
+def columns(out: str, schema: Schema | None) -> dict[str, Field | None]:
+    """The columns that answers fill: `out` alone, or one for each field, named as it, with `out` as the prefix."""
+    if schema is None:
+        return {out: None}
+    return {f"{out}_{field.name}" if out else field.name: field for field in schema.fields}

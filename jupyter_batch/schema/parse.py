@@ -1,0 +1,204 @@
+"""An answer's text -> the values of its fields, or the reason why there are none. It knows no provider and no frame.
+
+What is read: JSON; JSON in a fence; JSON with words around it, where it is the one object there. Nothing is guessed: a
+number in quotes is a text, and an object that is cut off is no object.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.core.result import Result, Status
+from jupyter_batch.core.schema import Field, Schema
+from jupyter_batch.schema.check import compiled
+from jupyter_batch.schema.plain import Misfit
+
+REASON_CHARS = 500
+
+_FENCE = re.compile(r"^[ \t]*```[ \t]*[\w-]*[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+_THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+_STARTS = re.compile(r'\{\s*["}]')  # what is meant as JSON; a brace in prose is not followed so
+_LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
+_CUT = {
+    "length": "the answer was cut off at its last token; allow more (max_tokens)",
+    "max_tokens": "the answer was cut off at its last token; allow more (max_tokens)",
+    "max_output_tokens": "the answer was cut off at its last token; allow more (max_tokens)",
+    "model_context_window_exceeded": "the answer was cut off where the model's context was full; send less",
+    "content_filter": "the provider's filter held back the rest of the answer",
+}
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number in JSON")
+
+
+_JSON = msgspec.json.Decoder()
+_PLAIN = json.JSONDecoder(strict=False, parse_constant=_no_number)
+
+
+class Parser:
+    """Reads the answers of one job."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._check = compiled(schema.json)
+        self._fields = tuple((field.name, field.key, field, _CONVERT.get(field.kind)) for field in schema.fields)
+        self._defaults = tuple(field for field in schema.fields if field.default is not None)
+        self._nullable = frozenset(field.key for field in self._defaults if _takes_null(schema, field))
+        self._keys = frozenset(field.key for field in schema.fields)
+
+    def read(self, results: Iterable[Result]) -> Iterator[Result]:
+        """Each result with its fields' values by their names; one that has none is a failure, its text in `raw`."""
+        for result in results:
+            yield self.one(result) if result.status is Status.SUCCEEDED else result
+
+    def one(self, result: Result) -> Result:
+        """The same for one answer."""
+        text = result.value
+        try:
+            value = self.values(text)
+        except Misfit as e:
+            cut = _CUT.get(result.finish or "")
+            reason = f"{result.finish}: {cut}" if cut else str(e)
+            reason = reason if len(reason) <= REASON_CHARS else reason[: REASON_CHARS - 1] + "…"
+            raw = text if isinstance(text, str) else json.dumps(text)
+            return msgspec.structs.replace(result, status=Status.FAILED, value=None, error=reason, raw=raw)
+        return msgspec.structs.replace(result, value=value)
+
+    def values(self, text: Any) -> dict[str, Any]:
+        """The fields' values of an answer's text, None for one that says nothing. Raises Misfit."""
+        found = found_in(text)
+        if len(found) == 1 and "values" in found and "values" not in self._keys and isinstance(found["values"], dict):
+            found = found["values"]  # some models of Anthropic wrap the input of litellm's JSON tool so
+        try:
+            self._check(found)
+        except RecursionError:
+            raise Misfit("the answer's objects lie too deep in each other") from None
+        for field in self._defaults:
+            if found.get(field.key) is None and (field.key not in found or field.key not in self._nullable):
+                found[field.key] = field.default
+        values: dict[str, Any] = {}
+        for name, key, field, convert in self._fields:
+            value = found.get(key)
+            values[name] = value if value is None or convert is None else convert(field, value)
+        return values
+
+
+def _takes_null(schema: Schema, field: Field) -> bool:
+    """Whether a null is something to say, and not the field left out."""
+    check = compiled({**schema.json, "required": [field.key]})
+    try:
+        check({field.key: None})
+    except Misfit:
+        return False
+    return True
+
+
+def found_in(text: Any) -> dict[str, Any]:
+    """The one JSON object that an answer's text holds. Raises Misfit where there is none, or more than one."""
+    if not isinstance(text, str):
+        raise Misfit("the answer is no text")
+    try:
+        value = _JSON.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        value = _chatty(text)
+    if not isinstance(value, dict):
+        kind = "a list" if isinstance(value, list) else "a value of its own"
+        raise Misfit(f"the answer is {kind}, not a JSON object")
+    return value
+
+
+def _chatty(text: str) -> Any:
+    """What stands in a text that is not JSON as a whole."""
+    text = _THOUGHT.sub("", text, count=1).strip().lstrip("\ufeff")
+    try:
+        return _loads(text)
+    except ValueError as e:
+        whole = e
+    fences = [block for block in _FENCE.findall(text) if _STARTS.match(block.lstrip())]
+    if len(fences) == 1:
+        try:
+            return _loads(fences[0])
+        except ValueError as e:
+            raise _broken(e) from None
+    objects = _objects("\n".join(fences) if fences else text)
+    if not objects:
+        raise Misfit("the answer is not JSON" if not _STARTS.match(text) else f"the answer is not valid JSON: {whole}")
+    if any(one != objects[0] for one in objects[1:]):
+        raise Misfit(f"the answer holds {len(objects)} JSON objects, and which is meant can't be told")
+    return objects[0]
+
+
+def _objects(text: str) -> list[Any]:
+    """The JSON objects in a text, one after the other; those in lists and in each other are none of them."""
+    objects: list[Any] = []
+    at = 0
+    while start := _STARTS.search(text, at):
+        if text[at:start.start()].rstrip().endswith("["):
+            raise Misfit("the answer is a list, not a JSON object")
+        try:
+            value, at = _PLAIN.raw_decode(text, start.start())
+        except (ValueError, RecursionError) as e:
+            raise _broken(e) from None
+        objects.append(_whole(value))
+    return objects
+
+
+def _loads(text: str) -> Any:
+    """JSON with line breaks and tabs as they are in its texts, which models write, and half characters."""
+    try:
+        return _whole(_PLAIN.decode(text.strip()))
+    except RecursionError:
+        raise ValueError("it is too deep") from None
+
+
+def _broken(error: Exception) -> Misfit:
+    return Misfit(f"the answer is not valid JSON: {error}")
+
+
+def _whole(value: Any) -> Any:
+    """Lone surrogates, which no file and no column can hold, become U+FFFD; numbers beyond all bounds are refused."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        raise ValueError("a number is too large")
+    return value
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+
+def _int(field: Field, value: Any) -> int:
+    number = int(value)
+    if not _LOWEST <= number <= _HIGHEST:
+        raise Misfit(f"{field.key}: {number} is too large for a column of whole numbers (64 bits)")
+    return number
+
+
+def _float(field: Field, value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise Misfit(f"{field.key}: the number is too large") from None
+
+
+def _date(field: Field, value: Any) -> date:
+    del field
+    return date.fromisoformat(value)
+
+
+def _datetime(field: Field, value: Any) -> datetime:
+    del field
+    return datetime.fromisoformat(value)
+
+
+_CONVERT = {"int": _int, "float": _float, "date": _date, "datetime": _datetime}

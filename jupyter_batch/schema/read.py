@@ -1,0 +1,268 @@
+"""What a person gives as a schema -> Schema: a Pydantic model, a TypedDict, {name: type}, or a JSON schema.
+
+Pydantic makes the JSON schema of types, so that all that it knows can be said; it is not asked again when answers are
+read. Raises OptionError for what can't be a schema.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import operator
+import re
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.schema import Field, Schema
+from jupyter_batch.schema.check import compiled, resolved
+from jupyter_batch.schema.plain import shown
+
+TAKES = "a Pydantic model, a TypedDict, {name: type}, or a JSON schema"
+
+_WORDS = frozenset({"properties", "$ref", "anyOf", "oneOf", "allOf", "$schema", "$defs", "definitions"})
+_PLAIN = {"string": "text", "integer": "int", "number": "float", "boolean": "bool", "null": "object"}
+_TIMES = {"date": "date", "date-time": "datetime"}
+_DEEPEST = 64
+
+
+def read(given: Any) -> Schema:
+    """The schema that is meant."""
+    if isinstance(given, Schema):
+        return given
+    if isinstance(given, Mapping):
+        if not given:
+            raise OptionError("`schema` is empty: give at least one field, such as {'label': str}")
+        return _wrapped(given) if _is_json(given) else _typed(_typed_dict("Answer", given, set()), "Answer")
+    if not isinstance(given, type) or given.__module__ == "builtins":
+        name = type(given).__name__
+        hint = f": give the class {name} itself" if hasattr(type(given), "model_json_schema") else ""
+        what = f"{given.__name__} alone" if isinstance(given, type) else f"a {name}"
+        raise OptionError(f"`schema` takes {TAKES}, not {what}{hint}")
+    if hasattr(given, "model_json_schema"):
+        return _typed(given, given.__name__)
+    if typing.is_typeddict(given) or _is_typed_dict(given):
+        return _typed(_own(given, set()), given.__name__)
+    if dataclasses.is_dataclass(given):
+        return _typed(given, given.__name__)
+    raise OptionError(f"`schema` takes {TAKES}, not the class {given.__name__}")
+
+
+# --- JSON schemas ---------------------------------------------------------------------------------------------------
+
+
+def _is_json(given: Mapping[Any, Any]) -> bool:
+    """Whether this is a JSON schema, perhaps in OpenAI's wrapping, and not {name: type}."""
+    kind = given.get("type")
+    if isinstance(kind, str | list) or isinstance(given.get("json_schema"), Mapping):
+        return True
+    if isinstance(given.get("name"), str) and isinstance(given.get("schema"), Mapping):
+        return True
+    return any(word in given and isinstance(given[word], Mapping | list | str) for word in _WORDS)
+
+
+def _wrapped(given: Mapping[Any, Any]) -> Schema:
+    """A JSON schema, or OpenAI's {"type": "json_schema", "json_schema": {"name", "schema", "strict"}}."""
+    inner = given.get("json_schema")
+    held = inner if given.get("type") == "json_schema" and isinstance(inner, Mapping) else given
+    strict, name = True, None
+    if isinstance(held.get("schema"), Mapping) and "properties" not in held:
+        strict, name = held.get("strict") is not False, held.get("name")
+        held = held["schema"]
+    try:
+        schema = json.loads(json.dumps(dict(held), allow_nan=False))
+    except (TypeError, ValueError) as e:
+        raise OptionError(f"`schema` is no JSON schema: {e}; {{name: type}} holds types alone") from None
+    title = name or schema.get("title")
+    return _schema(schema, title if isinstance(title, str) else "Answer", {}, strict=strict)
+
+
+def _schema(schema: dict[str, Any], name: str, names: Mapping[str, str], *, strict: bool = True) -> Schema:
+    """names: of the columns, by the key in the JSON, where they differ."""
+    root = _root(schema)
+    compiled(root)  # says what is wrong with it
+    properties: Mapping[str, Any] = root["properties"]
+    needed = root.get("required", [])
+    fields = []
+    for key, part in properties.items():
+        kind, categories = _kind(part, root)
+        default = part.get("default") if isinstance(part, Mapping) and key not in needed else None
+        fields.append(Field(names.get(key, key), key, kind, categories, default))
+    return Schema(re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "Answer", root, tuple(fields), strict)
+
+
+def _root(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with an object at its root."""
+    root, seen = dict(schema), 0
+    while "$ref" in root and seen < _DEEPEST:
+        target: dict[str, Any] = resolved(schema, str(root["$ref"]))
+        root = target | {word: root[word] for word in ("$defs", "definitions") if word in root}
+        seen += 1
+    if len(root.get("allOf", ())) == 1 and "properties" not in root:
+        root = {**root, **resolved(schema, root["allOf"][0]["$ref"])} if "$ref" in root["allOf"][0] else {
+            **root, **root["allOf"][0]}
+        root.pop("allOf")
+    if root.get("type", "object") != "object" or not isinstance(root.get("properties", {}), Mapping):
+        kind = root.get("type")
+        raise OptionError(f"the schema's root is {shown(kind).removeprefix('the text ')}: an answer is an object with "
+                          "a field for each column; a list can be a field: {'items': list[str]}")
+    if "properties" not in root and any(word in root for word in ("anyOf", "oneOf", "allOf")):
+        raise OptionError("the schema's root is a choice of several: an answer is one object with a field for each "
+                          "column; the choice can be a field")
+    if not root.get("properties"):
+        raise OptionError("the schema has no fields: name at least one under properties")
+    return {"type": "object", **root}
+
+
+def _kind(part: Any, root: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    """What kind of column a field makes, and its categories."""
+    kinds: list[str] = []
+    values: list[Any] = []
+    _gather(part, root, kinds, values, 0)
+    found = set(kinds)
+    if found == {"category"}:
+        unique = list(dict.fromkeys(values))
+        return ("category", tuple(unique)) if len(unique) == len({(type(v) is bool, v) for v in values}) else (
+            "object", ())
+    if found == {"int", "float"}:
+        return "float", ()
+    if found == {"date", "datetime"}:
+        return "datetime", ()
+    return (kinds[0], ()) if len(found) == 1 else ("object", ())
+
+
+def _gather(part: Any, root: Mapping[str, Any], kinds: list[str], values: list[Any], depth: int) -> None:
+    """All that a field may be, but null."""
+    if not isinstance(part, Mapping) or depth > _DEEPEST:
+        kinds.append("object")
+        return
+    if "$ref" in part:
+        _gather(resolved(root, str(part["$ref"])), root, kinds, values, depth + 1)
+        return
+    branches = part.get("anyOf") or part.get("oneOf") or (part["allOf"] if len(part.get("allOf", ())) == 1 else None)
+    if branches:
+        for branch in branches:
+            _gather(branch, root, kinds, values, depth + 1)
+        return
+    if "const" in part or "enum" in part:
+        allowed = [part["const"]] if "const" in part else part["enum"]
+        scalars = [value for value in allowed if value is not None]
+        if scalars:
+            plain = all(isinstance(value, str | int | float) for value in scalars)
+            kinds.append("category" if plain else "object")
+            values.extend(scalars)
+        return
+    given = part.get("type")
+    for name in [given] if isinstance(given, str) else given or ["object"]:
+        if name == "string":
+            kinds.append(_TIMES.get(str(part.get("format")), "text"))
+        elif name != "null":
+            kinds.append(_PLAIN.get(name, "object"))
+
+
+# --- types ----------------------------------------------------------------------------------------------------------
+
+
+def _typed(made: Any, name: str) -> Schema:
+    """Pydantic's JSON schema of a class."""
+    import pydantic
+
+    try:
+        schema = (made.model_json_schema() if hasattr(made, "model_json_schema")
+                  else pydantic.TypeAdapter(made).json_schema())
+    except pydantic.errors.PydanticUndefinedAnnotation as e:
+        raise OptionError(f"the schema {name} names a type that is not defined: {e.name}") from None
+    except (pydantic.errors.PydanticUserError, NameError, RecursionError) as e:
+        why = str(e).partition("\n")[0]
+        raise OptionError(f"the schema {name} can't be said as a JSON schema: {why}") from None
+    schema = json.loads(json.dumps(schema, default=str))
+    described = schema.get("description")
+    if described and not (made.__doc__ or "").strip():
+        schema.pop("description")
+    return _schema(schema, name, _aliases(made))
+
+
+def _aliases(made: Any) -> dict[str, str]:
+    """A Pydantic model's own names of its fields, by what they are called in the JSON."""
+    names: dict[str, str] = {}
+    for name, info in getattr(made, "model_fields", {}).items():
+        alias = info.validation_alias or info.alias
+        first = getattr(alias, "choices", [alias])[0]
+        if isinstance(first, str):
+            names[first] = name
+    return names
+
+
+def _is_typed_dict(given: Any) -> bool:
+    import typing_extensions
+
+    return bool(typing_extensions.is_typeddict(given))
+
+
+def _typed_dict(name: str, fields: Mapping[Any, Any], held: set[Any], *, required: frozenset[str] | None = None) -> Any:
+    """A TypedDict that Pydantic takes in any Python. required: the names of those that must be there; None is all."""
+    import typing_extensions
+
+    made: dict[str, Any] = {}
+    for field, kind in fields.items():
+        if not isinstance(field, str) or not field.strip():
+            raise OptionError(f"`schema` has a field {field!r}: its names are texts")
+        own = _checked(field, kind, held)
+        made[field] = own if required is None or field in required else typing_extensions.NotRequired[own]
+    return typing_extensions.TypedDict(name, made)  # type: ignore[operator]  # by its name and fields
+
+
+def _checked(field: str, kind: Any, held: set[Any]) -> Any:
+    """A field's type, which Pydantic can say; else an OptionError that names the field."""
+    import pydantic
+
+    if isinstance(kind, Mapping):
+        return _typed_dict(field, kind, held)
+    if isinstance(kind, str):
+        raise OptionError(f"`schema` has the text {kind!r} as the type of {field!r}: give a type, such as str, float "
+                          "or Literal['a', 'b']")
+    own = _own(kind, held)
+    try:
+        pydantic.TypeAdapter(own).json_schema()
+    except (pydantic.errors.PydanticUserError, NameError, TypeError):
+        raise OptionError(f"`schema` has {_called(kind)} as the type of {field!r}, which can't be said as a JSON "
+                          "schema: give str, int, float, bool, Literal[...], list[...], a date, or a model") from None
+    return own
+
+
+def _own(kind: Any, held: set[Any]) -> Any:
+    """The type, with each TypedDict in it as one that Pydantic takes (before Python 3.12 it wants its own)."""
+    if _is_typed_dict(kind) or typing.is_typeddict(kind):
+        if kind in held:
+            raise OptionError(f"the TypedDict {kind.__name__} holds itself: give a Pydantic model")
+        hints = typing.get_type_hints(kind, include_extras=True)
+        plain = {name: _bare(hint) for name, hint in hints.items()}
+        return _typed_dict(kind.__name__, plain, held | {kind}, required=kind.__required_keys__)
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if not args or origin is typing.Literal:
+        return kind
+    if origin is typing.Annotated:
+        return typing.Annotated[(_own(args[0], held), *args[1:])]
+    own = tuple(arg if isinstance(arg, list) else _own(arg, held) for arg in args)
+    if own == args:
+        return kind
+    if origin in (typing.Union, types.UnionType):
+        return functools.reduce(operator.or_, own)
+    return origin[own if len(own) > 1 else own[0]]
+
+
+def _bare(hint: Any) -> Any:
+    """Without Required[...], NotRequired[...] and ReadOnly[...]."""
+    import typing_extensions
+
+    while typing.get_origin(hint) in (typing_extensions.Required, typing_extensions.NotRequired,
+                                      typing_extensions.ReadOnly):
+        hint = typing.get_args(hint)[0]
+    return hint
+
+
+def _called(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else repr(kind)
