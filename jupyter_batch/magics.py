@@ -27,6 +27,7 @@ VERBS = {
     "cancel": "cancel ID: at the provider; finished rows are kept",
     "retry": "retry ID: send the rows again that have no answer, those alone",
     "errors": "errors ID: the rows that failed, and why",
+    "adopt": "adopt [ID | --all] [--model MODEL]: batches that are in no job here, listed or taken up (adopt --help)",
 }
 ABOUT = """\
 %%llm_batch FRAME [options]      the body is the prompt, {column} stands for the row's value in that column
@@ -61,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _add(section: argparse._ArgumentGroup, option: Option) -> None:
+def _add(section: argparse._ActionsContainer, option: Option) -> None:
     flags = [flag for flag in (option.short, option.flag) if flag]
     help_text = option.help.replace("%", "%%")
     if option.by_name:
@@ -184,6 +185,9 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
     # Any value is taken here: a wrong one would stay in IPython's config and break %reload_ext. Settings refuse it.
     model = AnyValue(None, help="The litellm model id for cells and calls that name none.").tag(config=True)
 
+    prices = AnyValue(None, help="What models cost that no price list knows: {model: {'input': 0.2, 'output': 0.8}}, "
+                                 "in US dollars per million tokens.").tag(config=True)
+
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
         self._raw: str | None = None
@@ -233,6 +237,10 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             return None
         if verb not in VERBS:
             raise OptionError(_no_verb(verb))
+        if verb == "adopt":
+            return _adopt(line.split(verb, 1)[1], names)
+        by_position = verb == "attach" and "--by-position" in rest
+        rest = [word for word in rest if not (by_position and word == "--by-position")]
         wanted = VERBS[verb].partition(":")[0].split()[1:]
         if len(rest) != len(wanted):
             raise OptionError(f"%{NAME} {VERBS[verb]}")
@@ -240,7 +248,7 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             return jobs.list_jobs()
         job = jobs.open_job(rest[0], follow=verb in {"show", "attach"})  # a cancel is noted before anything moves
         if verb == "attach":
-            return jobs.attach(job, frame_named(rest[1], names))
+            return jobs.attach(job, frame_named(rest[1], names), **({"by_position": True} if by_position else {}))
         if verb == "errors":
             return job.errors
         if verb == "retry":
@@ -248,6 +256,26 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         if verb == "cancel":
             job.cancel()
         return job
+
+
+def _adopt(line: str, names: Mapping[str, Any]) -> Any:
+    """`%llm_batch adopt`: what is at a provider and in no job here; with an ID or --all it is taken up."""
+    from jupyter_batch import jobs
+    from jupyter_batch.engine.seek import add_arguments, where_of
+
+    made = _Parser(prog=f"%{NAME} adopt", add_help=False, allow_abbrev=False, description=VERBS["adopt"])
+    add_arguments(made)
+    made.add_argument("-h", "--help", action="store_true", help="show this")
+    key = next(option for option in OPTIONS if option.name == "api_key")
+    _add(made, key)
+    asked = made.parse_args([_dashes(word) for word in line.split()])
+    if asked.help:
+        sys.stdout.write(made.format_help())
+        return None
+    where = where_of(asked)
+    if key.name in where:
+        where[key.name] = _value(key, where[key.name], names)
+    return jobs.adopt(asked.id, **where).follow() if asked.all or asked.id else jobs.orphans(**where)
 
 
 LLMBatch.llm_batch.__doc__ = parser().format_help()

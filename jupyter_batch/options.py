@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from jupyter_batch.core.cost import KINDS
 from jupyter_batch.core.errors import ModelError, OptionError
 
 MOST_TAGS = 12
@@ -105,6 +106,29 @@ def _json_object(value: Any) -> dict[str, Any]:
     return made
 
 
+def _prices(value: Any) -> dict[str, dict[str, Any]]:
+    """By model; under "" where one price is given for whichever model it is."""
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError
+    if {*KINDS, "realtime"} >= set(value):
+        value = {"": value}
+    return {_line(model) if model else "": _price(rates) for model, rates in value.items()}
+
+
+def _price(rates: Any, *, live: bool = True) -> dict[str, Any]:
+    if not isinstance(rates, Mapping) or not {"input", "output"} & set(rates):
+        raise ValueError
+    made: dict[str, Any] = {}
+    for kind, rate in rates.items():
+        if kind == "realtime" and live:
+            made[kind] = _price(rate, live=False)
+        elif kind in KINDS:
+            made[kind] = _number(rate, 0)
+        else:
+            raise ValueError
+    return made
+
+
 def _stops(value: Any) -> str | list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
@@ -134,6 +158,10 @@ def _tag_from_text(text: str) -> tuple[str, str]:
     if not equals or not key:
         raise ValueError
     return key, value
+
+
+def _credentials(value: Any) -> str:
+    return json.dumps(_json_object(value)) if isinstance(value, Mapping) else _text(str(value))
 
 
 def _base(value: Any) -> str:
@@ -167,6 +195,10 @@ OBJECT = Kind("a dict that JSON can hold", _json_object, json.loads, "JSON")
 STOPS = Kind("a text, or a list of texts", _stops, str, "TEXT", many=True)
 TAGS = Kind(f"a dict of texts (at most {MOST_TAGS}; keys to 64 characters, values to 512)", _tags, _tag_from_text,
             "KEY=VALUE", many=True)
+DOLLARS = Kind("US dollars: a number, 0 or more", lambda value: _number(value, 0), float, "DOLLARS")
+PRICES = Kind('a dict such as {"openai/my-model": {"input": 0.2, "output": 0.8}}, in US dollars per million tokens',
+              _prices, json.loads, "PRICES")
+CREDENTIALS = Kind("the path of a credentials file, or what is in it", _credentials, metavar="TEXT")
 URL = Kind("an address that begins with http:// or https://", _base, metavar="URL")
 
 
@@ -212,9 +244,29 @@ OPTIONS = (
     Option("concurrency", SOME, "in real time: the most calls at once (default 64, fewer when the provider says so)"),
     Option("requests_per_minute", PACE_A_MINUTE, "in real time: at most so many requests a minute"),
     Option("tokens_per_minute", PACE_A_MINUTE, "in real time: at most so many tokens a minute"),
+    Option("max_cost", DOLLARS, "US dollars: a job whose estimate is above is refused before anything is sent; one "
+           "whose real cost runs ahead sends no further batch"),
+    Option("prices", PRICES, "what models cost that no price list knows, by model, in US dollars per million tokens: "
+           f"{', '.join(KINDS)}; realtime holds the same of real time (default: %config LLMBatch.prices)"),
     Option("poll_interval", PACE, "seconds between two looks at the provider (default: fast at first, then minutes)"),
     Option("completion_window", WINDOW, "how long the provider may take", "24h"),
     Option("shard_size", SOME, "at most so many requests in one batch (default: as many as the provider takes)"),
+    Option("vertex_project", LINE, "Vertex AI: the project's id (default: $VERTEXAI_PROJECT)"),
+    Option("vertex_location", LINE, "Vertex AI: the region (default: $VERTEXAI_LOCATION)"),
+    Option("vertex_credentials", CREDENTIALS, "Vertex AI: a service account's file, or its JSON, kept in memory alone "
+           "(default: where Google's own library looks)", by_name=True),
+    Option("gcs_bucket_name", LINE, "Vertex AI: a bucket, or bucket/folder, for requests and results (default: "
+           "$GCS_BUCKET_NAME)"),
+    Option("aws_region_name", LINE, "Bedrock: the region (default: $AWS_REGION)"),
+    Option("s3_bucket_name", LINE, "Bedrock: a bucket, or bucket/folder, for requests and results (default: "
+           "$AWS_S3_BUCKET_NAME)"),
+    Option("s3_output_bucket_name", LINE, "Bedrock: another one for the results"),
+    Option("aws_batch_role_arn", LINE, "Bedrock: the role that reads and writes there (default: $AWS_BATCH_ROLE_ARN)"),
+    Option("aws_profile_name", LINE, "Bedrock: a profile of your AWS configuration"),
+    Option("aws_access_key_id", LINE, "Bedrock: with the next two in place of where AWS's own library looks; kept in "
+           "memory alone", by_name=True),
+    Option("aws_secret_access_key", LINE, "Bedrock: the secret that belongs to it", by_name=True),
+    Option("aws_session_token", LINE, "Bedrock: the token that belongs to both, where there is one", by_name=True),
 )
 """What is ours. Everything else that a person may give is a chat parameter."""
 
@@ -276,6 +328,20 @@ class Options:
     concurrency: int | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    max_cost: float | None = None
+    prices: dict[str, dict[str, Any]] | None = None
+    vertex_project: str | None = None
+    vertex_location: str | None = None
+    vertex_credentials: str | None = field(default=None, repr=False)
+    gcs_bucket_name: str | None = None
+    aws_region_name: str | None = None
+    s3_bucket_name: str | None = None
+    s3_output_bucket_name: str | None = None
+    aws_batch_role_arn: str | None = None
+    aws_profile_name: str | None = None
+    aws_access_key_id: str | None = field(default=None, repr=False)
+    aws_secret_access_key: str | None = field(default=None, repr=False)
+    aws_session_token: str | None = field(default=None, repr=False)
     params: dict[str, Any] = field(default_factory=dict)
 
 
@@ -285,6 +351,10 @@ class Defaults(Protocol):
     @property
     def model(self) -> str | None:
         """The model that is configured, if any."""
+
+    @property
+    def prices(self) -> Mapping[str, Any]:
+        """The prices that are configured; nothing is checked yet."""
 
 
 def resolve(given: Mapping[str, Any], settings: Defaults) -> Options:
@@ -308,6 +378,8 @@ def resolve(given: Mapping[str, Any], settings: Defaults) -> Options:
     if model is None:
         raise ModelError('no model is named: give model="openai/gpt-4.1-mini" (or --model), or set it once with '
                          '%config LLMBatch.model = "..." or $JUPYTER_BATCH_MODEL; "local/echo" runs here without a key')
+    if settings.prices:  # a price given with the call comes first, model by model
+        known["prices"] = checked(EVERY["prices"], settings.prices) | known.get("prices", {})
     return Options(**known, params=params)
 
 

@@ -20,11 +20,13 @@ CONFIGURABLE = "LLMBatch"
 class Settings(NamedTuple):
     """What holds when a call does not say otherwise.
 
-    model: a litellm model id, or None. home: the ledger's folder (it may not exist yet).
+    model: a litellm model id, or None. home: the ledger's folder (it may not exist yet). prices: of models that no
+    price list knows, as they were given.
     """
 
     model: str | None
     home: Path
+    prices: Mapping[str, Any] = {}
 
 
 def read(environ: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None) -> Settings:
@@ -34,7 +36,7 @@ def read(environ: Mapping[str, str] | None = None, config: Mapping[str, Any] | N
     model = config.get("model") or environ.get("JUPYTER_BATCH_MODEL") or None
     if model is not None and not isinstance(model, str):
         raise OptionError(f"%config {CONFIGURABLE}.model takes a litellm model id, not {model!r}")
-    return Settings(model.strip() if model else None, home(environ))
+    return Settings(model.strip() if model else None, home(environ), config.get("prices") or {})
 
 
 def home(environ: Mapping[str, str] | None = None) -> Path:
@@ -53,5 +55,5 @@ def configured() -> dict[str, Any]:
     shell = ipython.get_ipython() if ipython is not None else None
     for one in getattr(shell, "configurables", ()):
         if type(one).__name__ == CONFIGURABLE:
-            return {"model": one.model}
+            return {"model": one.model, "prices": one.prices}
     return {}

@@ -155,7 +155,8 @@ def test_every_option_can_be_typed_and_comes_out_as_the_face_takes_it(shell):
     """For each option: its form on the line gives a value that passes the option's own check."""
     shell.user_ns["MY_KEY"] = "sk-1"
     by_metavar = {"TEXT": "word", "N": "3", "X": "0.5", "1": "1", "SECONDS": "2", "DURATION": "24h",
-                  "JSON": '\'{"a": 1}\'', "KEY=VALUE": "team=nlp", "URL": "http://h:1/v1", "": ""}
+                  "JSON": '\'{"a": 1}\'', "KEY=VALUE": "team=nlp", "URL": "http://h:1/v1", "": "",
+                  "DOLLARS": "5", "PRICES": '\'{"openai/m": {"input": 0.2, "output": 0.8}}\''}
     for option in options.EVERY.values():
         metavar = option.kind.metavar
         value = "MY_KEY" if option.by_name else by_metavar.get(metavar, metavar[1:].split(",")[0])
@@ -195,7 +196,7 @@ def test_the_key_is_named_never_typed(shell, face, monkeypatch, capsys):
     ("%%llm_batch df --metadata team\nx", r"--metadata takes KEY=VALUE"),
     ("%%llm_batch df\n   \n", r"the cell has no prompt"),
     ("%llm_batch lst", r"did you mean %llm_batch list\?"),
-    ("%llm_batch df", r"takes list, show, attach, cancel, retry, errors; .* %%llm_batch df"),
+    ("%llm_batch df", r"takes list, show, attach, cancel, retry, errors, adopt; .* %%llm_batch df"),
     ("%llm_batch show", r"show ID"),
     ("%llm_batch show jb9", r"no job `jb9`"),
     ("%llm_batch attach jb7 dff", r"`dff` is not defined"),

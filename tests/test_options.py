@@ -29,7 +29,7 @@ def test_options_of_this_release():
     assert {o.name for o in OPTIONS} == {
         "out", "model", "system", "reuse", "wait", "timeout", "na", "overwrite", "metadata", "name", "template",
         "api_key", "api_base", "api_version", "mode", "concurrency", "requests_per_minute", "tokens_per_minute",
-            "poll_interval", "completion_window", "shard_size"}
+            "poll_interval", "completion_window", "shard_size", "max_cost", "prices"}
     assert len(EVERY) == len(OPTIONS) + len(CHAT_PARAMS)
 
 
@@ -69,7 +69,7 @@ def test_an_option_like_no_other_lists_all():
 
 
 @pytest.mark.parametrize("name", [
-    "schema", "images", "tools", "tool_choice", "cache", "max_cost", "deadline", "stream"])
+    "schema", "images", "tools", "tool_choice", "cache", "deadline", "stream"])
 def test_what_this_release_does_not_have_is_unknown(name):
     """No option is taken and then silently ignored."""
     with pytest.raises(OptionError, match=f"unknown option `{name}`"):
@@ -89,7 +89,9 @@ def test_what_this_release_does_not_have_is_unknown(name):
     ("n", 2), ("temperature", "hot"), ("max_tokens", 0), ("stop", []), ("stop", {"a": 1}), ("stop", 3),
     ("stop", ["a", 1]), ("logit_bias", {1.5: 2}), ("response_format", "json"),
     ("extra_body", {"x": object()}), ("extra_body", {"x": float("nan")}), ("logprobs", 1), ("seed", 1.5),
-    ("model", col("m")),
+    ("model", col("m")), ("max_cost", -1), ("max_cost", "cheap"), ("prices", 5), ("prices", {}),
+    ("prices", {"m": {}}), ("prices", {"m": {"inputs": 1}}), ("prices", {"m": {"input": -1}}),
+    ("prices", {"m": {"input": "1"}}), ("prices", {"m": {"input": 1, "realtime": {"realtime": {"input": 1}}}}),
 ])
 def test_a_bad_value_is_refused_in_one_sentence(name, value):
     """The sentence names the option and what it takes, on one line."""
@@ -115,6 +117,17 @@ def test_good_values_are_kept_as_they_are():
     assert made.api_base == "http://127.0.0.1:8000/v1"
     assert (made.completion_window, made.name, made.out, made.params) == (
         "7d", "my job", "sentiment", {"logit_bias": {"50256": -100}})
+
+
+def test_prices_are_by_model_and_a_call_s_own_come_first():
+    """One price without a model is for whichever it is; what is configured stands below, model by model."""
+    mine = {"input": 0.2, "output": 0.8, "realtime": {"input": 0.4}}
+    assert resolve({"prices": mine}, HERE).prices == {"": mine}
+    configured = Settings("openai/m", Path("home"), {"m": {"input": 1}, "other": {"input": 2}})
+    assert resolve({"prices": {"m": mine}}, configured).prices == {"m": mine, "other": {"input": 2}}
+    assert resolve({}, configured).prices == {"m": {"input": 1}, "other": {"input": 2}}
+    with pytest.raises(OptionError, match="`prices` takes a dict such as"):
+        resolve({}, Settings("openai/m", Path("home"), {"m": 1}))
 
 
 def test_the_key_is_in_no_repr_and_in_no_error():

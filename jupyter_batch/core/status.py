@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from jupyter_batch.core.cost import Bill
+
 
 class State(StrEnum):
     """Where a job stands, as a person sees it (`job.state`)."""
@@ -43,7 +45,7 @@ class Step(StrEnum):
 
 
 MOVES: dict[Step, frozenset[Step]] = {
-    Step.PLANNED: frozenset({Step.SUBMITTING, Step.ENDED}),
+    Step.PLANNED: frozenset({Step.SUBMITTING, Step.WAITING, Step.ENDED}),
     Step.SUBMITTING: frozenset({Step.RUNNING, Step.WAITING, Step.ENDED}),
     Step.WAITING: frozenset({Step.SUBMITTING, Step.ENDED}),
     Step.RUNNING: frozenset({Step.CANCELLING, Step.WAITING, Step.ENDED}),
@@ -53,7 +55,8 @@ MOVES: dict[Step, frozenset[Step]] = {
 }
 """Which step may follow which.
 
-`planned`, `submitting` and `waiting` end directly when they are cancelled or refused; `running` goes back to `waiting`
+`planned`, `submitting` and `waiting` end directly when they are cancelled or refused; what another job has asked for
+waits for that one from the plan on; `running` goes back to `waiting`
 when the provider took a batch and then refused it for its quota.
 """
 
@@ -98,7 +101,10 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A job at one moment: all that a screen may draw. Times are seconds since the epoch, durations are seconds."""
+    """A job at one moment: all that a screen may draw. Times are seconds since the epoch, durations are seconds.
+
+    bill: of what was collected so far; None where nothing was.
+    """
 
     id: str
     name: str | None
@@ -115,7 +121,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     shards: tuple[ShardView, ...] = ()
     input_tokens: int | None = None
     output_tokens: int | None = None
-    cost: float | None = None
+    bill: Bill | None = None
     message: str = ""
     reasons: tuple[tuple[str, int], ...] = ()
     attach: str = ""
@@ -125,6 +131,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def is_complete(self) -> bool:
         """In one of the four endings, and all that came back is on this disk."""
         return self.state.is_ending and self.collected
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars of what was collected so far; None where that, or a part of it, is not known."""
+        return self.bill.cost if self.bill is not None else None
 
     @property
     def fraction(self) -> float:

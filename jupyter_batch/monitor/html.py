@@ -171,8 +171,7 @@ def _counts(seen: View) -> str:
 
 def _foot(seen: View) -> str:
     parts = [*(f"<span>{esc(phrase)}</span>" for phrase in seen.times)]
-    if seen.tokens:
-        parts.append(f"<span>{esc(seen.tokens)}</span>")
+    parts += [f"<span>{esc(phrase)}</span>" for phrase in (seen.tokens, seen.cost) if phrase]
     if seen.batches:
         shown = ", ".join(_code(batch) for batch in seen.batches[:IDS_SHOWN])
         more = len(seen.batches) - IDS_SHOWN

@@ -17,15 +17,15 @@ from jupyter_batch.monitor.view import View, view
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-HEADINGS = ("id", "name", "state", "rows", "failed", "model", "time")
+HEADINGS = ("id", "name", "state", "rows", "failed", "model", "cost", "time")
 
 
 def line(shown: View | Snapshot) -> str:
     """A job in one line: `sentiment: running, 412 of 1,000 rows (41%), 2 failed, 4 min since 12:03 [jb3f…]`."""
     seen = view(shown) if isinstance(shown, Snapshot) else shown
     asides = [f"{part.count:,} {part.word}" for part in seen.segments if part.kind not in {"succeeded", "running"}]
-    parts = [seen.state, seen.share, *asides, *seen.times]
-    return f"{seen.title}: {', '.join(parts)} [{seen.id}]"
+    parts = [seen.state, seen.share, *asides, *seen.times, seen.cost]
+    return f"{seen.title}: {', '.join(filter(None, parts))} [{seen.id}]"
 
 
 def details(seen: View) -> list[str]:
@@ -38,7 +38,7 @@ def cells(seen: View) -> tuple[str, ...]:
     """One job's row in a table, under HEADINGS."""
     lost = sum(part.count for part in seen.segments if part.kind in {"failed", "expired", "cancelled"})
     return (seen.id, seen.title, seen.state, f"{seen.done:,} of {seen.total:,}", f"{lost:,}" if lost else "",
-            seen.model, ", ".join(seen.times))
+            seen.model, seen.cost.removeprefix("cost ").partition(",")[0], ", ".join(seen.times))
 
 
 def table(snapshots: Iterable[Snapshot]) -> str:
@@ -126,7 +126,7 @@ class Progress:
         bar.total, bar.n = seen.total, seen.done
         asides = [f"{part.count:,} {part.word}" for part in seen.segments if part.kind not in {"succeeded", "running"}]
         bar.set_description_str(f"{seen.title}: {seen.state}", refresh=False)
-        bar.set_postfix_str(", ".join([*asides, *seen.times]), refresh=False)
+        bar.set_postfix_str(", ".join(filter(None, [*asides, *seen.times, seen.cost])), refresh=False)
         bar.refresh()
         if seen.is_final:
             self.close()

@@ -12,10 +12,13 @@ from datetime import UTC, datetime, tzinfo
 
 import msgspec
 
+from jupyter_batch.core.cost import money
 from jupyter_batch.core.status import Snapshot, State
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 REASONS_SHOWN = 5
+QUOTA = "waiting for quota"
+"""How the notes of shards begin that the provider has no room for."""
 ETA_ROWS = 20
 """An eta is told from this many answered rows on (or a fiftieth of all): from fewer it would be a guess."""
 
@@ -44,7 +47,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """A job as a person sees it. Equal views look the same on every screen.
 
     colour: idle, busy, warn, good or bad. fraction: 0 to 1. percent: whole, 100 only when all is done.
-    times: phrases such as "4 min since 12:03". as_of: the moment of it all. lines: what there is to say, newest last.
+    times: phrases such as "4 min since 12:03". as_of: the moment of it all. cost: a phrase, "" where nothing was paid
+    for yet. lines: what there is to say, newest last.
     """
 
     id: str
@@ -64,6 +68,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     batches: tuple[str, ...]
     tokens: str
+    cost: str
     lines: tuple[str, ...]
     reasons: tuple[tuple[str, int], ...]
     more_reasons: int
@@ -101,6 +106,7 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         segments=_segments(shot), times=_times(shot, eta, tz), eta=eta,
         as_of=clock(shot.now, shot.now, tz, day=True), model=_model(shot),
         batches=tuple(clean(b, 100) for b in shot.batches), tokens=_tokens(shot),
+        cost=_cost(shot),
         lines=_lines(shot),
         reasons=tuple((clean(why), count) for why, count in shot.reasons[:REASONS_SHOWN]),
         more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN), attach=clean(shot.attach, 200),
@@ -212,8 +218,35 @@ def _tokens(shot: Snapshot) -> str:
     return f"{shot.input_tokens:,} tokens in, {shot.output_tokens:,} out"
 
 
+def _cost(shot: Snapshot) -> str:
+    """`cost $0.0123, saved $0.0123`: of what was collected so far, and against real time."""
+    bill = shot.bill
+    if bill is None:
+        return ""
+    so_far = "" if shot.is_complete else " so far"
+    if bill.cost is not None:
+        saved = f", saved {money(bill.saved)}" if bill.saved and bill.saved > 0 else ""
+        return f"cost {money(bill.cost)}{so_far}{saved}"
+    if not bill.known:
+        return f"cost unknown{so_far}"
+    return f"cost at least {money(bill.known)}{so_far}, unknown for {bill.unknown:,} {_plural('row', bill.unknown)}"
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _counted(notes: list[str]) -> list[str]:
+    """The job's message and the shards' notes; of those that wait for quota one, and how many there are."""
+    waiting = [note for note in notes[1:] if note.startswith(QUOTA)]
+    if len(waiting) < 2:  # noqa: PLR2004 - one is told as it is
+        return notes
+    others = [note for note in notes if not note.startswith(QUOTA)]
+    return [*others[:1], f"{QUOTA} ({len(waiting):,} batches){waiting[0].removeprefix(QUOTA)}", *others[1:]]
+
+
 def _lines(shot: Snapshot) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
-    notes = [shot.message, *(shard.note for shard in shot.shards), shot.merged]
+    notes = _counted([shot.message, *(shard.note for shard in shot.shards)]) + [shot.merged]
     told = [clean(why) for why, _ in shot.reasons]
     return tuple(dict.fromkeys(line for line in map(clean, notes) if line and not any(line in why for why in told)))

@@ -25,7 +25,7 @@ def test_a_table_is_aligned(shot, done):
     """Columns start at the same place in each line, wide characters counted as two."""
     lines = table([shot(name="名前"), done]).splitlines()
     assert len(lines) == 3
-    assert lines[0].split() == ["id", "name", "state", "rows", "failed", "model", "time"]
+    assert lines[0].split() == ["id", "name", "state", "rows", "failed", "model", "cost", "time"]
     assert lines[0].index("state") == lines[2].index("completed") == lines[1].index("running") + len("名前")
     assert table([]) == "No jobs."
 
