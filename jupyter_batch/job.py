@@ -17,7 +17,7 @@ from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Counts, Snapshot, State, Step
-from jupyter_batch.engine.gather import Outcomes, of_job, results_of
+from jupyter_batch.engine.gather import Outcomes, of_job, places_of, results_of
 from jupyter_batch.engine.session import Session
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor import html, text
@@ -28,7 +28,7 @@ from jupyter_batch.providers.table import facts_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_batch.engine.landing import Landing, Relabelled
+    from jupyter_batch.engine.landing import Landing, Relabelled, Told
 
 
 class Job:
@@ -145,7 +145,9 @@ class Job:
             for shard in self._shards():
                 if shard.step is Step.COLLECTED and shard.number not in seen:
                     seen.add(shard.number)
-                    for result in results_of(self._record(), shard, self._folder):
+                    record = self._record()
+                    places = places_of(record, self._shards(), self._folder)
+                    for result in results_of(record, shard, self._folder, places):
                         yield result
             if over:
                 self._land()
@@ -267,12 +269,13 @@ class Job:
 
         self._source = relabelled(self._record(), self._folder, frame)
 
-    def _bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, alike: bool = False) -> Landing:
+    def _bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, alike: bool = False,
+              told: Told | None = None) -> Landing:
         from jupyter_batch.engine.landing import Landing
 
         with self._lock:
             landing = Landing(frame, out, names=kernel.frame_names(kernel.shell(), frame), by_name=by_name,
-                              alike=alike)
+                              alike=alike, told=told, schema=self._record().schema)
             others = [one for one in self._landings if one.frame is not frame or one.out != out]
             self._landings = [*others, landing]
             return landing
@@ -289,6 +292,8 @@ class Job:
             self._following = True
             kernel.between()  # made on the main thread, within a cell
         self._here.move(self.id, watcher, api_key)
+        for other in {shard.joins for shard in self._shards()} - {""}:  # what it waits for has to be moved too
+            self._here.move(other, api_key=api_key)
 
     def _on_change(self, seen: Snapshot) -> None:
         """In the worker's thread: draw, and when it is over, have the answers land between two cells."""

@@ -5,25 +5,23 @@ It works on files of the ledger, line by line; it renders nothing anew and knows
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status
-from jupyter_batch.engine.gather import CODES, Unsent, of_job, read_unsent
-from jupyter_batch.engine.plan import keep, new_id, write_requests
-from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.engine.carry import carry
+from jupyter_batch.engine.gather import CODES, of_job, places_of
+from jupyter_batch.engine.places import NOWHERE, Places
+from jupyter_batch.engine.plan import keep, new_id
+from jupyter_batch.engine.requests import REQUEST_ID, write_requests
+from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.wire.dialects import decode_lines
 
 _MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
-_REQUEST_ID = re.compile(rb'^\{"custom_id":"([^"]*)"')
-_RESULT_ID = re.compile(rb'("custom_id"\s*:\s*)"([^"]*)"')
 
 
 def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits: Limits, *, now: float) -> JobRecord:
@@ -33,6 +31,9 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
     """
     if not job.finished_at:
         raise InputError(f"job {job.id} is not over yet: there is nothing to send again")
+    if not job.aligned:
+        raise InputError(f"which rows job {job.id} has is not known, since it was adopted without its ledger: run its "
+                         "cell again, which sends the rows alone that have no answer")
     folder = ledger.folders.of(job.id)
     codes = of_job(job, shards, folder, values=False).status
     missed = bytearray(CODES[code] in _MISSED for code in codes)
@@ -41,14 +42,34 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
         made = write_requests(draft, new, _asked_again(job, shards, folder, new, missed), limits)
         if not made:
             raise InputError(f"in job {job.id} no row is left to be sent again")
-        carried = _carry_over(job, shards, folder, draft, new)
-        unsent = [group for group in read_unsent(folder) if group.status is not Status.REUSED]
-        draft.write(draft.unsent, msgspec.json.encode([*unsent, Unsent(Status.REUSED, "", carried)]))
-        for source, target in ((folder.keys, draft.keys), (folder.index, draft.index)):
+        carried = carry(job, shards, folder, {at: at for at in range(job.rows)}, new,
+                        lambda dialect: draft.reused(job.id, dialect))
+        made, places, reused = _placed(places_of(job, shards, folder), missed, made, carried)
+        draft.write(draft.places, places.to_bytes())
+        for source, target in ((folder.keys, draft.keys), (folder.index, draft.index), (folder.unsent, draft.unsent),
+                               (folder.prints, draft.prints)):
             draft.write(target, source.read_bytes())
-        record = msgspec.structs.replace(job, id=new, parent=job.id, created_at=now, reused=len(carried), cancel_at=0.0,
+        record = msgspec.structs.replace(job, id=new, parent=job.id, adopted=False, created_at=now, reused=reused,
+                                         cancel_at=0.0,
                                          finished_at=0.0, message="", holder=None, lease_until=0.0)
         return keep(ledger, draft, record, made, there=lambda: ledger.child(job.id))
+
+
+def _placed(was: Places, missed: bytearray, made: list[ShardRecord],
+            carried: list[int]) -> tuple[list[ShardRecord], Places, int]:
+    """(the shards with their followers, where each row's answer comes from now, how many have theirs already)."""
+    import numpy as np
+
+    again = (np.frombuffer(missed, dtype=np.uint8) != 0) & (was.array >= 0)
+    places = Places(np.where(was.array < NOWHERE, was.array, NOWHERE))
+    for shard in made:
+        span = slice(shard.first, shard.last + 1)
+        places.array[span][again[span]] = shard.number
+    answered = np.zeros(len(again), dtype=bool)
+    answered[carried] = True
+    reused = int(answered.sum() + answered[places.followers()[1]].sum())
+    followed = [msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0])) for shard in made]
+    return followed, places, reused
 
 
 def _asked_again(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, new: str,
@@ -57,32 +78,7 @@ def _asked_again(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, n
     for shard in shards:
         with folder.requests(shard.number).open("rb") as file:
             for line in file:
-                found = _REQUEST_ID.match(line)
+                found = REQUEST_ID.match(line)
                 position = position_of(job.id, found[1].decode()) if found else None
                 if found is not None and position is not None and missed[position]:
                     yield position, b'{"custom_id":"%b"%b' % (custom_id(new, position).encode(), line[found.end():])
-
-
-def _carry_over(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, draft: JobFolder,
-                new: str) -> list[int]:
-    """Copy the lines of the answered rows, each once, under the new job's ids; their positions."""
-    seen = bytearray(job.rows)
-    with written(draft.reused) as file:
-        for path in (folder.reused, *(folder.output(shard.number) for shard in shards)):
-            for line in _lines(path):
-                result = next(decode_lines(job.dialect, line, job.endpoint, job.tool_names))
-                position = position_of(job.id, result.custom_id)
-                if position is None or position >= job.rows or seen[position] or result.status is not Status.SUCCEEDED:
-                    continue
-                seen[position] = 1
-                ours = b'\\1"%b"' % custom_id(new, position).encode()
-                file.write(_RESULT_ID.sub(ours, line, count=1) + b"\n")
-    return [position for position, answered in enumerate(seen) if answered]
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    if path.exists():
-        with path.open("rb") as file:
-            for line in file:
-                if line.strip():
-                    yield line.rstrip(b"\n")

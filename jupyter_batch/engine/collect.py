@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_batch.core.errors import ConnectionFailedError, NotFoundError, ProviderError
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.gather import of_shard
+from jupyter_batch.engine.gather import of_shard, places_of
 from jupyter_batch.engine.pace import GONE_TRIES, is_lost
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import ShardRecord
@@ -32,7 +32,8 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
         short = there and target == output and shard.attempts > 0  # it comes last, and yet it is tried again
         if file_id and (short or not there):
             await _fetch(mover, shard, file_id, target, there=there)
-    _, fields, told_of = await asyncio.to_thread(of_shard, mover.job, shard, folder)
+    places = places_of(mover.job, mover.ledger.shards(mover.job.id), folder)
+    _, fields, told_of = await asyncio.to_thread(of_shard, mover.job, shard, folder, places)
     promised = min(shard.completed, shard.requests)
     if told_of < promised and output.exists():
         note = f"the output file tells of {told_of} of the {promised} rows that the provider counted"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,20 @@ import msgspec
 
 from jupyter_batch.core.request import custom_id, position_of
 from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.status import Counts, State, Step
+from jupyter_batch.engine.places import Places
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.schema import Parser
 from jupyter_batch.wire.dialects import decode_lines
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
 CODES = tuple(Status)
 _CODE = {status: code for code, status in enumerate(CODES)}
 _NOTHING = 255
-_ANSWERED = _CODE[Status.SUCCEEDED]
+_ANSWERED, _REUSED = _CODE[Status.SUCCEEDED], _CODE[Status.REUSED]
+_GOOD = (_ANSWERED, _REUSED)
 _MOST_TOKENS = (1 << 31) - 1  # of one row; what tells of more, or of fewer than none, tells nothing
 
 _SILENCE: dict[State, tuple[Status, str]] = {
@@ -54,14 +59,16 @@ class Outcomes:
         self.answers: list[Any] = [None] * rows if values else []
         self._keep = values
         self.reasons: dict[int, str] = {}
+        self.raws: dict[int, str] = {}
         self.input_tokens = array("i", [-1]) * rows
         self.output_tokens = array("i", [-1]) * rows
         self.usage: Usage | None = None
         self.strange = 0
 
-    def take(self, job: str, results: Iterable[Result], asked: bytearray | None = None) -> None:
+    def take(self, job: str, results: Iterable[Result], asked: bytearray | None = None, *, paid: bool = True) -> None:
         """Put each line at its row.
 
+        asked: 1 for each row that may have a line. paid: by this job; else the answers were another job's before.
         Of two lines for one row an answer is kept before a failure, else the first. A line that nobody asked for, or
         that is one too many, is counted in `strange`.
         """
@@ -75,35 +82,47 @@ class Outcomes:
             code = _CODE[result.status]
             if status[at] != _NOTHING:
                 self.strange += 1
-                if status[at] == _ANSWERED or code != _ANSWERED:
+                if status[at] in _GOOD or code != _ANSWERED:
                     continue
                 self.reasons.pop(first + at, None)
-            status[at] = code
+                self.raws.pop(first + at, None)
+            status[at] = code if paid else _REUSED
             if code == _ANSWERED:
                 if self._keep:
                     self.answers[at] = result.value
             else:
                 self.reasons[first + at] = result.error or str(result.status)
+                if self._keep and result.raw is not None:
+                    self.raws[first + at] = result.raw
             if result.usage is not None and _is_sane(result.usage):
-                self.usage = result.usage if self.usage is None else self.usage + result.usage
                 self.input_tokens[at] = result.usage.input_tokens
                 self.output_tokens[at] = result.usage.output_tokens
+                if paid:
+                    self.usage = result.usage if self.usage is None else self.usage + result.usage
 
-    def hush(self, shard: ShardRecord) -> None:
+    def hush(self, shard: ShardRecord, asked: bytearray) -> None:
         """Give each request of a shard that is over and came back without a line its reason."""
         status, reason = _SILENCE[shard.ending or State.FAILED]
         if shard.why and shard.ending is State.FAILED:
             reason = f"{reason}: {shard.why}"
-        code = _CODE[status]
-        for position in range(shard.first, shard.last + 1):
-            if self.status[position - self.first] == _NOTHING:
-                self.status[position - self.first] = code
-                self.reasons[position] = reason
+        code, start = _CODE[status], shard.first - self.first
+        for offset, was_asked in enumerate(asked):
+            if was_asked and self.status[start + offset] == _NOTHING:
+                self.status[start + offset] = code
+                self.reasons[shard.first + offset] = reason
 
-    def reuse(self) -> None:
-        """What was taken so far was answered in an earlier job."""
-        self.status = self.status.replace(bytes([_ANSWERED]), bytes([_CODE[Status.REUSED]]))
-        self.usage = None  # and paid there
+    def follow(self, places: Places) -> None:
+        """Give each row that follows another that one's outcome; an answer is one that was not paid again."""
+        rows, leaders = places.followers()
+        for row, leader in zip(rows.tolist(), leaders.tolist(), strict=True):
+            code = self.status[leader]
+            self.status[row] = _REUSED if code == _ANSWERED else code
+            if self._keep:
+                self.answers[row] = self.answers[leader]
+            if leader in self.reasons:
+                self.reasons[row] = self.reasons[leader]
+            if leader in self.raws:
+                self.raws[row] = self.raws[leader]
 
     def leave_out(self, unsent: Iterable[Unsent]) -> None:
         """Mark the rows that have no request."""
@@ -114,6 +133,14 @@ class Outcomes:
             for position in group.positions:
                 self.status[position - self.first] = code
                 self.reasons[position] = group.reason
+
+    def result(self, job: str, position: int, status: Status, row: int | None = None) -> Result:
+        """What came at a position, as a Result of that row, or of `row`, which follows it."""
+        at = position - self.first
+        told = self.input_tokens[at] >= 0 and status is not Status.REUSED
+        usage = Usage(self.input_tokens[at], self.output_tokens[at]) if told else None
+        return Result(custom_id(job, position if row is None else row), status, self.answers[at],
+                      self.reasons.get(position), usage, raw=self.raws.get(position))
 
     def close(self) -> None:
         """What nothing was heard of is still running."""
@@ -131,67 +158,100 @@ def _is_sane(usage: Usage) -> bool:
 def lines_of(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Result]:
     """The results in both files of a shard, as they lie there: unordered, perhaps doubled, perhaps strange."""
     for path in (folder.output(shard.number), folder.errors(shard.number)):
-        yield from _decoded(path, job)
+        yield from decoded(path, job)
 
 
-def _decoded(path: Path, job: JobRecord) -> Iterator[Result]:
+def decoded(path: Path, job: JobRecord, dialect: str | None = None) -> Iterator[Result]:
+    """The results in a file of a job's folder, if it is there; in the job's own dialect, or that of another's lines."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
-            yield from decode_lines(job.dialect, block, job.endpoint, job.tool_names)
+            yield from results_in(block, job, dialect)
 
 
-def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> tuple[Counts, dict[str, object], int]:
+def results_in(block: bytes, job: JobRecord, dialect: str | None = None) -> Iterator[Result]:
+    """The results in whole lines of a job's; with a schema, an answer that is not as it says is a failure."""
+    results = decode_lines(dialect or job.dialect, block, job.endpoint, job.tool_names)
+    return results if job.schema is None else _parser(msgspec.json.encode(job.schema)).read(results)
+
+
+@lru_cache(maxsize=64)
+def _parser(schema: bytes) -> Parser:
+    return Parser(msgspec.json.decode(schema, type=Schema))
+
+
+def places_of(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Places:
+    """Where each row's answer comes from."""
+    left_out = [at for group in read_unsent(folder) for at in group.positions]
+    return Places.of(folder, job.rows, shards, left_out)
+
+
+def _taken(found: Outcomes, job: JobRecord, shard: ShardRecord, folder: JobFolder, asked: bytearray | None) -> int:
+    """All that a shard brought; how many rows its output file alone tells of."""
+    for dialect, path in folder.taken_over(shard.number):
+        found.take(job.id, decoded(path, job, dialect), asked, paid=False)
+    untold = found.status.count(_NOTHING)
+    found.take(job.id, decoded(folder.output(shard.number), job), asked)
+    told_of = untold - found.status.count(_NOTHING)
+    found.take(job.id, decoded(folder.errors(shard.number), job), asked)
+    return told_of
+
+
+def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder,
+             places: Places) -> tuple[Counts, dict[str, object], int]:
     """A fetched shard in figures: (its counts, fields for the ledger, how many rows its output file tells of)."""
-    unsent = read_unsent(folder)
-    asked = bytearray(b"\1") * (shard.last - shard.first + 1)
-    for group in unsent:
-        for position in group.positions:
-            if shard.first <= position <= shard.last:
-                asked[position - shard.first] = 0
+    asked = places.asked(shard)
     found = Outcomes(shard.first, shard.last, values=False)
-    found.take(job.id, _decoded(folder.output(shard.number), job), asked)
-    told_of = len(found.status) - found.status.count(_NOTHING)
-    found.take(job.id, _decoded(folder.errors(shard.number), job), asked)
-    found.hush(shard)
+    told_of = _taken(found, job, shard, folder, asked)
+    found.hush(shard, asked)
     tally = Counter(code for code, was_asked in zip(found.status, asked, strict=True) if was_asked)
+    reasons = Counter(reason for at, reason in found.reasons.items() if asked[at - shard.first])
+    for leader in places.followers(shard.number)[1].tolist():
+        code = found.status[leader - shard.first]
+        tally[_REUSED if code == _ANSWERED else code] += 1
+        if leader in found.reasons:
+            reasons[found.reasons[leader]] += 1
     counts = Counts(**{str(CODES[code]): rows for code, rows in tally.items()})
-    reasons = Counter(reason for at, reason in found.reasons.items() if asked[at - shard.first]).most_common(5)
     note = shard.why
     if found.strange:
         note = f"{found.strange} lines came that nobody asked for, or twice: kept in {folder.output(shard.number).name}"
-    return counts, {"counts": counts, "usage": found.usage, "reasons": tuple(reasons), "note": note}, told_of
+    return counts, {"counts": counts, "usage": found.usage, "reasons": tuple(reasons.most_common(5)),
+                    "note": note}, told_of
 
 
-def of_job(job: JobRecord, shards: Iterable[ShardRecord], folder: JobFolder, *, values: bool = True) -> Outcomes:
+def of_job(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, values: bool = True) -> Outcomes:
     """All rows of a job, from what is on this disk now: also of one that is still under way."""
     found = Outcomes(0, job.rows - 1, values=values)
-    found.take(job.id, _decoded(folder.reused, job))
-    found.reuse()
+    places = places_of(job, shards, folder)
+    for dialect, path in folder.taken_over():
+        found.take(job.id, decoded(path, job, dialect), paid=False)
     for shard in shards:
-        found.take(job.id, lines_of(job, shard, folder))
+        _taken(found, job, shard, folder, None)
     found.leave_out(read_unsent(folder))
     for shard in shards:
         if shard.step is Step.COLLECTED:
-            found.hush(shard)
+            found.hush(shard, places.asked(shard))
+    found.follow(places)
     found.close()
     return found
 
 
-def results_of(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Result]:
-    """One Result for each request of a collected shard, in the order of its rows."""
+def results_of(job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places) -> Iterator[Result]:
+    """One Result for each row that a collected shard answers for, those that follow one of its rows included.
+
+    In the order of its rows; followers come after them.
+    """
+    asked = places.asked(shard)
     found = Outcomes(shard.first, shard.last, values=True)
-    found.take(job.id, lines_of(job, shard, folder))
-    found.hush(shard)
-    unsent = {position for group in read_unsent(folder) for position in group.positions}
+    _taken(found, job, shard, folder, asked)
+    found.hush(shard, asked)
     for at, code in enumerate(found.status):
-        position = shard.first + at
-        if position in unsent:
-            continue
-        told = found.input_tokens[at] >= 0
-        yield Result(custom_id(job.id, position), CODES[code], found.answers[at], found.reasons.get(position),
-                     Usage(found.input_tokens[at], found.output_tokens[at]) if told else None)
+        if asked[at]:
+            yield found.result(job.id, shard.first + at, CODES[code])
+    for row, leader in zip(*(rows.tolist() for rows in places.followers(shard.number)), strict=True):
+        status = CODES[found.status[leader - shard.first]]
+        yield found.result(job.id, leader, Status.REUSED if status is Status.SUCCEEDED else status, row)
 
 
 def read_unsent(folder: JobFolder) -> list[Unsent]:

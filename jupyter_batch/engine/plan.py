@@ -7,11 +7,10 @@ One block of rows is in memory at a time. Nothing here touches the network.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,16 +18,18 @@ from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
-from jupyter_batch.core.shard import Part, pack
+from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.gather import Unsent
 from jupyter_batch.engine.landing import fit
+from jupyter_batch.engine.places import PRINT_BYTES
 from jupyter_batch.engine.prompt import Prompt, param_of, params_of
-from jupyter_batch.ledger.folder import JobFolder, told
+from jupyter_batch.engine.requests import write_requests
+from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import load_litellm
-from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of, tool_names_of
+from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of, is_translated, tool_names_of
 from jupyter_batch.wire.openai import CHAT
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     body_model: str
     limits: Limits
     out: str
+    schema: Schema | None = None
     na: str = "skip"
     name: str | None = None
     api_base: str | None = None
@@ -61,6 +63,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     mode: str = "batch"
     pace: dict[str, float] = {}
     api_version: str | None = None
+    cloud: dict[str, str] = {}
     versions: dict[str, str] = {}
 
 
@@ -97,8 +100,26 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
         draft.write(draft.keys, lines.keys().to_bytes())
         draft.write(draft.index, frames.index_to_bytes(frame.index))
         draft.write(draft.unsent, msgspec.json.encode(lines.unsent()))
-        return keep(ledger, draft, record, shards,
-                    there=lambda: ledger.answering(record.fingerprint, fits) if reuse else None)
+        if not reuse:
+            draft.write(draft.prints, bytes(lines.prints))
+            return keep(ledger, draft, record, shards, there=lambda: None)
+        from jupyter_batch.engine.arrange import arrange
+
+        known = {other.id for other in ledger.jobs()}
+
+        def same() -> JobRecord | None:
+            if any(other.space == record.space and other.id not in known for other in ledger.jobs()):
+                raise _StaleError
+            return None
+
+        arranged = arrange(ledger, draft, record, shards, ask.limits, lines.prints)
+        with contextlib.suppress(_StaleError):
+            return keep(ledger, draft, arranged.record, arranged.shards, there=same)
+    return plan(ledger, ask, frame, now=now, reuse=reuse, accept=accept)
+
+
+class _StaleError(Exception):
+    """Another kernel planned a job that may ask for the same, after it was looked what is there: look again."""
 
 
 def keep(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[ShardRecord], *,
@@ -126,15 +147,22 @@ class _Lines:
         body = {"model": ask.body_model, "messages": prompt.messages(), **params}
         self._encoder = encoder(ask.dialect, ask.endpoint, body, load_litellm)
         # What litellm makes of a request may change with its version, and must not make another job of it.
-        self._printed = None if ask.dialect == OPENAI else encoder(OPENAI, CHAT, body, load_litellm)
+        printed = is_translated(ask.dialect, ask.endpoint)
+        self._printed = encoder(OPENAI, CHAT, body, load_litellm) if printed else None
+        # Where and what was asked, but not how (in a batch or at once): an answer is the same either way.
+        space = blake2b(repr((ask.api_base, ask.provider, ask.endpoint.rpartition("/")[2])).encode(), digest_size=16)
+        if ask.schema is not None:  # it says more than what is sent of it: what counts as an answer
+            space.update(msgspec.json.encode(ask.schema))
+        self._space = space.hexdigest()
         self._sum = 0
-        self._constant = repr((ask.api_base, ask.provider, CHAT, len(frame)))
         self._prints = bytearray()
+        self.prints = bytearray(PRINT_BYTES * len(frame))
         self._skipped: dict[str, list[int]] = {}
         self._broken: dict[str, list[int]] = {}
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        start_of_rest = len(f'{{"custom_id":"{self._job}-')
+        url = CHAT if self._printed is not None else self._ask.endpoint
+        before = len(f'{{"custom_id":"{self._job}-","method":"POST","url":"{url}","body":')
         for block in frames.blocks(self._frame, self.columns):
             self._prints += b"".join(block.fingerprints)
             left_out = self._leave_out(block)
@@ -147,8 +175,10 @@ class _Lines:
                     reason = line.reason if isinstance(line, RowError) else same.reason  # type: ignore[union-attr]
                     self._broken.setdefault(reason, []).append(position)
                     continue
-                rest = same[start_of_rest + len(str(position)):]  # the same for the same request in any job
-                self._sum += int.from_bytes(blake2b(rest, digest_size=16).digest())
+                body = same[before + len(str(position)):]  # the same for the same request in any job
+                mark = blake2b(body, digest_size=PRINT_BYTES).digest()
+                self.prints[position * PRINT_BYTES:(position + 1) * PRINT_BYTES] = mark
+                self._sum += int.from_bytes(mark)
                 yield position, line
 
     def _leave_out(self, block: frames.Block) -> dict[int, Any]:
@@ -187,18 +217,19 @@ class _Lines:
     def record(self, now: float) -> JobRecord:
         """The job, once all lines were read."""
         ask = self._ask
-        digest = blake2b(f"{self._constant}{self._sum & _ONLY:032x}".encode(), digest_size=16)
+        digest = blake2b(f"{self._space}{len(self._frame)}:{self._sum & _ONLY:032x}".encode(), digest_size=16)
         if not ask.framed:  # nothing aligns a list's answers later: their order is the list's, so it is part of it
             digest.update(self._prints + frames.index_to_bytes(self._frame.index))
         return JobRecord(
-            id=self._job, fingerprint=digest.hexdigest(), created_at=now, model=ask.model, provider=ask.provider,
-            dialect=ask.dialect, endpoint=ask.endpoint, body_model=ask.body_model, out=ask.out,
+            id=self._job, fingerprint=digest.hexdigest(), space=self._space, created_at=now,
+            model=ask.model, provider=ask.provider, dialect=ask.dialect, endpoint=ask.endpoint,
+            body_model=ask.body_model, out=ask.out,
             columns=[str(label) for label in self._told_by()], rows=len(self._frame),
             skipped=sum(map(len, self._skipped.values())), unsendable=sum(map(len, self._broken.values())),
             name=ask.name, api_base=ask.api_base, completion_window=ask.completion_window,
             poll_interval=ask.poll_interval, metadata=ask.metadata, notebook=ask.notebook, framed=ask.framed,
-            mode=ask.mode, pace=ask.pace, api_version=ask.api_version, headers=headers_of(self._encoder),
-            tool_names=tool_names_of(self._encoder), versions=ask.versions)
+            mode=ask.mode, pace=ask.pace, api_version=ask.api_version, cloud=ask.cloud, headers=headers_of(self._encoder),
+            tool_names=tool_names_of(self._encoder), schema=ask.schema, versions=ask.versions)
 
     def _told_by(self) -> tuple[Any, ...]:
         """The columns that tell a row from another: those that the prompt was made from, no others."""
@@ -217,30 +248,3 @@ class _Lines:
         """The rows without a request, and why."""
         return [*(Unsent(Status.SKIPPED, reason, at) for reason, at in self._skipped.items()),
                 *(Unsent(Status.FAILED, reason, at) for reason, at in self._broken.items())]
-
-
-def write_requests(draft: JobFolder, job: str, lines: Iterable[tuple[int, bytes]], limits: Limits) -> list[ShardRecord]:
-    """The request files out of (row position, line), part by part, and their shards."""
-    shards: list[ShardRecord] = []
-    with told(draft.path), contextlib.ExitStack() as stack:  # a full disk may show at the closing only
-        file: BinaryIO | None = None
-        for part in pack(lines, limits):
-            if file is None or part.shard != shards[-1].number:
-                stack.close()
-                file = stack.enter_context(_new_file(draft, part))
-                shards.append(ShardRecord(job=job, number=part.shard, requests=0, bytes=0, first=part.first,
-                                          last=part.last))
-            file.write(part.data)
-            was = shards[-1]
-            shards[-1] = msgspec.structs.replace(was, requests=was.requests + part.requests,
-                                                 bytes=was.bytes + len(part.data), last=part.last)
-    return shards
-
-
-@contextlib.contextmanager
-def _new_file(draft: JobFolder, part: Part) -> Iterator[BinaryIO]:
-    handle = os.open(draft.requests(part.shard), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())

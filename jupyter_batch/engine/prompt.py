@@ -183,7 +183,7 @@ def params_of(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     """The body's chat parameters with a Hole for each `col(...)`, and the column of each hole."""
     body: dict[str, Any] = {}
     columns: dict[str, Any] = {}
-    for name, value in params.items():
+    for name, value in sorted(params.items()):  # so that a request reads the same however it was typed
         if isinstance(value, Col):
             body[name] = Hole(f"param {name}")
             columns[f"param {name}"] = value.name

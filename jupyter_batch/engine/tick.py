@@ -5,6 +5,7 @@ It knows the ledger and a provider's verbs; it does not know which process it ru
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,10 @@ from jupyter_batch.core.errors import (
     LedgerError,
     NotFoundError,
     ProviderError,
+    RateLimitError,
 )
 from jupyter_batch.core.status import State, Step
+from jupyter_batch.engine import quota
 from jupyter_batch.engine.collect import collect
 from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
 from jupyter_batch.engine.submit import adopt, send
@@ -26,13 +29,7 @@ from jupyter_batch.providers.protocol import Facts, Provider
 
 LATE_FILE_SECONDS = 3600.0
 """How long a finished batch may stay without the output file that its counts promise."""
-QUOTA_TRIES = 6
-"""How often a batch is refused for quota, with none of ours in its way, before that is believed."""
 DISK_SECONDS = 30.0
-
-
-_COUNTED = ("in_progress", "finalizing", "cancelling")
-"""What a batch that takes part of the quota calls itself; one that is validated may yet be refused too."""
 
 
 class LostError(Exception):
@@ -102,7 +99,13 @@ class Mover:
             return self.put(shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note="",
                             ended_at=self.clock())
         match shard.step:
+            case Step.PLANNED | Step.WAITING if shard.joins:
+                from jupyter_batch.engine.join import join
+
+                return await asyncio.to_thread(join, self, shard)
             case Step.PLANNED | Step.WAITING:
+                if (held := quota.hold(self, shard)) is not None:
+                    return held
                 return await send(self, self.put(shard, Step.SUBMITTING, sent_at=self.clock(), due_at=0.0))
             case Step.SUBMITTING:
                 return await adopt(self, shard)
@@ -125,14 +128,17 @@ class Mover:
             return self._ended(shard, view)
         since = self.job.cancel_at if shard.step is Step.CANCELLING else shard.sent_at  # a cancel is soon over
         pause = poll_pause(self.facts, self.clock() - since, self.dice(), self.job.poll_interval)
-        return self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
-                        expires_at=view.expires_at or shard.expires_at, attempts=0, note="",
-                        due_at=self.clock() + pause)
+        polled = self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
+                          expires_at=view.expires_at or shard.expires_at, attempts=0, note="",
+                          due_at=self.clock() + pause, **quota.let_in(view.status))
+        if quota.is_in(view.status) and not quota.is_in(shard.provider_status):
+            quota.make_way(self)  # there may be room for more
+        return polled
 
     def _ended(self, shard: ShardRecord, view: BatchView) -> ShardRecord:
         now = self.clock()
-        if view.ending is State.FAILED and view.quota and not self.job.cancel_at:
-            return self._refused(shard, view)
+        if view.ending is State.FAILED and view.quota and not (self.job.cancel_at or self.job.adopted):
+            return quota.refused_later(self, shard, view)
         ended_at = shard.ended_at or now
         nothing = view.ending is State.COMPLETED and not (view.completed or view.failed)  # not even how many
         patience = LATE_FILE_SECONDS if (view.completed or nothing) and not view.output_file_id else self.facts.settle
@@ -145,29 +151,8 @@ class Mover:
                          output_file_id=view.output_file_id, error_file_id=view.error_file_id,
                          completed=view.completed, failed=view.failed, note=view.errors, attempts=0, due_at=0.0,
                          ended_at=now)
-        self._make_way()
+        quota.make_way(self)
         return ended
-
-    def _make_way(self) -> None:
-        """A batch has ended: the next shard that waits for quota may try at once."""
-        for shard in self.ledger.shards(self.job.id):
-            if shard.step is Step.WAITING and shard.refused:
-                self.put(shard, due_at=0.0)
-                return
-
-    def _refused(self, shard: ShardRecord, view: BatchView) -> ShardRecord:
-        """Back to the queue; but a shard that is refused again and again with nothing of ours in its way has failed."""
-        now = self.clock()
-        in_its_way = any(s.provider_status in _COUNTED and s.step in (Step.RUNNING, Step.CANCELLING)
-                         for s in self.ledger.shards(self.job.id) if s.number != shard.number)
-        alone = 0 if in_its_way else shard.alone + 1
-        if alone >= QUOTA_TRIES:
-            return self.put(shard, Step.ENDED, ending=State.FAILED, provider_status=view.status, note=view.errors,
-                            attempts=0, due_at=0.0, ended_at=now)
-        pause = min(self.facts.poll_first * 4 * 2.0 ** min(len(shard.refused), 10), self.facts.poll_last)
-        return self.put(shard, Step.WAITING, provider_status=view.status, batch_id=None, completed=0, failed=0,
-                        refused=(*shard.refused, view.id), alone=alone,
-                        note=f"waiting for quota: {view.errors}", due_at=now + pause * (0.75 + self.dice() / 2))
 
     def _failed(self, shard: ShardRecord, error: ProviderError) -> ShardRecord:
         """A refusal or silence at a shard's present step: when to try again, or what ends it."""
@@ -195,6 +180,8 @@ class Mover:
         answered = error.status is not None and error.status < 500  # noqa: PLR2004 - an HTTP status
         if not answered and shard.file_id is not None:  # it may arrive yet: `settle` counts from the silence's end
             return self.later(shard, error, sent_at=self.clock())
+        if answered and isinstance(error, RateLimitError):
+            return quota.refused_at_once(self, shard, error)
         if hopeless:
             return self.put(shard, Step.ENDED, ending=State.FAILED, note=str(error), attempts=0, due_at=0.0,
                             ended_at=self.clock())

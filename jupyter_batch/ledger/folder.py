@@ -95,9 +95,27 @@ class JobFolder:
         return self.path / "unsent.json"
 
     @property
-    def reused(self) -> Path:
+    def prints(self) -> Path:
+        """A hash of each row's request, 16 bytes a row; zeros where the row has none of its own."""
+        return self.path / "prints.bin"
+
+    @property
+    def places(self) -> Path:
+        """Which shard, or which other row, each row's answer comes from (ledger/places.py)."""
+        return self.path / "places.bin"
+
+    def reused(self, job: str, dialect: str) -> Path:
         """Result lines of rows that were answered in an earlier job, under this job's ids."""
-        return self.path / "reused.jsonl"
+        return self.path / f"reused-{job}-{dialect}.jsonl"
+
+    def joined(self, number: int, dialect: str) -> Path:
+        """Result lines that a shard took from another job, which had asked the same, under this job's ids."""
+        return self.path / f"joined-{number}-{dialect}.jsonl"
+
+    def taken_over(self, number: int | None = None) -> Iterator[tuple[str, Path]]:
+        """(dialect, file) for all that came from other jobs: when this one was planned, or later for a shard."""
+        for path in sorted(self.path.glob("reused-*.jsonl" if number is None else f"joined-{number}-*.jsonl")):
+            yield path.stem.split("-", 2)[2], path
 
     @property
     def manifest(self) -> Path:
@@ -138,6 +156,13 @@ class Folders:
         """A drafted folder becomes the job's, in one rename."""
         with told(self.root):
             draft.path.rename(self.root / job)
+
+    def adopt(self, draft: JobFolder, job: str) -> None:
+        """What was drafted goes into the job's folder, file by file: one that a ledger lost may be there already."""
+        with told(self.root):
+            target = private_folder(self.root / job)
+            for path in sorted(draft.path.iterdir()):
+                path.replace(target / path.name)
 
     def drop(self, job: str) -> None:
         """Take back a folder that never became a job's."""

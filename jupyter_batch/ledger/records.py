@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from jupyter_batch.core.result import Usage
+from jupyter_batch.core.schema import Schema, columns
 from jupyter_batch.core.status import Counts, ShardView, Snapshot, State, Step, job_state
 
 
@@ -15,6 +16,10 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     refused: batches that the provider took and refused for its quota; they are never adopted. alone: how often in a row
     that was so with no other batch of the job in its way. reasons: why rows of it failed, the most frequent first.
     note: what the person should read of it now. why: what the provider, or we, said at its ending.
+    held: it was refused for a limit that passes: "queue" (when batches end) or "rate" (with time), until it is let in.
+    absent: the job was adopted, and no batch of this shard was found at the provider (so far).
+    joins: the job that has asked the same for these rows and is waited for; "" for none. joined: rows that took their
+    answer from it. followers: rows of the job that have just the same request as one of these.
     """
 
     job: str
@@ -44,6 +49,11 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: float = 0.0
     ended_at: float = 0.0
     expires_at: float | None = None
+    held: str = ""
+    absent: bool = False
+    joins: str = ""
+    joined: int = 0
+    followers: int = 0
 
     def row_counts(self) -> Counts:
         """Its rows: our own count once collected, until then what the provider says, within what we asked."""
@@ -51,7 +61,8 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
             return self.counts
         succeeded = min(self.completed, self.requests)
         failed = min(self.failed, self.requests - succeeded)
-        return Counts(succeeded=succeeded, failed=failed, running=self.requests - succeeded - failed)
+        running = self.requests - succeeded - failed + self.followers
+        return Counts(succeeded=succeeded, failed=failed, running=running, reused=self.joined)
 
     def view(self) -> ShardView:
         """What a screen needs of it."""
@@ -64,10 +75,12 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One call of the user's: all that does not change, and the little that does.
 
     fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt uses, as texts.
-    out: the column to fill. rows: of the frame, those without a request too: `skipped` for a missing value,
-    `unsendable` for one that can't be rendered, `reused` for an answer of `parent`, the job whose missed rows this one
-    sends again. pace: in real time, how many calls at once and a minute. headers, tool_names: what the wire needs
-    beside the request files.
+    out: the column to fill; with a schema, what its columns' names begin with. rows: of the frame, those without a request too: `skipped` for a missing value,
+    `unsendable` for one that can't be rendered, `reused` for an answer of an earlier job. parent: the job whose missed
+    rows this one sends again. space: in jobs of one space, requests that read the same are the same. pace: in real
+    time, how many calls at once and a minute. headers, tool_names: what the wire needs beside the
+    request files. adopted: taken up from the provider, where another ledger sent it; nothing of it is sent
+    from here. aligned: the rows' keys are here; without them they are told by their positions alone.
     """
 
     id: str
@@ -93,16 +106,26 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     mode: str = "batch"
     pace: dict[str, float] = {}
     api_version: str | None = None
+    cloud: dict[str, str] = {}
     headers: dict[str, str] = {}
     tool_names: dict[str, str] = {}
     parent: str | None = None
     reused: int = 0
+    adopted: bool = False
+    aligned: bool = True
+    space: str = ""
+    schema: Schema | None = None
     versions: dict[str, str] = {}
     cancel_at: float = 0.0
     finished_at: float = 0.0
     message: str = ""
     holder: str | None = None
     lease_until: float = 0.0
+
+    @property
+    def fills(self) -> tuple[str, ...]:
+        """The columns that its answers fill."""
+        return tuple(columns(self.out, self.schema))
 
     def snapshot(self, shards: list[ShardRecord], now: float, **more: object) -> Snapshot:
         """The job at one moment, for a screen."""
@@ -118,7 +141,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             state = State.WAITING  # for a key
         fields: dict[str, object] = {
             "id": self.id, "name": self.name, "counts": counts, "model": self.model, "provider": self.provider,
-            "out": self.out, "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
+            "out": self.out or ", ".join(self.fills), "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
             "state": state,
             "collected": all(s.step is Step.COLLECTED for s in shards),
             "expires_at": min(expiries, default=None), "shards": tuple(s.view() for s in shards),

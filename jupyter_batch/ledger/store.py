@@ -193,7 +193,8 @@ class Ledger:
             return None
         for row in self._rows(f"{_JOB} WHERE fingerprint = ? ORDER BY created_at DESC", fingerprint):
             record = _job(row)
-            alive = not record.finished_at or any(s.row_counts().succeeded for s in self.shards(record.id))
+            counts = [shard.row_counts() for shard in self.shards(record.id)]
+            alive = not record.finished_at or record.reused or any(c.succeeded or c.reused for c in counts)
             if alive and fits(record):
                 return record
         return None
@@ -225,12 +226,38 @@ class Ledger:
             if (other := there()) is not None:
                 return other
             keep()
-            db.execute("INSERT INTO job (id, fingerprint, created_at, facts) VALUES (?, ?, ?, ?)",
-                       (job.id, job.fingerprint, job.created_at, _encode(job)))
+            db.execute("INSERT INTO job (id, fingerprint, created_at, finished_at, facts) VALUES (?, ?, ?, ?, ?)",
+                       (job.id, job.fingerprint, job.created_at, job.finished_at, _encode(job)))
             db.executemany("INSERT INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
                            [(s.job, s.number, s.step, s.ending, _encode(s)) for s in shards])
             db.execute("INSERT INTO event (job, at, step) VALUES (?, ?, ?)", (job.id, job.created_at, Step.PLANNED))
         return job
+
+    def take_up(self, job: JobRecord, shards: list[ShardRecord], keep: Callable[[], None]) -> bool:
+        """Record a job that was found at its provider; `keep` puts its files in place within the same transaction.
+
+        Of one that was taken up before, shards that were absent, or that nobody knew of, are recorded, and it is open
+        again. False where there is nothing to record: another process was first.
+        """
+        with self._transaction() as db:
+            row = db.execute("SELECT facts FROM job WHERE id = ?", (job.id,)).fetchone()
+            there = {one.number: one for one in self.shards(job.id)}
+            new = [s for s in shards if s.number not in there or (there[s.number].absent and not s.absent)]
+            if not new or (row is not None and not _decode(row[0], JobRecord).adopted):
+                return False
+            keep()
+            if row is None:
+                db.execute("INSERT INTO job (id, fingerprint, created_at, facts) VALUES (?, ?, ?, ?)",
+                           (job.id, job.fingerprint, job.created_at, _encode(job)))
+            else:
+                new += [s for s in shards if s.absent and s.number in there and there[s.number].absent]
+                db.execute("UPDATE job SET fingerprint = ?, facts = ?, finished_at = 0 WHERE id = ?",
+                           (job.fingerprint, _encode(job), job.id))
+            db.executemany("INSERT OR REPLACE INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
+                           [(s.job, s.number, s.step, s.ending, _encode(s)) for s in new])
+            db.executemany("INSERT INTO event (job, at, shard, step) VALUES (?, ?, ?, ?)",
+                           [(s.job, s.sent_at or job.created_at, s.number, s.step) for s in new])
+        return True
 
     def move(self, shard: ShardRecord, to: Step, holder: str, now: float, **changes: Any) -> ShardRecord | None:
         """Compare-and-set: the shard goes from the step it is known to have to `to`, with `changes`.

@@ -20,7 +20,7 @@ import pandas as pd
 from jupyter_batch import frame as frames
 from jupyter_batch.core import template
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine import collect, landing, plan
+from jupyter_batch.engine import collect, landing, requests
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import ViaLitellm, load_litellm
@@ -94,7 +94,7 @@ POINTS = {
     "frame.blocks -> template.render": lambda: after(frames, "blocks"),
     "template.render -> wire.encode": lambda: after(template._Braces, "render"),
     "wire.encode -> shard.pack": lambda: after(Encoder, "encode"),
-    "shard.pack -> folder.write": lambda: after(plan, "pack"),
+    "shard.pack -> folder.write": lambda: after(requests, "pack"),
     "folder.write -> ledger.plan": lambda: before(Ledger, "plan"),
     "within ledger.plan": lambda: after(Folders, "keep"),
     "ledger.plan -> planned -> submitting": lambda: after(Ledger, "plan"),

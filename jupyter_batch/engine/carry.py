@@ -1,0 +1,67 @@
+"""Answers of one job, line by line, into the files of another that asked the same. It renders nothing, pays nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from jupyter_batch.core.request import custom_id, position_of
+from jupyter_batch.core.result import Result, Status
+from jupyter_batch.engine.gather import results_in
+from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.wire.dialects import decode_lines
+from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
+
+
+def carry(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder, wanted: Mapping[int, int], new: str,
+          target: Callable[[str], Path]) -> list[int]:
+    """Copy the answers of `job` at the positions that `wanted` has as keys, each once, to the rows of job `new`.
+
+    wanted: position in `job` -> position in `new`. target: where the lines of a dialect go; a file that is there whole
+    or not at all. Returns the positions in `new` that have their answer now.
+    """
+    taken: set[int] = set()
+    with contextlib.ExitStack() as stack:
+        files: dict[str, BinaryIO] = {}
+        for dialect, path in _answers(job, shards, folder):
+            for line, result in _lines(path, job, dialect):
+                was = position_of(job.id, result.custom_id)
+                at = None if was is None else wanted.get(was)
+                if at is None or at in taken or result.status is not Status.SUCCEEDED:
+                    continue
+                ours = _renamed(line, custom_id(job.id, was or 0), custom_id(new, at))
+                if next(decode_lines(dialect, ours, job.endpoint, job.tool_names)).custom_id != custom_id(new, at):
+                    continue  # an id that can't be told from the answer's text: it is asked again
+                if dialect not in files:
+                    files[dialect] = stack.enter_context(written(target(dialect)))
+                files[dialect].write(ours + b"\n")
+                taken.add(at)
+    return sorted(taken)
+
+
+def _renamed(line: bytes, old: str, new: str) -> bytes:
+    """Every dialect writes the id as a JSON text; within another text its quotes would be escaped."""
+    return line.replace(b'"%b"' % old.encode(), b'"%b"' % new.encode())
+
+
+def _answers(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder) -> Iterator[tuple[str, Path]]:
+    yield from folder.taken_over()
+    for shard in shards:
+        yield from folder.taken_over(shard.number)
+        yield job.dialect, folder.output(shard.number)
+
+
+def _lines(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[bytes, Result]]:
+    """Each line with what it says."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
+            lines = [line for line in block.split(b"\n") if line and not line.isspace()]
+            results = list(results_in(block, job, dialect))
+            if len(results) != len(lines):  # two objects in one line
+                results = [next(results_in(line, job, dialect)) for line in lines]
+            yield from zip(lines, results, strict=True)

@@ -1,0 +1,67 @@
+"""Where each row's answer comes from: a shard that asks for it, another row that asks the same, or nowhere.
+
+It is written when a job is planned; it knows no request's inside and no answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import ShardRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+PRINT_BYTES = 16
+"""A request is told by its print: a hash of its body."""
+
+NOWHERE = -1
+"""The row has no request of this job: it was left out, or its answer was carried over from an earlier job."""
+
+
+class Places:
+    """One int64 a row: the number of the shard that asks for it, NOWHERE, or -2 minus the row that it follows.
+
+    A row follows another one of the job whose request is just the same: that one's answer is its answer.
+    """
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    @classmethod
+    def of(cls, folder: JobFolder, rows: int, shards: list[ShardRecord], left_out: list[int]) -> Places:
+        """As the folder tells it; where it tells nothing, each shard asks for all rows between its first and last.
+
+        left_out: the rows that have no request.
+        """
+        import numpy as np
+
+        if folder.places.exists():
+            return cls(np.frombuffer(folder.places.read_bytes(), "<i8").astype(np.int64))
+        array = np.full(rows, NOWHERE, dtype=np.int64)
+        for shard in shards:
+            array[shard.first:shard.last + 1] = shard.number
+        array[np.asarray(left_out, dtype=np.int64)] = NOWHERE
+        return cls(array)
+
+    def to_bytes(self) -> bytes:
+        """For the job's folder."""
+        return self.array.astype("<i8").tobytes()
+
+    def asked(self, shard: ShardRecord) -> bytearray:
+        """1 for each row from the shard's first to its last that it asks for, else 0."""
+        return bytearray((self.array[shard.first:shard.last + 1] == shard.number).tobytes())
+
+    def followers(self, shard: int | None = None) -> tuple[Array, Array]:
+        """(the rows that follow another, the rows that they follow): of those that this shard asks for, or all."""
+        import numpy as np
+
+        rows = np.flatnonzero(self.array < NOWHERE)
+        leaders = -2 - self.array[rows]
+        if shard is None:
+            return rows, leaders
+        mine = self.array[leaders] == shard
+        return rows[mine], leaders[mine]

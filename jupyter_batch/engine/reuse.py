@@ -1,0 +1,131 @@
+"""What need not be asked: rows that ask the same as another row, as an answered one, or as one under way in any job.
+
+A request is told by its print: a hash of its body. Jobs of one `space` asked the same kind of thing at the same place.
+It decides on arrays; answers are moved by carry.py, requests by arrange.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from jupyter_batch.core.status import Step
+from jupyter_batch.engine.carry import carry
+from jupyter_batch.engine.gather import places_of
+from jupyter_batch.engine.places import NOWHERE
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+OWN = 0  # in Reuse.whose: the row's request has to be sent
+ANSWERED = 1
+FOLLOWS = 2
+LEFT_OUT = 3
+JOINS = 4  # and up: it is under way in a shard of another job; the n-th of Reuse.joins
+
+
+class Join(NamedTuple):
+    """A shard of another job that is under way, and that asks for what some rows here ask for."""
+
+    job: str
+    shard: int
+
+
+class Reuse(NamedTuple):
+    """For each row what is to be done. whose: OWN, ... or JOINS + n. leaders: the row that a row follows."""
+
+    whose: Array
+    leaders: Array
+    joins: list[Join]
+
+    @property
+    def plain(self) -> bool:
+        """Every row that can be sent has to be."""
+        return not np.isin(self.whose, (OWN, LEFT_OUT), invert=True).any()
+
+    @property
+    def reused(self) -> int:
+        """How many rows have their answer at once: carried over, or following one that was."""
+        followed = self.leaders[self.whose == FOLLOWS]
+        return int((self.whose == ANSWERED).sum() + (self.whose[followed] == ANSWERED).sum())
+
+
+def prints_array(prints: bytes | bytearray) -> Array:
+    """Joined prints as uint64 of shape (rows, 2)."""
+    return np.frombuffer(bytes(prints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
+
+
+def decide(ledger: Ledger, space: str, prints: Array, draft: JobFolder, new: str) -> Reuse:
+    """What each row needs; answers that are there already are copied into the draft.
+
+    prints: zeros for a row without a request.
+    """
+    whose = np.full(len(prints), OWN, dtype=np.int64)
+    whose[~prints.any(axis=1)] = LEFT_OUT
+    leaders = _leaders(prints, whose)
+    joins: list[Join] = []
+    for job in ledger.jobs() if ledger.exists() else ():
+        open_rows = np.flatnonzero(whose == OWN)
+        if not len(open_rows):
+            break
+        if job.space == space:
+            _take_from(ledger, job, prints, open_rows, whose, joins, draft, new)
+    return Reuse(whose, leaders, joins)
+
+
+def _leaders(prints: Array, whose: Array) -> Array:
+    """Rows that ask just what an earlier row asks follow it."""
+    leaders = np.arange(len(prints), dtype=np.int64)
+    asked = np.flatnonzero(whose == OWN)
+    _, first, which = np.unique(prints[asked, 0], return_index=True, return_inverse=True)
+    leader = asked[first[which.reshape(-1)]] if len(asked) else asked
+    same = (prints[leader] == prints[asked]).all(axis=1) & (leader != asked)
+    leaders[asked[same]] = leader[same]
+    whose[asked[same]] = FOLLOWS
+    return leaders
+
+
+def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
+    """(which of these rows have a print that is among `theirs`, and where there)."""
+    there = np.flatnonzero(theirs.any(axis=1))
+    if not len(there) or not len(rows):
+        return rows[:0], rows[:0]
+    order = there[np.argsort(theirs[there, 0], kind="stable")]
+    held = theirs[order, 0]
+    at = order[np.minimum(np.searchsorted(held, mine[rows, 0]), len(held) - 1)]
+    same = (theirs[at] == mine[rows]).all(axis=1)
+    return rows[same], at[same]
+
+
+def _take_from(ledger: Ledger, job: JobRecord, prints: Array, rows: Array, whose: Array, joins: list[Join],
+               draft: JobFolder, new: str) -> None:
+    folder = ledger.folders.of(job.id)
+    if not folder.prints.exists():
+        return
+    here, there = matches(prints, rows, prints_array(folder.prints.read_bytes()))
+    if not len(here):
+        return
+    shards = ledger.shards(job.id)
+    wanted = dict(zip(there.tolist(), here.tolist(), strict=True))
+    carried = carry(job, shards, folder, wanted, new, lambda dialect: draft.reused(job.id, dialect))
+    whose[carried] = ANSWERED
+    if job.finished_at:
+        return
+    places = places_of(job, shards, folder).array[there]
+    for shard in shards:
+        if shard.step is not Step.COLLECTED:
+            waiting = here[(places == shard.number) & (whose[here] == OWN)]
+            if len(waiting):
+                whose[waiting] = JOINS + len(joins)
+                joins.append(Join(job.id, shard.number))
+
+
+def places_array(reuse: Reuse, shard_of: Array) -> Array:
+    """The places of a job's rows. shard_of: the shard that asks for a row, NOWHERE for none."""
+    places: Array = np.where(reuse.whose == FOLLOWS, -2 - reuse.leaders, shard_of)
+    places[np.isin(reuse.whose, (ANSWERED, LEFT_OUT))] = NOWHERE
+    return places

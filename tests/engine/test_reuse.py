@@ -1,0 +1,163 @@
+"""Reuse by row: what was asked before, is asked elsewhere, or is asked twice in one frame, is sent and paid once."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import jupyter_batch
+
+from .conftest import numbered
+from .test_jobs import forget
+
+
+def sent(server):
+    """How many requests reached the server's batches."""
+    return sum(batch["request_counts"]["total"] for batch in server.batches())
+
+
+def test_a_frame_that_was_edited_pays_for_the_edited_rows(server, call):
+    """1,000 rows edited in 10 places: exactly 10 requests leave, and every answer is on its row."""
+    df = numbered(1000)
+    df.llm.batch("{text}", out="out", **call).wait(60)
+    edited = numbered(1000)
+    edited.loc[edited.index[::100], "text"] += " edited"
+    job = edited.llm.batch("{text}", out="out", **call).wait(60)
+    assert (edited["out"] == edited["text"]).all()
+    assert sent(server) == 1010
+    assert (job.counts.succeeded, job.counts.reused, job.counts.total) == (10, 990, 1000)
+    assert job.results()["_status"].value_counts().to_dict() == {"reused": 990, "succeeded": 10}
+    assert job.is_successful
+
+
+def test_equal_rows_are_one_request(server, call):
+    """100,000 equal rows: one request leaves, and every row has the answer."""
+    df = pd.DataFrame({"text": ["the same"] * 100_000})
+    job = df.llm.batch("{text}", out="out", **call).wait(60)
+    assert sent(server) == 1
+    assert (df["out"] == "the same").all()
+    assert (job.counts.succeeded, job.counts.reused) == (1, 99_999)
+    assert job.results()["_input_tokens"].notna().sum() == 1, "it was paid once"
+
+
+def test_a_frame_that_was_answered_in_parts_sends_nothing(server, call):
+    """Rows of two earlier jobs in one frame: the job is over as soon as it is planned, in this and any process."""
+    for part in (slice(0, 5), slice(5, 10)):
+        numbered(10).iloc[part].llm.batch("{text}", out="out", **call).wait(60)
+    whole = numbered(10)
+    job = whole.llm.batch("{text}", out="out", **call)
+    assert job.is_complete
+    assert (whole["out"] == whole["text"]).all()
+    assert job.counts.reused == 10
+    assert job.batches == ()
+    assert sent(server) == 10
+    assert job.id not in [one.id for one in job._here.ledger.jobs(unfinished=True)]
+    again = numbered(10)
+    assert again.llm.batch("{text}", out="out", **call).id == job.id
+
+
+def test_reuse_false_pays_on_purpose(server, call):
+    """Equal rows are asked one by one then, and what was answered is asked again."""
+    df = pd.DataFrame({"text": ["a", "a", "b"]})
+    df.llm.batch("{text}", out="out", reuse=False, **call).wait(60)
+    assert sent(server) == 3
+    df.llm.batch("{text}", out="out", reuse=False, **call).wait(60)
+    assert sent(server) == 6
+
+
+@pytest.mark.parametrize("other", [{"temperature": 0.5}, {"seed": 1}, {"system": "Be brief"}])
+def test_another_question_is_another_request(server, call, other):
+    """A parameter or a system message that differs is another request."""
+    numbered(3).llm.batch("{text}", out="out", **call).wait(60)
+    numbered(3).llm.batch("{text}", out="out", **{**call, **other}).wait(60)
+    assert sent(server) == 6
+
+
+def test_the_order_of_the_parameters_does_not_matter(server, call):
+    """Requests are compared as what they ask, not as how they were typed."""
+    numbered(3).llm.batch("{text}", out="out", temperature=0, max_tokens=9, **call).wait(60)
+    numbered(3).llm.batch("{text}", out="other", max_tokens=9, temperature=0, **call).wait(60)
+    assert sent(server) == 3
+
+
+def test_what_is_under_way_is_joined(server, call, home):
+    """Rows that another job is still waiting for are not sent again: the grown frame waits for that job's answers."""
+    server.set_faults("enqueued_tokens=1")  # nothing gets through
+    first, grown = numbered(6), numbered(10)
+    one = first.llm.batch("{text}", out="out", **call)
+    two = grown.llm.batch("{text}", out="out", **call)
+    assert two.id != one.id
+    assert two.counts.running == 10
+    server.set_faults("")
+    one.resume()
+    two.resume().wait(60)
+    assert (grown["out"] == grown["text"]).all()
+    assert sent(server) - refused(server) == 10
+    assert (two.counts.succeeded, two.counts.reused, two.counts.total) == (4, 6, 10)
+    forget(home)
+    told = jupyter_batch.open(two.id).results()
+    assert told["out"].tolist() == grown["text"].tolist()
+    assert told["_status"].tolist() == ["reused"] * 6 + ["succeeded"] * 4
+
+
+def test_what_the_other_job_left_unanswered_is_asked(server, call):
+    """The job that was joined is cancelled: its rows are sent by the job that waited for them, once."""
+    server.set_faults("enqueued_tokens=1")
+    one = numbered(6).llm.batch("{text}", out="out", **call)
+    grown = pd.concat([numbered(10), numbered(10)], ignore_index=True)
+    two = grown.llm.batch("{text}", out="out", **call)
+    one.cancel().wait(60)
+    server.set_faults("")
+    two.resume().wait(60)
+    assert (grown["out"] == grown["text"]).all()
+    assert sent(server) - refused(server) == 10
+    assert (two.counts.succeeded, two.counts.reused) == (10, 10)
+
+
+def test_failed_rows_are_followed_and_sent_again_once(server, call):
+    """Equal rows whose one request failed have all failed, for its reason; a retry sends that one request."""
+    server.set_faults("row_errors=1")
+    df = pd.DataFrame({"text": ["a", "b", "a", "a"]})
+    job = df.llm.batch("{text}", out="out", **call).wait(60)
+    assert job.counts.failed == 4
+    assert job.errors["_error"].notna().all()
+    server.set_faults("")
+    again = job.retry().wait(60)
+    assert df["out"].tolist() == ["a", "b", "a", "a"]
+    assert (again.counts.succeeded, again.counts.reused) == (2, 2)
+    assert sent(server) == 4
+
+
+def test_results_as_they_come_tell_of_each_row(server, call):
+    """`async for` gives one Result for each row, those that followed another included."""
+    df = pd.DataFrame({"text": ["a", "b", "a"]})
+    job = df.llm.batch("{text}", out="out", **call).wait(60)
+
+    async def read():
+        return [result async for result in job]
+
+    told = {result.custom_id.rpartition("-")[2]: (result.status, result.value) for result in asyncio.run(read())}
+    assert told == {"0": ("succeeded", "a"), "1": ("succeeded", "b"), "2": ("reused", "a")}
+
+
+@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=8), min_size=1, max_size=4))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_frames_after_each_other(server, call, frames):
+    """Whatever frames are asked one after another: each row gets its own answer, and each text was sent once."""
+    mark = f"{uuid.uuid4()} "
+    before = sent(server)
+    for numbers in frames:
+        df = pd.DataFrame({"text": [f"{mark}{number}" for number in numbers]})
+        df.llm.batch("{text}", out="out", shard_size=2, **call).wait(60)
+        assert df["out"].tolist() == df["text"].tolist()
+    assert sent(server) - before == len({number for numbers in frames for number in numbers})
+
+
+def refused(server):
+    """How many requests were in batches that were refused for quota."""
+    return sum(batch["request_counts"]["total"] for batch in server.batches() if batch["status"] == "failed")
