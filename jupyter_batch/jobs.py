@@ -22,6 +22,7 @@ from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.engine.session import session
 from jupyter_batch.job import Job, of
 from jupyter_batch.monitor import html, text
+from jupyter_batch.providers.clouds import secret_of
 
 __all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "list_jobs", "open_job", "orphans", "resume_open",
            "submit"]
@@ -55,7 +56,7 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
         if was_there:
             job._seen_on(frame)
         job._bind(frame, opts.out, by_name=frame_name, alike=was_there)
-    job._follow(opts.api_key)
+    job._follow(secret_of(opts))
     job.refresh()  # a job that was there may have waited for just this, a key above all
     if job._over.is_set():  # one that was finished merges at once
         job._land()

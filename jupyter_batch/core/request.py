@@ -6,10 +6,11 @@ import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """One request file's limits at a provider."""
+    """One request file's limits at a provider. minimum: requests that a batch must have."""
 
     requests: int
     bytes: int
+    minimum: int = 1
 
 
 def custom_id(job: str, position: int) -> str:

@@ -12,14 +12,24 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import ProviderDownError
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.providers.protocol import Access, Provider
+from jupyter_batch.providers.clouds import (
+    SETTINGS,
+    VERTEX,
+    arguments_of,
+    base_of,
+    check_package,
+    secrets_in,
+)
+from jupyter_batch.providers.protocol import Access, Facts, Provider
 from jupyter_batch.providers.realtime import Realtime, realtime_facts
 from jupyter_batch.providers.straight import call_to
 from jupyter_batch.providers.table import LOCAL, REALTIME, access_for, facts_of, realtime_key
 from jupyter_batch.providers.via_anthropic import ViaAnthropic
 from jupyter_batch.providers.via_azure import ViaAzure
+from jupyter_batch.providers.via_bedrock import ViaBedrock
 from jupyter_batch.providers.via_litellm import ViaLitellm
 from jupyter_batch.providers.via_mistral import ViaMistral
+from jupyter_batch.providers.via_vertex import ViaVertex
 from jupyter_batch.providers.via_xai import ViaXai
 from jupyter_batch.server import launch
 
@@ -31,8 +41,10 @@ async def connect(job: JobRecord, *, home: Path, api_key: str | None) -> Provide
         return await _realtime(job, folder, home, api_key)
     if job.provider == LOCAL:
         return Embedded(home)
-    access = access_for(job.provider, api_base=job.api_base, api_key=api_key, environ=os.environ)
     facts = facts_of(job.provider, job.api_base)
+    if job.provider in SETTINGS:
+        return _cloud(job, facts, api_key)
+    access = access_for(job.provider, api_base=job.api_base, api_key=api_key, environ=os.environ)
     match job.provider:
         case "anthropic":
             return ViaAnthropic(facts, access, requests_of=folder.requests, headers=job.headers)
@@ -46,6 +58,14 @@ async def connect(job: JobRecord, *, home: Path, api_key: str | None) -> Provide
             return ViaLitellm(facts, access)
 
 
+def _cloud(job: JobRecord, facts: Facts, secret: str | None) -> Provider:
+    """A cloud's batches: what is not secret stands in the job, the rest is in this process or on its machine."""
+    check_package(job.provider)
+    kind = ViaVertex if job.provider == VERTEX else ViaBedrock
+    return kind(facts, api_base=base_of(job.provider, job.cloud, job.api_base, os.environ), model=job.body_model,
+                settings=job.cloud, secrets=secrets_in(secret))
+
+
 async def _realtime(job: JobRecord, folder: JobFolder, home: Path, api_key: str | None) -> Provider:
     """A litellm model, asked at once; a local one at the embedded server."""
     facts = realtime_facts(facts_of(job.provider, job.api_base))
@@ -54,9 +74,13 @@ async def _realtime(job: JobRecord, folder: JobFolder, home: Path, api_key: str 
         call = call_to(f"openai/{job.body_model}", api_base=endpoint.base_url, api_key=endpoint.token or "no-key")
     else:
         key = realtime_key(job.provider, api_key, os.environ)
+        if job.provider in SETTINGS:
+            key = secrets_in(api_key).get("api_key")
         if job.provider == "openai" and job.api_base is not None:
             key = access_for("openai", api_base=job.api_base, api_key=api_key, environ=os.environ).api_key
         more: dict[str, Any] = {} if job.api_version is None else {"api_version": job.api_version}
+        if job.provider in SETTINGS:
+            more = arguments_of(job.cloud, api_key)
         call = call_to(job.model, api_base=job.api_base, api_key=key, **more)
     return Realtime(facts, folder=folder.path / "realtime", call=call, **_pace(job.pace))
 

@@ -18,6 +18,7 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import Options
 from jupyter_batch.providers.asking import check_place
+from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, given_of, settings_of
 from jupyter_batch.providers.realtime import realtime_facts
 from jupyter_batch.providers.table import (
     BATCH,
@@ -52,6 +53,7 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
         raise OptionError(f"out={opts.out!r} is a column of job.results() itself: give another name")
     provider, body_model = split_model(opts.model)
     mode, base, version = _place(provider, opts)
+    cloud = settings_of(provider, given_of(opts), os.environ)
     from jupyter_batch.frame import has_column
 
     frame, form, framed = _source(source, prompt, opts)
@@ -68,13 +70,16 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
         facts = realtime_facts(facts)
     limits = facts.limits
     if opts.shard_size is not None:
+        if opts.shard_size < limits.minimum:
+            raise OptionError(f"shard_size={opts.shard_size}: a batch of {provider} has at least {limits.minimum} "
+                              "requests")
         limits = msgspec.structs.replace(limits, requests=min(limits.requests, opts.shard_size))
     ask = Ask(prompt=form, params=opts.params, model=opts.model, provider=provider,
               dialect=facts.dialect, body_model=body_model, limits=limits, out=opts.out, na=opts.na,
               endpoint=chat_path(provider) if mode == BATCH else CHAT, mode=mode, pace=_pace(opts), api_version=version,
               name=opts.name, api_base=base, completion_window=opts.completion_window,
               poll_interval=opts.poll_interval, metadata=opts.metadata or {}, notebook=notebook, framed=framed,
-              versions={**versions, "door": door})
+              cloud=cloud, versions={**versions, "door": door})
     record = plan(ledger, ask, frame, now=now, reuse=opts.reuse, accept=accept)
     return record, frame if framed else None
 
@@ -94,6 +99,12 @@ def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
         realtime_key(provider, opts.api_key, os.environ)
         return mode, opts.api_base, version
     check_window(provider, opts.completion_window)
+    if provider in SETTINGS:
+        cloud = settings_of(provider, given_of(opts), os.environ)
+        check_cloud(provider, str(opts.model), cloud, opts.metadata)
+        base = base_of(provider, cloud, opts.api_base, os.environ)
+        check_base(base)
+        return mode, base, None
     access = access_for(provider, api_base=opts.api_base, api_key=opts.api_key, environ=os.environ)
     return mode, access.api_base, version
 

@@ -228,7 +228,8 @@ class _Lines:
             skipped=sum(map(len, self._skipped.values())), unsendable=sum(map(len, self._broken.values())),
             name=ask.name, api_base=ask.api_base, completion_window=ask.completion_window,
             poll_interval=ask.poll_interval, metadata=ask.metadata, notebook=ask.notebook, framed=ask.framed,
-            mode=ask.mode, pace=ask.pace, api_version=ask.api_version, cloud=ask.cloud, headers=headers_of(self._encoder),
+            mode=ask.mode, pace=ask.pace, api_version=ask.api_version, cloud=ask.cloud,
+            headers=headers_of(self._encoder),
             tool_names=tool_names_of(self._encoder), schema=ask.schema, versions=ask.versions)
 
     def _told_by(self) -> tuple[Any, ...]:

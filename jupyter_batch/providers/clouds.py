@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from jupyter_batch.core.errors import ModelError, OptionError
+from jupyter_batch.core.errors import BadRequestError, ModelError, OptionError
+from jupyter_batch.wire.vertex import gemini_name
 
 VERTEX, BEDROCK = "vertex_ai", "bedrock"
 
@@ -50,19 +51,25 @@ NEEDS: Mapping[str, tuple[str, ...]] = {VERTEX: ("google.auth", "requests"), BED
 """The modules that a provider's batches want; they come with the extras `vertex` and `bedrock`."""
 SECRETS = ("vertex_credentials", "aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 """What may be given and is not written down."""
+LEAST_HOURS, MOST_HOURS = 24, 168
+"""Bedrock's shortest and longest window (API reference: timeoutDurationInHours)."""
 _ROLE = re.compile(r"arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+")  # AWS: CreateModelInvocationJob, roleArn
 _BUCKET = re.compile(r"[a-z0-9][-._a-z0-9]{1,220}[a-z0-9](/[-!_*'().a-z0-9A-Z]+)*")  # as AWS's S3Uri; GCS's are alike
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}"), re.compile(r"[a-z0-9_-]{0,63}")  # Google Cloud: labels, key and value
 _TAG = re.compile(r"[a-zA-Z0-9\s._:/=+@-]{1,128}"), re.compile(r"[a-zA-Z0-9\s._:/=+@-]{0,256}")  # Bedrock: Tag
 
 
-def secret_of(given: Mapping[str, object]) -> str | None:
+def given_of(options: object) -> dict[str, str]:
+    """What a call's options say of clouds, by name."""
+    names = {*SECRETS, *(setting.name for settings in SETTINGS.values() for setting in settings)}
+    return {name: str(value) for name in sorted(names) if (value := getattr(options, name, None))}
+
+
+def secret_of(options: object) -> str | None:
     """What of a call is secret, as one text for this process's memory: the key, or a cloud's credentials as JSON."""
-    held = {name: given[name] for name in SECRETS if given.get(name) and not _is_path(str(given[name]), name)}
-    if held:
-        return msgspec.json.encode(held).decode()
-    key = given.get("api_key")
-    return None if key is None else str(key)
+    held = {name: value for name, value in given_of(options).items() if name in SECRETS and not _is_path(value, name)}
+    key: str | None = getattr(options, "api_key", None)
+    return msgspec.json.encode(held).decode() if held else key
 
 
 def secrets_in(secret: str | None) -> dict[str, str]:
@@ -76,13 +83,13 @@ def secrets_in(secret: str | None) -> dict[str, str]:
     return held if held.keys() <= set(SECRETS) else {"api_key": secret}
 
 
-def settings_of(provider: str, given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, str]:
+def settings_of(provider: str, given: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """Where it runs, as far as anything says so: the call's own, else the environment's. Nothing secret."""
     found: dict[str, str] = {}
     for setting in SETTINGS.get(provider, ()):
         value = given.get(setting.name) or next((environ[name] for name in setting.environ if environ.get(name)), None)
-        if value and (setting.name not in SECRETS or _is_path(str(value), setting.name)):
-            found[setting.name] = str(value)
+        if value and (setting.name not in SECRETS or _is_path(value, setting.name)):
+            found[setting.name] = value
     return found
 
 
@@ -140,16 +147,20 @@ def base_of(provider: str, settings: Mapping[str, str], api_base: str | None, en
     return f"https://{location}-aiplatform.googleapis.com"
 
 
-def gemini_name(model: str) -> str:
-    """A Gemini model's bare name; litellm takes it with a "gemini/" or "google/" before it too."""
-    return model.rpartition("/")[2]
+def hours_from_a_day(window: str) -> int:
+    """A window as whole hours. Raises BadRequestError for one that Bedrock does not take."""
+    number, unit = window[:-1], window[-1:]
+    hours = int(number) * {"h": 1, "d": 24}.get(unit, 0) if number.isdecimal() else 0
+    if not LEAST_HOURS <= hours <= MOST_HOURS:
+        raise BadRequestError(f"completion_window={window!r}: Bedrock takes hours or days, from 24h to 7d")
+    return hours
 
 
-def bedrock_name(model: str) -> str:
-    """A Bedrock model's id or ARN, without litellm's routes ("converse/", "invoke/") before it."""
-    for route in ("bedrock/", "converse/", "invoke/"):
-        model = model.removeprefix(route)
-    return model
+def arguments_of(settings: Mapping[str, str], secret: str | None) -> dict[str, str]:
+    """What litellm's real-time call takes of all this."""
+    held = {**settings, **secrets_in(secret)}
+    return {name: value for name, value in held.items()
+            if name.startswith(("vertex_", "aws_")) and name != "aws_batch_role_arn"}
 
 
 def _is_path(text: str, name: str) -> bool:

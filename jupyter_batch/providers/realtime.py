@@ -13,6 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from msgspec import structs
+
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError
 from jupyter_batch.core.status import State
@@ -32,7 +34,8 @@ _BLOCK = 1 << 20
 
 def realtime_facts(facts: Facts) -> Facts:
     """The facts of a provider that is asked in real time: polls and searches look at this disk alone."""
-    return Facts(name=facts.name, dialect="openai", limits=facts.limits, key=facts.key, poll_first=0.5, poll_last=5.0,
+    return Facts(name=facts.name, dialect="openai", limits=structs.replace(facts.limits, minimum=1), key=facts.key,
+                 poll_first=0.5, poll_last=5.0,
                  settle=0.0)
 
 

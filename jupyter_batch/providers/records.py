@@ -20,11 +20,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     name: of models, as in "name/model". batch: whether jupyter_batch can send batches there; `instead` says what can be
     done where it can't. litellm: its custom_llm_provider. key, base, version: environment variables, the first that is
-    set counts. default_base: None where an address must be given. chat: the url in a line. minimum: requests a batch
-    must have. pack: what we put into one file where the documented limit is unknown or more than is wise. discount: in
-    words; price: a batch's price as a part of the real-time price, where that is sure for all models. cancel, listed,
-    tagged: whether a batch can be cancelled, batches listed, and found again by a tag of ours. files: results come in
-    one file or in two (answers, errors). carried: by what its batches are called.
+    set counts. login: what to set where a cloud's own library looks for credentials. default_base: None where an
+    address must be given. chat: the url in a line. minimum: requests a batch must have. pack: what we put into one file
+    where the documented limit is unknown or more than is wise. discount: in words; price: a batch's price as a part of
+    the real-time price, where that is sure for all models. cancel, listed, tagged: whether a batch can be cancelled,
+    batches listed, and found again by a tag of ours. files: results come in one file or in two (answers, errors).
+    carried: by what its batches are called.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str | None = "openai"
     litellm: str | None = None
     key: tuple[str, ...] = ()
+    login: str = ""
     base: tuple[str, ...] = ()
     version: tuple[str, ...] = ()
     default_base: str | None = None
@@ -58,7 +60,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         """What one request file may hold; None where nothing is known."""
         if self.pack is not None:
             return self.pack
-        return None if self.requests is None or self.bytes is None else Limits(requests=self.requests, bytes=self.bytes)
+        return None if self.requests is None or self.bytes is None else Limits(
+            requests=self.requests, bytes=self.bytes, minimum=self.minimum or 1)
 
 
 _OPENAI = Record(
@@ -138,17 +141,27 @@ _ALL = (
         note="one model a batch; completion_window: any number of hours or days, up to 7d",
     ),
     Record(
-        name="vertex_ai", title="Vertex AI (Gemini)", litellm="vertex_ai", source="Google Cloud: batch prediction",
-        batch=False, instead='mode="realtime"', requests=200_000, bytes=1_000_000_000,  # a file in Cloud Storage
+        name="vertex_ai", title="Vertex AI (Gemini)", dialect="vertex", litellm="vertex_ai",
+        carried="httpx and google-auth, translated by litellm", login="GOOGLE_APPLICATION_CREDENTIALS",
+        source="Google Cloud: batch prediction for Gemini, REST reference",
+        requests=200_000, bytes=1_000_000_000,  # a file in Cloud Storage
+        pack=Limits(requests=200_000, bytes=990_000_000),  # less: each line gets a label on its way out
         keeps="your own bucket", discount="50%, not on top of the cache's", price=0.5, cancel=True, listed=True,
+        tagged=True,  # REST reference: labels, and a filter by them
         windows=("24h",),  # 24 h once it runs, up to 72 h in the queue
-        files=1, note="a batch API, which needs a bucket of yours; jupyter_batch does not send to it yet",
+        files=1, note="Gemini models; needs vertex_project=, vertex_location=, gcs_bucket_name=, and "
+                      "`pip install 'jupyter_batch[vertex]'`",
     ),
     Record(
-        name="bedrock", title="Amazon Bedrock", dialect=None, litellm="bedrock", source="AWS: batch inference, quotas",
-        batch=False, instead='mode="realtime"', requests=50_000, bytes=1_000_000_000, minimum=100,
-        keeps="your own bucket", discount="about 50%", cancel=True, files=1,
-        note="a batch API, which needs a role and a bucket of yours; jupyter_batch does not send to it yet",
+        name="bedrock", title="Amazon Bedrock", dialect="bedrock", litellm="bedrock",
+        carried="boto3, translated by litellm", login="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        source="AWS: batch inference, quotas, API reference",
+        requests=50_000, bytes=1_000_000_000, minimum=100,  # quotas, by model; these are the defaults
+        keeps="your own bucket", discount="about 50%", cancel=True, listed=True,
+        tagged=True,  # API reference: ListModelInvocationJobs, nameContains
+        windows=("24h", "7d"),  # API reference: timeoutDurationInHours, 24 to 168
+        files=1, note="needs aws_region_name=, s3_bucket_name=, aws_batch_role_arn=, and "
+                      "`pip install 'jupyter_batch[bedrock]'`",
     ),
     Record(
         name="gemini", title="Gemini API", dialect=None, litellm="gemini", source="ai.google.dev: batch, limits",

@@ -15,6 +15,7 @@ import msgspec
 from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelError, OptionError
 from jupyter_batch.core.request import Limits
 from jupyter_batch.providers.asking import NEED_BASE
+from jupyter_batch.providers.clouds import hours_from_a_day
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.records import RECORDS, Record
 from jupyter_batch.providers.via_mistral import hours_of
@@ -117,9 +118,9 @@ def version_for(provider: str, given: str | None, environ: Mapping[str, str]) ->
 
 def check_window(provider: str, window: str) -> None:
     """A completion window that the provider knows. Raises OptionError."""
-    if provider == "mistral":
+    if provider in ("mistral", "bedrock"):
         try:
-            hours_of(window)
+            (hours_of if provider == "mistral" else hours_from_a_day)(window)
         except BadRequestError as e:
             raise OptionError(str(e)) from None
         return
@@ -144,7 +145,7 @@ def facts_of(provider: str, base: str | None) -> Facts:
     facts = Facts(name=provider, dialect="openai", key="", limits=_ANY)
     if record is not None:
         facts = msgspec.structs.replace(
-            facts, dialect=record.dialect or "openai", key=record.key[0] if record.key else "",
+            facts, dialect=record.dialect or "openai", key=record.key[0] if record.key else record.login,
             limits=record.limits() or _ANY, one_file=record.files == 1)
     return msgspec.structs.replace(facts, **_NEAR) if provider == LOCAL or (base and is_near(base)) else facts
 

@@ -27,6 +27,7 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.aws_errors import told
 from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
+from jupyter_batch.providers.clouds import hours_from_a_day
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import bedrock
@@ -36,8 +37,6 @@ FOLDER = "jupyter_batch"
 NAME = "jupyter-batch-"
 """How the names of our jobs begin."""
 PAGE = 1000
-LEAST_HOURS, MOST_HOURS = 24, 168
-"""The shortest and the longest window (API reference: timeoutDurationInHours)."""
 _ABOUT = "about"
 
 
@@ -52,7 +51,7 @@ class ViaBedrock:
                  secrets: Mapping[str, str]) -> None:
         self.facts = facts
         self._base = api_base
-        self._model = model
+        self._model = bedrock.model_id(model)
         self._settings = dict(settings)
         self._secrets = {name: value for name, value in secrets.items() if name.startswith("aws_")}
         self._clients: dict[str, Any] = {}
@@ -67,7 +66,7 @@ class ViaBedrock:
                      uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
         """See Provider.submit. window: whole hours or days, from 24h to 7d."""
         del endpoint
-        hours = hours_of(window)
+        hours = hours_from_a_day(window)
         if uploaded is None:
             uploaded = await self._put(f"{self._folder}/{tag[TAG]}.jsonl", requests, tag)
             await on_upload(uploaded)
@@ -242,15 +241,6 @@ class ViaBedrock:
 def name_of(tag: Mapping[str, str]) -> str:
     """A job's name, which is also the token of its create: one job at most has it."""
     return NAME + tag[TAG].replace("/", "-")
-
-
-def hours_of(window: str) -> int:
-    """A window as whole hours. Raises BadRequestError for one that Bedrock does not take."""
-    number, unit = window[:-1], window[-1:]
-    hours = int(number) * {"h": 1, "d": 24}.get(unit, 0) if number.isdecimal() else 0
-    if not LEAST_HOURS <= hours <= MOST_HOURS:
-        raise BadRequestError(f"completion_window={window!r}: Bedrock takes hours or days, from 24h to 7d")
-    return hours
 
 
 def _view(job: Mapping[str, Any]) -> BatchView:

@@ -53,7 +53,7 @@ class ViaVertex(Direct):
     def __init__(self, facts: Facts, *, api_base: str, model: str, settings: Mapping[str, str],
                  secrets: Mapping[str, str], storage: str | None = None) -> None:
         super().__init__(facts, Access(api_base=api_base, api_key="no-token-yet"))
-        self._model = model
+        self._model = vertex.gemini_name(model)
         self._parent = f"/projects/{settings['vertex_project']}/locations/{settings['vertex_location']}"
         bucket, _, folder = settings["gcs_bucket_name"].removeprefix("gs://").strip("/").partition("/")
         self._bucket, self._folder = bucket, f"{folder}/{FOLDER}".lstrip("/")

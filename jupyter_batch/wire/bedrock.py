@@ -63,12 +63,19 @@ def kept(line: bytes) -> bytes:
     return b'{"custom_id":%b%b%b' % (head.removeprefix(b'{"recordId":').replace(_DASH, b"-"), comma, rest)
 
 
+def model_id(model: str) -> str:
+    """A model's id or ARN, without litellm's routes before it."""
+    for route in ("bedrock/", "converse/", "invoke/"):
+        model = model.removeprefix(route)
+    return model
+
+
 class ConverseTranslation(Translation):
     """litellm's translation of chat requests for one model, as the Converse API takes them."""
 
     def __init__(self, litellm: Any, model: str) -> None:
         self._litellm = litellm
-        self._model = model
+        self._model = model_id(model)
         module = importlib.import_module(f"{litellm.__name__}.llms.bedrock.chat.converse_transformation")
         self._config = module.AmazonConverseConfig()
         self.betas: list[str] = []

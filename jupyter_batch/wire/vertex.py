@@ -63,12 +63,17 @@ def kept(line: bytes) -> bytes:
     return b'{"custom_id":%b,"request":{%b' % (head, rest)
 
 
+def gemini_name(model: str) -> str:
+    """A Gemini model's bare name; litellm takes it with a "gemini/" or "google/" before it too."""
+    return model.rpartition("/")[2]
+
+
 class GeminiTranslation(Translation):
     """litellm's translation of chat requests for one Gemini model."""
 
     def __init__(self, litellm: Any, model: str) -> None:
         self._litellm = litellm
-        self._model = model
+        self._model = gemini_name(model)
         module = importlib.import_module(f"{litellm.__name__}.llms.vertex_ai.gemini.transformation")
         self._transform = getattr(module, "transform_request_body", None) or module._transform_request_body  # noqa: SLF001 - its name in litellm 1.84
         self.betas: list[str] = []
