@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -16,10 +16,12 @@ import numpy as np
 import orjson
 import pandas as pd
 
+from jupyter_batch.cells import column as array_of
 from jupyter_batch.core.errors import AlignmentError, ColumnError
+from jupyter_batch.core.schema import Field
 from jupyter_batch.labels import index_from_bytes, index_to_bytes, label_hashes
 
-__all__ = ["Block", "Keys", "align", "blocks", "column_label", "fill", "has_column", "index_from_bytes",
+__all__ = ["Block", "Keys", "align", "blocks", "column_label", "fill", "fill_all", "has_column", "index_from_bytes",
            "index_to_bytes", "missing_reason", "used"]
 
 if TYPE_CHECKING:
@@ -361,36 +363,27 @@ def fill(frame: pd.DataFrame, out: Any, values: Sequence[Any], positions: Array)
     values: by submitted position, None where there is none. positions: as `align` gives them. A text column gets the
     dtype that this pandas gives to texts; missing cells are its missing value.
     """
-    cells = [values[at] if at >= 0 else None for at in positions.tolist()]
-    label = column_label(frame, out)
-    array = _array(cells)
-    if has_column(frame, out):
-        frame.isetitem(_places(frame, label)[0], array)
-        return
-    if isinstance(frame.columns, pd.CategoricalIndex) and label not in frame.columns.categories:
-        frame.columns = frame.columns.add_categories([label])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)  # many columns: how they came is not our business
-        frame.insert(len(frame.columns), label, array)
+    fill_all(frame, {out: None}, lambda _: values, positions)
 
 
-def _array(cells: list[Any]) -> Any:
-    """The column: texts in pandas' own dtype for them, numbers as pandas takes them, anything else as objects."""
-    kinds = set(map(type, cells)) - {type(None)}
-    if kinds <= {str}:
-        dtype: Any = pd.Series([""]).dtype
-        if isinstance(dtype, np.dtype):
-            return _objects(cells)
-        try:
-            return pd.array(cells, dtype=dtype)
-        except UnicodeEncodeError:  # a lone surrogate, which arrow's texts can't hold, becomes U+FFFD
-            return pd.array([cell and cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-                             for cell in cells], dtype=dtype)
-    if kinds <= {int, float, bool}:
-        return pd.Series(cells).array
-    return _objects(cells)
+def fill_all(frame: pd.DataFrame, columns: Mapping[Any, Field | None], values: Callable[[Any], Sequence[Any]],
+             positions: Array) -> None:
+    """The same for several columns: nothing is written before all of them are made.
 
-
-def _objects(cells: list[Any]) -> Array:
-    array: Array = np.fromiter((np.nan if cell is None else cell for cell in cells), dtype=object, count=len(cells))
-    return array
+    columns: each with the field that says of what dtype it is. values: a column's values, as `fill` takes them.
+    """
+    at = positions.tolist()
+    made = []
+    for out, field in columns.items():
+        held = values(out)
+        cells = [held[position] if position >= 0 else None for position in at]
+        made.append((out, column_label(frame, out), has_column(frame, out), array_of(cells, field)))
+    for out, label, there, array in made:
+        if there:
+            frame.isetitem(_places(frame, column_label(frame, out))[0], array)
+            continue
+        if isinstance(frame.columns, pd.CategoricalIndex) and label not in frame.columns.categories:
+            frame.columns = frame.columns.add_categories([label])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.PerformanceWarning)  # many columns: that is not our business
+            frame.insert(len(frame.columns), label, array)

@@ -208,7 +208,8 @@ class Job:
 
         record = self._record()
         facts = facts_of(record.provider, record.api_base)
-        again = plan_again(self._here.ledger, record, self._shards(), facts.limits, now=time.time())
+        limits = facts.limits if record.mode == BATCH else msgspec.structs.replace(facts.limits, minimum=1)
+        again = plan_again(self._here.ledger, record, self._shards(), limits, now=time.time())
         job = of(self._here, again.id)
         for landing in self._landings:
             job._bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)

@@ -16,7 +16,7 @@ from traitlets import Any as AnyValue
 
 from jupyter_batch import settings
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
-from jupyter_batch.options import CHAT_PARAMS, FLAG, OPTIONS, TAGS, Option, unknown
+from jupyter_batch.options import CHAT_PARAMS, FLAG, OPTIONS, SCHEMA, TAGS, Option, unknown
 
 NAME = "llm_batch"
 MATCHER = "jupyter_batch"
@@ -124,6 +124,10 @@ def _value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
             raise OptionError(f"{option.flag} takes the name of a Python or environment variable that holds the value, "
                               "so that no secret stays in the notebook")
         return held
+    if option.kind is SCHEMA:
+        if text not in names:
+            raise OptionError(f"{option.flag} takes the name of {SCHEMA.says}; {text!r} is not defined here")
+        return names[text]
     try:
         read = [option.kind.from_text(one) for one in text] if option.kind.many else option.kind.from_text(text)
     except ValueError:

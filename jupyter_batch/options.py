@@ -199,6 +199,8 @@ DOLLARS = Kind("US dollars: a number, 0 or more", lambda value: _number(value, 0
 PRICES = Kind('a dict such as {"openai/my-model": {"input": 0.2, "output": 0.8}}, in US dollars per million tokens',
               _prices, json.loads, "PRICES")
 CREDENTIALS = Kind("the path of a credentials file, or what is in it", _credentials, metavar="TEXT")
+SCHEMA = Kind("a Pydantic model, a TypedDict, {name: type}, or a JSON schema", lambda value: value, metavar="NAME")
+"""Read as a whole by schema/read.py; on a line it is the name of one."""
 URL = Kind("an address that begins with http:// or https://", _base, metavar="URL")
 
 
@@ -222,10 +224,12 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("out", LINE, "the column to fill", "response", short="-o"),
+    Option("out", LINE, "the column to fill; with a schema, how the columns' names begin", "response", short="-o"),
     Option("model", LINE, "a litellm model id, such as openai/gpt-4.1-mini or local/echo "
            "(default: %config LLMBatch.model, else $JUPYTER_BATCH_MODEL)", short="-m"),
     Option("system", TEXT, "a template for the system message"),
+    Option("schema", SCHEMA, "what an answer holds: one typed column for each field, named as it (after `out` and _, "
+           "where out is given)"),
     Option("reuse", FLAG, "an identical request that was answered or is under way is not paid again", True),
     Option("wait", FLAG, "block until the job is done", False),
     Option("timeout", SECONDS, "with wait: stop waiting after so many seconds; the job goes on"),
@@ -310,6 +314,7 @@ class Options:
     model: str
     out: str = "response"
     system: str | None = None
+    schema: Any = None
     reuse: bool = True
     wait: bool = False
     timeout: float | None = None
@@ -374,6 +379,8 @@ def resolve(given: Mapping[str, Any], settings: Defaults) -> Options:
             params[name] = value if isinstance(value, Col) else checked(option, value)
         else:
             known[name] = checked(option, value)
+    if "schema" in known:
+        known.setdefault("out", "")  # the columns are called as the fields
     model = known.setdefault("model", settings.model)
     if model is None:
         raise ModelError('no model is named: give model="openai/gpt-4.1-mini" (or --model), or set it once with '

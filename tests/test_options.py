@@ -27,7 +27,7 @@ def test_every_option_has_its_place_in_the_record():
 def test_options_of_this_release():
     """The names are those of the public surface, and no option is there twice."""
     assert {o.name for o in OPTIONS} == {
-        "out", "model", "system", "reuse", "wait", "timeout", "na", "overwrite", "metadata", "name", "template",
+        "out", "model", "system", "schema", "reuse", "wait", "timeout", "na", "overwrite", "metadata", "name", "template",
         "api_key", "api_base", "api_version", "mode", "concurrency", "requests_per_minute", "tokens_per_minute",
             "poll_interval", "completion_window", "shard_size", "max_cost", "prices"}
     assert len(EVERY) == len(OPTIONS) + len(CHAT_PARAMS)

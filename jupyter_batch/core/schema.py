@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -33,6 +34,13 @@ class Schema(msgspec.Struct, frozen=True):
     json: dict[str, Any]
     fields: tuple[Field, ...]
     strict: bool = True
+
+
+def listed(names: Iterable[str], most: int = 4) -> str:
+    """Names of columns on a line; of many the first few."""
+    held = list(names)
+    first = ", ".join(held[:most])
+    return first if len(held) <= most else f"{first} and {len(held) - most} more"
 
 
 def columns(out: str, schema: Schema | None) -> dict[str, Field | None]:

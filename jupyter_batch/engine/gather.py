@@ -19,6 +19,7 @@ from jupyter_batch.core.request import custom_id, position_of
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.status import Counts, State, Step
+from jupyter_batch.engine.costs import Costs, silence_is_free
 from jupyter_batch.engine.places import Places
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -50,9 +51,12 @@ class Unsent(msgspec.Struct, frozen=True):
 
 
 class Outcomes:
-    """What became of the rows `first` to `last`: status (an index into CODES), reasons, tokens, perhaps values."""
+    """What became of the rows `first` to `last`: status (an index into CODES), reasons, tokens, costs, perhaps values.
 
-    def __init__(self, first: int, last: int, *, values: bool) -> None:
+    job: whose price the costs are told by.
+    """
+
+    def __init__(self, first: int, last: int, *, values: bool, job: JobRecord | None = None) -> None:
         rows = last - first + 1
         self.first = first
         self.status = bytearray([_NOTHING]) * rows
@@ -62,6 +66,7 @@ class Outcomes:
         self.raws: dict[int, str] = {}
         self.input_tokens = array("i", [-1]) * rows
         self.output_tokens = array("i", [-1]) * rows
+        self.costs = Costs(rows, job)
         self.usage: Usage | None = None
         self.strange = 0
 
@@ -94,11 +99,16 @@ class Outcomes:
                 self.reasons[first + at] = result.error or str(result.status)
                 if self._keep and result.raw is not None:
                     self.raws[first + at] = result.raw
-            if result.usage is not None and _is_sane(result.usage):
-                self.input_tokens[at] = result.usage.input_tokens
-                self.output_tokens[at] = result.usage.output_tokens
+            usage = result.usage if result.usage is not None and _is_sane(result.usage) else None
+            if usage is not None:
+                self.input_tokens[at] = usage.input_tokens
+                self.output_tokens[at] = usage.output_tokens
                 if paid:
-                    self.usage = result.usage if self.usage is None else self.usage + result.usage
+                    self.usage = usage if self.usage is None else self.usage + usage
+            if paid:
+                self.costs.take(at, result, usage)
+            else:
+                self.costs.free(at)
 
     def hush(self, shard: ShardRecord, asked: bytearray) -> None:
         """Give each request of a shard that is over and came back without a line its reason."""
@@ -106,10 +116,14 @@ class Outcomes:
         if shard.why and shard.ending is State.FAILED:
             reason = f"{reason}: {shard.why}"
         code, start = _CODE[status], shard.first - self.first
-        for offset, was_asked in enumerate(asked):
-            if was_asked and self.status[start + offset] == _NOTHING:
-                self.status[start + offset] = code
-                self.reasons[shard.first + offset] = reason
+        silent = [offset for offset, was_asked in enumerate(asked)
+                  if was_asked and self.status[start + offset] == _NOTHING]
+        free = silence_is_free(shard, sum(asked) - len(silent))
+        for offset in silent:
+            self.status[start + offset] = code
+            self.reasons[shard.first + offset] = reason
+            if free:
+                self.costs.free(start + offset)
 
     def follow(self, places: Places) -> None:
         """Give each row that follows another that one's outcome; an answer is one that was not paid again."""
@@ -117,6 +131,7 @@ class Outcomes:
         for row, leader in zip(rows.tolist(), leaders.tolist(), strict=True):
             code = self.status[leader]
             self.status[row] = _REUSED if code == _ANSWERED else code
+            self.costs.free(row)
             if self._keep:
                 self.answers[row] = self.answers[leader]
             if leader in self.reasons:
@@ -133,6 +148,7 @@ class Outcomes:
             for position in group.positions:
                 self.status[position - self.first] = code
                 self.reasons[position] = group.reason
+                self.costs.free(position - self.first)
 
     def result(self, job: str, position: int, status: Status, row: int | None = None) -> Result:
         """What came at a position, as a Result of that row, or of `row`, which follows it."""
@@ -202,7 +218,7 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder,
              places: Places) -> tuple[Counts, dict[str, object], int]:
     """A fetched shard in figures: (its counts, fields for the ledger, how many rows its output file tells of)."""
     asked = places.asked(shard)
-    found = Outcomes(shard.first, shard.last, values=False)
+    found = Outcomes(shard.first, shard.last, values=False, job=job)
     told_of = _taken(found, job, shard, folder, asked)
     found.hush(shard, asked)
     tally = Counter(code for code, was_asked in zip(found.status, asked, strict=True) if was_asked)
@@ -217,12 +233,12 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder,
     if found.strange:
         note = f"{found.strange} lines came that nobody asked for, or twice: kept in {folder.output(shard.number).name}"
     return counts, {"counts": counts, "usage": found.usage, "reasons": tuple(reasons.most_common(5)),
-                    "note": note}, told_of
+                    "note": note, "bill": found.costs.bill(asked)}, told_of
 
 
 def of_job(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, values: bool = True) -> Outcomes:
     """All rows of a job, from what is on this disk now: also of one that is still under way."""
-    found = Outcomes(0, job.rows - 1, values=values)
+    found = Outcomes(0, job.rows - 1, values=values, job=job)
     places = places_of(job, shards, folder)
     for dialect, path in folder.taken_over():
         found.take(job.id, decoded(path, job, dialect), paid=False)

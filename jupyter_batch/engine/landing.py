@@ -12,6 +12,8 @@ import numpy as np
 from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import AlignmentError, ColumnError, JupyterBatchError
 from jupyter_batch.core.result import Status
+from jupyter_batch.core.schema import Schema, listed
+from jupyter_batch.core.schema import columns as columns_of
 from jupyter_batch.engine.gather import CODES, Outcomes
 from jupyter_batch.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
@@ -42,7 +44,8 @@ def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Told:
     if len(frame) != job.rows:
         raise AlignmentError(f"the frame has {len(frame):,} rows, and job {job.id} has {job.rows:,}: it is not the one "
                              "that was sent. Nothing was written")
-    columns = [label for label in frame.columns if str(label) != str(out)]
+    fills = columns_of(out, job.schema)
+    columns = [label for label in frame.columns if str(label) not in fills]
     prints = bytearray().join(b"".join(block.fingerprints) for block in frames.blocks(frame, columns))
     return Told([str(label) for label in columns], frames.Keys.of(frame.index, prints))
 
@@ -59,7 +62,7 @@ def check_aligned(job: JobRecord) -> None:
 
 def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame, out: str, *,
          alike: bool = False, told: Told | None = None) -> str:
-    """Fill the column `out` of this very frame with what there is; a sentence that says so.
+    """Fill the column `out` of this very frame, or those of the schema, with what there is; a sentence that says so.
 
     Raises AlignmentError where rows moved or changed, ColumnError where the prompt's columns are gone; then nothing was
     written.
@@ -68,11 +71,24 @@ def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame
         check_aligned(job)
         told = Told(job.columns, frames.Keys.from_bytes(folder.keys.read_bytes()))
     positions = frames.align(frame, labels(frame, told.columns), told.keys, alike=alike)
-    frames.fill(frame, out, found.answers, positions)
+    fill_with(job, found, frame, out, positions)
     answered = np.isin(np.frombuffer(found.status, dtype=np.uint8),
                        [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)])
     filled = int(answered[positions[positions >= 0]].sum())
-    return f"{filled:,} of {len(frame):,} rows have their answer in {out!r}"
+    return f"{filled:,} of {len(frame):,} rows have their answer in {listed(map(repr, columns_of(out, job.schema)))}"
+
+
+def fill_with(job: JobRecord, found: Outcomes, frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]) -> None:
+    """Put what was found into the job's columns of the frame, under the names that `out` gives them."""
+    fields = columns_of(out, job.schema)
+
+    def values(column: str) -> list[Any]:
+        field = fields[column]
+        if field is None:
+            return found.answers
+        return [None if answer is None else answer[field.name] for answer in found.answers]
+
+    frames.fill_all(frame, fields, values, positions)
 
 
 def fit(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> bool:
@@ -102,7 +118,7 @@ class Landing:
     """
 
     def __init__(self, frame: pd.DataFrame, out: str, *, names: list[str], by_name: str | None,
-                 alike: bool = False, told: Told | None = None) -> None:
+                 alike: bool = False, told: Told | None = None, schema: Schema | None = None) -> None:
         self.frame = frame
         self._told = told
         self.out = out
@@ -110,11 +126,15 @@ class Landing:
         self.alike = alike
         self._names = names
         self.by_name = by_name
-        self._may_fill = frames.has_column(frame, out)  # it was there when the job was bound: that was agreed to
+        self._columns = tuple(columns_of(out, schema))
+        self._may_fill = self._there(frame)  # they were there when the job was bound: that was agreed to
 
     def allow(self) -> None:
-        """The person asks for the column to be filled, whoever made it."""
-        self._may_fill = True
+        """The person asks for the columns to be filled, whoever made them."""
+        self._may_fill = set(self._columns)
+
+    def _there(self, frame: pd.DataFrame) -> set[str]:
+        return {column for column in self._columns if frames.has_column(frame, column)}
 
     def land(self, job: JobRecord, folder: JobFolder, found: Outcomes, names: dict[str, Any] | None = None) -> str:
         """Fill it, and say so. names: what the person's names hold now. Raises as the function `land` does."""
@@ -122,13 +142,14 @@ class Landing:
 
         if names is not None and self.by_name is not None and isinstance(names.get(self.by_name), pd.DataFrame):
             frame = names[self.by_name]
-            self._may_fill = self._may_fill if frame is self.frame else frames.has_column(frame, self.out)
+            self._may_fill = self._may_fill if frame is self.frame else self._there(frame)
             self.frame = frame
-        if frames.has_column(self.frame, self.out) and not self._may_fill:
-            raise ColumnError(f"the frame got a column {self.out!r} of its own meanwhile, which was left alone: "
-                              "job.merge(df) fills it")
+        strange = self._there(self.frame) - self._may_fill
+        if strange:
+            raise ColumnError(f"the frame got a column {listed(map(repr, sorted(strange)))} of its own meanwhile, "
+                              "which was left alone: job.merge(df) fills it")
         said = land(job, folder, found, self.frame, self.out, alike=self.alike, told=self._told)
-        self._may_fill = True  # the column is ours now
+        self.allow()  # the columns are ours now
         gone = [name for name in self._names if names is not None and names.get(name) is not self.frame]
         if self._names and len(gone) == len(self._names):
             said += f"; but {gone[0]!r} is another frame now: job.merge({gone[0]}) fills that one"
@@ -150,7 +171,10 @@ def labels(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
 
 
 def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled | None = None) -> pd.DataFrame:
-    """All outcomes on the source's index: the column, _status, _error, _input_tokens, _output_tokens."""
+    """All outcomes on the source's index: the columns, _status, _error, _input_tokens, _output_tokens.
+
+    With a schema _raw too: the text of an answer that is not as the schema says.
+    """
     import pandas as pd
 
     known = frames.index_from_bytes(folder.index.read_bytes()) if job.aligned else pd.RangeIndex(job.rows)
@@ -158,10 +182,12 @@ def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled
     words = np.array([str(status) for status in CODES], dtype=object)
     codes = np.frombuffer(found.status, dtype=np.uint8)
     made = pd.DataFrame(index=index)
-    frames.fill(made, job.out, found.answers, order)
+    fill_with(job, found, made, job.out, order)
     made["_status"] = words[codes[order]]
     made["_error"] = np.array([found.reasons.get(at) for at in order.tolist()], dtype=object)
     for name, tokens in (("_input_tokens", found.input_tokens), ("_output_tokens", found.output_tokens)):
         counted = np.array(tokens, dtype=np.int64)[order]
         made[name] = pd.arrays.IntegerArray(counted, counted < 0)
+    if job.schema is not None:
+        made["_raw"] = pd.array([found.raws.get(at) for at in order.tolist()], dtype="string")
     return made

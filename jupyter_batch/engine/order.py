@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
+from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
 from jupyter_batch.ledger.records import JobRecord
@@ -20,12 +21,11 @@ from jupyter_batch.options import Options
 from jupyter_batch.providers.asking import check_place
 from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, given_of, settings_of
 from jupyter_batch.providers.realtime import realtime_facts
+from jupyter_batch.providers.speaks import for_text
 from jupyter_batch.providers.table import (
-    BATCH,
     LOCAL,
     REALTIME,
     access_for,
-    chat_path,
     check_base,
     check_window,
     facts_of,
@@ -34,7 +34,9 @@ from jupyter_batch.providers.table import (
     split_model,
     version_for,
 )
-from jupyter_batch.wire.openai import CHAT
+from jupyter_batch.schema import read as read_schema
+from jupyter_batch.schema import response_format
+from jupyter_batch.wire.openai import RESPONSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,21 +51,28 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
 
     Raises an InputError (core/errors.py) for whatever can't be used; then nothing is left behind.
     """
-    if opts.out in RESERVED:
-        raise OptionError(f"out={opts.out!r} is a column of job.results() itself: give another name")
-    provider, body_model = split_model(opts.model)
+    schema = None if opts.schema is None else read_schema(opts.schema)
+    fills = tuple(columns(opts.out, schema))
+    if RESERVED.intersection(fills):
+        raise OptionError(f"{min(RESERVED.intersection(fills))!r} is a column of job.results() itself: give another "
+                          "name" if schema is None else f"a field can't fill the column "
+                          f"{min(RESERVED.intersection(fills))!r}, which job.results() has itself: give an out=")
+    provider, bare_model = split_model(opts.model)
     mode, base, version = _place(provider, opts)
     cloud = settings_of(provider, given_of(opts), os.environ)
+    spoken = for_text(opts.model, mode=mode)
+    if spoken.endpoint == RESPONSES and mode == REALTIME and provider not in (LOCAL, "openai"):
+        base = access_for(provider, api_base=base, api_key=opts.api_key, environ=os.environ).api_base
     from jupyter_batch.frame import has_column
 
-    frame, form, framed = _source(source, prompt, opts)
-    taken = framed and has_column(frame, opts.out) and not opts.overwrite
-    if taken and opts.reuse and not any(job.out == opts.out for job in ledger.jobs()):
-        raise _column_taken(opts.out)
+    frame, form, framed = _source(source, prompt, opts, fills)
+    taken = [] if opts.overwrite or not framed else [column for column in fills if has_column(frame, column)]
+    if taken and opts.reuse and not any(job.fills == fills for job in ledger.jobs()):
+        raise _column_taken(taken, schema)
 
     def accept(there: JobRecord | None) -> None:
-        if taken and (there is None or there.out != opts.out):
-            raise _column_taken(opts.out)
+        if taken and (there is None or there.fills != fills):
+            raise _column_taken(taken, schema)
 
     facts = facts_of(provider, base)
     if mode == REALTIME:
@@ -74,9 +83,10 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
             raise OptionError(f"shard_size={opts.shard_size}: a batch of {provider} has at least {limits.minimum} "
                               "requests")
         limits = msgspec.structs.replace(limits, requests=min(limits.requests, opts.shard_size))
-    ask = Ask(prompt=form, params=opts.params, model=opts.model, provider=provider,
-              dialect=facts.dialect, body_model=body_model, limits=limits, out=opts.out, na=opts.na,
-              endpoint=chat_path(provider) if mode == BATCH else CHAT, mode=mode, pace=_pace(opts), api_version=version,
+    params = _params(opts, schema, provider, bare_model, facts.dialect)
+    ask = Ask(prompt=form, params=params, schema=schema, model=opts.model, provider=provider,
+              dialect=facts.dialect, body_model=spoken.model, limits=limits, out=opts.out, na=opts.na,
+              endpoint=spoken.endpoint, mode=mode, pace=_pace(opts), api_version=version,
               name=opts.name, api_base=base, completion_window=opts.completion_window,
               poll_interval=opts.poll_interval, metadata=opts.metadata or {}, notebook=notebook, framed=framed,
               cloud=cloud, versions={**versions, "door": door})
@@ -115,15 +125,15 @@ def _pace(opts: Options) -> dict[str, float]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _source(source: Any, prompt: Any, opts: Options) -> tuple[pd.DataFrame, Prompt, bool]:
+def _source(source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]) -> tuple[pd.DataFrame, Prompt, bool]:
     """(a frame of the rows, the prompt over it, whether the frame is the person's own)."""
     import pandas as pd
 
     if isinstance(source, pd.DataFrame):
         if prompt is None:
             raise InputError("there is no prompt: give a text with {columns}")
-        columns = [label for label in source.columns if str(label) != opts.out] if callable(prompt) else source.columns
-        return source, prompt_of(prompt, list(columns), system=opts.system, kind=opts.template), True
+        shown = [label for label in source.columns if str(label) not in fills] if callable(prompt) else source.columns
+        return source, prompt_of(prompt, list(shown), system=opts.system, kind=opts.template), True
     if isinstance(source, Sequence | pd.Series) and not isinstance(source, str | bytes):
         prompts = list(source)
         if not prompts:
@@ -133,5 +143,17 @@ def _source(source: Any, prompt: Any, opts: Options) -> tuple[pd.DataFrame, Prom
     raise InputError(f"a job takes a DataFrame or a list of prompts, not a {type(source).__name__}")
 
 
-def _column_taken(out: str) -> ColumnError:
-    return ColumnError(f"the frame has a column {out!r} already: give out= another name, or overwrite=True to fill it")
+def _column_taken(taken: list[str], schema: Schema | None) -> ColumnError:
+    several = len(taken) > 1
+    there = f"columns {listed(map(repr, taken))}" if several else f"a column {taken[0]!r}"
+    way = "give out= another name" if schema is None else "give an out=, which their names begin with"
+    return ColumnError(f"the frame has {there} already: {way}, or overwrite=True to fill {'them' if several else 'it'}")
+
+
+def _params(opts: Options, schema: Schema | None, provider: str, model: str, dialect: str) -> dict[str, Any]:
+    """The chat parameters, with what the schema asks of the provider."""
+    if schema is None:
+        return opts.params
+    if "response_format" in opts.params:
+        raise OptionError("`schema` and `response_format` say the same thing: give one of them")
+    return {**opts.params, "response_format": response_format(schema, provider=provider, model=model, dialect=dialect)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.result import Usage
-from jupyter_batch.core.schema import Schema, columns
+from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.core.status import Counts, ShardView, Snapshot, State, Step, job_state
 
 
@@ -20,6 +21,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     absent: the job was adopted, and no batch of this shard was found at the provider (so far).
     joins: the job that has asked the same for these rows and is waited for; "" for none. joined: rows that took their
     answer from it. followers: rows of the job that have just the same request as one of these.
+    bill: what its requests cost, once it is collected.
     """
 
     job: str
@@ -54,6 +56,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     joins: str = ""
     joined: int = 0
     followers: int = 0
+    bill: Bill | None = None
 
     def row_counts(self) -> Counts:
         """Its rows: our own count once collected, until then what the provider says, within what we asked."""
@@ -75,12 +78,14 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One call of the user's: all that does not change, and the little that does.
 
     fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt uses, as texts.
-    out: the column to fill; with a schema, what its columns' names begin with. rows: of the frame, those without a request too: `skipped` for a missing value,
+    out: the column to fill; with a schema, what its columns' names begin with.
+    rows: of the frame, those without a request too: `skipped` for a missing value,
     `unsendable` for one that can't be rendered, `reused` for an answer of an earlier job. parent: the job whose missed
     rows this one sends again. space: in jobs of one space, requests that read the same are the same. pace: in real
     time, how many calls at once and a minute. headers, tool_names: what the wire needs beside the
     request files. adopted: taken up from the provider, where another ledger sent it; nothing of it is sent
     from here. aligned: the rows' keys are here; without them they are told by their positions alone.
+    price: of its model, as it was when the job was planned.
     """
 
     id: str
@@ -115,6 +120,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     aligned: bool = True
     space: str = ""
     schema: Schema | None = None
+    price: Price | None = None
     versions: dict[str, str] = {}
     cancel_at: float = 0.0
     finished_at: float = 0.0
@@ -141,15 +147,25 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             state = State.WAITING  # for a key
         fields: dict[str, object] = {
             "id": self.id, "name": self.name, "counts": counts, "model": self.model, "provider": self.provider,
-            "out": self.out or ", ".join(self.fills), "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
+            "out": self.out or listed(self.fills),
+            "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
             "state": state,
             "collected": all(s.step is Step.COLLECTED for s in shards),
             "expires_at": min(expiries, default=None), "shards": tuple(s.view() for s in shards),
             "input_tokens": usage.input_tokens if usage else None,
-            "output_tokens": usage.output_tokens if usage else None,
+            "output_tokens": usage.output_tokens if usage else None, "bill": bill_of(shards),
             "message": self.message or (notes[0] if notes else ""), "reasons": _reasons(shards),
         }
         return msgspec.convert({**fields, **more}, Snapshot)
+
+
+def bill_of(shards: list[ShardRecord]) -> Bill | None:
+    """Of what was collected so far; None where nothing was yet."""
+    collected = [shard for shard in shards if shard.step is Step.COLLECTED]
+    if shards and not collected:
+        return None
+    # A shard that was collected before bills were kept tells nothing of its costs.
+    return sum((s.bill or Bill(unknown=s.requests, standard=None) for s in collected), Bill())
 
 
 def _reasons(shards: list[ShardRecord], most: int = 5) -> tuple[tuple[str, int], ...]:

@@ -1,0 +1,86 @@
+"""Plain values -> a column's array, of the dtype of the field's kind. It knows pandas, and nothing of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from jupyter_batch.core.schema import Field
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+Cells: TypeAlias = list[Any]
+
+
+def column(cells: Cells, field: Field | None = None) -> Any:
+    """The array of a column; a None is the dtype's missing value.
+
+    Without a field: texts in pandas' own dtype for them, numbers as pandas takes them, anything else as objects. With
+    one: Int64, Float64, boolean, string, category with all the categories, datetime64 (in UTC where times tell their
+    zone), or objects.
+    """
+    return _free(cells) if field is None else _KINDS[field.kind](cells, field)
+
+
+def _free(cells: Cells) -> Any:
+    kinds = set(map(type, cells)) - {type(None)}
+    if kinds <= {str}:
+        dtype: Any = pd.Series([""]).dtype
+        if isinstance(dtype, np.dtype):
+            return _objects(cells)
+        try:
+            return pd.array(cells, dtype=dtype)
+        except UnicodeEncodeError:  # a lone surrogate, which arrow's texts can't hold, becomes U+FFFD
+            return pd.array([cell and cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                             for cell in cells], dtype=dtype)
+    if kinds <= {int, float, bool}:
+        return pd.Series(cells).array
+    return _objects(cells)
+
+
+def _objects(cells: Cells, _: Field | None = None) -> Array:
+    array: Array = np.fromiter((np.nan if cell is None else cell for cell in cells), dtype=object, count=len(cells))
+    return array
+
+
+def _masked(make: Any, dtype: str, nothing: Any) -> Callable[[Cells, Field], Any]:
+    def made(cells: Cells, _: Field) -> Any:
+        mask = np.fromiter((cell is None for cell in cells), dtype=bool, count=len(cells))
+        values = np.fromiter((nothing if cell is None else cell for cell in cells), dtype=dtype, count=len(cells))
+        return make(values, mask)
+
+    return made
+
+
+def _texts(cells: Cells, _: Field) -> Any:
+    return pd.array(cells, dtype="string")
+
+
+def _category(cells: Cells, field: Field) -> Any:
+    places = {value: code for code, value in enumerate(field.categories)}
+    codes = [-1 if cell is None else places.get(cell, -1) for cell in cells]
+    return pd.Categorical.from_codes(codes, categories=pd.Index(list(field.categories)))
+
+
+def _times(cells: Cells, _: Field) -> Any:
+    """Microseconds hold the years 1 to 9999. A time without a zone, among others with one, counts as UTC's."""
+    zoned = any(isinstance(cell, datetime) and cell.tzinfo is not None for cell in cells)
+    times: Any = np.array([_time(cell) for cell in cells], dtype="datetime64[us]")
+    return pd.Series(times).dt.tz_localize("UTC").array if zoned else pd.Series(times).array
+
+
+def _time(cell: date | datetime | None) -> datetime | None:
+    if isinstance(cell, datetime):
+        return cell if cell.tzinfo is None else cell.astimezone(UTC).replace(tzinfo=None)
+    return None if cell is None else datetime(cell.year, cell.month, cell.day)  # noqa: DTZ001 - a date has no zone
+
+
+_KINDS: dict[str, Callable[[Cells, Field], Any]] = {
+    "int": _masked(pd.arrays.IntegerArray, "int64", 0), "float": _masked(pd.arrays.FloatingArray, "float64", 0.0),
+    "bool": _masked(pd.arrays.BooleanArray, "bool", False), "text": _texts, "category": _category, "date": _times,
+    "datetime": _times, "object": _objects}
