@@ -12,6 +12,7 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import ProviderDownError
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.providers.asking import Call
 from jupyter_batch.providers.clouds import (
     SETTINGS,
     VERTEX,
@@ -22,6 +23,7 @@ from jupyter_batch.providers.clouds import (
 )
 from jupyter_batch.providers.protocol import Access, Facts, Provider
 from jupyter_batch.providers.realtime import Realtime, realtime_facts
+from jupyter_batch.providers.responses import ResponsesCall
 from jupyter_batch.providers.straight import call_to
 from jupyter_batch.providers.table import LOCAL, REALTIME, access_for, facts_of, realtime_key
 from jupyter_batch.providers.via_anthropic import ViaAnthropic
@@ -32,6 +34,7 @@ from jupyter_batch.providers.via_mistral import ViaMistral
 from jupyter_batch.providers.via_vertex import ViaVertex
 from jupyter_batch.providers.via_xai import ViaXai
 from jupyter_batch.server import launch
+from jupyter_batch.wire.openai import RESPONSES
 
 
 async def connect(job: JobRecord, *, home: Path, api_key: str | None) -> Provider:
@@ -69,9 +72,17 @@ def _cloud(job: JobRecord, facts: Facts, secret: str | None) -> Provider:
 async def _realtime(job: JobRecord, folder: JobFolder, home: Path, api_key: str | None) -> Provider:
     """A litellm model, asked at once; a local one at the embedded server."""
     facts = realtime_facts(facts_of(job.provider, job.api_base))
+    call: Call
+    access: Access | None = None
     if job.provider == LOCAL:
         endpoint = await asyncio.to_thread(launch.ensure, home)
-        call = call_to(f"openai/{job.body_model}", api_base=endpoint.base_url, api_key=endpoint.token or "no-key")
+        access = Access(api_base=endpoint.base_url, api_key=endpoint.token or "no-key")
+    elif job.endpoint == RESPONSES:
+        access = access_for(job.provider, api_base=job.api_base, api_key=api_key, environ=os.environ)
+    if access is not None and job.endpoint == RESPONSES:
+        call = ResponsesCall(job.body_model, api_base=access.api_base, api_key=access.api_key)
+    elif access is not None:
+        call = call_to(f"openai/{job.body_model}", api_base=access.api_base, api_key=access.api_key)
     else:
         key = realtime_key(job.provider, api_key, os.environ)
         if job.provider in SETTINGS:

@@ -20,6 +20,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import Options
 from jupyter_batch.providers.asking import check_place
 from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, given_of, settings_of
+from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.realtime import realtime_facts
 from jupyter_batch.providers.speaks import for_text
 from jupyter_batch.providers.table import (
@@ -89,7 +90,9 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
               endpoint=spoken.endpoint, mode=mode, pace=_pace(opts), api_version=version,
               name=opts.name, api_base=base, completion_window=opts.completion_window,
               poll_interval=opts.poll_interval, metadata=opts.metadata or {}, notebook=notebook, framed=framed,
-              cloud=cloud, versions={**versions, "door": door})
+              cloud=cloud, price=price_of(opts.model, mode=mode, api_base=base, given=opts.prices,
+                                          service_tier=params.get("service_tier")),
+              versions={**versions, "door": door})
     record = plan(ledger, ask, frame, now=now, reuse=opts.reuse, accept=accept)
     return record, frame if framed else None
 

@@ -23,11 +23,12 @@ from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
 SECONDS = 600.0
 """How long one answer may take: models that think take minutes."""
-_GRACE = 5.0
+GRACE = 5.0
+"""So many seconds more until we end it ourselves: who is asked may keep the time better."""
 
 VERBS = {CHAT: "acompletion", EMBEDDINGS: "aembedding"}
-"""What can be asked. Not /v1/responses: litellm's call for it wants packages that it does not bring; its chat call
-speaks to the models that know nothing else."""
+"""What can be asked by litellm's own calls. Not /v1/responses: that call wants packages which litellm does not bring
+(responses.py has one of our own)."""
 
 NEED_BASE = frozenset({"hosted_vllm", "litellm_proxy", "openai_like", "custom_openai"})
 """Without an address litellm sends what is meant for these to OPENAI_BASE_URL or to api.openai.com, key and all."""
@@ -83,6 +84,8 @@ class LitellmCall:
     more: further arguments of litellm's, such as api_version. Raises OptionError.
     """
 
+    endpoints: tuple[str, ...] = tuple(VERBS)
+
     def __init__(self, model: str, *, api_base: str | None = None, api_key: str | None = None,
                  seconds: float = SECONDS, **more: Any) -> None:
         check_place(model, api_base)
@@ -126,7 +129,7 @@ class LitellmCall:
         if asked.get("tools"):  # else litellm looks for a package that it does not bring
             asked["_skip_mcp_handler"] = True
         try:
-            async with asyncio.timeout(self._seconds + _GRACE):
+            async with asyncio.timeout(self._seconds + GRACE):
                 answer = await getattr(self._litellm, VERBS[endpoint])(**asked)
             return _plain(answer)
         except Exception as e:  # each of litellm's many trees

@@ -63,8 +63,9 @@ class Realtime:
                      window: str, uploaded: str | None,  # noqa: ARG002 - Provider's; nothing is uploaded
                      on_upload: Callable[[str], Awaitable[None]]) -> BatchView:  # noqa: ARG002
         """Take up a request file: written down first, then begun. One that was taken up before goes on."""
-        if endpoint not in VERBS:
-            raise BadRequestError(f"{endpoint} can't be asked in real time, only {' and '.join(VERBS)}")
+        asked = getattr(self._call, "endpoints", VERBS)
+        if endpoint not in asked:
+            raise BadRequestError(f"{endpoint} can't be asked in real time here, only {' and '.join(asked)}")
         name = _name(tag)
         await asyncio.to_thread(Book(self._folder, name).create, requests, dict(tag), endpoint, time.time())
         return await self.poll(name)

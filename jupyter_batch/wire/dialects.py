@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from jupyter_batch.core.errors import LedgerNewerError
 from jupyter_batch.core.result import Result
 from jupyter_batch.core.template import RowError
-from jupyter_batch.wire import anthropic, bedrock, openai, vertex
+from jupyter_batch.wire import anthropic, bedrock, openai, responses, vertex
 from jupyter_batch.wire.anthropic_requests import Encoder as AnthropicEncoder
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
@@ -27,7 +27,14 @@ def encoder(dialect: str, endpoint: str, body: Mapping[str, Any], load_litellm: 
     """The encoder of a dialect; litellm is loaded where it translates. Raises OptionError."""
     if dialect in _TRANSLATED:
         return _TRANSLATED[dialect](openai.CHAT, body, litellm=load_litellm())
+    if endpoint == openai.RESPONSES:
+        return responses.Encoder(openai.CHAT, body, litellm=load_litellm())
     return openai.Encoder(endpoint, body)
+
+
+def is_translated(dialect: str, endpoint: str) -> bool:
+    """Whether litellm makes the lines: what it makes of a request may change with its version."""
+    return dialect in _TRANSLATED or endpoint == openai.RESPONSES
 
 
 def headers_of(made: Encoder) -> dict[str, str]:
