@@ -23,7 +23,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
-from jupyter_batch.providers.table import facts_of
+from jupyter_batch.providers.table import BATCH, facts_of
 
 if TYPE_CHECKING:
     import pandas as pd

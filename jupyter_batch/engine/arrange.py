@@ -14,7 +14,7 @@ import numpy as np
 
 from jupyter_batch.core.request import Limits
 from jupyter_batch.engine.places import NOWHERE
-from jupyter_batch.engine.requests import write_requests
+from jupyter_batch.engine.requests import filled, write_requests
 from jupyter_batch.engine.reuse import FOLLOWS, JOINS, LEFT_OUT, OWN, Reuse, decide, places_array, prints_array
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -38,7 +38,7 @@ def arrange(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[Sh
     reuse = decide(ledger, record.space, rows, draft, record.id)
     if reuse.plain:
         draft.write(draft.prints, bytes(prints))
-        return Arranged(record, shards)
+        return Arranged(record, filled(draft, record.id, shards, limits))
     own = np.where(np.isin(reuse.whose, (FOLLOWS, LEFT_OUT))[:, None], 0, rows)
     draft.write(draft.prints, own.astype("<u8").tobytes())
     made, places = _packed(draft, record.id, shards, reuse, limits)
@@ -59,7 +59,9 @@ def _packed(draft: JobFolder, job: str, shards: list[ShardRecord], reuse: Reuse,
         if not wanted.any():
             continue
         lines = ((at, line) for at, line in zip(asked.tolist(), _lines(drafted), strict=True) if wanted[at])
-        for shard in write_requests(draft, job, lines, limits, len(made)):
+        # What is waited for is not sent, or only if the other job fails: it may be little.
+        within = limits if kind == OWN else msgspec.structs.replace(limits, minimum=1)
+        for shard in write_requests(draft, job, lines, within, len(made)):
             there = np.flatnonzero(wanted[shard.first:shard.last + 1]) + shard.first
             shard_of[there] = shard.number
             joins = "" if kind == OWN else reuse.joins[kind - JOINS].job

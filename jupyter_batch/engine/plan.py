@@ -90,7 +90,9 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
     ledger.folders.sweep()
     with ledger.folders.drafted(job) as draft:
         lines = _Lines(ask, frame, job)
-        shards = write_requests(draft, job, lines, ask.limits)
+        # Of what is planned anew, much may be there: it is too little for a batch only once that is known.
+        limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
+        shards = write_requests(draft, job, lines, limits)
         lines.check(shards)
         record = lines.record(now)
         there = ledger.answering(record.fingerprint, fits)

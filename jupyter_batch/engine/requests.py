@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from jupyter_batch.core.request import Limits
+from jupyter_batch.core.errors import InputError, LedgerError
+from jupyter_batch.core.request import Limits, position_of
 from jupyter_batch.core.shard import pack
 from jupyter_batch.ledger.folder import JobFolder, told
 from jupyter_batch.ledger.records import ShardRecord
@@ -22,7 +23,10 @@ REQUEST_ID = re.compile(rb'^\{"custom_id":"([^"]*)"')
 
 def write_requests(draft: JobFolder, job: str, lines: Iterable[tuple[int, bytes]], limits: Limits,
                    start: int = 0) -> list[ShardRecord]:
-    """The request files out of (row position, line), part by part, and their shards, numbered from `start`."""
+    """The request files out of (row position, line), part by part, and their shards, numbered from `start`.
+
+    Raises InputError for a line that no file can hold, and for fewer requests than a batch must have.
+    """
     shards: list[ShardRecord] = []
     with told(draft.path), contextlib.ExitStack() as stack:  # a full disk may show at the closing only
         file: BinaryIO | None = None
@@ -37,7 +41,41 @@ def write_requests(draft: JobFolder, job: str, lines: Iterable[tuple[int, bytes]
             was = shards[-1]
             shards[-1] = msgspec.structs.replace(was, requests=was.requests + part.requests,
                                                  bytes=was.bytes + len(part.data), last=part.last)
-    return shards
+    return filled(draft, job, shards, limits)
+
+
+def filled(draft: JobFolder, job: str, shards: list[ShardRecord], limits: Limits) -> list[ShardRecord]:
+    """The shards, each with as many requests as a batch must have: where one has too few, all are packed evenly.
+
+    Raises InputError where that can't be.
+    """
+    least = min((shard.requests for shard in shards), default=limits.minimum)
+    if least >= limits.minimum:
+        return shards
+    total, start = sum(shard.requests for shard in shards), shards[0].number
+    parts = min(len(shards), total // limits.minimum)
+    each = -(-total // parts) if parts else 0
+    if not 0 < each < limits.requests:  # packed in that way already, or so few that there is no way
+        what = f"{total:,} requests" if len(shards) == 1 else f"{total:,} requests in batches of {limits.requests:,}"
+        raise InputError(f"there are {what}, and a batch of this provider has at least {limits.minimum:,}; "
+                         'mode="realtime" asks at once, at the full price, without the discount of a batch')
+    drafted = [draft.requests(shard.number).rename(draft.path / f"short-{shard.number}.jsonl") for shard in shards]
+    even = msgspec.structs.replace(limits, requests=each)
+    made = write_requests(draft, job, _positioned(drafted, job), even, start)
+    for path in drafted:
+        path.unlink()
+    return made
+
+
+def _positioned(paths: list[Path], job: str) -> Iterator[tuple[int, bytes]]:
+    for path in paths:
+        with path.open("rb") as file:
+            for line in file:
+                found = REQUEST_ID.match(line)
+                position = position_of(job, found[1].decode()) if found else None
+                if position is None:
+                    raise LedgerError(f"a request line of the draft {path} has no id of its job")
+                yield position, line
 
 
 @contextlib.contextmanager
