@@ -72,6 +72,20 @@ class Job:
         return sum(told, Usage()) if told else None
 
     @property
+    def cost(self) -> float | None:
+        """US dollars of what was collected so far, by the price that was known at the submission.
+
+        None where no price is known, or a row came back without its usage: `results()["_cost"]` shows which.
+        """
+        return self.snapshot().cost
+
+    @property
+    def saved(self) -> float | None:
+        """US dollars that real time would have cost on top; None where that can't be told."""
+        bill = self.snapshot().bill
+        return bill.saved if bill is not None else None
+
+    @property
     def elapsed(self) -> float:
         """Seconds from the submission to the end, or to now."""
         return self.snapshot().elapsed
@@ -157,7 +171,7 @@ class Job:
     # -- what came of it ------------------------------------------------------------------------------------
 
     def results(self) -> pd.DataFrame:
-        """One row for each row of the source, on its index: the column, _status, _error and the tokens.
+        """One row for each row of the source, on its index: the column, _status, _error, _cost and the tokens.
 
         Of several frames that asked for the same, the source is the last.
 

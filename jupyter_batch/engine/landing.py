@@ -171,8 +171,9 @@ def labels(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
 
 
 def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled | None = None) -> pd.DataFrame:
-    """All outcomes on the source's index: the columns, _status, _error, _input_tokens, _output_tokens.
+    """All outcomes on the source's index: the columns, _status, _error, _cost, _input_tokens, _output_tokens.
 
+    _cost: US dollars, NaN where it is not known, or not yet.
     With a schema _raw too: the text of an answer that is not as the schema says.
     """
     import pandas as pd
@@ -185,6 +186,7 @@ def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled
     fill_with(job, found, made, job.out, order)
     made["_status"] = words[codes[order]]
     made["_error"] = np.array([found.reasons.get(at) for at in order.tolist()], dtype=object)
+    made["_cost"] = np.array(found.costs.paid, dtype=np.float64)[order]
     for name, tokens in (("_input_tokens", found.input_tokens), ("_output_tokens", found.output_tokens)):
         counted = np.array(tokens, dtype=np.int64)[order]
         made[name] = pd.arrays.IntegerArray(counted, counted < 0)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jupyter_batch import frame as frames
+from jupyter_batch.core.cost import Price
 from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
@@ -64,6 +65,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     pace: dict[str, float] = {}
     api_version: str | None = None
     cloud: dict[str, str] = {}
+    price: Price | None = None
     versions: dict[str, str] = {}
 
 
@@ -232,7 +234,7 @@ class _Lines:
             poll_interval=ask.poll_interval, metadata=ask.metadata, notebook=ask.notebook, framed=ask.framed,
             mode=ask.mode, pace=ask.pace, api_version=ask.api_version, cloud=ask.cloud,
             headers=headers_of(self._encoder),
-            tool_names=tool_names_of(self._encoder), schema=ask.schema, versions=ask.versions)
+            tool_names=tool_names_of(self._encoder), schema=ask.schema, price=ask.price, versions=ask.versions)
 
     def _told_by(self) -> tuple[Any, ...]:
         """The columns that tell a row from another: those that the prompt was made from, no others."""

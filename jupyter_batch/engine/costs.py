@@ -1,0 +1,54 @@
+"""What each row of a job cost, in arrays by position, out of its result and the price that is kept with the job."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+from jupyter_batch.core.cost import UNKNOWN, Bill, bill, pricer
+from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.status import State
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+
+_NEVER_ASKED = (Status.EXPIRED, Status.CANCELLED)
+"""Providers bill answers alone, and these rows never came to the model."""
+
+
+class Costs:
+    """US dollars by row: `paid`, and in real time `live`; NaN where that is not known, or not yet.
+
+    A row without a request of its own costs nothing: one that was left out, follows another, or was answered before.
+    """
+
+    def __init__(self, rows: int, job: JobRecord | None) -> None:
+        price = job.price if job is not None else None
+        self.paid = array("d", [UNKNOWN]) * rows
+        self.live = array("d", [UNKNOWN]) * rows
+        self._paid = pricer(price.paid(job.mode) if price is not None and job is not None else None)
+        self._live = pricer(price.standard if price is not None else None)
+
+    def take(self, at: int, result: Result, usage: Usage | None) -> None:
+        """What came back for a row that this job has paid for; usage: as the provider told it, if it makes sense."""
+        if usage is not None:
+            self.paid[at] = self._paid(usage)
+            self.live[at] = self._live(usage)
+        else:
+            self.paid[at] = self.live[at] = 0.0 if result.unbilled or result.status in _NEVER_ASKED else UNKNOWN
+
+    def free(self, at: int) -> None:
+        """The row had no request of this job."""
+        self.paid[at] = self.live[at] = 0.0
+
+    def bill(self, asked: Iterable[int]) -> Bill:
+        """Of the rows whose flag in `asked` is set."""
+        flags = bytes(asked)
+        return bill((cost for cost, flag in zip(self.paid, flags, strict=True) if flag),
+                    (cost for cost, flag in zip(self.live, flags, strict=True) if flag))
+
+
+def silence_is_free(shard: ShardRecord, told_of: int) -> bool:
+    """Whether a request that came back without a line was surely not paid for.
+
+    Not where the batch was completed, nor where the provider counts more answers than the lines tell of.
+    """
+    return shard.ending is not State.COMPLETED and shard.completed <= told_of
