@@ -108,9 +108,13 @@ class AuthenticationError(ProviderError):
 
 
 class RateLimitError(ProviderError):
-    """429: too much at once."""
+    """429: too much at once.
+
+    queue: the limit is on what is under way (enqueued tokens, batches): it passes when batches end.
+    """
 
     transient = True
+    queue = False
 
 
 class NotFoundError(ProviderError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import ProviderDownError, ProviderError
 from jupyter_batch.core.status import State, Step
+from jupyter_batch.engine import quota
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.protocol import TAG, TAG_MODEL, TAG_OF, TAG_OUT
 from jupyter_batch.providers.via_anthropic import UndecidedError
@@ -79,6 +80,9 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
 
 def taken(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
     """The provider has a batch for the shard: its handle goes to disk."""
-    return mover.put(shard, Step.RUNNING, batch_id=view.id, file_id=view.input_file_id or shard.file_id,
+    sent = mover.put(shard, Step.RUNNING, batch_id=view.id, file_id=view.input_file_id or shard.file_id,
                      provider_status=view.status, expires_at=view.expires_at, attempts=0, note="",
-                     due_at=mover.clock() + mover.facts.poll_first)
+                     due_at=mover.clock() + mover.facts.poll_first, **quota.let_in(view.status))
+    if quota.is_in(view.status):
+        quota.make_way(mover)  # there may be room for more
+    return sent

@@ -237,9 +237,9 @@ def _plural(word: str, count: int) -> str:
 
 
 def _counted(notes: list[str]) -> list[str]:
-    """The job's message and the shards' notes; of those that wait for quota one, and how many there are."""
+    """The job's message and the shards' notes; of many that wait for quota one, and how many there are."""
     waiting = [note for note in notes[1:] if note.startswith(QUOTA)]
-    if len(waiting) < 2:  # noqa: PLR2004 - one is told as it is
+    if len(set(waiting)) < 2:  # noqa: PLR2004 - one is told as it is
         return notes
     others = [note for note in notes if not note.startswith(QUOTA)]
     return [*others[:1], f"{QUOTA} ({len(waiting):,} batches){waiting[0].removeprefix(QUOTA)}", *others[1:]]
@@ -247,6 +247,6 @@ def _counted(notes: list[str]) -> list[str]:
 
 def _lines(shot: Snapshot) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
-    notes = _counted([shot.message, *(shard.note for shard in shot.shards)]) + [shot.merged]
+    notes = [*_counted([shot.message, *(shard.note for shard in shot.shards)]), shot.merged]
     told = [clean(why) for why, _ in shot.reasons]
     return tuple(dict.fromkeys(line for line in map(clean, notes) if line and not any(line in why for why in told)))

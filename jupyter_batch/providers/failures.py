@@ -22,11 +22,13 @@ from jupyter_batch.core.errors import (
     ProviderTimeoutError,
     RateLimitError,
 )
+from jupyter_batch.core.quota import is_queue, is_quota
 
 _TEXT = 400
 """How much of a provider's message is told, in characters."""
 
-_QUOTA_WORDS = ("token_limit", "enqueued", "quota", "rate_limit", "too many batches")
+_QUOTA_STATUSES = frozenset({400, 403, 409, 422})
+"""What providers answer besides 429 where a limit that passes was met; its words tell it from other refusals."""
 
 
 class UnreadableError(ProviderDownError):
@@ -57,19 +59,22 @@ def _told(error: BaseException, place: str) -> ProviderError:
         if isinstance(error, asyncio.CancelledError):  # a library that cancels itself
             return ConnectionFailedError(f"the call to {place} was cut off")
         return UnreadableError(f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}")
-    return by_status(status, f"{place}: {_message(error)}", headers=_headers(error))
+    return by_status(status, f"{place}: {_message(error)}", headers=_headers(error), code=_code(error))
 
 
-def by_status(status: int, message: str, *, headers: Mapping[str, str] | None = None) -> ProviderError:
-    """The error for an HTTP status."""
+def by_status(status: int, message: str, *, headers: Mapping[str, str] | None = None, code: str = "") -> ProviderError:
+    """The error for an HTTP status; code: the provider's own word for it, where there is one."""
+    said = f"{code} {message}"
     retry_after = _retry_after(headers or {})
     kind: type[ProviderError]
+    if status == 429 or (status in _QUOTA_STATUSES and is_quota(said)):  # noqa: PLR2004 - HTTP's own
+        limited = RateLimitError(f"{message} (HTTP {status})", status=status, retry_after=retry_after)
+        limited.queue = is_queue(said)
+        return limited
     if status in (401, 403):
         kind = AuthenticationError
     elif status == 404:  # noqa: PLR2004 - an HTTP status is its own name
         kind = NotFoundError
-    elif status == 429 or (status == 400 and any(word in message.lower() for word in _QUOTA_WORDS)):  # noqa: PLR2004
-        kind = RateLimitError
     elif status in (408, 425) or status >= 500:  # noqa: PLR2004
         kind = ProviderDownError
     else:
@@ -100,6 +105,13 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:  # an HTTP date: our own delay serves
         return None
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _code(error: BaseException) -> str:
+    """The `code` or `type` in an error's body."""
+    body: Any = getattr(error, "body", None)
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    return " ".join(str(inner[key]) for key in ("code", "type") if inner.get(key)) if isinstance(inner, dict) else ""
 
 
 def _message(error: BaseException) -> str:

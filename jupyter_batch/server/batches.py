@@ -39,6 +39,7 @@ async def create(request: web.Request) -> web.Response:
     if file is not None and file.purpose != "batch":
         raise ApiError(400, f"Invalid 'input_file_id': expected a file with purpose 'batch', but got one with purpose "
                             f"'{file.purpose}' instead.", param="input_file_id", code="invalid_value")
+    serving.runner.take_room(file.bytes if file is not None else 0)
     life = body.get("output_expires_after")
     batch = Batch(id=new_id("batch_"), endpoint=body["endpoint"], input_file_id=body["input_file_id"],
                   completion_window=body["completion_window"], created_at=int(now),

@@ -19,6 +19,9 @@
 | `double`          | 0 to 1       | share of rows whose line is there twice                                          |
 | `shuffle`         | flag         | the order of the lines depends on the seed too (it is never the input's)         |
 | `enqueued_tokens` | tokens       | a batch that takes the open batches above it fails with `token_limit_exceeded`   |
+| `fail_fast`       | flag         | such a batch is refused with 429 when it is created, as at Azure                 |
+| `open_batches`    | whole number | a batch above so many that are open is refused with 429 when it is created       |
+| `creates`         | whole number | so many batches are created in `retry_after` seconds; more are refused with 429  |
 
 Rows fall by seed and `custom_id`, so that a batch which is resumed meets the same faults again.
 """
@@ -51,6 +54,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     double: float = 0.0
     shuffle: bool = False
     enqueued_tokens: int | None = None
+    fail_fast: bool = False
+    open_batches: int | None = None
+    creates: int | None = None
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(self):

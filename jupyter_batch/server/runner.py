@@ -17,6 +17,7 @@ from contextlib import suppress
 from jupyter_batch.server.answers import Answers
 from jupyter_batch.server.faults import FaultBox
 from jupyter_batch.server.objects import OPEN, Errors, File, LineError, Record
+from jupyter_batch.server.room import Room
 from jupyter_batch.server.run import CANCELLED, EXPIRED, SLICE, Run, allowed
 from jupyter_batch.server.store import Store
 
@@ -24,6 +25,7 @@ SAVED_EACH = 0.5
 CANCEL_GRACE = 60.0
 """Seconds that requests which are under way at an upstream may still take after a cancel."""
 _EACH = 8
+_BYTES_A_TOKEN = 4
 _LOG = logging.getLogger(__name__)
 _VALIDATING, _RUNNING, _FINALIZING = 0.1, 0.8, 0.1
 
@@ -43,6 +45,17 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._late: dict[str, int] = {}
         self._reading = asyncio.Semaphore(1)
+        self._room = Room()
+
+    def take_room(self, size: int) -> None:
+        """For one more batch, of so many bytes. Raises ApiError where a fault says that there is none."""
+        self._room.take(self.faults.now, now=self.clock(), batches=len(self._runs), wanted=size // _BYTES_A_TOKEN,
+                        tokens=sum(run.tokens or self._size(run) // _BYTES_A_TOKEN for run in self._runs.values()))
+
+    def _size(self, run: Run) -> int:
+        """Of a batch's input, before it is read."""
+        file = self.store.file(run.batch.input_file_id, self.clock())
+        return file.bytes if file is not None else 0
 
     def start(self) -> None:
         """Go on with what an earlier process left."""

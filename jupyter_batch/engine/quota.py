@@ -1,0 +1,129 @@
+"""Shards that the provider has no room for now: they wait, one knocks at a time, and each batch that ends lets one in.
+
+It decides when a shard may be sent; what is sent, and how an answer is read, it does not know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import RateLimitError
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.engine.pace import retry_pause
+from jupyter_batch.ledger.records import ShardRecord
+
+if TYPE_CHECKING:
+    from jupyter_batch.engine.tick import Mover
+
+QUOTA_TRIES = 6
+"""How often a batch is refused for quota, with none of ours in its way, before that is believed."""
+QUOTA_SECONDS = 26 * 3600.0
+"""And for how long: what others have under way, of the same account, has ended within a day."""
+WAITING = "waiting for quota"
+QUEUE, RATE = "queue", "rate"
+"""ShardRecord.held: until batches have ended, or until some time has passed."""
+
+_UNSURE = frozenset({"", "validating", "submitted", "unknown"})
+"""What a batch calls itself that may yet be refused; in any other open state it takes part of the quota."""
+
+
+def is_in(status: str | None) -> bool:
+    """Whether a batch in this open state was let in."""
+    return (status or "").lower() not in _UNSURE
+
+
+def let_in(status: str | None) -> dict[str, Any]:
+    """What changes on a shard whose batch is in this open state."""
+    return {"held": "", "alone": 0} if is_in(status) else {}
+
+
+def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
+    """The shard, put to wait since another of its job was refused for quota and is before it; None: it may go."""
+    others = [other for other in mover.ledger.shards(mover.job.id) if other.held and other.number != shard.number]
+    now, soon = mover.clock(), mover.clock() + mover.facts.poll_first * 2
+    knocking = next((other for other in others if _knocks(other)), None)
+    if shard.held:
+        rank = _rank(shard)
+        before = any(other.step is Step.WAITING and other.due_at <= now and _rank(other) < rank for other in others)
+        return mover.put(shard, due_at=soon) if before or knocking is not None else None
+    asleep = next((other for other in others if other.step is Step.WAITING), None)
+    if shard.step is not Step.PLANNED or (first := asleep or knocking) is None:
+        return None
+    return mover.put(shard, Step.WAITING, held=first.held, note=first.note or WAITING, due_at=max(soon, first.due_at))
+
+
+def _knocks(shard: ShardRecord) -> bool:
+    return shard.step is Step.SUBMITTING or (shard.step is Step.RUNNING and not is_in(shard.provider_status))
+
+
+def _rank(shard: ShardRecord) -> tuple[int, int]:
+    """Whose turn it is: who was refused least often, so that one which never fits does not keep the others out."""
+    return shard.attempts + len(shard.refused), shard.number
+
+
+def refused_at_once(mover: Mover, shard: ShardRecord, error: RateLimitError) -> ShardRecord:
+    """The provider answered the create with a refusal: back to the queue."""
+    attempts = shard.attempts + 1
+    refusals = sum(other.attempts for other in mover.ledger.shards(mover.job.id) if other.held) + 1  # one queue's
+    pause = retry_pause(mover.facts, error, refusals, mover.dice())
+    _calm(mover, shard, pause)
+    if not error.queue:
+        return mover.put(shard, Step.WAITING, held=RATE, attempts=attempts, due_at=mover.clock() + pause,
+                         note=f"{WAITING}: {error}")
+    return _back(mover, shard, str(error), pause, attempts=attempts)
+
+
+def refused_later(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
+    """The provider took the batch, and then failed it for its quota: back to the queue."""
+    pause = min(mover.facts.poll_first * 4 * 2.0 ** min(len(shard.refused), 10), mover.facts.poll_last)
+    pause *= 0.75 + mover.dice() / 2
+    _calm(mover, shard, pause)
+    return _back(mover, shard, view.errors, pause, provider_status=view.status, batch_id=None, completed=0, failed=0,
+                 refused=(*shard.refused, view.id))
+
+
+def _calm(mover: Mover, shard: ShardRecord, pause: float) -> None:
+    """What was refused to one would be refused to the others of the job: they don't knock sooner."""
+    until = mover.clock() + pause
+    for other in mover.ledger.shards(mover.job.id):
+        if other.held and other.step is Step.WAITING and other.number != shard.number and other.due_at < until:
+            mover.put(other, due_at=until)
+
+
+def _back(mover: Mover, shard: ShardRecord, why: str, pause: float, **changes: Any) -> ShardRecord:
+    """Wait; but a shard that is refused again and again with nothing of ours in its way, for a day, has failed."""
+    now = mover.clock()
+    alone = 0 if _in_its_way(mover, shard) else shard.alone + 1
+    if alone >= QUOTA_TRIES and now - mover.job.created_at > QUOTA_SECONDS:
+        return mover.put(shard, Step.ENDED, ending=State.FAILED, note=why, due_at=0.0, ended_at=now,
+                         **{**changes, "attempts": 0, "batch_id": shard.batch_id, "refused": shard.refused})
+    note = f"{WAITING}: {why}"
+    if alone >= QUOTA_TRIES:
+        note += " No batch of this ledger is in its way: if it never fits, cancel it and give a smaller shard_size"
+    return mover.put(shard, Step.WAITING, held=QUEUE, alone=alone, note=note, due_at=now + pause, **changes)
+
+
+def make_way(mover: Mover) -> None:
+    """There is room, as far as is known: the next shard that waits for it may try at once, the oldest job's first.
+
+    Another process's job finds out by its own pauses.
+    """
+    for job in sorted(mover.ledger.jobs(unfinished=True), key=lambda job: job.created_at):
+        if (job.provider, job.api_base) != (mover.job.provider, mover.job.api_base):
+            continue
+        for shard in mover.ledger.shards(job.id):
+            if shard.step is not Step.WAITING or shard.held != QUEUE:
+                continue
+            if mover.ledger.move(shard, Step.WAITING, mover.holder, mover.clock(), due_at=0.0) is not None:
+                return
+            break  # not ours to move
+
+
+def _in_its_way(mover: Mover, shard: ShardRecord) -> bool:
+    """Whether batches of this ledger are under way at the same provider."""
+    return any(
+        is_in(other.provider_status) and other.step in (Step.RUNNING, Step.CANCELLING)
+        for job in mover.ledger.jobs(unfinished=True)
+        if (job.provider, job.api_base) == (mover.job.provider, mover.job.api_base)
+        for other in mover.ledger.shards(job.id) if (other.job, other.number) != (shard.job, shard.number))

@@ -1,0 +1,215 @@
+"""No room at the provider: however it is told, the shard waits, and is sent once there is room."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from jupyter_batch.core.errors import ConnectionFailedError, RateLimitError
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.engine.quota import QUOTA_SECONDS
+from jupyter_batch.monitor.view import view
+from jupyter_batch.server.embedded import Embedded
+
+from .conftest import numbered
+from .test_tick import Desk, play, to_the_end
+
+ROWS, SHARDS = 350, 7
+
+
+def full(*, queue=True, **more):
+    """A refusal at the create."""
+    error = RateLimitError("the queue is full (HTTP 429)", status=429, **more)
+    error.queue = queue
+    return error
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """One desk, its ledger closed at the end."""
+    made = Desk(tmp_path / "home")
+    yield made
+    made.ledger.close()
+
+
+@pytest.mark.parametrize(("name", "faults"), [
+    ("tokens, after the create", "enqueued_tokens=5000"),
+    ("tokens, at the create", "enqueued_tokens=5000,fail_fast"),
+    ("number of batches", "open_batches=2"),
+    ("rate", "creates=3,retry_after=0.6"),
+])
+def test_all_shards_arrive_in_waves(name, faults, tmp_path, home):
+    """Room for some of seven shards: the others wait for quota, say so, and each is answered exactly once."""
+    with Embedded(tmp_path / "server", pace=0.4, faults=faults) as server:
+        frame = numbered(ROWS)
+        job = frame.llm.batch("{text}", out="out", shard_size=50, model="openai/echo", api_base=server.base_url,
+                              api_key=server.token)
+        said, states = set(), set()
+        while not job.wait(0.05).is_complete:
+            said |= {line for line in view(job.snapshot()).lines if line.startswith("waiting for quota")}
+            states |= {shard.step for shard in job.snapshot().shards}
+        job.wait()  # the answers land
+        assert job.is_successful, (name, job.errors)
+        assert (frame["out"] == frame["text"]).all()
+        assert said, "the monitor said what it waited for"
+        assert Step.WAITING in states
+        ended = [batch["status"] for batch in server.batches()]
+        assert ended.count("completed") == SHARDS, "each shard was answered exactly once"
+        if "after" not in name:
+            assert len(ended) == SHARDS, "what was refused at the create is no batch"
+
+
+def test_a_job_that_was_refused_waits(desk):
+    """A 429 at the create: the state is `waiting`, the reason is told, nothing has failed, and it is sent later."""
+    desk.provider.faults["create"] = [full(), full()]
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        seen = desk.snapshot(job)
+        assert seen.state is State.WAITING
+        assert seen.message == "waiting for quota: the queue is full (HTTP 429)"
+        assert "waiting for quota" in view(seen).lines[0]
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.provider.asked["create"] == 3
+    assert desk.provider.asked["upload"] == 1, "the file is there already"
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    assert desk.shard(job).held == ""
+
+
+def test_retry_after_is_kept(desk):
+    """What is refused for its rate is not sent before the time that the provider told, whatever ends meanwhile."""
+    desk.provider.faults["create"] = [None, full(queue=False, retry_after=900.0)]
+    job = desk.plan(shard_size=2)
+
+    async def way():
+        await desk.step()
+        for _ in range(8):
+            await desk.step(100.0)
+            if desk.now < 1_000_000 + 900:
+                assert desk.provider.asked["create"] == 2, "too early"
+        assert desk.shard(job, 0).step is Step.COLLECTED
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.provider.asked["create"] == 3
+    assert desk.snapshot(job).state is State.COMPLETED
+
+
+def test_an_end_lets_the_next_one_in_at_once(desk):
+    """A shard that waits for a place in the queue is sent when a batch ends, not when its pause is over."""
+    desk.provider.faults["create"] = [None, full(retry_after=3000.0)]
+    job = desk.plan(shard_size=2)
+
+    async def way():
+        await desk.step()
+        assert desk.shard(job, 1).step is Step.WAITING
+        assert desk.shard(job, 1).due_at >= desk.now + 3000
+        for _ in range(20):
+            await desk.step(30.0)
+            if desk.shard(job, 0).step is Step.COLLECTED:
+                break
+        assert desk.shard(job, 1).step in (Step.RUNNING, Step.ENDED, Step.COLLECTED)
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.snapshot(job).is_complete
+
+
+def test_another_job_s_end_lets_it_in_too(desk):
+    """The queue is the account's: a batch of one job that ends makes way for another job's."""
+    first = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        desk.frame = desk.frame.assign(t=["e", "f", "g", "h"])
+        desk.provider.faults["create"] = [full(retry_after=3000.0)]
+        second = desk.plan(shard_size=4)
+        await desk.step()
+        assert desk.shard(second).step is Step.WAITING
+        await to_the_end(desk, first, pause=5.0)
+        await desk.step(1.0)
+        assert desk.now < 1_000_000 + 3000
+        assert desk.shard(second).step in (Step.RUNNING, Step.ENDED, Step.COLLECTED)
+        await to_the_end(desk, second)
+
+    play(way())
+
+
+def test_one_knocks_for_all(desk):
+    """While one shard waits for quota, the others of its job are not refused one by one: one is tried at a time."""
+    job = desk.plan(shard_size=1)
+
+    async def way():
+        desk.provider.faults["create"] = [full(), full(), full(), full()]
+        await desk.step()
+        assert {shard.step for shard in desk.ledger.shards(job)} == {Step.WAITING}
+        before = desk.provider.asked["create"]
+        desk.provider.faults["create"] = [full()] * 100
+        for _ in range(40):
+            await desk.step(2.0)
+        assert desk.provider.asked["create"] - before < 20
+        tried = [shard.attempts for shard in desk.ledger.shards(job)]
+        assert max(tried) - min(tried) <= 1, "each has its turn"
+        desk.provider.faults["create"] = []
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_a_batch_that_never_fits_fails_after_a_day(desk):
+    """Refused again and again with nothing of ours in its way: advice at first, after a day it is believed."""
+    desk.provider.faults["create"] = [full()] * 10_000
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        for _ in range(30):
+            await desk.step(400.0)
+        assert desk.snapshot(job).state is State.WAITING
+        assert "smaller shard_size" in desk.shard(job).note
+        await desk.step(QUOTA_SECONDS)
+        await desk.step(400.0)
+
+    play(way())
+    assert desk.snapshot(job).state is State.FAILED
+    assert "the queue is full" in str(desk.told(job).reasons)
+
+
+def test_a_waiting_job_can_be_cancelled(desk):
+    """Cancel ends what waits for quota, without asking the provider."""
+    desk.provider.faults["create"] = [full()]
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        desk.ledger.cancel(job, desk.now)
+        await desk.step(400.0)
+
+    play(way())
+    assert desk.snapshot(job).state is State.CANCELLED
+    assert desk.provider.asked["create"] == 1
+
+
+def test_a_lost_answer_while_knocking_is_looked_for(desk):
+    """A create after a refusal whose answer is lost is adopted, not sent again."""
+    desk.provider.faults["create"] = [full()]
+    desk.provider.after["create"] = [ConnectionFailedError("reset")]
+    job = desk.plan(shard_size=4)
+    play(to_the_end(desk, job))
+    assert desk.provider.asked["create"] == 2
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_many_that_wait_are_one_line(desk):
+    """A job of many shards that all wait, each refused in its own words, says so once, with how many."""
+    job = desk.plan(shard_size=1)
+    desk.provider.faults["create"] = [full()]
+    play(desk.step())
+    seen = desk.snapshot(job)
+    assert view(seen).lines == ("waiting for quota: the queue is full (HTTP 429)",)
+    shards = tuple(msgspec.structs.replace(one, note=f"waiting for quota: request {one.number}") for one in seen.shards)
+    seen = msgspec.structs.replace(seen, shards=shards, message=shards[0].note)
+    assert view(seen).lines == ("waiting for quota (4 batches): request 0",)
