@@ -53,6 +53,11 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     watch.add_argument("--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1")
     _with_id(command("cancel", _cancel, "cancel a job at the provider; finished rows are kept"))
     _with_id(command("retry", _retry, "send the rows of a job again that have no answer, those alone; until done"))
+    adopt = command("adopt", _adopt, "list the provider's batches that are in no job here (another machine's, a lost "
+                    "ledger's); take up one job's, or all")
+    forget = command("forget", _forget, "remove jobs that are over from the ledger, answers and all: they can't be "
+                     "reused, and are paid for again when they are asked again")
+    forget.add_argument("id", nargs="+", metavar="ID", help="a job's id, as `list` prints it")
     command("providers", _providers, "what each provider takes, keeps and costs, and where that was read")
     export = _with_id(command("export", _export, "write a job's results to a file: .csv, .jsonl or .parquet"))
     export.add_argument("path", type=Path, metavar="FILE", help="its ending says the format; it is replaced as a whole")
@@ -66,6 +71,10 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
         from jupyter_batch.demo import add_arguments as demo_arguments
 
         demo_arguments(demo)
+    elif chosen == "adopt":
+        from jupyter_batch.engine.seek import add_arguments as adopt_arguments
+
+        adopt_arguments(adopt)
     return made
 
 
@@ -178,6 +187,37 @@ def _until(done: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def _adopt(asked: argparse.Namespace) -> int:
+    from jupyter_batch import jobs
+    from jupyter_batch.core.errors import ProviderError
+    from jupyter_batch.engine.seek import where_of
+
+    where = where_of(asked)
+    try:
+        if not (asked.all or asked.id):
+            found = jobs.orphans(**where)
+            print(found)
+            if found:
+                print("`jupyter batch adopt ID`, with the same options, takes a job up; --all takes up each.",
+                      file=sys.stderr)
+            return 0
+        taken = jobs.adopt(asked.id, **where)
+    except ProviderError as error:
+        print(f"jupyter batch: {error}", file=sys.stderr)
+        return 1
+    print(taken)
+    print("`jupyter batch watch` fetches the answers.", file=sys.stderr)
+    return 0
+
+
+def _forget(asked: argparse.Namespace) -> int:
+    from jupyter_batch import jobs
+
+    for name in asked.id:
+        print(f"{jobs.forget(name)} is forgotten")
+    return 0
 
 
 def _providers(_asked: argparse.Namespace) -> int:

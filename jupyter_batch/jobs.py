@@ -24,7 +24,7 @@ from jupyter_batch.job import Job, of
 from jupyter_batch.monitor import html, text
 from jupyter_batch.providers.clouds import secret_of
 
-__all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "list_jobs", "open_job", "orphans", "resume_open",
+__all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "forget", "list_jobs", "open_job", "orphans", "resume_open",
            "submit"]
 
 if TYPE_CHECKING:
@@ -133,6 +133,17 @@ def adopt(which: str | None = None, **where: Any) -> Adopted:
     here = session(settings.home())
     records, said = _in_a_loop(take_up(here.ledger, time.time(), which, _where(where)))
     return Adopted((of(here, record.id) for record in records), said, where.get("api_key"))
+
+
+def forget(name: str) -> str:
+    """Remove a job that is over from the ledger, its answers and all its files: what it asked is paid for again then.
+
+    Returns its id. Raises JobNotFoundError, and InputError where it is still open.
+    """
+    here = session(settings.home())
+    record = here.ledger.job(name)
+    here.ledger.forget(record.id)
+    return record.id
 
 
 def list_jobs() -> Jobs:

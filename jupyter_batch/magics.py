@@ -26,6 +26,7 @@ VERBS = {
     "attach": "attach ID FRAME: a job of another day, its answers onto this frame",
     "cancel": "cancel ID: at the provider; finished rows are kept",
     "retry": "retry ID: send the rows again that have no answer, those alone",
+    "forget": "forget ID: remove a job that is over, answers and all; what it asked is paid for again then",
     "errors": "errors ID: the rows that failed, and why",
     "adopt": "adopt [ID | --all] [--model MODEL]: batches that are in no job here, listed or taken up (adopt --help)",
 }
@@ -250,6 +251,9 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             raise OptionError(f"%{NAME} {VERBS[verb]}")
         if verb == "list":
             return jobs.list_jobs()
+        if verb == "forget":
+            sys.stdout.write(f"{jobs.forget(rest[0])} is forgotten\n")
+            return None
         job = jobs.open_job(rest[0], follow=verb in {"show", "attach"})  # a cancel is noted before anything moves
         if verb == "attach":
             return jobs.attach(job, frame_named(rest[1], names), **({"by_position": True} if by_position else {}))

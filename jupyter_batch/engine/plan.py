@@ -41,7 +41,7 @@ _ONLY = (1 << 128) - 1
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked: everything about a job but its rows. `na`: skip, send or raise."""
+    """What is asked: everything about a job but its rows. na: skip, send or raise. place: the address, if it is known."""
 
     prompt: Any
     params: dict[str, Any]
@@ -55,6 +55,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     na: str = "skip"
     name: str | None = None
     api_base: str | None = None
+    place: str | None = None
     completion_window: str = "24h"
     poll_interval: float | None = None
     metadata: dict[str, str] = {}
@@ -154,7 +155,7 @@ class _Lines:
         printed = is_translated(ask.dialect, ask.endpoint)
         self._printed = encoder(OPENAI, CHAT, body, load_litellm) if printed else None
         # Where and what was asked, but not how (in a batch or at once): an answer is the same either way.
-        space = blake2b(repr((ask.api_base, ask.provider, ask.endpoint.rpartition("/")[2])).encode(), digest_size=16)
+        space = blake2b(repr((ask.place, ask.provider, ask.endpoint.rpartition("/")[2])).encode(), digest_size=16)
         if ask.schema is not None:  # it says more than what is sent of it: what counts as an answer
             space.update(msgspec.json.encode(ask.schema))
         self._space = space.hexdigest()

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from jupyter_batch.core.errors import LedgerError, LedgerFullError, LedgerReadOnlyError
 
 _DRAFT = ".draft-"
+_GONE = ".forgotten-"
 
 
 @contextlib.contextmanager
@@ -168,12 +169,17 @@ class Folders:
         """Take back a folder that never became a job's."""
         shutil.rmtree(self.root / job, ignore_errors=True)
 
+    def forget(self, job: str) -> None:
+        """Put a job's folder out of sight; `sweep` removes it. One that is gone is no error."""
+        with told(self.root), contextlib.suppress(FileNotFoundError):
+            (self.root / job).rename(self.root / f"{_GONE}{job}-{secrets.token_hex(4)}")
+
     def sweep(self) -> None:
-        """Remove what planners that died left behind: drafts of dead processes. A job's folder is never touched."""
+        """Remove what planners that died left behind, and what was forgotten. A job's folder is never touched."""
         if not self.root.is_dir():
             return
         for path in self.root.iterdir():
-            if path.name.startswith(_DRAFT) and not _alive(path.name):
+            if path.name.startswith(_GONE) or (path.name.startswith(_DRAFT) and not _alive(path.name)):
                 shutil.rmtree(path, ignore_errors=True)
 
 

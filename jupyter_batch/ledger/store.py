@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from jupyter_batch.core.errors import (
+    InputError,
     JobNotFoundError,
     LedgerCorruptError,
     LedgerError,
@@ -298,6 +299,18 @@ class Ledger:
             if shard.due_at:
                 db.execute("UPDATE shard SET facts = ? WHERE job = ? AND number = ?",
                            (_encode(msgspec.structs.replace(shard, due_at=0.0)), job, row[0]))
+
+    def forget(self, job: str) -> None:
+        """Remove a job that is over, with its files. Killed at any point: asked again, it goes on."""
+        with self._transaction() as db:
+            row = db.execute("SELECT finished_at FROM job WHERE id = ?", (job,)).fetchone()
+            if row is None or not row[0]:
+                raise InputError(f"job {job} is not over: cancel it first, and forget it when it has ended")
+            self.folders.forget(job)
+            for table in ("event", "shard"):
+                db.execute(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608 - two names of ours
+            db.execute("DELETE FROM job WHERE id = ?", (job,))
+        self.folders.sweep()
 
     def say(self, job: str, message: str) -> None:
         """What the person should read about the job as a whole; "" clears it."""

@@ -104,6 +104,13 @@ def access_for(provider: str, *, api_base: str | None, api_key: str | None, envi
     return Access(api_base=base.rstrip("/"), api_key=str(key))
 
 
+def address_of(provider: str, api_base: str | None, environ: Mapping[str, str]) -> str | None:
+    """Where a provider's requests go, in a batch or at once; None where that is not known here."""
+    record = RECORDS.get(provider)
+    base = api_base or (_first(record.base, environ) or record.default_base if record is not None else None)
+    return base.rstrip("/") if base else None
+
+
 def version_for(provider: str, given: str | None, environ: Mapping[str, str]) -> str | None:
     """The API's version, where the provider has one to choose. Raises OptionError where it is missing."""
     record = RECORDS.get(provider)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jupyter_batch
+from jupyter_batch.cli import main
 
 from .conftest import numbered
 from .test_jobs import forget
@@ -161,3 +162,36 @@ def test_any_frames_after_each_other(server, call, frames):
 def refused(server):
     """How many requests were in batches that were refused for quota."""
     return sum(batch["request_counts"]["total"] for batch in server.batches() if batch["status"] == "failed")
+
+
+def test_what_is_forgotten_is_paid_again(server, call, home, capsys):
+    """`jupyter batch forget ID` takes a job's answers out of the ledger and off the disk; the next time they are sent."""
+    job = numbered(3).llm.batch("{text}", out="out", **call).wait(60)
+    assert main(["forget", job.id]) == 0
+    assert "forgotten" in capsys.readouterr().out
+    assert not (home / "jobs" / job.id).exists()
+    assert main(["forget", job.id]) == 2
+    forget(home)
+    df = numbered(3)
+    df.llm.batch("{text}", out="out", **call).wait(60)
+    assert (df["out"] == df["text"]).all()
+    assert sent(server) == 6
+    assert [path.name for path in (home / "jobs").iterdir()] == [job.id for job in jupyter_batch.jobs()]
+
+
+def test_an_open_job_is_not_forgotten(server, call, home):
+    """What is under way can't be removed: it would be paid for, and nobody would fetch it."""
+    server.set_faults("enqueued_tokens=1")
+    job = numbered(3).llm.batch("{text}", out="out", **call)
+    assert main(["forget", job.id]) == 2
+    server.set_faults("")
+    assert job.resume().wait(60).is_successful
+
+
+def test_a_sample_at_once_is_an_answer_for_the_batch(server, call):
+    """What was asked in real time is not asked again in the batch."""
+    df = numbered(6)
+    df.head(2).copy().llm.batch("{text}", out="out", mode="realtime", **call).wait(60)
+    job = df.llm.batch("{text}", out="out", **call).wait(60)
+    assert (df["out"] == df["text"]).all()
+    assert (job.counts.succeeded, job.counts.reused) == (4, 2)
