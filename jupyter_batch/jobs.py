@@ -24,8 +24,8 @@ from jupyter_batch.job import Job, of
 from jupyter_batch.monitor import html, text
 from jupyter_batch.providers.clouds import secret_of
 
-__all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "forget", "list_jobs", "open_job", "orphans", "resume_open",
-           "submit"]
+__all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "forget", "list_jobs", "open_job", "orphans",
+           "resume_open", "submit"]
 
 if TYPE_CHECKING:
     import pandas as pd

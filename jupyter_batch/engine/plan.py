@@ -41,7 +41,7 @@ _ONLY = (1 << 128) - 1
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked: everything about a job but its rows. na: skip, send or raise. place: the address, if it is known."""
+    """What is asked: everything about a job but its rows. na: skip, send, raise. place: the address, if known."""
 
     prompt: Any
     params: dict[str, Any]

@@ -165,7 +165,7 @@ def refused(server):
 
 
 def test_what_is_forgotten_is_paid_again(server, call, home, capsys):
-    """`jupyter batch forget ID` takes a job's answers out of the ledger and off the disk; the next time they are sent."""
+    """`jupyter batch forget ID` takes a job's answers out of the ledger and off the disk: they are sent anew."""
     job = numbered(3).llm.batch("{text}", out="out", **call).wait(60)
     assert main(["forget", job.id]) == 0
     assert "forgotten" in capsys.readouterr().out
