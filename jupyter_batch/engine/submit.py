@@ -83,6 +83,6 @@ def taken(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
     sent = mover.put(shard, Step.RUNNING, batch_id=view.id, file_id=view.input_file_id or shard.file_id,
                      provider_status=view.status, expires_at=view.expires_at, attempts=0, note="",
                      due_at=mover.clock() + mover.facts.poll_first, **quota.let_in(view.status))
-    if quota.is_in(view.status):
-        quota.make_way(mover)  # there may be room for more
+    if shard.held and quota.is_in(view.status):
+        quota.make_way(mover)  # there was room: there may be more
     return sent

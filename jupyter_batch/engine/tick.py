@@ -131,8 +131,8 @@ class Mover:
         polled = self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
                           expires_at=view.expires_at or shard.expires_at, attempts=0, note="",
                           due_at=self.clock() + pause, **quota.let_in(view.status))
-        if quota.is_in(view.status) and not quota.is_in(shard.provider_status):
-            quota.make_way(self)  # there may be room for more
+        if shard.held and quota.is_in(view.status):
+            quota.make_way(self)  # there was room: there may be more
         return polled
 
     def _ended(self, shard: ShardRecord, view: BatchView) -> ShardRecord:

@@ -42,6 +42,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     half: bool = False
     hang: bool = False
+    message: str = ""
 
 
 class Host:
@@ -140,7 +141,8 @@ class Host:
         if fault.hang:
             await asyncio.sleep(2)  # longer than the test's patience
         if fault.status:
-            return self.no(fault.status, f"as the test wanted (the key was {self.key})", fault.headers)
+            said = fault.message or f"as the test wanted (the key was {self.key})"
+            return self.no(fault.status, said, fault.headers)
         request.transport.abort()
         return web.Response()
 

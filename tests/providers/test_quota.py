@@ -1,0 +1,69 @@
+"""No room at Azure, xAI, Mistral or Anthropic: the shard waits for quota, and is sent when there is room, once."""
+
+from __future__ import annotations
+
+import pytest
+
+from jupyter_batch.core.status import State, Step
+from tests.anthropic.fake import RefusalError
+from tests.engine.conftest import home as home  # noqa: PLC0414 - a fixture
+from tests.engine.test_every_provider import ANTHROPIC_KEY, anthropic, frame
+from tests.providers.fakes.host import Fault
+
+TOKENS = "The number of enqueued tokens has surpassed the configured limit of 30K for the deployment 'the-model'."
+BATCHES = "Too many active batch jobs: try again once some have finished"
+RATE = "Too many requests"
+
+
+@pytest.mark.parametrize(("status", "said"), [(429, TOKENS), (400, f"token_limit_exceeded: {TOKENS}"), (429, BATCHES),
+                                              (429, RATE)], ids=["tokens", "tokens as 400", "batches", "rate"])
+def test_a_create_that_is_refused_is_sent_again(desk, status, said):
+    """The second of two shards is refused: it waits, says for what, and arrives; nothing is sent twice."""
+    desk.fake.faults["create"] = [None, Fault(status=status, message=said, headers={"retry-after": "200"})]
+
+    async def way():
+        job = desk.plan(shard_size=2)
+        await desk.step()
+        waiting = [shard for shard in desk.ledger.shards(job) if shard.step is Step.WAITING]
+        assert len(waiting) == 1
+        assert waiting[0].note.startswith("waiting for quota: ")
+        assert said in waiting[0].note
+        assert waiting[0].held == ("rate" if said == RATE else "queue")
+        created = desk.fake.asked["create"]
+        await desk.step(100.0)
+        assert desk.fake.asked["create"] == created, "not before retry-after, while nothing has ended"
+        for batch in desk.fake.batches.values():
+            batch.answers = {one: body["messages"][-1]["content"].upper() for one, body in batch.requests.items()}
+            batch.ending = "completed"
+        for _ in range(10):
+            await desk.step(60.0)
+            for batch in desk.fake.batches.values():
+                if batch.ending is None:
+                    batch.answers = {one: body["messages"][-1]["content"].upper()
+                                     for one, body in batch.requests.items()}
+                    batch.ending = "completed"
+        assert desk.snapshot(job).is_complete
+        return job
+
+    job = desk.play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    assert len(desk.fake.batches) == 2
+    assert desk.snapshot(job).state is State.COMPLETED
+
+
+def test_anthropic_s_batch_queue_is_full(home):
+    """Anthropic's 429 at the create: the same, with its words in the monitor."""
+    with anthropic() as fake:
+        fake.faults = [("create", RefusalError(429, "This would exceed the limit on batch requests in processing queue",
+                                               {"retry-after": "1"}))]
+        df = frame()
+        job = df.llm.batch("{t}", out="out", model="anthropic/claude-haiku-4-5", api_base=fake.base,
+                           api_key=ANTHROPIC_KEY)
+        while not (said := job.snapshot().message):
+            job.wait(0.02)
+        assert said.startswith("waiting for quota: ")
+        assert "processing queue" in said
+        assert job.state is State.WAITING
+        job.wait(60)
+        assert job.counts.succeeded == 3
+        assert len(fake.batches) == 1
