@@ -1,0 +1,370 @@
+"""Vertex AI's batches through the engine: every state, every ending, and what is lost on the way, paid once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from jupyter_batch.core.errors import NotFoundError
+from jupyter_batch.core.request import Limits
+from jupyter_batch.core.result import Usage
+from jupyter_batch.core.status import State, Step
+from tests.providers.fakes.host import Fault
+from tests.vertex.desk import NOW, outcome
+from tests.vertex.fake import BUCKET, Vertex, response
+
+TEXTS = [f"text {n}" for n in range(4)]
+ALL = {text: text.upper() for text in TEXTS}
+REASON = 'Bad Request: {"error": {"code": 400, "message": "the image is too large", "status": "INVALID_ARGUMENT"}}'
+
+
+def test_the_whole_way(desk):
+    """Upload, create with its labels, states as they come, results in reverse order: each row has its answer."""
+    job = desk.plan(metadata={"team": "red"})
+
+    async def way():
+        await desk.step()
+        assert desk.shard(job).provider_status == "pending"
+        for state in ("QUEUED", "RUNNING", "PAUSED", "UPDATING", "SOMETHING_NEW"):
+            desk.fake.only_job.state = f"JOB_STATE_{state}"
+            await desk.step(400)
+            assert desk.shard(job).step is Step.RUNNING
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    answers, statuses, reasons, usage = outcome(desk, job)
+    assert answers == [text.upper() for text in TEXTS]
+    assert (set(statuses), reasons, usage) == ({"succeeded"}, {}, Usage(12, 8))
+    order = desk.fake.only_job.order
+    assert order["labels"]["jupyter_batch"] == f"{job}-0"
+    assert order["labels"]["team"] == "red"
+    assert order["inputConfig"]["gcsSource"]["uris"] == [f"gs://{BUCKET}/jupyter_batch/{job}/0.jsonl"]
+    assert desk.fake.asked["create"] == desk.fake.asked["upload"] == 1
+
+
+ENDINGS = {
+    "succeeded": ("JOB_STATE_SUCCEEDED", ALL, {}, State.COMPLETED, ["succeeded"] * 4),
+    "a row failed": ("JOB_STATE_SUCCEEDED", dict(list(ALL.items())[:3]), {TEXTS[3]: REASON}, State.COMPLETED,
+                     ["succeeded"] * 3 + ["failed"]),
+    "all rows failed": ("JOB_STATE_FAILED", {}, dict.fromkeys(TEXTS, REASON), State.FAILED, ["failed"] * 4),
+    "partly": ("JOB_STATE_PARTIALLY_SUCCEEDED", dict(list(ALL.items())[:2]), {TEXTS[2]: REASON}, State.COMPLETED,
+               ["succeeded", "succeeded", "failed", "failed"]),
+    "failed as a whole": ("JOB_STATE_FAILED", {}, {}, State.FAILED, ["failed"] * 4),
+    "expired": ("JOB_STATE_EXPIRED", dict(list(ALL.items())[:1]), {}, State.EXPIRED, ["succeeded"] + ["expired"] * 3),
+    "cancelled there": ("JOB_STATE_CANCELLED", dict(list(ALL.items())[:1]), {}, State.CANCELLED,
+                        ["succeeded"] + ["cancelled"] * 3),
+}
+
+
+@pytest.mark.parametrize("name", list(ENDINGS))
+def test_every_ending(desk, name):
+    """Whatever finished is there, the rest has its reason, and nothing is asked a second time."""
+    state, answers, failed, ending, statuses = ENDINGS[name]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(state, answers, failed)
+        if state == "JOB_STATE_FAILED":
+            desk.fake.only_job.error = {"code": 13, "message": "the model fell over"}
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    got, told, reasons, _ = outcome(desk, job)
+    assert told == statuses
+    assert got == [answers.get(text) for text in TEXTS]
+    assert desk.snapshot(job).state is ending
+    for at, text in enumerate(TEXTS):
+        if text in failed:
+            assert reasons[at] == "INVALID_ARGUMENT: the image is too large"
+    if name == "failed as a whole":
+        assert all("the model fell over" in reason for reason in reasons.values())
+    assert desk.fake.asked["create"] == 1
+    assert desk.fake.asked["fetch"] == (1 if answers or failed else 0)
+
+
+def test_many_result_files_of_many_pages(desk):
+    """Results in three files, listed in pages of two: all of them are read, and no other file."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(answers=ALL, shards=3)
+        desk.fake.objects[desk.fake.only_job.output.removeprefix(f"gs://{BUCKET}/") + "/notes.txt"] = b"not ours"
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+    assert desk.fake.asked["fetch"] == 3
+
+
+def test_a_folder_that_is_not_named_is_looked_for(desk):
+    """No `outputInfo` (as for a job that was ended early): the results are found below the folder that we gave."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish("JOB_STATE_CANCELLED", {TEXTS[0]: "A"}, named=False)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == ["A", None, None, None]
+
+
+def test_results_that_are_late_are_waited_for(desk):
+    """Succeeded, its counts say four, the folder is empty yet: looked at again until the file is there."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(answers=ALL)
+        held = {name: desk.fake.objects.pop(name) for name in list(desk.fake.objects) if "prediction-" in name}
+        await desk.step(60)
+        assert desk.shard(job).step is Step.RUNNING
+        assert "not there yet" in desk.shard(job).note
+        desk.fake.objects.update(held)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+
+
+def test_a_create_whose_answer_is_lost_is_adopted(desk):
+    """The job was made, the connection broke before that was told: it is found by its label, and paid once."""
+    desk.fake.faults["create"] = [Fault(after=True)]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        for _ in range(4):
+            await desk.step(60)
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.fake.asked["create"] == len(desk.fake.jobs) == 1
+    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+
+
+def test_a_create_that_never_arrived_is_sent_again(desk):
+    """Once the list had time to show it, it is sent again; the file is there already."""
+    desk.fake.faults["create"] = [Fault()]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        assert not desk.fake.jobs
+        for _ in range(4):
+            await desk.step(60)
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert (len(desk.fake.jobs), desk.fake.asked["upload"]) == (1, 1)
+    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+
+
+def test_each_shard_is_found_as_itself(desk):
+    """Jobs 1 and 11 of twelve, among pages of two: each is found under its own label, and no other."""
+    desk.frame = desk.frame.loc[[0] * 12].reset_index(drop=True)
+    desk.frame["t"] = [f"text {n}" for n in range(12)]
+    job = desk.plan(limits=Limits(requests=1, bytes=1 << 20))
+
+    async def way():
+        for _ in range(14):
+            await desk.step(30)
+        provider = desk.make(desk.facts)
+        for number in (1, 11):
+            found = await provider.find({"jupyter_batch": f"{job}/{number}"}, since=NOW - 7200)
+            assert [view.tag["jupyter_batch"] for view in found] == [f"{job}/{number}"]
+        assert await provider.find({"jupyter_batch": "another/0"}, since=0.0) == []
+        assert await provider.find({"jupyter_batch": f"{job}/1"}, since=desk.now + 1) == []
+        everything = await provider.tagged(since=NOW - 7200)
+        assert {view.tag["jupyter_batch"] for view in everything} == {f"{job}/{n}" for n in range(12)}
+        await provider.aclose()
+
+    desk.play(way())
+    assert len(desk.fake.jobs) == 12
+
+
+def test_a_batch_tells_what_it_is_part_of(desk):
+    """Without its ledger: column and model in letters that no label may hold, and the request file as it was planned."""
+    job = desk.plan(out="Größe & co")
+
+    async def way():
+        await desk.step()
+        provider = desk.make(desk.facts)
+        (batch,) = await provider.tagged(since=0.0)
+        assert batch.tag["jupyter_batch_out"] == "Größe & co"
+        assert batch.tag["jupyter_batch_model"] == "vertex_ai/gemini-2.5-flash"
+        got = bytearray()
+        await provider.requests(batch, got.extend)
+        assert bytes(got) == desk.ledger.folders.of(job).requests(0).read_bytes()
+
+    desk.play(way())
+
+
+def test_cancel(desk):
+    """Asked for once, watched until it is so; what is finished is kept."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.ledger.cancel(job, desk.now)
+        await desk.step(1)
+        assert desk.shard(job).provider_status == "cancelling"
+        desk.fake.finish("JOB_STATE_CANCELLED", {TEXTS[1]: "B"})
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert outcome(desk, job)[1] == ["cancelled", "succeeded", "cancelled", "cancelled"]
+    assert desk.fake.asked["cancel"] == 1
+
+
+def test_a_cancel_that_comes_too_late(desk):
+    """The job was over: the refusal is no error, and all its answers are there."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(answers=ALL)
+        desk.ledger.cancel(job, desk.now)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+
+
+@pytest.mark.parametrize("verb", ["upload", "create", "poll", "objects_list", "fetch"])
+@pytest.mark.parametrize("fault", [Fault(429, headers={"retry-after": "90"}), Fault(500), Fault(503), Fault()],
+                         ids=["429", "500", "503", "cut"])
+def test_what_passes_is_waited_out(desk, verb, fault):
+    """At each verb: all rows arrive, and one job is paid."""
+    desk.fake.faults[verb] = [fault]
+    job = desk.plan()
+
+    async def way():
+        for _ in range(4):
+            await desk.step(400)
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+    assert len(desk.fake.jobs) == 1
+
+
+def test_results_that_break_off_are_fetched_again(desk):
+    """Half of the file, then nothing: no row is lost, none is there twice."""
+    desk.fake.faults["fetch"] = [Fault(half=True)]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+
+
+def test_too_much_at_once_goes_back_to_the_queue(desk):
+    """A job that fails with RESOURCE_EXHAUSTED before any row is no failure of the rows: it is sent again."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish("JOB_STATE_FAILED")
+        desk.fake.only_job.error = {"code": 8, "message": "Quota exceeded for batch requests"}
+        refused = desk.fake.only_job.number
+        await desk.step(400)
+        assert "quota" in desk.shard(job).note.lower()
+        for _ in range(3):
+            await desk.step(400)
+        second = next(one for one in desk.fake.jobs.values() if one.number != refused)
+        desk.fake.finish(answers=ALL, job=second)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+
+
+def test_a_refusal_ends_with_googles_words(desk):
+    """400 on the create: each row has the reason, and it was asked once. A bucket that is not there, too."""
+    desk.fake.faults["create"] = [Fault(400)]
+    job = desk.plan()
+    desk.play(desk.to_the_end(job))
+    assert all("as the test wanted" in reason for reason in desk.told(job).reasons.values())
+    assert Vertex.key not in str(desk.told(job).reasons)
+    assert desk.fake.asked["create"] == 1
+    desk.fake.faults["upload"] = [Fault(404)]
+    other = desk.plan(out="other", params={"temperature": 0.5})
+    desk.play(desk.to_the_end(other))
+    assert desk.snapshot(other).state is State.FAILED
+    assert all(BUCKET in reason for reason in desk.told(other).reasons.values())
+
+
+def test_a_refused_token_pauses(desk):
+    """401: the job waits and says what to set; nothing is paid."""
+    desk.fake.faults["create"] = [Fault(401)]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        assert "GOOGLE_APPLICATION_CREDENTIALS" in desk.snapshot(job).message
+        desk.ledger.wake(job)
+        await desk.step(400)
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+
+
+def test_results_that_are_gone(desk):
+    """Somebody emptied the bucket: a 404, in our tree of errors."""
+    with pytest.raises(NotFoundError, match="no results"):
+        asyncio.run(desk.make(desk.facts).fetch(f"gs://{BUCKET}/nothing/here", lambda _: None))
+
+
+def test_odd_answers_do_not_end_a_job(desk):
+    """A job without a state, without a name, without anything: asked again."""
+    job = desk.plan()
+    told = desk.fake._told
+
+    async def way():
+        await desk.step()
+        for odd in ({"state": None}, {"completionStats": "none", "outputInfo": None, "state": 7}, {"name": ""}):
+            desk.fake._told = lambda one, odd=odd: {**told(one), **odd}
+            await desk.step(400)
+            assert desk.shard(job).step is Step.RUNNING
+        desk.fake._told = told
+        desk.fake.finish(answers={**ALL, TEXTS[0]: response("thought", thoughtsTokenCount=7, totalTokenCount=12)})
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers[0] == "thought"
+    assert desk.told(job).usage == Usage(12, 15, reasoning_tokens=7)
+
+
+def test_lines_that_nobody_can_read_lose_no_other_row(desk):
+    """Half a line, an empty one, one without a label, one of another job: the other rows are there."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(answers=ALL)
+        (name,) = (name for name in desk.fake.objects if name.endswith("predictions.jsonl"))
+        lines = desk.fake.objects[name].splitlines(keepends=True)
+        foreign = json.dumps({"request": {"labels": {"jupyter_batch_row": "jbother-1"}}, "response": response("x")})
+        desk.fake.objects[name] = (lines[0] + b"\n" + b'{"request":{}}\n' + lines[1] + foreign.encode() + b"\n"
+                                   + lines[2][:-40])
+        desk.fake.only_job.stats["successfulCount"] = "2"
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == [None, None, "TEXT 2", "TEXT 3"]
+    assert "lines came" in desk.shard(job).note
