@@ -6,6 +6,7 @@ It knows providers' names and addresses; how one job is taken up is adopt.py's.
 from __future__ import annotations
 
 import os
+from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -23,10 +24,30 @@ from jupyter_batch.providers.table import LOCAL, access_for, chat_path, facts_of
 
 DAYS = 30.0
 """How far it is looked back; results are rarely kept for longer."""
+MOST_DAYS = 36500
 DAY_SECONDS = 86400.0
 WHERE = ("model", "provider", "api_base", "api_version", "api_key", "days")
 
 _OPTIONS = ("model", "api_base", "api_version", "api_key")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What says, on a line, which batches, and where to look for them. No key: that is no word for a command line."""
+    parser.add_argument("id", nargs="?", metavar="ID", help="take up this job, or the job of this batch")
+    parser.add_argument("--all", action="store_true", help="take up every job that is listed")
+    parser.add_argument("--model", "-m", metavar="MODEL", help="any model of the provider, such as "
+                        "openai/gpt-4.1-mini (default: the configured one)")
+    parser.add_argument("--provider", metavar="NAME", help="the provider, instead of a model of its")
+    parser.add_argument("--api-base", metavar="URL", help="its address, as in litellm")
+    parser.add_argument("--api-version", metavar="TEXT", help="the API's version, where there is one to choose (Azure)")
+    parser.add_argument("--days", type=float, metavar="N", help=f"how far to look back (default: {DAYS:.0f})")
+
+
+def where_of(asked: Namespace) -> dict[str, Any]:
+    """The part of it that says where. Raises OptionError where what is asked for contradicts itself."""
+    if asked.all and asked.id:
+        raise OptionError("give either the ID of one job or batch, or --all")
+    return {name: value for name in WHERE if (value := getattr(asked, name, None)) is not None}
 
 
 async def look(ledger: Ledger, now: float, where: Mapping[str, Any]) -> Orphans:
@@ -66,6 +87,9 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
     unknown = [name for name in where if name not in WHERE]
     if unknown:
         raise OptionError(f"unknown option `{unknown[0]}`; where to look is said by {', '.join(WHERE)}")
+    days = where.get("days")
+    if days is not None and not (isinstance(days, (int, float)) and 0 < days < MOST_DAYS):
+        raise OptionError(f"`days` takes a number above 0, not {days!r}")
     provider, model, name = where.get("provider"), given.get("model"), "?"
     if not provider:
         if model is None:
@@ -91,9 +115,12 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
 
 @asynccontextmanager
 async def _reached(ledger: Ledger, place: JobRecord, where: Mapping[str, Any]) -> AsyncIterator[Searched]:
-    provider = cast("Searched", await connect(place, home=ledger.home, api_key=where.get("api_key")))
+    provider = await connect(place, home=ledger.home, api_key=where.get("api_key"))
     try:
-        yield provider
+        if not hasattr(provider, "tagged"):
+            raise ModelError(f"at {RECORDS[place.provider].title} batches can't be searched for by whose they are, so "
+                             "that those of a lost ledger can't be told from others")
+        yield cast("Searched", provider)
     finally:
         await provider.aclose()
 
@@ -119,9 +146,9 @@ def _words(job: JobRecord, ledger: Ledger) -> list[str]:
     said = []
     absent = sum(shard.absent for shard in shards)
     if absent:
-        batches = "batch was" if absent == 1 else "batches were"
-        said.append(f"{job.id}: {absent:,} of its {len(shards):,} {batches} not found at the provider: those rows have "
-                    "no answer here. `adopt` takes up what comes to light later.")
+        were = "was" if absent == 1 else "were"
+        said.append(f"{job.id}: {absent:,} of its {len(shards):,} batches {were} not found at the provider: those rows "
+                    "have no answer here. `adopt` takes up what comes to light later.")
     folder = ledger.folders.of(job.id)
     if job.aligned:
         said.append(f"{job.id}: its folder was here still, so it is as it was: run its cell again, or attach it.")

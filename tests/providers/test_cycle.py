@@ -154,7 +154,7 @@ def test_a_tag_is_found_on_any_page(desk):
             await desk.step(30)
         provider = desk.provider()
         for batch in desk.fake.batches.values():
-            tag = batch.named if isinstance(batch.named, dict) else {"jupyter_batch": batch.named.split()[-1]}
+            tag = batch.named if isinstance(batch.named, dict) else {"jupyter_batch": batch.named.split()[1]}
             found = await provider.find(tag, since=desk.now - 7200)
             assert [view.id for view in found] == [batch.id]
         assert await provider.find({"jupyter_batch": "another/0"}, since=desk.now - 7200) == []

@@ -73,6 +73,8 @@ class Azure(Host):
 
     async def fetch(self, request):
         """GET a file's content."""
+        if request.match_info["id"] in self.files:  # a request file
+            return web.Response(body=self.files[request.match_info["id"]], content_type="application/octet-stream")
         kind, _, batch_id = request.match_info["id"].partition("-of-")
         batch = self.batches[batch_id]
         if kind == "out":  # no id at the top of a line

@@ -24,7 +24,7 @@ class Xai(Host):
     def routes(self):
         """The verbs' paths."""
         return [web.post("/v1/files", self.upload), web.post("/v1/batches", self.create),
-                web.get("/v1/batches", self.list), web.get("/v1/batches/{id}/results", self.fetch),
+                web.get("/v1/files/{id}/content", self.content), web.get("/v1/batches", self.list), web.get("/v1/batches/{id}/results", self.fetch),
                 web.post("/v1/batches/{id:[^:/]+}:cancel", self.cancel), web.get("/v1/batches/{id}", self.poll)]
 
     def refusal(self, status, message):
@@ -36,6 +36,10 @@ class Xai(Host):
         file, size, name = await self.keep_file(request, f"file_{next(self._numbers)}")
         return web.json_response({"id": file, "bytes": size, "filename": name, "purpose": "",
                                   "created_at": int(self.clock()), "object": "file"})
+
+    async def content(self, request):
+        """GET a file's content."""
+        return web.Response(body=self.files[request.match_info["id"]], content_type="application/octet-stream")
 
     async def create(self, request):
         """POST batches: a name and the file."""
