@@ -154,7 +154,8 @@ def test_without_a_frame_the_body_is_prompts(shell, face):
 def test_every_option_can_be_typed_and_comes_out_as_the_face_takes_it(shell):
     """For each option: its form on the line gives a value that passes the option's own check."""
     shell.user_ns["MY_KEY"] = "sk-1"
-    by_metavar = {"TEXT": "word", "N": "3", "X": "0.5", "1": "1", "SECONDS": "2", "DURATION": "24h",
+    shell.user_ns["MySchema"] = {"label": str}
+    by_metavar = {"TEXT": "word", "NAME": "MySchema", "N": "3", "X": "0.5", "1": "1", "SECONDS": "2", "DURATION": "24h",
                   "JSON": '\'{"a": 1}\'', "KEY=VALUE": "team=nlp", "URL": "http://h:1/v1", "": "",
                   "DOLLARS": "5", "PRICES": '\'{"openai/m": {"input": 0.2, "output": 0.8}}\''}
     for option in options.EVERY.values():

@@ -69,7 +69,7 @@ def test_an_option_like_no_other_lists_all():
 
 
 @pytest.mark.parametrize("name", [
-    "schema", "images", "tools", "tool_choice", "cache", "deadline", "stream"])
+    "images", "tools", "tool_choice", "cache", "deadline", "stream"])
 def test_what_this_release_does_not_have_is_unknown(name):
     """No option is taken and then silently ignored."""
     with pytest.raises(OptionError, match=f"unknown option `{name}`"):

@@ -94,11 +94,11 @@ def of_type(schema: Mapping[str, Any]) -> Check | None:
     return lambda value: None if any(test(value) for test in tests) else misfit(wanted, value)
 
 
-def of_values(schema: Mapping[str, Any]) -> Check | None:
-    """`const` and `enum`."""
-    if "const" not in schema and "enum" not in schema:
+def of_values(schema: Mapping[str, Any], word: str) -> Check | None:
+    """`const` or `enum`."""
+    if word not in schema:
         return None
-    allowed = [schema["const"]] if "const" in schema else schema["enum"]
+    allowed = [schema[word]] if word == "const" else schema[word]
     if not isinstance(allowed, list) or not allowed:
         raise OptionError("the schema has an enum without values")
     told = ", ".join(shown(value).removeprefix("the text ") for value in allowed[:8]) + (", …" if allowed[8:] else "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import json
 import operator
 import re
@@ -226,6 +227,8 @@ def _checked(field: str, kind: Any, held: set[Any]) -> Any:
                           "or Literal['a', 'b']")
     own = _own(kind, held)
     try:
+        if inspect.isroutine(kind):  # Pydantic takes it for the arguments of a call
+            raise TypeError
         pydantic.TypeAdapter(own).json_schema()
     except (pydantic.errors.PydanticUserError, NameError, TypeError):
         raise OptionError(f"`schema` has {_called(kind)} as the type of {field!r}, which can't be said as a JSON "

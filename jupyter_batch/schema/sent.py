@@ -48,7 +48,7 @@ def response_format(schema: Schema, *, provider: str, model: str = "", dialect: 
                           "out and ask for JSON in the prompt")
     if dialect == "anthropic":
         _refuse_anthropic(schema.json)
-        return _format(schema.name, schema.json, strict=True)
+        return _format(schema.name, _inlined(schema.json, schema.json), strict=True)
     if schema.strict:
         try:
             made = _Strict(schema.json).made()
@@ -170,6 +170,18 @@ def _allows_null(made: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
     kinds = made.get("type", [])
     return (made.get("const", 0) is None or "null" in ([kinds] if isinstance(kinds, str) else kinds)
             or any(_allows_null(part, root) for part in made.get("anyOf", ())))
+
+
+def _inlined(node: Any, root: Mapping[str, Any]) -> Any:
+    """The schema without references: litellm changes them on one of its two ways to Anthropic."""
+    if isinstance(node, list):
+        return [_inlined(part, root) for part in node]
+    if not isinstance(node, Mapping):
+        return node
+    if isinstance(node.get("$ref"), str):
+        rest = {word: part for word, part in node.items() if word != "$ref"}
+        return _inlined({**resolved(root, node["$ref"]), **rest}, root)
+    return {word: _inlined(part, root) for word, part in node.items() if word not in ("$defs", "definitions")}
 
 
 # --- what is too much -----------------------------------------------------------------------------------------------
