@@ -63,7 +63,7 @@ async def connect(job: JobRecord, *, home: Path, api_key: str | None) -> Provide
 
 def _cloud(job: JobRecord, facts: Facts, secret: str | None) -> Provider:
     """A cloud's batches: what is not secret stands in the job, the rest is in this process or on its machine."""
-    check_package(job.provider)
+    check_package(job.provider, secret)
     kind = ViaVertex if job.provider == VERTEX else ViaBedrock
     return kind(facts, api_base=base_of(job.provider, job.cloud, job.api_base, os.environ), model=job.body_model,
                 settings=job.cloud, secrets=secrets_in(secret))

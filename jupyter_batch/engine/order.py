@@ -19,7 +19,7 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import Options
 from jupyter_batch.providers.asking import check_place
-from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, given_of, settings_of
+from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, given_of, secret_of, settings_of
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.realtime import realtime_facts
 from jupyter_batch.providers.speaks import for_text
@@ -117,7 +117,7 @@ def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
     check_window(provider, opts.completion_window)
     if provider in SETTINGS:
         cloud = settings_of(provider, given_of(opts), os.environ)
-        check_cloud(provider, str(opts.model), cloud, opts.metadata)
+        check_cloud(provider, str(opts.model), cloud, secret_of(opts), opts.metadata)
         base = base_of(provider, cloud, opts.api_base, os.environ)
         check_base(base)
         return mode, base, None

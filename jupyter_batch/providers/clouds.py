@@ -93,7 +93,8 @@ def settings_of(provider: str, given: Mapping[str, str], environ: Mapping[str, s
     return found
 
 
-def check_cloud(provider: str, model: str, settings: Mapping[str, str], metadata: Mapping[str, str] | None) -> None:
+def check_cloud(provider: str, model: str, settings: Mapping[str, str], secret: str | None,
+                metadata: Mapping[str, str] | None) -> None:
     """Whether a batch can go there, before anything is kept or sent: all that is missing is told at once.
 
     Raises OptionError, ModelError.
@@ -113,12 +114,16 @@ def check_cloud(provider: str, model: str, settings: Mapping[str, str], metadata
         raise ModelError(f'batches at Vertex AI are sent for Gemini models (vertex_ai/gemini-...), and {model!r} is '
                          'none; mode="realtime" asks it at once, at the full price')
     _check_metadata(provider, metadata or {})
-    check_package(provider)
+    check_package(provider, secret)
 
 
-def check_package(provider: str) -> None:
-    """Whether what the provider's batches want is installed. Raises OptionError with the line that installs it."""
-    for module in NEEDS.get(provider, ()):
+def check_package(provider: str, secret: str | None) -> None:
+    """Whether what the provider's batches want is installed. Raises OptionError with the line that installs it.
+
+    An access token for Google Cloud that the person gives needs no library to get one.
+    """
+    needs = () if provider == VERTEX and "api_key" in secrets_in(secret) else NEEDS.get(provider, ())
+    for module in needs:
         try:
             there = importlib.util.find_spec(module) is not None
         except ModuleNotFoundError:  # of a package around it
