@@ -251,6 +251,8 @@ def _export(asked: argparse.Namespace) -> int:
 def _write(frame: Any, path: Path, ending: str) -> None:
     """The frame with its index: as the first columns in .csv and .jsonl, as pandas' own index in .parquet."""
     if ending == ".csv":
+        for name in frame.select_dtypes(object).columns:  # pandas would write an array with its middle left out
+            frame[name] = frame[name].map(_whole)
         frame.to_csv(path)
     elif ending == ".jsonl":
         frame.reset_index().to_json(path, orient="records", lines=True, force_ascii=False, date_format="iso")
@@ -259,6 +261,14 @@ def _write(frame: Any, path: Path, ending: str) -> None:
             frame.to_parquet(path)
         except ImportError:
             raise InputError(".parquet needs pyarrow: pip install pyarrow") from None
+
+
+def _whole(cell: Any) -> Any:
+    """A cell for .csv: a vector with all its numbers, as JSON."""
+    import numpy as np
+    import orjson
+
+    return orjson.dumps(cell, option=orjson.OPT_SERIALIZE_NUMPY).decode() if isinstance(cell, np.ndarray) else cell
 
 
 def _serve(asked: argparse.Namespace) -> int:

@@ -99,6 +99,7 @@ def _here() -> Price:
 
 def _entry(provider: str, name: str) -> Mapping[str, Any] | None:
     """What litellm's list says of a model of this provider; None where it holds no price that can be believed."""
+    name = name.removeprefix("responses/")  # of litellm's ids: at which endpoint, not which model
     tuned = ":".join(name.split(":")[:2]) if name.startswith("ft:") else name  # a tuned model costs what its kind does
     for key in dict.fromkeys((f"{provider}/{name}", name, f"{provider}/{tuned}", tuned)):
         entry = _listed(key)

@@ -45,6 +45,7 @@ class Spoken(NamedTuple):
 
 class _Entry(msgspec.Struct):
     mode: Any = None
+    litellm_provider: Any = None
     supported_endpoints: Any = None
 
 
@@ -114,18 +115,18 @@ def _listed(provider: str, name: str) -> _Entry:
     """What litellm's list says of a model; an empty entry where it says nothing."""
     loaded = getattr(sys.modules.get("litellm"), "model_cost", None)
     held: Mapping[str, Any] = loaded if isinstance(loaded, Mapping) else _file()
-    for key in (f"{provider}/{name}", name if provider == "openai" else ""):
+    for key in (f"{provider}/{name}", name):  # bare names are OpenAI's, or of the provider that stands beside them
         found = held.get(key)
         if isinstance(found, Mapping):
-            return _Entry(found.get("mode"), found.get("supported_endpoints"))
-        if isinstance(found, _Entry):
+            found = _Entry(found.get("mode"), found.get("litellm_provider"), found.get("supported_endpoints"))
+        if isinstance(found, _Entry) and (key != name or provider in ("openai", found.litellm_provider)):
             return found
     return _Entry()
 
 
 @cache
 def _file() -> dict[str, _Entry]:
-    """The entries of litellm's list, of each the two fields that are looked at: 10 ms, once."""
+    """The entries of litellm's list, of each the fields that are looked at: 10 ms, once."""
     spec = importlib.util.find_spec("litellm")
     path = Path(str(spec.origin)).parent / LIST if spec is not None else None
     if path is None or not path.exists():
