@@ -12,6 +12,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     """A batch at the provider, at the moment it was asked. Times are seconds since the epoch.
 
     status: the provider's own word. ending: one of the four endings, None while it is open or the word is unknown.
+    bad_lines: lines of the request file, from 1, that it failed for, each with the reason; the first few hundred.
     output_file_id, error_file_id: None where there is no such file (yet). errors: why the batch as a whole failed, the
     first few and a count. quota: it was refused because too much is enqueued already; sending it later can work.
     tag: the metadata that the batch was created with. endpoint: where its requests go, if the provider tells.
@@ -19,6 +20,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     status: str
+    bad_lines: tuple[tuple[int, str], ...] = ()
     ending: State | None = None
     input_file_id: str | None = None
     output_file_id: str | None = None

@@ -93,9 +93,11 @@ class ProviderError(JupyterBatchError):
     """A provider's refusal or silence.
 
     status: the HTTP status, where there was an answer. retry_after: seconds. transient: asking again can help.
+    bad_lines: lines of the request file, counted from 1, that it was refused for, each with the provider's reason.
     """
 
     transient = False
+    bad_lines: tuple[tuple[int, str], ...] = ()
 
     def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)

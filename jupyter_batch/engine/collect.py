@@ -9,8 +9,11 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from jupyter_batch.core.errors import ConnectionFailedError, NotFoundError, ProviderError
 from jupyter_batch.core.status import Step
+from jupyter_batch.engine.blame import for_the_others, rows_at_fault
 from jupyter_batch.engine.gather import of_shard, places_of
 from jupyter_batch.engine.pace import GONE_TRIES, is_lost
 from jupyter_batch.ledger.folder import written
@@ -32,15 +35,25 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
         short = there and target == output and shard.attempts > 0  # it comes last, and yet it is tried again
         if file_id and (short or not there):
             await _fetch(mover, shard, file_id, target, there=there)
+    shard = await _blamed(mover, shard)
     places = places_of(mover.job, mover.ledger.shards(mover.job.id), folder)
     _, fields, told_of = await asyncio.to_thread(of_shard, mover.job, shard, folder, places)
-    promised = min(shard.completed, shard.requests)
+    promised = shard.requests if mover.facts.tells_all else min(shard.completed, shard.requests)
     if told_of < promised and output.exists():
         note = f"the output file tells of {told_of} of the {promised} rows that the provider counted"
         if shard.attempts < SHORT_TRIES:
             raise ConnectionFailedError(f"{note}; it is fetched again")
         fields["note"] = fields["note"] or note
-    return mover.put(shard, Step.COLLECTED, attempts=0, due_at=0.0, **fields)
+    return mover.put(shard, Step.COLLECTED, attempts=0, due_at=0.0, why=shard.why, at_fault=shard.at_fault, **fields)
+
+
+async def _blamed(mover: Mover, shard: ShardRecord) -> ShardRecord:
+    """The shard, with the rows that its batch was refused for, and the other rows' reason."""
+    if not shard.bad_lines:
+        return shard
+    requests = mover.ledger.folders.of(mover.job.id).requests(shard.number)
+    at_fault = await asyncio.to_thread(rows_at_fault, requests, mover.job.id, shard.bad_lines)
+    return msgspec.structs.replace(shard, at_fault=at_fault, why=for_the_others(at_fault, shard.why))
 
 
 async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path, *, there: bool) -> None:

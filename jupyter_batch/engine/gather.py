@@ -119,9 +119,10 @@ class Outcomes:
         silent = [offset for offset, was_asked in enumerate(asked)
                   if was_asked and self.status[start + offset] == _NOTHING]
         free = silence_is_free(shard, sum(asked) - len(silent))
+        at_fault = dict(shard.at_fault)
         for offset in silent:
             self.status[start + offset] = code
-            self.reasons[shard.first + offset] = reason
+            self.reasons[shard.first + offset] = at_fault.get(shard.first + offset, reason)
             if free:
                 self.costs.free(start + offset)
 

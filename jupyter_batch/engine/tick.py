@@ -147,7 +147,7 @@ class Mover:
             return self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
                             ended_at=ended_at, due_at=now + pause, attempts=0,
                             note=f"the provider says {view.status}; its result files are not there yet")
-        ended = self.put(shard, Step.ENDED, ending=view.ending, provider_status=view.status,
+        ended = self.put(shard, Step.ENDED, ending=view.ending, provider_status=view.status, bad_lines=view.bad_lines,
                          output_file_id=view.output_file_id, error_file_id=view.error_file_id,
                          completed=view.completed, failed=view.failed, note=view.errors, attempts=0, due_at=0.0,
                          ended_at=now)
@@ -184,15 +184,15 @@ class Mover:
             return quota.refused_at_once(self, shard, error)
         if hopeless:
             return self.put(shard, Step.ENDED, ending=State.FAILED, note=str(error), attempts=0, due_at=0.0,
-                            ended_at=self.clock())
+                            ended_at=self.clock(), bad_lines=error.bad_lines)
         gone = isinstance(error, NotFoundError)  # of the uploaded file: it is sent once more
         return self.later(shard, error, to=Step.WAITING, file_id=None if gone else shard.file_id)
 
 
 def _file_is_late(view: BatchView, *, one_file: bool) -> bool:
     """Its counts, or its being completed, promise a file that it does not name (yet)."""
-    if view.ending is State.FAILED:
-        return False
+    if view.ending is State.FAILED:  # refused as a whole, most often, with no file at all; an answer is paid for
+        return bool(view.completed and not view.output_file_id)
     if view.ending is State.COMPLETED and not (view.output_file_id or view.error_file_id):
         return True
     if one_file:

@@ -13,6 +13,8 @@ from jupyter_batch.core.status import Counts, ShardView, Snapshot, State, Step, 
 class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One request file and its batch. Times are seconds since the epoch; 0 means never.
 
+    bad_lines: lines of its request file, from 1, that the provider refused it for; at_fault: the same by their rows'
+    positions; each with the reason.
     first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
     refused: batches that the provider took and refused for its quota; they are never adopted. alone: how often in a row
     that was so with no other batch of the job in its way. reasons: why rows of it failed, the most frequent first.
@@ -44,6 +46,8 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[tuple[str, int], ...] = ()
     note: str = ""
     why: str = ""
+    bad_lines: tuple[tuple[int, str], ...] = ()
+    at_fault: tuple[tuple[int, str], ...] = ()
     refused: tuple[str, ...] = ()
     alone: int = 0
     attempts: int = 0

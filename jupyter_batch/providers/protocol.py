@@ -23,6 +23,7 @@ TAG_OUT, TAG_MODEL = "jupyter_batch_out", "jupyter_batch_model"
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider takes. Durations are seconds.
 
+    tells_all: its one result file has a line for each request, whatever became of it.
     key: the environment variable of its API key. poll_first, poll_last: the shortest and the longest pause between two
     polls of one batch. one_file: answers and failures come in one result file.
     settle: how long after a create whose answer was lost an empty search proves nothing yet.
@@ -36,6 +37,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     poll_first: float = 3.0
     poll_last: float = 300.0
     settle: float = 15.0
+    tells_all: bool = False
     one_file: bool = False
 
 

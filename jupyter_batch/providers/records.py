@@ -25,6 +25,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     where the documented limit is unknown or more than is wise. discount: in words; price: a batch's price as a part of
     the real-time price, where that is sure for all models. cancel, listed, tagged: whether a batch can be cancelled,
     batches listed, and found again by a tag of ours. files: results come in one file or in two (answers, errors).
+    tells_all: the one has a line for each request, whatever became of it.
     carried: by what its batches are called.
     """
 
@@ -53,6 +54,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     listed: bool | None = None
     tagged: bool | None = None
     files: int | None = None
+    tells_all: bool = False
     carried: str = ""
     note: str = ""
 
@@ -116,7 +118,8 @@ _ALL = (
         windows=("24h",), keeps="29 days",  # after the batch's creation
         discount="50%", price=0.5, cancel=True, listed=True,
         tagged=False,  # Message Batches API: no metadata on a batch; the custom_ids are in its results
-        files=1, note="no request file: the requests are the create's body",
+        files=1, tells_all=True,  # batch processing: the results list every request, with its result type
+        note="no request file: the requests are the create's body",
     ),
     Record(
         name="xai", title="xAI", litellm="xai", carried="httpx",

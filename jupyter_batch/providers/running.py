@@ -221,6 +221,11 @@ class Run:
             began = await gate.enter(tokens)
         finally:
             self._waiting.discard(task)
+        if self.book.cancelled:  # meanwhile, by whoever holds the job now: another process, or another Run of this one
+            pacer.ended(tokens, 0)
+            self.stop()
+            gate.look()
+            raise asyncio.CancelledError
         try:
             answer = await self._call(self.record.endpoint, body)
         except CallFailedError as e:

@@ -153,6 +153,7 @@ def facts_of(provider: str, base: str | None) -> Facts:
     if record is not None:
         facts = msgspec.structs.replace(
             facts, dialect=record.dialect or "openai", key=record.key[0] if record.key else record.login,
+            tells_all=record.tells_all,
             limits=record.limits() or _ANY, one_file=record.files == 1)
     return msgspec.structs.replace(facts, **_NEAR) if provider == LOCAL or (base and is_near(base)) else facts
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -55,6 +56,8 @@ LIST_PAGES = 50
 PAGE = 100
 _AT_ONCE = 8
 _SHOWN = 3
+_REQUEST = re.compile(r"(?:\w+: )?requests\.([0-9]{1,9})\.")
+"""How a refused create names the request that is at fault; they count from 0."""
 _TEXT = 65_536  # how much of a refusal's body is read
 
 
@@ -277,6 +280,8 @@ class ViaAnthropic:
         told = f"{self._base}: {message}" + (f" ({request})" if request else "")
         status, headers = response.status_code, {k.lower(): v for k, v in response.headers.items()}
         error = by_status(status, told, headers=headers)
+        if status == 400 and (named := _REQUEST.match(message)):  # noqa: PLR2004
+            error.bad_lines = ((int(named[1]) + 1, message.replace(self._access.api_key, "***")),)
         if status == 402 or "usage limit" in message.lower():  # noqa: PLR2004 - no money, or the limit one has set:
             error = RateLimitError(str(error), status=status, retry_after=error.retry_after)  # that can change
         return normalise(_masked(error, self._access.api_key), self._base)

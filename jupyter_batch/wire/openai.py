@@ -297,6 +297,8 @@ def whole_lines(chunks: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[by
 _ENDINGS = {"completed": State.COMPLETED, "failed": State.FAILED, "expired": State.EXPIRED,
             "cancelled": State.CANCELLED, "canceled": State.CANCELLED}
 _SHOWN = 3
+_KEPT = 500
+"""Lines at fault that are remembered of a batch: they are kept in the ledger."""
 
 
 def read_batch(obj: Mapping[str, Any]) -> BatchView:
@@ -310,6 +312,7 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
         id=str(obj.get("id") or ""), status=status, ending=_ENDINGS.get(status.lower()),
         input_file_id=_text(obj.get("input_file_id")), output_file_id=_text(obj.get("output_file_id")),
         error_file_id=_text(obj.get("error_file_id")), total=tolerant.count(counts.get("total")),
+        bad_lines=_bad_lines(obj.get("errors")),
         completed=tolerant.count(counts.get("completed")), failed=tolerant.count(counts.get("failed")),
         created_at=_time(obj.get("created_at")), expires_at=_time(obj.get("expires_at")), errors=errors, quota=quota,
         usage=tolerant.usage_of(obj.get("usage")), endpoint=_text(obj.get("endpoint")),
@@ -331,11 +334,25 @@ def _time(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and value > 0 else None
 
 
-def _errors(errors: Any) -> tuple[str, bool]:
-    """(the first few errors and how many more, whether a quota was the reason)."""
+def _each(errors: Any) -> list[Any]:
     if isinstance(errors, Mapping):
         errors = errors["data"] if isinstance(errors.get("data"), (list, tuple)) else [errors]
-    found = [error for error in (errors if isinstance(errors, (list, tuple)) else [errors]) if error]
+    return [error for error in (errors if isinstance(errors, (list, tuple)) else [errors]) if error]
+
+
+def _bad_lines(errors: Any) -> tuple[tuple[int, str], ...]:
+    """The lines that are at fault, each once, and why."""
+    found: dict[int, str] = {}
+    for error in _each(errors):
+        line = error.get("line") if isinstance(error, Mapping) else None
+        if isinstance(line, int) and line > 0 and len(found) < _KEPT:
+            found.setdefault(line, _said(error))
+    return tuple(found.items())
+
+
+def _errors(errors: Any) -> tuple[str, bool]:
+    """(the first few errors and how many more, whether a quota was the reason)."""
+    found = _each(errors)
     told = "; ".join(_error(error) for error in found[:_SHOWN])
     if len(found) > _SHOWN:
         told += f"; and {len(found) - _SHOWN:,} more"
@@ -346,6 +363,10 @@ def _errors(errors: Any) -> tuple[str, bool]:
 def _error(error: Any) -> str:
     if not isinstance(error, Mapping):
         return str(error)[: tolerant.REASON_CHARS]
-    said = ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
     place = ", ".join(f"{name} {error[key]}" for key, name in (("line", "line"), ("param", "at")) if error.get(key))
-    return (said or str(dict(error)))[: tolerant.REASON_CHARS] + (f" ({place})" if place else "")
+    return _said(error) + (f" ({place})" if place else "")
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    said = ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
+    return (said or str(dict(error)))[: tolerant.REASON_CHARS]

@@ -97,8 +97,9 @@ class Azure(Host):
             "expires_at": int(batch.created) + 86400, "metadata": batch.named,
             "output_file_id": f"out-of-{batch.id}" if over and batch.answers and batch.output_named else "",
             "error_file_id": f"err-of-{batch.id}" if over and batch.errors and batch.errors_named else "",
-            "errors": {"object": "list", "data": [{"code": "invalid_request", "message": batch.reason, "line": 1,
-                                                   "param": None}]} if batch.reason else None,
+            "errors": {"object": "list", "data": [
+                {"code": "invalid_request", "message": batch.reason, "line": line, "param": None}
+                for line in batch.bad_lines]} if batch.reason else None,
             "request_counts": {"total": len(batch.requests), "completed": len(batch.answers),
                                "failed": len(batch.errors)},
             **dict.fromkeys(("in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at",

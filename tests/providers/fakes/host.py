@@ -13,7 +13,10 @@ from aiohttp import web
 
 @dataclass
 class Batch:
-    """A batch; ending: completed, failed, expired or cancelled. answers, errors: by custom_id."""
+    """A batch; ending: completed, failed, expired or cancelled. answers, errors: by custom_id.
+
+    reason: why it was refused as a whole, told of each line in `bad_lines`, which count from 1.
+    """
 
     id: str
     file: str
@@ -28,6 +31,7 @@ class Batch:
     output_named: bool = True
     errors_named: bool = True
     reason: str = ""
+    bad_lines: tuple[int, ...] = (1,)
 
 
 @dataclass
@@ -48,6 +52,9 @@ class Fault:
 class Host:
     """One server. asked: how often each verb was called; faults: for a verb, what its next calls meet.
 
+    log: (verb, path) of each call, in order. spoil: (verb, path, answer) -> the answer, or the Fault that takes its
+    place.
+
     A provider's own are `routes()`, whose handlers are named after the verbs, and `refusal(status, message)`, an
     error's body.
     """
@@ -57,6 +64,8 @@ class Host:
     def __init__(self, clock):
         self.clock = clock
         self.asked = Counter()
+        self.log: list[tuple[str, str]] = []
+        self.spoil = lambda verb, path, answer: answer
         self.faults: dict[str, list[Fault]] = {}
         self.batches: dict[str, Batch] = {}
         self.files: dict[str, bytes] = {}
@@ -121,6 +130,7 @@ class Host:
     async def _gate(self, request, handler):
         verb = getattr(handler, "__name__", "nothing")
         self.asked[verb] += 1
+        self.log.append((verb, request.path))
         if not self.allowed(request):
             return self.no(401, f"Incorrect API key provided: {request.headers.get('Authorization')}")
         fault = self.faults[verb].pop(0) if self.faults.get(verb) else None
@@ -133,9 +143,12 @@ class Host:
             return self.no(404, f"there is no {missing}")
         except ValueError as wrong:
             return self.no(400, str(wrong))
+        spoilt = self.spoil(verb, request.path, answer)
+        if isinstance(spoilt, Fault):
+            fault = spoilt
         if fault is not None and fault.half:
             return await _half(request, answer)
-        return answer if fault is None else await self._fail(request, fault)
+        return spoilt if fault is None else await self._fail(request, fault)
 
     async def _fail(self, request, fault):
         if fault.hang:

@@ -1,0 +1,43 @@
+"""Which rows a provider refused a whole batch for: it names lines of the request file. It knows no provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from jupyter_batch.core.request import position_of
+
+_SHOWN = 3
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+
+
+def rows_at_fault(requests: Path, job: str, lines: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
+    """(position, reason) of each row whose line, counted from 1, is among `lines`: (line, the provider's reason)."""
+    reasons = dict(lines)
+    last = max(reasons, default=0)
+    decode = msgspec.json.Decoder(_Line).decode
+    found: list[tuple[int, str]] = []
+    with requests.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if number > last:
+                break
+            if number in reasons:
+                position = position_of(job, decode(line).custom_id)
+                if position is not None:
+                    found.append((position, f"the provider refused the whole batch for this row: {reasons[number]}"))
+    return tuple(found)
+
+
+def for_the_others(at_fault: tuple[tuple[int, str], ...], why: str) -> str:
+    """What the other rows of such a batch are told."""
+    if not at_fault:
+        return why
+    named = ", ".join(f"{position:,}" for position, _ in at_fault[:_SHOWN])
+    if len(at_fault) > _SHOWN:
+        named += f" and {len(at_fault) - _SHOWN:,} more"
+    return f"{why}; at fault: row {named} (from 0)"

@@ -1,0 +1,100 @@
+"""Provider x ending x files, each cell the whole way of a person's job: what is filled, why not, what was asked."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tests.endings.far import LATE_POLLS, far_side
+from tests.endings.table import LEFT_OUT, PROVIDERS, ROWS, cells
+
+LONG = {"absent": 1300.0, "gone": 600.0}
+"""Seconds between two looks, where it is hours until what is missing is given up."""
+
+
+@pytest.mark.parametrize("cell", list(cells()), ids=str)
+def test_ending(cell, desk):
+    """What finished is in the column, the rest has its reason, each file was asked for once; `retry` sends the rest."""
+    with far_side(cell.provider, desk.clock) as far:
+        df = desk.frame()
+        job = df.llm.batch("{t}", out="out", **far.call)
+        desk.until(lambda: far.sent)
+        end(cell, far, desk, job)
+        desk.until(lambda: job.is_complete, skip=LONG.get(cell.output, 31.0))
+        job.wait(5)
+        check(cell, far, df, job)
+        asked = len(far.log)
+        desk.rest()
+        assert len(far.log) == asked, "nothing is asked once it is over"
+        retried(cell, far, desk, df, job)
+
+
+def end(cell, far, desk, job):
+    """The batch ends as the cell says; a person's cancel ends the cancelled one."""
+    far.work(cell)
+    if cell.ending == "cancelled":
+        job.cancel()
+        desk.until(lambda: ("cancel" in dict(far.log)))
+    far.end(cell.ending)
+    if cell.output == "late":
+        seen = polls(far)
+        desk.until(lambda: polls(far) >= seen + LATE_POLLS)
+        assert not job.is_complete
+        far.name_output()
+
+
+def polls(far):
+    """How often the batch was asked after."""
+    return [verb for verb, _ in far.log].count("poll")
+
+
+def check(cell, far, df, job):
+    """The column, the reasons, the calls and the tokens of a cell."""
+    assert job.state == cell.state
+    assert dict(zip(ROWS, df["out"], strict=True)) == {
+        row: row.upper() if row in cell.filled else pytest.approx(float("nan"), nan_ok=True) for row in ROWS}
+    told = job.errors
+    rows = dict(zip("wxyz", ROWS, strict=True))
+    reasons = {rows[label]: (status, error) for label, status, error in told.itertuples()}
+    assert set(reasons) == set(cell.reasons())
+    for row, (status, words) in cell.reasons().items():
+        assert reasons[row][0] == status, (row, reasons)
+        assert words in reasons[row][1], (row, reasons)
+    counts = job.counts
+    assert (counts.total, counts.succeeded) == (4, len(cell.filled))
+    verbs = [verb for verb, _ in far.log]
+    assert verbs.count("create") == 1
+    assert verbs.count("upload") == (0 if cell.provider == "anthropic" else 1)
+    assert verbs.count("cancel") == (cell.ending == "cancelled")
+    assert verbs.count("list") == 0
+    outputs, errors = cell.downloads
+    fetched = [far.is_output(path) for verb, path in far.log if verb == "fetch"]
+    assert (fetched.count(True), fetched.count(False)) == (outputs, errors)
+    if fetched:
+        assert "poll" not in verbs[verbs.index("fetch"):], "no poll after the end"
+    usage = job.usage
+    assert (usage and (usage.input_tokens, usage.output_tokens)) == cell.tokens
+
+
+def retried(cell, far, desk, df, job):
+    """Just the rows without an answer go out again, as one linked job, into the same column."""
+    again = job.retry()
+    desk.until(lambda: len(far.sent) == 2)
+    assert far.sent[1] == "".join(row for row in ROWS if row not in cell.filled)
+    far.answer_all()
+    desk.until(lambda: again.is_complete)
+    again.wait(5)
+    assert again.is_successful
+    assert df["out"].tolist() == list("ABCD")
+    assert [verb for verb, _ in far.log].count("create") == 2
+    assert again.counts.reused == len(cell.filled)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_table_has_each_ending_that_a_provider_has(provider):
+    """No cell is missing but for those whose absence has a reason."""
+    mine = {(cell.ending, cell.output, cell.errors) for cell in cells() if cell.provider == provider}
+    lacking = {what for name, what in LEFT_OUT if name == provider}
+    assert not any(lacking & set(cell) for cell in mine)
+    assert len(mine) == {"openai": 36, "azure": 36, "mistral": 36, "xai": 16, "anthropic": 21}[provider]
+    assert not pd.Series(list(mine)).duplicated().any()
