@@ -52,7 +52,10 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     watch.add_argument("id", nargs="?", metavar="ID", help="only this job (default: all that are open)")
     watch.add_argument("--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1")
     _with_id(command("cancel", _cancel, "cancel a job at the provider; finished rows are kept"))
-    _with_id(command("retry", _retry, "send the rows of a job again that have no answer, those alone; until done"))
+    retry = _with_id(command("retry", _retry,
+                             "send the rows of a job again that have no answer, those alone; until done"))
+    retry.add_argument("--max-cost", type=float, metavar="DOLLARS",
+                       help="US dollars that it may cost (default: what the job has left of its own)")
     adopt = command("adopt", _adopt, "list the provider's batches that are in no job here (another machine's, a lost "
                     "ledger's); take up one job's, or all")
     forget = command("forget", _forget, "remove jobs that are over from the ledger, answers and all: they can't be "
@@ -172,7 +175,7 @@ def _retry(asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
     from jupyter_batch.core.status import Step
 
-    job = jobs.open_job(asked.id, follow=False).retry()
+    job = jobs.open_job(asked.id, follow=False).retry(max_cost=asked.max_cost)
     sent = _until(lambda: all(shard.step not in {Step.PLANNED, Step.SUBMITTING} for shard in job.snapshot().shards))
     _print(job)
     print("`jupyter batch watch` fetches the answers." if sent else

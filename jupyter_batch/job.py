@@ -17,7 +17,8 @@ from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Counts, Snapshot, State, Step
-from jupyter_batch.engine.gather import Outcomes, of_job, places_of, results_of
+from jupyter_batch.engine.gather import Outcomes, carried_over, of_job, places_of, results_of
+from jupyter_batch.engine.places import Places
 from jupyter_batch.engine.session import Session
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor import html, text
@@ -26,6 +27,7 @@ from jupyter_batch.monitor.view import view
 from jupyter_batch.providers.table import BATCH, facts_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from jupyter_batch.engine.landing import Landing, Relabelled, Told
@@ -151,17 +153,17 @@ class Job:
         return self
 
     async def __aiter__(self) -> AsyncIterator[Result]:
-        """Each request's Result once, as the batches come in."""
+        """Each row's Result once, as the batches come in; first those that were answered before."""
         self._follow()
         seen: set[int] = set()
+        for result in carried_over(self._record(), self._folder, self._places()):
+            yield result
         while True:
             over = self._over.is_set() or self.is_complete
             for shard in self._shards():
                 if shard.step is Step.COLLECTED and shard.number not in seen:
                     seen.add(shard.number)
-                    record = self._record()
-                    places = places_of(record, self._shards(), self._folder)
-                    for result in results_of(record, shard, self._folder, places):
+                    for result in results_of(self._record(), shard, self._folder, self._places()):
                         yield result
             if over:
                 self._land()
@@ -180,6 +182,17 @@ class Job:
         from jupyter_batch.engine.landing import table
 
         return table(self._record(), self._folder, self._outcomes(), self._source)
+
+    def vectors(self) -> np.ndarray[Any, Any]:
+        """The vectors of `df.llm.embed` as one array of float32, of shape (rows, dim), aligned with the frame.
+
+        NaN in the rows that have none (yet). The frame's cells are views of it, so it can't be written to: `.copy()`
+        can. Raises InputError for a job that asked for text.
+        """
+        from jupyter_batch.engine.vectors import array_of
+
+        source = self._source
+        return array_of(self._record(), self._outcomes().answers, None if source is None else source[1])
 
     @property
     def errors(self) -> pd.DataFrame:
@@ -213,17 +226,19 @@ class Job:
             self._follow()
         return self
 
-    def retry(self, *, api_key: str | None = None) -> Job:
+    def retry(self, *, api_key: str | None = None, max_cost: float | None = None) -> Job:
         """Send the rows again that failed, expired, were cancelled or came back without a line: those alone.
 
-        A linked job, into the same column; asked twice, it is the same one. Raises InputError where nothing is left.
+        A linked job, into the same column; asked twice, it is the same one. max_cost: US dollars that it may cost by
+        itself; else what this job has left of its own. Raises InputError where nothing is left to be sent.
         """
         from jupyter_batch.engine.again import plan_again
 
         record = self._record()
         facts = facts_of(record.provider, record.api_base)
         limits = facts.limits if record.mode == BATCH else msgspec.structs.replace(facts.limits, minimum=1)
-        again = plan_again(self._here.ledger, record, self._shards(), limits, now=time.time())
+        again = plan_again(self._here.ledger, record, self._shards(), limits, now=time.time(),
+                           max_cost=max_cost)
         job = of(self._here, again.id)
         for landing in self._landings:
             job._bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)
@@ -265,6 +280,9 @@ class Job:
 
     def _shards(self) -> list[ShardRecord]:
         return self._salvaged[1] if self._salvaged else self._here.ledger.shards(self.id)
+
+    def _places(self) -> Places:
+        return places_of(self._record(), self._shards(), self._folder)
 
     def _with_words(self, seen: Snapshot) -> Snapshot:
         return msgspec.structs.replace(seen, attach=f'jupyter_batch.open("{self.id}")', merged=self._landed)

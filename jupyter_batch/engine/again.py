@@ -12,6 +12,7 @@ import msgspec
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status
+from jupyter_batch.engine.budget import left_of, within
 from jupyter_batch.engine.carry import carry
 from jupyter_batch.engine.gather import CODES, of_job, places_of
 from jupyter_batch.engine.places import NOWHERE, Places
@@ -24,16 +25,20 @@ from jupyter_batch.ledger.store import Ledger
 _MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 
 
-def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits: Limits, *, now: float) -> JobRecord:
+def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits: Limits, *, now: float,
+               max_cost: float | None = None) -> JobRecord:
     """The job that sends again what was missed in `job`; the one there is, if that was asked for before.
 
-    Raises InputError where the job is not over, or every row that has a request has its answer.
+    max_cost: US dollars that it may cost; else what the job has left of its own. Raises InputError where the job is not
+    over, or every row that has a request has its answer, and OptionError where it may cost more.
     """
     if not job.finished_at:
         raise InputError(f"job {job.id} is not over yet: there is nothing to send again")
     if not job.aligned:
         raise InputError(f"which rows job {job.id} has is not known, since it was adopted without its ledger: run its "
                          "cell again, which sends the rows alone that have no answer")
+    if (there := ledger.child(job.id)) is not None:
+        return there
     folder = ledger.folders.of(job.id)
     codes = of_job(job, shards, folder, values=False).status
     missed = bytearray(CODES[code] in _MISSED for code in codes)
@@ -50,8 +55,10 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
                                (folder.prints, draft.prints)):
             draft.write(target, source.read_bytes())
         record = msgspec.structs.replace(job, id=new, parent=job.id, adopted=False, created_at=now, reused=reused,
+                                         max_cost=left_of(job, shards) if max_cost is None else max_cost, most=None,
                                          cancel_at=0.0,
                                          finished_at=0.0, message="", holder=None, lease_until=0.0)
+        record = within(ledger, record, made, draft, hint="; job.retry(max_cost=...) allows more")
         return keep(ledger, draft, record, made, there=lambda: ledger.child(job.id))
 
 

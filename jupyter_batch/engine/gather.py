@@ -21,11 +21,12 @@ from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.engine.costs import Costs, silence_is_free
 from jupyter_batch.engine.places import Places
+from jupyter_batch.engine.vectors import Vectors
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.schema import Parser
 from jupyter_batch.wire.dialects import decode_lines
-from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
+from jupyter_batch.wire.openai import BLOCK_BYTES, EMBEDDINGS, whole_lines
 
 CODES = tuple(Status)
 _CODE = {status: code for code, status in enumerate(CODES)}
@@ -53,14 +54,17 @@ class Unsent(msgspec.Struct, frozen=True):
 class Outcomes:
     """What became of the rows `first` to `last`: status (an index into CODES), reasons, tokens, costs, perhaps values.
 
-    job: whose price the costs are told by.
+    job: whose price the costs are told by. endpoint: of the job, where values are kept.
     """
 
-    def __init__(self, first: int, last: int, *, values: bool, job: JobRecord | None = None) -> None:
+    def __init__(self, first: int, last: int, *, values: bool, job: JobRecord | None = None,
+                 endpoint: str = "") -> None:
         rows = last - first + 1
         self.first = first
         self.status = bytearray([_NOTHING]) * rows
-        self.answers: list[Any] = [None] * rows if values else []
+        self.answers: Any = [None] * rows if values else []
+        if values and endpoint == EMBEDDINGS:
+            self.answers = Vectors(rows)
         self._keep = values
         self.reasons: dict[int, str] = {}
         self.raws: dict[int, str] = {}
@@ -115,6 +119,8 @@ class Outcomes:
         status, reason = _SILENCE[shard.ending or State.FAILED]
         if shard.why and shard.ending is State.FAILED:
             reason = f"{reason}: {shard.why}"
+        elif shard.why and shard.ending is State.CANCELLED and not shard.batch_id:  # by us, before it was sent
+            reason = shard.why
         code, start = _CODE[status], shard.first - self.first
         silent = [offset for offset, was_asked in enumerate(asked)
                   if was_asked and self.status[start + offset] == _NOTHING]
@@ -239,7 +245,7 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder,
 
 def of_job(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, values: bool = True) -> Outcomes:
     """All rows of a job, from what is on this disk now: also of one that is still under way."""
-    found = Outcomes(0, job.rows - 1, values=values, job=job)
+    found = Outcomes(0, job.rows - 1, values=values, job=job, endpoint=job.endpoint)
     places = places_of(job, shards, folder)
     for dialect, path in folder.taken_over():
         found.take(job.id, decoded(path, job, dialect), paid=False)
@@ -254,13 +260,24 @@ def of_job(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, valu
     return found
 
 
+def carried_over(job: JobRecord, folder: JobFolder, places: Places) -> Iterator[Result]:
+    """One Result for each row that had its answer when the job was planned, in the order of the rows."""
+    found = Outcomes(0, job.rows - 1, values=True, endpoint=job.endpoint)
+    for dialect, path in folder.taken_over():
+        found.take(job.id, decoded(path, job, dialect), paid=False)
+    found.follow(places)
+    for at, code in enumerate(found.status):
+        if code == _REUSED:
+            yield found.result(job.id, at, Status.REUSED)
+
+
 def results_of(job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places) -> Iterator[Result]:
     """One Result for each row that a collected shard answers for, those that follow one of its rows included.
 
     In the order of its rows; followers come after them.
     """
     asked = places.asked(shard)
-    found = Outcomes(shard.first, shard.last, values=True)
+    found = Outcomes(shard.first, shard.last, values=True, endpoint=job.endpoint)
     _taken(found, job, shard, folder, asked)
     found.hush(shard, asked)
     for at, code in enumerate(found.status):

@@ -6,13 +6,14 @@ It knows options, models and frames; it sends nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.schema import Schema, columns, listed
+from jupyter_batch.engine.embed import Embed
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
 from jupyter_batch.ledger.records import JobRecord
@@ -22,8 +23,9 @@ from jupyter_batch.providers.asking import check_place
 from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, given_of, secret_of, settings_of
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.realtime import realtime_facts
-from jupyter_batch.providers.speaks import for_text
+from jupyter_batch.providers.speaks import for_text, for_vectors, packs
 from jupyter_batch.providers.table import (
+    BATCH,
     LOCAL,
     REALTIME,
     access_for,
@@ -47,11 +49,25 @@ if TYPE_CHECKING:
 RESERVED = frozenset({"_status", "_error", "_cost", "_input_tokens", "_output_tokens", "_raw"})
 
 
-def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float, door: str, notebook: str | None,
-          versions: dict[str, str]) -> tuple[JobRecord, pd.DataFrame | None]:
-    """(the job, the frame to fill or None).
+class Order(NamedTuple):
+    """What was asked for, checked, and not kept yet. accept: told which job there is for just the same; may raise."""
 
-    Raises an InputError (core/errors.py) for whatever can't be used; then nothing is left behind.
+    ask: Ask
+    rows: pd.DataFrame
+    accept: Callable[[JobRecord | None], None]
+    reuse: bool
+
+    def plan(self, ledger: Ledger, now: float) -> tuple[JobRecord, pd.DataFrame | None]:
+        """(the job, the frame to fill or None). Raises an InputError where no row can be sent."""
+        record = plan(ledger, self.ask, self.rows, now=now, reuse=self.reuse, accept=self.accept)
+        return record, self.rows if self.ask.framed else None
+
+
+def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str, notebook: str | None,
+          versions: dict[str, str]) -> Order:
+    """All that can be checked before the rows are rendered. Writes nothing.
+
+    Raises an InputError (core/errors.py) for whatever can't be used.
     """
     schema = None if opts.schema is None else read_schema(opts.schema)
     fills = tuple(columns(opts.out, schema))
@@ -59,10 +75,10 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
         raise OptionError(f"{min(RESERVED.intersection(fills))!r} is a column of job.results() itself: give another "
                           "name" if schema is None else f"a field can't fill the column "
                           f"{min(RESERVED.intersection(fills))!r}, which job.results() has itself: give an out=")
-    provider, bare_model = split_model(opts.model)
+    provider, _ = split_model(opts.model)
     mode, base, version = _place(provider, opts)
     cloud = settings_of(provider, given_of(opts), os.environ)
-    spoken = for_text(opts.model, mode=mode)
+    spoken = (for_vectors if isinstance(prompt, Embed) else for_text)(opts.model, mode=mode)
     if spoken.endpoint == RESPONSES and mode == REALTIME and provider not in (LOCAL, "openai"):
         base = access_for(provider, api_base=base, api_key=opts.api_key, environ=os.environ).api_base
     from jupyter_batch.frame import has_column
@@ -85,7 +101,10 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
             raise OptionError(f"shard_size={opts.shard_size}: a batch of {provider} has at least {limits.minimum} "
                               "requests")
         limits = msgspec.structs.replace(limits, requests=min(limits.requests, opts.shard_size))
-    params = _params(opts, schema, provider, bare_model, facts.dialect)
+    if isinstance(prompt, Embed):
+        params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
+    else:
+        params = _params(opts, schema, provider, spoken.model, facts.dialect)
     ask = Ask(prompt=form, params=params, schema=schema, model=opts.model, provider=provider,
               dialect=facts.dialect, body_model=spoken.model, limits=limits, out=opts.out, na=opts.na,
               endpoint=spoken.endpoint, mode=mode, pace=_pace(opts), api_version=version,
@@ -95,9 +114,9 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, now: float
               poll_interval=opts.poll_interval, metadata=opts.metadata or {}, notebook=notebook, framed=framed,
               cloud=cloud, price=price_of(opts.model, mode=mode, api_base=base, given=opts.prices,
                                           service_tier=params.get("service_tier")),
+              max_cost=opts.max_cost,
               versions={**versions, "door": door})
-    record = plan(ledger, ask, frame, now=now, reuse=opts.reuse, accept=accept)
-    return record, frame if framed else None
+    return Order(ask, frame, accept, opts.reuse)
 
 
 def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
@@ -138,6 +157,8 @@ def _source(source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]) -> 
     if isinstance(source, pd.DataFrame):
         if prompt is None:
             raise InputError("there is no prompt: give a text with {columns}")
+        if isinstance(prompt, Embed):
+            return source, prompt.over(list(source.columns), opts.template), True
         shown = [label for label in source.columns if str(label) not in fills] if callable(prompt) else source.columns
         return source, prompt_of(prompt, list(shown), system=opts.system, kind=opts.template), True
     if isinstance(source, Sequence | pd.Series) and not isinstance(source, str | bytes):
@@ -145,7 +166,8 @@ def _source(source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]) -> 
         if not prompts:
             raise InputError("there are no prompts: the list is empty")
         cells = pd.Series(prompts, dtype=object, index=source.index if isinstance(source, pd.Series) else None)
-        return pd.DataFrame({"prompt": cells}), Given(opts.system), False
+        frame = pd.DataFrame({"prompt": cells})
+        return frame, prompt.over(["prompt"], opts.template) if isinstance(prompt, Embed) else Given(opts.system), False
     raise InputError(f"a job takes a DataFrame or a list of prompts, not a {type(source).__name__}")
 
 

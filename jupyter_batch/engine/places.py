@@ -5,6 +5,7 @@ It is written when a job is planned; it knows no request's inside and no answer.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jupyter_batch.ledger.folder import JobFolder
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 
 PRINT_BYTES = 16
 """A request is told by its print: a hash of its body."""
+
+
+
+def space_of(place: str | None, provider: str, endpoint: str, schema: bytes = b"") -> str:
+    """Requests that read the same are the same for jobs of one space: they were asked of the same kind, and there.
+
+    Not how (in a batch or at once): an answer is the same either way. schema: what counts as an answer, which says more
+    than what is sent of it; b"" for none. Its hash stands after a ".".
+    """
+    told = repr((place, provider, endpoint.rpartition("/")[2])).encode()
+    space = blake2b(told, digest_size=PRINT_BYTES).hexdigest()
+    return f"{space}.{blake2b(schema, digest_size=PRINT_BYTES).hexdigest()}" if schema else space
+
 
 NOWHERE = -1
 """The row has no request of this job: it was left out, or its answer was carried over from an earlier job."""

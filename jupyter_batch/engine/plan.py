@@ -10,7 +10,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,7 @@ from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.gather import Unsent
 from jupyter_batch.engine.landing import fit
-from jupyter_batch.engine.places import PRINT_BYTES
+from jupyter_batch.engine.places import PRINT_BYTES, space_of
 from jupyter_batch.engine.prompt import Prompt, param_of, params_of
 from jupyter_batch.engine.requests import write_requests
 from jupyter_batch.ledger.folder import JobFolder
@@ -31,7 +31,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of, is_translated, tool_names_of
-from jupyter_batch.wire.openai import CHAT
+from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +67,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     api_version: str | None = None
     cloud: dict[str, str] = {}
     price: Price | None = None
+    max_cost: float | None = None
     versions: dict[str, str] = {}
 
 
@@ -75,13 +76,42 @@ def new_id() -> str:
     return "jb" + "".join(secrets.choice(_ID_CHARS) for _ in range(10))
 
 
+class Drafted(NamedTuple):
+    """A job as it would be kept. there: the one that asked for just the same, which makes it needless.
+
+    shards: of what would be sent or waited for; their request files lie in the draft. same: raises _StaleError where
+    another job that may ask for the same was planned meanwhile.
+    """
+
+    draft: JobFolder
+    record: JobRecord
+    shards: list[ShardRecord]
+    there: JobRecord | None = None
+    same: Callable[[], JobRecord | None] = lambda: None
+
+
 def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bool,
          accept: Callable[[JobRecord | None], None]) -> JobRecord:
     """The job for these rows: a new one on disk, or with `reuse` the one that asked for just the same.
 
     accept: told which job there is for just the same requests (None: none) before anything is kept; it may raise.
-    Raises InputError where no row can be sent, and leaves nothing behind.
+    Raises InputError where no row can be sent, or it may cost more than `max_cost`; nothing is left behind then.
     """
+    from jupyter_batch.engine.budget import within
+
+    with drafted(ledger, ask, frame, now=now, reuse=reuse, accept=accept) as made:
+        if made.there is not None:
+            return made.there
+        record = within(ledger, made.record, made.shards, made.draft)
+        with contextlib.suppress(_StaleError):
+            return keep(ledger, made.draft, record, made.shards, there=made.same)
+    return plan(ledger, ask, frame, now=now, reuse=reuse, accept=accept)
+
+
+@contextlib.contextmanager
+def drafted(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bool,
+            accept: Callable[[JobRecord | None], None]) -> Iterator[Drafted]:
+    """The same on disk, but not kept: at the end the draft is gone, unless a job was made of it."""
     job = new_id()
     fitting: dict[str, bool] = {}
 
@@ -101,13 +131,15 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
         there = ledger.answering(record.fingerprint, fits)
         accept(there)
         if reuse and there is not None:
-            return there
+            yield Drafted(draft, record, shards, there)
+            return
         draft.write(draft.keys, lines.keys().to_bytes())
         draft.write(draft.index, frames.index_to_bytes(frame.index))
         draft.write(draft.unsent, msgspec.json.encode(lines.unsent()))
         if not reuse:
             draft.write(draft.prints, bytes(lines.prints))
-            return keep(ledger, draft, record, shards, there=lambda: None)
+            yield Drafted(draft, record, shards)
+            return
         from jupyter_batch.engine.arrange import arrange
 
         known = {other.id for other in ledger.jobs()}
@@ -118,9 +150,7 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
             return None
 
         arranged = arrange(ledger, draft, record, shards, ask.limits, lines.prints)
-        with contextlib.suppress(_StaleError):
-            return keep(ledger, draft, arranged.record, arranged.shards, there=same)
-    return plan(ledger, ask, frame, now=now, reuse=reuse, accept=accept)
+        yield Drafted(draft, arranged.record, arranged.shards, same=same)
 
 
 class _StaleError(Exception):
@@ -149,16 +179,14 @@ class _Lines:
         self._needed = set(needed)
         self.columns = tuple(dict.fromkeys([*needed, *prompt.columns]))
         frames.used(frame, self.columns)
-        body = {"model": ask.body_model, "messages": prompt.messages(), **params}
+        asked = "input" if ask.endpoint == EMBEDDINGS else "messages"
+        body = {"model": ask.body_model, asked: prompt.messages(), **params}
         self._encoder = encoder(ask.dialect, ask.endpoint, body, load_litellm)
         # What litellm makes of a request may change with its version, and must not make another job of it.
         printed = is_translated(ask.dialect, ask.endpoint)
         self._printed = encoder(OPENAI, CHAT, body, load_litellm) if printed else None
-        # Where and what was asked, but not how (in a batch or at once): an answer is the same either way.
-        space = blake2b(repr((ask.place, ask.provider, ask.endpoint.rpartition("/")[2])).encode(), digest_size=16)
-        if ask.schema is not None:  # it says more than what is sent of it: what counts as an answer
-            space.update(msgspec.json.encode(ask.schema))
-        self._space = space.hexdigest()
+        schema = b"" if ask.schema is None else msgspec.json.encode(ask.schema)
+        self._space = space_of(ask.place, ask.provider, ask.endpoint, schema)
         self._sum = 0
         self._prints = bytearray()
         self.prints = bytearray(PRINT_BYTES * len(frame))
@@ -235,7 +263,8 @@ class _Lines:
             poll_interval=ask.poll_interval, metadata=ask.metadata, notebook=ask.notebook, framed=ask.framed,
             mode=ask.mode, pace=ask.pace, api_version=ask.api_version, cloud=ask.cloud,
             headers=headers_of(self._encoder),
-            tool_names=tool_names_of(self._encoder), schema=ask.schema, price=ask.price, versions=ask.versions)
+            tool_names=tool_names_of(self._encoder), schema=ask.schema, price=ask.price, max_cost=ask.max_cost,
+            versions=ask.versions)
 
     def _told_by(self) -> tuple[Any, ...]:
         """The columns that tell a row from another: those that the prompt was made from, no others."""

@@ -19,7 +19,7 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine import quota
+from jupyter_batch.engine import budget, quota
 from jupyter_batch.engine.collect import collect
 from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
 from jupyter_batch.engine.submit import adopt, send
@@ -104,7 +104,7 @@ class Mover:
 
                 return await asyncio.to_thread(join, self, shard)
             case Step.PLANNED | Step.WAITING:
-                if (held := quota.hold(self, shard)) is not None:
+                if (held := budget.hold(self, shard) or quota.hold(self, shard)) is not None:
                     return held
                 return await send(self, self.put(shard, Step.SUBMITTING, sent_at=self.clock(), due_at=0.0))
             case Step.SUBMITTING:
@@ -118,7 +118,9 @@ class Mover:
             case Step.RUNNING | Step.CANCELLING:
                 return await self._poll(shard)
             case Step.ENDED:
-                return await collect(self, shard)
+                collected = await collect(self, shard)
+                budget.release(self)
+                return collected
             case _:
                 return shard
 
@@ -150,7 +152,8 @@ class Mover:
         ended = self.put(shard, Step.ENDED, ending=view.ending, provider_status=view.status, bad_lines=view.bad_lines,
                          output_file_id=view.output_file_id, error_file_id=view.error_file_id,
                          completed=view.completed, failed=view.failed, note=view.errors, attempts=0, due_at=0.0,
-                         ended_at=now)
+                         ended_at=now, keeps_until=self.facts.keeps_until(view.created_at or shard.sent_at,
+                                                                          view.ended_at or now))
         quota.make_way(self)
         return ended
 

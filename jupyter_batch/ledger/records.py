@@ -19,6 +19,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     refused: batches that the provider took and refused for its quota; they are never adopted. alone: how often in a row
     that was so with no other batch of the job in its way. reasons: why rows of it failed, the most frequent first.
     note: what the person should read of it now. why: what the provider, or we, said at its ending.
+    keeps_until: when the provider deletes its copy of the results, if that is known.
     held: it was refused for a limit that passes: "queue" (when batches end) or "rate" (with time), until it is let in.
     absent: the job was adopted, and no batch of this shard was found at the provider (so far).
     joins: the job that has asked the same for these rows and is waited for; "" for none. joined: rows that took their
@@ -55,6 +56,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: float = 0.0
     ended_at: float = 0.0
     expires_at: float | None = None
+    keeps_until: float | None = None
     held: str = ""
     absent: bool = False
     joins: str = ""
@@ -89,7 +91,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     time, how many calls at once and a minute. headers, tool_names: what the wire needs beside the
     request files. adopted: taken up from the provider, where another ledger sent it; nothing of it is sent
     from here. aligned: the rows' keys are here; without them they are told by their positions alone.
-    price: of its model, as it was when the job was planned.
+    price: of its model, as it was when the job was planned. max_cost: US dollars that it may cost. most: US dollars
+    that its requests can cost at the most, by the estimate at that time.
     """
 
     id: str
@@ -125,6 +128,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     space: str = ""
     schema: Schema | None = None
     price: Price | None = None
+    max_cost: float | None = None
+    most: float | None = None
     versions: dict[str, str] = {}
     cancel_at: float = 0.0
     finished_at: float = 0.0
@@ -155,7 +160,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
             "state": state,
             "collected": all(s.step is Step.COLLECTED for s in shards),
-            "expires_at": min(expiries, default=None), "shards": tuple(s.view() for s in shards),
+            "expires_at": min(expiries, default=None), "keeps_until": _kept_until(shards), "shards": tuple(s.view() for s in shards),
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None, "bill": bill_of(shards),
             "message": self.message or (notes[0] if notes else ""), "reasons": _reasons(shards),
@@ -170,6 +175,13 @@ def bill_of(shards: list[ShardRecord]) -> Bill | None:
         return None
     # A shard that was collected before bills were kept tells nothing of its costs.
     return sum((s.bill or Bill(unknown=s.requests, standard=None) for s in collected), Bill())
+
+
+def _kept_until(shards: list[ShardRecord]) -> float | None:
+    """The first moment at which the provider deletes what is still to be fetched; of all, where nothing is."""
+    waiting = [s for s in shards if s.step is Step.ENDED]
+    over = waiting or (shards if all(s.step is Step.COLLECTED for s in shards) else [])
+    return min((s.keeps_until for s in over if s.keeps_until), default=None)
 
 
 def _reasons(shards: list[ShardRecord], most: int = 5) -> tuple[tuple[str, int], ...]:

@@ -1,0 +1,217 @@
+"""What drafted requests will cost, before any is sent: tokens counted in the request files, exactly or by a sample.
+
+The counting is litellm's token_counter, which is exact for OpenAI's models and near for others. It sends nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+
+from jupyter_batch.core.cost import FREE, Price, Range, estimate
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+
+EXACT = 2000
+"""So many requests are all counted; of more, a sample of as many is."""
+LONGEST = 128_000
+"""Tokens of one answer at the most, where nothing is known of a model: what OpenAI's and Anthropic's largest give."""
+_PICTURE = 50_000
+"""More tokens than any provider bills for one picture (OpenAI's vision guide: gpt-4o-mini, 2,833 + 8 x 5,667)."""
+_SURE = 1.96  # standard errors: 95 of 100 times the truth is within
+
+_LIMITS = (("max_completion_tokens",), ("max_tokens",), ("max_output_tokens",),
+           ("generationConfig", "maxOutputTokens"), ("inferenceConfig", "maxTokens"))
+"""Where a request says how long its answer may be, in all dialects."""
+_TEXTS = ("messages", "input", "contents", "system", "systemInstruction", "system_instruction", "instructions")
+
+Count = Callable[[Mapping[str, Any]], int]
+"""A request's body -> its tokens of input."""
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """Tokens of input: `count`, and by how much it may be off (95 of 100 times); 0 where each request was counted."""
+
+    count: int
+    error: int
+    longest: int
+
+    @property
+    def exact(self) -> bool:
+        """Each request was counted."""
+        return not self.error
+
+    @property
+    def range(self) -> Range:
+        """From the fewest to the most."""
+        return Range(float(max(0, self.count - self.error)), float(self.count + self.error))
+
+    def __str__(self) -> str:
+        return f"{self.count:,}" + ("" if self.exact else f" ± {self.error:,}")
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """Of requests that are ready to be sent; costs in US dollars, None where not known.
+
+    output: tokens of the answers: `high` is what max_tokens allows, else the longest answers of the model. usual: what
+    earlier answers of such a job took, if there are any. cost: as the job is sent; realtime: asked at once. likely: the
+    cost with the usual answers. assumed: nothing says how long an answer may be, LONGEST was taken.
+    """
+
+    requests: int
+    tokens: Tokens
+    output: Range
+    usual: float | None
+    cost: Range
+    realtime: Range
+    likely: float | None
+    assumed: bool
+
+    @property
+    def expected(self) -> float | None:
+        """What `max_cost` is held against: the likely cost where it is known, else the most it can be."""
+        if self.likely is None or self.cost.high is None:
+            return self.cost.high
+        return min(self.likely, self.cost.high)
+
+
+class _Sampled(NamedTuple):
+    bytes: int
+    requests: int
+    longest: int
+    lines: list[tuple[int, Mapping[str, Any]]]  # (bytes, body) of the sampled ones
+
+
+def estimated(record: JobRecord, shards: list[ShardRecord], folder: JobFolder, count: Count, *,
+              usual: float | None = None) -> Estimate:
+    """The estimate of a job's request files; usual: tokens of an earlier answer of such a job, on the average."""
+    seen = _sample(shards, folder)
+    tokens = _counted(seen, count)
+    price = record.price or Price()
+    limits = [_limit(body) for _, body in seen.lines]
+    longest = price.longest or LONGEST
+    each = [longest if limit is None else limit for limit in limits]
+    most = math.ceil(math.fsum(each) / len(each) * seen.requests) if each else 0
+    if record.endpoint.endswith("/embeddings"):
+        most, usual, limits = 0, None, [0]
+    output = Range(0.0, float(most))
+    costs = {tariff: estimate(tariff, seen.requests, input_tokens=tokens.range, longest_input=tokens.longest,
+                              output_tokens=output) for tariff in (price.paid(record.mode), price.standard)}
+    answers = None if usual is None else usual * seen.requests
+    likely = None if answers is None else estimate(
+        price.paid(record.mode), seen.requests, input_tokens=Range(tokens.count, tokens.count),
+        longest_input=0, output_tokens=Range(answers, answers)).high
+    return Estimate(requests=seen.requests, tokens=tokens, output=output, usual=usual,
+                    cost=costs[price.paid(record.mode)], realtime=costs[price.standard], likely=likely,
+                    assumed=price.longest is None and None in limits)
+
+
+def is_free(record: JobRecord) -> bool:
+    """Whether requests cost nothing, however many they are."""
+    return record.price is not None and record.price.paid(record.mode) == FREE
+
+
+def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
+    requests = sum(shard.requests for shard in shards)
+    chosen = range(requests)
+    if requests > EXACT:  # the same ones each time: an estimate that is asked for twice is the same
+        chosen = sorted(random.Random(requests).sample(chosen, EXACT))  # type: ignore[assignment]
+    wanted = iter(chosen)
+    next_one, size, longest, lines = next(wanted, -1), 0, 0, []
+    for number, line in enumerate(_lines(shards, folder)):
+        size += len(line)
+        longest = max(longest, len(line))
+        if number == next_one:
+            lines.append((len(line), _body(orjson.loads(line))))
+            next_one = next(wanted, -1)
+    return _Sampled(size, requests, longest, lines)
+
+
+def _lines(shards: list[ShardRecord], folder: JobFolder) -> Iterator[bytes]:
+    for shard in shards:
+        with folder.requests(shard.number).open("rb") as file:
+            yield from file
+
+
+def _body(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    for key in ("body", "params", "request", "modelInput"):
+        if isinstance(line.get(key), Mapping):
+            body: Mapping[str, Any] = line[key]
+            return body
+    return line
+
+
+def _counted(seen: _Sampled, count: Count) -> Tokens:
+    """By the ratio of tokens to bytes, which varies far less from row to row than the tokens do."""
+    counts = [count(body) for _, body in seen.lines]
+    if len(counts) == seen.requests:
+        return Tokens(sum(counts), 0, max(counts, default=0))
+    sizes = [size for size, _ in seen.lines]
+    ratio = sum(counts) / sum(sizes)
+    off = math.fsum((tokens - ratio * size) ** 2 for tokens, size in zip(counts, sizes, strict=True))
+    spread = math.sqrt(off / (len(counts) - 1) / len(counts) * (1 - len(counts) / seen.requests))
+    total = round(ratio * seen.bytes)
+    return Tokens(total, max(1, math.ceil(_SURE * spread * seen.requests)),
+                  max(*counts, round(ratio * seen.longest)))
+
+
+def _limit(body: Mapping[str, Any]) -> int | None:
+    for path in _LIMITS:
+        held: Any = body
+        for key in path:
+            held = held.get(key) if isinstance(held, Mapping) else None
+        if isinstance(held, int) and held > 0:
+            return held
+    return None
+
+
+def text_of(value: Any) -> str:
+    """All that a request's body says in words: pictures and files, which are long texts too, are left out."""
+    if isinstance(value, str):
+        return "" if value.startswith("data:") else value
+    if isinstance(value, Mapping):
+        return "\n".join(filter(None, (text_of(held) for key, held in value.items()
+                                       if key not in ("role", "type", "data", "cache_control", "url"))))
+    if isinstance(value, list):
+        return "\n".join(filter(None, map(text_of, value)))
+    return ""
+
+
+def counter(model: str, load_litellm: Callable[[], Any]) -> Count:
+    """Count with litellm's token_counter. litellm is imported here: it takes seconds, once."""
+    litellm = load_litellm()
+
+    def count(body: Mapping[str, Any]) -> int:
+        messages = body.get("messages")
+        if isinstance(messages, list) and "system" not in body:
+            with contextlib.suppress(Exception):  # a shape that its counter does not know: the words are counted
+                return int(litellm.token_counter(model=model, messages=messages, tools=body.get("tools"),
+                                                 use_default_image_token_count=True))
+        words = "\n".join(text_of(body.get(key)) for key in (*_TEXTS, "tools") if body.get(key))
+        return int(litellm.token_counter(model=model, text=words))
+
+    return count
+
+
+def at_most(body: Mapping[str, Any]) -> int:
+    """More tokens than any tokenizer makes of it: one a byte, and many a picture. It needs no litellm."""
+    data = orjson.dumps(body)
+    return len(data) + _PICTURE * data.count(b'"type":"image')
+
+
+def usual_answer(earlier: Iterator[tuple[JobRecord, list[ShardRecord]]], like: JobRecord) -> float | None:
+    """Tokens of an answer of the last job that asked the same model for the same column; None where there is none."""
+    for job, shards in earlier:
+        if (job.model, job.endpoint, job.fills, job.columns) != (like.model, like.endpoint, like.fills, like.columns):
+            continue
+        told = [shard for shard in shards if shard.usage is not None and shard.counts is not None]
+        answered = sum(shard.counts.succeeded for shard in told if shard.counts is not None)
+        if answered:
+            return sum(shard.usage.output_tokens for shard in told if shard.usage is not None) / answered
+    return None
