@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from enum import StrEnum
 from operator import add
 from typing import Any
@@ -42,6 +44,24 @@ class Usage(msgspec.Struct, frozen=True):
         return Usage(*map(add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
 
 
+class ToolCalls(list[dict[str, Any]]):
+    """The tools that a model wants called: a dict for each call, {"id", "name", "arguments"}.
+
+    arguments: a dict; the text as it came where that is no JSON object. text: what the model said beside its calls.
+    """
+
+    def __init__(self, calls: Iterable[dict[str, Any]] = (), text: str = "") -> None:
+        super().__init__(calls)
+        self.text = text
+
+    def as_text(self) -> str:
+        """What is read where nobody gave tools: the text, else the calls as JSON."""
+        if self.text:
+            return self.text
+        return json.dumps([{"name": call["name"], "arguments": call["arguments"]} for call in self],
+                          ensure_ascii=False)
+
+
 class Result(msgspec.Struct, frozen=True):
     """One request's outcome.
 
@@ -50,6 +70,7 @@ class Result(msgspec.Struct, frozen=True):
     error: the reason, a short sentence, where status is not `succeeded`.
     usage: None where the provider said nothing of it.
     unbilled: an error came instead of an answer, so that nothing was paid though no usage is told.
+    calls: of an answer that wants tools called; `value` is then what `ToolCalls.as_text` says.
     """
 
     custom_id: str | None
@@ -60,3 +81,4 @@ class Result(msgspec.Struct, frozen=True):
     finish: str | None = None
     raw: str | None = None
     unbilled: bool = False
+    calls: ToolCalls | None = None

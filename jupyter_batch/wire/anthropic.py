@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic_requests import MAX_TOKENS, MAX_TOKENS_THINKING, Encoder
@@ -155,7 +155,9 @@ def _outcome(custom_id: str | None, result: dict[str, Any], tool_names: Mapping[
     if value is None:
         return _failed(custom_id, reason, usage)
     stop = message.get("stop_reason")
-    return Result(custom_id, _SUCCEEDED, value, usage=usage, finish=stop if stop in tolerant.CUTS else None)
+    calls = value if isinstance(value, ToolCalls) else None
+    return Result(custom_id, _SUCCEEDED, value if calls is None else calls.as_text(), usage=usage,
+                  finish=stop if stop in tolerant.CUTS else None, calls=calls)
 
 
 def _reason(error: Any) -> str:
@@ -183,11 +185,12 @@ def _answer(message: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any
     asked = [call for call in calls if call.get("name") == JSON_TOOL]
     if asked:
         return json.dumps(asked[0].get("input"), ensure_ascii=False), ""
+    if calls:
+        return ToolCalls([{"id": call.get("id"), "name": tool_names.get(str(call.get("name")), call.get("name")),
+                           "arguments": tolerant.arguments_of(call.get("input"))} for call in calls],
+                         "".join(texts)), ""
     if any(texts):
         return "".join(texts), ""
-    if calls:
-        return json.dumps([{"name": tool_names.get(str(call.get("name")), call.get("name")),
-                            "arguments": call.get("input")} for call in calls], ensure_ascii=False), ""
     if stop == "max_tokens":
         return None, "max_tokens: all the tokens were used up before any text came; allow more (max_tokens)"
     if stop in ("end_turn", "stop_sequence"):
@@ -233,7 +236,8 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
     return BatchView(
         id=batch_id, status=status, ending=_ending(of, obj) if ended else None,
         output_file_id=batch_id if there else None, total=sum(of.values()), completed=of["succeeded"],
-        failed=of["errored"], created_at=_time(obj.get("created_at")), expires_at=_time(obj.get("expires_at")))
+        failed=of["errored"], created_at=_time(obj.get("created_at")), expires_at=_time(obj.get("expires_at")),
+        ended_at=_time(obj.get("ended_at")))
 
 
 def _ending(counts: Mapping[str, int], obj: Mapping[str, Any]) -> State:

@@ -22,17 +22,16 @@ import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import anthropic_requests, tolerant
 from jupyter_batch.wire.anthropic import JSON_TOOL
 from jupyter_batch.wire.anthropic_requests import Refused, Translation, sentence
-from jupyter_batch.wire.translated import failed, mapping, refuse_downloads, time_of
+from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
 
 MODEL_INVOCATION = "Converse"
 _FILTERS = {"content_filtered": "content_filter: the provider's filter held the answer back",
             "guardrail_intervened": "content_filter: a guardrail held the answer back"}
-_SUCCEEDED = Status.SUCCEEDED
 _DASH = b"Z"  # in a recordId; no job's id has a capital
 
 
@@ -178,7 +177,7 @@ def _outcome(custom_id: str | None, data: dict[str, Any], tool_names: Mapping[st
         return _wrong(custom_id, error)
     usage = usage_of(output.get("usage"))
     value, reason = _answer(output, tool_names)
-    return failed(custom_id, reason, usage) if value is None else Result(custom_id, _SUCCEEDED, value, usage=usage)
+    return failed(custom_id, reason, usage) if value is None else answered(custom_id, value, usage)
 
 
 def _wrong(custom_id: str | None, error: Any) -> Result:
@@ -206,11 +205,12 @@ def _answer(output: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any,
     if asked:  # the tool that litellm asks a model to call where it can't be asked for JSON itself
         return json.dumps(asked[0].get("input"), ensure_ascii=False), ""
     text = "".join(map(_text, blocks))
+    if calls:
+        return ToolCalls([{"id": call.get("toolUseId"), "arguments": tolerant.arguments_of(call.get("input")),
+                           "name": tool_names.get(str(call.get("name")), call.get("name"))} for call in calls],
+                         text), ""
     if text:
         return text, ""
-    if calls:
-        return json.dumps([{"name": tool_names.get(str(call.get("name")), call.get("name")),
-                            "arguments": call.get("input")} for call in calls], ensure_ascii=False), ""
     if stop == "max_tokens":
         return None, "max_tokens: all the tokens were used up before any text came; allow more (max_tokens)"
     if stop in ("end_turn", "stop_sequence"):

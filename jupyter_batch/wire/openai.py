@@ -7,6 +7,7 @@ vector), and a tolerant one, which takes any bytes at all and never raises, for 
 from __future__ import annotations
 
 import secrets
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -123,6 +124,7 @@ class _ResponseUsage(msgspec.Struct, gc=False):
 class _Message(msgspec.Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
+    tool_calls: Any = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -140,8 +142,10 @@ class _Chat(msgspec.Struct, gc=False):
         if not self.choices:
             return None
         first = self.choices[0]
-        plain = first.index == 0 and not first.message.refusal and first.finish_reason not in tolerant.CUTS
-        return first.message.content if plain else None
+        said = first.message
+        plain = (first.index == 0 and not said.refusal and not said.tool_calls
+                 and first.finish_reason not in tolerant.CUTS)
+        return said.content if plain else None
 
 
 class _Content(msgspec.Struct, gc=False):
@@ -161,7 +165,7 @@ class _Response(msgspec.Struct, gc=False):
     incomplete_details: Any = None
 
     def value(self) -> str | None:
-        if self.incomplete_details:
+        if self.incomplete_details or any(item.type == "function_call" for item in self.output):
             return None
         parts = [part for item in self.output if item.type == "message" for part in item.content or ()]
         if any(part.type != "output_text" for part in parts):
@@ -170,7 +174,7 @@ class _Response(msgspec.Struct, gc=False):
 
 
 class _Vector(msgspec.Struct, gc=False):
-    embedding: list[float]
+    embedding: list[float] | str
 
 
 class _Vectors(msgspec.Struct, gc=False):
@@ -178,8 +182,9 @@ class _Vectors(msgspec.Struct, gc=False):
     usage: _Usage | None = None
     error: Any = None
 
-    def value(self) -> list[float] | None:
-        return self.data[0].embedding if len(self.data) == 1 else None
+    def value(self) -> list[float] | array[float] | None:
+        held = self.data[0].embedding if len(self.data) == 1 else None
+        return tolerant.unpacked(held) if isinstance(held, str) else held
 
 
 _Body = TypeVar("_Body", _Chat, _Response, _Vectors)
@@ -296,6 +301,7 @@ def whole_lines(chunks: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[by
 
 _ENDINGS = {"completed": State.COMPLETED, "failed": State.FAILED, "expired": State.EXPIRED,
             "cancelled": State.CANCELLED, "canceled": State.CANCELLED}
+_OVER = ("completed_at", "failed_at", "expired_at", "cancelled_at")
 _SHOWN = 3
 _KEPT = 500
 """Lines at fault that are remembered of a batch: they are kept in the ledger."""
@@ -315,6 +321,7 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
         bad_lines=_bad_lines(obj.get("errors")),
         completed=tolerant.count(counts.get("completed")), failed=tolerant.count(counts.get("failed")),
         created_at=_time(obj.get("created_at")), expires_at=_time(obj.get("expires_at")), errors=errors, quota=quota,
+        ended_at=next((at for name in _OVER if (at := _time(obj.get(name))) is not None), None),
         usage=tolerant.usage_of(obj.get("usage")), endpoint=_text(obj.get("endpoint")),
         tag={str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, Mapping) else {})
 

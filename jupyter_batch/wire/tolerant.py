@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
-import struct
+import sys
+from array import array
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 
 REASON_CHARS = 500
 """A reason is a sentence for a table's cell; some servers send pages."""
@@ -88,7 +89,9 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
         if not mapping and isinstance(body, str) and body:
             reason = f"no answer but: {body}"
         return Result(custom_id, Status.FAILED, error=_short(reason), usage=usage)
-    return Result(custom_id, Status.SUCCEEDED, value, usage=usage, finish=_cut(mapping))
+    calls = value if isinstance(value, ToolCalls) else None
+    value = value if calls is None else calls.as_text()
+    return Result(custom_id, Status.SUCCEEDED, value, usage=usage, finish=_cut(mapping), calls=calls)
 
 
 def _unpacked(value: Any) -> Any:
@@ -162,7 +165,8 @@ def _response(output: list[Any], body: Mapping[str, Any]) -> tuple[Any, str]:
     read = [_parts(item.get("content")) for item in items if item.get("type") == "message"]
     texts = [text for text, _ in read if text is not None]
     refusal = "".join(refusal for _, refusal in read)
-    calls = _calls([{"function": item} for item in items if item.get("type") == "function_call"])
+    calls = _calls([{"id": item.get("call_id"), "function": item} for item in items
+                    if item.get("type") == "function_call"])
     details = body.get("incomplete_details")
     finish = details.get("reason") if isinstance(details, dict) else body.get("status")
     return _told("".join(texts) if texts else None, refusal, calls, finish)
@@ -186,14 +190,14 @@ def _parts(content: Any) -> tuple[str | None, str]:
     return ("".join(texts) if texts else None), "".join(refusals)
 
 
-def _told(text: str | None, refusal: Any, calls: str | None, finish: Any) -> tuple[Any, str]:
-    """What a message says: its refusal, its text, its tool calls, or why it says nothing."""
+def _told(text: str | None, refusal: Any, calls: list[dict[str, Any]], finish: Any) -> tuple[Any, str]:
+    """What a message says: its refusal, its tool calls, its text, or why it says nothing."""
     if refusal:
         return None, f"refusal: {refusal}"
+    if calls:
+        return ToolCalls(calls, text or ""), ""
     if text:
         return text, ""
-    if calls:
-        return calls, ""
     if finish == "content_filter":
         return None, "content_filter: the provider's filter held the answer back"
     if finish in ("length", "max_output_tokens"):
@@ -203,15 +207,22 @@ def _told(text: str | None, refusal: Any, calls: str | None, finish: Any) -> tup
     return None, f"the answer has no content (finish_reason: {finish})"
 
 
-def _calls(calls: Any) -> str | None:
-    """Tool calls as JSON: [{"name": ..., "arguments": {...}}, ...]."""
+def _calls(calls: Any) -> list[dict[str, Any]]:
+    """Tool calls: [{"id": ..., "name": ..., "arguments": {...}}, ...]."""
     told = []
     for call in calls if isinstance(calls, list) else []:
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
-            arguments = function.get("arguments")
-            told.append({"name": function.get("name"), "arguments": _unpacked(arguments)})
-    return json.dumps(told, ensure_ascii=False) if told else None
+            told.append({"id": call.get("id"), "name": function.get("name"),
+                         "arguments": arguments_of(function.get("arguments"))})
+    return told
+
+
+def arguments_of(arguments: Any) -> Any:
+    """A call's arguments as an object; the text as it came where it is none. Nothing at all is no arguments."""
+    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+        return {}
+    return _unpacked(arguments)
 
 
 def _vectors(data: list[Any]) -> tuple[Any, str]:
@@ -224,14 +235,25 @@ def _vectors(data: list[Any]) -> tuple[Any, str]:
 
 
 def _vector(embedding: Any) -> list[float] | None:
-    if isinstance(embedding, str):  # encoding_format="base64": little-endian 32-bit floats
-        data = base64.b64decode(embedding)
-        return list(struct.unpack(f"<{len(data) // 4}f", data))
+    if isinstance(embedding, str):
+        return list(unpacked(embedding) or ()) or None
     return [float(number) for number in embedding] if isinstance(embedding, list) and embedding else None
 
 
 _IN = ("prompt_tokens_details", "input_tokens_details")
 _OUT = ("completion_tokens_details", "output_tokens_details")
+
+
+def unpacked(text: str) -> array[float] | None:
+    """The numbers of a vector in base64 (`encoding_format`): little-endian 32-bit floats. None for anything else."""
+    numbers = array("f")
+    try:
+        numbers.frombytes(base64.b64decode(text, validate=True))
+    except ValueError:
+        return None
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 def usage_of(usage: Any) -> Usage | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic_requests import Refused
 
@@ -30,6 +30,12 @@ def failed(custom_id: str | None, reason: str, usage: Usage | None = None, *,
     """A Result without a value; its reason is cut to what a screen can hold."""
     short = reason if len(reason) <= tolerant.REASON_CHARS else reason[: tolerant.REASON_CHARS - 1] + "…"
     return Result(custom_id, status, error=short, usage=usage)
+
+
+def answered(custom_id: str | None, value: Any, usage: Usage | None) -> Result:
+    """A Result with a value, or with tool calls."""
+    calls = value if isinstance(value, ToolCalls) else None
+    return Result(custom_id, Status.SUCCEEDED, value if calls is None else calls.as_text(), usage=usage, calls=calls)
 
 
 def time_of(value: Any) -> float | None:

@@ -21,18 +21,17 @@ import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.result import Result, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import anthropic_requests, tolerant
 from jupyter_batch.wire.anthropic_requests import Refused, Translation, sentence
-from jupyter_batch.wire.translated import failed, mapping, refuse_downloads, time_of
+from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
 
 ROW = "jupyter_batch_row"
 """The label of a request that says whose row it is."""
 
 _FILTERS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "LANGUAGE",
             "MODEL_ARMOR")
-_SUCCEEDED = Status.SUCCEEDED
 
 
 # --- requests -------------------------------------------------------------------------------------------------------
@@ -189,7 +188,7 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
     if wrong and not response.get("candidates"):
         return failed(custom_id, _reason(wrong), usage)
     value, reason = _answer(response)
-    return failed(custom_id, reason, usage) if value is None else Result(custom_id, _SUCCEEDED, value, usage=usage)
+    return failed(custom_id, reason, usage) if value is None else answered(custom_id, value, usage)
 
 
 def _reason(status: Any) -> str:
@@ -229,11 +228,11 @@ def _answer(response: dict[str, Any]) -> tuple[Any, str]:
     calls = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
     if finish in _FILTERS:
         return None, f"content_filter: the answer was held back ({finish}){_more(first)}"
+    if calls:
+        return ToolCalls([{"id": call.get("id"), "name": call.get("name"), "arguments": call.get("args") or {}}
+                          for call in calls], text), ""
     if text:
         return text, ""
-    if calls:
-        return json.dumps([{"name": call.get("name"), "arguments": call.get("args") or {}} for call in calls],
-                          ensure_ascii=False), ""
     if finish == "MAX_TOKENS":
         return None, "MAX_TOKENS: all the tokens were used up before any text came; allow more (max_tokens)"
     if finish == "STOP":

@@ -1,0 +1,297 @@
+"""Tools: what a person gives, in OpenAI's words for the provider, and as functions to be called here. No job, no file.
+
+A typed function tells its own schema: pydantic makes it from the signature, and its texts are the docstring's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import types
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from jupyter_batch.core.errors import OptionError
+
+Function = Callable[..., Any]
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # OpenAI API reference, tools: function.name
+_WORDS = ("auto", "none", "required")
+_FORM = ('an OpenAI definition such as {"type": "function", "function": {"name": ..., "parameters": {...}}}, or a '
+         "Python function with type hints")
+
+
+class Tools(NamedTuple):
+    """What tools= says: the definitions, as they are sent, and the functions among them by their names."""
+
+    definitions: list[dict[str, Any]]
+    functions: dict[str, Function]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of those that have one."""
+        return names_of(self.definitions)
+
+
+def read(given: Any) -> Tools:
+    """A list of definitions and functions, or one of them, or functions by their names. Raises OptionError."""
+    functions: dict[str, Function] = {}
+    definitions: list[dict[str, Any]] = []
+    for name, one in _each(given):
+        if _is_function(one):
+            definition = define(one, name)
+            functions[definition["function"]["name"]] = one
+        else:
+            definition = _definition(one)
+        definitions.append(definition)
+    if not definitions:
+        raise OptionError(f"`tools` is empty: give {_FORM}")
+    names = names_of(definitions)
+    if len(set(names)) < len(names):
+        raise OptionError(f"two tools are called {next(name for name in names if names.count(name) > 1)!r}: a model "
+                          "could not tell them apart")
+    return Tools(definitions, functions)
+
+
+def functions_of(given: Any) -> dict[str, Function]:
+    """The functions that `run_tools` is given, by the names under which a model calls them. Raises OptionError."""
+    functions: dict[str, Function] = {}
+    for name, one in _each(given):
+        if not callable(one):
+            raise OptionError(f"run_tools takes functions, or a dict of them by their names, not {_shown(one)}")
+        functions[name or str(getattr(one, "__name__", type(one).__name__))] = one
+    return functions
+
+
+def choice(given: Any, tools: Tools | None) -> Any:
+    """What tool_choice= says, as it is sent. Raises OptionError."""
+    if tools is None:
+        raise OptionError("`tool_choice` chooses among tools, and there are none: give tools= too")
+    if isinstance(given, Mapping):
+        held = given.get("function")
+        named = held.get("name") if isinstance(held, Mapping) else given.get("name")
+        if named is None:
+            return dict(given)
+    elif given in _WORDS:
+        return given
+    else:
+        named = given.__name__ if _is_function(given) else given
+    if named not in tools.names:
+        known = ", ".join(map(repr, tools.names))
+        raise OptionError(f"`tool_choice` takes one of {', '.join(map(repr, _WORDS))}, or a tool's name: there is no "
+                          f"tool {named!r} (there is {known})")
+    return {"type": "function", "function": {"name": named}}
+
+
+def names_of(definitions: Any) -> tuple[str, ...]:
+    """The names of the tools in a request's `tools`, whatever stands there."""
+    held = definitions if isinstance(definitions, list | tuple) else ()
+    functions = (one.get("function", one) for one in held if isinstance(one, Mapping))
+    return tuple(str(one["name"]) for one in functions if isinstance(one, Mapping) and one.get("name"))
+
+
+def _each(given: Any) -> Iterable[tuple[str | None, Any]]:
+    if _is_function(given):
+        return [(None, given)]
+    if isinstance(given, Mapping):
+        by_name = bool(given) and all(map(callable, given.values()))
+        return [(str(name), one) for name, one in given.items()] if by_name else [(None, given)]
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+        return [(None, one) for one in given]
+    raise OptionError(f"a tool is {_FORM}, not {_shown(given)}")
+
+
+def _is_function(one: Any) -> bool:
+    return isinstance(one, types.FunctionType | types.MethodType | functools.partial)
+
+
+def _definition(one: Any) -> dict[str, Any]:
+    """A definition that a person wrote; the flat form of the Responses API, and what is no function, are taken too."""
+    if not isinstance(one, Mapping):
+        raise OptionError(f"a tool is {_FORM}, not {_shown(one)}")
+    made = dict(one)
+    if made.get("type", "function") != "function":  # a tool of the provider's own, such as its web search
+        if not isinstance(made["type"], str):
+            raise OptionError(f"a tool's type is a text, not {_shown(made['type'])}")
+        return _as_json(made)
+    if "function" not in made:
+        made = {"function": {key: value for key, value in made.items() if key != "type"}}
+    function = made["function"]
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
+        raise OptionError(f"a tool has no name: give {_FORM}")
+    if not isinstance(function.get("parameters", {}), Mapping):
+        raise OptionError(f"the tool {function['name']!r}: its parameters are a JSON schema (a dict), not "
+                          f"{_shown(function['parameters'])}")
+    return _as_json({"type": "function", **made})
+
+
+def _as_json(made: dict[str, Any]) -> dict[str, Any]:
+    try:
+        copy: dict[str, Any] = orjson.loads(orjson.dumps(made))
+    except TypeError as e:
+        raise OptionError(f"a tool's definition can't be sent as JSON: {e}") from None
+    return copy
+
+
+# --- a function's own definition ------------------------------------------------------------------------------------
+
+
+def define(function: Function, name: str | None = None) -> dict[str, Any]:
+    """A typed function as OpenAI's definition. Raises OptionError for one that can't be said so."""
+    inner = function.func if isinstance(function, functools.partial) else function
+    name = name or str(getattr(inner, "__name__", ""))
+    if not _NAME.fullmatch(name):
+        raise OptionError(f"a tool's name has letters, digits, _ and - alone, at most 64 of them; this is {name!r}: "
+                          'give a def, or a name with it, tools={"name": function}')
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            raise OptionError(f"the tool {name!r}: a model names each argument, so that {parameter} can't be given")
+        if parameter.annotation is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+            raise OptionError(f"the tool {name!r}: its parameter {parameter.name!r} has no type hint, and the model is "
+                              "told what to give by it")
+    schema = _schema(function, name)
+    about, texts = documented(inspect.getdoc(inner) or "")
+    for key, text in texts.items():
+        held = schema.get("properties", {}).get(key)
+        if held is not None:
+            held.setdefault("description", text)
+    made = {"name": name, "description": about, "parameters": schema}
+    return {"type": "function", "function": {key: value for key, value in made.items() if value != ""}}
+
+
+def _schema(function: Function, name: str) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+    from pydantic.errors import PydanticUserError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a default that JSON can't hold is not told, which is well
+            schema = TypeAdapter(function).json_schema()
+    except (PydanticUserError, NameError) as e:
+        said = str(e).partition("\n")[0]
+        raise OptionError(f"the tool {name!r}: its parameters can't be told as JSON ({said})") from None
+    made: dict[str, Any] = _untitled(schema)
+    return {"type": "object", **made, "properties": made.get("properties", {})}
+
+
+def _untitled(schema: Any, *, names: bool = False) -> Any:
+    """Without the titles that pydantic makes of the names. names: the keys are a person's own, not the schema's."""
+    if isinstance(schema, list):
+        return [_untitled(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: value if key in ("default", "enum", "const", "examples") and not names
+            else _untitled(value, names=not names and key in ("properties", "$defs"))
+            for key, value in schema.items() if names or key != "title" or not isinstance(value, str)}
+
+
+_SECTION = re.compile(r"(args|arguments|parameters|params|other parameters|keyword args|keyword arguments|returns?|"
+                      r"yields?|raises|examples?|notes?|warnings?|warns|see also|references|attributes|todo):?",
+                      re.IGNORECASE)
+_FIELD = re.compile(r":(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:(.*)")
+_ARGUMENT = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\)+)?\s*:(.*)")
+_TYPED = re.compile(r"\*{0,2}(\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?")
+
+
+def documented(doc: str) -> tuple[str, dict[str, str]]:
+    """(what a docstring says of the function, what it says of each parameter): Google's, NumPy's and reST's forms."""
+    about: list[str] = []
+    texts: dict[str, list[str]] = {}
+    lines = doc.splitlines()
+    section, indent, names = "", 0, []
+    for at, line in enumerate(lines):
+        bare, depth = line.strip(), len(line) - len(line.lstrip())
+        below = lines[at + 1].strip() if at + 1 < len(lines) else ""
+        underlined = bool(below) and not below.strip("-=")
+        if _SECTION.fullmatch(bare) and depth == 0 and (bare.endswith(":") or underlined):
+            section, names, indent = ("numpy " if underlined else "google ") + bare.rstrip(":").lower(), [], -1
+        elif bare.startswith(":") and depth == 0:
+            field = _FIELD.fullmatch(bare)
+            section, names, indent = "rest", [field[1]] if field else [], 1
+            if field:
+                texts[field[1]] = [field[2].strip()]
+        elif not section:
+            about.append(line)
+        elif bare and bare.strip("-="):
+            if section.endswith(("args", "arguments", "parameters", "params")):
+                indent = depth if indent < 0 else indent
+                found = (_TYPED if section.startswith("numpy") else _ARGUMENT).fullmatch(bare)
+                if found and depth == indent:
+                    names = re.findall(r"\w+", found[1])
+                    texts.update({name: [found[2].strip()] if section.startswith("google") else [] for name in names})
+                    continue
+            for name in names:
+                texts[name].append(bare)
+    said = {name: " ".join(part for part in parts if part) for name, parts in texts.items()}
+    return "\n".join(about).strip(), {name: text for name, text in said.items() if text}
+
+
+# --- calling --------------------------------------------------------------------------------------------------------
+
+
+class BadArgumentsError(Exception):
+    """What a model gave does not fit the function; says what is wrong, for the model to read."""
+
+
+def callable_with(function: Function) -> Callable[[dict[str, Any]], Any]:
+    """The function as one of its arguments, a dict out of JSON: they are made what its type hints say, and checked.
+
+    What is returned may have to be awaited. It raises BadArgumentsError before the function is begun, and whatever the
+    function raises.
+    """
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+    from pydantic_core import ArgsKwargs
+
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(_bound(function))
+    except (PydanticUserError, NameError, TypeError, ValueError):  # without a signature, or with hints that say nothing
+        return lambda arguments: function(**arguments)
+
+    def call(arguments: dict[str, Any]) -> Any:
+        try:
+            bound = adapter.validate_python(ArgsKwargs((), arguments))
+        except ValidationError as e:
+            raise BadArgumentsError("; ".join(_misfit(dict(one)) for one in e.errors(include_url=False))) from None
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _bound(function: Function) -> Function:
+    """A function of the same signature that gives its arguments back, so that what the tool raises is told apart."""
+
+    @functools.wraps(function)
+    def given(*args: Any, **kwargs: Any) -> inspect.BoundArguments:
+        return inspect.signature(function).bind(*args, **kwargs)
+
+    return given
+
+
+def _misfit(error: dict[str, Any]) -> str:
+    where = ".".join(map(str, error["loc"]))
+    return f"{where}: {error['msg']}" if where else str(error["msg"])
+
+
+def told(value: Any) -> str:
+    """What a tool gave back, as the model reads it: a text as it is, anything else as JSON."""
+    from pydantic_core import to_json
+
+    text = value if isinstance(value, str) else to_json(value, fallback=_plain, inf_nan_mode="constants").decode()
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a character can't be sent
+
+
+def _plain(value: Any) -> Any:
+    for way in ("tolist", "to_dict"):  # numpy's and pandas' own
+        if callable(getattr(value, way, None)):
+            return getattr(value, way)()
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"  # noqa: PLR2004  a sentence stays a sentence
