@@ -1,0 +1,397 @@
+"""Bedrock's batches through the engine: every status, every ending, and what is lost on the way, paid once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from jupyter_batch.core.errors import NotFoundError
+from jupyter_batch.core.request import Limits
+from jupyter_batch.core.result import Usage
+from jupyter_batch.core.status import State, Step
+from tests.bedrock.fake import BUCKET, ROLE, Bedrock
+from tests.providers.fakes.host import Fault
+from tests.vertex.desk import NOW, outcome
+
+TEXTS = [f"text {n}" for n in range(100)]
+ALL = {text: text.upper() for text in TEXTS}
+WRONG = {"errorCode": 400, "errorMessage": "bad request", "expired": False, "retryable": False}
+LATE = {"errorCode": 408, "errorMessage": "The record expired", "expired": True, "retryable": True}
+
+
+def first(count):
+    """The answers of so many rows."""
+    return dict(list(ALL.items())[:count])
+
+
+def test_the_whole_way(desk):
+    """Upload, create under a name and a token, statuses as they come, results in reverse order: each row its answer."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        assert desk.shard(job).provider_status == "submitted"
+        for status in ("Validating", "Scheduled", "InProgress", "SomethingNew"):
+            desk.fake.only_job.status = status
+            await desk.step(400)
+            assert desk.shard(job).step is Step.RUNNING, desk.shard(job)
+            assert not desk.shard(job).note
+        assert desk.shard(job).provider_status == "something_new"
+        assert desk.shard(job).expires_at == NOW + 24 * 3600
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    answers, statuses, reasons, usage = outcome(desk, job)
+    assert answers == list(ALL.values())
+    assert (set(statuses), reasons, usage) == ({"succeeded"}, {}, Usage(300, 200))
+    order = desk.fake.only_job.order
+    assert order["jobName"] == order["clientRequestToken"] == f"jupyter-batch-{job}-0"
+    assert (order["roleArn"], order["timeoutDurationInHours"]) == (ROLE, 24)
+    assert order["inputDataConfig"]["s3InputDataConfig"]["s3Uri"] == f"s3://{BUCKET}/jupyter_batch/{job}/0.jsonl"
+    assert "tags" not in order
+    assert desk.fake.asked["create"] == desk.fake.asked["upload"] == 1
+
+
+ENDINGS = {
+    "completed": ("Completed", ALL, {}, State.COMPLETED, {"succeeded": 100}),
+    "a row failed": ("Completed", first(99), {TEXTS[99]: WRONG}, State.COMPLETED, {"succeeded": 99, "failed": 1}),
+    "all rows failed": ("Completed", {}, dict.fromkeys(TEXTS, WRONG), State.COMPLETED, {"failed": 100}),
+    "partly, in time": ("PartiallyCompleted", first(60), {TEXTS[60]: WRONG, TEXTS[61]: LATE}, State.EXPIRED,
+                        {"succeeded": 60, "failed": 1, "expired": 39}),
+    "never begun": ("Expired", {}, {}, State.EXPIRED, {"expired": 100}),
+    "failed": ("Failed", {}, {}, State.FAILED, {"failed": 100}),
+    "failed half-way": ("Failed", first(10), {}, State.FAILED, {"succeeded": 10, "failed": 90}),
+    "stopped": ("Stopped", first(1), {}, State.CANCELLED, {"succeeded": 1, "cancelled": 99}),
+}
+
+
+@pytest.mark.parametrize("name", list(ENDINGS))
+def test_every_ending(desk, name):
+    """Whatever finished is there, the rest has its reason, and nothing is asked a second time."""
+    status, answers, failed, ending, counts = ENDINGS[name]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(status, answers, failed, message="the role may not read" if status == "Failed" else "")
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    got, statuses, reasons, _ = outcome(desk, job)
+    assert {one: statuses.count(one) for one in set(statuses)} == counts
+    assert got == [answers.get(text) for text in TEXTS]
+    assert desk.snapshot(job).state is ending
+    assert all(reasons[at] == "400: bad request" for at, text in enumerate(TEXTS) if failed.get(text) is WRONG)
+    assert all("the role may not read" in reason for reason in reasons.values()) or status != "Failed"
+    assert desk.fake.asked["create"] == 1
+    assert desk.fake.asked["fetch"] == (1 if answers or failed else 0)
+
+
+def test_many_result_files_of_many_pages(desk):
+    """Results in three files beside a manifest, listed in pages of two: all of them are read, and nothing else."""
+    desk.fake.page = 2
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(answers=ALL, split=3)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == list(ALL.values())
+    assert desk.fake.asked["fetch"] == 3
+
+
+def test_results_that_are_late_are_waited_for(desk):
+    """Completed, its counts say a hundred, the folder is empty yet: looked at again until the file is there."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(answers=ALL)
+        held = {name: desk.fake.objects.pop(name) for name in list(desk.fake.objects) if name.endswith(".jsonl.out")}
+        await desk.step(60)
+        assert "not there yet" in desk.shard(job).note
+        desk.fake.objects.update(held)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == list(ALL.values())
+
+
+def test_a_create_whose_answer_is_lost_is_adopted(desk):
+    """The job was made, the connection broke before that was told: it is found by its name, and paid once."""
+    desk.fake.faults["create"] = [Fault(after=True)]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        for _ in range(4):
+            await desk.step(60)
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.fake.asked["create"] == len(desk.fake.jobs) == 1
+    assert desk.told(job).answers == list(ALL.values())
+
+
+def test_a_create_that_is_sent_again_is_one_job(desk):
+    """Even where the list shows nothing for long: the second create has the first one's token, and gets its job."""
+    desk.fake.faults["create"] = [Fault(after=True)]
+    job = desk.plan()
+    told, desk.fake._told = desk.fake._told, None
+    desk.fake._told = lambda one: {**told(one), "jobName": "a-name-of-another"}
+
+    async def way():
+        await desk.step()
+        for _ in range(4):
+            await desk.step(60)
+        assert desk.fake.asked["create"] == 2
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert len(desk.fake.jobs) == 1
+    assert desk.told(job).answers == list(ALL.values())
+
+
+def test_a_create_that_never_arrived_is_sent_again(desk):
+    """Once the list had time to show it, it is sent again; the file is there already."""
+    desk.fake.faults["create"] = [Fault()]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        assert not desk.fake.jobs
+        for _ in range(4):
+            await desk.step(60)
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert (len(desk.fake.jobs), desk.fake.asked["upload"]) == (1, 1)
+
+
+def test_each_shard_is_found_as_itself(desk):
+    """Jobs 1 and 11 of twelve, whose names begin alike, in pages of five: each is found as itself."""
+    desk.fake.page, desk.fake.least = 5, 1
+    desk.frame = desk.frame.iloc[:12]
+    job = desk.plan(limits=Limits(requests=1, bytes=1 << 20), out="Größe & co")
+
+    async def way():
+        await desk.step()
+        await desk.step(1)
+        provider = desk.make(desk.facts)
+        for number in (1, 11):
+            found = await provider.find({"jupyter_batch": f"{job}/{number}"}, since=NOW - 7200)
+            assert [view.tag["jupyter_batch"] for view in found] == [f"{job}/{number}"]
+        assert await provider.find({"jupyter_batch": f"{job}/1"}, since=desk.now + 1) == []
+        everything = await provider.tagged(since=NOW - 7200)
+        assert {view.tag["jupyter_batch"] for view in everything} == {f"{job}/{n}" for n in range(12)}
+        assert {view.tag["jupyter_batch_out"] for view in everything} == {"Größe & co"}
+        got = bytearray()
+        await provider.requests(next(v for v in everything if v.tag["jupyter_batch"] == f"{job}/3"), got.extend)
+        assert bytes(got) == desk.ledger.folders.of(job).requests(3).read_bytes()
+        await provider.aclose()
+
+    desk.play(way())
+    assert len(desk.fake.jobs) == 12
+
+
+def test_tags_of_the_persons(desk):
+    """`metadata` becomes the job's tags; what is ours is not among them."""
+    job = desk.plan(metadata={"team": "red & co".replace("&", "+")})
+    desk.play(desk.step())
+    assert desk.fake.only_job.order["tags"] == [{"key": "team", "value": "red + co"}]
+    assert desk.shard(job).step is Step.RUNNING
+
+
+def test_cancel(desk):
+    """Asked for once, watched until it is so; what is finished is kept."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.ledger.cancel(job, desk.now)
+        await desk.step(1)
+        assert desk.shard(job).provider_status == "stopping"
+        desk.fake.finish("Stopped", first(5))
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert outcome(desk, job)[1] == ["succeeded"] * 5 + ["cancelled"] * 95
+    assert desk.fake.asked["stop"] == 1
+
+
+def test_a_cancel_that_comes_too_late(desk):
+    """The job was over: the refusal is no error, and all its answers are there."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(answers=ALL)
+        desk.ledger.cancel(job, desk.now)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == list(ALL.values())
+
+
+@pytest.mark.parametrize("verb", ["upload", "create", "poll", "objects_list", "fetch"])
+@pytest.mark.parametrize("fault", [Fault(429), Fault(500), Fault(503), Fault()], ids=["429", "500", "503", "cut"])
+def test_what_passes_is_waited_out(desk, verb, fault):
+    """At each verb, each asked once by itself: all rows arrive, and one job is paid."""
+    desk.fake.faults[verb] = [fault]
+    job = desk.plan()
+
+    async def way():
+        for _ in range(4):
+            await desk.step(400)
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == list(ALL.values())
+    assert len(desk.fake.jobs) == 1
+
+
+def test_boto3_does_not_repeat_by_itself(desk):
+    """One call is one request: what is tried again, and when, is the engine's to say."""
+    desk.fake.faults["upload"] = [Fault(500)]
+    desk.plan()
+    desk.play(desk.step())
+    assert desk.fake.asked["upload"] == 1
+
+
+def test_results_that_break_off_are_fetched_again(desk):
+    """Half of the file, then nothing: no row is lost, none is there twice."""
+    desk.fake.faults["fetch"] = [Fault(half=True)]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == list(ALL.values())
+
+
+def test_a_quota_is_waited_for(desk):
+    """ServiceQuotaExceededException, which comes as a 400, is no fault of the rows."""
+    create = desk.fake.no
+
+    def no(status, message, headers=None):
+        answer = create(status, message, headers)
+        if desk.fake._verb == "create":
+            answer.headers["x-amzn-ErrorType"] = "ServiceQuotaExceededException"
+        return answer
+
+    desk.fake.no = no
+    desk.fake.faults["create"] = [Fault(400)]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        assert desk.shard(job).step is Step.WAITING
+        for _ in range(3):
+            await desk.step(400)
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == list(ALL.values())
+
+
+def test_a_refusal_ends_with_aws_words(desk):
+    """ValidationException on the create: each row has the reason, it was asked once. A bucket that is gone, too."""
+    desk.fake.faults["create"] = [Fault(400)]
+    job = desk.plan()
+    desk.play(desk.to_the_end(job))
+    assert all("ValidationException: as the test wanted" in reason for reason in desk.told(job).reasons.values())
+    assert desk.fake.asked["create"] == 1
+    make = desk.make
+    desk.make = lambda facts: _elsewhere(make(facts))
+    other = desk.plan(out="other", params={"temperature": 0.5})
+    desk.play(desk.to_the_end(other))
+    assert desk.snapshot(other).state is State.FAILED
+    assert all("NoSuchBucket" in reason for reason in desk.told(other).reasons.values())
+
+
+def _elsewhere(provider):
+    provider._bucket = "another-bucket"
+    return provider
+
+
+def test_keys_that_are_refused_pause(desk):
+    """403 with AWS's words for a key that is not known: the job waits and says what to set; nothing is paid."""
+    desk.fake.faults["upload"] = [Fault(401)]
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        assert "paused" in desk.snapshot(job).message
+        assert "AWS_ACCESS_KEY_ID" in desk.snapshot(job).message
+        desk.ledger.wake(job)
+        await desk.step(400)
+        desk.fake.finish(answers=ALL)
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == list(ALL.values())
+
+
+def test_results_that_are_gone(desk):
+    """Somebody emptied the bucket: in our tree of errors."""
+    with pytest.raises(NotFoundError, match="no results"):
+        desk.play(_fetch(desk.make(desk.facts), f"s3://{BUCKET}/nothing/here/"))
+
+
+async def _fetch(provider, file_id):
+    try:
+        await provider.fetch(file_id, lambda _: None)
+    finally:
+        await provider.aclose()
+
+
+def test_lines_that_nobody_can_read_lose_no_other_row(desk):
+    """Half a line, an empty one, one of another job: the other rows are there."""
+    job = desk.plan()
+
+    async def way():
+        await desk.step()
+        desk.fake.finish(answers=ALL)
+        (name,) = (name for name in desk.fake.objects if name.endswith(".jsonl.out"))
+        lines = desk.fake.objects[name][0].splitlines(keepends=True)
+        foreign = b'{"recordId":"jbotherZ1","modelOutput":{"output":{"message":{"content":[{"text":"x"}]}}}}\n'
+        desk.fake.objects[name] = b"".join([*lines[:98], b"\n", foreign, lines[98], lines[99][:-30]]), {}
+        desk.fake.only_job.counts["successRecordCount"] = 99
+        await desk.to_the_end(job)
+
+    desk.play(way())
+    assert desk.told(job).answers == [None, *list(ALL.values())[1:]]
+    assert "lines came" in desk.shard(job).note
+
+
+def test_no_call_blocks_the_loop(desk):
+    """While S3 thinks, the loop goes on: boto3 runs beside it."""
+    desk.fake.faults["upload"] = [Fault(hang=True)]
+    beats = []
+
+    async def beat():
+        while True:
+            await asyncio.sleep(0.02)
+            beats.append(1)
+
+    async def way():
+        desk.plan()
+        beating = asyncio.create_task(beat())
+        await desk.step()
+        beating.cancel()
+
+    desk.play(way())
+    assert len(beats) > 20
+    assert Bedrock.secret not in repr(desk.make(desk.facts))
