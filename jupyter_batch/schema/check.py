@@ -78,8 +78,8 @@ class _Compiler:
         unknown = [word for word in _ELSEWHERE if word in schema]
         if unknown:
             raise OptionError(f"the schema uses {unknown[0]}, which can't be checked here: say it another way")
-        makers: list[Check | None] = [self._ref(schema), of_type(schema), of_values(schema, "const"),
-                                      of_values(schema, "enum"), of_text(schema),
+        makers: list[Check | None] = [self._ref(schema), of_values(schema, "const"), of_values(schema, "enum"),
+                                      of_type(schema), of_text(schema),
                                       of_number(schema), self._array(schema), self._object(schema),
                                       *self._composed(schema)]
         return _all([made for made in makers if made is not None])

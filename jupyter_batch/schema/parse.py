@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -143,9 +143,9 @@ def _objects(text: str) -> list[Any]:
             raise Misfit("the answer is a list, not a JSON object")
         try:
             value, at = _PLAIN.raw_decode(text, start.start())
+            objects.append(_whole(value))
         except (ValueError, RecursionError) as e:
             raise _broken(e) from None
-        objects.append(_whole(value))
     return objects
 
 
@@ -197,8 +197,13 @@ def _date(field: Field, value: Any) -> date:
 
 
 def _datetime(field: Field, value: Any) -> datetime:
-    del field
-    return datetime.fromisoformat(value)
+    when = datetime.fromisoformat(value)
+    try:
+        if when.tzinfo is not None:
+            when.astimezone(UTC)
+    except OverflowError:
+        raise Misfit(f"{field.key}: {value} is a time before the year 1, or after 9999, in UTC") from None
+    return when
 
 
 _CONVERT = {"int": _int, "float": _float, "date": _date, "datetime": _datetime}
