@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from jupyter_batch.options import col
 
 __version__ = "0.1.0"
-__all__ = ["Job", "JupyterBatchError", "__version__", "abatch", "batch", "col", "jobs", "open", "providers"]
+__all__ = ["Job", "JupyterBatchError", "__version__", "abatch", "batch", "col", "embed", "jobs", "open",
+           "providers"]
 
 _PLACES = {
     "Job": "jupyter_batch.jobs",
@@ -28,6 +29,16 @@ def batch(prompts: Any, prompt: Any = None, **options: Any) -> Job:
     from jupyter_batch.jobs import submit
 
     return submit(prompts, prompt, **options)
+
+
+def embed(texts: Any, text: Any = None, **options: Any) -> Job:
+    """Submit a list of texts, or a frame and its column or template, for vectors: `job.vectors()`; returns the Job.
+
+    The options are those of `df.llm.embed`.
+    """
+    from jupyter_batch.jobs import embed as submit
+
+    return submit(texts, text, **options)
 
 
 async def abatch(prompts: Any, **options: Any) -> list[Any]:

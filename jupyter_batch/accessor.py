@@ -39,6 +39,18 @@ class LLMAccessor:
 
         return jobs.submit(self._frame, prompt, door="accessor", **given)
 
+    def embed(self, text: Any, **given: Any) -> Job:
+        """Have a vector made of each row's text; the cells of the column `out` are float32 arrays when it is done.
+
+        text: a column, or a template such as "{title}: {body}". out: the column to fill (default "vector").
+        dimensions: how many numbers a vector has, where the model can make it shorter. user, extra_body, and the
+        options of `batch` that are no chat parameters: as there. `job.vectors()` is one array of all of them.
+        Raises an InputError, before anything is sent, where something of this can't be used.
+        """
+        from jupyter_batch import jobs
+
+        return jobs.embed(self._frame, text, door="accessor", **given)
+
     def attach(self, job: Job | str, out: str | None = None, *, by_position: bool = False) -> Job:
         """Bring a job of another day to this frame: its answers land here, now and as they come.
 

@@ -254,8 +254,8 @@ def _export(asked: argparse.Namespace) -> int:
 def _write(frame: Any, path: Path, ending: str) -> None:
     """The frame with its index: as the first columns in .csv and .jsonl, as pandas' own index in .parquet."""
     if ending == ".csv":
-        for name in frame.select_dtypes(object).columns:  # pandas would write an array with its middle left out
-            frame[name] = frame[name].map(_whole)
+        for name in [name for name, kind in frame.dtypes.items() if kind == "object"]:
+            frame[name] = frame[name].map(_whole)  # pandas would leave out the middle of an array
         frame.to_csv(path)
     elif ending == ".jsonl":
         frame.reset_index().to_json(path, orient="records", lines=True, force_ascii=False, date_format="iso")

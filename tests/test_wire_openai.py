@@ -363,7 +363,7 @@ def test_responses_are_read_part_by_part():
 def test_vectors_come_as_lists_or_as_base64():
     """Little-endian 32-bit floats in the latter."""
     packed = base64.b64encode(struct.pack("<3f", 1.0, -2.5, 0.25)).decode()
-    assert decode(line_of({"data": [{"index": 0, "embedding": packed}]}), EMBEDDINGS).value == [1.0, -2.5, 0.25]
+    assert list(decode(line_of({"data": [{"index": 0, "embedding": packed}]}), EMBEDDINGS).value) == [1.0, -2.5, 0.25]
     assert decode(line_of({"data": [{"index": 0, "embedding": [1, 2]}]}), EMBEDDINGS).value == [1.0, 2.0]
     assert "no vector" in decode(line_of({"data": [{"index": 0, "embedding": None}]}), EMBEDDINGS).error
 

@@ -1,0 +1,180 @@
+"""Vectors: a column of float32 arrays, and one array of all of them; through a batch and at once; what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import jupyter_batch
+from jupyter_batch.core.errors import ColumnError, InputError, ModelError, OptionError
+from jupyter_batch.server import echo
+from tests.engine.test_jobs import forget
+
+
+def frame(rows: int = 6) -> pd.DataFrame:
+    """Texts with a missing and an empty one, and one that stands there twice."""
+    texts = [f"text {n}" for n in range(rows)]
+    texts[1:4] = [None, "", "text 0"]
+    return pd.DataFrame({"text": texts, "n": range(rows)}, index=[f"k{n}" for n in range(rows)])
+
+
+def expected(texts, dim: int = echo.DIMENSIONS) -> np.ndarray:
+    """What the echo model says to these texts, NaN for a missing or empty one."""
+    return np.array([echo.vector(text, dim) if isinstance(text, str) and text else [np.nan] * dim for text in texts],
+                    dtype=np.float32)
+
+
+@pytest.mark.parametrize("mode", ["batch", "realtime"])
+@pytest.mark.parametrize("model", ["local/echo", "openai/echo"])
+def test_a_column_of_vectors(mode, model, call, home):
+    """Each cell is a 1-d float32 array, `vectors()` all of them; rows without a text say why."""
+    df = frame()
+    where = call if model.startswith("openai") else {}
+    job = df.llm.embed("text", mode=mode, **{**where, "model": model}).wait(60)
+    assert job.is_complete, job
+    whole = job.vectors()
+    assert (whole.dtype, whole.shape) == (np.float32, (6, echo.DIMENSIONS))
+    np.testing.assert_array_equal(whole, expected(df["text"]))
+    for cell, vector in zip(df["vector"], whole, strict=True):
+        if np.isnan(vector).all():
+            assert pd.isna(cell)
+        else:
+            assert (cell.dtype, cell.ndim) == (np.float32, 1)
+            np.testing.assert_array_equal(cell, vector)
+    told = job.results()
+    assert told["_status"].tolist() == ["succeeded", "skipped", "failed", "reused", "succeeded", "succeeded"]
+    assert "empty" in told["_error"].iloc[2]
+    assert np.array_equal(told["vector"].iloc[5], whole[5])
+    assert job.usage.input_tokens == job.counts.succeeded * 2
+    assert job.usage.output_tokens == 0
+
+
+def test_run_again_sends_nothing_and_a_new_row_alone(call, home, server):
+    """After a restart, on a frame in another order, the vectors are there; a grown frame sends its new row alone."""
+    first = frame().llm.embed("text", dimensions=8, **call).wait(60)
+    forget(home)
+    df = frame().iloc[::-1]
+    again = df.llm.embed("text", dimensions=8, **call).wait(60)
+    assert again.id == first.id
+    assert server.stats()["batches_created"] == 1
+    np.testing.assert_array_equal(np.stack(df["vector"].dropna()), expected(df["text"].dropna().replace("", None), 8)[
+        ~df["text"].dropna().eq("").to_numpy()])
+    grown = pd.concat([frame(), pd.DataFrame({"text": ["one more"], "n": [9]}, index=["new"])])
+    more = grown.llm.embed("text", dimensions=8, **call).wait(60)
+    assert more.counts.succeeded == 1
+    np.testing.assert_array_equal(more.vectors(), expected(grown["text"], 8))
+
+
+def test_vectors_are_aligned_with_the_frame_that_asks(call, home):
+    """The same rows under other labels: `vectors()` and `results()` are in the order of that frame."""
+    frame().llm.embed("text", dimensions=4, **call).wait(60)
+    df = frame().iloc[::-1].set_axis([f"x{n}" for n in range(6)])
+    job = df.llm.embed("text", dimensions=4, **call).wait(60)
+    np.testing.assert_array_equal(job.vectors(), expected(df["text"], 4))
+    assert list(job.results().index) == list(df.index)
+
+
+def test_a_template_makes_the_text(call, home):
+    """Several columns in one text, and a column that holds numbers."""
+    df = frame().dropna()
+    job = df.llm.embed("{n}: {text}", out="v", dimensions=4, **call).wait(60)
+    texts = [f"{n}: {text}" for n, text in zip(df["n"], df["text"], strict=True)]
+    np.testing.assert_array_equal(job.vectors(), expected(texts, 4))
+    numbers = df.llm.embed("n", out="w", dimensions=4, **call).wait(60)
+    np.testing.assert_array_equal(numbers.vectors(), expected([str(n) for n in df["n"]], 4))
+
+
+def test_failed_rows_are_nan_and_retry_fills_them(call, home, server):
+    """Rows that failed are NaN with a reason; `retry` sends those alone, into the same column."""
+    df = pd.DataFrame({"text": [f"text {n}" for n in range(60)]})
+    server.set_faults("row_errors=0.3,seed=5")
+    job = df.llm.embed("text", dimensions=5, **call).wait(60)
+    failed = job.counts.failed
+    assert 0 < failed < 60
+    gone = np.isnan(job.vectors()).all(axis=1)
+    assert gone.sum() == failed == df["vector"].isna().sum() == len(job.errors)
+    assert job.vectors()[~gone].tolist() == expected(df["text"], 5)[~gone].tolist()
+    server.set_faults("")
+    again = job.retry().wait(60)
+    assert again.counts.succeeded == failed
+    np.testing.assert_array_equal(again.vectors(), expected(df["text"], 5))
+    np.testing.assert_array_equal(np.stack(df["vector"]), again.vectors())
+
+
+def test_a_list_of_texts_needs_no_frame(call, home):
+    """`jupyter_batch.embed(texts)`: the vectors in order; what is no text is that row's reason."""
+    job = jupyter_batch.embed(["a", "b", ["c"]], dimensions=3, **call).wait(60)
+    np.testing.assert_array_equal(job.vectors(), expected(["a", "b", None], 3))
+    assert "no text" in job.errors["_error"].iloc[0]
+
+
+def test_results_as_they_come_are_float32(call, home):
+    """`async for` gives each row's array."""
+    async def all_of_them():
+        return [result.value async for result in frame().llm.embed("text", dimensions=3, **call)]
+
+    values = [value for value in asyncio.run(all_of_them()) if value is not None]
+    assert len(values) == 4
+    assert all(value.dtype == np.float32 and value.shape == (3,) for value in values)
+
+
+def test_before_anything_came_there_are_no_numbers(call, home, server):
+    """A job that is under way has an array of its rows already, without numbers."""
+    server.set_faults("latency=0.2")
+    job = frame().llm.embed("text", **call)
+    assert job.vectors().shape[0] == 6
+    job.wait(60)
+
+
+def test_vectors_can_not_be_written_by_mistake(call, home):
+    """The cells are views of the array: what is to be changed is copied first."""
+    df = frame()
+    job = df.llm.embed("text", **call).wait(60)
+    with pytest.raises(ValueError, match="read-only"):
+        job.vectors()[0] = 0
+    assert np.shares_memory(job.vectors(), df["vector"].iloc[0])
+
+
+@pytest.mark.parametrize(("packed", "asked"), [("local/echo", "base64"), ("openai/echo", None)])
+def test_base64_is_asked_for_where_it_is_sure(packed, asked, call, home):
+    """Our own server sends base64; another server of OpenAI's API is asked for what it sends by itself."""
+    where = call if packed.startswith("openai") else {}
+    job = frame().llm.embed("text", **{**where, "model": packed}).wait(60)
+    line = json.loads(job._folder.requests(0).read_bytes().splitlines()[0])
+    assert line["url"] == "/v1/embeddings"
+    assert line["body"].get("encoding_format") == asked
+    answer = json.loads(job._folder.output(0).read_bytes().splitlines()[0])
+    assert isinstance(answer["response"]["body"]["data"][0]["embedding"], str if asked else list)
+
+
+@pytest.mark.parametrize(("text", "given", "error", "told"), [
+    ("txt", {}, ColumnError, "did you mean 'text'"),
+    ("nothing like it", {}, ColumnError, "no column"),
+    (7, {}, ColumnError, "Columns: text, n"),
+    (lambda row: row["text"], {}, InputError, "its texts into a column"),
+    ("text", {"temperature": 0.5}, OptionError, "temperature"),
+    ("text", {"system": "be brief"}, OptionError, "system"),
+    ("text", {"dimensions": 0}, OptionError, "dimensions"),
+    ("text", {"modle": "x"}, OptionError, "did you mean"),
+    ("text", {"model": "openai/gpt-4.1-mini"}, ModelError, "no vectors"),
+    ("text", {"model": "anthropic/claude-sonnet-4-5", "api_key": "k"}, ModelError, "vectors"),
+    ("text", {"model": "cohere/embed-v4", "api_key": "k"}, ModelError, 'mode="realtime"'),
+    ("text", {"model": "mistral/mistral-embed", "api_key": "k", "dimensions": 8}, OptionError, "output_dimension"),
+])
+def test_what_can_not_be_used_is_told_before_anything_is_sent(text, given, error, told, call, home, server):
+    """A wrong column, a parameter of text, a model or a provider that makes no vectors: an error with the way out."""
+    where = {} if "api_key" in given else call
+    with pytest.raises(error, match=told):
+        frame().llm.embed(text, **{**where, **given})
+    assert server.stats()["uploads"] == 0
+
+
+def test_a_job_of_texts_has_no_vectors(call, home):
+    """`vectors()` of a chat job says what makes them."""
+    job = frame().llm.batch("{text}", **call).wait(60)
+    with pytest.raises(InputError, match=r"df\.llm\.embed"):
+        job.vectors()
