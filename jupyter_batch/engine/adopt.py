@@ -15,9 +15,9 @@ from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.engine.gather import Unsent, read_unsent
-from jupyter_batch.engine.lost import Part, Searched, learn, space_of
+from jupyter_batch.engine.lost import Part, Searched, learn
 from jupyter_batch.engine.orphans import Orphan, refused
-from jupyter_batch.engine.places import PRINT_BYTES
+from jupyter_batch.engine.places import PRINT_BYTES, space_of
 from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -157,7 +157,8 @@ def _job(place: JobRecord, parts: list[Part], now: float) -> JobRecord:
     body_model = next((part.model for part in parts if part.model), None) or place.body_model
     endpoint = next((part.url for part in parts if part.url), None) or told.batch.endpoint or place.endpoint
     return msgspec.structs.replace(
-        place, id=told.job, fingerprint=f"adopted {told.job}", space=space_of(place.api_base, place.provider, endpoint),
+        place, id=told.job, fingerprint=f"adopted {told.job}",
+        space=space_of(place.space or None, place.provider, endpoint) + (f".{told.schema}" if told.schema else ""),
         created_at=min((part.orphan.batch.created_at or now for part in parts), default=now),
         model=tag.get(TAG_MODEL) or f"{place.provider}/{body_model}", body_model=body_model, endpoint=endpoint,
         out=tag.get(TAG_OUT) or place.out, adopted=True, aligned=False)

@@ -22,7 +22,7 @@ from jupyter_batch.engine.requests import REQUEST_ID
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.providers.protocol import Listed, Provider
-from jupyter_batch.wire.dialects import decode_lines
+from jupyter_batch.wire.dialects import decode_lines, is_translated
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
@@ -65,10 +65,10 @@ async def learn(provider: Searched, place: JobRecord, orphan: Orphan, number: in
                 return Part(orphan=orphan, number=number, prints=bytearray(),
                             positions=array("q", range(orphan.first, orphan.last + 1)))
             return await _by_results(provider, place, orphan, number, draft)
-    return _by_requests(orphan, number, path)
+    return _by_requests(place, orphan, number, path)
 
 
-def _by_requests(orphan: Orphan, number: int, path: Path) -> Part:
+def _by_requests(place: JobRecord, orphan: Orphan, number: int, path: Path) -> Part:
     part = Part(orphan=orphan, number=number, positions=array("q"), prints=bytearray(), size=path.stat().st_size)
     with path.open("rb") as file:
         for line in file:
@@ -81,7 +81,8 @@ def _by_requests(orphan: Orphan, number: int, path: Path) -> Part:
             if not part.positions:
                 part.url, part.model = _told(line)
             part.positions.append(position)
-            part.prints += print_of(line)
+            if not is_translated(place.dialect, part.url or place.endpoint):  # else what it was made of is not known
+                part.prints += print_of(line)
     if not part.positions:
         raise InputError(f"the request file of {orphan.batch.id} is empty: it was not taken up")
     return part
@@ -137,8 +138,3 @@ def _told(line: bytes) -> tuple[str | None, str | None]:
 def print_of(line: bytes) -> bytes:
     """The print of the request in a line, as it is told from others when a job is planned (plan.py)."""
     return blake2b(line.partition(_BODY)[2].rstrip(b"\n") + b"\n", digest_size=PRINT_BYTES).digest()
-
-
-def space_of(api_base: str | None, provider: str, endpoint: str) -> str:
-    """The space of a job's prints, as plan.py has it."""
-    return blake2b(repr((api_base, provider, endpoint.rpartition("/")[2])).encode(), digest_size=16).hexdigest()

@@ -20,7 +20,7 @@ MOST_ROWS = 50_000_000
 """A tag that tells of more rows, or of more shards, was not written by us."""
 
 _TAG = re.compile(r"(jb[a-km-np-z2-9]{10})(?:/(\d{1,7}))?")
-_OF = re.compile(r"(\d{1,7})/(\d{1,8})/(\d{1,8})-(\d{1,8})")
+_OF = re.compile(r"(\d{1,7})/(\d{1,8})/(\d{1,8})-(\d{1,8})(?:/([0-9a-f]{32}))?")
 _HEAD = ("batch", "job", "part", "state", "requests", "answered", "failed", "age", "endpoint")
 _DAY, _HOUR, _MINUTE = 86400.0, 3600.0, 60.0
 
@@ -29,7 +29,7 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
     """A batch of a job that is not in the ledger. number: of its shard; None where the provider can't tell.
 
     shards, rows: of the whole job; None where the batch does not say. first, last: the positions of the rows of its
-    first and its last request.
+    first and its last request. schema: the hash of what counts as an answer (places.space_of); "" for any text.
     """
 
     batch: BatchView
@@ -39,6 +39,7 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
     rows: int | None = None
     first: int | None = None
     last: int | None = None
+    schema: str = ""
 
 
 class Orphans(list[Orphan]):
@@ -100,10 +101,11 @@ def read(view: BatchView) -> Orphan | None:
     of = _OF.fullmatch(view.tag.get(TAG_OF, ""))
     if of is None:
         return Orphan(batch=view, job=tag[1], number=number) if (number or 0) < MOST_ROWS else None
-    shards, rows, first, last = map(int, of.groups())
+    shards, rows, first, last = map(int, of.groups()[:4])
     if number is None or not (number < shards <= rows <= MOST_ROWS and first <= last < rows):
         return None
-    return Orphan(batch=view, job=tag[1], number=number, shards=shards, rows=rows, first=first, last=last)
+    return Orphan(batch=view, job=tag[1], number=number, shards=shards, rows=rows, first=first, last=last,
+                  schema=of[5] or "")
 
 
 class _Known:

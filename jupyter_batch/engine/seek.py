@@ -19,8 +19,18 @@ from jupyter_batch.engine.orphans import Orphans, jobs_of, orphans
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import EVERY, checked
+from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, settings_of
 from jupyter_batch.providers.records import RECORDS
-from jupyter_batch.providers.table import LOCAL, access_for, chat_path, facts_of, split_model, version_for
+from jupyter_batch.providers.table import (
+    LOCAL,
+    access_for,
+    address_of,
+    chat_path,
+    facts_of,
+    split_model,
+    version_for,
+)
+from jupyter_batch.wire.dialects import is_translated
 
 DAYS = 30.0
 """How far it is looked back; results are rarely kept for longer."""
@@ -82,7 +92,10 @@ async def take_up(ledger: Ledger, now: float, which: str | None,
 
 
 def place_of(where: Mapping[str, Any]) -> JobRecord:
-    """Where to look, as what is known so far of each job there. Raises InputError where that is not said."""
+    """Where to look, as what is known so far of each job there; `space`: the address, as a job's is made of it.
+
+    Raises InputError where that is not said.
+    """
     given = {name: checked(EVERY[name], where[name]) for name in _OPTIONS if where.get(name) is not None}
     unknown = [name for name in where if name not in WHERE]
     if unknown:
@@ -104,13 +117,18 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
         raise ModelError(f"jupyter_batch sends no batches to {what}, so that there are none to look for. It does to "
                          f"{can}, and, with --api-base, to any server of OpenAI's batch API")
     base = version = None
-    if provider != LOCAL:
+    cloud = settings_of(provider, {}, os.environ)
+    if provider in SETTINGS:
+        check_cloud(provider, model or f"{provider}/{name}", cloud, given.get("api_key"), None)
+        base = base_of(provider, cloud, given.get("api_base"), os.environ)
+    elif provider != LOCAL:
         base = access_for(provider, api_base=given.get("api_base"), api_key=given.get("api_key"),
                           environ=os.environ).api_base
         version = version_for(provider, given.get("api_version"), os.environ)
     return JobRecord(id="", fingerprint="", created_at=0.0, model=model or f"{provider}/{name}", provider=provider,
                      dialect=facts_of(provider, base).dialect, endpoint=chat_path(provider), body_model=name,
-                     out="response", columns=[], rows=0, api_base=base, api_version=version)
+                     out="response", columns=[], rows=0, api_base=base, api_version=version, cloud=cloud,
+                     space=base or address_of(provider, None, os.environ) or "")
 
 
 @asynccontextmanager
@@ -152,11 +170,12 @@ def _words(job: JobRecord, ledger: Ledger) -> list[str]:
     folder = ledger.folders.of(job.id)
     if job.aligned:
         said.append(f"{job.id}: its folder was here still, so it is as it was: run its cell again, or attach it.")
-    elif all(folder.requests(shard.number).exists() for shard in shards if not shard.absent):
+    elif not is_translated(job.dialect, job.endpoint) and all(
+            folder.requests(shard.number).exists() for shard in shards if not shard.absent):
         said.append(f"{job.id}: run its cell again, and each answer lands on its own row; nothing that was found is "
                     "paid again.")
     else:
-        said.append(f"{job.id}: what was asked can't be fetched, only what was answered: running its cell again would "
-                    f'pay again. df.llm.attach("{job.id}", by_position=True) fills a frame whose rows stand in the '
+        said.append(f"{job.id}: what was asked can't be fetched as it was planned: running its cell again would pay "
+                    f'again. df.llm.attach("{job.id}", by_position=True) fills a frame whose rows stand in the '
                     "order in which they were sent.")
     return said

@@ -31,7 +31,9 @@ def tag_of(job: JobRecord, shard: ShardRecord) -> dict[str, str]:
 
 def about(job: JobRecord, shard: ShardRecord, shards: int) -> dict[str, str]:
     """The metadata that tell who finds the batch without its ledger what it is part of."""
-    return {TAG_OF: f"{shards}/{job.rows}/{shard.first}-{shard.last}", TAG_OUT: job.out[:MOST_CHARS],
+    _, dot, schema = job.space.partition(".")
+    kind = f"/{schema}" if dot else ""
+    return {TAG_OF: f"{shards}/{job.rows}/{shard.first}-{shard.last}{kind}", TAG_OUT: job.out[:MOST_CHARS],
             TAG_MODEL: job.model[:MOST_CHARS]}
 
 

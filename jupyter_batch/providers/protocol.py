@@ -15,7 +15,7 @@ TAG = "jupyter_batch"
 """The metadata key that says which job and shard a batch belongs to."""
 TAG_OF = "jupyter_batch_of"
 """The one that says, to who finds the batch without its ledger, how many shards and rows the job has, and the first and
-the last row of this shard: "3/300/100-199"."""
+the last row of this shard: "3/300/100-199"; and, after a "/", what kind of answer was asked for, if not a text."""
 TAG_OUT, TAG_MODEL = "jupyter_batch_out", "jupyter_batch_model"
 """The column that the job fills, and the model by litellm's name."""
 
@@ -26,6 +26,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     tells_all: its one result file has a line for each request, whatever became of it.
     key: the environment variable of its API key. poll_first, poll_last: the shortest and the longest pause between two
     polls of one batch. one_file: answers and failures come in one result file.
+    keeps: how long results can be fetched, from the batch's "creation" or its "end"; None: not known, or for good.
     settle: how long after a create whose answer was lost an empty search proves nothing yet.
     """
 
@@ -39,6 +40,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     settle: float = 15.0
     tells_all: bool = False
     one_file: bool = False
+    keeps: float | None = None
+    keeps_from: str = "end"
+
+    def keeps_until(self, created_at: float, ended_at: float) -> float | None:
+        """When the provider deletes a batch's results, in seconds since the epoch; None where that is not known."""
+        if self.keeps is None:
+            return None
+        return (created_at if self.keeps_from == "creation" else ended_at) + self.keeps
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):

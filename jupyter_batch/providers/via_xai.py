@@ -43,13 +43,16 @@ class ViaXai(Direct):
 
     async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
                      uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
-        """See Provider.submit. Of the tag only job and shard are kept (in the name); no window can be chosen."""
+        """See Provider.submit. There is no window to be chosen.
+
+        Of the tag job and shard are kept, in the name; and the file's id too, which xAI does not tell of a batch.
+        """
         del endpoint, window  # each line has its url; batches end when they end
         if uploaded is None:
             with requests.open("rb") as file:
                 uploaded = await self._upload(file_name(tag, requests), file)
             await on_upload(uploaded)
-        body = {"name": " ".join([TAG, *(tag[key] for key in (TAG, TAG_OF) if key in tag)]), "input_file_id": uploaded}
+        body = {"name": " ".join([TAG, tag.get(TAG, "-"), tag.get(TAG_OF, "-"), uploaded]), "input_file_id": uploaded}
         async with self._open() as client:
             made = msgspec.json.decode(await self._ask(client, "POST", "/batches", json=body), type=_Made)
         return BatchView(id=made.batch_id, status="validating", input_file_id=uploaded, tag=dict(tag))
@@ -120,7 +123,7 @@ class ViaXai(Direct):
         batch_id, reason, name = batch.get("batch_id"), batch.get("cancel_by_xai_message"), str(batch.get("name") or "")
         view = read_batch({
             "id": batch_id, "created_at": batch.get("create_time"), "expires_at": batch.get("expire_time"),
-            "input_file_id": batch.get("input_file_id"), "errors": [{"message": reason}] if reason else None,
+            "input_file_id": batch.get("input_file_id") or _file(name), "errors": [{"message": reason}] if reason else None,
             "metadata": _tag(name)})
         if not view.id:
             raise ProviderDownError(f"{self._access.api_base} told of a batch without its id")
@@ -144,6 +147,11 @@ def _tag(name: str) -> dict[str, str]:
     """What the name of a batch says, if it is one of ours."""
     words = name.split()
     return dict(zip((TAG, TAG_OF), words[1:3], strict=False)) if words[:1] == [TAG] else {}
+
+
+def _file(name: str) -> str | None:
+    words = name.split()
+    return words[3] if words[:1] == [TAG] and words[3:] else None
 
 
 class _Batches(msgspec.Struct):
