@@ -15,6 +15,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     bad_lines: lines of the request file, from 1, that it failed for, each with the reason; the first few hundred.
     output_file_id, error_file_id: None where there is no such file (yet). errors: why the batch as a whole failed, the
     first few and a count. quota: it was refused because too much is enqueued already; sending it later can work.
+    ended_at: when it was over, if the provider tells.
     tag: the metadata that the batch was created with. endpoint: where its requests go, if the provider tells.
     """
 
@@ -30,6 +31,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     created_at: float | None = None
     expires_at: float | None = None
+    ended_at: float | None = None
     errors: str = ""
     quota: bool = False
     usage: Usage | None = None

@@ -103,7 +103,8 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A job at one moment: all that a screen may draw. Times are seconds since the epoch, durations are seconds.
 
-    bill: of what was collected so far; None where nothing was.
+    bill: of what was collected so far; None where nothing was. keeps_until: when the provider deletes what is still to
+    be fetched, or, of a job that is collected, its copy.
     """
 
     id: str
@@ -118,6 +119,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: float | None = None
     collected: bool = False
     expires_at: float | None = None
+    keeps_until: float | None = None
     shards: tuple[ShardView, ...] = ()
     input_tokens: int | None = None
     output_tokens: int | None = None

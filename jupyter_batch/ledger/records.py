@@ -92,7 +92,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     request files. adopted: taken up from the provider, where another ledger sent it; nothing of it is sent
     from here. aligned: the rows' keys are here; without them they are told by their positions alone.
     price: of its model, as it was when the job was planned. max_cost: US dollars that it may cost. most: US dollars
-    that its requests can cost at the most, by the estimate at that time.
+    that its requests can cost at the most, by the estimate at that time. tools: the names of those that its model may
+    call. round: how many rounds of tool calls were answered before it: in one that is above 0, `parent` is the job
+    whose calls it answers, or, where that is of the same round, the job whose missed rows it sends again.
     """
 
     id: str
@@ -127,6 +129,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     aligned: bool = True
     space: str = ""
     schema: Schema | None = None
+    tools: tuple[str, ...] = ()
+    round: int = 0
     price: Price | None = None
     max_cost: float | None = None
     most: float | None = None
@@ -160,7 +164,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
             "state": state,
             "collected": all(s.step is Step.COLLECTED for s in shards),
-            "expires_at": min(expiries, default=None), "keeps_until": _kept_until(shards), "shards": tuple(s.view() for s in shards),
+            "expires_at": min(expiries, default=None), "keeps_until": _kept_until(shards),
+            "shards": tuple(s.view() for s in shards),
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None, "bill": bill_of(shards),
             "message": self.message or (notes[0] if notes else ""), "reasons": _reasons(shards),

@@ -199,11 +199,15 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
         return clock(when, shot.now, tz)
 
     if shot.finished_at is not None and shot.state.is_ending:
-        return (f"took {span(shot.elapsed)}", f"ended {at(shot.finished_at)}")
+        kept = shot.keeps_until is not None and shot.keeps_until > shot.now
+        return (f"took {span(shot.elapsed)}", f"ended {at(shot.finished_at)}",
+                *([f"the provider deletes its copy on {at(shot.keeps_until or 0.0)}"] if kept else []))
     spent = f"{span(shot.elapsed)} " if shot.elapsed >= 1 else ""
     parts = [f"{spent}since {at(shot.created_at)}", eta]
     if shot.expires_at is not None and not shot.state.is_ending:
         parts.append(f"expires {at(shot.expires_at)}")
+    if shot.keeps_until is not None:  # some batch has ended, and is not collected yet
+        parts.append(f"the provider keeps results until {at(shot.keeps_until)}")
     return tuple(part for part in parts if part)
 
 

@@ -22,9 +22,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     done where it can't. litellm: its custom_llm_provider. key, base, version: environment variables, the first that is
     set counts. login: what to set where a cloud's own library looks for credentials. default_base: None where an
     address must be given. chat: the url in a line. minimum: requests a batch must have. pack: what we put into one file
-    where the documented limit is unknown or more than is wise. discount: in words; price: a batch's price as a part of
-    the real-time price, where that is sure for all models. cancel, listed, tagged: whether a batch can be cancelled,
-    batches listed, and found again by a tag of ours. files: results come in one file or in two (answers, errors).
+    where the documented limit is unknown or more than is wise. keeps: how long results can be fetched, in words;
+    keeps_days: the same as a number, from the batch's "creation" or its "end" (keeps_from), where it is one. discount:
+    in words; price: a batch's price as a part of the real-time price, where that is sure for all models. cancel,
+    listed, tagged: whether a batch can be cancelled, batches listed, and found again by a tag of ours. files: results come in one file or in two (answers, errors).
     tells_all: the one has a line for each request, whatever became of it.
     carried: by what its batches are called.
     """
@@ -48,6 +49,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pack: Limits | None = None
     windows: tuple[str, ...] = ()
     keeps: str | None = None
+    keeps_days: int | None = None
+    keeps_from: str = "end"
     discount: str | None = None
     price: float | None = None
     cancel: bool | None = None
@@ -72,7 +75,7 @@ _OPENAI = Record(
     key=("OPENAI_API_KEY",), base=("OPENAI_BASE_URL", "OPENAI_API_BASE"), default_base="https://api.openai.com/v1",
     requests=50_000, bytes=200_000_000,  # batch guide: 50,000 requests (and embedding inputs), 200 MB a file
     windows=("24h",),  # API reference: "currently only 24h is supported"
-    keeps="30 days",  # API reference: batch files expire after 30 days by default
+    keeps="30 days", keeps_days=30,  # API reference: batch files expire after 30 days by default
     discount="50%", price=0.5,  # batch guide: half of the synchronous price
     cancel=True, listed=True, tagged=True,  # API reference: metadata, 16 pairs of 64 and 512 characters
     files=2,  # batch guide: output_file_id, error_file_id
@@ -83,7 +86,7 @@ _COMPATIBLE = msgspec.structs.replace(
     _OPENAI, name="openai + api_base", title="any server of OpenAI's batch API", litellm="openai",
     source="the server's own documentation", default_base=None, requests=None, bytes=None, minimum=None, windows=(),
     pack=Limits(requests=50_000, bytes=200_000_000),  # OpenAI's, whose API it is
-    keeps=None, discount=None, price=None, cancel=None, listed=None, tagged=None, files=2,
+    keeps=None, keeps_days=None, discount=None, price=None, cancel=None, listed=None, tagged=None, files=2,
     note='give api_base=, and the model as "openai/<the server\'s name for it>"',
 )
 _PROXIED = msgspec.structs.replace(_COMPATIBLE, key=("OPENAI_API_KEY",), base=())
@@ -115,7 +118,7 @@ _ALL = (
         key=("ANTHROPIC_API_KEY",), base=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
         default_base="https://api.anthropic.com", chat="/v1/messages",
         requests=100_000, bytes=256_000_000,  # batch processing: 100,000 requests or 256 MB
-        windows=("24h",), keeps="29 days",  # after the batch's creation
+        windows=("24h",), keeps="29 days", keeps_days=29, keeps_from="creation",
         discount="50%", price=0.5, cancel=True, listed=True,
         tagged=False,  # Message Batches API: no metadata on a batch; the custom_ids are in its results
         files=1, tells_all=True,  # batch processing: the results list every request, with its result type

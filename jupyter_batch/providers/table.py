@@ -20,6 +20,7 @@ from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.records import RECORDS, Record
 from jupyter_batch.providers.via_mistral import hours_of
 
+DAY = 86400.0
 LOCAL = "local"
 """The provider of models that the embedded server answers."""
 BATCH, REALTIME = "batch", "realtime"
@@ -155,7 +156,14 @@ def facts_of(provider: str, base: str | None) -> Facts:
             facts, dialect=record.dialect or "openai", key=record.key[0] if record.key else record.login,
             tells_all=record.tells_all,
             limits=record.limits() or _ANY, one_file=record.files == 1)
+        if record.keeps_days is not None and provider != LOCAL and _is_its_own(record, base):
+            facts = msgspec.structs.replace(facts, keeps=record.keeps_days * DAY, keeps_from=record.keeps_from)
     return msgspec.structs.replace(facts, **_NEAR) if provider == LOCAL or (base and is_near(base)) else facts
+
+
+def _is_its_own(record: Record, base: str | None) -> bool:
+    """Whether an address is the provider's own, not another server of its dialect."""
+    return base is None or urlsplit(base).hostname == urlsplit(record.default_base or "").hostname
 
 
 def chat_path(provider: str) -> str:

@@ -363,7 +363,7 @@ def _errors(errors: Any) -> tuple[str, bool]:
     told = "; ".join(_error(error) for error in found[:_SHOWN])
     if len(found) > _SHOWN:
         told += f"; and {len(found) - _SHOWN:,} more"
-    quota = any(is_quota(f"{error.get('code')} {error.get('message')}") for error in found if isinstance(error, Mapping))
+    quota = any(is_quota(f"{one.get('code')} {one.get('message')}") for one in found if isinstance(one, Mapping))
     return told, quota
 
 
