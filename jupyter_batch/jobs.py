@@ -16,57 +16,99 @@ from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jupyter_batch import kernel, options, settings
+from jupyter_batch import kernel, options, settings, tools
 from jupyter_batch.core.errors import JobNotFoundError, LedgerError
 from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.engine.session import session
+from jupyter_batch.group import Group, models_of
+from jupyter_batch.group import keep as keep_group
 from jupyter_batch.job import Job, of
 from jupyter_batch.monitor import html, text
 from jupyter_batch.providers.clouds import secret_of
 
-__all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "forget", "list_jobs", "open_job", "orphans",
-           "resume_open", "submit"]
+__all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "embed", "forget", "list_jobs", "open_job",
+           "orphans", "resume_open", "submit"]
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.engine.orphans import Orphans
+    from jupyter_batch.engine.preview import Preview, Previews
 
 _T = TypeVar("_T")
 
 
 def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name: str | None = None,
-           **given: Any) -> Job:
+           **given: Any) -> Any:
     """Plan a job for the rows of a frame, or for a list of prompts, and have it sent; returns at once.
 
     The same call again gives the job that is there. frame_name: the person's name for the frame; the answers land in
-    what it holds when they come. Raises an InputError before anything is sent or kept.
+    what it holds when they come. A list of models gives a Group of jobs. Raises an InputError before anything is sent
+    or kept.
     """
     from jupyter_batch.engine.order import order
 
     configured = settings.read()
-    opts = options.resolve(given, configured)
-    here = session(configured.home)
-    now = time.time()
-    record, frame = order(here.ledger, source, prompt, opts, now=now, door=door,
-                          notebook=kernel.notebook_path(), versions=_versions())
-    job = of(here, record.id)
-    if frame is not None:
-        was_there = record.created_at != now  # then this frame may be labelled otherwise than the one it was made of
-        if was_there:
-            job._seen_on(frame)
-        job._bind(frame, opts.out, by_name=frame_name, alike=was_there)
-    job._follow(secret_of(opts))
-    job.refresh()  # a job that was there may have waited for just this, a key above all
-    if job._over.is_set():  # one that was finished merges at once
-        job._land()
+    several = models_of(given)
+    here, now = session(configured.home), time.time()
+    orders = []
+    for one in several or [given]:  # all of them are checked before the first is kept
+        opts = options.resolve(one, configured)
+        orders.append((opts, order(here.ledger, source, prompt, opts, door=door, notebook=kernel.notebook_path(),
+                                   versions=_versions())))
+    jobs = []
+    for opts, asked in orders:
+        record, frame = asked.plan(here.ledger, now)
+        job = of(here, record.id)
+        if opts.tools is not None:
+            here.lend(record.id, tools.read(opts.tools).functions)
+        if frame is not None:
+            was_there = record.created_at != now  # then this frame may be labelled otherwise than the one it was of
+            if was_there:
+                job._seen_on(frame)
+            job._bind(frame, opts.out, by_name=frame_name, alike=was_there)
+        jobs.append(job)
+    for job, (opts, _) in zip(jobs, orders, strict=True):
+        job._follow(secret_of(opts))
+        job.refresh()  # a job that was there may have waited for just this, a key above all
+        if job._over.is_set():  # one that was finished merges at once
+            job._land()
+    made = keep_group(here, jobs) if several else jobs[0]
     if opts.wait:
-        job._ipython_display_()  # to be seen while the cell blocks; the cell's own result shows it no second time
-        job.wait(opts.timeout)
+        made._ipython_display_()  # to be seen while the cell blocks; the cell's own result shows it no second time
+        made.wait(opts.timeout)
+    return made
+
+
+def preview(source: Any, prompt: Any = None, *, door: str = "python", **given: Any) -> Preview | Previews:
+    """What `submit` with the same arguments would send, and what that would cost. Nothing is sent, nothing is kept.
+
+    No key is needed. A list of models gives a preview of each. Raises an InputError where `submit` would.
+    """
+    from jupyter_batch.engine.order import order
+    from jupyter_batch.engine.preview import Previews, look
+
+    configured = settings.read()
+    several = models_of(given)
+    here = session(configured.home)
+    looks = []
+    for one in several or [given]:
+        opts = options.resolve({**one, "api_key": one.get("api_key") or "none is needed"}, configured)
+        asked = order(here.ledger, source, prompt, opts, door=door, notebook=None, versions=_versions())
+        looks.append(look(here.ledger, asked, now=time.time()))
+    return Previews(looks) if several else looks[0]
+
+
+def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) -> Job:
+    """The same for vectors. text: a column of the frame, or a template; a list of texts needs none."""
+    from jupyter_batch.engine.embed import take
+
+    asked, rest = take(text, given)
+    job: Job = submit(source, asked, door=door, **rest)
     return job
 
 
-def open_job(name: str, *, follow: bool = True) -> Job:
+def open_job(name: str, *, follow: bool = True) -> Any:
     """The job of that id (its beginning is enough) or name. Raises JobNotFoundError.
 
     follow: have this process move it, where it is open; without, it is only looked at.
@@ -74,6 +116,8 @@ def open_job(name: str, *, follow: bool = True) -> Job:
     """
     here = session(settings.home())
     try:
+        if name in (groups := here.ledger.groups()):
+            return Group(here, [open_job(job, follow=follow) for job in groups[name]])
         record = here.ledger.job(name)
     except JobNotFoundError:
         raise
@@ -89,9 +133,12 @@ def open_job(name: str, *, follow: bool = True) -> Job:
 
 
 async def answers(prompts: Any, **given: Any) -> list[Any]:
-    """The answers to a list of prompts, in order, None where there is none."""
-    job = await submit(prompts, None, **given)
-    return list(job._outcomes().answers)
+    """The answers to a list of prompts, in order, None where there is none; of several models a dict for each."""
+    made = await submit(prompts, None, **given)
+    if isinstance(made, Group):
+        told = [job._outcomes().answers for job in made.jobs]
+        return [dict(zip(made.models, row, strict=True)) for row in zip(*told, strict=True)]
+    return list(made._outcomes().answers)
 
 
 def attach(job: Job | str, frame: pd.DataFrame, out: str | None = None, *, by_position: bool = False) -> Job:
@@ -149,7 +196,13 @@ def forget(name: str) -> str:
 def list_jobs() -> Jobs:
     """Every job of the ledger, newest first."""
     here = session(settings.home())
-    return Jobs(of(here, record.id) for record in here.ledger.jobs())
+    grouped = {job: group for group, jobs in here.ledger.groups().items() for job in jobs}
+    found: dict[str, Any] = {}  # in the order of the newest job of each
+    for record in here.ledger.jobs():
+        found.setdefault(grouped.get(record.id, record.id), []).append(of(here, record.id))
+    groups = here.ledger.groups()
+    return Jobs(Group(here, [of(here, job) for job in groups[name]]) if name in groups else jobs[0]
+                for name, jobs in found.items())
 
 
 def resume_open() -> int:
@@ -163,10 +216,10 @@ def resume_open() -> int:
     return unfinished
 
 
-class Jobs(list[Job]):
-    """Jobs as a list that shows itself as a table."""
+class Jobs(list[Any]):
+    """Jobs, and groups of them, as a list that shows itself as a table."""
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
+    def __init__(self, jobs: Iterable[Job | Group]) -> None:
         super().__init__(jobs)
 
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ from traitlets import Any as AnyValue
 
 from jupyter_batch import settings
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
-from jupyter_batch.options import CHAT_PARAMS, FLAG, OPTIONS, SCHEMA, TAGS, Option, unknown
+from jupyter_batch.options import CHAT_PARAMS, FLAG, OPTIONS, SCHEMA, TAGS, TOOLS, Option, unknown
 
 NAME = "llm_batch"
 MATCHER = "jupyter_batch"
@@ -101,6 +101,8 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
         raise OptionError(f"--job takes a name for the Job, not {asked.job!r}")
     given = {option.name: _value(option, getattr(asked, option.name), names)
              for option in OPTIONS + CHAT_PARAMS if hasattr(asked, option.name)}
+    if "," in (models := str(given.get("model", ""))):
+        given["model"] = [model.strip() for model in models.split(",")]
     return asked, given
 
 
@@ -125,9 +127,11 @@ def _value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
             raise OptionError(f"{option.flag} takes the name of a Python or environment variable that holds the value, "
                               "so that no secret stays in the notebook")
         return held
-    if option.kind is SCHEMA:
+    if option.kind is TOOLS and "," in text:
+        return [_value(option, name.strip(), names) for name in text.split(",")]
+    if option.kind in (SCHEMA, TOOLS):
         if text not in names:
-            raise OptionError(f"{option.flag} takes the name of {SCHEMA.says}; {text!r} is not defined here")
+            raise OptionError(f"{option.flag} takes the name of {option.kind.says}; {text!r} is not defined here")
         return names[text]
     try:
         read = [option.kind.from_text(one) for one in text] if option.kind.many else option.kind.from_text(text)

@@ -201,6 +201,9 @@ PRICES = Kind('a dict such as {"openai/my-model": {"input": 0.2, "output": 0.8}}
 CREDENTIALS = Kind("the path of a credentials file, or what is in it", _credentials, metavar="TEXT")
 SCHEMA = Kind("a Pydantic model, a TypedDict, {name: type}, or a JSON schema", lambda value: value, metavar="NAME")
 """Read as a whole by schema/read.py; on a line it is the name of one."""
+TOOLS = Kind("OpenAI tool definitions, or Python functions with type hints", lambda value: value, metavar="NAME")
+"""Read as a whole by tools.py; on a line it is the name of one, of a list of them, or several names with commas."""
+TOOL_CHOICE = Kind('"auto", "none", "required", or a tool', lambda value: value, metavar="CHOICE")
 URL = Kind("an address that begins with http:// or https://", _base, metavar="URL")
 
 
@@ -225,11 +228,14 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("out", LINE, "the column to fill; with a schema, how the columns' names begin", "response", short="-o"),
-    Option("model", LINE, "a litellm model id, such as openai/gpt-4.1-mini or local/echo "
+    Option("model", LINE, "a litellm model id, such as openai/gpt-4.1-mini or local/echo; a list of them (on a "
+           "line: with commas) asks each, into columns that end with their names "
            "(default: %config LLMBatch.model, else $JUPYTER_BATCH_MODEL)", short="-m"),
     Option("system", TEXT, "a template for the system message"),
     Option("schema", SCHEMA, "what an answer holds: one typed column for each field, named as it (after `out` and _, "
            "where out is given)"),
+    Option("tools", TOOLS, "what the model may call: its calls are the answer, and job.run_tools() runs them here"),
+    Option("tool_choice", TOOL_CHOICE, "whether it calls one: auto, none, required, or a tool's name"),
     Option("reuse", FLAG, "an identical request that was answered or is under way is not paid again", True),
     Option("wait", FLAG, "block until the job is done", False),
     Option("timeout", SECONDS, "with wait: stop waiting after so many seconds; the job goes on"),
@@ -285,6 +291,7 @@ CHAT_PARAMS = (
     Option("presence_penalty", NUMBER, "against words that came before"),
     Option("frequency_penalty", NUMBER, "against words that came often"),
     Option("logit_bias", OBJECT, "token id -> bias"),
+    Option("parallel_tool_calls", FLAG, "whether a model may call several tools at once"),
     Option("logprobs", FLAG, "ask for log probabilities"),
     Option("top_logprobs", COUNT, "how many of them for each token"),
     Option("response_format", OBJECT, "OpenAI's response_format"),
@@ -315,6 +322,8 @@ class Options:
     out: str = "response"
     system: str | None = None
     schema: Any = None
+    tools: Any = None
+    tool_choice: Any = None
     reuse: bool = True
     wait: bool = False
     timeout: float | None = None

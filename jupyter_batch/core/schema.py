@@ -36,6 +36,12 @@ class Schema(msgspec.Struct, frozen=True):
     strict: bool = True
 
 
+def suffixed(schema: Schema, end: str) -> Schema:
+    """The same answer, into columns whose names end with _ and `end`."""
+    fields = tuple(msgspec.structs.replace(field, name=f"{field.name}_{end}") for field in schema.fields)
+    return msgspec.structs.replace(schema, fields=fields)
+
+
 def listed(names: Iterable[str], most: int = 4) -> str:
     """Names of columns on a line; of many the first few."""
     held = list(names)

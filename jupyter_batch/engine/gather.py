@@ -194,9 +194,20 @@ def decoded(path: Path, job: JobRecord, dialect: str | None = None) -> Iterator[
 
 
 def results_in(block: bytes, job: JobRecord, dialect: str | None = None) -> Iterator[Result]:
-    """The results in whole lines of a job's; with a schema, an answer that is not as it says is a failure."""
+    """The results in whole lines of a job's; with a schema, an answer that is not as it says is a failure.
+
+    In a job with tools the calls of some are an answer by themselves, whatever the schema says of the last one.
+    """
     results = decode_lines(dialect or job.dialect, block, job.endpoint, job.tool_names)
-    return results if job.schema is None else _parser(msgspec.json.encode(job.schema)).read(results)
+    parser = None if job.schema is None else _parser(msgspec.json.encode(job.schema))
+    if job.tools:
+        return (_called(result) if result.calls else result if parser is None else next(parser.read([result]))
+                for result in results)
+    return results if parser is None else parser.read(results)
+
+
+def _called(result: Result) -> Result:
+    return msgspec.structs.replace(result, value=result.calls)
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from jupyter_batch import tools
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.engine.embed import Embed
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-RESERVED = frozenset({"_status", "_error", "_cost", "_input_tokens", "_output_tokens", "_raw"})
+RESERVED = frozenset({"_status", "_error", "_cost", "_input_tokens", "_output_tokens", "_raw", "_tool_calls"})
 
 
 class Order(NamedTuple):
@@ -180,8 +181,16 @@ def _column_taken(taken: list[str], schema: Schema | None) -> ColumnError:
 
 def _params(opts: Options, schema: Schema | None, provider: str, model: str, dialect: str) -> dict[str, Any]:
     """The chat parameters, with what the schema asks of the provider."""
+    params = {**opts.params, **_tools(opts)}
     if schema is None:
-        return opts.params
-    if "response_format" in opts.params:
+        return params
+    if "response_format" in params:
         raise OptionError("`schema` and `response_format` say the same thing: give one of them")
-    return {**opts.params, "response_format": response_format(schema, provider=provider, model=model, dialect=dialect)}
+    return {**params, "response_format": response_format(schema, provider=provider, model=model, dialect=dialect)}
+
+
+def _tools(opts: Options) -> dict[str, Any]:
+    """The tools and the choice among them, as a request says them."""
+    given = None if opts.tools is None else tools.read(opts.tools)
+    made: dict[str, Any] = {} if given is None else {"tools": given.definitions}
+    return made if opts.tool_choice is None else {**made, "tool_choice": tools.choice(opts.tool_choice, given)}

@@ -30,6 +30,7 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.tools import names_of
 from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of, is_translated, tool_names_of
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
@@ -182,6 +183,7 @@ class _Lines:
         asked = "input" if ask.endpoint == EMBEDDINGS else "messages"
         body = {"model": ask.body_model, asked: prompt.messages(), **params}
         self._encoder = encoder(ask.dialect, ask.endpoint, body, load_litellm)
+        self._tools = names_of(body.get("tools"))
         # What litellm makes of a request may change with its version, and must not make another job of it.
         printed = is_translated(ask.dialect, ask.endpoint)
         self._printed = encoder(OPENAI, CHAT, body, load_litellm) if printed else None
@@ -263,8 +265,8 @@ class _Lines:
             poll_interval=ask.poll_interval, metadata=ask.metadata, notebook=ask.notebook, framed=ask.framed,
             mode=ask.mode, pace=ask.pace, api_version=ask.api_version, cloud=ask.cloud,
             headers=headers_of(self._encoder),
-            tool_names=tool_names_of(self._encoder), schema=ask.schema, price=ask.price, max_cost=ask.max_cost,
-            versions=ask.versions)
+            tool_names=tool_names_of(self._encoder), tools=self._tools, schema=ask.schema,
+            price=ask.price, max_cost=ask.max_cost, versions=ask.versions)
 
     def _told_by(self) -> tuple[Any, ...]:
         """The columns that tell a row from another: those that the prompt was made from, no others."""

@@ -36,4 +36,13 @@ CREATE INDEX event_job ON event (job, at);
 """
 """Columns for what is searched or compared; the rest of a record is JSON in `facts`."""
 
-MIGRATIONS: tuple[str, ...] = (M001_JOBS_AND_SHARDS,)
+M002_GROUPS = """
+CREATE TABLE bundle (
+    id TEXT PRIMARY KEY,
+    created_at REAL NOT NULL,
+    jobs TEXT NOT NULL
+);
+"""
+"""Jobs that are held and shown as one; `jobs` are their ids, with blanks between."""
+
+MIGRATIONS: tuple[str, ...] = (M001_JOBS_AND_SHARDS, M002_GROUPS)

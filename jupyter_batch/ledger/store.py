@@ -209,6 +209,17 @@ class Ledger:
         """The job that sends again what was missed in this one, if there is one."""
         return next((record for record in self.jobs() if record.parent == job), None)
 
+    def groups(self) -> dict[str, list[str]]:
+        """Every group's id, newest first, and its jobs."""
+        rows = self._rows("SELECT id, jobs FROM bundle ORDER BY created_at DESC, id") if self.exists() else []
+        return {group: jobs.split() for group, jobs in rows}
+
+    def keep_group(self, group: str, jobs: list[str], now: float) -> None:
+        """Jobs that belong together; once more, it changes nothing."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO bundle (id, created_at, jobs) VALUES (?, ?, ?)",
+                       (group, now, " ".join(jobs)))
+
     def events(self, job: str) -> list[tuple[float, int | None, str, int, str]]:
         """What happened, in order: (time, shard, step, rows done, note)."""
         return [(r[0], r[1], r[2], r[3], r[4]) for r in self._rows(
@@ -310,6 +321,7 @@ class Ledger:
             for table in ("event", "shard"):
                 db.execute(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608 - two names of ours
             db.execute("DELETE FROM job WHERE id = ?", (job,))
+            db.execute("DELETE FROM bundle WHERE ' ' || jobs || ' ' LIKE ?", (f"% {job} %",))
         self.folders.sweep()
 
     def say(self, job: str, message: str) -> None:

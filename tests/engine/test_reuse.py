@@ -159,6 +159,17 @@ def test_any_frames_after_each_other(server, call, frames):
     assert sent(server) - before == len({number for numbers in frames for number in numbers})
 
 
+def test_what_was_answered_before_comes_first(server, call):
+    """`async for` tells of the rows that the ledger answered, too."""
+    numbered(2).llm.batch("{text}", out="out", **call).wait(60)
+    job = numbered(4).llm.batch("{text}", out="out", **call)
+
+    async def read():
+        return [str(result.status) async for result in job]
+
+    assert asyncio.run(read()) == ["reused", "reused", "succeeded", "succeeded"]
+
+
 def refused(server):
     """How many requests were in batches that were refused for quota."""
     return sum(batch["request_counts"]["total"] for batch in server.batches() if batch["status"] == "failed")

@@ -1,0 +1,47 @@
+"""The snapshots of several jobs as one, for what is held and shown as one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.core.status import Counts, Snapshot, State, job_state
+
+
+def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
+    """The snapshots of a group's jobs as one."""
+    first = seen[0]
+    numbered = [msgspec.structs.replace(shard, number=number)
+                for number, shard in enumerate(shard for one in seen for shard in one.shards)]
+    bills = [one.bill for one in seen if one.bill is not None]
+    complete = all(one.is_complete for one in seen)
+    merged = [one.merged for one in seen if one.merged]
+    fields: dict[str, Any] = {
+        "id": group, "counts": sum((one.counts for one in seen), Counts()), "shards": tuple(numbered),
+        "model": ", ".join(one.model for one in seen),
+        "provider": ", ".join(dict.fromkeys(one.provider for one in seen)),
+        "out": ", ".join(one.out for one in seen), "created_at": min(one.created_at for one in seen),
+        "now": max(one.now for one in seen),
+        "finished_at": max(one.finished_at or one.created_at for one in seen) if complete else None,
+        "collected": all(one.collected for one in seen), "state": _state(seen),
+        "expires_at": min((one.expires_at for one in seen if one.expires_at), default=None),
+        "bill": sum(bills[1:], bills[0]) if len(bills) == len(seen) else None,
+        "input_tokens": _sum(one.input_tokens for one in seen),
+        "output_tokens": _sum(one.output_tokens for one in seen),
+        "message": next((one.message for one in seen if one.message), ""), "merged": "; ".join(merged),
+        "reasons": tuple(sorted((pair for one in seen for pair in one.reasons), key=lambda pair: -pair[1])[:5]),
+        "attach": f'jupyter_batch.open("{group}")',
+    }
+    return msgspec.structs.replace(first, **fields)
+
+
+def _state(seen: Sequence[Snapshot]) -> State:
+    shards = [(shard.step, shard.ending) for one in seen for shard in one.shards]
+    return job_state(shards, cancelling=any(one.state is State.CANCELLING for one in seen))
+
+
+def _sum(tokens: Iterable[int | None]) -> int | None:
+    told = [count for count in tokens if count is not None]
+    return sum(told) if told else None

@@ -1,0 +1,317 @@
+"""Group: the jobs of one call that named several models, held and shown as one. It knows Job, and no ledger's inside.
+
+Each of them is a job of its own, at its own provider, with its own column; each is durable by itself, so that a group
+is nothing but their ids, and a name made of these.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from jupyter_batch import kernel
+from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
+from jupyter_batch.core.result import Result, Usage
+from jupyter_batch.core.schema import suffixed
+from jupyter_batch.core.status import Counts, Snapshot, State
+from jupyter_batch.core.together import together
+from jupyter_batch.engine.session import Session
+from jupyter_batch.job import Job
+from jupyter_batch.monitor import html, text
+from jupyter_batch.monitor.live import Monitor, open_monitor
+from jupyter_batch.monitor.view import view
+from jupyter_batch.options import EVERY
+from jupyter_batch.schema import read as read_schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OUT = EVERY["out"].default
+
+
+class Group:
+    """Several models over the same rows: one column each, one monitor, and `compare()`."""
+
+    def __init__(self, here: Session, jobs: Sequence[Job]) -> None:
+        self.id = name_of([job.id for job in jobs])
+        self.jobs = tuple(jobs)
+        self._here = here
+        self._over = threading.Event()
+        self._lock = threading.RLock()
+        self._following = False
+        self._monitor: Monitor | None = None
+
+    # -- how it stands --------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """All of its jobs at this moment, as if they were one."""
+        return together(self.id, [job.snapshot() for job in self.jobs])
+
+    @property
+    def name(self) -> str | None:
+        """The label for people, if one was given."""
+        return self.jobs[0].name
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models, in the order in which they were named."""
+        return tuple(job.snapshot().model for job in self.jobs)
+
+    @property
+    def state(self) -> State:
+        """As of a job: the least advanced of those that are open, else the worst ending."""
+        return self.snapshot().state
+
+    @property
+    def counts(self) -> Counts:
+        """Requests of all models by what became of them."""
+        return self.snapshot().counts
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars, of all models; None where one of them is not known."""
+        return self.snapshot().cost
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens of the answers that are here, of all models."""
+        told = [job.usage for job in self.jobs]
+        return sum((usage for usage in told if usage is not None), Usage()) if any(told) else None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the submission to the last end, or to now."""
+        return self.snapshot().elapsed
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the last row, if it goes on like this."""
+        return self.snapshot().eta
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the first provider gives up on what is open, in seconds since the epoch."""
+        return self.snapshot().expires_at
+
+    @property
+    def batches(self) -> tuple[str, ...]:
+        """The providers' ids of the batches sent so far."""
+        return self.snapshot().batches
+
+    @property
+    def is_complete(self) -> bool:
+        """Every job of it is."""
+        return all(job.is_complete for job in self.jobs)
+
+    @property
+    def is_successful(self) -> bool:
+        """Every job of it is."""
+        return all(job.is_successful for job in self.jobs)
+
+    # -- waiting --------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Group:
+        """Block until all are complete, for at most `timeout` seconds. Ctrl-C ends the waiting, not the jobs."""
+        self._follow()
+        screen = self._screen()
+        with screen.attended():
+            if kernel.wait_blocking(self._over, timeout, screen.flush):
+                self._land()
+        return self
+
+    def __await__(self) -> Generator[Any, None, Group]:
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> Group:
+        self._follow()
+        screen = self._screen()
+        with screen.attended():
+            await kernel.await_done(self._over, None, screen.flush)
+        self._land()
+        return self
+
+    async def __aiter__(self) -> AsyncIterator[Result]:
+        """Each request's Result, model by model; its `custom_id` begins with the id of its job."""
+        for job in self.jobs:
+            async for result in job:
+                yield result
+
+    # -- what came of it ------------------------------------------------------------------------------------
+
+    def results(self) -> pd.DataFrame:
+        """The answers of all models side by side, then each one's _status, _error, _cost and tokens, by model."""
+        import pandas as pd
+
+        answers, rest = [], []
+        for job, model in zip(self.jobs, self.models, strict=True):
+            told = job.results()
+            own = [column for column in told.columns if not str(column).startswith("_")]
+            answers.append(told[own])
+            rest.append(told.drop(columns=own).add_suffix(f"_{model}"))
+        return pd.concat([*answers, *rest], axis=1)
+
+    @property
+    def errors(self) -> pd.DataFrame:
+        """The rows without an answer that are not open any more: which model's, and why."""
+        import pandas as pd
+
+        told = [job.errors.assign(model=model) for job, model in zip(self.jobs, self.models, strict=True)]
+        return pd.concat(told)
+
+    def compare(self) -> pd.DataFrame:
+        """A row for each model: rows answered and failed, agreement, cost, seconds, tokens.
+
+        agreement: of the rows that this model and another one answered, the share in which they say the same, over all
+        others. cost: US dollars, NA where it is not known. seconds: from the submission to the end, or to now.
+        """
+        import pandas as pd
+
+        from jupyter_batch.engine.agreement import agreements
+
+        agreed = agreements([job._outcomes().answers for job in self.jobs])
+        rows = []
+        for job, share in zip(self.jobs, agreed, strict=True):
+            seen = job.snapshot()
+            rows.append({
+                "answered": seen.counts.succeeded + seen.counts.reused,
+                "failed": seen.counts.failed + seen.counts.expired + seen.counts.cancelled,
+                "agreement": share, "cost": seen.cost, "seconds": round(seen.elapsed, 3),
+                "input_tokens": seen.input_tokens, "output_tokens": seen.output_tokens})
+        index = pd.Index(self.models, name="model")
+        kinds = {"agreement": "Float64", "cost": "Float64", "input_tokens": "Int64", "output_tokens": "Int64"}
+        return pd.DataFrame(rows, index=index).astype(kinds)
+
+    def merge(self, df: pd.DataFrame | None = None) -> Group:
+        """Put what there is so far onto `df`, or onto the frame that was submitted."""
+        return self._each(lambda job: job.merge(df))
+
+    def cancel(self) -> Group:
+        """Ask the providers to end all of it; rows that are finished are kept."""
+        return self._each(Job.cancel)
+
+    def resume(self, *, api_key: str | None = None) -> Group:
+        """Go on now with what waits."""
+        return self._each(lambda job: job.resume(api_key=api_key))
+
+    def refresh(self) -> Group:
+        """Ask the providers now."""
+        return self.resume()
+
+    def retry(self, *, api_key: str | None = None) -> Group:
+        """The jobs that missed rows send these again, as linked jobs; a group of those and the others.
+
+        Raises InputError where no row of any is left.
+        """
+        again, missed = [], False
+        for job in self.jobs:
+            try:
+                again.append(job.retry(api_key=api_key))
+                missed = True
+            except InputError:  # nothing of it is left
+                again.append(job)
+        if not missed:
+            raise InputError(f"in group {self.id} no row is left to be sent again")
+        return keep(self._here, again)
+
+    def _each(self, act: Callable[[Job], object]) -> Group:
+        """Do it to each job, also where one refuses; the first refusal is raised then."""
+        refusals: list[JupyterBatchError] = []
+        for job in self.jobs:
+            try:
+                act(job)
+            except JupyterBatchError as e:
+                refusals.append(e)
+        if refusals:
+            raise refusals[0]
+        return self
+
+    # -- how it is shown ------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        try:
+            lines = [text.line(self.snapshot()), *(f"  {job!r}" for job in self.jobs)]
+            return "\n".join([*lines, *([] if not self.is_complete else [self.compare().to_string()])])
+        except JupyterBatchError as e:  # a repr must never fail
+            return f"<Group {self.id}: {e}>"
+
+    def _ipython_display_(self) -> None:
+        """As the last expression of a cell: one live monitor; and the comparison, where all is there."""
+        self._follow()
+        self._screen().show(kernel.current_cell())
+        if self.is_complete:
+            from IPython.display import display
+
+            display(self.compare())
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return html.card(view(self.snapshot()))
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        for job in self.jobs:
+            job._follow()
+        with self._lock:
+            if not self._following:
+                self._following = True
+                for job in self.jobs:
+                    self._here.move(job.id, self._on_change)
+        self._look()
+
+    def _on_change(self, seen: Snapshot) -> None:
+        del seen  # one job's
+        if self._monitor is not None:
+            self._monitor.update(self.snapshot())
+        self._look()
+
+    def _look(self) -> None:
+        if not self._over.is_set() and self.is_complete:
+            self._over.set()
+            kernel.on_main(self._land)
+
+    def _land(self) -> None:
+        for job in self.jobs:
+            job._land()
+        if self._monitor is not None:
+            self._monitor.update(self.snapshot())
+
+    def _screen(self) -> Monitor:
+        with self._lock:
+            if self._monitor is None:
+                self._monitor = open_monitor(
+                    self.snapshot(), cancel=self.cancel, refresh=self.refresh, frontend=kernel.has_frontend(),
+                    context=kernel.widget_context())
+            return self._monitor
+
+
+def models_of(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options for each model, where a list of models is given: each fills columns that end with its name.
+
+    [] where one model is meant. Raises OptionError for a list that is empty, or that names a model twice.
+    """
+    models = given.get("model")
+    if not isinstance(models, list | tuple):
+        return []
+    if not models or len(set(map(str, models))) != len(models):
+        raise OptionError(f"`model` takes a model, or a list of different ones, not {models!r}")
+    out, schema = given.get("out"), given.get("schema")
+    if schema is None:
+        base = OUT if out is None else out
+        return [{**given, "model": model, "out": f"{base}_{model}"} for model in models]
+    read = read_schema(schema)
+    return [{**given, "model": model, "schema": suffixed(read, str(model))} for model in models]
+
+
+def name_of(jobs: Sequence[str]) -> str:
+    """A group's id: the same for the same jobs, in any process and however often the cell is run."""
+    return "jg" + blake2b(" ".join(jobs).encode(), digest_size=5).hexdigest()
+
+
+def keep(here: Session, jobs: Sequence[Job]) -> Group:
+    """These jobs as one, which can be opened by its id."""
+    group = Group(here, jobs)
+    here.ledger.keep_group(group.id, [job.id for job in jobs], time.time())
+    return group

@@ -1,0 +1,102 @@
+"""Several models over the same rows: one column each, one thing to hold, and a table that compares them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pandas as pd
+import pytest
+
+import jupyter_batch
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.engine.agreement import agreements
+
+from .conftest import numbered
+from .test_jobs import forget
+
+MODELS = ["openai/echo", "hosted_vllm/echo"]
+
+
+@pytest.fixture
+def several(call):
+    """The options that ask two models of the server."""
+    return {**call, "model": MODELS}
+
+
+def test_each_model_has_its_column(server, several, home):
+    """One call, a column for each model; run again, and in another process, it is the same group and pays nothing."""
+    df = numbered(5)
+    group = df.llm.batch("{text}", out="answer", **several).wait(60)
+    assert df.columns.tolist() == ["text", "answer_openai/echo", "answer_hosted_vllm/echo"]
+    assert (df["answer_openai/echo"] == df["text"]).all()
+    assert (df["answer_hosted_vllm/echo"] == df["text"]).all()
+    assert group.is_successful
+    assert group.state == "completed"
+    assert (group.counts.total, group.counts.succeeded) == (10, 10)
+    assert len(group.batches) == 2
+    assert group.usage.input_tokens > 0
+    forget(home)
+    again = numbered(5)
+    assert again.llm.batch("{text}", out="answer", **several).wait(60).id == group.id
+    assert (again["answer_hosted_vllm/echo"] == again["text"]).all()
+    assert jupyter_batch.open(group.id).results().columns.tolist()[:2] == df.columns.tolist()[1:]
+    assert [one.id for one in jupyter_batch.jobs()] == [group.id], "the person sees one"
+    assert server.stats()["batches_created"] == 2
+
+
+def test_the_comparison(several):
+    """A row for each model; two that say the same agree."""
+    df = numbered(4)
+    table = df.llm.batch("{text}", out="answer", **several).wait(60).compare()
+    assert table.index.tolist() == MODELS
+    assert table["answered"].tolist() == [4, 4]
+    assert table["agreement"].tolist() == [1.0, 1.0]
+    assert table["failed"].tolist() == [0, 0]
+
+
+def test_agreement_is_a_share_of_what_both_answered():
+    """A row that one of them has not answered tells nothing, and blanks and case do not matter."""
+    assert agreements([["Yes", "no", None], ["yes ", "yes", "no"]]) == [0.5, 0.5]
+    assert agreements([["a"], [None]]) == [None, None]
+    assert agreements([[{"x": 1, "y": 2}], [{"y": 2, "x": 1}]]) == [1.0, 1.0]
+
+
+def test_one_model_that_can_not_be_used_sends_nothing(server, several, home):
+    """All models are checked before the first job is kept."""
+    with pytest.raises(OptionError, match="api_base"):
+        numbered(2).llm.batch("{text}", **{**several, "api_base": None, "api_key": "k", "model": MODELS})
+    with pytest.raises(OptionError, match="different"):
+        numbered(2).llm.batch("{text}", **{**several, "model": ["openai/echo"] * 2})
+    assert not (home / "jobs").exists()
+    assert server.stats()["batches_created"] == 0
+
+
+def test_a_schema_gives_each_model_its_fields(several):
+    """The fields' columns end with the model's name."""
+    df = numbered(2)
+    df.llm.batch("{text}", schema={"label": str}, **several).wait(60)
+    assert set(df.columns) == {"text", *(f"label_{model}" for model in MODELS)}
+
+
+def test_retry_sends_what_each_missed(server, several):
+    """Rows that failed are sent again for the models that missed them, into the same columns."""
+    server.set_faults("row_errors=1")
+    df = numbered(3)
+    group = df.llm.batch("{text}", out="answer", **several).wait(60)
+    assert len(group.errors) == 6
+    server.set_faults("")
+    assert group.retry().wait(60).is_successful
+    assert (df["answer_hosted_vllm/echo"] == df["text"]).all()
+
+
+def test_awaited_and_without_a_frame(several):
+    """`await abatch` gives a dict for each prompt."""
+    told = asyncio.run(jupyter_batch.abatch(["a", "b"], **several))
+    assert told == [dict.fromkeys(MODELS, "a"), dict.fromkeys(MODELS, "b")]
+
+
+def test_it_shows_itself(several):
+    """Text and HTML tell of all its models."""
+    group = pd.DataFrame({"text": ["x"]}).llm.batch("{text}", out="answer", **several).wait(60)
+    assert "hosted_vllm/echo" in repr(group)
+    assert "openai/echo" in group._repr_mimebundle_()["text/html"]
