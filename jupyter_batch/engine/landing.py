@@ -11,7 +11,7 @@ import numpy as np
 
 from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import AlignmentError, ColumnError, JupyterBatchError
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.result import Status, ToolCalls
 from jupyter_batch.core.schema import Schema, listed
 from jupyter_batch.core.schema import columns as columns_of
 from jupyter_batch.engine.gather import CODES, Outcomes
@@ -82,11 +82,12 @@ def fill_with(job: JobRecord, found: Outcomes, frame: pd.DataFrame, out: str, po
     """Put what was found into the job's columns of the frame, under the names that `out` gives them."""
     fields = columns_of(out, job.schema)
 
-    def values(column: str) -> list[Any]:
+    def values(column: str) -> Any:
         field = fields[column]
         if field is None:
             return found.answers
-        return [None if answer is None else answer[field.name] for answer in found.answers]
+        return [None if answer is None or isinstance(answer, ToolCalls) else answer[field.name]
+                for answer in found.answers]
 
     frames.fill_all(frame, fields, values, positions)
 
@@ -174,7 +175,8 @@ def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled
     """All outcomes on the source's index: the columns, _status, _error, _cost, _input_tokens, _output_tokens.
 
     _cost: US dollars, NaN where it is not known, or not yet.
-    With a schema _raw too: the text of an answer that is not as the schema says.
+    With a schema _raw too: the text of an answer that is not as the schema says. With tools _tool_calls: what is to be
+    called, a list for each row that is not at its end.
     """
     import pandas as pd
 
@@ -192,4 +194,7 @@ def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled
         made[name] = pd.arrays.IntegerArray(counted, counted < 0)
     if job.schema is not None:
         made["_raw"] = pd.array([found.raws.get(at) for at in order.tolist()], dtype="string")
+    if job.tools:
+        calls = [answer if isinstance(answer, ToolCalls) else np.nan for answer in found.answers]
+        made["_tool_calls"] = np.fromiter(calls, dtype=object, count=len(calls))[order]
     return made

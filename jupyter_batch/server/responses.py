@@ -96,7 +96,7 @@ def _content(content: Any) -> Any:
 
 def response_of(chat: Mapping[str, Any], body: Mapping[str, Any], *, id_: str) -> dict[str, Any]:
     """A chat completion, as the response to the request `body`."""
-    choice = next(iter(chat.get("choices") or ()), {})
+    choice: Mapping[str, Any] = next(iter(chat.get("choices") or ()), {})
     cut = _CUT.get(str(choice.get("finish_reason")))
     told = {name: body.get(name) for name in _TOLD}
     told["text"] = told["text"] or {"format": {"type": "text"}}
