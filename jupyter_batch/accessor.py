@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from jupyter_batch.engine.preview import Preview, Previews
     from jupyter_batch.jobs import Job
 
 OURS = "llm_batch"
@@ -51,6 +52,17 @@ class LLMAccessor:
 
         return jobs.embed(self._frame, text, door="accessor", **given)
 
+    def preview(self, prompt: Any, **given: Any) -> Preview | Previews:
+        """What `batch` with the same arguments would do; nothing is sent, nothing is kept, and no key is needed.
+
+        It shows rows and requests, the first rendered prompts, tokens (a sample is counted of large frames, with its
+        error), the range of costs in a batch and in real time, what reuse saves, and the limits; `.rows`, `.requests`,
+        `.tokens`, `.cost.low`, `.cost.high`, ... are its figures.
+        """
+        from jupyter_batch import jobs
+
+        return jobs.preview(self._frame, prompt, door="accessor", **given)
+
     def attach(self, job: Job | str, out: str | None = None, *, by_position: bool = False) -> Job:
         """Bring a job of another day to this frame: its answers land here, now and as they come.
 
@@ -64,14 +76,15 @@ class LLMAccessor:
 
 
 def _describe() -> None:
-    """Give `batch` the options' own signature and table, so that Tab and `?` show them."""
+    """Give `batch` and `preview` the options' own signature, and a table of them, so that Tab and `?` show them."""
     keyword = inspect.Parameter.KEYWORD_ONLY
-    method = LLMAccessor.batch
-    first = list(inspect.signature(method).parameters.values())[:2]
     known = [inspect.Parameter(option.name, keyword, default=option.default)
              for option in options.OPTIONS + options.CHAT_PARAMS]
-    method.__signature__ = inspect.Signature([*first, *known])  # type: ignore[attr-defined]  # functions may carry one
-    method.__doc__ = f"""{method.__doc__}
+    methods: tuple[Any, ...] = (LLMAccessor.batch, LLMAccessor.preview)
+    for method in methods:
+        first = list(inspect.signature(method).parameters.values())[:2]
+        method.__signature__ = inspect.Signature([*first, *known])
+        method.__doc__ = f"""{method.__doc__}
 
 prompt: a template such as "Classify: {{text}}", where {{text}} is the row's value in that column; or a list of
     {{"role", "content"}} messages whose contents are templates; or a callable row -> text or messages.

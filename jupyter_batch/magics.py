@@ -55,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("frame", nargs="?", metavar="FRAME", help="the name of a DataFrame")
     here = made.add_argument_group("options")
     here.add_argument("--job", metavar="NAME", help="bind the Job to this name")
+    here.add_argument("--preview", action="store_true", help="show what would be sent and what it would cost; send "
+                                                             "nothing")
     here.add_argument("-h", "--help", action="store_true", help="show this and send nothing")
     for title, group in (("", OPTIONS), ("chat parameters", CHAT_PARAMS)):
         section = made.add_argument_group(title) if title else here
@@ -108,7 +110,7 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
 
 def flags() -> list[str]:
     """Every option that the line takes."""
-    return ["--job", "--help", *(option.flag for option in OPTIONS + CHAT_PARAMS),
+    return ["--job", "--preview", "--help", *(option.flag for option in OPTIONS + CHAT_PARAMS),
             *(f"--no-{option.flag[2:]}" for option in OPTIONS if option.default is True)]
 
 
@@ -227,6 +229,9 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
 
         if not body.strip():
             raise InputError("the cell has no prompt: write it below the line")
+        if asked.preview:
+            source, prompt = (prompts(body), None) if asked.frame is None else (frame_named(asked.frame, names), body)
+            return jobs.preview(source, prompt, door="magic", **given)
         if asked.frame is None:
             job = jobs.submit(prompts(body), None, door="magic", **given)
         else:

@@ -60,8 +60,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """Of requests that are ready to be sent; costs in US dollars, None where not known.
 
     output: tokens of the answers: `high` is what max_tokens allows, else the longest answers of the model. usual: what
-    earlier answers of such a job took, if there are any. cost: as the job is sent; realtime: asked at once. likely: the
-    cost with the usual answers. assumed: nothing says how long an answer may be, LONGEST was taken.
+    earlier answers of such a job took, if there are any. cost: as the job is sent; batch, realtime: in either way.
+    likely: the cost with the usual answers. assumed: nothing says how long an answer may be, LONGEST was taken.
     """
 
     requests: int
@@ -69,6 +69,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     output: Range
     usual: float | None
     cost: Range
+    batch: Range
     realtime: Range
     likely: float | None
     assumed: bool
@@ -101,15 +102,15 @@ def estimated(record: JobRecord, shards: list[ShardRecord], folder: JobFolder, c
     if record.endpoint.endswith("/embeddings"):
         most, usual, limits = 0, None, [0]
     output = Range(0.0, float(most))
-    costs = {tariff: estimate(tariff, seen.requests, input_tokens=tokens.range, longest_input=tokens.longest,
-                              output_tokens=output) for tariff in (price.paid(record.mode), price.standard)}
+    batch, live = (estimate(tariff, seen.requests, input_tokens=tokens.range, longest_input=tokens.longest,
+                            output_tokens=output) for tariff in (price.batch, price.standard))
     answers = None if usual is None else usual * seen.requests
     likely = None if answers is None else estimate(
         price.paid(record.mode), seen.requests, input_tokens=Range(tokens.count, tokens.count),
         longest_input=0, output_tokens=Range(answers, answers)).high
     return Estimate(requests=seen.requests, tokens=tokens, output=output, usual=usual,
-                    cost=costs[price.paid(record.mode)], realtime=costs[price.standard], likely=likely,
-                    assumed=price.longest is None and None in limits)
+                    cost=live if price.paid(record.mode) is price.standard else batch, batch=batch, realtime=live,
+                    likely=likely, assumed=price.longest is None and None in limits)
 
 
 def is_free(record: JobRecord) -> bool:
@@ -128,7 +129,7 @@ def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
         size += len(line)
         longest = max(longest, len(line))
         if number == next_one:
-            lines.append((len(line), _body(orjson.loads(line))))
+            lines.append((len(line), request_of(orjson.loads(line))))
             next_one = next(wanted, -1)
     return _Sampled(size, requests, longest, lines)
 
@@ -139,7 +140,8 @@ def _lines(shards: list[ShardRecord], folder: JobFolder) -> Iterator[bytes]:
             yield from file
 
 
-def _body(line: Mapping[str, Any]) -> Mapping[str, Any]:
+def request_of(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The request in a line, in all dialects."""
     for key in ("body", "params", "request", "modelInput"):
         if isinstance(line.get(key), Mapping):
             body: Mapping[str, Any] = line[key]

@@ -161,7 +161,8 @@ def _standard(entry: Mapping[str, Any], service_tier: str | None, provider: str,
                for kind, key in _KEYS.items()}
         return _billed(Rates(**own), entry)
 
-    flat, tiers = rates("", None), []
+    flat = rates("", None)
+    tiers: list[Tier] = []
     for at, above in _thresholds(entry, suffix):
         tiers.append(Tier(at, rates(above, tiers[-1].rates if tiers else flat)))
     if provider == "fireworks_ai" and _rate(entry, _KEYS["cached"]) is None:  # it has a price of its own, not listed
@@ -197,7 +198,8 @@ def _batch(entry: Mapping[str, Any], discount: float | None, *, inclusive: bool)
             own["output"] = None
         return _unlike(Rates(**own), entry)
 
-    flat, tiers, told = rates("", None), [], _thresholds(entry, _BATCHES)
+    flat, told = rates("", None), _thresholds(entry, _BATCHES)
+    tiers: list[Tier] = []
     for at, above in told:
         tiers.append(Tier(at, rates(above, tiers[-1].rates if tiers else flat)))
     tiers += [Tier(at, Rates()) for at, _ in _thresholds(entry, "") if not told or at > told[-1][0]]

@@ -1,0 +1,199 @@
+"""What a call would send and what that would cost: planned in full in a draft that is thrown away. It sends nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from jupyter_batch.core.cost import Price, Range, money
+from jupyter_batch.engine.budget import earlier
+from jupyter_batch.engine.estimate import (
+    LONGEST,
+    Estimate,
+    Tokens,
+    counter,
+    estimated,
+    request_of,
+    text_of,
+    usual_answer,
+)
+from jupyter_batch.engine.order import Order
+from jupyter_batch.engine.plan import Drafted, drafted
+from jupyter_batch.ledger.records import ShardRecord, bill_of
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.monitor import preview as screens
+from jupyter_batch.providers.records import RECORDS
+from jupyter_batch.providers.table import BATCH
+from jupyter_batch.providers.via_litellm import load_litellm
+
+PROMPTS = 3
+"""So many rendered prompts are kept to look at."""
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """What `df.llm.batch` with the same arguments would do. Costs are in US dollars, None where not known.
+
+    rows: of the frame; each of them is one of `requests` (sent, and paid), `reused` (answered before), `joined` (what
+    another job has just asked), `same` (as another row of this frame), `skipped` (a missing value) or `unsendable`.
+    shards: batches that are sent. tokens: of the input. output: tokens of all answers, at the most. usual: tokens of an
+    answer of such a job before. cost: as the job is sent (`mode`), from no answers to the longest; likely: with the
+    usual ones; batch, realtime: in either way. reuse_saves: what the rows that need not be sent would have cost.
+    prompts: the first rendered requests, messages or input. limits: what binds. job: the job that is there for just
+    this call, whose answers would be taken.
+    """
+
+    model: str
+    mode: str
+    rows: int
+    requests: int
+    reused: int
+    joined: int
+    same: int
+    skipped: int
+    unsendable: int
+    shards: int
+    tokens: Tokens
+    output: Range
+    usual: float | None
+    assumed: bool
+    cost: Range
+    likely: float | None
+    batch: Range
+    realtime: Range
+    reuse_saves: Range
+    price: Price
+    max_cost: float | None
+    prompts: tuple[Any, ...]
+    limits: tuple[str, ...]
+    job: str | None
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether `max_cost` lets it through; None where no limit was given, or nothing can be estimated."""
+        most = self.cost.high if self.likely is None or self.cost.high is None else min(self.likely, self.cost.high)
+        return None if self.max_cost is None or most is None else most <= self.max_cost
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What the screens show: (what, in words)."""
+        others = ((self.reused, "reused"), (self.joined, "asked by another job already"),
+                  (self.same, "the same as another row"), (self.skipped, "skipped"), (self.unsendable, "not sendable"))
+        left = [f"{count:,} {word}" for count, word in others if count]
+        sent = f"{self.requests:,} {'request' if self.requests == 1 else 'requests'}"
+        batches = f" in {self.shards:,} {'batch' if self.shards == 1 else 'batches'}" if self.mode == BATCH else ""
+        told = [("model", f"{self.model} ({'in a batch' if self.mode == BATCH else 'in real time'})"),
+                ("rows", ", ".join([f"{self.rows:,}: {sent} to be sent{batches}", *left]))]
+        if self.job is not None:
+            told.append(("job", f"{self.job} asked for just this: its answers are taken, nothing is sent"))
+        told += [("tokens", self._tokens()), ("cost", self._cost())]
+        told.append(("in real time", dollars(self.realtime)) if self.mode == BATCH else
+                    ("in a batch", dollars(self.batch)))
+        if self.reuse_saves.high:
+            told.append(("reuse saves", f"about {dollars(self.reuse_saves)}"))
+        if self.max_cost is not None:
+            within = {True: "it would be sent", False: "it would be refused", None: "it would be refused: no estimate"}
+            told.append(("max_cost", f"{money(self.max_cost)}: {within[self.fits]}"))
+        return [*told, ("price", self.price.source or "unknown"), ("limits", "; ".join(self.limits))]
+
+    def _tokens(self) -> str:
+        how = "" if self.tokens.exact else " (a sample was counted)"
+        longest = f"up to {self.output.high:,.0f} out" if self.output.high else "none out"
+        if self.assumed:
+            longest += f" (nothing says how long an answer is, {LONGEST:,} tokens are taken: give max_tokens=)"
+        usual = f", usually {self.usual:,.0f} an answer" if self.usual is not None else ""
+        return f"{self.tokens} in{how}, {longest}{usual}"
+
+    def _cost(self) -> str:
+        if self.cost.low is None:
+            return (f'unknown: prices={{"{self.model}": {{"input": ..., "output": ...}}}}, in US dollars per million '
+                    "tokens, gives one")
+        likely = f", likely {money(self.likely)}" if self.likely is not None else ""
+        return dollars(self.cost) + likely
+
+    def __repr__(self) -> str:
+        return screens.text(self.facts(), [shown(prompt) for prompt in self.prompts])
+
+    def _repr_html_(self) -> str:
+        return screens.html(self.facts(), [shown(prompt) for prompt in self.prompts])
+
+
+class Previews(list[Preview]):
+    """A preview for each model of a call."""
+
+    def __repr__(self) -> str:
+        return "\n\n".join(map(repr, self))
+
+    def _repr_html_(self) -> str:
+        return "".join(one._repr_html_() for one in self)
+
+
+def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
+    """The preview of what was asked for. It writes a draft and removes it; litellm is imported to count tokens."""
+    with drafted(ledger, order.ask, order.rows, now=now, reuse=order.reuse, accept=order.accept) as made:
+        own = [] if made.there is not None else [shard for shard in made.shards if not shard.joins]
+        usual = usual_answer(earlier(ledger), made.record)
+        told = estimated(made.record, own, made.draft, counter(made.record.body_model, load_litellm), usual=usual)
+        return _preview(ledger, order, made, own, told)
+
+
+def _preview(ledger: Ledger, order: Order, made: Drafted, own: list[ShardRecord], told: Estimate) -> Preview:
+    record, price = made.record, made.record.price or Price()
+    joined = sum(shard.requests for shard in made.shards if shard.joins) if made.there is None else 0
+    same = sum(shard.followers for shard in made.shards) if made.there is None else 0
+    reused = record.rows - told.requests - joined - same - record.skipped - record.unsendable
+    saves = Range(0.0, 0.0)
+    if made.there is not None:
+        paid = bill_of(ledger.shards(made.there.id))
+        saves = Range(paid.cost, paid.cost) if paid is not None else Range(None, None)
+    elif told.requests:
+        spared = (reused + joined + same) / told.requests
+        saves = Range(*(None if cost is None else cost * spared for cost in (told.cost.low, told.cost.high)))
+    return Preview(
+        model=record.model, mode=record.mode, rows=record.rows, requests=told.requests, reused=reused, joined=joined,
+        same=same, skipped=record.skipped, unsendable=record.unsendable, shards=len(own), tokens=told.tokens,
+        output=told.output, usual=told.usual, assumed=told.assumed, cost=told.cost, likely=told.likely,
+        batch=told.batch, realtime=told.realtime, reuse_saves=saves, price=price, max_cost=order.ask.max_cost,
+        prompts=_first(made), limits=_limits(order, own), job=made.there.id if made.there is not None else None)
+
+
+def _first(made: Drafted) -> tuple[Any, ...]:
+    """The first rendered prompts: also of rows that need not be sent, where there are no others."""
+    found: list[Any] = []
+    for shard in made.shards:
+        with made.draft.requests(shard.number).open("rb") as file:
+            for line in file:
+                body = request_of(orjson.loads(line))
+                found.append(body.get("messages") or body.get("input") or text_of(body))
+                if len(found) == PROMPTS:
+                    return tuple(found)
+    return tuple(found)
+
+
+def _limits(order: Order, own: list[ShardRecord]) -> tuple[str, ...]:
+    limits, record = order.ask.limits, RECORDS.get(order.ask.provider)
+    if order.ask.mode != BATCH:
+        return tuple(f"{value:g} {name.replace('_', ' ')}" for name, value in order.ask.pace.items()) or ("none",)
+    told = [f"a batch has at most {limits.requests:,} requests and {limits.bytes / 1e6:,.0f} MB"]
+    if len(own) > 1:
+        full = max(shard.requests for shard in own) >= limits.requests
+        told.append(f"it is split by {'the number of requests' if full else 'its size'}")
+    if record is not None and record.note:
+        told.append(record.note)
+    return tuple(told)
+
+
+def dollars(cost: Range) -> str:
+    """`$0.01 to $0.12`."""
+    if cost.low is None:
+        return "unknown"
+    if cost.high is None:
+        return f"at least {money(cost.low)}"
+    return money(cost.low) if cost.low == cost.high else f"{money(cost.low)} to {money(cost.high)}"
+
+
+def shown(prompt: Any) -> list[tuple[str, str]]:
+    """(who says it, what) of a rendered prompt."""
+    if isinstance(prompt, list) and all(isinstance(one, dict) and "role" in one for one in prompt):
+        return [(str(one["role"]), text_of(one.get("content"))) for one in prompt]
+    return [("input", text_of(prompt))]

@@ -1,0 +1,34 @@
+"""A preview as text and as HTML, out of pairs of words. It knows no job; it is static: nothing of it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jupyter_batch.monitor.html import STYLE, esc
+from jupyter_batch.monitor.view import clean
+
+CHARS = 600
+"""Of each message so much is shown."""
+
+Prompt = Sequence[tuple[str, str]]
+
+
+def text(facts: Sequence[tuple[str, str]], prompts: Sequence[Prompt]) -> str:
+    """Lines for a terminal: the facts, then the first prompts."""
+    width = max(len(name) for name, _ in facts)
+    lines = [f"{name.ljust(width)}  {clean(said, CHARS)}" for name, said in facts]
+    for number, prompt in enumerate(prompts, start=1):
+        lines.append(f"prompt {number}")
+        lines += [f"  {clean(role, 40)}: {clean(said, CHARS)}" for role, said in prompt]
+    return "\n".join(lines)
+
+
+def html(facts: Sequence[tuple[str, str]], prompts: Sequence[Prompt]) -> str:
+    """A card: the facts in a table, the first prompts below it."""
+    rows = "".join(f'<tr><th scope="row">{esc(name)}</th><td>{esc(clean(said, CHARS))}</td></tr>'
+                   for name, said in facts)
+    cards = "".join(
+        "<li>" + "".join(f'<div><b class="jb-dim">{esc(clean(role, 40))}</b> {esc(clean(said, CHARS))}</div>'
+                         for role, said in prompt) + "</li>" for prompt in prompts)
+    first = f'<div class="jb jb-dim">The first prompts:</div><ol class="jb">{cards}</ol>' if cards else ""
+    return f'{STYLE}<div class="jb jb-card jb-static"><table class="jb-table">{rows}</table>{first}</div>'

@@ -1,0 +1,137 @@
+"""preview: what would be sent and what it would cost, with nothing sent and nothing kept."""
+
+from __future__ import annotations
+
+import random
+
+import pandas as pd
+import pytest
+
+from jupyter_batch.core.errors import TemplateError
+from jupyter_batch.engine.estimate import EXACT
+
+from .conftest import numbered
+
+
+def test_a_preview_sends_and_keeps_nothing(server, home, priced):
+    """Rows, requests, the rendered prompts, tokens and costs; no file, no batch, no ledger is left."""
+    df = numbered(20)
+    df.loc["k3", "text"] = None
+    seen = df.llm.preview("Say {text}", system="Be brief", max_tokens=10, **priced)
+    assert (seen.rows, seen.requests, seen.skipped, seen.reused, seen.shards) == (20, 19, 1, 0, 1)
+    assert seen.prompts[0] == [{"role": "system", "content": "Be brief"},
+                               {"role": "user", "content": "Say row number 0"}]
+    assert len(seen.prompts) == 3
+    assert seen.tokens.exact
+    assert 19 * 5 < seen.tokens.count < 19 * 40
+    assert seen.output.high == 190
+    assert seen.cost.low == pytest.approx(seen.tokens.count * 2 / 1e6)
+    assert seen.cost.high == pytest.approx(seen.cost.low + 190 * 8 / 1e6)
+    assert (seen.batch.high, seen.realtime.high) == (seen.cost.high, pytest.approx(2 * seen.cost.high))
+    assert server.stats()["batches_created"] == 0
+    assert not home.exists()
+    assert "out" not in df.columns
+
+
+def test_it_shows_itself(home, priced):
+    """In a terminal and in a notebook, prompts escaped."""
+    df = pd.DataFrame({"text": ["<script>alert(1)</script>", "b"]})
+    seen = df.llm.preview("{text}", max_tokens=10, max_cost=0.5, **priced)
+    said = repr(seen)
+    for words in ("2 requests to be sent in 1 batch", "cost", "in real time", "$0.5000: it would be sent",
+                  "up to 20 out", "user: <script>", "your own prices", "at most"):
+        assert words in said, words
+    page = seen._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert seen.fits is True
+    assert df.llm.preview("{text}", max_tokens=10, max_cost=0.000001, **priced).fits is False
+
+
+def test_what_the_preview_says_is_what_comes(home, priced):
+    """The requests are the job's, and its cost is within the range."""
+    options = {**priced, "max_tokens": 30, "out": "out"}
+    seen = numbered(30).llm.preview("{text}", **options)
+    job = numbered(30).llm.batch("{text}", **options).wait(60)
+    assert job.counts.succeeded == seen.requests == 30
+    assert 0 < job.cost <= seen.cost.high
+
+
+def test_reuse_is_seen_and_what_it_saves(home, priced):
+    """Of a grown frame the new rows alone; equal rows once; of just the same call nothing at all."""
+    options = {**priced, "max_tokens": 30, "out": "out"}
+    job = numbered(10).llm.batch("{text}", **options).wait(60)
+    again = numbered(10).llm.preview("{text}", **options)
+    assert (again.requests, again.reused, again.job) == (0, 10, job.id)
+    assert again.cost.high == 0
+    assert again.reuse_saves.high == pytest.approx(job.cost)
+    assert job.id in repr(again)
+    grown = pd.concat([numbered(12), numbered(12).tail(1)], ignore_index=True)
+    seen = grown.llm.preview("{text}", **options)
+    assert (seen.rows, seen.requests, seen.reused, seen.same, seen.joined) == (13, 2, 10, 1, 0)
+    assert seen.reuse_saves.high == pytest.approx(seen.cost.high * 11 / 2)
+    assert seen.usual == pytest.approx(job.usage.output_tokens / 10)
+    assert seen.cost.low < seen.likely < seen.cost.high
+    fresh = numbered(12).llm.preview("{text}", reuse=False, **options)
+    assert (fresh.requests, fresh.reused) == (12, 0)
+
+
+def test_an_unknown_price_is_said_and_no_key_is_needed(home, monkeypatch):
+    """Before anybody has a key: tokens, and how to give a price."""
+    seen = numbered(3).llm.preview("{text}", model="openai/no-such-model", out="out")
+    assert seen.cost.low is None
+    assert seen.cost.high is None
+    assert "unknown: prices=" in repr(seen)
+    assert seen.assumed
+    assert "max_tokens=" in repr(seen)
+    known = numbered(3).llm.preview("{text}", model="openai/gpt-4.1-mini", out="out")
+    assert known.cost.high < known.realtime.high
+    assert not known.assumed
+    assert "litellm" in known.price.source
+
+
+def test_a_sample_tells_within_its_bound(home, priced):
+    """Of a large frame 2,000 are counted: the whole count is within what the preview says that it may be off."""
+    from jupyter_batch.providers.via_litellm import load_litellm
+
+    dice = random.Random(4)
+    words = ["one", "two", "three", "elephant", "antidisestablishmentarianism", "12345", "ß", "日本"]
+    texts = [" ".join(dice.choices(words, k=dice.randint(1, 60))) + f" {n}" for n in range(EXACT * 3)]
+    seen = pd.DataFrame({"text": texts}).llm.preview("{text}", max_tokens=5, **priced)
+    litellm = load_litellm()
+    whole = sum(litellm.token_counter(model="echo", messages=[{"role": "user", "content": text}]) for text in texts)
+    assert not seen.tokens.exact
+    assert 0 < seen.tokens.error < 0.02 * whole
+    assert abs(seen.tokens.count - whole) <= 2 * seen.tokens.error
+    assert seen.cost.low < whole * 2 / 1e6 < seen.cost.high
+    assert "±" in repr(seen)
+
+
+def test_bad_input_is_refused_as_in_the_real_call(home, priced):
+    """A wrong column is told by the preview too."""
+    with pytest.raises(TemplateError, match="did you mean"):
+        numbered(3).llm.preview("{txt}", **priced)
+
+
+def test_the_limit_that_splits_is_named(home, priced):
+    """Two batches, since no more requests may be in one."""
+    seen = numbered(6).llm.preview("{text}", shard_size=4, max_tokens=5, **priced)
+    assert seen.shards == 2
+    assert any("split by the number of requests" in limit for limit in seen.limits)
+
+
+def test_the_magic_has_it_too(home, priced):
+    """`%%llm_batch df --preview` gives the same, and binds no job."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        shell.extension_manager.load_extension("jupyter_batch")
+        shell.user_ns["df"] = numbered(4)
+        seen = shell.run_cell_magic("llm_batch", "df --preview --max-tokens 5 --model local/echo", "{text}")
+        assert (seen.requests, seen.cost.high) == (4, 0)
+        assert not home.exists()
+        assert len(shell.run_cell_magic("llm_batch", "--preview --model local/echo", "a\n---\nb").prompts) == 2
+    finally:
+        shell.extension_manager.unload_extension("jupyter_batch")
+        InteractiveShell.clear_instance()
