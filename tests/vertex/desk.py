@@ -6,7 +6,6 @@ import asyncio
 
 import pandas as pd
 
-from jupyter_batch.core.request import Limits
 from jupyter_batch.engine.gather import of_job
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import prompt_of

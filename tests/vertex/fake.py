@@ -163,7 +163,7 @@ class Vertex(Host):
         self._place(request)
         order = await request.json()
         if not {"displayName", "model", "inputConfig", "outputConfig"} <= order.keys() <= _JOB:
-            raise ValueError(f'Invalid JSON payload received. Unknown name in {sorted(order)}')
+            raise ValueError(f"Invalid JSON payload received. Unknown name in {sorted(order)}")
         if not re.fullmatch(r"publishers/google/models/gemini-[a-z0-9.-]+", order["model"]):
             raise ValueError(f"Model {order['model']} does not support batch prediction")
         if not all(_LABEL.fullmatch(part) for pair in order.get("labels", {}).items() for part in pair):

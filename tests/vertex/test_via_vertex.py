@@ -174,8 +174,8 @@ def test_each_shard_is_found_as_itself(desk):
     job = desk.plan(limits=Limits(requests=1, bytes=1 << 20))
 
     async def way():
-        for _ in range(14):
-            await desk.step(30)
+        await desk.step()
+        await desk.step(1)
         provider = desk.make(desk.facts)
         for number in (1, 11):
             found = await provider.find({"jupyter_batch": f"{job}/{number}"}, since=NOW - 7200)
@@ -191,7 +191,7 @@ def test_each_shard_is_found_as_itself(desk):
 
 
 def test_a_batch_tells_what_it_is_part_of(desk):
-    """Without its ledger: column and model in letters that no label may hold, and the request file as it was planned."""
+    """Without its ledger: column and model in letters that no label may hold, and the request file as planned."""
     job = desk.plan(out="Größe & co")
 
     async def way():
