@@ -27,8 +27,8 @@ def test_every_option_has_its_place_in_the_record():
 def test_options_of_this_release():
     """The names are those of the public surface, and no option is there twice."""
     assert {o.name for o in OPTIONS} == {
-        "out", "model", "system", "schema", "reuse", "wait", "timeout", "na", "overwrite", "metadata", "name", "template",
-        "api_key", "api_base", "api_version", "mode", "concurrency", "requests_per_minute", "tokens_per_minute",
+        "out", "model", "system", "schema", "cache", "reuse", "wait", "timeout", "na", "overwrite", "metadata", "name",
+        "template", "api_key", "api_base", "api_version", "mode", "concurrency", "requests_per_minute", "tokens_per_minute",
             "poll_interval", "completion_window", "shard_size", "max_cost", "prices"}
     assert len(EVERY) == len(OPTIONS) + len(CHAT_PARAMS)
 
@@ -69,7 +69,7 @@ def test_an_option_like_no_other_lists_all():
 
 
 @pytest.mark.parametrize("name", [
-    "images", "tools", "tool_choice", "cache", "deadline", "stream"])
+    "images", "deadline", "stream"])
 def test_what_this_release_does_not_have_is_unknown(name):
     """No option is taken and then silently ignored."""
     with pytest.raises(OptionError, match=f"unknown option `{name}`"):

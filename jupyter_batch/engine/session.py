@@ -10,7 +10,9 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.core.status import Step
@@ -28,6 +30,7 @@ class Session:
         self.home = home
         self.ledger = Ledger(home)
         self._keys: dict[str, str] = {}  # in memory alone; never in a repr
+        self._functions: dict[str, dict[str, Callable[..., Any]]] = {}
         self.worker = Worker(self.ledger, self._connect)
         self._moved: set[str] = set()
         self._started = False
@@ -46,6 +49,15 @@ class Session:
     def key_of(self, job: str) -> str | None:
         """The key that was given for a job's call, as long as this process lives."""
         return self._keys.get(job)
+
+    def lend(self, job: str, functions: dict[str, Callable[..., Any]]) -> None:
+        """Remember the functions that were given as a job's tools, as long as this process lives."""
+        if functions:
+            self._functions[job] = functions
+
+    def functions_of(self, job: str) -> dict[str, Callable[..., Any]]:
+        """Those that were lent for a job, by their names."""
+        return self._functions.get(job, {})
 
     def move_all(self) -> None:
         """Have the worker move every unfinished job of the ledger that this process has a key for."""

@@ -2,6 +2,8 @@
 
 The rules for a chat completion, in this order; "the prompt" is the text of the last user message:
 
+0. Tools are called as calls.py says; when nothing is left to be called, the tools' results stand for the prompt below,
+   and are repeated by rule 4.
 1. `response_format` with a JSON schema: a JSON object that fits it. Enumerated values are chosen as labels are (rule
    3), numbers called score, rating, ... follow the text's sentiment, other text fields hold the text. The text is the
    prompt, or what follows its labels.
@@ -28,6 +30,7 @@ from typing import Any
 
 import orjson
 
+from jupyter_batch.server.calls import calls, results
 from jupyter_batch.server.fill import fill
 from jupyter_batch.server.labels import choose, offered
 
@@ -59,23 +62,28 @@ def text_of(content: Any) -> str:
 def answer_text(body: Mapping[str, Any]) -> str:
     """What echo says to these messages: the rules above, without cuts."""
     messages = body["messages"]
-    prompt = next((text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"),
-                  text_of(messages[-1].get("content")))
+    told = results(messages)
+    prompt = "\n".join(map(text_of, told)) if told else prompt_of(messages)
     form = body.get("response_format")
     kind = form.get("type") if isinstance(form, Mapping) else None
     if kind == "json_object":
         return orjson.dumps({"text": prompt}).decode()
-    found = offered(prompt)
+    found = None if told else offered(prompt)
     if kind == "json_schema":
         return orjson.dumps(fill(_schema(form), found[1] if found else prompt)).decode()
-    if found is None:
+    if found is None and not told:
         for message in messages:
             if message.get("role") in ("system", "developer"):
                 asked = offered(text_of(message.get("content")))
                 if asked:
                     return choose(asked[0], prompt)
-        return prompt
-    return choose(*found)
+    return prompt if found is None else choose(*found)
+
+
+def prompt_of(messages: Any) -> str:
+    """The text of the last user message; of the last one where there is none."""
+    return next((text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"),
+                text_of(messages[-1].get("content")))
 
 
 def _schema(form: Any) -> Any:
@@ -85,7 +93,8 @@ def _schema(form: Any) -> Any:
 
 def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
     """A chat completion object. The body was checked before (requests.py)."""
-    text, reason = answer_text(body), "stop"
+    called = calls(body, prompt_of(body["messages"]))
+    text, reason = "" if called else answer_text(body), "tool_calls" if called else "stop"
     stop = body.get("stop")
     for one in [stop] if isinstance(stop, str) else stop or ():
         text = text.split(one, 1)[0] if one else text
@@ -94,12 +103,17 @@ def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
         text, reason = text[: most * TOKEN], "length"
     count = body.get("n") or 1
     asked = sum(tokens(text_of(message.get("content"))) for message in body["messages"])
-    said = tokens(text) * count
+    said = (tokens(text) + sum(tokens(name + arguments) for name, arguments in called)) * count
+    message: dict[str, Any] = {"role": "assistant", "content": None if called else text, "refusal": None,
+                               "annotations": []}
+    if called:
+        message["tool_calls"] = [{"id": f"call_{id_}_{at}", "type": "function",
+                                  "function": {"name": name, "arguments": arguments}}
+                                 for at, (name, arguments) in enumerate(called)]
     return {
         "id": f"chatcmpl-{id_}", "object": "chat.completion", "created": created, "model": body["model"],
-        "choices": [{"index": index,
-                     "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
-                     "logprobs": None, "finish_reason": reason} for index in range(count)],
+        "choices": [{"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+                    for index in range(count)],
         "usage": {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said,
                   "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
                   "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,

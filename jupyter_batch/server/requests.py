@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,7 +42,58 @@ def _chat(body: Mapping[str, Any]) -> ApiError | None:
         wrong = _message(f"messages[{place}]", message)
         if wrong:
             return wrong
-    return _streaming(body) or _bounds(body) or _form(body.get("response_format"))
+    return (_turns(messages) or _tools(body) or _streaming(body) or _bounds(body)
+            or _form(body.get("response_format")))
+
+
+def _turns(messages: list[dict[str, Any]]) -> ApiError | None:
+    """Each tool call of a turn is answered right after it, and nothing else is: in OpenAI's own words."""
+    open_calls: list[str] = []
+    answering = False
+    for place, message in enumerate(messages):
+        if message["role"] == "tool":
+            if not answering:
+                return ApiError(400, "Invalid parameter: messages with role 'tool' must be a response to a preceeding "
+                                     "message with 'tool_calls'.", param=f"messages.[{place}].role")
+            if message.get("tool_call_id") not in open_calls:
+                return ApiError(400, f"Invalid parameter: 'tool_call_id' of {message.get('tool_call_id')!r} not found "
+                                     "in 'tool_calls' of previous message.", param=f"messages.[{place}].tool_call_id")
+            open_calls.remove(message["tool_call_id"])
+            continue
+        if open_calls:
+            break
+        calls = message.get("tool_calls") if message["role"] == "assistant" else None
+        answering, open_calls = bool(calls), [str(call.get("id")) for call in calls or ()]
+    if not open_calls:
+        return None
+    return ApiError(400, "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+                         "'tool_call_id'. The following tool_call_ids did not have response messages: "
+                         + ", ".join(open_calls), param="messages")
+
+
+def _tools(body: Mapping[str, Any]) -> ApiError | None:
+    tools, choice = body.get("tools"), body.get("tool_choice")
+    if tools is None:
+        return None if choice is None else ApiError(400, "Invalid value for 'tool_choice': 'tool_choice' is only "
+                                                         "allowed when 'tools' are specified.", param="tool_choice")
+    if not isinstance(tools, list):
+        return wrong_type("tools", "an array of objects", tools)
+    if not tools:
+        return ApiError(400, "Invalid 'tools': empty array. Expected an array with minimum length 1, but got an empty "
+                             "array instead.", param="tools", code="empty_array")
+    for place, tool in enumerate(tools):
+        if not isinstance(tool, dict):
+            return wrong_type(f"tools[{place}]", "an object", tool)
+        if tool.get("type") != "function":
+            continue
+        function = tool.get("function")
+        if not isinstance(function, dict) or not function.get("name"):
+            return missing(f"tools[{place}].function.name")
+        if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", str(function["name"])):
+            return ApiError(400, f"Invalid 'tools[{place}].function.name': string does not match pattern. Expected a "
+                                 "string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
+                            param=f"tools[{place}].function.name")
+    return None
 
 
 def _message(where: str, message: Any) -> ApiError | None:
