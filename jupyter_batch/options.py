@@ -97,6 +97,20 @@ def _window(value: Any) -> str:
     return str(value)
 
 
+def _duration(value: Any) -> float:
+    """Seconds, of a number, a text such as "90m", or a timedelta."""
+    if isinstance(value, str):
+        return int(_window(value)[:-1]) * {"m": 60.0, "h": 3600.0, "d": 86400.0}[value[-1]]
+    return _above_zero(value.total_seconds() if hasattr(value, "total_seconds") else value)
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _json_object(value: Any) -> dict[str, Any]:
     """Whole numbers as keys are written as JSON does it: token ids are numbers to people."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str | int) for key in value):
@@ -190,6 +204,7 @@ NUMBER = Kind("a number", _number, float, "X")
 SECONDS = Kind("seconds: a number, 0 or more", lambda value: _number(value, 0), float, "SECONDS")
 PACE = Kind("seconds: a number above 0", _above_zero, float, "SECONDS")
 PACE_A_MINUTE = Kind("a number above 0", _above_zero, float, "N")
+DEADLINE = Kind('a duration such as "2h" or "90m", or seconds', _duration, _number_or_text, "DURATION")
 WINDOW = Kind('a duration such as "24h" or "7d"', _window, metavar="DURATION")
 OBJECT = Kind("a dict that JSON can hold", _json_object, json.loads, "JSON")
 STOPS = Kind("a text, or a list of texts", _stops, str, "TEXT", many=True)
@@ -236,6 +251,8 @@ OPTIONS = (
            "where out is given)"),
     Option("tools", TOOLS, "what the model may call: its calls are the answer, and job.run_tools() runs them here"),
     Option("tool_choice", TOOL_CHOICE, "whether it calls one: auto, none, required, or a tool's name"),
+    Option("cache", _choice("system", "system_and_tools"), "have the provider cache the prompt's beginning: marks the "
+           "system text (and the tools) for Anthropic; others cache on their own, and it changes nothing there"),
     Option("reuse", FLAG, "an identical request that was answered or is under way is not paid again", True),
     Option("wait", FLAG, "block until the job is done", False),
     Option("timeout", SECONDS, "with wait: stop waiting after so many seconds; the job goes on"),
@@ -259,6 +276,8 @@ OPTIONS = (
     Option("prices", PRICES, "what models cost that no price list knows, by model, in US dollars per million tokens: "
            f"{', '.join(KINDS)}; realtime holds the same of real time (default: %config LLMBatch.prices)"),
     Option("poll_interval", PACE, "seconds between two looks at the provider (default: fast at first, then minutes)"),
+    Option("deadline", DEADLINE, "what is unfinished by then is cancelled at the provider and asked in real time, "
+           "at the full price"),
     Option("completion_window", WINDOW, "how long the provider may take", "24h"),
     Option("shard_size", SOME, "at most so many requests in one batch (default: as many as the provider takes)"),
     Option("vertex_project", LINE, "Vertex AI: the project's id (default: $VERTEXAI_PROJECT)"),
@@ -324,6 +343,7 @@ class Options:
     schema: Any = None
     tools: Any = None
     tool_choice: Any = None
+    cache: str | None = None
     reuse: bool = True
     wait: bool = False
     timeout: float | None = None
@@ -335,6 +355,7 @@ class Options:
     api_key: str | None = field(default=None, repr=False)
     api_base: str | None = None
     poll_interval: float | None = None
+    deadline: float | None = None
     completion_window: str = "24h"
     shard_size: int | None = None
     api_version: str | None = None

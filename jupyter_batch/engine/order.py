@@ -14,6 +14,7 @@ import msgspec
 from jupyter_batch import tools
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.schema import Schema, columns, listed
+from jupyter_batch.engine.caching import marks
 from jupyter_batch.engine.embed import Embed
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
@@ -32,6 +33,7 @@ from jupyter_batch.providers.table import (
     access_for,
     address_of,
     check_base,
+    check_live,
     check_window,
     facts_of,
     mode_of,
@@ -84,6 +86,8 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str,
         base = access_for(provider, api_base=base, api_key=opts.api_key, environ=os.environ).api_base
     from jupyter_batch.frame import has_column
 
+    if opts.deadline is not None and mode == BATCH:
+        check_live(opts.model, provider, opts.api_base, opts.api_key)
     frame, form, framed = _source(source, prompt, opts, fills)
     taken = [] if opts.overwrite or not framed else [column for column in fills if has_column(frame, column)]
     if taken and opts.reuse and not any(job.fills == fills for job in ledger.jobs()):
@@ -106,12 +110,13 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str,
         params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
     else:
         params = _params(opts, schema, provider, spoken.model, facts.dialect)
-    ask = Ask(prompt=form, params=params, schema=schema, model=opts.model, provider=provider,
+    ask = Ask(prompt=form, params=params, schema=schema, cache=marks(provider, spoken.endpoint, opts.cache),
+              model=opts.model, provider=provider,
               dialect=facts.dialect, body_model=spoken.model, limits=limits, out=opts.out, na=opts.na,
               endpoint=spoken.endpoint, mode=mode, pace=_pace(opts), api_version=version,
               name=opts.name, api_base=base,
               place=base or address_of(provider, opts.api_base, os.environ),
-              completion_window=opts.completion_window,
+              completion_window=opts.completion_window, deadline=opts.deadline,
               poll_interval=opts.poll_interval, metadata=opts.metadata or {}, notebook=notebook, framed=framed,
               cloud=cloud, price=price_of(opts.model, mode=mode, api_base=base, given=opts.prices,
                                           service_tier=params.get("service_tier")),

@@ -10,7 +10,8 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -21,12 +22,13 @@ from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.template import RowError
+from jupyter_batch.engine.caching import marked_body, marked_holes
 from jupyter_batch.engine.gather import Unsent
 from jupyter_batch.engine.landing import fit
 from jupyter_batch.engine.places import PRINT_BYTES, space_of
 from jupyter_batch.engine.prompt import Prompt, param_of, params_of
 from jupyter_batch.engine.requests import write_requests
-from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import load_litellm
@@ -42,7 +44,10 @@ _ONLY = (1 << 128) - 1
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked: everything about a job but its rows. na: skip, send, raise. place: the address, if known."""
+    """What is asked: everything about a job but its rows. na: skip, send, raise. place: the address, if known.
+
+    cache: what is marked for the provider's cache (caching.py).
+    """
 
     prompt: Any
     params: dict[str, Any]
@@ -53,6 +58,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     out: str
     schema: Schema | None = None
+    cache: str | None = None
     na: str = "skip"
     name: str | None = None
     api_base: str | None = None
@@ -69,6 +75,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     cloud: dict[str, str] = {}
     price: Price | None = None
     max_cost: float | None = None
+    deadline: float | None = None
     versions: dict[str, str] = {}
 
 
@@ -123,7 +130,7 @@ def drafted(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse:
 
     ledger.folders.sweep()
     with ledger.folders.drafted(job) as draft:
-        lines = _Lines(ask, frame, job)
+        lines = _Lines(ask, frame, job, draft.asked if ask.dialect != OPENAI else None)
         # Of what is planned anew, much may be there: it is too little for a batch only once that is known.
         limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
         shards = write_requests(draft, job, lines, limits)
@@ -172,8 +179,9 @@ def keep(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[Shard
 class _Lines:
     """The request lines of a frame, one block at a time, and what is to be remembered of its rows."""
 
-    def __init__(self, ask: Ask, frame: pd.DataFrame, job: str) -> None:
+    def __init__(self, ask: Ask, frame: pd.DataFrame, job: str, asked_in: Path | None = None) -> None:
         prompt: Prompt = ask.prompt
+        self._asked_in = asked_in
         params, self._of_params = params_of(ask.params)
         self._ask, self._frame, self._job, self._prompt = ask, frame, job, prompt
         needed = [*prompt.needed, *self._of_params.values()]  # first: a block tells the first column that is missing
@@ -182,10 +190,11 @@ class _Lines:
         frames.used(frame, self.columns)
         asked = "input" if ask.endpoint == EMBEDDINGS else "messages"
         body = {"model": ask.body_model, asked: prompt.messages(), **params}
-        self._encoder = encoder(ask.dialect, ask.endpoint, body, load_litellm)
+        sent = body if ask.cache is None else marked_body(body, ask.cache)
+        self._encoder = encoder(ask.dialect, ask.endpoint, sent, load_litellm)
         self._tools = names_of(body.get("tools"))
         # What litellm makes of a request may change with its version, and must not make another job of it.
-        printed = is_translated(ask.dialect, ask.endpoint)
+        printed = is_translated(ask.dialect, ask.endpoint) or sent is not body
         self._printed = encoder(OPENAI, CHAT, body, load_litellm) if printed else None
         schema = b"" if ask.schema is None else msgspec.json.encode(ask.schema)
         self._space = space_of(ask.place, ask.provider, ask.endpoint, schema)
@@ -198,6 +207,11 @@ class _Lines:
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         url = CHAT if self._printed is not None else self._ask.endpoint
         before = len(f'{{"custom_id":"{self._job}-","method":"POST","url":"{url}","body":')
+        with contextlib.ExitStack() as stack:
+            asked = None if self._asked_in is None else stack.enter_context(written(self._asked_in))
+            yield from self._each(before, asked)
+
+    def _each(self, before: int, asked: BinaryIO | None) -> Iterator[tuple[int, bytes]]:
         for block in frames.blocks(self._frame, self.columns):
             self._prints += b"".join(block.fingerprints)
             left_out = self._leave_out(block)
@@ -214,6 +228,8 @@ class _Lines:
                 mark = blake2b(body, digest_size=PRINT_BYTES).digest()
                 self.prints[position * PRINT_BYTES:(position + 1) * PRINT_BYTES] = mark
                 self._sum += int.from_bytes(mark)
+                if asked is not None:
+                    asked.write(same)
                 yield position, line
 
     def _leave_out(self, block: frames.Block) -> dict[int, Any]:
@@ -235,7 +251,7 @@ class _Lines:
         for hole, column in self._of_params.items():
             holes[hole] = [param_of(hole, value) for value in at[column]]
         ids = [custom_id(self._job, block.start + offset) for offset in range(block.rows)]
-        lines = self._encoder.encode(ids, holes)
+        lines = self._encoder.encode(ids, holes if self._ask.cache is None else marked_holes(holes))
         return lines, lines if self._printed is None else self._printed.encode(ids, holes)
 
     def check(self, shards: list[ShardRecord]) -> None:
@@ -266,6 +282,7 @@ class _Lines:
             mode=ask.mode, pace=ask.pace, api_version=ask.api_version, cloud=ask.cloud,
             headers=headers_of(self._encoder),
             tool_names=tool_names_of(self._encoder), tools=self._tools, schema=ask.schema,
+            deadline=now + ask.deadline if ask.deadline else 0.0,
             price=ask.price, max_cost=ask.max_cost, versions=ask.versions)
 
     def _told_by(self) -> tuple[Any, ...]:
