@@ -31,6 +31,10 @@ _QUOTA_STATUSES = frozenset({400, 403, 409, 422})
 """What providers answer besides 429 where a limit that passes was met; its words tell it from other refusals."""
 
 
+_NO_SUCH_KEY = "no connected db"
+"""What a litellm proxy that has no database says, with 400, of any key but its own (seen with 1.106)."""
+
+
 class UnreadableError(ProviderDownError):
     """An answer that makes no sense to whoever read it first."""
 
@@ -71,7 +75,7 @@ def by_status(status: int, message: str, *, headers: Mapping[str, str] | None = 
         limited = RateLimitError(f"{message} (HTTP {status})", status=status, retry_after=retry_after)
         limited.queue = is_queue(said)
         return limited
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and _NO_SUCH_KEY in message.lower()):  # noqa: PLR2004
         kind = AuthenticationError
     elif status == 404:  # noqa: PLR2004 - an HTTP status is its own name
         kind = NotFoundError

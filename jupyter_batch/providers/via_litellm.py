@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -94,6 +94,7 @@ class ViaLitellm:
         self._where = {"custom_llm_provider": litellm_provider, "api_base": access.api_base,
                        "api_key": access.api_key}
         self._ready = False
+        self._odd = False
 
     async def _call(self, verb: str, *, seconds: float = CALL_SECONDS, **arguments: Any) -> Any:
         """One call in a task of its own, so that the guards' context is its alone."""
@@ -125,9 +126,14 @@ class ViaLitellm:
                                          file=(f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl", file))
             uploaded = str(there.id)
             await on_upload(uploaded)
-        batch = await self._call("acreate_batch", completion_window=window, endpoint=endpoint,
-                                 input_file_id=uploaded, metadata=dict(tag))
-        return _view(batch)
+        # With the SDK below litellm: it is the same call, but litellm refuses to read the answer of a server that has
+        # states of its own (AIBrix's "scheduling"), and the id of what is paid for would be lost.
+        async with self._sdk() as client:
+            answer = await client.batches.with_raw_response.create(
+                input_file_id=uploaded, metadata=dict(tag),
+                endpoint=cast("Literal['/v1/chat/completions']", endpoint),  # any that the provider has
+                completion_window=cast("Literal['24h']", window))
+            return _read(answer.content)
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """Page through the provider's list, newest first, until it is older than `since`.
@@ -163,12 +169,13 @@ class ViaLitellm:
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
-        try:
-            return _view(await self._call("aretrieve_batch", batch_id=batch_id))
-        except UnreadableError:  # litellm insists on fields that some servers leave null: read it ourselves
-            async with self._sdk() as client:
-                answer = await client.batches.with_raw_response.retrieve(batch_id)
-                return read_batch(msgspec.json.decode(answer.content, type=dict[str, Any]))
+        if not self._odd:
+            try:
+                return _view(await self._call("aretrieve_batch", batch_id=batch_id))
+            except UnreadableError:  # litellm insists on its states, and on fields that some servers leave null
+                self._odd = True
+        async with self._sdk() as client:
+            return _read((await client.batches.with_raw_response.retrieve(batch_id)).content)
 
     @contextlib.asynccontextmanager
     async def _sdk(self) -> AsyncIterator[openai.AsyncOpenAI]:
@@ -221,6 +228,10 @@ async def _copy(stream: AsyncIterator[bytes], write: Callable[[bytes], object], 
     encoded = (headers or {}).get("content-encoding") if hasattr(headers or {}, "get") else None
     if expected and not encoded and str(expected).isdecimal() and int(expected) != size:
         raise ConnectionError(f"the download ended after {size} of {expected} bytes")
+
+
+def _read(answer: bytes) -> BatchView:
+    return read_batch(msgspec.json.decode(answer, type=dict[str, Any]))
 
 
 def _view(batch: Any) -> BatchView:

@@ -1,0 +1,150 @@
+"""Servers that others wrote, each a process on a free port of this machine, and an empty ledger for each test.
+
+JUPYTER_BATCH_THIRD_PARTY names the folder that their commands lie in (a virtual environment's `bin`); what is not there
+is skipped. `pip install aibrix==0.8.0` gives `aibrix_metadata`, `pip install 'litellm[proxy]'` gives `litellm`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from threading import Event
+
+import pandas as pd
+import pytest
+
+from jupyter_batch.engine import session as sessions
+from jupyter_batch.server.embedded import Embedded
+
+VARIABLE = "JUPYTER_BATCH_THIRD_PARTY"
+START_SECONDS = 90.0
+MASTER = "sk-of-the-proxy"
+
+
+def command(name):
+    """A server's command; the test is skipped where there is none."""
+    folder = os.environ.get(VARIABLE)
+    if not folder:
+        pytest.skip(f"{VARIABLE} is not set: it names the folder of the servers' commands")
+    path = Path(folder) / name
+    if not path.exists():
+        pytest.skip(f"there is no {name} in {folder}")
+    return str(path)
+
+
+def free_port():
+    """A port that nobody listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(arguments, port, path, folder, **environ):
+    """A server's process, once it answers at `path`; what it says is in `folder`/said."""
+    with (folder / "said").open("wb") as said, subprocess.Popen(
+            arguments, cwd=folder, stdout=said, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, "HOME": str(folder), **environ}) as process:
+        try:
+            end, still = time.monotonic() + START_SECONDS, Event()
+            while not _answers(f"http://127.0.0.1:{port}{path}"):
+                told = (folder / "said").read_text(errors="replace")[-2000:]
+                assert process.poll() is None, told
+                assert time.monotonic() < end, told
+                still.wait(0.2)
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def aibrix(tmp_path_factory):
+    """The address of AIBrix's metadata service in its dry run: each answer is its request's body."""
+    program, port, folder = command("aibrix_metadata"), free_port(), tmp_path_factory.mktemp("aibrix")
+    arguments = [program, "--host", "127.0.0.1", "--port", str(port), "--dry-run"]
+    with serving(arguments, port, "/v1/batches", folder):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+@pytest.fixture(scope="session")
+def upstream(tmp_path_factory):
+    """The embedded server that the proxy stands in front of."""
+    with Embedded(tmp_path_factory.mktemp("upstream")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def proxy(tmp_path_factory, upstream):
+    """The address of a litellm proxy in front of the embedded server."""
+    program, port, folder = command("litellm"), free_port(), tmp_path_factory.mktemp("proxy")
+    (folder / "config.yaml").write_text(f"""
+model_list:
+  - model_name: echo
+    litellm_params: {{model: openai/echo, api_base: "{upstream.base_url}", api_key: "{upstream.token}"}}
+files_settings:
+  - custom_llm_provider: openai
+    api_base: "{upstream.base_url}"
+    api_key: "{upstream.token}"
+general_settings: {{master_key: {MASTER}}}
+""")
+    arguments = [program, "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
+    with serving(arguments, port, "/health/liveliness", folder, OPENAI_API_KEY=upstream.token,
+                 OPENAI_BASE_URL=upstream.base_url, LITELLM_LOCAL_MODEL_COST_MAP="True"):
+        yield Proxy(f"http://127.0.0.1:{port}", folder / "said")
+
+
+class Proxy:
+    """A proxy that runs, and what its own log says of the calls that came."""
+
+    def __init__(self, url, said):
+        self.url, self._said, self._from = url, said, 0
+
+    def forget(self):
+        """Count from here."""
+        self._from = len(self._said.read_text(errors="replace"))
+
+    def asked(self):
+        """The calls, as "GET files content": without version and ids."""
+        lines = _CALL.findall(self._said.read_text(errors="replace")[self._from:])
+        return [" ".join([verb, *(part for part in path.split("?")[0].split("/") if part.isalpha())])
+                for verb, path in lines]
+
+
+_CALL = re.compile(r'"(GET|POST|DELETE) (\S+) HTTP')
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty ledger, and its worker, which is stopped at the end."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
+    for name in ("JUPYTER_BATCH_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"):
+        monkeypatch.delenv(name, raising=False)
+    yield home
+    held = sessions._sessions.pop(home, None)
+    if held is not None:
+        held.close()
+
+
+def numbered(rows):
+    """A frame whose rows say who they are."""
+    return pd.DataFrame({"text": [f"row number {n}" for n in range(rows)]}, index=[f"k{n}" for n in range(rows)])
