@@ -47,7 +47,8 @@ def test_a_column_of_vectors(mode, model, call, home):
             np.testing.assert_array_equal(cell, vector)
     told = job.results()
     assert told["_status"].tolist() == ["succeeded", "skipped", "failed", "reused", "succeeded", "succeeded"]
-    assert "empty" in told["_error"].iloc[2]
+    assert told["_error"].iloc[2] == "an empty text has no vector"
+    assert sum(shard.requests for shard in job._shards()) == 3, "what can't have a vector is not sent"
     assert np.array_equal(told["vector"].iloc[5], whole[5])
     assert job.usage.input_tokens == job.counts.succeeded * 2
     assert job.usage.output_tokens == 0

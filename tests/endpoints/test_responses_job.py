@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import ModelError, OptionError
+from jupyter_batch.wire.responses import Translation
 from tests.engine.test_jobs import forget
 
 LABELS = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {
@@ -44,6 +45,17 @@ def test_the_local_model_by_its_prefix(home):
     job = df.llm.batch("what a good day {t}", out="o", model="local/responses/echo", response_format=LABELS).wait(60)
     assert job.is_successful, job.errors
     assert df["o"].iloc[0] == '{"label":"good"}'
+
+
+def test_another_litellm_makes_no_other_job(call, home, server, monkeypatch):
+    """What litellm makes of a request may change with its version: the same rows are the same job, and are not sent."""
+    call = {**call, "out": "o", "model": "openai/responses/echo"}
+    first = frame().llm.batch("{t}", **call).wait(60)
+    body = Translation.body
+    monkeypatch.setattr(Translation, "body", lambda *given: {**body(*given), "truncation": "auto"})
+    forget(home)
+    assert frame().llm.batch("{t}", **call).wait(60).id == first.id
+    assert server.stats()["batches_created"] == 1
 
 
 def test_another_endpoint_is_another_job(call, home, server):
