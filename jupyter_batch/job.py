@@ -24,7 +24,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
-from jupyter_batch.providers.table import BATCH, facts_of
+from jupyter_batch.providers.table import BATCH, check_live, facts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -232,19 +232,38 @@ class Job:
         A linked job, into the same column; asked twice, it is the same one. max_cost: US dollars that it may cost by
         itself; else what this job has left of its own. Raises InputError where nothing is left to be sent.
         """
+        return self._again(api_key, max_cost)
+
+    def _again(self, api_key: str | None, max_cost: float | None = None, *, at_once: bool = False) -> Job:
         from jupyter_batch.engine.again import plan_again
 
         record = self._record()
         facts = facts_of(record.provider, record.api_base)
-        limits = facts.limits if record.mode == BATCH else msgspec.structs.replace(facts.limits, minimum=1)
-        again = plan_again(self._here.ledger, record, self._shards(), limits, now=time.time(),
-                           max_cost=max_cost)
+        batch = record.mode == BATCH and not at_once
+        limits = facts.limits if batch else msgspec.structs.replace(facts.limits, minimum=1)
+        again = plan_again(self._here.ledger, record, self._shards(), limits, now=time.time(), max_cost=max_cost,
+                           at_once=at_once)
         job = of(self._here, again.id)
         for landing in self._landings:
             job._bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)
         job._source = self._source
         job._follow(api_key or self._here.key_of(self.id))
         return job
+
+    def finish(self, *, api_key: str | None = None) -> Job:
+        """The rest in real time, now, at its full price: what is open is cancelled, and asked when that is sure.
+
+        Rows that the batch has answered by then are kept, and not paid again. Returns at once. A job that is over asks
+        what it missed, as `retry()` does. Raises InputError where nothing is left.
+        """
+        record = self._record()
+        if self.is_complete:
+            return self._again(api_key, at_once=True)
+        if record.mode == BATCH:
+            check_live(record.model, record.provider, record.api_base, api_key or self._here.key_of(self.id))
+            self._here.ledger.rush(self.id, time.time())
+        self._follow(api_key)
+        return self
 
     def resume(self, *, api_key: str | None = None) -> Job:
         """Go on now with a job that waits: for a key that was refused or missing, for quota, for a provider."""
@@ -276,7 +295,26 @@ class Job:
         return self._here.ledger.folders.of(self.id)
 
     def _record(self) -> JobRecord:
-        return self._salvaged[0] if self._salvaged else self._here.ledger.job(self.id)
+        if self._salvaged:
+            return self._salvaged[0]
+        record = self._here.ledger.job(self.id)
+        return self._gone_on(record) if record.rush_at and record.finished_at else record
+
+    def _gone_on(self, was: JobRecord) -> JobRecord:
+        """The job that asks the rest in real time is what this one is from now on."""
+        child = self._here.ledger.child(was.id)
+        if child is None:  # nothing was left
+            return was
+        with self._lock:
+            if self.id != was.id:  # another thread was first
+                return self._record()
+            self.id, self._gathered = child.id, None
+            following, self._following = self._following, False
+        with _OPENING:
+            _OPEN[str(self._here.home), child.id] = self
+        if following:
+            self._follow(self._here.key_of(was.id))
+        return child
 
     def _shards(self) -> list[ShardRecord]:
         return self._salvaged[1] if self._salvaged else self._here.ledger.shards(self.id)
@@ -332,7 +370,7 @@ class Job:
         """In the worker's thread: draw, and when it is over, have the answers land between two cells."""
         if self._monitor is not None:  # first: who waits is shown the end before the wait is over
             self._monitor.update(self._with_words(seen))
-        if seen.is_complete and not self._over.is_set():
+        if seen.is_complete and not self._over.is_set() and self._record().id == seen.id:
             self._over.set()
             kernel.on_main(self._land)
 

@@ -6,33 +6,40 @@ It works on files of the ledger, line by line; it renders nothing anew and knows
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status
+from jupyter_batch.core.status import Step
 from jupyter_batch.engine.budget import left_of, within
 from jupyter_batch.engine.carry import carry
 from jupyter_batch.engine.gather import CODES, of_job, places_of
 from jupyter_batch.engine.places import NOWHERE, Places
 from jupyter_batch.engine.plan import keep, new_id
 from jupyter_batch.engine.requests import REQUEST_ID, write_requests
-from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.table import REALTIME
+from jupyter_batch.wire.dialects import OPENAI
+from jupyter_batch.wire.openai import CHAT
 
+_CHAT = "/chat/completions"  # how some providers call it in a batch
 _MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 
 
 def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits: Limits, *, now: float,
-               max_cost: float | None = None) -> JobRecord:
+               max_cost: float | None = None, at_once: bool = False) -> JobRecord:
     """The job that sends again what was missed in `job`; the one there is, if that was asked for before.
 
-    max_cost: US dollars that it may cost; else what the job has left of its own. Raises InputError where the job is not
-    over, or every row that has a request has its answer, and OptionError where it may cost more.
+    at_once: in real time. max_cost: US dollars that it may cost; else what the job has left of its own. Raises
+    InputError where the job is not over, or every row that has a request has its answer, and OptionError where it may
+    cost more.
     """
-    if not job.finished_at:
+    if not job.finished_at and not (at_once and all(shard.step is Step.COLLECTED for shard in shards)):
         raise InputError(f"job {job.id} is not over yet: there is nothing to send again")
     if not job.aligned:
         raise InputError(f"which rows job {job.id} has is not known, since it was adopted without its ledger: run its "
@@ -44,7 +51,14 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
     missed = bytearray(CODES[code] in _MISSED for code in codes)
     new = new_id()
     with ledger.folders.drafted(new) as draft:
-        made = write_requests(draft, new, _asked_again(job, shards, folder, new, missed), limits)
+        sources = [folder.asked] if folder.asked.exists() else []
+        foreign = bool(sources) and not at_once  # the requests are in a dialect that real time does not speak
+        if foreign:
+            with written(draft.asked) as file:
+                file.writelines(line for _, line in _asked_again(job, sources, new, missed))
+        if foreign or not sources:
+            sources = [folder.requests(shard.number) for shard in shards]
+        made = write_requests(draft, new, _asked_again(job, sources, new, missed), limits)
         if not made:
             raise InputError(f"in job {job.id} no row is left to be sent again")
         carried = carry(job, shards, folder, {at: at for at in range(job.rows)}, new,
@@ -56,8 +70,11 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
             draft.write(target, source.read_bytes())
         record = msgspec.structs.replace(job, id=new, parent=job.id, adopted=False, created_at=now, reused=reused,
                                          max_cost=left_of(job, shards) if max_cost is None else max_cost, most=None,
-                                         cancel_at=0.0,
+                                         cancel_at=0.0, deadline=0.0, rush_at=0.0,
                                          finished_at=0.0, message="", holder=None, lease_until=0.0)
+        if at_once:
+            record = msgspec.structs.replace(record, mode=REALTIME, dialect=OPENAI, headers={},
+                                             endpoint=CHAT if job.endpoint.endswith(_CHAT) else job.endpoint)
         record = within(ledger, record, made, draft, hint="; job.retry(max_cost=...) allows more")
         return keep(ledger, draft, record, made, there=lambda: ledger.child(job.id))
 
@@ -79,11 +96,10 @@ def _placed(was: Places, missed: bytearray, made: list[ShardRecord],
     return followed, places, reused
 
 
-def _asked_again(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, new: str,
-                 missed: bytearray) -> Iterator[tuple[int, bytes]]:
+def _asked_again(job: JobRecord, sources: list[Path], new: str, missed: bytearray) -> Iterator[tuple[int, bytes]]:
     """The request lines of the missed rows, under the new job's ids."""
-    for shard in shards:
-        with folder.requests(shard.number).open("rb") as file:
+    for path in sources:
+        with path.open("rb") as file:
             for line in file:
                 found = REQUEST_ID.match(line)
                 position = position_of(job.id, found[1].decode()) if found else None

@@ -16,6 +16,7 @@ from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.engine.caching import marks
 from jupyter_batch.engine.embed import Embed
+from jupyter_batch.engine.module import Module
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
 from jupyter_batch.ledger.records import JobRecord
@@ -160,6 +161,8 @@ def _source(source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]) -> 
     """(a frame of the rows, the prompt over it, whether the frame is the person's own)."""
     import pandas as pd
 
+    if isinstance(prompt, Module):
+        return source, prompt, True
     if isinstance(source, pd.DataFrame):
         if prompt is None:
             raise InputError("there is no prompt: give a text with {columns}")
@@ -187,7 +190,7 @@ def _column_taken(taken: list[str], schema: Schema | None) -> ColumnError:
 def _params(opts: Options, schema: Schema | None, provider: str, model: str, dialect: str) -> dict[str, Any]:
     """The chat parameters, with what the schema asks of the provider."""
     params = {**opts.params, **_tools(opts)}
-    if schema is None:
+    if schema is None or (schema.reader and not schema.reader.endswith(":JSONAdapter")):
         return params
     if "response_format" in params:
         raise OptionError("`schema` and `response_format` say the same thing: give one of them")

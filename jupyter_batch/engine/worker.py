@@ -24,6 +24,7 @@ from jupyter_batch.engine.tick import Mover
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger, this_process
 from jupyter_batch.providers.protocol import Provider
+from jupyter_batch.providers.table import REALTIME, facts_of
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
@@ -220,12 +221,37 @@ class Worker:
             job = self.ledger.job(job.id)
         shards = self.ledger.shards(job.id)
         pause = self._start(job, shards, provider, now)
-        if all(s.step is Step.COLLECTED for s in shards) and self.ledger.finish(job.id, self.holder, now):
+        pause = min(pause, self._press(job, now))
+        collected = all(s.step is Step.COLLECTED for s in shards)
+        if collected and job.rush_at:  # before it is finished: killed in between, this is done again
+            await asyncio.to_thread(self._rush, job, shards, now)
+        if collected and self.ledger.finish(job.id, self.holder, now):
             self._leased.discard(job.id)
             self._retire(job.id)
             job = self.ledger.job(job.id)
         self._tell(job)
         return pause
+
+    def _press(self, job: JobRecord, now: float) -> float:
+        """Seconds to the job's deadline; when it has passed, what is open is cancelled, to be asked in real time."""
+        if not job.deadline or job.cancel_at or job.mode == REALTIME:
+            return IDLE_SECONDS
+        if now < job.deadline:
+            return job.deadline - now
+        self.ledger.rush(job.id, now)
+        return 0.0
+
+    def _rush(self, job: JobRecord, shards: list[ShardRecord], now: float) -> None:
+        """Plan the job that asks the rest in real time, and move it too."""
+        from jupyter_batch.engine.again import plan_again
+
+        limits = msgspec.structs.replace(facts_of(job.provider, job.api_base).limits, minimum=1)
+        try:
+            child = plan_again(self.ledger, job, shards, limits, now=now, at_once=True)
+        except InputError as e:  # nothing is left, or it may cost more than it may
+            _log.info("jupyter_batch: job %s is not finished in real time: %s", job.id, e)
+            return
+        self.take(child.id)
 
     def _lease(self, job: JobRecord, now: float) -> bool:
         if job.holder == self.holder and job.lease_until - now > LEASE_SECONDS - RENEW_SECONDS:

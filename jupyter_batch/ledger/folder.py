@@ -96,6 +96,11 @@ class JobFolder:
         return self.path / "unsent.json"
 
     @property
+    def asked(self) -> Path:
+        """The requests as OpenAI would get them, where the request files are in another dialect."""
+        return self.path / "asked.jsonl"
+
+    @property
     def prints(self) -> Path:
         """A hash of each row's request, 16 bytes a row; zeros where the row has none of its own."""
         return self.path / "prints.bin"

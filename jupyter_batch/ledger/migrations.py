@@ -45,4 +45,7 @@ CREATE TABLE bundle (
 """
 """Jobs that are held and shown as one; `jobs` are their ids, with blanks between."""
 
-MIGRATIONS: tuple[str, ...] = (M001_JOBS_AND_SHARDS, M002_GROUPS)
+M003_RUSH = "ALTER TABLE job ADD COLUMN rush_at REAL NOT NULL DEFAULT 0"
+"""Since when what is open is to be cancelled, and asked in real time by a job of its own."""
+
+MIGRATIONS: tuple[str, ...] = (M001_JOBS_AND_SHARDS, M002_GROUPS, M003_RUSH)

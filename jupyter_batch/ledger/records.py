@@ -89,12 +89,13 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     `unsendable` for one that can't be rendered, `reused` for an answer of an earlier job. parent: the job whose missed
     rows this one sends again. space: in jobs of one space, requests that read the same are the same. pace: in real
     time, how many calls at once and a minute. headers, tool_names: what the wire needs beside the
-    request files. adopted: taken up from the provider, where another ledger sent it; nothing of it is sent
-    from here. aligned: the rows' keys are here; without them they are told by their positions alone.
-    price: of its model, as it was when the job was planned. max_cost: US dollars that it may cost. most: US dollars
-    that its requests can cost at the most, by the estimate at that time. tools: the names of those that its model may
-    call. round: how many rounds of tool calls were answered before it: in one that is above 0, `parent` is the job
-    whose calls it answers, or, where that is of the same round, the job whose missed rows it sends again.
+    request files. deadline: when what is open then is cancelled and asked in real time (rush_at: since when); 0 for
+    never. adopted: taken up from the provider, where another ledger sent it; nothing of it is sent from here. aligned:
+    the rows' keys are here; without them they are told by their positions alone. price: of its model, as it was when
+    the job was planned. max_cost: US dollars that it may cost. most: US dollars that its requests can cost at the most,
+    by the estimate at that time. tools: the names of those that its model may call. round: how many rounds of tool
+    calls were answered before it: in one that is above 0, `parent` is the job whose calls it answers, or, where that is
+    of the same round, the job whose missed rows it sends again.
     """
 
     id: str
@@ -135,7 +136,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     max_cost: float | None = None
     most: float | None = None
     versions: dict[str, str] = {}
+    deadline: float = 0.0
     cancel_at: float = 0.0
+    rush_at: float = 0.0
     finished_at: float = 0.0
     message: str = ""
     holder: str | None = None
@@ -163,7 +166,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "out": self.out or listed(self.fills),
             "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
             "state": state,
-            "collected": all(s.step is Step.COLLECTED for s in shards),
+            # Not before the job that asks the rest in real time is there.
+            "collected": all(s.step is Step.COLLECTED for s in shards) and bool(self.finished_at or not self.rush_at),
             "expires_at": min(expiries, default=None), "keeps_until": _kept_until(shards),
             "shards": tuple(s.view() for s in shards),
             "input_tokens": usage.input_tokens if usage else None,

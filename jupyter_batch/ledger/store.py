@@ -297,6 +297,14 @@ class Ledger:
         """Note that the person wants it cancelled; whoever holds the lease does it."""
         with self._transaction() as db:
             db.execute("UPDATE job SET cancel_at = ? WHERE id = ? AND cancel_at = 0 AND finished_at = 0", (now, job))
+            db.execute("UPDATE job SET rush_at = 0 WHERE id = ? AND finished_at = 0", (job,))
+            self._wake(db, job)
+
+    def rush(self, job: str, now: float) -> None:
+        """Note that what is open is to be cancelled, and asked in real time; not of a job that is being cancelled."""
+        with self._transaction() as db:
+            db.execute("UPDATE job SET rush_at = ?, cancel_at = ? WHERE id = ? AND cancel_at = 0 AND finished_at = 0",
+                       (now, now, job))
             self._wake(db, job)
 
     def wake(self, job: str) -> None:
@@ -359,7 +367,7 @@ class Ledger:
 
 
 _Record = TypeVar("_Record", JobRecord, ShardRecord)
-_JOB = "SELECT id, facts, cancel_at, finished_at, message, holder, lease_until FROM job"
+_JOB = "SELECT id, facts, cancel_at, finished_at, message, holder, lease_until, rush_at FROM job"
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -373,7 +381,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _job(row: tuple[Any, ...]) -> JobRecord:
     return msgspec.structs.replace(_decode(row[1], JobRecord), cancel_at=row[2], finished_at=row[3], message=row[4],
-                                   holder=row[5], lease_until=row[6])
+                                   holder=row[5], lease_until=row[6], rush_at=row[7])
 
 
 def _encode(record: JobRecord | ShardRecord) -> str:

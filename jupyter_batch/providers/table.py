@@ -5,6 +5,7 @@ Read without litellm, so that a wrong model or a missing key is told in the firs
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -14,7 +15,7 @@ import msgspec
 
 from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelError, OptionError
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.asking import NEED_BASE
+from jupyter_batch.providers.asking import NEED_BASE, check_place
 from jupyter_batch.providers.clouds import hours_from_a_day
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.records import RECORDS, Record
@@ -103,6 +104,14 @@ def access_for(provider: str, *, api_base: str | None, api_key: str | None, envi
         raise KeyMissingError(f"no API key for {provider}: set {keys[0]} in the environment before Jupyter starts (or "
                               "os.environ in a cell), or give api_key= for this call; it is kept in memory alone")
     return Access(api_base=base.rstrip("/"), api_key=str(key))
+
+
+def check_live(model: str, provider: str, api_base: str | None, api_key: str | None) -> None:
+    """Refuse what can't be asked in real time from here. Raises OptionError, KeyMissingError."""
+    if provider != LOCAL:
+        check_place(model, api_base)
+        if api_base is None or not is_near(api_base):
+            realtime_key(provider, api_key, os.environ)
 
 
 def address_of(provider: str, api_base: str | None, environ: Mapping[str, str]) -> str | None:

@@ -1,0 +1,100 @@
+"""`job.finish()` and `deadline=`: what a batch has not answered is cancelled, and asked in real time; once."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+import jupyter_batch
+from jupyter_batch.core.errors import InputError, OptionError
+from jupyter_batch.options import EVERY, checked
+from jupyter_batch.server.embedded import Embedded
+
+from .conftest import numbered
+from .test_jobs import forget
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A server whose batches take an hour, and which answers at once in real time."""
+    with Embedded(tmp_path / "slow", pace=3600.0) as running:
+        yield running
+
+
+@pytest.fixture
+def ask(slow):
+    """The options that send a job there."""
+    return {"model": "openai/echo", "api_base": slow.base_url, "api_key": slow.token, "poll_interval": 0.05}
+
+
+def test_the_rest_now(slow, ask, home):
+    """The batch is cancelled, the rows are asked at once, and the Job that the person holds goes on as one."""
+    df = numbered(5)
+    job = df.llm.batch("{text}", out="out", **ask)
+    first = job.id
+    assert job.finish() is job
+    job.wait(60)
+    assert (df["out"] == df["text"]).all()
+    assert job.is_successful
+    assert job.counts.succeeded == 5
+    assert job.id != first
+    assert [batch["status"] for batch in slow.batches()] in ([], ["cancelled"])
+    forget(home)
+    assert jupyter_batch.open(first).results()["out"].tolist() == df["text"].tolist(), "the old id leads there"
+    again = numbered(5)
+    again.llm.batch("{text}", out="out", **ask)
+    assert (again["out"] == again["text"]).all(), "and so does the cell"
+
+
+def test_the_deadline_does_it(slow, ask):
+    """A deadline that has passed is a finish that nobody had to ask for."""
+    df = numbered(3)
+    job = df.llm.batch("{text}", out="out", deadline=0.2, **ask).wait(60)
+    assert (df["out"] == df["text"]).all()
+    assert job.is_successful
+
+
+def test_a_deadline_of_a_process_that_died(slow, ask, home, monkeypatch):
+    """It is in the ledger: whoever moves the job later keeps it."""
+    monkeypatch.setenv("OPENAI_API_KEY", slow.token)
+    job = numbered(3).llm.batch("{text}", out="out", deadline=3600, **ask)
+    record = job._record()
+    assert 3500 < record.deadline - record.created_at <= 3600
+    ledger = job._here.ledger
+    forget(home)
+    ledger.rush(job.id, record.created_at)
+    told = jupyter_batch.open(job.id).wait(60)
+    assert told.is_successful
+
+
+def test_what_is_over_asks_what_it_missed(server, call):
+    """finish() of a job with failed rows is a retry in real time; with none left it says so."""
+    server.set_faults("row_errors=1")
+    df = numbered(3)
+    job = df.llm.batch("{text}", out="out", **call).wait(60)
+    server.set_faults("")
+    assert job.finish().wait(60).is_successful
+    assert (df["out"] == df["text"]).all()
+    with pytest.raises(InputError, match="no row is left"):
+        numbered(1).llm.batch("{text}", out="other", **call).wait(60).finish()
+
+
+def test_a_cancel_is_a_cancel(slow, ask):
+    """Cancelled after a finish was asked for: nothing is asked in real time."""
+    job = numbered(3).llm.batch("{text}", out="out", **ask)
+    job._here.worker.stop()
+    job.finish()
+    job.cancel()
+    assert job._record().rush_at == 0
+
+
+def test_a_deadline_is_a_time():
+    """Texts, seconds and timedeltas; anything else is refused in a sentence."""
+    option = EVERY["deadline"]
+    assert checked(option, "90m") == 5400
+    assert checked(option, 30) == 30
+    assert checked(option, dt.timedelta(hours=2)) == 7200
+    for bad in ("soon", 0, -1, True):
+        with pytest.raises(OptionError, match="deadline"):
+            checked(option, bad)
