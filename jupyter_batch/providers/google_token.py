@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+from pathlib import Path
 from typing import Any
 
 from jupyter_batch.core.errors import AuthenticationError, ConnectionFailedError, ProviderError
@@ -49,18 +51,20 @@ class Token:
             raise _told(e) from None
 
     def _find(self) -> Any:
-        import json
-
         import google.auth
+        from google.oauth2 import credentials, service_account
 
         source = (self._source or "").strip()
-        if source.startswith("{"):
-            found, _ = google.auth.load_credentials_from_dict(json.loads(source), scopes=[SCOPE])
-        elif source:
-            found, _ = google.auth.load_credentials_from_file(source, scopes=[SCOPE])
-        else:
-            found, _ = google.auth.default(scopes=[SCOPE])
-        return found
+        if not source:
+            return google.auth.default(scopes=[SCOPE])[0]
+        info = json.loads(source if source.startswith("{") else Path(source).read_text("utf-8"))
+        match info.get("type") if isinstance(info, dict) else None:
+            case "service_account":
+                return service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])
+            case "authorized_user":
+                return credentials.Credentials.from_authorized_user_info(info, scopes=[SCOPE])
+            case _:  # of another cloud's identity, and what is yet to come
+                return google.auth.load_credentials_from_dict(info, scopes=[SCOPE])[0]
 
 
 def _told(error: Exception) -> ProviderError:
