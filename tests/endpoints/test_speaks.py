@@ -24,7 +24,6 @@ from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
     ("openai/my-own-model", CHAT, "my-own-model"),
     ("openai/org/my-model", CHAT, "org/my-model"),
     ("hosted_vllm/o3-pro", CHAT, "o3-pro"),  # a server of its own may call its model so
-    ("xai/grok-4.20-multi-agent", RESPONSES, "grok-4.20-multi-agent"),
     ("mistral/mistral-small-latest", CHAT, "mistral-small-latest"),
     ("azure/my-deployment", "/chat/completions", "my-deployment"),
     ("local/echo", CHAT, "echo"),
@@ -59,8 +58,12 @@ def test_the_file_and_litellm_agree(monkeypatch):
 
 def test_a_model_that_a_person_registered_counts(monkeypatch):
     """A model that was told to litellm in this process is asked as it was told."""
-    monkeypatch.setitem(load_litellm().model_cost, "brand-new", {"mode": "responses"})
-    assert for_text("openai/brand-new", mode="batch").endpoint == RESPONSES
+    for name in ("brand-new", "xai/brand-new", "azure/brand-new"):
+        monkeypatch.setitem(load_litellm().model_cost, name, {"mode": "responses"})
+    for model in ("openai/brand-new", "xai/brand-new"):
+        assert for_text(model, mode="batch") == (RESPONSES, "brand-new")
+    with pytest.raises(ModelError, match="take a model that speaks chat"):
+        for_text("azure/brand-new", mode="batch")
 
 
 @pytest.mark.parametrize(("model", "mode", "told"), [

@@ -13,6 +13,7 @@ from jupyter_batch.core.template import RowError
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.dialects import encoder
 from jupyter_batch.wire.openai import RESPONSES, Hole
+from jupyter_batch.wire.responses import LEAST_TOKENS
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 FORM = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}
@@ -52,6 +53,8 @@ def litellms_own(messages, params):
     made = config.transform_responses_api_request(
         model=MODEL, input=asked["input"], response_api_optional_request_params=known,
         litellm_params=GenericLiteLLMParams(), headers={})
+    if "max_output_tokens" in made:  # litellm 1.106 does so by itself, 1.84 not yet
+        made["max_output_tokens"] = max(made["max_output_tokens"], LEAST_TOKENS)
     return {name: value for name, value in made.items() if name != "stream"}  # False: its call sends none
 
 
