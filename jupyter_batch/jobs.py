@@ -17,7 +17,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_batch import kernel, options, settings, tools
-from jupyter_batch.core.errors import JobNotFoundError, LedgerError
+from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerError
 from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.engine.session import session
 from jupyter_batch.group import Group, models_of
@@ -27,7 +27,7 @@ from jupyter_batch.monitor import html, text
 from jupyter_batch.providers.clouds import secret_of
 
 __all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "embed", "forget", "list_jobs", "open_job",
-           "orphans", "resume_open", "submit"]
+           "orphans", "resume_open", "sample", "submit"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +46,11 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
     what it holds when they come. A list of models gives a Group of jobs. Raises an InputError before anything is sent
     or kept.
     """
+    from jupyter_batch.engine.forms import spelled_out
     from jupyter_batch.engine.order import order
 
     configured = settings.read()
+    prompt, given = spelled_out(source, prompt, given)
     several = models_of(given)
     here, now = session(configured.home), time.time()
     orders = []
@@ -85,10 +87,12 @@ def preview(source: Any, prompt: Any = None, *, door: str = "python", **given: A
 
     No key is needed. A list of models gives a preview of each. Raises an InputError where `submit` would.
     """
+    from jupyter_batch.engine.forms import spelled_out
     from jupyter_batch.engine.order import order
     from jupyter_batch.engine.preview import Previews, look
 
     configured = settings.read()
+    prompt, given = spelled_out(source, prompt, given)
     several = models_of(given)
     here = session(configured.home)
     looks = []
@@ -97,6 +101,27 @@ def preview(source: Any, prompt: Any = None, *, door: str = "python", **given: A
         asked = order(here.ledger, source, prompt, opts, door=door, notebook=None, versions=_versions())
         looks.append(look(here.ledger, asked, now=time.time()))
     return Previews(looks) if several else looks[0]
+
+
+def sample(frame: pd.DataFrame, prompt: Any, n: int = 5, *, door: str = "python", **given: Any) -> pd.DataFrame:
+    """Some rows now, in real time and at its price: a copy of them with their answers.
+
+    The same rows each time, so that a cell which is run again pays nothing, in their order. A batch over the frame with
+    the same prompt reuses the answers. Rows that failed say why in the column _error. Raises as `submit` does.
+    """
+    import numpy as np
+
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise InputError(f"sample takes a number of rows, 1 or more, not {n!r}")
+    chosen = np.random.default_rng(0).choice(len(frame), min(n, len(frame)), replace=False)
+    rows = frame.iloc[np.sort(chosen)].copy()
+    given = {**given, "mode": "realtime", "overwrite": True, "wait": False}
+    timeout = given.pop("timeout", None)
+    job = submit(rows, prompt, door=door, **given).wait(timeout)
+    job.merge(rows)
+    if len(job.errors):
+        rows["_error"] = job.results().filter(regex="^_error").iloc[:, 0].to_numpy()
+    return rows
 
 
 def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) -> Job:
@@ -152,7 +177,11 @@ def attach(job: Job | str, frame: pd.DataFrame, out: str | None = None, *, by_po
     found = open_job(job) if isinstance(job, str) else job
     record = found._record()
     out = out or record.out
-    told = landing.by_position(record, frame, out) if by_position else landing.check_aligned(record)
+    told = None
+    if by_position:
+        told = landing.by_position(record, frame, out)
+    else:
+        landing.check_aligned(record)
     found._bind(frame, out, told=told)
     if found.is_complete:
         found.merge(frame)

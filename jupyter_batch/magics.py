@@ -55,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("frame", nargs="?", metavar="FRAME", help="the name of a DataFrame")
     here = made.add_argument_group("options")
     here.add_argument("--job", metavar="NAME", help="bind the Job to this name")
+    here.add_argument("--sample", metavar="N", type=int, help="ask N rows now, in real time, and show them; the batch "
+                      "reuses their answers")
     here.add_argument("--preview", action="store_true", help="show what would be sent and what it would cost; send "
                                                              "nothing")
     here.add_argument("-h", "--help", action="store_true", help="show this and send nothing")
@@ -110,7 +112,7 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
 
 def flags() -> list[str]:
     """Every option that the line takes."""
-    return ["--job", "--preview", "--help", *(option.flag for option in OPTIONS + CHAT_PARAMS),
+    return ["--job", "--preview", "--sample", "--help", *(option.flag for option in OPTIONS + CHAT_PARAMS),
             *(f"--no-{option.flag[2:]}" for option in OPTIONS if option.default is True)]
 
 
@@ -232,6 +234,10 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         if asked.preview:
             source, prompt = (prompts(body), None) if asked.frame is None else (frame_named(asked.frame, names), body)
             return jobs.preview(source, prompt, door="magic", **given)
+        if asked.sample is not None:
+            if asked.frame is None:
+                raise OptionError("--sample takes rows of a frame: put its name first")
+            return jobs.sample(frame_named(asked.frame, names), body, asked.sample, door="magic", **given)
         if asked.frame is None:
             job = jobs.submit(prompts(body), None, door="magic", **given)
         else:
@@ -265,7 +271,8 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             return None
         job = jobs.open_job(rest[0], follow=verb in {"show", "attach"})  # a cancel is noted before anything moves
         if verb == "attach":
-            return jobs.attach(job, frame_named(rest[1], names), **({"by_position": True} if by_position else {}))
+            frame = frame_named(rest[1], names)
+            return jobs.attach(job, frame, by_position=True) if by_position else jobs.attach(job, frame)
         if verb == "errors":
             return job.errors
         if verb == "retry":

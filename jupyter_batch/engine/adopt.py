@@ -7,22 +7,28 @@ its answers by them (reuse.py), each on its own row.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 import msgspec
+import numpy as np
 import pandas as pd
 
 from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Counts, State, Step
-from jupyter_batch.engine.gather import Unsent, read_unsent
+from jupyter_batch.engine.gather import Unsent
 from jupyter_batch.engine.lost import Part, Searched, learn
 from jupyter_batch.engine.orphans import Orphan, refused
-from jupyter_batch.engine.places import PRINT_BYTES, space_of
+from jupyter_batch.engine.places import NOWHERE, PRINT_BYTES, Places, space_of
 from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.protocol import TAG_MODEL, TAG_OUT
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
 
 ABSENT = "no batch of these rows was found at the provider"
 UNASKED = "no request for this row alone: its cells were empty, or another row asked the same"
@@ -39,7 +45,6 @@ async def adopt(ledger: Ledger, provider: Searched, place: JobRecord, orphans: l
     there = ledger.folders.of(name)
     was, kept = _taken_before(ledger, name)
     chosen = _chosen(orphans, kept)
-    ledger.folders.sweep()
     with ledger.folders.drafted(name) as draft:
         restored = _found(was, ledger, chosen) if was is not None else _restored(ledger, there, place, chosen)
         if restored is None:
@@ -120,35 +125,44 @@ def _absent(shard: ShardRecord) -> ShardRecord:
 
 def _record(was: JobRecord | None, kept: list[ShardRecord], place: JobRecord, parts: list[Part], there: JobFolder,
             draft: JobFolder, now: float) -> tuple[JobRecord, list[ShardRecord]]:
-    """The job out of its parts; index, prints and unsent rows go into the draft."""
+    """The job out of its parts; places, prints and the rows without a request go into the draft."""
     told = parts[0].orphan
     known = told.rows is not None and told.shards is not None
     rows = max([told.rows or 0, was.rows if was else 0, *(part.positions[-1] + 1 for part in parts)])
+    places = _places(kept, there, rows)
+    prints = bytearray(there.prints.read_bytes() if was else b"").ljust(rows * PRINT_BYTES, b"\0")
     shards = {shard.number: shard for shard in kept}
-    for part in parts:
-        shards[part.number] = _shard(part)
+    for part in sorted(parts, key=lambda part: not part.exact):  # what is guessed takes what is left
+        at = np.asarray(part.positions)
+        mine = at if part.exact else at[places[at] == NOWHERE]
+        places[mine] = part.number
+        shards[part.number] = _shard(part, len(mine))
+        for n, position in enumerate(part.positions) if part.prints else ():
+            start = position * PRINT_BYTES
+            prints[start:start + PRINT_BYTES] = part.prints[n * PRINT_BYTES:(n + 1) * PRINT_BYTES]
     for shard in _gaps(shards, told.shards or max(shards) + 1, rows) if known else ():
         shards[shard.number] = shard
-    covered = _covered(kept, there, rows)
-    prints = bytearray(there.prints.read_bytes() if was else b"").ljust(rows * PRINT_BYTES, b"\0")
-    for part in parts:
-        for n, position in enumerate(part.positions):
-            covered[position] = 1
-            if part.prints:
-                at = position * PRINT_BYTES
-                prints[at:at + PRINT_BYTES] = part.prints[n * PRINT_BYTES:(n + 1) * PRINT_BYTES]
-    for shard in shards.values():
-        if shard.absent:
-            covered[shard.first:shard.last + 1] = b"\1" * (shard.last + 1 - shard.first)
-    unsent = [at for at, one in enumerate(covered) if not one]
+        places[shard.first:shard.last + 1] = shard.number
+    unsent = np.flatnonzero(places == NOWHERE).tolist()
     group = Unsent(Status.SKIPPED, UNASKED, unsent) if known else Unsent(Status.FAILED, UNKNOWN, unsent)
     draft.write(draft.unsent, msgspec.json.encode([group] if unsent else []))
-    draft.write(draft.prints, prints)
+    draft.write(draft.places, Places(places).to_bytes())
+    draft.write(draft.prints, bytes(prints))
     draft.write(draft.index, frames.index_to_bytes(pd.RangeIndex(rows)))
     record = was or _job(place, parts, now)
     record = msgspec.structs.replace(record, rows=rows, skipped=len(unsent) if known else 0,
                                      unsendable=0 if known else len(unsent))
     return record, [shards[number] for number in sorted(shards)]
+
+
+def _places(kept: list[ShardRecord], folder: JobFolder, rows: int) -> Array:
+    """Which shard asks for a row, as far as it was known before."""
+    places: Array = np.full(rows, NOWHERE, dtype=np.int64)
+    if kept:
+        before = Places.of(folder, rows, kept, []).array
+        numbers = [shard.number for shard in kept]
+        places[:len(before)] = np.where(np.isin(before, numbers), before, NOWHERE)
+    return places
 
 
 def _job(place: JobRecord, parts: list[Part], now: float) -> JobRecord:
@@ -164,8 +178,8 @@ def _job(place: JobRecord, parts: list[Part], now: float) -> JobRecord:
         out=tag.get(TAG_OUT) or place.out, adopted=True, aligned=False)
 
 
-def _shard(part: Part) -> ShardRecord:
-    return _running(ShardRecord(job=part.orphan.job, number=part.number, requests=len(part.positions), bytes=part.size,
+def _shard(part: Part, requests: int) -> ShardRecord:
+    return _running(ShardRecord(job=part.orphan.job, number=part.number, requests=requests, bytes=part.size,
                                 first=part.positions[0], last=part.positions[-1]), part.orphan)
 
 
@@ -179,7 +193,7 @@ def _gaps(shards: dict[int, ShardRecord], most: int, rows: int) -> list[ShardRec
     end = -1  # the last row before the gap
     for number in range(most):
         if number in shards:
-            end = shards[number].last
+            end = max(end, shards[number].last)
             continue
         after = min((s.first for n, s in shards.items() if n > number), default=rows)
         blank = ShardRecord(job=job, number=number, requests=max(0, after - end - 1), bytes=0, first=end + 1,
@@ -187,16 +201,3 @@ def _gaps(shards: dict[int, ShardRecord], most: int, rows: int) -> list[ShardRec
         made.append(_absent(blank))
         end = max(end, after - 1)
     return made
-
-
-def _covered(kept: list[ShardRecord], folder: JobFolder, rows: int) -> bytearray:
-    """1 for each row that a shard which was taken up before asks for."""
-    covered = bytearray(rows)
-    for shard in kept:
-        covered[shard.first:shard.last + 1] = b"\1" * (shard.last + 1 - shard.first)
-    for group in read_unsent(folder) if kept else ():
-        for position in group.positions:
-            covered[position] = 0
-    return covered
-
-

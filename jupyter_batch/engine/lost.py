@@ -36,7 +36,8 @@ class Searched(Provider, Listed, Protocol):
 class Part(msgspec.Struct, kw_only=True):
     """A shard as far as it is known. positions: of its rows, in order. prints: 16 bytes for each of them, or none.
 
-    model: as the provider names it. url: where its requests go.
+    exact: these are its rows, no others; else they are those between its first and its last. model: as the provider
+    names it. url: where its requests go.
     """
 
     orphan: Orphan
@@ -44,6 +45,7 @@ class Part(msgspec.Struct, kw_only=True):
     positions: array[int]
     prints: bytearray
     size: int = 0
+    exact: bool = True
     model: str | None = None
     url: str | None = None
 
@@ -62,7 +64,7 @@ async def learn(provider: Searched, place: JobRecord, orphan: Orphan, number: in
                 await provider.requests(orphan.batch, file.write)
         except (NotFoundError, BadRequestError):  # removed, or nothing that this provider gives back
             if orphan.first is not None and orphan.last is not None:
-                return Part(orphan=orphan, number=number, prints=bytearray(),
+                return Part(orphan=orphan, number=number, prints=bytearray(), exact=False,
                             positions=array("q", range(orphan.first, orphan.last + 1)))
             return await _by_results(provider, place, orphan, number, draft)
     return _by_requests(place, orphan, number, path)

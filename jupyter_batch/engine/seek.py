@@ -71,6 +71,7 @@ async def take_up(ledger: Ledger, now: float, which: str | None,
                   where: Mapping[str, Any]) -> tuple[list[JobRecord], list[str]]:
     """(the jobs that are in the ledger now, what is to be said). which: a job's id or a batch's; None for all."""
     place = place_of(where)
+    ledger.folders.sweep()
     async with _reached(ledger, place, where) as provider:
         found = await _found(ledger, provider, place, now, where)
         groups = jobs_of(found, which)

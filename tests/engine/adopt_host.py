@@ -6,6 +6,8 @@ point. The host answers with the child's exit code.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -17,16 +19,6 @@ from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import ViaLitellm, load_litellm
 from tests.engine.kill_host import after, after_async, before
-
-POINTS = {
-    "listed": lambda: after_async(ViaLitellm, "tagged"),
-    "the first request file is here": lambda: after_async(adopt, "learn"),
-    "in the middle of a request file": lambda: after(lost, "print_of"),
-    "before the ledger is told": lambda: before(Ledger, "take_up"),
-    "the files are in the job's folder, and the ledger knows nothing": lambda: after(Folders, "adopt"),
-    "half of the files are": lambda: half(),
-    "the ledger was told": lambda: after(Ledger, "take_up"),
-}
 
 
 def half():
@@ -40,6 +32,17 @@ def half():
         return made
 
     Path.replace = replace
+
+
+POINTS = {
+    "listed": lambda: after_async(ViaLitellm, "tagged"),
+    "the first request file is here": lambda: after_async(adopt, "learn"),
+    "in the middle of a request file": lambda: after(lost, "print_of"),
+    "before the ledger is told": lambda: before(Ledger, "take_up"),
+    "the files are in the job's folder, and the ledger knows nothing": lambda: after(Folders, "adopt"),
+    "half of the files are": half,
+    "the ledger was told": lambda: after(Ledger, "take_up"),
+}
 
 
 def way(order):
@@ -61,8 +64,8 @@ def main():
         if pid == 0:
             code = 1
             try:
-                sys.stdout = open(os.devnull, "w")
-                way(json.loads(line))
+                with contextlib.redirect_stdout(io.StringIO()):
+                    way(json.loads(line))
                 code = 0
             finally:
                 os._exit(code)

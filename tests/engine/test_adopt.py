@@ -134,6 +134,24 @@ def test_a_file_that_is_not_what_its_tag_says_is_refused(server, call, home):
     assert list(jobs.list_jobs()) == []
 
 
+def test_shards_whose_rows_lie_between_each_others(server, call, home):
+    """A job that waited for another may have sent rows 0 and 2, then 1 and 4: each row is counted once."""
+    client = openai.OpenAI(base_url=server.base_url, api_key=server.token)
+    for number, rows in enumerate(([0, 2], [1, 4])):
+        lines = b"".join(b'{"custom_id":"jbaaaaaaaaaa-%d","method":"POST","url":"/v1/chat/completions","body":'
+                         b'{"model":"echo","messages":[{"role":"user","content":"row %d"}]}}\n' % (n, n) for n in rows)
+        file = client.files.create(file=("f.jsonl", lines), purpose="batch").id
+        client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h", metadata={
+            "jupyter_batch": f"jbaaaaaaaaaa/{number}", "jupyter_batch_of": f"2/5/{rows[0]}-{rows[1]}"})
+    job = jobs.adopt("jbaaaaaaaaaa", **where(call)).follow()[0].wait(60)
+    assert job.is_successful
+    counts = job.counts
+    assert (counts.total, counts.succeeded, counts.skipped) == (5, 4, 1)
+    told = job.results()
+    assert told["response"].tolist()[:3] == ["row 0", "row 1", "row 2"]
+    assert told["_status"].tolist() == ["succeeded"] * 3 + ["skipped", "succeeded"]
+
+
 def test_the_cell_again_on_a_frame_that_was_sorted_and_grew(server, call, home):
     """Rows are known by what was asked: each has its own answer wherever it stands, and only the new row is sent."""
     df = numbered(20)
@@ -183,7 +201,7 @@ def test_attach_needs_the_persons_word(server, call, home):
     with pytest.raises(AlignmentError, match="by_position=True"):
         fresh.llm.attach(job.id)
     assert list(fresh.columns) == ["text"]
-    with pytest.raises(AlignmentError, match="the frame has 9 rows, and job .* has 10"):
+    with pytest.raises(AlignmentError, match=r"the frame has 9 rows, and job .* has 10"):
         fresh.iloc[1:].copy().llm.attach(job.id, by_position=True)
     with pytest.raises(InputError, match="run its cell again"):
         job.retry()
