@@ -164,33 +164,34 @@ def _unknown(usage: Usage) -> float:  # noqa: ARG001 - a Pricer
 
 
 def _linear(rates: Rates) -> Pricer:
-    """Token kinds are parts of the whole: what has its own rate is taken out of the rest."""
-    whole_in, whole_out = _rate(rates.input), _rate(rates.output)
-    parts_in = [(f"{name}_tokens", _rate(getattr(rates, name))) for name in _INPUT]
-    parts_out = [(f"{name}_tokens", _rate(getattr(rates, name))) for name in _OUTPUT]
-    parts_in = [(name, rate) for name, rate in parts_in if name in _TOLD]
-    parts_out = [(name, rate) for name, rate in parts_out if name in _TOLD and rate != whole_out]
+    """Kinds of tokens are parts of the whole: what has its own rate is taken out. Run for each row, so it is unrolled."""
+    plain_in, plain_out = _rate(rates.input), _rate(rates.output)
+    cached, written = _rate(rates.cached), _rate(rates.cache_write)
+    audio_in, image_in = _rate(rates.input_audio), _rate(rates.input_image)
+    audio_out, image_out, thought = _rate(rates.output_audio), _rate(rates.output_image), _rate(rates.reasoning)
+    thinks = thought != plain_out
 
     def price(usage: Usage) -> float:
         text, said, cost = usage.input_tokens, usage.output_tokens, 0.0
-        for name, rate in parts_in:
-            if tokens := getattr(usage, name):
-                cost += tokens * rate
-                text -= tokens
-        for name, rate in parts_out:
-            if tokens := min(getattr(usage, name), said):
-                cost += tokens * rate
-                said -= tokens
+        if tokens := usage.cached_tokens:
+            cost, text = cost + tokens * cached, text - tokens
+        if tokens := usage.cache_write_tokens:
+            cost, text = cost + tokens * written, text - tokens
+        if tokens := usage.input_audio_tokens:
+            cost, text = cost + tokens * audio_in, text - tokens
+        if tokens := usage.input_image_tokens:
+            cost, text = cost + tokens * image_in, text - tokens
+        if thinks and (tokens := usage.reasoning_tokens):
+            cost, said = cost + tokens * thought, said - tokens
+        if tokens := usage.output_audio_tokens:
+            cost, said = cost + tokens * audio_out, said - tokens
+        if tokens := usage.output_image_tokens:
+            cost, said = cost + tokens * image_out, said - tokens
         if text > 0:
-            cost += text * whole_in
-        if said > 0:
-            cost += said * whole_out
-        return cost
+            cost += text * plain_in
+        return cost + said * plain_out if said > 0 else cost
 
     return price
-
-
-_TOLD = frozenset(Usage.__struct_fields__)
 
 
 def _rate(rate: float | None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from itertools import compress
 
 from jupyter_batch.core.cost import UNKNOWN, Bill, bill, pricer
 from jupyter_batch.core.result import Result, Status, Usage
@@ -15,15 +15,15 @@ _NEVER_ASKED = (Status.EXPIRED, Status.CANCELLED)
 
 
 class Costs:
-    """US dollars by row: `paid`, and in real time `live`; NaN where that is not known, or not yet.
+    """US dollars by row: `paid`, and, where it is wanted, `live`: in real time. NaN where not known, or not yet.
 
     A row without a request of its own costs nothing: one that was left out, follows another, or was answered before.
     """
 
-    def __init__(self, rows: int, job: JobRecord | None) -> None:
+    def __init__(self, rows: int, job: JobRecord | None, *, live: bool = False) -> None:
         price = job.price if job is not None else None
         self.paid = array("d", [UNKNOWN]) * rows
-        self.live = array("d", [UNKNOWN]) * rows
+        self.live = array("d", [UNKNOWN]) * rows if live else None
         self._paid = pricer(price.paid(job.mode) if price is not None and job is not None else None)
         self._live = pricer(price.standard if price is not None else None)
 
@@ -31,19 +31,24 @@ class Costs:
         """What came back for a row that this job has paid for; usage: as the provider told it, if it makes sense."""
         if usage is not None:
             self.paid[at] = self._paid(usage)
-            self.live[at] = self._live(usage)
+            if self.live is not None:
+                self.live[at] = self._live(usage)
+        elif result.unbilled or result.status in _NEVER_ASKED:
+            self.free(at)
         else:
-            self.paid[at] = self.live[at] = 0.0 if result.unbilled or result.status in _NEVER_ASKED else UNKNOWN
+            self.paid[at] = UNKNOWN  # a failure may have stood there before
+            if self.live is not None:
+                self.live[at] = UNKNOWN
 
     def free(self, at: int) -> None:
         """The row had no request of this job."""
-        self.paid[at] = self.live[at] = 0.0
+        self.paid[at] = 0.0
+        if self.live is not None:
+            self.live[at] = 0.0
 
-    def bill(self, asked: Iterable[int]) -> Bill:
+    def bill(self, asked: bytearray) -> Bill:
         """Of the rows whose flag in `asked` is set."""
-        flags = bytes(asked)
-        return bill((cost for cost, flag in zip(self.paid, flags, strict=True) if flag),
-                    (cost for cost, flag in zip(self.live, flags, strict=True) if flag))
+        return bill(compress(self.paid, asked), [UNKNOWN] if self.live is None else compress(self.live, asked))
 
 
 def silence_is_free(shard: ShardRecord, told_of: int) -> bool:

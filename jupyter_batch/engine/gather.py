@@ -54,11 +54,11 @@ class Unsent(msgspec.Struct, frozen=True):
 class Outcomes:
     """What became of the rows `first` to `last`: status (an index into CODES), reasons, tokens, costs, perhaps values.
 
-    job: whose price the costs are told by. endpoint: of the job, where values are kept.
+    job: whose price the costs are told by. live: those of real time too. endpoint: of the job, where values are kept.
     """
 
     def __init__(self, first: int, last: int, *, values: bool, job: JobRecord | None = None,
-                 endpoint: str = "") -> None:
+                 endpoint: str = "", live: bool = False) -> None:
         rows = last - first + 1
         self.first = first
         self.status = bytearray([_NOTHING]) * rows
@@ -70,7 +70,7 @@ class Outcomes:
         self.raws: dict[int, str] = {}
         self.input_tokens = array("i", [-1]) * rows
         self.output_tokens = array("i", [-1]) * rows
-        self.costs = Costs(rows, job)
+        self.costs = Costs(rows, job, live=live)
         self.usage: Usage | None = None
         self.strange = 0
 
@@ -236,7 +236,7 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder,
              places: Places) -> tuple[Counts, dict[str, object], int]:
     """A fetched shard in figures: (its counts, fields for the ledger, how many rows its output file tells of)."""
     asked = places.asked(shard)
-    found = Outcomes(shard.first, shard.last, values=False, job=job)
+    found = Outcomes(shard.first, shard.last, values=False, job=job, live=True)
     told_of = _taken(found, job, shard, folder, asked)
     found.hush(shard, asked)
     tally = Counter(code for code, was_asked in zip(found.status, asked, strict=True) if was_asked)
