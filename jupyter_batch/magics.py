@@ -119,7 +119,7 @@ def flags() -> list[str]:
 def _dashes(word: str) -> str:
     """--max_tokens is --max-tokens: the accessor's spelling works here too."""
     flag, equals, value = word.partition("=")
-    return flag.replace("_", "-") + equals + value if re.fullmatch(r"--[a-z_-]+", flag) else word
+    return flag.replace("_", "-") + equals + value if re.fullmatch(r"--[a-z][a-z0-9_-]*", flag) else word
 
 
 def _value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:

@@ -110,7 +110,7 @@ def check_cloud(provider: str, model: str, settings: Mapping[str, str], secret: 
     if role is not None and not _ROLE.fullmatch(role):
         raise OptionError(f"aws_batch_role_arn={role!r} is no role: it looks like "
                           "arn:aws:iam::123456789012:role/name")
-    if provider == VERTEX and not gemini_name(model).startswith("gemini-"):
+    if provider == VERTEX and not gemini_name(model).startswith(("gemini-", "?")):  # "?": of no model yet
         raise ModelError(f'batches at Vertex AI are sent for Gemini models (vertex_ai/gemini-...), and {model!r} is '
                          'none; mode="realtime" asks it at once, at the full price')
     _check_metadata(provider, metadata or {})

@@ -11,7 +11,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.result import Result, Status
 from jupyter_batch.core.template import RowError
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire import bedrock
@@ -174,7 +174,8 @@ def test_what_expired_is_no_failure_of_the_row():
 def test_what_was_used():
     """Tokens read from the cache and written to it are part of the input, as they are billed."""
     line = {"custom_id": "a", "modelOutput": converse("x", cacheReadInputTokens=10, cacheWriteInputTokens=100)}
-    assert bedrock.decode(json.dumps(line).encode(), {}).usage == Usage(113, 2, 10)
+    used = bedrock.decode(json.dumps(line).encode(), {}).usage
+    assert (used.input_tokens, used.output_tokens, used.cached_tokens) == (113, 2, 10)
     assert bedrock.usage_of(None) is None
 
 
