@@ -28,7 +28,8 @@ def test_options_of_this_release():
     """The names are those of the public surface, and no option is there twice."""
     assert {o.name for o in OPTIONS} == {
         "out", "model", "system", "schema", "cache", "reuse", "wait", "timeout", "na", "overwrite", "metadata", "name",
-        "template", "api_key", "api_base", "api_version", "mode", "concurrency", "requests_per_minute", "tokens_per_minute",
+        "template", "api_key", "api_base", "api_version", "mode", "concurrency", "requests_per_minute",
+        "tokens_per_minute",
             "poll_interval", "completion_window", "shard_size", "max_cost", "prices",
         "vertex_project", "vertex_location", "vertex_credentials", "gcs_bucket_name", "aws_region_name",
         "s3_bucket_name", "s3_output_bucket_name", "aws_batch_role_arn", "aws_profile_name", "aws_access_key_id",

@@ -336,6 +336,11 @@ def test_tokens_are_read_in_every_dialect():
     assert usage({"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16, "prompt_tokens_details": {
         "cache_write_tokens": 1, "audio_tokens": 2, "image_tokens": 3}, "completion_tokens_details": {
         "audio_tokens": 4, "image_tokens": 5}}) == Usage(9, 7, 0, 0, 1, 2, 3, 4, 5)
+    by_litellm = {"prompt_tokens": 47, "completion_tokens": 5, "prompt_tokens_details": {  # Anthropic, in real time
+        "cached_tokens": 7, "cache_creation_tokens": 30, "cache_creation_token_details": {
+            "ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 10}}}
+    assert usage(by_litellm) == usage({**by_litellm, "prompt_tokens": "47"}) == Usage(
+        47, 5, 7, 0, 30, cache_write_1h_tokens=10)
     assert usage({"prompt_tokens": 5, "prompt_tokens_details": None, "completion_tokens": None}) == Usage(5)
     assert usage({}) is None
     assert usage("many") is None

@@ -27,7 +27,8 @@ class Usage(msgspec.Struct, frozen=True):
     """Tokens as the provider billed them.
 
     `input_tokens` and `output_tokens` are all there are; the others are parts of them: read from the provider's cache
-    (`cached_tokens`), written to it, thought (`reasoning_tokens`), and what were no words.
+    (`cached_tokens`), written to it, thought (`reasoning_tokens`), and what were no words. `cache_write_1h_tokens` are
+    those of `cache_write_tokens` that are kept for an hour, which costs more than the usual five minutes.
     """
 
     input_tokens: int = 0
@@ -39,6 +40,7 @@ class Usage(msgspec.Struct, frozen=True):
     input_image_tokens: int = 0
     output_audio_tokens: int = 0
     output_image_tokens: int = 0
+    cache_write_1h_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*map(add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))

@@ -36,13 +36,22 @@ class _Details(msgspec.Struct, gc=False):
     thinking_tokens: int | None = None
 
 
+class _ByAge(msgspec.Struct, gc=False):
+    ephemeral_5m_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: int | None = None
+
+
 class _Used(msgspec.Struct, gc=False):
     input_tokens: int
     output_tokens: int
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: _ByAge | None = None
     output_tokens_details: _Details | None = None
     iterations: Any = None
+
+
+_NO_AGE = _ByAge()
 
 
 class _Block(msgspec.Struct, gc=False):
@@ -89,10 +98,12 @@ def _typed(line: _Line) -> Result | None:
     if used.iterations:
         return None
     read, thought = used.cache_read_input_tokens or 0, used.output_tokens_details
-    put = used.cache_creation_input_tokens or 0
+    age = used.cache_creation or _NO_AGE
+    longer = age.ephemeral_1h_input_tokens or 0
+    put = used.cache_creation_input_tokens or longer + (age.ephemeral_5m_input_tokens or 0)
     return Result(line.custom_id, _SUCCEEDED, value, None,
                   Usage(used.input_tokens + read + put, used.output_tokens, read,
-                        (thought.thinking_tokens if thought else None) or 0, put))
+                        (thought.thinking_tokens if thought else None) or 0, put, cache_write_1h_tokens=longer))
 
 
 def decode(line: bytes, endpoint: str = "", *, tool_names: Mapping[str, str] | None = None) -> Result:
@@ -208,13 +219,15 @@ def _usage(usage: Any) -> Usage | None:
         return sum(tolerant.count(each.get(key)) for each in rounds)
 
     written = of("cache_creation_input_tokens")
-    by_age = usage.get("cache_creation")
-    if not written and isinstance(by_age, Mapping):
-        written = sum(map(tolerant.count, by_age.values()))
+    ages = [age for each in rounds if isinstance(age := each.get("cache_creation"), Mapping)]
+    ages = ages or [age for age in [usage.get("cache_creation")] if isinstance(age, Mapping)]
+    written = written or sum(tolerant.count(tokens) for age in ages for tokens in age.values())
+    longer = sum(tolerant.count(age.get("ephemeral_1h_input_tokens")) for age in ages)
     details = usage.get("output_tokens_details")
     thought = tolerant.count(details.get("thinking_tokens")) if isinstance(details, Mapping) else 0
     read = of("cache_read_input_tokens")
-    return Usage(of("input_tokens") + read + written, of("output_tokens"), read, thought, written)
+    return Usage(of("input_tokens") + read + written, of("output_tokens"), read, thought, written,
+                 cache_write_1h_tokens=longer)
 
 
 # --- batch objects --------------------------------------------------------------------------------------------------

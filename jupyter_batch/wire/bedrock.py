@@ -235,8 +235,8 @@ def usage_of(usage: Any) -> Usage | None:
     def of(key: str) -> int:
         return tolerant.count(usage.get(key))
 
-    read = of("cacheReadInputTokens")
-    return Usage(of("inputTokens") + read + of("cacheWriteInputTokens"), of("outputTokens"), read)
+    read, put = of("cacheReadInputTokens"), of("cacheWriteInputTokens")
+    return Usage(of("inputTokens") + read + put, of("outputTokens"), read, cache_write_tokens=put)
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------------

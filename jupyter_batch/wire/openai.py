@@ -96,10 +96,16 @@ def _marked(value: Any, mark: str, names: list[str]) -> Any:
 # --- results: the typed way -----------------------------------------------------------------------------------------
 
 
+class _ByAge(msgspec.Struct, gc=False):
+    ephemeral_1h_input_tokens: int | None = None
+
+
 class _Details(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_creation_tokens: int | None = None  # litellm's words for Anthropic's
+    cache_creation_token_details: _ByAge | None = None
     audio_tokens: int | None = None
     image_tokens: int | None = None
 
@@ -231,6 +237,7 @@ def _typed(line: Any) -> Result | None:
 
 _SUCCEEDED = Status.SUCCEEDED
 _NO_DETAILS = _Details()
+_NO_AGE = _ByAge()
 
 
 def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
@@ -246,8 +253,9 @@ def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
     read, written = read or _NO_DETAILS, written or _NO_DETAILS
     into, thought = into or 0, written.reasoning_tokens or 0
     out = tolerant.whole_output(into, out or 0, thought, usage.total_tokens)
-    return Usage(into, out, cached or 0, thought, read.cache_write_tokens or 0,
-                 read.audio_tokens or 0, read.image_tokens or 0, written.audio_tokens or 0, written.image_tokens or 0)
+    return Usage(into, out, cached or 0, thought, read.cache_write_tokens or read.cache_creation_tokens or 0,
+                 read.audio_tokens or 0, read.image_tokens or 0, written.audio_tokens or 0, written.image_tokens or 0,
+                 (read.cache_creation_token_details or _NO_AGE).ephemeral_1h_input_tokens or 0)
 
 
 def decode(line: bytes, endpoint: str) -> Result:

@@ -94,6 +94,20 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
     return Result(custom_id, Status.SUCCEEDED, value, usage=usage, finish=_cut(mapping), calls=calls)
 
 
+def body_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The response's body in a result line's object; an empty one where there is none."""
+    response = _unpacked(data.get("response"))
+    held = _unpacked(response["body"]) if isinstance(response, dict) and "body" in response else response
+    return held if isinstance(held, dict) else {}
+
+
+def message_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The message of a chat answer's result line; an empty one where there is none."""
+    choices = body_of(data).get("choices")
+    message = _first(choices).get("message") if isinstance(choices, list) and choices else None
+    return message if isinstance(message, dict) else {}
+
+
 def _unpacked(value: Any) -> Any:
     """A JSON object that was sent as a text (OGX does so)."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
@@ -272,10 +286,14 @@ def usage_of(usage: Any) -> Usage | None:
     cached = inside("cached_tokens", *_IN)
     into, thought = of("prompt_tokens", "input_tokens"), inside("reasoning_tokens", *_OUT)
     out = whole_output(into, of("completion_tokens", "output_tokens"), thought, of("total_tokens"))
-    return Usage(into, out, cached or of("prompt_cache_hit_tokens"), thought,
-                 *(inside(f"{kind}_tokens", *where)
-                   for kind, where in (("cache_write", _IN), ("audio", _IN), ("image", _IN), ("audio", _OUT),
-                                       ("image", _OUT))))
+    put = inside("cache_write_tokens", *_IN) or inside("cache_creation_tokens", *_IN)
+    details = [detail for key in _IN if isinstance(detail := usage.get(key), Mapping)]
+    ages = [by_age for detail in details
+            if isinstance(by_age := detail.get("cache_creation_token_details"), Mapping)]
+    longer = sum(count(by_age.get("ephemeral_1h_input_tokens")) for by_age in ages)
+    return Usage(into, out, cached or of("prompt_cache_hit_tokens"), thought, put,
+                 inside("audio_tokens", *_IN), inside("image_tokens", *_IN), inside("audio_tokens", *_OUT),
+                 inside("image_tokens", *_OUT), longer)
 
 
 def whole_output(into: int, out: int, thought: int, total: int | None) -> int:

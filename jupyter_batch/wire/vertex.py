@@ -255,8 +255,19 @@ def usage_of(usage: Any) -> Usage | None:
 
     prompt, said, thought = of("promptTokenCount"), of("candidatesTokenCount"), of("thoughtsTokenCount")
     within = thought and prompt + of("toolUsePromptTokenCount") + said == of("totalTokenCount")
+
+    def kind(details: str, modality: str) -> int:
+        """Of the tokens, those of one kind: Google tells them kind by kind."""
+        told = usage.get(details)
+        return sum(tolerant.count(each.get("tokenCount")) for each in (told if isinstance(told, list) else [])
+                   if isinstance(each, Mapping) and each.get("modality") == modality)
+
     return Usage(prompt + of("toolUsePromptTokenCount"), said if within else said + thought,
-                 of("cachedContentTokenCount"), thought)
+                 of("cachedContentTokenCount"), thought,
+                 input_audio_tokens=kind("promptTokensDetails", "AUDIO"),
+                 input_image_tokens=kind("promptTokensDetails", "IMAGE"),
+                 output_audio_tokens=kind("candidatesTokensDetails", "AUDIO"),
+                 output_image_tokens=kind("candidatesTokensDetails", "IMAGE"))
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------------

@@ -84,7 +84,11 @@ def test_the_input_counts_what_the_cache_gave_and_took():
     assert decode(line_of([], "refusal", usage=usage)).usage == whole
     by_age = {"input_tokens": 1, "output_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 2,
                                                                        "ephemeral_5m_input_tokens": 3}}
-    assert decode(line_of([], "refusal", usage=by_age)).usage == Usage(6, 1, 0, 0, 5)
+    assert decode(line_of([], "refusal", usage=by_age)).usage == Usage(6, 1, 0, 0, 5, cache_write_1h_tokens=2)
+    assert decode(line_of([text("a")], usage=by_age)).usage == Usage(6, 1, 0, 0, 5, cache_write_1h_tokens=2)
+    both = {**by_age, "cache_creation_input_tokens": 5}
+    for said, stop in (([text("a")], "end_turn"), ([], "refusal")):
+        assert decode(line_of(said, stop, usage=both)).usage == Usage(6, 1, 0, 0, 5, cache_write_1h_tokens=2)
     rounds = {"input_tokens": 1, "output_tokens": 1, "iterations": [
         {"input_tokens": 10, "output_tokens": 2, "cache_read_input_tokens": 1},
         {"input_tokens": 20, "output_tokens": 3}]}
