@@ -27,13 +27,15 @@ class Field(msgspec.Struct, frozen=True):
 class Schema(msgspec.Struct, frozen=True):
     """A structured answer. name: for the provider. json: the JSON schema that answers are held against.
 
-    strict: whether the provider may be asked to keep to it to the letter.
+    strict: whether the provider may be asked to keep to it to the letter. reader: "" where answers are JSON; else which
+    of dspy's adapters reads them, as "module:name".
     """
 
     name: str
     json: dict[str, Any]
     fields: tuple[Field, ...]
     strict: bool = True
+    reader: str = ""
 
 
 def suffixed(schema: Schema, end: str) -> Schema:

@@ -10,12 +10,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from jupyter_batch.core.result import Result, Status
 from jupyter_batch.core.schema import Field, Schema
+from jupyter_batch.schema.adapters import reader_of
 from jupyter_batch.schema.check import compiled
 from jupyter_batch.schema.plain import Misfit
 
@@ -51,6 +53,7 @@ class Parser:
         self._defaults = tuple(field for field in schema.fields if field.default is not None)
         self._nullable = frozenset(field.key for field in self._defaults if _takes_null(schema, field))
         self._keys = frozenset(field.key for field in schema.fields)
+        self._found = found_in if not schema.reader else reader_of(schema, partial(_takes_null, schema))
 
     def read(self, results: Iterable[Result]) -> Iterator[Result]:
         """Each result with its fields' values by their names; one that has none is a failure, its text in `raw`."""
@@ -72,7 +75,7 @@ class Parser:
 
     def values(self, text: Any) -> dict[str, Any]:
         """The fields' values of an answer's text, None for one that says nothing. Raises Misfit."""
-        found = found_in(text)
+        found = self._found(text)
         if len(found) == 1 and "values" in found and "values" not in self._keys and isinstance(found["values"], dict):
             found = found["values"]  # some models of Anthropic wrap the input of litellm's JSON tool so
         try:

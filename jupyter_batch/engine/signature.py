@@ -1,0 +1,114 @@
+"""`question -> answer, confidence: float`: input columns, and typed output columns, as dspy users write them.
+
+It needs no dspy: the inputs become a prompt, the outputs a schema.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import functools
+import operator
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jupyter_batch.core.errors import ColumnError, OptionError
+
+_TYPES: dict[str, Any] = {
+    "str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "Any": Any, "None": None,
+    "List": list, "Dict": dict, "date": dt.date, "datetime": dt.datetime, "time": dt.time}
+
+
+class Signature(NamedTuple):
+    """inputs: columns. outputs: a type for each field."""
+
+    inputs: tuple[str, ...]
+    outputs: dict[str, Any]
+
+
+def read_signature(text: str) -> Signature | None:
+    """The signature that a text is; None for one that is none. Raises OptionError for a type that is not known."""
+    left, arrow, right = text.strip().partition("->")
+    if not arrow or "->" in right or "\n" in text.strip():
+        return None
+    inputs, outputs = _fields(left), _fields(right)
+    if not inputs or not outputs:
+        return None
+    for side in (inputs, outputs):
+        names = [field.arg for field in side]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise OptionError(f"the signature names {twice[0]!r} twice: {text.strip()}")
+    types = {field.arg: str if field.annotation is None else _type(field.annotation, field.arg) for field in outputs}
+    return Signature(tuple(field.arg for field in inputs), types)
+
+
+def _fields(text: str) -> list[ast.arg] | None:
+    """Each name with its annotation: what Python takes for the arguments of a function."""
+    try:
+        made = ast.parse(f"def _({text.strip()}): ...").body
+        asked = made[0].args if len(made) == 1 and isinstance(made[0], ast.FunctionDef) else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if asked is None or asked.vararg or asked.kwarg or asked.kwonlyargs or asked.posonlyargs or asked.defaults:
+        return None
+    return asked.args
+
+
+def _type(node: ast.expr, name: str) -> Any:
+    """The type that an annotation names; nothing is evaluated."""
+    match node:
+        case ast.Name(id=known) | ast.Attribute(value=ast.Name(id="typing" | "datetime"), attr=known) if (
+                known in _TYPES):
+            return _TYPES[known]
+        case ast.Constant(value=None):
+            return None
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return typing.Union[_type(left, name), _type(right, name)]  # noqa: UP007 - of types that come at run time
+        case ast.Subscript(value=ast.Name(id=of) | ast.Attribute(value=ast.Name(id="typing"), attr=of), slice=inside):
+            parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+            if of == "Literal":
+                return typing.Literal[tuple(_value(part, name) for part in parts)]
+            kinds = [_type(part, name) for part in parts]
+            if of in ("Optional", "Union"):
+                return functools.reduce(operator.or_, [*kinds, type(None)] if of == "Optional" else kinds)
+            if of in ("list", "List") and len(kinds) == 1:
+                return list[kinds[0]]  # type: ignore[valid-type]  # a type that comes at run time
+            if of in ("dict", "Dict") and len(kinds) == 2:  # noqa: PLR2004 - a key and a value
+                return dict[kinds[0], kinds[1]]  # type: ignore[valid-type]
+    raise OptionError(f"the signature has the type {ast.unparse(node)} for {name!r}: it knows str, int, float, bool, "
+                      "date, datetime, list[...], dict[str, ...], Literal['a', 'b'], Optional[...] and a | b; "
+                      "`schema` takes any other")
+
+
+def _value(node: ast.expr, name: str) -> Any:
+    if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, str | int)):
+        return node.value
+    raise OptionError(f"the signature has {ast.unparse(node)} in the Literal of {name!r}: it holds texts and whole "
+                      "numbers")
+
+
+def as_asked(text: str, columns: Sequence[Any], given: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """(the prompt, the options) that a signature over these columns comes to; None for a text that is an ordinary one.
+
+    The default of `system` is what dspy writes. Raises ColumnError where some of its inputs are columns, and some are
+    none.
+    """
+    found = read_signature(text)
+    if found is None:
+        return None
+    gone = [name for name in found.inputs if name not in columns]
+    if len(gone) == len(found.inputs):
+        return None
+    if gone:
+        raise ColumnError(f"the signature asks for the column {gone[0]!r}, which the frame has not. Columns: "
+                          f"{', '.join(map(str, columns[:20]))}")
+    if given.get("schema") is not None:
+        raise OptionError(f"`schema` says what the answer holds, and so does the signature after ->: {text.strip()}")
+    value = "{{{{ {} }}}}" if given.get("template") == "jinja" else "{{{}}}"
+    title = "[[ ## {} ## ]]\n" if len(found.inputs) > 1 else ""
+    prompt = "\n\n".join(title.format(name) + value.format(name) for name in found.inputs)
+    told = ", ".join(f"`{name}`" for name in found.outputs)
+    system = f"Given the fields {', '.join(f'`{name}`' for name in found.inputs)}, produce the fields {told}."
+    return prompt, {**given, "schema": found.outputs, "system": given.get("system") or system}
