@@ -164,7 +164,7 @@ def _unknown(usage: Usage) -> float:  # noqa: ARG001 - a Pricer
 
 
 def _linear(rates: Rates) -> Pricer:
-    """Kinds of tokens are parts of the whole: what has its own rate is taken out. Run for each row, so it is unrolled."""
+    """Kinds of tokens are parts of the whole: what has its own rate is taken out. Run for each row: it is unrolled."""
     plain_in, plain_out = _rate(rates.input), _rate(rates.output)
     cached, written = _rate(rates.cached), _rate(rates.cache_write)
     audio_in, image_in = _rate(rates.input_audio), _rate(rates.input_image)

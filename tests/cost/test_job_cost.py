@@ -28,7 +28,7 @@ from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.dialects import decode_lines
 
 from .conftest import PRICES, numbered
-from .test_prices import WITH, WITHOUT, theirs
+from .test_prices import WITH, WITHOUT, needs, theirs
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 BODY = {"choices": [{"index": 0, "message": {"content": "a"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}
@@ -199,6 +199,8 @@ def test_recorded_lines_cost_what_their_usage_says(tmp_path, name, dialect, mode
 def test_what_we_print_is_what_litellm_reckons_or_unknown(tmp_path, model):
     """Of a whole shard, on the screen: the sum of litellm's own calculator over its rows, or the word "unknown"."""
     litellm = load_litellm()
+    if model in WITH:
+        needs(litellm, model)
     usages = [Usage(1000 + n, 0 if "embedding" in model else 200 * n) for n in range(5)]
     if "embedding" in model:
         lines = [{"data": [{"index": 0, "embedding": [1.0]}]} for _ in usages]
