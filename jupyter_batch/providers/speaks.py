@@ -96,6 +96,8 @@ def for_vectors(model: str, *, mode: str) -> Spoken:
     """
     provider, name = split_model(model)
     kind = _listed(provider, name).mode
+    if name.startswith(PREFIX) and provider in _RESPONSES:
+        kind = "responses"
     if isinstance(kind, str) and kind != "embedding":
         raise ModelError(f"{model} makes no vectors (litellm knows it for {kind.replace('_', ' ')}): take an embedding "
                          'model, such as "openai/text-embedding-3-small"')

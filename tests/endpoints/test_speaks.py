@@ -94,8 +94,9 @@ def test_vectors_come_from_models_that_make_them():
     assert for_vectors("mistral/mistral-embed", mode="batch") == (EMBEDDINGS, "mistral-embed")
     assert for_vectors("openai/my-embedder", mode="batch").endpoint == EMBEDDINGS
     assert for_vectors("azure/text-embedding-3-small", mode="realtime").endpoint == EMBEDDINGS
-    with pytest.raises(ModelError, match="no vectors"):
-        for_vectors("openai/gpt-4.1-mini", mode="batch")
+    for model in ("openai/gpt-4.1-mini", "openai/responses/my-model"):
+        with pytest.raises(ModelError, match="no vectors"):
+            for_vectors(model, mode="batch")
     for model in ("azure/text-embedding-3-small", "anthropic/embedder"):
         with pytest.raises(ModelError, match='mode="realtime"'):
             for_vectors(model, mode="batch")
