@@ -28,7 +28,8 @@ def batch(prompts: Any, prompt: Any = None, **options: Any) -> Job:
     """
     from jupyter_batch.jobs import submit
 
-    return submit(prompts, prompt, **options)
+    job: Job = submit(prompts, prompt, **options)
+    return job
 
 
 def embed(texts: Any, text: Any = None, **options: Any) -> Job:
@@ -52,7 +53,8 @@ def open(name: str) -> Job:  # noqa: A001 - `jupyter_batch.open(id)` says it bes
     """The job of that id, of a unique beginning of one, or of that name; in any process. Raises JobNotFoundError."""
     from jupyter_batch.jobs import open_job
 
-    return open_job(name)
+    job: Job = open_job(name)
+    return job
 
 
 def load_ipython_extension(ipython: Any) -> None:

@@ -38,7 +38,8 @@ class LLMAccessor:
         """Submit one request for each row, and return the Job at once; the answers become a column when it is done."""
         from jupyter_batch import jobs
 
-        return jobs.submit(self._frame, prompt, door="accessor", **given)
+        job: Job = jobs.submit(self._frame, prompt, door="accessor", **given)
+        return job
 
     def embed(self, text: Any, **given: Any) -> Job:
         """Have a vector made of each row's text; the cells of the column `out` are float32 arrays when it is done.
@@ -62,6 +63,16 @@ class LLMAccessor:
         from jupyter_batch import jobs
 
         return jobs.preview(self._frame, prompt, door="accessor", **given)
+
+    def sample(self, prompt: Any, n: int = 5, **given: Any) -> pd.DataFrame:
+        """`n` rows now, in real time and at its price, to look at: a copy of them with their answers.
+
+        The rest is as in `batch`, which then reuses these answers. The same rows each time, so that a cell that is run
+        again pays nothing.
+        """
+        from jupyter_batch import jobs
+
+        return jobs.sample(self._frame, prompt, n, door="accessor", **given)
 
     def attach(self, job: Job | str, out: str | None = None, *, by_position: bool = False) -> Job:
         """Bring a job of another day to this frame: its answers land here, now and as they come.

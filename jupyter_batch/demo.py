@@ -133,7 +133,7 @@ def _follow(worker: subprocess.Popen[str], reached: Callable[[Snapshot], bool]) 
     with Progress(sys.stdout) as screen:
         while time.monotonic() < until:
             for job in jobs.list_jobs():
-                seen = job.snapshot()
+                seen: Snapshot = job.snapshot()
                 screen.update(seen)
                 if reached(seen):
                     return seen

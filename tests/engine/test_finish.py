@@ -98,3 +98,20 @@ def test_a_deadline_is_a_time():
     for bad in ("soon", 0, -1, True):
         with pytest.raises(OptionError, match="deadline"):
             checked(option, bad)
+
+
+def test_a_sample_is_paid_once(server, call):
+    """Some rows now, with their answers, in their order; the batch and the next sample ask them no more."""
+    df = numbered(40)
+    seen = df.llm.sample("{text}", 4, out="out", **call)
+    assert len(seen) == 4
+    assert (seen["out"] == seen["text"]).all()
+    assert seen.index.tolist() == [label for label in df.index if label in set(seen.index)]
+    assert "out" not in df.columns
+    again = df.llm.sample("{text}", 4, out="out", **call)
+    assert again["out"].equals(seen["out"])
+    job = df.llm.batch("{text}", out="out", **call).wait(60)
+    assert (df["out"] == df["text"]).all()
+    assert (job.counts.succeeded, job.counts.reused) == (36, 4)
+    with pytest.raises(InputError, match="1 or more"):
+        df.llm.sample("{text}", 0, **call)
