@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jupyter_batch import kernel
-from jupyter_batch.core.errors import InputError, JupyterBatchError
+from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Counts, Snapshot, State, Step
 from jupyter_batch.engine.gather import Outcomes, carried_over, of_job, places_of, results_of
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.engine.landing import Landing, Relabelled, Told
+
+
+MAX_ROUNDS = 10
 
 
 class Job:
@@ -243,11 +246,48 @@ class Job:
         limits = facts.limits if batch else msgspec.structs.replace(facts.limits, minimum=1)
         again = plan_again(self._here.ledger, record, self._shards(), limits, now=time.time(), max_cost=max_cost,
                            at_once=at_once)
-        job = of(self._here, again.id)
+        return self._pass_on(again.id, api_key)
+
+    def _pass_on(self, new: str, api_key: str | None) -> Job:
+        """The job that goes on from this one: its answers land where this one's do."""
+        job = of(self._here, new)
         for landing in self._landings:
             job._bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)
         job._source = self._source
+        self._here.lend(new, self._here.functions_of(self.id))
         job._follow(api_key or self._here.key_of(self.id))
+        return job
+
+    def run_tools(self, tools: Any = None, *, max_rounds: int = MAX_ROUNDS, concurrency: int = 8, rerun: bool = False,
+                  max_cost: float | None = None, api_key: str | None = None) -> Job:
+        """Run the tool calls that came back, send what they told in a follow-up batch, until no call is left.
+
+        tools: functions by the names that the model calls, or a list of them; else those that were given as `tools` in
+        this process. Each round is a job of its own, linked to the one before; the last one is returned, and its
+        answers are in the same column. It blocks; Ctrl-C ends it, and once more it goes on, as it does after the
+        kernel died: no call is run twice, no follow-up is sent twice. What a tool raises is told to the model, and so
+        is a call that was under way when its process died (rerun: such a call is run again). concurrency: how many
+        calls at once, each in a thread; a coroutine is awaited. max_rounds: the most follow-ups since the first job;
+        calls that are left then are in the column. max_cost: US dollars that a follow-up may cost. Raises InputError
+        where a function is missing.
+        """
+        from jupyter_batch.engine.rounds import Way, step
+        from jupyter_batch.tools import functions_of
+
+        if concurrency < 1:
+            raise OptionError(f"`concurrency` takes a whole number above 0, not {concurrency}")
+        given = self._here.functions_of(self.id) if tools is None else functions_of(tools)
+        way = Way(functions=given, max_rounds=max_rounds, concurrency=concurrency, rerun=rerun, max_cost=max_cost)
+        self._here.lend(self.id, given)
+        job = self
+        while job.wait().is_complete and job._salvaged is None:
+            gone = step(self._here.ledger, job._record(), way, now=time.time)
+            if gone.follow_up is None:
+                job._say(gone.said or job._landed)
+                break
+            job = job._pass_on(gone.follow_up, api_key)
+            if not job.is_complete:
+                job._ipython_display_()
         return job
 
     def finish(self, *, api_key: str | None = None) -> Job:
@@ -327,9 +367,9 @@ class Job:
 
     def _outcomes(self) -> Outcomes:
         with self._lock:
-            if self._gathered is not None:
-                return self._gathered
             record, shards = self._record(), self._shards()
+            if self._gathered is not None and self._gathered.costs.price == record.price:
+                return self._gathered
             found = of_job(record, shards, self._folder)
             if all(shard.step is Step.COLLECTED for shard in shards):
                 self._gathered = found  # nothing changes any more

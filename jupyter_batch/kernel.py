@@ -177,7 +177,8 @@ def on_main(work: Callable[[], object]) -> bool:
 # -- waiting ----------------------------------------------------------------------------------------------------------
 
 
-def wait_blocking(done: Done, timeout: float | None = None, on_slice: Callable[[], object] | None = None) -> bool:
+def wait_blocking(done: Done, timeout: float | None = None, on_slice: Callable[[], object] | None = None, *,
+                  stopped: str = "Stopped waiting. The batch goes on.") -> bool:
     """Block until `done`, for at most `timeout` seconds; True if it is done.
 
     on_slice is called some ten times a second on this thread. Ctrl-C and the kernel's interrupt end the waiting, print
@@ -190,7 +191,7 @@ def wait_blocking(done: Done, timeout: float | None = None, on_slice: Callable[[
                 return run_nested(await_done(done, timeout, on_slice), loop)
         return _wait_in_slices(done, timeout, on_slice)
     except KeyboardInterrupt:
-        print("Stopped waiting. The batch goes on.", flush=True)  # noqa: T201  # said to the person who pressed Ctrl-C
+        print(stopped, flush=True)  # noqa: T201  # said to the person who pressed Ctrl-C
         return False
 
 

@@ -11,11 +11,14 @@ import re
 import types
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from jupyter_batch.core.errors import OptionError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Function = Callable[..., Any]
 
@@ -163,14 +166,19 @@ def define(function: Function, name: str | None = None) -> dict[str, Any]:
     return {"type": "function", "function": {key: value for key, value in made.items() if value != ""}}
 
 
-def _schema(function: Function, name: str) -> dict[str, Any]:
+def _adapter(function: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
+
+    return TypeAdapter(function)  # of a function too, which its annotation does not tell
+
+
+def _schema(function: Function, name: str) -> dict[str, Any]:
     from pydantic.errors import PydanticUserError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a default that JSON can't hold is not told, which is well
-            schema = TypeAdapter(function).json_schema()
+            schema = _adapter(function).json_schema()
     except (PydanticUserError, NameError) as e:
         said = str(e).partition("\n")[0]
         raise OptionError(f"the tool {name!r}: its parameters can't be told as JSON ({said})") from None
@@ -202,7 +210,8 @@ def documented(doc: str) -> tuple[str, dict[str, str]]:
     about: list[str] = []
     texts: dict[str, list[str]] = {}
     lines = doc.splitlines()
-    section, indent, names = "", 0, []
+    section, indent = "", 0
+    names: list[str] = []
     for at, line in enumerate(lines):
         bare, depth = line.strip(), len(line) - len(line.lstrip())
         below = lines[at + 1].strip() if at + 1 < len(lines) else ""
@@ -243,12 +252,12 @@ def callable_with(function: Function) -> Callable[[dict[str, Any]], Any]:
     What is returned may have to be awaited. It raises BadArgumentsError before the function is begun, and whatever the
     function raises.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
     from pydantic.errors import PydanticUserError
     from pydantic_core import ArgsKwargs
 
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(_bound(function))
+        adapter = _adapter(_bound(function))
     except (PydanticUserError, NameError, TypeError, ValueError):  # without a signature, or with hints that say nothing
         return lambda arguments: function(**arguments)
 

@@ -28,7 +28,7 @@ from jupyter_batch.wire.dialects import OPENAI
 from jupyter_batch.wire.openai import CHAT
 
 _CHAT = "/chat/completions"  # how some providers call it in a batch
-_MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
+MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 
 
 def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits: Limits, *, now: float,
@@ -48,7 +48,7 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
         return there
     folder = ledger.folders.of(job.id)
     codes = of_job(job, shards, folder, values=False).status
-    missed = bytearray(CODES[code] in _MISSED for code in codes)
+    missed = bytearray(CODES[code] in MISSED for code in codes)
     new = new_id()
     with ledger.folders.drafted(new) as draft:
         sources = [folder.asked] if folder.asked.exists() else []

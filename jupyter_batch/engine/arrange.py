@@ -41,16 +41,19 @@ def arrange(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[Sh
         return Arranged(record, filled(draft, record.id, shards, limits))
     own = np.where(np.isin(reuse.whose, (FOLLOWS, LEFT_OUT))[:, None], 0, rows)
     draft.write(draft.prints, own.astype("<u8").tobytes())
-    made, places = _packed(draft, record.id, shards, reuse, limits)
+    made, places = _packed(draft, record.id, shards, reuse, limits, keep=bool(record.tools))
     draft.write(draft.places, places.astype("<i8").tobytes())
     over = 0.0 if made else record.created_at  # nothing is asked at all
     return Arranged(msgspec.structs.replace(record, reused=reuse.reused, finished_at=over), made)
 
 
 def _packed(draft: JobFolder, job: str, shards: list[ShardRecord], reuse: Reuse,
-            limits: Limits) -> tuple[list[ShardRecord], Array]:
-    """(the shards of what is asked or waited for, the rows' places); the request files are theirs then."""
-    drafted = [draft.requests(shard.number).rename(draft.path / f"all-{shard.number}.jsonl") for shard in shards]
+            limits: Limits, *, keep: bool) -> tuple[list[ShardRecord], Array]:
+    """(the shards of what is asked or waited for, the rows' places); the request files are theirs then.
+
+    keep: the lines of all rows too: what is answered with tool calls goes on from them, whoever asked for it.
+    """
+    drafted = [draft.requests(shard.number).rename(draft.every(shard.number)) for shard in shards]
     asked = np.flatnonzero(reuse.whose != LEFT_OUT)
     made: list[ShardRecord] = []
     shard_of = np.full(len(reuse.whose), NOWHERE, dtype=np.int64)
@@ -66,7 +69,7 @@ def _packed(draft: JobFolder, job: str, shards: list[ShardRecord], reuse: Reuse,
             shard_of[there] = shard.number
             joins = "" if kind == OWN else reuse.joins[kind - JOINS].job
             made.append(msgspec.structs.replace(shard, joins=joins))
-    for path in drafted:
+    for path in drafted if not keep else ():
         path.unlink()
     places = places_array(reuse, shard_of)
     followed = places[-2 - places[places < NOWHERE]]  # the shard, if any, of each row that another one follows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,8 +27,8 @@ def carry(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder, want
     taken: set[int] = set()
     with contextlib.ExitStack() as stack:
         files: dict[str, BinaryIO] = {}
-        for dialect, path in _answers(job, shards, folder):
-            for line, result in _lines(path, job, dialect):
+        for dialect, path in answer_files(job, shards, folder):
+            for _, line, result in lines_in(path, job, dialect):
                 was = position_of(job.id, result.custom_id)
                 at = None if was is None else wanted.get(was)
                 if at is None or at in taken or result.status is not Status.SUCCEEDED:
@@ -47,21 +48,26 @@ def _renamed(line: bytes, old: str, new: str) -> bytes:
     return line.replace(b'"%b"' % old.encode(), b'"%b"' % new.encode())
 
 
-def _answers(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder) -> Iterator[tuple[str, Path]]:
+def answer_files(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder) -> Iterator[tuple[str, Path]]:
+    """(dialect, file) of all that answers of a job are in; of two answers for one row the first counts."""
     yield from folder.taken_over()
     for shard in shards:
         yield from folder.taken_over(shard.number)
         yield job.dialect, folder.output(shard.number)
 
 
-def _lines(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[bytes, Result]]:
-    """Each line with what it says."""
+def lines_in(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[int, bytes, Result]]:
+    """Each line with where it begins in the file, and what it says."""
     if not path.exists():
         return
+    start = 0
     with path.open("rb") as file:
         for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
-            lines = [line for line in block.split(b"\n") if line and not line.isspace()]
+            parts = block.split(b"\n")
+            starts = accumulate((len(part) + 1 for part in parts), initial=start)
+            held = [(at, part) for at, part in zip(starts, parts, strict=False) if part and not part.isspace()]
             results = list(results_in(block, job, dialect))
-            if len(results) != len(lines):  # two objects in one line
-                results = [next(results_in(line, job, dialect)) for line in lines]
-            yield from zip(lines, results, strict=True)
+            if len(results) != len(held):  # two objects in one line
+                results = [next(results_in(line, job, dialect)) for _, line in held]
+            yield from ((at, line, result) for (at, line), result in zip(held, results, strict=True))
+            start += len(block)

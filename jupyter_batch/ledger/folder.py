@@ -72,6 +72,10 @@ class JobFolder:
         """The request file of a shard, as it was or will be uploaded."""
         return self.path / f"requests-{number}.jsonl"
 
+    def every(self, number: int) -> Path:
+        """The requests of all rows, those too that other jobs had asked already; where they are kept."""
+        return self.path / f"all-{number}.jsonl"
+
     def output(self, number: int) -> Path:
         """The provider's output file of a shard, as it came."""
         return self.path / f"output-{number}.jsonl"
@@ -99,6 +103,11 @@ class JobFolder:
     def asked(self) -> Path:
         """The requests as OpenAI would get them, where the request files are in another dialect."""
         return self.path / "asked.jsonl"
+
+    @property
+    def calls(self) -> Path:
+        """What became of each tool call (ledger/calls.py)."""
+        return self.path / "calls.jsonl"
 
     @property
     def prints(self) -> Path:

@@ -11,12 +11,13 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.errors import (
     InputError,
     JobNotFoundError,
@@ -205,9 +206,14 @@ class Ledger:
         return any(shard.batch_id == batch_id or batch_id in shard.refused
                    for job in self.jobs() for shard in self.shards(job.id))
 
-    def child(self, job: str) -> JobRecord | None:
-        """The job that sends again what was missed in this one, if there is one."""
-        return next((record for record in self.jobs() if record.parent == job), None)
+    def child(self, job: str, *, rounds: int = 0) -> JobRecord | None:
+        """The job that sends again what was missed in this one, if there is one.
+
+        rounds: with 1, the job that answers its tool calls.
+        """
+        found = [record for record in self.jobs() if record.parent == job]
+        wanted = self.job(job).round + rounds if found else 0
+        return next((record for record in found if record.round == wanted), None)
 
     def groups(self) -> dict[str, list[str]]:
         """Every group's id, newest first, and its jobs."""
@@ -331,6 +337,17 @@ class Ledger:
             db.execute("DELETE FROM job WHERE id = ?", (job,))
             db.execute("DELETE FROM bundle WHERE ' ' || jobs || ' ' LIKE ?", (f"% {job} %",))
         self.folders.sweep()
+
+    def reprice(self, job: str, price: Price, bills: Mapping[int, Bill]) -> None:
+        """Give a job another price, and its collected shards, by number, the bills that follow from it."""
+        with self._transaction() as db:
+            for row in db.execute("SELECT number, facts FROM shard WHERE job = ?", (job,)).fetchall():
+                if row[0] in bills:
+                    shard = msgspec.structs.replace(_decode(row[1], ShardRecord), bill=bills[row[0]])
+                    db.execute("UPDATE shard SET facts = ? WHERE job = ? AND number = ?", (_encode(shard), job, row[0]))
+            facts = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()[0]
+            record = msgspec.structs.replace(_decode(facts, JobRecord), price=price)
+            db.execute("UPDATE job SET facts = ? WHERE id = ?", (_encode(record), job))
 
     def say(self, job: str, message: str) -> None:
         """What the person should read about the job as a whole; "" clears it."""

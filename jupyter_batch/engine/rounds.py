@@ -1,0 +1,89 @@
+"""One step of the loop of tools: the follow-up of a finished job, found again or made, its calls run before.
+
+It knows how it is waited for here, and no provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from jupyter_batch import kernel
+from jupyter_batch.core.errors import InputError
+from jupyter_batch.engine.calls import Runner
+from jupyter_batch.engine.tools import Waiting, plan_round
+from jupyter_batch.ledger.calls import CallLog
+from jupyter_batch.ledger.folder import told
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.table import BATCH, facts_of
+from jupyter_batch.server.locks import FileLock
+
+_STOPPED = "Stopped: the calls that were under way are kept, and no other was begun. job.run_tools() goes on."
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """How the calls are run; see Job.run_tools."""
+
+    functions: Mapping[str, Callable[..., Any]]
+    max_rounds: int
+    concurrency: int
+    rerun: bool
+    max_cost: float | None
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """Where a step led. follow_up: the job that goes on; None at the end. said: what a person should read of that."""
+
+    follow_up: str | None = None
+    said: str = ""
+
+
+def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) -> Gone:
+    """Run what a finished job's answers call, and plan the follow-up; or find the one there is.
+
+    Raises InputError where a function is missing, where another process runs the calls, and as `plan_round` does.
+    """
+    there = ledger.child(job.id, rounds=1)
+    if there is not None:
+        return Gone(there.id)
+    with Waiting(ledger, job) as waiting:
+        if not waiting:
+            return Gone()
+        rows = f"{len(waiting.slots.rows):,} rows"
+        if job.round >= way.max_rounds:
+            return Gone(said=f"{rows} still call tools after {job.round} rounds; job.run_tools(max_rounds=...) goes on")
+        folder = waiting.folder
+        with told(folder.path), FileLock(folder.path / "calls.lock") as lock:
+            if not lock.take():
+                raise InputError(f"the tool calls of job {job.id} are being run by another process, or another cell: "
+                                 "wait for its end")
+            there = ledger.child(job.id, rounds=1)  # whoever had the lock may have planned it
+            if there is not None:
+                return Gone(there.id)
+            if not _run(waiting, way):
+                return Gone(said=_STOPPED)
+            limits = facts_of(job.provider, job.api_base).limits
+            if job.mode != BATCH:
+                limits = msgspec.structs.replace(limits, minimum=1)
+            return Gone(plan_round(waiting, limits, now=now(), max_cost=way.max_cost).id)
+
+
+def _run(waiting: Waiting, way: Way) -> bool:
+    """Whether every call has told something now."""
+    with CallLog(waiting.folder.calls) as log:
+        waiting.take_over(log)
+        if not waiting.slots.open_rows():
+            return True
+        runner = Runner(way.functions, waiting.job.tools, waiting.slots, concurrency=way.concurrency, rerun=way.rerun)
+        runner.check(waiting.called())
+        runner.start(waiting.open_calls(), log)
+        whole = False
+        try:
+            whole = kernel.wait_blocking(runner.done, stopped=_STOPPED)
+        finally:
+            runner.finish(stop=not whole)
+    waiting.slots.read(waiting.folder.calls)
+    return not waiting.slots.open_rows()
