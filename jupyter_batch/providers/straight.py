@@ -2,8 +2,9 @@
 
 litellm's call costs 3 to 5 ms of CPU, most of it the same for each row of a job. So it is called once for each kind of
 request, with a client that only takes down what would be sent: address, headers and body. Further requests of the kind
-differ in their messages (or inputs) alone, and those litellm was seen to leave as they are. Whatever it changes, sends
-elsewhere (a model that only speaks another endpoint), or was not seen to send goes through its own call, as before.
+differ in their messages (or inputs) alone, of which litellm was seen to change nothing but the roles. Whatever it
+changes otherwise, sends elsewhere (a model that only speaks another endpoint), or was not seen to send goes through its
+own call, as before.
 """
 
 from __future__ import annotations
@@ -34,11 +35,15 @@ _OF_THE_CONNECTION = frozenset({"host", "content-length", "connection", "accept-
 
 
 class _Form(msgspec.Struct, frozen=True):
-    """How requests of one kind are sent. body: all of it, with the messages of one of them."""
+    """How requests of one kind are sent.
+
+    body: all of it, with the messages of one of them. turns: its messages, where litellm gives them other roles.
+    """
 
     url: str
     headers: dict[str, str]
     body: dict[str, Any]
+    turns: list[dict[str, Any]] | None = None
 
 
 class _Learnt(msgspec.Struct, frozen=True):
@@ -148,6 +153,8 @@ class StraightCall(LitellmCall):
     async def _send(self, form: _Form, varying: str, value: Any) -> dict[str, Any]:
         session = self._session
         assert session is not None  # noqa: S101 - `ready` opened it
+        if form.turns is not None:
+            value = [{**turn, "content": said["content"]} for turn, said in zip(form.turns, value, strict=True)]
         data = orjson.dumps({**form.body, varying: value})
         async with session.post(form.url, data=data, headers=form.headers, proxy=self._proxy,
                                 allow_redirects=False) as answer:  # the rows go to the address that was given alone
@@ -193,10 +200,19 @@ def _form_of(request: httpx.Request, base: str, varying: str, value: Any) -> _Fo
     url = str(request.url)
     if request.method != "POST" or not url.startswith(base) or not isinstance(body, dict):
         return None
-    if body.get(varying) != value or body.get("stream"):
+    sent = body.get(varying)
+    as_it_was = sent == value
+    if body.get("stream") or not (as_it_was or _in_other_roles(sent, value)):
         return None
     headers = {name: text for name, text in request.headers.items() if name not in _OF_THE_CONNECTION}
-    return _Form(url, headers, body)
+    return _Form(url, headers, body, None if as_it_was else sent)
+
+
+def _in_other_roles(sent: Any, given: Any) -> bool:
+    """Whether messages were changed in their roles alone: some models know no system message."""
+    return (isinstance(sent, list) and isinstance(given, list) and len(sent) == len(given)
+            and all(isinstance(one, dict) and isinstance(other, dict) and set(one) == set(other) == {"role", "content"}
+                    and one["content"] == other["content"] for one, other in zip(sent, given, strict=True)))
 
 
 def _shape(value: Any) -> tuple[Any, ...] | None:

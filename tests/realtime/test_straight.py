@@ -30,6 +30,7 @@ BODIES = {
     "system": ("openai/m", {"messages": [said("be short", "system"), said("x")], "temperature": 0.2, "seed": 7}),
     "turns": ("openai/m", {"messages": [said("a"), said("b", "assistant"), said("c")], "stop": ["\n"]}),
     "renamed": ("openai/gpt-5-mini", {"messages": [said("x")], "max_tokens": 9, "reasoning_effort": "low"}),
+    "other roles": ("openai/o3-mini", {"messages": [said("be short", "system"), said("x")]}),
     "schema": ("openai/m", {"messages": [said("x")], "response_format": {"type": "json_object"}}),
     "tools": ("openai/m", {"messages": [said("x")], "tools": [TOOL], "tool_choice": "auto"}),
     "image": ("openai/m", {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, IMAGE]}]}),
@@ -94,8 +95,9 @@ def test_what_is_sent_is_what_litellm_sends(endpoint, name):
             k: v for k, v in headers.items() if k not in of_the_connection}
 
 
-@pytest.mark.parametrize(("name", "own"), [("plain", 1), ("renamed", 1), ("image", 1), ("tools", 1), ("empty", 3),
-                                           ("cache", 3), ("bare image", 3), ("called", 3)])
+@pytest.mark.parametrize(("name", "own"), [
+    ("plain", 1), ("renamed", 1), ("other roles", 1), ("image", 1), ("tools", 1), ("empty", 3), ("cache", 3),
+    ("bare image", 3), ("called", 3)])
 def test_a_kind_of_request_is_learnt_once(endpoint, name, own):
     """Texts and images are translated once for all rows; what litellm may change is asked by its own call."""
     model, body = BODIES[name]
