@@ -27,7 +27,7 @@ def face(monkeypatch):
     fake = types.ModuleType("jupyter_batch.jobs")
     fake.asked = []
     fake.submit = lambda source, prompt, *, door, **given: fake.asked.append((source, prompt, door, given)) or "the job"
-    fake.attach = lambda job, frame, out: fake.asked.append((job, frame, out)) or "the job"
+    fake.attach = lambda job, frame, out, **more: fake.asked.append((job, frame, out)) or "the job"
     monkeypatch.setitem(sys.modules, "jupyter_batch.jobs", fake)
     monkeypatch.setattr(jupyter_batch, "jobs", fake, raising=False)
     accessor.register()

@@ -197,7 +197,7 @@ def test_the_key_is_named_never_typed(shell, face, monkeypatch, capsys):
     ("%%llm_batch df --metadata team\nx", r"--metadata takes KEY=VALUE"),
     ("%%llm_batch df\n   \n", r"the cell has no prompt"),
     ("%llm_batch lst", r"did you mean %llm_batch list\?"),
-    ("%llm_batch df", r"takes list, show, attach, cancel, retry, errors, adopt; .* %%llm_batch df"),
+    ("%llm_batch df", r"takes list, show, attach, cancel, retry, forget, errors, adopt; .* %%llm_batch df"),
     ("%llm_batch show", r"show ID"),
     ("%llm_batch show jb9", r"no job `jb9`"),
     ("%llm_batch attach jb7 dff", r"`dff` is not defined"),
