@@ -73,7 +73,7 @@ class ViaBedrock:
             await on_upload(uploaded)
         key = self._settings.get("s3_encryption_key_id")
         bucket, folder = self._output
-        order = {
+        order: dict[str, Any] = {
             "jobName": name_of(tag), "clientRequestToken": name_of(tag), "modelId": self._model,
             "roleArn": self._settings["aws_batch_role_arn"], "modelInvocationType": bedrock.MODEL_INVOCATION,
             "timeoutDurationInHours": hours,
@@ -177,7 +177,7 @@ class ViaBedrock:
     async def _listed(self, name: str, since: float) -> list[BatchView]:
         """The jobs whose names contain `name`, newest first."""
         found: list[BatchView] = []
-        more: dict[str, str] = {}
+        more: dict[str, Any] = {}
         for _ in range(LIST_PAGES):
             page = await self._call(
                 "bedrock", "list_model_invocation_jobs", nameContains=name, maxResults=PAGE, sortBy="CreationTime",
@@ -208,7 +208,7 @@ class ViaBedrock:
         """The result files below a folder, without the manifest beside them."""
         bucket, prefix = _parts(folder)
         uris: list[str] = []
-        more: dict[str, str] = {}
+        more: dict[str, Any] = {}
         for _ in range(LIST_PAGES):
             page = await self._call("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
             uris += [f"s3://{bucket}/{item['Key']}" for item in page.get("Contents") or []

@@ -100,17 +100,17 @@ class ConverseTranslation(Translation):
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """The Converse request. Raises Refused."""
         refuse_downloads(messages, lambda _: False)
-        options = copy.deepcopy(dict(options))
-        extra = options.pop("extra_body", None) or {}
+        given = copy.deepcopy(dict(options))
+        extra = given.pop("extra_body", None) or {}
         said = [{**message, "role": "system"} if message.get("role") == "developer" else dict(message)
                 for message in copy.deepcopy(messages)]
         try:
             data: dict[str, Any] = dict(self._config.transform_request(
-                model=self._model, messages=said, optional_params=copy.deepcopy(options), litellm_params={},
+                model=self._model, messages=said, optional_params=copy.deepcopy(given), litellm_params={},
                 headers={}))
         except Exception as e:
             raise Refused(sentence(e)) from None
-        self._note_names(options.get("tools"), data)
+        self._note_names(given.get("tools"), data)
         for key, value in extra.items():
             both = isinstance(value, Mapping) and isinstance(data.get(key), Mapping)
             data[key] = {**data[key], **value} if both else value

@@ -202,7 +202,7 @@ def _reason(status: Any) -> str:
             return text
         text = head.strip(" :")
     if isinstance(status, dict):
-        inner = status.get("error") if isinstance(status.get("error"), dict) else status
+        inner = mapping(status.get("error")) or status
         said = [str(inner[key]) for key in ("status", "code", "message") if inner.get(key)]
         if len(said) == 3:  # noqa: PLR2004 - the number says what the word said
             del said[1]

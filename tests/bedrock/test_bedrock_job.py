@@ -7,10 +7,12 @@ import time
 import pandas as pd
 import pytest
 
+from jupyter_batch import jobs
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.providers import clouds
 from tests.bedrock.conftest import MODEL, SECRETS, SETTINGS
 from tests.bedrock.fake import BUCKET, ROLE, Bedrock
+from tests.vertex.desk import lose
 
 
 @pytest.fixture
@@ -170,3 +172,25 @@ def test_the_address_of_a_region(region, address):
     assert clouds.base_of("bedrock", {"aws_region_name": region}, None, {}) == address
     assert clouds.base_of("bedrock", {"aws_region_name": region}, None, {"AWS_ENDPOINT_URL": "http://x/"}) == "http://x"
     assert clouds.base_of("bedrock", {"aws_region_name": region}, "http://y", {"AWS_ENDPOINT_URL": "z"}) == "http://y"
+
+
+def test_a_lost_ledger_is_no_loss(fake, home, monkeypatch):
+    """The ledger is gone: the job is found by its name, taken up, and its answers are there; nothing is sent again."""
+    for name, value in {"AWS_REGION": "us-east-1", "AWS_S3_BUCKET_NAME": BUCKET, "AWS_BATCH_ROLE_ARN": ROLE,
+                        "AWS_ACCESS_KEY_ID": Bedrock.key, "AWS_SECRET_ACCESS_KEY": Bedrock.secret}.items():
+        monkeypatch.setenv(name, value)
+    df = frame()
+    job = df.llm.batch("{t}", out="loud", model=f"bedrock/{MODEL}")
+    wait_for(lambda: job.batches, job)
+    lose(home)
+    found = jobs.orphans(provider="bedrock")
+    assert [(one.job, one.number, one.shards, one.rows) for one in found] == [(job.id, 0, 1, 100)]
+    jobs.adopt(job.id, provider="bedrock").follow()
+    fake.finish(answers=answers(df["t"]))
+    adopted = jobs.open_job(job.id).wait(60)
+    assert adopted.is_successful
+    assert (adopted.results()["loud"] == df["t"].str.upper()).all()
+    again = frame()
+    again.llm.attach(adopted, by_position=True)
+    assert (again["loud"] == df["t"].str.upper()).all()
+    assert fake.asked["create"] == 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 
 import pandas as pd
 
+from jupyter_batch.engine import session as sessions
 from jupyter_batch.engine.gather import of_job
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import prompt_of
@@ -85,6 +87,14 @@ class Desk:
                 await self.worker._close()
 
         return asyncio.run(way())
+
+
+def lose(home):
+    """This process forgets a ledger, which is then deleted with all of its folder."""
+    held = sessions._sessions.pop(home, None)
+    if held is not None:
+        held.close()
+    shutil.rmtree(home)
 
 
 def assert_nowhere(secret, root):

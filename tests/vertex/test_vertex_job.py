@@ -8,10 +8,11 @@ import time
 import pandas as pd
 import pytest
 
+from jupyter_batch import jobs
 from jupyter_batch.core.errors import KeyMissingError, ModelError, OptionError
 from jupyter_batch.providers import clouds
 from tests.vertex.conftest import SETTINGS
-from tests.vertex.desk import assert_nowhere
+from tests.vertex.desk import assert_nowhere, lose
 from tests.vertex.fake import BUCKET, Vertex
 
 
@@ -192,3 +193,25 @@ def test_a_model_without_a_key_of_its_own_is_no_missing_key(home):
     with pytest.raises(OptionError) as raised:
         frame().llm.batch("{t}", model="vertex_ai/gemini-2.5-flash")
     assert not isinstance(raised.value, KeyMissingError)
+
+
+def test_a_lost_ledger_is_no_loss(fake, home, monkeypatch):
+    """The ledger is gone: the job is found by its label, taken up, and its answers are there; nothing is sent again."""
+    for name, value in {"VERTEXAI_PROJECT": SETTINGS["vertex_project"], "VERTEXAI_LOCATION": "us-central1",
+                        "GCS_BUCKET_NAME": BUCKET, "VERTEXAI_API_BASE": fake.url}.items():
+        monkeypatch.setenv(name, value)
+    df = frame()
+    job = df.llm.batch("{t}", out="loud", model="vertex_ai/gemini-2.5-flash", api_key=fake.key)
+    wait_for(lambda: job.batches, job)
+    lose(home)
+    found = jobs.orphans(provider="vertex_ai", api_key=fake.key)
+    assert [(one.job, one.number, one.shards, one.rows) for one in found] == [(job.id, 0, 1, 4)]
+    jobs.adopt(job.id, provider="vertex_ai", api_key=fake.key).follow()
+    fake.finish(answers={"a": "A", "b": "B", "c": "C", "d": "D"})
+    adopted = jobs.open_job(job.id).wait(60)
+    assert adopted.is_successful
+    assert adopted.results()["loud"].tolist() == ["A", "B", "C", "D"]
+    again = frame()
+    again.llm.attach(adopted, by_position=True)
+    assert again["loud"].tolist() == ["A", "B", "C", "D"]
+    assert fake.asked["create"] == 1
