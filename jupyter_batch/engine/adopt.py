@@ -25,6 +25,7 @@ from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import TAG_MODEL, TAG_OUT
 
 if TYPE_CHECKING:
@@ -170,11 +171,12 @@ def _job(place: JobRecord, parts: list[Part], now: float) -> JobRecord:
     tag = told.batch.tag
     body_model = next((part.model for part in parts if part.model), None) or place.body_model
     endpoint = next((part.url for part in parts if part.url), None) or told.batch.endpoint or place.endpoint
+    model = tag.get(TAG_MODEL) or f"{place.provider}/{body_model}"
     return msgspec.structs.replace(
-        place, id=told.job, fingerprint=f"adopted {told.job}",
+        place, id=told.job, fingerprint=f"adopted {told.job}", price=price_of(model, api_base=place.api_base),
         space=space_of(place.space or None, place.provider, endpoint) + (f".{told.schema}" if told.schema else ""),
         created_at=min((part.orphan.batch.created_at or now for part in parts), default=now),
-        model=tag.get(TAG_MODEL) or f"{place.provider}/{body_model}", body_model=body_model, endpoint=endpoint,
+        model=model, body_model=body_model, endpoint=endpoint,
         out=tag.get(TAG_OUT) or place.out, adopted=True, aligned=False)
 
 

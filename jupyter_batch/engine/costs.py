@@ -21,7 +21,7 @@ class Costs:
     """
 
     def __init__(self, rows: int, job: JobRecord | None, *, live: bool = False) -> None:
-        price = job.price if job is not None else None
+        self.price = price = job.price if job is not None else None
         self.paid = array("d", [UNKNOWN]) * rows
         self.live = array("d", [UNKNOWN]) * rows if live else None
         self._paid = pricer(price.paid(job.mode) if price is not None and job is not None else None)

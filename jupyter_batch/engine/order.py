@@ -19,6 +19,7 @@ from jupyter_batch.engine.embed import Embed
 from jupyter_batch.engine.module import Module
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
+from jupyter_batch.engine.reprice import repriced
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import Options
@@ -64,6 +65,7 @@ class Order(NamedTuple):
     def plan(self, ledger: Ledger, now: float) -> tuple[JobRecord, pd.DataFrame | None]:
         """(the job, the frame to fill or None). Raises an InputError where no row can be sent."""
         record = plan(ledger, self.ask, self.rows, now=now, reuse=self.reuse, accept=self.accept)
+        record = repriced(ledger, record, self.ask.price)
         return record, self.rows if self.ask.framed else None
 
 

@@ -20,6 +20,8 @@ from jupyter_batch.core.cost import FREE, KINDS, Price, Rates, Tariff, Tier
 from jupyter_batch.providers.records import RECORDS
 from jupyter_batch.providers.table import BATCH, LOCAL, REALTIME, runs_here
 
+OWN = "your own prices"
+"""The source of a price that the person gave."""
 LIST = "model_prices_and_context_window_backup.json"
 """litellm's price list in its package."""
 
@@ -54,7 +56,7 @@ def _own(given: Mapping[str, Any], known: Price, mode: str) -> Price:
     """US dollars per million tokens, of a job as it is sent; `realtime` of real time, where that is another."""
     paid, live = _tariff_of(given), given.get("realtime")
     standard = _tariff_of(live) if live else paid if mode == REALTIME else known.standard
-    return Price(batch=paid, standard=standard, source="your own prices", longest=known.longest)
+    return Price(batch=paid, standard=standard, source=OWN, longest=known.longest)
 
 
 def _tariff_of(given: Mapping[str, Any]) -> Tariff:

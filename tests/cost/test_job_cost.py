@@ -254,6 +254,21 @@ def test_a_row_without_a_line_is_free_only_where_that_is_sure(tmp_path, ending, 
                                        completed=completed), 1) is free
 
 
+def test_a_price_given_later_tells_what_it_cost(server, home, call, priced):
+    """The cell run again with prices= on a job whose cost was unknown: nothing is sent, and the cost is there.
+
+    A price list that changed meanwhile changes nothing, and run again without, the given price stays.
+    """
+    job = numbered(5).llm.batch("{text}", out="out", **call).wait(60)
+    assert job.cost is None
+    assert job.results()["_cost"].isna().all()
+    again = numbered(5).llm.batch("{text}", out="out", **priced)
+    assert again is job
+    assert job.cost == pytest.approx(whole(job.results())) == pytest.approx(job.results()["_cost"].sum())
+    assert numbered(5).llm.batch("{text}", out="out", **call).cost == job.cost
+    assert server.stats()["batches_created"] == 1
+
+
 def test_configured_prices_hold_for_calls_that_give_none(home, call, monkeypatch):
     """`%config LLMBatch.prices` is taken where the call has no price for the model."""
     from jupyter_batch import settings
