@@ -54,9 +54,10 @@ def test_load_ext_writes_nothing_where_there_is_no_ledger(tmp_path):
     assert not home.exists()
 
 
-def test_unload_and_reload_twice():
+def test_unload_and_reload_twice(tmp_path):
     """%unload_ext and %reload_ext do what they say, twice, without a word."""
     said = python(
+        f"import os; os.environ['JUPYTER_BATCH_HOME'] = {str(tmp_path / 'home')!r}\n"
         "from IPython.core.interactiveshell import InteractiveShell\n"
         "ip = InteractiveShell.instance()\n"
         "for _ in range(2):\n"
