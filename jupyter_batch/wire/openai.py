@@ -356,12 +356,16 @@ def _each(errors: Any) -> list[Any]:
 
 
 def _bad_lines(errors: Any) -> tuple[tuple[int, str], ...]:
-    """The lines that are at fault, each once, and why."""
+    """The lines that are at fault, each once, and all that is wrong with it."""
     found: dict[int, str] = {}
     for error in _each(errors):
         line = error.get("line") if isinstance(error, Mapping) else None
-        if isinstance(line, int) and line > 0 and len(found) < _KEPT:
-            found.setdefault(line, _said(error))
+        if not isinstance(line, int) or line < 1:
+            continue
+        if line in found:
+            found[line] = f"{found[line]}; {_said(error)}"[: tolerant.REASON_CHARS]
+        elif len(found) < _KEPT:
+            found[line] = _said(error)
     return tuple(found.items())
 
 

@@ -1,0 +1,180 @@
+"""Recorded lines and batch objects the whole way: what stands in the column, beside it, and in the job's tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from aiohttp import web
+
+from tests.endings.far import far_side
+from tests.endings.table import Cell
+
+PAYLOADS = Path(__file__).parents[1] / "payloads"
+OPENAI_FILES = ("openai_output_lines", "openai_error_lines", "other_provider_lines")
+
+
+def records(name):
+    """The cases of one file, by name."""
+    with (PAYLOADS / f"{name}.jsonl").open(encoding="utf-8") as file:
+        return {record["case"]: record for record in map(json.loads, file)}
+
+
+EXPECTED = records("expected")
+OBJECTS = records("batch_objects")
+ENDED = [case for case, one in OBJECTS.items() if one["line"].get("status") == "failed"]
+OPEN = [case for case, one in OBJECTS.items()
+        if one["line"].get("status") in ("validating", "in_progress", "cancelling", "running", "pending")]
+
+
+def frame_of(cases):
+    """A row for each case."""
+    return pd.DataFrame({"t": list(cases)}, index=list(cases))
+
+
+def line_for(record, custom_id):
+    """The recorded line, as the answer to that request; one that is no object can't be anybody's."""
+    if "raw" in record:
+        return record["raw"].encode()
+    line = record["line"]
+    if isinstance(line, dict):
+        line = {**line, "custom_id": custom_id}
+    return json.dumps(line, ensure_ascii=not record.get("write_unescaped")).encode()
+
+
+def check(df, job, cases):
+    """Each row has what `expected` says: value, reason, tokens."""
+    told, billed, into, out = job.results(), [], 0, 0
+    for case in cases:
+        expected, value, row = EXPECTED[case], df.loc[case, "out"], told.loc[case]
+        if row["_status"] == "succeeded":
+            if expected["value_kind"].endswith("tool") and value != expected["value"]:
+                assert json.loads(value)[0].keys() >= {"name", "arguments"}, case
+            else:
+                assert list(value) == expected["value"] if expected["value_kind"] == "vector" else (
+                    value == expected["value"]), case
+        else:
+            assert pd.isna(value), case
+            assert expected["value_kind"].startswith("na"), (case, row["_error"])
+            assert row["_error"], case
+        for words in expected["error_contains"] or []:
+            assert words in (row["_error"] or ""), case
+        used = expected["usage"]
+        if used is None:
+            assert pd.isna(row["_input_tokens"]), case
+        else:
+            assert (row["_input_tokens"], row["_output_tokens"]) == (used["input_tokens"], used["output_tokens"]), case
+            into, out = into + used["input_tokens"], out + used["output_tokens"]
+            billed.append(used)
+    assert (job.usage.input_tokens, job.usage.output_tokens) == (into, out)
+    assert job.usage.cached_tokens == sum(used["cached_tokens"] or 0 for used in billed)
+    assert job.usage.reasoning_tokens == sum(used["reasoning_tokens"] or 0 for used in billed)
+
+
+def test_every_recorded_line_of_openais_shape_in_one_batch(desk):
+    """Answers, failures and lines that are no result at all, in two files: none of them takes another with it."""
+    lines = {case: record for name in OPENAI_FILES for case, record in records(name).items()}
+    in_errors = set(records("openai_error_lines"))
+    with far_side("openai", desk.clock) as far:
+        df = frame_of(lines)
+        job = df.llm.batch("{t}", out="out", **far.call)
+        desk.until(lambda: far.sent)
+        (batch,) = far.fake.batches.values()
+        ids = {body["messages"][-1]["content"]: one for one, body in batch.requests.items()}
+        files = {"out": b"", "err": b""}
+        for case, record in lines.items():
+            files["err" if case in in_errors else "out"] += line_for(record, ids[case]) + b"\n"
+
+        def spoil(verb, path, answer):
+            return web.Response(body=files["out" if "out-of-" in path else "err"]) if verb == "fetch" else answer
+
+        far.fake.spoil = spoil
+        good = [case for case in lines if case not in in_errors]
+        batch.answers, batch.errors = {ids[case]: "" for case in good}, {ids[case]: "" for case in in_errors}
+        batch.ending = "completed"
+        desk.until(lambda: job.is_complete)
+        job.wait(5)
+        check(df, job, [case for case in lines if case in EXPECTED])
+        rest = [case for case in lines if case not in EXPECTED]
+        assert all(case.startswith("vertex") for case in rest), "a shape of its own, which no OpenAI file holds"
+        assert job.errors.loc[rest, "_error"].str.contains("neither an answer nor an error").all()
+
+
+def test_every_recorded_result_of_anthropics_in_one_batch(desk):
+    """Thinking, tools, refusals, errors in both shapes, an expired row."""
+    lines = records("anthropic_results")
+    with far_side("anthropic", desk.clock) as far:
+        df = frame_of(lines)
+        job = df.llm.batch("{t}", out="out", **far.call)
+        desk.until(lambda: far.sent)
+        (batch,) = far.fake.batches.values()
+
+        async def results(_):
+            return web.Response(body=b"\n".join(line_for(lines[case], one["custom_id"]) for case, one in zip(
+                lines, batch["requests"], strict=True)) + b"\n")
+
+        far.fake.results = results
+        far.work(Cell("anthropic", "completed", "present", "errors"))
+        far.answer_all()
+        desk.until(lambda: job.is_complete)
+        job.wait(5)
+        check(df, job, list(lines))
+
+
+def told_as(far, case):
+    """Have the one batch be told of as in a recorded object, under its own id and tag."""
+    (batch,) = far.fake.batches.values()
+    mine = {"id": batch.id, "input_file_id": batch.file, "metadata": batch.named}
+    body = json.dumps({**OBJECTS[case]["line"], **mine}).encode()
+    far.fake.spoil = lambda verb, path, answer: web.Response(
+        body=body, content_type="application/json") if verb == "poll" else answer
+
+
+@pytest.mark.parametrize("case", OPEN)
+def test_a_recorded_object_of_an_open_batch_is_polled_again(case, desk):
+    """Whatever it calls its state, and whatever is empty or null in it: that is no ending, and no file."""
+    with far_side("openai", desk.clock) as far:
+        df = desk.frame()
+        job = df.llm.batch("{t}", out="out", **far.call)
+        desk.until(lambda: far.sent)
+        told_as(far, case)
+        desk.until(lambda: [verb for verb, _ in far.log].count("poll") >= 4)
+        assert not job.is_complete
+        assert "fetch" not in dict(far.log)
+        far.answer_all()
+        desk.until(lambda: job.is_complete)
+        job.wait(5)
+        assert df["out"].tolist() == list("ABCD")
+
+
+@pytest.mark.parametrize("case", ENDED)
+def test_a_recorded_object_of_a_failed_batch_says_why(case, desk):
+    """The provider's code and message, short, and the rows it names; for its quota it is sent again instead."""
+    with far_side("openai", desk.clock) as far:
+        job = desk.frame().llm.batch("{t}", out="out", **far.call)
+        desk.until(lambda: far.sent)
+        told_as(far, case)
+        errors = OBJECTS[case]["line"]["errors"]["data"]
+        if errors[0]["code"] == "token_limit_exceeded":
+            desk.until(lambda: job.state == "waiting", skip=0.5)
+            assert "quota" in job.snapshot().message
+            assert errors[0]["message"][:40] in job.snapshot().message
+            job.cancel()
+            desk.until(lambda: job.is_complete)
+            return
+        desk.until(lambda: job.is_complete)
+        job.wait(5)
+        told = job.errors["_error"]
+        assert len(told) == 4
+        assert told.str.len().max() < 1500
+        for at, label in enumerate("wxyz", start=1):
+            mine = [error for error in errors if error["line"] == at]
+            if mine:
+                assert "for this row" in told[label]
+                assert all(error[key] in told[label] for key in ("code", "message") for error in mine)
+            else:
+                assert errors[0]["code"] in told[label]
+        words = " ".join(told) + job.snapshot().message
+        assert all(error["param"] in words for error in errors[:2] if error.get("param"))
