@@ -36,6 +36,7 @@ RATE = {
 }
 NEITHER = {
     "validation": (400, "Missing required parameter: 'endpoint'.", BadRequestError),
+    "file size": (400, "file_size_limit_exceeded: The file is larger than a batch may be", BadRequestError),
     "size": (400, "The file exceeds the size limit of 200 MB", BadRequestError),
     "context": (400, "context_length_exceeded: This model's maximum context length is 8192 tokens", BadRequestError),
     "requests": (400, "The number of requests in the batch exceeds the maximum of 50000", BadRequestError),
