@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jupyter_batch import jobs, providers
+    from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.core.errors import JupyterBatchError
     from jupyter_batch.jobs import Job
     from jupyter_batch.options import col
 
 __version__ = "0.1.0"
-__all__ = ["Job", "JupyterBatchError", "__version__", "abatch", "batch", "col", "embed", "jobs", "open",
+__all__ = ["Artifacts", "Job", "JupyterBatchError", "__version__", "abatch", "batch", "col", "embed", "jobs", "open",
            "providers"]
 
 _PLACES = {
+    "Artifacts": "jupyter_batch.artifacts",
     "Job": "jupyter_batch.jobs",
     "JupyterBatchError": "jupyter_batch.core.errors",
     "col": "jupyter_batch.options",

@@ -17,10 +17,12 @@ from jupyter_batch import options
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
+    from pathlib import Path
     from types import ModuleType
 
     import pandas as pd
 
+    from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.engine.preview import Preview, Previews
     from jupyter_batch.jobs import Job
 
@@ -52,6 +54,18 @@ class LLMAccessor:
         from jupyter_batch import jobs
 
         return jobs.embed(self._frame, text, door="accessor", **given)
+
+    def build(self, prompt: Any, folder: str | Path | None = None, **given: Any) -> Artifacts:
+        """The request files that `batch` with the same arguments would send, and their metadata, in a folder.
+
+        Nothing is sent. The Artifacts that it gives have `.folder`, `.requests`, `.metadata` (when, files, endpoint,
+        versions, model, parameters, and each row with its custom_id, index and inputs) and `.submit()`, which gives
+        the Job. folder: where they go (default: one of the ledger's own). Raises an InputError where `batch` would.
+        """
+        from jupyter_batch import jobs
+
+        made: Artifacts = jobs.build(self._frame, prompt, folder, door="accessor", **given)
+        return made
 
     def preview(self, prompt: Any, **given: Any) -> Preview | Previews:
         """What `batch` with the same arguments would do; nothing is sent, nothing is kept, and no key is needed.
@@ -87,18 +101,19 @@ class LLMAccessor:
 
 
 def _describe() -> None:
-    """Give `batch` and `preview` the options' own signature, and a table of them, so that Tab and `?` show them."""
+    """Give `batch`, `preview` and `build` the options' own signature, and a table of them, for Tab and `?`."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     known = [inspect.Parameter(option.name, keyword, default=option.default)
              for option in options.OPTIONS + options.CHAT_PARAMS]
-    methods: tuple[Any, ...] = (LLMAccessor.batch, LLMAccessor.preview)
+    methods: tuple[Any, ...] = (LLMAccessor.batch, LLMAccessor.preview, LLMAccessor.build)
     for method in methods:
-        first = list(inspect.signature(method).parameters.values())[:2]
+        first = [one for one in inspect.signature(method).parameters.values() if one.kind is not one.VAR_KEYWORD]
         method.__signature__ = inspect.Signature([*first, *known])
         method.__doc__ = f"""{method.__doc__}
 
 prompt: a template such as "Classify: {{text}}", where {{text}} is the row's value in that column; or a list of
-    {{"role", "content"}} messages whose contents are templates; or a callable row -> text or messages.
+    {{"role", "content"}} messages whose contents are templates; or a callable row -> text or messages; or a signature
+    "text -> label, score: float", input columns and typed output columns; or a dspy module of one call.
 {options.table()}
 
 Raises an InputError, before anything is sent, where something of this can't be used.

@@ -14,6 +14,7 @@ import types
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_batch import kernel, options, settings, tools
@@ -26,7 +27,7 @@ from jupyter_batch.job import Job, of
 from jupyter_batch.monitor import html, text
 from jupyter_batch.providers.clouds import secret_of
 
-__all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "embed", "forget", "list_jobs", "open_job",
+__all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "build", "embed", "forget", "list_jobs", "open_job",
            "orphans", "resume_open", "sample", "submit"]
 
 if TYPE_CHECKING:
@@ -101,6 +102,36 @@ def preview(source: Any, prompt: Any = None, *, door: str = "python", **given: A
         asked = order(here.ledger, source, prompt, opts, door=door, notebook=None, versions=_versions())
         looks.append(look(here.ledger, asked, now=time.time()))
     return Previews(looks) if several else looks[0]
+
+
+def build(source: Any, prompt: Any = None, folder: str | Path | None = None, *, door: str = "python",
+          **given: Any) -> Any:
+    """The request files that `submit` with the same arguments would send, and their metadata, on disk; nothing is sent.
+
+    folder: where they go (default: one of the ledger's own). No key is needed yet. A list of models gives a list.
+    Raises an InputError where `submit` would.
+    """
+    from jupyter_batch.artifacts import Artifacts
+    from jupyter_batch.engine import build as files
+    from jupyter_batch.engine.forms import spelled_out
+    from jupyter_batch.engine.order import order
+
+    configured = settings.read()
+    prompt, given = spelled_out(source, prompt, given)
+    several = models_of(given)
+    if several and folder is not None:
+        raise InputError("each model has a folder of its own: leave `folder` out, or build for one model at a time")
+    here = session(configured.home)
+    made = []
+    for one in several or [given]:
+        opts = options.resolve({**one, "api_key": one.get("api_key") or "none is needed"}, configured)
+        asked = order(here.ledger, source, prompt, opts, door=door, notebook=kernel.notebook_path(),
+                      versions=_versions())
+        place = files.build(here.ledger, asked, None if folder is None else Path(folder), now=time.time())
+        lent = None if opts.tools is None else tools.read(opts.tools).functions
+        made.append(Artifacts(place, frame=asked.rows if asked.ask.framed else None, out=opts.out,
+                              secret=one.get("api_key"), functions=lent))
+    return made if several else made[0]
 
 
 def sample(frame: pd.DataFrame, prompt: Any, n: int = 5, *, door: str = "python", **given: Any) -> pd.DataFrame:

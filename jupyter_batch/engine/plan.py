@@ -87,7 +87,7 @@ def new_id() -> str:
 class Drafted(NamedTuple):
     """A job as it would be kept. there: the one that asked for just the same, which makes it needless.
 
-    shards: of what would be sent or waited for; their request files lie in the draft. same: raises _StaleError where
+    shards: of what would be sent or waited for; their request files lie in the draft. same: raises StaleError where
     another job that may ask for the same was planned meanwhile.
     """
 
@@ -111,7 +111,7 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
         if made.there is not None:
             return made.there
         record = within(ledger, made.record, made.shards, made.draft)
-        with contextlib.suppress(_StaleError):
+        with contextlib.suppress(StaleError):
             return keep(ledger, made.draft, record, made.shards, there=made.same)
     return plan(ledger, ask, frame, now=now, reuse=reuse, accept=accept)
 
@@ -148,20 +148,26 @@ def drafted(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse:
             draft.write(draft.prints, bytes(lines.prints))
             yield Drafted(draft, record, shards)
             return
-        from jupyter_batch.engine.arrange import arrange
-
-        known = {other.id for other in ledger.jobs()}
-
-        def same() -> JobRecord | None:
-            if any(other.space == record.space and other.id not in known for other in ledger.jobs()):
-                raise _StaleError
-            return None
-
-        arranged = arrange(ledger, draft, record, shards, ask.limits, lines.prints)
-        yield Drafted(draft, arranged.record, arranged.shards, same=same)
+        yield settled(ledger, draft, record, shards, ask.limits, lines.prints)
 
 
-class _StaleError(Exception):
+def settled(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[ShardRecord], limits: Limits,
+            prints: bytearray) -> Drafted:
+    """What is left of a drafted job once all that is there already is taken over."""
+    from jupyter_batch.engine.arrange import arrange
+
+    known = {other.id for other in ledger.jobs()}
+
+    def same() -> JobRecord | None:
+        if any(other.space == record.space and other.id not in known for other in ledger.jobs()):
+            raise StaleError
+        return None
+
+    arranged = arrange(ledger, draft, record, shards, limits, prints)
+    return Drafted(draft, arranged.record, arranged.shards, same=same)
+
+
+class StaleError(Exception):
     """Another kernel planned a job that may ask for the same, after it was looked what is there: look again."""
 
 

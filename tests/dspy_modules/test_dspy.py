@@ -97,7 +97,8 @@ def test_its_adapter_reads():
 
 
 @pytest.mark.parametrize(("old", "new", "says"), [
-    ("0.9", "high", "field confidence"), ("\ngood\n", "\nmeh\n", "field kind"), ("[[ ## kind ## ]]\ngood\n", "", "`kind`"),
+    ("0.9", "high", "field confidence"), ("\ngood\n", "\nmeh\n", "field kind"),
+    ("[[ ## kind ## ]]\ngood\n", "", "`kind`"),
     (ANSWER, "I can't help.", "`reasoning`, `answer`"), ('["a", "b"]', "3", "tags"), ("\n7\n", "\nseven\n", "n")])
 def test_what_it_can_not_read_is_a_failed_row(old, new, says):
     """One sentence, and the text is kept."""

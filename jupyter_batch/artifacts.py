@@ -1,0 +1,72 @@
+"""Artifacts: request files and their metadata on disk, and the Job that they become when they are submitted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_batch import settings
+from jupyter_batch.engine.session import session
+from jupyter_batch.job import Job, of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Artifacts:
+    """What `df.llm.build` made: a folder with the request files and a metadata.json. Nothing of it is sent yet.
+
+    `Artifacts(folder)` opens it again on another day. Raises InputError where the folder is none of ours.
+    """
+
+    def __init__(self, folder: str | Path, *, frame: pd.DataFrame | None = None, out: str = "",
+                 secret: str | None = None, functions: Any = None) -> None:
+        from jupyter_batch.engine.build import METADATA, read_built
+
+        self.folder = Path(folder)
+        self.metadata = self.folder / METADATA
+        built = read_built(self.folder)
+        self.id = built.job.id
+        self.rows = built.job.rows
+        self._sent = sum(shard.requests for shard in built.shards)
+        self._frame, self._out, self._secret, self._functions = frame, out, secret, functions
+
+    @property
+    def requests(self) -> list[Path]:
+        """The request files, as they will be uploaded."""
+        from jupyter_batch.engine.build import requests_of
+
+        return requests_of(self.folder)
+
+    def submit(self, *, api_key: str | None = None, wait: bool = False, timeout: float | None = None) -> Job:
+        """Send them: the Job, at once. Asked twice, it is the same one; what was answered before is not paid again.
+
+        The answers land in the frame that `build` was called on; of a folder that was opened again `df.llm.attach(job)`
+        brings them onto one. Raises InputError where a file was changed meanwhile.
+        """
+        from jupyter_batch.engine.build import take
+
+        here = session(settings.read().home)
+        now = time.time()
+        record = take(here.ledger, self.folder, now=now)
+        job = of(here, record.id)
+        if self._functions is not None:
+            here.lend(record.id, self._functions)
+        if self._frame is not None:
+            was_there = record.created_at != now
+            if was_there:
+                job._seen_on(self._frame)
+            job._bind(self._frame, self._out, alike=was_there)
+        job._follow(api_key or self._secret)
+        job.refresh()
+        if job._over.is_set():
+            job._land()
+        if wait:
+            job.wait(timeout)
+        return job
+
+    def __repr__(self) -> str:
+        files = len(self.requests)
+        return (f"<Artifacts {self.id}: {self._sent:,} requests in {files} file{'' if files == 1 else 's'} at "
+                f"{self.folder}, nothing sent: .submit() sends them>")
