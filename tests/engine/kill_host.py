@@ -20,7 +20,8 @@ import pandas as pd
 from jupyter_batch import frame as frames
 from jupyter_batch.core import template
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine import collect, landing, requests
+from jupyter_batch.engine import arrange, collect, landing, requests, reuse
+from jupyter_batch.engine import join as joining
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import ViaLitellm, load_litellm
@@ -113,13 +114,41 @@ POINTS = {
     "before the job is finished": lambda: before(Ledger, "finish"),
     "finished": lambda: after(Ledger, "finish"),
     "wire.decode -> frame.merge": lambda: before(landing, "land"),
-    "frame.merge -> cell": lambda: after(frames, "fill"),
+    "frame.merge -> cell": lambda: after(frames, "fill_all"),
 }
+
+
+GROWN = {
+    "what is there was carried over, in the draft": lambda: after(reuse, "carry"),
+    "the rest was packed anew": lambda: after(arrange, "_packed"),
+    "the other job's answers were taken": lambda: after(joining, "carry"),
+    "they were dropped from what is asked": lambda: after(joining, "_drop"),
+    "before the wait for the other job ends": lambda: at_move(Step.ENDED, done=False),
+}
+"""Of a job that takes answers from one that is done, or is under way."""
+
+
+def grown(order):
+    """A cell over some rows that are not waited for, and then one over those and more."""
+    call = {"model": "openai/echo", "api_base": order["base_url"], "api_key": order["token"], "shard_size": 100}
+    texts = [f"row number {n}" for n in range(ROWS)]
+    pd.DataFrame({"text": texts[:50]}).llm.batch("{text}", out="out", **call).wait(60)
+    pd.DataFrame({"text": texts[50:150]}).llm.batch("{text}", out="out", **call)
+    if order.get("kill"):
+        GROWN[order["kill"]]()
+    df = pd.DataFrame({"text": texts})
+    job = df.llm.batch("{text}", out="out", **call)
+    job.wait(60)
+    told = {"out": df["out"].tolist(), "jobs": job.id, "complete": job.is_complete, "reused": job.counts.reused}
+    Path(order["answers"]).write_text(json.dumps(told))
 
 
 def cell(order):
     """What the person runs, the first time and again."""
     os.environ["JUPYTER_BATCH_HOME"] = order["home"]
+    if order.get("grown"):
+        grown(order)
+        return
     if order.get("kill"):
         POINTS[order["kill"]]()
     df = pd.DataFrame({"text": [f"row number {n}" for n in range(ROWS)]})

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .kill_host import POINTS, ROWS
+from jupyter_batch.server.embedded import Embedded
+
+from .kill_host import GROWN, POINTS, ROWS
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,5 +49,21 @@ def test_killed_there_and_gone_on(point, host, server, tmp_path):
     tags = [batch["metadata"]["jupyter_batch"] for batch in server.batches()]
     assert sorted(tags) == [f"{told['jobs']}/{n}" for n in range(3)], "each shard was created exactly once"
     assert server.stats()["batches_created"] == 3
+    drafts = [path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")]
+    assert drafts == [], "what the dead process had drafted is gone"
+
+
+@pytest.mark.parametrize("point", list(GROWN))
+def test_a_grown_frame_killed_there_and_gone_on(point, host, tmp_path):
+    """Killed while answers are taken from other jobs, and run again: every row is answered, each was asked once."""
+    with Embedded(tmp_path / "server", pace=1.0) as server:
+        order = {"home": str(tmp_path / "home"), "base_url": server.base_url, "token": server.token,
+                 "answers": str(tmp_path / "answers.json"), "grown": True}
+        assert host(kill=point, **order) == -signal.SIGKILL, "the first process died there"
+        assert host(**order) == 0
+        told = json.loads(Path(order["answers"]).read_text())
+        assert told["complete"]
+        assert told["out"] == [f"row number {n}" for n in range(ROWS)]
+        assert sum(batch["request_counts"]["total"] for batch in server.batches()) == ROWS
     drafts = [path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")]
     assert drafts == [], "what the dead process had drafted is gone"
