@@ -1,6 +1,7 @@
 """`local/echo`: the built-in model that answers by rules. Deterministic, no network, and no language model.
 
-The rules for a chat completion, in this order; "the prompt" is the text of the last user message:
+The rules for a chat completion, in this order; "the prompt" is the text of the last user message, with a line for each
+picture and file in it that says what it is and how large (`[image png 64x48]`):
 
 0. Tools are called as calls.py says; when nothing is left to be called, the tools' results stand for the prompt below,
    and are repeated by rule 4.
@@ -33,10 +34,12 @@ import orjson
 from jupyter_batch.server.calls import calls, results
 from jupyter_batch.server.fill import fill
 from jupyter_batch.server.labels import choose, offered
+from jupyter_batch.server.pictures import seen
 
 NAMES = ("local/echo", "echo")
 DIMENSIONS = 256
 TOKEN = 4
+_KINDS = ("text", "input_text", "image_url", "file")
 
 
 def is_echo(model: str) -> bool:
@@ -50,12 +53,13 @@ def tokens(text: str) -> int:
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content, which may be a list of parts."""
+    """The text of a message's content, which may be a list of parts; of a picture or a file what it is."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content
-                         if isinstance(part, Mapping) and part.get("type") in ("text", "input_text"))
+        return "\n".join(str(part.get("text", "")) if part.get("type") in ("text", "input_text") else seen(part)
+                         for part in content
+                         if isinstance(part, Mapping) and part.get("type") in _KINDS)
     return ""
 
 

@@ -71,11 +71,11 @@ def test_labels_in_the_system_message_count():
 
 
 def test_the_last_user_message_is_the_prompt_and_parts_are_joined():
-    """Of several messages the last of the user's is answered; text parts are joined, images left out."""
+    """Of several messages the last of the user's is answered; text parts are joined, a picture is told of."""
     parts = [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {"url": "x"}},
              {"type": "text", "text": "two"}]
     assert echo.answer_text({"messages": [{"role": "user", "content": "old"}, {"role": "assistant", "content": "x"},
-                                          {"role": "user", "content": parts}]}) == "one\ntwo"
+                                          {"role": "user", "content": parts}]}) == "one\n[image x]\ntwo"
 
 
 SCHEMA = {

@@ -1,0 +1,80 @@
+"""What some bytes are, by their beginning: a picture of a kind that models take, its size in pixels, or a PDF.
+
+It decodes nothing, and knows no file and no provider.
+"""
+
+from __future__ import annotations
+
+TYPES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp", "pdf": "application/pdf"}
+"""Media types by kind: the pictures that OpenAI, Anthropic and Google all take (their vision guides), and PDF."""
+
+_STARTS = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif"),
+           (b"%PDF-", "pdf"))
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of JPEG that begin a frame, where its size stands (ITU T.81, table B.1)."""
+_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+"""Markers without a length after them."""
+
+
+def kind_of(data: bytes) -> str | None:
+    """One of TYPES' keys, or None for anything else."""
+    for start, kind in _STARTS:
+        if data.startswith(start):
+            return kind
+    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
+def pixels_of(data: bytes) -> tuple[int, int] | None:
+    """(width, height) as the picture's head says; None where it says nothing."""
+    sizes = {"png": _png, "jpeg": _jpeg, "gif": _gif, "webp": _webp}
+    read = sizes.get(kind_of(data) or "")
+    try:
+        found = None if read is None else read(data)
+    except IndexError:  # cut off
+        return None
+    return found if found is not None and all(found) else None
+
+
+def _big(data: bytes, at: int, length: int) -> int:
+    if at + length > len(data):
+        raise IndexError
+    return int.from_bytes(data[at:at + length], "big")
+
+
+def _little(data: bytes, at: int, length: int) -> int:
+    if at + length > len(data):
+        raise IndexError
+    return int.from_bytes(data[at:at + length], "little")
+
+
+def _png(data: bytes) -> tuple[int, int]:
+    return _big(data, 16, 4), _big(data, 20, 4)
+
+
+def _gif(data: bytes) -> tuple[int, int]:
+    return _little(data, 6, 2), _little(data, 8, 2)
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while data[at] == 0xFF:  # noqa: PLR2004 - what begins a marker
+        marker = data[at + 1]
+        if marker in _JPEG_FRAMES:
+            return _big(data, at + 7, 2), _big(data, at + 5, 2)
+        if marker == 0xFF:  # noqa: PLR2004 - a byte that fills
+            at += 1
+        else:
+            at += 2 if marker in _JPEG_BARE else 2 + max(2, _big(data, at + 2, 2))
+    return None
+
+
+def _webp(data: bytes) -> tuple[int, int] | None:
+    form = data[12:16]
+    if form == b"VP8X":
+        return _little(data, 24, 3) + 1, _little(data, 27, 3) + 1
+    if form == b"VP8L":
+        bits = _little(data, 21, 4)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if form == b"VP8 ":
+        return _little(data, 26, 2) & 0x3FFF, _little(data, 28, 2) & 0x3FFF
+    return None
