@@ -81,6 +81,18 @@ def test_a_cost_stays_what_it_was_in_any_process(home, priced, monkeypatch):
         assert view(job.snapshot()).cost.split()[1].rstrip(",") in run.stdout
 
 
+def test_a_job_that_another_process_began_has_its_price(home, priced, monkeypatch):
+    """Submitted by a process that ended at once, without prices= where it is gone on with: the cost is there."""
+    code = ("import pandas as pd, jupyter_batch, sys, json; df = pd.DataFrame({'text': ['a', 'b', 'c']}); "
+            "print(df.llm.batch('{text}', out='out', **json.loads(sys.argv[1])).id)")
+    run = subprocess.run([sys.executable, "-c", code, json.dumps(priced)], capture_output=True, text=True, check=True,
+                         env={**os.environ, "JUPYTER_BATCH_HOME": str(home)})
+    monkeypatch.setenv("OPENAI_API_KEY", priced["api_key"])
+    job = jupyter_batch.open(run.stdout.split()[0]).wait(60)
+    assert job.cost == pytest.approx(whole(job.results()))
+    assert job.cost > 0
+
+
 def test_unknown_is_said_and_is_no_zero(home, call):
     """A model in no price list: the rows NaN, the job None, the screens "unknown"."""
     job = numbered(5).llm.batch("{text}", out="out", **call).wait(60)

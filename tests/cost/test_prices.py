@@ -21,6 +21,7 @@ from jupyter_batch.core.cost import (
     pricer,
 )
 from jupyter_batch.core.result import Usage
+from jupyter_batch.providers import prices
 from jupyter_batch.providers.prices import price_of
 
 WITH = ["openai/gpt-4.1-mini", "openai/gpt-4o", "openai/gpt-4o-mini", "openai/gpt-5-mini", "openai/o4-mini",
@@ -118,6 +119,19 @@ def test_real_time_in_another_tier_has_that_tier_s_price():
     """`service_tier="flex"` at its own rates; where the list has none for it, unknown."""
     assert actual(price_of("openai/gpt-5-mini", service_tier="flex").standard, Usage(1000)) == pytest.approx(0.000125)
     assert price_of("openai/gpt-4", service_tier="flex").standard is None
+
+
+def test_a_model_that_is_listed_at_nothing_is_unknown(monkeypatch):
+    """Where nobody knows better litellm's list says 0: that is no price, for a model that is not on one's machine."""
+    entry = {"litellm_provider": "gemini", "mode": "chat", "input_cost_per_token": 0, "output_cost_per_token": 0.0}
+    monkeypatch.setattr(prices, "_listed", lambda key: entry)
+    price = price_of("gemini/some-experiment")
+    assert (price.batch, price.standard) == (None, None)
+    halves = {**entry, "input_cost_per_token": 1e-6, "input_cost_per_token_batches": 5e-7,
+              "output_cost_per_token": 2e-6, "output_cost_per_token_batches": 0}
+    monkeypatch.setattr(prices, "_listed", lambda key: halves)
+    assert actual(price_of("gemini/some-experiment").batch, Usage(1000)) == pytest.approx(0.0005)
+    assert actual(price_of("gemini/some-experiment").batch, Usage(1000, 10)) is None
 
 
 def test_one_s_own_machine_costs_nothing_and_a_model_behind_it_its_price():
