@@ -30,6 +30,7 @@ _LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
 _CUT = {
     "length": "the answer was cut off at its last token; allow more (max_tokens)",
     "max_tokens": "the answer was cut off at its last token; allow more (max_tokens)",
+    "MAX_TOKENS": "the answer was cut off at its last token; allow more (max_tokens)",
     "max_output_tokens": "the answer was cut off at its last token; allow more (max_tokens)",
     "model_context_window_exceeded": "the answer was cut off where the model's context was full; send less",
     "content_filter": "the provider's filter held back the rest of the answer",

@@ -177,7 +177,9 @@ def _outcome(custom_id: str | None, data: dict[str, Any], tool_names: Mapping[st
         return _wrong(custom_id, error)
     usage = usage_of(output.get("usage"))
     value, reason = _answer(output, tool_names)
-    return failed(custom_id, reason, usage) if value is None else answered(custom_id, value, usage)
+    if value is None:
+        return failed(custom_id, reason, usage)
+    return answered(custom_id, value, usage, output.get("stopReason"))
 
 
 def _wrong(custom_id: str | None, error: Any) -> Result:

@@ -20,7 +20,8 @@ from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 REASON_CHARS = 500
 """A reason is a sentence for a table's cell; some servers send pages."""
 
-CUTS = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter", "model_context_window_exceeded"})
+CUTS = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS", "content_filter",
+                  "model_context_window_exceeded"})
 """The words for an answer that is not whole."""
 
 _ENDINGS = {

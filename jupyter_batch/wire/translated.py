@@ -32,10 +32,11 @@ def failed(custom_id: str | None, reason: str, usage: Usage | None = None, *,
     return Result(custom_id, status, error=short, usage=usage)
 
 
-def answered(custom_id: str | None, value: Any, usage: Usage | None) -> Result:
-    """A Result with a value, or with tool calls."""
+def answered(custom_id: str | None, value: Any, usage: Usage | None, stop: Any = None) -> Result:
+    """A Result with a value, or with tool calls. stop: the provider's word for why the answer ended there."""
     calls = value if isinstance(value, ToolCalls) else None
-    return Result(custom_id, Status.SUCCEEDED, value if calls is None else calls.as_text(), usage=usage, calls=calls)
+    return Result(custom_id, Status.SUCCEEDED, value if calls is None else calls.as_text(), usage=usage,
+                  finish=stop if stop in tolerant.CUTS else None, calls=calls)
 
 
 def time_of(value: Any) -> float | None:

@@ -188,7 +188,9 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
     if wrong and not response.get("candidates"):
         return failed(custom_id, _reason(wrong), usage)
     value, reason = _answer(response)
-    return failed(custom_id, reason, usage) if value is None else answered(custom_id, value, usage)
+    if value is None:
+        return failed(custom_id, reason, usage)
+    return answered(custom_id, value, usage, response["candidates"][0].get("finishReason"))
 
 
 def _reason(status: Any) -> str:

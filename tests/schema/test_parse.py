@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 import time
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.schema import Parser, read
 from jupyter_batch.wire import anthropic, openai
+from jupyter_batch.wire.dialects import BEDROCK, VERTEX, decode_lines
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 SENTIMENT = Parser(read({"label": Literal["pos", "neg"], "score": float, "note": str | None}))
@@ -166,6 +168,20 @@ def response(text, reason):
         "usage": {"input_tokens": 3, "output_tokens": 4}}}}).encode()
 
 
+def gemini(text, stop):
+    """A line of Vertex AI's."""
+    return json.dumps({"custom_id": "j-0", "status": "", "response": {
+        "candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": stop}],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 4}}}).encode()
+
+
+def converse(text, stop):
+    """A line of Bedrock's."""
+    return json.dumps({"recordId": "j-0", "custom_id": "j-0", "modelOutput": {
+        "output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": stop,
+        "usage": {"inputTokens": 3, "outputTokens": 4}}}).encode()
+
+
 HALF = GOOD[:20]
 
 
@@ -182,16 +198,22 @@ HALF = GOOD[:20]
     (claude([{"type": "tool_use", "name": "json_tool_call", "input": {"label": "pos"}}], "max_tokens"), anthropic,
      "max_tokens: the answer was cut off"),
     (claude([{"type": "text", "text": HALF}], "refusal"), anthropic, "refusal: "),
+    (gemini(HALF, "MAX_TOKENS"), VERTEX, "MAX_TOKENS: the answer was cut off"),
+    (gemini(HALF, "SAFETY"), VERTEX, "content_filter: "),
+    (gemini(HALF, "STOP"), VERTEX, "the answer is not valid JSON"),
+    (converse(HALF, "max_tokens"), BEDROCK, "max_tokens: the answer was cut off"),
     (claude([{"type": "text", "text": HALF}], "model_context_window_exceeded"), anthropic,
      "model_context_window_exceeded: .*context"),
 ])
 def test_each_is_named_as_what_it_is(line, dialect, reason):
     """A cut-off, a filter and a refusal are no validation errors; what there is of the text is kept."""
     endpoint = openai.RESPONSES if b"output_text" in line else openai.CHAT
-    (plain,) = dialect.decode_lines(line, endpoint)
+    if isinstance(dialect, str):
+        (plain,) = decode_lines(dialect, line, endpoint, {})
+    else:
+        (plain,) = dialect.decode_lines(line, endpoint)
     (result,) = SENTIMENT.read([plain])
     assert result.status is Status.FAILED
-    import re
     assert re.match(reason, result.error), result.error
     if plain.status is Status.SUCCEEDED:
         assert result.raw == plain.value
