@@ -145,7 +145,7 @@ def _as_json(made: dict[str, Any]) -> dict[str, Any]:
 
 def define(function: Function, name: str | None = None) -> dict[str, Any]:
     """A typed function as OpenAI's definition. Raises OptionError for one that can't be said so."""
-    inner = function.func if isinstance(function, functools.partial) else function
+    inner = _inner(function)
     name = name or str(getattr(inner, "__name__", ""))
     if not _NAME.fullmatch(name):
         raise OptionError(f"a tool's name has letters, digits, _ and - alone, at most 64 of them; this is {name!r}: "
@@ -178,7 +178,7 @@ def _schema(function: Function, name: str) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a default that JSON can't hold is not told, which is well
-            schema = _adapter(function).json_schema()
+            schema = _adapter(_bound(function)).json_schema()
     except (PydanticUserError, NameError) as e:
         said = str(e).partition("\n")[0]
         raise OptionError(f"the tool {name!r}: its parameters can't be told as JSON ({said})") from None
@@ -273,12 +273,18 @@ def callable_with(function: Function) -> Callable[[dict[str, Any]], Any]:
 
 def _bound(function: Function) -> Function:
     """A function of the same signature that gives its arguments back, so that what the tool raises is told apart."""
+    signature = inspect.signature(function)
 
-    @functools.wraps(function)
+    @functools.wraps(_inner(function))  # where its hints are to be looked up
     def given(*args: Any, **kwargs: Any) -> inspect.BoundArguments:
-        return inspect.signature(function).bind(*args, **kwargs)
+        return signature.bind(*args, **kwargs)
 
+    given.__signature__ = signature  # type: ignore[attr-defined]  # functions may carry one
     return given
+
+
+def _inner(function: Function) -> Function:
+    return function.func if isinstance(function, functools.partial) else function
 
 
 def _misfit(error: dict[str, Any]) -> str:

@@ -1,0 +1,66 @@
+"""Killed between any two steps of the rounds of tools: no call ran twice, no follow-up was sent twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from jupyter_batch.engine.calls import INTERRUPTED
+
+from .tools_host import POINTS, ROWS, UNKNOWN
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def host():
+    """The forking process; one for all cases."""
+    process = subprocess.Popen([sys.executable, "-m", "tests.tools.tools_host"], cwd=ROOT, text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline().strip() == "ready"
+
+    def run(**order):
+        process.stdin.write(json.dumps(order) + "\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    yield run
+    process.stdin.close()
+    process.wait(10)
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("point", list(POINTS))
+def test_killed_there_and_gone_on(point, host, server, tmp_path):
+    """Killed at the point and run again: each row has its answer, each call ran once, each follow-up was sent once.
+
+    A call whose outcome nobody knows is not run again: the model is told so.
+    """
+    order = {"home": str(tmp_path / "home"), "base_url": server.base_url, "token": server.token,
+             "answers": str(tmp_path / "answers.json"), "ran": str(tmp_path / "ran")}
+    assert host(kill=point, **order) == -signal.SIGKILL, "the first process died there"
+    assert not Path(order["answers"]).exists()
+    assert host(**order) == 0
+    told = json.loads(Path(order["answers"]).read_text())
+    assert told["successful"]
+    ran = Counter(Path(order["ran"]).read_text().split())
+    assert max(ran.values()) == 1, "no call ran twice"
+    lost = [out for out in told["out"] if out == INTERRUPTED]
+    ends = [f"told {100 + n}" for n in range(ROWS)]
+    if point in UNKNOWN and "second" in point:
+        assert len(lost) == 1, "the model was told, and repeats it"
+    else:
+        assert lost == []
+    assert sorted([*ends, INTERRUPTED])[: ROWS + 1] == sorted({*told["out"], *ends, INTERRUPTED})
+    least = 2 * ROWS - (point in {"a call is noted as begun", "in a tool, before its effect"})
+    assert sum(ran.values()) == least, "all others ran"
+    tags = Counter(batch["metadata"]["jupyter_batch"] for batch in server.batches())
+    assert max(tags.values()) == 1
+    assert len(tags) == 6, "two batches for each of the three jobs"
+    assert server.stats()["batches_created"] == 6
