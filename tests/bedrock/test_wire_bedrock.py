@@ -76,8 +76,9 @@ def test_each_row_is_what_litellm_makes_of_it(model, shape):
 def test_tools_and_schemas():
     """A tool's name in Bedrock's letters is told as the person's; a schema is asked for as the model can be asked."""
     for model in MODELS[:2]:
-        encoder = bedrock.Encoder(CHAT, {"model": model, "messages": MESSAGES["one"], "tools": [TOOL],
-                                         "tool_choice": "auto"}, litellm=load_litellm())
+        choice = {"tool_choice": "auto"} if model == MODELS[0] else {}  # litellm 1.84 has none for the other
+        encoder = bedrock.Encoder(CHAT, {"model": model, "messages": MESSAGES["one"], "tools": [TOOL], **choice},
+                                  litellm=load_litellm())
         (line,) = encoder.encode(["jb-0"], {"t": ["hi"]})
         name = json.loads(line)["modelInput"]["toolConfig"]["tools"][0]["toolSpec"]["name"]
         assert encoder.tool_names == {name: "get weather!"}

@@ -95,7 +95,7 @@ def service_account(fake, email="me@my-project.iam.gserviceaccount.com"):
 
 @pytest.mark.parametrize("way", ["path", "json", "adc"])
 def test_googles_own_library_gets_the_token(way, fake, home, tmp_path, monkeypatch):
-    """A service account as a file, as its JSON, or where Google's library looks: one token for the whole job."""
+    """A service account as a file, as its JSON, or where Google's library looks; a token is good for many calls."""
     pytest.importorskip("google.auth")
     account = service_account(fake)
     call = {"model": "vertex_ai/gemini-2.5-flash", "api_base": fake.url, **SETTINGS}
@@ -113,7 +113,7 @@ def test_googles_own_library_gets_the_token(way, fake, home, tmp_path, monkeypat
     wait_for(lambda: fake.jobs, job)
     fake.finish(answers={"a": "A", "b": "B", "c": "C", "d": "D"})
     assert job.wait(60).is_successful
-    assert fake.tokens == 1
+    assert fake.tokens <= 2 < sum(fake.asked.values()) - fake.tokens
     assert_nowhere(account["private_key"][40:80], home)
 
 
