@@ -119,7 +119,7 @@ def test_the_name_is_the_tag(xai):
         assert xai.fake.only.named == f"jupyter_batch {job}/0 1/4/0-3 {xai.fake.only.file}"
         xai.fake.batches["batch_other"] = Batch("batch_other", "f", {"a": {}}, "nightly", xai.now)
         views = await xai.provider().find({}, since=0)
-        assert [view.tag for view in views] == [{"jupyter_batch": f"{job}/0"}, {}]
+        assert [view.tag for view in views] == [{"jupyter_batch": f"{job}/0", "jupyter_batch_of": "1/4/0-3"}, {}]
 
     xai.play(way())
 

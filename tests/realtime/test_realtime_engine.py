@@ -23,14 +23,24 @@ from jupyter_batch.providers.straight import call_to
 ROWS = 25
 
 
+@pytest.fixture(autouse=True)
+def _ledgers_are_closed():
+    yield
+    while Desk.ledgers:
+        Desk.ledgers.pop().close()
+
+
 class Desk:
     """A ledger with one planned job of three shards, and workers over it, each as in a process of its own."""
+
+    ledgers: list[Ledger] = []
 
     def __init__(self, home, endpoint):
         self.now = 1_000_000.0
         self.endpoint = endpoint
         self.key = KEY
         self.ledger = Ledger(home)
+        self.ledgers.append(self.ledger)
         frame = pd.DataFrame({"t": [f"row {n}" for n in range(ROWS)]})
         ask = Ask(prompt=prompt_of("{t}", ["t"], system=None, kind="braces"), params={}, model="openai/m",
                   provider="openai", dialect="openai", body_model="m", out="out",
