@@ -78,6 +78,10 @@ def _jupyter_labextension_paths() -> list[dict[str, str]]:
     return [{"src": "labextension", "dest": "jupyter_batch"}]
 
 
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": "jupyter_batch.lab"}]
+
+
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 

@@ -60,12 +60,15 @@ def this_process() -> str:
 class Ledger:
     """The record of all jobs under one folder.
 
-    Raises LedgerNewerError, LedgerCorruptError, LedgerReadOnlyError or LedgerFullError where the database can't serve.
+    upgrade: bring a database of an older version up to date; who only looks on leaves that to others, and gets a
+    LedgerError. Raises LedgerNewerError, LedgerCorruptError, LedgerReadOnlyError or LedgerFullError where the database
+    can't serve.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, upgrade: bool = True) -> None:
         self.home = home
         self.path = home / FILE
+        self._upgrade = upgrade
         self.folders = Folders(home)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -129,6 +132,9 @@ class Ledger:
                 "jupyter_batch.open(ID).results() still reads what was fetched")
         if version == len(MIGRATIONS):
             return
+        if not self._upgrade:
+            raise LedgerError(f"the ledger {self.path} was written by an older jupyter_batch: `%load_ext "
+                              "jupyter_batch` in a notebook, or `jupyter batch list`, brings it up to date")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -161,6 +167,10 @@ class Ledger:
             return self._open().execute(sql, arguments).fetchall()
 
     # -- reading --------------------------------------------------------------------------------------------
+
+    def stamp(self) -> object:
+        """A value that changes when another process, or another Ledger, has written; None where there is no ledger."""
+        return (self._rows("PRAGMA data_version"), self._file) if self.exists() else None
 
     def job(self, name: str) -> JobRecord:
         """The job of that id, of a unique beginning of one, or the newest of that name. Raises JobNotFoundError."""

@@ -1,0 +1,26 @@
+"""The Jupyter server's part: the jobs of all notebooks over HTTP, for JupyterLab's panel, with every kernel shut.
+
+It runs inside the user's server, so that it may use the ledger, the core and the view, and nothing that is heavy: what
+a provider is asked is asked by `jupyter batch watch`, in a process of its own. Loaded by jupyter_server alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _load_jupyter_server_extension(app: Any) -> None:
+    """What jupyter_server calls at its start."""
+    from jupyter_batch import settings
+    from jupyter_batch.lab.config import JupyterBatch
+    from jupyter_batch.lab.handlers import routes
+    from jupyter_batch.lab.listing import Listing
+    from jupyter_batch.lab.watch import Watch
+    from jupyter_batch.ledger.store import Ledger
+
+    ledger = Ledger(settings.home(), upgrade=False)
+    watch = Watch(ledger, app.log)
+    listing = Listing(ledger, root=str(getattr(app.contents_manager, "root_dir", "") or ""))
+    app.web_app.add_handlers(".*$", routes(app.web_app.settings["base_url"], listing, watch))
+    if JupyterBatch(parent=app).watch:
+        watch.start()

@@ -1,0 +1,16 @@
+"""`c.JupyterBatch....` in a Jupyter server's configuration. It knows the options, not what is done with them."""
+
+from __future__ import annotations
+
+from traitlets import Bool
+from traitlets.config import Configurable
+
+
+class JupyterBatch(Configurable):
+    """The options of the server's part."""
+
+    watch = Bool(
+        False,
+        help="Fetch what open jobs answer also where no kernel follows them: the server then keeps one "
+             "`jupyter batch watch` running, as long as there is such a job.",
+    ).tag(config=True)

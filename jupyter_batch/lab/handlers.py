@@ -1,0 +1,78 @@
+"""/jupyter-batch/...: the list of jobs, and Cancel. Authentication, authorization and XSRF are the server's own.
+
+It knows HTTP, and nothing of how jobs are kept: the ledger is asked in a thread, so that a busy disk stops no kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import url_path_join
+from tornado import web
+
+from jupyter_batch.core.errors import JobNotFoundError, LedgerError
+from jupyter_batch.lab.listing import Listing
+from jupyter_batch.lab.watch import Watch
+
+
+class JobsHandler(APIHandler):
+    """GET: all jobs, with an ETag; 304 where the list is the one that the caller has."""
+
+    auth_resource = "jupyter_batch"
+    _track_activity = False  # a panel that looks must not keep an idle server alive
+
+    def initialize(self, listing: Listing) -> None:
+        """Keep what the routes give."""
+        self.listing = listing
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """The list; tornado's own finish() makes the ETag of it and compares."""
+        body = await asyncio.to_thread(self.listing.json)
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(body)
+
+
+class CancelHandler(APIHandler):
+    """POST: have a job, or each of a group, cancelled. 202, or 404, or 409 with what is wrong with the ledger."""
+
+    auth_resource = "jupyter_batch"
+
+    def initialize(self, listing: Listing, watch: Watch) -> None:
+        """Keep what the routes give."""
+        self.listing, self.watch = listing, watch
+
+    @web.authenticated
+    @authorized
+    async def post(self, name: str) -> None:
+        """Note it in the ledger; where no process is there to tell the provider, start one."""
+        try:
+            alone = await asyncio.to_thread(self.listing.cancel, name)
+        except JobNotFoundError as e:
+            raise web.HTTPError(404, _literally(e)) from None
+        except LedgerError as e:
+            raise web.HTTPError(409, _literally(e)) from None
+        for job in alone:
+            await asyncio.to_thread(self.watch.fetch, job)
+        self.set_status(202)
+        self.finish({"id": name, "started": alone})
+
+
+def routes(base_url: str, listing: Listing, watch: Watch) -> list[tuple[str, type[APIHandler], dict[str, Any]]]:
+    """What the server's web application is given."""
+    def at(place: str) -> str:
+        return str(url_path_join(base_url, "jupyter-batch", place))
+
+    return [
+        (at("jobs"), JobsHandler, {"listing": listing}),
+        (at("jobs/([A-Za-z0-9_-]{1,64})/cancel"), CancelHandler, {"listing": listing, "watch": watch}),
+    ]
+
+
+def _literally(error: Exception) -> str:
+    return str(error).replace("%", "%%")  # tornado formats it

@@ -1,0 +1,131 @@
+"""The ledger's jobs as a list for JSON: what the panel shows of each, in words. It knows no HTTP.
+
+The texts are clean (no control or bidi character, one line) and not escaped: the page puts them in as text.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.core.errors import JobNotFoundError, LedgerError
+from jupyter_batch.core.status import Snapshot
+from jupyter_batch.core.together import together
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.monitor.view import clean, view
+
+FINISHED = 100
+"""How many finished jobs are shown; open ones all are."""
+FRESH_SECONDS, STALE_SECONDS = 5.0, 60.0
+"""How long a list is good though nothing was written, with a job that is open, and without: it tells of durations."""
+
+
+class Listing:
+    """Every job of a ledger, newest first; jobs of one call are one, as in `jupyter_batch.jobs()`.
+
+    root: the folder below which the server's notebooks are. clock: seconds since the epoch.
+    """
+
+    def __init__(self, ledger: Ledger, *, root: str = "", clock: Callable[[], float] = time.time) -> None:
+        self.ledger = ledger
+        self._root = Path(root).absolute() if root else None
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._made: bytes | None = None
+        self._stamp: object = None
+        self._until = 0.0
+
+    def json(self) -> bytes:
+        """`{"jobs": [...], "older": n, "problem": ""}`; the same bytes as long as nothing is new. Never raises."""
+        with self._lock:
+            now = self._clock()
+            try:
+                stamp = self.ledger.stamp()
+                if self._made is None or stamp != self._stamp or not self._until - STALE_SECONDS <= now < self._until:
+                    jobs, older = self._jobs(now)
+                    self._made = msgspec.json.encode({"jobs": jobs, "older": older, "problem": ""})
+                    self._stamp = stamp
+                    self._until = now + (STALE_SECONDS if all(job["final"] for job in jobs) else FRESH_SECONDS)
+            except LedgerError as e:
+                self._made = None
+                return msgspec.json.encode({"jobs": [], "older": 0, "problem": clean(str(e), 1000)})
+            return self._made
+
+    def cancel(self, name: str) -> list[str]:
+        """Note that a job, or each of a group, is to be cancelled; those that nobody is there to tell the provider of.
+
+        Raises JobNotFoundError where there is no job of just that id, and LedgerError.
+        """
+        now = self._clock()
+        records = {record.id: record for record in self.ledger.jobs()}
+        wanted = [records[job] for job in self.ledger.groups().get(name, [name]) if job in records]
+        if not wanted:
+            raise JobNotFoundError(f"there is no job {clean(name, 40)!r}")
+        still_open = [record for record in _passed_on(wanted, records.values()) if not record.finished_at]
+        for record in still_open:
+            self.ledger.cancel(record.id, now)
+        with self._lock:
+            self._made = None  # what this very connection writes does not change the stamp
+        return [record.id for record in still_open if not followed(record, now)]
+
+    def _jobs(self, now: float) -> tuple[list[dict[str, Any]], int]:
+        records = self.ledger.jobs()
+        alike = {job: group for group, jobs in self.ledger.groups().items() for job in jobs}
+        found: dict[str, list[JobRecord]] = {}  # in the order of the newest job of each
+        for record in records:
+            found.setdefault(alike.get(record.id, record.id), []).append(record)
+        shown, finished = [], 0
+        for name, several in found.items():
+            finished += all(record.finished_at for record in several)
+            if finished <= FINISHED or not all(record.finished_at for record in several):
+                shown.append(self._shown(name, _passed_on(several[::-1], records), now))
+        return list({job["id"]: job for job in shown}.values()), max(0, finished - FINISHED)
+
+    def _shown(self, name: str, records: list[JobRecord], now: float) -> dict[str, Any]:
+        shots = [record.snapshot(self.ledger.shards(record.id), now, attach=f'jupyter_batch.open("{record.id}")')
+                 for record in records]
+        shot = shots[0] if len(shots) == 1 else together(name, shots)
+        return {
+            **_words(shot), **self._notebook(next((record.notebook for record in records if record.notebook), None)),
+            "started": shot.created_at,
+            "followed": shot.is_complete or all(r.finished_at or followed(r, now) for r in records),
+        }
+
+    def _notebook(self, where: str | None) -> dict[str, str]:
+        """What it is called, and how this server names it; "" where it is not one of this server's, or is gone."""
+        if where is None:
+            return {"notebook": "", "path": ""}
+        path = ""
+        if self._root is not None:
+            whole = self._root / where  # an absolute one stays as it is; so do links: the kernel was told the same
+            if ".." not in whole.parts and whole.is_relative_to(self._root) and whole.is_file():
+                path = whole.relative_to(self._root).as_posix()
+        return {"notebook": clean(path or where, 200), "path": path}
+
+
+def followed(record: JobRecord, now: float) -> bool:
+    """Whether some process holds the right to move it: a kernel that is open, or a `jupyter batch watch`."""
+    return record.holder is not None and record.lease_until > now
+
+
+def _passed_on(several: Iterable[JobRecord], records: Iterable[JobRecord]) -> list[JobRecord]:
+    """Each; of one whose rest is asked in real time by a job of its own, that one."""
+    children = {record.parent: record for record in records if record.parent}
+    return [children.get(one.id, one) if one.rush_at and one.finished_at else one for one in several]
+
+
+def _words(shot: Snapshot) -> dict[str, Any]:
+    seen = view(shot)
+    return {
+        "id": seen.id, "title": seen.title, "state": seen.state, "colour": seen.colour, "final": seen.is_final,
+        "cancel": seen.can_cancel, "done": seen.done, "total": seen.total, "percent": seen.percent,
+        "share": seen.share, "counts": seen.counts, "times": seen.times, "model": seen.model, "cost": seen.cost,
+        "segments": [(part.kind, part.count, part.word) for part in seen.segments], "lines": seen.lines,
+        "reasons": [f"{count:,} x {why}" for why, count in seen.reasons], "attach": seen.attach,
+    }
