@@ -112,7 +112,8 @@ def _describe() -> None:
         method.__doc__ = f"""{method.__doc__}
 
 prompt: a template such as "Classify: {{text}}", where {{text}} is the row's value in that column; or a list of
-    {{"role", "content"}} messages whose contents are templates; or a callable row -> text or messages; or a signature
+    {{"role", "content"}} messages whose contents are templates; or col("messages"), a column of such lists (which are
+    no templates); or a callable row -> text or messages; or a signature
     "text -> label, score: float", input columns and typed output columns; or a dspy module of one call.
 {options.table()}
 

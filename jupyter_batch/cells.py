@@ -1,9 +1,14 @@
-"""Plain values -> a column's array, of the dtype of the field's kind. It knows pandas, and nothing of frames."""
+"""Plain values -> a column's array, of the dtype of the field's kind; and what tells cells of bytes and pictures apart.
+
+It knows pandas, and nothing of frames.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -84,3 +89,47 @@ _KINDS: dict[str, Callable[[Cells, Field], Any]] = {
     "int": _masked(pd.arrays.IntegerArray, "int64", 0), "float": _masked(pd.arrays.FloatingArray, "float64", 0.0),
     "bool": _masked(pd.arrays.BooleanArray, "bool", False), "text": _texts, "category": _category, "date": _times,
     "datetime": _times, "object": _objects}
+
+
+# --- bytes and pictures ---------------------------------------------------------------------------------------------
+
+
+def is_picture(cell: Any) -> bool:
+    """Whether this is a picture of Pillow's; whoever has one has loaded it."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(cell, pillow.Image)
+
+
+def is_pixels(cell: Any) -> bool:
+    """Whether this is an array that is a picture: uint8 of shape (height, width), or with 1, 3 or 4 channels."""
+    return (isinstance(cell, np.ndarray) and cell.dtype == np.uint8 and cell.ndim in (2, 3) and cell.size > 0
+            and (cell.ndim == 2 or cell.shape[2] in (1, 3, 4)))  # noqa: PLR2004 - height and width
+
+
+def own_picture(cell: Any) -> Any:
+    """A picture to be read and closed: of one that was opened and not yet looked at the pixels stay in its file."""
+    if getattr(cell, "tile", None) and getattr(cell, "filename", "") and not cell.tell():
+        return sys.modules["PIL.Image"].open(cell.filename)
+    return cell.copy()
+
+
+def content_text(cell: Any) -> str | None:
+    """A short text for bytes, a picture or an array of pixels: the same for the same content, in any process.
+
+    None for any other value.
+    """
+    if isinstance(cell, bytes | bytearray | memoryview):
+        return f"bytes {_digest(cell)}"
+    if is_pixels(cell):
+        return f"pixels {cell.shape} {_digest(np.ascontiguousarray(cell).data)}"
+    if not is_picture(cell):
+        return None
+    try:
+        with own_picture(cell) as own:
+            return f"picture {own.mode} {own.size} {own.getpalette()} {_digest(own.tobytes())}"
+    except Exception:  # a file that is gone or damaged: what it is will be said where it is to be sent
+        return f"picture {getattr(cell, 'filename', '')}"
+
+
+def _digest(data: Any) -> str:
+    return blake2b(data, digest_size=16).hexdigest()

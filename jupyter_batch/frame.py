@@ -17,6 +17,7 @@ import orjson
 import pandas as pd
 
 from jupyter_batch.cells import column as array_of
+from jupyter_batch.cells import content_text
 from jupyter_batch.core.errors import AlignmentError, ColumnError
 from jupyter_batch.core.schema import Field
 from jupyter_batch.labels import index_from_bytes, index_to_bytes, label_hashes
@@ -97,6 +98,7 @@ def blocks(frame: pd.DataFrame, columns: Sequence[Any], size: int = BLOCK_ROWS) 
             texts.append(_texts(cells))
         yield Block(start, values, missing, _fingerprints(texts, stop - start))
         chars = sum(len(text) for column in texts for text in column if text is not None)
+        chars += sum(len(cell) for cells in values for cell in cells if isinstance(cell, bytes))
         rows = max(1, min(size, rows * 2, rows * BLOCK_CHARS // (chars + 1)))
         start = stop
 
@@ -147,6 +149,9 @@ def _text(cell: Any) -> str | None:
         return cell
     if isinstance(cell, float):
         return str(int(cell)) if math.isfinite(cell) and cell.is_integer() else repr(cell)
+    content = content_text(cell)
+    if content is not None:
+        return content
     if isinstance(cell, (dict, list, tuple, set, frozenset, np.ndarray)):
         try:
             return orjson.dumps(cell, default=_plain, option=_NESTED).decode()
@@ -160,6 +165,9 @@ _NESTED = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR
 
 def _plain(value: Any) -> Any:
     """What orjson does not know: in an order and a form that is the same in every process."""
+    content = content_text(value)
+    if content is not None:
+        return content
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, (set, frozenset)):

@@ -16,7 +16,7 @@ from traitlets import Any as AnyValue
 
 from jupyter_batch import settings
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
-from jupyter_batch.options import CHAT_PARAMS, FLAG, OPTIONS, SCHEMA, TAGS, TOOLS, Option, unknown
+from jupyter_batch.options import CHAT_PARAMS, EXAMPLES, FLAG, OPTIONS, SCHEMA, TAGS, TOOLS, Option, unknown
 
 NAME = "llm_batch"
 MATCHER = "jupyter_batch"
@@ -133,7 +133,7 @@ def _value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
         return held
     if option.kind is TOOLS and "," in text:
         return [_value(option, name.strip(), names) for name in text.split(",")]
-    if option.kind in (SCHEMA, TOOLS):
+    if option.kind in (SCHEMA, TOOLS, EXAMPLES):
         if text not in names:
             raise OptionError(f"{option.flag} takes the name of {option.kind.says}; {text!r} is not defined here")
         return names[text]

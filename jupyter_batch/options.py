@@ -143,6 +143,13 @@ def _price(rates: Any, *, live: bool = True) -> dict[str, Any]:
     return made
 
 
+def _columns(value: Any) -> Any:
+    """A label, or several: which of both a tuple is, the frame knows."""
+    if value is None or value in ("", [], ()) or isinstance(value, Mapping):
+        raise ValueError
+    return list(value) if isinstance(value, list) else value
+
+
 def _stops(value: Any) -> str | list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
@@ -218,6 +225,9 @@ SCHEMA = Kind("a Pydantic model, a TypedDict, {name: type}, or a JSON schema", l
 """Read as a whole by schema/read.py; on a line it is the name of one."""
 TOOLS = Kind("OpenAI tool definitions, or Python functions with type hints", lambda value: value, metavar="NAME")
 """Read as a whole by tools.py; on a line it is the name of one, of a list of them, or several names with commas."""
+COLUMNS = Kind("a column, or a list of columns", _columns, str, "COLUMN", many=True)
+EXAMPLES = Kind("a DataFrame", lambda value: value, metavar="NAME")
+"""Read by engine/examples.py; on a line it is the name of one."""
 TOOL_CHOICE = Kind('"auto", "none", "required", or a tool', lambda value: value, metavar="CHOICE")
 URL = Kind("an address that begins with http:// or https://", _base, metavar="URL")
 
@@ -249,6 +259,12 @@ OPTIONS = (
     Option("system", TEXT, "a template for the system message"),
     Option("schema", SCHEMA, "what an answer holds: one typed column for each field, named as it (after `out` and _, "
            "where out is given)"),
+    Option("images", COLUMNS, "columns with pictures or PDFs: addresses, paths, bytes, Pillow's pictures, or lists of "
+           "these"),
+    Option("image_size", SOME, "pixels: larger pictures are made smaller, until their longer edge is so long (needs "
+           "Pillow)"),
+    Option("examples", EXAMPLES, "few-shot examples: a frame with the prompt's columns and the column(s) to fill, said "
+           "before each row's own message"),
     Option("tools", TOOLS, "what the model may call: its calls are the answer, and job.run_tools() runs them here"),
     Option("tool_choice", TOOL_CHOICE, "whether it calls one: auto, none, required, or a tool's name"),
     Option("cache", _choice("system", "system_and_tools"), "have the provider cache the prompt's beginning: marks the "
@@ -341,6 +357,9 @@ class Options:
     out: str = "response"
     system: str | None = None
     schema: Any = None
+    images: Any = None
+    image_size: int | None = None
+    examples: Any = None
     tools: Any = None
     tool_choice: Any = None
     cache: str | None = None

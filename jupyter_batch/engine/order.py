@@ -16,6 +16,7 @@ from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.engine.caching import marks
 from jupyter_batch.engine.embed import Embed
+from jupyter_batch.engine.extras import with_extras
 from jupyter_batch.engine.module import Module
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
@@ -92,6 +93,7 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str,
     if opts.deadline is not None and mode == BATCH:
         check_live(opts.model, provider, opts.api_base, opts.api_key)
     frame, form, framed = _source(source, prompt, opts, fills)
+    form = with_extras(form, list(frame.columns), prompt, opts, schema)
     taken = [] if opts.overwrite or not framed else [column for column in fills if has_column(frame, column)]
     if taken and opts.reuse and not any(job.fills == fills for job in ledger.jobs()):
         raise _column_taken(taken, schema)

@@ -24,6 +24,7 @@ from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.caching import marked_body, marked_holes
 from jupyter_batch.engine.gather import Unsent
+from jupyter_batch.engine.images import in_pieces, within
 from jupyter_batch.engine.landing import fit
 from jupyter_batch.engine.places import PRINT_BYTES, space_of
 from jupyter_batch.engine.prompt import Prompt, param_of, params_of
@@ -220,23 +221,28 @@ class _Lines:
     def _each(self, before: int, asked: BinaryIO | None) -> Iterator[tuple[int, bytes]]:
         for block in frames.blocks(self._frame, self.columns):
             self._prints += b"".join(block.fingerprints)
-            left_out = self._leave_out(block)
-            lines, printed = self._encoded(block)
-            for offset, (line, same) in enumerate(zip(lines, printed, strict=True)):
-                position = block.start + offset
-                if offset in left_out:
-                    continue
-                if isinstance(line, RowError) or isinstance(same, RowError):
-                    reason = line.reason if isinstance(line, RowError) else same.reason  # type: ignore[union-attr]
-                    self._broken.setdefault(reason, []).append(position)
-                    continue
-                body = same[before + len(str(position)):]  # the same for the same request in any job
-                mark = blake2b(body, digest_size=PRINT_BYTES).digest()
-                self.prints[position * PRINT_BYTES:(position + 1) * PRINT_BYTES] = mark
-                self._sum += int.from_bytes(mark)
-                if asked is not None:
-                    asked.write(same)
-                yield position, line
+            left_out = {block.start + offset for offset in self._leave_out(block)}
+            for piece in in_pieces(self._prompt, self.columns, block):
+                yield from self._sent(piece, left_out, before, asked)
+
+    def _sent(self, block: frames.Block, left_out: set[int], before: int,
+              asked: BinaryIO | None) -> Iterator[tuple[int, bytes]]:
+        lines, printed = self._encoded(block)
+        lines = within(self._prompt, lines, self._ask.limits.bytes)
+        for position, (line, same) in enumerate(zip(lines, printed, strict=True), block.start):
+            if position in left_out:
+                continue
+            if isinstance(line, RowError) or isinstance(same, RowError):
+                reason = line.reason if isinstance(line, RowError) else same.reason  # type: ignore[union-attr]
+                self._broken.setdefault(reason, []).append(position)
+                continue
+            body = same[before + len(str(position)):]  # the same for the same request in any job
+            mark = blake2b(body, digest_size=PRINT_BYTES).digest()
+            self.prints[position * PRINT_BYTES:(position + 1) * PRINT_BYTES] = mark
+            self._sum += int.from_bytes(mark)
+            if asked is not None:
+                asked.write(same)
+            yield position, line
 
     def _leave_out(self, block: frames.Block) -> dict[int, Any]:
         missing = {offset: column for offset, column in block.missing.items() if column in self._needed}

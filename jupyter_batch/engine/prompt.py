@@ -10,10 +10,9 @@ from typing import Any, Protocol
 
 from jupyter_batch.core.errors import InputError, TemplateError
 from jupyter_batch.core.template import RowError, Template, parse
+from jupyter_batch.engine.conversations import Spoken, conversation
 from jupyter_batch.options import EVERY, Col
 from jupyter_batch.wire.openai import Hole
-
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 Columns = Sequence[Sequence[Any]]
 
@@ -149,8 +148,10 @@ class Given:
 
 
 def prompt_of(prompt: Any, columns: Sequence[Any], *, system: str | None, kind: str) -> Prompt:
-    """The prompt in the form that was given: text, messages, or a function. Raises TemplateError."""
+    """The prompt in the form that was given: text, messages, a column, or a function. Raises TemplateError."""
     first = [] if system is None else [("system", system)]
+    if isinstance(prompt, Col):
+        return Spoken(prompt.name, Written(first, columns, kind) if first else None)
     if isinstance(prompt, str):
         if not prompt.strip():
             raise TemplateError("the prompt is empty")
@@ -163,20 +164,7 @@ def prompt_of(prompt: Any, columns: Sequence[Any], *, system: str | None, kind: 
             raise TemplateError('a list of messages as the prompt holds {"role": ..., "content": "a template"} alone')
         return Written([*first, *((m["role"], m["content"]) for m in messages)], columns, kind)
     raise TemplateError(f"the prompt is a {type(prompt).__name__}: give a text with {{columns}}, a list of "
-                        '{"role", "content"} messages, or a function of the row')
-
-
-def conversation(said: Any, what: str) -> list[dict[str, Any]]:
-    """A text or a list of messages -> messages. Raises InputError that says what is wrong with it."""
-    if isinstance(said, str):
-        return [{"role": "user", "content": said}]
-    if not isinstance(said, list) or not said:
-        raise InputError(f"{what} is {_kind(said)}: it has to be a text or a list of messages")
-    for message in said:
-        if not isinstance(message, dict) or message.get("role") not in ROLES or "content" not in message:
-            raise InputError(f'{what} holds {_kind(message)}: each message is {{"role": ..., "content": ...}} with a '
-                             f"role out of {', '.join(ROLES)}")
-    return said
+                        '{"role", "content"} messages, col("a column of conversations"), or a function of the row')
 
 
 def params_of(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -209,7 +197,3 @@ def param_of(hole: str, value: Any) -> Any:
 
 def _united(groups: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(label for group in groups for label in group))
-
-
-def _kind(value: Any) -> str:
-    return "an empty list" if value == [] else f"a {type(value).__name__} ({str(value)[:40]!r})"

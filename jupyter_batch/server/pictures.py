@@ -1,4 +1,4 @@
-"""What `local/echo` says of a picture or a file: what it is, and how large. It looks at their heads, at nothing else."""
+"""What `local/echo` says of a picture or a file: what it is, and how large. It looks at their heads alone."""
 
 from __future__ import annotations
 

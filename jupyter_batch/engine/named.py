@@ -1,0 +1,21 @@
+"""Which of a frame's columns a person means by a name that stands outside of a template. It knows labels alone."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from jupyter_batch.core.errors import ColumnError
+
+
+def label_of(name: Any, columns: Sequence[Any], *, of: str = "the frame") -> Any:
+    """The label that is just this, else the one that reads so. Raises ColumnError with the nearest, or with all."""
+    same = [label for label in columns if type(label) is type(name) and label == name]
+    found = same or [label for label in columns if str(label) == str(name)]
+    if found:
+        return found[0]
+    near = difflib.get_close_matches(str(name), list(map(str, columns)), n=1)
+    first = ", ".join(map(str, columns[:20]))
+    hint = f"; did you mean {near[0]!r}?" if near else f". Columns: {first}{', ...' if len(columns) > 20 else ''}"  # noqa: PLR2004 - a sentence
+    raise ColumnError(f"{of} has no column {name!r}{hint}")
