@@ -192,6 +192,9 @@ class Translation:
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """The request's `params`. Raises Refused."""
+        from jupyter_batch.wire.translated import refuse_downloads  # which knows Refused
+
+        refuse_downloads(messages, lambda url: url.startswith("https://"))  # Anthropic fetches these itself
         left: dict[str, Any] = {}
         headers: dict[str, str] = {}
         try:

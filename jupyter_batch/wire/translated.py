@@ -11,6 +11,10 @@ from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic_requests import Refused
 
 
+_ADDRESSES = ("url", "file_id", "file_data")
+"""Where a picture or a file may be named by its address."""
+
+
 def refuse_downloads(messages: Any, known: Callable[[str], bool]) -> None:
     """Refuse an address that litellm would fetch itself, from whatever host, while the rows are made. Raises Refused.
 
@@ -20,9 +24,11 @@ def refuse_downloads(messages: Any, known: Callable[[str], bool]) -> None:
         content = message.get("content") if isinstance(message, Mapping) else None
         for part in content if isinstance(content, list | tuple) else ():
             held = part.get(part.get("type")) if isinstance(part, Mapping) and part.get("type") else None
-            url = held if isinstance(held, str) else held.get("url") if isinstance(held, Mapping) else None
-            if isinstance(url, str) and url.startswith(("http://", "https://", "gs://")) and not known(url):
-                raise Refused(f"{url[:100]}: this address can't be handed on: give the file itself (a data: URL)")
+            urls = [held.get(name) for name in _ADDRESSES] if isinstance(held, Mapping) else [held]
+            for url in urls:
+                if isinstance(url, str) and url.startswith(("http://", "https://", "gs://")) and not known(url):
+                    raise Refused(f"{url[:100]}: this address can't be handed on: give the file itself (for images= "
+                                  "its path, in a message a data: URL)")
 
 
 def failed(custom_id: str | None, reason: str, usage: Usage | None = None, *,

@@ -110,7 +110,7 @@ class GeminiTranslation(Translation):
     @staticmethod
     def _known(url: str) -> bool:
         """Whether litellm hands an address on as it is: Gemini fetches it itself, if its kind can be told."""
-        return bool(posixpath.splitext(urlsplit(url).path)[1])
+        return not url.startswith("http://") and bool(posixpath.splitext(urlsplit(url).path)[1])
 
 
 # --- results --------------------------------------------------------------------------------------------------------
