@@ -10,7 +10,6 @@ from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic_requests import Refused
 
-
 _ADDRESSES = ("url", "file_id", "file_data")
 """Where a picture or a file may be named by its address."""
 
