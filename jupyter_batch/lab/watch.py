@@ -20,8 +20,8 @@ from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.lab.listing import followed
 from jupyter_batch.ledger.store import Ledger
 
-LOOK_SECONDS = 10.0
-GRACE_SECONDS = 10.0
+LOOK_SECONDS = 5.0
+GRACE_SECONDS = 5.0
 """How old a job is, before that nobody follows it means something: its kernel needs a moment."""
 PAUSE_SECONDS = 60.0
 """Between two processes, where the first could do nothing (it has no key, say)."""
