@@ -54,6 +54,6 @@ class Costs:
 def silence_is_free(shard: ShardRecord, told_of: int) -> bool:
     """Whether a request that came back without a line was surely not paid for.
 
-    Not where the batch was completed, nor where the provider counts more answers than the lines tell of.
+    told_of: answers that came. Not where the batch was completed, nor where the provider counts more answers than that.
     """
     return shard.ending is not State.COMPLETED and shard.completed <= told_of

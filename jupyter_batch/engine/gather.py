@@ -124,13 +124,19 @@ class Outcomes:
         code, start = _CODE[status], shard.first - self.first
         silent = [offset for offset, was_asked in enumerate(asked)
                   if was_asked and self.status[start + offset] == _NOTHING]
-        free = silence_is_free(shard, sum(asked) - len(silent))
+        free = bool(silent) and silence_is_free(shard, sum(
+            1 for offset, was_asked in enumerate(asked) if was_asked and self._was_answered(start + offset)))
         at_fault = dict(shard.at_fault)
         for offset in silent:
             self.status[start + offset] = code
             self.reasons[shard.first + offset] = at_fault.get(shard.first + offset, reason)
             if free:
                 self.costs.free(start + offset)
+
+    def _was_answered(self, at: int) -> bool:
+        """Whether the provider counts a row among its answers, whatever we make of it (a refusal has its usage)."""
+        code = self.status[at]
+        return code == _ANSWERED or (code not in (_NOTHING, _REUSED) and self.input_tokens[at] >= 0)
 
     def follow(self, places: Places) -> None:
         """Give each row that follows another that one's outcome; an answer is one that was not paid again."""

@@ -22,6 +22,8 @@ ERRORS = {
     "all failed": "no row was answered; those that were reached are in the error file",
 }
 ROWS = "abcd"
+PRICE = {"input": 100.0, "output": 1000.0, "cached": 100.0}
+"""US dollars per million tokens, in a batch."""
 WHY = "the model fell over"
 REFUSED = "stopped in the middle"
 
@@ -115,9 +117,18 @@ class Cell:
 
     @property
     def tokens(self):
-        """(input, output) tokens of what is filled; None where nothing is. A batch's price of them is its cost."""
+        """(input, output) tokens of what is filled; None where nothing is."""
         into, out = _TOKENS.get(self.provider, (3, 2))
         return (into * len(self.filled), out * len(self.filled)) if self.filled else None
+
+    @property
+    def cost(self):
+        """US dollars at PRICE; None, "unknown", where answers that are billed never came, or may not have come."""
+        silent = self.ending == "completed" and self.errors == "no errors"
+        if silent or self.filled != self.answered:
+            return None
+        into, out = self.tokens or (0, 0)
+        return (into * PRICE["input"] + out * PRICE["output"]) / 1e6
 
 
 def cells():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tests.endings.far import LATE_POLLS, far_side
-from tests.endings.table import LEFT_OUT, PROVIDERS, ROWS, cells
+from tests.endings.table import LEFT_OUT, PRICE, PROVIDERS, ROWS, cells
 
 LONG = {"absent": 1300.0, "gone": 600.0}
 """Seconds between two looks, where it is hours until what is missing is given up."""
@@ -17,7 +17,7 @@ def test_ending(cell, desk):
     """What finished is in the column, the rest has its reason, each file was asked for once; `retry` sends the rest."""
     with far_side(cell.provider, desk.clock) as far:
         df = desk.frame()
-        job = df.llm.batch("{t}", out="out", **far.call)
+        job = df.llm.batch("{t}", out="out", prices={far.call["model"]: PRICE}, **far.call)
         desk.until(lambda: far.sent)
         end(cell, far, desk, job)
         desk.until(lambda: job.is_complete, skip=LONG.get(cell.output, 31.0))
@@ -72,6 +72,7 @@ def check(cell, far, df, job):
     assert (fetched.count(True), fetched.count(False)) == (outputs, errors)
     if fetched:
         assert "poll" not in verbs[verbs.index("fetch"):], "no poll after the end"
+    assert job.cost == (cell.cost if cell.cost is None else pytest.approx(cell.cost))
     usage = job.usage
     assert (usage and (usage.input_tokens, usage.output_tokens)) == cell.tokens
 
