@@ -5,6 +5,7 @@ It works on files of the ledger, line by line; it renders nothing anew and knows
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
         made = write_requests(draft, new, _asked_again(job, sources, new, missed), limits)
         if not made:
             raise InputError(f"in job {job.id} no row is left to be sent again")
-        carried = carry(job, shards, folder, {at: at for at in range(job.rows)}, new,
+        carried = carry(job, shards, folder, array("q", range(job.rows)), new,
                         lambda dialect: draft.reused(job.id, dialect))
         made, places, reused = _placed(places_of(job, shards, folder), missed, made, carried)
         draft.write(draft.places, places.to_bytes())
@@ -80,7 +81,7 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
 
 
 def _placed(was: Places, missed: bytearray, made: list[ShardRecord],
-            carried: list[int]) -> tuple[list[ShardRecord], Places, int]:
+            carried: array[int]) -> tuple[list[ShardRecord], Places, int]:
     """(the shards with their followers, where each row's answer comes from now, how many have theirs already)."""
     import numpy as np
 
@@ -90,7 +91,7 @@ def _placed(was: Places, missed: bytearray, made: list[ShardRecord],
         span = slice(shard.first, shard.last + 1)
         places.array[span][again[span]] = shard.number
     answered = np.zeros(len(again), dtype=bool)
-    answered[carried] = True
+    answered[np.frombuffer(carried, dtype=np.int64)] = True
     reused = int(answered.sum() + answered[places.followers()[1]].sum())
     followed = [msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0])) for shard in made]
     return followed, places, reused

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from jupyter_batch.core.request import custom_id, position_of
 from jupyter_batch.core.result import Result, Status
@@ -16,22 +17,35 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.wire.dialects import decode_lines
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def carry(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder, wanted: Mapping[int, int], new: str,
-          target: Callable[[str], Path]) -> list[int]:
-    """Copy the answers of `job` at the positions that `wanted` has as keys, each once, to the rows of job `new`.
+    Array: TypeAlias = np.ndarray[Any, Any]
 
-    wanted: position in `job` -> position in `new`. target: where the lines of a dialect go; a file that is there whole
-    or not at all. Returns the positions in `new` that have their answer now.
+
+def onto(rows: int, there: Array, here: Array) -> array[int]:
+    """For each of the `rows` of one job the row of another that its answer is wanted for; -1 for none."""
+    wanted = array("q", [-1]) * rows
+    for was, at in zip(there.tolist(), here.tolist(), strict=True):
+        wanted[was] = at
+    return wanted
+
+
+def carry(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder, wanted: array[int], new: str,
+          target: Callable[[str], Path]) -> array[int]:
+    """Copy the answers of `job` that are wanted, each once, to the rows of job `new`.
+
+    wanted: for each position in `job` the one in `new`, or -1; it is used up. target: where the lines of a dialect go;
+    a file that is there whole or not at all. Returns the positions in `new` that have their answer now.
     """
-    taken: set[int] = set()
+    taken = array("q")
     with contextlib.ExitStack() as stack:
         files: dict[str, BinaryIO] = {}
         for dialect, path in answer_files(job, shards, folder):
             for _, line, result in lines_in(path, job, dialect):
                 was = position_of(job.id, result.custom_id)
-                at = None if was is None else wanted.get(was)
-                if at is None or at in taken or result.status is not Status.SUCCEEDED:
+                at = wanted[was] if was is not None and was < len(wanted) else -1
+                if was is None or at < 0 or result.status is not Status.SUCCEEDED:
                     continue
                 ours = _renamed(line, custom_id(job.id, was or 0), custom_id(new, at))
                 if next(decode_lines(dialect, ours, job.endpoint, job.tool_names)).custom_id != custom_id(new, at):
@@ -39,8 +53,9 @@ def carry(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder, want
                 if dialect not in files:
                     files[dialect] = stack.enter_context(written(target(dialect)))
                 files[dialect].write(ours + b"\n")
-                taken.add(at)
-    return sorted(taken)
+                taken.append(at)
+                wanted[was] = -1
+    return taken
 
 
 def _renamed(line: bytes, old: str, new: str) -> bytes:

@@ -5,6 +5,8 @@ It knows the ledger and the jobs' folders; no provider.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from jupyter_batch.core.errors import JobNotFoundError
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine.carry import carry
+from jupyter_batch.engine.carry import carry, onto
 from jupyter_batch.engine.gather import CODES, Outcomes, decoded, places_of
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.requests import REQUEST_ID
@@ -40,7 +42,7 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
     try:
         other = ledger.job(shard.joins)
     except JobNotFoundError:  # forgotten meanwhile: what was taken of it before is all
-        taken = _taken(folder, job, shard)
+        taken: Sequence[int] = _taken(folder, job, shard)
     else:
         wanted = _wanted(ledger, job, shard, other)
         if wanted is None:
@@ -55,8 +57,8 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
                      note="", ended_at=mover.clock())
 
 
-def _wanted(ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord) -> dict[int, int] | None:
-    """Position there -> position here, of rows that ask the same; None while the other job has more to come."""
+def _wanted(ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord) -> array[int] | None:
+    """For each row there the row here that asks the same, or -1; None while the other job has more to come."""
     folder, theirs = ledger.folders.of(job.id), ledger.folders.of(other.id)
     shards = ledger.shards(other.id)
     places = places_of(job, ledger.shards(job.id), folder)
@@ -65,7 +67,7 @@ def _wanted(ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord
     asking = set(places_of(other, shards, theirs).array[there].tolist()) - {NOWHERE}
     if any(one.step is not Step.COLLECTED for one in shards if one.number in asking):
         return None
-    return dict(zip(there.tolist(), here.tolist(), strict=True))
+    return onto(other.rows, there, here)
 
 
 def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord) -> list[int]:

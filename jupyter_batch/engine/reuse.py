@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.carry import carry
+from jupyter_batch.engine.carry import carry, onto
 from jupyter_batch.engine.gather import places_of
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.ledger.folder import JobFolder
@@ -110,9 +110,9 @@ def _take_from(ledger: Ledger, job: JobRecord, prints: Array, rows: Array, whose
     if not len(here):
         return
     shards = ledger.shards(job.id)
-    wanted = dict(zip(there.tolist(), here.tolist(), strict=True))
-    carried = carry(job, shards, folder, wanted, new, lambda dialect: draft.reused(job.id, dialect))
-    whose[carried] = ANSWERED
+    carried = carry(job, shards, folder, onto(job.rows, there, here), new,
+                    lambda dialect: draft.reused(job.id, dialect))
+    whose[np.frombuffer(carried, dtype=np.int64)] = ANSWERED
     if job.finished_at:
         return
     places = places_of(job, shards, folder).array[there]

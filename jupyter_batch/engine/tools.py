@@ -22,7 +22,7 @@ from jupyter_batch.engine.again import MISSED
 from jupyter_batch.engine.arrange import arrange
 from jupyter_batch.engine.budget import left_of, within
 from jupyter_batch.engine.calls import Slots
-from jupyter_batch.engine.carry import answer_files, carry, lines_in
+from jupyter_batch.engine.carry import answer_files, carry, lines_in, onto
 from jupyter_batch.engine.gather import CODES, Unsent, of_job, places_of, read_unsent, results_in
 from jupyter_batch.engine.held import Held, requests_of
 from jupyter_batch.engine.places import NOWHERE, PRINT_BYTES, Places
@@ -137,8 +137,8 @@ def plan_round(waiting: Waiting, limits: Limits, *, now: float, max_cost: float 
             max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost, most=None, deadline=0.0,
             rush_at=0.0, finished_at=0.0, message="", holder=None, lease_until=0.0)
         record, made = arrange(ledger, draft, record, made, limits, lines.prints)
-        carried = carry(job, waiting.shards, waiting.folder, {at: at for at in waiting.final.tolist()}, new,
-                        lambda dialect: draft.reused(job.id, dialect))
+        carried = carry(job, waiting.shards, waiting.folder, onto(job.rows, waiting.final, waiting.final), new,
+                        lambda dialect: draft.reused(job.id, dialect)).tolist()
         left = _left_out(waiting, lines.left)
         places = _places(waiting, draft, made, lines.sent, left)
         answered = lines.sent & (places.array == NOWHERE)
