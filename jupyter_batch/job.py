@@ -394,6 +394,7 @@ class Job:
     def _follow(self, api_key: str | None = None) -> None:
         """Have the worker move it and tell us; create nothing that needs a screen."""
         if self._salvaged is not None or self.is_complete:
+            self._here.know(self.id, api_key)  # what goes on from it may need it
             if not self._over.is_set():  # the worker, which looks for this too, comes too late now
                 self._over.set()
                 kernel.on_main(self._land)

@@ -40,11 +40,15 @@ class Session:
 
     def move(self, job: str, watcher: Watcher | None = None, api_key: str | None = None) -> None:
         """Have the worker move this job from now on, and tell `watcher` of each change."""
-        if api_key is not None:
-            self._keys[job] = api_key
+        self.know(job, api_key)
         self._moved.add(job)
         self._start()
         self.worker.take(job, watcher)
+
+    def know(self, job: str, api_key: str | None) -> None:
+        """Remember the key that was given for a job's call, if one was."""
+        if api_key is not None:
+            self._keys[job] = api_key
 
     def key_of(self, job: str) -> str | None:
         """The key that was given for a job's call, as long as this process lives."""
