@@ -190,6 +190,8 @@ def _of_picture(cell: Any, longest: int | None) -> bytes:
 def _encoded(picture: Any, form: str | None, longest: int | None) -> bytes:
     """As a JPEG or WebP what was one, as a PNG the rest; upright, as its file says."""
     operations = importlib.import_module("PIL.ImageOps")
+    if picture.mode.startswith("I"):  # 16 bits, which Pillow neither shrinks nor writes as JPEG
+        picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     clear = "transparency" in picture.info or picture.mode in ("LA", "RGBA", "PA", "La", "RGBa")
     if longest is not None and max(picture.size) > longest:
         if picture.mode in ("P", "PA", "1"):
