@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jupyter_batch.core.version import VERSION
+
 if TYPE_CHECKING:
     from jupyter_batch import jobs, providers
     from jupyter_batch.artifacts import Artifacts
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from jupyter_batch.jobs import Job
     from jupyter_batch.options import col
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["Artifacts", "Job", "JupyterBatchError", "__version__", "abatch", "batch", "col", "embed", "jobs", "open",
            "providers"]
 

@@ -74,6 +74,8 @@ def test_the_version_is_the_one_that_is_packaged():
     """`__version__` and pyproject.toml say the same, and the changelog has a section for it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert jupyter_batch.__version__ == project["version"]
+    front = json.loads((ROOT / "jupyter_batch" / "labextension" / "package.json").read_text(encoding="utf-8"))
+    assert front["version"] == project["version"]
     assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from jupyter_batch import __version__
 from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.core.request import Limits, custom_id
+from jupyter_batch.core.version import VERSION
 from jupyter_batch.engine.budget import within
 from jupyter_batch.engine.gather import read_unsent
 from jupyter_batch.engine.landing import labels
@@ -147,7 +147,7 @@ def _digest(path: Path) -> str:
 def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
     """metadata.json, a block of rows at a time: when, files, where to, versions, model, parameters, and each row."""
     record = made.record
-    versions = {**record.versions, "jupyter_batch": __version__}
+    versions = {**record.versions, "jupyter_batch": VERSION}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)

@@ -123,7 +123,8 @@ class ViaXai(Direct):
         batch_id, reason, name = batch.get("batch_id"), batch.get("cancel_by_xai_message"), str(batch.get("name") or "")
         view = read_batch({
             "id": batch_id, "created_at": batch.get("create_time"), "expires_at": batch.get("expire_time"),
-            "input_file_id": batch.get("input_file_id") or _file(name), "errors": [{"message": reason}] if reason else None,
+            "input_file_id": batch.get("input_file_id") or _file(name),
+            "errors": [{"message": reason}] if reason else None,
             "metadata": _tag(name)})
         if not view.id:
             raise ProviderDownError(f"{self._access.api_base} told of a batch without its id")

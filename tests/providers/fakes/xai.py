@@ -24,7 +24,8 @@ class Xai(Host):
     def routes(self):
         """The verbs' paths."""
         return [web.post("/v1/files", self.upload), web.post("/v1/batches", self.create),
-                web.get("/v1/files/{id}/content", self.content), web.get("/v1/batches", self.list), web.get("/v1/batches/{id}/results", self.fetch),
+                web.get("/v1/files/{id}/content", self.content), web.get("/v1/batches", self.list),
+                web.get("/v1/batches/{id}/results", self.fetch),
                 web.post("/v1/batches/{id:[^:/]+}:cancel", self.cancel), web.get("/v1/batches/{id}", self.poll)]
 
     def refusal(self, status, message):
