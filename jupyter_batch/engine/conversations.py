@@ -32,16 +32,25 @@ def conversation(said: Any, what: str) -> list[dict[str, Any]]:
     return said
 
 
+_FIRST_FIELDS = ("role", "content", "type", "id", "text", "name")
+
+
+def _by_name(item: tuple[Any, Any]) -> str:
+    return str(item[0])
+
+
 def plain(value: Any) -> Any:
     """Lists and dicts out of what parquet and arrow make of them: arrays, and structs that name each field of any.
 
-    A field that says None is left out: it is there because another message has it. A message's content stays.
+    A field that says None is left out: it is there because another message has it. A message's content stays. Fields
+    come in one order, so that a conversation is the same request wherever it was kept.
     """
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()
+        kept = {key: plain(item) for key, item in value.items()
                 if item is not None or (key == "content" and "role" in value)}
+        return {**{key: kept[key] for key in _FIRST_FIELDS if key in kept}, **dict(sorted(kept.items(), key=_by_name))}
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return plain(value.tolist())
     return value

@@ -18,7 +18,7 @@ from jupyter_batch.engine.pixels import Unreadable, bytes_of, is_several, weight
 from jupyter_batch.frame import Block
 from jupyter_batch.wire.openai import Hole
 
-PIECE_BYTES = 1 << 25
+PIECE_BYTES = 1 << 23
 """So much of pictures, of all rows together, is in memory at a time; or one row's."""
 ADDRESSES = ("http://", "https://", "gs://")
 _READERS = 8

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from jupyter_batch.core.errors import InputError, TemplateError
 from jupyter_batch.core.template import RowError, Template, parse
 from jupyter_batch.engine.conversations import Spoken, conversation
+from jupyter_batch.engine.named import label_of
 from jupyter_batch.options import EVERY, Col
 from jupyter_batch.wire.openai import Hole
 
@@ -151,7 +152,7 @@ def prompt_of(prompt: Any, columns: Sequence[Any], *, system: str | None, kind: 
     """The prompt in the form that was given: text, messages, a column, or a function. Raises TemplateError."""
     first = [] if system is None else [("system", system)]
     if isinstance(prompt, Col):
-        return Spoken(prompt.name, Written(first, columns, kind) if first else None)
+        return Spoken(label_of(prompt.name, columns), Written(first, columns, kind) if first else None)
     if isinstance(prompt, str):
         if not prompt.strip():
             raise TemplateError("the prompt is empty")

@@ -1,0 +1,124 @@
+"""Pictures and examples at the other doors: the magic's line, Anthropic's words, and the memory that they take."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pandas as pd
+import pytest
+
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.template import RowError
+from jupyter_batch.engine.images import part_of
+from jupyter_batch.magics import read_line
+from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, VERTEX, encoder
+from jupyter_batch.wire.openai import CHAT, Hole
+from tests.anthropic.test_wire_encode import MODEL, by_litellm, same
+
+from .files import GIF, JPEG, PDF, WEBP, png
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_magics_line():
+    """--images may be given several times, --examples takes the name of a frame."""
+    shots = pd.DataFrame({"text": ["a"], "label": ["b"]})
+    asked, given = read_line("df --images photo --images 'other one' --image-size 512 --examples shots",
+                             {"shots": shots})
+    assert asked.frame == "df"
+    assert given["images"] == ["photo", "other one"]
+    assert given["image_size"] == 512
+    assert given["examples"] is shots
+    with pytest.raises(OptionError, match="--examples takes the name of a DataFrame; 'shoots' is not defined here"):
+        read_line("df --examples shoots", {"shots": shots})
+
+
+def test_anthropic_gets_what_litellm_makes():
+    """Each kind of part is, byte for byte, what litellm makes of that row; documents and addresses too."""
+    litellm = load_litellm()
+    parts = [part_of(cell, None) for cell in (png(3, 2), JPEG, GIF, WEBP, PDF, "https://x.invalid/a.png?b=1")]
+    rows = [[{"type": "text", "text": "Look"}, part] for part in parts] + [[parts[0], *parts[3:5]], "plain", parts[:1]]
+    pairs = [{"role": "user", "content": rows[1]}, {"role": "assistant", "content": "a picture"}]
+    for before in ([], [{"role": "system", "content": "Be brief."}, *pairs]):
+        made = encoder(ANTHROPIC, CHAT, {"model": MODEL, "messages": [*before, {"role": "user", "content": Hole("t")}],
+                                         "max_tokens": 9}, load_litellm)
+        lines = made.encode([f"x-{n}" for n in range(len(rows))], {"t": rows})
+        for line, row in zip(lines, rows, strict=True):
+            same(line, by_litellm(litellm, MODEL, [*before, {"role": "user", "content": row}], max_tokens=9))
+    sources = [orjson.loads(line)["params"]["messages"][-1]["content"][-1] for line in lines[:6]]
+    assert sources[4] == {"type": "document", "source": {"type": "base64", "media_type": "application/pdf",
+                                                         "data": base64.b64encode(PDF).decode()}}
+    assert sources[5] == {"type": "image", "source": {"type": "url", "url": "https://x.invalid/a.png?b=1"}}
+
+
+@pytest.mark.parametrize(("dialect", "model"), [
+    (ANTHROPIC, MODEL), (VERTEX, "gemini-2.5-flash"), (BEDROCK, "anthropic.claude-3-haiku-20240307-v1:0")])
+def test_nothing_is_fetched(dialect, model, monkeypatch):
+    """Some addresses litellm fetches itself as it translates: such a row has its reason instead, nobody is asked."""
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **_: asked.append(given) or [])
+    addresses = ["http://x.invalid/a.png", "http://x.invalid/a", "https://x.invalid/a.png", "https://x.invalid/a?b",
+                 "gs://bucket/a.png"]
+    rows = [[{"type": "text", "text": "x"}, part_of(address, None)] for address in addresses]
+    rows += [[{"type": "text", "text": "x"}, {"type": "file", "file": {"file_id": addresses[0]}}]]
+    made = encoder(dialect, CHAT, {"model": model, "messages": [{"role": "user", "content": Hole("t")}]}, load_litellm)
+    lines = made.encode([f"x-{n}" for n in range(len(rows))], {"t": rows})
+    assert asked == []
+    assert all("can't be handed on" in line.reason for line in (lines[0], lines[1], lines[5]))
+    assert isinstance(lines[2], RowError) == (dialect == BEDROCK)
+
+
+SCRIPT = """
+import json, sys, threading
+import numpy as np, pandas as pd, psutil
+import jupyter_batch
+from jupyter_batch.engine.order import order
+from jupyter_batch import jobs, settings
+from pathlib import Path
+
+me = psutil.Process()
+folder, rows, each = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+head = b"\\x89PNG\\r\\n\\x1a\\n"
+noise = np.random.default_rng(0)
+for n in range(rows):
+    (folder / f"{n}.png").write_bytes(head + noise.bytes(each))
+df = pd.DataFrame({"photo": [str(folder / f"{n}.png") for n in range(rows)]})
+one = df.head(1).copy()
+one.llm.build("What?", images="photo", model="openai/gpt-4.1-mini")
+start, peak, over = me.memory_info().rss, [0], threading.Event()
+
+def watch():
+    while not over.wait(0.01):
+        peak[0] = max(peak[0], me.memory_info().rss)
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+made = df.llm.build("What?", images="photo", model="openai/gpt-4.1-mini")
+over.set()
+watcher.join()
+size = sum(path.stat().st_size for path in Path(sys.argv[4]).rglob("requests-*.jsonl"))
+print(json.dumps({"grown": peak[0] - start, "written": size}), file=sys.stderr)
+"""
+
+
+@pytest.mark.heavy
+def test_memory_does_not_grow_with_the_pictures(tmp_path):
+    """600 MB of pictures are rendered in far less memory, some at a time."""
+    pictures, home = tmp_path / "pictures", tmp_path / "home"
+    pictures.mkdir()
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(pictures), "300", "2000000", str(home)], cwd=ROOT,
+                          env={**os.environ, "JUPYTER_BATCH_HOME": str(home), "OPENAI_API_KEY": "none is asked"},
+                          capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stderr.splitlines()[-1])
+    print(told)
+    assert told["written"] > 800_000_000
+    assert told["grown"] < 150_000_000, told
