@@ -16,6 +16,7 @@ import pytest
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.template import RowError
+from jupyter_batch.engine.estimate import at_most, counter, light, request_of
 from jupyter_batch.engine.images import part_of
 from jupyter_batch.magics import read_line
 from jupyter_batch.providers.via_litellm import load_litellm
@@ -122,3 +123,29 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path):
     print(told)
     assert told["written"] > 800_000_000
     assert told["grown"] < 150_000_000, told
+
+
+def test_what_pictures_are_expected_to_cost(call, home):
+    """An estimate holds no picture's bytes, counts no base64 as words, and bounds what a picture or a PDF may take."""
+    noise = os.urandom(300_000)
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"},
+                                                      part_of(png(9, 9) + noise, None), part_of(PDF + noise, None)]}]}
+    small = light(body)
+    assert len(orjson.dumps(small)) < 500
+    assert light(small) == small
+    assert counter("gpt-4.1-mini", load_litellm)(small) == counter("gpt-4.1-mini", load_litellm)(body) < 1000
+    assert 450_000 < at_most(body) == at_most(small) < 600_000
+    for dialect, model in ((BEDROCK, "anthropic.claude-3-haiku-20240307-v1:0"), (VERTEX, "gemini-2.5-flash")):
+        made = encoder(dialect, CHAT, {"model": model, "messages": [{"role": "user", "content": Hole("t")}]},
+                       load_litellm)
+        (line,) = made.encode(["x-0"], {"t": [body["messages"][0]["content"]]})
+        told = request_of(orjson.loads(line))
+        assert counter(model, load_litellm)(told) < 100
+        assert 450_000 < at_most(told) < 600_000
+    df = pd.DataFrame({"photo": [png(2, 2) + noise, PDF + noise]})
+    options = {**call, "model": "openai/gpt-4.1-mini"}
+    seen = df.llm.preview("What is it?", images="photo", max_tokens=10, **options)
+    assert (seen.requests, seen.unsendable) == (2, 0)
+    assert seen.tokens.count < 1000
+    with pytest.raises(OptionError, match="max_cost"):
+        df.llm.batch("What is it?", images="photo", max_tokens=10, max_cost=0.00001, **options)
