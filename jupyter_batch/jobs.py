@@ -49,6 +49,7 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
     """
     from jupyter_batch.engine.forms import spelled_out
     from jupyter_batch.engine.order import order
+    from jupyter_batch.engine.several import plan_all
 
     configured = settings.read()
     prompt, given = spelled_out(source, prompt, given)
@@ -60,8 +61,8 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
         orders.append((opts, order(here.ledger, source, prompt, opts, door=door, notebook=kernel.notebook_path(),
                                    versions=_versions())))
     jobs = []
-    for opts, asked in orders:
-        record, frame = asked.plan(here.ledger, now)
+    planned = plan_all(here.ledger, [asked for _, asked in orders], now)
+    for (opts, _), (record, frame) in zip(orders, planned, strict=True):
         job = of(here, record.id)
         if opts.tools is not None:
             here.lend(record.id, tools.read(opts.tools).functions)
@@ -101,7 +102,7 @@ def preview(source: Any, prompt: Any = None, *, door: str = "python", **given: A
         opts = options.resolve({**one, "api_key": one.get("api_key") or "none is needed"}, configured)
         asked = order(here.ledger, source, prompt, opts, door=door, notebook=None, versions=_versions())
         looks.append(look(here.ledger, asked, now=time.time()))
-    return Previews(looks) if several else looks[0]
+    return Previews(looks, opts.max_cost) if several else looks[0]
 
 
 def build(source: Any, prompt: Any = None, folder: str | Path | None = None, *, door: str = "python",

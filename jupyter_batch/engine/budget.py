@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from jupyter_batch.core.cost import money
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine.estimate import Estimate, at_most, counter, estimated, is_free, usual_answer
+from jupyter_batch.engine.estimate import Count, Estimate, at_most, counter, estimated, is_free, usual_answer
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -25,27 +26,64 @@ _ROUNDING = 1e-9
 _HELD = "held back"
 
 
+class Draft(NamedTuple):
+    """A job that is drafted: what is known of it, and where its request files lie."""
+
+    record: JobRecord
+    shards: list[ShardRecord]
+    folder: JobFolder
+
+
 def within(ledger: Ledger, record: JobRecord, shards: list[ShardRecord], folder: JobFolder, *,
            hint: str = "") -> JobRecord:
     """The job as it may be kept. Raises OptionError where its estimate is above max_cost, or can't be made.
 
     hint: what the sentence ends with.
     """
-    shards = [shard for shard in shards if not shard.joins]  # another job pays for those
-    if record.max_cost is None or is_free(record) or not shards:
-        return record
-    if record.price is None or record.price.paid(record.mode) is None:
-        raise OptionError(
-            f"max_cost={record.max_cost:g}: what {record.model} costs is not known, so nothing was sent; give its "
-            f'price, in US dollars per million tokens: prices={{"{record.model}": {{"input": ..., "output": ...}}}}, '
-            "or once for all calls with %config LLMBatch.prices")
-    usual = usual_answer(earlier(ledger), record)
-    made = estimated(record, shards, folder, at_most, usual=usual)
-    if made.expected is None or made.expected > record.max_cost:  # a rough bound: counted with litellm it is lower
-        made = estimated(record, shards, folder, counter(record.body_model, load_litellm), usual=usual)
-    if made.expected is None or made.expected > record.max_cost + _ROUNDING:
-        raise OptionError(_above(record.max_cost, made) + hint)
-    return msgspec.structs.replace(record, most=made.cost.high)
+    return all_within(ledger, [Draft(record, shards, folder)], hint=hint)[0]
+
+
+def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> list[JobRecord]:
+    """The jobs of one call as they may be kept: max_cost is meant for their sum, and each gets its share of it.
+
+    Shares go by the estimates, so that each job can stop by itself where its real cost runs ahead. Raises OptionError
+    where the sum is above max_cost, or can't be made.
+    """
+    kept = [draft.record for draft in drafts]
+    paying = {}  # by place, with the shards that no other job pays for
+    for at, draft in enumerate(drafts):
+        own = [shard for shard in draft.shards if not shard.joins]
+        if draft.record.max_cost is not None and own and not is_free(draft.record):
+            paying[at] = draft._replace(shards=own)
+    if not paying:
+        return kept
+    for record, _, _ in paying.values():
+        if record.price is None or record.price.paid(record.mode) is None:
+            raise OptionError(
+                f"max_cost={record.max_cost:g}: what {record.model} costs is not known, so nothing was sent; give its "
+                f'price, in US dollars per million tokens: prices={{"{record.model}": {{"input": ..., "output": '
+                "...}}, or once for all calls with %config LLMBatch.prices")
+    limit = max(record.max_cost or 0.0 for record, _, _ in paying.values())  # one call has one
+    made = _estimates(ledger, paying, lambda _: at_most)
+    if _sum(made) > limit:  # a rough bound: counted with litellm it is lower
+        made = _estimates(ledger, paying, lambda record: counter(record.body_model, load_litellm))
+    if _sum(made) > limit + _ROUNDING:
+        raise OptionError(_above(limit, {paying[at].record.model: one for at, one in made.items()}) + hint)
+    whole = _sum(made)
+    for at, one in made.items():
+        share = limit if len(made) == 1 else limit * ((one.expected or 0.0) / whole if whole else 1 / len(made))
+        kept[at] = msgspec.structs.replace(kept[at], most=one.cost.high, max_cost=share)
+    return kept
+
+
+def _estimates(ledger: Ledger, paying: Mapping[int, Draft], count: Callable[[JobRecord], Count]) -> dict[int, Estimate]:
+    return {at: estimated(*draft, count(draft.record), usual=usual_answer(earlier(ledger), draft.record))
+            for at, draft in paying.items()}
+
+
+def _sum(made: Mapping[Any, Estimate]) -> float:
+    """US dollars that max_cost is held against; without end where one of them is not known."""
+    return math.fsum(math.inf if one.expected is None else one.expected for one in made.values())
 
 
 def left_of(job: JobRecord, shards: list[ShardRecord]) -> float | None:
@@ -61,15 +99,25 @@ def earlier(ledger: Ledger) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:
     return ((job, ledger.shards(job.id)) for job in ledger.jobs())
 
 
-def _above(limit: float, made: Estimate) -> str:
-    most = made.expected
-    said = "what it may cost is not known" if most is None else f"it may cost up to {money(most)}"
-    if made.likely is not None and most == made.likely:
-        said = f"it is likely to cost {money(made.likely)}, by what earlier answers took"
-    longest = made.output.high / made.requests if made.output.high and made.requests else 0
+def _above(limit: float, made: Mapping[str, Estimate]) -> str:
+    """The sentence: what it may cost, of several models each and together."""
+    whole, first = _sum(made), next(iter(made.values()))
+    if len(made) == 1:
+        said = _likely(first) if first.expected is not None else "what it may cost is not known"
+        said = f"{first.requests:,} requests with {first.tokens} tokens of input; {said}"
+    else:
+        each = "; ".join(f"{model}: {_likely(one)}" for model, one in made.items() if one.expected is not None)
+        together = f"{money(whole)} together" if math.isfinite(whole) else "together it is not known"
+        said = f"{each}; {together}"
+    longest = max(one.output.high / one.requests if one.output.high and one.requests else 0 for one in made.values())
     hint = (f", with answers of up to {longest:,.0f} tokens: max_tokens= says how long they may be" if longest else "")
-    return (f"max_cost={limit:g}: {made.requests:,} requests with {made.tokens} tokens of input; {said}{hint}. Nothing "
-            "was sent")
+    return f"max_cost={limit:g}: {said}{hint}. Nothing was sent"
+
+
+def _likely(made: Estimate) -> str:
+    if made.likely is not None and made.expected == made.likely:
+        return f"it is likely to cost {money(made.likely)}, by what earlier answers took"
+    return f"it may cost up to {money(made.expected)}"
 
 
 def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:

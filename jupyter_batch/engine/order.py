@@ -18,9 +18,8 @@ from jupyter_batch.engine.caching import marks
 from jupyter_batch.engine.embed import Embed
 from jupyter_batch.engine.extras import with_extras
 from jupyter_batch.engine.module import Module
-from jupyter_batch.engine.plan import Ask, plan
+from jupyter_batch.engine.plan import Ask
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
-from jupyter_batch.engine.reprice import repriced
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import Options
@@ -62,12 +61,6 @@ class Order(NamedTuple):
     rows: pd.DataFrame
     accept: Callable[[JobRecord | None], None]
     reuse: bool
-
-    def plan(self, ledger: Ledger, now: float) -> tuple[JobRecord, pd.DataFrame | None]:
-        """(the job, the frame to fill or None). Raises an InputError where no row can be sent."""
-        record = plan(ledger, self.ask, self.rows, now=now, reuse=self.reuse, accept=self.accept)
-        record = repriced(ledger, record, self.ask.price)
-        return record, self.rows if self.ask.framed else None
 
 
 def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str, notebook: str | None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -70,10 +72,14 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     job: str | None
 
     @property
+    def expected(self) -> float | None:
+        """What `max_cost` is held against: the likely cost where it is known, else the most it can be."""
+        return self.cost.high if self.likely is None or self.cost.high is None else min(self.likely, self.cost.high)
+
+    @property
     def fits(self) -> bool | None:
         """Whether `max_cost` lets it through; None where no limit was given, or nothing can be estimated."""
-        most = self.cost.high if self.likely is None or self.cost.high is None else min(self.likely, self.cost.high)
-        return None if self.max_cost is None or most is None else most <= self.max_cost
+        return _fits(self.max_cost, [self.expected])
 
     def facts(self) -> list[tuple[str, str]]:
         """What the screens show: (what, in words)."""
@@ -91,9 +97,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
                     ("in a batch", dollars(self.batch)))
         if self.reuse_saves.high:
             told.append(("reuse saves", f"about {dollars(self.reuse_saves)}"))
-        if self.max_cost is not None:
-            within = {True: "it would be sent", False: "it would be refused", None: "it would be refused: no estimate"}
-            told.append(("max_cost", f"{money(self.max_cost)}: {within[self.fits]}"))
+        told += _max_cost(self.max_cost, self.fits)
         return [*told, ("price", self.price.source or "unknown"), ("limits", "; ".join(self.limits))]
 
     def _tokens(self) -> str:
@@ -119,13 +123,44 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Previews(list[Preview]):
-    """A preview for each model of a call."""
+    """A preview for each model of a call, and what they cost together. max_cost: of all together."""
+
+    def __init__(self, looks: Iterable[Preview], max_cost: float | None = None) -> None:
+        super().__init__(msgspec.structs.replace(one, max_cost=None) for one in looks)
+        self.max_cost = max_cost
+
+    @property
+    def cost(self) -> Range:
+        """From the least to the most, in US dollars; None where one of them is not known."""
+        low, high = ([getattr(one.cost, end) for one in self] for end in ("low", "high"))
+        return Range(*(None if None in ends else math.fsum(ends) for ends in (low, high)))
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether `max_cost` lets them through; None where no limit was given, or one can't be estimated."""
+        return _fits(self.max_cost, [one.expected for one in self])
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What the screens show of all together."""
+        told = [("together", dollars(self.cost))]
+        return [*told, *_max_cost(self.max_cost, self.fits)]
 
     def __repr__(self) -> str:
-        return "\n\n".join(map(repr, self))
+        return "\n\n".join([*map(repr, self), screens.text(self.facts(), [])])
 
     def _repr_html_(self) -> str:
-        return "".join(one._repr_html_() for one in self)
+        return "".join(one._repr_html_() for one in self) + screens.html(self.facts(), [])
+
+
+def _fits(limit: float | None, most: Sequence[float | None]) -> bool | None:
+    known = [one for one in most if one is not None]
+    return None if limit is None or len(known) < len(most) else math.fsum(known) <= limit
+
+
+def _max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
+    """The line about the limit, where there is one."""
+    within = {True: "it would be sent", False: "it would be refused", None: "it would be refused: no estimate"}
+    return [] if limit is None else [("max_cost", f"{money(limit)}: {within[fits]}")]
 
 
 def look(ledger: Ledger, order: Order, *, now: float) -> Preview:

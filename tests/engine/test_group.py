@@ -100,3 +100,48 @@ def test_it_shows_itself(several):
     group = pd.DataFrame({"text": ["x"]}).llm.batch("{text}", out="answer", **several).wait(60)
     assert "hosted_vllm/echo" in repr(group)
     assert "openai/echo" in group._repr_mimebundle_()["text/html"]
+
+
+PRICES = {model: {"input": 2.0, "output": 8.0} for model in MODELS}
+
+
+def test_max_cost_is_of_all_models_together(server, several, home):
+    """Each alone is within it, both are not: refused, told of each, and nothing is kept or sent."""
+    options = {**several, "prices": PRICES, "max_tokens": 100, "out": "answer"}
+    each = numbered(50).llm.preview("{text}", **{**options, "model": MODELS[0]}).cost.high
+    with pytest.raises(OptionError, match=r"hosted_vllm/echo: it may cost up to \$0\.\d+; \$0\.\d+ together") as caught:
+        numbered(50).llm.batch("{text}", max_cost=1.5 * each, **options)
+    assert "openai/echo: it may" in str(caught.value)
+    assert "Nothing was sent" in str(caught.value)
+    assert not (home / "jobs").exists()
+    assert len(jupyter_batch.jobs()) == 0
+    looks = numbered(50).llm.preview("{text}", max_cost=1.5 * each, **options)
+    assert looks.fits is False
+    assert looks.cost.high == pytest.approx(2 * each)
+    assert "it would be refused" in repr(looks)
+    assert "together" in looks._repr_html_()
+    group = numbered(50).llm.batch("{text}", max_cost=2.5 * each, **options).wait(60)
+    assert group.is_successful
+    shares = [job._record().max_cost for job in group.jobs]
+    assert sum(shares) == pytest.approx(2.5 * each), "each stops by itself at its share"
+    assert [share >= job._record().most for share, job in zip(shares, group.jobs, strict=True)] == [True, True]
+    assert server.stats()["batches_created"] == 2
+
+
+def test_what_is_there_already_does_not_count(several):
+    """A model that was asked before, and one that is free: the limit is for what is still to be paid."""
+    options = {**several, "prices": PRICES, "max_tokens": 100, "out": "answer"}
+    df = numbered(50)
+    df.llm.batch("{text}", **{**options, "model": MODELS[:1]}).wait(60)
+    each = numbered(50).llm.preview("{text}", **{**options, "model": MODELS[1]}).cost.high
+    assert numbered(50).llm.batch("{text}", max_cost=1.5 * each, **options).wait(60).is_successful
+
+
+def test_a_later_models_refusal_keeps_none(server, several, home):
+    """The price of the second is not known: no job of the first is left in the ledger, to be sent by a later kernel."""
+    options = {**several, "model": MODELS[::-1], "prices": {MODELS[1]: PRICES[MODELS[1]]}, "max_tokens": 100}
+    with pytest.raises(OptionError, match="what openai/echo costs is not known"):
+        numbered(3).llm.batch("{text}", max_cost=5, **options)
+    assert not (home / "jobs").exists()
+    assert len(jupyter_batch.jobs()) == 0
+    assert server.stats()["batches_created"] == 0

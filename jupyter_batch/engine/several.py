@@ -1,0 +1,46 @@
+"""The jobs of one call, which may name several models: all are drafted and within max_cost before the first is kept.
+
+It knows neither the person's words nor the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from jupyter_batch.engine.budget import Draft, all_within
+from jupyter_batch.engine.order import Order
+from jupyter_batch.engine.plan import StaleError, drafted, keep, plan
+from jupyter_batch.engine.reprice import repriced
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[tuple[JobRecord, pd.DataFrame | None]]:
+    """(the job, the frame to fill or None) of each order.
+
+    Raises an InputError where no row of one can be sent, or all together may cost more than `max_cost`; none of them is
+    kept then.
+    """
+    records = []
+    with ExitStack() as stack:
+        made = [stack.enter_context(drafted(ledger, one.ask, one.rows, now=now, reuse=one.reuse, accept=one.accept))
+                for one in orders]
+        drafts = [Draft(one.record, one.shards if one.there is None else [], one.draft) for one in made]
+        for asked, one, record in zip(orders, made, all_within(ledger, drafts), strict=True):
+            if one.there is not None:
+                records.append(one.there)
+                continue
+            try:
+                records.append(keep(ledger, one.draft, record, one.shards, there=one.same))
+            except StaleError:  # another kernel asked for some of it meanwhile: it is looked at again, for its share
+                ask = msgspec.structs.replace(asked.ask, max_cost=record.max_cost)
+                records.append(plan(ledger, ask, asked.rows, now=now, reuse=asked.reuse, accept=asked.accept))
+    return [(repriced(ledger, record, asked.ask.price), asked.rows if asked.ask.framed else None)
+            for asked, record in zip(orders, records, strict=True)]
