@@ -117,7 +117,7 @@ def _above(limit: float, made: Mapping[str, Estimate]) -> str:
 def _likely(made: Estimate) -> str:
     if made.likely is not None and made.expected == made.likely:
         return f"it is likely to cost {money(made.likely)}, by what earlier answers took"
-    return f"it may cost up to {money(made.expected)}"
+    return f"it may cost up to {money(made.expected or 0.0)}"
 
 
 def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
