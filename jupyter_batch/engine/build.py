@@ -19,6 +19,7 @@ import msgspec
 import orjson
 
 from jupyter_batch import frame as frames
+from jupyter_batch.cells import content_text
 from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.version import VERSION
@@ -186,4 +187,4 @@ def _json(value: Any) -> bytes:
 
 
 def _said(value: Any) -> Any:
-    return {"column": str(value.name)} if isinstance(value, Col) else str(value)
+    return {"column": str(value.name)} if isinstance(value, Col) else content_text(value) or str(value)

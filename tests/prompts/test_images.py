@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -275,6 +277,17 @@ def test_any_cell(cell):
     except Unreadable as e:
         said = str(e)
     assert said
+
+
+def test_built(home, here, monkeypatch):
+    """The metadata of request files that are built tell of bytes by a hash; the files hold them."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none is asked")
+    df = pd.DataFrame({"photo": [png(2, 2), {"bytes": png(3, 3), "path": None}]})
+    made = df.llm.build("What?", images="photo", model="openai/gpt-4.1-mini")
+    rows = json.loads(Path(made.metadata).read_text())["rows"]
+    digests = [blake2b(png(n, n), digest_size=16).hexdigest() for n in (2, 3)]
+    assert rows[0]["inputs"] == {"photo": f"bytes {digests[0]}"}
+    assert rows[1]["inputs"] == {"photo": {"bytes": f"bytes {digests[1]}", "path": None}}
 
 
 # --- with Pillow ----------------------------------------------------------------------------------------------------
