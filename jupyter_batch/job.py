@@ -24,7 +24,8 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
-from jupyter_batch.providers.table import BATCH, check_live, facts_of
+from jupyter_batch.options import EVERY, checked
+from jupyter_batch.providers.table import BATCH, REALTIME, check_live, facts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -259,7 +260,7 @@ class Job:
         return job
 
     def run_tools(self, tools: Any = None, *, max_rounds: int = MAX_ROUNDS, concurrency: int = 8, rerun: bool = False,
-                  max_cost: float | None = None, api_key: str | None = None) -> Job:
+                  mode: str | None = None, max_cost: float | None = None, api_key: str | None = None) -> Job:
         """Run the tool calls that came back, send what they told in a follow-up batch, until no call is left.
 
         tools: functions by the names that the model calls, or a list of them; else those that were given as `tools` in
@@ -268,16 +269,21 @@ class Job:
         kernel died: no call is run twice, no follow-up is sent twice. What a tool raises is told to the model, and so
         is a call that was under way when its process died (rerun: such a call is run again). concurrency: how many
         calls at once, each in a thread; a coroutine is awaited. max_rounds: the most follow-ups since the first job;
-        calls that are left then are in the column. max_cost: US dollars that a follow-up may cost. Raises InputError
-        where a function is missing.
+        calls that are left then are in the column. mode: "realtime" asks the follow-ups at once, at the full price.
+        max_cost: US dollars that a follow-up may cost. Raises InputError where a function is missing.
         """
         from jupyter_batch.engine.rounds import Way, step
         from jupyter_batch.tools import functions_of
 
         if concurrency < 1:
             raise OptionError(f"`concurrency` takes a whole number above 0, not {concurrency}")
+        record = self._record()
+        at_once = mode is not None and checked(EVERY["mode"], mode) == REALTIME
+        if at_once and record.mode == BATCH:
+            check_live(record.model, record.provider, record.api_base, api_key or self._here.key_of(self.id))
         given = self._here.functions_of(self.id) if tools is None else functions_of(tools)
-        way = Way(functions=given, max_rounds=max_rounds, concurrency=concurrency, rerun=rerun, max_cost=max_cost)
+        way = Way(functions=given, max_rounds=max_rounds, concurrency=concurrency, rerun=rerun, max_cost=max_cost,
+                  at_once=at_once)
         self._here.lend(self.id, given)
         job = self
         while job.wait().is_complete and job._salvaged is None:

@@ -73,11 +73,15 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
                                          max_cost=left_of(job, shards) if max_cost is None else max_cost, most=None,
                                          cancel_at=0.0, deadline=0.0, rush_at=0.0,
                                          finished_at=0.0, message="", holder=None, lease_until=0.0)
-        if at_once:
-            record = msgspec.structs.replace(record, mode=REALTIME, dialect=OPENAI, headers={},
-                                             endpoint=CHAT if job.endpoint.endswith(_CHAT) else job.endpoint)
+        record = live(record) if at_once else record
         record = within(ledger, record, made, draft, hint="; job.retry(max_cost=...) allows more")
         return keep(ledger, draft, record, made, there=lambda: ledger.child(job.id))
+
+
+def live(record: JobRecord) -> JobRecord:
+    """The same job, asked in real time."""
+    return msgspec.structs.replace(record, mode=REALTIME, dialect=OPENAI, headers={},
+                                   endpoint=CHAT if record.endpoint.endswith(_CHAT) else record.endpoint)
 
 
 def _placed(was: Places, missed: bytearray, made: list[ShardRecord],

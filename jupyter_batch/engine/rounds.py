@@ -32,6 +32,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     rerun: bool
     max_cost: float | None
+    at_once: bool
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -66,9 +67,10 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
             if not _run(waiting, way):
                 return Gone(said=_STOPPED)
             limits = facts_of(job.provider, job.api_base).limits
-            if job.mode != BATCH:
+            if job.mode != BATCH or way.at_once:
                 limits = msgspec.structs.replace(limits, minimum=1)
-            return Gone(plan_round(waiting, limits, now=now(), max_cost=way.max_cost).id)
+            return Gone(plan_round(waiting, limits, now=now(), max_cost=way.max_cost,
+                                   at_once=way.at_once and job.mode == BATCH).id)
 
 
 def _run(waiting: Waiting, way: Way) -> bool:

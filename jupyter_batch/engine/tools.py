@@ -18,7 +18,7 @@ import orjson
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status, ToolCalls
-from jupyter_batch.engine.again import MISSED
+from jupyter_batch.engine.again import MISSED, live
 from jupyter_batch.engine.arrange import arrange
 from jupyter_batch.engine.budget import left_of, within
 from jupyter_batch.engine.calls import Slots
@@ -120,22 +120,26 @@ class Waiting:
             self.slots.read(self.folder.calls)
 
 
-def plan_round(waiting: Waiting, limits: Limits, *, now: float, max_cost: float | None = None) -> JobRecord:
+def plan_round(waiting: Waiting, limits: Limits, *, now: float, max_cost: float | None = None,
+               at_once: bool = False) -> JobRecord:
     """The job that answers the calls; the one there is, if that was done before. All calls have to be told.
 
-    max_cost: US dollars that it may cost; else what the job has left of its own. Raises InputError for fewer requests
-    than a batch must have, and OptionError where it may cost more.
+    at_once: in real time, and so do the rounds after it. max_cost: US dollars that it may cost; else what the job has
+    left of its own. Raises InputError for fewer requests than a batch must have, and OptionError where it may cost
+    more.
     """
     job, ledger, new = waiting.job, waiting.ledger, new_id()
     waiting.slots.read(waiting.folder.calls)
     if waiting.slots.open_rows():
         raise InputError(f"not all tool calls of job {job.id} were run: job.run_tools() goes on")
-    with ledger.folders.drafted(new) as draft, _Following(waiting, draft, new, limits) as lines:
+    dialect = OPENAI if at_once else job.dialect
+    with ledger.folders.drafted(new) as draft, _Following(waiting, draft, new, limits, dialect) as lines:
         made = write_requests(draft, new, lines, msgspec.structs.replace(limits, minimum=1))
         record = msgspec.structs.replace(
             job, id=new, parent=job.id, round=job.round + 1, adopted=False, created_at=now, reused=0, cancel_at=0.0,
             max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost, most=None, deadline=0.0,
             rush_at=0.0, finished_at=0.0, message="", holder=None, lease_until=0.0)
+        record = live(record) if at_once else record
         record, made = arrange(ledger, draft, record, made, limits, lines.prints)
         carried = carry(job, waiting.shards, waiting.folder, onto(job.rows, waiting.final, waiting.final), new,
                         lambda dialect: draft.reused(job.id, dialect)).tolist()
@@ -158,17 +162,17 @@ class _Following:
     prints: of the requests, 16 bytes a row. sent: the rows that have one. left: those that can have none, by reason.
     """
 
-    def __init__(self, waiting: Waiting, draft: JobFolder, new: str, limits: Limits) -> None:
+    def __init__(self, waiting: Waiting, draft: JobFolder, new: str, limits: Limits, dialect: str) -> None:
         job, rows = waiting.job, waiting.slots.rows
-        self._waiting, self._new, self._limits = waiting, new, limits
+        self._waiting, self._new, self._limits, self._dialect = waiting, new, limits, dialect
         self.prints = bytearray(PRINT_BYTES * job.rows)
         self.sent = np.zeros(job.rows, dtype=bool)
         self.left: dict[str, list[int]] = {}
         wanted = np.zeros(job.rows, dtype=bool)
         wanted[rows] = True
-        self._asked = requests_of(waiting.ledger, job, wanted, job.dialect)
+        self._asked = requests_of(waiting.ledger, job, wanted, dialect)
         # In OpenAI's words too, where others are sent: what real time, for a job that has to be finished, goes on from.
-        self._plain = requests_of(waiting.ledger, job, wanted, OPENAI) if job.dialect != OPENAI else None
+        self._plain = requests_of(waiting.ledger, job, wanted, OPENAI) if dialect != OPENAI else None
         self._draft = draft
         was = waiting.folder.prints
         self._were = was.read_bytes() if was.exists() else bytes(PRINT_BYTES * job.rows)
@@ -195,8 +199,8 @@ class _Following:
                 told = [_told(row, number, call, entry_at(log, start))
                         for number, (call, start) in enumerate(zip(calls, places, strict=True))]
                 ours = custom_id(self._new, row)
-                line = next_turn(self._asked.line(row), ours, job.dialect, job.endpoint,
-                                 answer if dialect == job.dialect else None, calls, told)
+                line = next_turn(self._asked.line(row), ours, self._dialect, job.endpoint,
+                                 answer if dialect == self._dialect else None, calls, told)
                 if len(line) > self._limits.bytes:
                     self.left.setdefault(_TOO_LONG, []).append(row)
                     continue
