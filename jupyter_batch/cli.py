@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_batch.core.errors import InputError, JupyterBatchError
+from jupyter_batch.core.result import ToolCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,13 +254,16 @@ def _export(asked: argparse.Namespace) -> int:
 
 def _write(frame: Any, path: Path, ending: str) -> None:
     """The frame with its index: as the first columns in .csv and .jsonl, as pandas' own index in .parquet."""
+    objects = [name for name, kind in frame.dtypes.items() if kind == "object"]
     if ending == ".csv":
-        for name in [name for name, kind in frame.dtypes.items() if kind == "object"]:
+        for name in objects:
             frame[name] = frame[name].map(_whole)  # pandas would leave out the middle of an array
         frame.to_csv(path)
     elif ending == ".jsonl":
         frame.reset_index().to_json(path, orient="records", lines=True, force_ascii=False, date_format="iso")
     else:
+        for name in objects:  # texts and lists can't be in one column, nor can arguments of any form
+            frame[name] = frame[name].map(lambda cell: _whole(cell) if isinstance(cell, ToolCalls) else cell)
         try:
             frame.to_parquet(path)
         except ImportError:
@@ -267,11 +271,13 @@ def _write(frame: Any, path: Path, ending: str) -> None:
 
 
 def _whole(cell: Any) -> Any:
-    """A cell for .csv: a vector with all its numbers, as JSON."""
+    """A cell as JSON where it is no plain value: a vector with all its numbers, a list, a dict."""
     import numpy as np
     import orjson
 
-    return orjson.dumps(cell, option=orjson.OPT_SERIALIZE_NUMPY).decode() if isinstance(cell, np.ndarray) else cell
+    if not isinstance(cell, np.ndarray | list | dict):
+        return cell
+    return orjson.dumps(cell, option=orjson.OPT_SERIALIZE_NUMPY, default=str).decode()
 
 
 def _serve(asked: argparse.Namespace) -> int:

@@ -346,3 +346,31 @@ def test_a_job_without_calls_is_its_own_end(server, call, home, look_up):
     assert job.run_tools() is job
     assert job.run_tools([look_up]) is job
     assert server.stats()["batches_created"] == 1
+
+
+def test_calls_can_be_exported(call, home, look_up, tmp_path, capsys):
+    """A job that waits for its tools is written to a file like any other; calls are JSON where a cell holds no list."""
+    from jupyter_batch.cli import main
+
+    df = frame('look_up({"n": 3})', "plain")
+    job = df.llm.batch("{text}", out="out", tools=[look_up], **call).wait(60)
+    for kind in ("csv", "jsonl", "parquet"):
+        assert main(["export", job.id, str(tmp_path / f"o.{kind}")]) == 0
+    cells = [json.loads(line)["out"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [one["arguments"] for one in cells[0]] == [{"n": 3}]
+    assert cells[1] == "plain"
+    for read in (pd.read_csv(tmp_path / "o.csv"), pd.read_parquet(tmp_path / "o.parquet")):
+        assert json.loads(read["out"].iloc[0])[0]["name"] == "look_up"
+
+
+def test_the_magic_takes_tools_by_their_names(home, server, look_up):
+    """One, several with commas, or a list; run_tools of the job that is bound goes on."""
+    from jupyter_batch.magics import read_line
+
+    other = {"type": "function", "function": {"name": "other"}}
+    names = {"look_up": look_up, "other": other, "both": [look_up, other]}
+    assert read_line("df --tools look_up --tool-choice auto", names)[1] == {"tools": look_up, "tool_choice": "auto"}
+    assert read_line("df --tools look_up,other", names)[1] == {"tools": [look_up, other]}
+    assert read_line("df --tools both", names)[1] == {"tools": names["both"]}
+    with pytest.raises(OptionError, match=r"--tools takes the name of OpenAI tool definitions, .*'nothing'"):
+        read_line("df --tools nothing", names)
