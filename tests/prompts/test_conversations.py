@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jupyter_batch import col
@@ -17,6 +17,7 @@ from jupyter_batch.engine.conversations import Spoken, conversation, plain
 
 from .files import sent
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a machine that others share
 SYSTEM = {"role": "system", "content": "Be brief."}
 TALKS = [
     [{"role": "user", "content": "What is {this}?"}],
@@ -96,11 +97,12 @@ def test_mistakes(call, home):
         df.llm.batch(7, **call)
 
 
-TEXT = st.text(max_size=5)
+TEXT = st.text('aé{ \n"[🙂', max_size=5)
 MESSAGE = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": TEXT},
                                 optional={"name": TEXT})
 
 
+@UNHURRIED
 @given(st.lists(MESSAGE, min_size=1, max_size=4))
 def test_what_arrow_adds_is_taken_away(messages):
     """Arrays, and fields of other messages that are None, change nothing."""
@@ -109,6 +111,14 @@ def test_what_arrow_adds_is_taken_away(messages):
     assert plain(tuple(wide)) == messages
 
 
+def test_fields_come_in_one_order():
+    """Whoever kept a conversation, and however its fields were ordered there, it is the same request."""
+    orders = [{"tool_calls": [], "name": "n", "audio": 1, "content": "c", "role": "user"},
+              {"role": "user", "audio": 1, "name": "n", "content": "c", "tool_calls": []}]
+    assert [list(plain(one)) for one in orders] == [["role", "content", "name", "audio", "tool_calls"]] * 2
+
+
+@UNHURRIED
 @given(st.recursive(st.none() | st.booleans() | st.integers() | TEXT | st.binary(max_size=3),
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=6))
 def test_any_cell(cell):

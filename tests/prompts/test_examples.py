@@ -143,6 +143,13 @@ def test_mistakes(shown, error, says, call, home):
         ROWS.copy().llm.batch("{text}", out="label", examples=shown, **call)
 
 
+def test_the_system_message_is_the_rows_own(call, home):
+    """What only the system message takes from a row, examples need not have."""
+    df = ROWS.head(1).assign(who="a judge")
+    job = df.llm.batch("{text}", system="You are {who}.", out="label", examples=EXAMPLES.head(1), **call).wait(60)
+    assert sent(job) == [said("S:You are a judge.", "great", "good", "I love it")]
+
+
 def test_missing_where_a_function_looks(call, home):
     """Of a function, what it looks at counts."""
     shown = EXAMPLES.assign(text=["great", None])

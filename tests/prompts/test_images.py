@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jupyter_batch
@@ -27,6 +27,7 @@ from jupyter_batch.frame import blocks
 
 from .files import GIF, JPEG, PDF, WEBP, png, sent
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a machine that others share
 DATA = "data:{};base64,{}"
 
 
@@ -44,6 +45,7 @@ def test_heads(data, kind, size):
     assert pixels_of(data) == size
 
 
+@UNHURRIED
 @given(st.binary(max_size=80), st.sampled_from([png(2, 3), JPEG, GIF, WEBP, PDF]), st.integers(0, 60))
 def test_heads_of_anything(junk, data, cut):
     """Bytes that are cut off or are junk have no size, and are no error."""
@@ -267,6 +269,7 @@ def test_how_much_a_cell_weighs(here):
         77, 77, 5, 78, 3, 77, 79, 20, 0, 0, 0, 0]
 
 
+@UNHURRIED
 @given(st.one_of(st.none(), st.text(max_size=30), st.binary(max_size=30), st.integers(), st.floats(), st.booleans(),
                  st.lists(st.binary(max_size=3), max_size=2), st.dictionaries(st.sampled_from(["bytes", "path", "x"]),
                                                                               st.binary(max_size=4), max_size=2)))
