@@ -75,8 +75,10 @@ class Lab:
     """A JupyterLab server and a Chromium page that shows one notebook. `with Lab(notebook) as lab: ...`."""
 
     def __init__(self, notebook: dict[str, Any] | Path, *, env: dict[str, str] | None = None,
-                 shots: Path | None = None, timeout: float = 60, size: tuple[int, int] = (1280, 900)) -> None:
+                 shots: Path | None = None, timeout: float = 60, size: tuple[int, int] = (1280, 900),
+                 config: tuple[str, ...] = ()) -> None:
         self.notebook, self.extra_env, self.shots, self.timeout, self.size = notebook, env or {}, shots, timeout, size
+        self.config = config
         self.console: list[str] = []
         self.page_errors: list[str] = []
         self.page: Any = None
@@ -110,6 +112,9 @@ class Lab:
         part = self.tmp / "share" / "labextensions" / "jupyter_batch"
         shutil.copytree(REPO / "jupyter_batch" / "labextension", part)
         shutil.copy2(REPO / "install.json", part)
+        enabled = self.tmp / "config" / "jupyter_server_config.d" / "jupyter_batch.json"
+        enabled.parent.mkdir(parents=True)
+        shutil.copy2(REPO / "jupyter_batch" / "lab" / "jupyter_server_config.json", enabled)
         for plugin, values in SETTINGS.items():
             self._set(plugin, values)
 
@@ -135,7 +140,7 @@ class Lab:
         self._server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
              "--ServerApp.port=0", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.path.parent}",
-             "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"],
+             "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None", *self.config],
             cwd=self.path.parent, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         stack.callback(self._stop_server)
         info = self.tmp / "runtime" / f"jpserver-{self._server.pid}.json"

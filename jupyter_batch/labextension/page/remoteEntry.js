@@ -1,8 +1,8 @@
 /* The JupyterLab part: a module-federation container written by hand, so that no bundler and no node are needed.
  *
  * JupyterLab loads this file, gives it the packages it shares (init) and asks for the extension (get). It shows the
- * prompt of a %%llm_batch cell as Markdown, with what the frame fills in ({columns}) marked. It knows no job, no
- * kernel and no server.
+ * prompt of a %%llm_batch cell as Markdown, with what the frame fills in ({columns}) marked; the panel of jobs is in
+ * plugin.js. (No folder here is named `static`: what lies in one, a browser keeps for a year, under the same name too.)
  */
 (() => {
   "use strict";
@@ -17,6 +17,8 @@
     .jb-column, .jb-column * { color: var(--jp-mirror-editor-keyword-color, #008000) !important; font-weight: 600; }
     .jb-column { background: color-mix(in srgb, var(--jp-brand-color1, #1976d2) 11%, transparent); border-radius: 3px; }
     .jb-magic, .jb-magic * { color: var(--jp-mirror-editor-meta-color, #aa22ff) !important; font-weight: normal; }`;
+
+  const HERE = document.currentScript.src;
 
   let scope;
 
@@ -86,7 +88,21 @@
         });
       },
     };
-    return { __esModule: true, default: [highlight] };
+    return { __esModule: true, default: [highlight, ...await jobs()] };
+  }
+
+  // The prompts are shown as prompts also where the panel can't be: in a front end that shares other packages.
+  async function jobs() {
+    try {
+      const { plugins } = await import(new URL("plugin.js", HERE));
+      const found = await plugins(shared);
+      document.head.append(Object.assign(document.createElement("link"),
+        { rel: "stylesheet", href: new URL("panel.css", HERE) }));
+      return found;
+    } catch (error) {
+      console.warn(`${NAME}: no panel of jobs here (${error.message})`);
+      return [];
+    }
   }
 
   const modules = { "./extension": extension };

@@ -1,0 +1,111 @@
+/* The list of jobs as the server tells it: asked politely, compared, and who ended since. It knows no element of the page.
+ *
+ * Asked every few seconds while a job is open, slowly while none is, and not at all while the page is hidden (but for
+ * once a minute where a desktop notification waits for a job's end). An unchanged list costs a 304.
+ */
+
+const WATCHED = 3_000, OPEN = 10_000, QUIET = 30_000, HIDDEN = 60_000, ABSENT = 300_000;
+export const NO_SERVER = "The server has no part of jupyter_batch: install it in the server's environment too, " +
+  "and start the server again.";
+
+export class Jobs {
+  /** request(path, init) -> Response; watched(): the list is on the screen; awaited(): someone is to be told who ended,
+   * though the page is hidden; memory: a Storage; place: a name for this server in it. */
+  constructor({ request, watched, awaited, memory, place }) {
+    Object.assign(this, { request, watched, awaited, memory });
+    this.place = `jupyter_batch:open:${place}`;
+    this.jobs = [];
+    this.older = 0;
+    this.problem = "";
+    this.asked = false; // whether a list came at all
+    this.listeners = { change: [], end: [] };
+    this.open = this.recall();
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.refresh(); else this.plan(); });
+  }
+
+  on(what, listener) { this.listeners[what].push(listener); }
+
+  tell(what, ...about) { for (const listener of this.listeners[what]) listener(...about); }
+
+  get running() { return this.jobs.filter(job => !job.final); }
+
+  /** Ask now, and from now on. */
+  async refresh() {
+    clearTimeout(this.timer);
+    if (this.asking) return this.asking;
+    this.asking = this.ask().finally(() => { this.asking = null; this.plan(); });
+    return this.asking;
+  }
+
+  async ask() {
+    let problem = "";
+    this.absent = false;
+    try {
+      const answer = await this.request("jobs", this.etag ? { headers: { "If-None-Match": this.etag } } : {});
+      if (answer.status === 200) {
+        const told = await answer.json();
+        this.etag = answer.headers.get("ETag");
+        this.take(told);
+        return;
+      }
+      if (answer.status === 304) { if (this.problem && this.told) this.take(this.told); return; }
+      this.absent = answer.status === 404;
+      problem = this.absent ? NO_SERVER : `The server refuses the list of jobs (${answer.status}).`;
+    } catch {
+      problem = "The server does not answer.";
+    }
+    if (problem !== this.problem) { this.problem = problem; this.tell("change"); }
+  }
+
+  take(told) {
+    this.told = told;
+    Object.assign(this, { jobs: told.jobs, older: told.older, problem: told.problem, asked: true });
+    if (!told.problem) {
+      for (const job of told.jobs) if (job.final && this.open.has(job.id)) this.tell("end", job);
+      this.open = new Set(this.running.map(job => job.id));
+      this.keep();
+    }
+    this.tell("change");
+  }
+
+  /** When to ask again. */
+  plan() {
+    clearTimeout(this.timer);
+    const pause = this.pause();
+    if (pause) this.timer = setTimeout(() => this.refresh(), pause);
+  }
+
+  pause() {
+    const open = this.open.size > 0;
+    if (document.hidden) return open && this.awaited() ? HIDDEN : 0;
+    if (this.absent) return ABSENT;
+    return open ? (this.watched() ? WATCHED : OPEN) : QUIET;
+  }
+
+  // Which jobs were open is remembered over a reload, so that an end that nobody was there to see is told later.
+  recall() {
+    try { return new Set(JSON.parse(this.memory.getItem(this.place) || "[]")); } catch { return new Set(); }
+  }
+
+  keep() {
+    try { this.memory.setItem(this.place, JSON.stringify([...this.open])); } catch { /* storage is off: so be it */ }
+  }
+}
+
+/** What is said of a job that ended, in at most 140 characters. */
+export function ending(job) {
+  const title = job.title.length > 40 ? `${job.title.slice(0, 39)}…` : job.title;
+  const rest = [job.counts, job.times[0], job.cost].filter(Boolean).join(", ");
+  return `${title}: ${job.state}\n${rest}`.slice(0, 140);
+}
+
+/** What is running, in a few words: "sentiment 41%", "3 batches 12%". */
+export function inShort(running) {
+  if (running.length === 1) {
+    const [{ title, percent }] = running;
+    return `${title.length > 24 ? `${title.slice(0, 23)}…` : title} ${percent}%`;
+  }
+  const total = running.reduce((sum, job) => sum + job.total, 0);
+  const done = running.reduce((sum, job) => sum + job.done, 0);
+  return `${running.length} batches ${Math.floor((100 * done) / Math.max(1, total))}%`;
+}

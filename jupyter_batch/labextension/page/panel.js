@@ -1,0 +1,129 @@
+/* The panel of all jobs: what is open, what has ended, and a line that says what became of a click.
+ *
+ * `lab` holds JupyterLab's own parts. It knows the list (jobs.js) and the rows (row.js), and no kernel: all comes from
+ * the server, which reads the ledger.
+ */
+import { fill, Row } from "./row.js";
+
+export function panelClass(lab) {
+  /** request(path, init) -> Response. */
+  return class Panel extends lab.SidePanel {
+    constructor({ app, jobs, wishes, request }) {
+      const header = new lab.Widget();
+      super({ header });
+      Object.assign(this, { app, jobs, wishes, request, id: "jupyter-batch-panel" });
+      this.addClass("jb-side");
+      Object.assign(this.title, { icon: lab.icon, caption: "LLM Batches" });
+      this.node.setAttribute("role", "region");
+      this.node.setAttribute("aria-label", "LLM batches");
+      this.problem = text("p", "jb-side-problem", "alert");
+      this.said = text("p", "jb-side-say", "status");
+      header.addClass("jb-side-header");
+      header.node.append(this.problem, this.said);
+      this.fillToolbar();
+      this.sections = [this.section("Open", job => !job.final, "Nothing is running."),
+        this.section("Ended", job => job.final, "Nothing has ended yet.")];
+      jobs.on("change", () => this.draw());
+    }
+
+    fillToolbar() {
+      const { ToolbarButton, bellIcon, refreshIcon } = lab;
+      this.bell = Object.assign(document.createElement("button"),
+        { className: "jb-bell", type: "button", onclick: () => this.ring() }); // ours: ToolbarButton has no pressed state in 4.0
+      this.bell.append(bellIcon.element({ tag: "span", width: "16px", height: "16px" }));
+      this.toolbar.addItem("bell", new lab.Widget({ node: this.bell }));
+      this.toolbar.addItem("refresh",
+        new ToolbarButton({ icon: refreshIcon, tooltip: "Refresh the list", onClick: () => this.jobs.refresh() }));
+      this.wishes.changed = () => this.drawBell();
+      this.drawBell();
+    }
+
+    section(label, mine, nothing) {
+      const widget = new lab.Widget();
+      const list = text("ul", "jb-side-list"), empty = text("p", "jb-side-empty"), more = text("p", "jb-side-empty");
+      list.setAttribute("aria-label", `${label} LLM batches`);
+      empty.textContent = nothing;
+      widget.addClass("jb-side-section");
+      widget.node.append(empty, list, more);
+      widget.title.label = label;
+      this.addWidget(widget);
+      return { label, mine, widget, list, empty, more, rows: new Map() };
+    }
+
+    onAfterShow(message) {
+      super.onAfterShow(message);
+      this.jobs.refresh();
+    }
+
+    draw() {
+      this.problem.textContent = this.jobs.problem;
+      for (const { label, mine, widget, list, empty, more, rows } of this.sections) {
+        const here = this.jobs.jobs.filter(mine);
+        fill(list, rows, here, job => new Row(job, this, lab.rowIcons));
+        list.hidden = here.length === 0;
+        empty.hidden = here.length > 0 || !this.jobs.asked || Boolean(this.jobs.problem);
+        widget.title.label = here.length ? `${label} (${here.length})` : label;
+        more.textContent = label === "Ended" && this.jobs.older
+          ? `and ${this.jobs.older.toLocaleString("en")} older: jupyter batch list` : "";
+      }
+    }
+
+    say(sentence) { this.said.textContent = sentence; }
+
+    async open(job) {
+      if (job.path) await this.app.commands.execute("docmanager:open", { path: job.path });
+    }
+
+    copy(job) {
+      lab.Clipboard.copyToSystem(job.attach);
+      this.say(`Copied: ${job.attach}`);
+    }
+
+    async cancel(job) {
+      const { button } = await lab.showDialog({
+        title: `Cancel ${job.title}?`,
+        body: `${job.share}. Rows that are finished by then are kept; the others are not asked.`,
+        buttons: [lab.Dialog.cancelButton({ label: "Keep it" }), lab.Dialog.warnButton({ label: "Cancel the job" })],
+        defaultButton: 0,
+      });
+      if (!button.accept) return;
+      this.say(`Cancelling ${job.title} …`);
+      try {
+        const answer = await this.request(`jobs/${encodeURIComponent(job.id)}/cancel`, { method: "POST" });
+        const told = answer.status === 202 ? null : (await answer.json()).message;
+        this.say(told === null ? `${job.title} is being cancelled.` : `${job.title} was not cancelled: ${told}`);
+      } catch {
+        this.say(`${job.title} was not cancelled: the server does not answer.`);
+      }
+      await this.jobs.refresh();
+    }
+
+    /** The bell: a desktop notification too at a job's end. The browser asks the person the first time. */
+    async ring() {
+      const on = !this.wishes.desktop;
+      if (on && !("Notification" in window)) {
+        this.say("This browser has no desktop notifications, or not for pages without https.");
+      } else if (on && (await Notification.requestPermission()) !== "granted") {
+        this.say("The browser does not allow notifications of this page: its settings for the site say so.");
+      } else {
+        await this.wishes.set(on);
+        this.say(on ? "A desktop notification comes when a job ends." : "No desktop notifications any more.");
+      }
+      this.drawBell();
+    }
+
+    drawBell() {
+      const on = this.wishes.desktop;
+      this.bell.classList.toggle("jb-bell-on", on);
+      this.bell.title = "Notify me on the desktop too when a job ends";
+      this.bell.setAttribute("aria-label", this.bell.title);
+      this.bell.setAttribute("aria-pressed", String(on));
+    }
+  };
+}
+
+function text(tag, name, role = "") {
+  const made = Object.assign(document.createElement(tag), { className: name });
+  if (role) made.setAttribute("role", role);
+  return made;
+}

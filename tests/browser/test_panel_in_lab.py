@@ -1,0 +1,219 @@
+"""JupyterLab's side: the panel of all jobs with the kernel shut, the notification at an end, the status bar's item."""
+
+import json
+import time
+from importlib import resources
+
+import msgspec
+import pytest
+from lab import notebook_of
+
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger, this_process
+from jupyter_batch.server.embedded import Embedded
+
+SUBMIT = """
+import pandas as pd, jupyter_batch
+df = pd.DataFrame({"feedback": [f"row {n} is great" for n in range(200)]})
+job = df.llm.batch("Sentiment (positive/negative)? {feedback}", out="sentiment", model="openai/local/echo")
+job
+"""
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script> javascript:x \u202egpj.exe"
+TOAST = ".Toastify__toast"
+FAKE_DESKTOP = """() => {
+  window.desktop = [];
+  window.Notification = class { constructor(title, options) { window.desktop.push([title, options.body]); } };
+  Notification.permission = 'default';
+  Notification.requestPermission = async () => { Notification.permission = 'granted'; return 'granted'; };
+  Document.prototype.hasFocus = () => false;
+}"""
+PAUSES = """async url => {
+  const { Jobs } = await import(url);
+  const job = { id: 'a', final: false }, answers = [];
+  let hidden = false, awaited = false, watched = false;
+  Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+  const request = async () => answers.shift();
+  const jobs = new Jobs({ request, memory: new Map(), place: '', watched: () => watched, awaited: () => awaited });
+  const found = {};
+  const told = list => ({ status: 200, headers: new Map(), json: async () => ({ jobs: list, older: 0, problem: '' }) });
+  const ask = async answer => { answers.push(answer); await jobs.ask(); };
+  await ask(told([])); found.quiet = jobs.pause();
+  await ask(told([job])); found.open = jobs.pause();
+  watched = true; found.watched = jobs.pause();
+  hidden = true; found.hidden = jobs.pause();
+  awaited = true; found.awaited = jobs.pause();
+  hidden = false; await ask({ status: 304 }); found.same = jobs.jobs.length;
+  await ask({ status: 404 }); found.absent = jobs.pause(); found.problem = jobs.problem;
+  await ask(told([job])); found.back = jobs.problem;
+  delete document.hidden;
+  return found;
+}"""
+
+
+def job_in(lab, name):
+    """A job's row in the panel."""
+    return lab.page.locator(".jb-job").filter(has=lab.page.locator(".jb-job-title").get_by_text(name, exact=True))
+
+
+def plan(ledger, job, *, done, ended=None, followed=True, **more):
+    """A job of a thousand rows, as if another notebook had sent it ten minutes ago."""
+    now = time.time()
+    record = JobRecord(**{"id": job, "fingerprint": job, "created_at": now - 600, "model": "openai/gpt-4.1-mini",
+                          "provider": "openai", "dialect": "openai", "endpoint": "/v1/chat/completions",
+                          "body_model": "x", "out": job, "columns": ["t"], "rows": 1000,
+                          "finished_at": now - 60 if ended else 0.0, **more})
+    shard = ShardRecord(job=job, number=0, requests=1000, bytes=9, first=0, last=999, completed=done,
+                        step=Step.COLLECTED if ended else Step.RUNNING, ending=ended, batch_id=f"batch_{job}",
+                        sent_at=now - 600, due_at=now + 9_999)
+    ledger.plan(record, [shard], lambda: None)
+    if followed and not ended:
+        ledger.lease(job, this_process(), now, 3600)
+
+
+def end(ledger, job, *, failed):
+    """The job is over, as its kernel would write it."""
+    [shard] = ledger.shards(job)
+    over = msgspec.structs.replace(shard, step=Step.COLLECTED, ending=State.COMPLETED, completed=1000 - failed,
+                                   failed=failed)
+    with ledger._transaction() as db:
+        db.execute("UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ?",
+                   (over.step, over.ending, msgspec.json.encode(over).decode(), job))
+        db.execute("UPDATE job SET finished_at = ?, holder = NULL WHERE id = ?", (time.time(), job))
+
+
+def test_the_panel_lives_with_the_kernel_shut_and_its_end_is_told(open_lab, tmp_path):
+    """The kernel is shut in mid-job: the server's watch goes on, the panel moves, the end is told with its counts.
+
+    The notebook is opened and the re-attaching line copied from there; the status bar has what is running, until then.
+    """
+    with Embedded(tmp_path / "server", pace=25) as server:
+        env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.token}
+        with open_lab(notebook_of(SUBMIT), env=env, config=("--JupyterBatch.watch=True",)) as lab:
+            lab.command("jupyter_batch:show")
+            lab.run_all()
+            lab.wait_text("running", 0)
+            lab.shutdown()
+            job = job_in(lab, "sentiment")
+            job.wait_for()
+            lab.until(lambda: "sentiment" in lab.page.locator(".jb-status").inner_text(), "the status bar's item")
+            lab.page.locator(".jb-status").click()
+            lab.until(lambda: int(job.get_by_role("progressbar").get_attribute("aria-valuenow")) > 0, "it to move")
+            lab.save()
+            lab.command("application:close-all")
+            job.get_by_role("button", name="notebook.ipynb").click()
+            lab.page.wait_for_selector(".jp-Notebook .jp-Cell")
+            lab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+            job.get_by_role("button", name="Copy the line").click()
+            line = lab.page.evaluate("navigator.clipboard.readText()")
+            assert line == f'jupyter_batch.open("{job.get_attribute("data-id")}")'
+            lab.shot("panel-running.png")
+            toast = lab.page.locator(TOAST)
+            toast.wait_for()
+            lab.until(lambda: "200 succeeded" in toast.inner_text(), "the counts")
+            assert "sentiment: completed" in toast.inner_text()
+            lab.until(lambda: not lab.page.locator(".jb-status").is_visible(), "the status bar to be quiet")
+            assert lab.page.locator("[aria-label='Ended LLM batches'] .jb-job").count() == 1
+            lab.shot("panel-ended.png")
+            assert lab.errors() == []
+
+
+def test_the_panel_shows_text_and_cancels_after_asking(open_lab):
+    """Hostile names are text in panel, dialog, notification and status bar; Cancel asks; the bell tells the desktop."""
+    with open_lab(notebook_of("1 + 1")) as lab:
+        ledger = Ledger(lab.tmp / "ledger")
+        said = []
+        lab.page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        lab.page.evaluate(FAKE_DESKTOP)
+        shown = HOSTILE.replace("\u202e", "")
+        plan(ledger, "jbhostile", done=412, name=HOSTILE, out="x", notebook="javascript:alert(1)")
+        plan(ledger, "jbother", done=120, notebook=str(lab.path), followed=False)
+        plan(ledger, "jbold", done=1000, ended=State.COMPLETED, notebook=str(lab.path))
+        lab.command("jupyter_batch:show")
+        hostile, other = job_in(lab, shown), job_in(lab, "jbother")
+        hostile.wait_for()
+        assert lab.page.locator(".jb-job").count() == 3
+        assert lab.page.locator(".jb-side img, .jb-side script, .jb-side a").count() == 0
+        assert hostile.get_by_role("button", name="javascript:alert(1)").first.is_disabled()
+        assert "No kernel follows it" in other.inner_text()
+        for theme in ("Dark", "Light"):
+            lab.theme(f"JupyterLab {theme}")
+            lab.shot(f"panel-{theme.lower()}.png")
+
+        lab.page.get_by_role("button", name="Notify me on the desktop").click()
+        lab.until(lambda: lab.page.locator(".jb-bell-on").count(), "the bell to be on")
+        hostile.get_by_role("button", name="Cancel").click()
+        dialog = lab.page.locator(".jp-Dialog")
+        assert shown in dialog.inner_text()
+        dialog.get_by_role("button", name="Keep it").click()
+        assert ledger.job("jbhostile").cancel_at == 0
+        hostile.get_by_role("button", name="Cancel").click()
+        dialog.get_by_role("button", name="Cancel the job").click()
+        lab.until(lambda: "cancelling" in hostile.inner_text(), "the cancel to be seen")
+        assert ledger.job("jbhostile").cancel_at > 0
+        assert "is being cancelled" in lab.page.locator(".jb-side-say").inner_text()
+
+        end(ledger, "jbhostile", failed=3)
+        toast = lab.page.locator(TOAST)
+        toast.wait_for()
+        lab.until(lambda: "997 succeeded, 3 failed" in toast.inner_text(), "the counts")
+        assert "<img src=x onerror=alert(1)>" in toast.inner_text()
+        [[title, body]] = lab.page.evaluate("window.desktop")
+        assert title.startswith("<img src=x onerror=alert(1)>")
+        assert "997 succeeded, 3 failed" in body
+        lab.shot("panel-told.png")
+        assert said == []
+        assert lab.errors() == []
+        ledger.close()
+
+
+def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
+    """The pauses; a job that ended while no page was open is told at the next visit; keyboard alone; axe-core."""
+    with open_lab(notebook_of("1 + 1")) as lab:
+        ledger = Ledger(lab.tmp / "ledger")
+        plan(ledger, "jbaaa", done=10, notebook=str(lab.path))
+        lab.command("jupyter_batch:show")
+        job_in(lab, "jbaaa").wait_for()
+        pauses = lab.page.evaluate(PAUSES, f"{lab.url}lab/extensions/jupyter_batch/page/jobs.js")
+        problem = pauses.pop("problem")
+        assert pauses == {"quiet": 30_000, "open": 10_000, "watched": 3_000, "hidden": 0, "awaited": 60_000, "same": 1,
+                          "absent": 300_000, "back": ""}
+        assert "install it in the server's environment" in problem
+
+        lab.page.locator(".jb-job-notebook").focus()
+        lab.page.keyboard.press("Tab")
+        assert lab.page.evaluate("document.activeElement.title") == 'Copy jupyter_batch.open("jbaaa")'
+        lab.page.keyboard.press("Enter")
+        assert lab.page.locator(".jb-side-say").inner_text() == 'Copied: jupyter_batch.open("jbaaa")'
+
+        lab.page.goto("about:blank")
+        end(ledger, "jbaaa", failed=0)
+        lab.open(kernel=False)
+        lab.until(lambda: "1,000 succeeded" in lab.page.locator(TOAST).inner_text(), "the end to be told")
+        lab.open(kernel=False)
+        lab.command("jupyter_batch:show")
+        job_in(lab, "jbaaa").wait_for()
+        assert lab.page.locator(TOAST).count() == 0, "once"
+        ledger.close()
+
+
+def test_axe_finds_nothing_in_the_panel(open_lab):
+    """No violation in the panel's own parts and the status bar's item, in both themes."""
+    pytest.importorskip("axe_playwright_python", reason="axe-core is not here")
+    axe = (resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
+    with open_lab(notebook_of("1 + 1")) as lab:
+        ledger = Ledger(lab.tmp / "ledger")
+        plan(ledger, "jbaaa", done=10, notebook=str(lab.path))
+        plan(ledger, "jbaab", done=10, followed=False, name="a" * 70)
+        plan(ledger, "jbaac", done=900, ended=State.EXPIRED)
+        lab.command("jupyter_batch:show")
+        job_in(lab, "jbaaa").wait_for()
+        lab.page.evaluate(axe)
+        for theme in ("Light", "Dark"):
+            lab.theme(f"JupyterLab {theme}")
+            found = lab.page.evaluate("""() => axe.run({include: [['.jb-side-section'], ['.jb-side-header'],
+              ['.jb-status'], ['.jb-bell']]})""")
+            told = [(one["id"], node["target"], node["any"][0]["message"] if node["any"] else "")
+                    for one in found["violations"] for node in one["nodes"]]
+            assert told == [], json.dumps(told, indent=1)
+        ledger.close()
