@@ -22,6 +22,8 @@ class Status(StrEnum):
     REUSED = "reused"
     SKIPPED = "skipped"
 
+    __repr__ = str.__repr__  # in a cell it is the word
+
 
 class Usage(msgspec.Struct, frozen=True):
     """Tokens as the provider billed them.

@@ -149,6 +149,7 @@ def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
     """metadata.json, a block of rows at a time: when, files, where to, versions, model, parameters, and each row."""
     record = made.record
     versions = {**record.versions, "jupyter_batch": VERSION}
+    versions.pop("door", None)  # how the call was made is no version
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
