@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +27,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.request import Limits, position_of
 from jupyter_batch.providers.anthropic_file import Body, extent
+from jupyter_batch.providers.anthropic_refusal import TEXT, read_refusal
 from jupyter_batch.providers.failures import by_status, normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.wire.anthropic import read_batch
@@ -56,9 +56,6 @@ LIST_PAGES = 50
 PAGE = 100
 _AT_ONCE = 8
 _SHOWN = 3
-_REQUEST = re.compile(r"(?:\w+: )?requests\.([0-9]{1,9})\.")
-"""How a refused create names the request that is at fault; they count from 0."""
-_TEXT = 65_536  # how much of a refusal's body is read
 
 
 class UndecidedError(ProviderError):
@@ -220,7 +217,7 @@ class ViaAnthropic:
         try:
             if response.status_code != 200:  # noqa: PLR2004
                 with self._told():
-                    body = await _start(response.aiter_bytes(), _TEXT)
+                    body = await _start(response.aiter_bytes(), TEXT)
                 raise self._refusal(response, body)
             async with contextlib.aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
                 yield chunks
@@ -267,21 +264,13 @@ class ViaAnthropic:
         raise ProviderDownError(f"the list of batches at {self._base} did not end after {LIST_PAGES} pages")
 
     def _refusal(self, response: httpx.Response, body: bytes) -> ProviderError:
-        """An answer other than 200: {"type": "error", "error": {"type", "message"}, "request_id"}, or anything."""
-        kind, message, request = "", "", ""
-        try:
-            said = msgspec.json.decode(body)
-            inner = said["error"]
-            kind, message = str(inner["type"]), str(inner["message"])
-            request = str(said.get("request_id") or "")
-        except (msgspec.DecodeError, KeyError, TypeError):
-            message = body[:_TEXT].decode("utf-8", "replace")
-        message = " ".join(f"{kind}: {message}".strip(": ").split())[:400] or "no reason was given"
+        """An answer other than 200, in our words."""
+        message, request, lines = read_refusal(body)
         told = f"{self._base}: {message}" + (f" ({request})" if request else "")
         status, headers = response.status_code, {k.lower(): v for k, v in response.headers.items()}
         error = by_status(status, told, headers=headers)
-        if status == 400 and (named := _REQUEST.match(message)):  # noqa: PLR2004
-            error.bad_lines = ((int(named[1]) + 1, message.replace(self._access.api_key, "***")),)
+        if status in (400, 422):  # HTTP's, of a body that was not right
+            error.bad_lines = tuple((line, _hidden(why, self._access.api_key)) for line, why in lines)
         if status == 402 or "usage limit" in message.lower():  # noqa: PLR2004 - no money, or the limit one has set:
             error = RateLimitError(str(error), status=status, retry_after=error.retry_after)  # that can change
         return normalise(_masked(error, self._access.api_key), self._base)
@@ -321,8 +310,12 @@ def _view(obj: dict[str, Any]) -> BatchView:
 
 def _masked(error: ProviderError, secret: str) -> ProviderError:
     if secret and secret in str(error):
-        error.args = (str(error).replace(secret, "***"),)
+        error.args = (_hidden(str(error), secret),)
     return error
+
+
+def _hidden(text: str, secret: str) -> str:
+    return text.replace(secret, "***") if secret else text
 
 
 async def _start(chunks: AsyncIterator[bytes], size: int) -> bytes:
