@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,9 @@ import jupyter_batch
 from jupyter_batch import col
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.engine import examples as module
+from jupyter_batch.engine.extras import with_extras
+from jupyter_batch.engine.module import Module
+from jupyter_batch.options import Options
 
 from .files import png, sent
 
@@ -171,3 +175,13 @@ def test_rendered_once(call, home, monkeypatch):
     df = pd.DataFrame({"text": [f"row {n}" for n in range(2000)]})
     df.llm.batch("{text}", out="label", examples=EXAMPLES, **call).wait(60)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("name", ["examples", "images"])
+def test_a_modules_own_business(name):
+    """A dspy module has both by its own ways, and says so."""
+    signature = SimpleNamespace(input_fields={"text": SimpleNamespace(annotation=str)})
+    prompt = Module(SimpleNamespace(signature=signature), None)
+    options = Options(model="local/echo", **{name: {"examples": EXAMPLES, "images": "text"}[name]})
+    with pytest.raises(OptionError, match=f"`{name}` is the prompt's own business here: a dspy module has it in its"):
+        with_extras(prompt, ["text"], prompt, options, None)
