@@ -131,7 +131,7 @@ def _umlaut(x: int) -> None: ...
     ([{"type": "function", "function": {"name": "f", "parameters": []}}], "JSON schema"),
     ([{"type": "function", "function": {"name": "f", "parameters": {"x": object()}}}], "sent as JSON"),
     ([google, {"name": "google"}], "two tools"), ([print], "not <built-in"), ([{"type": 5}], "type is a text"),
-], ids=str)
+])
 def test_what_can_not_be_a_tool_is_refused(tools, words):
     """Before anything is sent, with what to do."""
     with pytest.raises(OptionError, match=words):
