@@ -35,13 +35,13 @@ OUT = EVERY["out"].default
 class Group:
     """Several models over the same rows: one column each, one monitor, and `compare()`."""
 
-    def __init__(self, here: Session, jobs: Sequence[Job]) -> None:
-        self.id = name_of([job.id for job in jobs])
+    def __init__(self, here: Session, jobs: Sequence[Job], name: str | None = None) -> None:
+        self.id = name or name_of([job.id for job in jobs])  # it stays so where its jobs go on as others
         self.jobs = tuple(jobs)
         self._here = here
         self._over = threading.Event()
         self._lock = threading.RLock()
-        self._following = False
+        self._followed: set[str] = set()
         self._monitor: Monitor | None = None
 
     # -- how it stands --------------------------------------------------------------------------------------
@@ -205,16 +205,30 @@ class Group:
 
         Raises InputError where no row of any is left.
         """
-        again, missed = [], False
+        return self._again(lambda job: job.retry(api_key=api_key))
+
+    def finish(self, *, api_key: str | None = None) -> Group:
+        """The rest of each in real time, now, at its full price; what is over asks what it missed.
+
+        The group itself, or, where a job was over, one of what goes on. Raises InputError where no row of any is left.
+        """
+        return self._again(lambda job: job.finish(api_key=api_key))
+
+    def _again(self, act: Callable[[Job], Job]) -> Group:
+        again: list[Job] = []
+        left, refusals = False, []
         for job in self.jobs:
             try:
-                again.append(job.retry(api_key=api_key))
-                missed = True
-            except InputError:  # nothing of it is left
+                again.append(act(job))
+                left = True
+            except InputError as e:
                 again.append(job)
-        if not missed:
+                refusals.append(e)
+        if told := [e for e in refusals if type(e) is not InputError]:  # a key, a price: not that nothing is left
+            raise told[0]
+        if not left:
             raise InputError(f"in group {self.id} no row is left to be sent again")
-        return keep(self._here, again)
+        return self if again == list(self.jobs) else keep(self._here, again)
 
     def _each(self, act: Callable[[Job], object]) -> Group:
         """Do it to each job, also where one refuses; the first refusal is raised then."""
@@ -254,15 +268,22 @@ class Group:
     def _follow(self) -> None:
         for job in self.jobs:
             job._follow()
-        with self._lock:
-            if not self._following:
-                self._following = True
-                for job in self.jobs:
-                    self._here.move(job.id, self._on_change)
+        self._listen()
         self._look()
+
+    def _listen(self) -> None:
+        """Be told of each job; also of one that goes on, in real time, from one that we were told of."""
+        for job in self.jobs:
+            open_now = job.snapshot().id
+            with self._lock:
+                new = open_now not in self._followed
+                self._followed.add(open_now)
+            if new:
+                self._here.move(open_now, self._on_change)
 
     def _on_change(self, seen: Snapshot) -> None:
         del seen  # one job's
+        self._listen()
         if self._monitor is not None:
             self._monitor.update(self.snapshot())
         self._look()

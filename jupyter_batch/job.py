@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,8 +18,8 @@ from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Counts, Snapshot, State, Step
-from jupyter_batch.engine.gather import Outcomes, carried_over, of_job, places_of, results_of
-from jupyter_batch.engine.places import Places
+from jupyter_batch.engine.gather import Outcomes, of_job
+from jupyter_batch.engine.news import News
 from jupyter_batch.engine.session import Session
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor import html, text
@@ -125,7 +126,8 @@ class Job:
 
     def snapshot(self) -> Snapshot:
         """How it stands at this moment, all of it, frozen."""
-        return self._with_words(self._record().snapshot(self._shards(), time.time()))
+        record = self._record()
+        return self._with_words(record.snapshot(self._shards(record.id), time.time()))
 
     def refresh(self) -> Job:
         """Ask the provider now."""
@@ -159,16 +161,12 @@ class Job:
     async def __aiter__(self) -> AsyncIterator[Result]:
         """Each row's Result once, as the batches come in; first those that were answered before."""
         self._follow()
-        seen: set[int] = set()
-        for result in carried_over(self._record(), self._folder, self._places()):
-            yield result
+        news = News(self._record().rows)
         while True:
             over = self._over.is_set() or self.is_complete
-            for shard in self._shards():
-                if shard.step is Step.COLLECTED and shard.number not in seen:
-                    seen.add(shard.number)
-                    for result in results_of(self._record(), shard, self._folder, self._places()):
-                        yield result
+            record = self._record()
+            for result in news.of(record, self._shards(record.id), self._here.ledger.folders.of(record.id), over=over):
+                yield result
             if over:
                 self._land()
                 return
@@ -197,6 +195,14 @@ class Job:
 
         source = self._source
         return array_of(self._record(), self._outcomes().answers, None if source is None else source[1])
+
+    @property
+    def files(self) -> list[Path]:
+        """Its files on this disk: of each batch the requests, and what the provider gave, as they came."""
+        folder = self._folder
+        places = (folder.requests, folder.output, folder.errors)
+        paths = [place(shard.number) for shard in self._shards() for place in places]
+        return [path for path in paths if path.exists()]
 
     @property
     def errors(self) -> pd.DataFrame:
@@ -362,11 +368,8 @@ class Job:
             self._follow(self._here.key_of(was.id))
         return child
 
-    def _shards(self) -> list[ShardRecord]:
-        return self._salvaged[1] if self._salvaged else self._here.ledger.shards(self.id)
-
-    def _places(self) -> Places:
-        return places_of(self._record(), self._shards(), self._folder)
+    def _shards(self, job: str | None = None) -> list[ShardRecord]:
+        return self._salvaged[1] if self._salvaged else self._here.ledger.shards(job or self.id)
 
     def _with_words(self, seen: Snapshot) -> Snapshot:
         return msgspec.structs.replace(seen, attach=f'jupyter_batch.open("{self.id}")', merged=self._landed)
@@ -410,7 +413,7 @@ class Job:
             self._following = True
             kernel.between()  # made on the main thread, within a cell
         self._here.move(self.id, watcher, api_key)
-        for other in {shard.joins for shard in self._shards()} - {""}:  # what it waits for has to be moved too
+        for other in self._here.ledger.joined_by(self.id):  # what it waits for has to be moved too
             self._here.move(other, api_key=api_key)
 
     def _on_change(self, seen: Snapshot) -> None:

@@ -174,7 +174,7 @@ def open_job(name: str, *, follow: bool = True) -> Any:
     here = session(settings.home())
     try:
         if name in (groups := here.ledger.groups()):
-            return Group(here, [open_job(job, follow=follow) for job in groups[name]])
+            return Group(here, [open_job(job, follow=follow) for job in groups[name]], name)
         record = here.ledger.job(name)
     except JobNotFoundError:
         raise
@@ -258,11 +258,17 @@ def list_jobs() -> Jobs:
     """Every job of the ledger, newest first."""
     here = session(settings.home())
     grouped = {job: group for group, jobs in here.ledger.groups().items() for job in jobs}
+    records = here.ledger.jobs()
+    left = {record.id for record in records if record.rush_at}  # what went on from those is one with them
+    came = {record.id: record.parent for record in records if record.parent in left}
     found: dict[str, Any] = {}  # in the order of the newest job of each
-    for record in here.ledger.jobs():
-        found.setdefault(grouped.get(record.id, record.id), []).append(of(here, record.id))
+    for record in records:
+        first = record.id
+        while first in came:
+            first = str(came[first])
+        found.setdefault(grouped.get(first, first), []).append(of(here, first))
     groups = here.ledger.groups()
-    return Jobs(Group(here, [of(here, job) for job in groups[name]]) if name in groups else jobs[0]
+    return Jobs(Group(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
                 for name, jobs in found.items())
 
 

@@ -44,7 +44,10 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
     except JobNotFoundError:  # forgotten meanwhile: what was taken of it before is all
         taken: Sequence[int] = _taken(folder, job, shard)
     else:
-        wanted = _wanted(ledger, job, shard, other)
+        if (heir := ledger.child(other.id)) is not None:  # it has the answers, and asks for what is missing
+            return mover.put(shard, Step.WAITING, joins=heir.id, due_at=0.0, note="")
+        leaving = other.rush_at and not other.finished_at  # what it missed is about to be asked in real time
+        wanted = None if leaving else _wanted(ledger, job, shard, other)
         if wanted is None:
             return mover.put(shard, Step.WAITING, due_at=mover.clock() + LOOK_SECONDS,
                              note=f"waiting for job {shard.joins}, which has asked the same")

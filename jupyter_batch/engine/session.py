@@ -103,7 +103,8 @@ class Session:
         self.worker.start()
 
     async def _connect(self, job: JobRecord) -> Provider:
-        return await connect(job, home=self.home, api_key=self._keys.get(job.id))
+        key = self._keys.get(job.id) or self._keys.get(job.parent or "")  # what goes on from a job is asked as it was
+        return await connect(job, home=self.home, api_key=key)
 
 
 _lock = threading.Lock()

@@ -220,6 +220,8 @@ class Worker:
             self.ledger.say(job.id, "")
             job = self.ledger.job(job.id)
         shards = self.ledger.shards(job.id)
+        for other in {shard.joins for shard in shards} - {"", *self._mine}:  # what it waits for has to be moved too
+            self.take(other)
         pause = self._start(job, shards, provider, now)
         pause = min(pause, self._press(job, now))
         collected = all(s.step is Step.COLLECTED for s in shards)

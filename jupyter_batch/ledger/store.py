@@ -225,6 +225,14 @@ class Ledger:
         wanted = self.job(job).round + rounds if found else 0
         return next((record for record in found if record.round == wanted), None)
 
+    def joined_by(self, job: str) -> list[str]:
+        """The jobs whose answers this one waits for, and those that these wait for."""
+        found = [job]
+        for one in found:  # it grows meanwhile
+            joins = {shard.joins for shard in self.shards(one)}
+            found.extend(sorted(joins - {"", *found}))
+        return found[1:]
+
     def groups(self) -> dict[str, list[str]]:
         """Every group's id, newest first, and its jobs."""
         rows = self._rows("SELECT id, jobs FROM bundle ORDER BY created_at DESC, id") if self.exists() else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 
 import pytest
@@ -78,6 +79,49 @@ def test_what_is_over_asks_what_it_missed(server, call):
     assert (df["out"] == df["text"]).all()
     with pytest.raises(InputError, match="no row is left"):
         numbered(1).llm.batch("{text}", out="other", **call).wait(60).finish()
+
+
+def test_who_waits_for_it_is_answered_by_what_goes_on(slow, ask):
+    """A job that waits for one which is finished in real time takes those answers: they are not asked twice."""
+    few, more = numbered(4), numbered(6)
+    one = few.llm.batch("{text}", out="out", **ask)
+    two = more.llm.batch("{text}", out="out", **ask)
+    one.finish()
+    one.wait(60)
+    ledger = two._here.ledger
+    while any(shard.joins for shard in ledger.shards(two.id)):
+        two.wait(0.05)
+    assert (two.counts.reused, two.counts.running, two.counts.total) == (4, 2, 6)
+    assert slow.stats()["routes"]["POST /v1/chat/completions"]["took_effect"] == 4
+    assert [job.id for job in jupyter_batch.jobs()] == [one.id, two.id], "what went on is shown once"
+    two.finish().wait(60)
+    assert (more["out"] == more["text"]).all()
+    assert slow.stats()["routes"]["POST /v1/chat/completions"]["took_effect"] == 6
+
+
+def test_results_as_they_come_of_a_job_that_goes_on(server, call):
+    """`async for` gives each row once, with its answer, though the batches' numbers begin anew in real time."""
+    server.set_faults("enqueued_tokens=1")  # nothing gets through
+    df = numbered(9)
+    job = df.llm.batch("{text}", out="out", shard_size=3, **call)
+
+    async def read():
+        job.finish()
+        return [(str(result.status), result.value) async for result in job]
+
+    assert sorted(asyncio.run(read())) == sorted(("succeeded", text) for text in df["text"])
+
+
+def test_results_as_they_come_where_nothing_goes_on(ask):
+    """Rows that real time was to ask, and must not for their cost, are told of as what they are."""
+    price = {"openai/echo": {"input": 1, "output": 1}}  # of a batch; what real time costs is not known
+    job = numbered(4).llm.batch("{text}", out="out", max_cost=100, prices=price, **ask)
+
+    async def read():
+        job.finish()
+        return [str(result.status) async for result in job]
+
+    assert asyncio.run(read()) == ["cancelled"] * 4
 
 
 def test_a_cancel_is_a_cancel(slow, ask):

@@ -10,6 +10,7 @@ import pytest
 import jupyter_batch
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.engine.agreement import agreements
+from jupyter_batch.server.embedded import Embedded
 
 from .conftest import numbered
 from .test_jobs import forget
@@ -145,3 +146,25 @@ def test_a_later_models_refusal_keeps_none(server, several, home):
     assert not (home / "jobs").exists()
     assert len(jupyter_batch.jobs()) == 0
     assert server.stats()["batches_created"] == 0
+
+
+def test_the_deadline_of_a_group(tmp_path, several):
+    """Each job goes on in real time, the group ends with them, and the person still sees one."""
+    with Embedded(tmp_path / "slow", pace=3600.0) as slow:
+        where = {**several, "api_base": slow.base_url, "poll_interval": 0.05}
+        df = numbered(3)
+        group = df.llm.batch("{text}", out="answer", deadline=0.2, **where)
+        group.wait(30)
+        assert group.is_successful
+        assert (df["answer_hosted_vllm/echo"] == df["text"]).all(), "the wait was over when all was there"
+        assert [one.id for one in jupyter_batch.jobs()] == [group.id]
+
+
+def test_the_rest_of_a_group_now(tmp_path, several):
+    """`finish()` is for all of its models."""
+    with Embedded(tmp_path / "slow", pace=3600.0) as slow:
+        df = numbered(3)
+        group = df.llm.batch("{text}", out="answer", **{**several, "api_base": slow.base_url, "poll_interval": 0.05})
+        assert group.finish() is group
+        assert group.wait(30).is_successful
+        assert (df["answer_openai/echo"] == df["text"]).all()
