@@ -327,7 +327,7 @@ def complete(line: str, names: Mapping[str, Any], models: Iterable[str] = ()) ->
         return []
     elif before in {"--model", "-m"}:
         offered = models
-    elif before in {"--out", "-o"}:
+    elif before in {"--out", "-o", "--images"}:
         offered = [str(name) for frame in words[:1] if frame in frames(names) for name in names[frame].columns]
     elif before in (choices := _choices()):
         offered = choices[before]

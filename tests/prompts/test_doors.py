@@ -18,7 +18,7 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.estimate import at_most, counter, light, request_of
 from jupyter_batch.engine.images import part_of
-from jupyter_batch.magics import read_line
+from jupyter_batch.magics import complete, read_line
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, VERTEX, encoder
 from jupyter_batch.wire.openai import CHAT, Hole
@@ -38,6 +38,7 @@ def test_the_magics_line():
     assert given["images"] == ["photo", "other one"]
     assert given["image_size"] == 512
     assert given["examples"] is shots
+    assert complete("%%llm_batch shots --images te", {"shots": shots}) == ["text"]
     with pytest.raises(OptionError, match="--examples takes the name of a DataFrame; 'shoots' is not defined here"):
         read_line("df --examples shoots", {"shots": shots})
 
