@@ -1,4 +1,4 @@
-"""Make docs/monitor.png: the live monitor of a real job, on real reviews, in a real JupyterLab in a headless Chromium.
+"""Make docs/monitor.png and docs/panel.png: real jobs, on real reviews, in a real JupyterLab in a headless Chromium.
 
 `python docs/make_pictures.py` needs the `test` extra and a Chromium.
 """
@@ -22,21 +22,49 @@ df = demo.reviews()
 df.head(3)"""
 SUBMIT = """%%llm_batch df --out sentiment
 Classify the sentiment (positive/negative/neutral): {feedback}"""
+OTHERS = """summaries = df.head(120).llm.batch("Summarize: {feedback}", out="summary")
+summaries.wait()
+topics = df.head(60).llm.batch("Name the topic: {feedback}", out="topic", name="topics, first try")
+topics.cancel().wait()"""
 MEANWHILE = """df["feedback"].str.len().describe().round(1).to_frame().T"""
 
 
 def main() -> None:
-    """One picture, of a batch that is a third done."""
-    with tempfile.TemporaryDirectory() as folder, Embedded(Path(folder) / "server", pace=40.0,
-                                                           faults="row_errors=0.02,seed=5") as server:
-        env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.token,
-               "JUPYTER_BATCH_MODEL": "openai/local/echo"}
-        with Lab(notebook_of(LOAD, SUBMIT, MEANWHILE), env=env, shots=Path(folder), size=(1100, 760)) as lab:
-            lab.command("application:toggle-left-area")
-            lab.run_all()
-            lab.until(lambda: re.search(r"\b1\d\d of 295 rows", lab.output(1)), "a third of the rows")
-            lab.shot("monitor.png")
-        shutil.copy(Path(folder) / "monitor.png", REPO / "docs" / "monitor.png")
+    """Both, or the one that is named."""
+    for draw in (monitor, panel):
+        if draw.__name__ in (sys.argv[1:] or ("monitor", "panel")):
+            with tempfile.TemporaryDirectory() as folder:
+                draw(Path(folder))
+                shutil.copy(Path(folder) / f"{draw.__name__}.png", REPO / "docs")
+
+
+def monitor(folder: Path) -> None:
+    """A batch that is a third done."""
+    with Embedded(folder / "server", pace=40.0, faults="row_errors=0.02,seed=5") as server, \
+            Lab(notebook_of(LOAD, SUBMIT, MEANWHILE), env=_env(server), shots=folder, size=(1100, 760)) as lab:
+        lab.command("application:toggle-left-area")
+        lab.run_all()
+        lab.until(lambda: re.search(r"\b1\d\d of 295 rows", lab.output(1)), "a third of the rows")
+        lab.shot("monitor.png")
+
+
+def panel(folder: Path) -> None:
+    """A job that runs with its kernel shut, two that have ended, and the notification of one."""
+    with Embedded(folder / "server", pace=30.0, faults="row_errors=0.02,seed=5") as server, \
+            Lab(notebook_of(LOAD, OTHERS, SUBMIT), env=_env(server), shots=folder, size=(1100, 760),
+                config=("--JupyterBatch.watch=True",)) as lab:
+        lab.command("jupyter_batch:show")
+        lab.run_all()
+        lab.until(lambda: re.search(r"\b\d+ of 295 rows", lab.output(2)), "the last job to run", 120)
+        lab.shutdown()
+        row = lab.page.locator("[aria-label='Open LLM batches'] .jb-job")
+        lab.until(lambda: re.search(r"\b1\d\d of 295 rows", row.inner_text()), "a third of the rows")
+        lab.shot("panel.png")
+
+
+def _env(server: Embedded) -> dict[str, str]:
+    return {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.token,
+            "JUPYTER_BATCH_MODEL": "openai/local/echo"}
 
 
 if __name__ == "__main__":

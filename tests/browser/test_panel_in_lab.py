@@ -211,7 +211,7 @@ def test_axe_finds_nothing_in_the_panel(open_lab):
         lab.page.evaluate(axe)
         for theme in ("Light", "Dark"):
             lab.theme(f"JupyterLab {theme}")
-            found = lab.page.evaluate("""() => axe.run({include: [['.jb-side-section'], ['.jb-side-header'],
+            found = lab.page.evaluate("""() => axe.run({include: [['.jb-side-section'], ['.jb-side-line'],
               ['.jb-status'], ['.jb-bell']]})""")
             told = [(one["id"], node["target"], node["any"][0]["message"] if node["any"] else "")
                     for one in found["violations"] for node in one["nodes"]]

@@ -92,10 +92,13 @@ export class Jobs {
   }
 }
 
+/** What it cost, in words; nothing where nobody knows: the monitor says why. */
+export const cost = job => (job.cost.startsWith("cost unknown") ? "" : job.cost);
+
 /** What is said of a job that ended, in at most 140 characters. */
 export function ending(job) {
   const title = job.title.length > 40 ? `${job.title.slice(0, 39)}…` : job.title;
-  const rest = [job.counts, job.times[0], job.cost].filter(Boolean).join(", ");
+  const rest = [job.counts, job.times[0], cost(job)].filter(Boolean).join(", ");
   return `${title}: ${job.state}\n${rest}`.slice(0, 140);
 }
 

@@ -18,11 +18,15 @@ export function panelClass(lab) {
       this.node.setAttribute("aria-label", "LLM batches");
       this.problem = text("p", "jb-side-problem", "alert");
       this.said = text("p", "jb-side-say", "status");
-      header.addClass("jb-side-header");
-      header.node.append(this.problem, this.said);
+      header.addClass("jb-side-line");
+      header.node.append(this.problem);
       this.fillToolbar();
       this.sections = [this.section("Open", job => !job.final, "Nothing is running."),
         this.section("Ended", job => job.final, "Nothing has ended yet.")];
+      const foot = new lab.Widget();
+      foot.addClass("jb-side-line");
+      foot.node.append(this.said);
+      this.layout.addWidget(foot);
       jobs.on("change", () => this.draw());
     }
 
@@ -104,7 +108,7 @@ export function panelClass(lab) {
       if (on && !("Notification" in window)) {
         this.say("This browser has no desktop notifications, or not for pages without https.");
       } else if (on && (await Notification.requestPermission()) !== "granted") {
-        this.say("The browser does not allow notifications of this page: its settings for the site say so.");
+        this.say("The browser does not allow notifications of this page; its settings for the site can change that.");
       } else {
         await this.wishes.set(on);
         this.say(on ? "A desktop notification comes when a job ends." : "No desktop notifications any more.");

@@ -2,6 +2,8 @@
  * as text. It knows no server: what a click does is given.
  */
 
+import { cost } from "./jobs.js";
+
 const make = (tag, name, props = {}) => Object.assign(document.createElement(tag), { className: name, ...props });
 
 export class Row {
@@ -50,7 +52,7 @@ export class Row {
     this.draw(job);
     line(this.counts, job.final ? job.share : `${job.share}${lost(job)}`, job.counts);
     line(this.times, job.times.slice(0, 2).reverse().join(" · "), job.times.join("\n"));
-    line(this.model, [job.model, job.cost].filter(Boolean).join(" · "));
+    line(this.model, [job.model, cost(job)].filter(Boolean).join(" · "));
     const said = [...job.lines, ...(job.final ? job.reasons.slice(0, 2) : [])];
     if (!job.followed) said.push("No kernel follows it. Open its notebook, or run: jupyter batch watch");
     this.say.replaceChildren(...said.map(line => make("div", "", { textContent: line })));
