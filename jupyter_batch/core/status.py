@@ -28,6 +28,8 @@ class State(StrEnum):
         """One of the four endings."""
         return self in ENDINGS
 
+    __repr__ = str.__repr__  # as the last expression of a cell it is the word
+
 
 ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.EXPIRED, State.CANCELLED})
 
@@ -100,11 +102,23 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A row and what came for it, as texts that may be cut. row: its position; of: whose answer, where several ask."""
+
+    row: int
+    asked: str
+    answer: str
+    of: str = ""
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A job at one moment: all that a screen may draw. Times are seconds since the epoch, durations are seconds.
 
     bill: of what was collected so far; None where nothing was. keeps_until: when the provider deletes what is still to
-    be fetched, or, of a job that is collected, its copy.
+    be fetched, or, of a job that is collected, its copy. deadline: when what is open then is asked in real time. most:
+    US dollars that it can cost at the most, by the estimate. answers: the first ones, beside their rows. examples: for
+    a reason of `reasons`, a row that it was told of. offers: what a person may do now beside cancelling it, out of
+    `retry`, `finish` and `merge`. merged: what became of the frame. again: the job that sends its missed rows again.
     """
 
     id: str
@@ -120,14 +134,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     collected: bool = False
     expires_at: float | None = None
     keeps_until: float | None = None
+    deadline: float | None = None
     shards: tuple[ShardView, ...] = ()
     input_tokens: int | None = None
     output_tokens: int | None = None
     bill: Bill | None = None
+    most: float | None = None
     message: str = ""
     reasons: tuple[tuple[str, int], ...] = ()
+    answers: tuple[Answer, ...] = ()
+    examples: tuple[tuple[str, Answer], ...] = ()
+    offers: tuple[str, ...] = ()
     attach: str = ""
     merged: str = ""
+    again: str = ""
 
     @property
     def is_complete(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_batch.core.status import Counts, Snapshot, State, job_state
+from jupyter_batch.core.status import Answer, Counts, Snapshot, State, job_state
 
 
 def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
@@ -31,7 +31,12 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "input_tokens": _sum(one.input_tokens for one in seen),
         "output_tokens": _sum(one.output_tokens for one in seen),
         "message": next((one.message for one in seen if one.message), ""), "merged": "; ".join(merged),
+        "again": "; ".join(one.again for one in seen if one.again),
         "reasons": tuple(sorted((pair for one in seen for pair in one.reasons), key=lambda pair: -pair[1])[:5]),
+        "deadline": min((one.deadline for one in seen if one.deadline), default=None),
+        "most": sum(one.most or 0.0 for one in seen) if all(one.most is not None for one in seen) else None,
+        "answers": _answers(seen), "examples": tuple(pair for one in seen for pair in one.examples),
+        "offers": tuple(dict.fromkeys(offer for one in seen for offer in one.offers)),
         "attach": f'jupyter_batch.open("{group}")',
     }
     return msgspec.structs.replace(first, **fields)
@@ -40,6 +45,13 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
 def _state(seen: Sequence[Snapshot]) -> State:
     shards = [(shard.step, shard.ending) for one in seen for shard in one.shards]
     return job_state(shards, cancelling=any(one.state is State.CANCELLING for one in seen))
+
+
+def _answers(seen: Sequence[Snapshot], most: int = 6) -> tuple[Answer, ...]:
+    """The first answers of all, row by row, so that what several say of one row stands together."""
+    each = max(1, most // len(seen))
+    told = [msgspec.structs.replace(answer, of=one.model) for one in seen for answer in one.answers[:each]]
+    return tuple(sorted(told, key=lambda answer: answer.row))
 
 
 def _sum(tokens: Iterable[int | None]) -> int | None:

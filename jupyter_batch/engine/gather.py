@@ -247,6 +247,10 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder,
     found.hush(shard, asked)
     tally = Counter(code for code, was_asked in zip(found.status, asked, strict=True) if was_asked)
     reasons = Counter(reason for at, reason in found.reasons.items() if asked[at - shard.first])
+    firsts: dict[str, int] = {}
+    for at, reason in found.reasons.items():
+        if asked[at - shard.first] and at < firsts.get(reason, job.rows):
+            firsts[reason] = at
     for leader in places.followers(shard.number)[1].tolist():
         code = found.status[leader - shard.first]
         tally[_REUSED if code == _ANSWERED else code] += 1
@@ -256,8 +260,10 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder,
     note = shard.why
     if found.strange:
         note = f"{found.strange} lines came that nobody asked for, or twice: kept in {folder.output(shard.number).name}"
-    return counts, {"counts": counts, "usage": found.usage, "reasons": tuple(reasons.most_common(5)),
-                    "note": note, "bill": found.costs.bill(asked)}, told_of
+    common = tuple(reasons.most_common(5))
+    return counts, {"counts": counts, "usage": found.usage, "reasons": common, "note": note,
+                    "examples": tuple((reason, firsts[reason]) for reason, _ in common),
+                    "bill": found.costs.bill(asked)}, told_of
 
 
 def of_job(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, values: bool = True) -> Outcomes:

@@ -17,7 +17,8 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     positions; each with the reason.
     first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
     refused: batches that the provider took and refused for its quota; they are never adopted. alone: how often in a row
-    that was so with no other batch of the job in its way. reasons: why rows of it failed, the most frequent first.
+    that was so with no other batch of the job in its way. reasons: why rows of it failed, the most frequent first;
+    examples: the position of the first row of each.
     note: what the person should read of it now. why: what the provider, or we, said at its ending.
     keeps_until: when the provider deletes its copy of the results, if that is known.
     held: it was refused for a limit that passes: "queue" (when batches end) or "rate" (with time), until it is let in.
@@ -45,6 +46,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts | None = None
     usage: Usage | None = None
     reasons: tuple[tuple[str, int], ...] = ()
+    examples: tuple[tuple[str, int], ...] = ()
     note: str = ""
     why: str = ""
     bad_lines: tuple[tuple[int, str], ...] = ()
@@ -173,6 +175,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None, "bill": bill_of(shards),
             "message": self.message or (notes[0] if notes else ""), "reasons": _reasons(shards),
+            "deadline": self.deadline if self.deadline and not (self.cancel_at or self.finished_at) else None,
+            "most": self.most,
         }
         return msgspec.convert({**fields, **more}, Snapshot)
 

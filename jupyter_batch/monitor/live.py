@@ -1,7 +1,7 @@
 """Which screen a job gets, and when it is drawn. Everything comes in as an argument; it must not know jobs or a kernel.
 
-There is no clock here: a screen changes when update() brings a snapshot that looks different, at most once a poll. (A
-Jupyter server keeps every message for a page that is closed; a ticking clock would pile up a day of them.)
+There is no clock here: a screen changes when update() brings a snapshot that looks different, and the older a job is,
+the rarer (pace.py). What was not drawn for that is drawn once when the pause is over, by a timer.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ import contextvars
 import logging
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from jupyter_batch.monitor import html
+from jupyter_batch.monitor.pace import Pace
 from jupyter_batch.monitor.text import Progress
 from jupyter_batch.monitor.view import View, view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from jupyter_batch.core.status import Snapshot
 
 OVERTAKEN = 5.0
 """Seconds by which a snapshot may be older than the last one and be called late; more is a clock that was set back."""
+
+HURRY = 10.0
+"""Seconds after a click in which all that comes is drawn at once."""
 
 _log = logging.getLogger("jupyter_batch")
 
@@ -48,35 +53,48 @@ class Monitor(Protocol):
 
 
 def open_monitor(
-    snapshot: Snapshot, *, cancel: Callable[[], object], refresh: Callable[[], object], frontend: bool,
+    snapshot: Snapshot, *, actions: Mapping[str, Callable[[], str]], frontend: bool,
     context: contextvars.Context | None = None, stream: Callable[[], TextIO] | None = None,
 ) -> Monitor:
     """The right screen for this place: a live panel over a static card where a front end listens, else lines of text.
 
+    actions: what the panel's buttons do, by their names in widget.py; each says what came of it, from any thread.
     frontend: a person's notebook is listening (`kernel.has_frontend()`). context: in which all widget work is done
     (`kernel.widget_context()`). stream: where text goes; looked up at each print, since IPython exchanges sys.stdout.
     """
     seen = view(snapshot)
     if frontend:
         try:
-            return LiveMonitor(seen, cancel=cancel, refresh=refresh, context=context or contextvars.copy_context())
+            return LiveMonitor(snapshot, actions, context=context or contextvars.copy_context())
         except Exception:  # no ipywidgets, or one that can't start here: the job must be shown all the same
             _log.debug("no widget", exc_info=True)
     return TextMonitor(seen, stream=stream or (lambda: sys.stdout))
 
 
-class LiveMonitor:
-    """The static card and, right below it, the panel; while the panel lives, the page shows it alone."""
+def _timer(seconds: float, work: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, work)
+    timer.daemon = True
+    timer.start()
 
-    def __init__(self, seen: View, *, cancel: Callable[[], object], refresh: Callable[[], object],
-                 context: contextvars.Context) -> None:
+
+class LiveMonitor:
+    """The static card and, right below it, the panel; while the panel lives, the page shows it alone.
+
+    delay: calls back once, after so many seconds.
+    """
+
+    def __init__(self, snapshot: Snapshot, actions: Mapping[str, Callable[[], str]], *, context: contextvars.Context,
+                 delay: Callable[[float, Callable[[], None]], None] = _timer) -> None:
         from jupyter_batch.monitor.widget import Panel
 
         self._lock = threading.RLock()
-        self._context = context
-        self._seen, self._on_card, self._as_of = seen, _milestone(seen), 0.0
+        self._context, self._delay = context, delay
+        self._seen, self._as_of, self._age = view(snapshot), 0.0, 0.0
+        self._drawn, self._on_card = self._seen, _milestone(self._seen)
+        self._body, self._news, self._parts, self._card = Pace(), Pace(0.5), Pace(2.5), Pace(2.0)
+        self._clicked, self._waits = -HURRY, False
         self._handles: dict[object, Any] = {}
-        self._panel: Panel = self._run(Panel, seen, cancel=cancel, refresh=refresh)
+        self._panel: Panel = self._run(Panel, self._seen, actions, within=self._on_click)
 
     def show(self, cell: object = None) -> None:
         """Display card and panel in the cell that runs."""
@@ -85,23 +103,25 @@ class LiveMonitor:
         with self._lock:
             if cell is not None and cell in self._handles:
                 return
+            self._draw()
             handle = display(html.card(self._seen, paired=True), raw=True, display_id=True)
             display(self._panel.bundle(), raw=True)
             self._handles[cell if cell is not None else object()] = handle
 
     def update(self, snapshot: Snapshot) -> None:
-        """Draw the panel at each change, the card at milestones alone: a state, a message, a tenth of the rows."""
+        """Draw the panel, the card at milestones alone: a state, a message, a tenth of the rows."""
         try:
             seen = view(snapshot)
             with self._lock:
-                if seen == self._seen or _late(snapshot, self._as_of):
+                if _late(snapshot, self._as_of):
                     return
-                self._seen, self._as_of = seen, snapshot.now
-                self._run(self._panel.draw, seen)
-                if _milestone(seen) != self._on_card:
-                    self._on_card = _milestone(seen)
-                    for handle in self._handles.values():
-                        self._run(handle.update, html.card(seen, paired=True), raw=True)
+                self._seen, self._as_of, self._age = seen, snapshot.now, snapshot.elapsed
+                left = self._left()
+                if left and not self._waits:
+                    self._waits = True
+                    self._delay(left, self._over)
+                elif not left and seen != self._drawn:
+                    self._draw()
         except Exception:  # a screen must never stop a job
             _log.debug("the monitor could not be drawn", exc_info=True)
 
@@ -116,6 +136,49 @@ class LiveMonitor:
 
     def flush(self) -> None:
         """Widgets are updated from any thread: nothing waits."""
+
+    def _left(self) -> float:
+        """Seconds until what is new may be drawn: an end or a change of state at once, words sooner than figures."""
+        seen, was = self._seen, self._drawn
+        if seen == was or self._hurries() or (seen.state, seen.is_final) != (was.state, was.is_final):
+            return 0.0
+        news = (seen.lines, seen.offers, seen.answers) != (was.lines, was.offers, was.answers)
+        return (self._news if news else self._body).left(self._as_of)
+
+    def _hurries(self) -> bool:
+        return time.monotonic() - self._clicked < HURRY
+
+    def _over(self) -> None:
+        """The pause is over: the newest is drawn."""
+        with self._lock:
+            self._waits = False
+            try:
+                self._draw()
+            except Exception:  # as in update()
+                _log.debug("the monitor could not be drawn", exc_info=True)
+
+    def _draw(self) -> None:
+        seen, now = self._seen, self._as_of
+        at_once = self._hurries() or seen.is_final
+        if seen != self._drawn:
+            sent, listed = self._run(self._panel.draw, seen, parts=at_once or not self._parts.left(now))
+            self._body.drawn(now, self._age, sent)
+            self._news.drawn(now, self._age, sent)
+            if listed:
+                self._parts.drawn(now, self._age, listed)
+        ended = (seen.state, seen.is_final) != (self._drawn.state, self._drawn.is_final)
+        self._drawn = seen
+        if _milestone(seen) != self._on_card and (ended or seen.is_final or not self._card.left(now)):
+            self._on_card = _milestone(seen)
+            bundle = html.card(seen, paired=True)
+            self._card.drawn(now, self._age, sum(map(len, bundle.values())) * len(self._handles))
+            for handle in self._handles.values():
+                self._run(handle.update, bundle, raw=True)
+
+    def _on_click(self, work: Callable[[], None]) -> None:
+        """In a click's thread, or when its action has ended."""
+        self._clicked = time.monotonic()
+        self._run(work)
 
     def _run(self, work: Callable[..., Any], *args: Any, **named: Any) -> Any:
         # A copy each time: a context can't be entered by two threads at once, a copy costs nothing.
@@ -201,4 +264,4 @@ def _late(snapshot: Snapshot, as_of: float) -> bool:
 
 def _milestone(seen: View) -> tuple[object, ...]:
     """What the saved card is redrawn for."""
-    return (seen.state, seen.is_final, seen.lines, seen.reasons, seen.batches, int(seen.fraction * 10))
+    return (seen.state, seen.is_final, seen.lines, seen.reasons, seen.batches, seen.answers, int(seen.fraction * 10))

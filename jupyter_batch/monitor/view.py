@@ -6,27 +6,26 @@ HTML: that is html.py's part.
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from datetime import UTC, datetime, tzinfo
+from datetime import tzinfo
 
 import msgspec
 
 from jupyter_batch.core.cost import money
-from jupyter_batch.core.status import Snapshot, State
+from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
+from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span
 
-MINUTE, HOUR, DAY = 60, 3600, 86400
+__all__ = ["Part", "Segment", "Sight", "View", "clean", "clock", "roughly", "span", "view"]
+
 REASONS_SHOWN = 5
 QUOTA = "waiting for quota"
 """How the notes of shards begin that the provider has no room for."""
 ETA_ROWS = 20
 """An eta is told from this many answered rows on (or a fiftieth of all): from fewer it would be a guess."""
-
-ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-
-HIDDEN = frozenset({"Cc", "Cf", "Cs"})
-JOINERS = "\u200c\u200d"
-"""Formatting characters that emoji and some scripts are written with; they can't reorder a line."""
+ETA_SPREAD = 0.1
+"""A pace is never told more exactly than this: batches are answered in bursts."""
+TEXT = 80
+"""Characters that are shown of a row, and of its answer."""
+SHARDS_SHOWN = 200
 
 COLOURS = {
     State.PLANNED: "idle", State.SUBMITTING: "busy", State.WAITING: "warn", State.RUNNING: "busy",
@@ -43,12 +42,39 @@ class Segment(msgspec.Struct, frozen=True):
     word: str
 
 
+class Sight(msgspec.Struct, frozen=True):
+    """A row and what came for it: `asked` and `answer` as texts, `of` the model, where several are shown as one."""
+
+    row: int
+    asked: str
+    answer: str
+    of: str = ""
+
+    @property
+    def words(self) -> str:
+        """`row 17: "the screen broke"`."""
+        return f"row {self.row:,}: “{self.asked}”" if self.asked else f"row {self.row:,}"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One batch of a job. progress: `40,000 of 50,000`; note: what it waits for, or what was said of it."""
+
+    number: int
+    state: str
+    colour: str
+    progress: str
+    failed: int
+    note: str
+    batch: str
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """A job as a person sees it. Equal views look the same on every screen.
 
     colour: idle, busy, warn, good or bad. fraction: 0 to 1. percent: whole, 100 only when all is done.
     times: phrases such as "4 min since 12:03". as_of: the moment of it all. cost: a phrase, "" where nothing was paid
-    for yet. lines: what there is to say, newest last.
+    for yet. lines: what there is to say, newest last. estimate: what it can cost at the most. examples: of each reason
+    a row that it was told of, or None. offers: what may be done now, out of retry, finish and merge.
     """
 
     id: str
@@ -73,6 +99,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[tuple[str, int], ...]
     more_reasons: int
     attach: str
+    estimate: str = ""
+    answers: tuple[Sight, ...] = ()
+    examples: tuple[Sight | None, ...] = ()
+    parts: tuple[Part, ...] = ()
+    offers: tuple[str, ...] = ()
 
     @property
     def progress(self) -> str:
@@ -104,60 +135,15 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         done=shot.counts.done, total=shot.counts.total, fraction=shot.fraction,
         percent=100 if shot.counts.running == 0 else min(99, int(shot.fraction * 100)),
         segments=_segments(shot), times=_times(shot, eta, tz), eta=eta,
-        as_of=clock(shot.now, shot.now, tz, day=True), model=_model(shot),
+        as_of=clock(shot.now, shot.now, tz, year=True), model=_model(shot),
         batches=tuple(clean(b, 100) for b in shot.batches), tokens=_tokens(shot),
         cost=_cost(shot),
         lines=_lines(shot),
         reasons=tuple((clean(why), count) for why, count in shot.reasons[:REASONS_SHOWN]),
         more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN), attach=clean(shot.attach, 200),
+        estimate=f"at most {money(shot.most)} in all" if shot.most and not shot.is_complete else "",
+        answers=tuple(map(_sight, shot.answers)), examples=_examples(shot), parts=_parts(shot), offers=shot.offers,
     )
-
-
-def clean(text: str, limit: int = 300) -> str:
-    """One line of visible text: no control, no bidi override, no broken surrogate; at most `limit` characters."""
-    flat = " ".join(ANSI.sub("", text).split())
-    kept = "".join(char for char in flat if unicodedata.category(char) not in HIDDEN or char in JOINERS)
-    return kept if len(kept) <= limit else kept[: limit - 1].rstrip() + "…"
-
-
-def span(seconds: float) -> str:
-    """A duration in words, to two units: `12 s`, `4 min`, `2 h 5 min`, `1 day 3 h`."""
-    whole = max(0, int(seconds))
-    if whole < MINUTE:
-        return f"{whole} s"
-    if whole < HOUR:
-        return f"{whole // MINUTE} min"
-    if whole < DAY:
-        return _two(whole // HOUR, "h", whole % HOUR // MINUTE, "min")
-    days = whole // DAY
-    return _two(days, "day" if days == 1 else "days", whole % DAY // HOUR, "h")
-
-
-def roughly(seconds: float) -> str:
-    """A guess in words, no finer than it can be known: `under a minute`, `about 6 min`, `about 3 h`."""
-    if seconds < MINUTE:
-        return "under a minute"
-    if seconds < 10 * MINUTE:
-        return f"about {round(seconds / MINUTE)} min"
-    if seconds < HOUR - 150:
-        return f"about {5 * round(seconds / MINUTE / 5)} min"
-    if seconds < DAY:
-        hours = round(seconds / HOUR * 2) / 2 if seconds < 3 * HOUR else round(seconds / HOUR)
-        return f"about {hours:g} h"
-    days = round(seconds / DAY)
-    return f"about {days} {'day' if days == 1 else 'days'}"
-
-
-def clock(when: float, now: float, tz: tzinfo | None, *, day: bool = False) -> str:
-    """A moment as people say it: `12:03`, and with its day where that is not today (or where `day` asks for it)."""
-    there, here = (datetime.fromtimestamp(t, tz=UTC).astimezone(tz) for t in (when, now))
-    if there.date() == here.date() and not day:
-        return f"{there:%H:%M}"
-    return f"{there.day} {there:%b} {there:%H:%M}"
-
-
-def _two(big: int, big_unit: str, small: int, small_unit: str) -> str:
-    return f"{big} {big_unit} {small} {small_unit}" if small else f"{big} {big_unit}"
 
 
 def _state(shot: Snapshot) -> tuple[str, str]:
@@ -188,10 +174,21 @@ def _eta(shot: Snapshot) -> str:
         return ""
     if answered < min(ETA_ROWS, max(2, own / 50)):
         return ""
-    left = f"{roughly(shot.eta)} left"
+    left = f"{roughly(shot.eta)} left{_spread(shot.eta, answered)}"
     if shot.expires_at is not None and shot.now + shot.eta > shot.expires_at:
         return f"{left} at this pace, which is after it expires"
     return left
+
+
+def _spread(eta: float, answered: int) -> str:
+    """` (5 to 8 min)`: two standard errors of a pace that was told by so many rows; "" where both ends read alike."""
+    left = max(0.25, 1 - max(ETA_SPREAD, 2 / answered ** 0.5))
+    low, high = roughly(eta * left), roughly(eta / left)
+    if low == high or eta < MINUTE:
+        return ""
+    low, high = low.removeprefix("about "), high.removeprefix("about ")
+    number, _, unit = low.partition(" ")
+    return f" ({number if high.endswith(f' {unit}') else low} to {high})"
 
 
 def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
@@ -204,6 +201,8 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
                 *([f"the provider deletes its copy on {at(shot.keeps_until or 0.0)}"] if kept else []))
     spent = f"{span(shot.elapsed)} " if shot.elapsed >= 1 else ""
     parts = [f"{spent}since {at(shot.created_at)}", eta]
+    if shot.deadline is not None:
+        parts.append(f"the rest in real time from {at(shot.deadline)} on")
     if shot.expires_at is not None and not shot.state.is_ending:
         parts.append(f"expires {at(shot.expires_at)}")
     if shot.keeps_until is not None:  # some batch has ended, and is not collected yet
@@ -236,6 +235,33 @@ def _cost(shot: Snapshot) -> str:
     return f"cost at least {money(bill.known)}{so_far}, unknown for {bill.unknown:,} {_plural('row', bill.unknown)}"
 
 
+def _sight(answer: Answer) -> Sight:
+    return Sight(answer.row, clean(answer.asked, TEXT), clean(answer.answer, TEXT), clean(answer.of, 40))
+
+
+def _examples(shot: Snapshot) -> tuple[Sight | None, ...]:
+    told = dict(shot.examples)
+    return tuple(_sight(told[why]) if why in told else None for why, _ in shot.reasons[:REASONS_SHOWN])
+
+
+def _parts(shot: Snapshot) -> tuple[Part, ...]:
+    return tuple(_part(shard) for shard in shot.shards[:SHARDS_SHOWN])
+
+
+def _part(shard: ShardView) -> Part:
+    counts = shard.counts
+    lost = counts.failed + counts.expired + counts.cancelled
+    state, colour = str(shard.step), "busy"
+    if shard.ending is not None:
+        state, colour = str(shard.ending), COLOURS[shard.ending]
+        if shard.step is not Step.COLLECTED:
+            state, colour = "collecting", "busy"
+    elif shard.step in {Step.WAITING, Step.CANCELLING, Step.PLANNED}:
+        colour = "idle" if shard.step is Step.PLANNED else "warn"
+    return Part(shard.number, state, colour, f"{counts.done:,} of {counts.total:,}", lost, clean(shard.note, 160),
+                clean(shard.batch_id or "", 100))
+
+
 def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
 
@@ -251,6 +277,6 @@ def _counted(notes: list[str]) -> list[str]:
 
 def _lines(shot: Snapshot) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
-    notes = [*_counted([shot.message, *(shard.note for shard in shot.shards)]), shot.merged]
+    notes = [*_counted([shot.message, *(shard.note for shard in shot.shards)]), shot.merged, shot.again]
     told = [clean(why) for why, _ in shot.reasons]
     return tuple(dict.fromkeys(line for line in map(clean, notes) if line and not any(line in why for why in told)))

@@ -22,8 +22,7 @@ class Job:
         self.rows, self.fields, self.answered, self.state = rows, fields, 0, State.RUNNING
         self.started = time.time()
         self.over, self.refreshed, self._end = threading.Event(), threading.Event(), threading.Event()
-        self.monitor = open_monitor(self.snapshot(), cancel=lambda: self._stop(State.CANCELLED),
-                                    refresh=self.refreshed.set, frontend=kernel.has_frontend(),
+        self.monitor = open_monitor(self.snapshot(), actions=self.clicks(), frontend=kernel.has_frontend(),
                                     context=kernel.widget_context())
         self.monitor.show(kernel.current_cell())
         threading.Thread(target=self._run, daemon=True).start()
@@ -43,6 +42,14 @@ class Job:
         }
         return Snapshot(state=self.state, counts=counts, created_at=self.started, now=time.time(),
                         finished_at=time.time() if ended else None, collected=ended, **{**defaults, **self.fields})
+
+    def clicks(self):
+        return {"cancel": lambda: self._stop(State.CANCELLED) or "cancelling", "refresh": self._refresh,
+                "merge": lambda: "Merged."}
+
+    def _refresh(self):
+        self.refreshed.set()
+        return "Asked."
 
     def finish(self):
         self._stop(State.COMPLETED)
@@ -74,6 +81,6 @@ def still(state=State.RUNNING, **fields):
         "counts": Counts(succeeded=412, failed=3, running=585),
         "shards": (ShardView(number=0, step=Step.RUNNING, batch_id="batch_68a1f0c2d4b881908e"),),
         "attach": 'job = jupyter_batch.open("jb3f9c2k7a1q")', "expires_at": now + 80_000, **fields})
-    monitor = open_monitor(shot, cancel=lambda: None, refresh=lambda: None, frontend=kernel.has_frontend(),
+    monitor = open_monitor(shot, actions={}, frontend=kernel.has_frontend(),
                            context=kernel.widget_context())
     monitor.show(kernel.current_cell())

@@ -31,3 +31,10 @@ def shot():
 def done(shot):
     """A job that is finished, with two rows that failed."""
     return shot(state=State.COMPLETED, counts=Counts(succeeded=998, failed=2), collected=True, finished_at=START + 250)
+
+
+@pytest.fixture(scope="session")
+def shards():
+    """`shards(n)`: so many running batches."""
+    return lambda n: tuple(ShardView(number=k, step=Step.RUNNING, batch_id=f"batch_{k}", counts=Counts(running=50))
+                           for k in range(n))

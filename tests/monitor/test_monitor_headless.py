@@ -17,7 +17,7 @@ from jupyter_batch.core.status import Counts, Snapshot, State
 from jupyter_batch.monitor.live import open_monitor
 shot = Snapshot(id="jb1", name=None, state=State.SUBMITTING, counts=Counts(running=10), model="local/echo",
                 provider="local", out="x", created_at=1.0, now=2.0)
-monitor = open_monitor(shot, cancel=print, refresh=print, frontend=kernel.has_frontend(),
+monitor = open_monitor(shot, actions={}, frontend=kernel.has_frontend(),
                        context=kernel.widget_context())
 monitor.show(kernel.current_cell())
 """

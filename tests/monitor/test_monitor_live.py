@@ -32,12 +32,12 @@ def displayed(monkeypatch):
 
 def open_live(snapshot, **more):
     """A monitor in a notebook that a person looks at."""
-    return live.open_monitor(snapshot, cancel=lambda: None, refresh=lambda: None, frontend=True, **more)
+    return live.open_monitor(snapshot, actions={}, frontend=True, **more)
 
 
 def open_text(snapshot, out):
     """A monitor where nobody's notebook listens."""
-    return live.open_monitor(snapshot, cancel=lambda: None, refresh=lambda: None, frontend=False, stream=lambda: out)
+    return live.open_monitor(snapshot, actions={}, frontend=False, stream=lambda: out)
 
 
 def test_a_front_end_gets_card_and_panel(shot, displayed):
@@ -78,8 +78,8 @@ def test_equal_snapshots_draw_nothing(shot, displayed, monkeypatch):
     """A poll that brought nothing new sends nothing to the page, for as long as the words are the same."""
     monitor = open_live(shot())
     draws = []
-    monkeypatch.setattr(monitor._panel, "draw", draws.append)
-    monitor.update(shot(now=shot().now + 5))
+    monkeypatch.setattr(monitor._panel, "draw", lambda seen, parts: draws.append(seen) or (0, 0))
+    monitor.update(shot())
     assert draws == []
     monitor.update(shot(now=shot().now + 100))
     assert len(draws) == 1
@@ -103,7 +103,7 @@ def test_widget_work_is_done_in_the_given_context(shot, displayed, monkeypatch):
     context.run(variable.set, "submitting")
     monitor = open_live(shot(), context=context)
     seen = []
-    monkeypatch.setattr(monitor._panel, "draw", lambda view: seen.append(variable.get()))
+    monkeypatch.setattr(monitor._panel, "draw", lambda _, parts: seen.append(variable.get()) or (0, 0))
     thread = threading.Thread(target=monitor.update, args=(shot(message="new"),))
     thread.start()
     thread.join()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_batch.core.status import Counts, ShardView, State, Step
+from jupyter_batch.core.status import Answer, Counts, ShardView, State, Step
 from jupyter_batch.monitor.view import clean, clock, roughly, span, view
 
 START = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
@@ -18,7 +18,7 @@ def test_a_running_job_in_words(shot):
     assert (seen.title, seen.state, seen.colour) == ("sentiment", "running", "busy")
     assert seen.progress == "412 of 1,000 rows"
     assert seen.counts == "400 succeeded, 10 reused, 2 failed, 588 running"
-    assert seen.times == ("4 min since 22:13", "about 6 min left", "expires 15 Nov 22:13")
+    assert seen.times == ("4 min since 22:13", "about 6 min left (5 to 7 min)", "expires 15 Nov 22:13")
     assert seen.batches == ("batch_68a1f",)
     assert seen.can_cancel
     assert not seen.is_final
@@ -58,7 +58,7 @@ def test_no_eta_from_a_handful_of_rows(shot):
 def test_an_eta_behind_the_expiry_is_not_kept_back(shot):
     """Where the pace is too slow for the batch's life, the eta says so."""
     slow = shot(counts=Counts(succeeded=100, running=10_000), expires_at=START + 3600)
-    assert view(slow).eta == "about 7 h left at this pace, which is after it expires"
+    assert view(slow).eta == "about 7 h left (6 to 9 h) at this pace, which is after it expires"
 
 
 @pytest.mark.parametrize(("seconds", "words"), [
@@ -86,10 +86,10 @@ def test_a_guess_is_near_the_truth(seconds):
 
 
 def test_a_clock_time_has_its_day_where_that_is_not_today():
-    """`22:13` today, `15 Nov 22:13` tomorrow."""
+    """`22:13` today, `15 Nov 22:13` tomorrow; what is saved has its year too."""
     assert clock(START, START + 60, UTC) == "22:13"
     assert clock(START + 86_400, START, UTC) == "15 Nov 22:13"
-    assert clock(START, START, UTC, day=True) == "14 Nov 22:13"
+    assert clock(START, START, UTC, year=True) == "14 Nov 2023, 22:13"
 
 
 @pytest.mark.parametrize("text", [
@@ -130,3 +130,44 @@ def test_what_is_a_reason_is_no_message_too(shot):
     shards = (ShardView(number=0, step=Step.ENDED, note="model_not_found: no such model"),)
     seen = view(shot(shards=shards, reasons=(("the batch failed: model_not_found: no such model", 20),)))
     assert seen.lines == ()
+
+
+def test_an_eta_tells_how_sure_it_is(shot):
+    """From few answers the range is wide, from many it is narrow, and it is never narrower than a tenth."""
+    few = shot(counts=Counts(succeeded=25, running=975), expires_at=None)
+    many = shot(counts=Counts(succeeded=25_000, running=975_000), expires_at=None)
+    assert view(few).eta == "about 2.5 h left (1.5 to 5 h)"
+    assert view(many).eta == "about 2.5 h left (2.5 to 3 h)"
+
+
+def test_the_deadline_and_the_most_it_can_cost_are_told(shot):
+    """A deadline stands among the times, the estimate's upper end beside the cost; both are gone at the end."""
+    seen = view(shot(deadline=START + 3600, most=1.25), UTC)
+    assert "the rest in real time from 23:13 on" in seen.times
+    assert seen.estimate == "at most $1.25 in all"
+    assert view(shot(state=State.COMPLETED, collected=True, most=1.25, finished_at=START + 9)).estimate == ""
+
+
+def test_each_batch_is_a_part(shot):
+    """A batch that waits for quota says so; one that ended and is not here yet is being collected."""
+    shards = (
+        ShardView(number=0, step=Step.COLLECTED, ending=State.COMPLETED, batch_id="batch_1",
+                  counts=Counts(succeeded=40, failed=2)),
+        ShardView(number=1, step=Step.ENDED, ending=State.COMPLETED, batch_id="batch_2", counts=Counts(succeeded=42)),
+        ShardView(number=2, step=Step.WAITING, note="waiting for quota: 2M tokens", counts=Counts(running=42)),
+    )
+    parts = view(shot(shards=shards)).parts
+    assert [(part.state, part.colour, part.progress, part.failed, part.note, part.batch) for part in parts] == [
+        ("completed", "good", "42 of 42", 2, "", "batch_1"), ("collecting", "busy", "42 of 42", 0, "", "batch_2"),
+        ("waiting", "warn", "0 of 42", 0, "waiting for quota: 2M tokens", "")]
+
+
+def test_answers_and_examples_are_cut_and_clean(shot):
+    """What a model wrote is one line of visible text, of some 80 characters, beside the row it is the answer to."""
+    answer = Answer(row=7, asked="the\nscreen " + "broke " * 99, answer="\x1b[31mred\x1b[0m \u202egnp")
+    seen = view(shot(answers=(answer,), reasons=(("why", 2), ("none", 1)), examples=(("why", answer),)))
+    assert seen.answers[0].asked.startswith("the screen broke")
+    assert len(seen.answers[0].asked) == 80
+    assert seen.answers[0].answer == "red gnp"
+    assert seen.examples[0].words.startswith("row 7: “the screen")
+    assert seen.examples[1] is None

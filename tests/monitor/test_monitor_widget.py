@@ -1,10 +1,15 @@
 """The live panel: what it draws, and what a click does."""
 
+import threading
+
 import pytest
 
+from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.status import State
 from jupyter_batch.monitor.view import view
 from jupyter_batch.monitor.widget import Panel
+
+ALL = ("refresh", "retry", "merge", "finish", "cancel")
 
 
 @pytest.fixture
@@ -14,9 +19,15 @@ def clicks():
 
 
 @pytest.fixture
-def panel(shot, clicks):
-    """A running job's panel."""
-    return Panel(view(shot()), cancel=lambda: clicks.append("cancel"), refresh=lambda: clicks.append("refresh"))
+def actions(clicks):
+    """Each notes its name, and says that it was done."""
+    return {name: (lambda name=name: clicks.append(name) or f"{name} is done") for name in ALL}
+
+
+@pytest.fixture
+def panel(shot, actions):
+    """A running job's panel, whose actions run at once."""
+    return Panel(view(shot()), actions, spawn=lambda work: work())
 
 
 def shown(button):
@@ -31,7 +42,7 @@ def said(panel):
 
 def test_cancel_asks_once_more(panel, clicks):
     """The first click asks, only the second, on another button, cancels."""
-    panel.cancel_button.click()
+    panel.buttons["cancel"].click()
     assert clicks == []
     assert shown(panel.confirm_button)
     assert "Cancel this batch?" in said(panel)
@@ -42,32 +53,32 @@ def test_cancel_asks_once_more(panel, clicks):
 
 def test_a_double_click_cancels_nothing(panel, clicks):
     """The second click on the same place takes the question back."""
-    panel.cancel_button.click()
-    assert panel.cancel_button.description == "Keep running"
-    panel.cancel_button.click()
+    panel.buttons["cancel"].click()
+    assert panel.buttons["cancel"].description == "Keep running"
+    panel.buttons["cancel"].click()
     assert clicks == []
     assert not shown(panel.confirm_button)
-    assert panel.cancel_button.description == "Cancel"
+    assert panel.buttons["cancel"].description == "Cancel"
 
 
 def test_an_update_does_not_take_the_question_away(panel, shot, clicks):
     """A poll between the question and the answer changes the numbers alone; a change of state ends the question."""
-    panel.cancel_button.click()
+    panel.buttons["cancel"].click()
     panel.draw(view(shot(now=shot().now + 100)))
     assert shown(panel.confirm_button)
     assert "Cancel this batch?" in said(panel)
     panel.draw(view(shot(state=State.CANCELLING)))
     assert not shown(panel.confirm_button)
-    assert not shown(panel.cancel_button)
+    assert not shown(panel.buttons["cancel"])
     panel.confirm_button.click()
     assert clicks == []
 
 
 def test_refresh_calls_back(panel, clicks):
-    """Refresh asks at once and says so."""
-    panel.refresh_button.click()
+    """Refresh asks, and what came of it is said."""
+    panel.buttons["refresh"].click()
     assert clicks == ["refresh"]
-    assert "Asking the provider" in said(panel)
+    assert "refresh is done" in said(panel)
 
 
 def test_a_click_that_fails_says_why(shot):
@@ -75,10 +86,10 @@ def test_a_click_that_fails_says_why(shot):
     def broken():
         raise OSError("<no> ledger")
 
-    panel = Panel(view(shot()), cancel=broken, refresh=broken)
-    panel.refresh_button.click()
+    panel = Panel(view(shot()), {"refresh": broken, "cancel": broken}, spawn=lambda work: work())
+    panel.buttons["refresh"].click()
     assert "OSError: &lt;no&gt; ledger" in said(panel)
-    panel.cancel_button.click()
+    panel.buttons["cancel"].click()
     panel.confirm_button.click()
     assert "OSError" in said(panel)
 
@@ -86,7 +97,7 @@ def test_a_click_that_fails_says_why(shot):
 def test_the_end_leaves_no_button(panel, done):
     """A finished job has nothing to click."""
     panel.draw(view(done))
-    assert not any(map(shown, (panel.refresh_button, panel.cancel_button, panel.confirm_button)))
+    assert not any(map(shown, (*panel.buttons.values(), panel.confirm_button)))
 
 
 def test_only_what_differs_is_sent(panel, shot):
@@ -103,3 +114,76 @@ def test_where_no_widget_lives_the_panel_is_empty(panel):
     bundle = panel.bundle()
     assert bundle["text/plain"] == bundle["text/html"] == ""
     assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_a_click_is_heard_at_once_and_its_end_is_told(shot, actions):
+    """Before the action has done anything the line says that it was heard; a second click meanwhile does nothing."""
+    waiting = []
+    panel = Panel(view(shot(offers=("merge",))), actions, spawn=waiting.append)
+    panel.buttons["merge"].click()
+    panel.buttons["merge"].click()
+    assert "Merging, between two cells…" in said(panel)
+    assert len(waiting) == 1
+    panel.draw(view(shot(message="something else")))
+    assert "Merging, between two cells…" in said(panel), "news of the job do not take away what is still being done"
+    waiting[0]()
+    assert "merge is done" in said(panel)
+
+
+def test_a_refusal_is_told_in_its_own_words(shot):
+    """What the job refuses is said as the job says it, without a class's name."""
+    def refuse():
+        raise InputError("nothing is left to be sent")
+
+    panel = Panel(view(shot(offers=("retry",))), {"retry": refuse}, spawn=lambda work: work())
+    panel.buttons["retry"].click()
+    assert ">nothing is left to be sent<" in said(panel)
+
+
+def test_only_what_can_be_done_is_offered(shot, done, actions):
+    """Retry, Finish and Merge are there when the job offers them; Refresh and Cancel while it is open."""
+    def offered(snapshot):
+        return {name for name, button in Panel(view(snapshot), actions).buttons.items() if shown(button)}
+
+    assert offered(shot()) == {"refresh", "cancel"}
+    assert offered(shot(offers=("finish", "merge"))) == {"refresh", "cancel", "finish", "merge"}
+    assert offered(done) == set()
+
+
+def test_finish_now_asks_once_more(shot, actions, clicks):
+    """It costs the full price: the first click asks, and while it asks nothing else is there to be hit."""
+    panel = Panel(view(shot(offers=("finish",))), actions, spawn=lambda work: work())
+    panel.buttons["finish"].click()
+    assert clicks == []
+    assert "at its full price" in said(panel)
+    assert [name for name, button in panel.buttons.items() if shown(button)] == ["finish"]
+    panel.confirm_button.click()
+    assert clicks == ["finish"]
+
+
+def test_an_action_runs_beside_the_click(shot):
+    """A slow action does not hold the click: it runs in a thread of its own."""
+    names, over = [], threading.Event()
+
+    def slow():
+        names.append(threading.current_thread().name)
+        over.set()
+        return "done"
+
+    panel = Panel(view(shot()), {"refresh": slow})
+    panel.buttons["refresh"].click()
+    assert over.wait(10)
+    assert names == ["jupyter-batch-click"]
+
+
+def test_the_list_of_batches_is_sent_only_when_it_is_unfolded(shot, shards):
+    """Folded it costs the page nothing; unfolded it has a row and an id for each batch."""
+    panel = Panel(view(shot(shards=shards(20))), {})
+    assert panel._parts.value == ""
+    assert panel.unfold_button.description == "Show the 20 batches"
+    panel.unfold_button.click()
+    assert panel._parts.value.count("<tr>") == 21
+    assert "batch_19" in panel._parts.value
+    panel.unfold_button.click()
+    assert panel._parts.value == ""
+    assert not shown(Panel(view(shot()), {}).unfold_button), "one batch is told of already"

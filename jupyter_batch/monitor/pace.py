@@ -1,0 +1,31 @@
+"""How often a screen is drawn, so that a day of it stays small. Pure: time and sizes are arguments.
+
+A Jupyter server keeps every message for a page that is closed, and hands them all to the page that is opened next. So
+the older a job, the rarer it is drawn, as it is polled more rarely too, and a long message makes a longer pause.
+"""
+
+from __future__ import annotations
+
+SHARE = 30
+"""A pause is this part of the job's age: two seconds at the first minute, two minutes at the first hour."""
+SHORTEST, LONGEST = 0.5, 600.0
+USUAL = 1000
+"""Characters of an ordinary drawing. One of twice as many makes twice the pause."""
+
+
+class Pace:
+    """When one part of a screen may be drawn again. slower: how many times the pause."""
+
+    def __init__(self, slower: float = 1.0) -> None:
+        self._slower = slower
+        self._next = 0.0
+
+    def left(self, now: float) -> float:
+        """Seconds until it may be drawn; 0 for now. A clock that was put back waits no longer than the longest."""
+        left = self._next - now
+        return left if 0 < left <= LONGEST * self._slower * 10 else 0.0
+
+    def drawn(self, now: float, age: float, size: int) -> None:
+        """It was drawn at `now`, `age` seconds after the job began, with so many characters."""
+        pause = min(max(SHORTEST, age / SHARE), LONGEST)
+        self._next = now + pause * self._slower * max(1.0, size / USUAL)

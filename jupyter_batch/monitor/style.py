@@ -1,0 +1,99 @@
+"""The style sheets of card and panel. CSS alone; it knows no View.
+
+JupyterLab's variables come first, so that all follows the theme; behind them colours that read on white and on black.
+"""
+
+CARD = """.jb{--jb-good:var(--jp-success-color1,#388e3c);--jb-bad:var(--jp-error-color1,#d32f2f);
+--jb-warn:var(--jp-warn-color1,#f57c00);--jb-busy:var(--jp-info-color1,#0288d1);--jb-idle:#8a8f98;
+--jb-dim:color-mix(in srgb,currentColor 66%,transparent);--jb-edge:color-mix(in srgb,currentColor 14%,transparent);
+--jb-wash:color-mix(in srgb,currentColor 3%,transparent);
+font:var(--jp-ui-font-size1,13px)/1.55 var(--jp-ui-font-family,system-ui,sans-serif);
+color:var(--jp-ui-font-color1,inherit);font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
+.jb *{box-sizing:border-box}
+.jb-card,.jb-live{box-sizing:border-box;max-width:860px;margin:4px 0;padding:10px 14px 11px;
+border:1px solid color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 14%,transparent);border-radius:8px;
+background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 3%,transparent)}
+.jb-head{display:flex;flex-wrap:wrap;align-items:center;gap:2px 10px}
+.jb-title{font-weight:600;font-size:1.08em}
+.jb-dim{color:var(--jb-dim)}
+.jb-pill{display:inline-flex;align-items:center;gap:6px;padding:0 9px 0 8px;border-radius:99px;font-size:.92em;
+font-weight:600;background:color-mix(in srgb,var(--jb-c) 16%,transparent);
+color:color-mix(in srgb,var(--jb-c) 70%,var(--jp-ui-font-color0,currentColor))}
+.jb-pill::before,.jb-key::before{content:"";flex:none;width:7px;height:7px;border-radius:50%;background:var(--jb-c)}
+.jb-row{display:flex;flex-wrap:wrap;align-items:center;gap:2px 14px;margin-top:7px}
+.jb-bar{display:flex;flex:1 1 200px;height:8px;border-radius:4px;overflow:hidden;gap:1px;background:var(--jb-edge)}
+.jb-bar>span{min-width:3px;background:var(--jb-c);transition:flex-grow .4s ease-out}
+.jb-bar>.jb-rest{min-width:0;background:none}
+.jb-share{flex:none}
+.jb-keys,.jb-foot{display:flex;flex-wrap:wrap;gap:0 16px;margin-top:5px}
+.jb-key{display:inline-flex;align-items:center;gap:6px}
+.jb-foot{margin-top:2px;color:var(--jb-dim)}
+.jb.jb .jb-id.jb-id{font:.94em var(--jp-code-font-family,ui-monospace,monospace);color:inherit;
+background:none;padding:0}
+.jb-sep{display:none}
+.jb-say{margin:6px 0 0}.jb-say:empty{display:none}
+.jb.jb .jb-why.jb-why{margin:6px 0 0;padding:0;list-style:none}
+.jb.jb .jb-why li{margin:0}.jb-why b{font-weight:600;margin-right:6px}
+.jb-why .jb-dim{margin-left:6px}
+.jb-peek{margin-top:7px}
+.jb-peek>div{display:grid;grid-template-columns:auto minmax(0,3fr) minmax(0,2fr);gap:0 12px}
+.jb-peek>div>:first-child{color:var(--jb-dim);min-width:3.2em}
+.jb-what{color:var(--jb-dim)}
+.jb.jb .jb-parts.jb-parts{border-collapse:collapse;width:100%;margin-top:4px;border:0}
+.jb.jb .jb-parts.jb-parts tr{background:none}
+.jb.jb .jb-parts.jb-parts th,.jb.jb .jb-parts.jb-parts td{padding:2px 12px 2px 0;text-align:left;vertical-align:top;
+border:0;border-top:1px solid var(--jb-edge);white-space:normal;font-size:inherit}
+.jb-parts th{font-weight:600;color:var(--jb-dim)}.jb-parts .jb-id{user-select:all}
+.jb-fold summary{cursor:pointer;color:var(--jb-dim);margin-top:5px}
+.jb-back{margin:8px 0 0;padding-top:7px;border-top:1px solid var(--jb-edge);color:var(--jb-dim)}
+.jb-back .jb-id{color:var(--jp-ui-font-color1,inherit);user-select:all}
+.jb-table{border-collapse:collapse}
+.jb.jb .jb-table th,.jb.jb .jb-table td{padding:3px 14px 3px 0;text-align:left;border-bottom:1px solid var(--jb-edge)}
+.jb-table th{font-weight:600;color:var(--jb-dim)}
+.jb [data-c=good],.jb [data-c=succeeded]{--jb-c:var(--jb-good)}
+.jb [data-c=bad],.jb [data-c=failed]{--jb-c:var(--jb-bad)}
+.jb [data-c=warn],.jb [data-c=expired]{--jb-c:var(--jb-warn)}
+.jb [data-c=busy]{--jb-c:var(--jb-busy)}
+.jb [data-c=reused]{--jb-c:color-mix(in srgb,var(--jb-good) 55%,var(--jb-busy))}
+.jb [data-c=idle],.jb [data-c=cancelled],.jb [data-c=skipped]{--jb-c:var(--jb-idle)}
+.jb [data-c=running]{--jb-c:color-mix(in srgb,currentColor 22%,transparent)}
+@media (max-width:480px){.jb-peek>div{grid-template-columns:auto minmax(0,1fr)}
+.jb-peek>div>:nth-child(3){grid-column:2}}
+"""
+"""What the saved notebook needs."""
+
+LIVE = """.jb-live .jb-pill[data-c=busy]::before{animation:jb-breathe 2.4s ease-in-out infinite}
+@keyframes jb-breathe{50%{opacity:.3}}
+@media (prefers-reduced-motion:reduce){.jb *,.jb *::before{animation:none!important;transition:none!important}}
+.jb-live.jb-live{--jb-dim-live:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 75%,transparent);
+display:flex;flex-flow:row wrap;align-items:flex-start;gap:0 12px;overflow:visible}
+.jb-live .widget-html,.jb-live .widget-html-content{margin:0;height:auto;min-height:0;line-height:inherit;
+overflow:visible;width:auto}
+.jb-live>.jb-top{flex:1 1 220px}.jb-live>.jb-rest-of-it{flex:1 1 100%}
+.jp-OutputArea-output:has(> .jb-live){container-type:inline-size}
+@container (max-width:440px){.jb-live>.jb-buttons.jb-buttons{order:1;margin:8px 0 0 auto}}
+.jb-live>.jb-buttons{flex:none;width:auto;margin:-2px -4px 0 auto;overflow:visible;flex-wrap:wrap}
+.jb-live .jupyter-button{height:26px;line-height:24px;padding:0 10px;margin:0 0 0 4px;border-radius:5px;
+border:1px solid color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 18%,transparent);background:transparent;
+color:var(--jp-ui-font-color1,inherit);box-shadow:none}
+.jb-live .jupyter-button:hover:enabled{box-shadow:none;
+background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 8%,transparent)}
+.jb-live .jupyter-button:focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
+.jb-live .jupyter-button.mod-danger{background:var(--jp-error-color1,#d32f2f);border-color:transparent;color:#fff}
+.jb-live .jupyter-button.mod-danger:hover:enabled{background:var(--jp-error-color0,#b71c1c)}
+@container (max-width:480px){.jb-peek>div{grid-template-columns:auto minmax(0,1fr)}
+.jb-peek>div>:nth-child(3){grid-column:2}
+.jb-parts.jb-parts td,.jb-parts.jb-parts th{padding-right:8px!important}}
+.jb-live .jb-asking>:not(:first-child){min-width:14em!important}
+.jb-live .jb-unfold.jb-unfold{border:0;padding:0;margin:3px 0 0;color:var(--jb-dim-live);text-decoration:underline;
+text-underline-offset:2px;flex:none}
+"""
+"""What the panel needs beside it."""
+
+# A card hides while its live panel follows it; with the panel's kernel gone, its place («Loading widget...», later
+# «Error displaying widget») hides. (A :has() inside a :has() is invalid and would kill its rule.)
+PAIRED = """.jp-OutputArea-child:has(.jb-paired):has(+ .jp-OutputArea-child .jb-live){display:none}
+.jp-OutputArea-child:has(.jb-paired) + .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(.jb-live)){display:none}
+.jp-OutputArea-child:has(.jb-paired) + .jp-OutputArea-child:has(> .lm-Panel):not(:has(.jb-live)){display:none}
+"""
+"""What a card needs that has a live panel below it."""
