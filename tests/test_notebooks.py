@@ -1,6 +1,7 @@
 """The notebooks that are shipped, run from top to bottom as a person would, without a key."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -11,19 +12,37 @@ from jupyter_batch import demo
 from jupyter_batch.server import launch
 
 ROOT = Path(__file__).parent.parent
-QUICKSTART = ROOT / "notebooks" / "quickstart.ipynb"
+NOTEBOOKS = ROOT / "notebooks"
+QUICKSTART = NOTEBOOKS / "quickstart.ipynb"
+COMING_FROM = NOTEBOOKS / "coming_from.ipynb"
+SHORT = 16  # lines of a cell, blank ones and imports too
+
+
+def run(path, folder):
+    """Its cells by their ids, after a run in a fresh kernel, on a ledger of its own; the ledger's server is stopped."""
+    home = folder / "home"
+    notebook = nbformat.read(path, as_version=4)
+    env = {name: value for name, value in os.environ.items()
+           if not name.startswith(("OPENAI_", "ANTHROPIC_", "JUPYTER_BATCH_"))}
+    env |= {"JUPYTER_BATCH_HOME": str(home), "PYTHONPATH": str(ROOT),
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DSPY_CACHEDIR": str(folder / "dspy")}  # where dspy imports litellm
+    try:
+        NotebookClient(notebook, timeout=120, kernel_name="python3").execute(env=env)
+    finally:
+        launch.stop(home)
+    return {cell.id: cell for cell in notebook.cells}
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """The quickstart after a run in a fresh kernel, on a ledger of its own."""
-    home = tmp_path_factory.mktemp("notebooks") / "home"
-    notebook = nbformat.read(QUICKSTART, as_version=4)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "JUPYTER_BATCH_"))}
-    env |= {"JUPYTER_BATCH_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute(env=env)
-    yield {cell.id: cell for cell in notebook.cells}
-    launch.stop(home)
+    """The quickstart after a run."""
+    return run(QUICKSTART, tmp_path_factory.mktemp("notebooks"))
+
+
+@pytest.fixture(scope="module")
+def flows(tmp_path_factory):
+    """The flows of other systems after a run."""
+    return run(COMING_FROM, tmp_path_factory.mktemp("notebooks"))
 
 
 def texts(cell):
@@ -35,12 +54,22 @@ def texts(cell):
     return "".join(shown)
 
 
-def test_the_quickstart_runs_without_an_error(ran):
-    """No cell fails, and nothing is written to stderr."""
-    for cell in ran.values():
+def result(cell):
+    """The value of a cell's last expression, as text."""
+    return next(output.data["text/plain"] for output in cell.outputs if output.output_type == "execute_result")
+
+
+def check_clean(cells):
+    """No cell failed, and nothing was written to stderr."""
+    for cell in cells.values():
         for output in cell.get("outputs", []):
             assert output.output_type != "error", (cell.source, output)
             assert output.get("name") != "stderr", (cell.source, output)
+
+
+def test_the_quickstart_runs_without_an_error(ran):
+    """No cell fails, and nothing is written to stderr."""
+    check_clean(ran)
 
 
 def test_the_quickstart_fills_both_columns(ran):
@@ -59,9 +88,115 @@ def test_the_quickstart_comes_back_to_the_same_job(ran):
     assert texts(ran["list"]).count("completed") == 2
 
 
-def test_the_quickstart_is_kept_without_outputs():
+def test_the_flows_run_without_an_error(flows):
+    """No cell fails, nothing is written to stderr, and each one shows what came of it."""
+    check_clean(flows)
+    for name, cell in flows.items():
+        if cell.cell_type == "code" and name not in ("setup", "servers", "end"):
+            assert texts(cell).strip(), cell.source
+
+
+def test_the_flows_are_short_and_each_is_told():
+    """A code cell has a line above it that says what it is for, and fits on a glance."""
+    cells = nbformat.read(COMING_FROM, as_version=4).cells
+    for before, cell in pairwise(cells):
+        if cell.cell_type == "code":
+            assert before.cell_type == "markdown", cell.source
+            assert len(cell.source.splitlines()) <= SHORT, cell.source
+
+
+def test_dspy_step_by_step(flows):
+    """Files and their metadata, submit, status, typed predictions, the raw answers; and all of it in one line."""
+    assert "feedback -> label" in texts(flows["dspy-module"])
+    assert "40 requests in 1 file" in result(flows["dspy-build"])
+    assert "nothing sent" in result(flows["dspy-build"])
+    told = result(flows["dspy-metadata"])
+    for name in ("created_at", "endpoint", "versions", "'python'", "'model': 'local/echo'", "custom_id", "'inputs'"):
+        assert name in told
+    assert "door" not in told
+    assert result(flows["dspy-retrieve"]).startswith(("('planned'", "('submitting'", "('running'", "('completed'"))
+    predictions = result(flows["dspy-predictions"])
+    assert "label" in predictions
+    assert "score" in predictions
+    assert "<NA>" not in predictions
+    assert "'output-0.jsonl'" in result(flows["dspy-download"])
+    assert '"custom_id"' in result(flows["dspy-download"])
+    assert len(result(flows["dspy-one-liner"]).splitlines()) == 6
+
+
+def test_litellm_file_create_poll_results(flows):
+    """The line that would be uploaded, the batch, its end, its answers; also of a file that is there already."""
+    assert "'max_tokens': 10" in result(flows["litellm-file"])
+    assert "rows (" in texts(flows["litellm-create"])
+    assert result(flows["litellm-poll"]).startswith("('completed'")
+    assert "succeeded=40" in result(flows["litellm-poll"])
+    assert "_input_tokens" in result(flows["litellm-results"])
+    assert len(result(flows["litellm-own-file"]).splitlines()) == 4
+    assert "NaN" not in result(flows["litellm-own-file"])
+
+
+def test_litellm_errors_cost_list_proxy(flows):
+    """Failed rows have reasons and go again alone; the cost is half; the jobs are listed; a proxy is an address."""
+    assert "server_error" in result(flows["litellm-errors"])
+    assert "failed=0" in result(flows["litellm-retry"])
+    assert "reused=0" not in result(flows["litellm-retry"]), "what was answered is not asked again"
+    spent, saved = result(flows["litellm-cost"]).rstrip(")").split(",")[-2:]
+    assert float(spent) == pytest.approx(float(saved))
+    assert 0 < float(spent) < 0.01
+    assert result(flows["litellm-list"]).count("completed") == 7
+    assert "positive" in result(flows["litellm-proxy"])
+
+
+def test_deluge_waits_comes_back_and_goes_in_chunks(flows):
+    """Wait or not, several at once, again in another process, chunks of one job, progress to the end."""
+    assert result(flows["deluge-wait"]) == "['What is the capital of France?', 'And of Peru?']"
+    assert result(flows["deluge-no-wait"]) == "(False, True)"
+    assert "['Lima in spring', 'Oslo in spring']" in result(flows["deluge-several"])
+    assert "of last night: completed, 1 of 1" in texts(flows["deluge-back"])
+    assert result(flows["deluge-back"]) == "['Good night']"
+    assert result(flows["deluge-conversation"]).count("Repeat: ") == 2
+    assert result(flows["deluge-chunks"]).startswith("(3, ")
+    assert "40" in result(flows["deluge-chunks"])
+    assert result(flows["deluge-progress"]).startswith("(1.0,")
+    assert "completed, 20 of 20 rows (100%)" in result(flows["deluge-progress"])
+
+
+def test_deluge_tools_caching_errors(flows):
+    """Functions are run and their answers come back; the marks are in the request; a failed row has its reason."""
+    assert result(flows["deluge-tools"]) == "['It rains in Lima.', 'It rains in Oslo.']"
+    assert result(flows["deluge-cache"]).count("'cache_control': {'type': 'ephemeral'}") == 2
+    told = result(flows["deluge-errors"])
+    assert "succeeded" in told
+    assert "failed" in told
+    assert "server_error" in told
+
+
+def test_pydantic_ai_one_call_and_ids(flows):
+    """The answers of one awaited call, in order; an id for each request."""
+    assert result(flows["pydantic-one"]) == "['What is 2 + 2?', 'What is gravity?']"
+    assert "('q1', 'succeeded', 'What is AI?')" in result(flows["pydantic-ids"])
+
+
+def test_pydantic_ai_timeout_and_cancellation(flows):
+    """Waiting ends without the job, the job ends when it is told to."""
+    assert result(flows["pydantic-timeout"]) == "('cancelled', ['cancelled', 'cancelled'])"
+    assert result(flows["pydantic-wait-for"]) in (f"('{state}', 'cancelled')" for state in ("submitting", "running"))
+    assert result(flows["pydantic-cancel"]) == "'cancelled'"
+
+
+def test_pydantic_ai_tools_and_low_level(flows):
+    """Calls are the answer until they are run; a loop of one's own comes to the results; the status has its figures."""
+    told = result(flows["pydantic-tools"])
+    assert "'arguments': {'expression': '15 * 23'}" in told
+    assert "15 * 23 = 345" in told
+    assert result(flows["pydantic-low"]) == "['What is 4 + 4?', 'What is 5 + 5?']"
+    assert result(flows["pydantic-status"]) == "(True, True, 'completed', 2, 2, 0)"
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_are_kept_without_outputs(path):
     """What is in the repository has no outputs, no counts and no machine's traces."""
-    for cell in nbformat.read(QUICKSTART, as_version=4).cells:
+    for cell in nbformat.read(path, as_version=4).cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
 

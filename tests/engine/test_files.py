@@ -1,0 +1,36 @@
+"""What a person sees of a job besides its answers: its files, and its state in a cell."""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import numbered
+
+
+def test_files_are_the_requests_and_what_came_as_it_came(server, call, home):
+    """Of each batch the request file, and the provider's two files as far as it gave them, byte for byte."""
+    server.set_faults("row_errors=0.5,seed=1")
+    job = numbered(40).llm.batch("{text}", out="out", shard_size=25, **call).wait(60)
+    names = [path.name for path in job.files]
+    assert names == ["requests-0.jsonl", "output-0.jsonl", "errors-0.jsonl",
+                     "requests-1.jsonl", "output-1.jsonl", "errors-1.jsonl"]
+    lines = {kind: [json.loads(line) for path in job.files if path.name.startswith(kind)
+                    for line in path.read_bytes().splitlines()] for kind in ("requests", "output", "errors")}
+    assert {line["custom_id"] for line in lines["requests"]} == {
+        line["custom_id"] for line in (*lines["output"], *lines["errors"])}
+    assert len(lines["output"]) == job.counts.succeeded
+
+
+def test_a_job_that_another_one_makes_needless_has_files_too(call, home):
+    """Asked again, it is the same job; rows that others had answered are in their jobs' files."""
+    job = numbered(3).llm.batch("{text}", out="out", **call).wait(60)
+    more = numbered(4).llm.batch("{text}", out="out", **call).wait(60)
+    assert [len(path.read_bytes().splitlines()) for path in job.files] == [3, 3]
+    assert [len(path.read_bytes().splitlines()) for path in more.files] == [1, 1]
+
+
+def test_a_state_is_shown_as_its_word(call, home):
+    """`job.state` as the last line of a cell is 'completed', no enumeration's member; so is a row's status."""
+    job = numbered(1).llm.batch("{text}", out="out", **call).wait(60)
+    assert repr(job.state) == "'completed'"
+    assert repr(job.results()["_status"].iloc[0]) == "'succeeded'"
