@@ -77,8 +77,8 @@ def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame
     filled = int(answered[positions[positions >= 0]].sum())
     calls = sum(isinstance(answer, ToolCalls) for answer in found.answers) if job.tools else 0
     hint = f"; {calls:,} call tools, which job.run_tools() runs" if calls else ""
-    return (f"{filled:,} of {len(frame):,} rows have their answer in {listed(map(repr, columns_of(out, job.schema)))}"
-            + hint)
+    whose = "row has its" if len(frame) == 1 else "rows have their"
+    return (f"{filled:,} of {len(frame):,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}" + hint)
 
 
 def fill_with(job: JobRecord, found: Outcomes, frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]) -> None:

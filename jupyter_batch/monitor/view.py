@@ -108,15 +108,19 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def progress(self) -> str:
         """`412 of 1,000 rows`."""
-        return f"{self.done:,} of {self.total:,} {'row' if self.total == 1 else 'rows'}"
+        return f"{self.done:,} of {self._rows}"
 
     @property
     def share(self) -> str:
         """`412 of 1,000 rows (41%)`; of a job that ended with rows lost, how many were answered."""
         answered = sum(part.count for part in self.segments if part.kind in {"succeeded", "reused"})
         if self.done == self.total != answered:
-            return f"{answered:,} of {self.total:,} rows answered"
+            return f"{answered:,} of {self._rows} answered"
         return f"{self.progress} ({self.percent}%)"
+
+    @property
+    def _rows(self) -> str:
+        return f"{self.total:,} {'row' if self.total == 1 else 'rows'}"
 
     @property
     def counts(self) -> str:

@@ -33,6 +33,13 @@ def test_a_finished_job_says_how_long_it_took(done):
     assert not seen.can_cancel
 
 
+def test_one_row_is_a_row(shot):
+    """Of one row, and of several."""
+    assert view(shot(counts=Counts(failed=1))).share == "0 of 1 row answered"
+    assert view(shot(counts=Counts(failed=2))).share == "0 of 2 rows answered"
+    assert view(shot(counts=Counts(succeeded=1))).share == "1 of 1 row (100%)"
+
+
 def test_an_ending_without_its_answers_is_not_the_end(shot):
     """A batch that ended at the provider, but whose answers are not here yet, is being collected."""
     seen = view(shot(state=State.COMPLETED, collected=False))
