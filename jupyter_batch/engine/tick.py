@@ -143,7 +143,9 @@ class Mover:
             return quota.refused_later(self, shard, view)
         ended_at = shard.ended_at or now
         nothing = view.ending is State.COMPLETED and not (view.completed or view.failed)  # not even how many
-        patience = LATE_FILE_SECONDS if (view.completed or nothing) and not view.output_file_id else self.facts.settle
+        patience = self.facts.settle
+        if (view.completed or nothing) and not view.output_file_id:
+            patience = self.facts.late_cancelled if view.ending is State.CANCELLED else LATE_FILE_SECONDS
         if _file_is_late(view, one_file=self.facts.one_file) and now - ended_at < patience:
             pause = poll_pause(self.facts, now - ended_at, self.dice())
             return self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
@@ -151,7 +153,8 @@ class Mover:
                             note=f"the provider says {view.status}; its result files are not there yet")
         ended = self.put(shard, Step.ENDED, ending=view.ending, provider_status=view.status, bad_lines=view.bad_lines,
                          output_file_id=view.output_file_id, error_file_id=view.error_file_id,
-                         completed=view.completed, failed=view.failed, note=view.errors, attempts=0, due_at=0.0,
+                         completed=view.completed, failed=view.failed, note=view.errors or _not_given(view),
+                         attempts=0, due_at=0.0,
                          ended_at=now, keeps_until=self.facts.keeps_until(view.created_at or shard.sent_at,
                                                                           view.ended_at or now))
         quota.make_way(self)
@@ -201,6 +204,13 @@ def _file_is_late(view: BatchView, *, one_file: bool) -> bool:
     if one_file:
         return bool((view.completed or view.failed) and not view.output_file_id)
     return bool((view.completed and not view.output_file_id) or (view.failed and not view.error_file_id))
+
+
+def _not_given(view: BatchView) -> str:
+    """What to say of a batch whose answers were counted, and never came."""
+    if not view.completed or view.output_file_id:
+        return ""
+    return f"the provider counted {view.completed:,} answers, and named no file that holds them"
 
 
 def _how_to_key(facts: Facts) -> str:

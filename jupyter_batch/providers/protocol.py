@@ -28,6 +28,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     polls of one batch. one_file: answers and failures come in one result file.
     keeps: how long results can be fetched, from the batch's "creation" or its "end"; None: not known, or for good.
     settle: how long after a create whose answer was lost an empty search proves nothing yet.
+    late_cancelled: how long a cancelled batch may stay without the output file that its counts promise.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     poll_first: float = 3.0
     poll_last: float = 300.0
     settle: float = 15.0
+    late_cancelled: float = 3600.0
     tells_all: bool = False
     one_file: bool = False
     keeps: float | None = None

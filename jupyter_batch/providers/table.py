@@ -28,8 +28,8 @@ BATCH, REALTIME = "batch", "realtime"
 
 _OWN = frozenset({"ollama", "ollama_chat", "lm_studio", "llamafile"})
 """Servers of models on one's own machine, without a batch API: real time costs nothing there."""
-_NEAR = {"poll_first": 0.2, "poll_last": 5.0, "settle": 1.0}
-"""On this machine asking costs nothing."""
+_NEAR = {"poll_first": 0.2, "poll_last": 5.0, "settle": 1.0, "late_cancelled": 300.0}
+"""On this machine asking costs nothing. There are servers that never give what a cancelled batch has (OGX 1.5.0)."""
 _ANY = Limits(requests=50_000, bytes=200_000_000)
 """One request file's size where no provider sets it (real time, the embedded server): OpenAI's."""
 

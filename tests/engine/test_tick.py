@@ -540,6 +540,30 @@ def test_cancel_while_it_runs(desk):
     assert desk.snapshot(job).state is State.CANCELLED
 
 
+def test_a_cancelled_batch_whose_promised_file_never_comes(desk):
+    """It is waited for as long as the provider's facts say, no longer; what is missing is told, and can be retried."""
+    desk.provider.facts = msgspec.structs.replace(FACTS, late_cancelled=300.0)
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        batch = str(desk.shard(job).batch_id)
+        desk.ledger.cancel(job, desk.now)
+        desk.provider.batches[batch] = msgspec.structs.replace(
+            desk.provider.batches[batch], status="cancelled", ending=State.CANCELLED, completed=3)
+        await desk.step()
+        await desk.step(290)
+        assert desk.shard(job).step is not Step.COLLECTED
+        assert "not there yet" in desk.shard(job).note
+        await desk.step(20)
+        await desk.step()
+
+    play(way())
+    assert desk.shard(job).step is Step.COLLECTED
+    assert "counted 3 answers, and named no file" in desk.snapshot(job).message
+    assert (desk.snapshot(job).state, desk.snapshot(job).counts.cancelled) == (State.CANCELLED, 4)
+
+
 def test_a_batch_refused_for_quota_waits_and_is_sent_again(desk):
     """A batch that the provider takes and then refuses for its quota is not adopted again: a new one is made later."""
     job = desk.plan(shard_size=4)

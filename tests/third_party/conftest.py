@@ -1,12 +1,14 @@
 """Servers that others wrote, each a process on a free port of this machine, and an empty ledger for each test.
 
 JUPYTER_BATCH_THIRD_PARTY names the folder that their commands lie in (a virtual environment's `bin`); what is not there
-is skipped. `pip install aibrix==0.8.0` gives `aibrix_metadata`, `pip install 'litellm[proxy]'` gives `litellm`.
+is skipped. `pip install aibrix==0.8.0` gives `aibrix_metadata`, `pip install 'litellm[proxy]'` gives `litellm`, and
+`pip install ogx==1.5.0` (Python 3.12 or newer) gives `ogx`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -130,6 +132,61 @@ class Proxy:
 
 
 _CALL = re.compile(r'"(GET|POST|DELETE) (\S+) HTTP')
+
+
+@pytest.fixture(scope="session")
+def ogx(tmp_path_factory, upstream):
+    """OGX (which was llama-stack) with files, batches and Anthropic's messages, in front of the embedded server."""
+    program, port, folder = command("ogx"), free_port(), tmp_path_factory.mktemp("ogx")
+    (folder / "settings.yaml").write_text(f"""
+version: 2
+distro_name: batches
+apis: [inference, files, batches, messages]
+providers:
+  inference:
+  - {{provider_id: up, provider_type: "remote::openai",
+      config: {{base_url: "{upstream.base_url}", api_key: "{upstream.token}"}}}}
+  files:
+  - {{provider_id: files, provider_type: "inline::localfs",
+      config: {{storage_dir: ./files, metadata_store: {{table_name: files, backend: sql}}}}}}
+  batches:
+  - {{provider_id: batches, provider_type: "inline::reference",
+      config: {{sqlstore: {{table_name: batches, backend: sql}}}}}}
+  messages:
+  - {{provider_id: messages, provider_type: "inline::builtin",
+      config: {{kvstore: {{namespace: message_batches, backend: kv}}}}}}
+storage:
+  backends:
+    kv: {{type: kv_sqlite, db_path: ./kv.db}}
+    sql: {{type: sql_sqlite, db_path: ./sql.db}}
+  stores:
+    metadata: {{namespace: registry, backend: kv}}
+    inference: {{table_name: inference, backend: sql}}
+    conversations: {{table_name: conversations, backend: sql}}
+    prompts: {{table_name: prompts, backend: sql}}
+    connectors: {{table_name: connectors, backend: sql}}
+registered_resources:
+  models:
+  - {{model_id: vectors, provider_id: up, provider_model_id: local/echo, model_type: embedding,
+      metadata: {{embedding_dimension: 256}}}}
+server: {{host: 127.0.0.1, port: {port}}}
+""")
+    arguments = [program, "run", "--insecure", "--port", str(port), "settings.yaml"]
+    with serving(arguments, port, "/v1/health", folder):
+        yield Ogx(f"http://127.0.0.1:{port}")
+
+
+class Ogx:
+    """An OGX that runs: its address, and the batches that it has."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def batches(self, model):
+        """Those of the API that a model is asked through, newest first."""
+        path = "/v1/messages/batches" if model.startswith("anthropic/") else "/v1/batches"
+        with urllib.request.urlopen(f"{self.url}{path}?limit=100", timeout=20) as answer:
+            return json.load(answer)["data"]
 
 
 @pytest.fixture(autouse=True)
