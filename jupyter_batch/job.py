@@ -263,6 +263,8 @@ class Job:
         job._source = self._source
         self._here.lend(new, self._here.functions_of(self.id))
         job._follow(api_key or self._here.key_of(self.id))
+        if job._over.is_set():  # others had the answers: they merge at once
+            job._land()
         return job
 
     def run_tools(self, tools: Any = None, *, max_rounds: int = MAX_ROUNDS, concurrency: int = 8, rerun: bool = False,
@@ -384,10 +386,10 @@ class Job:
                 self._gathered = found  # nothing changes any more
             return found
 
-    def _seen_on(self, frame: pd.DataFrame) -> None:
+    def _seen_on(self, frame: pd.DataFrame, *, alike: bool = True) -> None:
         from jupyter_batch.engine.landing import relabelled
 
-        self._source = relabelled(self._record(), self._folder, frame)
+        self._source = relabelled(self._record(), self._folder, frame, alike=alike)
 
     def _bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, alike: bool = False,
               told: Told | None = None) -> Landing:

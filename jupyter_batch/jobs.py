@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_batch import kernel, options, settings, tools
-from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerError
+from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.engine.session import session
 from jupyter_batch.group import Group, models_of
@@ -214,6 +214,8 @@ def attach(job: Job | str, frame: pd.DataFrame, out: str | None = None, *, by_po
         told = landing.by_position(record, frame, out)
     else:
         landing.check_aligned(record)
+        with contextlib.suppress(JupyterBatchError):  # said where the answers are to land
+            found._seen_on(frame, alike=False)
     found._bind(frame, out, told=told)
     if found.is_complete:
         found.merge(frame)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -21,12 +22,17 @@ from jupyter_batch.engine.gather import CODES, of_job, places_of
 from jupyter_batch.engine.places import NOWHERE, Places
 from jupyter_batch.engine.plan import keep, new_id
 from jupyter_batch.engine.requests import REQUEST_ID, write_requests
-from jupyter_batch.ledger.folder import written
+from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.wire.dialects import OPENAI
 from jupyter_batch.wire.openai import CHAT
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array: TypeAlias = np.ndarray[Any, Any]
 
 _CHAT = "/chat/completions"  # how some providers call it in a batch
 MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
@@ -59,16 +65,23 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
                 file.writelines(line for _, line in _asked_again(job, sources, new, missed))
         if foreign or not sources:
             sources = [folder.requests(shard.number) for shard in shards]
-        made = write_requests(draft, new, _asked_again(job, sources, new, missed), limits)
+        shared = folder.prints.exists() and not job.alone
+        few = msgspec.structs.replace(limits, minimum=1) if shared else limits
+        made = write_requests(draft, new, _asked_again(job, sources, new, missed), few)
         if not made:
             raise InputError(f"in job {job.id} no row is left to be sent again")
+        was = places_of(job, shards, folder)
+        if shared:  # other jobs may have asked for it meanwhile
+            made = _arranged(ledger, draft, msgspec.structs.replace(job, id=new), made, limits, folder, was, missed,
+                             at_once=at_once)
         carried = carry(job, shards, folder, array("q", range(job.rows)), new,
                         lambda dialect: draft.reused(job.id, dialect))
-        made, places, reused = _placed(places_of(job, shards, folder), missed, made, carried)
+        made, places, reused = _placed(draft, was, missed, made, carried)
         draft.write(draft.places, places.to_bytes())
         for source, target in ((folder.keys, draft.keys), (folder.index, draft.index), (folder.unsent, draft.unsent),
                                (folder.prints, draft.prints)):
-            draft.write(target, source.read_bytes())
+            if source.exists():  # an old job may have no prints
+                draft.write(target, source.read_bytes())
         record = msgspec.structs.replace(job, id=new, parent=job.id, adopted=False, created_at=now, reused=reused,
                                          max_cost=left_of(job, shards) if max_cost is None else max_cost, most=None,
                                          cancel_at=0.0, deadline=0.0, rush_at=0.0,
@@ -84,17 +97,45 @@ def live(record: JobRecord) -> JobRecord:
                                    endpoint=CHAT if record.endpoint.endswith(_CHAT) else record.endpoint)
 
 
-def _placed(was: Places, missed: bytearray, made: list[ShardRecord],
+def _arranged(ledger: Ledger, draft: JobFolder, record: JobRecord, made: list[ShardRecord], limits: Limits,
+              folder: JobFolder, was: Places, missed: bytearray, *, at_once: bool) -> list[ShardRecord]:
+    """The shards of what no other job has answered, or is waiting for; nobody waits for these at once.
+
+    A shard that itself waits for another job is left alone: it may wait for the very one that is sent again.
+    """
+    import numpy as np
+
+    from jupyter_batch.engine.arrange import arrange
+    from jupyter_batch.engine.reuse import prints_array
+
+    again = _again(was, missed)
+    prints = np.where(again[:, None], prints_array(folder.prints.read_bytes()), 0)
+    return arrange(ledger, draft, record, made, limits, prints.astype("<u8").tobytes(),
+                   waits=lambda shard: not (at_once or shard.joins)).shards
+
+
+def _again(was: Places, missed: bytearray) -> Array:
+    """Which rows had a request of their own, and no answer."""
+    import numpy as np
+
+    flags: Array = (np.frombuffer(missed, dtype=np.uint8) != 0) & (was.array >= 0)
+    return flags
+
+
+def _placed(draft: JobFolder, was: Places, missed: bytearray, made: list[ShardRecord],
             carried: array[int]) -> tuple[list[ShardRecord], Places, int]:
     """(the shards with their followers, where each row's answer comes from now, how many have theirs already)."""
     import numpy as np
 
-    again = (np.frombuffer(missed, dtype=np.uint8) != 0) & (was.array >= 0)
+    again = _again(was, missed)
     places = Places(np.where(was.array < NOWHERE, was.array, NOWHERE))
-    for shard in made:
-        span = slice(shard.first, shard.last + 1)
-        places.array[span][again[span]] = shard.number
-    answered = np.zeros(len(again), dtype=bool)
+    if draft.places.exists():
+        places.array[again] = np.frombuffer(draft.places.read_bytes(), "<i8").astype(np.int64)[again]
+    else:
+        for shard in made:
+            span = slice(shard.first, shard.last + 1)
+            places.array[span][again[span]] = shard.number
+    answered = again & (places.array == NOWHERE)
     answered[np.frombuffer(carried, dtype=np.int64)] = True
     reused = int(answered.sum() + answered[places.followers()[1]].sum())
     followed = [msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0])) for shard in made]

@@ -15,7 +15,7 @@ import numpy as np
 from jupyter_batch.core.request import Limits
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.requests import filled, write_requests
-from jupyter_batch.engine.reuse import FOLLOWS, JOINS, LEFT_OUT, OWN, Reuse, decide, places_array, prints_array
+from jupyter_batch.engine.reuse import FOLLOWS, JOINS, LEFT_OUT, OWN, Reuse, Waits, decide, places_array, prints_array
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -32,10 +32,10 @@ class Arranged(NamedTuple):
 
 
 def arrange(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[ShardRecord], limits: Limits,
-            prints: bytearray) -> Arranged:
+            prints: bytes | bytearray, *, waits: Waits = lambda _: True) -> Arranged:
     """The job with what is there taken over, and requests for the rest alone; the draft's files are made so."""
     rows = prints_array(prints)
-    reuse = decide(ledger, record.space, rows, draft, record.id)
+    reuse = decide(ledger, record.space, rows, draft, record.id, waits)
     if reuse.plain:
         draft.write(draft.prints, bytes(prints))
         return Arranged(record, filled(draft, record.id, shards, limits))

@@ -104,11 +104,17 @@ def fit(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> bool:
     return True
 
 
-def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> Relabelled | None:
-    """Where this frame gives the job's rows other labels than they were submitted with: its own, and whose they are."""
+def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame, *, alike: bool = True) -> Relabelled | None:
+    """Where this frame gives the job's rows other labels, or another order: its own labels, and whose they are.
+
+    None also where it has not just the job's rows. alike: as for `frame.align`, which raises where it can't be told.
+    """
     keys = frames.Keys.from_bytes(folder.keys.read_bytes())
-    positions = frames.align(frame, labels(frame, job.columns), keys, alike=True)
-    same = bool((keys.labels[positions] == label_hashes(frame.index)).all())
+    positions = frames.align(frame, labels(frame, job.columns), keys, alike=alike)
+    every = np.arange(job.rows)
+    if not np.array_equal(np.sort(positions), every):
+        return None
+    same = np.array_equal(positions, every) and np.array_equal(keys.labels, label_hashes(frame.index))
     return None if same else (frame.index, positions)
 
 

@@ -147,7 +147,7 @@ def drafted(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse:
         draft.write(draft.unsent, msgspec.json.encode(lines.unsent()))
         if not reuse:
             draft.write(draft.prints, bytes(lines.prints))
-            yield Drafted(draft, record, shards)
+            yield Drafted(draft, msgspec.structs.replace(record, alone=True), shards)
             return
         yield settled(ledger, draft, record, shards, ask.limits, lines.prints)
 

@@ -6,6 +6,7 @@ It decides on arrays; answers are moved by carry.py, requests by arrange.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy as np
 from jupyter_batch.core.status import Step
 from jupyter_batch.engine.carry import carry, onto
 from jupyter_batch.engine.gather import places_of
+from jupyter_batch.engine.older import known
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.ledger.folder import JobFolder
-from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -54,12 +56,16 @@ class Reuse(NamedTuple):
         return int((self.whose == ANSWERED).sum() + (self.whose[followed] == ANSWERED).sum())
 
 
+Waits = Callable[[ShardRecord], bool]
+"""Whether another job's shard that is under way is waited for."""
+
+
 def prints_array(prints: bytes | bytearray) -> Array:
     """Joined prints as uint64 of shape (rows, 2)."""
     return np.frombuffer(bytes(prints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
-def decide(ledger: Ledger, space: str, prints: Array, draft: JobFolder, new: str) -> Reuse:
+def decide(ledger: Ledger, space: str, prints: Array, draft: JobFolder, new: str, waits: Waits) -> Reuse:
     """What each row needs; answers that are there already are copied into the draft.
 
     prints: zeros for a row without a request.
@@ -72,8 +78,8 @@ def decide(ledger: Ledger, space: str, prints: Array, draft: JobFolder, new: str
         open_rows = np.flatnonzero(whose == OWN)
         if not len(open_rows):
             break
-        if job.space == space:
-            _take_from(ledger, job, prints, open_rows, whose, joins, draft, new)
+        if known(ledger, job) == space:
+            _take_from(ledger, job, prints, open_rows, whose, joins, draft, new, waits)
     return Reuse(whose, leaders, joins)
 
 
@@ -102,7 +108,7 @@ def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
 
 
 def _take_from(ledger: Ledger, job: JobRecord, prints: Array, rows: Array, whose: Array, joins: list[Join],
-               draft: JobFolder, new: str) -> None:
+               draft: JobFolder, new: str, waits: Waits) -> None:
     folder = ledger.folders.of(job.id)
     if not folder.prints.exists():
         return
@@ -117,7 +123,7 @@ def _take_from(ledger: Ledger, job: JobRecord, prints: Array, rows: Array, whose
         return
     places = places_of(job, shards, folder).array[there]
     for shard in shards:
-        if shard.step is not Step.COLLECTED:
+        if shard.step is not Step.COLLECTED and waits(shard):
             waiting = here[(places == shard.number) & (whose[here] == OWN)]
             if len(waiting):
                 whose[waiting] = JOINS + len(joins)

@@ -89,11 +89,11 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     out: the column to fill; with a schema, what its columns' names begin with.
     rows: of the frame, those without a request too: `skipped` for a missing value,
     `unsendable` for one that can't be rendered, `reused` for an answer of an earlier job. parent: the job whose missed
-    rows this one sends again. space: in jobs of one space, requests that read the same are the same. pace: in real
-    time, how many calls at once and a minute. headers, tool_names: what the wire needs beside the
-    request files. deadline: when what is open then is cancelled and asked in real time (rush_at: since when); 0 for
-    never. adopted: taken up from the provider, where another ledger sent it; nothing of it is sent from here. aligned:
-    the rows' keys are here; without them they are told by their positions alone. price: of its model, as it was when
+    rows this one sends again. space: in jobs of one space, requests that read the same are the same. alone: it
+    takes no other job's answers (`reuse=False`). pace: in real time, how many calls at once and a minute. headers,
+    tool_names: what the wire needs beside the request files. deadline: when what is open then is cancelled and asked
+    in real time (rush_at: since when); 0 for never. adopted: taken up from the provider, where another ledger sent it;
+    nothing of it is sent from here. aligned: the rows' keys are here; without them they are told by their positions alone. price: of its model, as it was when
     the job was planned. max_cost: US dollars that it may cost. most: US dollars that its requests can cost at the most,
     by the estimate at that time. tools: the names of those that its model may call. round: how many rounds of tool
     calls were answered before it: in one that is above 0, `parent` is the job whose calls it answers, or, where that is
@@ -131,6 +131,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     adopted: bool = False
     aligned: bool = True
     space: str = ""
+    alone: bool = False
     schema: Schema | None = None
     tools: tuple[str, ...] = ()
     round: int = 0

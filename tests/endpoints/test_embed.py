@@ -179,3 +179,17 @@ def test_a_job_of_texts_has_no_vectors(call, home):
     job = frame().llm.batch("{text}", **call).wait(60)
     with pytest.raises(InputError, match=r"df\.llm\.embed"):
         job.vectors()
+
+
+def test_the_vectors_of_a_frame_in_another_order(call, home):
+    """Row k of `vectors()` and of `results()` is row k of the frame that was given last."""
+    texts = pd.DataFrame({"text": [f"text {n}" for n in range(6)]}, index=[1, 1, 2, 3, 4, 5])
+    job = texts.llm.embed("text", out="v", dimensions=4, **call).wait(60)
+    for bring in (lambda df: df.llm.embed("text", out="v", dimensions=4, **call), lambda df: df.llm.attach(job.id)):
+        forget(home)
+        df = texts[["text"]].iloc[[5, 1, 0, 3, 2, 4]]
+        again = bring(df)
+        assert again.id == job.id
+        assert np.array_equal(again.vectors(), np.stack(df["v"].tolist()))
+        assert again.results().index.equals(df.index)
+        assert np.array_equal(np.stack(again.results()["v"].tolist()), again.vectors())

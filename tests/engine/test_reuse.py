@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import sqlite3
 import uuid
 
 import pandas as pd
@@ -206,3 +209,80 @@ def test_a_sample_at_once_is_an_answer_for_the_batch(server, call):
     job = df.llm.batch("{text}", out="out", **call).wait(60)
     assert (df["out"] == df["text"]).all()
     assert (job.counts.succeeded, job.counts.reused) == (4, 2)
+
+
+def test_a_retry_pays_no_row_that_another_job_asked_for_meanwhile(server, call, home):
+    """Rows that a grown frame got answered are taken from there, and those that it waits for are waited for."""
+    server.set_faults("row_errors=1")
+    few = pd.DataFrame({"text": ["a", "b", "a", "c"]})
+    one = few.llm.batch("{text}", out="out", **call).wait(60)
+    server.set_faults("")
+    pd.DataFrame({"text": ["b", "d"]}).llm.batch("{text}", out="out", **call).wait(60)
+    server.set_faults("enqueued_tokens=1")
+    more = pd.DataFrame({"text": ["c", "e"]})
+    two = more.llm.batch("{text}", out="out", **call)
+    again = one.retry()
+    assert again.counts.total == 4
+    server.set_faults("")
+    two.resume()
+    again.resume().wait(60)
+    assert few["out"].tolist() == few["text"].tolist()
+    assert (again.counts.succeeded, again.counts.reused) == (1, 3)
+    assert again.results()["_status"].tolist() == ["succeeded", "reused", "reused", "reused"]
+    assert two.wait(60).is_successful
+    assert sent(server) - refused(server) == 3 + 2 + 1 + 2, "of the retry only `a` was sent"
+
+
+def test_a_retry_of_what_others_answered_is_over_at_once(server, call):
+    """Nothing is sent; what was to be paid again on purpose is sent all the same."""
+    server.set_faults("row_errors=1")
+    df = numbered(3)
+    one = df.llm.batch("{text}", out="out", **call).wait(60)
+    own = numbered(3).llm.batch("{text}", out="out", reuse=False, **call).wait(60)
+    server.set_faults("")
+    numbered(4).llm.batch("{text}", out="out", **call).wait(60)
+    before = sent(server)
+    again = one.retry()
+    assert again.is_complete
+    assert again.counts.reused == 3
+    assert (df["out"] == df["text"]).all()
+    assert sent(server) == before
+    assert own.retry().wait(60).counts.succeeded == 3
+    assert sent(server) == before + 3
+
+
+def test_a_ledger_from_before_there_was_reuse(server, call, home):
+    """Its jobs are shown, sent again where they failed, and what they answered is not paid again."""
+    server.set_faults("expire_after=3")
+    job = numbered(8).llm.batch("{text}", out="out", reuse=False, **call).wait(60)
+    answered, failed = job.counts.succeeded, job.counts.expired
+    assert (answered, failed) == (3, 5)
+    forget(home)
+    made_older(home, job.id)
+    server.set_faults("")
+    before = sent(server)
+    grown = numbered(10)
+    told = grown.llm.batch("{text}", out="out", **call).wait(60)
+    assert (grown["out"] == grown["text"]).all()
+    assert (told.counts.reused, sent(server) - before) == (answered, failed + 2)
+    forget(home)
+    (home / "jobs" / job.id / "prints.bin").unlink()
+    same = numbered(8)
+    again = jupyter_batch.open(job.id).retry(api_key=call["api_key"]).wait(60)
+    same.llm.attach(again)
+    assert (same["out"] == same["text"]).all()
+    assert (again.counts.succeeded, again.counts.reused) == (failed, answered)
+
+
+def made_older(home, job):
+    """The ledger and the job as the first version of the schema had them."""
+    (home / "jobs" / job / "prints.bin").unlink()
+    with contextlib.closing(sqlite3.connect(home / "ledger.sqlite3")) as db:
+        facts = json.loads(db.execute("SELECT facts FROM job").fetchone()[0])
+        for name in ("space", "alone", "price"):
+            facts.pop(name)
+        db.execute("UPDATE job SET facts = ?, fingerprint = 'of another kind'", (json.dumps(facts),))
+        db.execute("DROP TABLE bundle")
+        db.execute("ALTER TABLE job DROP COLUMN rush_at")
+        db.execute("PRAGMA user_version = 1")
+        db.commit()
