@@ -109,8 +109,8 @@ def build(source: Any, prompt: Any = None, folder: str | Path | None = None, *, 
           **given: Any) -> Any:
     """The request files that `submit` with the same arguments would send, and their metadata, on disk; nothing is sent.
 
-    folder: where they go (default: one of the ledger's own). No key is needed yet. A list of models gives a list.
-    Raises an InputError where `submit` would.
+    folder: where they go (default: one of the ledger's own). No key is needed yet. A list of models gives a list,
+    of which each is submitted by itself, with the max_cost by itself. Raises an InputError where `submit` would.
     """
     from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.engine import build as files

@@ -288,7 +288,7 @@ OPTIONS = (
     Option("requests_per_minute", PACE_A_MINUTE, "in real time: at most so many requests a minute"),
     Option("tokens_per_minute", PACE_A_MINUTE, "in real time: at most so many tokens a minute"),
     Option("max_cost", DOLLARS, "US dollars: a job whose estimate is above is refused before anything is sent; one "
-           "whose real cost runs ahead sends no further batch"),
+           "whose real cost runs ahead sends no further batch; of several models it is for all together"),
     Option("prices", PRICES, "what models cost that no price list knows, by model, in US dollars per million tokens: "
            f"{', '.join(KINDS)}; realtime holds the same of real time (default: %config LLMBatch.prices)"),
     Option("poll_interval", PACE, "seconds between two looks at the provider (default: fast at first, then minutes)"),
