@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.monitor import style, text
-from jupyter_batch.monitor.view import Part, Sight, View, view
+from jupyter_batch.monitor.view import Part, Segment, Sight, View, view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,11 +61,9 @@ def peek(seen: View) -> str:
 
 
 def parts(seen: View) -> str:
-    """All batches in a table: their states, counts, what they wait for, and their ids, which a click selects."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "state", "rows", "batch"))
-    rows = "".join(f"<tr>{_part(part)}</tr>" for part in seen.parts)
-    return (f'<div class="jb"><table class="jb-parts" aria-label="Batches"><thead><tr>{head}</tr></thead>'
-            f"<tbody>{rows}</tbody></table></div>")
+    """All batches: their states, counts, what they wait for, and their ids, which a click selects."""
+    rows = "".join(f'<div role="listitem">{_part(part)}</div>' for part in seen.parts)
+    return f'<div class="jb jb-parts" role="list" aria-label="Batches">{rows}</div>'
 
 
 def messages(lines: Iterable[str]) -> str:
@@ -113,8 +111,7 @@ def _cells(seen: View) -> str:
 
 def _bar(seen: View) -> str:
     parts = "".join(
-        f'<span class="jb-rest" style="flex:{part.count} 0 0"></span>' if part.kind == "running" else
-        f'<span data-c="{esc(part.kind)}" style="flex:{part.count} 0 0" title="{part.count:,} {esc(part.word)}"></span>'
+        f'<span data-c="{_kind(part)}" style="flex:{part.count} 0 0"></span>'
         for part in seen.segments
     )
     aria = (f'role="progressbar" aria-label="{esc(seen.title)}" aria-valuemin="0" aria-valuemax="{seen.total}" '
@@ -123,8 +120,13 @@ def _bar(seen: View) -> str:
     return f'<div class="jb-row"><div class="jb-bar" {aria}>{parts}</div> {share}</div>'
 
 
+def _kind(part: Segment) -> str:
+    """What is open has its colour when it runs, and none before."""
+    return part.word if part.kind == "running" else part.kind
+
+
 def _counts(seen: View) -> str:
-    keys = [f'<span class="jb-key" data-c="{esc(part.kind)}">{part.count:,} {esc(part.word)}</span>'
+    keys = [f'<span class="jb-key" data-c="{_kind(part)}">{part.count:,} {esc(part.word)}</span>'
             for part in seen.segments]
     return f'<div class="jb-keys">{SEPARATOR.join(keys)}</div>'
 
@@ -147,7 +149,8 @@ def _part(part: Part) -> str:
     pill = f'<span class="jb-pill" data-c="{esc(part.colour)}">{esc(part.state)}</span>'
     rows = part.progress + (f", {part.failed:,} failed" if part.failed else "")
     note = f'<div class="jb-dim">{esc(part.note)}</div>' if part.note else ""
-    return f"<td>{part.number + 1}</td><td>{pill}</td><td>{esc(rows)}</td><td>{_code(part.batch)}{note}</td>"
+    return (f"<span>{part.number + 1}</span> {pill} <span>{esc(rows)}</span> "
+            f"<span>{_code(part.batch) if part.batch else ''}{note}</span>")
 
 
 def _folded(seen: View) -> str:

@@ -91,7 +91,7 @@ class LiveMonitor:
         self._context, self._delay = context, delay
         self._seen, self._as_of, self._age = view(snapshot), 0.0, 0.0
         self._drawn, self._on_card = self._seen, _milestone(self._seen)
-        self._body, self._news, self._parts, self._card = Pace(), Pace(0.5), Pace(2.5), Pace(2.0)
+        self._body, self._news, self._parts, self._card = Pace(), Pace(0.5), Pace(4.0), Pace(2.0)
         self._clicked, self._waits = -HURRY, False
         self._handles: dict[object, Any] = {}
         self._panel: Panel = self._run(Panel, self._seen, actions, within=self._on_click)

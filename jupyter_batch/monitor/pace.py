@@ -6,9 +6,9 @@ the older a job, the rarer it is drawn, as it is polled more rarely too, and a l
 
 from __future__ import annotations
 
-SHARE = 30
+SHARE = 25
 """A pause is this part of the job's age: two seconds at the first minute, two minutes at the first hour."""
-SHORTEST, LONGEST = 0.5, 600.0
+SHORTEST, LONGEST = 0.5, 900.0
 USUAL = 1000
 """Characters of an ordinary drawing. One of twice as many makes twice the pause."""
 

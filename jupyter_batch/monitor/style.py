@@ -16,14 +16,14 @@ background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 3%,transparen
 .jb-head{display:flex;flex-wrap:wrap;align-items:center;gap:2px 10px}
 .jb-title{font-weight:600;font-size:1.08em}
 .jb-dim{color:var(--jb-dim)}
-.jb-pill{display:inline-flex;align-items:center;gap:6px;padding:0 9px 0 8px;border-radius:99px;font-size:.92em;
-font-weight:600;background:color-mix(in srgb,var(--jb-c) 16%,transparent);
+.jb-pill{white-space:nowrap;display:inline-flex;align-items:center;gap:6px;padding:0 9px 0 8px;border-radius:99px;
+font-size:.92em;font-weight:600;background:color-mix(in srgb,var(--jb-c) 16%,transparent);
 color:color-mix(in srgb,var(--jb-c) 70%,var(--jp-ui-font-color0,currentColor))}
 .jb-pill::before,.jb-key::before{content:"";flex:none;width:7px;height:7px;border-radius:50%;background:var(--jb-c)}
 .jb-row{display:flex;flex-wrap:wrap;align-items:center;gap:2px 14px;margin-top:7px}
 .jb-bar{display:flex;flex:1 1 200px;height:8px;border-radius:4px;overflow:hidden;gap:1px;background:var(--jb-edge)}
 .jb-bar>span{min-width:3px;background:var(--jb-c);transition:flex-grow .4s ease-out}
-.jb-bar>.jb-rest{min-width:0;background:none}
+.jb-bar>[data-c=running]{min-width:0}
 .jb-share{flex:none}
 .jb-keys,.jb-foot{display:flex;flex-wrap:wrap;gap:0 16px;margin-top:5px}
 .jb-key{display:inline-flex;align-items:center;gap:6px}
@@ -39,11 +39,11 @@ background:none;padding:0}
 .jb-peek>div{display:grid;grid-template-columns:auto minmax(0,3fr) minmax(0,2fr);gap:0 12px}
 .jb-peek>div>:first-child{color:var(--jb-dim);min-width:3.2em}
 .jb-what{color:var(--jb-dim)}
-.jb.jb .jb-parts.jb-parts{border-collapse:collapse;width:100%;margin-top:4px;border:0}
-.jb.jb .jb-parts.jb-parts tr{background:none}
-.jb.jb .jb-parts.jb-parts th,.jb.jb .jb-parts.jb-parts td{padding:2px 12px 2px 0;text-align:left;vertical-align:top;
-border:0;border-top:1px solid var(--jb-edge);white-space:normal;font-size:inherit}
-.jb-parts th{font-weight:600;color:var(--jb-dim)}.jb-parts .jb-id{user-select:all}
+.jb-parts{margin-top:4px}
+.jb-parts>div{display:grid;grid-template-columns:1.6em 8.2em 15em minmax(0,1fr);gap:0 10px;padding:2px 0;
+border-top:1px solid var(--jb-edge)}
+.jb-parts>div>:first-child{color:var(--jb-dim)}.jb-parts .jb-pill{justify-self:start;align-self:start}
+.jb-parts .jb-id{user-select:all}
 .jb-fold summary{cursor:pointer;color:var(--jb-dim);margin-top:5px}
 .jb-back{margin:8px 0 0;padding-top:7px;border-top:1px solid var(--jb-edge);color:var(--jb-dim)}
 .jb-back .jb-id{color:var(--jp-ui-font-color1,inherit);user-select:all}
@@ -56,9 +56,11 @@ border:0;border-top:1px solid var(--jb-edge);white-space:normal;font-size:inheri
 .jb [data-c=busy]{--jb-c:var(--jb-busy)}
 .jb [data-c=reused]{--jb-c:color-mix(in srgb,var(--jb-good) 55%,var(--jb-busy))}
 .jb [data-c=idle],.jb [data-c=cancelled],.jb [data-c=skipped]{--jb-c:var(--jb-idle)}
-.jb [data-c=running]{--jb-c:color-mix(in srgb,currentColor 22%,transparent)}
+.jb [data-c=running]{--jb-c:color-mix(in srgb,var(--jb-busy) 35%,transparent)}
+.jb [data-c=open]{--jb-c:color-mix(in srgb,currentColor 22%,transparent)}.jb-bar>[data-c=open]{background:none}
 @media (max-width:480px){.jb-peek>div{grid-template-columns:auto minmax(0,1fr)}
-.jb-peek>div>:nth-child(3){grid-column:2}}
+.jb-peek>div>:nth-child(3){grid-column:2}
+.jb-parts>div{grid-template-columns:1.6em 8.2em minmax(0,1fr)}.jb-parts>div>:nth-child(4){grid-column:2/4}}
 """
 """What the saved notebook needs."""
 
@@ -71,7 +73,9 @@ display:flex;flex-flow:row wrap;align-items:flex-start;gap:0 12px;overflow:visib
 overflow:visible;width:auto}
 .jb-live>.jb-top{flex:1 1 220px}.jb-live>.jb-rest-of-it{flex:1 1 100%}
 .jp-OutputArea-output:has(> .jb-live){container-type:inline-size}
-@container (max-width:440px){.jb-live>.jb-buttons.jb-buttons{order:1;margin:8px 0 0 auto}}
+@container (max-width:440px){.jb-live>.jb-buttons.jb-buttons{order:1;margin:8px 0 0 auto;
+max-width:100%;justify-content:flex-end;row-gap:4px}
+.jb-live>.jb-below,.jb-live>.jb-unfold{order:2}}
 .jb-live>.jb-buttons{flex:none;width:auto;margin:-2px -4px 0 auto;overflow:visible;flex-wrap:wrap}
 .jb-live .jupyter-button{height:26px;line-height:24px;padding:0 10px;margin:0 0 0 4px;border-radius:5px;
 border:1px solid color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 18%,transparent);background:transparent;
@@ -81,9 +85,10 @@ background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 8%,transparen
 .jb-live .jupyter-button:focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
 .jb-live .jupyter-button.mod-danger{background:var(--jp-error-color1,#d32f2f);border-color:transparent;color:#fff}
 .jb-live .jupyter-button.mod-danger:hover:enabled{background:var(--jp-error-color0,#b71c1c)}
-@container (max-width:480px){.jb-peek>div{grid-template-columns:auto minmax(0,1fr)}
+@container (max-width:440px){.jb-live .jupyter-button{padding:0 7px}}
+@container (max-width:600px){.jb-peek>div{grid-template-columns:auto minmax(0,1fr)}
 .jb-peek>div>:nth-child(3){grid-column:2}
-.jb-parts.jb-parts td,.jb-parts.jb-parts th{padding-right:8px!important}}
+.jb-parts>div{grid-template-columns:1.6em 8.2em minmax(0,1fr)}.jb-parts>div>:nth-child(4){grid-column:2/4}}
 .jb-live .jb-asking>:not(:first-child){min-width:14em!important}
 .jb-live .jb-unfold.jb-unfold{border:0;padding:0;margin:3px 0 0;color:var(--jb-dim-live);text-decoration:underline;
 text-underline-offset:2px;flex:none}

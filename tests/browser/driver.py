@@ -70,17 +70,3 @@ class Job:
         self.state = self._ending
         self.monitor.update(self.snapshot())
         self.over.set()
-
-
-def still(state=State.RUNNING, **fields):
-    """A monitor that stands still, for a screenshot."""
-    now = time.time()
-    shot = Snapshot(**{
-        "id": "jb3f9c2k7a1q", "name": None, "state": state, "model": "openai/gpt-4.1-mini", "provider": "openai",
-        "out": "sentiment", "created_at": now - 1500, "now": now,
-        "counts": Counts(succeeded=412, failed=3, running=585),
-        "shards": (ShardView(number=0, step=Step.RUNNING, batch_id="batch_68a1f0c2d4b881908e"),),
-        "attach": 'job = jupyter_batch.open("jb3f9c2k7a1q")', "expires_at": now + 80_000, **fields})
-    monitor = open_monitor(shot, actions={}, frontend=kernel.has_frontend(),
-                           context=kernel.widget_context())
-    monitor.show(kernel.current_cell())

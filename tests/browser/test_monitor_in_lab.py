@@ -4,7 +4,7 @@ import re
 
 from lab import notebook_of
 
-START = "from driver import Job, still\njob = Job()"
+START = "from driver import Job\njob = Job()"
 LOST = "Error displaying widget"
 
 
@@ -111,51 +111,6 @@ def test_the_card_is_whole_at_the_end(open_lab):
         assert "completed" in text
         assert "980 of 1,000 rows answered" in text
         assert LOST not in text
-
-
-STILLS = """
-from driver import still
-from jupyter_batch.core.status import Counts, ShardView, State, Step
-shards = tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"batch_68a1f0c2d4b88190{n}") for n in range(7))
-cases = [
-    dict(),
-    dict(name="Feedback of the third quarter, all regions and all languages", shards=shards,
-         counts=Counts(succeeded=123456, failed=412, reused=20000, skipped=310, running=205822),
-         reasons=(("rate limit reached, gave up after 5 tries", 380), ("content filter: the prompt was refused", 32)),
-         input_tokens=8123456, output_tokens=412345),
-    dict(state=State.SUBMITTING, counts=Counts(running=1000), shards=(), model="local/echo", provider="local"),
-    dict(state=State.WAITING, counts=Counts(running=1000), message="the key was refused (401)"),
-    dict(state=State.COMPLETED, collected=True, finished_at=1_800_000_000.0, created_at=1_799_990_000.0,
-         now=1_800_000_100.0, counts=Counts(succeeded=1000), merged="df[\\"sentiment\\"] is filled: 1,000 rows"),
-    dict(state=State.EXPIRED, collected=True, finished_at=1_800_000_000.0, created_at=1_799_913_600.0,
-         now=1_800_000_100.0, counts=Counts(succeeded=640, expired=350, failed=10),
-         reasons=(("the batch expired before this row was answered", 350), ("rate limit reached", 10))),
-]
-still(**cases[CASE])
-"""
-
-
-TOO_WIDE = """() => [...document.querySelectorAll('.jb-live, .jb-live *')].filter(
-  e => e.offsetParent && e.getBoundingClientRect().right > e.closest('.jp-Cell').getBoundingClientRect().right + 1
-).map(e => e.className)"""
-
-
-def test_it_reads_in_both_themes_and_at_any_width(open_lab):
-    """From 400 to 1,600 pixels, light and dark, nothing is cut off or runs out of its panel."""
-    cells = [STILLS.replace("CASE", str(case)) for case in range(6)]
-    with open_lab(notebook_of(*cells)) as lab:
-        lab.run_all()
-        lab.wait_idle()
-        lab.command("notebook:hide-all-cell-code")
-        lab.command("application:toggle-left-area")
-        for width in (1600, 860, 400):
-            lab.page.set_viewport_size({"width": width, "height": 1800})
-            for theme in ("Light", "Dark"):
-                lab.theme(f"JupyterLab {theme}")
-                lab.page.evaluate("() => { document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0; }")
-                lab.shot(f"monitor-{theme.lower()}-{width}.png")
-                assert lab.page.evaluate(TOO_WIDE) == [], f"something runs out of its cell at {width} px"
-        assert lab.errors() == []
 
 
 PROMPT = '%%llm_batch df --out x\nRate **{Customer Feedback}** at {price:.2f}, as {"label": 1} or {{text}}, {größe}'

@@ -1,0 +1,113 @@
+"""How the panel reads: any width, both themes, by keyboard alone, to a screen reader, and with hostile text in it."""
+
+import json
+from importlib import util
+from pathlib import Path
+
+import pytest
+from lab import notebook_of
+from stills import CASES
+
+TOO_WIDE = """() => [...document.querySelectorAll('.jb-live, .jb-live *')].filter(
+  e => e.offsetParent && e.getBoundingClientRect().right > e.closest('.jp-Cell').getBoundingClientRect().right + 1
+).map(e => e.className)"""
+AXE = """() => axe.run(document.querySelectorAll('.jb-live'), {resultTypes: ['violations']}).then(found =>
+  found.violations.map(one => [one.id, one.nodes.map(node => node.html.slice(0, 200) + ' ' + node.failureSummary)]))"""
+
+
+def stills(*cases):
+    """A notebook with a cell for each."""
+    return notebook_of(*(f"from stills import still\nstill({case!r})" for case in cases))
+
+
+def show(lab, width):
+    """All outputs and nothing else, at this width."""
+    lab.page.set_viewport_size({"width": width, "height": 2600})
+    lab.page.evaluate("() => { document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0; }")
+
+
+def ready(lab):
+    """All cells have run; the outputs alone are on the page, with all batches unfolded."""
+    lab.run_all()
+    lab.wait_idle()
+    lab.command("notebook:hide-all-cell-code")
+    lab.command("application:toggle-left-area")
+    if lab.has_button("Show the 7 batches"):
+        lab.click("Show the 7 batches")
+        lab.until(lambda: lab.has_button("Hide the 7 batches"), "the list of batches")
+
+
+def test_it_reads_in_both_themes_and_at_any_width(open_lab):
+    """From 400 to 1,600 pixels, light and dark, nothing is cut off or runs out of its panel."""
+    with open_lab(stills(*CASES)) as lab:
+        ready(lab)
+        for width in (1600, 860, 400):
+            show(lab, width)
+            for theme in ("Light", "Dark"):
+                lab.theme(f"JupyterLab {theme}")
+                lab.shot(f"monitor-{theme.lower()}-{width}.png")
+                assert lab.page.evaluate(TOO_WIDE) == [], f"something runs out of its cell at {width} px"
+        assert lab.errors() == []
+
+
+def test_a_screen_reader_can_read_it(open_lab):
+    """axe-core finds no violation in any panel, in either theme: names, roles, lists, tables and contrast."""
+    found = util.find_spec("axe_playwright_python")
+    if found is None or found.origin is None:
+        pytest.skip("axe-core is not here (pip install axe-playwright-python)")
+    script = (Path(found.origin).parent / "axe.min.js").read_text("utf-8")
+    with open_lab(stills(*CASES)) as lab:
+        ready(lab)
+        lab.page.evaluate(script)
+        for theme in ("Light", "Dark"):
+            lab.theme(f"JupyterLab {theme}")
+            violations = lab.page.evaluate(AXE)
+            assert violations == [], json.dumps(violations, indent=1)
+        bar = lab.page.locator(".jb-live [role=progressbar]").first
+        assert bar.get_attribute("aria-valuetext") == "0 of 1,000 rows"
+
+
+def test_it_works_by_keyboard_alone(open_lab):
+    """Tab reaches each button in the order in which it stands, Enter clicks; the question is answered so, too."""
+    def focus():
+        return lab.page.evaluate("() => document.activeElement.textContent")
+
+    with open_lab(stills("large")) as lab:
+        lab.run_all()
+        lab.wait_idle()
+        lab.page.locator(".jb-live button", has_text="Refresh").focus()
+        seen = [focus()]
+        for _ in range(4):
+            lab.page.keyboard.press("Tab")
+            seen.append(focus())
+        assert seen == ["Refresh", "Merge", "Finish now", "Cancel", "Show the 7 batches"]
+        lab.page.keyboard.press("Enter")
+        lab.wait_text("waiting for quota", 0)
+        lab.page.keyboard.press("Shift+Tab")
+        lab.page.keyboard.press("Enter")
+        lab.wait_text("Cancel this batch?", 0)
+        assert focus() == "Keep running", "the key that asked takes it back, if it is hit twice"
+        lab.page.keyboard.press("Shift+Tab")
+        assert focus() == "Yes, cancel"
+        lab.page.keyboard.press("Enter")
+        lab.wait_text("cancel was clicked", 0)
+        assert lab.errors() == []
+
+
+def test_hostile_text_is_text(open_lab):
+    """Scripts, images with handlers, ANSI and bidi controls in names, answers and reasons: nothing runs, it is read."""
+    with open_lab(stills("evil")) as lab:
+        lab.run_all()
+        lab.wait_idle()
+        lab.click("Show the 3 batches")
+        lab.until(lambda: lab.has_button("Hide the 3 batches"), "the list")
+        for where in (".jb-live", ".jb-static"):
+            found = lab.page.locator(where).first
+            assert found.locator("script, img, a").count() == 0
+            text = found.text_content()
+            assert "<script>" in text
+            assert "onerror" in text
+            assert "javascript:alert(1)" in text
+            assert not set(text) & set("\x1b\u202e")
+        assert lab.page.title() != "owned"
+        assert lab.errors() == []
