@@ -75,13 +75,14 @@ class Job:
     @property
     def usage(self) -> Usage | None:
         """Tokens of the answers that are here; None where the provider told of none."""
-        told = [shard.usage for shard in self._shards() if shard.usage is not None]
-        return sum(told, Usage()) if told else None
+        record = self._record()
+        return record.usage(self._shards(record.id))
 
     @property
     def cost(self) -> float | None:
         """US dollars of what was collected so far, by the price that was known at the submission.
 
+        With what a batch cost whose rest was then asked in real time; `results()["_cost"]` tells of the rest alone.
         None where no price is known, or a row came back without its usage: `results()["_cost"]` shows which.
         """
         return self.snapshot().cost

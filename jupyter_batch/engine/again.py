@@ -84,8 +84,10 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
                 draft.write(target, source.read_bytes())
         record = msgspec.structs.replace(job, id=new, parent=job.id, adopted=False, created_at=now, reused=reused,
                                          max_cost=left_of(job, shards) if max_cost is None else max_cost, most=None,
-                                         cancel_at=0.0, deadline=0.0, rush_at=0.0,
-                                         finished_at=0.0, message="", holder=None, lease_until=0.0)
+                                         before=job.bill(shards) if job.rush_at else None,
+                                         used=job.usage(shards) if job.rush_at else None, cancel_at=0.0, deadline=0.0,
+                                         rush_at=0.0, finished_at=0.0 if made else now, message="", holder=None,
+                                         lease_until=0.0)
         record = live(record) if at_once else record
         record = within(ledger, record, made, draft, hint="; job.retry(max_cost=...) allows more")
         return keep(ledger, draft, record, made, there=lambda: ledger.child(job.id))

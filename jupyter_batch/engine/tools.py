@@ -138,7 +138,7 @@ def plan_round(waiting: Waiting, limits: Limits, *, now: float, max_cost: float 
         record = msgspec.structs.replace(
             job, id=new, parent=job.id, round=job.round + 1, adopted=False, created_at=now, reused=0, cancel_at=0.0,
             max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost, most=None, deadline=0.0,
-            rush_at=0.0, finished_at=0.0, message="", holder=None, lease_until=0.0)
+            before=None, used=None, rush_at=0.0, finished_at=0.0, message="", holder=None, lease_until=0.0)
         record = live(record) if at_once else record
         record, made = arrange(ledger, draft, record, made, limits, lines.prints)
         carried = carry(job, waiting.shards, waiting.folder, onto(job.rows, waiting.final, waiting.final), new,

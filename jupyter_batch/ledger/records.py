@@ -93,11 +93,13 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     takes no other job's answers (`reuse=False`). pace: in real time, how many calls at once and a minute. headers,
     tool_names: what the wire needs beside the request files. deadline: when what is open then is cancelled and asked
     in real time (rush_at: since when); 0 for never. adopted: taken up from the provider, where another ledger sent it;
-    nothing of it is sent from here. aligned: the rows' keys are here; without them they are told by their positions alone. price: of its model, as it was when
-    the job was planned. max_cost: US dollars that it may cost. most: US dollars that its requests can cost at the most,
-    by the estimate at that time. tools: the names of those that its model may call. round: how many rounds of tool
-    calls were answered before it: in one that is above 0, `parent` is the job whose calls it answers, or, where that is
-    of the same round, the job whose missed rows it sends again.
+    nothing of it is sent from here. aligned: the rows' keys are here; without them they are told by their positions
+    alone. price: of its model, as it was when the job was planned. before, used: what was paid, and the tokens, in a
+    batch whose rest this job asks in real time: a person holds both as one. max_cost: US dollars that it may cost.
+    most: US dollars that its requests can cost at the most, by the estimate at that time. tools: the names of those
+    that its model may call. round: how many rounds of tool calls were answered before it: in one that is above 0,
+    `parent` is the job whose calls it answers, or, where that is of the same round, the job whose missed rows it sends
+    again.
     """
 
     id: str
@@ -136,6 +138,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[str, ...] = ()
     round: int = 0
     price: Price | None = None
+    before: Bill | None = None
+    used: Usage | None = None
     max_cost: float | None = None
     most: float | None = None
     versions: dict[str, str] = {}
@@ -152,13 +156,22 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         """The columns that its answers fill."""
         return tuple(columns(self.out, self.schema))
 
+    def bill(self, shards: list[ShardRecord]) -> Bill | None:
+        """Of what was collected so far; None where nothing was yet."""
+        told = [one for one in (self.before, bill_of(shards)) if one is not None]
+        return sum(told[1:], told[0]) if told else None
+
+    def usage(self, shards: list[ShardRecord]) -> Usage | None:
+        """Tokens of the answers that are here; None where the provider told of none."""
+        told = [usage for usage in (self.used, *(shard.usage for shard in shards)) if usage is not None]
+        return sum(told, Usage()) if told else None
+
     def snapshot(self, shards: list[ShardRecord], now: float, **more: object) -> Snapshot:
         """The job at one moment, for a screen."""
         counts = Counts(skipped=self.skipped, failed=self.unsendable, reused=self.reused)
         for shard in shards:
             counts = counts + shard.row_counts()
-        usages = [s.usage for s in shards if s.usage is not None]
-        usage = sum(usages, Usage()) if usages else None
+        usage = self.usage(shards)
         notes = [s.note for s in shards if s.note]
         expiries = [s.expires_at for s in shards if s.expires_at and s.step not in (Step.ENDED, Step.COLLECTED)]
         state = job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at))
@@ -174,7 +187,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "expires_at": min(expiries, default=None), "keeps_until": _kept_until(shards),
             "shards": tuple(s.view() for s in shards),
             "input_tokens": usage.input_tokens if usage else None,
-            "output_tokens": usage.output_tokens if usage else None, "bill": bill_of(shards),
+            "output_tokens": usage.output_tokens if usage else None, "bill": self.bill(shards),
             "message": self.message or (notes[0] if notes else ""), "reasons": _reasons(shards),
             "deadline": self.deadline if self.deadline and not (self.cancel_at or self.finished_at) else None,
             "most": self.most,

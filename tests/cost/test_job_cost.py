@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -289,3 +291,22 @@ def test_configured_prices_hold_for_calls_that_give_none(home, call, monkeypatch
     job = numbered(3).llm.batch("{text}", out="out", **call).wait(60)
     assert job.cost == pytest.approx(whole(job.results()))
     assert jupyter_batch.open(job.id).cost == job.cost
+
+
+def test_what_is_finished_in_real_time_costs_what_the_batch_cost_too(server, home, priced):
+    """The job that a person holds goes on as one, and so do its cost and its tokens."""
+    server.set_faults("expire_after=3")
+    df = numbered(8)
+    job = df.llm.batch("{text}", out="out", shard_size=4, **priced)
+    ledger, batch = job._here.ledger, job.id
+    with contextlib.closing(sqlite3.connect(home / "ledger.sqlite3")) as db:  # asked for just as its batches expire
+        db.execute("UPDATE job SET rush_at = 1")
+        db.commit()
+    job.wait(60)
+    assert job.id != batch
+    assert (job.counts.succeeded, job.counts.reused) == (2, 6)
+    paid, live = ledger.shards(batch), ledger.shards(job.id)
+    assert all(shard.bill.known > 0 for shard in (*paid, *live))
+    assert job.cost == pytest.approx(sum(shard.bill.known for shard in (*paid, *live)))
+    assert job.usage.input_tokens == sum(shard.usage.input_tokens for shard in (*paid, *live))
+    assert job.results()["_cost"].sum() == pytest.approx(sum(shard.bill.known for shard in live))

@@ -244,6 +244,7 @@ def test_a_retry_of_what_others_answered_is_over_at_once(server, call):
     before = sent(server)
     again = one.retry()
     assert again.is_complete
+    assert again._record().finished_at
     assert again.counts.reused == 3
     assert (df["out"] == df["text"]).all()
     assert sent(server) == before
