@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequenc
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from jupyter_batch import kernel
+from jupyter_batch import clicks, kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.schema import suffixed
@@ -20,6 +20,7 @@ from jupyter_batch.core.status import Counts, Snapshot, State
 from jupyter_batch.core.together import together
 from jupyter_batch.engine.session import Session
 from jupyter_batch.job import Job
+from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
@@ -299,12 +300,22 @@ class Group:
         if self._monitor is not None:
             self._monitor.update(self.snapshot())
 
+    def _shards(self) -> list[ShardRecord]:
+        return [shard for job in self.jobs for shard in job._shards()]
+
+    def _send_again(self) -> str:
+        """For a click: each job that missed rows sends them again."""
+        said = [job._send_again() for job in self.jobs if "retry" in job.snapshot().offers]
+        if self._monitor is not None:
+            self._monitor.update(self.snapshot())
+        return " ".join(said) or "No row of any is left to be sent again."
+
     def _screen(self) -> Monitor:
         with self._lock:
             if self._monitor is None:
                 self._monitor = open_monitor(
-                    self.snapshot(), cancel=self.cancel, refresh=self.refresh, frontend=kernel.has_frontend(),
-                    context=kernel.widget_context())
+                    self.snapshot(), actions=clicks.actions(self, self._shards, self._send_again),
+                    frontend=kernel.has_frontend(), context=kernel.widget_context())
             return self._monitor
 
 

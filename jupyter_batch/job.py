@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jupyter_batch import kernel
+from jupyter_batch import clicks, kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Counts, Snapshot, State, Step
 from jupyter_batch.engine.gather import Outcomes, of_job
+from jupyter_batch.engine.glimpse import Glimpse
 from jupyter_batch.engine.news import News
 from jupyter_batch.engine.session import Session
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 MAX_ROUNDS = 10
+NOT_MERGED = "not merged"
 
 
 class Job:
@@ -53,6 +55,8 @@ class Job:
         self._monitor: Monitor | None = None
         self._gathered: Outcomes | None = None
         self._landed = ""
+        self._glimpse = Glimpse()
+        self._next: Job | None = None
         self._source: Relabelled | None = None
 
     # -- how it stands --------------------------------------------------------------------------------------
@@ -375,7 +379,26 @@ class Job:
         return self._salvaged[1] if self._salvaged else self._here.ledger.shards(job or self.id)
 
     def _with_words(self, seen: Snapshot) -> Snapshot:
-        return msgspec.structs.replace(seen, attach=f'jupyter_batch.open("{self.id}")', merged=self._landed)
+        record = self._record()
+        found = self._glimpse.look(record, self._shards(record.id), self._folder)
+        return msgspec.structs.replace(
+            seen, attach=f'jupyter_batch.open("{self.id}")', merged=self._landed, answers=found.answers,
+            examples=found.examples, reasons=(*found.reasons, *seen.reasons), offers=self._offers(record, seen),
+            again="" if self._next is None else f"sent again as {_in_short(self._next)}")
+
+    def _offers(self, record: JobRecord, seen: Snapshot) -> tuple[str, ...]:
+        """What a person may do now, beside cancelling it."""
+        if self._salvaged is not None:
+            return ()
+        last, unsendable = seen, record.unsendable
+        if self._next is not None:
+            last, unsendable = self._next.snapshot(), self._next._record().unsendable
+        missed = last.counts.failed + last.counts.expired + last.counts.cancelled - unsendable
+        waits = any(not landing.landed for landing in self._landings)
+        open_batch = record.mode == BATCH and not seen.is_complete and not record.cancel_at
+        able = {"retry": last.is_complete and missed > 0, "finish": open_batch,
+                "merge": seen.bill is not None and (waits or self._landed.startswith(NOT_MERGED))}
+        return tuple(name for name, is_so in able.items() if is_so)
 
     def _outcomes(self) -> Outcomes:
         with self._lock:
@@ -438,7 +461,7 @@ class Job:
                     said = landing.land(self._record(), self._folder, self._outcomes(),
                                         names=getattr(kernel.shell(), "user_ns", None))
                 except JupyterBatchError as e:
-                    said = f"not merged: {e}"
+                    said = f"{NOT_MERGED}: {e}"
                 self._say(said)
 
     def _say(self, sentence: str) -> None:
@@ -446,13 +469,36 @@ class Job:
         if self._monitor is not None:
             self._monitor.update(self.snapshot())
 
+    def _send_again(self) -> str:
+        """For a click: retry what the last one of the jobs that go on from this one missed, and show how it goes."""
+        last = self
+        while last._next is not None:
+            last = last._next
+        last._next = last.retry()
+        for one in (self, last):
+            self._here.move(last._next.id, one._on_next)
+        return "" if self._next is None else f"Sent again as {_in_short(self._next)}."
+
+    def _on_next(self, seen: Snapshot) -> None:
+        """In the worker's thread: the job that goes on from this one stands otherwise."""
+        del seen
+        if self._monitor is not None:
+            self._monitor.update(self.snapshot())
+
     def _screen(self) -> Monitor:
         with self._lock:
             if self._monitor is None:
                 self._monitor = open_monitor(
-                    self.snapshot(), cancel=self.cancel, refresh=self.refresh, frontend=kernel.has_frontend(),
-                    context=kernel.widget_context())
+                    self.snapshot(), actions=clicks.actions(self, self._shards, self._send_again),
+                    frontend=kernel.has_frontend(), context=kernel.widget_context())
             return self._monitor
+
+
+def _in_short(job: Job) -> str:
+    """`job jb3f9c2k7a1q: running`, and at its end how many rows it answered; then the one that goes on from that."""
+    seen = view(job.snapshot())
+    further = "" if job._next is None else f", then as {_in_short(job._next)}"
+    return f"job {seen.id}: {seen.state}{f', {seen.share}' if seen.is_final else ''}{further}"
 
 
 _OPEN: weakref.WeakValueDictionary[tuple[str, str], Job] = weakref.WeakValueDictionary()
