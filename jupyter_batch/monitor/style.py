@@ -35,9 +35,9 @@ background:none;padding:0}
 .jb.jb .jb-why.jb-why{margin:6px 0 0;padding:0;list-style:none}
 .jb.jb .jb-why li{margin:0}.jb-why b{font-weight:600;margin-right:6px}
 .jb-why .jb-dim{margin-left:6px}
-.jb-peek{margin-top:7px}
-.jb-peek>div{display:grid;grid-template-columns:auto minmax(0,3fr) minmax(0,2fr);gap:0 12px}
-.jb-peek>div>:first-child{color:var(--jb-dim);min-width:3.2em}
+.jb-peek{margin-top:7px;display:grid;grid-template-columns:auto minmax(0,3fr) minmax(0,2fr);gap:0 12px}
+.jb-peek>div{display:grid;grid-column:1/-1;grid-template-columns:subgrid}
+.jb-peek>div>:first-child{color:var(--jb-dim)}
 .jb-what{color:var(--jb-dim)}
 .jb-parts{margin-top:4px}
 .jb-parts>div{display:grid;grid-template-columns:1.6em 8.2em 15em minmax(0,1fr);gap:0 10px;padding:2px 0;
@@ -58,7 +58,7 @@ border-top:1px solid var(--jb-edge)}
 .jb [data-c=idle],.jb [data-c=cancelled],.jb [data-c=skipped]{--jb-c:var(--jb-idle)}
 .jb [data-c=running]{--jb-c:color-mix(in srgb,var(--jb-busy) 35%,transparent)}
 .jb [data-c=open]{--jb-c:color-mix(in srgb,currentColor 22%,transparent)}.jb-bar>[data-c=open]{background:none}
-@media (max-width:480px){.jb-peek>div{grid-template-columns:auto minmax(0,1fr)}
+@media (max-width:480px){.jb-peek{grid-template-columns:auto minmax(0,1fr)}
 .jb-peek>div>:nth-child(3){grid-column:2}
 .jb-parts>div{grid-template-columns:1.6em 8.2em minmax(0,1fr)}.jb-parts>div>:nth-child(4){grid-column:2/4}}
 """
@@ -86,7 +86,7 @@ background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 8%,transparen
 .jb-live .jupyter-button.mod-danger{background:var(--jp-error-color1,#d32f2f);border-color:transparent;color:#fff}
 .jb-live .jupyter-button.mod-danger:hover:enabled{background:var(--jp-error-color0,#b71c1c)}
 @container (max-width:440px){.jb-live .jupyter-button{padding:0 7px}}
-@container (max-width:600px){.jb-peek>div{grid-template-columns:auto minmax(0,1fr)}
+@container (max-width:600px){.jb-peek{grid-template-columns:auto minmax(0,1fr)}
 .jb-peek>div>:nth-child(3){grid-column:2}
 .jb-parts>div{grid-template-columns:1.6em 8.2em minmax(0,1fr)}.jb-parts>div>:nth-child(4){grid-column:2/4}}
 .jb-live .jb-asking>:not(:first-child){min-width:14em!important}
