@@ -58,7 +58,7 @@ def _cases() -> dict[str, dict[str, object]]:
         "completed": {**ended, "counts": Counts(succeeded=1000), "answers": ANSWERS, "bill": bill,
                       "state": State.COMPLETED, "merged": "1,000 of 1,000 rows have their answer in 'sentiment'"},
         "failures": {**ended, "counts": Counts(succeeded=588, failed=412), "answers": ANSWERS, "bill": bill,
-                     "state": State.COMPLETED, "reasons": REASONS, "examples": EXAMPLES, "offers": ("retry",),
+                     "state": State.COMPLETED, "reasons": REASONS, "examples": EXAMPLES,
                      "merged": "588 of 1,000 rows have their answer in 'sentiment'",
                      "again": "sent again as job jb7k2m9x4c1d: running"},
         "expired": {**ended, "state": State.EXPIRED, "counts": Counts(succeeded=640, expired=350, failed=10),

@@ -1,6 +1,7 @@
 """The monitor in a real JupyterLab: live while idle and busy, clicks while a cell blocks, what stays in the file."""
 
 import re
+from importlib.metadata import version
 
 from lab import notebook_of
 
@@ -26,8 +27,14 @@ def visible(lab, css):
 
 
 def test_the_panel_moves_while_idle_and_while_a_cell_computes(open_lab):
-    """Counts move with no cell running and during a busy one; a click reaches Python even then, and ends that cell."""
-    with open_lab(notebook_of(START, "while not job.refreshed.is_set():\n    pass\nprint('seen')")) as lab:
+    """Counts move with no cell running and during a busy one, in which a click reaches Python, too.
+
+    But for ipykernel 6, which has one thread for cells and clicks: there it is answered when the cell is over.
+    """
+    at_once = int(version("ipykernel").split(".")[0]) > 6
+    busy = ("import time\nend = time.time() + " + ("60" if at_once else "8") + "\n"
+            "while not job.refreshed.is_set() and time.time() < end:\n    pass\nprint('heard', job.refreshed.is_set())")
+    with open_lab(notebook_of(START, busy)) as lab:
         lab.run_cell(0)
         lab.wait_text("of 1,000 rows", 0)
         lab.wait_idle()
@@ -37,7 +44,8 @@ def test_the_panel_moves_while_idle_and_while_a_cell_computes(open_lab):
         moves(lab)
         assert "*" in lab.cells()[1]["prompt"]
         lab.click("Refresh")
-        lab.wait_text("seen", 1)
+        lab.wait_text(f"heard {at_once}", 1)
+        lab.wait_text("Asked.", 0)
         assert visible(lab, ".jb-pill") == 1, "card and panel are not both on the page"
         assert lab.errors() == []
 
