@@ -50,20 +50,17 @@ def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> li
     where the sum is above max_cost, or can't be made.
     """
     kept = [draft.record for draft in drafts]
-    paying = {}  # by place, with the shards that no other job pays for
-    for at, draft in enumerate(drafts):
-        own = [shard for shard in draft.shards if not shard.joins]
-        if draft.record.max_cost is not None and own and not is_free(draft.record):
-            paying[at] = draft._replace(shards=own)
-    if not paying:
-        return kept
-    for record, _, _ in paying.values():
+    limited = {at: draft for at, draft in enumerate(drafts)
+               if draft.record.max_cost is not None and not is_free(draft.record)}
+    paying = _where(limited, lambda shard: not shard.joins)
+    waiting = _where(limited, lambda shard: bool(shard.joins))  # another job pays for those, if it answers them
+    for record, _, _ in (*paying.values(), *waiting.values()):
         if record.price is None or record.price.paid(record.mode) is None:
             raise OptionError(
                 f"max_cost={record.max_cost:g}: what {record.model} costs is not known, so nothing was sent; give its "
                 f'price, in US dollars per million tokens: prices={{"{record.model}": {{"input": ..., "output": '
                 "...}}, or once for all calls with %config LLMBatch.prices")
-    limit = max(record.max_cost or 0.0 for record, _, _ in paying.values())  # one call has one
+    limit = max((record.max_cost or 0.0 for record, _, _ in paying.values()), default=0.0)  # one call has one
     made = _estimates(ledger, paying, lambda _: at_most)
     if _sum(made) > limit:  # a rough bound: counted with litellm it is lower
         made = _estimates(ledger, paying, lambda record: counter(record.body_model, load_litellm))
@@ -73,7 +70,17 @@ def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> li
     for at, one in made.items():
         share = limit if len(made) == 1 else limit * ((one.expected or 0.0) / whole if whole else 1 / len(made))
         kept[at] = msgspec.structs.replace(kept[at], most=one.cost.high, max_cost=share)
+    for at, draft in waiting.items():
+        more = estimated(*draft, counter(draft.record.body_model, load_litellm)).cost.high or 0.0
+        kept[at] = msgspec.structs.replace(kept[at], most=(kept[at].most or 0.0) + more)
     return kept
+
+
+def _where(drafts: Mapping[int, Draft], wanted: Callable[[ShardRecord], bool]) -> dict[int, Draft]:
+    """Those that have such shards, with these alone."""
+    found = {at: draft._replace(shards=[shard for shard in draft.shards if wanted(shard)])
+             for at, draft in drafts.items()}
+    return {at: draft for at, draft in found.items() if draft.shards}
 
 
 def _estimates(ledger: Ledger, paying: Mapping[int, Draft], count: Callable[[JobRecord], Count]) -> dict[int, Estimate]:
@@ -137,7 +144,8 @@ def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
     pace = spent / planned if planned else 1.0
     under_way = [s for s in shards if s.step in _SENT and s.number != shard.number]
     need = spent + pace * sum(_share(job, s, total) for s in (*under_way, shard))
-    if need <= job.max_cost + _ROUNDING or not (under_way or planned):
+    counted = not shard.waited  # with the estimate that was allowed
+    if need <= job.max_cost + _ROUNDING or (counted and not (under_way or planned)):
         return None
     now = mover.clock()
     if under_way:

@@ -55,7 +55,8 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
                       lambda dialect: folder.joined(shard.number, dialect))
     left = _drop(folder.requests(shard.number), job.id, set(taken))
     if left:
-        return mover.put(shard, Step.WAITING, joins="", joined=len(taken), requests=left, due_at=0.0, note="")
+        return mover.put(shard, Step.WAITING, joins="", waited=True, joined=len(taken), requests=left, due_at=0.0,
+                         note="")
     return mover.put(shard, Step.ENDED, ending=State.COMPLETED, joins="", joined=len(taken), requests=0, due_at=0.0,
                      note="", ended_at=mover.clock())
 

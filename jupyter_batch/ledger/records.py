@@ -23,8 +23,9 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     keeps_until: when the provider deletes its copy of the results, if that is known.
     held: it was refused for a limit that passes: "queue" (when batches end) or "rate" (with time), until it is let in.
     absent: the job was adopted, and no batch of this shard was found at the provider (so far).
-    joins: the job that has asked the same for these rows and is waited for; "" for none. joined: rows that took their
-    answer from it. followers: rows of the job that have just the same request as one of these.
+    joins: the job that has asked the same for these rows and is waited for; "" for none. waited: there was one, and it
+    left rows without an answer. joined: rows that took their answer from it. followers: rows of the job that have just
+    the same request as one of these.
     bill: what its requests cost, once it is collected.
     """
 
@@ -62,6 +63,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     held: str = ""
     absent: bool = False
     joins: str = ""
+    waited: bool = False
     joined: int = 0
     followers: int = 0
     bill: Bill | None = None

@@ -106,3 +106,26 @@ def test_real_time_has_a_limit_too(home, priced):
     with pytest.raises(OptionError, match="max_cost"):
         numbered(20).llm.batch("{text}", max_cost=0.003, mode="realtime", **options)
     assert numbered(20).llm.batch("{text}", max_cost=0.003, **options).wait(60).is_successful
+
+
+def test_rows_that_another_job_was_to_answer_are_within_the_limit(server, home, priced):
+    """What is waited for costs nothing; where it comes back unanswered, no more is sent than max_cost allows."""
+    server.set_faults("enqueued_tokens=1")  # nothing gets through
+    options = {**priced, "max_tokens": 100, "out": "out"}
+    one = numbered(20).llm.batch("{text}", **options)
+    few, many = numbered(5), numbered(20)
+    afford = few.llm.batch("{text}", max_cost=0.01, **options)
+    dear = many[::-1].iloc[:19].llm.batch("{text}", max_cost=0.001, **options)
+    one.cancel().wait(60)
+    server.set_faults("")
+    assert afford.resume().wait(60).is_successful
+    assert dear.resume().wait(60).counts.cancelled == 15
+    assert "max_cost" in dear.errors["_error"].iloc[0]
+
+
+def test_an_unknown_price_with_a_limit_is_refused_while_others_pay(server, home, call):
+    """Rows that another job was to answer may come back: what they would cost then has to be known."""
+    server.set_faults("enqueued_tokens=1")
+    numbered(5).llm.batch("{text}", out="out", **call)
+    with pytest.raises(OptionError, match="is not known"):
+        numbered(4).llm.batch("{text}", out="out", max_cost=5, **call)
