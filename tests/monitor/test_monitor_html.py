@@ -1,17 +1,20 @@
 """The static card and the table: escaped, whole without style, script or network."""
 
 import re
+from datetime import UTC
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 
-from jupyter_batch.core.status import ShardView, Step
+from jupyter_batch.core.cost import Bill
+from jupyter_batch.core.status import Answer, ShardView, Step
 from jupyter_batch.monitor import html
 from jupyter_batch.monitor.view import view
 
 EVIL = [
     "<script>alert(1)</script>", '" onmouseover="alert(1)', "' onclick='x", "</style><img src=x onerror=alert(1)>",
-    "\u202eevil\u2066", "\x1b[31mred", "&lt;b&gt;", "{{x}} ${y} `z`",
+    "\u202eevil\u2066", "\x1b[31mred", "&lt;b&gt;", "{{x}} ${y} `z`", "javascript:alert(1)",
 ]
 
 
@@ -44,7 +47,8 @@ class Reader(HTMLParser):
 def everywhere(shot, text):
     """A snapshot with this text in each of its free texts."""
     shards = tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"{text}{n}", note=text) for n in range(4))
-    return shot(name=text, model=text, provider=text, out=text, message=text, merged=text, attach=text,
+    answer = Answer(row=1, asked=text, answer=text, of=text)
+    return shot(answers=(answer,), examples=((text, answer),), again=text, name=text, model=text, provider=text, out=text, message=text, merged=text, attach=text,
                 reasons=((text, 3),), shards=shards)
 
 
@@ -57,8 +61,10 @@ def test_nothing_a_person_or_provider_wrote_becomes_markup(evil, shot):
     assert reader.tags == harmless.tags
     assert [name for name, _ in reader.attributes] == [name for name, _ in harmless.attributes]
     assert view(everywhere(shot, evil)).title in reader.text
+    listed = html.parts(view(everywhere(shot, evil)))
+    assert Reader(listed).tags == Reader(html.parts(view(everywhere(shot, "plain")))).tags
     for bad in ("\u202e", "\u2066", "\x1b"):
-        assert bad not in card["text/html"] + card["text/plain"]
+        assert bad not in card["text/html"] + card["text/plain"] + listed
     table = Reader(html.jobs_table([everywhere(shot, evil)]))
     assert table.tags == Reader(html.jobs_table([everywhere(shot, "plain")])).tags
 
@@ -103,3 +109,14 @@ def test_the_style_sheet_is_well_formed():
 def test_no_jobs_is_a_sentence():
     """An empty table says that it is empty."""
     assert "No jobs." in html.jobs_table([])
+
+
+def test_the_card_of_a_finished_job_says_all_that_is_left_to_know(shot, done, shards):
+    """Final counts, cost, when, the batches to unfold without a kernel, and how to come back, with the year."""
+    bill = Bill(known=0.25, standard=0.5)
+    over = msgspec.structs.replace(done, bill=bill, shards=shards(3))
+    reader = Reader(html.card(view(over, UTC))["text/html"])
+    for part in ("998 of 1,000 rows answered", "998 succeeded, 2 failed", "cost $0.2500, saved $0.2500", "took 4 min",
+                 "ended 22:17", "As of 14 Nov 2023, 22:17.", "Come back to it with", "All 3 batches", "batch_2"):
+        assert part in reader.text
+    assert {"details", "summary"} <= set(reader.tags)
