@@ -48,7 +48,8 @@ def everywhere(shot, text):
     """A snapshot with this text in each of its free texts."""
     shards = tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"{text}{n}", note=text) for n in range(4))
     answer = Answer(row=1, asked=text, answer=text, of=text)
-    return shot(answers=(answer,), examples=((text, answer),), again=text, name=text, model=text, provider=text, out=text, message=text, merged=text, attach=text,
+    return shot(answers=(answer,), examples=((text, answer),), again=text, name=text,
+                model=text, provider=text, out=text, message=text, merged=text, attach=text,
                 reasons=((text, 3),), shards=shards)
 
 
