@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -54,25 +55,24 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
     if (there := ledger.child(job.id)) is not None:
         return there
     folder = ledger.folders.of(job.id)
-    codes = of_job(job, shards, folder, values=False).status
-    missed = bytearray(CODES[code] in MISSED for code in codes)
+    was = places_of(job, shards, folder)
+    missed = _missed(job, shards, folder, was)
     new = new_id()
     with ledger.folders.drafted(new) as draft:
-        sources = [folder.asked] if folder.asked.exists() else []
+        sources = [(0, folder.asked)] if folder.asked.exists() else []
         foreign = bool(sources) and not at_once  # the requests are in a dialect that real time does not speak
         if foreign:
             with written(draft.asked) as file:
                 file.writelines(line for _, line in _asked_again(job, sources, new, missed))
         if foreign or not sources:
-            sources = [folder.requests(shard.number) for shard in shards]
+            sources = [(shard.first, folder.requests(shard.number)) for shard in shards]
         shared = folder.prints.exists() and not job.alone
         few = msgspec.structs.replace(limits, minimum=1) if shared else limits
         made = write_requests(draft, new, _asked_again(job, sources, new, missed), few)
         if not made:
             raise InputError(f"in job {job.id} no row is left to be sent again")
-        was = places_of(job, shards, folder)
         if shared:  # other jobs may have asked for it meanwhile
-            made = _arranged(ledger, draft, msgspec.structs.replace(job, id=new), made, limits, folder, was, missed,
+            made = _arranged(ledger, draft, msgspec.structs.replace(job, id=new), made, limits, folder, missed,
                              at_once=at_once)
         carried = carry(job, shards, folder, array("q", range(job.rows)), new,
                         lambda dialect: draft.reused(job.id, dialect))
@@ -100,7 +100,7 @@ def live(record: JobRecord) -> JobRecord:
 
 
 def _arranged(ledger: Ledger, draft: JobFolder, record: JobRecord, made: list[ShardRecord], limits: Limits,
-              folder: JobFolder, was: Places, missed: bytearray, *, at_once: bool) -> list[ShardRecord]:
+              folder: JobFolder, missed: Array, *, at_once: bool) -> list[ShardRecord]:
     """The shards of what no other job has answered, or is waiting for; nobody waits for these at once.
 
     A shard that itself waits for another job is left alone: it may wait for the very one that is sent again.
@@ -110,46 +110,73 @@ def _arranged(ledger: Ledger, draft: JobFolder, record: JobRecord, made: list[Sh
     from jupyter_batch.engine.arrange import arrange
     from jupyter_batch.engine.reuse import prints_array
 
-    again = _again(was, missed)
-    prints = np.where(again[:, None], prints_array(folder.prints.read_bytes()), 0)
+    prints = np.where(missed[:, None], prints_array(folder.prints.read_bytes()), 0)
     return arrange(ledger, draft, record, made, limits, prints.astype("<u8").tobytes(),
                    waits=lambda shard: not (at_once or shard.joins)).shards
 
 
-def _again(was: Places, missed: bytearray) -> Array:
-    """Which rows had a request of their own, and no answer."""
+def _missed(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, was: Places) -> Array:
+    """Which rows had a request of their own, and no answer: 1 for each, else 0."""
     import numpy as np
 
-    flags: Array = (np.frombuffer(missed, dtype=np.uint8) != 0) & (was.array >= 0)
+    bad = [code for code, status in enumerate(CODES) if status in MISSED]
+    codes = np.frombuffer(of_job(job, shards, folder, values=False).status, dtype=np.uint8)
+    flags: Array = np.isin(codes, bad) & (was.array >= 0)
     return flags
 
 
-def _placed(draft: JobFolder, was: Places, missed: bytearray, made: list[ShardRecord],
+def _placed(draft: JobFolder, was: Places, missed: Array, made: list[ShardRecord],
             carried: array[int]) -> tuple[list[ShardRecord], Places, int]:
     """(the shards with their followers, where each row's answer comes from now, how many have theirs already)."""
     import numpy as np
 
-    again = _again(was, missed)
     places = Places(np.where(was.array < NOWHERE, was.array, NOWHERE))
     if draft.places.exists():
-        places.array[again] = np.frombuffer(draft.places.read_bytes(), "<i8").astype(np.int64)[again]
+        places.array[missed] = np.frombuffer(draft.places.read_bytes(), "<i8").astype(np.int64)[missed]
     else:
         for shard in made:
             span = slice(shard.first, shard.last + 1)
-            places.array[span][again[span]] = shard.number
-    answered = again & (places.array == NOWHERE)
+            places.array[span][missed[span]] = shard.number
+    answered = missed & (places.array == NOWHERE)
     answered[np.frombuffer(carried, dtype=np.int64)] = True
     reused = int(answered.sum() + answered[places.followers()[1]].sum())
     followed = [msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0])) for shard in made]
     return followed, places, reused
 
 
-def _asked_again(job: JobRecord, sources: list[Path], new: str, missed: bytearray) -> Iterator[tuple[int, bytes]]:
-    """The request lines of the missed rows, under the new job's ids."""
-    for path in sources:
-        with path.open("rb") as file:
-            for line in file:
-                found = REQUEST_ID.match(line)
-                position = position_of(job.id, found[1].decode()) if found else None
-                if found is not None and position is not None and missed[position]:
-                    yield position, b'{"custom_id":"%b"%b' % (custom_id(new, position).encode(), line[found.end():])
+def _asked_again(job: JobRecord, sources: list[tuple[int, Path]], new: str,
+                 missed: Array) -> Iterator[tuple[int, bytes]]:
+    """The request lines of the missed rows, under the new job's ids, in the order of the rows.
+
+    sources: files with the first row that each may have. Those of rows that were waited for lie beside the others.
+    """
+    flags = missed.tolist()
+    for position, rest in _in_order(job, sources):
+        if flags[position]:
+            yield position, b'{"custom_id":"%b"%b' % (custom_id(new, position).encode(), rest)
+
+
+def _in_order(job: JobRecord, sources: list[tuple[int, Path]]) -> Iterator[tuple[int, bytes]]:
+    """(row, what follows its id in the line) of all files, each of which is in order by itself.
+
+    A file is opened when its rows come: there may be many.
+    """
+    closed = sorted(sources, reverse=True)
+    heads: list[tuple[int, int, bytes, Iterator[tuple[int, bytes]]]] = []
+    while closed or heads:
+        if closed and not (heads and heads[0][0] < closed[-1][0]):
+            lines = _lines(job, closed.pop()[1])
+        else:
+            position, _, rest, lines = heappop(heads)
+            yield position, rest
+        if (head := next(lines, None)) is not None:
+            heappush(heads, (head[0], id(lines), head[1], lines))
+
+
+def _lines(job: JobRecord, path: Path) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as file:
+        for line in file:
+            found = REQUEST_ID.match(line)
+            position = position_of(job.id, found[1].decode()) if found else None
+            if found is not None and position is not None:
+                yield position, line[found.end():]

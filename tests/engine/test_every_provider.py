@@ -7,10 +7,13 @@ import threading
 import time
 from contextlib import contextmanager
 
+import msgspec
 import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import InputError, KeyMissingError, ModelError, OptionError
+from jupyter_batch.engine.again import plan_again
+from jupyter_batch.providers.table import facts_of
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.anthropic.fake import Fake
 from tests.providers.fakes.azure import Azure
@@ -114,6 +117,21 @@ def test_anthropic_the_whole_way(home):
         assert df["out"].tolist() == ["A", "B", "C", "D"]
         assert [len(batch["requests"]) for batch in fake.batches.values()] == [4, 1]
     assert not any(ANTHROPIC_KEY.encode() in path.read_bytes() for path in home.rglob("*") if path.is_file())
+
+
+def test_equal_rows_in_another_dialect_are_sent_again_once(home):
+    """Of equal rows that failed one is sent again, in a batch or at once, from the requests in OpenAI's words too."""
+    with anthropic() as fake:
+        df = pd.concat([frame(), frame(), frame()], ignore_index=True)
+        job = df.llm.batch("{t}", out="out", model="anthropic/claude-haiku-4-5", api_base=fake.base,
+                           api_key=ANTHROPIC_KEY).wait(60)
+        assert job.counts.failed == 3
+        record, ledger = job._record(), job._here.ledger
+        limits = msgspec.structs.replace(facts_of(record.provider, record.api_base).limits, minimum=1)
+        now = plan_again(ledger, record, ledger.shards(job.id), limits, now=time.time(), at_once=True)
+        (shard,) = ledger.shards(now.id)
+        assert (shard.requests, shard.followers, now.reused) == (1, 2, 9)
+        assert now.snapshot([shard], 0.0).counts.total == 12
 
 
 def test_retry_at_openais(server, call, home):

@@ -252,6 +252,24 @@ def test_a_retry_of_what_others_answered_is_over_at_once(server, call):
     assert sent(server) == before + 3
 
 
+def test_a_retry_of_rows_that_were_waited_for_and_of_others(server, call, home):
+    """Their request files lie beside each other, row by row interleaved: each row is sent again, once, and filled."""
+    server.set_faults("enqueued_tokens=1")
+    one = numbered(9).iloc[::3].llm.batch("{text}", out="out", **call)
+    df = pd.concat([numbered(9), numbered(4)])
+    two = df.llm.batch("{text}", out="out", shard_size=4, **call)
+    assert len(two._here.ledger.shards(two.id)) == 3
+    two.cancel().wait(60)
+    one.cancel().wait(60)
+    server.set_faults("")
+    before = sent(server)
+    again = two.retry()
+    assert (again.counts.running, again.counts.total) == (13, 13)
+    again.wait(60)
+    assert (df["out"] == df["text"]).all()
+    assert (again.counts.succeeded, again.counts.reused, sent(server) - before) == (9, 4, 9)
+
+
 def test_a_ledger_from_before_there_was_reuse(server, call, home):
     """Its jobs are shown, sent again where they failed, and what they answered is not paid again."""
     server.set_faults("expire_after=3")
