@@ -265,7 +265,10 @@ def _write(frame: Any, path: Path, ending: str) -> None:
         for name in objects:  # texts and lists can't be in one column, nor can arguments of any form
             frame[name] = frame[name].map(lambda cell: _whole(cell) if isinstance(cell, ToolCalls) else cell)
         try:
-            frame.to_parquet(path)
+            try:
+                frame.to_parquet(path)
+            except (ValueError, TypeError, NotImplementedError):  # objects of many forms, or empty ones: as JSON
+                frame.assign(**{name: frame[name].map(_whole) for name in objects}).to_parquet(path)
         except ImportError:
             raise InputError(".parquet needs pyarrow: pip install pyarrow") from None
 

@@ -17,7 +17,7 @@ from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine.carry import carry, onto
-from jupyter_batch.engine.gather import CODES, Outcomes, decoded, places_of
+from jupyter_batch.engine.gather import CODES, Outcomes, decoded, of_job, places_of
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.requests import REQUEST_ID
 from jupyter_batch.engine.reuse import matches, prints_array
@@ -26,7 +26,10 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 
 if TYPE_CHECKING:
+    from jupyter_batch.engine.reuse import Array
     from jupyter_batch.engine.tick import Mover
+
+_ANSWERED = (Status.SUCCEEDED, Status.REUSED)
 
 LOOK_SECONDS = 2.0
 """How often it is looked whether the other job is done. It is a look at our own disk."""
@@ -39,46 +42,88 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
     """
     ledger, job = mover.ledger, mover.job
     folder = ledger.folders.of(job.id)
+    before = _taken(folder, job, shard, but=shard.joins)
     try:
         other = ledger.job(shard.joins)
     except JobNotFoundError:  # forgotten meanwhile: what was taken of it before is all
-        taken: Sequence[int] = _taken(folder, job, shard)
+        taken: Sequence[int] = np.setdiff1d(_taken(folder, job, shard), before).tolist()
     else:
         if (heir := ledger.child(other.id)) is not None:  # it has the answers, and asks for what is missing
             return mover.put(shard, Step.WAITING, joins=heir.id, due_at=0.0, note="")
         leaving = other.rush_at and not other.finished_at  # what it missed is about to be asked in real time
-        wanted = None if leaving else _wanted(ledger, job, shard, other)
+        wanted = None if leaving else _wanted(ledger, job, shard, other, before)
         if wanted is None:
             return mover.put(shard, Step.WAITING, due_at=mover.clock() + LOOK_SECONDS,
                              note=f"waiting for job {shard.joins}, which has asked the same")
         taken = carry(other, ledger.shards(other.id), ledger.folders.of(other.id), wanted, job.id,
-                      lambda dialect: folder.joined(shard.number, dialect))
-    left = _drop(folder.requests(shard.number), job.id, set(taken))
+                      lambda dialect: folder.joined(shard.number, dialect, other.id))
+    done = {*before.tolist(), *taken}
+    left = _drop(folder.requests(shard.number), job.id, done)
     if left:
-        return mover.put(shard, Step.WAITING, joins="", waited=True, joined=len(taken), requests=left, due_at=0.0,
-                         note="")
-    return mover.put(shard, Step.ENDED, ending=State.COMPLETED, joins="", joined=len(taken), requests=0, due_at=0.0,
+        further = _further(ledger, job, np.setdiff1d(_rows(ledger, job, shard), sorted(done)))
+        return mover.put(shard, Step.WAITING, joins=further, waited=not further, joined=len(done), requests=left,
+                         due_at=0.0, note="")
+    return mover.put(shard, Step.ENDED, ending=State.COMPLETED, joins="", joined=len(done), requests=0, due_at=0.0,
                      note="", ended_at=mover.clock())
 
 
-def _wanted(ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord) -> array[int] | None:
-    """For each row there the row here that asks the same, or -1; None while the other job has more to come."""
-    folder, theirs = ledger.folders.of(job.id), ledger.folders.of(other.id)
+def _rows(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> Array:
+    """The rows that the shard was to ask for when the job was planned."""
+    places = places_of(job, ledger.shards(job.id), ledger.folders.of(job.id))
+    return np.flatnonzero(places.array == shard.number)
+
+
+def _wanted(ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord, before: Array) -> array[int] | None:
+    """For each row there the row here that asks the same, or -1; None while the other job has more to come.
+
+    before: rows that were taken from yet another job.
+    """
+    theirs = ledger.folders.of(other.id)
     shards = ledger.shards(other.id)
-    places = places_of(job, ledger.shards(job.id), folder)
-    rows = np.flatnonzero(places.array == shard.number)
-    here, there = matches(prints_array(folder.prints.read_bytes()), rows, prints_array(theirs.prints.read_bytes()))
+    rows = np.setdiff1d(_rows(ledger, job, shard), before)
+    here, there = matches(_prints(ledger, job), rows, _prints(ledger, other))
     asking = set(places_of(other, shards, theirs).array[there].tolist()) - {NOWHERE}
     if any(one.step is not Step.COLLECTED for one in shards if one.number in asking):
         return None
     return onto(other.rows, there, here)
 
 
-def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord) -> list[int]:
+def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
+    """Another job that has answered some of these rows, or asks for them; "" for none.
+
+    The one that was waited for may have been cancelled while it waited itself. Only an older job is waited for, so that
+    no two wait for each other.
+    """
+    mine = _prints(ledger, job)
+    for other in ledger.jobs():
+        folder = ledger.folders.of(other.id)
+        if other.id == job.id or other.space != job.space or not folder.prints.exists():
+            continue
+        here, there = matches(mine, rows, _prints(ledger, other))
+        if not len(here):
+            continue
+        shards = ledger.shards(other.id)
+        asking = set(places_of(other, shards, folder).array[there].tolist()) - {NOWHERE}
+        open_now = any(one.step is not Step.COLLECTED for one in shards if one.number in asking)
+        status = of_job(other, shards, folder, values=False).status
+        if (open_now and other.created_at < job.created_at) or (
+                not open_now and any(CODES[status[row]] in _ANSWERED for row in there.tolist())):
+            return other.id
+    return ""
+
+
+def _prints(ledger: Ledger, job: JobRecord) -> Array:
+    return prints_array(ledger.folders.of(job.id).prints.read_bytes())
+
+
+def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "") -> Array:
+    """The rows whose answers were taken from other jobs; but: not from that one."""
     found = Outcomes(shard.first, shard.last, values=False)
     for dialect, path in folder.taken_over(shard.number):
-        found.take(job.id, decoded(path, job, dialect), paid=False)
-    return [shard.first + at for at, code in enumerate(found.status) if CODES[code:code + 1] == (Status.REUSED,)]
+        if not but or path != folder.joined(shard.number, dialect, but):
+            found.take(job.id, decoded(path, job, dialect), paid=False)
+    codes = np.frombuffer(found.status, dtype=np.uint8)
+    return shard.first + np.flatnonzero(codes == CODES.index(Status.REUSED))
 
 
 def _drop(path: Path, job: str, taken: set[int]) -> int:

@@ -123,14 +123,14 @@ class JobFolder:
         """Result lines of rows that were answered in an earlier job, under this job's ids."""
         return self.path / f"reused-{job}-{dialect}.jsonl"
 
-    def joined(self, number: int, dialect: str) -> Path:
+    def joined(self, number: int, dialect: str, job: str) -> Path:
         """Result lines that a shard took from another job, which had asked the same, under this job's ids."""
-        return self.path / f"joined-{number}-{dialect}.jsonl"
+        return self.path / f"joined-{number}-{dialect}.{job}.jsonl"
 
     def taken_over(self, number: int | None = None) -> Iterator[tuple[str, Path]]:
         """(dialect, file) for all that came from other jobs: when this one was planned, or later for a shard."""
         for path in sorted(self.path.glob("reused-*.jsonl" if number is None else f"joined-{number}-*.jsonl")):
-            yield path.stem.split("-", 2)[2], path
+            yield path.stem.split("-", 2)[2].partition(".")[0], path
 
     @property
     def manifest(self) -> Path:

@@ -252,6 +252,26 @@ def test_a_retry_of_what_others_answered_is_over_at_once(server, call):
     assert sent(server) == before + 3
 
 
+def test_one_in_the_middle_that_is_cancelled_makes_nobody_ask_twice(server, call):
+    """Who waited for it waits for the job that it waited for, and takes what it had from others."""
+    server.set_faults("enqueued_tokens=1")
+    first = numbered(4).llm.batch("{text}", out="out", **call)
+    middle = numbered(6).llm.batch("{text}", out="out", **call)
+    df = numbered(8)
+    last = df.llm.batch("{text}", out="out", **call)
+    middle.cancel().wait(60)
+    ledger = last._here.ledger
+    while middle.id in {shard.joins for shard in ledger.shards(last.id)}:
+        last.wait(0.05)
+    assert last.counts.total == 8
+    server.set_faults("")
+    first.resume().wait(60)
+    last.resume().wait(60)
+    assert (df["out"] == df["text"]).all()
+    assert (last.counts.succeeded, last.counts.reused) == (4, 4)
+    assert sent(server) - refused(server) == 8
+
+
 def test_a_retry_of_rows_that_were_waited_for_and_of_others(server, call, home):
     """Their request files lie beside each other, row by row interleaved: each row is sent again, once, and filled."""
     server.set_faults("enqueued_tokens=1")

@@ -16,11 +16,13 @@ import pytest
 
 import jupyter_batch
 from jupyter_batch import magics
+from jupyter_batch.cli import main
 from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError, OptionError
 from jupyter_batch.core.result import Status
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.providers.fakes.mistral import Mistral
 
+from .conftest import numbered
 from .test_every_provider import anthropic, wait_for
 from .test_jobs import forget
 
@@ -342,3 +344,14 @@ def test_a_large_frame(call, home):
     df.llm.batch("{text}", schema={"n": int, "said": str}, **call).wait(120)
     assert (df["said"] == df["text"]).all()
     assert np.array_equal(df["n"].to_numpy(dtype=np.int64), np.arange(10_000))
+
+
+def test_objects_that_parquet_has_no_form_for_are_json_there(home, call, tmp_path):
+    """Empty objects, or such of many forms, go into .parquet as texts; every other column as it is."""
+    df = numbered(2)
+    job = df.llm.batch("{text}", schema={"n": dict[str, int], "score": float}, **call).wait(60)
+    assert df["n"].tolist() == [{}, {}]
+    assert main(["export", job.id, str(tmp_path / "out.parquet")]) == 0
+    told = pd.read_parquet(tmp_path / "out.parquet")
+    assert told["n"].tolist() == ["{}", "{}"]
+    assert told["score"].dtype == "Float64"
