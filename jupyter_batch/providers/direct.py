@@ -21,6 +21,7 @@ import msgspec
 from jupyter_batch.core.errors import ProviderError
 from jupyter_batch.providers.failures import by_status, normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, TRANSFER_SECONDS
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ class Direct:
             if not answer.is_success:
                 await answer.aread()
                 raise self._refusal(answer)
-            async for block in answer.aiter_bytes():
-                write(block)
+            async with blocks_of(answer) as blocks:
+                async for block in blocks:
+                    write(block)
 
     def _refusal(self, answer: httpx.Response) -> ProviderError:
         said = _said(answer.content).replace(self._access.api_key, "***")

@@ -18,16 +18,16 @@ CHAT = "/v1/chat/completions"
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One provider. Numbers of bytes are decimal; None is "not known", () of windows too.
 
-    name: of models, as in "name/model". batch: whether jupyter_batch can send batches there; `instead` says what can be
-    done where it can't. litellm: its custom_llm_provider. key, base, version: environment variables, the first that is
-    set counts. login: what to set where a cloud's own library looks for credentials. default_base: None where an
-    address must be given. chat: the url in a line. minimum: requests a batch must have. pack: what we put into one file
-    where the documented limit is unknown or more than is wise. keeps: how long results can be fetched, in words;
-    keeps_days: the same as a number, from the batch's "creation" or its "end" (keeps_from), where it is one. discount:
-    in words; price: a batch's price as a part of the real-time price, where that is sure for all models. cancel,
-    listed, tagged: whether a batch can be cancelled, batches listed, and found again by a tag of ours. files: results come in one file or in two (answers, errors).
-    tells_all: the one has a line for each request, whatever became of it.
-    carried: by what its batches are called.
+    name: of models, as in "name/model". batch: whether jupyter_batch can send batches there; `instead` says what
+    can be done where it can't. litellm: its custom_llm_provider. key, base, version: environment variables, the
+    first that is set counts. login: what to set where a cloud's own library looks for credentials. default_base:
+    None where an address must be given. chat: the url in a line. minimum: requests a batch must have. pack: what we
+    put into one file where the documented limit is unknown or more than is wise. keeps: how long results can be
+    fetched, in words; keeps_days: the same as a number, from the batch's "creation" or its "end" (keeps_from),
+    where it is one. discount: in words; price: a batch's price as a part of the real-time price, where that is sure
+    for all models. cancel, listed, tagged: whether a batch can be cancelled, batches listed, and found again by a
+    tag of ours. files: results come in one file or in two (answers, errors). tells_all: the one has a line for each
+    request, whatever became of it. carried: by what its batches are called.
     """
 
     name: str

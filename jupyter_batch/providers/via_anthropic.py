@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
@@ -30,6 +30,7 @@ from jupyter_batch.providers.anthropic_file import Body, extent
 from jupyter_batch.providers.anthropic_refusal import TEXT, read_refusal
 from jupyter_batch.providers.failures import by_status, normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.wire.anthropic import read_batch
 
 if TYPE_CHECKING:
@@ -214,16 +215,12 @@ class ViaAnthropic:
         with self._told():
             client = self._client()
             response = await client.send(client.build_request("GET", self._base + path), stream=True)
-        try:
+        async with blocks_of(response) as chunks:
             if response.status_code != 200:  # noqa: PLR2004
                 with self._told():
-                    body = await _start(response.aiter_bytes(), TEXT)
+                    body = await _start(chunks, TEXT)
                 raise self._refusal(response, body)
-            async with contextlib.aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
-                yield chunks
-        finally:
-            with contextlib.suppress(Exception):  # a cut connection can't be closed twice
-                await response.aclose()
+            yield chunks
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes:
         with self._told():

@@ -22,6 +22,7 @@ from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDo
 from jupyter_batch.providers.direct import QUIET_SECONDS, file_name
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire.openai import read_batch
 
@@ -119,8 +120,9 @@ class ViaAzure:
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """See Provider.fetch."""
         async with (self._open(TRANSFER_SECONDS) as client,
-                    client.files.with_streaming_response.content(file_id) as answer):
-            async for block in answer.iter_bytes():
+                    client.files.with_streaming_response.content(file_id) as answer,
+                    blocks_of(answer.http_response) as blocks):
+            async for block in blocks:
                 write(block)
 
     async def aclose(self) -> None:

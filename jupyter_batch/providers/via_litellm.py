@@ -207,6 +207,9 @@ class ViaLitellm:
         finally:
             with contextlib.suppress(Exception):  # a cut connection can't be closed twice
                 await stream.aclose()
+            with contextlib.suppress(Exception):  # as streams.py says
+                async for _ in stream:
+                    pass
 
     async def cancel(self, batch_id: str) -> BatchView:
         """Ask for the end; a refusal because it is over already is answered by how it stands."""

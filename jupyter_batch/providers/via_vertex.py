@@ -29,6 +29,7 @@ from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
 from jupyter_batch.providers.direct import Direct
 from jupyter_batch.providers.google_token import Token
 from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import vertex
 
@@ -185,8 +186,9 @@ class ViaVertex(Direct):
                 if not answer.is_success:
                     await answer.aread()
                     raise self._refusal(answer)
-                async for block in answer.aiter_bytes():
-                    lines.take(block)
+                async with blocks_of(answer) as blocks:
+                    async for block in blocks:
+                        lines.take(block)
             lines.end()
 
     def _check(self, answer: httpx.Response, what: str) -> None:

@@ -1,0 +1,28 @@
+"""A download's blocks, let go of so that nothing is left suspended: also where the reader stops in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import httpx
+
+
+@contextlib.asynccontextmanager
+async def blocks_of(answer: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The body of a streamed answer, block by block; the answer is closed at the end.
+
+    httpx reads through generators within generators. Left in the middle they would be ended by the garbage collector,
+    perhaps on no loop at all: so once the connection is closed, they are run to their end, which comes at once.
+    """
+    blocks = answer.aiter_bytes()
+    try:
+        yield blocks
+    finally:
+        with contextlib.suppress(Exception):  # a cut connection can't be closed twice
+            await answer.aclose()
+        with contextlib.suppress(Exception):
+            async for _ in blocks:
+                pass
