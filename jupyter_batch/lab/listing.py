@@ -16,6 +16,7 @@ import msgspec
 from jupyter_batch.core.errors import JobNotFoundError, LedgerError
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.core.together import together
+from jupyter_batch.ledger.folder import machine, process_alive
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.view import clean, view
@@ -110,8 +111,15 @@ class Listing:
 
 
 def followed(record: JobRecord, now: float) -> bool:
-    """Whether some process holds the right to move it: a kernel that is open, or a `jupyter batch watch`."""
-    return record.holder is not None and record.lease_until > now
+    """Whether some process holds the right to move it: a kernel that is open, or a `jupyter batch watch`.
+
+    One that died on this machine does not, however long its lease.
+    """
+    if record.holder is None or record.lease_until <= now:
+        return False
+    host, _, rest = record.holder.partition(":")
+    pid = rest.partition(":")[0]
+    return not (host == machine() and pid.isdecimal() and not process_alive(int(pid)))
 
 
 def _passed_on(several: Iterable[JobRecord], records: Iterable[JobRecord]) -> list[JobRecord]:
