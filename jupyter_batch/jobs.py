@@ -259,7 +259,8 @@ def forget(name: str) -> str:
 def list_jobs() -> Jobs:
     """Every job of the ledger, newest first."""
     here = session(settings.home())
-    grouped = {job: group for group, jobs in here.ledger.groups().items() for job in jobs}
+    groups = here.ledger.groups()
+    grouped = {job: group for group, jobs in groups.items() for job in jobs}
     records = here.ledger.jobs()
     left = {record.id for record in records if record.rush_at}  # what went on from those is one with them
     came = {record.id: record.parent for record in records if record.parent in left}
@@ -269,7 +270,6 @@ def list_jobs() -> Jobs:
         while first in came:
             first = str(came[first])
         found.setdefault(grouped.get(first, first), []).append(of(here, first))
-    groups = here.ledger.groups()
     return Jobs(Group(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
                 for name, jobs in found.items())
 

@@ -16,7 +16,7 @@ import msgspec
 from jupyter_batch.core.errors import JobNotFoundError, LedgerError
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.core.together import together
-from jupyter_batch.ledger.folder import machine, process_alive
+from jupyter_batch.ledger.folder import has_died, machine
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.view import clean, view
@@ -115,11 +115,7 @@ def followed(record: JobRecord, now: float) -> bool:
 
     One that died on this machine does not, however long its lease.
     """
-    if record.holder is None or record.lease_until <= now:
-        return False
-    host, _, rest = record.holder.partition(":")
-    pid = rest.partition(":")[0]
-    return not (host == machine() and pid.isdecimal() and not process_alive(int(pid)))
+    return record.holder is not None and record.lease_until > now and not has_died(record.holder, machine())
 
 
 def _passed_on(several: Iterable[JobRecord], records: Iterable[JobRecord]) -> list[JobRecord]:

@@ -213,6 +213,13 @@ def _alive(name: str) -> bool:
     return pid.isdecimal() and process_alive(int(pid))
 
 
+def has_died(holder: str, here: str) -> bool:
+    """Whether the holder of a lease, "machine:pid:...", is a process of the machine `here` that runs no more."""
+    where, _, rest = holder.partition(":")
+    pid = rest.partition(":")[0]
+    return where == here and pid.isdecimal() and not process_alive(int(pid))
+
+
 def process_alive(pid: int) -> bool:
     """Whether a process of that id runs on this machine."""
     if os.name == "nt":  # there os.kill(pid, 0) would end it; the lease's own time decides instead

@@ -28,7 +28,7 @@ from jupyter_batch.core.errors import (
     LedgerReadOnlyError,
 )
 from jupyter_batch.core.status import MOVES, Step
-from jupyter_batch.ledger.folder import Folders, machine, private_folder, process_alive
+from jupyter_batch.ledger.folder import Folders, has_died, machine, private_folder
 from jupyter_batch.ledger.migrations import MIGRATIONS
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
@@ -390,7 +390,10 @@ class Ledger:
         """
         with self._transaction() as db:
             row = db.execute("SELECT holder, lease_until FROM job WHERE id = ? AND finished_at = 0", (job,)).fetchone()
-            if row is None or (row[0] not in (None, holder) and row[1] > now and not _dead(row[0], holder)):
+            if row is None:
+                return False
+            other, until = row
+            if other not in (None, holder) and until > now and not has_died(other, here=holder.partition(":")[0]):
                 return False
             db.execute("UPDATE job SET holder = ?, lease_until = ? WHERE id = ?", (holder, now + seconds, job))
         return True
@@ -429,9 +432,3 @@ def _decode(facts: str, kind: type[_Record]) -> _Record:
     except msgspec.DecodeError as e:
         raise LedgerCorruptError(f"the ledger holds a record that can't be read ({e}); was it written by a newer "
                                  "jupyter_batch?") from e
-
-
-def _dead(holder: str, mine: str) -> bool:
-    host, _, rest = holder.partition(":")
-    pid = rest.partition(":")[0]
-    return host == mine.partition(":")[0] and pid.isdecimal() and not process_alive(int(pid))

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import httpx
+
+
+class Closable(Protocol):
+    """What holds a connection."""
+
+    async def aclose(self) -> None:
+        """Give it back."""
 
 
 @contextlib.asynccontextmanager
@@ -21,8 +28,13 @@ async def blocks_of(answer: httpx.Response) -> AsyncIterator[AsyncIterator[bytes
     try:
         yield blocks
     finally:
-        with contextlib.suppress(Exception):  # a cut connection can't be closed twice
-            await answer.aclose()
-        with contextlib.suppress(Exception):
-            async for _ in blocks:
-                pass
+        await let_go(answer, blocks)
+
+
+async def let_go(answer: Closable, blocks: AsyncIterator[bytes]) -> None:
+    """Close an answer, then run what reads its blocks to the end."""
+    with contextlib.suppress(Exception):  # a cut connection can't be closed twice
+        await answer.aclose()
+    with contextlib.suppress(Exception):
+        async for _ in blocks:
+            pass

@@ -22,6 +22,7 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.failures import UnreadableError, normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.streams import let_go
 from jupyter_batch.wire.openai import read_batch
 
 if TYPE_CHECKING:
@@ -205,11 +206,7 @@ class ViaLitellm:
                 raise  # our own disk's
             raise normalise(e, self._access.api_base, self._access.api_key) from None
         finally:
-            with contextlib.suppress(Exception):  # a cut connection can't be closed twice
-                await stream.aclose()
-            with contextlib.suppress(Exception):  # as streams.py says
-                async for _ in stream:
-                    pass
+            await let_go(stream, stream)
 
     async def cancel(self, batch_id: str) -> BatchView:
         """Ask for the end; a refusal because it is over already is answered by how it stands."""

@@ -77,9 +77,12 @@ class Server:
                  f"--ServerApp.root_dir={folder / 'root'}", *config],
                 env=self.env, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         info = folder / "runtime" / f"jpserver-{self.process.pid}.json"
-        self.until(info.exists)
-        self.url = json.loads(info.read_text("utf-8"))["url"]
-        self.until(lambda: self.get("api/status").status == 200)
+        try:
+            self.url = self.until(lambda: json.loads(info.read_text("utf-8"))["url"])  # it is there before it is whole
+            self.until(lambda: self.get("api/status").status == 200)
+        except BaseException:
+            self.close()
+            raise
 
     def until(self, test):
         """Wait until it is so."""
