@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import jupyter_batch
-from jupyter_batch import magics, options
+from jupyter_batch import completion, line, magics, options
 from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerCorruptError, OptionError
 
 
@@ -162,22 +162,22 @@ def test_every_option_can_be_typed_and_comes_out_as_the_face_takes_it(shell):
         metavar = option.kind.metavar
         value = "MY_KEY" if option.by_name else by_metavar.get(metavar, metavar[1:].split(",")[0])
         for flag in (option.flag, "--" + option.name):
-            _, given = magics.read_line(f"df {flag} {value}", shell.user_ns)
+            _, given = line.read_line(f"df {flag} {value}", shell.user_ns)
             assert list(given) == [option.name]
             options.checked(option, given[option.name])
 
 
 def test_options_that_may_come_several_times(shell):
     """--stop and --metadata add up."""
-    _, given = magics.read_line("df --stop A --stop 'B C' --metadata team=nlp --metadata 'why=a=b'", shell.user_ns)
+    _, given = line.read_line("df --stop A --stop 'B C' --metadata team=nlp --metadata 'why=a=b'", shell.user_ns)
     assert given == {"stop": ["A", "B C"], "metadata": {"team": "nlp", "why": "a=b"}}
 
 
 def test_the_key_is_named_never_typed(shell, face, monkeypatch, capsys):
     """--api-key takes a variable's name, here or in the environment; a typed key is refused and not repeated."""
     monkeypatch.setenv("MY_KEY", "sk-env")
-    assert magics.read_line("df --api-key MY_KEY", {})[1] == {"api_key": "sk-env"}
-    assert magics.read_line("df --api-key MY_KEY", {"MY_KEY": "sk-here"})[1] == {"api_key": "sk-here"}
+    assert line.read_line("df --api-key MY_KEY", {})[1] == {"api_key": "sk-env"}
+    assert line.read_line("df --api-key MY_KEY", {"MY_KEY": "sk-here"})[1] == {"api_key": "sk-here"}
     assert "sk-typed" not in refused(shell, "%%llm_batch df --api-key sk-typed\nx", capsys)
     assert face.asked == []
 
@@ -225,7 +225,7 @@ def test_help_shows_every_option_and_sends_nothing(shell, face, capsys):
     for cell in ("%%llm_batch df --help\nx", "%llm_batch --help", "%llm_batch"):
         run(shell, cell)
         seen = capsys.readouterr().out
-        for flag in magics.flags():
+        for flag in line.flags():
             if not flag.startswith("--no-"):
                 assert flag in seen
     assert face.asked == []
@@ -235,9 +235,9 @@ def test_help_shows_every_option_and_sends_nothing(shell, face, capsys):
 
 def test_no_option_is_parsed_by_an_abbreviation():
     """What is typed is what is meant: the parser takes no prefix of an option."""
-    assert magics.parser().allow_abbrev is False
+    assert line.parser().allow_abbrev is False
     with pytest.raises(OptionError):
-        magics.read_line("df --tempera 1", {})
+        line.read_line("df --tempera 1", {})
 
 
 # -- the line magic ----------------------------------------------------------------------------------------------------
@@ -263,7 +263,8 @@ def ours(ip):
                  if isinstance(getattr(c, "__self__", None), magics.LLMBatch)]
     return {
         "configurables": sum(isinstance(c, magics.LLMBatch) for c in ip.configurables), "events": len(callbacks),
-        "matchers": sum(getattr(m, "matcher_identifier", "") == magics.MATCHER for m in ip.Completer.custom_matchers),
+        "matchers": sum(getattr(one, "matcher_identifier", "") == completion.MATCHER
+                        for one in ip.Completer.custom_matchers),
         "magics": sum("llm_batch" in ip.magics_manager.magics[kind] for kind in ("line", "cell")),
     }
 
@@ -309,46 +310,11 @@ def test_loading_says_in_one_line_what_is_still_open(shell, face, capsys, still_
     assert ours(shell)["magics"] == 2
 
 
-# -- completion --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("line", "offered"), [
-    ("%%llm_batch ", ["df"]), ("%%llm_batch d", ["df"]), ("%%llm_batch df --te", ["--temperature", "--template"]),
-    ("%%llm_batch df --max-t", ["--max-tokens"]), ("%%llm_batch df --template ", ["braces", "jinja"]),
-    ("%%llm_batch df --na s", ["skip", "send"]), ("%%llm_batch df --out T", ["Total"]),
-    ("%%llm_batch df -m lo", ["local/echo"]),
-    ("%%llm_batch df --model ", ["openai/x", "local/echo"]), ("%%llm_batch df some", []),
-    ("%llm_batch s", ["show"]), ("%llm_batch ", list(magics.VERBS)), ("%llm_batch attach jb7 ", ["df"]),
-    ("%llm_batch show ", []),
-])
-def test_what_may_come_next(line, offered):
-    """Options, choices, frames, columns, models and verbs, each in its place."""
-    names = {"df": pd.DataFrame({"text": [1], "Total": [2]}), "n": 1}
-    found = magics.complete(line, names, ["openai/x", "local/echo"])
-    assert sorted(found) == sorted(offered)
-
-
-def test_tab_in_the_line_offers_ours_alone_and_in_the_body_nothing_of_ours(shell):
-    """IPython's completer takes our words for the first line; the prompt's body is left to it."""
-    from IPython.core.completer import provisionalcompleter
-
-    def tab(text):
-        with provisionalcompleter():
-            return [text[:c.start] + c.text for c in shell.Completer.completions(text, len(text))]
-
-    assert tab("%%llm_batch df --temp") == ["%%llm_batch df --temperature", "%%llm_batch df --template"]
-    assert tab("%%llm_batch df --model local/e") == ["%%llm_batch df --model local/echo"]
-    assert tab("%llm_batch can") == ["%llm_batch cancel"]
-    assert not [word for word in tab("%%llm_batch df\n--temp") if word.endswith("--temperature")]
-    run(shell, "%config LLMBatch.model = 'ollama/llama3:8b'")
-    assert tab("%%llm_batch df -m ollama/llama3:8") == ["%%llm_batch df -m ollama/llama3:8b"]
-
-
 def test_errors_of_names_are_input_errors():
     """A wrong frame's name is the person's input: it is in that part of the tree."""
     with pytest.raises(InputError):
-        magics.frame_named("nope", {})
-    assert isinstance(magics.parser(), argparse.ArgumentParser)
+        line.frame_named("nope", {})
+    assert isinstance(line.parser(), argparse.ArgumentParser)
 
 
 # -- with the real face below ------------------------------------------------------------------------------------------

@@ -1,0 +1,312 @@
+"""Tab in the magics: options and their values, frames, models, jobs, and in a prompt the columns. It runs nothing.
+
+What is offered stands on the screen as it is, so a name with control or bidi characters (ANSI, say) is not offered.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+import types
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from jupyter_batch import settings
+from jupyter_batch.core.errors import JupyterBatchError
+from jupyter_batch.line import ADOPT, BY_POSITION, NAME, VERBS, dashes, flags, frames
+from jupyter_batch.monitor.words import HIDDEN, JOINERS
+from jupyter_batch.options import COLUMNS, EVERY, EXAMPLES, FLAG, SCHEMA, TOOLS, Option
+
+MATCHER = "jupyter_batch"
+
+_LEVELS = {"reasoning_effort": ("low", "medium", "high"), "verbosity": ("low", "medium", "high"),
+           "tool_choice": ("auto", "none", "required")}
+"""The values that these options' own help names; others are taken too."""
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIAL", re.IGNORECASE)
+_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"?|'[^']*'?)+""")
+_OURS = re.compile(rf"\s*%%{NAME}(?=\s|\Z)")
+_LINE = re.compile(rf"\s*(?:[\w, ]+=\s*)?(%{NAME}\s.*)", re.DOTALL)
+_BRACES = re.compile(r"(\{+)([^{}]*)\Z")
+_JINJA = re.compile(r"\{[{%](?:(?![%}]\}).)*\Z", re.DOTALL)
+_JINJA_WORD = re.compile(r"""(?<![\w.])(?:row\[(?P<quote>["'])(?P<odd>[^"'\]]*)|\w*)\Z""")
+
+
+class Offer(NamedTuple):
+    """What may come in the place of `typed`, the end of what stands before the cursor."""
+
+    typed: str
+    words: list[str]
+
+
+class Sources(NamedTuple):
+    """Where names come from that are in no namespace; asked only where such a name may come."""
+
+    models: Callable[[], Iterable[str]] = tuple
+    jobs: Callable[[str], Iterable[str]] = lambda _verb: ()
+
+
+# -- the names ---------------------------------------------------------------------------------------------------------
+
+
+def models() -> list[str]:
+    """What is configured, what runs here, and, once litellm is loaded for other reasons, its names."""
+    known = ["local/echo"]
+    litellm = sys.modules.get("litellm")
+    for provider in ("openai", "anthropic", "azure", "mistral", "xai"):
+        names = getattr(litellm, "models_by_provider", {}).get(provider, ())
+        known += sorted(name if name.startswith(f"{provider}/") else f"{provider}/{name}" for name in names)
+    configured = settings.read().model
+    return [configured, *known] if isinstance(configured, str) else known
+
+
+def job_ids(verb: str) -> list[str]:
+    """The ids that a verb takes, newest first: to cancel those that are open, to forget those that are over."""
+    from jupyter_batch.engine.session import session
+
+    ledger = session(settings.home()).ledger
+    try:
+        records, groups = ledger.jobs(), ledger.groups()
+    except JupyterBatchError:  # said when it is used
+        return []
+    over = {record.id: bool(record.finished_at) for record in records}
+    if verb == "forget":
+        return [job for job, is_over in over.items() if is_over]
+    if verb == "adopt":
+        return []
+    grouped = {job for jobs in groups.values() for job in jobs}
+    over = {**{group: all(over.get(job, True) for job in jobs) for group, jobs in groups.items()},
+            **{job: is_over for job, is_over in over.items() if job not in grouped}}
+    return [job for job, is_over in over.items() if verb != "cancel" or not is_over]
+
+
+SOURCES = Sources(models, job_ids)
+
+
+# -- what may come -----------------------------------------------------------------------------------------------------
+
+
+def offers(before: str, names: Mapping[str, Any], sources: Sources = SOURCES) -> Offer | None:
+    """What may come at the cursor; None where the text before it is no magic of ours, or nothing of ours may come.
+
+    before: the cell up to the cursor. names: the person's names.
+    """
+    lines = before.lstrip("\n").split("\n")
+    while len(lines) > 1 and lines[0].lstrip().startswith("%%") and not _OURS.match(lines[0]):
+        lines.pop(0)  # %%time and the like take our cell as theirs
+    ours = _OURS.match(lines[0])
+    if ours is not None and len(lines) > 1:
+        return _in_body("\n".join(lines[1:]), lines[0][ours.end():], names)
+    if ours is not None and ours.end() < len(lines[0]):
+        return _in_line(lines[0][ours.end():], names, sources)
+    line = _LINE.fullmatch(lines[-1]) if ours is None else None
+    return None if line is None else _of_verbs(line[1], names, sources)
+
+
+def complete(line: str, names: Mapping[str, Any], models: Iterable[str] = ()) -> list[str]:
+    """What may come next in a line of the magic, up to the cursor: options, frames, columns, models, or verbs."""
+    found = offers(line, names, Sources(lambda: models))
+    return [] if found is None else found.words
+
+
+def _in_line(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
+    words, token = _split(line)
+    frame, option = _read(words)
+    flag, equals, _ = token.partition("=")
+    if equals and option is None and (named := _option(flag)) is not None:
+        return _valued(named, token[len(flag) + 1:], _labels(frame, names), names, sources)
+    if option is not None and option.kind is not FLAG:
+        return _valued(option, token, _labels(frame, names), names, sources)
+    if token.startswith("-"):
+        return _of(token, flags(), dashes(token))
+    if frame is None:
+        return _of(token, [*frames(names), *(flags() if words and not token else ())])
+    return _of(token, flags() if not token else ())
+
+
+def _of_verbs(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
+    words, token = _split(line.removeprefix(f"%{NAME}"))
+    before = dashes(words[-1]) if words else ""
+    if not words:
+        return _of(token, VERBS)
+    if words[0] == "adopt" and before in {"--model", "-m"}:
+        return _of(token, sources.models())
+    if words[0] == "adopt" and before == "--api-key":
+        return _of(token, _holding_secrets(names))
+    if words[0] == "adopt":
+        return _of(token, ADOPT if token.startswith("-") or before == "adopt" else (), dashes(token))
+    if len(words) == 1 and words[0] in VERBS and words[0] != "list":
+        return _of(token, sources.jobs(words[0]))
+    if words[0] == "attach":
+        return _of(token, frames(names) if len(words) == 2 else (BY_POSITION,))  # noqa: PLR2004  after verb and id
+    return _of(token, ())
+
+
+def _in_body(body: str, line: str, names: Mapping[str, Any]) -> Offer | None:
+    words, _ = _split(line + " ")
+    labels = _labels(_read(words)[0], names)
+    kind = next((after for flag, after in pairwise(words) if flag == "--template"), "")
+    if kind == "jinja" or "--template=jinja" in words:
+        return _in_jinja(body, labels)
+    return _in_braces(body, labels)
+
+
+def _in_braces(text: str, labels: Iterable[str]) -> Offer | None:
+    """A column, right after an odd number of braces: two are the text of one."""
+    found = _BRACES.search(text)
+    if found is None or len(found[1]) % 2 == 0:
+        return None
+    return _of(found[2], labels, caseless=True)
+
+
+def _in_jinja(text: str, labels: Iterable[str]) -> Offer | None:
+    """A column as a name, or, where it is none, as `row["any name"]`."""
+    inside = _JINJA.search(text)
+    found = None if inside is None else _JINJA_WORD.search(inside[0][2:])
+    if found is None:
+        return None
+    if found["quote"] is not None:
+        return Offer(found[0], [_item(label) for label in _fitting(labels, found["odd"], caseless=True)])
+    return Offer(found[0], [label if label.isidentifier() else _item(label)
+                            for label in _fitting(labels, found[0], caseless=True)])
+
+
+def _item(label: str) -> str:
+    escaped = label.replace("\\", "\\\\").replace('"', '\\"')
+    return f'row["{escaped}"]'
+
+
+def _valued(option: Option, token: str, labels: list[str], names: Mapping[str, Any], sources: Sources) -> Offer:
+    """The values of an option; of one that takes several with commas, the next."""
+    if option.name == "system":
+        return _in_braces(token, labels) or Offer(token, [])
+    head, comma, last = token.rpartition(",")
+    if comma and (option.name == "model" or option.kind is TOOLS):
+        there = head.split(",")
+        return _of(last, [word for word in _values(option, labels, names, sources) if word not in there])
+    return _of(token, _values(option, labels, names, sources), quoted=True)
+
+
+def _values(option: Option, labels: list[str], names: Mapping[str, Any], sources: Sources) -> Iterable[str]:
+    if option.name == "model":
+        return sources.models()
+    if option.name == "out" or option.kind is COLUMNS:
+        return labels
+    if option.by_name:
+        return _holding_secrets(names)
+    if option.kind is EXAMPLES:
+        return frames(names)
+    if option.kind is SCHEMA:
+        return [name for name, value in names.items() if not name.startswith("_") and _is_schema(value)]
+    if option.kind is TOOLS:
+        return [name for name, value in names.items()
+                if not name.startswith("_") and isinstance(value, types.FunctionType)]
+    if option.kind.metavar.startswith("{"):
+        return option.kind.metavar.strip("{}").split(",")
+    return _LEVELS.get(option.name, ())
+
+
+# -- reading what is there ---------------------------------------------------------------------------------------------
+
+
+def _split(line: str) -> tuple[list[str], str]:
+    """The words before the cursor's own, without quotes, and that one as it was typed ("" after a blank)."""
+    found = [(match[0], match.end()) for match in _WORD.finditer(line)]
+    token = found.pop()[0] if found and found[-1][1] == len(line) else ""
+    return [_bare(word) for word, _ in found], token
+
+
+def _bare(word: str) -> str:
+    return word.replace('"', "").replace("'", "")
+
+
+def _option(flag: str) -> Option | None:
+    """The option of that flag, where it is one that takes a value."""
+    named = dashes(flag)
+    return next((option for option in EVERY.values() if named in (option.flag, option.short or None)), None)
+
+
+def _read(words: list[str]) -> tuple[str | None, Option | None]:
+    """The frame's name among the words, and the option whose value comes next."""
+    frame, waits = None, None
+    skip = False
+    for word in words:
+        if skip or waits is not None:
+            skip, waits = False, None
+        elif word in {"--job", "--sample"}:
+            skip = True
+        elif word.startswith("-"):
+            option = None if "=" in word else _option(word)
+            waits = option if option is not None and option.kind is not FLAG else None
+        elif frame is None:
+            frame = word
+    return frame, waits
+
+
+def _labels(frame: str | None, names: Mapping[str, Any]) -> list[str]:
+    """The columns as a template takes them: by their texts, each once."""
+    if frame is None or frame not in frames(names):
+        return []
+    return list(dict.fromkeys(str(label) for label in names[frame].columns))
+
+
+def _holding_secrets(names: Mapping[str, Any]) -> list[str]:
+    """Names alone, never what they hold."""
+    here = [name for name, value in names.items() if not name.startswith("_") and isinstance(value, str)]
+    return [name for name in dict.fromkeys([*here, *sorted(os.environ)]) if _SECRET.search(name)]
+
+
+def _is_schema(value: Any) -> bool:
+    """A Pydantic model, a TypedDict, or a dict."""
+    return isinstance(value, dict) or (isinstance(value, type) and (hasattr(value, "model_fields")
+                                                                    or hasattr(value, "__required_keys__")))
+
+
+def _of(token: str, words: Iterable[str], typed: str | None = None, *, quoted: bool = False,
+        caseless: bool = False) -> Offer:
+    """Those that go on from what was typed; quoted: in quotes where they hold blanks, or where one was typed."""
+    quote = token[:1] if token[:1] in {"'", '"'} else ""
+    fitting = _fitting(words, (_bare(token) if quoted else token) if typed is None else typed, caseless=caseless)
+    if quoted:
+        fitting = [_quoted(word, quote) for word in fitting]
+    return Offer(token, fitting)
+
+
+def _quoted(word: str, quote: str) -> str:
+    return f"{quote}{word}{quote}" if quote and quote not in word else shlex.quote(word)
+
+
+def _fitting(words: Iterable[str], typed: str, *, caseless: bool = False) -> list[str]:
+    shown = [word for word in words if _is_visible(word)]
+    exact = [word for word in shown if word.startswith(typed)]
+    if exact or not caseless:
+        return exact
+    return [word for word in shown if word.casefold().startswith(typed.casefold())]
+
+
+def _is_visible(word: str) -> bool:
+    return word.isprintable() or not any(
+        unicodedata.category(char) in HIDDEN and char not in JOINERS for char in word)
+
+
+# -- in IPython --------------------------------------------------------------------------------------------------------
+
+
+def matcher(shell: Any) -> Any:
+    """The matcher for this shell's completer: it asks for the shell's names at each Tab."""
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    @context_matcher(identifier=MATCHER)  # type: ignore[untyped-decorator]  # IPython's annotations are not followed
+    def llm_batch_words(context: Any) -> Any:
+        lines = context.full_text.split("\n")[:context.cursor_line + 1]
+        lines[-1] = lines[-1][:context.cursor_position]
+        found = offers("\n".join(lines), shell.user_ns)
+        if found is None:
+            return {"completions": [], "suppress": False}
+        return {"completions": [SimpleCompletion(text=word, type="param") for word in found.words],
+                "matched_fragment": found.typed, "ordered": True, "suppress": True}
+
+    return llm_batch_words
