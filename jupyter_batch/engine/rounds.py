@@ -18,8 +18,8 @@ from jupyter_batch.ledger.calls import CallLog
 from jupyter_batch.ledger.folder import told
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.locks import FileLock
 from jupyter_batch.providers.table import BATCH, facts_of
-from jupyter_batch.server.locks import FileLock
 
 _STOPPED = "Stopped: the calls that were under way are kept, and no other was begun. job.run_tools() goes on."
 

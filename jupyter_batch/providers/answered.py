@@ -10,7 +10,6 @@ import errno
 import os
 import re
 import secrets
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import msgspec
 import orjson
 
 from jupyter_batch.core.errors import LedgerError, LedgerFullError
+from jupyter_batch.locks import FileLock
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
 _ROW = re.compile(rb'^\{"id":"row-(\d+)"', re.MULTILINE)
@@ -74,8 +74,7 @@ class Book:
         self._name = name
         self._record = folder / f"{name}.json"
         self._cancel = folder / f"{name}.cancel"
-        self._lock = folder / f"{name}.lock"
-        self._locked = -1
+        self._lock = FileLock(folder / f"{name}.lock")
         self._files: tuple[_Lines, _Lines] | None = None
         self._answered = bytearray()
 
@@ -154,13 +153,11 @@ class Book:
         files, self._files = self._files, None
         for file in files or ():
             file.close()
-        if self._locked >= 0:
-            os.close(self._locked)
-            self._locked = -1
+        self._lock.release()
 
     def held(self) -> bool:
         """Whether a process is at it."""
-        if self._locked >= 0 or not self._hold():
+        if self._lock.held or not self._hold():
             return True
         self.leave()
         return False
@@ -208,23 +205,9 @@ class Book:
 
     def _hold(self) -> bool:
         try:
-            fd = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+            return self._lock.take()
         except OSError as e:
             raise _told(self.folder, e) from e
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            return False
-        self._locked = fd
-        return True
 
 
 class _Lines:

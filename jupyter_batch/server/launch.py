@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_batch.core.errors import ConnectionFailedError
-from jupyter_batch.server.locks import FileLock
+from jupyter_batch.locks import FileLock
 from jupyter_batch.server.serve import TOKEN_VARIABLE
 
 IDLE = 900

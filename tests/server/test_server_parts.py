@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_batch.server.locks import FileLock
+from jupyter_batch.locks import FileLock
 from jupyter_batch.server.run import allowed, shuffled
 from jupyter_batch.server.validation import BLOCK, lines
 

@@ -16,8 +16,13 @@ class FileLock:
         self.path = path
         self._fd = -1
 
+    @property
+    def held(self) -> bool:
+        """Whether we have it."""
+        return self._fd >= 0
+
     def take(self) -> bool:
-        """Try once, without waiting."""
+        """Try once, without waiting. Raises OSError where the file can't be opened."""
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if sys.platform == "win32":
@@ -36,7 +41,7 @@ class FileLock:
 
     def release(self) -> None:
         """Let it go."""
-        if self._fd >= 0:
+        if self.held:
             os.close(self._fd)
             self._fd = -1
 
