@@ -16,6 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from jupyter_batch.meanwhile import answering
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -197,15 +199,16 @@ def wait_blocking(done: Done, timeout: float | None = None, on_slice: Callable[[
 
 def _wait_in_slices(done: Done, timeout: float | None, on_slice: Callable[[], object] | None) -> bool:
     end = None if timeout is None else time.monotonic() + timeout
-    while True:
-        left = SLICE if end is None else min(SLICE, end - time.monotonic())
-        if done.wait(max(0.0, left)):
-            return True
-        if on_slice is not None:
-            on_slice()
-        pump()
-        if end is not None and time.monotonic() >= end:
-            return done.is_set()
+    with answering(_kernel_here()) as answer:
+        while True:
+            left = SLICE if end is None else min(SLICE, end - time.monotonic())
+            if done.wait(max(0.0, left)):
+                return True
+            if on_slice is not None:
+                on_slice()
+            answer()
+            if end is not None and time.monotonic() >= end:
+                return done.is_set()
 
 
 async def await_done(
@@ -219,15 +222,22 @@ async def await_done(
     """
     end = None if timeout is None else time.monotonic() + timeout
     pause = 0.01
-    while not done.is_set():
-        left = AWAIT_SLICE if end is None else end - time.monotonic()
-        if left <= 0:
-            return False
-        await asyncio.sleep(min(pause, left))
-        pause = min(AWAIT_SLICE, pause * 1.5)
-        if on_slice is not None:
-            on_slice()
+    with answering(_kernel_here()) as answer:
+        while not done.is_set():
+            left = AWAIT_SLICE if end is None else end - time.monotonic()
+            if left <= 0:
+                return False
+            await asyncio.sleep(min(pause, left))
+            pause = min(AWAIT_SLICE, pause * 1.5)
+            if on_slice is not None:
+                on_slice()
+            answer()
     return True
+
+
+def _kernel_here() -> Any:
+    """The kernel, where this is the thread of its cells."""
+    return getattr(shell(), "kernel", None) if is_main_thread() else None
 
 
 class _NotNestableError(RuntimeError):
@@ -259,43 +269,3 @@ def run_nested(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoo
         coroutine.close()
         raise _NotNestableError(str(error)) from error
     return loop.run_until_complete(coroutine)
-
-
-def pump() -> None:
-    """Ipykernel 6: hand waiting clicks to their widgets while this cell blocks; all other messages keep their order.
-
-    Ipykernel 7 has no such queue: there JupyterLab sends clicks through a subshell's thread. Does nothing elsewhere.
-    """
-    kernel = getattr(shell(), "kernel", None)
-    queue, stream = getattr(kernel, "msg_queue", None), getattr(kernel, "shell_stream", None)
-    if queue is None or stream is None or not is_main_thread():
-        return
-    stream.flush()
-    for item in [queue.get_nowait() for _ in range(queue.qsize())]:
-        if _kind(kernel, item) == "comm_msg":
-            _dispatch(kernel, item)
-        else:
-            queue.put_nowait(item)
-
-
-def _kind(kernel: Any, item: Any) -> str | None:
-    try:
-        frames = kernel.session.feed_identities(list(item[2][0]), copy=False)[1]
-        kind = kernel.session.deserialize(frames, content=False, copy=False)["header"]["msg_type"]
-    except Exception:  # not one of ours: left as it is
-        return None
-    return kind if isinstance(kind, str) else None
-
-
-def _dispatch(kernel: Any, item: Any) -> None:
-    _, dispatch, args = item
-    ident = kernel._parent_ident.get("shell")  # noqa: SLF001  # ipykernel 6 has no public way; 7 never comes here
-    parent = kernel.get_parent("shell")
-    try:
-        dispatch(*args).send(None)
-    except StopIteration:
-        pass  # a comm message's handler ends at its first step
-    except Exception:  # a lost click is no reason to end the wait
-        _log.debug("a widget message failed", exc_info=True)
-    finally:
-        kernel.set_parent(ident, parent, channel="shell")

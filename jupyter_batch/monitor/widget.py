@@ -74,7 +74,8 @@ class Panel:
                              (self.unfold_button, "jb-unfold"),
                              *((one, "jb-rest-of-it") for one in (self._body, self._facts, self._peek, self._parts,
                                                                    self._say)),
-                             *((one, "jb-below") for one in (self._peek, self._parts, self._say))):
+                             *((one, "jb-below") for one in (self._peek, self._parts, self._say)),
+                             (self._say, "jb-line")):
             widget.add_class(name)
         for name, button in self.buttons.items():
             button.on_click(self._guarded(partial(self._on_click, name)))

@@ -10,6 +10,11 @@ from lab import Lab, chromium
 HERE = Path(__file__).parent
 
 
+def pytest_configure(config):
+    """`-m matrix`: what .ci/run tries with other front ends and kernels, too."""
+    config.addinivalue_line("markers", "matrix: runs with each front end and each kernel that .ci/run tries")
+
+
 def pytest_collection_modifyitems(items):
     """All tests in this folder drive a browser; they run where there is one."""
     for item in items:

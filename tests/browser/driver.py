@@ -21,7 +21,7 @@ class Job:
     def __init__(self, rows=1000, **fields):
         self.rows, self.fields, self.answered, self.state = rows, fields, 0, State.RUNNING
         self.started = time.time()
-        self.over, self.refreshed, self._end = threading.Event(), threading.Event(), threading.Event()
+        self.over, self.asked, self._end = threading.Event(), 0, threading.Event()
         self.monitor = open_monitor(self.snapshot(), actions=self.clicks(), frontend=kernel.has_frontend(),
                                     context=kernel.widget_context())
         self.monitor.show(kernel.current_cell())
@@ -48,14 +48,17 @@ class Job:
                 "merge": lambda: "Merged."}
 
     def _refresh(self):
-        self.refreshed.set()
-        return "Asked."
+        self.asked += 1
+        return f"Asked, {self.asked}."
 
     def finish(self):
         self._stop(State.COMPLETED)
 
     def wait(self):
         return kernel.wait_blocking(self.over)
+
+    def __await__(self):
+        return kernel.await_done(self.over).__await__()
 
     def _stop(self, state):
         self._ending = state

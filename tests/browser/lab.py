@@ -1,41 +1,33 @@
-"""Drives a real JupyterLab with a real headless Chromium: open a notebook, run it, click, look. It knows no product.
+"""Drives a real JupyterLab, or Notebook 7, with a real headless Chromium: open a notebook, run it, click, look.
 
-A throw-away server with its own configuration, settings, workspace, token and free loopback port serves copies of the
-notebook and of this repository's JupyterLab part. Nothing is downloaded: the Chromium is the machine's, or the one that
-the variable CHROMIUM names.
+It knows no product. A throw-away server (served.py) has a copy of the notebook. Nothing is downloaded: the Chromium is
+the machine's, or the one that the variable CHROMIUM names.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
-import secrets
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from served import REPO, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REPO = Path(__file__).resolve().parents[2]
+__all__ = ["NOTEBOOK", "REPO", "Lab", "LabError", "chromium", "notebook_of"]
+
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_ARGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]
-SETTINGS: dict[str, dict[str, Any]] = {
-    "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
-    # every cell stays in the DOM, so that text can be asserted without scrolling
-    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
-    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
-}
 STATE = """() => {
   const app = window.jupyterapp, w = app && app.shell.currentWidget;
   if (!w || !w.context || !w.content || !w.content.widgets) return null;
@@ -78,7 +70,7 @@ class Lab:
                  shots: Path | None = None, timeout: float = 60, size: tuple[int, int] = (1280, 900),
                  config: tuple[str, ...] = ()) -> None:
         self.notebook, self.extra_env, self.shots, self.timeout, self.size = notebook, env or {}, shots, timeout, size
-        self.config = config
+        self.config, self.view = config, "main"
         self.console: list[str] = []
         self.page_errors: list[str] = []
         self.page: Any = None
@@ -89,8 +81,10 @@ class Lab:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self.tmp = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True)))
-            self._write_files()
-            self.url = self._start_server(stack)
+            self.served = Served(self.tmp, env=self.extra_env, config=self.config, patience=self.timeout)
+            stack.callback(self.served.stop)
+            self.served.start()
+            self.path = self._put(self.notebook, "notebook.ipynb")
             self._start_browser(stack)
             self.open()
             self._open = stack.pop_all()
@@ -101,65 +95,12 @@ class Lab:
             self.diagnose()
         self._open.close()
 
-    def _write_files(self) -> None:
-        root = self.tmp / "root"
-        root.mkdir()
-        if isinstance(self.notebook, Path):
-            self.path = Path(shutil.copy2(self.notebook, root))
-        else:
-            self.path = root / "notebook.ipynb"
-            self.path.write_text(json.dumps(self.notebook), "utf-8")
-        part = self.tmp / "share" / "labextensions" / "jupyter_batch"
-        shutil.copytree(REPO / "jupyter_batch" / "labextension", part)
-        shutil.copy2(REPO / "install.json", part)
-        enabled = self.tmp / "config" / "jupyter_server_config.d" / "jupyter_batch.json"
-        enabled.parent.mkdir(parents=True)
-        shutil.copy2(REPO / "jupyter_batch" / "lab" / "jupyter_server_config.json", enabled)
-        for plugin, values in SETTINGS.items():
-            self._set(plugin, values)
-
-    def _set(self, plugin: str, values: dict[str, Any]) -> None:
-        package, name = plugin.split(":", 1)
-        target = self.tmp / "settings" / package / f"{name}.jupyterlab-settings"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(values), "utf-8")
-
-    def _start_server(self, stack: contextlib.ExitStack) -> str:
-        self.token = secrets.token_hex(16)
-        env = {
-            **os.environ,
-            **{f"JUPYTER_{name.upper()}_DIR": str(self.tmp / name) for name in ("config", "runtime")},
-            "JUPYTERLAB_SETTINGS_DIR": str(self.tmp / "settings"), "JUPYTER_PATH": str(self.tmp / "share"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(self.tmp / "workspaces"), "IPYTHONDIR": str(self.tmp / "ipython"),
-            "JUPYTER_BATCH_HOME": str(self.tmp / "ledger"),
-            "PYTHONPATH": os.pathsep.join([str(REPO), str(Path(__file__).parent)]),
-            "JUPYTER_PLATFORM_DIRS": "1",
-            **self.extra_env,
-        }
-        log = stack.enter_context((self.tmp / "server.log").open("wb"))
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
-             "--ServerApp.port=0", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.path.parent}",
-             "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None", *self.config],
-            cwd=self.path.parent, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        stack.callback(self._stop_server)
-        info = self.tmp / "runtime" / f"jpserver-{self._server.pid}.json"
-        deadline = time.monotonic() + self.timeout
-        while time.monotonic() < deadline and self._server.poll() is None:
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                url = json.loads(info.read_text("utf-8"))["url"]
-                with urllib.request.urlopen(f"{url}api/status?token={self.token}", timeout=5):
-                    return str(url)
-            time.sleep(0.1)
-        raise LabError("the Jupyter server did not start:\n" + self.server_log()[-3000:])
-
-    def _stop_server(self) -> None:
-        self._server.send_signal(signal.SIGTERM)
-        try:
-            self._server.wait(15)
-        except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait(5)
+    def _put(self, notebook: dict[str, Any] | Path, name: str) -> Path:
+        if isinstance(notebook, Path):
+            return Path(shutil.copy2(notebook, self.served.root))
+        path = self.served.root / name
+        path.write_text(json.dumps(notebook), "utf-8")
+        return path
 
     def _start_browser(self, stack: contextlib.ExitStack) -> None:
         from playwright.sync_api import sync_playwright
@@ -169,22 +110,28 @@ class Lab:
             str(self.tmp / "profile"), executable_path=chromium(), headless=False, args=CHROMIUM_ARGS,
             viewport={"width": self.size[0], "height": self.size[1]})
         stack.callback(context.close)
-        self.page = context.pages[0] if context.pages else context.new_page()
-        self.page.set_default_timeout(self.timeout * 1000)
-        self.page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
+        self._look_through(context.pages[0] if context.pages else context.new_page())
 
-    def server_log(self) -> str:
-        """What the server wrote so far."""
-        return (self.tmp / "server.log").read_text("utf-8", "replace")
+    def _look_through(self, page: Any) -> None:
+        self.page = page
+        page.set_default_timeout(self.timeout * 1000)
+        page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.page_errors.append(str(error)))
+
+    def beside(self, notebook: dict[str, Any], name: str = "other.ipynb") -> Lab:
+        """Another notebook of this server, in a page of its own; it is closed with the first."""
+        other = copy.copy(self)
+        other.path, other.view = self._put(notebook, name), Path(name).stem
+        other._look_through(self.page.context.new_page())
+        other.open()
+        return other
 
     # -- the page -----------------------------------------------------------------------------------------------------
 
     def open(self, *, kernel: bool = True) -> None:
         """(Re)load the notebook; without a kernel it is only shown. Unsaved changes are lost."""
-        name = "@jupyterlab/docmanager-extension:plugin"
-        self._set(name, {**SETTINGS[name], "autoStartDefaultKernel": kernel})
-        self.page.goto(f"{self.url}lab/tree/{self.path.name}?token={self.token}&reset")
+        self.served.set("@jupyterlab/docmanager-extension:plugin", {"autoStartDefaultKernel": kernel})
+        self.page.goto(self.served.page(self.path.name, self.view))
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         self.until(lambda: (self.state() or {}).get("ready"), "the notebook to be ready")
         if kernel:  # after a reload the status of a kernel that runs a blocking cell stays "unknown"
@@ -260,6 +207,14 @@ class Lab:
         buttons = self.page.locator(".jp-Cell-outputArea").get_by_role("button", name=label, exact=True)
         return bool(buttons.count())
 
+    def visible(self, css: str) -> int:
+        """How many such elements a reader sees."""
+        return int(self.page.locator(css).locator("visible=true").count())
+
+    def trusted(self) -> bool:
+        """Whether the person trusts all that is in the notebook."""
+        return bool(self.page.evaluate(f"() => [...{NOTEBOOK}.content.model.cells].every(cell => cell.trusted)"))
+
     def interrupt(self) -> None:
         """Interrupt the kernel."""
         self.page.evaluate(f"() => {NOTEBOOK}.context.sessionContext.session.kernel.interrupt()")
@@ -302,5 +257,5 @@ class Lab:
             self.shot("failed.png")
             state = self.state()
             print("kernel", state and state["kernel"], "prompts", state and [c["prompt"] for c in state["cells"]])
-        for line in [*self.console[-8:], *self.server_log().splitlines()[-8:]]:
+        for line in [*self.console[-8:], *self.served.log().splitlines()[-8:]]:
             print("  ", line[:300])

@@ -23,6 +23,15 @@ RUNNING = (ShardView(number=0, step=Step.RUNNING, batch_id="batch_68a1f0c2d4b881
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> \x1b[31mred \u202eevil"
 
 
+def _course(began, until, rows, *, waited=0.1, base=0):
+    """Rows that were done by and by: nothing for a while, then in bursts, as batches are answered."""
+    parts = [(0.02, 0.02), (0.1, 0.08), (0.2, 0.16), (0.26, 0.31), (0.4, 0.36), (0.5, 0.52), (0.62, 0.6), (0.7, 0.78),
+             (0.85, 0.86), (0.93, 0.95), (1.0, 1.0)]
+    sent = began + waited * (until - began)
+    done = [(sent + when * (until - sent), base + int(part * (rows - base))) for when, part in parts]
+    return ((began, base), (sent, base), *done)
+
+
 def _shards() -> tuple[ShardView, ...]:
     """Seven batches: two at their end, three that run, two that wait."""
     def one(number, step, **fields):
@@ -45,23 +54,26 @@ def _cases() -> dict[str, dict[str, object]]:
     return {
         "submitting": {"state": State.SUBMITTING, "counts": Counts(running=1000), "shards": (), "most": 0.0834,
                        "created_at": now - 4},
-        "running": {"most": 0.0834, "offers": ("finish",)},
+        "running": {"most": 0.0834, "offers": ("finish",), "history": _course(now - 1500, now, 415)},
         "large": {
             "name": "Feedback of the third quarter, all regions and all languages", "shards": _shards(),
             "counts": Counts(succeeded=123_456, failed=412, reused=20_000, skipped=310, running=205_822),
             "reasons": REASONS, "examples": EXAMPLES, "answers": ANSWERS, "bill": bill, "most": 1.92,
             "input_tokens": 8_123_456, "output_tokens": 412_345, "deadline": now + 7_200,
-            "offers": ("merge", "finish")},
+            "offers": ("merge", "finish"),
+            "history": _course(now - 1500, now, 144_178, waited=0.3, base=20_310)},
         "waiting": {"state": State.WAITING, "counts": Counts(running=1000), "shards": (),
                     "message": "paused: the key was refused (401). Set OPENAI_API_KEY and run the cell again "
                                "(or give api_key=); nothing was lost"},
         "completed": {**ended, "counts": Counts(succeeded=1000), "answers": ANSWERS, "bill": bill,
-                      "state": State.COMPLETED, "merged": "1,000 of 1,000 rows have their answer in 'sentiment'"},
+                      "state": State.COMPLETED, "history": _course(now - 9_700, now - 100, 1000),
+                      "merged": "1,000 of 1,000 rows have their answer in 'sentiment'"},
         "failures": {**ended, "counts": Counts(succeeded=588, failed=412), "answers": ANSWERS, "bill": bill,
                      "state": State.COMPLETED, "reasons": REASONS, "examples": EXAMPLES,
                      "merged": "588 of 1,000 rows have their answer in 'sentiment'",
                      "again": "sent again as job jb7k2m9x4c1d: running"},
         "expired": {**ended, "state": State.EXPIRED, "counts": Counts(succeeded=640, expired=350, failed=10),
+                    "history": _course(now - 9_700, now - 100, 1000, waited=0.5),
                     "reasons": (("the batch expired before this row was answered", 350), REASONS[1]),
                     "offers": ("retry",)},
         "cancelled": {**ended, "state": State.CANCELLED, "counts": Counts(succeeded=640, cancelled=360)},

@@ -37,11 +37,7 @@ def open_at(open_lab, tmp_path):
         server.stop()
 
 
-def visible(lab, css):
-    """How many elements a reader sees."""
-    return lab.page.locator(css).locator("visible=true").count()
-
-
+@pytest.mark.matrix
 def test_the_panel_moves_while_other_cells_run_and_the_column_comes_between_cells(open_at):
     """A busy cell sees no change of its frame; the panel moves meanwhile; the next cell has the column."""
     busy = "while not job.is_complete:\n    sum(range(20_000))\nprint('inside', 'sentiment' in df)"
@@ -61,11 +57,12 @@ def test_the_panel_moves_while_other_cells_run_and_the_column_comes_between_cell
         assert "after 200 True" in lab.output(3)
         assert len(seen) >= 3, f"the panel moved while a cell ran: {sorted(seen)}"
         lab.wait_text("completed", 1)
-        assert visible(lab, ".jb-pill") == 1
+        assert lab.visible(".jb-pill") == 1
         lab.shot("job-completed.png")
         assert lab.errors() == []
 
 
+@pytest.mark.matrix
 def test_cancel_works_during_wait_and_the_saved_card_says_so(open_at):
     """Cancel in the panel during job.wait() ends job and cell; reopened without a kernel, the card stands there."""
     with open_at(600, FRAME, SUBMIT, "print('waited', job.wait().state)") as lab:
@@ -81,7 +78,7 @@ def test_cancel_works_during_wait_and_the_saved_card_says_so(open_at):
         lab.save()
         lab.shutdown()
         lab.open(kernel=False)
-        lab.until(lambda: visible(lab, ".jb-static .jb-pill") == 1, "the card")
+        lab.until(lambda: lab.visible(".jb-static .jb-pill") == 1, "the card")
         lab.until(lambda: LOST in (lab.page.text_content(".jp-Notebook") or ""), "the widget to be given up")
         text = lab.output(1)
         assert LOST not in text

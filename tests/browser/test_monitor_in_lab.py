@@ -1,8 +1,8 @@
-"""The monitor in a real JupyterLab: live while idle and busy, clicks while a cell blocks, what stays in the file."""
+"""The monitor in a real JupyterLab: clicks while a cell blocks, what stays in the file."""
 
 import re
-from importlib.metadata import version
 
+import pytest
 from lab import notebook_of
 
 START = "from driver import Job\njob = Job()"
@@ -21,35 +21,7 @@ def moves(lab):
     lab.until(lambda: answered(lab) >= now + 3, "the panel to move")
 
 
-def visible(lab, css):
-    """How many elements a reader sees."""
-    return lab.page.locator(css).locator("visible=true").count()
-
-
-def test_the_panel_moves_while_idle_and_while_a_cell_computes(open_lab):
-    """Counts move with no cell running and during a busy one, in which a click reaches Python, too.
-
-    But for ipykernel 6, which has one thread for cells and clicks: there it is answered when the cell is over.
-    """
-    at_once = int(version("ipykernel").split(".")[0]) > 6
-    busy = ("import time\nend = time.time() + " + ("60" if at_once else "8") + "\n"
-            "while not job.refreshed.is_set() and time.time() < end:\n    pass\nprint('heard', job.refreshed.is_set())")
-    with open_lab(notebook_of(START, busy)) as lab:
-        lab.run_cell(0)
-        lab.wait_text("of 1,000 rows", 0)
-        lab.wait_idle()
-        moves(lab)
-        lab.run_cell(1)
-        lab.until(lambda: "*" in lab.cells()[1]["prompt"], "the second cell to run")
-        moves(lab)
-        assert "*" in lab.cells()[1]["prompt"]
-        lab.click("Refresh")
-        lab.wait_text(f"heard {at_once}", 1)
-        lab.wait_text("Asked.", 0)
-        assert visible(lab, ".jb-pill") == 1, "card and panel are not both on the page"
-        assert lab.errors() == []
-
-
+@pytest.mark.matrix
 def test_cancel_works_while_a_cell_waits(open_lab):
     """Cancel asks, acts during a blocking wait(), and the waiting cell ends."""
     with open_lab(notebook_of(START, "print('waited', job.wait())")) as lab:
@@ -65,6 +37,7 @@ def test_cancel_works_while_a_cell_waits(open_lab):
         assert lab.errors() == []
 
 
+@pytest.mark.matrix
 def test_an_interrupt_stops_the_waiting_not_the_batch(open_lab):
     """After an interrupt one line stands there, the panel moves on, and Cancel still works."""
     with open_lab(notebook_of(START, "print('waited', job.wait())")) as lab:
@@ -79,6 +52,7 @@ def test_an_interrupt_stops_the_waiting_not_the_batch(open_lab):
         assert lab.errors() == []
 
 
+@pytest.mark.matrix
 def test_a_saved_notebook_shows_the_card_without_a_kernel(open_lab):
     """Live: the panel alone. Reloaded: live again. Reopened without a kernel, or with a new one: the card alone."""
     with open_lab(notebook_of(START, "job.finish()")) as lab:
@@ -87,7 +61,7 @@ def test_a_saved_notebook_shows_the_card_without_a_kernel(open_lab):
         lab.wait_idle()
         lab.save()
         lab.open()
-        lab.until(lambda: visible(lab, ".jb-live .jb-pill") == 1, "the panel after a reload")
+        lab.until(lambda: lab.visible(".jb-live .jb-pill") == 1, "the panel after a reload")
         moves(lab)
         lab.run_cell(1)
         lab.wait_text("completed", 0)
@@ -96,13 +70,13 @@ def test_a_saved_notebook_shows_the_card_without_a_kernel(open_lab):
         lab.shutdown()
         for kernel in (False, True):
             lab.open(kernel=kernel)
-            lab.until(lambda: visible(lab, ".jb-static .jb-pill") == 1, "the card")
+            lab.until(lambda: lab.visible(".jb-static .jb-pill") == 1, "the card")
             lab.until(lambda: LOST in (lab.page.text_content(".jp-Notebook") or ""), "the widget to be given up")
             text = lab.output(0)
             assert LOST not in text
             assert "Loading widget" not in text
             assert 'jupyter_batch.open("jb3f9c2k7a1q")' in text
-            assert visible(lab, ".jb-pill") == 1
+            assert lab.visible(".jb-pill") == 1
         lab.shot("reopened.png", 0)
 
 
@@ -114,7 +88,7 @@ def test_the_card_is_whole_at_the_end(open_lab):
         lab.save()
         lab.shutdown()
         lab.open(kernel=False)
-        lab.until(lambda: visible(lab, ".jb-static .jb-pill") == 1, "the card")
+        lab.until(lambda: lab.visible(".jb-static .jb-pill") == 1, "the card")
         text = lab.output(0)
         assert "completed" in text
         assert "980 of 1,000 rows answered" in text
@@ -124,6 +98,7 @@ def test_the_card_is_whole_at_the_end(open_lab):
 PROMPT = '%%llm_batch df --out x\nRate **{Customer Feedback}** at {price:.2f}, as {"label": 1} or {{text}}, {größe}'
 
 
+@pytest.mark.matrix
 def test_a_prompt_is_shown_as_one(open_lab):
     """`%%llm_batch` cells have their columns marked; JSON, doubled braces and Python cells have not."""
     def marked():

@@ -174,7 +174,7 @@ def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
         plan(ledger, "jbaaa", done=10, notebook=str(lab.path))
         lab.command("jupyter_batch:show")
         job_in(lab, "jbaaa").wait_for()
-        pauses = lab.page.evaluate(PAUSES, f"{lab.url}lab/extensions/jupyter_batch/page/jobs.js")
+        pauses = lab.page.evaluate(PAUSES, lab.served.extension("page/jobs.js"))
         problem = pauses.pop("problem")
         assert pauses == {"quiet": 30_000, "open": 10_000, "watched": 3_000, "hidden": 0, "awaited": 60_000, "same": 1,
                           "absent": 300_000, "back": ""}

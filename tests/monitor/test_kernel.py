@@ -1,67 +1,15 @@
 """What runs on a kernel's main thread, and when: real headless kernels, a terminal IPython, and plain scripts."""
 
 import asyncio
-import queue
 import subprocess
 import sys
 import textwrap
 import threading
-from types import SimpleNamespace
 
 import pytest
-from jupyter_client.manager import KernelManager
+from real_kernel import PATIENCE, Notebook
 
 from jupyter_batch import kernel
-
-PATIENCE = 60  # seconds until a test gives up; none waits for them
-
-
-class Notebook:
-    """A real kernel, and cells run in it one after the other."""
-
-    def __init__(self):
-        self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel()
-        self.client = self.manager.client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=PATIENCE)
-
-    def close(self):
-        self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
-        self.manager.cleanup_resources()
-
-    def send(self, code, *, allow_stdin=False):
-        return self.client.execute(textwrap.dedent(code), allow_stdin=allow_stdin, store_history=True)
-
-    def run(self, code, **more):
-        """What the cell printed, and its error's name at the end."""
-        return self.until_idle(self.send(code, **more))
-
-    def until_idle(self, ident):
-        """All that is printed until that cell is over."""
-        return self.until(lambda message: message["msg_type"] == "status"
-                          and message["parent_header"].get("msg_id") == ident
-                          and message["content"]["execution_state"] == "idle")
-
-    def until(self, test):
-        """All that is printed until a message passes the test."""
-        said = []
-        while True:
-            message = self.client.get_iopub_msg(timeout=PATIENCE)
-            if message["msg_type"] == "stream":
-                said.append(message["content"]["text"])
-            elif message["msg_type"] == "error":
-                said.append(message["content"]["ename"])
-            if test(message):
-                return "".join(said)
-
-    def until_said(self, text):
-        """All that is printed until the line with this text is whole (a print may come in pieces)."""
-        said = ""
-        while "\n" not in said.partition(text)[2]:
-            said += self.until(lambda message: message["msg_type"] == "stream")
-        return said
 
 
 @pytest.fixture(scope="module")
@@ -280,27 +228,3 @@ def test_slices_are_called_while_waiting():
 
         assert wait(event, slice_)
         assert threads == [threading.main_thread()]
-
-
-def test_the_pump_hands_over_clicks_and_keeps_the_rest_in_order(monkeypatch):
-    """Ipykernel 6: waiting comm messages reach their widgets during a wait; queued cells stay queued, in order."""
-    kinds = {b"1": "execute_request", b"2": "comm_msg", b"3": "comm_msg", b"4": "execute_request"}
-    handled, waiting = [], queue.Queue()
-
-    async def dispatch(message):
-        handled.append(message[0])
-        if message[0] == b"3":
-            raise RuntimeError("a click that fails")
-
-    for number in kinds:
-        waiting.put((0, dispatch, ([number],)))
-    fake = SimpleNamespace(
-        msg_queue=waiting, shell_stream=SimpleNamespace(flush=lambda: None), _parent_ident={"shell": b"me"},
-        session=SimpleNamespace(feed_identities=lambda message, copy: ([], message),
-                                deserialize=lambda frames, content, copy: {"header": {"msg_type": kinds[frames[0]]}}),
-        get_parent=lambda channel: {"cell": 1},
-        set_parent=lambda ident, parent, channel: handled.append((ident, parent["cell"])))
-    monkeypatch.setattr(kernel, "shell", lambda: SimpleNamespace(kernel=fake))
-    kernel.pump()
-    assert handled == [b"2", (b"me", 1), b"3", (b"me", 1)]
-    assert [waiting.get_nowait()[2][0][0] for _ in range(waiting.qsize())] == [b"1", b"4"]

@@ -95,7 +95,8 @@ def job(make, age, done):
         expires_at=START + DAY, bill=Bill(known=0.5 * over, standard=float(over)) if over else None,
         input_tokens=9_000_000 * over, output_tokens=100_000 * over, answers=(example,) * 3 if over else (),
         reasons=(("rate limit reached, gave up after 5 tries", 500 * over),) if over else (),
-        examples=(("rate limit reached, gave up after 5 tries", example),))
+        examples=(("rate limit reached, gave up after 5 tries", example),),
+        history=((START, 0), (START + 60, 0), *((START + age * n / 60, counts.done * n // 60) for n in range(1, 61))))
 
 
 @pytest.mark.parametrize("unfolded", [False, True])

@@ -9,7 +9,7 @@ import pytest
 
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.status import Answer, ShardView, Step
-from jupyter_batch.monitor import html
+from jupyter_batch.monitor import html, table
 from jupyter_batch.monitor.view import view
 
 EVIL = [
@@ -49,7 +49,7 @@ def everywhere(shot, text):
     shards = tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"{text}{n}", note=text) for n in range(4))
     answer = Answer(row=1, asked=text, answer=text, of=text)
     return shot(answers=(answer,), examples=((text, answer),), again=text, name=text,
-                model=text, provider=text, out=text, message=text, merged=text, attach=text,
+                model=text, provider=text, out=text, message=text, merged=text, attach=text, notebook=text,
                 reasons=((text, 3),), shards=shards)
 
 
@@ -66,8 +66,15 @@ def test_nothing_a_person_or_provider_wrote_becomes_markup(evil, shot):
     assert Reader(listed).tags == Reader(html.parts(view(everywhere(shot, "plain")))).tags
     for bad in ("\u202e", "\u2066", "\x1b"):
         assert bad not in card["text/html"] + card["text/plain"] + listed
-    table = Reader(html.jobs_table([everywhere(shot, evil)]))
-    assert table.tags == Reader(html.jobs_table([everywhere(shot, "plain")])).tags
+    listing = table.html([everywhere(shot, evil)])
+    told = Reader(listing)
+    assert told.tags == Reader(table.html([everywhere(shot, "plain")])).tags
+    assert [name for name, _ in told.attributes] == [
+        name for name, _ in Reader(table.html([everywhere(shot, "plain")])).attributes]
+    in_text = table.text([everywhere(shot, evil)])
+    assert len(in_text.splitlines()) == 2
+    for bad in ("\u202e", "\u2066", "\x1b"):
+        assert bad not in listing + in_text
 
 
 def test_the_card_reads_well_without_its_style(shot):
@@ -89,7 +96,7 @@ def test_the_plain_text_says_the_same(shot):
 
 def test_nothing_is_fetched_and_nothing_runs(shot):
     """No script, no link, no image, no url() and no event handler."""
-    markup = html.card(view(shot()))["text/html"] + html.jobs_table([shot()])
+    markup = html.card(view(shot()))["text/html"] + table.html([shot()])
     assert not re.search(r"<(script|link|img|iframe|svg)|url\(|@import|https?:|\son\w+=", markup)
 
 
@@ -109,7 +116,7 @@ def test_the_style_sheet_is_well_formed():
 
 def test_no_jobs_is_a_sentence():
     """An empty table says that it is empty."""
-    assert "No jobs." in html.jobs_table([])
+    assert "No jobs." in table.html([])
 
 
 def test_the_card_of_a_finished_job_says_all_that_is_left_to_know(shot, done, shards):

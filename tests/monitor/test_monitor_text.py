@@ -1,9 +1,9 @@
-"""The terminal's line, table and bar."""
+"""The terminal's line and bar."""
 
 import io
 
 from jupyter_batch.core.status import Counts, State
-from jupyter_batch.monitor.text import Progress, line, table
+from jupyter_batch.monitor.text import Progress, line
 from jupyter_batch.monitor.view import view
 
 
@@ -19,15 +19,6 @@ def test_one_line_says_it_all(shot):
     assert "about 6 min left" in text
     assert text.endswith("[jb3f9c2k7a1q]")
     assert line(view(shot())) == text
-
-
-def test_a_table_is_aligned(shot, done):
-    """Columns start at the same place in each line, wide characters counted as two."""
-    lines = table([shot(name="名前"), done]).splitlines()
-    assert len(lines) == 3
-    assert lines[0].split() == ["id", "name", "state", "rows", "failed", "model", "cost", "time"]
-    assert lines[0].index("state") == lines[2].index("completed") == lines[1].index("running") + len("名前")
-    assert table([]) == "No jobs."
 
 
 def test_without_a_terminal_a_line_for_each_change(shot, done):

@@ -1,4 +1,5 @@
-/* JupyterLab's plugin: it joins the list of jobs, the panel, the notifications and the status bar. */
+/* JupyterLab's plugin: it joins the list of jobs, the panel, the notifications, the status bar, and clicks in notebooks. */
+import { listen } from "./heard.js";
 import { Jobs } from "./jobs.js";
 import { panelClass } from "./panel.js";
 import { statusItem, tell, Wishes } from "./told.js";
@@ -64,5 +65,6 @@ function activate(lab, app, restorer, palette, bar, registry) {
   if (bar) statusItem(lab, jobs, bar, () => app.commands.execute(SHOW));
   if (registry) wishes.follow(registry, ID).catch(error => console.warn(`jupyter_batch: ${error.message}`));
   jobs.on("end", job => tell(app, wishes, job, SHOW));
+  listen(app);
   app.restored.then(() => jobs.refresh());
 }

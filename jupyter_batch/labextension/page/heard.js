@@ -1,0 +1,44 @@
+/* A click on a job's panel in a notebook, seen by the page itself: it says that it was heard where the kernel can't yet,
+ * since it is busy with a cell (ipykernel 6, or a JupyterLab without subshells). It knows the panel's class names alone.
+ */
+
+const PATIENCE = 400; // milliseconds; a kernel that can answer does so in a tenth of a second
+const ANSWERS = ".jb-buttons, .jb-unfold, .jb-line"; // where each answer shows: other buttons, other words
+const CHANGES = { attributes: true, characterData: true, childList: true, subtree: true };
+
+export function listen(app) {
+  const waiting = new WeakMap();
+  document.addEventListener("click", event => {
+    const button = event.target.closest?.(".jb-live .jupyter-button");
+    const panel = button?.closest(".jb-live");
+    if (!panel) return;
+    waiting.get(panel)?.();
+    waiting.set(panel, wait(panel, () => words(app, panel, button.textContent)));
+  }, true);
+}
+
+/** Until the panel changes; what it returns ends the waiting. */
+function wait(panel, say) {
+  const note = Object.assign(document.createElement("div"), { className: "jb jb-rest-of-it jb-below jb-heard" });
+  note.setAttribute("role", "status");
+  const observer = new MutationObserver(() => over());
+  const timer = setTimeout(() => {
+    panel.append(note);
+    note.textContent = say(); // after it was put there, so that a screen reader says it
+  }, PATIENCE);
+  const over = () => {
+    clearTimeout(timer);
+    observer.disconnect();
+    note.remove();
+  };
+  for (const part of panel.querySelectorAll(ANSWERS)) observer.observe(part, CHANGES);
+  return over;
+}
+
+function words(app, panel, label) {
+  const notebook = [...app.shell.widgets("main")].find(widget => widget.node.contains(panel));
+  const busy = notebook?.context?.sessionContext?.session?.kernel?.status === "busy";
+  const heard = busy ? "Heard: the kernel is busy with a cell, and answers when it is over." :
+    "Heard; the kernel has not answered yet.";
+  return label.includes("ancel") ? `${heard} In the panel LLM Batches, at the left, you can cancel at once.` : heard;
+}

@@ -1,0 +1,98 @@
+"""One job in several places: two notebooks on one ledger, and a notebook that nobody trusts."""
+
+import json
+import re
+
+import pytest
+from lab import notebook_of
+
+from jupyter_batch.server.embedded import Embedded
+
+FRAME = """
+%load_ext jupyter_batch
+import os
+import pandas as pd
+df = pd.DataFrame({"feedback": [f"row {n} is great" for n in range(200)]})
+"""
+SUBMIT = """
+job = df.llm.batch("Sentiment (positive/negative)? {feedback}", out="sentiment", model="openai/local/echo")
+job
+"""
+SECOND = """
+os.environ["OPENAI_BASE_URL"] = %r
+second = df.llm.batch("Topic? {feedback}", out="topic", model="openai/local/echo")
+second
+"""
+LOST = "Error displaying widget"
+HOSTILE = '<script>document.title = "owned"</script><img src="x" onerror="document.title = \'owned\'">'
+
+
+def done(lab, cell):
+    """The rows that are done, as the page shows it."""
+    found = re.search(r"(\d+) of 200 rows", lab.output(cell))
+    return int(found[1]) if found else -1
+
+
+def test_two_notebooks_on_one_ledger_have_one_job(open_lab, tmp_path):
+    """The same cell in two notebooks is one job: both show it live, and Cancel in one is seen in the other.
+
+    A job that completes fills each notebook's frame once; the server was asked once for each job.
+    """
+    with Embedded(tmp_path / "slow", pace=600) as slow, Embedded(tmp_path / "quick", pace=6) as quick:
+        env = {"OPENAI_BASE_URL": slow.base_url, "OPENAI_API_KEY": slow.token}
+        cells = (FRAME, SUBMIT, "print('waited', job.wait().id)", SECOND % quick.base_url,
+                 "print(second.wait().id, df['topic'].notna().sum(), second.counts.reused, list(df.columns))")
+        with open_lab(notebook_of(*cells), env=env) as lab:
+            both = lab, lab.beside(notebook_of(*cells))
+            for one in both:
+                for cell in range(3):
+                    one.run_cell(cell)
+            for one in both:
+                one.until(lambda one=one: done(one, 1) > 0 and one.has_button("Cancel"), "the panel to move")
+            both[1].click("Cancel")
+            both[1].click("Yes, cancel")
+            for one in both:
+                one.wait_text("waited", 2)
+                one.wait_text("cancelled", 1)
+                one.wait_idle()
+                one.run_cell(3)
+                one.run_cell(4)
+            for one in both:
+                one.wait_text("['feedback', 'sentiment', 'topic']", 4)
+                one.wait_text("completed", 3)
+                assert re.match(r"jb\w+ 200 0 ", one.output(4))
+                assert one.errors() == []
+            assert both[0].output(2) == both[1].output(2)
+            assert both[0].output(4) == both[1].output(4)
+        for server in (slow, quick):
+            assert server.stats()["batches_created"] == 1
+        assert quick.stats()["downloads"] == 1
+
+
+@pytest.mark.matrix
+def test_an_untrusted_notebook_shows_the_card_and_runs_nothing(open_lab):
+    """A file that came from elsewhere, with hostile markup put into its card: the card reads well, and nothing runs."""
+    with open_lab(notebook_of("from driver import Job\njob = Job()", "job.finish()")) as lab:
+        lab.run_all()
+        lab.wait_text("completed", 0)
+        lab.wait_idle()
+        saved = lab.save()
+        lab.shutdown()
+        [card, live] = saved["cells"][0]["outputs"]
+        assert "application/vnd.jupyter.widget-view+json" in live["data"]
+        card["data"]["text/html"] = [*card["data"]["text/html"], HOSTILE]
+        lab.path.write_text(json.dumps(saved), "utf-8")
+        for kernel in (False, True):
+            lab.open(kernel=kernel)
+            lab.until(lambda: lab.visible(".jb-static") == 1, "the card")
+            assert not lab.trusted()
+            text = lab.output(0)
+            for words in ("completed", "openai/gpt-4.1-mini", "980 of 1,000 rows answered", "980 succeeded, 20 failed",
+                          'job = jupyter_batch.open("jb3f9c2k7a1q")', "20 rate limit reached"):
+                assert words in text, f"{words!r} is not in {text!r}"
+            assert LOST not in (lab.page.text_content(".jp-Notebook") or "")
+            assert "Loading widget" not in text
+            assert lab.page.locator(".jp-OutputArea script").count() == 0
+            assert lab.page.title() != "owned"
+            assert lab.errors() == []
+            lab.shot(f"untrusted-{kernel}.png", 0)

@@ -1,0 +1,68 @@
+"""A real kernel without a page, and cells that run in it one after the other: for the tests of what a kernel does."""
+
+import textwrap
+
+from jupyter_client.manager import KernelManager
+
+PATIENCE = 60  # seconds until a test gives up; none waits for them
+
+
+class Notebook:
+    """A real kernel, and cells run in it one after the other."""
+
+    def __init__(self):
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel()
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=PATIENCE)
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+    def send(self, code, *, allow_stdin=False):
+        return self.client.execute(textwrap.dedent(code), allow_stdin=allow_stdin, store_history=True)
+
+    def run(self, code, **more):
+        """What the cell printed, and its error's name at the end."""
+        return self.until_idle(self.send(code, **more))
+
+    def post(self, kind, **content):
+        """Send a message of this kind, as a page without subshells does; its id."""
+        message = self.client.session.msg(kind, content)
+        self.client.shell_channel.send(message)
+        return message["header"]["msg_id"]
+
+    def reply(self, ident):
+        """The reply to that message; what else is replied meanwhile is passed over."""
+        while True:
+            message = self.client.get_shell_msg(timeout=PATIENCE)
+            if message["parent_header"].get("msg_id") == ident:
+                return message
+
+    def until_idle(self, ident):
+        """All that is printed until that cell is over."""
+        return self.until(lambda message: message["msg_type"] == "status"
+                          and message["parent_header"].get("msg_id") == ident
+                          and message["content"]["execution_state"] == "idle")
+
+    def until(self, test):
+        """All that is printed until a message passes the test."""
+        said = []
+        while True:
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
+            if message["msg_type"] == "stream":
+                said.append(message["content"]["text"])
+            elif message["msg_type"] == "error":
+                said.append(message["content"]["ename"])
+            if test(message):
+                return "".join(said)
+
+    def until_said(self, text):
+        """All that is printed until the line with this text is whole (a print may come in pieces)."""
+        said = ""
+        while "\n" not in said.partition(text)[2]:
+            said += self.until(lambda message: message["msg_type"] == "stream")
+        return said
