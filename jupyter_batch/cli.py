@@ -109,9 +109,8 @@ def _with_id(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def _list(_asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
-    from jupyter_batch.monitor import text
 
-    print(text.table(job.snapshot() for job in jobs.list_jobs()))
+    print(jobs.list_jobs())
     return 0
 
 

@@ -19,13 +19,15 @@ from jupyter_batch import settings
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.line import ADOPT, BY_POSITION, NAME, VERBS, dashes, flags, frames
 from jupyter_batch.monitor.words import HIDDEN, JOINERS
-from jupyter_batch.options import COLUMNS, EVERY, EXAMPLES, FLAG, SCHEMA, TOOLS, Option
+from jupyter_batch.options import COLUMNS, EVERY, EXAMPLES, FLAG, SCHEMA, SOME, TEXT, TOOLS, Option
 
 MATCHER = "jupyter_batch"
 
 _LEVELS = {"reasoning_effort": ("low", "medium", "high"), "verbosity": ("low", "medium", "high"),
            "tool_choice": ("auto", "none", "required")}
 """The values that these options' own help names; others are taken too."""
+_OWN = (Option("job", TEXT, "a name"), Option("sample", SOME, "rows"))
+"""Options of the line alone."""
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIAL", re.IGNORECASE)
 _WORD = re.compile(r"""(?:[^\s"']|"[^"]*"?|'[^']*'?)+""")
 _OURS = re.compile(rf"\s*%%{NAME}(?=\s|\Z)")
@@ -226,18 +228,16 @@ def _bare(word: str) -> str:
 def _option(flag: str) -> Option | None:
     """The option of that flag, where it is one that takes a value."""
     named = dashes(flag)
-    return next((option for option in EVERY.values() if named in (option.flag, option.short or None)), None)
+    return next((option for option in (*EVERY.values(), *_OWN) if named in (option.flag, option.short or None)), None)
 
 
 def _read(words: list[str]) -> tuple[str | None, Option | None]:
     """The frame's name among the words, and the option whose value comes next."""
-    frame, waits = None, None
-    skip = False
+    frame: str | None = None
+    waits: Option | None = None
     for word in words:
-        if skip or waits is not None:
-            skip, waits = False, None
-        elif word in {"--job", "--sample"}:
-            skip = True
+        if waits is not None:
+            waits = None
         elif word.startswith("-"):
             option = None if "=" in word else _option(word)
             waits = option if option is not None and option.kind is not FLAG else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
+import shutil
 import sys
 import time
 import types
@@ -19,12 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_batch import kernel, options, settings, tools
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
+from jupyter_batch.core.status import Snapshot
 from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.engine.session import session
 from jupyter_batch.group import Group, models_of
 from jupyter_batch.group import keep as keep_group
 from jupyter_batch.job import Job, of
-from jupyter_batch.monitor import html, text
+from jupyter_batch.ledger.overview import Overview
+from jupyter_batch.monitor import table
 from jupyter_batch.providers.clouds import secret_of
 
 __all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "build", "embed", "forget", "list_jobs", "open_job",
@@ -291,11 +294,28 @@ class Jobs(list[Any]):
     def __init__(self, jobs: Iterable[Job | Group]) -> None:
         super().__init__(jobs)
 
+    def snapshots(self) -> list[Snapshot]:
+        """How each stands at this moment, in the list's order; the ledger is read once. Jobs that are gone are not."""
+        ledgers = {id(one._here): one._here.ledger for one in self}
+        seen = {key: Overview(ledger, time.time()) for key, ledger in ledgers.items()}
+        shots = [seen[id(one._here)].snapshot([job.id for job in one.jobs], one.id) if isinstance(one, Group)
+                 else seen[id(one._here)].snapshot([one.id]) for one in self]
+        return [shot for shot in shots if shot is not None]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table as a DataFrame, one row for each job on its id: to sort, filter and sum.
+
+        name, state, notebook, created, age, the counts as in `job.counts`, cost and saved in US dollars (NA where that
+        is not known), model, provider, out, ended, elapsed, input_tokens, output_tokens. created and ended are
+        Timestamps in UTC, age and elapsed are Timedeltas. Texts are as they were given, not cleaned for a screen.
+        """
+        return table.frame(self.snapshots())
+
     def __repr__(self) -> str:
-        return text.table(job.snapshot() for job in self)
+        return table.text(self.snapshots(), max(table.WIDTH, shutil.get_terminal_size().columns))
 
     def _repr_html_(self) -> str:
-        return html.jobs_table(job.snapshot() for job in self)
+        return table.html(self.snapshots())
 
 
 class Adopted(Jobs):

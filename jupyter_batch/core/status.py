@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from jupyter_batch.core.cost import Bill
+from jupyter_batch.core.history import Points, pace_of
 
 
 class State(StrEnum):
@@ -119,6 +120,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     US dollars that it can cost at the most, by the estimate. answers: the first ones, beside their rows. examples: for
     a reason of `reasons`, a row that it was told of. offers: what a person may do now beside cancelling it, out of
     `retry`, `finish` and `merge`. merged: what became of the frame. again: the job that sends its missed rows again.
+    notebook: its path, where it is known.
+    history: (when, rows done from then on), from the beginning on, a few dozen points; () where it is not known.
     """
 
     id: str
@@ -130,6 +133,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     out: str
     created_at: float
     now: float
+    notebook: str | None = None
     finished_at: float | None = None
     collected: bool = False
     expires_at: float | None = None
@@ -148,6 +152,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     attach: str = ""
     merged: str = ""
     again: str = ""
+    history: Points = ()
 
     @property
     def is_complete(self) -> bool:
@@ -171,10 +176,22 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return max(0.0, (self.finished_at or self.now) - self.created_at)
 
     @property
+    def pace(self) -> tuple[float, int] | None:
+        """(rows a second, how many rows told it); None until the first row is done.
+
+        Of late, where the history is known, so that hours in a queue do not count; else since the submission.
+        """
+        given = self.counts.reused + self.counts.skipped
+        done = self.counts.done - given
+        if self.history and not self.is_complete:
+            return pace_of(self.history, self.now, self.counts.done, given)
+        return (done / self.elapsed, done) if done > 0 and self.elapsed > 0 else None
+
+    @property
     def rate(self) -> float | None:
-        """Rows a second so far; None until the first row is done."""
-        done = self.counts.done - self.counts.reused - self.counts.skipped
-        return done / self.elapsed if done > 0 and self.elapsed > 0 else None
+        """Rows a second; None until the first row is done."""
+        told = self.pace
+        return told[0] if told else None
 
     @property
     def eta(self) -> float | None:

@@ -20,6 +20,8 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     that was so with no other batch of the job in its way. reasons: why rows of it failed, the most frequent first;
     examples: the position of the first row of each.
     note: what the person should read of it now. why: what the provider, or we, said at its ending.
+    ended_at: when it was seen that it had ended; over_at: when it had, as the provider tells it, where that was long
+    before.
     keeps_until: when the provider deletes its copy of the results, if that is known.
     held: it was refused for a limit that passes: "queue" (when batches end) or "rate" (with time), until it is let in.
     absent: the job was adopted, and no batch of this shard was found at the provider (so far).
@@ -58,6 +60,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     due_at: float = 0.0
     sent_at: float = 0.0
     ended_at: float = 0.0
+    over_at: float = 0.0
     expires_at: float | None = None
     keeps_until: float | None = None
     held: str = ""
@@ -181,7 +184,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             state = State.WAITING  # for a key
         fields: dict[str, object] = {
             "id": self.id, "name": self.name, "counts": counts, "model": self.model, "provider": self.provider,
-            "out": self.out or listed(self.fills),
+            "out": self.out or listed(self.fills), "notebook": self.notebook,
             "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
             "state": state,
             # Not before the job that asks the rest in real time is there.

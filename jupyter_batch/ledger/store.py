@@ -49,6 +49,9 @@ _ADVICE: dict[type[LedgerError], str] = {
 }
 
 
+Event = tuple[float, int | None, str, int, str]
+"""Time, shard (None: the job as a whole), step, rows of the shard that are done, note."""
+
 _parents: list[sqlite3.Connection] = []  # in a forked child: kept from being closed
 
 
@@ -199,6 +202,13 @@ class Ledger:
         return [_decode(row[0], ShardRecord)
                 for row in self._rows("SELECT facts FROM shard WHERE job = ? ORDER BY number", job)]
 
+    def shards_of_all(self) -> dict[str, list[ShardRecord]]:
+        """Every job's shards by number, in one read."""
+        found: dict[str, list[ShardRecord]] = {}
+        for job, facts in self._rows("SELECT job, facts FROM shard ORDER BY job, number"):
+            found.setdefault(job, []).append(_decode(facts, ShardRecord))
+        return found
+
     def answering(self, fingerprint: str, fits: Callable[[JobRecord], bool] = lambda _: True) -> JobRecord | None:
         """The newest job with just these requests that is open, or from which at least one answer came, and `fits`."""
         if not self.exists():
@@ -244,10 +254,18 @@ class Ledger:
             db.execute("INSERT OR IGNORE INTO bundle (id, created_at, jobs) VALUES (?, ?, ?)",
                        (group, now, " ".join(jobs)))
 
-    def events(self, job: str) -> list[tuple[float, int | None, str, int, str]]:
+    def events(self, job: str) -> list[Event]:
         """What happened, in order: (time, shard, step, rows done, note)."""
         return [(r[0], r[1], r[2], r[3], r[4]) for r in self._rows(
             "SELECT at, shard, step, done, note FROM event WHERE job = ? ORDER BY at, rowid", job)]
+
+    def news(self, job: str, seen: int) -> tuple[int, list[Event]]:
+        """(a mark, what was written since the mark `seen`, in that order); 0 is the mark before the first event.
+
+        A job's own events are removed with the job alone, so that no later one has an earlier number.
+        """
+        rows = self._rows(_NEWS if seen else _ALL_EVENTS, job, seen)
+        return (rows[-1][0] if rows else seen), [(r[1], r[2], r[3], r[4], r[5]) for r in rows]
 
     # -- writing --------------------------------------------------------------------------------------------
 
@@ -405,6 +423,9 @@ class Ledger:
 
 
 _Record = TypeVar("_Record", JobRecord, ShardRecord)
+_ALL_EVENTS = "SELECT rowid, at, shard, step, done, note FROM event WHERE job = ? AND rowid > ? ORDER BY rowid"
+_NEWS = _ALL_EVENTS.replace("job =", "+job =")
+"""By number and not by job: those behind a mark are few, whoever's they are."""
 _JOB = "SELECT id, facts, cancel_at, finished_at, message, holder, lease_until, rush_at FROM job"
 
 

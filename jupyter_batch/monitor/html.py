@@ -1,4 +1,4 @@
-"""View -> HTML: the parts of the live panel, the static card that stays in a notebook, and a table of jobs.
+"""View -> HTML: the parts of the live panel, and the static card that stays in a notebook.
 
 The only place that escapes. It must not know widgets or a kernel. No script, no image, nothing fetched; with the style
 sheet stripped (an untrusted notebook, GitHub) the text alone reads well.
@@ -7,11 +7,11 @@ sheet stripped (an untrusted notebook, GitHub) the text alone reads well.
 from __future__ import annotations
 
 import html
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from jupyter_batch.core.status import Snapshot
 from jupyter_batch.monitor import style, text
-from jupyter_batch.monitor.view import Part, Segment, Sight, View, view
+from jupyter_batch.monitor.view import Part, Segment, Sight, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,8 +38,11 @@ def top(seen: View) -> str:
 
 
 def body(seen: View) -> str:
-    """The bar, the counts, the times: what changes with each look at the provider."""
-    return f'<div class="jb">{_bar(seen)}{_counts(seen)}{_times(seen)}</div>'
+    """The bar, the counts, the times, the course so far: what changes with each look at the provider."""
+    words = f"{_counts(seen)}{_times(seen)}"
+    if seen.curve:
+        words = f'<div class="jb-now"><div>{words}</div>{_curve(seen)}</div>'
+    return f'<div class="jb">{_bar(seen)}{words}</div>'
 
 
 def facts(seen: View) -> str:
@@ -88,25 +91,8 @@ def card(seen: View, *, paired: bool = False) -> dict[str, str]:
     }
 
 
-def jobs_table(snapshots: Iterable[Snapshot]) -> str:
-    """All jobs in an HTML table; a sentence where there are none."""
-    views = [view(shot) for shot in snapshots]
-    if not views:
-        return f'{STYLE}<p class="jb">No jobs.</p>'
-    head = "".join(f'<th scope="col">{esc(name)}</th>' for name in text.HEADINGS)
-    rows = "".join(f"<tr>{_cells(seen)}</tr>" for seen in views)
-    table = f'<table class="jb-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'{STYLE}<div class="jb">{table}</div>'
-
-
 def _code(value: str) -> str:
     return f'<code class="jb-id">{esc(value)}</code>'
-
-
-def _cells(seen: View) -> str:
-    ident, name, state, *others = text.cells(seen)
-    pill = f'<span class="jb-pill" data-c="{esc(seen.colour)}">{esc(state)}</span>'
-    return "".join(f"<td>{cell}</td>" for cell in (_code(ident), esc(name), pill, *map(esc, others)))
 
 
 def _bar(seen: View) -> str:
@@ -118,6 +104,16 @@ def _bar(seen: View) -> str:
             f'aria-valuenow="{seen.done}" aria-valuetext="{esc(seen.progress)}"')
     share = f'<span class="jb-share">{esc(seen.share)}</span>'
     return f'<div class="jb-row"><div class="jb-bar" {aria}>{parts}</div> {share}</div>'
+
+
+def _curve(seen: View) -> str:
+    """Where drawings are taken out (an untrusted notebook), what it shows is read as words, as it is by a reader."""
+    last = len(seen.curve) - 1
+    line = "".join(f"H{number}V{100 - rows}" for number, (was, rows) in enumerate(pairwise(seen.curve), 1)
+                   if rows != was)
+    path = f"M-2 {100 - seen.curve[0]}{line}H{last + 2}V120H-2Z"  # closed outside of what is seen
+    return (f'<div class="jb-curve" data-c="{esc(seen.colour)}"><svg role="img" viewBox="0 -5 {last} 105" '
+            f'preserveAspectRatio="none"><title>{esc(seen.curve_words)}</title><path d="{path}"/></svg></div>')
 
 
 def _kind(part: Segment) -> str:

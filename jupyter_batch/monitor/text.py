@@ -1,4 +1,4 @@
-"""The terminal's screens: one line, a table of jobs, and a progress bar. It must not know HTML or a notebook.
+"""The terminal's screens: one line, and a progress bar. It must not know HTML or a notebook.
 
 `Progress` serves scripts, `jupyter batch watch`, nbclient and papermill: a bar where the stream is a terminal, else one
 line whenever something happens. It never looks at a clock and starts no thread.
@@ -8,16 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-import unicodedata
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import Any, Self, TextIO
 
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.monitor.view import View, view
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-HEADINGS = ("id", "name", "state", "rows", "failed", "model", "cost", "time")
 
 
 def line(shown: View | Snapshot) -> str:
@@ -35,33 +29,6 @@ def details(seen: View) -> list[str]:
     why = [f"{count:,} x {reason}" + (f" ({example.words})" if example else "")
            for (reason, count), example in zip(seen.reasons, told, strict=True)]
     return [*seen.lines, *why, *more]
-
-
-def cells(seen: View) -> tuple[str, ...]:
-    """One job's row in a table, under HEADINGS."""
-    lost = sum(part.count for part in seen.segments if part.kind in {"failed", "expired", "cancelled"})
-    return (seen.id, seen.title, seen.state, f"{seen.done:,} of {seen.total:,}", f"{lost:,}" if lost else "",
-            seen.model, seen.cost.removeprefix("cost ").partition(",")[0], ", ".join(seen.times))
-
-
-def table(snapshots: Iterable[Snapshot]) -> str:
-    """The jobs in aligned columns, one a line, below a heading; a sentence where there are none."""
-    rows = [cells(view(shot)) for shot in snapshots]
-    if not rows:
-        return "No jobs."
-    everything = [HEADINGS, *rows]
-    widths = [max(map(_width, column)) for column in zip(*everything, strict=True)]
-    return "\n".join(
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in everything
-    )
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal: East Asian wide characters take two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
 
 
 class Progress:

@@ -23,7 +23,7 @@ from jupyter_batch.engine.costs import silence_is_free
 from jupyter_batch.engine.gather import of_job, of_shard, places_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.monitor import html, text
+from jupyter_batch.monitor import html, table
 from jupyter_batch.monitor.view import view
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.via_litellm import load_litellm
@@ -64,8 +64,8 @@ def test_every_screen_says_it(home, priced):
     assert ", saved $0.00" in seen.cost
     assert seen.cost in repr(job)
     assert seen.cost in html.card(seen)["text/html"]
-    assert seen.cost.split()[1].rstrip(",") in text.table([job.snapshot()])
-    assert "cost" in text.table([job.snapshot()]).splitlines()[0]
+    assert seen.cost.split()[1].rstrip(",") in table.text([job.snapshot()])
+    assert "cost" in table.text([job.snapshot()]).splitlines()[0]
     assert view(msgspec.structs.replace(job.snapshot(), bill=None)).cost == ""
 
 

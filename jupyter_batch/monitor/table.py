@@ -1,0 +1,147 @@
+"""Snapshots -> a table of jobs: as text, as HTML, and as the frame behind both. It must not know a ledger or a kernel.
+
+Text and HTML have the same cells, cleaned as on every screen; in the frame the values are as they are in the ledger.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from jupyter_batch.core.status import Snapshot
+from jupyter_batch.monitor.html import STYLE, esc
+from jupyter_batch.monitor.view import clean, span, view
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HEADINGS = ("id", "name", "state", "rows", "failed", "cost", "age", "model", "notebook")
+WIDTH = 120
+"""Columns of a terminal that a line of the table is cut to, where cutting long names is enough for that."""
+LEAST = 12
+"""So many of a long name's columns are shown in any case."""
+
+_LONG = ("name", "model", "notebook")
+"""The columns that may be cut: at their end, but a path, whose end tells more, at its beginning."""
+
+
+def text(snapshots: Iterable[Snapshot], room: int = WIDTH) -> str:
+    """The jobs in aligned columns, one a line, below a heading; a sentence where there are none.
+
+    room: the terminal's columns.
+    """
+    rows = [cells(shot) for shot in snapshots]
+    if not rows:
+        return "No jobs."
+    everything = [HEADINGS, *rows]
+    widths = _fitting([max(map(width, column)) for column in zip(*everything, strict=True)], room)
+    return "\n".join("  ".join(map(_padded, HEADINGS, row, widths)).rstrip() for row in everything)
+
+
+def html(snapshots: Iterable[Snapshot]) -> str:
+    """All jobs in an HTML table; a sentence where there are none."""
+    rows = "".join(f"<tr>{_tds(shot)}</tr>" for shot in snapshots)
+    if not rows:
+        return f'{STYLE}<p class="jb">No jobs.</p>'
+    head = "".join(f'<th scope="col">{esc(name)}</th>' for name in HEADINGS)
+    table = f'<table class="jb-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'{STYLE}<div class="jb">{table}</div>'
+
+
+def cells(shot: Snapshot) -> tuple[str, ...]:
+    """One job's row, under HEADINGS; age: since the submission, and of one that runs how long it may take yet."""
+    seen = view(shot)
+    lost = shot.counts.failed + shot.counts.expired + shot.counts.cancelled
+    left = f", {seen.eta.partition(' left')[0].removeprefix('about ')} left" if seen.eta else ""
+    return (seen.id, seen.title, seen.state, f"{seen.done:,} of {seen.total:,}", f"{lost:,}" if lost else "",
+            seen.cost.removeprefix("cost ").partition(",")[0], f"{span(shot.now - shot.created_at)}{left}", seen.model,
+            clean(shot.notebook or ""))
+
+
+def frame(snapshots: Iterable[Snapshot]) -> pd.DataFrame:
+    """One row for each job, on its id, in their order: to sort, filter and sum.
+
+    created, ended: Timestamps in UTC, NaT while it is open. age, elapsed: Timedeltas since the submission, to now and
+    to the end. total ... skipped: rows, as in `job.counts`. cost, saved: US dollars, NA where that is not known (yet).
+    """
+    import pandas as pd
+
+    shots = list(snapshots)
+    index = pd.Index([shot.id for shot in shots], name="id", dtype="object")
+    return pd.DataFrame({name: _column(pd, kind, [value(shot) for shot in shots], index)
+                         for name, (kind, value) in _COLUMNS.items()}, index=index)
+
+
+_COLUMNS: dict[str, tuple[str, Callable[[Snapshot], Any]]] = {
+    "name": ("string", attrgetter("name")),
+    "state": ("string", lambda shot: str(shot.state)),
+    "notebook": ("string", attrgetter("notebook")),
+    "created": ("time", attrgetter("created_at")),
+    "age": ("span", lambda shot: shot.now - shot.created_at),
+    **{name: ("int64", attrgetter(f"counts.{name}"))
+       for name in ("total", "succeeded", "failed", "expired", "cancelled", "running", "reused", "skipped")},
+    "cost": ("Float64", attrgetter("cost")),
+    "saved": ("Float64", lambda shot: shot.bill.saved if shot.bill is not None else None),
+    "model": ("string", attrgetter("model")),
+    "provider": ("string", attrgetter("provider")),
+    "out": ("string", attrgetter("out")),
+    "ended": ("time", attrgetter("finished_at")),
+    "elapsed": ("span", attrgetter("elapsed")),
+    "input_tokens": ("Int64", attrgetter("input_tokens")),
+    "output_tokens": ("Int64", attrgetter("output_tokens")),
+}
+
+
+def _column(pd: Any, kind: str, values: list[Any], index: Any) -> Any:
+    """Times and spans to the millisecond."""
+    if kind in {"time", "span"}:
+        whole = pd.array([None if value is None else round(value * 1000) for value in values], dtype="Int64")
+        made = pd.to_datetime(whole, unit="ms", utc=True) if kind == "time" else pd.to_timedelta(whole, unit="ms")
+        return pd.Series(made, index=index)
+    return pd.Series(values, index=index, dtype=kind)
+
+
+def _tds(shot: Snapshot) -> str:
+    ident, name, state, *others = cells(shot)
+    pill = f'<span class="jb-pill" data-c="{esc(view(shot).colour)}">{esc(state)}</span>'
+    ident = f'<code class="jb-id">{esc(ident)}</code>'
+    return "".join(f"<td>{cell}</td>" for cell in (ident, esc(name), pill, *map(esc, others)))
+
+
+def _fitting(widths: list[int], room: int) -> list[int]:
+    """The widths, the longest names' made smaller until the line fits, or none is longer than LEAST."""
+    fitting = list(widths)
+    able = [HEADINGS.index(name) for name in _LONG]
+    while (over := sum(fitting) + 2 * (len(fitting) - 1) - room) > 0:
+        first, second = sorted(able, key=lambda at: -fitting[at])[:2]
+        if fitting[first] <= LEAST:
+            break
+        step = max(1, fitting[first] - fitting[second])
+        fitting[first] = max(LEAST, fitting[first] - min(over, step))
+    return fitting
+
+
+def _padded(heading: str, cell: str, room: int) -> str:
+    shown = cell if width(cell) <= room else _cut(cell, room, at_end=heading != "notebook")
+    return shown + " " * (room - width(shown))
+
+
+def _cut(cell: str, room: int, *, at_end: bool) -> str:
+    kept, left = "", room - 1
+    for char in cell if at_end else reversed(cell):
+        left -= width(char)
+        if left < 0:
+            break
+        kept = kept + char if at_end else char + kept
+    return f"{kept}…" if at_end else f"…{kept}"
+
+
+def width(shown: str) -> int:
+    """Columns of a terminal: East Asian wide characters take two, combining marks none."""
+    if shown.isascii():
+        return len(shown)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in shown
+    )
