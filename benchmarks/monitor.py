@@ -43,7 +43,8 @@ def job(age: float) -> Snapshot:
         expires_at=START + 86_400, deadline=START + 80_000, shards=tuple(shards), most=12.5, input_tokens=9_000_000,
         output_tokens=400_000, bill=Bill(known=1.25, standard=2.5), answers=(answer,) * 3, offers=("finish", "merge"),
         reasons=tuple((f"reason {n}: {'x' * 200}", 10 + n) for n in range(5)),
-        examples=tuple((f"reason {n}: {'x' * 200}", answer) for n in range(5)))
+        examples=tuple((f"reason {n}: {'x' * 200}", answer) for n in range(5)),
+        history=tuple((START + age * n / 64, int(age * n / 64) * 10 * SHARDS) for n in range(65)))
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.core.history import added
 from jupyter_batch.core.status import Answer, Counts, Snapshot, State, job_state
 
 
@@ -37,6 +38,7 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "most": sum(one.most or 0.0 for one in seen) if all(one.most is not None for one in seen) else None,
         "answers": _answers(seen), "examples": tuple(pair for one in seen for pair in one.examples),
         "offers": tuple(dict.fromkeys(offer for one in seen for offer in one.offers)),
+        "history": added(one.history for one in seen),
         "attach": f'jupyter_batch.open("{group}")',
     }
     return msgspec.structs.replace(first, **fields)

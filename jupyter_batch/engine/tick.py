@@ -30,6 +30,8 @@ from jupyter_batch.providers.protocol import Facts, Provider
 LATE_FILE_SECONDS = 3600.0
 """How long a finished batch may stay without the output file that its counts promise."""
 DISK_SECONDS = 30.0
+SEEN_SECONDS = 60.0
+"""An end that is told to have been within so many seconds was seen when it was: clocks differ."""
 
 
 class LostError(Exception):
@@ -154,9 +156,8 @@ class Mover:
         ended = self.put(shard, Step.ENDED, ending=view.ending, provider_status=view.status, bad_lines=view.bad_lines,
                          output_file_id=view.output_file_id, error_file_id=view.error_file_id,
                          completed=view.completed, failed=view.failed, note=view.errors or _not_given(view),
-                         attempts=0, due_at=0.0,
-                         ended_at=now, keeps_until=self.facts.keeps_until(view.created_at or shard.sent_at,
-                                                                          view.ended_at or now))
+                         attempts=0, due_at=0.0, ended_at=now, over_at=_long_over(shard, view, now),
+                         keeps_until=self.facts.keeps_until(view.created_at or shard.sent_at, view.ended_at or now))
         quota.make_way(self)
         return ended
 
@@ -193,6 +194,12 @@ class Mover:
                             ended_at=self.clock(), bad_lines=error.bad_lines)
         gone = isinstance(error, NotFoundError)  # of the uploaded file: it is sent once more
         return self.later(shard, error, to=Step.WAITING, file_id=None if gone else shard.file_id)
+
+
+def _long_over(shard: ShardRecord, view: BatchView, now: float) -> float:
+    """When it had ended, if nobody looked for a while; 0 where it was seen at once, by our own clock."""
+    over = view.ended_at or now
+    return over if shard.sent_at <= over < now - SEEN_SECONDS else 0.0
 
 
 def _file_is_late(view: BatchView, *, one_file: bool) -> bool:

@@ -3,6 +3,12 @@
 JupyterLab's variables come first, so that all follows the theme; behind them colours that read on white and on black.
 """
 
+PALETTE = {"good": "#388e3c", "bad": "#d32f2f", "warn": "#f57c00", "busy": "#0288d1", "idle": "#8a8f98"}
+"""The colours where no theme gives them, as the sheet has them, and of drawings, which know no theme."""
+
+SERIES = (PALETTE["busy"], "#e08a00", "#8e5bd0", "#00897b", "#d64a8a", "#8d6e63", "#7b8f00", "#5c7cba")
+"""Jobs side by side, in a drawing."""
+
 CARD = """.jb{--jb-good:var(--jp-success-color1,#388e3c);--jb-bad:var(--jp-error-color1,#d32f2f);
 --jb-warn:var(--jp-warn-color1,#f57c00);--jb-busy:var(--jp-info-color1,#0288d1);--jb-idle:#8a8f98;
 --jb-dim:color-mix(in srgb,currentColor 66%,transparent);--jb-edge:color-mix(in srgb,currentColor 14%,transparent);
@@ -30,6 +36,11 @@ color:color-mix(in srgb,var(--jb-c) 70%,var(--jp-ui-font-color0,currentColor))}
 .jb-foot{margin-top:2px;color:var(--jb-dim)}
 .jb.jb .jb-id.jb-id{font:.94em var(--jp-code-font-family,ui-monospace,monospace);color:inherit;
 background:none;padding:0}
+.jb-now{display:flex;align-items:flex-end;gap:0 18px}.jb-now>:first-child{flex:1 1 0;min-width:0}
+.jb-curve{flex:none;width:132px;height:34px;margin:6px 0 4px;border-bottom:1px solid var(--jb-edge)}
+.jb-curve svg{display:block;width:100%;height:100%}
+.jb-curve path{fill:color-mix(in srgb,var(--jb-c) 16%,transparent);stroke:var(--jb-c);stroke-width:1.5px;
+vector-effect:non-scaling-stroke}
 .jb-sep{display:none}
 .jb-say{margin:6px 0 0}.jb-say:empty{display:none}
 .jb.jb .jb-why.jb-why{margin:6px 0 0;padding:0;list-style:none}

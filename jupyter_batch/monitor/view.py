@@ -12,6 +12,7 @@ import msgspec
 
 from jupyter_batch.core.cost import money
 from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
+from jupyter_batch.monitor.course import curve
 from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span
 
 __all__ = ["Part", "Segment", "Sight", "View", "clean", "clock", "roughly", "span", "view"]
@@ -74,7 +75,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     colour: idle, busy, warn, good or bad. fraction: 0 to 1. percent: whole, 100 only when all is done.
     times: phrases such as "4 min since 12:03". as_of: the moment of it all. cost: a phrase, "" where nothing was paid
     for yet. lines: what there is to say, newest last. estimate: what it can cost at the most. examples: of each reason
-    a row that it was told of, or None. offers: what may be done now, out of retry, finish and merge.
+    a row that it was told of, or None. offers: what may be done now, out of retry, finish and merge. curve: rows done
+    over the job's time, in percent of all, at moments of equal distance; curve_words: the same as a sentence's part.
     """
 
     id: str
@@ -104,6 +106,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[Sight | None, ...] = ()
     parts: tuple[Part, ...] = ()
     offers: tuple[str, ...] = ()
+    curve: tuple[int, ...] = ()
+    curve_words: str = ""
 
     @property
     def progress(self) -> str:
@@ -147,6 +151,7 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN), attach=clean(shot.attach, 200),
         estimate=f"at most {money(shot.most)} in all" if shot.most and not shot.is_complete else "",
         answers=tuple(map(_sight, shot.answers)), examples=_examples(shot), parts=_parts(shot), offers=shot.offers,
+        **curve(shot),
     )
 
 
@@ -174,11 +179,11 @@ def _eta(shot: Snapshot) -> str:
     counts = shot.counts
     own = counts.total - counts.reused - counts.skipped
     answered = own - counts.running
-    if shot.state is not State.RUNNING or shot.eta is None or counts.running == 0:
+    if shot.state is not State.RUNNING or shot.eta is None or counts.running == 0 or shot.pace is None:
         return ""
     if answered < min(ETA_ROWS, max(2, own / 50)):
         return ""
-    left = f"{roughly(shot.eta)} left{_spread(shot.eta, answered)}"
+    left = f"{roughly(shot.eta)} left{_spread(shot.eta, shot.pace[1])}"
     if shot.expires_at is not None and shot.now + shot.eta > shot.expires_at:
         return f"{left} at this pace, which is after it expires"
     return left
