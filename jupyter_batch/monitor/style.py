@@ -36,8 +36,8 @@ color:color-mix(in srgb,var(--jb-c) 70%,var(--jp-ui-font-color0,currentColor))}
 .jb-foot{margin-top:2px;color:var(--jb-dim)}
 .jb.jb .jb-id.jb-id{font:.94em var(--jp-code-font-family,ui-monospace,monospace);color:inherit;
 background:none;padding:0}
-.jb-now{display:flex;align-items:flex-end;gap:0 18px}.jb-now>:first-child{flex:1 1 0;min-width:0}
-.jb-curve{flex:none;width:132px;height:34px;margin:6px 0 4px;border-bottom:1px solid var(--jb-edge)}
+.jb-now{display:flex;flex-wrap:wrap;align-items:flex-end;gap:0 18px}.jb-now>:first-child{flex:999 1 300px}
+.jb-curve{flex:1 0 132px;height:34px;margin:6px 0 4px;border-bottom:1px solid var(--jb-edge)}
 .jb-curve svg{display:block;width:100%;height:100%}
 .jb-curve path{fill:color-mix(in srgb,var(--jb-c) 16%,transparent);stroke:var(--jb-c);stroke-width:1.5px;
 vector-effect:non-scaling-stroke}
