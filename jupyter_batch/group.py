@@ -6,26 +6,23 @@ is nothing but their ids, and a name made of these.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from jupyter_batch import clicks, kernel
+from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.schema import suffixed
-from jupyter_batch.core.status import Counts, Snapshot, State
+from jupyter_batch.core.status import Snapshot
 from jupyter_batch.core.together import together
 from jupyter_batch.engine.session import Session
 from jupyter_batch.job import Job
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.monitor import html, text
-from jupyter_batch.monitor.live import Monitor, open_monitor
-from jupyter_batch.monitor.view import view
 from jupyter_batch.options import EVERY
 from jupyter_batch.schema import read as read_schema
+from jupyter_batch.standing import Standing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,17 +30,15 @@ if TYPE_CHECKING:
 OUT = EVERY["out"].default
 
 
-class Group:
+class Group(Standing):
     """Several models over the same rows: one column each, one monitor, and `compare()`."""
 
     def __init__(self, here: Session, jobs: Sequence[Job], name: str | None = None) -> None:
+        super().__init__()
         self.id = name or name_of([job.id for job in jobs])  # it stays so where its jobs go on as others
         self.jobs = tuple(jobs)
         self._here = here
-        self._over = threading.Event()
-        self._lock = threading.RLock()
         self._followed: set[str] = set()
-        self._monitor: Monitor | None = None
 
     # -- how it stands --------------------------------------------------------------------------------------
 
@@ -62,16 +57,6 @@ class Group:
         return tuple(job.snapshot().model for job in self.jobs)
 
     @property
-    def state(self) -> State:
-        """As of a job: the least advanced of those that are open, else the worst ending."""
-        return self.snapshot().state
-
-    @property
-    def counts(self) -> Counts:
-        """Requests of all models by what became of them."""
-        return self.snapshot().counts
-
-    @property
     def cost(self) -> float | None:
         """US dollars, of all models; None where one of them is not known."""
         return self.snapshot().cost
@@ -83,26 +68,6 @@ class Group:
         return sum((usage for usage in told if usage is not None), Usage()) if any(told) else None
 
     @property
-    def elapsed(self) -> float:
-        """Seconds from the submission to the last end, or to now."""
-        return self.snapshot().elapsed
-
-    @property
-    def eta(self) -> float | None:
-        """Seconds until the last row, if it goes on like this."""
-        return self.snapshot().eta
-
-    @property
-    def expires_at(self) -> float | None:
-        """When the first provider gives up on what is open, in seconds since the epoch."""
-        return self.snapshot().expires_at
-
-    @property
-    def batches(self) -> tuple[str, ...]:
-        """The providers' ids of the batches sent so far."""
-        return self.snapshot().batches
-
-    @property
     def is_complete(self) -> bool:
         """Every job of it is."""
         return all(job.is_complete for job in self.jobs)
@@ -111,28 +76,6 @@ class Group:
     def is_successful(self) -> bool:
         """Every job of it is."""
         return all(job.is_successful for job in self.jobs)
-
-    # -- waiting --------------------------------------------------------------------------------------------
-
-    def wait(self, timeout: float | None = None) -> Group:
-        """Block until all are complete, for at most `timeout` seconds. Ctrl-C ends the waiting, not the jobs."""
-        self._follow()
-        screen = self._screen()
-        with screen.attended():
-            if kernel.wait_blocking(self._over, timeout, screen.flush):
-                self._land()
-        return self
-
-    def __await__(self) -> Generator[Any, None, Group]:
-        return self._awaited().__await__()
-
-    async def _awaited(self) -> Group:
-        self._follow()
-        screen = self._screen()
-        with screen.attended():
-            await kernel.await_done(self._over, None, screen.flush)
-        self._land()
-        return self
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """Each request's Result, model by model; its `custom_id` begins with the id of its job."""
@@ -197,10 +140,6 @@ class Group:
         """Go on now with what waits."""
         return self._each(lambda job: job.resume(api_key=api_key))
 
-    def refresh(self) -> Group:
-        """Ask the providers now."""
-        return self.resume()
-
     def retry(self, *, api_key: str | None = None) -> Group:
         """The jobs that missed rows send these again, as linked jobs; a group of those and the others.
 
@@ -245,24 +184,17 @@ class Group:
 
     # -- how it is shown ------------------------------------------------------------------------------------
 
-    def __repr__(self) -> str:
-        try:
-            lines = [text.line(self.snapshot()), *(f"  {job!r}" for job in self.jobs)]
-            return "\n".join([*lines, *([] if not self.is_complete else [self.compare().to_string()])])
-        except JupyterBatchError as e:  # a repr must never fail
-            return f"<Group {self.id}: {e}>"
+    def _in_words(self) -> str:
+        lines = [super()._in_words(), *(f"  {job!r}" for job in self.jobs)]
+        return "\n".join([*lines, *([] if not self.is_complete else [self.compare().to_string()])])
 
     def _ipython_display_(self) -> None:
         """As the last expression of a cell: one live monitor; and the comparison, where all is there."""
-        self._follow()
-        self._screen().show(kernel.current_cell())
+        super()._ipython_display_()
         if self.is_complete:
             from IPython.display import display
 
             display(self.compare())
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return html.card(view(self.snapshot()))
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -285,8 +217,7 @@ class Group:
     def _on_change(self, seen: Snapshot) -> None:
         del seen  # one job's
         self._listen()
-        if self._monitor is not None:
-            self._monitor.update(self.snapshot())
+        self._redraw()
         self._look()
 
     def _look(self) -> None:
@@ -297,8 +228,7 @@ class Group:
     def _land(self) -> None:
         for job in self.jobs:
             job._land()
-        if self._monitor is not None:
-            self._monitor.update(self.snapshot())
+        self._redraw()
 
     def _shards(self) -> list[ShardRecord]:
         return [shard for job in self.jobs for shard in job._shards()]
@@ -306,18 +236,8 @@ class Group:
     def _send_again(self) -> str:
         """For a click: each job that missed rows sends them again."""
         said = [job._send_again() for job in self.jobs if "retry" in job.snapshot().offers]
-        if self._monitor is not None:
-            self._monitor.update(self.snapshot())
+        self._redraw()
         return " ".join(said) or "No row of any is left to be sent again."
-
-    def _screen(self) -> Monitor:
-        with self._lock:
-            if self._monitor is None:
-                self._monitor = open_monitor(
-                    self.snapshot(), actions=clicks.actions(self, self._shards, self._send_again),
-                    frontend=kernel.has_frontend(), context=kernel.widget_context())
-            return self._monitor
-
 
 def models_of(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The options for each model, where a list of models is given: each fills columns that end with its name.

@@ -8,26 +8,26 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jupyter_batch import clicks, kernel
+from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
-from jupyter_batch.core.status import Counts, Snapshot, State, Step
+from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.engine.gather import Outcomes, of_job
 from jupyter_batch.engine.glimpse import Glimpse
+from jupyter_batch.engine.history import History
 from jupyter_batch.engine.news import News
 from jupyter_batch.engine.session import Session
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.monitor import html, text
-from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
 from jupyter_batch.options import EVERY, checked
 from jupyter_batch.providers.table import BATCH, REALTIME, check_live, facts_of
+from jupyter_batch.standing import Standing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,22 +40,21 @@ MAX_ROUNDS = 10
 NOT_MERGED = "not merged"
 
 
-class Job:
+class Job(Standing):
     """All the batches of one call. Its state is in the ledger: this object can be lost, and opened again by its id."""
 
     def __init__(self, here: Session, job: str, *,
                  salvaged: tuple[JobRecord, list[ShardRecord]] | None = None) -> None:
+        super().__init__()
         self.id = job
         self._here = here
         self._salvaged = salvaged
-        self._over = threading.Event()
-        self._lock = threading.RLock()
         self._following = False
         self._landings: list[Landing] = []
-        self._monitor: Monitor | None = None
         self._gathered: Outcomes | None = None
         self._landed = ""
         self._glimpse = Glimpse()
+        self._history = History()
         self._next: Job | None = None
         self._source: Relabelled | None = None
 
@@ -65,16 +64,6 @@ class Job:
     def name(self) -> str | None:
         """The label for people, if one was given."""
         return self._record().name
-
-    @property
-    def state(self) -> State:
-        """planned, submitting, waiting, running, cancelling, completed, failed, expired or cancelled."""
-        return self.snapshot().state
-
-    @property
-    def counts(self) -> Counts:
-        """Rows by what became of them: total succeeded failed expired cancelled running reused skipped."""
-        return self.snapshot().counts
 
     @property
     def usage(self) -> Usage | None:
@@ -98,26 +87,6 @@ class Job:
         return bill.saved if bill is not None else None
 
     @property
-    def elapsed(self) -> float:
-        """Seconds from the submission to the end, or to now."""
-        return self.snapshot().elapsed
-
-    @property
-    def eta(self) -> float | None:
-        """Seconds until the last row, if it goes on like this; None where that can't be told."""
-        return self.snapshot().eta
-
-    @property
-    def expires_at(self) -> float | None:
-        """When the provider gives up on what is open, in seconds since the epoch; None where it did not say."""
-        return self.snapshot().expires_at
-
-    @property
-    def batches(self) -> tuple[str, ...]:
-        """The provider's ids of the batches sent so far."""
-        return self.snapshot().batches
-
-    @property
     def is_complete(self) -> bool:
         """It has ended, and all that came back is on this disk."""
         return self.snapshot().is_complete
@@ -133,35 +102,6 @@ class Job:
         """How it stands at this moment, all of it, frozen."""
         record = self._record()
         return self._with_words(record.snapshot(self._shards(record.id), time.time()))
-
-    def refresh(self) -> Job:
-        """Ask the provider now."""
-        return self.resume()
-
-    # -- waiting --------------------------------------------------------------------------------------------
-
-    def wait(self, timeout: float | None = None) -> Job:
-        """Block until it is complete, for at most `timeout` seconds; the job itself, complete or not.
-
-        In a notebook clicks on the monitor work meanwhile. Ctrl-C ends the waiting, not the job.
-        """
-        self._follow()
-        screen = self._screen()
-        with screen.attended():
-            if kernel.wait_blocking(self._over, timeout, screen.flush):
-                self._land()
-        return self
-
-    def __await__(self) -> Generator[Any, None, Job]:
-        return self._awaited().__await__()
-
-    async def _awaited(self) -> Job:
-        self._follow()
-        screen = self._screen()
-        with screen.attended():
-            await kernel.await_done(self._over, None, screen.flush)
-        self._land()
-        return self
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """Each row's Result once, as the batches come in; first those that were answered before."""
@@ -331,22 +271,6 @@ class Job:
             self._follow(api_key)
         return self
 
-    # -- how it is shown ------------------------------------------------------------------------------------
-
-    def __repr__(self) -> str:
-        try:
-            return text.line(self.snapshot())
-        except JupyterBatchError as e:  # a repr must never fail
-            return f"<Job {self.id}: {e}>"
-
-    def _ipython_display_(self) -> None:
-        """As the last expression of a cell: the live monitor."""
-        self._follow()
-        self._screen().show(kernel.current_cell())
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return html.card(view(self.snapshot()))
-
     # -- inside ---------------------------------------------------------------------------------------------
 
     @property
@@ -384,6 +308,7 @@ class Job:
         return msgspec.structs.replace(
             seen, attach=f'jupyter_batch.open("{self.id}")', merged=self._landed, answers=found.answers,
             examples=found.examples, reasons=(*found.reasons, *seen.reasons), offers=self._offers(record, seen),
+            history=() if self._salvaged else self._history.look(self._here.ledger, record),
             again="" if self._next is None else f"sent again as {_in_short(self._next)}")
 
     def _offers(self, record: JobRecord, seen: Snapshot) -> tuple[str, ...]:
@@ -466,8 +391,7 @@ class Job:
 
     def _say(self, sentence: str) -> None:
         self._landed = sentence
-        if self._monitor is not None:
-            self._monitor.update(self.snapshot())
+        self._redraw()
 
     def _send_again(self) -> str:
         """For a click: retry what the last one of the jobs that go on from this one missed, and show how it goes."""
@@ -482,16 +406,7 @@ class Job:
     def _on_next(self, seen: Snapshot) -> None:
         """In the worker's thread: the job that goes on from this one stands otherwise."""
         del seen
-        if self._monitor is not None:
-            self._monitor.update(self.snapshot())
-
-    def _screen(self) -> Monitor:
-        with self._lock:
-            if self._monitor is None:
-                self._monitor = open_monitor(
-                    self.snapshot(), actions=clicks.actions(self, self._shards, self._send_again),
-                    frontend=kernel.has_frontend(), context=kernel.widget_context())
-            return self._monitor
+        self._redraw()
 
 
 def _in_short(job: Job) -> str:

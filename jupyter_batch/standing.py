@@ -1,0 +1,152 @@
+"""What a Job and a Group have in common: each stands somehow, is waited for, and is shown on one screen.
+
+It knows neither of them, and no ledger: how it stands comes as a snapshot.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Generator
+from typing import Any, Self
+
+from jupyter_batch import clicks, kernel
+from jupyter_batch.clicks import Holder
+from jupyter_batch.core.errors import JupyterBatchError
+from jupyter_batch.core.status import Counts, State
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.monitor import html, text
+from jupyter_batch.monitor.live import Monitor, open_monitor
+from jupyter_batch.monitor.view import view
+
+
+class Standing(Holder):
+    """What is under way at a provider, and what it came to. `_over` is set once nothing more can come."""
+
+    id: str
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._lock = threading.RLock()
+        self._monitor: Monitor | None = None
+
+    # -- how it stands --------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """planned, submitting, waiting, running, cancelling, completed, failed, expired or cancelled.
+
+        Of a group: the least advanced of the jobs that are open, else the worst ending.
+        """
+        return self.snapshot().state
+
+    @property
+    def counts(self) -> Counts:
+        """Rows by what became of them: total succeeded failed expired cancelled running reused skipped.
+
+        Of a group: the requests of all models.
+        """
+        return self.snapshot().counts
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the submission to the (last) end, or to now."""
+        return self.snapshot().elapsed
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the last row, if it goes on like this; None where that can't be told."""
+        return self.snapshot().eta
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the (first) provider gives up on what is open, in seconds since the epoch; None where it did not say."""
+        return self.snapshot().expires_at
+
+    @property
+    def batches(self) -> tuple[str, ...]:
+        """The provider's ids of the batches sent so far."""
+        return self.snapshot().batches
+
+    @abstractmethod
+    def resume(self, *, api_key: str | None = None) -> Self:
+        """Go on now with what waits."""
+
+    def refresh(self) -> Self:
+        """Ask the provider now."""
+        return self.resume()
+
+    # -- waiting --------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Block until it is complete, for at most `timeout` seconds; it is returned, complete or not.
+
+        In a notebook clicks on the monitor work meanwhile. Ctrl-C ends the waiting, and nothing else.
+        """
+        self._follow()
+        screen = self._screen()
+        with screen.attended():
+            if kernel.wait_blocking(self._over, timeout, screen.flush):
+                self._land()
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> Self:
+        self._follow()
+        screen = self._screen()
+        with screen.attended():
+            await kernel.await_done(self._over, None, screen.flush)
+        self._land()
+        return self
+
+    # -- how it is shown ------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        try:
+            return self._in_words()
+        except JupyterBatchError as e:  # a repr must never fail
+            return f"<{type(self).__name__} {self.id}: {e}>"
+
+    def _in_words(self) -> str:
+        return text.line(self.snapshot())
+
+    def _ipython_display_(self) -> None:
+        """As the last expression of a cell: the live monitor."""
+        self._follow()
+        self._screen().show(kernel.current_cell())
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return html.card(view(self.snapshot()))
+
+    def _screen(self) -> Monitor:
+        with self._lock:
+            if self._monitor is None:
+                self._monitor = open_monitor(
+                    self.snapshot(), actions=clicks.actions(self, self._shards, self._send_again),
+                    frontend=kernel.has_frontend(), context=kernel.widget_context())
+            return self._monitor
+
+    def _redraw(self) -> None:
+        """Bring its screen, if it has one, to how it stands now."""
+        if self._monitor is not None:
+            self._monitor.update(self.snapshot())
+
+    # -- what each of them does in its own way --------------------------------------------------------------
+
+    @abstractmethod
+    def _follow(self) -> None:
+        """Have the worker move it and tell us; create nothing that needs a screen."""
+
+    @abstractmethod
+    def _land(self) -> None:
+        """The answers into the frames that are bound; each once."""
+
+    @abstractmethod
+    def _shards(self) -> list[ShardRecord]:
+        """How its batches stand."""
+
+    @abstractmethod
+    def _send_again(self) -> str:
+        """For a click: retry what was missed, and say so."""
