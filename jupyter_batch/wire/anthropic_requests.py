@@ -198,7 +198,8 @@ class Translation:
         left: dict[str, Any] = {}
         headers: dict[str, str] = {}
         try:
-            said = self._config.translate_developer_role_to_system_role(messages=copy.deepcopy(messages))
+            said = [{**one, "role": "system"} if one.get("role") == "developer" else one
+                    for one in copy.deepcopy(messages)]
             # It reads what is asked for, and names the betas that this needs; its key is of no use.
             self._unite(self._config.validate_environment(
                 headers={}, model=self._model, messages=said, optional_params=dict(options), litellm_params={},

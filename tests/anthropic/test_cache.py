@@ -13,10 +13,9 @@ from jupyter_batch.server.embedded import Embedded
 from jupyter_batch.wire.anthropic import Encoder
 from jupyter_batch.wire.openai import CHAT, Hole
 from tests.anthropic.test_wire_encode import MODEL, TEXTS, by_litellm, filled, litellm, same, turn
-from tests.engine.conftest import home
 from tests.engine.test_every_provider import ANTHROPIC_KEY, anthropic
 
-__all__ = ["home", "litellm"]  # fixtures
+__all__ = ["litellm"]  # a fixture
 
 MARK = {"type": "ephemeral"}
 TOOLS = [{"type": "function", "function": {"name": name, "description": "d", "parameters": {

@@ -1,6 +1,7 @@
 """Requests for Anthropic: what stands in each line is what litellm makes of that row alone, and nothing is guessed."""
 
 import copy
+import inspect
 import json
 import time
 
@@ -33,7 +34,10 @@ def by_litellm(litellm, model, messages, **params):
     """One request as litellm's own `completion` translates it, without any of our code."""
     config = litellm.utils.ProviderConfigManager.get_provider_chat_config(
         model=model, provider=litellm.LlmProviders.ANTHROPIC)
-    messages = config.translate_developer_role_to_system_role(messages=copy.deepcopy(messages))
+    to_system = config.translate_developer_role_to_system_role
+    known = {"model": model, "custom_llm_provider": "anthropic", "api_base": None, "model_info": None}  # since 1.109
+    asked = {name: known[name] for name in inspect.signature(to_system).parameters if name in known}
+    messages = to_system(messages=copy.deepcopy(messages), **asked)
     options = litellm.utils.get_optional_params(
         model=model, custom_llm_provider="anthropic", messages=messages, **params)
     for name in ("json_mode", "stream"):
