@@ -27,6 +27,8 @@ from jupyter_batch.standing import Standing
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jupyter_batch.engine.graph import Told
+
 OUT = EVERY["out"].default
 
 
@@ -200,6 +202,7 @@ class Group(Standing):
 
     def _follow(self) -> None:
         for job in self.jobs:
+            job._in_group = True
             job._follow()
         self._listen()
         self._look()
@@ -217,6 +220,8 @@ class Group(Standing):
     def _on_change(self, seen: Snapshot) -> None:
         del seen  # one job's
         self._listen()
+        if not self._over.is_set() and self.is_complete:
+            self._tell_end()
         self._redraw()
         self._look()
 
@@ -232,6 +237,11 @@ class Group(Standing):
 
     def _shards(self) -> list[ShardRecord]:
         return [shard for job in self.jobs for shard in job._shards()]
+
+    def _told(self) -> list[Told]:
+        from jupyter_batch.engine.graph import read
+
+        return read(self._here.ledger, [job._record().id for job in self.jobs])
 
     def _send_again(self) -> str:
         """For a click: each job that missed rows sends them again."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from jupyter_batch.engine import graph
     from jupyter_batch.engine.landing import Landing, Relabelled, Told
 
 
@@ -50,6 +51,7 @@ class Job(Standing):
         self._here = here
         self._salvaged = salvaged
         self._following = False
+        self._in_group = False  # whose screen tells of it
         self._landings: list[Landing] = []
         self._gathered: Outcomes | None = None
         self._landed = ""
@@ -302,6 +304,14 @@ class Job(Standing):
     def _shards(self, job: str | None = None) -> list[ShardRecord]:
         return self._salvaged[1] if self._salvaged else self._here.ledger.shards(job or self.id)
 
+    def _told(self) -> list[graph.Told]:
+        from jupyter_batch.engine import graph
+
+        record = self._record()
+        if self._salvaged is not None:
+            return [graph.Told(record, self._shards(), [])]
+        return graph.read(self._here.ledger, [record.id])
+
     def _with_words(self, seen: Snapshot) -> Snapshot:
         record = self._record()
         found = self._glimpse.look(record, self._shards(record.id), self._folder)
@@ -369,9 +379,12 @@ class Job(Standing):
 
     def _on_change(self, seen: Snapshot) -> None:
         """In the worker's thread: draw, and when it is over, have the answers land between two cells."""
+        over = seen.is_complete and not self._over.is_set() and self._record().id == seen.id
+        if over and not self._in_group:
+            self._tell_end()
         if self._monitor is not None:  # first: who waits is shown the end before the wait is over
             self._monitor.update(self._with_words(seen))
-        if seen.is_complete and not self._over.is_set() and self._record().id == seen.id:
+        if over:
             self._over.set()
             kernel.on_main(self._land)
 

@@ -18,7 +18,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jupyter_batch import kernel, options, settings, tools
+from jupyter_batch import kernel, options, settings, terminal, tools
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.engine.salvage import salvage
@@ -285,6 +285,10 @@ def resume_open() -> int:
     unfinished = len(here.ledger.jobs(unfinished=True))
     if unfinished:
         here.move_all()
+        if terminal.is_terminal():  # to be told above the prompt when it ends; a notebook has other screens for that
+            for one, shot in list_jobs()._standing():
+                if not shot.is_complete:
+                    one._follow()
     return unfinished
 
 
@@ -296,11 +300,14 @@ class Jobs(list[Any]):
 
     def snapshots(self) -> list[Snapshot]:
         """How each stands at this moment, in the list's order; the ledger is read once. Jobs that are gone are not."""
+        return [shot for _, shot in self._standing()]
+
+    def _standing(self) -> list[tuple[Any, Snapshot]]:
         ledgers = {id(one._here): one._here.ledger for one in self}
         seen = {key: Overview(ledger, time.time()) for key, ledger in ledgers.items()}
         shots = [seen[id(one._here)].snapshot([job.id for job in one.jobs], one.id) if isinstance(one, Group)
                  else seen[id(one._here)].snapshot([one.id]) for one in self]
-        return [shot for shot in shots if shot is not None]
+        return [(one, shot) for one, shot in zip(self, shots, strict=True) if shot is not None]
 
     def to_frame(self) -> pd.DataFrame:
         """The table as a DataFrame, one row for each job on its id: to sort, filter and sum.

@@ -125,6 +125,11 @@ class BetweenCells:
         ip.events.register("pre_run_cell", self._before)
         ip.events.register("post_run_cell", self._after)
 
+    @property
+    def is_idle(self) -> bool:
+        """No cell runs."""
+        return not self._in_cell
+
     def put(self, work: Callable[[], object]) -> None:
         """Run `work` at the next moment between cells. From any thread."""
         with self._lock:

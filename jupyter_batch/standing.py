@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Generator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from jupyter_batch import clicks, kernel
+from jupyter_batch import clicks, kernel, terminal
 from jupyter_batch.clicks import Holder
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.core.status import Counts, State
@@ -18,6 +18,9 @@ from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
+
+if TYPE_CHECKING:
+    from jupyter_batch.engine.graph import Told
 
 
 class Standing(Holder):
@@ -103,6 +106,19 @@ class Standing(Holder):
 
     # -- how it is shown ------------------------------------------------------------------------------------
 
+    def plot(self, which: str | None = None) -> Any:
+        """One figure: rows done over time, each batch from sent to over, tokens and cost by model.
+
+        As the ledger has it, at any time and in any process, with the jobs that are linked with it (sent again,
+        finished in real time, rounds of tool calls). Times are local, what is not known is said to be so. The figure
+        is an altair chart, or a matplotlib Figure where altair is not installed; which="altair" or "matplotlib"
+        chooses. Raises OptionError where there is neither: `pip install 'jupyter_batch[plot]'`.
+        """
+        from jupyter_batch.engine.graph import graph
+        from jupyter_batch.monitor.plot import drawn
+
+        return drawn(graph(self.snapshot(), self._told()), which)
+
     def __repr__(self) -> str:
         try:
             return self._in_words()
@@ -125,8 +141,13 @@ class Standing(Holder):
             if self._monitor is None:
                 self._monitor = open_monitor(
                     self.snapshot(), actions=clicks.actions(self, self._shards, self._send_again),
-                    frontend=kernel.has_frontend(), context=kernel.widget_context())
+                    frontend=kernel.has_frontend(), context=kernel.widget_context(), stream=terminal.stream)
             return self._monitor
+
+    def _tell_end(self) -> None:
+        """At a terminal's prompt a line tells of the end of a job that was never shown, too: open a screen for that."""
+        if terminal.is_terminal():
+            self._screen()
 
     def _redraw(self) -> None:
         """Bring its screen, if it has one, to how it stands now."""
@@ -146,6 +167,10 @@ class Standing(Holder):
     @abstractmethod
     def _shards(self) -> list[ShardRecord]:
         """How its batches stand."""
+
+    @abstractmethod
+    def _told(self) -> list[Told]:
+        """What the ledger has of it, and of the jobs that are linked with it."""
 
     @abstractmethod
     def _send_again(self) -> str:

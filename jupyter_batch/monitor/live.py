@@ -186,7 +186,10 @@ class LiveMonitor:
 
 
 class TextMonitor:
-    """Lines: at the submission, at each change of state, at the end; a bar while someone waits at a terminal."""
+    """Lines: at the submission, at each change of state, at the end; a bar while someone waits at a terminal.
+
+    Of a job that was never shown, the end alone.
+    """
 
     def __init__(self, seen: View, *, stream: Callable[[], TextIO]) -> None:
         self._lock = threading.RLock()
@@ -213,7 +216,7 @@ class TextMonitor:
                 self._seen, self._as_of = seen, snapshot.now
                 if self._attending not in {None, threading.get_ident()} and not self._progress.bars:
                     self._pending = seen  # flush() prints it in the cell that waits
-                elif self._shown:
+                elif self._shown or seen.is_final:
                     self._pending = None
                     self._progress.update(seen)
         except Exception:  # a screen must never stop a job

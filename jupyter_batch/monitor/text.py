@@ -79,7 +79,8 @@ class Progress:
             fresh = [f"{seen.title}: {text}" for text in fresh]
         self._state = seen.state
         if fresh:
-            print(*fresh, sep="\n", file=self._stream, flush=True)
+            self._stream.write("\n".join([*fresh, ""]))  # at once: other threads write too
+            self._stream.flush()
 
     def _fresh(self, seen: View) -> list[str]:
         """The details that were not among those of the last time."""
