@@ -281,7 +281,7 @@ print(Keys.of(index, prints, [1]).to_bytes().hex())
 def test_keys_are_the_same_in_every_process():
     """Whatever Python's hash seed is."""
     here = str(Path(__file__).parents[1])
-    told = {subprocess.run([sys.executable, "-c", PROGRAM.format(path=here)], check=True, timeout=60, text=True,
+    told = {subprocess.run([sys.executable, "-c", PROGRAM.format(path=here)], check=True, timeout=120, text=True,
                            stdout=subprocess.PIPE, env={"PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
     assert len(told) == 1
     assert len(told.pop()) > 100

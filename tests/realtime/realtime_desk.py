@@ -24,7 +24,8 @@ FACTS = realtime_facts(Facts(name="openai", dialect="openai", key="OPENAI_API_KE
                              limits=Limits(requests=50_000, bytes=200_000_000)))
 KEY = "sk-of-the-test"
 QUICK = Tries(most=4, first=0.001, last=0.004)
-SECONDS = 30.0
+SECONDS = 60.0
+"""Until a test gives up; none waits for them."""
 
 
 def texts(count: int) -> list[str]:

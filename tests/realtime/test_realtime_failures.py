@@ -83,7 +83,7 @@ def test_a_storm_of_429_is_waited_out(tmp_path):
 def test_a_timeout_is_asked_again(tmp_path):
     """An answer that does not come in time is asked for once more."""
     with Endpoint(lambda text, before: HANG if text == "row 1" and not before else None) as endpoint:
-        view, found = run(provider(tmp_path, endpoint.base, seconds=0.3), requests(tmp_path, texts(4)))
+        view, found = run(provider(tmp_path, endpoint.base, seconds=1.0), requests(tmp_path, texts(4)))
     assert (view.completed, view.failed) == (4, 0)
     assert endpoint.asked["row 1"] == 2
     assert found["jb-1"].value == "ROW 1"

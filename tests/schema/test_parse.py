@@ -73,10 +73,10 @@ def test_what_can_not_be_told_is_a_failure(text, reason):
 
 def test_a_deep_answer_that_fits_nothing_costs_no_more_than_its_length():
     """Ten thousand braces in prose are passed over at once."""
-    began = time.perf_counter()
+    began = time.process_time()
     assert one("{x} " * 10_000 + GOOD).value == VALUES
     assert one("```\n" * 20_000).status is Status.FAILED
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 # --- what it says ---------------------------------------------------------------------------------------------------
@@ -329,6 +329,6 @@ def test_speed():
 
 
 def _timed(rows):
-    began = time.perf_counter()
+    began = time.process_time()
     assert sum(result.status is Status.SUCCEEDED for result in SENTIMENT.read(rows)) == len(rows)
-    return time.perf_counter() - began
+    return time.process_time() - began

@@ -28,7 +28,7 @@ def jsonl(*lines: Any) -> bytes:
     return b"".join((one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in lines)
 
 
-def until(condition: Callable[[], Any], *, seconds: float = 20) -> Any:
+def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
     """Wait on a condition; its value when it holds."""
     end, never = time.monotonic() + seconds, threading.Event()
     while not (value := condition()):
@@ -67,7 +67,7 @@ class Asking:
     def batch(self, batch_id: str) -> dict[str, Any]:
         return self.call("GET", f"/batches/{batch_id}").json()
 
-    def ended(self, batch_id: str, *, seconds: float = 20) -> dict[str, Any]:
+    def ended(self, batch_id: str, *, seconds: float = 60) -> dict[str, Any]:
         return until(lambda: (found := self.batch(batch_id))["status"] in ENDED and found, seconds=seconds)
 
     def run(self, data: bytes, endpoint: str = "/v1/chat/completions", **more: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Process:
         self.end()
 
     def end(self) -> int:
-        code = self.child.wait(20)
+        code = self.child.wait(60)
         self.child.stdout.close()
         return code
 
@@ -174,7 +174,7 @@ def test_serve_prints_where_it_is_and_stops_cleanly(tmp_path):
         answer = httpx.get(f"{base_url}/models", headers={"Authorization": f"Bearer {token}"})
         assert answer.status_code == 200
         child.send_signal(number)
-        out, err = child.communicate(timeout=20)
+        out, err = child.communicate(timeout=60)
         assert (child.returncode, out, err) == (0, "", "")
         assert list(tmp_path.iterdir()) == []
 
@@ -187,7 +187,7 @@ def test_serve_prints_where_it_is_and_stops_cleanly(tmp_path):
 def test_serve_says_in_one_line_what_can_not_be(options, said):
     """A bad option is one line on stderr and exit code 2."""
     done = subprocess.run([sys.executable, "-m", "jupyter_batch.server", *options], cwd=ROOT, capture_output=True,
-                          text=True, timeout=60)
+                          text=True, timeout=120)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -208,7 +208,7 @@ def test_importing_the_server_is_light():
     """Neither litellm nor pandas comes with it."""
     code = ("import sys, json, jupyter_batch.server.serve, jupyter_batch.server.launch, jupyter_batch.server.embedded;"
             "print(json.dumps([m for m in ('litellm', 'openai', 'pandas', 'numpy', 'IPython') if m in sys.modules]))")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert json.loads(done.stdout) == []
 
 
