@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
+
+from tests.ledgers import forget
 
 
 @pytest.fixture(autouse=True)
@@ -13,7 +13,15 @@ def _no_ledger_of_anyone(tmp_path, monkeypatch):
     home = tmp_path / "ledger-of-this-test"
     monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
     yield
-    sessions = sys.modules.get("jupyter_batch.engine.session")
-    held = None if sessions is None else sessions._sessions.pop(home, None)
-    if held is not None:
-        held.close()
+    forget(home)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty ledger folder that this process's jobs go to; its worker is stopped at the end."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
+    for name in ("JUPYTER_BATCH_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"):
+        monkeypatch.delenv(name, raising=False)
+    yield home
+    forget(home)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.conftest import call, home, numbered, server
+from tests.engine.conftest import call, numbered, server
 
-__all__ = ["call", "home", "numbered", "priced", "server"]
+__all__ = ["call", "numbered", "priced", "server"]
 
 PRICES = {"openai/echo": {"input": 2.0, "output": 8.0, "realtime": {"input": 4.0, "output": 16.0}}}
 """US dollars per million tokens, in a batch and in real time."""

@@ -12,8 +12,10 @@ import pytest
 from jupyter_batch.engine import collect
 from jupyter_batch.engine import session as sessions
 from tests.endings.table import GONE_TRIES
+from tests.ledgers import forget
 
-PATIENCE = 20.0
+PATIENCE = 60.0
+"""Seconds until a test gives up; none waits for them."""
 
 
 class Desk:
@@ -72,6 +74,4 @@ def desk(tmp_path, monkeypatch):
     monkeypatch.setattr(collect, "GONE_TRIES", GONE_TRIES)  # of the 24 that take an hour; what comes after is the same
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)  # half of the CPU, for http
     yield Desk(home)
-    held = sessions._sessions.pop(home, None)
-    if held is not None:
-        held.close()
+    forget(home)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jupyter_batch.server.embedded import Embedded
-from tests.engine.conftest import call, home, server
+from tests.engine.conftest import call, server
 
-__all__ = ["any_model", "call", "home", "server"]
+__all__ = ["any_model", "call", "server"]
 
 
 @pytest.fixture

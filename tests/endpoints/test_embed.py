@@ -12,7 +12,7 @@ import pytest
 import jupyter_batch
 from jupyter_batch.core.errors import ColumnError, InputError, ModelError, OptionError
 from jupyter_batch.server import echo
-from tests.engine.test_jobs import forget
+from tests.ledgers import forget
 
 
 def frame(rows: int = 6) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pytest
 
 from jupyter_batch.core.errors import ModelError, OptionError
 from jupyter_batch.wire.responses import Translation
-from tests.engine.test_jobs import forget
+from tests.ledgers import forget
 
 LABELS = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {
     "type": "object", "properties": {"label": {"type": "string", "enum": ["good", "bad"]}}, "required": ["label"],

@@ -5,21 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from jupyter_batch.engine import session as sessions
 from jupyter_batch.server.embedded import Embedded
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """An empty ledger folder that this process's jobs go to; its worker is stopped at the end."""
-    home = tmp_path / "home"
-    monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
-    for name in ("JUPYTER_BATCH_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"):
-        monkeypatch.delenv(name, raising=False)
-    yield home
-    held = sessions._sessions.pop(home, None)
-    if held is not None:
-        held.close()
 
 
 @pytest.fixture

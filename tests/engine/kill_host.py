@@ -1,18 +1,11 @@
-"""A process that forks a fresh child for each line on its stdin, with the heavy imports done: run by test_kill.py.
+"""What a person runs, and where its process may die on a row's way: a host of forking.py, run by test_kill.py.
 
-A line is JSON: {"home", "base_url", "token", "kill", "answers"}. The child runs a person's cell; with `kill` it sends
-itself SIGKILL at that point of the row's way. The host answers with the child's exit code.
+An order is {"home", "base_url", "token", "kill", "answers"}; with `kill` the child sends itself SIGKILL at that point.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import io
 import json
-import os
-import signal
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -24,45 +17,11 @@ from jupyter_batch.engine import arrange, collect, landing, requests, reuse
 from jupyter_batch.engine import join as joining
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.via_litellm import ViaLitellm, load_litellm
+from jupyter_batch.providers.via_litellm import ViaLitellm
 from jupyter_batch.wire.openai import Encoder
+from tests.forking import after, after_async, before, die, serve
 
 ROWS = 300
-
-
-def die(*_, **__):
-    """The power is gone."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def after(owner, name):
-    """Die when the function has done its work, or the generator has given its first item."""
-    real = getattr(owner, name)
-
-    @functools.wraps(real)
-    def wrapped(*args, **named):
-        made = real(*args, **named)
-        if hasattr(made, "__next__"):
-            next(made)
-        die()
-
-    setattr(owner, name, wrapped)
-
-
-def before(owner, name):
-    """Die instead of calling the function."""
-    setattr(owner, name, die)
-
-
-def after_async(owner, name):
-    """Die when the coroutine has done its work."""
-    real = getattr(owner, name)
-
-    async def wrapped(*args, **named):
-        await real(*args, **named)
-        die()
-
-    setattr(owner, name, wrapped)
 
 
 def at_upload():
@@ -145,7 +104,6 @@ def grown(order):
 
 def cell(order):
     """What the person runs, the first time and again."""
-    os.environ["JUPYTER_BATCH_HOME"] = order["home"]
     if order.get("grown"):
         grown(order)
         return
@@ -159,26 +117,5 @@ def cell(order):
     Path(order["answers"]).write_text(json.dumps(told))
 
 
-def main():
-    """Fork for each line."""
-    load_litellm()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                with contextlib.redirect_stdout(io.StringIO()):
-                    cell(json.loads(line))
-                code = 0
-            finally:
-                from jupyter_batch.engine import session
-                for held in session._sessions.values():
-                    held.close()
-                os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(cell)

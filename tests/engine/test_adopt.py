@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
 import openai
 import pandas as pd
 import pytest
 
-from jupyter_batch import job as job_module
 from jupyter_batch import jobs
 from jupyter_batch.core.errors import AlignmentError, InputError, JobNotFoundError, ModelError, OptionError
-from jupyter_batch.engine import session as sessions
+from tests.ledgers import forget, lose
+from tests.waiting import wait_for
 
 from .conftest import numbered
 
@@ -21,20 +19,6 @@ def elsewhere(home, tmp_path):
     """Another ledger folder."""
     yield tmp_path / "elsewhere"
     forget(tmp_path / "elsewhere")
-
-
-def forget(home):
-    """As in a new process: nothing of the ledger is known but what is on disk."""
-    held = sessions._sessions.pop(home, None)
-    if held is not None:
-        held.close()
-    job_module._OPEN.clear()
-
-
-def lose(home):
-    """The ledger is deleted, with all of its folder."""
-    forget(home)
-    shutil.rmtree(home)
 
 
 def where(call):
@@ -262,12 +246,3 @@ def test_where_to_look_must_be_said(home, monkeypatch, where_to, kind, says):
     with pytest.raises(kind, match=says):
         jobs.orphans(**where_to)
     assert not home.exists()
-
-
-def wait_for(test, job):
-    """Let the worker go on until something is so."""
-    for _ in range(600):
-        if test():
-            return
-        job.wait(0.05)
-    raise AssertionError(job.snapshot())

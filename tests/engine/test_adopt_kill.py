@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests import forking
+from tests.forking import killed_and_gone_on
+from tests.ledgers import lose
 
 from .adopt_host import POINTS
 from .conftest import numbered
-from .test_adopt import lose
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def host():
     """The forking process; one for all cases."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.engine.adopt_host"], cwd=ROOT, text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout.readline().strip() == "ready"
-
-    def run(**order):
-        process.stdin.write(json.dumps(order) + "\n")
-        process.stdin.flush()
-        return int(process.stdout.readline())
-
-    yield run
-    process.stdin.close()
-    process.wait(10)
-    process.stdout.close()
+    with forking.host("tests.engine.adopt_host") as run:
+        yield run
 
 
 @pytest.mark.parametrize("point", list(POINTS))
@@ -42,9 +26,6 @@ def test_killed_there_and_adopted_again(point, host, server, call, home, tmp_pat
     lose(home)
     order = {"home": str(tmp_path / "new"), "base_url": server.base_url, "token": server.token,
              "answers": str(tmp_path / "answers.json")}
-    assert host(kill=point, **order) == -signal.SIGKILL, "the first process died there"
-    assert not Path(order["answers"]).exists()
-    assert host(**order) == 0
-    assert json.loads(Path(order["answers"]).read_text()) == [[job, [f"row number {n}" for n in range(30)]]]
+    assert killed_and_gone_on(host, point, order) == [[job, [f"row number {n}" for n in range(30)]]]
     assert [path.name for path in (tmp_path / "new" / "jobs").iterdir()] == [job], "no draft is left"
     assert server.stats()["batches_created"] == 2

@@ -15,12 +15,13 @@ from jupyter_batch.engine.orphans import Orphans
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.server import launch
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
+from tests.ledgers import forget, lose
 from tests.providers.fakes.azure import Azure
 from tests.providers.fakes.mistral import Mistral
 from tests.providers.fakes.xai import Xai
+from tests.waiting import wait_for
 
 from .conftest import numbered
-from .test_adopt import forget, lose, wait_for
 from .test_every_provider import anthropic
 
 FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral}

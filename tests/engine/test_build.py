@@ -11,9 +11,9 @@ import pytest
 import jupyter_batch
 from jupyter_batch import Artifacts, col
 from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError
+from tests.ledgers import forget
 
 from .conftest import numbered
-from .test_jobs import forget
 
 
 def frame():

@@ -19,6 +19,7 @@ from tests.anthropic.fake import Fake
 from tests.providers.fakes.azure import Azure
 from tests.providers.fakes.mistral import Mistral
 from tests.providers.fakes.xai import Xai
+from tests.waiting import wait_for
 
 from .conftest import numbered
 
@@ -28,15 +29,6 @@ FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral}
 def frame():
     """Four rows."""
     return pd.DataFrame({"t": ["a", "b", "c", "d"]}, index=list("wxyz"))
-
-
-def wait_for(test, job):
-    """Let the worker go on until something is so."""
-    for _ in range(600):
-        if test():
-            return
-        job.wait(0.05)
-    raise AssertionError(job.snapshot())
 
 
 @pytest.mark.parametrize("name", list(FAKES))

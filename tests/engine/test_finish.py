@@ -11,9 +11,9 @@ import jupyter_batch
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.options import EVERY, checked
 from jupyter_batch.server.embedded import Embedded
+from tests.ledgers import forget
 
 from .conftest import numbered
-from .test_jobs import forget
 
 
 @pytest.fixture

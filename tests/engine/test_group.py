@@ -11,9 +11,9 @@ import jupyter_batch
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.engine.agreement import agreements
 from jupyter_batch.server.embedded import Embedded
+from tests.ledgers import forget
 
 from .conftest import numbered
-from .test_jobs import forget
 
 MODELS = ["openai/echo", "hosted_vllm/echo"]
 

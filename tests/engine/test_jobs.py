@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch import job as job_objects
 from jupyter_batch.core.errors import (
     AlignmentError,
     ColumnError,
@@ -28,19 +27,11 @@ from jupyter_batch.core.errors import (
     OptionError,
     TemplateError,
 )
-from jupyter_batch.engine import session as sessions
+from tests.ledgers import forget
 
 from .conftest import numbered
 
 ROOT = Path(__file__).parents[2]
-
-
-def forget(home):
-    """What a restart of the kernel does to this process's memory."""
-    held = sessions._sessions.pop(home, None)
-    if held is not None:
-        held.close()
-    job_objects._OPEN.clear()
 
 
 def test_the_column_is_there(call, home):

@@ -16,7 +16,7 @@ from jupyter_batch.providers.protocol import Facts
 from jupyter_batch.providers.table import facts_of
 from jupyter_batch.wire import anthropic, openai
 
-from .test_tick import Desk, play
+from .test_tick import ScriptedDesk, play
 
 DAY = 86400.0
 
@@ -24,7 +24,7 @@ DAY = 86400.0
 @pytest.fixture
 def desk(tmp_path):
     """One desk whose provider keeps results for thirty days from their batch's end."""
-    made = Desk(tmp_path / "home")
+    made = ScriptedDesk(tmp_path / "home")
     made.provider.facts = msgspec.structs.replace(made.provider.facts, keeps=30 * DAY)
     yield made
     made.ledger.close()

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from jupyter_batch.server.embedded import Embedded
+from tests import forking
+from tests.forking import killed_and_gone_on
 
 from .kill_host import GROWN, POINTS, ROWS
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def host():
     """The forking process; one for all cases."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.engine.kill_host"], cwd=ROOT, text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout.readline().strip() == "ready"
-
-    def run(**order):
-        process.stdin.write(json.dumps(order) + "\n")
-        process.stdin.flush()
-        return int(process.stdout.readline())
-
-    yield run
-    process.stdin.close()
-    process.wait(10)
-    process.stdout.close()
+    with forking.host("tests.engine.kill_host") as run:
+        yield run
 
 
 @pytest.mark.parametrize("point", list(POINTS))
@@ -40,10 +23,7 @@ def test_killed_there_and_gone_on(point, host, server, tmp_path):
     """Killed at the point and run again in a new process: every row is answered, each shard was created once."""
     order = {"home": str(tmp_path / "home"), "base_url": server.base_url, "token": server.token,
              "answers": str(tmp_path / "answers.json")}
-    assert host(kill=point, **order) == -signal.SIGKILL, "the first process died there"
-    assert not Path(order["answers"]).exists()
-    assert host(**order) == 0
-    told = json.loads(Path(order["answers"]).read_text())
+    told = killed_and_gone_on(host, point, order)
     assert told["complete"]
     assert told["out"] == [f"row number {n}" for n in range(ROWS)]
     tags = [batch["metadata"]["jupyter_batch"] for batch in server.batches()]
@@ -59,9 +39,7 @@ def test_a_grown_frame_killed_there_and_gone_on(point, host, tmp_path):
     with Embedded(tmp_path / "server", pace=1.0) as server:
         order = {"home": str(tmp_path / "home"), "base_url": server.base_url, "token": server.token,
                  "answers": str(tmp_path / "answers.json"), "grown": True}
-        assert host(kill=point, **order) == -signal.SIGKILL, "the first process died there"
-        assert host(**order) == 0
-        told = json.loads(Path(order["answers"]).read_text())
+        told = killed_and_gone_on(host, point, order)
         assert told["complete"]
         assert told["out"] == [f"row number {n}" for n in range(ROWS)]
         assert sum(batch["request_counts"]["total"] for batch in server.batches()) == ROWS

@@ -12,7 +12,7 @@ from jupyter_batch.monitor.view import view
 from jupyter_batch.server.embedded import Embedded
 
 from .conftest import numbered
-from .test_tick import Desk, play, to_the_end
+from .test_tick import ScriptedDesk, play, to_the_end
 
 ROWS, SHARDS = 350, 7
 
@@ -27,7 +27,7 @@ def full(*, queue=True, **more):
 @pytest.fixture
 def desk(tmp_path):
     """One desk, its ledger closed at the end."""
-    made = Desk(tmp_path / "home")
+    made = ScriptedDesk(tmp_path / "home")
     yield made
     made.ledger.close()
 

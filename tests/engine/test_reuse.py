@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import jupyter_batch
 from jupyter_batch.cli import main
+from tests.ledgers import forget
 
 from .conftest import numbered
-from .test_jobs import forget
 
 
 def sent(server):

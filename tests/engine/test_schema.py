@@ -20,11 +20,12 @@ from jupyter_batch.cli import main
 from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError, OptionError
 from jupyter_batch.core.result import Status
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
+from tests.ledgers import forget
 from tests.providers.fakes.mistral import Mistral
+from tests.waiting import wait_for
 
 from .conftest import numbered
-from .test_every_provider import anthropic, wait_for
-from .test_jobs import forget
+from .test_every_provider import anthropic
 
 
 class Tone(enum.Enum):

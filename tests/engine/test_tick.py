@@ -6,7 +6,6 @@ import asyncio
 import itertools
 
 import msgspec
-import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import (
@@ -20,60 +19,27 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine.gather import of_job
-from jupyter_batch.engine.plan import Ask, plan
-from jupyter_batch.engine.prompt import prompt_of
 from jupyter_batch.engine.worker import LEASE_SECONDS, Worker
-from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.scripted import FACTS, Scripted
+from tests.desk import Desk
 
 
-class Desk:
-    """A ledger, a scripted provider, a clock that only moves when it is told, and the worker between them."""
+class ScriptedDesk(Desk):
+    """A desk before a scripted provider, which may be changed for another."""
 
     def __init__(self, home, provider=None):
-        self.now = 1_000_000.0
-        self.ledger = Ledger(home)
         self.provider = provider or Scripted(lambda body: body["messages"][-1]["content"].upper())
-        self.worker = self.another_process()
-        self.frame = pd.DataFrame({"t": ["a", "b", "c", "d"]})
-
-    def another_process(self):
-        async def connect(_):
-            return self.provider
-
-        return Worker(self.ledger, connect, clock=lambda: self.now, dice=lambda: 0.5, everything=True)
+        super().__init__(home, lambda: self.provider, model="scripted/x", limits=FACTS.limits, now=1_000_000.0)
 
     def plan(self, shard_size=2, **more):
-        ask = Ask(prompt=prompt_of("{t}", ["t"], system=None, kind="braces"), params={}, model="scripted/x",
-                  provider="scripted", dialect="openai", body_model="x", out="out",
-                  limits=msgspec.structs.replace(FACTS.limits, requests=shard_size), **more)
-        job = plan(self.ledger, ask, self.frame, now=self.now, reuse=True, accept=lambda _: None)
-        return job.id
-
-    async def step(self, seconds=0.0, worker=None):
-        self.now += seconds
-        worker = worker or self.worker
-        await worker.once()
-        await worker.settled()
-        await worker.once()
-        await worker.settled()
-
-    def shard(self, job, number=0):
-        return self.ledger.shards(job)[number]
-
-    def told(self, job):
-        record = self.ledger.job(job)
-        return of_job(record, self.ledger.shards(job), self.ledger.folders.of(job))
-
-    def snapshot(self, job):
-        return self.ledger.job(job).snapshot(self.ledger.shards(job), self.now)
+        """A job of the frame's rows."""
+        return super().plan(limits=msgspec.structs.replace(FACTS.limits, requests=shard_size), **more)
 
 
 @pytest.fixture
 def desk(tmp_path):
     """One desk, its ledger closed at the end."""
-    made = Desk(tmp_path / "home")
+    made = ScriptedDesk(tmp_path / "home")
     yield made
     made.ledger.close()
 

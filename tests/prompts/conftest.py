@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.conftest import call, home, server  # noqa: F401  fixtures
+from tests.engine.conftest import call, server  # noqa: F401  fixtures
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ async def _nothing(_):
 
 async def call(desk, provider, verb):
     """One verb of a provider whose fake has one batch."""
-    requests = desk.home.parent / "requests.jsonl"
+    requests = desk.ledger.home.parent / "requests.jsonl"
     url = "/chat/completions" if desk.name == "azure" else "/v1/chat/completions"
     requests.write_text(f'{{"custom_id":"a-0","method":"POST","url":"{url}","body":{{"model":"m",'
                         '"messages":[{"role":"user","content":"x"}]}}\n')

@@ -6,7 +6,6 @@ import pytest
 
 from jupyter_batch.core.status import State, Step
 from tests.anthropic.fake import RefusalError
-from tests.engine.conftest import home as home  # noqa: PLC0414 - a fixture
 from tests.engine.test_every_provider import ANTHROPIC_KEY, anthropic, frame
 from tests.providers.fakes.host import Fault
 

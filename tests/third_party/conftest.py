@@ -22,7 +22,6 @@ from threading import Event
 import pandas as pd
 import pytest
 
-from jupyter_batch.engine import session as sessions
 from jupyter_batch.server.embedded import Embedded
 
 VARIABLE = "JUPYTER_BATCH_THIRD_PARTY"
@@ -190,16 +189,9 @@ class Ogx:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """An empty ledger, and its worker, which is stopped at the end."""
-    home = tmp_path / "home"
-    monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
-    for name in ("JUPYTER_BATCH_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"):
-        monkeypatch.delenv(name, raising=False)
-    yield home
-    held = sessions._sessions.pop(home, None)
-    if held is not None:
-        held.close()
+def home(home):
+    """An empty ledger for each test."""
+    return home
 
 
 def numbered(rows):

@@ -23,12 +23,13 @@ import numpy as np
 import pytest
 
 from jupyter_batch import col, jobs
-from jupyter_batch import job as job_module
 from jupyter_batch.core.status import State
 from jupyter_batch.engine import session as sessions
 from jupyter_batch.engine.connect import connect
 from jupyter_batch.providers import table
+from tests.ledgers import forget
 from tests.third_party.conftest import numbered
+from tests.waiting import wait_for
 
 SHARDS = 3
 
@@ -43,23 +44,6 @@ def calling(dialect, ogx):
     """The same by name; Anthropic's address has no version."""
     base = f"{ogx.url}/v1" if dialect == "openai" else ogx.url
     return {"model": f"{dialect}/up/echo", "api_base": base, "api_key": "none"}
-
-
-def forget(home):
-    """As in a new process: nothing is known but what is on disk."""
-    held = sessions._sessions.pop(home, None)
-    if held is not None:
-        held.close()
-    job_module._OPEN.clear()
-
-
-def wait_for(test, job):
-    """Let the worker go on until something is so."""
-    for _ in range(600):
-        if test():
-            return
-        job.wait(0.05)
-    raise AssertionError(job.snapshot())
 
 
 def asked_of(home, job, question):

@@ -1,3 +1,3 @@
 """The same ledger, server and call as the engine's tests have."""
 
-from tests.engine.conftest import call, home, server  # noqa: F401  fixtures
+from tests.engine.conftest import call, server  # noqa: F401  fixtures

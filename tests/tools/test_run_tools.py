@@ -10,23 +10,14 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch import job as job_objects
 from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, OptionError
-from jupyter_batch.engine import session as sessions
 from jupyter_batch.engine.calls import Runner
-from jupyter_batch.server.locks import FileLock
+from jupyter_batch.locks import FileLock
+from tests.ledgers import forget
 
 LOOK_UP = {"type": "function", "function": {"name": "look_up", "parameters": {
     "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}}}
-
-
-def forget(home):
-    """What a restart of the kernel does to this process's memory."""
-    held = sessions._sessions.pop(home, None)
-    if held is not None:
-        held.close()
-    job_objects._OPEN.clear()
 
 
 @pytest.fixture

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from jupyter_batch.engine.calls import INTERRUPTED
+from tests import forking
+from tests.forking import killed_and_gone_on
 
 from .tools_host import POINTS, ROWS, UNKNOWN
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def host():
     """The forking process; one for all cases."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.tools.tools_host"], cwd=ROOT, text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout.readline().strip() == "ready"
-
-    def run(**order):
-        process.stdin.write(json.dumps(order) + "\n")
-        process.stdin.flush()
-        return int(process.stdout.readline())
-
-    yield run
-    process.stdin.close()
-    process.wait(10)
-    process.stdout.close()
+    with forking.host("tests.tools.tools_host") as run:
+        yield run
 
 
 @pytest.mark.parametrize("point", list(POINTS))
@@ -44,10 +29,7 @@ def test_killed_there_and_gone_on(point, host, server, tmp_path):
     """
     order = {"home": str(tmp_path / "home"), "base_url": server.base_url, "token": server.token,
              "answers": str(tmp_path / "answers.json"), "ran": str(tmp_path / "ran")}
-    assert host(kill=point, **order) == -signal.SIGKILL, "the first process died there"
-    assert not Path(order["answers"]).exists()
-    assert host(**order) == 0
-    told = json.loads(Path(order["answers"]).read_text())
+    told = killed_and_gone_on(host, point, order)
     assert told["successful"]
     ran = Counter(Path(order["ran"]).read_text().split())
     assert max(ran.values()) == 1, "no call ran twice"

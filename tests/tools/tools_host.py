@@ -1,16 +1,13 @@
-"""A process that forks a fresh child for each line on its stdin, as the engine's kill_host: run by test_tools_kill.py.
+"""A person's cell with tools, and where its process may die in the rounds: a host of forking.py, for test_tools_kill.
 
-The child runs a person's cell with tools; with `kill` it sends itself SIGKILL at that point of the rounds. A tool notes
-each run in a file of its own, on the disk before it returns.
+With `kill` the child sends itself SIGKILL at that point. A tool notes each run in a file of its own, on the disk before
+it returns.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -20,8 +17,8 @@ from jupyter_batch.engine.calls import Runner
 from jupyter_batch.ledger.calls import CallLog
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.via_litellm import ViaLitellm, load_litellm
-from tests.engine.kill_host import die
+from jupyter_batch.providers.via_litellm import ViaLitellm
+from tests.forking import die, serve
 
 ROWS = 6
 TEXTS = [f'step({{"n": {n}}}) then step({{"n": {100 + n}}})' for n in range(ROWS)]
@@ -95,7 +92,6 @@ UNKNOWN = {"a call is noted as begun", "in a tool, before its effect", "in a too
 
 def cell(order):
     """What the person runs, the first time and again."""
-    os.environ["JUPYTER_BATCH_HOME"] = order["home"]
     runs = iter(range(1, 1000))
 
     def step(n: int) -> str:
@@ -121,26 +117,5 @@ def cell(order):
     Path(order["answers"]).write_text(json.dumps(told))
 
 
-def main():
-    """Fork for each line."""
-    load_litellm()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                with contextlib.redirect_stdout(io.StringIO()):
-                    cell(json.loads(line))
-                code = 0
-            finally:
-                from jupyter_batch.engine import session
-                for held in session._sessions.values():
-                    held.close()
-                os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(cell)

@@ -16,8 +16,8 @@ from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.providers.via_vertex import labels_of, tag_of
 from jupyter_batch.wire import vertex
 from jupyter_batch.wire.openai import CHAT, Hole
-from tests.bedrock.test_wire_bedrock import MESSAGES, SCHEMA, TEXTS, TOOL, told
-from tests.vertex.fake import response
+from tests.clouds.test_wire_bedrock import MESSAGES, SCHEMA, TEXTS, TOOL, told
+from tests.clouds.vertex import response
 
 MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.0-flash-001")
 

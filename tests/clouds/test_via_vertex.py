@@ -11,13 +11,21 @@ from jupyter_batch.core.errors import NotFoundError
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import State, Step
+from tests.clouds.conftest import at_vertex
+from tests.clouds.vertex import BUCKET, Vertex, response
+from tests.desk import NOW
 from tests.providers.fakes.host import Fault
-from tests.vertex.desk import NOW, outcome
-from tests.vertex.fake import BUCKET, Vertex, response
 
 TEXTS = [f"text {n}" for n in range(4)]
 ALL = {text: text.upper() for text in TEXTS}
 REASON = 'Bad Request: {"error": {"code": 400, "message": "the image is too large", "status": "INVALID_ARGUMENT"}}'
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """At this cloud alone."""
+    with at_vertex(tmp_path, monkeypatch) as made:
+        yield made
 
 
 def test_the_whole_way(desk):
@@ -35,7 +43,7 @@ def test_the_whole_way(desk):
         await desk.to_the_end(job)
 
     desk.play(way())
-    answers, statuses, reasons, usage = outcome(desk, job)
+    answers, statuses, reasons, usage = desk.outcome(job)
     assert answers == [text.upper() for text in TEXTS]
     assert (set(statuses), reasons, usage) == ({"succeeded"}, {}, Usage(12, 8))
     order = desk.fake.only_job.order
@@ -73,7 +81,7 @@ def test_every_ending(desk, name):
         await desk.to_the_end(job)
 
     desk.play(way())
-    got, told, reasons, _ = outcome(desk, job)
+    got, told, reasons, _ = desk.outcome(job)
     assert told == statuses
     assert got == [answers.get(text) for text in TEXTS]
     assert desk.snapshot(job).state is ending
@@ -115,59 +123,6 @@ def test_a_folder_that_is_not_named_is_looked_for(desk):
     assert desk.told(job).answers == ["A", None, None, None]
 
 
-def test_results_that_are_late_are_waited_for(desk):
-    """Succeeded, its counts say four, the folder is empty yet: looked at again until the file is there."""
-    job = desk.plan()
-
-    async def way():
-        await desk.step()
-        desk.fake.finish(answers=ALL)
-        held = {name: desk.fake.objects.pop(name) for name in list(desk.fake.objects) if "prediction-" in name}
-        await desk.step(60)
-        assert desk.shard(job).step is Step.RUNNING
-        assert "not there yet" in desk.shard(job).note
-        desk.fake.objects.update(held)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert desk.told(job).answers == [text.upper() for text in TEXTS]
-
-
-def test_a_create_whose_answer_is_lost_is_adopted(desk):
-    """The job was made, the connection broke before that was told: it is found by its label, and paid once."""
-    desk.fake.faults["create"] = [Fault(after=True)]
-    job = desk.plan()
-
-    async def way():
-        await desk.step()
-        for _ in range(4):
-            await desk.step(60)
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert desk.fake.asked["create"] == len(desk.fake.jobs) == 1
-    assert desk.told(job).answers == [text.upper() for text in TEXTS]
-
-
-def test_a_create_that_never_arrived_is_sent_again(desk):
-    """Once the list had time to show it, it is sent again; the file is there already."""
-    desk.fake.faults["create"] = [Fault()]
-    job = desk.plan()
-
-    async def way():
-        await desk.step()
-        assert not desk.fake.jobs
-        for _ in range(4):
-            await desk.step(60)
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert (len(desk.fake.jobs), desk.fake.asked["upload"]) == (1, 1)
-    assert desk.told(job).answers == [text.upper() for text in TEXTS]
-
-
 def test_each_shard_is_found_as_itself(desk):
     """Jobs 1 and 11 of twelve, among pages of two: each is found under its own label, and no other."""
     desk.frame = desk.frame.loc[[0] * 12].reset_index(drop=True)
@@ -177,7 +132,7 @@ def test_each_shard_is_found_as_itself(desk):
     async def way():
         await desk.step()
         await desk.step(1)
-        provider = desk.make(desk.facts)
+        provider = desk.make()
         for number in (1, 11):
             found = await provider.find({"jupyter_batch": f"{job}/{number}"}, since=NOW - 7200)
             assert [view.tag["jupyter_batch"] for view in found] == [f"{job}/{number}"]
@@ -197,7 +152,7 @@ def test_a_batch_tells_what_it_is_part_of(desk):
 
     async def way():
         await desk.step()
-        provider = desk.make(desk.facts)
+        provider = desk.make()
         (batch,) = await provider.tagged(since=0.0)
         assert batch.tag["jupyter_batch_out"] == "Größe & co"
         assert batch.tag["jupyter_batch_model"] == "vertex_ai/gemini-2.5-flash"
@@ -221,55 +176,8 @@ def test_cancel(desk):
         await desk.to_the_end(job)
 
     desk.play(way())
-    assert outcome(desk, job)[1] == ["cancelled", "succeeded", "cancelled", "cancelled"]
+    assert desk.outcome(job)[1] == ["cancelled", "succeeded", "cancelled", "cancelled"]
     assert desk.fake.asked["cancel"] == 1
-
-
-def test_a_cancel_that_comes_too_late(desk):
-    """The job was over: the refusal is no error, and all its answers are there."""
-    job = desk.plan()
-
-    async def way():
-        await desk.step()
-        desk.fake.finish(answers=ALL)
-        desk.ledger.cancel(job, desk.now)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert desk.told(job).answers == [text.upper() for text in TEXTS]
-
-
-@pytest.mark.parametrize("verb", ["upload", "create", "poll", "objects_list", "fetch"])
-@pytest.mark.parametrize("fault", [Fault(429, headers={"retry-after": "90"}), Fault(500), Fault(503), Fault()],
-                         ids=["429", "500", "503", "cut"])
-def test_what_passes_is_waited_out(desk, verb, fault):
-    """At each verb: all rows arrive, and one job is paid."""
-    desk.fake.faults[verb] = [fault]
-    job = desk.plan()
-
-    async def way():
-        for _ in range(4):
-            await desk.step(400)
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert desk.told(job).answers == [text.upper() for text in TEXTS]
-    assert len(desk.fake.jobs) == 1
-
-
-def test_results_that_break_off_are_fetched_again(desk):
-    """Half of the file, then nothing: no row is lost, none is there twice."""
-    desk.fake.faults["fetch"] = [Fault(half=True)]
-    job = desk.plan()
-
-    async def way():
-        await desk.step()
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert desk.told(job).answers == [text.upper() for text in TEXTS]
 
 
 def test_too_much_at_once_goes_back_to_the_queue(desk):
@@ -328,7 +236,7 @@ def test_a_refused_token_pauses(desk):
 def test_results_that_are_gone(desk):
     """Somebody emptied the bucket: a 404, in our tree of errors."""
     with pytest.raises(NotFoundError, match="no results"):
-        asyncio.run(desk.make(desk.facts).fetch(f"gs://{BUCKET}/nothing/here", lambda _: None))
+        asyncio.run(desk.make().fetch(f"gs://{BUCKET}/nothing/here", lambda _: None))
 
 
 def test_odd_answers_do_not_end_a_job(desk):

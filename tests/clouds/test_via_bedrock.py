@@ -10,14 +10,22 @@ from jupyter_batch.core.errors import NotFoundError
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import State, Step
-from tests.bedrock.fake import BUCKET, ROLE, Bedrock
+from tests.clouds.bedrock import BUCKET, ROLE, Bedrock
+from tests.clouds.conftest import at_bedrock
+from tests.desk import NOW
 from tests.providers.fakes.host import Fault
-from tests.vertex.desk import NOW, outcome
 
 TEXTS = [f"text {n}" for n in range(100)]
 ALL = {text: text.upper() for text in TEXTS}
 WRONG = {"errorCode": 400, "errorMessage": "bad request", "expired": False, "retryable": False}
 LATE = {"errorCode": 408, "errorMessage": "The record expired", "expired": True, "retryable": True}
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """At this cloud alone."""
+    with at_bedrock(tmp_path, monkeypatch) as made:
+        yield made
 
 
 def first(count):
@@ -43,7 +51,7 @@ def test_the_whole_way(desk):
         await desk.to_the_end(job)
 
     desk.play(way())
-    answers, statuses, reasons, usage = outcome(desk, job)
+    answers, statuses, reasons, usage = desk.outcome(job)
     assert answers == list(ALL.values())
     assert (set(statuses), reasons, usage) == ({"succeeded"}, {}, Usage(300, 200))
     order = desk.fake.only_job.order
@@ -79,7 +87,7 @@ def test_every_ending(desk, name):
         await desk.to_the_end(job)
 
     desk.play(way())
-    got, statuses, reasons, _ = outcome(desk, job)
+    got, statuses, reasons, _ = desk.outcome(job)
     assert {one: statuses.count(one) for one in set(statuses)} == counts
     assert got == [answers.get(text) for text in TEXTS]
     assert desk.snapshot(job).state is ending
@@ -104,40 +112,6 @@ def test_many_result_files_of_many_pages(desk):
     assert desk.fake.asked["fetch"] == 3
 
 
-def test_results_that_are_late_are_waited_for(desk):
-    """Completed, its counts say a hundred, the folder is empty yet: looked at again until the file is there."""
-    job = desk.plan()
-
-    async def way():
-        await desk.step()
-        desk.fake.finish(answers=ALL)
-        held = {name: desk.fake.objects.pop(name) for name in list(desk.fake.objects) if name.endswith(".jsonl.out")}
-        await desk.step(60)
-        assert "not there yet" in desk.shard(job).note
-        desk.fake.objects.update(held)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert desk.told(job).answers == list(ALL.values())
-
-
-def test_a_create_whose_answer_is_lost_is_adopted(desk):
-    """The job was made, the connection broke before that was told: it is found by its name, and paid once."""
-    desk.fake.faults["create"] = [Fault(after=True)]
-    job = desk.plan()
-
-    async def way():
-        await desk.step()
-        for _ in range(4):
-            await desk.step(60)
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert desk.fake.asked["create"] == len(desk.fake.jobs) == 1
-    assert desk.told(job).answers == list(ALL.values())
-
-
 def test_a_create_that_is_sent_again_is_one_job(desk):
     """Even where the list shows nothing for long: the second create has the first one's token, and gets its job."""
     desk.fake.faults["create"] = [Fault(after=True)]
@@ -158,23 +132,6 @@ def test_a_create_that_is_sent_again_is_one_job(desk):
     assert desk.told(job).answers == list(ALL.values())
 
 
-def test_a_create_that_never_arrived_is_sent_again(desk):
-    """Once the list had time to show it, it is sent again; the file is there already."""
-    desk.fake.faults["create"] = [Fault()]
-    job = desk.plan()
-
-    async def way():
-        await desk.step()
-        assert not desk.fake.jobs
-        for _ in range(4):
-            await desk.step(60)
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert (len(desk.fake.jobs), desk.fake.asked["upload"]) == (1, 1)
-
-
 def test_each_shard_is_found_as_itself(desk):
     """Jobs 1 and 11 of twelve, whose names begin alike, in pages of five: each is found as itself."""
     desk.fake.page, desk.fake.least = 5, 1
@@ -184,7 +141,7 @@ def test_each_shard_is_found_as_itself(desk):
     async def way():
         await desk.step()
         await desk.step(1)
-        provider = desk.make(desk.facts)
+        provider = desk.make()
         for number in (1, 11):
             found = await provider.find({"jupyter_batch": f"{job}/{number}"}, since=NOW - 7200)
             assert [view.tag["jupyter_batch"] for view in found] == [f"{job}/{number}"]
@@ -222,40 +179,8 @@ def test_cancel(desk):
         await desk.to_the_end(job)
 
     desk.play(way())
-    assert outcome(desk, job)[1] == ["succeeded"] * 5 + ["cancelled"] * 95
+    assert desk.outcome(job)[1] == ["succeeded"] * 5 + ["cancelled"] * 95
     assert desk.fake.asked["stop"] == 1
-
-
-def test_a_cancel_that_comes_too_late(desk):
-    """The job was over: the refusal is no error, and all its answers are there."""
-    job = desk.plan()
-
-    async def way():
-        await desk.step()
-        desk.fake.finish(answers=ALL)
-        desk.ledger.cancel(job, desk.now)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert desk.told(job).answers == list(ALL.values())
-
-
-@pytest.mark.parametrize("verb", ["upload", "create", "poll", "objects_list", "fetch"])
-@pytest.mark.parametrize("fault", [Fault(429), Fault(500), Fault(503), Fault()], ids=["429", "500", "503", "cut"])
-def test_what_passes_is_waited_out(desk, verb, fault):
-    """At each verb, each asked once by itself: all rows arrive, and one job is paid."""
-    desk.fake.faults[verb] = [fault]
-    job = desk.plan()
-
-    async def way():
-        for _ in range(4):
-            await desk.step(400)
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert desk.told(job).answers == list(ALL.values())
-    assert len(desk.fake.jobs) == 1
 
 
 def test_boto3_does_not_repeat_by_itself(desk):
@@ -264,20 +189,6 @@ def test_boto3_does_not_repeat_by_itself(desk):
     desk.plan()
     desk.play(desk.step())
     assert desk.fake.asked["upload"] == 1
-
-
-def test_results_that_break_off_are_fetched_again(desk):
-    """Half of the file, then nothing: no row is lost, none is there twice."""
-    desk.fake.faults["fetch"] = [Fault(half=True)]
-    job = desk.plan()
-
-    async def way():
-        await desk.step()
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
-
-    desk.play(way())
-    assert desk.told(job).answers == list(ALL.values())
 
 
 def test_a_quota_is_waited_for(desk):
@@ -314,7 +225,7 @@ def test_a_refusal_ends_with_aws_words(desk):
     assert all("ValidationException: as the test wanted" in reason for reason in desk.told(job).reasons.values())
     assert desk.fake.asked["create"] == 1
     make = desk.make
-    desk.make = lambda facts: _elsewhere(make(facts))
+    desk.make = lambda: _elsewhere(make())
     other = desk.plan(out="other", params={"temperature": 0.5})
     desk.play(desk.to_the_end(other))
     assert desk.snapshot(other).state is State.FAILED
@@ -347,7 +258,7 @@ def test_keys_that_are_refused_pause(desk):
 def test_results_that_are_gone(desk):
     """Somebody emptied the bucket: in our tree of errors."""
     with pytest.raises(NotFoundError, match="no results"):
-        desk.play(_fetch(desk.make(desk.facts), f"s3://{BUCKET}/nothing/here/"))
+        desk.play(_fetch(desk.make(), f"s3://{BUCKET}/nothing/here/"))
 
 
 async def _fetch(provider, file_id):
@@ -394,4 +305,4 @@ def test_no_call_blocks_the_loop(desk):
 
     desk.play(way())
     assert len(beats) > 20
-    assert Bedrock.secret not in repr(desk.make(desk.facts))
+    assert Bedrock.secret not in repr(desk.make())

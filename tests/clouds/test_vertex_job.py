@@ -11,9 +11,10 @@ import pytest
 from jupyter_batch import jobs
 from jupyter_batch.core.errors import KeyMissingError, ModelError, OptionError
 from jupyter_batch.providers import clouds
-from tests.vertex.conftest import SETTINGS
-from tests.vertex.desk import assert_nowhere, lose
-from tests.vertex.fake import BUCKET, Vertex
+from tests.clouds.conftest import VERTEX as SETTINGS
+from tests.clouds.vertex import BUCKET, Vertex
+from tests.ledgers import assert_nowhere, lose
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -27,15 +28,6 @@ def fake(monkeypatch):
 def frame():
     """Four rows."""
     return pd.DataFrame({"t": ["a", "b", "c", "d"]}, index=list("wxyz"))
-
-
-def wait_for(test, job):
-    """Let the worker go on until something is so."""
-    for _ in range(600):
-        if test():
-            return
-        job.wait(0.05)
-    raise AssertionError(job.snapshot())
 
 
 def test_a_column_and_its_retry(fake, home):

@@ -10,9 +10,12 @@ import pytest
 from jupyter_batch import jobs
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.providers import clouds
-from tests.bedrock.conftest import MODEL, SECRETS, SETTINGS
-from tests.bedrock.fake import BUCKET, ROLE, Bedrock
-from tests.vertex.desk import lose
+from tests.clouds.bedrock import BUCKET, ROLE, Bedrock
+from tests.clouds.conftest import BEDROCK as SETTINGS
+from tests.clouds.conftest import BEDROCK_KEYS as SECRETS
+from tests.clouds.conftest import CLAUDE as MODEL
+from tests.ledgers import lose
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -31,15 +34,6 @@ def frame(rows=100):
 def answers(texts):
     """What is said to each."""
     return {text: text.upper() for text in texts}
-
-
-def wait_for(test, job):
-    """Let the worker go on until something is so."""
-    for _ in range(600):
-        if test():
-            return
-        job.wait(0.05)
-    raise AssertionError(job.snapshot())
 
 
 CALL = {"model": f"bedrock/{MODEL}", "max_tokens": 50, "system": "Be loud", **SETTINGS}

@@ -16,7 +16,7 @@ from jupyter_batch.core.template import RowError
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire import bedrock
 from jupyter_batch.wire.openai import CHAT, Hole
-from tests.bedrock.fake import converse
+from tests.clouds.bedrock import converse
 
 MODELS = ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "amazon.nova-lite-v1:0", "meta.llama3-1-70b-instruct-v1:0",
           "mistral.mistral-large-2402-v1:0", "openai.gpt-oss-120b-1:0",

@@ -1,0 +1,113 @@
+"""A process with the heavy imports done that forks a fresh child for each order; and where such a child may die.
+
+An order is a line of JSON on its stdin, the answer is the child's exit code. It must not know what a child does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from jupyter_batch.providers.via_litellm import load_litellm
+
+ROOT = Path(__file__).parents[1]
+
+# -- in the host ---------------------------------------------------------------------------------------------
+
+
+def serve(cell):
+    """Fork for each line; the child does `cell(order)`."""
+    load_litellm()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            _child(cell, json.loads(line))
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _child(cell, order):
+    code = 1
+    try:
+        os.environ["JUPYTER_BATCH_HOME"] = order["home"]
+        with contextlib.redirect_stdout(io.StringIO()):
+            cell(order)
+        code = 0
+    finally:
+        from jupyter_batch.engine import session
+        for held in session._sessions.values():
+            held.close()
+        os._exit(code)
+
+
+def die(*_, **__):
+    """The power is gone."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def after(owner, name):
+    """Die when the function has done its work, or the generator has given its first item."""
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def wrapped(*args, **named):
+        made = real(*args, **named)
+        if hasattr(made, "__next__"):
+            next(made)
+        die()
+
+    setattr(owner, name, wrapped)
+
+
+def before(owner, name):
+    """Die instead of calling the function."""
+    setattr(owner, name, die)
+
+
+def after_async(owner, name):
+    """Die when the coroutine has done its work."""
+    real = getattr(owner, name)
+
+    async def wrapped(*args, **named):
+        await real(*args, **named)
+        die()
+
+    setattr(owner, name, wrapped)
+
+
+# -- in the test -----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def host(module):
+    """A host that was started with `python -m module`: `run(**order)` gives the child's exit code."""
+    process = subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, text=True, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE)
+    assert process.stdout.readline().strip() == "ready"
+
+    def run(**order):
+        process.stdin.write(json.dumps(order) + "\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    yield run
+    process.stdin.close()
+    process.wait(10)
+    process.stdout.close()
+
+
+def killed_and_gone_on(run, point, order):
+    """A child that dies at the point, and a new one that goes on: what the latter told in the order's `answers`."""
+    answers = Path(order["answers"])
+    assert run(kill=point, **order) == -signal.SIGKILL, "the first process died there"
+    assert not answers.exists()
+    assert run(**order) == 0
+    return json.loads(answers.read_text())

@@ -1,0 +1,29 @@
+"""What befalls a ledger between two processes: it is forgotten, or lost; and what must be nowhere in it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+
+def forget(home):
+    """What a restart of the kernel does: nothing of the ledger is known but what is on disk, and nothing moves it."""
+    sessions = sys.modules.get("jupyter_batch.engine.session")
+    held = None if sessions is None else sessions._sessions.pop(home, None)
+    if held is not None:
+        held.close()
+    jobs = sys.modules.get("jupyter_batch.job")
+    if jobs is not None:
+        jobs._OPEN.clear()
+
+
+def lose(home):
+    """The ledger is forgotten, and deleted with all of its folder."""
+    forget(home)
+    shutil.rmtree(home)
+
+
+def assert_nowhere(secret, root):
+    """No file holds it."""
+    for path in root.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), path

@@ -1,0 +1,18 @@
+"""Waiting on a condition while a job's worker goes on by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+PATIENCE = 60.0
+"""Seconds until a test gives up; none waits for them."""
+
+
+def wait_for(test, job):
+    """Let the worker go on until something is so."""
+    end, still = time.monotonic() + PATIENCE, threading.Event()
+    while not test():
+        assert time.monotonic() < end, job.snapshot()
+        job.wait(0.02)  # what waits for this thread gets its turn
+        still.wait(0.005)  # also where the job is over
