@@ -1,7 +1,6 @@
 """Drives a real JupyterLab, or Notebook 7, with a real headless Chromium: open a notebook, run it, click, look.
 
-It knows no product. A throw-away server (served.py) has a copy of the notebook. Nothing is downloaded: the Chromium is
-the machine's, or the one that the variable CHROMIUM names.
+It knows no product.
 """
 
 from __future__ import annotations
@@ -9,25 +8,19 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from served import REPO, Served
+from chrome import browser
+from served import PATIENCE, REPO, Served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["NOTEBOOK", "REPO", "Lab", "LabError", "chromium", "notebook_of"]
+__all__ = ["NOTEBOOK", "REPO", "Lab", "LabError", "notebook_of"]
 
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM_ARGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]
 STATE = """() => {
   const app = window.jupyterapp, w = app && app.shell.currentWidget;
   if (!w || !w.context || !w.content || !w.content.widgets) return null;
@@ -42,11 +35,15 @@ STATE = """() => {
   };
 }"""
 NOTEBOOK = "window.jupyterapp.shell.currentWidget"
-
-
-def chromium() -> str | None:
-    """The Chromium to drive, or None."""
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
+RUN = f"""([command, cells]) => {{
+  const notebook = {NOTEBOOK}.content;
+  notebook.deselectAll();
+  for (const cell of cells) {{
+    notebook.activeCellIndex = cell;
+    notebook.widgets[cell].model.executionCount = null;
+  }}
+  window.jupyterapp.commands.execute(command);
+}}"""
 
 
 def notebook_of(*cells: str) -> dict[str, Any]:
@@ -64,28 +61,35 @@ class LabError(AssertionError):
 
 
 class Lab:
-    """A JupyterLab server and a Chromium page that shows one notebook. `with Lab(notebook) as lab: ...`."""
+    """A page that shows one notebook. `with Lab(notebook) as lab: ...`.
+
+    chrome: the browser, where there is one already. served: the server, where there is one: the notebook then lies in a
+    folder of its own, and its kernel has the environment `env` and a ledger of its own, `home`. Without, one is started
+    with `env` and `config`, and has the same ledger as the kernel.
+    """
 
     def __init__(self, notebook: dict[str, Any] | Path, *, env: dict[str, str] | None = None,
-                 shots: Path | None = None, timeout: float = 60, size: tuple[int, int] = (1280, 900),
-                 config: tuple[str, ...] = ()) -> None:
-        self.notebook, self.extra_env, self.shots, self.timeout, self.size = notebook, env or {}, shots, timeout, size
-        self.config, self.view = config, "main"
+                 shots: Path | None = None, timeout: float = PATIENCE, size: tuple[int, int] = (1280, 900),
+                 config: tuple[str, ...] = (), chrome: Any = None, served: Served | None = None) -> None:
+        self.notebook, self.env, self.shots, self.timeout, self.size = notebook, env or {}, shots, timeout, size
+        self._config, self._chrome, self._served = config, chrome, served
         self.console: list[str] = []
         self.page_errors: list[str] = []
         self.page: Any = None
+        self.others: list[Lab] = []
         self._open = contextlib.ExitStack()
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self.tmp = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True)))
-            self.served = Served(self.tmp, env=self.extra_env, config=self.config, patience=self.timeout)
-            stack.callback(self.served.stop)
-            self.served.start()
+            self._chrome = self._chrome or stack.enter_context(browser())
+            self.served = self._served or stack.enter_context(Served(env=self.env, config=self._config))
+            self.home, self._room, self.view = self.served.ledger, self.served.root, "main"
+            if self._served is not None:
+                self._move_in(stack)
             self.path = self._put(self.notebook, "notebook.ipynb")
-            self._start_browser(stack)
+            self._look(stack)
             self.open()
             self._open = stack.pop_all()
         return self
@@ -95,34 +99,35 @@ class Lab:
             self.diagnose()
         self._open.close()
 
+    def _move_in(self, stack: contextlib.ExitStack) -> None:
+        self._room = room = self.served.room()
+        self.view, self.home = room.name, room / ".ledger"
+        self.served.reset()
+        self.served.environment(room, {"JUPYTER_BATCH_HOME": str(self.home), **self.env})
+        stack.callback(self.served.end_kernels, room)
+
     def _put(self, notebook: dict[str, Any] | Path, name: str) -> Path:
         if isinstance(notebook, Path):
-            return Path(shutil.copy2(notebook, self.served.root))
-        path = self.served.root / name
+            return Path(shutil.copy2(notebook, self._room))
+        path = self._room / name
         path.write_text(json.dumps(notebook), "utf-8")
         return path
 
-    def _start_browser(self, stack: contextlib.ExitStack) -> None:
-        from playwright.sync_api import sync_playwright
-
-        play = stack.enter_context(sync_playwright())
-        context = play.chromium.launch_persistent_context(
-            str(self.tmp / "profile"), executable_path=chromium(), headless=False, args=CHROMIUM_ARGS,
-            viewport={"width": self.size[0], "height": self.size[1]})
-        stack.callback(context.close)
-        self._look_through(context.pages[0] if context.pages else context.new_page())
-
-    def _look_through(self, page: Any) -> None:
-        self.page = page
+    def _look(self, stack: contextlib.ExitStack) -> None:
+        self.page = page = self._chrome.new_page()
+        stack.callback(page.close)
         page.set_default_timeout(self.timeout * 1000)
+        page.set_viewport_size({"width": self.size[0], "height": self.size[1]})
         page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.page_errors.append(str(error)))
 
     def beside(self, notebook: dict[str, Any], name: str = "other.ipynb") -> Lab:
         """Another notebook of this server, in a page of its own; it is closed with the first."""
         other = copy.copy(self)
-        other.path, other.view = self._put(notebook, name), Path(name).stem
-        other._look_through(self.page.context.new_page())
+        other.path, other.view = self._put(notebook, name), f"{self.view}-{Path(name).stem}"
+        other._look(self._open)
+        other.others = []
+        self.others.append(other)
         other.open()
         return other
 
@@ -131,7 +136,7 @@ class Lab:
     def open(self, *, kernel: bool = True) -> None:
         """(Re)load the notebook; without a kernel it is only shown. Unsaved changes are lost."""
         self.served.set("@jupyterlab/docmanager-extension:plugin", {"autoStartDefaultKernel": kernel})
-        self.page.goto(self.served.page(self.path.name, self.view))
+        self.page.goto(self.served.page(self.path, self.view))
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         self.until(lambda: (self.state() or {}).get("ready"), "the notebook to be ready")
         if kernel:  # after a reload the status of a kernel that runs a blocking cell stays "unknown"
@@ -188,14 +193,22 @@ class Lab:
 
     def run_all(self) -> None:
         """Start all cells and return at once."""
-        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-        self.page.wait_for_timeout(200)
+        self._run("notebook:run-all-cells", range(len(self.cells())))
 
     def run_cell(self, index: int) -> None:
         """Start a cell (from 0) and return at once."""
-        self.page.evaluate(f"i => {{ const nb = {NOTEBOOK}.content; nb.deselectAll(); nb.activeCellIndex = i;"
-                           " window.jupyterapp.commands.execute('notebook:run-cell'); }", index)
-        self.page.wait_for_timeout(200)
+        self._run("notebook:run-cell", [index])
+
+    def _run(self, command: str, cells: Sequence[int]) -> None:
+        def started() -> bool:
+            return all(self.cells()[cell]["prompt"] != "[ ]:" for cell in cells)
+
+        for _ in range(3):  # a page that is just being restored takes no command, and says nothing
+            self.page.evaluate(RUN, [command, list(cells)])
+            with contextlib.suppress(LabError):
+                self.until(started, "the cell to start", 5)
+                return
+        raise LabError(f"{command} does nothing")
 
     def click(self, label: str) -> None:
         """Click the last enabled button in the outputs with exactly that name."""
@@ -253,9 +266,11 @@ class Lab:
 
     def diagnose(self) -> None:
         """After a failure: what the page shows, and the last lines of both logs."""
-        with contextlib.suppress(Exception):  # the page may be gone; the first error is the one to tell
-            self.shot("failed.png")
-            state = self.state()
-            print("kernel", state and state["kernel"], "prompts", state and [c["prompt"] for c in state["cells"]])
+        for lab in (self, *self.others):
+            with contextlib.suppress(Exception):  # the page may be gone; the first error is the one to tell
+                lab.shot(f"failed-{lab.view}.png")
+                state = lab.state() or {"kernel": None, "cells": []}
+                print(lab.path.name, "kernel", state["kernel"], "prompts", [c["prompt"] for c in state["cells"]])
+                print(lab.output()[-1500:])
         for line in [*self.console[-8:], *self.served.log().splitlines()[-8:]]:
             print("  ", line[:300])

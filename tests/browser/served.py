@@ -14,15 +14,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PATIENCE = 60
 REPO = Path(__file__).resolve().parents[2]
 SETTINGS: dict[str, dict[str, Any]] = {
     "@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"},
@@ -30,6 +32,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
+
+
+ENVIRONMENT = ".environment.json"
+STARTUP = f"""import json as _json, os as _os, pathlib as _pathlib
+if _pathlib.Path({ENVIRONMENT!r}).exists():
+    _os.environ.update(_json.loads(_pathlib.Path({ENVIRONMENT!r}).read_text("utf-8")))
+del _json, _os, _pathlib
+"""
 
 
 class Front(NamedTuple):
@@ -63,37 +73,56 @@ class NoServerError(AssertionError):
 
 
 class Served:
-    """The server's process and its files, below `folder`; `root` has the notebooks. start() and stop()."""
+    """The server's process, and its files: `with Served() as served: ...`. `root` has the notebooks."""
 
-    def __init__(self, folder: Path, *, env: Mapping[str, str], config: tuple[str, ...], patience: float) -> None:
-        self.folder, self.root = folder, folder / "root"
-        self._env, self._config, self._patience = env, config, patience
+    def __init__(self, *, env: Mapping[str, str] | None = None, config: tuple[str, ...] = ()) -> None:
+        self._env, self._config = env or {}, config
         self._token = secrets.token_hex(16)
         self._address = ""
+        self._rooms = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._open = contextlib.ExitStack()
 
-    def start(self) -> None:
-        """Write its files, start it, and wait until it answers."""
-        self._write_files()
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.folder = Path(stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="served-", ignore_cleanup_errors=True)))
+            self.root, self.ledger = self.folder / "root", self.folder / "ledger"
+            self._write_files()
+            stack.callback(self._stop)
+            self._start()
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._open.close()
+
+    def room(self) -> Path:
+        """A folder of one's own below `root`."""
+        self._rooms += 1
+        room = self.root / f"room{self._rooms}"
+        room.mkdir()
+        return room
+
+    def _start(self) -> None:
         with (self.folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", FRONT.module, "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
                  "--ServerApp.port=0", f"--IdentityProvider.token={self._token}", f"--ServerApp.root_dir={self.root}",
-                 f"--{FRONT.app}.expose_app_in_browser=True", *FRONT.more, *self._config],
+                 f"--{FRONT.app}.expose_app_in_browser=True", "--KernelManager.shutdown_wait_time=1",
+                 *FRONT.more, *self._config],
                 cwd=self.root, env=self._environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         info = self.folder / "runtime" / f"jpserver-{self._process.pid}.json"
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 self._address = str(json.loads(info.read_text("utf-8"))["url"])
                 with urllib.request.urlopen(self.at("api/status"), timeout=5):
                     return
             time.sleep(0.05)
-        self.stop()
         raise NoServerError("the Jupyter server did not start:\n" + self.log()[-3000:])
 
-    def stop(self) -> None:
-        """End it, and with it its kernels."""
+    def _stop(self) -> None:
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -107,9 +136,9 @@ class Served:
         """The address of a place on it, with the token."""
         return f"{self._address}{place}?token={self._token}"
 
-    def page(self, name: str, view: str = "main") -> str:
+    def page(self, notebook: Path, view: str) -> str:
         """The address at which a notebook is shown; each view has its own workspace, where there are workspaces."""
-        return self.at(FRONT.pages.format(name=name, view=view)) + "&reset"
+        return self.at(FRONT.pages.format(name=notebook.relative_to(self.root).as_posix(), view=view)) + "&reset"
 
     def extension(self, file: str) -> str:
         """The address of a file of this repository's JupyterLab part."""
@@ -121,6 +150,30 @@ class Served:
         target = self.folder / "settings" / package / f"{name}.jupyterlab-settings"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps({**SETTINGS.get(plugin, {}), **values}), "utf-8")
+
+    def reset(self) -> None:
+        """All settings as at the start: what a page changed (a theme) is forgotten."""
+        shutil.rmtree(self.folder / "settings", ignore_errors=True)
+        for plugin in SETTINGS:
+            self.set(plugin, {})
+
+    def environment(self, room: Path, values: Mapping[str, str]) -> None:
+        """What kernels in this folder find in their environment, from their start on."""
+        (room / ENVIRONMENT).write_text(json.dumps(dict(values)), "utf-8")
+
+    def end_kernels(self, room: Path) -> None:
+        """End what runs for notebooks in this folder."""
+        within = room.relative_to(self.root).as_posix() + "/"
+        for session in json.loads(self._ask("GET", "api/sessions")):
+            if session["path"].startswith(within):
+                self._ask("DELETE", f"api/sessions/{session['id']}")
+
+    def _ask(self, method: str, place: str) -> bytes:
+        request = urllib.request.Request(f"{self._address}{place}", method=method,
+                                         headers={"Authorization": f"token {self._token}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            body: bytes = answer.read()
+        return body
 
     def log(self) -> str:
         """What it wrote so far."""
@@ -134,8 +187,10 @@ class Served:
         enabled = self.folder / "config" / "jupyter_server_config.d" / "jupyter_batch.json"
         enabled.parent.mkdir(parents=True)
         shutil.copy2(REPO / "jupyter_batch" / "lab" / "jupyter_server_config.json", enabled)
-        for plugin in SETTINGS:
-            self.set(plugin, {})
+        start = self.folder / "ipython" / "profile_default" / "startup" / "environment.py"
+        start.parent.mkdir(parents=True)
+        start.write_text(STARTUP, "utf-8")
+        self.reset()
 
     def _environment(self) -> dict[str, str]:
         own = {f"JUPYTER_{name.upper()}_DIR": str(self.folder / name) for name in ("config", "data", "runtime")}
@@ -143,7 +198,7 @@ class Served:
             **os.environ, **own,
             "JUPYTERLAB_SETTINGS_DIR": str(self.folder / "settings"), "JUPYTER_PATH": str(self.folder / "share"),
             "JUPYTERLAB_WORKSPACES_DIR": str(self.folder / "workspaces"), "IPYTHONDIR": str(self.folder / "ipython"),
-            "JUPYTER_BATCH_HOME": str(self.folder / "ledger"),
+            "JUPYTER_BATCH_HOME": str(self.ledger),
             "PYTHONPATH": os.pathsep.join([str(REPO), str(Path(__file__).parent)]),
             "JUPYTER_PLATFORM_DIRS": "1",
             **self._env,

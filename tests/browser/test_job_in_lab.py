@@ -1,7 +1,6 @@
 """The whole thing in a real JupyterLab: a frame, a batch over HTTP, the panel, the column, and the saved notebook."""
 
 import re
-from pathlib import Path
 
 import pytest
 from lab import REPO, notebook_of
@@ -109,4 +108,4 @@ def test_the_quickstart_runs_from_top_to_bottom(open_lab):
             assert LOST not in text
             lab.shot("quickstart.png")
         finally:
-            launch.stop(Path(lab.tmp) / "ledger")
+            launch.stop(lab.home)

@@ -120,8 +120,8 @@ def test_the_panel_lives_with_the_kernel_shut_and_its_end_is_told(open_lab, tmp_
 
 def test_the_panel_shows_text_and_cancels_after_asking(open_lab):
     """Hostile names are text in panel, dialog, notification and status bar; Cancel asks; the bell tells the desktop."""
-    with open_lab(notebook_of("1 + 1")) as lab:
-        ledger = Ledger(lab.tmp / "ledger")
+    with open_lab(notebook_of("1 + 1"), alone=True) as lab:
+        ledger = Ledger(lab.home)
         said = []
         lab.page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
         lab.page.evaluate(FAKE_DESKTOP)
@@ -169,8 +169,8 @@ def test_the_panel_shows_text_and_cancels_after_asking(open_lab):
 
 def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
     """The pauses; a job that ended while no page was open is told at the next visit; keyboard alone; axe-core."""
-    with open_lab(notebook_of("1 + 1")) as lab:
-        ledger = Ledger(lab.tmp / "ledger")
+    with open_lab(notebook_of("1 + 1"), alone=True) as lab:
+        ledger = Ledger(lab.home)
         plan(ledger, "jbaaa", done=10, notebook=str(lab.path))
         lab.command("jupyter_batch:show")
         job_in(lab, "jbaaa").wait_for()
@@ -201,8 +201,8 @@ def test_axe_finds_nothing_in_the_panel(open_lab):
     """No violation in the panel's own parts and the status bar's item, in both themes."""
     pytest.importorskip("axe_playwright_python", reason="axe-core is not here")
     axe = (resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
-    with open_lab(notebook_of("1 + 1")) as lab:
-        ledger = Ledger(lab.tmp / "ledger")
+    with open_lab(notebook_of("1 + 1"), alone=True) as lab:
+        ledger = Ledger(lab.home)
         plan(ledger, "jbaaa", done=10, notebook=str(lab.path))
         plan(ledger, "jbaab", done=10, followed=False, name="a" * 70)
         plan(ledger, "jbaac", done=900, ended=State.EXPIRED)

@@ -38,7 +38,7 @@ def test_two_notebooks_on_one_ledger_have_one_job(open_lab, tmp_path):
 
     A job that completes fills each notebook's frame once; the server was asked once for each job.
     """
-    with Embedded(tmp_path / "slow", pace=600) as slow, Embedded(tmp_path / "quick", pace=6) as quick:
+    with Embedded(tmp_path / "slow", pace=60) as slow, Embedded(tmp_path / "quick", pace=6) as quick:
         env = {"OPENAI_BASE_URL": slow.base_url, "OPENAI_API_KEY": slow.token}
         cells = (FRAME, SUBMIT, "print('waited', job.wait().id)", SECOND % quick.base_url,
                  "print(second.wait().id, df['topic'].notna().sum(), second.counts.reused, list(df.columns))")
