@@ -19,10 +19,11 @@ from jupyter_batch.core.errors import (
     LedgerNewerError,
 )
 from jupyter_batch.core.status import State, Step
+from jupyter_batch.ledger.database import FILE
 from jupyter_batch.ledger.folder import Folders, machine, told, written
 from jupyter_batch.ledger.migrations import MIGRATIONS
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.store import FILE, Ledger, this_process
+from jupyter_batch.ledger.store import Ledger, this_process
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The only file that speaks SQL: one verb, one transaction; a state changes by compare-and-set.
+"""What is said to the database: one verb, one transaction; a state changes by compare-and-set.
 
 Several processes use one ledger at once. A lease says which of them moves a job; every write of a mover names its
 holder, so that one whose lease has run out (a laptop that slept) can't write over its successor.
@@ -6,53 +6,24 @@ holder, so that one whose lease has run out (a laptop that slept) can't write ov
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from jupyter_batch.core.cost import Bill, Price
-from jupyter_batch.core.errors import (
-    InputError,
-    JobNotFoundError,
-    LedgerCorruptError,
-    LedgerError,
-    LedgerFullError,
-    LedgerNewerError,
-    LedgerReadOnlyError,
-)
+from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerCorruptError, LedgerError
 from jupyter_batch.core.status import MOVES, Step
-from jupyter_batch.ledger.folder import Folders, has_died, machine, private_folder
-from jupyter_batch.ledger.migrations import MIGRATIONS
+from jupyter_batch.ledger.database import Database
+from jupyter_batch.ledger.folder import Folders, has_died, machine
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-
-FILE = "ledger.sqlite3"
-BUSY_SECONDS = 20.0
-
-_ERRORS: dict[str, type[LedgerError]] = {
-    "SQLITE_CORRUPT": LedgerCorruptError, "SQLITE_NOTADB": LedgerCorruptError,
-    "SQLITE_READONLY": LedgerReadOnlyError, "SQLITE_CANTOPEN": LedgerReadOnlyError, "SQLITE_PERM": LedgerReadOnlyError,
-    "SQLITE_FULL": LedgerFullError,
-}
-_ADVICE: dict[type[LedgerError], str] = {
-    LedgerCorruptError: "it is damaged. Move it aside to go on; the answers that were fetched lie in {jobs} and "
-                        "jupyter_batch.open(ID).results() still reads them",
-    LedgerReadOnlyError: "it can't be written to. Make the folder writable, or set JUPYTER_BATCH_HOME to one that is; "
-                         "answers that were fetched can still be read",
-    LedgerFullError: "the disk is full. Free some space and go on; nothing that was fetched is lost",
-}
-
 
 Event = tuple[float, int | None, str, int, str]
 """Time, shard (None: the job as a whole), step, rows of the shard that are done, note."""
-
-_parents: list[sqlite3.Connection] = []  # in a forked child: kept from being closed
 
 
 def this_process() -> str:
@@ -60,114 +31,12 @@ def this_process() -> str:
     return f"{machine()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-class Ledger:
-    """The record of all jobs under one folder.
-
-    upgrade: bring a database of an older version up to date; who only looks on leaves that to others, and gets a
-    LedgerError. Raises LedgerNewerError, LedgerCorruptError, LedgerReadOnlyError or LedgerFullError where the database
-    can't serve.
-    """
+class Ledger(Database):
+    """The record of all jobs under one folder."""
 
     def __init__(self, home: Path, *, upgrade: bool = True) -> None:
-        self.home = home
-        self.path = home / FILE
-        self._upgrade = upgrade
+        super().__init__(home, upgrade=upgrade)
         self.folders = Folders(home)
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
-
-    # -- the connection -------------------------------------------------------------------------------------
-
-    def exists(self) -> bool:
-        """Whether a ledger was ever written here; asking writes nothing."""
-        return self.path.is_file()
-
-    def close(self) -> None:
-        """Close the database; the next verb opens it again."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-    def after_fork(self) -> None:
-        """In a child process: SQLite forbids to use, and even to close, what the parent opened."""
-        self._lock = threading.RLock()
-        if self._connection is not None:
-            _parents.append(self._connection)
-            self._connection = None
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as e:
-            name = getattr(e, "sqlite_errorname", "") or ""
-            kind = next((kind for code, kind in _ERRORS.items() if name.startswith(code)), LedgerError)
-            advice = _ADVICE.get(kind, str(e)).format(jobs=self.folders.root)
-            raise kind(f"the ledger {self.path}: {advice}") from e
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None:
-            if self._connection.in_transaction or self._file == _identity(self.path):
-                return self._connection
-            self.close()  # somebody removed the folder: what is open is no file any more
-        private_folder(self.home)
-        if not self.path.exists():
-            with contextlib.suppress(OSError):  # SQLite says better what is wrong
-                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection, self._file = connection, _identity(self.path)
-        return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA foreign_keys = ON")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise LedgerNewerError(
-                f"the ledger {self.path} was written by a newer jupyter_batch (its version is {version}, this one "
-                f"knows {len(MIGRATIONS)}): upgrade jupyter_batch, or set JUPYTER_BATCH_HOME to another folder; "
-                "jupyter_batch.open(ID).results() still reads what was fetched")
-        if version == len(MIGRATIONS):
-            return
-        if not self._upgrade:
-            raise LedgerError(f"the ledger {self.path} was written by an older jupyter_batch: `%load_ext "
-                              "jupyter_batch` in a notebook, or `jupyter batch list`, brings it up to date")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
-            for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-                for statement in script.split(";"):
-                    if statement.strip():
-                        connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._told():
-            connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    def _rows(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        with self._lock, self._told():
-            return self._open().execute(sql, arguments).fetchall()
 
     # -- reading --------------------------------------------------------------------------------------------
 
@@ -427,15 +296,6 @@ _ALL_EVENTS = "SELECT rowid, at, shard, step, done, note FROM event WHERE job = 
 _NEWS = _ALL_EVENTS.replace("job =", "+job =")
 """By number and not by job: those behind a mark are few, whoever's they are."""
 _JOB = "SELECT id, facts, cancel_at, finished_at, message, holder, lease_until, rush_at FROM job"
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file it is, whatever its name; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _job(row: tuple[Any, ...]) -> JobRecord:
