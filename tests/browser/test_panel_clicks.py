@@ -80,11 +80,14 @@ def test_finish_now_asks_the_rest_in_real_time(open_at):
 
 
 def test_after_a_restart_the_panel_comes_back(open_at):
-    """After a kernel restart `%llm_batch show ID`, and the cell run again, bring the live panel of the same job."""
+    """After a kernel restart `%llm_batch show ID`, and the cell run again, bring the live panel of the same job.
+
+    With its history: the curve is there with the first look, though this process has seen nothing of it.
+    """
     lab_, _ = open_at(60, "", FRAME, SUBMIT, "job.id")
     with lab_ as lab:
         lab.run_all()
-        lab.until(lambda: done(lab, 1) > 0, "the first rows")
+        lab.until(lambda: lab.page.locator(".jb-live .jb-curve").count() == 1, "some rows, by and by")
         found = re.search(r"jb[a-z0-9]{10,}", lab.output(2))
         assert found
         lab.page.evaluate(f"() => {NOTEBOOK}.context.sessionContext.session.kernel.restart()")
@@ -93,6 +96,7 @@ def test_after_a_restart_the_panel_comes_back(open_at):
         lab.run_cell(2)
         lab.until(lambda: done(lab, 2) > 0, "the panel")
         before = done(lab, 2)
+        assert lab.page.locator(".jp-Notebook .jp-Cell").nth(2).locator(".jb-live .jb-curve").count() == 1
         lab.until(lambda: done(lab, 2) > before, "it to move")
         for cell in (0, 1):
             lab.run_cell(cell)

@@ -612,3 +612,23 @@ def test_two_cells_at_once_get_one_job(desk):
     assert len(desk.ledger.jobs()) == 1
     drafts = [path for path in (desk.ledger.home / "jobs").iterdir() if path.name.startswith(".")]
     assert drafts == []
+
+
+@pytest.mark.parametrize(("told_ago", "over_ago"), [(5 * 3600.0, 5 * 3600.0), (30.0, None), (None, None), (1e6, None)])
+def test_a_batch_that_ended_while_nobody_looked_has_the_providers_time(desk, told_ago, over_ago):
+    """A closed laptop makes no batch slower; what was seen at once, or can't be, has this machine's time alone."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        batch = desk.shard(job).batch_id
+        desk.now += 9 * 3600.0
+        desk.provider.finish(batch)
+        told = None if told_ago is None else desk.now - told_ago
+        desk.provider.batches[batch] = msgspec.structs.replace(desk.provider.batches[batch], ended_at=told)
+        await desk.step()
+
+    play(way())
+    shard = desk.shard(job)
+    assert shard.ended_at == desk.now
+    assert shard.over_at == (0.0 if over_ago is None else desk.now - over_ago)
