@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from jupyter_batch import settings
 from jupyter_batch.core.errors import JupyterBatchError
+from jupyter_batch.kinds import COLUMNS, EXAMPLES, FLAG, SCHEMA, SOME, TEXT, TOOLS
 from jupyter_batch.line import ADOPT, BY_POSITION, NAME, VERBS, dashes, flags, frames
 from jupyter_batch.monitor.words import HIDDEN, JOINERS
-from jupyter_batch.options import COLUMNS, EVERY, EXAMPLES, FLAG, SCHEMA, SOME, TEXT, TOOLS, Option
+from jupyter_batch.options import EVERY, Option
 
 MATCHER = "jupyter_batch"
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from jupyter_batch.core.errors import InputError, OptionError
-from jupyter_batch.options import CHAT_PARAMS, EXAMPLES, FLAG, OPTIONS, SCHEMA, TAGS, TOOLS, Option, unknown
+from jupyter_batch.kinds import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS
+from jupyter_batch.options import CHAT_PARAMS, OPTIONS, Option, unknown
 
 NAME = "llm_batch"
 VERBS = {

@@ -6,19 +6,41 @@ It must not know where an option was typed, nor what is done with it.
 from __future__ import annotations
 
 import difflib
-import json
-import math
-import numbers
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from jupyter_batch.core.cost import KINDS
 from jupyter_batch.core.errors import ModelError, OptionError
-
-MOST_TAGS = 12
-"""OpenAI takes 16 pairs of metadata a batch; four are kept for the tags by which a batch is found again."""
+from jupyter_batch.kinds import (
+    COLUMNS,
+    COUNT,
+    CREDENTIALS,
+    DEADLINE,
+    DOLLARS,
+    EXAMPLES,
+    FLAG,
+    LINE,
+    NUMBER,
+    OBJECT,
+    ONE,
+    PACE,
+    PACE_A_MINUTE,
+    PRICES,
+    SCHEMA,
+    SECONDS,
+    SOME,
+    STOPS,
+    TAGS,
+    TEXT,
+    TOOL_CHOICE,
+    TOOLS,
+    URL,
+    WHOLE,
+    WINDOW,
+    Kind,
+    choice,
+)
 
 
 @dataclass(frozen=True)
@@ -31,208 +53,6 @@ class Col:
 def col(name: Any) -> Col:
     """Take a chat parameter from the row: `df.llm.batch(..., max_tokens=col("budget"))`."""
     return Col(name)
-
-
-# -- kinds of values ---------------------------------------------------------------------------------------------------
-
-
-class Kind(NamedTuple):
-    """How one sort of value is said, checked, and read from a command line.
-
-    check: the value in its own type, or a TypeError or ValueError. from_text: what was typed -> what `check` takes.
-    """
-
-    says: str
-    check: Callable[[Any], Any]
-    from_text: Callable[[str], Any] = str
-    metavar: str = ""
-    many: bool = False
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError
-    return str(value)
-
-
-def _line(value: Any) -> str:
-    if "\n" in _text(value):
-        raise ValueError
-    return str(value)
-
-
-def _flag(value: Any) -> bool:
-    if type(value).__name__ not in {"bool", "bool_"}:  # numpy's own bool too
-        raise ValueError
-    return bool(value)
-
-
-def _number(value: Any, low: float = -math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value < low:
-        raise ValueError
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
-
-
-def _whole(value: Any, low: float = -math.inf) -> int:
-    if not isinstance(value, numbers.Integral):
-        raise TypeError
-    return int(_number(value, low))
-
-
-def _above_zero(value: Any) -> float:
-    if _number(value) <= 0:
-        raise ValueError
-    return _number(value)
-
-
-def _one(value: Any) -> int:
-    if _whole(value) != 1:
-        raise ValueError
-    return 1
-
-
-def _window(value: Any) -> str:
-    if not re.fullmatch(r"[1-9][0-9]*[mhd]", _text(value)):
-        raise ValueError
-    return str(value)
-
-
-def _duration(value: Any) -> float:
-    """Seconds, of a number, a text such as "90m", or a timedelta."""
-    if isinstance(value, str):
-        return int(_window(value)[:-1]) * {"m": 60.0, "h": 3600.0, "d": 86400.0}[value[-1]]
-    return _above_zero(value.total_seconds() if hasattr(value, "total_seconds") else value)
-
-
-def _number_or_text(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _json_object(value: Any) -> dict[str, Any]:
-    """Whole numbers as keys are written as JSON does it: token ids are numbers to people."""
-    if not isinstance(value, Mapping) or not all(isinstance(key, str | int) for key in value):
-        raise ValueError
-    made = {str(key): entry for key, entry in value.items()}
-    json.dumps(made, allow_nan=False)  # a TypeError or ValueError where JSON can't hold it
-    return made
-
-
-def _prices(value: Any) -> dict[str, dict[str, Any]]:
-    """By model; under "" where one price is given for whichever model it is."""
-    if not isinstance(value, Mapping) or not value:
-        raise ValueError
-    if {*KINDS, "realtime"} >= set(value):
-        value = {"": value}
-    return {_line(model) if model else "": _price(rates) for model, rates in value.items()}
-
-
-def _price(rates: Any, *, live: bool = True) -> dict[str, Any]:
-    if not isinstance(rates, Mapping) or not {"input", "output"} & set(rates):
-        raise ValueError
-    made: dict[str, Any] = {}
-    for kind, rate in rates.items():
-        if kind == "realtime" and live:
-            made[kind] = _price(rate, live=False)
-        elif kind in KINDS:
-            made[kind] = _number(rate, 0)
-        else:
-            raise ValueError
-    return made
-
-
-def _columns(value: Any) -> Any:
-    """A label, or several: which of both a tuple is, the frame knows."""
-    if value is None or value in ("", [], ()) or isinstance(value, Mapping):
-        raise ValueError
-    return list(value) if isinstance(value, list) else value
-
-
-def _stops(value: Any) -> str | list[str]:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
-        raise TypeError
-    kept = list(texts)
-    if not kept or not all(isinstance(text, str) and text for text in kept):
-        raise ValueError
-    return kept[0] if isinstance(value, str) else kept
-
-
-def _tags(value: Any) -> dict[str, str]:
-    """Provider tags: OpenAI's limits, 64 characters a key and 512 a value."""
-    if not isinstance(value, Mapping) or len(value) > MOST_TAGS:
-        raise ValueError
-    tags = {}
-    for key, entry in value.items():
-        if not isinstance(key, str) or not 0 < len(key) <= 64 or not isinstance(entry, (str, int, float)):  # noqa: PLR2004  OpenAI's
-            raise ValueError
-        tags[key] = str(entry)
-        if len(tags[key]) > 512:  # noqa: PLR2004  OpenAI's
-            raise ValueError
-    return tags
-
-
-def _tag_from_text(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ValueError
-    return key, value
-
-
-def _credentials(value: Any) -> str:
-    return json.dumps(_json_object(value)) if isinstance(value, Mapping) else _text(str(value))
-
-
-def _base(value: Any) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+\S*", _text(value)):
-        raise ValueError
-    return str(value).rstrip("/")
-
-
-def _choice(*choices: str) -> Kind:
-    def check(value: Any) -> str:
-        if not isinstance(value, str) or value not in choices:
-            raise ValueError
-        return value
-
-    return Kind("one of " + ", ".join(f'"{choice}"' for choice in choices), check, str, "{" + ",".join(choices) + "}")
-
-
-TEXT = Kind("a text", _text, metavar="TEXT")
-LINE = Kind("a text of one line", _line, metavar="TEXT")
-FLAG = Kind("True or False", _flag)
-WHOLE = Kind("a whole number", _whole, int, "N")
-COUNT = Kind("a whole number, 0 or more", lambda value: _whole(value, 0), int, "N")
-SOME = Kind("a whole number above 0", lambda value: _whole(value, 1), int, "N")
-ONE = Kind("1, because each row has one cell for one answer", _one, int, "1")
-NUMBER = Kind("a number", _number, float, "X")
-SECONDS = Kind("seconds: a number, 0 or more", lambda value: _number(value, 0), float, "SECONDS")
-PACE = Kind("seconds: a number above 0", _above_zero, float, "SECONDS")
-PACE_A_MINUTE = Kind("a number above 0", _above_zero, float, "N")
-DEADLINE = Kind('a duration such as "2h" or "90m", or seconds', _duration, _number_or_text, "DURATION")
-WINDOW = Kind('a duration such as "24h" or "7d"', _window, metavar="DURATION")
-OBJECT = Kind("a dict that JSON can hold", _json_object, json.loads, "JSON")
-STOPS = Kind("a text, or a list of texts", _stops, str, "TEXT", many=True)
-TAGS = Kind(f"a dict of texts (at most {MOST_TAGS}; keys to 64 characters, values to 512)", _tags, _tag_from_text,
-            "KEY=VALUE", many=True)
-DOLLARS = Kind("US dollars: a number, 0 or more", lambda value: _number(value, 0), float, "DOLLARS")
-PRICES = Kind('a dict such as {"openai/my-model": {"input": 0.2, "output": 0.8}}, in US dollars per million tokens',
-              _prices, json.loads, "PRICES")
-CREDENTIALS = Kind("the path of a credentials file, or what is in it", _credentials, metavar="TEXT")
-SCHEMA = Kind("a Pydantic model, a TypedDict, {name: type}, or a JSON schema", lambda value: value, metavar="NAME")
-"""Read as a whole by schema/read.py; on a line it is the name of one."""
-TOOLS = Kind("OpenAI tool definitions, or Python functions with type hints", lambda value: value, metavar="NAME")
-"""Read as a whole by tools.py; on a line it is the name of one, of a list of them, or several names with commas."""
-COLUMNS = Kind("a column, or a list of columns", _columns, str, "COLUMN", many=True)
-EXAMPLES = Kind("a DataFrame", lambda value: value, metavar="NAME")
-"""Read by engine/examples.py; on a line it is the name of one."""
-TOOL_CHOICE = Kind('"auto", "none", "required", or a tool', lambda value: value, metavar="CHOICE")
-URL = Kind("an address that begins with http:// or https://", _base, metavar="URL")
-
-
-# -- the options -------------------------------------------------------------------------------------------------------
 
 
 class Option(NamedTuple):
@@ -267,22 +87,22 @@ OPTIONS = (
            "before each row's own message"),
     Option("tools", TOOLS, "what the model may call: its calls are the answer, and job.run_tools() runs them here"),
     Option("tool_choice", TOOL_CHOICE, "whether it calls one: auto, none, required, or a tool's name"),
-    Option("cache", _choice("system", "system_and_tools"), "have the provider cache the prompt's beginning: marks the "
+    Option("cache", choice("system", "system_and_tools"), "have the provider cache the prompt's beginning: marks the "
            "system text (and the tools) for Anthropic; others cache on their own, and it changes nothing there"),
     Option("reuse", FLAG, "an identical request that was answered or is under way is not paid again", True),
     Option("wait", FLAG, "block until the job is done", False),
     Option("timeout", SECONDS, "with wait: stop waiting after so many seconds; the job goes on"),
-    Option("na", _choice("skip", "send", "raise"), "a row where a column that the prompt uses is missing: skip it "
+    Option("na", choice("skip", "send", "raise"), "a row where a column that the prompt uses is missing: skip it "
            "with a named reason, send it as an empty text, or raise", "skip"),
     Option("overwrite", FLAG, "fill a column that exists already", False),
     Option("metadata", TAGS, "tags sent to the provider with each batch"),
     Option("name", LINE, "a label for people"),
-    Option("template", _choice("braces", "jinja"), "how the prompt is written: {column}, or Jinja2", "braces"),
+    Option("template", choice("braces", "jinja"), "how the prompt is written: {column}, or Jinja2", "braces"),
     Option("api_key", LINE, "the provider's key, kept in memory alone (default: where litellm looks, such as "
            "$OPENAI_API_KEY)", by_name=True),
     Option("api_base", URL, "the provider's address, as in litellm"),
     Option("api_version", LINE, "the API's version, where the provider has one to choose (Azure)"),
-    Option("mode", _choice("auto", "batch", "realtime"), "batch: at the batch price; realtime: asked at once, at the "
+    Option("mode", choice("auto", "batch", "realtime"), "batch: at the batch price; realtime: asked at once, at the "
            "full price; auto: batch, and real time only where that costs nothing", "auto"),
     Option("concurrency", SOME, "in real time: the most calls at once (default 64, fewer when the provider says so)"),
     Option("requests_per_minute", PACE_A_MINUTE, "in real time: at most so many requests a minute"),

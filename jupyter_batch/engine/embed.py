@@ -14,7 +14,8 @@ import msgspec
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.template import RowError, Template, parse
 from jupyter_batch.engine.prompt import Columns
-from jupyter_batch.options import CHAT_PARAMS, EVERY, SOME, Option, checked
+from jupyter_batch.kinds import SOME
+from jupyter_batch.options import CHAT_PARAMS, EVERY, Option, checked
 from jupyter_batch.wire.openai import Hole
 
 PARAMS = {option.name: option for option in (
