@@ -30,6 +30,8 @@ from jupyter_batch.providers.protocol import Facts, Provider
 LATE_FILE_SECONDS = 3600.0
 """How long a finished batch may stay without the output file that its counts promise."""
 DISK_SECONDS = 30.0
+ENDING_SECONDS = 1.0
+"""A process that ends starts no thread any more: how long the next one leaves its shards alone."""
 SEEN_SECONDS = 60.0
 """An end that is told to have been within so many seconds was seen when it was: clocks differ."""
 
@@ -90,6 +92,8 @@ class Mover:
         except LostError:
             raise
         except Exception as e:  # one broken shard must not stop the others, nor be lost
+            if isinstance(e, RuntimeError) and "interpreter shutdown" in str(e):  # Python's: it ends, the next goes on
+                return self.put(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
             note = f"unexpected {type(e).__name__}: {e}"
             return self.put(self._current(shard), note=note[:300], due_at=self.clock() + DISK_SECONDS)
 

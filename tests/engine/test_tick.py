@@ -614,6 +614,21 @@ def test_two_cells_at_once_get_one_job(desk):
     assert drafts == []
 
 
+def test_a_process_that_ends_is_no_trouble_of_its_shards(desk):
+    """At its end no thread can be started: that is not told to anybody, and the next process goes on at once."""
+    desk.provider.faults["upload"] = [RuntimeError("cannot schedule new futures after interpreter shutdown")]
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        assert desk.shard(job).note == ""
+        assert desk.shard(job).due_at <= desk.now + 1.0
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
 @pytest.mark.parametrize(("told_ago", "over_ago"), [(5 * 3600.0, 5 * 3600.0), (30.0, None), (None, None), (1e6, None)])
 def test_a_batch_that_ended_while_nobody_looked_has_the_providers_time(desk, told_ago, over_ago):
     """A closed laptop makes no batch slower; what was seen at once, or can't be, has this machine's time alone."""
