@@ -52,10 +52,10 @@ def test_it_shows_each_job_with_its_notebook_and_counts(call, home, monkeypatch)
 
 def test_a_group_is_one_row(call, home):
     """Several models of one call are one row, with the counts of all of them."""
-    group = numbered(4).llm.batch("{text}", **{**call, "model": ["openai/a", "openai/b"]}).wait(60)
+    group = numbered(4).llm.batch("{text}", **{**call, "model": ["openai/echo", "hosted_vllm/echo"]}).wait(60)
     told = jupyter_batch.jobs().to_frame()
     assert list(told.index) == [group.id]
-    assert told["model"].tolist() == ["openai/a, openai/b"]
+    assert told["model"].tolist() == ["openai/echo, hosted_vllm/echo"]
     assert told["total"].tolist() == [8]
     assert group.snapshot().counts == jupyter_batch.jobs().snapshots()[0].counts
 

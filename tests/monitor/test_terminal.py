@@ -1,0 +1,199 @@
+"""What a person sees in a terminal, a script, a log, nbclient and papermill: real processes, a real server."""
+
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from terminal_process import PATIENCE, Terminal, environment
+
+from jupyter_batch.server.embedded import Embedded
+
+IPYTHON = ("-m", "IPython", "--no-banner", "--no-confirm-exit", "--quick", "--colors=nocolor")
+PROMPTS = pytest.mark.parametrize("more", [(), ("--simple-prompt",)], ids=["prompt_toolkit", "simple"])
+TYPED = "40 + 2"
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A server that takes no batch until it is told to: its jobs wait."""
+    with Embedded(tmp_path / "server", faults="open_batches=0") as server:
+        yield server
+
+
+@pytest.fixture
+def server(tmp_path):
+    """One that is done at once."""
+    with Embedded(tmp_path / "server") as running:
+        yield running
+
+
+def submission(server, **more):
+    """The call, in one line."""
+    options = {"out": "said", "model": "openai/echo", "api_base": server.base_url, "api_key": server.token,
+               "poll_interval": 0.1, **more}
+    return f"df.llm.batch('{{text}}', {', '.join(f'{name}={value!r}' for name, value in options.items())})"
+
+
+FRAME = "import pandas as pd, jupyter_batch; df = pd.DataFrame({'text': ['a', 'b', 'c']})"
+
+
+# -- IPython in a terminal ---------------------------------------------------------------------------------------------
+
+
+@PROMPTS
+def test_a_line_comes_above_the_prompt_when_a_job_ends(held, tmp_path, more):
+    """Of a job that nobody looks at: one line of its own, the prompt below it, and what was typed is kept and runs."""
+    with Terminal(*IPYTHON, *more, home=tmp_path / "home") as person:
+        person.until("In [1]:")
+        person.run(FRAME, 2)
+        quiet = person.run(f"job = {submission(held)}", 3)
+        assert "said:" not in quiet.replace(submission(held), "")
+        before = len(person.text)
+        person.type(TYPED)
+        person.until(TYPED, after=before)
+        held.set_faults("")
+        came = person.until("said: completed, 3 of 3 rows (100%)", after=before)
+        prompt = person.until("In [3]:", after=came)
+        if not more:
+            person.until(TYPED, after=prompt)
+        told = person.text[person.text.index("said: completed", before):came + 200]
+        assert re.match(r"said: completed, 3 of 3 rows .*\[jb\w+\]\s*\nIn \[3\]:", told)
+        answer = person.run("", 4)
+        assert "Out[3]: 42" in answer
+        assert "said: 3 of 3 rows have their answer in 'said'" in answer
+        assert person.text.count("said: completed") == 1
+        assert "'a', 'b', 'c'" in person.run("df['said'].tolist()", 5)
+
+
+def test_a_job_that_is_shown_tells_of_each_change_once(held, tmp_path):
+    """The first line where it is shown, then a line for each state, the last one above the prompt; none twice."""
+    with Terminal(*IPYTHON, home=tmp_path / "home") as person:
+        person.until("In [1]:")
+        person.run(FRAME, 2)
+        assert "said: " in person.run(submission(held), 3)
+        before = len(person.text)
+        held.set_faults("")
+        person.until("said: completed", after=before)
+        person.run("", 3)
+        person.run("job = jupyter_batch.jobs()[0]", 4)
+        states = re.findall(r"(?m)said: (\w+), \d of 3 rows", person.text)
+        assert states[-1] == "completed"
+        assert len(states) == len(set(states))
+
+
+def test_a_job_of_another_day_is_told_of_too(held, tmp_path):
+    """`%load_ext` takes up what is open; where that ends at the prompt, a line says so, for a group one for all."""
+    home = tmp_path / "home"
+    code = f"{FRAME}; {submission(held, model=['openai/echo', 'hosted_vllm/echo'])}"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(home), capture_output=True, text=True,
+                          timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    with Terminal(*IPYTHON, home=home) as person:
+        person.until("In [1]:")
+        person.run(f"%env OPENAI_API_KEY={held.token}", 2)
+        person.run(f"%env HOSTED_VLLM_API_KEY={held.token}", 3)
+        assert "2 LLM batches are still running" in person.run("%load_ext jupyter_batch", 4)
+        before = len(person.text)
+        held.set_faults("")
+        person.until("completed, 6 of 6 rows (100%)", after=before)
+        person.run("1", 5)
+        assert person.text.count("completed,") == 1
+
+
+# -- scripts -----------------------------------------------------------------------------------------------------------
+
+
+def script(tmp_path, server, **more):
+    """A script's file: submit, wait, print."""
+    path = tmp_path / "script.py"
+    code = f"{FRAME}\njob = {submission(server, **more)}\njob.wait()\nprint(df['said'].tolist())\n"
+    path.write_text(code, encoding="utf-8")
+    return path
+
+
+def test_a_script_at_a_terminal_has_a_bar(held, tmp_path):
+    """A tqdm bar that is redrawn in place while the job runs, and stands whole on a line of its own at the end."""
+    with Terminal(str(script(tmp_path, held)), home=tmp_path / "home") as person:
+        person.until("0%|")
+        held.set_faults("")
+        person.until("said: completed 100%|")
+        assert person.until_end() == 0
+    frames = [frame for frame in re.split(r"[\r\n]+", person.text) if "%|" in frame]
+    assert len(frames) > 1
+    assert "3/3" in frames[-1]
+    assert person.text.rstrip().endswith("['a', 'b', 'c']")
+    assert "Traceback" not in person.text
+
+
+def test_a_script_whose_output_is_a_file_has_one_line_a_change(server, tmp_path):
+    """No bar, no carriage return, no colour: the lines of a log, one for each state, and the reasons."""
+    path = tmp_path / "log.txt"
+    with path.open("w", encoding="utf-8") as log:
+        done = subprocess.run([sys.executable, str(script(tmp_path, server))], env=environment(tmp_path / "home"),
+                              stdout=log, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[-1] == "['a', 'b', 'c']"
+    told = [line for line in lines if line.startswith("said: ")]
+    states = [line.split()[1].strip(",") for line in told if "of 3 rows (" in line]
+    assert states[-1] == "completed"
+    assert len(states) == len(set(states))
+    assert not re.search(r"[\r\x1b]|%\|", path.read_text(encoding="utf-8"))
+
+
+def test_a_name_with_escape_codes_is_text_in_terminal_and_log(server, tmp_path):
+    """ANSI, a title change, a bell and a bidi override in a job's name reach neither the terminal nor the log."""
+    hostile = "\x1b[31mred\x1b]0;title\x07 \u202eevil"
+    path = script(tmp_path, server, name=hostile)
+    done = subprocess.run([sys.executable, str(path)], env=environment(tmp_path / "home"), capture_output=True,
+                          text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    with Terminal(str(script(tmp_path, server, name=hostile, reuse=False)), home=tmp_path / "other") as person:
+        assert person.until_end() == 0
+    for said in (done.stdout, person.raw):
+        assert "red evil: completed" in said
+        assert not any(bad in said for bad in ("\x1b[31m", "\x1b]", "\x07", "\u202e"))
+
+
+# -- notebooks that nobody looks at ------------------------------------------------------------------------------------
+
+
+def book(server):
+    """A notebook that submits in one cell, waits in the next, and shows what came."""
+    cells = [FRAME, submission(server), "job = jupyter_batch.jobs()[0]\njob.wait()\nNone", "print(df['said'].tolist())"]
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+                                    metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+
+
+def check_lines(ran):
+    """Lines in the cells that submit and wait; no widget, no bar, no error."""
+    outputs = [output for cell in ran.cells for output in cell.outputs]
+    assert {output.output_type for output in outputs} == {"stream"}, outputs
+    assert {output.name for output in outputs} == {"stdout"}, outputs
+    submitted, waited, printed = ("".join(output.text for output in cell.outputs) for cell in ran.cells[1:])
+    assert submitted.startswith("said: ")
+    assert "said: completed, 3 of 3 rows (100%)" in submitted + waited
+    assert "%|" not in submitted + waited
+    assert printed == "['a', 'b', 'c']\n"
+    assert "widgets" not in ran.metadata
+
+
+def test_nbclient_has_lines(server, tmp_path):
+    """A real job in a real kernel that nobody looks at."""
+    made = book(server)
+    NotebookClient(made, timeout=PATIENCE, kernel_name="python3").execute(env=environment(tmp_path / "home"))
+    check_lines(made)
+
+
+def test_papermill_has_lines(server, tmp_path):
+    """The same through papermill, as people run it; what it wrote is what a reader opens."""
+    before, after = tmp_path / "before.ipynb", tmp_path / "after.ipynb"
+    nbformat.write(book(server), before)
+    done = subprocess.run([sys.executable, "-m", "papermill", str(before), str(after), "--kernel", "python3",
+                           "--no-progress-bar"], env=environment(tmp_path / "home"), capture_output=True, text=True,
+                          timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    check_lines(nbformat.read(after, as_version=4))
