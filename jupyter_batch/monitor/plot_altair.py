@@ -17,7 +17,7 @@ from jupyter_batch.monitor.style import PALETTE, SERIES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-WIDTH, COURSE, ROW, HALF = 640, 210, 18, 225
+WIDTH, COURSE, ROW, HALF = 620, 210, 18, 225
 GREY = "#8a8f98"
 STAGES = {WAITING: "#b4b7bd", THERE: PALETTE["busy"], FETCHING: PALETTE["good"]}
 MIME, SCHEMA = "application/vnd.vegalite.v5+json", "https://vega.github.io/schema/vega-lite/v5.json"
@@ -31,7 +31,7 @@ CLOCK = {"seconds": "%H:%M:%S", "minutes": "%H:%M", "hours": "%H:%M", "day": "%d
 CONFIG = {
     "view": {"stroke": None},
     "axis": {"domain": False, "ticks": False, "labelPadding": 6, "grid": False, "titleFontWeight": "normal"},
-    "axisY": {"labelLimit": 200}, "title": {"anchor": "start", "frame": "group", "fontSize": 12, "offset": 8},
+    "axisY": {"labelLimit": 150}, "title": {"anchor": "start", "frame": "group", "fontSize": 12, "offset": 8},
     "legend": {"orient": "top", "title": None, "offset": 2, "labelLimit": 300, "symbolSize": 70},
 }
 
@@ -89,13 +89,6 @@ def _ms(at: float) -> int:
     return round(at * 1000)
 
 
-def _time(graph: Graph, field: str = "at", *, labels: bool = True) -> Any:
-    import altair as alt
-
-    return alt.X(field, type="temporal", title=None, axis=alt.Axis(tickCount=6, format=CLOCK, labels=labels),
-                 scale=alt.Scale(domain=[_ms(graph.begin), _ms(graph.end)], nice=False))
-
-
 # -- rows over time ----------------------------------------------------------------------------------------------------
 
 
@@ -103,13 +96,13 @@ def _course(graph: Graph) -> Any:
     import altair as alt
 
     rows = _rows(graph)
-    layers = [_bands(graph)] if graph.bands else []
+    layers = [_frame(graph, labels=not graph.batches), *([_bands(graph)] if graph.bands else [])]
     values = [{"at": _ms(at), "rows": done, "job": line.name} for line in graph.lines for at, done in line.points]
     told = [alt.Tooltip("job", type="nominal", title="what"), *_tooltips()]
     names = [line.name for line in graph.lines]
     colour = alt.Color("job", type="nominal", legend=_legend(names),
                        scale=alt.Scale(domain=names, range=[SERIES[n % len(SERIES)] for n in range(len(names))]))
-    time = _time(graph, labels=not graph.batches)
+    time = alt.X("at", type="temporal")
     lines = alt.Chart(_data(values)).encode(x=time, y=rows, color=colour, tooltip=told)
     areas = [] if graph.bands else [lines.mark_area(interpolate="step-after", opacity=0.28 if len(names) == 1 else 0.1)]
     layers.append(alt.layer(*areas, lines.mark_line(interpolate="step-after", strokeWidth=2)))
@@ -126,6 +119,16 @@ def _legend(names: Sequence[str]) -> Any:
     import altair as alt
 
     return alt.Legend(symbolOpacity=1, symbolType="square") if len(names) > 1 else None
+
+
+def _frame(graph: Graph, *, labels: bool = True) -> Any:
+    """Nothing but the axis of time. One layer alone may say what it begins and ends with."""
+    import altair as alt
+
+    ends = _data({"at": _ms(at)} for at in (graph.begin, graph.end))
+    return alt.Chart(ends).mark_point(opacity=0).encode(x=alt.X(
+        "at", type="temporal", title=None, axis=alt.Axis(tickCount=6, format=CLOCK, labels=labels),
+        scale=alt.Scale(domain=[_ms(graph.begin), _ms(graph.end)], nice=False)))
 
 
 def _rows(graph: Graph, stack: str | None = None) -> Any:
@@ -151,7 +154,7 @@ def _bands(graph: Graph) -> Any:
     names = [band.name for band in graph.bands]
     shades = [PALETTE["idle"] if name == GIVEN else PALETTE["busy"] for name in names]
     return alt.Chart(_data(values)).mark_area(interpolate="step-after").encode(
-        x=_time(graph, labels=not graph.batches), y=_rows(graph, "zero"),
+        x=alt.X("at", type="temporal"), y=_rows(graph, "zero"),
         order=alt.Order("number", type="quantitative"),
         color=alt.Color("batch", type="nominal", scale=alt.Scale(domain=names, range=shades), legend=None),
         opacity=alt.Opacity("shade", type="quantitative", scale=None, legend=None),
@@ -174,13 +177,13 @@ def _batches(graph: Graph) -> Any:
     told = [alt.Tooltip(field, type="nominal") for field in ("batch", "stage", "took", "id")]
     told += [alt.Tooltip(field, type="temporal", format=WHEN) for field in ("begin", "end")]
     drawn = alt.Chart(_data(bars)).mark_bar().encode(
-        x=_time(graph, "begin"), x2="end", y=which, tooltip=told,
+        x=alt.X("begin", type="temporal"), x2="end", y=which, tooltip=told,
         color=alt.Color("stage", type="nominal", legend=_legend(kinds),
                         scale=alt.Scale(domain=kinds, range=[STAGES[kind] for kind in kinds])))
     words = alt.Chart(_data(ends)).mark_text(align="left", dx=5, fontSize=10).encode(
-        x=_time(graph), y=which, text=alt.Text("took", type="nominal"),
+        x=alt.X("at", type="temporal"), y=which, text=alt.Text("took", type="nominal"),
         color=alt.Color("colour", type="nominal", scale=None))
-    return alt.layer(drawn, words).resolve_scale(color="independent").properties(
+    return alt.layer(_frame(graph), drawn, words).resolve_scale(color="independent").properties(
         width=WIDTH, height=ROW * len(names), title=graph.batches_title)
 
 

@@ -31,7 +31,8 @@ THICK, THIN = 0.62, 0.4
 DAYS = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S.%f"]
 """How a moment is told where it begins nothing longer: by years, months, days, hours, minutes, seconds."""
 AS_IT_IS = {"parse_math": False, "usetex": False}
-DPI = 144
+DPI, SHOWN = 192, 96
+"""Twice as fine as a page shows it."""
 
 
 def figure(graph: Graph) -> Any:
@@ -59,7 +60,7 @@ def _drawing(graph: Graph) -> Any:
     from matplotlib.figure import Figure
 
     def bundle(self: Any, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
-        width, height = (int(inches * DPI / 2) for inches in self.get_size_inches())
+        width, height = (int(inches * SHOWN) for inches in self.get_size_inches())
         return ({"image/png": base64.b64encode(png(self)).decode(), "text/plain": graph.words},
                 {"image/png": {"width": width, "height": height, "alt": graph.words}})
 
@@ -155,6 +156,7 @@ def _batches(axes: Any, graph: Graph) -> None:
             axes.barh(row, end - begin, left=begin, height=thick, color=STAGES[stage.kind], linewidth=0)
         last = _days([batch.stages[-1].end if batch.stages else graph.begin])[0]
         axes.annotate(batch.words, (last, row), (4, 0), textcoords="offset points", va="center", fontsize=7.5,
+                      annotation_clip=False,
                       color=PALETTE[batch.colour] if batch.colour in {"bad", "warn"} else GREY, **AS_IT_IS)
     axes.set_yticks(range(len(graph.batches)), [batch.name for batch in graph.batches], **AS_IT_IS)
     axes.set_ylim(len(graph.batches) - 0.4, -0.6)

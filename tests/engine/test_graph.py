@@ -191,10 +191,22 @@ def test_unknown_is_not_nothing():
                    told(job(id="b", model="b"), batch(sent=0, ended=1, usage=None, bill=Bill(known=1.5, unknown=2))),
                    told(job(id="c", model="c"), batch(sent=0, ended=1, bill=Bill())), group=True).spent
     assert [one.price for one in models] == [
-        "nothing is here yet", "not known", "at least $1.50, not known for 2", "$0"]
+        "nothing is here yet", "not known", "at least $1.50, not known for 2",
+                                             "$0"]
     assert [one.cost for one in models] == [None, None, 1.5, 0.0]
     assert models[2].tokens == "not known"
     assert "$" not in drawn(told(job(), batch(sent=0.1))).costs_title
+
+
+def test_what_a_job_brought_along_counts_once():
+    """A real-time job brings the bill and the tokens of the batch it goes on from; the figure has that one, too."""
+    first = finished()
+    bill, used = first.job.bill(first.shards), first.job.usage(first.shards)
+    then = told(job(id="jb2", parent=first.job.id, created_at=START + 2.1 * HOUR, mode="realtime", before=bill,
+                    used=used, finished_at=START + 2.3 * HOUR), batch(rows=10, sent=2.1, ended=2.2))
+    (both,), (alone,) = drawn(first, then).spent, drawn(then).spent
+    assert both.tokens_in == alone.tokens_in == 212 * 1010
+    assert both.cost == alone.cost == pytest.approx(4e-5 * 1010)
 
 
 def test_no_control_reaches_a_figure():
