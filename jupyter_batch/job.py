@@ -91,7 +91,10 @@ class Job(Standing):
     @property
     def is_complete(self) -> bool:
         """It has ended, and all that came back is on this disk."""
-        return self.snapshot().is_complete
+        complete = self.snapshot().is_complete
+        if complete and self._landings and not self._over.is_set():
+            kernel.on_main(self._land)  # who was told so has the column in the next cell, if the worker is slow, too
+        return complete
 
     @property
     def is_successful(self) -> bool:

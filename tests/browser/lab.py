@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from chrome import browser
-from served import PATIENCE, REPO, Served
+from served import FRONT, PATIENCE, REPO, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -258,7 +258,7 @@ class Lab:
 
     def errors(self) -> list[str]:
         """Uncaught exceptions in the page, and outputs of type error."""
-        found = [f"browser: {error}" for error in self.page_errors]
+        found = [f"browser: {error}" for error in self.page_errors if error not in FRONT.own_errors]
         for number, cell in enumerate(self.cells()):
             found += [f"cell {number}: {output.get('ename')}: {output.get('evalue')}" for output in cell["outputs"]
                       if output.get("output_type") == "error"]

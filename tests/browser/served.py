@@ -43,17 +43,20 @@ del _json, _os, _pathlib
 
 
 class Front(NamedTuple):
-    """A front end: its module, its name in a configuration, and where it shows a notebook."""
+    """A front end: its module, its name in a configuration, where it shows a notebook, and errors of its own."""
 
     module: str
     app: str
     pages: str
     more: tuple[str, ...] = ()
+    own_errors: tuple[str, ...] = ()
 
 
 FRONTS = {
     "lab": Front("jupyterlab", "LabApp", "lab/workspaces/{view}/tree/{name}", ("--LabApp.news_url=None",)),
-    "notebook": Front("notebook", "JupyterNotebookApp", "notebooks/{name}"),
+    # Notebook 7.6 raises this one in each page, with no extension there, too
+    "notebook": Front("notebook", "JupyterNotebookApp", "notebooks/{name}",
+                      own_errors=("Cannot read properties of undefined (reading 'schema')",)),
 }
 FRONT = FRONTS[os.environ.get("JUPYTER_BATCH_FRONT", "lab")]
 

@@ -21,7 +21,6 @@ def moves(lab):
     lab.until(lambda: answered(lab) >= now + 3, "the panel to move")
 
 
-@pytest.mark.matrix
 def test_cancel_works_while_a_cell_waits(open_lab):
     """Cancel asks, acts during a blocking wait(), and the waiting cell ends."""
     with open_lab(notebook_of(START, "print('waited', job.wait())")) as lab:
@@ -52,7 +51,6 @@ def test_an_interrupt_stops_the_waiting_not_the_batch(open_lab):
         assert lab.errors() == []
 
 
-@pytest.mark.matrix
 def test_a_saved_notebook_shows_the_card_without_a_kernel(open_lab):
     """Live: the panel alone. Reloaded: live again. Reopened without a kernel, or with a new one: the card alone."""
     with open_lab(notebook_of(START, "job.finish()")) as lab:

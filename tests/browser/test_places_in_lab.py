@@ -3,7 +3,6 @@
 import json
 import re
 
-import pytest
 from lab import notebook_of
 
 from jupyter_batch.server.embedded import Embedded
@@ -69,7 +68,6 @@ def test_two_notebooks_on_one_ledger_have_one_job(open_lab, tmp_path):
         assert quick.stats()["downloads"] == 1
 
 
-@pytest.mark.matrix
 def test_an_untrusted_notebook_shows_the_card_and_runs_nothing(open_lab):
     """A file that came from elsewhere, with hostile markup put into its card: the card reads well, and nothing runs."""
     with open_lab(notebook_of("from driver import Job\njob = Job()", "job.finish()")) as lab:

@@ -89,7 +89,6 @@ def test_a_page_reloaded_while_a_cell_waits_has_the_panel_with_its_buttons(open_
         assert lab.errors() == []
 
 
-@pytest.mark.matrix
 def test_cancel_works_while_a_cell_awaits_its_job(open_lab, tmp_path):
     """A real job: Cancel in its panel during `await job` ends job and cell; the cell goes on with its column there."""
     frame = ("%load_ext jupyter_batch\nimport pandas as pd\n"

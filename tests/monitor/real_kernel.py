@@ -1,5 +1,6 @@
 """A real kernel without a page, and cells that run in it one after the other: for the tests of what a kernel does."""
 
+import os
 import textwrap
 
 from jupyter_client.manager import KernelManager
@@ -8,11 +9,11 @@ PATIENCE = 60  # seconds until a test gives up; none waits for them
 
 
 class Notebook:
-    """A real kernel, and cells run in it one after the other."""
+    """A real kernel, and cells run in it one after the other. more: of its environment."""
 
-    def __init__(self):
+    def __init__(self, **more):
         self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel()
+        self.manager.start_kernel(env={**os.environ, **more})
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=PATIENCE)

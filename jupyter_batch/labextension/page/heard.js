@@ -19,7 +19,7 @@ export function listen(app) {
 
 /** Until the panel changes; what it returns ends the waiting. */
 function wait(panel, say) {
-  const note = Object.assign(document.createElement("div"), { className: "jb jb-rest-of-it jb-below jb-heard" });
+  const note = Object.assign(document.createElement("div"), { className: "jb jb-say jb-rest-of-it jb-below" });
   note.setAttribute("role", "status");
   const observer = new MutationObserver(() => over());
   const timer = setTimeout(() => {

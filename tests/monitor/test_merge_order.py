@@ -1,0 +1,74 @@
+"""When a job's column comes into its frame, in a real kernel: never inside a cell, but in time for the next one."""
+
+import pytest
+from real_kernel import Notebook
+
+from jupyter_batch.server.embedded import Embedded
+
+START = """
+import asyncio
+import pandas as pd
+import jupyter_batch
+from jupyter_batch.job import Job
+told = Job._on_change
+def submit(out):
+    global df, job
+    df = pd.DataFrame({"text": [f"row {n} of {out}" for n in range(20)]})
+    job = df.llm.batch("Say it: {text}", out=out, model="openai/local/echo")
+"""
+CELLS = {
+    "computes": "while not job.is_complete:\n    sum(range(2_000))",
+    "awaits": "while not job.is_complete:\n    await asyncio.sleep(0.01)",
+}
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory):
+    """One kernel, and a provider that takes half a second for a batch."""
+    folder = tmp_path_factory.mktemp("merge")
+    with Embedded(folder / "server", pace=0.5) as server:
+        book = Notebook(JUPYTER_BATCH_HOME=str(folder / "ledger"), OPENAI_BASE_URL=server.base_url,
+                        OPENAI_API_KEY=server.token)
+        try:
+            book.run(START)
+            yield book
+        finally:
+            book.close()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_running_cell_sees_no_change_and_the_next_one_the_column(notebook, cell):
+    """The frame stays as it is while a cell computes or awaits, though the job has ended; a queued cell has all."""
+    notebook.run(f"submit({cell!r})")
+    notebook.send(CELLS[cell] + "\nprint('inside', list(df.columns))")
+    last = notebook.send(f"print('after', df[{cell!r}].notna().sum())")
+    assert notebook.until_idle(last) == "inside ['text']\nafter 20\n"
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_that_saw_the_end_is_followed_by_the_column_though_the_worker_is_slow(notebook, cell):
+    """`job.is_complete` was True: then the next cell has the column, whether or not the worker has told of the end."""
+    notebook.run(f"Job._on_change = lambda self, seen: None\nsubmit('late, it {cell}')")
+    notebook.send(CELLS[cell])
+    last = notebook.send("Job._on_change = told\nprint('after', df.notna().sum().tolist())")
+    assert notebook.until_idle(last) == "after [20, 20]\n"
+
+
+@pytest.mark.parametrize("wait", ["job.wait()", "await job"])
+def test_a_wait_ends_with_the_column_there(notebook, wait):
+    """Who waits, in either way, has it in the same cell."""
+    notebook.run(f"submit('with {wait}')")
+    said = notebook.run(f"one = {wait}\nprint(one is job, df.notna().sum().tolist())")
+    assert said.endswith("True [20, 20]\n")
+
+
+def test_jobs_that_end_in_one_cell_each_fill_their_column(notebook):
+    """Two jobs that end while one cell runs: both columns are there for the next, and nothing else has changed."""
+    notebook.run("""
+        submit("one")
+        first = job
+        other = df.llm.batch("Again: {text}", out="two", model="openai/local/echo")
+    """)
+    notebook.send("while not (first.is_complete and other.is_complete):\n    pass\nprint('inside', list(df.columns))")
+    last = notebook.send("print('after', sorted(df.columns), df[['one', 'two']].notna().all().all())")
+    assert notebook.until_idle(last) == "inside ['text']\nafter ['one', 'text', 'two'] True\n"
