@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +43,22 @@ class Listing:
         self._until = 0.0
 
     def json(self) -> bytes:
-        """`{"jobs": [...], "older": n, "problem": ""}`; the same bytes as long as nothing is new. Never raises."""
+        """`{"jobs": [...], "older": n, "problem": "", "home": "~/..."}`; the same bytes as long as nothing is new.
+
+        Never raises: what is wrong with the ledger is the problem.
+        """
         with self._lock:
             now = self._clock()
             try:
                 stamp = self.ledger.stamp()
                 if self._made is None or stamp != self._stamp or not self._until - STALE_SECONDS <= now < self._until:
                     jobs, older = self._jobs(now)
-                    self._made = msgspec.json.encode({"jobs": jobs, "older": older, "problem": ""})
+                    self._made = self._told(jobs, older)
                     self._stamp = stamp
                     self._until = now + (STALE_SECONDS if all(job["final"] for job in jobs) else FRESH_SECONDS)
-            except LedgerError as e:
+            except (LedgerError, OSError) as e:  # OSError: a folder that can't even be looked into
                 self._made = None
-                return msgspec.json.encode({"jobs": [], "older": 0, "problem": clean(str(e), 1000)})
+                return self._told(problem=clean(str(e), 1000))
             return self._made
 
     def cancel(self, name: str) -> list[str]:
@@ -74,6 +77,12 @@ class Listing:
         with self._lock:
             self._made = None  # what this very connection writes does not change the stamp
         return [record.id for record in still_open if not followed(record, now)]
+
+    def _told(self, jobs: Sequence[dict[str, Any]] = (), older: int = 0, problem: str = "") -> bytes:
+        home = self.ledger.home
+        if home.is_relative_to(Path.home()):
+            home = "~" / home.relative_to(Path.home())
+        return msgspec.json.encode({"jobs": jobs, "older": older, "problem": problem, "home": clean(str(home), 1000)})
 
     def _jobs(self, now: float) -> tuple[list[dict[str, Any]], int]:
         records = self.ledger.jobs()

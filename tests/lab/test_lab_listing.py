@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +26,7 @@ def told(listing):
 
 def test_an_absent_ledger_has_no_jobs_and_none_is_made(ledger):
     """Looking writes nothing."""
-    assert told(Listing(ledger)) == {"jobs": [], "older": 0, "problem": ""}
+    assert told(Listing(ledger)) == {"jobs": [], "older": 0, "problem": "", "home": str(ledger.home)}
     assert not ledger.home.exists()
 
 
@@ -141,6 +143,35 @@ def test_the_server_upgrades_no_ledger(ledger):
     assert found["jobs"] == []
     assert "older jupyter_batch" in found["problem"]
     assert ledger._rows("PRAGMA user_version") == [(len(MIGRATIONS) - 1,)]
+
+
+def test_it_says_which_ledger_it_reads_as_people_write_it(tmp_path, monkeypatch):
+    """The folder, so that a kernel with another one is understood; below one's own folder with `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert told(Listing(Ledger(tmp_path / "jobs")))["home"] == str(Path("~", "jobs"))
+    elsewhere = Path(f"/srv{tmp_path}/jobs")
+    assert told(Listing(Ledger(elsewhere)))["home"] == str(elsewhere)
+    assert told(Listing(Ledger(tmp_path)))["home"] == "~"
+
+
+@pytest.mark.parametrize("wrong", ["garbage", "cut", "a folder", "a name too long"])
+def test_whatever_is_wrong_with_the_ledger_is_a_sentence(tmp_path, wrong):
+    """No exception, and so no 500 every few seconds."""
+    ledger = Ledger(tmp_path / ("x" * 300 if wrong == "a name too long" else "ledger"))
+    if wrong == "cut":
+        for number in range(9):
+            planned(ledger, f"jb{number}")
+        ledger.close()
+        os.truncate(ledger.path, 20_000)
+    elif wrong == "garbage":
+        ledger.path.parent.mkdir()
+        ledger.path.write_bytes(b"no database" * 999)
+    elif wrong == "a folder":
+        ledger.path.mkdir(parents=True)
+    found = told(Listing(ledger))
+    assert found["jobs"] == []
+    assert bool(found["problem"]) == (wrong != "a folder")
 
 
 def test_nothing_heavy_is_loaded_into_the_server(ledger):
