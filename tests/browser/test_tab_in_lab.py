@@ -1,0 +1,55 @@
+"""Tab in JupyterLab: in a prompt's braces the columns, as text whatever they are; and the list of jobs, as text too."""
+
+from lab import NOTEBOOK, notebook_of
+
+MARKUP = "<img src=x onerror=window.evil=1>"
+SET_UP = f"""
+import pandas as pd, jupyter_batch
+%load_ext jupyter_batch
+df = pd.DataFrame({{"text": ["a"], "Customer Feedback": ["b"], {MARKUP!r}: ["c"], "\\x1b[31mred": ["d"],
+                    "evil\\u202egpj": ["e"]}})
+"""
+HOSTILE = f"{MARKUP}<script>window.evil=1</script> javascript:x\u202e"
+LIST = f"""
+df.llm.batch("Say {{text}}", model="local/echo", name={HOSTILE!r}).wait()
+jupyter_batch.jobs()
+"""
+ITEMS = ".jp-Completer-item:visible"
+
+
+def test_tab_offers_the_columns_in_the_body(open_lab):
+    """Inside a brace the menu has the frame's columns, markup among them as text; one that is chosen stands there."""
+    with open_lab(notebook_of(SET_UP, "%%llm_batch df\nSay {")) as lab:
+        lab.run_cell(0)
+        lab.wait_idle()
+        editor = lab.page.locator(".jp-Notebook .jp-Cell").nth(1).locator(".cm-content")
+        editor.click()
+        lab.page.keyboard.press("Control+End")
+        lab.page.keyboard.press("Tab")
+        lab.until(lambda: lab.page.locator(ITEMS).count() == 3, "three columns in the menu")
+        told = lab.page.locator(ITEMS).all_inner_texts()
+        assert any(MARKUP in one for one in told), told
+        assert not any("red" in one or "evil\u202e" in one for one in told)
+        assert lab.page.locator(".jp-Completer img").count() == 0
+        assert lab.page.evaluate("() => window.evil === undefined")
+        lab.shot("tab.png")
+        lab.page.keyboard.type("Cust")
+        lab.page.keyboard.press("Enter")
+        lab.until(lambda: lab.page.evaluate(f"() => {NOTEBOOK}.content.widgets[1].model.sharedModel.getSource()")
+                  == "%%llm_batch df\nSay {Customer Feedback", "the column in the prompt")
+        assert not lab.page_errors
+
+
+def test_the_list_shows_what_others_wrote_as_text(open_lab):
+    """Markup, a script's address and a bidi override in a job's name are text in the table, or are not there."""
+    with open_lab(notebook_of(SET_UP, LIST)) as lab:
+        lab.run_all()
+        lab.wait_text("notebook.ipynb", 1)
+        said = lab.output(1)
+        assert "<img src=x onerror=window.evil=1>" in said
+        assert "\u202e" not in said
+        table = lab.page.locator(".jp-OutputArea .jb-table").last
+        assert table.locator("img, script, a").count() == 0
+        assert table.locator("th").all_inner_texts()[-1] == "notebook"
+        assert lab.page.evaluate("() => window.evil === undefined")
+        assert not lab.errors()
