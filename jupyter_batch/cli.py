@@ -125,8 +125,9 @@ def _print(job: Job) -> None:
     from jupyter_batch.monitor import text, view
 
     seen = view.view(job.snapshot())
+    course = [seen.curve_words] if seen.curve_words else []
     print(text.line(seen), f"  model: {seen.model}", *(f"  batch: {batch}" for batch in seen.batches),
-          *(f"  {line}" for line in text.details(seen)), sep="\n")
+          *(f"  {line}" for line in [*course, *text.details(seen)]), sep="\n")
 
 
 def _watch(asked: argparse.Namespace) -> int:

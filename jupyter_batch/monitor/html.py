@@ -84,7 +84,7 @@ def card(seen: View, *, paired: bool = False) -> dict[str, str]:
     back = f'<div class="jb-back">As of {esc(seen.as_of)}.{again}</div>'
     names = "jb jb-card jb-static jb-paired" if paired else "jb jb-card jb-static"
     inner = f"{top(seen)}{body(seen)}{facts(seen)}{peek(seen)}{_folded(seen)}{messages(seen.lines)}{back}"
-    plain = [f"{text.line(seen)}, as of {seen.as_of}", *text.details(seen), seen.attach]
+    plain = [f"{text.line(seen)}, as of {seen.as_of}", seen.curve_words, *text.details(seen), seen.attach]
     return {
         "text/plain": "\n".join(line for line in plain if line),
         "text/html": f'{STYLE_PAIRED if paired else STYLE}<div class="{names}">{inner}</div>',

@@ -65,4 +65,5 @@ def test_the_card_keeps_the_course(shot):
     """What stays in the notebook has it too, in the state's colour."""
     card = html.card(view(shot(history=HISTORY, state=State.EXPIRED, collected=True, finished_at=START + 250)))
     assert '<div class="jb-curve" data-c="warn"><svg' in card["text/html"]
+    assert "25% after 3 min, 412 of 1,000 rows after 4 min" in card["text/plain"].splitlines()
     assert not re.search(r"<(script|link|img|iframe|use|image)|url\(|https?:|\son\w+=", card["text/html"])
