@@ -1,10 +1,13 @@
-"""Each test has a ledger of its own: none writes to that of the person who runs them."""
+"""Each test has a ledger of its own: none writes to that of the person who runs them. None leaves this machine."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.ledgers import forget
+from tests.outside import no_certificates
+
+no_certificates()
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from jupyter_batch.providers.via_litellm import load_litellm
+from tests.outside import no_certificates
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 def serve(cell):
     """Fork for each line; the child does `cell(order)`."""
+    no_certificates()
     load_litellm()
     print("ready", flush=True)
     for line in sys.stdin:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 
@@ -72,6 +71,5 @@ def desk(tmp_path, monkeypatch):
                  "AZURE_API_KEY", "AZURE_OPENAI_API_KEY", "XAI_API_KEY", "MISTRAL_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(collect, "GONE_TRIES", GONE_TRIES)  # of the 24 that take an hour; what comes after is the same
-    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)  # half of the CPU, for http
     yield Desk(home)
     forget(home)

@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 
+from tests.outside import no_certificates
+
 ALLOWED: set[tuple[str, int]] = set()
 TRIED: list[str] = []
 NUMERIC = ("127.0.0.1", "::1", None)
@@ -97,6 +99,7 @@ def main(home, *names):
         os.environ[f"{name}_API_BASE"] = os.environ[f"{name}_BASE_URL"] = "http://elsewhere.invalid/v1"
         os.environ[f"{name}_API_KEY"] = "sk-of-the-environment"
     sys.addaudithook(block)
+    no_certificates()
     assert socket.gethostname()
     import pandas as pd
 
