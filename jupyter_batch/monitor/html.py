@@ -16,8 +16,8 @@ from jupyter_batch.monitor.view import Part, Segment, Sight, View
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SEPARATOR = '<span class="jb-sep">, </span>'
-"""Read where the style sheet is gone; with it, dots of colour tell the counts apart."""
+SEPARATOR, ARROW = '<span class="jb-sep">, </span>', '<span class="jb-sep">→ </span>'
+"""Read where the style sheet is gone; with it, dots of colour, gaps and columns tell things apart."""
 FEW_PARTS = 2
 """So many batches are named by their ids; more are a list that unfolds."""
 STYLE = f"<style>\n{style.CARD}</style>"
@@ -34,7 +34,8 @@ def top(seen: View) -> str:
     """State, title, model: what changes only with the state, so that a screen reader hears it once."""
     return (f'<div class="jb jb-head">'
             f'<span class="jb-pill" data-c="{esc(seen.colour)}" role="status">{esc(seen.state)}</span> '
-            f'<span class="jb-title">{esc(seen.title)}</span> <span class="jb-dim">{esc(seen.model)}</span></div>')
+            f'<span class="jb-title" dir="auto">{esc(seen.title)}</span> '
+            f'<span class="jb-dim">{esc(seen.model)}</span></div>')
 
 
 def body(seen: View) -> str:
@@ -54,7 +55,7 @@ def facts(seen: View) -> str:
         tail = f" and {more} more" if more > 0 else ""
         parts.append(f"<span>{'batch' if len(seen.batches) == 1 else 'batches'} {shown}{tail}</span>")
     parts.append(f"<span>job {_code(seen.id)}</span>")
-    return f'<div class="jb jb-foot">{" ".join(parts)}</div>'
+    return f'<div class="jb jb-foot">{SEPARATOR.join(parts)}</div>'
 
 
 def peek(seen: View) -> str:
@@ -129,15 +130,16 @@ def _counts(seen: View) -> str:
 
 def _times(seen: View) -> str:
     phrases = [*seen.times, *([] if seen.is_final else [f"as of {seen.as_of.rpartition(', ')[2]}"])]
-    return f'<div class="jb-foot">{" ".join(f"<span>{esc(phrase)}</span>" for phrase in phrases)}</div>'
+    return f'<div class="jb-foot">{SEPARATOR.join(f"<span>{esc(phrase)}</span>" for phrase in phrases)}</div>'
 
 
 def _answers(answers: tuple[Sight, ...]) -> str:
     if not answers:
         return ""
     rows = "".join(
-        f'<div role="listitem"><span>row {one.row:,}</span> <span class="jb-what">{esc(one.asked)}</span> '
-        f"<span>{esc(f'{one.of}: ' if one.of else '')}{esc(one.answer)}</span></div>" for one in answers)
+        f'<div role="listitem"><span>row {one.row:,}</span> <span class="jb-what" dir="auto">{esc(one.asked)}</span> '
+        f'{ARROW}<span>{esc(f"{one.of}: " if one.of else "")}<span dir="auto">{esc(one.answer)}</span></span></div>'
+        for one in answers)
     return f'<div class="jb-peek" role="list" aria-label="First answers">{rows}</div>'
 
 
@@ -162,7 +164,7 @@ def _reasons(seen: View) -> str:
     more = f'<li class="jb-dim">and {seen.more_reasons} more reasons in job.errors</li>' if seen.more_reasons else ""
     told = [*seen.examples, *[None] * (len(seen.reasons) - len(seen.examples))]
     items = "".join(
-        f"<li><b>{count:,}</b> <span>{esc(why)}</span>"
-        + (f' <span class="jb-dim">{esc(example.words)}</span>' if example else "") + "</li>"
+        f'<li><b>{count:,}</b> <span dir="auto">{esc(why)}</span>'
+        + (f' <span class="jb-dim" dir="auto">{esc(example.words)}</span>' if example else "") + "</li>"
         for (why, count), example in zip(seen.reasons, told, strict=True))
     return f'<ul class="jb-why" aria-label="Why rows failed">{items}{more}</ul>'

@@ -35,7 +35,7 @@ color:color-mix(in srgb,var(--jb-c) 70%,var(--jp-ui-font-color0,currentColor))}
 .jb-key{display:inline-flex;align-items:center;gap:6px}
 .jb-foot{margin-top:2px;color:var(--jb-dim)}
 .jb.jb .jb-id.jb-id{font:.94em var(--jp-code-font-family,ui-monospace,monospace);color:inherit;
-background:none;padding:0}
+background:none;padding:0;user-select:all}
 .jb-now{display:flex;flex-wrap:wrap;align-items:flex-end;gap:0 18px}.jb-now>:first-child{flex:999 1 300px}
 .jb-curve{flex:1 0 132px;height:34px;margin:6px 0 4px;border-bottom:1px solid var(--jb-edge)}
 .jb-curve svg{display:block;width:100%;height:100%}
@@ -49,15 +49,15 @@ vector-effect:non-scaling-stroke}
 .jb-peek{margin-top:7px;display:grid;grid-template-columns:auto minmax(0,3fr) minmax(0,2fr);gap:0 12px}
 .jb-peek>div{display:grid;grid-column:1/-1;grid-template-columns:subgrid}
 .jb-peek>div>:first-child{color:var(--jb-dim)}
+.jb-peek [dir]{text-align:left}
 .jb-what{color:var(--jb-dim)}
 .jb-parts{margin-top:4px}
 .jb-parts>div{display:grid;grid-template-columns:1.6em 8.2em 15em minmax(0,1fr);gap:0 10px;padding:2px 0;
 border-top:1px solid var(--jb-edge)}
 .jb-parts>div>:first-child{color:var(--jb-dim)}.jb-parts .jb-pill{justify-self:start;align-self:start}
-.jb-parts .jb-id{user-select:all}
 .jb-fold summary{cursor:pointer;color:var(--jb-dim);margin-top:5px}
 .jb-back{margin:8px 0 0;padding-top:7px;border-top:1px solid var(--jb-edge);color:var(--jb-dim)}
-.jb-back .jb-id{color:var(--jp-ui-font-color1,inherit);user-select:all}
+.jb-back .jb-id{color:var(--jp-ui-font-color1,inherit)}
 .jb-table{border-collapse:collapse}
 .jb.jb .jb-table th,.jb.jb .jb-table td{padding:3px 14px 3px 0;text-align:left;border-bottom:1px solid var(--jb-edge)}
 .jb-table th{font-weight:600;color:var(--jb-dim)}

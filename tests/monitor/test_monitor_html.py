@@ -81,9 +81,31 @@ def test_the_card_reads_well_without_its_style(shot):
     """GitHub and untrusted notebooks strip the style: state, counts, times, batch and the way back are still text."""
     text = Reader(html.card(view(shot()))["text/html"]).text
     for part in ("running sentiment openai/gpt-4.1-mini", "412 of 1,000 rows (41%)",
-                 "400 succeeded, 10 reused, 2 failed, 588 running", "batch batch_68a1f", "2 rate limit reached",
-                 'Come back to it with job = jupyter_batch.open("jb3f9c2k7a1q")', "As of"):
+                 "400 succeeded, 10 reused, 2 failed, 588 running", "batch batch_68a1f", ", job jb3f9c2k7a1q",
+                 "2 rate limit reached", 'Come back to it with job = jupyter_batch.open("jb3f9c2k7a1q")', "As of"):
         assert part in text
+
+
+def test_answers_and_times_are_told_apart_without_the_style_too(shot):
+    """An arrow stands between a row and its answer, a comma between two phrases; each text has its own direction."""
+    seen = shot(answers=(Answer(row=4, asked="זה טוב!", answer="positive", of="local/echo"),), expires_at=None)
+    reader = Reader(html.card(view(seen))["text/html"])
+    assert "row 4 זה טוב! → local/echo: positive" in reader.text
+    assert re.search(r"min since [\d:]+, about .* left", reader.text) or re.search(r"since [\d:]+, as of", reader.text)
+    assert reader.attributes.count(("dir", "auto")) == 4, "the title, the row, the answer, the reason"
+
+
+def test_an_id_is_selected_whole_by_a_click():
+    """So that it can be copied: each of them, wherever it stands."""
+    rule = re.search(r"\.jb-id\.jb-id\{[^}]*\}", html.STYLE.replace("\n", ""))
+    assert "user-select:all" in rule[0]
+
+
+def test_each_variable_of_jupyterlab_has_a_colour_behind_it():
+    """VS Code and Colab have none of them."""
+    names = re.findall(r"var\((--jp-[\w-]+)(.)", html.STYLE_LIVE)
+    assert len(names) > 9
+    assert {after for _, after in names} == {","}
 
 
 def test_the_plain_text_says_the_same(shot):
