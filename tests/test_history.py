@@ -2,11 +2,14 @@
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_batch.core.history import MOST, Curve, added, done_at, pace_of, thinned
+from jupyter_batch.core.status import Counts, Snapshot, State
+from jupyter_batch.core.together import together
 
 HOUR = 3600.0
 
@@ -123,3 +126,15 @@ def test_thinned_as_it_came_is_thinned_at_once(events, every):
             often.points()
     assert often.points() == once.points()
     assert len(once.points()) <= 16
+
+
+def test_a_group_has_the_history_of_all_its_jobs():
+    """What is held and shown as one has one course, and a pace by it."""
+    counts = Counts(succeeded=50, running=50)
+    one = Snapshot(id="jb1", name=None, state=State.RUNNING, counts=counts, model="a/b", provider="a", out="o",
+                   created_at=0.0, now=2 * HOUR, history=course((HOUR, 0, 0), (2 * HOUR, 0, 50)))
+    other = msgspec.structs.replace(one, id="jb2", history=course((HOUR, 0, 0), (1.5 * HOUR, 0, 50)))
+    both = together("jg1", [one, other])
+    assert both.history == ((0.0, 0), (HOUR, 0), (1.5 * HOUR, 50), (2 * HOUR, 100))
+    assert both.eta == pytest.approx(HOUR), "of late: 50 rows in the last half hour, and 100 are left"
+    assert together("jg1", [one, msgspec.structs.replace(other, history=())]).history == ()
