@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.ledgers import forget
 from tests.outside import no_certificates
 
 no_certificates()
+
+LONG = (
+    "test_terminal", "test_cli", "test_tools_kill", "test_kill", "test_notebooks", "test_faults", "test_lab_server",
+    "test_table", "test_adopt_kill", "test_server_restart", "test_jobs", "test_run_tools", "test_quota", "test_hosts",
+    "test_kernel_loop", "test_realtime_kill", "test_reuse", "test_graph", "test_monitor_day",
+)
+"""Files of few, long tests, the longest first. Several processes begin with these: else one is left with them alone."""
+
+
+def pytest_configure(config):
+    """Not in the order of xdist, which begins with the files that have the most tests."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config, items):
+    """In each of several processes, the same order."""
+    if hasattr(config, "workerinput"):
+        place = {name: at for at, name in enumerate(LONG)}
+        items.sort(key=lambda item: place.get(Path(item.path).stem, len(LONG)))
+
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.server.embedded import Embedded
 
-from .conftest import PATIENCE, planned
+from .conftest import PATIENCE, Server, planned
 
 SUBMIT = """
 import os, sys, pandas as pd
@@ -24,11 +25,22 @@ os._exit(0)  # the kernel is killed before anything was sent
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def test_it_asks_who_is_there(serve, ledger):
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """(a server that is as it comes, its ledger): one for all who change nothing that others look at."""
+    place = tmp_path_factory.mktemp("plain")
+    ledger = Ledger(place / "home")
+    server = Server(place / "server", ledger.home)
+    yield server, ledger
+    server.close()
+    ledger.close()
+
+
+def test_it_asks_who_is_there(plain):
     """403 without a token, a foreign page or a form gets nothing; with a cookie Cancel needs the XSRF token."""
+    server, ledger = plain
     planned(ledger, "jbaaa", done=3)
     planned(ledger, "jbaab", name="<script>alert(1)</script>")
-    server = serve(ledger.home)
     listed, cancel = "jupyter-batch/jobs", "jupyter-batch/jobs/jbaaa/cancel"
     assert server.ask("GET", listed, token=False).status == 403
     assert server.ask("POST", cancel, token=False).status == 403
@@ -111,9 +123,9 @@ def test_cancel_with_the_kernel_shut_reaches_the_provider(serve, tmp_path, provi
     server.until(lambda: server.jobs()[0]["state"] == "cancelled")
 
 
-def test_the_server_lists_it_as_enabled(serve, tmp_path):
+def test_the_server_lists_it_as_enabled(plain):
     """`jupyter server extension list` says enabled and OK, and the log has no complaint."""
-    server = serve(tmp_path / "home")
+    server, _ = plain
     done = subprocess.run([sys.executable, "-m", "jupyter_server.extension.serverextension", "list"], env=server.env,
                           capture_output=True, text=True, timeout=PATIENCE)
     said = ANSI.sub("", done.stdout + done.stderr)
