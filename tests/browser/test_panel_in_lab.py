@@ -1,16 +1,14 @@
 """JupyterLab's side: the panel of all jobs with the kernel shut, the notification at an end, the status bar's item."""
 
 import json
-import time
 from importlib import resources
 
-import msgspec
 import pytest
 from lab import notebook_of
+from written import TOAST, end, job_in, plan
 
-from jupyter_batch.core.status import State, Step
-from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.store import Ledger, this_process
+from jupyter_batch.core.status import State
+from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.server.embedded import Embedded
 
 SUBMIT = """
@@ -20,7 +18,6 @@ job = df.llm.batch("Sentiment (positive/negative)? {feedback}", out="sentiment",
 job
 """
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script> javascript:x \u202egpj.exe"
-TOAST = ".Toastify__toast"
 FAKE_DESKTOP = """() => {
   window.desktop = [];
   window.Notification = class { constructor(title, options) { window.desktop.push([title, options.body]); } };
@@ -41,6 +38,7 @@ PAUSES = """async url => {
   await ask(told([])); found.quiet = jobs.pause();
   await ask(told([job])); found.open = jobs.pause();
   watched = true; found.watched = jobs.pause();
+  await ask(told([])); jobs.nudge(); found.nudged = jobs.pause(); await ask(told([job]));
   hidden = true; found.hidden = jobs.pause();
   awaited = true; found.awaited = jobs.pause();
   hidden = false; await ask({ status: 304 }); found.same = jobs.jobs.length;
@@ -49,37 +47,6 @@ PAUSES = """async url => {
   delete document.hidden;
   return found;
 }"""
-
-
-def job_in(lab, name):
-    """A job's row in the panel."""
-    return lab.page.locator(".jb-job").filter(has=lab.page.locator(".jb-job-title").get_by_text(name, exact=True))
-
-
-def plan(ledger, job, *, done, ended=None, followed=True, **more):
-    """A job of a thousand rows, as if another notebook had sent it ten minutes ago."""
-    now = time.time()
-    record = JobRecord(**{"id": job, "fingerprint": job, "created_at": now - 600, "model": "openai/gpt-4.1-mini",
-                          "provider": "openai", "dialect": "openai", "endpoint": "/v1/chat/completions",
-                          "body_model": "x", "out": job, "columns": ["t"], "rows": 1000,
-                          "finished_at": now - 60 if ended else 0.0, **more})
-    shard = ShardRecord(job=job, number=0, requests=1000, bytes=9, first=0, last=999, completed=done,
-                        step=Step.COLLECTED if ended else Step.RUNNING, ending=ended, batch_id=f"batch_{job}",
-                        sent_at=now - 600, due_at=now + 9_999)
-    ledger.plan(record, [shard], lambda: None)
-    if followed and not ended:
-        ledger.lease(job, this_process(), now, 3600)
-
-
-def end(ledger, job, *, failed):
-    """The job is over, as its kernel would write it."""
-    [shard] = ledger.shards(job)
-    over = msgspec.structs.replace(shard, step=Step.COLLECTED, ending=State.COMPLETED, completed=1000 - failed,
-                                   failed=failed)
-    with ledger._transaction() as db:
-        db.execute("UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ?",
-                   (over.step, over.ending, msgspec.json.encode(over).decode(), job))
-        db.execute("UPDATE job SET finished_at = ?, holder = NULL WHERE id = ?", (time.time(), job))
 
 
 def test_the_panel_lives_with_the_kernel_shut_and_its_end_is_told(open_lab, tmp_path):
@@ -176,8 +143,8 @@ def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
         job_in(lab, "jbaaa").wait_for()
         pauses = lab.page.evaluate(PAUSES, lab.served.extension("page/jobs.js"))
         problem = pauses.pop("problem")
-        assert pauses == {"quiet": 30_000, "open": 10_000, "watched": 3_000, "hidden": 0, "awaited": 60_000, "same": 1,
-                          "absent": 300_000, "back": ""}
+        assert pauses == {"quiet": 30_000, "open": 10_000, "watched": 3_000, "nudged": 3_000, "hidden": 0,
+                          "awaited": 60_000, "same": 1, "absent": 300_000, "back": ""}
         assert "install it in the server's environment" in problem
 
         lab.page.locator(".jb-job-notebook").focus()

@@ -1,10 +1,12 @@
 /* The list of jobs as the server tells it: asked politely, compared, and who ended since. It knows no element of the page.
  *
- * Asked every few seconds while a job is open, slowly while none is, and not at all while the page is hidden (but for
- * once a minute where a desktop notification waits for a job's end). An unchanged list costs a 304.
+ * Asked every few seconds while a job is open or a cell that may send one was just run, slowly else, and not at all
+ * while the page is hidden (but for once a minute where a desktop notification waits for a job's end). An unchanged list
+ * costs a 304.
  */
 
 const WATCHED = 3_000, OPEN = 10_000, QUIET = 30_000, HIDDEN = 60_000, ABSENT = 300_000;
+const SOON = 1_500, LIVELY = 20_000; // after a cell: the first look, and how long the looks stay close
 export const NO_SERVER = "The server has no part of jupyter_batch: install it in the server's environment too, " +
   "and start the server again.";
 
@@ -16,7 +18,8 @@ export class Jobs {
     this.place = `jupyter_batch:open:${place}`;
     this.jobs = [];
     this.older = 0;
-    this.problem = "";
+    this.problem = this.home = "";
+    this.lively = 0; // until when (performance.now())
     this.asked = false; // whether a list came at all
     this.listeners = { change: [], end: [] };
     this.open = this.recall();
@@ -59,9 +62,10 @@ export class Jobs {
 
   take(told) {
     this.told = told;
-    Object.assign(this, { jobs: told.jobs, older: told.older, problem: told.problem, asked: true });
+    Object.assign(this, { jobs: told.jobs, older: told.older, problem: told.problem, home: told.home, asked: true });
     if (!told.problem) {
-      for (const job of told.jobs) if (job.final && this.open.has(job.id)) this.tell("end", job);
+      const ended = told.jobs.filter(job => job.final && this.open.has(job.id));
+      if (ended.length) this.tell("end", ended);
       this.open = new Set(this.running.map(job => job.id));
       this.keep();
     }
@@ -73,13 +77,24 @@ export class Jobs {
     clearTimeout(this.timer);
     const pause = this.pause();
     if (pause) this.timer = setTimeout(() => this.refresh(), pause);
+    this.due = performance.now() + pause;
+  }
+
+  /** A cell was run that may have sent a job: look soon, and again; it may take a moment to write it down. */
+  nudge() {
+    const now = performance.now();
+    this.lively = now + LIVELY;
+    if (document.hidden || this.absent || this.asking || !(this.due > now + SOON)) return;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.refresh(), SOON);
+    this.due = now + SOON;
   }
 
   pause() {
     const open = this.open.size > 0;
     if (document.hidden) return open && this.awaited() ? HIDDEN : 0;
     if (this.absent) return ABSENT;
-    return open ? (this.watched() ? WATCHED : OPEN) : QUIET;
+    return open || performance.now() < this.lively ? (this.watched() ? WATCHED : OPEN) : QUIET;
   }
 
   // Which jobs were open is remembered over a reload, so that an end that nobody was there to see is told later.
@@ -95,11 +110,13 @@ export class Jobs {
 /** What it cost, in words; nothing where nobody knows: the monitor says why. */
 export const cost = job => (job.cost.startsWith("cost unknown") ? "" : job.cost);
 
-/** What is said of a job that ended, in at most 140 characters. */
-export function ending(job) {
+/** What is said of jobs that ended, in at most 140 characters: of the first, with its counts, and how many more. */
+export function ending([job, ...more]) {
   const title = job.title.length > 40 ? `${job.title.slice(0, 39)}…` : job.title;
   const rest = [job.counts, job.times[0], cost(job)].filter(Boolean).join(", ");
-  return `${title}: ${job.state}\n${rest}`.slice(0, 140);
+  const bad = more.filter(({ colour }) => colour === "bad").length;
+  const tail = more.length ? `\nand ${more.length.toLocaleString("en")} more${bad ? `, ${bad} failed` : ""}` : "";
+  return `${title}: ${job.state}\n${rest}`.slice(0, 140 - tail.length) + tail;
 }
 
 /** What is running, in a few words: "sentiment 41%", "3 batches 12%". */

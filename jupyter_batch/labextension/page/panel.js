@@ -18,6 +18,8 @@ export function panelClass(lab) {
       this.node.setAttribute("aria-label", "LLM batches");
       this.problem = text("p", "jb-side-problem", "alert");
       this.said = text("p", "jb-side-say", "status");
+      this.place = text("p", "jb-side-place");
+      this.place.title = "What a kernel with another JUPYTER_BATCH_HOME sends is not in this list";
       header.addClass("jb-side-line");
       header.node.append(this.problem);
       this.fillToolbar();
@@ -25,7 +27,7 @@ export function panelClass(lab) {
         this.section("Ended", job => job.final, "Nothing has ended yet.")];
       const foot = new lab.Widget();
       foot.addClass("jb-side-line");
-      foot.node.append(this.said);
+      foot.node.append(this.said, this.place);
       this.layout.addWidget(foot);
       jobs.on("change", () => this.draw());
     }
@@ -61,6 +63,8 @@ export function panelClass(lab) {
 
     draw() {
       this.problem.textContent = this.jobs.problem;
+      this.place.textContent = this.jobs.home ? `Ledger: ${this.jobs.home}` : "";
+      this.share();
       for (const { label, mine, widget, list, empty, more, rows } of this.sections) {
         const here = this.jobs.jobs.filter(mine);
         fill(list, rows, here, job => new Row(job, this, lab.rowIcons));
@@ -70,6 +74,14 @@ export function panelClass(lab) {
         more.textContent = label === "Ended" && this.jobs.older
           ? `and ${this.jobs.older.toLocaleString("en")} older: jupyter batch list` : "";
       }
+    }
+
+    /** Where nothing is open, what has ended gets the room; a person may move the border, until that changes. */
+    share() {
+      const quiet = !this.jobs.jobs.some(job => !job.final);
+      if (quiet === this.quiet) return;
+      this.quiet = quiet;
+      this.content.setRelativeSizes(quiet ? [1, 5] : [1, 1]);
     }
 
     say(sentence) { this.said.textContent = sentence; }

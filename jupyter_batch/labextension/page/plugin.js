@@ -2,7 +2,7 @@
 import { listen } from "./heard.js";
 import { Jobs } from "./jobs.js";
 import { panelClass } from "./panel.js";
-import { statusItem, tell, Wishes } from "./told.js";
+import { statusItem, Teller, Wishes } from "./told.js";
 
 const ID = "jupyter_batch:panel";
 const SHOW = "jupyter_batch:show", REFRESH = "jupyter_batch:refresh";
@@ -12,6 +12,7 @@ const SVG = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 
 const BELL = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><path class="jp-icon3"
   fill="#616161" d="M12 22a2 2 0 0 0 2-2h-4a2 2 0 0 0 2 2zm6-6v-5c0-3.070-1.630-5.640-4.500-6.320V4a1.500 1.500 0 0
   0-3 0v.680C7.640 5.360 6 7.920 6 11v5l-2 2v1h16v-1z"/></svg>`;
+const SENDS = /llm|batch|job/i; // what a cell says that sends a job, or gets one on
 const PARTS = {
   "@jupyterlab/application": ["ILayoutRestorer"],
   "@jupyterlab/apputils": ["Clipboard", "Dialog", "ICommandPalette", "showDialog"],
@@ -35,6 +36,9 @@ export async function plugins(shared) {
       lab[part] = found[part];
     }
   }));
+  // A front end without notebooks has a panel all the same.
+  const { NotebookActions } = await shared("@jupyterlab/notebook").catch(() => ({}));
+  lab.runs = [NotebookActions?.executionScheduled, NotebookActions?.executed].filter(Boolean);
   lab.icon = new lab.LabIcon({ name: "jupyter_batch:batches", svgstr: SVG });
   lab.bellIcon = new lab.LabIcon({ name: "jupyter_batch:bell", svgstr: BELL });
   lab.rowIcons = { notebook: lab.notebookIcon, copy: lab.copyIcon, cancel: lab.stopIcon };
@@ -64,7 +68,11 @@ function activate(lab, app, restorer, palette, bar, registry) {
   restorer?.add(panel, panel.id);
   if (bar) statusItem(lab, jobs, bar, () => app.commands.execute(SHOW));
   if (registry) wishes.follow(registry, ID).catch(error => console.warn(`jupyter_batch: ${error.message}`));
-  jobs.on("end", job => tell(app, wishes, job, SHOW));
+  const teller = new Teller(app, wishes, SHOW);
+  jobs.on("end", ended => teller.tell(ended));
+  for (const ran of lab.runs) {
+    ran.connect((_, { cell }) => { if (SENDS.test(cell.model.sharedModel.getSource())) jobs.nudge(); });
+  }
   listen(app);
   app.restored.then(() => jobs.refresh());
 }

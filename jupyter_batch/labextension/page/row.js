@@ -11,7 +11,7 @@ export class Row {
   constructor(job, does, icons) {
     this.node = make("li", "jb-job");
     this.state = make("span", "jb-job-state");
-    this.title = make("span", "jb-job-title");
+    this.title = make("span", "jb-job-title", { dir: "auto" });
     this.head = make("div", "jb-job-head");
     this.head.append(this.title, this.state);
     this.bar = make("div", "jb-job-bar");

@@ -28,19 +28,45 @@ export class Wishes {
   }
 }
 
-/** Say that a job has ended: in the page, and on the desktop where another window is in front. */
-export function tell(app, wishes, job, show) {
-  const message = ending(job);
-  if (wishes.toast && app.commands.hasCommand("apputils:notify")) {
-    const actions = [{ label: "Show", commandId: show, args: {} }];
-    if (job.path) actions.unshift({ label: "Open notebook", commandId: "docmanager:open", args: { path: job.path } });
-    app.commands.execute("apputils:notify",
-      { message, type: KINDS[job.colour] || "info", options: { autoClose: false, actions } });
+/** Says that jobs have ended: in the page, and on the desktop where another window is in front. One
+ * notification stands at a time, so that many jobs do not cover the notebook: until a person is there (a key, a click)
+ * what ends is added to it, then a new one takes its place. */
+export class Teller {
+  constructor(app, wishes, show) {
+    Object.assign(this, { app, wishes, show, told: [], before: Promise.resolve() });
+    for (const act of ["pointerdown", "keydown"]) document.addEventListener(act, () => { this.told = []; }, true);
   }
-  if (wishes.desktop && (document.hidden || !document.hasFocus())) {
-    const [title, ...body] = message.split("\n");
-    const shown = new Notification(title, { body: body.join("\n"), tag: `jupyter_batch:${job.id}` });
-    shown.onclick = () => { window.focus(); app.commands.execute(show); shown.close(); };
+
+  tell(jobs) {
+    if (this.wishes.toast && this.app.commands.hasCommand("apputils:notify")) {
+      this.before = this.before.then(() => this.toast(jobs)).catch(error => console.warn(`jupyter_batch: ${error}`));
+    }
+    if (this.wishes.desktop && (document.hidden || !document.hasFocus())) {
+      const [title, ...body] = ending(jobs).split("\n");
+      const shown = new Notification(title, { body: body.join("\n"), tag: `jupyter_batch:${jobs[0].id}` });
+      shown.onclick = () => { window.focus(); this.app.commands.execute(this.show); shown.close(); };
+    }
+  }
+
+  async toast(jobs) {
+    const { commands } = this.app, { id } = this;
+    if (this.told.length && await commands.execute("apputils:update-notification",
+      { id, ...this.words([...jobs, ...this.told]) })) {
+      this.told.unshift(...jobs);
+      return;
+    }
+    if (id) commands.execute("apputils:dismiss-notification", { id });
+    const { message, type, ...options } = this.words(jobs);
+    this.told = [...jobs];
+    this.id = await commands.execute("apputils:notify", { message, type, options });
+  }
+
+  words(jobs) {
+    const { path } = jobs[0];
+    const kind = ["bad", "warn", "good"].find(colour => jobs.some(job => job.colour === colour));
+    const actions = [{ label: "Show", commandId: this.show, args: {} }];
+    if (path) actions.unshift({ label: "Open notebook", commandId: "docmanager:open", args: { path } });
+    return { message: ending(jobs), type: KINDS[kind] || "info", autoClose: false, actions };
   }
 }
 

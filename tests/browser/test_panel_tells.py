@@ -1,0 +1,54 @@
+"""What JupyterLab's side says by itself: what ended, which ledger it reads, and new jobs soon."""
+
+from lab import notebook_of
+from written import TOAST, end, job_in, plan
+
+from jupyter_batch.ledger.store import Ledger
+
+
+def test_many_ends_are_one_notification(open_lab):
+    """Jobs that end together, and one that ends while that still stands, are told in one; then a new one comes."""
+    with open_lab(notebook_of("1 + 1"), alone=True) as lab:
+        ledger = Ledger(lab.home)
+        names = [f"jb{number}" for number in range(6)]
+        for name in names:
+            plan(ledger, name, done=10, notebook=str(lab.path))
+        lab.command("jupyter_batch:show")
+        job_in(lab, "jb5").wait_for()
+        toast = lab.page.locator(TOAST)
+
+        for name in names[:4]:
+            end(ledger, name, failed=3)
+        lab.until(lambda: "and 3 more" in toast.inner_text(), "those that ended with it")
+        assert "997 succeeded, 3 failed" in toast.inner_text()
+        end(ledger, "jb4", failed=0)
+        lab.until(lambda: "jb4: completed" in toast.inner_text(), "the newest")
+        assert "1,000 succeeded" in toast.inner_text()
+        assert "and 4 more" in toast.inner_text()
+        assert toast.count() == 1
+        lab.shot("panel-many-told.png")
+
+        toast.get_by_role("button", name="Hide notification").or_(
+            toast.locator(".jp-Notification-Toast-Close")).first.click()
+        toast.wait_for(state="detached")
+        end(ledger, "jb5", failed=0)
+        toast.wait_for()
+        assert "jb5: completed" in toast.inner_text()
+        assert "more" not in toast.inner_text()
+        assert lab.errors() == []
+        ledger.close()
+
+
+def test_a_cell_that_may_send_a_job_has_the_list_asked_soon(open_lab):
+    """Not only half a minute later, when a short job is over; and the panel names the ledger that it reads."""
+    with open_lab(notebook_of("job = 1 + 1"), alone=True) as lab:
+        lab.command("jupyter_batch:show")
+        place = lab.page.locator(".jb-side-place")
+        lab.until(lambda: str(lab.home) in place.inner_text(), "the ledger's folder")
+        asked = []
+        with lab.page.expect_response(lambda answer: "jupyter-batch/jobs" in answer.url):
+            lab.command("jupyter_batch:refresh")  # the next one by the clock is half a minute away
+        lab.page.on("request", lambda request: asked.append(request.url) if "jupyter-batch/jobs" in request.url else 0)
+        lab.run_all()
+        lab.until(lambda: asked, "the list to be asked", 15)
+        assert lab.errors() == []
