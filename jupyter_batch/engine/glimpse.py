@@ -187,11 +187,11 @@ def beginning(texts: Iterable[str]) -> str:
 
 
 def words(value: Any) -> str:
-    """An answer as one reads it: a text as it is, a schema's fields by their names, a vector by its first numbers."""
+    """An answer as one reads it: a text as it is, fields by their names, a vector's first numbers, calls as such."""
     if isinstance(value, str):
         return value[:LONGEST]
     if isinstance(value, ToolCalls):
-        return "calls " + ", ".join(str(call["name"]) for call in value[:8])
+        return ("calls " + ", ".join(f"{call['name']}({words(call['arguments'])})" for call in value[:8]))[:LONGEST]
     if isinstance(value, dict):
         return ", ".join(f"{name}: {words(held)}" for name, held in list(value.items())[:8])[:LONGEST]
     if isinstance(value, list | tuple) or hasattr(value, "tolist"):

@@ -100,6 +100,14 @@ background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 8%,transparen
 @container (max-width:600px){.jb-peek{grid-template-columns:auto minmax(0,1fr)}
 .jb-peek>div>:nth-child(3){grid-column:2}
 .jb-parts>div{grid-template-columns:1.6em 8.2em minmax(0,1fr)}.jb-parts>div>:nth-child(4){grid-column:2/4}}
+.jb-live.jb-live.jupyter-widgets-disconnected::before,
+.jb-live.jb-live .jupyter-widgets-disconnected::before{content:none}
+.jb-live.jupyter-widgets-disconnected>.jb-buttons.jb-buttons,.jb-live.jupyter-widgets-disconnected>.jb-unfold.jb-unfold{
+display:none}
+.jb-live.jb-live.jupyter-widgets-disconnected::after{
+content:"As its kernel left it. To follow the job, run the cell again.";order:3;flex:1 1 100%;
+margin-top:6px;color:var(--jb-dim-live);
+font:var(--jp-ui-font-size1,13px)/1.55 var(--jp-ui-font-family,system-ui,sans-serif)}
 .jb-live .jb-asking>:not(:first-child){min-width:14em!important}
 .jb-live .jb-unfold.jb-unfold{border:0;padding:0;margin:3px 0 0;color:var(--jb-dim-live);text-decoration:underline;
 text-underline-offset:2px;flex:none}

@@ -18,6 +18,9 @@ job
 """
 FILLED = "print('filled', df['sentiment'].notna().sum())"
 SET = f"([index, source]) => {NOTEBOOK}.content.widgets[index].model.sharedModel.setSource(source)"
+SAID_AFTER = "() => getComputedStyle(document.querySelector('.jb-live'), '::after').content"
+BEFORE = """() => [document.querySelector('.jb-live'), ...document.querySelectorAll('.jb-live .widget-html')].map(
+  one => getComputedStyle(one, '::before').content)"""
 
 
 @pytest.fixture
@@ -82,7 +85,8 @@ def test_finish_now_asks_the_rest_in_real_time(open_at):
 def test_after_a_restart_the_panel_comes_back(open_at):
     """After a kernel restart `%llm_batch show ID`, and the cell run again, bring the live panel of the same job.
 
-    With its history: the curve is there with the first look, though this process has seen nothing of it.
+    With its history: the curve is there with the first look, though this process has seen nothing of it. Until then
+    the old panel says that its kernel is gone, and has no button that would do nothing.
     """
     lab_, _ = open_at(60, "", FRAME, SUBMIT, "job.id")
     with lab_ as lab:
@@ -92,6 +96,11 @@ def test_after_a_restart_the_panel_comes_back(open_at):
         assert found
         lab.page.evaluate(f"() => {NOTEBOOK}.context.sessionContext.session.kernel.restart()")
         lab.wait_idle()
+        lab.until(lambda: lab.page.locator(".jb-live.jupyter-widgets-disconnected").count() == 1, "the page to know")
+        assert lab.visible(".jb-live .jupyter-button") == 0
+        assert "its kernel left it" in lab.page.evaluate(SAID_AFTER)
+        assert set(lab.page.evaluate(BEFORE)) == {"none"}, "no broken links between the lines"
+        lab.shot("panel-without-its-kernel.png")
         lab.page.evaluate(SET, [2, f"%load_ext jupyter_batch\n%llm_batch show {found[0]}"])
         lab.run_cell(2)
         lab.until(lambda: done(lab, 2) > 0, "the panel")

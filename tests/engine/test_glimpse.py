@@ -94,7 +94,10 @@ def test_a_short_or_whole_beginning_is_kept():
 @pytest.mark.parametrize(("value", "words"), [
     ("text", "text"), ({"label": "positive", "score": 0.51234567}, "label: positive, score: 0.5123"),
     ([0.1, 0.2, 0.3, 0.4], "[0.1, 0.2, 0.3, … 4 in all]"), (True, "True"), (None, "None"),
-    (ToolCalls([{"id": "1", "name": "look_up", "arguments": {}}]), "calls look_up"),
+    (ToolCalls([{"id": "1", "name": "look_up", "arguments": {}}]), "calls look_up()"),
+    (ToolCalls([{"id": "1", "name": "stock", "arguments": {"item": "lamp", "at": [1, 2]}},
+                {"id": "2", "name": "buy", "arguments": "no JSON"}]),
+     "calls stock(item: lamp, at: [1, 2]), buy(no JSON)"),
 ])
 def test_answers_of_each_kind_are_read(value, words):
     """Texts, a schema's fields, vectors, tool calls."""
