@@ -16,7 +16,7 @@ from jupyter_batch.monitor.view import Part, Segment, Sight, View
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SEPARATOR, ARROW = '<span class="jb-sep">, </span>', '<span class="jb-sep">→ </span>'
+SEPARATOR, ARROW, SUCH_AS = (f'<span class="jb-sep">{word} </span>' for word in (",", "→", "such as"))
 """Read where the style sheet is gone; with it, dots of colour, gaps and columns tell things apart."""
 FEW_PARTS = 2
 """So many batches are named by their ids; more are a list that unfolds."""
@@ -165,6 +165,6 @@ def _reasons(seen: View) -> str:
     told = [*seen.examples, *[None] * (len(seen.reasons) - len(seen.examples))]
     items = "".join(
         f'<li><b>{count:,}</b> <span dir="auto">{esc(why)}</span>'
-        + (f' <span class="jb-dim" dir="auto">{esc(example.words)}</span>' if example else "") + "</li>"
+        + (f' {SUCH_AS}<span class="jb-dim" dir="auto">{esc(example.words)}</span>' if example else "") + "</li>"
         for (why, count), example in zip(seen.reasons, told, strict=True))
     return f'<ul class="jb-why" aria-label="Why rows failed">{items}{more}</ul>'

@@ -46,7 +46,7 @@ vector-effect:non-scaling-stroke}
 .jb.jb .jb-why.jb-why{margin:6px 0 0;padding:0;list-style:none}
 .jb.jb .jb-why li{margin:0}.jb-why b{font-weight:600;margin-right:6px}
 .jb-why .jb-dim{margin-left:6px}
-.jb-peek{margin-top:7px;display:grid;grid-template-columns:auto minmax(0,3fr) minmax(0,2fr);gap:0 12px}
+.jb-peek{margin-top:7px;display:grid;grid-template-columns:auto fit-content(55%) minmax(0,1fr);gap:0 12px}
 .jb-peek>div{display:grid;grid-column:1/-1;grid-template-columns:subgrid}
 .jb-peek>div>:first-child{color:var(--jb-dim)}
 .jb-peek [dir]{text-align:left}

@@ -88,11 +88,13 @@ def test_the_card_reads_well_without_its_style(shot):
 
 def test_answers_and_times_are_told_apart_without_the_style_too(shot):
     """An arrow stands between a row and its answer, a comma between two phrases; each text has its own direction."""
-    seen = shot(answers=(Answer(row=4, asked="זה טוב!", answer="positive", of="local/echo"),), expires_at=None)
+    answer = Answer(row=4, asked="זה טוב!", answer="positive", of="local/echo")
+    seen = shot(answers=(answer,), examples=(("rate limit reached", answer),), expires_at=None)
     reader = Reader(html.card(view(seen))["text/html"])
     assert "row 4 זה טוב! → local/echo: positive" in reader.text
     assert re.search(r"min since [\d:]+, about .* left", reader.text) or re.search(r"since [\d:]+, as of", reader.text)
-    assert reader.attributes.count(("dir", "auto")) == 4, "the title, the row, the answer, the reason"
+    assert "rate limit reached such as row 4: “זה טוב!”" in reader.text
+    assert reader.attributes.count(("dir", "auto")) == 5, "the title, the row, the answer, the reason, its example"
 
 
 def test_an_id_is_selected_whole_by_a_click():
