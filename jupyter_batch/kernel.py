@@ -184,12 +184,16 @@ def on_main(work: Callable[[], object]) -> bool:
 # -- waiting ----------------------------------------------------------------------------------------------------------
 
 
+STOPPED = "Stopped waiting. The batch goes on."
+
+
 def wait_blocking(done: Done, timeout: float | None = None, on_slice: Callable[[], object] | None = None, *,
-                  stopped: str = "Stopped waiting. The batch goes on.") -> bool:
+                  stopped: str | None = STOPPED) -> bool:
     """Block until `done`, for at most `timeout` seconds; True if it is done.
 
     on_slice is called some ten times a second on this thread. Ctrl-C and the kernel's interrupt end the waiting, print
-    one line, and return False. Where this thread runs a loop that is not a kernel's, its other tasks go on meanwhile.
+    one line, and return False; without that line (None) they are raised. Where this thread runs a loop that is not a
+    kernel's, its other tasks go on meanwhile.
     """
     try:
         loop = _foreign_loop()
@@ -198,6 +202,8 @@ def wait_blocking(done: Done, timeout: float | None = None, on_slice: Callable[[
                 return run_nested(await_done(done, timeout, on_slice), loop)
         return _wait_in_slices(done, timeout, on_slice)
     except KeyboardInterrupt:
+        if stopped is None:
+            raise
         print(stopped, flush=True)  # noqa: T201  # said to the person who pressed Ctrl-C
         return False
 

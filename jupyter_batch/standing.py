@@ -86,11 +86,18 @@ class Standing(Holder):
 
         In a notebook clicks on the monitor work meanwhile. Ctrl-C ends the waiting, and nothing else.
         """
-        self._follow()
-        screen = self._screen()
-        with screen.attended():
-            if kernel.wait_blocking(self._over, timeout, screen.flush):
-                self._land()
+        over = False
+        try:
+            self._follow()
+            screen = self._screen()
+            with screen.attended():
+                over = kernel.wait_blocking(self._over, timeout, screen.flush, stopped=None)
+                if over:
+                    self._land()
+        except KeyboardInterrupt:
+            if over:  # while the answers came into the frame
+                raise
+            print(kernel.STOPPED, flush=True)  # noqa: T201  # behind the bar, to the person who pressed Ctrl-C
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:

@@ -229,11 +229,11 @@ class TextMonitor:
     @contextlib.contextmanager
     def attended(self) -> Iterator[None]:
         """Draw a bar on a terminal; elsewhere keep the lines for flush()."""
-        with self._lock:
-            self._attending, self._shown = threading.get_ident(), True
-            self._progress.bars = self._stream().isatty()
-            self._progress.update(self._seen)
         try:
+            with self._lock:  # a Ctrl-C may come in here, too
+                self._attending, self._shown = threading.get_ident(), True
+                self._progress.bars = self._stream().isatty()
+                self._progress.update(self._seen)
             yield
         finally:
             self.flush()

@@ -31,8 +31,10 @@ class Terminal:
         home.mkdir(parents=True, exist_ok=True)
         self._end, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.process = subprocess.Popen([sys.executable, *words], stdin=inner, stdout=inner, stderr=inner, cwd=home,
-                                        env=environment(home), close_fds=True, start_new_session=True)
+        # The first in a session that opens a terminal has it as its own: a typed Ctrl-C is then a signal.
+        own = ("/bin/sh", "-c", f'exec "$@" <{os.ttyname(inner)}', "sh")
+        self.process = subprocess.Popen([*own, sys.executable, *words], stdin=inner, stdout=inner, stderr=inner,
+                                        cwd=home, env=environment(home), start_new_session=True)
         os.close(inner)
         self._raw = ""
 

@@ -103,6 +103,41 @@ def test_a_job_of_another_day_is_told_of_too(held, tmp_path):
         assert person.text.count("completed,") == 1
 
 
+def test_waiting_at_a_terminal_is_a_bar_and_ctrl_c_ends_it_alone(held, tmp_path):
+    """The bar while it waits; Ctrl-C says one line and gives the prompt back; the job's end comes above it."""
+    with Terminal(*IPYTHON, home=tmp_path / "home") as person:
+        person.until("In [1]:")
+        person.run(FRAME, 2)
+        person.run(f"job = {submission(held)}", 3)
+        before = len(person.text)
+        person.type("job.wait().id\r")
+        person.until("0%|", after=before)
+        person.type("\x03")
+        said = person.until("Stopped waiting. The batch goes on.", after=before)
+        prompt = person.until("In [4]:", after=said)
+        assert "Traceback" not in person.text
+        held.set_faults("")
+        person.until("said: completed, 3 of 3 rows (100%)", after=prompt)
+        assert "'a', 'b', 'c'" in person.run("df['said'].tolist()", 5)
+
+
+def test_tab_in_the_terminal_writes_the_column_and_no_escape_code(tmp_path):
+    """In the prompt's body, below the line: the menu has the columns, and a name with ANSI codes is not among them."""
+    with Terminal(*IPYTHON, home=tmp_path / "home") as person:
+        person.until("In [1]:")
+        person.run("%load_ext jupyter_batch", 2)
+        person.run("import pandas as pd; df = pd.DataFrame(columns=['Total', 'Topic one', chr(27) + '[41mTored'])", 3)
+        before, raw = len(person.text), len(person.raw)
+        person.type("%%llm_batch df\r")
+        person.until("...:", after=before)
+        person.type("Say {To\t")
+        person.until("Topic one", after=before)
+        person.type("t\t\x0c")  # Ctrl-L: the whole screen anew
+        person.until("Say {Total", after=before)
+        assert "Tored" not in person.text[before:]
+        assert "\x1b[41m" not in person.raw[raw:]
+
+
 # -- scripts -----------------------------------------------------------------------------------------------------------
 
 
