@@ -138,7 +138,7 @@ def _answers(answers: tuple[Sight, ...]) -> str:
         return ""
     rows = "".join(
         f'<div role="listitem"><span>row {one.row:,}</span> <span class="jb-what" dir="auto">{esc(one.asked)}</span> '
-        f'{ARROW}<span>{esc(f"{one.of}: " if one.of else "")}<span dir="auto">{esc(one.answer)}</span></span></div>'
+        f'<span>{ARROW}{esc(f"{one.of}: " if one.of else "")}<span dir="auto">{esc(one.answer)}</span></span></div>'
         for one in answers)
     return f'<div class="jb-peek" role="list" aria-label="First answers">{rows}</div>'
 

@@ -93,6 +93,7 @@ def test_answers_and_times_are_told_apart_without_the_style_too(shot):
     reader = Reader(html.card(view(seen))["text/html"])
     assert "row 4 זה טוב! → local/echo: positive" in reader.text
     assert re.search(r"min since [\d:]+, about .* left", reader.text) or re.search(r"since [\d:]+, as of", reader.text)
+    assert '<span><span class="jb-sep">→' in html.peek(view(seen)), "still the third of three columns"
     assert "rate limit reached such as row 4: “זה טוב!”" in reader.text
     assert reader.attributes.count(("dir", "auto")) == 5, "the title, the row, the answer, the reason, its example"
 
