@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 from jupyter_batch.providers.via_litellm import load_litellm
@@ -24,25 +26,36 @@ ROOT = Path(__file__).parents[1]
 
 
 def serve(cell):
-    """Fork for each line; the child does `cell(order)`."""
+    """Fork for each line; the child does `cell(order)`. What it had to import, the next one finds imported."""
     no_certificates()
     load_litellm()
     print("ready", flush=True)
     for line in sys.stdin:
+        told, tell = os.pipe()
         pid = os.fork()
         if pid == 0:
-            _child(cell, json.loads(line))
+            _child(cell, json.loads(line), tell)
+        os.close(tell)
+        with os.fdopen(told) as file:
+            imported = file.read().split()
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
+        for name in imported:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
 
 
-def _child(cell, order):
-    code = 1
+def _child(cell, order, tell):
+    code, there = 1, set(sys.modules)
     try:
         os.environ["JUPYTER_BATCH_HOME"] = order["home"]
         with contextlib.redirect_stdout(io.StringIO()):
             cell(order)
+        others = (name for name in set(sys.modules) - there if not name.startswith(("jupyter_batch", "tests")))
+        os.write(tell, "\n".join(others).encode())  # not ours: where a child dies, it changes them before they are used
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         from jupyter_batch.engine import session
         for held in session._sessions.values():
@@ -102,7 +115,7 @@ def host(module):
 
     yield run
     process.stdin.close()
-    process.wait(10)
+    process.wait(60)
     process.stdout.close()
 
 
