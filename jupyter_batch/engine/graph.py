@@ -223,6 +223,9 @@ def _stages(shard: ShardRecord, told: Told, end: float, shortest: float) -> tupl
         if not changes or changes[-1][1] != kind:
             changes.append((max(since, changes[-1][0]) if changes else since, kind))
     until = [at for at, _ in changes[1:]] + [end]
+    last = max((place for place, (_, kind) in enumerate(changes) if kind == THERE), default=0)
+    if last and changes[last][0] < shard.sent_at <= until[last]:  # before that its file went up
+        changes[last], until[last - 1] = (shard.sent_at, THERE), shard.sent_at
     stages = [Stage(kind, at, then) for (at, kind), then in zip(changes, until, strict=True) if kind]
     return tuple(stage for stage in stages
                  if stage.kind == THERE or stage.end - stage.begin > shortest or len(stages) == 1)

@@ -147,6 +147,17 @@ def test_a_batch_waits_is_there_and_is_fetched():
     assert (one.seconds, one.words) == (2 * HOUR, "2 h")
 
 
+def test_a_batch_is_at_the_provider_once_its_file_is():
+    """The bar and the seconds beside it begin at the same moment: when the batch was asked for, not its upload."""
+    events = [(START, 0, "submitting", 0, ""), (START + 300, 0, "running", 0, ""), (START + 400, 0, "ended", 100, "")]
+    shard = ShardRecord(job="j", number=0, requests=100, bytes=1, first=0, last=99, step=Step.ENDED,
+                        ending=State.COMPLETED, batch_id="batch_0", sent_at=START + 290, ended_at=START + 400)
+    (one,) = drawn(told(job(), (shard, events)), now=START + 500).batches
+    assert [(stage.kind, stage.begin - START, stage.end - START) for stage in one.stages] == [
+        (WAITING, 0, 290), (THERE, 290, 400), (FETCHING, 400, 500)]
+    assert one.seconds == 110
+
+
 def test_a_batch_that_was_taken_up_has_not_waited_here():
     """An adopted job's first event is the sending, of another ledger."""
     shard, events = batch(sent=-1, ended=1)
