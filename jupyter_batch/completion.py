@@ -307,7 +307,8 @@ def matcher(shell: Any) -> Any:
         found = offers("\n".join(lines), shell.user_ns)
         if found is None:
             return {"completions": [], "suppress": False}
-        return {"completions": [SimpleCompletion(text=word, type="param") for word in found.words],
+        kind = "param" if len(lines) == 1 else "column"
+        return {"completions": [SimpleCompletion(text=word, type=kind) for word in found.words],
                 "matched_fragment": found.typed, "ordered": True, "suppress": True}
 
     return llm_batch_words

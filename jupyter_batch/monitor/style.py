@@ -58,9 +58,6 @@ border-top:1px solid var(--jb-edge)}
 .jb-fold summary{cursor:pointer;color:var(--jb-dim);margin-top:5px}
 .jb-back{margin:8px 0 0;padding-top:7px;border-top:1px solid var(--jb-edge);color:var(--jb-dim)}
 .jb-back .jb-id{color:var(--jp-ui-font-color1,inherit)}
-.jb-table{border-collapse:collapse}
-.jb.jb .jb-table th,.jb.jb .jb-table td{padding:3px 14px 3px 0;text-align:left;border-bottom:1px solid var(--jb-edge)}
-.jb-table th{font-weight:600;color:var(--jb-dim)}
 .jb [data-c=good],.jb [data-c=succeeded]{--jb-c:var(--jb-good)}
 .jb [data-c=bad],.jb [data-c=failed]{--jb-c:var(--jb-bad)}
 .jb [data-c=warn],.jb [data-c=expired]{--jb-c:var(--jb-warn)}
@@ -74,6 +71,16 @@ border-top:1px solid var(--jb-edge)}
 .jb-parts>div{grid-template-columns:1.6em 8.2em minmax(0,1fr)}.jb-parts>div>:nth-child(4){grid-column:2/4}}
 """
 """What the saved notebook needs."""
+
+TABLE = """\
+.jb-list{overflow-x:auto}
+.jb-table{border-collapse:collapse}
+.jb.jb .jb-table th,.jb.jb .jb-table td{padding:3px 14px 3px 0;text-align:left;border-bottom:1px solid var(--jb-edge);
+white-space:nowrap}
+.jb.jb .jb-table .jb-long{white-space:normal;min-width:8em;max-width:28em}
+.jb-table th{font-weight:600;color:var(--jb-dim)}
+"""
+"""What a list of jobs needs beside: figures and ids are never broken, long names are."""
 
 LIVE = """.jb-live .jb-pill[data-c=busy]::before{animation:jb-breathe 2.4s ease-in-out infinite}
 @keyframes jb-breathe{50%{opacity:.3}}

@@ -11,13 +11,15 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.status import Snapshot
-from jupyter_batch.monitor.html import STYLE, esc
+from jupyter_batch.monitor import style
+from jupyter_batch.monitor.html import esc
 from jupyter_batch.monitor.view import clean, span, view
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HEADINGS = ("id", "name", "state", "rows", "failed", "cost", "age", "model", "notebook")
+STYLE = f"<style>\n{style.CARD}{style.TABLE}</style>"
 WIDTH = 120
 """Columns of a terminal that a line of the table is cut to, where cutting long names is enough for that."""
 LEAST = 12
@@ -47,7 +49,7 @@ def html(snapshots: Iterable[Snapshot]) -> str:
         return f'{STYLE}<p class="jb">No jobs.</p>'
     head = "".join(f'<th scope="col">{esc(name)}</th>' for name in HEADINGS)
     table = f'<table class="jb-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'{STYLE}<div class="jb">{table}</div>'
+    return f'{STYLE}<div class="jb jb-list">{table}</div>'
 
 
 def cells(shot: Snapshot) -> tuple[str, ...]:
@@ -104,10 +106,11 @@ def _column(pd: Any, kind: str, values: list[Any], index: Any) -> Any:
 
 
 def _tds(shot: Snapshot) -> str:
-    ident, name, state, *others = cells(shot)
-    pill = f'<span class="jb-pill" data-c="{esc(view(shot).colour)}">{esc(state)}</span>'
-    ident = f'<code class="jb-id">{esc(ident)}</code>'
-    return "".join(f"<td>{cell}</td>" for cell in (ident, esc(name), pill, *map(esc, others)))
+    written = {name: esc(cell) for name, cell in zip(HEADINGS, cells(shot), strict=True)}
+    written["id"] = f'<code class="jb-id">{written["id"]}</code>'
+    written["state"] = f'<span class="jb-pill" data-c="{esc(view(shot).colour)}">{written["state"]}</span>'
+    return "".join(f'<td class="jb-long" dir="auto">{cell}</td>' if name in _LONG else f"<td>{cell}</td>"
+                   for name, cell in written.items())
 
 
 def _fitting(widths: list[int], room: int) -> list[int]:

@@ -51,5 +51,6 @@ def test_the_list_shows_what_others_wrote_as_text(open_lab):
         table = lab.page.locator(".jp-OutputArea .jb-table").last
         assert table.locator("img, script, a").count() == 0
         assert table.locator("th").all_inner_texts()[-1] == "notebook"
+        lab.shot("list.png", 1)
         assert lab.page.evaluate("() => window.evil === undefined")
         assert not lab.errors()

@@ -135,8 +135,9 @@ def test_the_bar_speaks_to_a_screen_reader(shot):
 
 def test_the_style_sheet_is_well_formed():
     """Braces balance, and no :has() stands inside a :has(), which would kill its rule."""
-    assert html.STYLE.count("{") == html.STYLE.count("}")
-    assert not re.search(r":has\([^()]*:has\(", html.STYLE)
+    for sheet in (html.STYLE, html.STYLE_LIVE, html.STYLE_PAIRED, table.STYLE):
+        assert sheet.count("{") == sheet.count("}")
+        assert not re.search(r":has\([^()]*:has\(", sheet)
 
 
 def test_no_jobs_is_a_sentence():
