@@ -21,9 +21,13 @@ def moves(lab):
     lab.until(lambda: answered(lab) >= now + 3, "the panel to move")
 
 
-def test_cancel_works_while_a_cell_waits(open_lab):
-    """Cancel asks, acts during a blocking wait(), and the waiting cell ends."""
+@pytest.mark.parametrize("subshells", ["perCommTarget", "disabled"])
+def test_cancel_works_while_a_cell_waits(open_lab, subshells):
+    """Cancel asks, acts during a blocking wait(), and the waiting cell ends; in a page without subshells, too."""
     with open_lab(notebook_of(START, "print('waited', job.wait())")) as lab:
+        if subshells == "disabled":
+            lab.served.set("@jupyterlab/apputils-extension:kernels-settings", {"commsOverSubshells": subshells})
+            lab.open()
         lab.run_all()
         lab.until(lambda: "*" in lab.cells()[1]["prompt"] and lab.has_button("Cancel"), "the second cell to wait")
         lab.click("Cancel")

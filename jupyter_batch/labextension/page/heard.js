@@ -40,5 +40,5 @@ function words(app, panel, label) {
   const busy = notebook?.context?.sessionContext?.session?.kernel?.status === "busy";
   const heard = busy ? "Heard: the kernel is busy with a cell, and answers when it is over." :
     "Heard; the kernel has not answered yet.";
-  return label.includes("ancel") ? `${heard} In the panel LLM Batches, at the left, you can cancel at once.` : heard;
+  return label.includes("ancel") ? `${heard} In the panel LLM Batches, at the left, you can cancel meanwhile.` : heard;
 }
