@@ -140,5 +140,6 @@ def _words(shot: Snapshot) -> dict[str, Any]:
         "cancel": seen.can_cancel, "done": seen.done, "total": seen.total, "percent": seen.percent,
         "share": seen.share, "counts": seen.counts, "times": seen.times, "model": seen.model, "cost": seen.cost,
         "segments": [(part.kind, part.count, part.word) for part in seen.segments], "lines": seen.lines,
-        "reasons": [f"{count:,} x {why}" for why, count in seen.reasons], "attach": seen.attach,
+        "reasons": [f"{count:,} x {why}" for why, count in seen.reasons],
+        "attach": f"import jupyter_batch; {seen.attach}",  # pasted into a notebook that knows nothing of it
     }

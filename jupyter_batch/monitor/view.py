@@ -24,8 +24,8 @@ ETA_ROWS = 20
 """An eta is told from this many answered rows on (or a fiftieth of all): from fewer it would be a guess."""
 ETA_SPREAD = 0.1
 """A pace is never told more exactly than this: batches are answered in bursts."""
-TEXT = 80
-"""Characters that are shown of a row, and of its answer."""
+TEXT, ANSWER = 80, 160
+"""Characters that are shown of a row, and of its answer: a schema's fields take more than a word."""
 SHARDS_SHOWN = 200
 
 COLOURS = {
@@ -245,7 +245,7 @@ def _cost(shot: Snapshot) -> str:
 
 
 def _sight(answer: Answer) -> Sight:
-    return Sight(answer.row, clean(answer.asked, TEXT), clean(answer.answer, TEXT), clean(answer.of, 40))
+    return Sight(answer.row, clean(answer.asked, TEXT), clean(answer.answer, ANSWER), clean(answer.of, 40))
 
 
 def _examples(shot: Snapshot) -> tuple[Sight | None, ...]:

@@ -175,6 +175,7 @@ def test_answers_and_examples_are_cut_and_clean(shot):
     seen = view(shot(answers=(answer,), reasons=(("why", 2), ("none", 1)), examples=(("why", answer),)))
     assert seen.answers[0].asked.startswith("the screen broke")
     assert len(seen.answers[0].asked) == 80
+    assert len(view(shot(answers=(Answer(row=1, asked="", answer="why: it broke, " * 20),))).answers[0].answer) == 160
     assert seen.answers[0].answer == "red gnp"
     assert seen.examples[0].words.startswith("row 7: “the screen")
     assert seen.examples[1] is None

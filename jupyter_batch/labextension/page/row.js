@@ -59,7 +59,7 @@ export class Row {
     this.where.textContent = job.notebook || "no notebook";
     this.notebook.disabled = !job.path;
     this.notebook.title = job.path ? `Open ${job.path}` : job.notebook ? `${job.notebook} is not on this server` : "";
-    name(this.copy, `Copy the line that re-attaches ${job.title}`, `Copy ${job.attach}`);
+    name(this.copy, `Copy the line that re-attaches ${job.title}`, `Copy: ${job.attach}`);
     name(this.cancel, `Cancel ${job.title}`, "Cancel");
     this.cancel.hidden = !job.cancel;
   }
