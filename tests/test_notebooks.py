@@ -4,9 +4,7 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from jupyter_batch import demo
 from jupyter_batch.server import launch
@@ -18,10 +16,19 @@ COMING_FROM = NOTEBOOKS / "coming_from.ipynb"
 SHORT = 16  # lines of a cell, blank ones and imports too
 
 
+def read(path):
+    """A notebook's file."""
+    import nbformat
+
+    return nbformat.read(path, as_version=4)
+
+
 def run(path, folder):
     """Its cells by their ids, after a run in a fresh kernel, on a ledger of its own; the ledger's server is stopped."""
+    from nbclient import NotebookClient  # seconds of CPU, of the process that comes here alone
+
     home = folder / "home"
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     env = {name: value for name, value in os.environ.items()
            if not name.startswith(("OPENAI_", "ANTHROPIC_", "JUPYTER_BATCH_"))}
     env |= {"JUPYTER_BATCH_HOME": str(home), "PYTHONPATH": str(ROOT),
@@ -98,7 +105,7 @@ def test_the_flows_run_without_an_error(flows):
 
 def test_the_flows_are_short_and_each_is_told():
     """A code cell has a line above it that says what it is for, and fits on a glance."""
-    cells = nbformat.read(COMING_FROM, as_version=4).cells
+    cells = read(COMING_FROM).cells
     for before, cell in pairwise(cells):
         if cell.cell_type == "code":
             assert before.cell_type == "markdown", cell.source
@@ -196,7 +203,7 @@ def test_pydantic_ai_tools_and_low_level(flows):
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_are_kept_without_outputs(path):
     """What is in the repository has no outputs, no counts and no machine's traces."""
-    for cell in nbformat.read(path, as_version=4).cells:
+    for cell in read(path).cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
 

@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
-import botocore.session
 from aiohttp import web
-from botocore.validate import ParamValidator
 
 from tests.providers.fakes.host import Host
 
@@ -35,6 +33,8 @@ _BEDROCK = ("create", "list", "poll", "stop")
 
 
 def _converse():
+    import botocore.session  # one and a half seconds of CPU, of the process that comes here alone
+
     model = botocore.session.Session().get_service_model("bedrock-runtime")
     return model.operation_model("Converse").input_shape
 
@@ -208,6 +208,8 @@ class Bedrock(Host):
             raise ValueError(f"a record: {line}")
         if order.get("modelInvocationType") != "Converse":
             raise ValueError("this fake knows Converse alone")
+        from botocore.validate import ParamValidator
+
         found = ParamValidator().validate({"modelId": order["modelId"], **line["modelInput"]}, self._shape)
         if found.has_errors():
             raise ValueError(found.generate_report())

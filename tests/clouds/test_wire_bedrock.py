@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import json
 
-import botocore.session
 import orjson
 import pytest
-from botocore.validate import ParamValidator
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Status
@@ -66,6 +64,9 @@ def test_each_row_is_what_litellm_makes_of_it(model, shape):
             for text, other in zip(TEXTS, TEXTS[::-1], strict=True)]
     lines = encoder.encode([f"jb-{n}" for n in range(len(rows))],
                            {name: [row[name] for row in rows] for name in encoder.holes})
+    import botocore.session
+    from botocore.validate import ParamValidator
+
     shape_of = botocore.session.Session().get_service_model("bedrock-runtime").operation_model("Converse").input_shape
     for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
         body = theirs(model, told(row, MESSAGES[shape]), params)

@@ -1,11 +1,11 @@
-"""Notebooks that nobody looks at: run by nbclient, turned into HTML by nbconvert."""
+"""Notebooks that nobody looks at: run by nbclient, turned into HTML by nbconvert.
+
+These are imported where they are used: they cost seconds, of the process that comes here alone.
+"""
 
 import textwrap
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbconvert import HTMLExporter
 
 from jupyter_batch.monitor import html
 from jupyter_batch.monitor.view import view
@@ -42,6 +42,9 @@ with monitor.attended():
 
 def test_nbclient_gets_lines_in_the_cell_that_waits():
     """One line at the submission, one for each new state, none for a poll; and no widget anywhere."""
+    import nbformat
+    from nbclient import NotebookClient
+
     cells = [nbformat.v4.new_code_cell(textwrap.dedent(source)) for source in (DRIVER, WORK)]
     book = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(book, timeout=60, kernel_name="python3").execute()
@@ -56,6 +59,9 @@ def test_nbclient_gets_lines_in_the_cell_that_waits():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # nbconvert's own
 def test_nbconvert_shows_the_card_alone(shot):
     """A saved notebook's HTML has the card, no words of the dead widget, and no widget script from anywhere."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
     panel = {"text/plain": "", "text/html": "", "application/vnd.jupyter.widget-view+json": {"model_id": "gone"}}
     card = html.card(view(shot()), paired=True)
     outputs = [nbformat.v4.new_output("display_data", data=data) for data in (card, panel)]

@@ -4,9 +4,7 @@ import re
 import subprocess
 import sys
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 from terminal_process import PATIENCE, Terminal, environment
 
 from jupyter_batch.server.embedded import Embedded
@@ -198,6 +196,8 @@ def test_a_name_with_escape_codes_is_text_in_terminal_and_log(server, tmp_path):
 
 def book(server):
     """A notebook that submits in one cell, waits in the next, and shows what came."""
+    import nbformat  # three seconds of CPU, of the process that comes here alone
+
     cells = [FRAME, submission(server), "job = jupyter_batch.jobs()[0]\njob.wait()\nNone", "print(df['said'].tolist())"]
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
                                     metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
@@ -218,6 +218,8 @@ def check_lines(ran):
 
 def test_nbclient_has_lines(server, tmp_path):
     """A real job in a real kernel that nobody looks at."""
+    from nbclient import NotebookClient
+
     made = book(server)
     NotebookClient(made, timeout=PATIENCE, kernel_name="python3").execute(env=environment(tmp_path / "home"))
     check_lines(made)
@@ -225,6 +227,8 @@ def test_nbclient_has_lines(server, tmp_path):
 
 def test_papermill_has_lines(server, tmp_path):
     """The same through papermill, as people run it; what it wrote is what a reader opens."""
+    import nbformat
+
     before, after = tmp_path / "before.ipynb", tmp_path / "after.ipynb"
     nbformat.write(book(server), before)
     done = subprocess.run([sys.executable, "-m", "papermill", str(before), str(after), "--kernel", "python3",

@@ -3,7 +3,6 @@
 import json
 from typing import Annotated, Literal
 
-import jsonschema
 import pydantic
 import pytest
 from hypothesis import given, settings
@@ -192,6 +191,8 @@ KINDS = st.sampled_from([str, int, float, bool, Literal["a", "b"], list[str], li
 @given(st.dictionaries(st.sampled_from(list("abcdefg")), KINDS, min_size=1), st.text(min_size=1, max_size=20))
 def test_what_fits_the_sent_schema_fits_the_given_one(fields, text):
     """An answer that keeps to what was sent is read, whatever the types: both sides say the same."""
+    import jsonschema  # three seconds of CPU, of the process that comes here alone
+
     schema = read(fields)
     made, strict = sent(schema)
     assert strict
