@@ -39,10 +39,11 @@ _JINJA_WORD = re.compile(r"""(?<![\w.])(?:row\[(?P<quote>["'])(?P<odd>[^"'\]]*)|
 
 
 class Offer(NamedTuple):
-    """What may come in the place of `typed`, the end of what stands before the cursor."""
+    """What may come in the place of `typed`, the end of what stands before the cursor. kind: as the menu calls it."""
 
     typed: str
     words: list[str]
+    kind: str = "param"
 
 
 class Sources(NamedTuple):
@@ -152,9 +153,9 @@ def _in_body(body: str, line: str, names: Mapping[str, Any]) -> Offer | None:
     words, _ = _split(line + " ")
     labels = _labels(_read(words)[0], names)
     kind = next((after for flag, after in pairwise(words) if flag == "--template"), "")
-    if kind == "jinja" or "--template=jinja" in words:
-        return _in_jinja(body, labels)
-    return _in_braces(body, labels)
+    look = _in_jinja if kind == "jinja" or "--template=jinja" in words else _in_braces
+    found = look(body, labels)
+    return None if found is None else found._replace(kind="column")
 
 
 def _in_braces(text: str, labels: Iterable[str]) -> Offer | None:
@@ -307,8 +308,7 @@ def matcher(shell: Any) -> Any:
         found = offers("\n".join(lines), shell.user_ns)
         if found is None:
             return {"completions": [], "suppress": False}
-        kind = "param" if len(lines) == 1 else "column"
-        return {"completions": [SimpleCompletion(text=word, type=kind) for word in found.words],
+        return {"completions": [SimpleCompletion(text=word, type=found.kind) for word in found.words],
                 "matched_fragment": found.typed, "ordered": True, "suppress": True}
 
     return llm_batch_words

@@ -79,6 +79,7 @@ TABLE = """\
 white-space:nowrap}
 .jb.jb .jb-table .jb-long{white-space:normal;min-width:8em;max-width:28em}
 .jb-table th{font-weight:600;color:var(--jb-dim)}
+.jb.jb .jb-table .jb-id{white-space:nowrap}
 """
 """What a list of jobs needs beside: figures and ids are never broken, long names are."""
 
