@@ -14,11 +14,12 @@ import orjson
 import pandas as pd
 import pytest
 
+from jupyter_batch.completion import complete
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.estimate import at_most, counter, light, request_of
 from jupyter_batch.engine.images import part_of
-from jupyter_batch.magics import complete, read_line
+from jupyter_batch.line import read_line
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, VERTEX, encoder
 from jupyter_batch.wire.openai import CHAT, Hole

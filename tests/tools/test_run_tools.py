@@ -356,7 +356,7 @@ def test_calls_can_be_exported(call, home, look_up, tmp_path, capsys):
 
 def test_the_magic_takes_tools_by_their_names(home, server, look_up):
     """One, several with commas, or a list; run_tools of the job that is bound goes on."""
-    from jupyter_batch.magics import read_line
+    from jupyter_batch.line import read_line
 
     other = {"type": "function", "function": {"name": "other"}}
     names = {"look_up": look_up, "other": other, "both": [look_up, other]}
