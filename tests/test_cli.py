@@ -31,7 +31,7 @@ class Here:
 
     def python(self, *words):
         return subprocess.run([sys.executable, *words], env=self.env, cwd=ROOT, capture_output=True, text=True,
-                              timeout=120, stdin=subprocess.DEVNULL)
+                              timeout=280, stdin=subprocess.DEVNULL)
 
     def batch(self, *words):
         """`jupyter batch ...`."""

@@ -24,7 +24,7 @@ from jupyter_batch.ledger.store import Ledger, this_process
 
 REPO = Path(__file__).parents[2]
 CONFIG = REPO / "jupyter_batch" / "lab" / "jupyter_server_config.json"
-PATIENCE = 60  # seconds until a test gives up; none waits for them
+PATIENCE = 120  # seconds until a test gives up; none waits for them
 
 
 def record(job, **more):
