@@ -14,12 +14,14 @@ from jupyter_batch.monitor import style, text
 from jupyter_batch.monitor.view import Part, Segment, Sight, View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 SEPARATOR, ARROW, SUCH_AS = (f'<span class="jb-sep">{word} </span>' for word in (",", "→", "such as"))
 """Read where the style sheet is gone; with it, dots of colour, gaps and columns tell things apart."""
 FEW_PARTS = 2
 """So many batches are named by their ids; more are a list that unfolds."""
+KEPT_PARTS = 20
+"""So many batches are listed in a card, those first that lost rows: it is saved with the notebook and stays small."""
 STYLE = f"<style>\n{style.CARD}</style>"
 STYLE_LIVE = f"<style>\n{style.CARD}{style.LIVE}</style>"
 STYLE_PAIRED = f"<style>\n{style.CARD}{style.PAIRED}</style>"
@@ -66,8 +68,7 @@ def peek(seen: View) -> str:
 
 def parts(seen: View) -> str:
     """All batches: their states, counts, what they wait for, and their ids, which a click selects."""
-    rows = "".join(f'<div role="listitem">{_part(part)}</div>' for part in seen.parts)
-    return f'<div class="jb jb-parts" role="list" aria-label="Batches">{rows}</div>'
+    return _listed(seen.parts, seen.more_parts)
 
 
 def messages(lines: Iterable[str]) -> str:
@@ -155,7 +156,17 @@ def _folded(seen: View) -> str:
     """The batches of a job that is over: nothing has to run to unfold them."""
     if not seen.is_final or len(seen.parts) <= FEW_PARTS:
         return ""
-    return (f'<details class="jb-fold"><summary>All {len(seen.parts)} batches</summary>{parts(seen)}</details>')
+    lost_first = sorted(seen.parts, key=lambda part: part.colour == "good" and not part.failed)[:KEPT_PARTS]
+    listed = sorted(lost_first, key=lambda part: part.number)
+    more = len(seen.parts) + seen.more_parts - len(listed)
+    which = f"{len(listed)} of {len(listed) + more:,}" if more else f"All {len(listed)}"
+    return f'<details class="jb-fold"><summary>{which} batches</summary>{_listed(listed, more)}</details>'
+
+
+def _listed(some: Sequence[Part], more: int) -> str:
+    rows = "".join(f'<div role="listitem">{_part(part)}</div>' for part in some)
+    tail = f'<div class="jb jb-dim">and {more:,} more: {_code("job.snapshot().shards")}</div>' if more else ""
+    return f'<div class="jb jb-parts" role="list" aria-label="Batches">{rows}</div>{tail}'
 
 
 def _reasons(seen: View) -> str:

@@ -72,11 +72,12 @@ class Part(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """A job as a person sees it. Equal views look the same on every screen.
 
-    colour: idle, busy, warn, good or bad. fraction: 0 to 1. percent: whole, 100 only when all is done.
-    times: phrases such as "4 min since 12:03". as_of: the moment of it all. cost: a phrase, "" where nothing was paid
-    for yet. lines: what there is to say, newest last. estimate: what it can cost at the most. examples: of each reason
-    a row that it was told of, or None. offers: what may be done now, out of retry, finish and merge. curve: rows done
-    over the job's time, in percent of all, at moments of equal distance; curve_words: the same as a sentence's part.
+    colour: idle, busy, warn, good or bad. fraction: 0 to 1. percent: whole, 100 only when all is done. times:
+    phrases such as "4 min since 12:03". as_of: the moment of it all. cost: a phrase, "" where nothing was paid for
+    yet. lines: what there is to say, newest last. estimate: what it can cost at the most. examples: of each reason
+    a row that it was told of, or None. more_parts: batches that are not among `parts`. offers: what may be done
+    now, out of retry, finish and merge. curve: rows done over the job's time, in percent of all, at moments of
+    equal distance; curve_words: the same as a sentence's part.
     """
 
     id: str
@@ -105,6 +106,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[Sight, ...] = ()
     examples: tuple[Sight | None, ...] = ()
     parts: tuple[Part, ...] = ()
+    more_parts: int = 0
     offers: tuple[str, ...] = ()
     curve: tuple[int, ...] = ()
     curve_words: str = ""
@@ -151,6 +153,7 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN), attach=clean(shot.attach, 200),
         estimate=f"at most {money(shot.most)} in all" if shot.most and not shot.is_complete else "",
         answers=tuple(map(_sight, shot.answers)), examples=_examples(shot), parts=_parts(shot), offers=shot.offers,
+        more_parts=max(0, len(shot.shards) - SHARDS_SHOWN),
         **curve(shot),
     )
 

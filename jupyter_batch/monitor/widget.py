@@ -120,7 +120,9 @@ class Panel:
             _label(self.confirm_button, QUESTIONS[asking][1])
         (self._row.add_class if asking else self._row.remove_class)("jb-asking")  # what takes it back is wide then
         _show(self.unfold_button, len(seen.parts) > 1)
-        _label(self.unfold_button, f"{'Hide' if self._unfolded else 'Show'} the {len(seen.parts)} batches")
+        many = f"{len(seen.parts)} of " if seen.more_parts else ""
+        many += f"{len(seen.parts) + seen.more_parts:,} batches"
+        _label(self.unfold_button, f"{'Hide' if self._unfolded else 'Show'} the {many}")
 
     def _draw_parts(self) -> int:
         return self._put(self._parts, html.parts(self._seen) if self._unfolded and len(self._seen.parts) > 1 else "")

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from jupyter_batch.core.cost import Bill
-from jupyter_batch.core.status import Answer, ShardView, Step
+from jupyter_batch.core.status import Answer, Counts, ShardView, State, Step
 from jupyter_batch.monitor import html, table
 from jupyter_batch.monitor.view import view
 
@@ -84,6 +84,20 @@ def test_the_card_reads_well_without_its_style(shot):
                  "400 succeeded, 10 reused, 2 failed, 588 running", "batch batch_68a1f", ", job jb3f9c2k7a1q",
                  "2 rate limit reached", 'Come back to it with job = jupyter_batch.open("jb3f9c2k7a1q")', "As of"):
         assert part in text
+
+
+def test_a_card_of_a_thousand_batches_stays_small(shot, done, shards):
+    """It lists twenty, those that lost rows among them, says so, and is less than eleven kilobytes in the file."""
+    whole = Counts(succeeded=9)
+    many = [msgspec.structs.replace(one, step=Step.COLLECTED, ending=State.COMPLETED, counts=whole)
+            for one in shards(1000)]
+    many[150] = msgspec.structs.replace(many[150], counts=Counts(succeeded=8, failed=1))
+    card = html.card(view(msgspec.structs.replace(done, shards=tuple(many))), paired=True)
+    text = Reader(card["text/html"]).text
+    assert "20 of 1,000 batches" in text
+    assert "and 980 more" in text
+    assert many[150].batch_id in text
+    assert len(card["text/html"]) + len(card["text/plain"]) < 11_000
 
 
 def test_answers_and_times_are_told_apart_without_the_style_too(shot):

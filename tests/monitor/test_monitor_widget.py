@@ -177,7 +177,7 @@ def test_an_action_runs_beside_the_click(shot):
 
 
 def test_the_list_of_batches_is_sent_only_when_it_is_unfolded(shot, shards):
-    """Folded it costs the page nothing; unfolded it has a row and an id for each batch."""
+    """Folded it costs the page nothing; unfolded it has a row and an id for each batch, of very many the first 200."""
     panel = Panel(view(shot(shards=shards(20))), {})
     assert panel._parts.value == ""
     assert panel.unfold_button.description == "Show the 20 batches"
@@ -186,4 +186,8 @@ def test_the_list_of_batches_is_sent_only_when_it_is_unfolded(shot, shards):
     assert "batch_19" in panel._parts.value
     panel.unfold_button.click()
     assert panel._parts.value == ""
+    panel = Panel(view(shot(shards=shards(1000))), {})
+    assert panel.unfold_button.description == "Show the 200 of 1,000 batches"
+    panel.unfold_button.click()
+    assert "and 800 more" in panel._parts.value
     assert not shown(Panel(view(shot()), {}).unfold_button), "one batch is told of already"
