@@ -32,6 +32,8 @@ LATE_FILE_SECONDS = 3600.0
 DISK_SECONDS = 30.0
 ENDING_SECONDS = 1.0
 """A process that ends starts no thread any more: how long the next one leaves its shards alone."""
+ENDING = ("interpreter shutdown", "new futures after shutdown", "Executor shutdown has been called")
+"""Python's words for that, also as the reason why a provider could not be asked."""
 SEEN_SECONDS = 60.0
 """An end that is told to have been within so many seconds was seen when it was: clocks differ."""
 
@@ -85,14 +87,15 @@ class Mover:
         try:
             return await self._step(shard)
         except ProviderError as e:
-            current = self._current(shard)
-            return self._failed(current, e)
+            if e.status is None and _ends(e):
+                return self.put(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
+            return self._failed(self._current(shard), e)
         except LedgerError as e:  # a full disk passes; what the provider holds stays there meanwhile
             return self.put(self._current(shard), note=str(e), due_at=self.clock() + DISK_SECONDS)
         except LostError:
             raise
         except Exception as e:  # one broken shard must not stop the others, nor be lost
-            if isinstance(e, RuntimeError) and "interpreter shutdown" in str(e):  # Python's: it ends, the next goes on
+            if isinstance(e, RuntimeError) and _ends(e):
                 return self.put(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
             note = f"unexpected {type(e).__name__}: {e}"
             return self.put(self._current(shard), note=note[:300], due_at=self.clock() + DISK_SECONDS)
@@ -227,3 +230,8 @@ def _not_given(view: BatchView) -> str:
 def _how_to_key(facts: Facts) -> str:
     name = facts.key or "api_key"
     return f"Set {name} and run the cell again (or give api_key=); nothing was lost"
+
+
+def _ends(error: Exception) -> bool:
+    """Whether it is this process that ends; another goes on with the job, and is told of no trouble."""
+    return any(words in str(error) for words in ENDING)

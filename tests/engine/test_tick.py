@@ -20,6 +20,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine.worker import LEASE_SECONDS, Worker
+from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.scripted import FACTS, Scripted
 from tests.desk import Desk
 
@@ -614,13 +615,19 @@ def test_two_cells_at_once_get_one_job(desk):
     assert drafts == []
 
 
-def test_a_process_that_ends_is_no_trouble_of_its_shards(desk):
+@pytest.mark.parametrize("step", ["upload", "poll"])
+@pytest.mark.parametrize("told", [RuntimeError, lambda said: normalise(RuntimeError(said), "http://127.0.0.1:9/v1")])
+@pytest.mark.parametrize("when", ["interpreter shutdown", "shutdown"])
+def test_a_process_that_ends_is_no_trouble_of_its_shards(desk, step, told, when):
     """At its end no thread can be started: that is not told to anybody, and the next process goes on at once."""
-    desk.provider.faults["upload"] = [RuntimeError("cannot schedule new futures after interpreter shutdown")]
+    desk.provider.faults[step] = [told(f"cannot schedule new futures after {when}")]
     job = desk.plan(shard_size=4)
 
     async def way():
         await desk.step()
+        if desk.provider.faults[step]:
+            await desk.step(desk.shard(job).due_at - desk.now)
+        assert not desk.provider.faults[step]
         assert desk.shard(job).note == ""
         assert desk.shard(job).due_at <= desk.now + 1.0
         await to_the_end(desk, job)
