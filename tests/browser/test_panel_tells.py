@@ -5,6 +5,8 @@ from written import TOAST, end, job_in, plan
 
 from jupyter_batch.ledger.store import Ledger
 
+HEIGHTS = "() => [...document.querySelectorAll('.jb-side-section')].map(one => one.getBoundingClientRect().height)"
+
 
 def test_many_ends_are_one_notification(open_lab):
     """Jobs that end together, and one that ends while that still stands, are told in one; then a new one comes."""
@@ -15,6 +17,7 @@ def test_many_ends_are_one_notification(open_lab):
             plan(ledger, name, done=10, notebook=str(lab.path))
         lab.command("jupyter_batch:show")
         job_in(lab, "jb5").wait_for()
+        assert lab.page.evaluate(HEIGHTS)[0] > 2 * lab.page.evaluate(HEIGHTS)[1], "an empty list has little room"
         toast = lab.page.locator(TOAST)
 
         for name in names[:4]:

@@ -76,12 +76,12 @@ export function panelClass(lab) {
       }
     }
 
-    /** Where nothing is open, what has ended gets the room; a person may move the border, until that changes. */
+    /** A section that has nothing leaves its room to the other; a person may move the border, until that changes. */
     share() {
-      const quiet = !this.jobs.jobs.some(job => !job.final);
-      if (quiet === this.quiet) return;
-      this.quiet = quiet;
-      this.content.setRelativeSizes(quiet ? [1, 5] : [1, 1]);
+      const sizes = this.sections.map(({ mine }) => (this.jobs.jobs.some(mine) ? 5 : 1));
+      if (String(sizes) === this.sizes) return;
+      this.sizes = String(sizes);
+      this.content.setRelativeSizes(sizes);
     }
 
     say(sentence) { this.said.textContent = sentence; }
