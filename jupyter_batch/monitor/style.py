@@ -14,7 +14,8 @@ CARD = """.jb{--jb-good:var(--jp-success-color1,#388e3c);--jb-bad:var(--jp-error
 --jb-dim:color-mix(in srgb,currentColor 66%,transparent);--jb-edge:color-mix(in srgb,currentColor 14%,transparent);
 --jb-wash:color-mix(in srgb,currentColor 3%,transparent);
 font:var(--jp-ui-font-size1,13px)/1.55 var(--jp-ui-font-family,system-ui,sans-serif);
-color:var(--jp-ui-font-color1,inherit);font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
+color:var(--jp-ui-font-color1,inherit);font-variant-numeric:tabular-nums;overflow-wrap:anywhere;print-color-adjust:exact}
+@media (forced-colors:active){.jb-bar,.jb-pill::before,.jb-key::before{forced-color-adjust:none}}
 .jb *{box-sizing:border-box}
 .jb-card,.jb-live{box-sizing:border-box;max-width:860px;margin:4px 0;padding:10px 14px 11px;
 border:1px solid color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 14%,transparent);border-radius:8px;

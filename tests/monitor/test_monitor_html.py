@@ -118,6 +118,13 @@ def test_an_id_is_selected_whole_by_a_click():
     assert "user-select:all" in rule[0]
 
 
+def test_the_bar_keeps_its_colours_on_paper_and_with_forced_ones():
+    """Browsers leave out backgrounds there: in Chromium's PDF, and under its forced colours, the bar was empty."""
+    sheet = html.STYLE.replace("\n", "")
+    assert re.search(r"\.jb\{[^}]*print-color-adjust:exact", sheet)
+    assert re.search(r"@media \(forced-colors:active\)\{\.jb-bar,[^}]*forced-color-adjust:none", sheet)
+
+
 def test_each_variable_of_jupyterlab_has_a_colour_behind_it():
     """VS Code and Colab have none of them."""
     names = re.findall(r"var\((--jp-[\w-]+)(.)", html.STYLE_LIVE)
