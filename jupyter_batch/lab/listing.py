@@ -5,6 +5,7 @@ The texts are clean (no control or bidi character, one line) and not escaped: th
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -80,7 +81,7 @@ class Listing:
 
     def _told(self, jobs: Sequence[dict[str, Any]] = (), older: int = 0, problem: str = "") -> bytes:
         home = self.ledger.home
-        if home.is_relative_to(Path.home()):
+        with contextlib.suppress(RuntimeError, ValueError):  # a person without a folder, or a ledger elsewhere
             home = "~" / home.relative_to(Path.home())
         return msgspec.json.encode({"jobs": jobs, "older": older, "problem": problem, "home": clean(str(home), 1000)})
 
