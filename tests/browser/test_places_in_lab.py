@@ -40,7 +40,6 @@ def test_two_notebooks_on_one_ledger_have_one_job(open_lab, tmp_path):
             for one in both:
                 for cell in range(3):
                     one.run_cell(cell)
-            for one in both:
                 one.wait_text("running", 1)
             both[1].click("Cancel")
             both[1].click("Yes, cancel")
@@ -50,6 +49,7 @@ def test_two_notebooks_on_one_ledger_have_one_job(open_lab, tmp_path):
                 one.wait_idle()
                 one.run_cell(3)
                 one.run_cell(4)
+                one.wait_text("topic", 3)
             for one in both:
                 one.wait_text("['feedback', 'sentiment', 'topic']", 4)
                 one.wait_text("completed", 3)
