@@ -76,9 +76,9 @@ export function panelClass(lab) {
       }
     }
 
-    /** A section that has nothing leaves its room to the other; a person may move the border, until that changes. */
+    /** A section that has little leaves room to the other; a person may move the border, until that changes. */
     share() {
-      const sizes = this.sections.map(({ mine }) => (this.jobs.jobs.some(mine) ? 5 : 1));
+      const sizes = this.sections.map(({ mine }) => 0.7 + Math.min(4, this.jobs.jobs.filter(mine).length));
       if (String(sizes) === this.sizes) return;
       this.sizes = String(sizes);
       this.content.setRelativeSizes(sizes);
