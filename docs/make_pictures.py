@@ -51,8 +51,8 @@ def monitor(folder: Path) -> None:
 def panel(folder: Path) -> None:
     """A job that runs with its kernel shut, two that have ended, and the notification of one."""
     with Embedded(folder / "server", pace=30.0, faults="row_errors=0.02,seed=5") as server, \
-            Lab(notebook_of(LOAD, OTHERS, SUBMIT), env=_env(server), shots=folder, size=(1100, 760),
-                config=("--JupyterBatch.watch=True",)) as lab:
+            Lab(notebook_of(LOAD, OTHERS, SUBMIT), env={**_env(server), **_home(folder)}, shots=folder,
+                size=(1100, 760), config=("--JupyterBatch.watch=True",)) as lab:
         lab.command("jupyter_batch:show")
         lab.run_all()
         lab.until(lambda: re.search(r"\b\d+ of 295 rows", lab.output(2)), "the last job to run", 120)
@@ -60,6 +60,11 @@ def panel(folder: Path) -> None:
         row = lab.page.locator("[aria-label='Open LLM batches'] .jb-job")
         lab.until(lambda: re.search(r"\b1\d\d of 295 rows", row.inner_text()), "a third of the rows")
         lab.shot("panel.png")
+
+
+def _home(folder: Path) -> dict[str, str]:
+    """The panel names the ledger as a person's is named."""
+    return {"HOME": str(folder), "JUPYTER_BATCH_HOME": str(folder / ".local" / "share" / "jupyter_batch")}
 
 
 def _env(server: Embedded) -> dict[str, str]:
