@@ -26,7 +26,7 @@ from jupyter_batch.core.version import VERSION
 from jupyter_batch.engine.budget import within
 from jupyter_batch.engine.gather import read_unsent
 from jupyter_batch.engine.landing import labels
-from jupyter_batch.engine.plan import Ask, Drafted, StaleError, drafted, keep, settled
+from jupyter_batch.engine.plan import Ask, Drafted, StaleError, drafted, keep, known_to, settled
 from jupyter_batch.ledger.folder import JobFolder, private_folder, told, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -106,12 +106,14 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
             if path.name not in (METADATA, _BUILT):
                 shutil.copy2(path, draft.path / path.name)
         record = msgspec.structs.replace(built.job, created_at=now)
+        known = known_to(ledger)
         there = ledger.answering(record.fingerprint, lambda other: _same_rows(ledger, other, record, draft))
         if built.reuse and there is not None:
             return there
         made = Drafted(draft, record, built.shards)
         if built.reuse:
-            made = settled(ledger, draft, record, built.shards, built.limits, bytearray(draft.prints.read_bytes()))
+            prints = bytearray(draft.prints.read_bytes())
+            made = settled(ledger, draft, record, built.shards, built.limits, prints, known)
         record = within(ledger, made.record, made.shards, made.draft)
         with contextlib.suppress(StaleError):
             return keep(ledger, made.draft, record, made.shards, there=made.same)

@@ -137,6 +137,7 @@ def drafted(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse:
         shards = write_requests(draft, job, lines, limits)
         lines.check(shards)
         record = lines.record(now)
+        known = known_to(ledger)
         there = ledger.answering(record.fingerprint, fits)
         accept(there)
         if reuse and there is not None:
@@ -149,15 +150,18 @@ def drafted(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse:
             draft.write(draft.prints, bytes(lines.prints))
             yield Drafted(draft, msgspec.structs.replace(record, alone=True), shards)
             return
-        yield settled(ledger, draft, record, shards, ask.limits, lines.prints)
+        yield settled(ledger, draft, record, shards, ask.limits, lines.prints, known)
+
+
+def known_to(ledger: Ledger) -> set[str]:
+    """The jobs that are there: to be looked at before it is asked whether one of them answers the same."""
+    return {job.id for job in ledger.jobs()}
 
 
 def settled(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[ShardRecord], limits: Limits,
-            prints: bytearray) -> Drafted:
-    """What is left of a drafted job once all that is there already is taken over."""
+            prints: bytearray, known: set[str]) -> Drafted:
+    """What is left of a drafted job once all that is there already is taken over. known: the jobs that were seen."""
     from jupyter_batch.engine.arrange import arrange
-
-    known = {other.id for other in ledger.jobs()}
 
     def same() -> JobRecord | None:
         if any(other.space == record.space and other.id not in known for other in ledger.jobs()):

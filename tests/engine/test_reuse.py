@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+import time
 import uuid
 
 import pandas as pd
@@ -14,7 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jupyter_batch
+from jupyter_batch import options
+from jupyter_batch import settings as app
 from jupyter_batch.cli import main
+from jupyter_batch.engine.order import order
+from jupyter_batch.engine.plan import plan
+from jupyter_batch.engine.session import session
 from tests.ledgers import forget
 
 from .conftest import numbered
@@ -107,6 +113,26 @@ def test_what_is_under_way_is_joined(server, call, home):
     told = jupyter_batch.open(two.id).results()
     assert told["out"].tolist() == grown["text"].tolist()
     assert told["_status"].tolist() == ["reused"] * 6 + ["succeeded"] * 4
+
+
+def test_two_kernels_that_run_the_same_cell_at_once_get_one_job(server, call, home):
+    """The other one plans its job in the moment after this one saw that there was none: one job, which both hold."""
+    here, df = session(home), numbered(50)
+    opts = options.resolve({**call, "out": "out"}, app.read())
+    asked = order(here.ledger, df, "{text}", opts, door="test", notebook=None, versions={})
+    others = []
+
+    def accept(there):
+        if not others:
+            assert there is None
+            others.append(numbered(50).llm.batch("{text}", out="out", **call))
+
+    mine = plan(here.ledger, asked.ask, asked.rows, now=time.time(), reuse=True, accept=accept)
+    (other,) = others
+    assert mine.id == other.id
+    assert len(jupyter_batch.jobs()) == 1
+    other.wait(60)
+    assert sent(server) == 50
 
 
 def test_what_the_other_job_left_unanswered_is_asked(server, call):
