@@ -1,4 +1,4 @@
-"""Make docs/monitor.png and docs/panel.png: real jobs, on real reviews, in a real JupyterLab in a headless Chromium.
+"""Make docs/monitor.png, panel.png and plot.png: real jobs on real reviews, in a real JupyterLab in a headless Chromium.
 
 `python docs/make_pictures.py` needs the `test` extra and a Chromium.
 """
@@ -30,9 +30,9 @@ MEANWHILE = """df["feedback"].str.len().describe().round(1).to_frame().T"""
 
 
 def main() -> None:
-    """Both, or the one that is named."""
-    for draw in (monitor, panel):
-        if draw.__name__ in (sys.argv[1:] or ("monitor", "panel")):
+    """All, or those that are named."""
+    for draw in (monitor, panel, plot):
+        if not sys.argv[1:] or draw.__name__ in sys.argv[1:]:
             with tempfile.TemporaryDirectory() as folder:
                 draw(Path(folder))
                 shutil.copy(Path(folder) / f"{draw.__name__}.png", REPO / "docs")
@@ -65,6 +65,19 @@ def panel(folder: Path) -> None:
 def _home(folder: Path) -> dict[str, str]:
     """The panel names the ledger as a person's is named."""
     return {"HOME": str(folder), "JUPYTER_BATCH_HOME": str(folder / ".local" / "share" / "jupyter_batch")}
+
+
+def plot(folder: Path) -> None:
+    """`job.plot()` of a job in five batches whose failed rows were sent again."""
+    run = ("job = df.llm.batch('Classify the sentiment: {feedback}', out='sentiment', shard_size=60,\n"
+           "                   prices={'openai/local/echo': {'input': 0.2, 'output': 0.8}})\n"
+           "job.wait().retry().wait()")
+    save = f"job.plot('matplotlib').savefig({str(folder / 'plot.png')!r}, dpi=110, facecolor='white')"
+    with Embedded(folder / "server", pace=20.0, faults="row_errors=0.04,seed=5") as server, \
+            Lab(notebook_of(LOAD, run, save), env=_env(server), size=(1100, 760)) as lab:
+        lab.run_all()
+        lab.until((folder / "plot.png").exists, "the figure", 180)
+        lab.wait_idle()
 
 
 def _env(server: Embedded) -> dict[str, str]:

@@ -17,7 +17,7 @@ import msgspec
 from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
-from jupyter_batch.core.status import Snapshot, Step
+from jupyter_batch.core.status import Snapshot, Step, reopen
 from jupyter_batch.engine.gather import Outcomes, of_job
 from jupyter_batch.engine.glimpse import Glimpse
 from jupyter_batch.engine.history import History
@@ -319,10 +319,16 @@ class Job(Standing):
         record = self._record()
         found = self._glimpse.look(record, self._shards(record.id), self._folder)
         return msgspec.structs.replace(
-            seen, attach=f'jupyter_batch.open("{self.id}")', merged=self._landed, answers=found.answers,
+            seen, attach=reopen(self.id), merged=self._landed or self._unbound(record, seen),
+            answers=found.answers,
             examples=found.examples, reasons=(*found.reasons, *seen.reasons), offers=self._offers(record, seen),
             history=() if self._salvaged else self._history.look(self._here.ledger, record),
             again="" if self._next is None else f"sent again as {_in_short(self._next)}")
+
+    def _unbound(self, record: JobRecord, seen: Snapshot) -> str:
+        """Of a job that was opened by its id: how its answers come onto a frame. An adopted one says so itself."""
+        held = bool(self._landings) or not record.framed or record.adopted or self._salvaged is not None
+        return "" if held or not seen.is_complete else f'df.llm.attach("{record.id}") puts the answers onto a frame'
 
     def _offers(self, record: JobRecord, seen: Snapshot) -> tuple[str, ...]:
         """What a person may do now, beside cancelling it."""

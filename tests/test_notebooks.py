@@ -8,6 +8,7 @@ import pytest
 
 from jupyter_batch import demo
 from jupyter_batch.server import launch
+from tests.kernels import apart
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -34,7 +35,7 @@ def run(path, folder):
     env |= {"JUPYTER_BATCH_HOME": str(home), "PYTHONPATH": str(ROOT),
             "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DSPY_CACHEDIR": str(folder / "dspy")}  # where dspy imports litellm
     try:
-        NotebookClient(notebook, timeout=120, kernel_name="python3").execute(env=env)
+        NotebookClient(notebook, timeout=120, kernel_name="python3", config=apart()).execute(env=env)
     finally:
         launch.stop(home)
     return {cell.id: cell for cell in notebook.cells}

@@ -207,6 +207,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(s.batch_id for s in self.shards if s.batch_id)
 
 
+def reopen(name: str) -> str:
+    """The line that brings a job or a group back, with its live monitor, also in a notebook that imported nothing."""
+    return f'import jupyter_batch; jupyter_batch.open("{name}")'
+
+
 def job_state(shards: Iterable[tuple[Step, State | None]], *, cancelling: bool = False) -> State:
     """The state of a job out of its shards' (step, ending).
 

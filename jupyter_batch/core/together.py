@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.history import added
-from jupyter_batch.core.status import Answer, Counts, Snapshot, State, job_state
+from jupyter_batch.core.status import Answer, Counts, Snapshot, State, job_state, reopen
 
 
 def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
@@ -39,7 +39,7 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "answers": _answers(seen), "examples": tuple(pair for one in seen for pair in one.examples),
         "offers": tuple(dict.fromkeys(offer for one in seen for offer in one.offers)),
         "history": added(one.history for one in seen),
-        "attach": f'jupyter_batch.open("{group}")',
+        "attach": reopen(group),
     }
     return msgspec.structs.replace(first, **fields)
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerError
-from jupyter_batch.core.status import Snapshot
+from jupyter_batch.core.status import Snapshot, reopen
 from jupyter_batch.core.together import together
 from jupyter_batch.ledger.folder import has_died, machine
 from jupyter_batch.ledger.records import JobRecord
@@ -99,7 +99,7 @@ class Listing:
         return list({job["id"]: job for job in shown}.values()), max(0, finished - FINISHED)
 
     def _shown(self, name: str, records: list[JobRecord], now: float) -> dict[str, Any]:
-        shots = [record.snapshot(self.ledger.shards(record.id), now, attach=f'jupyter_batch.open("{record.id}")')
+        shots = [record.snapshot(self.ledger.shards(record.id), now, attach=reopen(record.id))
                  for record in records]
         shot = shots[0] if len(shots) == 1 else together(name, shots)
         return {
@@ -142,5 +142,5 @@ def _words(shot: Snapshot) -> dict[str, Any]:
         "share": seen.share, "counts": seen.counts, "times": seen.times, "model": seen.model, "cost": seen.cost,
         "segments": [(part.kind, part.count, part.word) for part in seen.segments], "lines": seen.lines,
         "reasons": [f"{count:,} x {why}" for why, count in seen.reasons],
-        "attach": f"import jupyter_batch; {seen.attach}",  # pasted into a notebook that knows nothing of it
+        "attach": seen.attach,
     }

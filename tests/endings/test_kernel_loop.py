@@ -8,6 +8,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from jupyter_batch.server.embedded import Embedded
+from tests.kernels import apart
 
 PATIENCE = 90
 POLL, DOWNLOAD = "GET /v1/batches/{batch_id}", "GET /v1/files/{file_id}/content"
@@ -21,7 +22,7 @@ class Kernel:
         self.said = ""
         self._own = folder / "stderr"
         self._file = self._own.open("wb")
-        self._manager = KernelManager(kernel_name="python3")
+        self._manager = KernelManager(kernel_name="python3", config=apart())
         self._manager.start_kernel(stderr=self._file)
         self._client = self._manager.client()
         self._client.start_channels()

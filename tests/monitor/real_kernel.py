@@ -5,6 +5,8 @@ import textwrap
 
 from jupyter_client.manager import KernelManager
 
+from tests.kernels import apart
+
 PATIENCE = 60  # seconds until a test gives up; none waits for them
 
 
@@ -12,7 +14,7 @@ class Notebook:
     """A real kernel, and cells run in it one after the other. more: of its environment."""
 
     def __init__(self, **more):
-        self.manager = KernelManager(kernel_name="python3")
+        self.manager = KernelManager(kernel_name="python3", config=apart())
         self.manager.start_kernel(env={**os.environ, **more})
         self.client = self.manager.client()
         self.client.start_channels()

@@ -14,6 +14,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds until a test gives up; none waits for them
+OWN = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # what runs in the background of a script is born deaf to it
+os.dup2(os.open(sys.argv[1], os.O_RDWR), 0)  # the first in a session that opens a terminal has it as its own
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>]")
 
 
@@ -31,10 +37,9 @@ class Terminal:
         home.mkdir(parents=True, exist_ok=True)
         self._end, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        # The first in a session that opens a terminal has it as its own: a typed Ctrl-C is then a signal.
-        own = ("/bin/sh", "-c", f'exec "$@" <{os.ttyname(inner)}', "sh")
-        self.process = subprocess.Popen([*own, sys.executable, *words], stdin=inner, stdout=inner, stderr=inner,
-                                        cwd=home, env=environment(home), start_new_session=True)
+        words = [sys.executable, "-c", OWN, os.ttyname(inner), *words]
+        self.process = subprocess.Popen(words, stdin=inner, stdout=inner, stderr=inner, cwd=home, env=environment(home),
+                                        start_new_session=True)
         os.close(inner)
         self._raw = ""
 

@@ -9,6 +9,7 @@ import pytest
 
 from jupyter_batch.monitor import html
 from jupyter_batch.monitor.view import view
+from tests.kernels import apart
 
 DRIVER = """
 import threading, msgspec
@@ -47,7 +48,7 @@ def test_nbclient_gets_lines_in_the_cell_that_waits():
 
     cells = [nbformat.v4.new_code_cell(textwrap.dedent(source)) for source in (DRIVER, WORK)]
     book = nbformat.v4.new_notebook(cells=cells)
-    NotebookClient(book, timeout=60, kernel_name="python3").execute()
+    NotebookClient(book, timeout=60, kernel_name="python3", config=apart()).execute()
     assert {output.output_type for cell in book.cells for output in cell.outputs} == {"stream"}
     submitted, waited = ("".join(output.text for output in cell.outputs) for cell in book.cells)
     assert submitted.startswith("x: submitting, 0 of 10 rows (0%)")
