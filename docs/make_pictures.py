@@ -1,4 +1,4 @@
-"""Make docs/monitor.png, panel.png and plot.png: real jobs on real reviews, in a real JupyterLab in a headless Chromium.
+"""Make docs/monitor.png, panel.png and plot.png: real jobs, real reviews, a real JupyterLab in a headless Chromium.
 
 `python docs/make_pictures.py` needs the `test` extra and a Chromium.
 """
