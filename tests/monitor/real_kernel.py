@@ -1,19 +1,13 @@
 """A real kernel without a page, and cells that run in it one after the other: for the tests of what a kernel does."""
 
-import contextlib
 import os
-import queue
 import textwrap
-import time
 
-import ipykernel
 from jupyter_client.manager import KernelManager
 
 from tests.kernels import apart
 
 PATIENCE = 60  # seconds until a test gives up; none waits for them
-NUDGE = 5
-MAY_SLEEP = (7,) <= ipykernel.version_info[:2] < (7, 4)  # these can leave a request unread until the next one comes
 
 
 class Notebook:
@@ -47,7 +41,7 @@ class Notebook:
     def reply(self, ident):
         """The reply to that message; what else is replied meanwhile is passed over."""
         while True:
-            message = self._next(self.client.get_shell_msg)
+            message = self.client.get_shell_msg(timeout=PATIENCE)
             if message["parent_header"].get("msg_id") == ident:
                 return message
 
@@ -61,22 +55,13 @@ class Notebook:
         """All that is printed until a message passes the test."""
         said = []
         while True:
-            message = self._next(self.client.get_iopub_msg)
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
             if message["msg_type"] == "stream":
                 said.append(message["content"]["text"])
             elif message["msg_type"] == "error":
                 said.append(message["content"]["ename"])
             if test(message):
                 return "".join(said)
-
-    def _next(self, get):
-        """The next message. A kernel that may have slept over a request is sent another, which wakes it."""
-        end = time.monotonic() + PATIENCE
-        while MAY_SLEEP and time.monotonic() < end:
-            with contextlib.suppress(queue.Empty):
-                return get(timeout=NUDGE)
-            self.client.kernel_info()
-        return get(timeout=PATIENCE)
 
     def until_said(self, text):
         """All that is printed until the line with this text is whole (a print may come in pieces)."""
