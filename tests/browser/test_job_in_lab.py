@@ -3,22 +3,13 @@
 import re
 
 import pytest
+from cells import FRAME, LOST, SUBMIT
 from lab import REPO, notebook_of
 
 from jupyter_batch.server import launch
 from jupyter_batch.server.embedded import Embedded
 
-FRAME = """
-%load_ext jupyter_batch
-import pandas as pd
-df = pd.DataFrame({"feedback": [f"row {n} is great" for n in range(200)]})
-"""
-SUBMIT = """
-job = df.llm.batch("Sentiment (positive/negative)? {feedback}", out="sentiment", model="openai/local/echo")
-job
-"""
 KEY = "sk-on-no-screen-0123456789"
-LOST = "Error displaying widget"
 
 
 @pytest.fixture

@@ -1,24 +1,8 @@
 """The monitor in a real JupyterLab: clicks while a cell blocks, what stays in the file."""
 
-import re
-
 import pytest
+from cells import LOST, START, answered, moves
 from lab import notebook_of
-
-START = "from driver import Job\njob = Job()"
-LOST = "Error displaying widget"
-
-
-def answered(lab):
-    """The rows done that the page shows."""
-    found = re.search(r"([\d,]+) of 1,000 rows", lab.output(0))
-    return int(found[1].replace(",", "")) if found else -1
-
-
-def moves(lab):
-    """Wait until the page shows three more rows than now."""
-    now = answered(lab)
-    lab.until(lambda: answered(lab) >= now + 3, "the panel to move")
 
 
 @pytest.mark.parametrize("subshells", ["perCommTarget", "disabled"])

@@ -3,19 +3,11 @@
 import re
 
 import pytest
+from cells import FRAME, SUBMIT
 from lab import NOTEBOOK, notebook_of
 
 from jupyter_batch.server.embedded import Embedded
 
-FRAME = """
-%load_ext jupyter_batch
-import pandas as pd
-df = pd.DataFrame({"feedback": [f"row {n} is great" for n in range(200)]})
-"""
-SUBMIT = """
-job = df.llm.batch("Sentiment (positive/negative)? {feedback}", out="sentiment", model="openai/local/echo")
-job
-"""
 FILLED = "print('filled', df['sentiment'].notna().sum())"
 SET = f"([index, source]) => {NOTEBOOK}.content.widgets[index].model.sharedModel.setSource(source)"
 SAID_AFTER = "() => getComputedStyle(document.querySelector('.jb-live'), '::after').content"

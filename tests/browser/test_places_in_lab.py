@@ -3,26 +3,17 @@
 import json
 import re
 
+from cells import FRAME, LOST, START, SUBMIT
 from lab import notebook_of
 
 from jupyter_batch.server.embedded import Embedded
 
-FRAME = """
-%load_ext jupyter_batch
-import os
-import pandas as pd
-df = pd.DataFrame({"feedback": [f"row {n} is great" for n in range(200)]})
-"""
-SUBMIT = """
-job = df.llm.batch("Sentiment (positive/negative)? {feedback}", out="sentiment", model="openai/local/echo")
-job
-"""
 SECOND = """
+import os
 os.environ["OPENAI_BASE_URL"] = %r
 second = df.llm.batch("Topic? {feedback}", out="topic", model="openai/local/echo")
 second
 """
-LOST = "Error displaying widget"
 HOSTILE = '<script>document.title = "owned"</script><img src="x" onerror="document.title = \'owned\'">'
 
 
@@ -64,7 +55,7 @@ def test_two_notebooks_on_one_ledger_have_one_job(open_lab, tmp_path):
 
 def test_an_untrusted_notebook_shows_the_card_and_runs_nothing(open_lab):
     """A file that came from elsewhere, with hostile markup put into its card: the card reads well, and nothing runs."""
-    with open_lab(notebook_of("from driver import Job\njob = Job()", "job.finish()")) as lab:
+    with open_lab(notebook_of(START, "job.finish()")) as lab:
         lab.run_all()
         lab.wait_text("completed", 0)
         lab.wait_idle()

@@ -1,14 +1,12 @@
 """While a cell sleeps, awaits or blocks: the panel moves, a click is answered or kept, and a reloaded page goes on."""
 
-import re
-
 import pytest
+from cells import START, moves
 from lab import notebook_of
 from served import SUBSHELLS, release
 
 from jupyter_batch.server.embedded import Embedded
 
-START = "from driver import Job\njob = Job()"
 PAUSES = {"pass": SUBSHELLS, "time.sleep(0.2)": SUBSHELLS,
           "await asyncio.sleep(0.2)": SUBSHELLS or release("ipykernel") >= (7, 4)}
 """What a cell does, and whether a click is answered meanwhile: where it has a thread, and by 7.4 in one that awaits."""
@@ -17,18 +15,6 @@ from pathlib import Path
 while not Path({pause!r}).exists():
     {pause}
 print("over", job.asked)"""
-
-
-def answered(lab):
-    """The rows done that the page shows."""
-    found = re.search(r"([\d,]+) of 1,000 rows", lab.output(0))
-    return int(found[1].replace(",", "")) if found else -1
-
-
-def moves(lab):
-    """Wait until the page shows three more rows than now."""
-    now = answered(lab)
-    lab.until(lambda: answered(lab) >= now + 3, "the panel to move")
 
 
 def runs(lab, cell):
