@@ -14,7 +14,7 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.core.template import RowError
-from jupyter_batch.wire import tolerant
+from jupyter_batch.wire import anthropic, tolerant
 from jupyter_batch.wire.openai import (
     CHAT,
     EMBEDDINGS,
@@ -311,6 +311,14 @@ def test_what_python_writes_as_json_is_read():
     assert decode(head + b"\xff\xfe" + tail, CHAT).value == "\ufffd\ufffd"
     assert decode(head + b"half \\ud800" + tail, CHAT).value == "half \ufffd"
     assert decode(head.replace(b"200", b'200,"x":NaN') + b"ok" + tail, CHAT).value == "ok"
+
+
+def test_a_byte_order_mark_loses_no_row():
+    """A file that begins with a BOM has its first row, in OpenAI's dialect and in Anthropic's."""
+    line = b'{"custom_id":"a-0","response":{"status_code":200,"body":{"choices":[{"message":{"content":"A"}}]}}}\n'
+    assert [one.value for one in decode_lines(b"\xef\xbb\xbf" + line + line, CHAT)] == ["A", "A"]
+    line = b'{"custom_id":"a-0","result":{"type":"succeeded","message":{"content":[{"type":"text","text":"A"}]}}}\n'
+    assert [one.value for one in anthropic.decode_lines(b"\xef\xbb\xbf" + line + line)] == ["A", "A"]
 
 
 def test_a_broken_line_has_no_custom_id_and_loses_no_other():

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -103,12 +105,22 @@ def _headers(error: BaseException) -> Mapping[str, str]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, as told: a number of them, or the date until which to wait (RFC 9110, 10.2.3)."""
     text = headers.get("retry-after", "")
     try:
         seconds = float(text)
-    except ValueError:  # an HTTP date: our own delay serves
-        return None
+    except ValueError:
+        until, since = _date(text), _date(headers.get("date", ""))  # by one clock, the server's, where it tells it
+        seconds = math.nan if until is None else max(until - (time.time() if since is None else since), 0.0)
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _date(text: str) -> float | None:
+    """Seconds since the epoch, of an HTTP date."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _code(error: BaseException) -> str:

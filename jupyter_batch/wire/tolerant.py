@@ -50,12 +50,12 @@ def read(line: bytes) -> Result:
 
 
 def loads(data: bytes | str) -> Any:
-    """JSON, and what some servers take for it: NaN, control characters in texts, bytes that are no UTF-8."""
+    """JSON, and what some servers take for it: NaN, control characters in texts, bytes that are no UTF-8, a BOM."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         text = data if isinstance(data, str) else data.decode("utf-8", "replace")
-        return _whole(json.loads(text, strict=False))
+        return _whole(json.loads(text.lstrip("\ufeff"), strict=False))
 
 
 def _whole(value: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import time
+from email.utils import formatdate
 
 import pytest
 
@@ -17,6 +19,7 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.providers.direct import Direct
+from jupyter_batch.providers.failures import by_status
 from jupyter_batch.providers.via_azure import ViaAzure
 from tests.providers.fakes.host import Fault, Host
 
@@ -75,6 +78,24 @@ def test_each_refusal_has_its_kind(desk, verb):
         desk.fake.batches.clear()
 
     desk.play(way())
+
+
+@pytest.mark.parametrize(("headers", "seconds"), [
+    ({"retry-after": "7"}, 7.0),
+    ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30.0),
+    ({"retry-after": "Wed, 21 Oct 2026 07:27:00 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.0),
+    ({"retry-after": "soon", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+    ({"retry-after": "nan"}, None), ({"retry-after": "-1"}, None), ({}, None),
+])
+def test_retry_after_is_seconds_or_a_date(headers, seconds):
+    """A date is held against the server's own clock; what is neither says nothing."""
+    assert by_status(429, "slow down", headers=headers).retry_after == seconds
+
+
+def test_a_date_without_the_server_s_clock_is_held_against_ours():
+    """An answer without a `date`."""
+    until = formatdate(time.time() + 600, usegmt=True)
+    assert 500 < by_status(503, "down", headers={"retry-after": until}).retry_after < 700
 
 
 @pytest.mark.parametrize("verb", VERBS)
