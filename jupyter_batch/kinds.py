@@ -52,7 +52,7 @@ def _flag(value: Any) -> bool:
 def _number(value: Any, low: float = -math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value < low:
         raise ValueError
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
+    return int(value) if value == int(value) else float(value)  # 0 and 0.0 are one request
 
 
 def _whole(value: Any, low: float = -math.inf) -> int:

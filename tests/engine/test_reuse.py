@@ -21,6 +21,7 @@ from jupyter_batch.cli import main
 from jupyter_batch.engine.order import order
 from jupyter_batch.engine.plan import plan
 from jupyter_batch.engine.session import session
+from jupyter_batch.line import read_line
 from tests.ledgers import forget
 
 from .conftest import numbered
@@ -92,6 +93,16 @@ def test_the_order_of_the_parameters_does_not_matter(server, call):
     """Requests are compared as what they ask, not as how they were typed."""
     numbered(3).llm.batch("{text}", out="out", temperature=0, max_tokens=9, **call).wait(60)
     numbered(3).llm.batch("{text}", out="other", max_tokens=9, temperature=0, **call).wait(60)
+    assert sent(server) == 3
+
+
+def test_a_number_is_the_same_however_it_is_written(server, call):
+    """`temperature=0`, 0.0, and the magic's `--temperature 0` are one request; so are 0 and 0.0 in a column."""
+    numbered(3).llm.batch("{text}", out="out", temperature=0, **call).wait(60)
+    _, typed = read_line("df --temperature 0", {"df": numbered(3)})
+    for zero in (0.0, typed["temperature"]):
+        numbered(3).llm.batch("{text}", out="out", temperature=zero, **call).wait(60)
+    numbered(3).assign(heat=[0.0] * 3).llm.batch("{text}", out="out", temperature=options.col("heat"), **call).wait(60)
     assert sent(server) == 3
 
 
