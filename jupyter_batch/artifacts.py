@@ -54,14 +54,8 @@ class Artifacts:
         if self._functions is not None:
             here.lend(record.id, self._functions)
         if self._frame is not None:
-            was_there = record.created_at != now
-            if was_there:
-                job._seen_on(self._frame)
-            job._bind(self._frame, self._out, alike=was_there)
-        job._follow(api_key or self._secret)
-        job.refresh()
-        if job._over.is_set():
-            job._land()
+            job._answers.asked_on(self._frame, self._out, again=record.created_at != now)
+        job._begin(api_key or self._secret)
         if wait:
             job.wait(timeout)
         return job

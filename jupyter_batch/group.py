@@ -117,7 +117,7 @@ class Group(Standing):
 
         from jupyter_batch.engine.agreement import agreements
 
-        agreed = agreements([job._outcomes().answers for job in self.jobs])
+        agreed = agreements([job._answers.outcomes().answers for job in self.jobs])
         rows = []
         for job, share in zip(self.jobs, agreed, strict=True):
             seen = job.snapshot()
@@ -248,6 +248,7 @@ class Group(Standing):
         said = [job._send_again() for job in self.jobs if "retry" in job.snapshot().offers]
         self._redraw()
         return " ".join(said) or "No row of any is left to be sent again."
+
 
 def models_of(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The options for each model, where a list of models is given: each fills columns that end with its name.

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jupyter_batch import kernel
-from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
+from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Usage
-from jupyter_batch.core.status import Snapshot, Step, reopen
-from jupyter_batch.engine.gather import Outcomes, of_job
+from jupyter_batch.core.status import Snapshot, reopen
+from jupyter_batch.engine.answers import Answers, Standpoint
 from jupyter_batch.engine.glimpse import Glimpse
 from jupyter_batch.engine.history import History
 from jupyter_batch.engine.news import News
@@ -34,11 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.engine import graph
-    from jupyter_batch.engine.landing import Landing, Relabelled, Told
-
 
 MAX_ROUNDS = 10
-NOT_MERGED = "not merged"
 
 
 class Job(Standing):
@@ -52,13 +49,10 @@ class Job(Standing):
         self._salvaged = salvaged
         self._following = False
         self._in_group = False  # whose screen tells of it
-        self._landings: list[Landing] = []
-        self._gathered: Outcomes | None = None
-        self._landed = ""
+        self._answers = Answers(self._read, self._lock)
         self._glimpse = Glimpse()
         self._history = History()
-        self._next: Job | None = None
-        self._source: Relabelled | None = None
+        self._next: Job | None = None  # what a click sent again
 
     # -- how it stands --------------------------------------------------------------------------------------
 
@@ -92,7 +86,7 @@ class Job(Standing):
     def is_complete(self) -> bool:
         """It has ended, and all that came back is on this disk."""
         complete = self.snapshot().is_complete
-        if complete and self._landings and not self._over.is_set():
+        if complete and self._answers.landings and not self._over.is_set():
             kernel.on_main(self._land)  # who was told so has the column in the next cell, if the worker is slow, too
         return complete
 
@@ -105,8 +99,7 @@ class Job(Standing):
 
     def snapshot(self) -> Snapshot:
         """How it stands at this moment, all of it, frozen."""
-        record = self._record()
-        return self._with_words(record.snapshot(self._shards(record.id), time.time()))
+        return self._with_words()
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """Each row's Result once, as the batches come in; first those that were answered before."""
@@ -114,8 +107,7 @@ class Job(Standing):
         news = News(self._record().rows)
         while True:
             over = self._over.is_set() or self.is_complete
-            record = self._record()
-            for result in news.of(record, self._shards(record.id), self._here.ledger.folders.of(record.id), over=over):
+            for result in news.of(*self._read(), over=over):
                 yield result
             if over:
                 self._land()
@@ -131,9 +123,7 @@ class Job(Standing):
 
         Works at any time, in any process; what is still open has the status `running`.
         """
-        from jupyter_batch.engine.landing import table
-
-        return table(self._record(), self._folder, self._outcomes(), self._source)
+        return self._answers.table()
 
     def vectors(self) -> np.ndarray[Any, Any]:
         """The vectors of `df.llm.embed` as one array of float32, of shape (rows, dim), aligned with the frame.
@@ -141,10 +131,7 @@ class Job(Standing):
         NaN in the rows that have none (yet). The frame's cells are views of it, so it can't be written to: `.copy()`
         can. Raises InputError for a job that asked for text.
         """
-        from jupyter_batch.engine.vectors import array_of
-
-        source = self._source
-        return array_of(self._record(), self._outcomes().answers, None if source is None else source[1])
+        return self._answers.vectors()
 
     @property
     def files(self) -> list[Path]:
@@ -166,16 +153,10 @@ class Job(Standing):
         Raises AlignmentError where rows moved or changed, and writes nothing then.
         """
         with self._lock:
-            landings = [one for one in self._landings if df is None or one.frame is df]
-            if df is not None:
-                landings = landings or [self._bind(df, self._record().out)]
-                for landing in landings:
-                    landing.allow()
-            if not landings:
-                raise InputError("this process does not hold the frame that was submitted: give it, job.merge(df)")
+            landings = self._answers.asked_for(df)
             last = self.is_complete  # else the answers that are still to come will land by themselves
             for landing in landings:
-                self._say(landing.land(self._record(), self._folder, self._outcomes()))
+                self._say(self._answers.fill(landing))
                 landing.landed = last
         return self
 
@@ -208,9 +189,7 @@ class Job(Standing):
     def _pass_on(self, new: str, api_key: str | None) -> Job:
         """The job that goes on from this one: its answers land where this one's do."""
         job = of(self._here, new)
-        for landing in self._landings:
-            job._bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)
-        job._source = self._source
+        job._answers.bind_as(self._answers)
         self._here.lend(new, self._here.functions_of(self.id))
         job._follow(api_key or self._here.key_of(self.id))
         if job._over.is_set():  # others had the answers: they merge at once
@@ -247,7 +226,7 @@ class Job(Standing):
         while job.wait().is_complete and job._salvaged is None:
             gone = step(self._here.ledger, job._record(), way, now=time.time)
             if gone.follow_up is None:
-                job._say(gone.said or job._landed)
+                job._say(gone.said or job._answers.said)
                 break
             job = job._pass_on(gone.follow_up, api_key)
             if not job.is_complete:
@@ -282,6 +261,10 @@ class Job(Standing):
     def _folder(self) -> Any:
         return self._here.ledger.folders.of(self.id)
 
+    def _read(self) -> Standpoint:
+        record = self._record()
+        return Standpoint(record, self._shards(record.id), self._here.ledger.folders.of(record.id))
+
     def _record(self) -> JobRecord:
         if self._salvaged:
             return self._salvaged[0]
@@ -296,7 +279,7 @@ class Job(Standing):
         with self._lock:
             if self.id != was.id:  # another thread was first
                 return self._record()
-            self.id, self._gathered = child.id, None
+            self.id = child.id
             following, self._following = self._following, False
         with _OPENING:
             _OPEN[str(self._here.home), child.id] = self
@@ -315,19 +298,21 @@ class Job(Standing):
             return [graph.Told(record, self._shards(), [])]
         return graph.read(self._here.ledger, [record.id])
 
-    def _with_words(self, seen: Snapshot) -> Snapshot:
-        record = self._record()
-        found = self._glimpse.look(record, self._shards(record.id), self._folder)
+    def _with_words(self, seen: Snapshot | None = None) -> Snapshot:
+        """How it stands now, or stood when the worker looked, with what this process knows beside the ledger."""
+        record, shards, folder = self._read()
+        seen = seen or record.snapshot(shards, time.time())
+        found = self._glimpse.look(record, shards, folder)
         return msgspec.structs.replace(
-            seen, attach=reopen(self.id), merged=self._landed or self._unbound(record, seen),
-            answers=found.answers,
-            examples=found.examples, reasons=(*found.reasons, *seen.reasons), offers=self._offers(record, seen),
+            seen, attach=reopen(self.id), merged=self._answers.said or self._unbound(record, seen),
+            answers=found.answers, examples=found.examples,
+            reasons=(*found.reasons, *seen.reasons), offers=self._offers(record, seen),
             history=() if self._salvaged else self._history.look(self._here.ledger, record),
             again="" if self._next is None else f"sent again as {_in_short(self._next)}")
 
     def _unbound(self, record: JobRecord, seen: Snapshot) -> str:
         """Of a job that was opened by its id: how its answers come onto a frame. An adopted one says so itself."""
-        held = bool(self._landings) or not record.framed or record.adopted or self._salvaged is not None
+        held = bool(self._answers.landings) or not record.framed or record.adopted or self._salvaged is not None
         return "" if held or not seen.is_complete else f'df.llm.attach("{record.id}") puts the answers onto a frame'
 
     def _offers(self, record: JobRecord, seen: Snapshot) -> tuple[str, ...]:
@@ -338,37 +323,18 @@ class Job(Standing):
         if self._next is not None:
             last, unsendable = self._next.snapshot(), self._next._record().unsendable
         missed = last.counts.failed + last.counts.expired + last.counts.cancelled - unsendable
-        waits = any(not landing.landed for landing in self._landings)
+        fillable = self._answers.waited_for or self._answers.refused
         open_batch = record.mode == BATCH and not seen.is_complete and not record.cancel_at
         able = {"retry": last.is_complete and missed > 0, "finish": open_batch,
-                "merge": seen.bill is not None and (waits or self._landed.startswith(NOT_MERGED))}
+                "merge": seen.bill is not None and fillable}
         return tuple(name for name, is_so in able.items() if is_so)
 
-    def _outcomes(self) -> Outcomes:
-        with self._lock:
-            record, shards = self._record(), self._shards()
-            if self._gathered is not None and self._gathered.costs.price == record.price:
-                return self._gathered
-            found = of_job(record, shards, self._folder)
-            if all(shard.step is Step.COLLECTED for shard in shards):
-                self._gathered = found  # nothing changes any more
-            return found
-
-    def _seen_on(self, frame: pd.DataFrame, *, alike: bool = True) -> None:
-        from jupyter_batch.engine.landing import relabelled
-
-        self._source = relabelled(self._record(), self._folder, frame, alike=alike)
-
-    def _bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, alike: bool = False,
-              told: Told | None = None) -> Landing:
-        from jupyter_batch.engine.landing import Landing
-
-        with self._lock:
-            landing = Landing(frame, out, names=kernel.frame_names(kernel.shell(), frame), by_name=by_name,
-                              alike=alike, told=told, schema=self._record().schema)
-            others = [one for one in self._landings if one.frame is not frame or one.out != out]
-            self._landings = [*others, landing]
-            return landing
+    def _begin(self, api_key: str | None) -> None:
+        """It was just asked for: have it go on now. One that is over already merges at once."""
+        self._follow(api_key)
+        self.refresh()  # a job that was there may have waited for just this, a key above all
+        if self._over.is_set():
+            self._land()
 
     def _follow(self, api_key: str | None = None) -> None:
         """Have the worker move it and tell us; create nothing that needs a screen."""
@@ -400,19 +366,11 @@ class Job(Standing):
     def _land(self) -> None:
         """The answers into the frames that are bound; each once. A refusal is said, in the monitor."""
         with self._lock:
-            for landing in self._landings:
-                if landing.landed:
-                    continue
-                landing.landed = True
-                try:
-                    said = landing.land(self._record(), self._folder, self._outcomes(),
-                                        names=getattr(kernel.shell(), "user_ns", None))
-                except JupyterBatchError as e:
-                    said = f"{NOT_MERGED}: {e}"
+            for said in self._answers.land():
                 self._say(said)
 
     def _say(self, sentence: str) -> None:
-        self._landed = sentence
+        self._answers.said = sentence
         self._redraw()
 
     def _send_again(self) -> str:

@@ -70,16 +70,10 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
         if opts.tools is not None:
             here.lend(record.id, tools.read(opts.tools).functions)
         if frame is not None:
-            was_there = record.created_at != now  # then this frame may be labelled otherwise than the one it was of
-            if was_there:
-                job._seen_on(frame)
-            job._bind(frame, opts.out, by_name=frame_name, alike=was_there)
+            job._answers.asked_on(frame, opts.out, by_name=frame_name, again=record.created_at != now)
         jobs.append(job)
     for job, (opts, _) in zip(jobs, orders, strict=True):
-        job._follow(secret_of(opts))
-        job.refresh()  # a job that was there may have waited for just this, a key above all
-        if job._over.is_set():  # one that was finished merges at once
-            job._land()
+        job._begin(secret_of(opts))
     made = keep_group(here, jobs) if several else jobs[0]
     if opts.wait:
         made._ipython_display_()  # to be seen while the cell blocks; the cell's own result shows it no second time
@@ -196,9 +190,9 @@ async def answers(prompts: Any, **given: Any) -> list[Any]:
     """The answers to a list of prompts, in order, None where there is none; of several models a dict for each."""
     made = await submit(prompts, None, **given)
     if isinstance(made, Group):
-        told = [job._outcomes().answers for job in made.jobs]
+        told = [job._answers.outcomes().answers for job in made.jobs]
         return [dict(zip(made.models, row, strict=True)) for row in zip(*told, strict=True)]
-    return list(made._outcomes().answers)
+    return list(made._answers.outcomes().answers)
 
 
 def attach(job: Job | str, frame: pd.DataFrame, out: str | None = None, *, by_position: bool = False) -> Job:
@@ -218,8 +212,8 @@ def attach(job: Job | str, frame: pd.DataFrame, out: str | None = None, *, by_po
     else:
         landing.check_aligned(record)
         with contextlib.suppress(JupyterBatchError):  # said where the answers are to land
-            found._seen_on(frame, alike=False)
-    found._bind(frame, out, told=told)
+            found._answers.seen_on(frame, alike=False)
+    found._answers.bind(frame, out, told=told)
     if found.is_complete:
         found.merge(frame)
     return found

@@ -1,0 +1,151 @@
+"""What came back for one job, as this process holds it: gathered once, and put into the frames that wait for it.
+
+How the job stands is read through a function; when a frame may be touched (between cells) is not its business.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jupyter_batch import kernel
+from jupyter_batch.core.errors import InputError, JupyterBatchError
+from jupyter_batch.core.status import Step
+from jupyter_batch.engine.gather import Outcomes, of_job
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from jupyter_batch.engine.landing import Landing, Relabelled, Told
+
+NOT_MERGED = "not merged"
+
+
+class Standpoint(NamedTuple):
+    """A job at one moment: its record, its shards, and where its files are."""
+
+    record: JobRecord
+    shards: list[ShardRecord]
+    folder: JobFolder
+
+
+class Answers:
+    """The outcomes of a job's rows, and the frames that they go into. From any thread, under the job's own lock.
+
+    said: what was said of the last frame that was filled, or that refused.
+    """
+
+    def __init__(self, read: Callable[[], Standpoint], lock: threading.RLock) -> None:
+        self._read = read
+        self._lock = lock
+        self._gathered: tuple[str, Outcomes] | None = None
+        self._source: Relabelled | None = None
+        self.landings: list[Landing] = []
+        self.said = ""
+
+    # -- as values --------------------------------------------------------------------------------------------
+
+    def outcomes(self) -> Outcomes:
+        """Of all rows, from what is on this disk now."""
+        with self._lock:
+            job, shards, folder = self._read()
+            if self._gathered is not None:
+                of, found = self._gathered
+                if of == job.id and found.costs.price == job.price:
+                    return found
+            found = of_job(job, shards, folder)
+            if all(shard.step is Step.COLLECTED for shard in shards):
+                self._gathered = job.id, found  # nothing changes any more
+            return found
+
+    def table(self) -> pd.DataFrame:
+        """One row for each row of the source (see Job.results)."""
+        from jupyter_batch.engine.landing import table
+
+        job, _, folder = self._read()
+        return table(job, folder, self.outcomes(), self._source)
+
+    def vectors(self) -> np.ndarray[Any, Any]:
+        """One array of all vectors (see Job.vectors)."""
+        from jupyter_batch.engine.vectors import array_of
+
+        source = self._source
+        return array_of(self._read().record, self.outcomes().answers, None if source is None else source[1])
+
+    # -- in frames --------------------------------------------------------------------------------------------
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether a frame waits for answers that did not come into it yet."""
+        return any(not landing.landed for landing in self.landings)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the last frame that was to be filled refused."""
+        return self.said.startswith(NOT_MERGED)
+
+    def seen_on(self, frame: pd.DataFrame, *, alike: bool = True) -> None:
+        """The source is this frame from now on, in its order and under its labels, if it has just the job's rows."""
+        from jupyter_batch.engine.landing import relabelled
+
+        job, _, folder = self._read()
+        self._source = relabelled(job, folder, frame, alike=alike)
+
+    def asked_on(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, again: bool) -> None:
+        """The rows of this frame were just asked for: have the answers land there.
+
+        again: the job was there already, of a frame that may have had other labels.
+        """
+        if again:
+            self.seen_on(frame)
+        self.bind(frame, out, by_name=by_name, alike=again)
+
+    def bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, alike: bool = False,
+             told: Told | None = None) -> Landing:
+        """Have the answers land in this frame (see Landing)."""
+        from jupyter_batch.engine.landing import Landing
+
+        with self._lock:
+            landing = Landing(frame, out, names=kernel.frame_names(kernel.shell(), frame), by_name=by_name,
+                              alike=alike, told=told, schema=self._read().record.schema)
+            others = [one for one in self.landings if one.frame is not frame or one.out != out]
+            self.landings = [*others, landing]
+            return landing
+
+    def bind_as(self, other: Answers) -> None:
+        """Have them land wherever another job's do, which this one goes on from."""
+        for landing in other.landings:
+            self.bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)
+        self._source = other._source
+
+    def asked_for(self, df: pd.DataFrame | None) -> list[Landing]:
+        """The landings that a person means: of this frame, which may be filled from now on, or all there are."""
+        if df is None:
+            if not self.landings:
+                raise InputError("this process does not hold the frame that was submitted: give it, job.merge(df)")
+            return self.landings
+        found = [one for one in self.landings if one.frame is df] or [self.bind(df, self._read().record.out)]
+        for landing in found:
+            landing.allow()
+        return found
+
+    def fill(self, landing: Landing, names: dict[str, Any] | None = None) -> str:
+        """Put into a frame what there is so far, and say so. Raises as `Landing.land` does."""
+        job, _, folder = self._read()
+        return landing.land(job, folder, self.outcomes(), names)
+
+    def land(self) -> Iterator[str]:
+        """Into each frame that was not filled for good, once; what is to be said of each, a refusal too."""
+        for landing in self.landings:
+            if landing.landed:
+                continue
+            landing.landed = True
+            try:
+                said = self.fill(landing, getattr(kernel.shell(), "user_ns", None))
+            except JupyterBatchError as e:
+                said = f"{NOT_MERGED}: {e}"
+            yield said
