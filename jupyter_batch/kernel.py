@@ -69,8 +69,11 @@ def has_frontend(ip: Any = None) -> bool:
 
 
 def current_cell(ip: Any = None) -> str | None:
-    """An id of the cell run that is under way; None where there is no kernel."""
-    ident = _parent(ip or shell()).get("header", {}).get("msg_id")
+    """An id of the cell run, or of the terminal's input, that is under way; None where there is no IPython."""
+    ip = ip or shell()
+    if ip is not None and getattr(ip, "kernel", None) is None:
+        return f"In [{ip.execution_count}]"
+    ident = _parent(ip).get("header", {}).get("msg_id")
     return ident if isinstance(ident, str) else None
 
 

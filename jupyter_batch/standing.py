@@ -90,7 +90,7 @@ class Standing(Holder):
         try:
             self._follow()
             screen = self._screen()
-            with screen.attended():
+            with screen.attended(kernel.current_cell()):
                 over = kernel.wait_blocking(self._over, timeout, screen.flush, stopped=None)
                 if over:
                     self._land()
@@ -106,7 +106,7 @@ class Standing(Holder):
     async def _awaited(self) -> Self:
         self._follow()
         screen = self._screen()
-        with screen.attended():
+        with screen.attended(kernel.current_cell()):
             await kernel.await_done(self._over, None, screen.flush)
         self._land()
         return self
@@ -138,7 +138,7 @@ class Standing(Holder):
     def _ipython_display_(self) -> None:
         """As the last expression of a cell: the live monitor."""
         self._follow()
-        self._screen().show(kernel.current_cell())
+        self._screen().show(kernel.current_cell(), self.snapshot())
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return html.card(view(self.snapshot()))

@@ -36,8 +36,8 @@ _log = logging.getLogger("jupyter_batch")
 class Monitor(Protocol):
     """One job on a screen."""
 
-    def show(self, cell: object = None) -> None:
-        """Display it here; again for the same `cell` (any key that names the running cell) does nothing."""
+    def show(self, cell: object = None, snapshot: Snapshot | None = None) -> None:
+        """Display it here, as it stands now; for a `cell` (any key of the running one) that has it, nothing is done."""
 
     def update(self, snapshot: Snapshot) -> None:
         """Draw the snapshot if it looks different. From any thread; never raises."""
@@ -45,8 +45,8 @@ class Monitor(Protocol):
     def bundle(self) -> dict[str, str]:
         """The static card, for `_repr_mimebundle_`."""
 
-    def attended(self) -> contextlib.AbstractContextManager[None]:
-        """While someone waits in a cell or a terminal: text screens then draw their bar."""
+    def attended(self, cell: object = None) -> contextlib.AbstractContextManager[None]:
+        """While someone waits in this cell or in a terminal: text screens then draw their bar."""
 
     def flush(self) -> None:
         """Print here what other threads brought: called in the slices of a wait, so that it lands in that cell."""
@@ -96,13 +96,15 @@ class LiveMonitor:
         self._handles: dict[object, Any] = {}
         self._panel: Panel = self._run(Panel, self._seen, actions, within=self._on_click)
 
-    def show(self, cell: object = None) -> None:
+    def show(self, cell: object = None, snapshot: Snapshot | None = None) -> None:
         """Display card and panel in the cell that runs."""
         from IPython.display import display
 
         with self._lock:
             if cell is not None and cell in self._handles:
                 return
+            if snapshot is not None and not _late(snapshot, self._as_of):
+                self._seen, self._as_of, self._age = view(snapshot), snapshot.now, snapshot.elapsed
             self._draw()
             handle = display(html.card(self._seen, paired=True), raw=True, display_id=True)
             display(self._panel.bundle(), raw=True)
@@ -130,7 +132,7 @@ class LiveMonitor:
         return html.card(self._seen)
 
     @contextlib.contextmanager
-    def attended(self) -> Iterator[None]:
+    def attended(self, cell: object = None) -> Iterator[None]:  # noqa: ARG002  # it is where it is
         """A live panel needs nobody's attention."""
         yield
 
@@ -197,13 +199,19 @@ class TextMonitor:
         self._seen, self._as_of = seen, 0.0
         self._shown = False
         self._progress = Progress(cast("TextIO", _Late(stream)), tty=False)
+        self._told_in: object = None
         self._attending: int | None = None
         self._pending: View | None = None
 
-    def show(self, cell: object = None) -> None:  # noqa: ARG002  # one stream, whatever the cell
-        """Print the first line."""
+    def show(self, cell: object = None, snapshot: Snapshot | None = None) -> None:
+        """Print how it stands: a cell that has said nothing of it yet says all."""
         with self._lock:
             self._shown = True
+            if snapshot is not None and not _late(snapshot, self._as_of):
+                self._seen, self._as_of = view(snapshot), snapshot.now
+            if cell is None or cell != self._told_in:
+                self._progress.forget()
+            self._told_in = cell
             self._progress.update(self._seen)
 
     def update(self, snapshot: Snapshot) -> None:
@@ -227,8 +235,9 @@ class TextMonitor:
         return html.card(self._seen)
 
     @contextlib.contextmanager
-    def attended(self) -> Iterator[None]:
+    def attended(self, cell: object = None) -> Iterator[None]:
         """Draw a bar on a terminal; elsewhere keep the lines for flush()."""
+        before = self._progress.writes
         try:
             with self._lock:  # a Ctrl-C may come in here, too
                 self._attending, self._shown = threading.get_ident(), True
@@ -241,6 +250,8 @@ class TextMonitor:
                 self._attending = None
                 self._progress.bars = False
                 self._progress.close()
+                if self._progress.writes != before:
+                    self._told_in = cell
 
     def flush(self) -> None:
         """Print the newest state that another thread brought."""

@@ -35,6 +35,7 @@ class Progress:
     """One job on a stream: a tqdm bar on a terminal, else a line for each change of state or message.
 
     update() takes any thread. `bars` may be changed between two updates: lines at a prompt, a bar while someone waits.
+    writes: how often something was written.
     """
 
     def __init__(self, stream: TextIO, *, tty: bool | None = None) -> None:
@@ -42,6 +43,11 @@ class Progress:
         self.bars = stream.isatty() if tty is None else tty
         self._lock = threading.RLock()
         self._bar: Any = None
+        self.writes = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Say all with the next update, also what was said before."""
         self._state, self._details = "", list[str]()
         self._last: View | None = None
 
@@ -79,6 +85,7 @@ class Progress:
             fresh = [f"{seen.title}: {text}" for text in fresh]
         self._state = seen.state
         if fresh:
+            self.writes += 1
             self._stream.write("\n".join([*fresh, ""]))  # at once: other threads write too
             self._stream.flush()
 
@@ -99,6 +106,7 @@ class Progress:
         bar.set_description_str(f"{seen.title}: {seen.state}", refresh=False)
         bar.set_postfix_str(", ".join(filter(None, [*asides, *seen.times, seen.cost])), refresh=False)
         bar.refresh()
+        self.writes += 1
         if seen.is_final:
             self.close()
 

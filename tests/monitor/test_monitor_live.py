@@ -133,6 +133,42 @@ def test_lines_at_the_submission_at_each_state_and_at_the_end(shot, done):
     assert states == ["sentiment: submitting", "sentiment: running", "sentiment: completed"]
 
 
+def test_each_cell_that_shows_a_job_says_all_of_it_once(shot):
+    """Where nothing has changed since another cell, too, with the time that has passed; a wait's own line is enough."""
+    out = io.StringIO()
+    monitor = open_text(shot(), out)
+
+    def said():
+        text = out.getvalue()
+        out.seek(out.truncate(0))
+        return [line.split(",")[0].strip() for line in text.splitlines()]
+
+    monitor.show("a")
+    assert (first := said())[0] == "sentiment: running"
+    monitor.show("a")
+    assert said() == []
+    monitor.show("b", shot(now=shot().now + 3600))
+    assert "1 h" in out.getvalue()
+    assert said() == first
+    with monitor.attended("c"):
+        monitor.update(shot(state=State.CANCELLING))
+    assert "sentiment: cancelling" in said()
+    monitor.show("c")
+    assert said() == []
+    with monitor.attended("d"):
+        pass
+    monitor.show("d")
+    assert said()[0] == "sentiment: cancelling", "nothing new in the wait: what it gives is shown all the same"
+
+
+def test_a_panel_in_another_cell_shows_the_job_as_it_is_then(shot, displayed):
+    """Not as it was when it was last polled."""
+    monitor = open_live(shot())
+    monitor.show("a")
+    monitor.show("b", shot(now=shot().now + 3600))
+    assert "1 h" in displayed[-2][1]["text/plain"]
+
+
 def test_a_waiting_cell_prints_for_the_worker(shot, done):
     """While a cell waits, the worker's news are printed by the waiting thread, so that they land in that cell."""
     out = io.StringIO()
