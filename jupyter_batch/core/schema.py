@@ -44,6 +44,12 @@ def suffixed(schema: Schema, end: str) -> Schema:
     return msgspec.structs.replace(schema, fields=fields)
 
 
+def without_names(schema: Schema) -> Schema:
+    """The same answer, whatever its columns are called: what is asked, and what counts as an answer, and no more."""
+    fields = tuple(msgspec.structs.replace(field, name=field.key) for field in schema.fields)
+    return msgspec.structs.replace(schema, fields=fields)
+
+
 def listed(names: Iterable[str], most: int = 4) -> str:
     """Names of columns on a line; of many the first few."""
     held = list(names)

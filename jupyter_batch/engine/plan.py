@@ -20,7 +20,7 @@ from jupyter_batch.core.cost import Price
 from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
-from jupyter_batch.core.schema import Schema
+from jupyter_batch.core.schema import Schema, without_names
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.caching import marked_body, marked_holes
 from jupyter_batch.engine.gather import Unsent
@@ -207,7 +207,7 @@ class _Lines:
         # What litellm makes of a request may change with its version, and must not make another job of it.
         printed = is_translated(ask.dialect, ask.endpoint) or sent is not body
         self._printed = encoder(OPENAI, CHAT, body, load_litellm) if printed else None
-        schema = b"" if ask.schema is None else msgspec.json.encode(ask.schema)
+        schema = b"" if ask.schema is None else msgspec.json.encode(without_names(ask.schema))
         self._space = space_of(ask.place, ask.provider, ask.endpoint, schema)
         self._sum = 0
         self._prints = bytearray()
@@ -287,6 +287,8 @@ class _Lines:
         digest = blake2b(f"{self._space}{len(self._frame)}:{self._sum & _ONLY:032x}".encode(), digest_size=16)
         if not ask.framed:  # nothing aligns a list's answers later: their order is the list's, so it is part of it
             digest.update(self._prints + frames.index_to_bytes(self._frame.index))
+        if ask.schema is not None and ask.schema != without_names(ask.schema):  # the same answers into other columns
+            digest.update(msgspec.json.encode([field.name for field in ask.schema.fields]))
         return JobRecord(
             id=self._job, fingerprint=digest.hexdigest(), space=self._space, created_at=now,
             model=ask.model, provider=ask.provider, dialect=ask.dialect, endpoint=ask.endpoint,

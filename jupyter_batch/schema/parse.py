@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
@@ -85,7 +86,7 @@ class Parser:
             raise Misfit("the answer's objects lie too deep in each other") from None
         for field in self._defaults:
             if found.get(field.key) is None and (field.key not in found or field.key not in self._nullable):
-                found[field.key] = field.default
+                found[field.key] = deepcopy(field.default)  # a list belongs to its cell alone
         values: dict[str, Any] = {}
         for name, key, field, convert in self._fields:
             value = found.get(key)

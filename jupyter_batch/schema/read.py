@@ -28,6 +28,8 @@ _WORDS = frozenset({"properties", "$ref", "anyOf", "oneOf", "allOf", "$schema", 
 _PLAIN = {"string": "text", "integer": "int", "number": "float", "boolean": "bool", "null": "object"}
 _TIMES = {"date": "date", "date-time": "datetime"}
 _DEEPEST = 64
+_EMPTY: dict[Any, Any] = {list: [], set: [], frozenset: [], tuple: [], dict: {}}
+"""What the `default_factory`s make that are surely the same each time (another schema is another job)."""
 
 
 def read(given: Any) -> Schema:
@@ -183,7 +185,12 @@ def _typed(made: Any, name: str) -> Schema:
     described = schema.get("description")
     if described and not (made.__doc__ or "").strip():
         schema.pop("description")
-    return _schema(schema, name, _aliases(made))
+    names, factories = _aliases(made), _factories(made)
+    for key, part in schema.get("properties", {}).items():
+        empty = _EMPTY.get(factories.get(names.get(key, key)))
+        if empty is not None and isinstance(part, dict):
+            part.setdefault("default", empty)
+    return _schema(schema, name, names)
 
 
 def _aliases(made: Any) -> dict[str, str]:
@@ -195,6 +202,13 @@ def _aliases(made: Any) -> dict[str, str]:
         if isinstance(first, str):
             names[first] = name
     return names
+
+
+def _factories(made: Any) -> dict[str, Any]:
+    """What makes the default of each field that is not a plain value."""
+    told = {field.name: field.default_factory for field in dataclasses.fields(made)} if dataclasses.is_dataclass(
+        made) else {}
+    return told | {name: info.default_factory for name, info in getattr(made, "model_fields", {}).items()}
 
 
 def _is_typed_dict(given: Any) -> bool:

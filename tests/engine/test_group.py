@@ -79,6 +79,23 @@ def test_a_schema_gives_each_model_its_fields(several):
     assert set(df.columns) == {"text", *(f"label_{model}" for model in MODELS)}
 
 
+def test_a_model_that_was_asked_alone_is_not_asked_again(server, several):
+    """The columns' names are no part of what is asked: in both orders only what is new is paid."""
+    options = {**several, "schema": {"label": str, "n": int}}
+    df = numbered(3)
+    df.llm.batch("{text}", **{**options, "model": MODELS[0]}).wait(60)
+    group = df.llm.batch("{text}", **options).wait(60)
+    assert server.stats()["batches_created"] == 2
+    assert group.is_successful
+    df.llm.batch("{text}", **{**options, "model": MODELS[1]}, out="other").wait(60)
+    assert server.stats()["batches_created"] == 2
+    assert df.columns.tolist() == ["text", "label", "n", *(f"{field}_{model}" for model in MODELS
+                                                           for field in ("label", "n")), "other_label", "other_n"]
+    for field in ("label", "n"):
+        assert all((df[field] == df[f"{field}_{model}"]).all() for model in MODELS)
+        assert (df[field] == df[f"other_{field}"]).all()
+
+
 def test_retry_sends_what_each_missed(server, several):
     """Rows that failed are sent again for the models that missed them, into the same columns."""
     server.set_faults("row_errors=1")

@@ -28,6 +28,16 @@ def one(text, parser=SENTIMENT, finish=None):
     return parser.one(Result("j-0", Status.SUCCEEDED, text, None, Usage(3, 4), finish))
 
 
+def test_a_default_belongs_to_its_row():
+    """What is done to one row's list is not done to the others'."""
+    parser = Parser(read({"type": "object", "properties": {"tags": {"type": "array", "default": ["x"]},
+                                                           "n": {"type": "integer"}}}))
+    first, second = one('{"n": 1}', parser).value, one('{"n": 2}', parser).value
+    first["tags"].append("mine")
+    assert second["tags"] == ["x"]
+    assert one('{"n": 3}', parser).value["tags"] == ["x"]
+
+
 # --- where the JSON is ----------------------------------------------------------------------------------------------
 
 

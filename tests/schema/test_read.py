@@ -134,6 +134,21 @@ def test_an_alias_is_the_key_and_the_name_the_column():
     assert [(field.name, field.key) for field in read(Person).fields] == [("full_name", "fullName"), ("age", "years")]
 
 
+def test_an_empty_default_is_kept():
+    """Of a factory, too, where it is one that makes the same each time."""
+    class Tagged(pydantic.BaseModel):
+        tags: list[str] = pydantic.Field(default_factory=list)
+        notes: dict[str, str] = pydantic.Field(default_factory=dict, alias="remarks")
+        when: dt.datetime = pydantic.Field(default_factory=dt.datetime.now)
+
+    @dataclasses.dataclass
+    class Listed:
+        tags: list[str] = dataclasses.field(default_factory=list)
+
+    assert [field.default for field in read(Tagged).fields] == [[], {}, None]
+    assert [field.default for field in read(Listed).fields] == [[]]
+
+
 def test_a_default_is_kept():
     """What a field says when the answer leaves it out."""
     class Rated(pydantic.BaseModel):
