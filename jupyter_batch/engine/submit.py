@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import ProviderDownError, ProviderError
+from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError, ProviderError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine import quota
+from jupyter_batch.engine.costs import UNSURE
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.protocol import TAG, TAG_MODEL, TAG_OF, TAG_OUT
 from jupyter_batch.providers.via_anthropic import UndecidedError
@@ -22,6 +23,8 @@ MOST_CHARS = 512
 """Of a metadata value, at OpenAI."""
 CLOCKS_SECONDS = 3600.0
 """How far the provider's clock and ours may be apart."""
+BLIND_TRIES = 3
+"""How often a list is refused before it is believed that there is none."""
 
 
 def tag_of(job: JobRecord, shard: ShardRecord) -> dict[str, str]:
@@ -66,7 +69,12 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
             return mover.later(shard, e)
         found = []  # each of them is another shard's of this ledger
     except ProviderError as e:  # nothing is known, so nothing is sent
-        return mover.later(shard, e, f"was the batch created? The provider's list can't be read: {e}")
+        blind = isinstance(e, NotFoundError | BadRequestError) and shard.attempts >= BLIND_TRIES
+        if blind and mover.job.cancel_at:  # the person's word
+            return mover.put(shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note=UNSURE, attempts=0,
+                             ended_at=mover.clock())
+        way = ". Look there; to give it up, cancel the job" if blind else ""
+        return mover.later(shard, e, f"was the batch created? The provider's list can't be read: {e}{way}")
     live = [view for view in found if view.id and view.id not in shard.refused]
     if live:
         # The oldest, should there ever be two: the one that was asked for first.

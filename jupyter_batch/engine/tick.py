@@ -18,7 +18,7 @@ from jupyter_batch.core.errors import (
     ProviderError,
     RateLimitError,
 )
-from jupyter_batch.core.status import State, Step
+from jupyter_batch.core.status import PAUSED, State, Step
 from jupyter_batch.engine import budget, quota
 from jupyter_batch.engine.collect import collect
 from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
@@ -119,11 +119,7 @@ class Mover:
             case Step.SUBMITTING:
                 return await adopt(self, shard)
             case Step.RUNNING if self.job.cancel_at:
-                view = await self.provider.cancel(str(shard.batch_id))
-                if view.ending is not None:
-                    return self._ended(shard, view)
-                return self.put(shard, Step.CANCELLING, provider_status=view.status, attempts=0,
-                                due_at=self.clock() + self.facts.poll_first)
+                return await self._cancel(shard)
             case Step.RUNNING | Step.CANCELLING:
                 return await self._poll(shard)
             case Step.ENDED:
@@ -132,6 +128,20 @@ class Mover:
                 return collected
             case _:
                 return shard
+
+    async def _cancel(self, shard: ShardRecord) -> ShardRecord:
+        try:
+            view = await self.provider.cancel(str(shard.batch_id))
+        except RateLimitError:
+            raise
+        except ProviderError as e:  # a server that has no such verb, or fails at it: the end must be seen all the same
+            view = await self.provider.poll(str(shard.batch_id))
+            if view.ending is None:
+                return self.later(shard, e, f"not cancelled yet ({e}): it is asked again")
+        if view.ending is not None:
+            return self._ended(shard, view)
+        return self.put(shard, Step.CANCELLING, provider_status=view.status, attempts=0,
+                        due_at=self.clock() + self.facts.poll_first)
 
     async def _poll(self, shard: ShardRecord) -> ShardRecord:
         view = await self.provider.poll(str(shard.batch_id))
@@ -184,7 +194,7 @@ class Mover:
         """Try again after a pause that grows with the failures in a row."""
         if isinstance(error, AuthenticationError):
             self.key_refused = True
-            note = f"paused: the key was refused ({error}). {_how_to_key(self.facts)}"
+            note = f"{PAUSED}the key was refused ({error}). {_how_to_key(self.facts)}"
         attempts = shard.attempts + 1
         return self.put(shard, to, note=note or str(error), attempts=attempts, **changes,
                         due_at=self.clock() + retry_pause(self.facts, error, attempts, self.dice()))

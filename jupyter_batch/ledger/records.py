@@ -7,7 +7,7 @@ import msgspec
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.schema import Schema, columns, listed
-from jupyter_batch.core.status import Counts, ShardView, Snapshot, State, Step, job_state
+from jupyter_batch.core.status import PAUSED, Counts, ShardView, Snapshot, State, Step, job_state
 
 
 class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +180,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         notes = [s.note for s in shards if s.note]
         expiries = [s.expires_at for s in shards if s.expires_at and s.step not in (Step.ENDED, Step.COLLECTED)]
         state = job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at))
-        if self.message and state in (State.PLANNED, State.SUBMITTING):
+        refused = state is State.RUNNING and any(s.note.startswith(PAUSED) for s in shards if s.step is Step.RUNNING)
+        if refused or (self.message and state in (State.PLANNED, State.SUBMITTING)):
             state = State.WAITING  # for a key
         fields: dict[str, object] = {
             "id": self.id, "name": self.name, "counts": counts, "model": self.model, "provider": self.provider,

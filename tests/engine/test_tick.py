@@ -152,6 +152,27 @@ def test_a_list_that_can_not_be_read_sends_nothing(desk):
     assert desk.shard(job).step is Step.SUBMITTING
 
 
+@pytest.mark.parametrize("error", [BadRequestError("no list here", status=405), NotFoundError("none", status=404)])
+def test_a_person_gives_up_what_can_not_be_looked_for(desk, error):
+    """A provider without a list: the person's cancel ends the job, and what it cost is not said to be nothing."""
+    desk.provider.faults = {"create": [ProviderTimeoutError("slow")], "find": [error] * 50}
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        for _ in range(6):
+            await desk.step(600)
+        assert "cancel the job" in desk.shard(job).note
+        desk.ledger.cancel(job, desk.now)
+        await to_the_end(desk, job, pause=600)
+
+    play(way())
+    assert desk.provider.asked["create"] == 1
+    snapshot = desk.snapshot(job)
+    assert (snapshot.state, snapshot.counts.cancelled) == (State.CANCELLED, 4)
+    assert "look there before it is sent again" in snapshot.reasons[0][0]
+    assert snapshot.cost is None
+
+
 @pytest.mark.parametrize("error", [
     RateLimitError("slow down", status=429, retry_after=90.0), ProviderDownError("oops", status=503),
     ConnectionFailedError("reset"), ProviderTimeoutError("slow"), NotFoundError("just created", status=404)])
@@ -192,6 +213,25 @@ def test_a_refused_key_pauses_the_job(desk):
         await to_the_end(desk, job)
 
     play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_a_key_that_is_refused_while_it_runs_pauses_the_job_too(desk):
+    """401 on a poll: the job waits for a key, whatever the batch does meanwhile, and goes on when it is woken."""
+    desk.provider.faults["poll"] = [AuthenticationError("bad key", status=401)]
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        assert desk.snapshot(job).state is State.RUNNING
+        await desk.step(10)
+        assert desk.snapshot(job).state is State.WAITING
+        assert "key was refused" in desk.snapshot(job).message
+        desk.ledger.wake(job)
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.provider.asked["create"] == 1
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
@@ -325,6 +365,26 @@ def test_a_file_shorter_than_its_counts_is_fetched_again(desk):
         desk.provider.files[str(view.output_file_id)] = whole[: whole.index(b"\n") + 1]
         await desk.step(10)
         assert "fetched again" in desk.shard(job).note
+        desk.provider.files[str(view.output_file_id)] = whole
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_a_file_of_nothing_is_fetched_again_where_nothing_was_counted(desk):
+    """A login page in the place of the answers, of a batch that has no counts."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        batch = str(desk.shard(job).batch_id)
+        view = desk.provider.finish(batch)
+        desk.provider.batches[batch] = msgspec.structs.replace(view, completed=0)
+        whole = desk.provider.files[str(view.output_file_id)]
+        desk.provider.files[str(view.output_file_id)] = b"<html>Log in</html>\n"
+        await desk.step(10)
+        assert desk.shard(job).note == "the output file tells of no row; it is fetched again"
         desk.provider.files[str(view.output_file_id)] = whole
         await to_the_end(desk, job)
 
@@ -505,6 +565,28 @@ def test_cancel_while_it_runs(desk):
     assert desk.provider.asked["cancel"] == 1
     play(to_the_end(desk, job))
     assert desk.snapshot(job).state is State.CANCELLED
+
+
+@pytest.mark.parametrize("error", [NotFoundError("no such route", status=404), ProviderDownError("no", status=501)])
+def test_a_provider_that_can_not_cancel(desk, error):
+    """The batch goes on there, whatever was asked: its end is seen, and what it answered is kept."""
+    desk.provider = Scripted(lambda body: body["messages"][-1]["content"].upper(), polls=1_000)
+    desk.provider.faults["cancel"] = [error] * 1_000
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        desk.ledger.cancel(job, desk.now)
+        for _ in range(30):
+            await desk.step(86400 / 4)
+        assert desk.snapshot(job).state is State.CANCELLING
+        assert "not cancelled yet" in desk.shard(job).note
+        assert desk.provider.asked["cancel"] > 24
+        desk.provider.finish(str(desk.shard(job).batch_id))
+        await to_the_end(desk, job, pause=600)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
 def test_a_cancelled_batch_whose_promised_file_never_comes(desk):
