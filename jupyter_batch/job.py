@@ -26,7 +26,7 @@ from jupyter_batch.engine.session import Session
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor.view import view
 from jupyter_batch.options import EVERY, checked
-from jupyter_batch.providers.table import BATCH, REALTIME, check_live, facts_of
+from jupyter_batch.providers.table import BATCH, REALTIME, check_live
 from jupyter_batch.standing import Standing
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Job(Standing):
     @property
     def is_complete(self) -> bool:
         """It has ended, and all that came back is on this disk."""
-        complete = self.snapshot().is_complete
+        record, shards, _ = self._read()
+        complete = record.snapshot(shards, time.time()).is_complete
         if complete and self._answers.landings and not self._over.is_set():
             kernel.on_main(self._land)  # who was told so has the column in the next cell, if the worker is slow, too
         return complete
@@ -178,12 +179,8 @@ class Job(Standing):
     def _again(self, api_key: str | None, max_cost: float | None = None, *, at_once: bool = False) -> Job:
         from jupyter_batch.engine.again import plan_again
 
-        record = self._record()
-        facts = facts_of(record.provider, record.api_base)
-        batch = record.mode == BATCH and not at_once
-        limits = facts.limits if batch else msgspec.structs.replace(facts.limits, minimum=1)
-        again = plan_again(self._here.ledger, record, self._shards(), limits, now=time.time(), max_cost=max_cost,
-                           at_once=at_once)
+        record, shards, _ = self._read()
+        again = plan_again(self._here.ledger, record, shards, now=time.time(), max_cost=max_cost, at_once=at_once)
         return self._pass_on(again.id, api_key)
 
     def _pass_on(self, new: str, api_key: str | None) -> Job:

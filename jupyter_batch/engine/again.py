@@ -26,7 +26,7 @@ from jupyter_batch.engine.requests import REQUEST_ID, write_requests
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.table import REALTIME
+from jupyter_batch.providers.table import REALTIME, facts_of
 from jupyter_batch.wire.dialects import OPENAI
 from jupyter_batch.wire.openai import CHAT
 
@@ -39,7 +39,13 @@ _CHAT = "/chat/completions"  # how some providers call it in a batch
 MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 
 
-def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits: Limits, *, now: float,
+def limits_of(job: JobRecord, *, at_once: bool) -> Limits:
+    """What goes into one batch of what goes on from a job; in real time it may be ever so little."""
+    limits = facts_of(job.provider, job.api_base).limits
+    return msgspec.structs.replace(limits, minimum=1) if at_once or job.mode == REALTIME else limits
+
+
+def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now: float,
                max_cost: float | None = None, at_once: bool = False) -> JobRecord:
     """The job that sends again what was missed in `job`; the one there is, if that was asked for before.
 
@@ -55,6 +61,7 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], limits
     if (there := ledger.child(job.id)) is not None:
         return there
     folder = ledger.folders.of(job.id)
+    limits = limits_of(job, at_once=at_once)
     was = places_of(job, shards, folder)
     missed = _missed(job, shards, folder, was)
     new = new_id()

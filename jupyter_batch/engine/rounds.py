@@ -12,6 +12,7 @@ import msgspec
 
 from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError
+from jupyter_batch.engine.again import limits_of
 from jupyter_batch.engine.calls import Runner
 from jupyter_batch.engine.tools import Waiting, plan_round
 from jupyter_batch.ledger.calls import CallLog
@@ -19,7 +20,7 @@ from jupyter_batch.ledger.folder import told
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.locks import FileLock
-from jupyter_batch.providers.table import BATCH, facts_of
+from jupyter_batch.providers.table import BATCH
 
 _STOPPED = "Stopped: the calls that were under way are kept, and no other was begun. job.run_tools() goes on."
 
@@ -66,10 +67,7 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
                 return Gone(there.id)
             if not _run(waiting, way):
                 return Gone(said=_STOPPED)
-            limits = facts_of(job.provider, job.api_base).limits
-            if job.mode != BATCH or way.at_once:
-                limits = msgspec.structs.replace(limits, minimum=1)
-            return Gone(plan_round(waiting, limits, now=now(), max_cost=way.max_cost,
+            return Gone(plan_round(waiting, limits_of(job, at_once=way.at_once), now=now(), max_cost=way.max_cost,
                                    at_once=way.at_once and job.mode == BATCH).id)
 
 

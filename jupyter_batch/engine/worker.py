@@ -24,7 +24,7 @@ from jupyter_batch.engine.tick import Mover
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger, this_process
 from jupyter_batch.providers.protocol import Provider
-from jupyter_batch.providers.table import REALTIME, facts_of
+from jupyter_batch.providers.table import REALTIME
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
@@ -247,9 +247,8 @@ class Worker:
         """Plan the job that asks the rest in real time, and move it too."""
         from jupyter_batch.engine.again import plan_again
 
-        limits = msgspec.structs.replace(facts_of(job.provider, job.api_base).limits, minimum=1)
         try:
-            child = plan_again(self.ledger, job, shards, limits, now=now, at_once=True)
+            child = plan_again(self.ledger, job, shards, now=now, at_once=True)
         except InputError as e:  # nothing is left, or it may cost more than it may
             _log.info("jupyter_batch: job %s is not finished in real time: %s", job.id, e)
             return

@@ -7,13 +7,11 @@ import threading
 import time
 from contextlib import contextmanager
 
-import msgspec
 import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import InputError, KeyMissingError, ModelError, OptionError
 from jupyter_batch.engine.again import plan_again
-from jupyter_batch.providers.table import facts_of
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.anthropic.fake import Fake
 from tests.providers.fakes.azure import Azure
@@ -119,8 +117,7 @@ def test_equal_rows_in_another_dialect_are_sent_again_once(home):
                            api_key=ANTHROPIC_KEY).wait(60)
         assert job.counts.failed == 3
         record, ledger = job._record(), job._here.ledger
-        limits = msgspec.structs.replace(facts_of(record.provider, record.api_base).limits, minimum=1)
-        now = plan_again(ledger, record, ledger.shards(job.id), limits, now=time.time(), at_once=True)
+        now = plan_again(ledger, record, ledger.shards(job.id), now=time.time(), at_once=True)
         (shard,) = ledger.shards(now.id)
         assert (shard.requests, shard.followers, now.reused) == (1, 2, 9)
         assert now.snapshot([shard], 0.0).counts.total == 12

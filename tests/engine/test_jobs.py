@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -106,6 +107,27 @@ def test_a_finished_job_merges_at_once(call, home):
     fresh = numbered(5)
     assert fresh.llm.batch("{text}", out="out", **call) is job
     assert (fresh["out"] == fresh["text"]).all()
+
+
+class Counted:
+    """A ledger that counts what is asked of it."""
+
+    def __init__(self, ledger):
+        self.ledger, self.asked = ledger, Counter()
+
+    def __getattr__(self, name):
+        self.asked[name] += 1
+        return getattr(self.ledger, name)
+
+
+def test_a_look_reads_the_job_once(call, home):
+    """A snapshot, and so each drawing of a screen, reads the job and its batches once."""
+    job = numbered(3).llm.batch("{text}", **call).wait(60)
+    job._here.ledger = ledger = Counted(job._here.ledger)
+    assert job.snapshot().is_complete
+    assert (ledger.asked["job"], ledger.asked["shards"]) == (1, 1)
+    assert job.is_complete
+    assert (ledger.asked["job"], ledger.asked["shards"], ledger.asked["news"]) == (2, 2, 1)
 
 
 def test_each_frame_and_column_gets_its_answers(server, call, home):
