@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
@@ -64,6 +66,12 @@ class Group(Standing):
         return self.snapshot().cost
 
     @property
+    def saved(self) -> float | None:
+        """US dollars that real time would have cost on top, of all models; None where that can't be told."""
+        bill = self.snapshot().bill
+        return bill.saved if bill is not None else None
+
+    @property
     def usage(self) -> Usage | None:
         """Tokens of the answers that are here, of all models."""
         told = [job.usage for job in self.jobs]
@@ -81,9 +89,9 @@ class Group(Standing):
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """Each request's Result, model by model; its `custom_id` begins with the id of its job."""
-        for job in self.jobs:
+        for job, model in zip(self.jobs, self.models, strict=True):
             async for result in job:
-                yield result
+                yield msgspec.structs.replace(result, value=_said(result.value, model))
 
     # -- what came of it ------------------------------------------------------------------------------------
 
@@ -117,7 +125,7 @@ class Group(Standing):
 
         from jupyter_batch.engine.agreement import agreements
 
-        agreed = agreements([job._answers.outcomes().answers for job in self.jobs])
+        agreed = agreements(list(self._said().values()))
         rows = []
         for job, share in zip(self.jobs, agreed, strict=True):
             seen = job.snapshot()
@@ -129,6 +137,11 @@ class Group(Standing):
         index = pd.Index(self.models, name="model")
         kinds = {"agreement": "Float64", "cost": "Float64", "input_tokens": "Int64", "output_tokens": "Int64"}
         return pd.DataFrame(rows, index=index).astype(kinds)
+
+    def _said(self) -> dict[str, list[Any]]:
+        """By model its answers, None where there is none; fields by their own names."""
+        return {model: [_said(answer, model) for answer in job._answers.outcomes().answers]
+                for job, model in zip(self.jobs, self.models, strict=True)}
 
     def merge(self, df: pd.DataFrame | None = None) -> Group:
         """Put what there is so far onto `df`, or onto the frame that was submitted."""
@@ -190,9 +203,9 @@ class Group(Standing):
         lines = [super()._in_words(), *(f"  {job!r}" for job in self.jobs)]
         return "\n".join([*lines, *([] if not self.is_complete else [self.compare().to_string()])])
 
-    def _ipython_display_(self) -> None:
-        """As the last expression of a cell: one live monitor; and the comparison, where all is there."""
-        super()._ipython_display_()
+    def _show(self) -> None:
+        """One live monitor; and the comparison, where all is there."""
+        super()._show()
         if self.is_complete:
             from IPython.display import display
 
@@ -266,6 +279,13 @@ def models_of(given: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{**given, "model": model, "out": f"{base}_{model}"} for model in models]
     read = read_schema(schema)
     return [{**given, "model": model, "schema": suffixed(read, str(model))} for model in models]
+
+
+def _said(answer: Any, model: str) -> Any:
+    """The answer as it is alike for all models: without the ends that its fields' columns have."""
+    if not isinstance(answer, dict):
+        return answer
+    return {name.removesuffix(f"_{model}"): value for name, value in answer.items()}
 
 
 def name_of(jobs: Sequence[str]) -> str:

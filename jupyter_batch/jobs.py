@@ -190,13 +190,13 @@ async def answers(prompts: Any, **given: Any) -> list[Any]:
     """The answers to a list of prompts, in order, None where there is none; of several models a dict for each."""
     made = await submit(prompts, None, **given)
     if isinstance(made, Group):
-        told = [job._answers.outcomes().answers for job in made.jobs]
-        return [dict(zip(made.models, row, strict=True)) for row in zip(*told, strict=True)]
+        told = made._said()
+        return [dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True)]
     return list(made._answers.outcomes().answers)
 
 
-def attach(job: Job | str, frame: pd.DataFrame, out: str | None = None, *, by_position: bool = False) -> Job:
-    """Bring a job of another day to this frame: its answers land there, now or when they come.
+def attach(job: Job | Group | str, frame: pd.DataFrame, out: str | None = None, *, by_position: bool = False) -> Any:
+    """Bring a job of another day, or a group of them, to this frame: the answers land there, now or when they come.
 
     by_position: the person says that row k of the frame is the k-th that was sent; only for a job that was adopted, and
     whose rows nobody here knows. Raises JobNotFoundError, and AlignmentError where the rows are not the job's.
@@ -204,6 +204,13 @@ def attach(job: Job | str, frame: pd.DataFrame, out: str | None = None, *, by_po
     from jupyter_batch.engine import landing
 
     found = open_job(job) if isinstance(job, str) else job
+    if isinstance(found, Group):
+        if out is not None or by_position:
+            raise InputError(f"{found.id} is a group: each of its models fills its own column; group.jobs has them one "
+                             "by one, each with its out= and by_position=")
+        for one in found.jobs:
+            attach(one, frame)
+        return found
     record = found._record()
     out = out or record.out
     told = None
@@ -245,12 +252,19 @@ def adopt(which: str | None = None, **where: Any) -> Adopted:
 def forget(name: str) -> str:
     """Remove a job that is over from the ledger, its answers and all its files: what it asked is paid for again then.
 
-    Returns its id. Raises JobNotFoundError, and InputError where it is still open.
+    Of a group all jobs are, and with a job that was finished in real time what it was before. Returns its id. Raises
+    JobNotFoundError, and InputError where it is still open; then nothing is removed.
     """
-    here = session(settings.home())
-    record = here.ledger.job(name)
-    here.ledger.forget(record.id)
-    return record.id
+    ledger = session(settings.home()).ledger
+    group = ledger.groups().get(name)
+    records = [ledger.job(job) for job in group or [name]]
+    every = {record.id: record for record in ledger.jobs()}
+    for record in records:  # it grows meanwhile
+        before, after = every.get(record.parent or ""), ledger.child(record.id) if record.rush_at else None
+        records += [one for one in (before, after) if one not in (None, *records) and (one is after or one.rush_at)]
+    for record in sorted(records, key=lambda one: bool(one.finished_at)):  # an open one first: it refuses
+        ledger.forget(record.id)
+    return name if group else records[0].id
 
 
 def list_jobs() -> Jobs:

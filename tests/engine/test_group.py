@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -77,6 +78,21 @@ def test_a_schema_gives_each_model_its_fields(several):
     df = numbered(2)
     df.llm.batch("{text}", schema={"label": str}, **several).wait(60)
     assert set(df.columns) == {"text", *(f"label_{model}" for model in MODELS)}
+
+
+def test_fields_are_compared_by_their_own_names(several):
+    """Two models that say the same with a schema agree; `abatch` and iteration name fields as one model's would."""
+    schema, said = {"label": Literal["positive", "negative"]}, [{"label": "positive"}, {"label": "negative"}]
+    df = pd.DataFrame({"text": ["I love it", "It is awful"]})
+    group = df.llm.batch("{text}", schema=schema, **several).wait(60)
+    assert group.compare()["agreement"].tolist() == [1.0, 1.0]
+
+    async def values():
+        return [result.value async for result in group]
+
+    assert sorted(map(str, asyncio.run(values()))) == sorted(map(str, said * 2))
+    told = asyncio.run(jupyter_batch.abatch(df["text"].tolist(), schema=schema, **several))
+    assert told == [dict.fromkeys(MODELS, one) for one in said]
 
 
 def test_a_model_that_was_asked_alone_is_not_asked_again(server, several):
