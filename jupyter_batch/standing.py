@@ -137,6 +137,12 @@ class Standing(Holder):
 
     def _ipython_display_(self) -> None:
         """As the last expression of a cell: the live monitor."""
+        try:
+            self._show()
+        except JupyterBatchError:  # it was forgotten, or its ledger is gone: IPython would show three errors for that
+            print(repr(self))  # noqa: T201  # said in the cell that shows it
+
+    def _show(self) -> None:
         self._follow()
         self._screen().show(kernel.current_cell(), self.snapshot())
 

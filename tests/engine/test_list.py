@@ -13,7 +13,7 @@ from jupyter_batch.core.status import Step
 from jupyter_batch.engine.session import session
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.server.embedded import Embedded
-from tests.ledgers import forget
+from tests.ledgers import forget, lose
 
 from .conftest import numbered
 
@@ -95,6 +95,18 @@ def test_a_job_that_was_forgotten_leaves_the_list_that_is_held(call, home):
     jupyter_batch.jobs.forget(gone.id)
     assert gone.id not in repr(told) + told._repr_html_()
     assert list(told.to_frame().index) == [kept.id]
+
+
+@pytest.mark.parametrize("model", [None, ["openai/echo", "hosted_vllm/echo"]])
+def test_a_job_that_is_gone_says_so_in_one_line_where_it_is_shown(call, home, capsys, model):
+    """What shows it in a cell is no error, which IPython would tell once for each way of showing it."""
+    gone = numbered(3).llm.batch("{text}", out="out", **(call if model is None else {**call, "model": model})).wait(60)
+    lose(home)
+    capsys.readouterr()
+    gone._ipython_display_()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"<{type(gone).__name__} {gone.id}: no job")
+    assert "there is no ledger at" in line
 
 
 def test_without_a_ledger_the_list_is_empty_and_no_folder_is_made(home):
