@@ -12,7 +12,7 @@ from typing import Any
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.wire.openai import EMBEDDINGS, RESPONSES, Hole
 
-SYSTEM, TOOLS = "system", "system_and_tools"
+WITH_TOOLS = "system_and_tools"
 MARK = {"type": "ephemeral"}
 """Anthropic's `cache_control`, which litellm passes on."""
 
@@ -29,7 +29,7 @@ def marks(provider: str, endpoint: str, cache: str | None) -> str | None:
 def marked_body(body: Mapping[str, Any], cache: str) -> dict[str, Any]:
     """A chat request's body with its marks. Raises OptionError where there is nothing to mark."""
     made, messages, tools = dict(body), body["messages"], body.get("tools")
-    tools = tools if cache == TOOLS and isinstance(tools, list) else []
+    tools = tools if cache == WITH_TOOLS and isinstance(tools, list) else []
     if not isinstance(messages, Hole):
         made["messages"] = marked_messages(messages)
         if made["messages"] == list(messages) and not tools:

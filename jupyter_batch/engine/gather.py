@@ -184,12 +184,6 @@ def _is_sane(usage: Usage) -> bool:
     return min(told) >= 0 and max(told) <= _MOST_TOKENS
 
 
-def lines_of(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Result]:
-    """The results in both files of a shard, as they lie there: unordered, perhaps doubled, perhaps strange."""
-    for path in (folder.output(shard.number), folder.errors(shard.number)):
-        yield from decoded(path, job)
-
-
 def decoded(path: Path, job: JobRecord, dialect: str | None = None) -> Iterator[Result]:
     """The results in a file of a job's folder, if it is there; in the job's own dialect, or that of another's lines."""
     if not path.exists():

@@ -118,6 +118,7 @@ _ALL = (
         key=("ANTHROPIC_API_KEY",), base=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
         default_base="https://api.anthropic.com", chat="/v1/messages",
         requests=100_000, bytes=256_000_000,  # batch processing: 100,000 requests or 256 MB
+        pack=Limits(requests=100_000, bytes=256_000_000 - 100),  # less: the lines are put into one JSON object
         windows=("24h",), keeps="29 days", keeps_days=29, keeps_from="creation",
         discount="50%", price=0.5, cancel=True, listed=True,
         tagged=False,  # Message Batches API: no metadata on a batch; the custom_ids are in its results

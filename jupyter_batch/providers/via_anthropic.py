@@ -25,7 +25,7 @@ from jupyter_batch.core.errors import (
     ProviderTimeoutError,
     RateLimitError,
 )
-from jupyter_batch.core.request import Limits, position_of
+from jupyter_batch.core.request import position_of
 from jupyter_batch.providers.anthropic_file import Body, extent
 from jupyter_batch.providers.anthropic_refusal import TEXT, read_refusal
 from jupyter_batch.providers.failures import by_status, normalise
@@ -35,18 +35,6 @@ from jupyter_batch.wire.anthropic import read_batch
 
 if TYPE_CHECKING:
     import httpx
-
-ANTHROPIC = Facts(
-    # Claude docs, "Batch processing": 100,000 requests or 256 MB, whichever comes first; "most batches finish in less
-    # than 1 hour", and one expires after 24 h; "a batch is 50% of the standard prices"; results for 29 days.
-    name="anthropic", dialect="anthropic", key="ANTHROPIC_API_KEY",
-    limits=Limits(requests=100_000, bytes=256_000_000 - 100), completion_window="24h",  # 100: what is around the lines
-)
-API_BASE = "https://api.anthropic.com"
-DISCOUNT = 0.5
-"""Of the real-time price. Where litellm's price map has a batch price, that one counts."""
-RETENTION_SECONDS = 29 * 86400.0
-"""How long results are there, from the batch's creation."""
 
 VERSION = "2023-06-01"
 """The `anthropic-version` that litellm's bodies are written for."""

@@ -40,7 +40,6 @@ class Runner:
         self.faults = faults
         self.pace = pace
         self.clock = clock
-        self.busy_at = clock()
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._late: dict[str, int] = {}
@@ -123,7 +122,6 @@ class Runner:
         finally:
             run.close()
             self._runs.pop(run.batch.id, None)
-            self.busy_at = self.clock()
 
     async def _validate(self, run: Run) -> bool:
         """Read the input. False: the batch ended here."""

@@ -25,7 +25,8 @@ from jupyter_batch.core.status import State
 from jupyter_batch.providers import via_anthropic
 from jupyter_batch.providers.anthropic_file import INLINE, Body
 from jupyter_batch.providers.protocol import TAG, Access
-from jupyter_batch.providers.via_anthropic import ANTHROPIC, UndecidedError, ViaAnthropic
+from jupyter_batch.providers.table import facts_of
+from jupyter_batch.providers.via_anthropic import UndecidedError, ViaAnthropic
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.anthropic import Encoder, decode_lines
 from jupyter_batch.wire.openai import CHAT, Hole
@@ -34,6 +35,7 @@ from tests.anthropic.fake import KEY, Fake, RefusalError
 JOB = "jbabcdefghij"
 OTHER = "jbzzzzzzzzzz"
 LONG_AGO = 0.0
+ANTHROPIC = facts_of("anthropic", None)
 
 
 def lines_of(job, positions, text="hello"):
@@ -471,9 +473,18 @@ def test_the_body_is_the_file_as_json(tmp_path, rows):
     data = b"".join(events)
     assert json.loads(data) == {"requests": requests}
     assert Body(path, None).length == len(data)
+
     with contextlib.suppress(json.JSONDecodeError):
         json.loads(b"".join(events[:-1]))
         pytest.fail("what goes out before is no whole body")
+
+
+def test_the_fullest_request_file_is_not_too_large_as_a_body(tmp_path):
+    """A file as large as shards are made is within Anthropic's 256 MB also with what is put around its lines."""
+    path = tmp_path / "requests.jsonl"
+    with path.open("wb") as file:
+        file.truncate(ANTHROPIC.limits.bytes)  # a hole: it takes no room on the disk
+    assert Body(path, None).length <= 256_000_000
 
 
 @pytest.mark.heavy
