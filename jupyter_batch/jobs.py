@@ -71,6 +71,7 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
             here.lend(record.id, tools.read(opts.tools).functions)
         if frame is not None:
             job._answers.asked_on(frame, opts.out, by_name=frame_name, again=record.created_at != now)
+        job._answers.out = opts.out
         jobs.append(job)
     for job, (opts, _) in zip(jobs, orders, strict=True):
         job._begin(secret_of(opts))

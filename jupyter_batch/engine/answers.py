@@ -36,7 +36,8 @@ class Standpoint(NamedTuple):
 class Answers:
     """The outcomes of a job's rows, and the frames that they go into. From any thread, under the job's own lock.
 
-    said: what was said of the last frame that was filled, or that refused.
+    said: what was said of the last frame that was filled, or that refused. out: the column that was asked for last, of
+    several calls that asked for the same; None for the one that the job was planned with.
     """
 
     def __init__(self, read: Callable[[], Standpoint], lock: threading.RLock) -> None:
@@ -46,6 +47,7 @@ class Answers:
         self._source: Relabelled | None = None
         self.landings: list[Landing] = []
         self.said = ""
+        self.out: str | None = None
 
     # -- as values --------------------------------------------------------------------------------------------
 
@@ -67,7 +69,10 @@ class Answers:
         from jupyter_batch.engine.landing import table
 
         job, _, folder = self._read()
-        return table(job, folder, self.outcomes(), self._source)
+        return table(job, folder, self.outcomes(), self._source, self._called(job))
+
+    def _called(self, job: JobRecord) -> str:
+        return job.out if self.out is None else self.out
 
     def vectors(self) -> np.ndarray[Any, Any]:
         """One array of all vectors (see Job.vectors)."""
@@ -114,13 +119,14 @@ class Answers:
                               alike=alike, told=told, schema=self._read().record.schema)
             others = [one for one in self.landings if one.frame is not frame or one.out != out]
             self.landings = [*others, landing]
+            self.out = out
             return landing
 
     def bind_as(self, other: Answers) -> None:
         """Have them land wherever another job's do, which this one goes on from."""
         for landing in other.landings:
             self.bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)
-        self._source = other._source
+        self._source, self.out = other._source, other.out
 
     def asked_for(self, df: pd.DataFrame | None) -> list[Landing]:
         """The landings that a person means: of this frame, which may be filled from now on, or all there are."""
@@ -128,7 +134,7 @@ class Answers:
             if not self.landings:
                 raise InputError("this process does not hold the frame that was submitted: give it, job.merge(df)")
             return self.landings
-        found = [one for one in self.landings if one.frame is df] or [self.bind(df, self._read().record.out)]
+        found = [one for one in self.landings if one.frame is df] or [self.bind(df, self._called(self._read().record))]
         for landing in found:
             landing.allow()
         return found

@@ -180,9 +180,10 @@ def labels(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
     return [by_text[text] for text in texts]
 
 
-def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled | None = None) -> pd.DataFrame:
+def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled | None, out: str) -> pd.DataFrame:
     """All outcomes on the source's index: the columns, _status, _error, _cost, _input_tokens, _output_tokens.
 
+    out: what the columns are called by, as in the frame.
     _cost: US dollars, NaN where it is not known, or not yet.
     With a schema _raw too: the text of an answer that is not as the schema says. With tools _tool_calls: what is to be
     called, a list for each row that is not at its end.
@@ -194,7 +195,7 @@ def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled
     words = np.array([str(status) for status in CODES], dtype=object)
     codes = np.frombuffer(found.status, dtype=np.uint8)
     made = pd.DataFrame(index=index)
-    fill_with(job, found, made, job.out, order)
+    fill_with(job, found, made, out, order)
     made["_status"] = words[codes[order]]
     made["_error"] = np.array([found.reasons.get(at) for at in order.tolist()], dtype=object)
     made["_cost"] = np.array(found.costs.paid, dtype=np.float64)[order]

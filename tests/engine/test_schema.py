@@ -107,6 +107,20 @@ def test_a_prefix(call, home):
     assert (df["label"].dropna() == df["s_label"].dropna()).all()
 
 
+def test_results_are_named_as_they_were_asked_for_last(call, home):
+    """The same job into other columns, of a frame or of a list: `results` and `merge` have those names, too."""
+    df = frame()
+    job = df.llm.batch("{text}", schema=SHORT, out="s", **call).wait(60)
+    assert df.llm.batch("{text}", schema=SHORT, **call).wait(60) is job
+    assert list(job.results().columns)[:2] == ["label", "score"]
+    other = frame()
+    job.merge(other)
+    assert list(other.columns) == ["text", "label", "score"]
+    for out in ("one", "two"):
+        job = jupyter_batch.batch(["a", "b"], out=out, **call).wait(60)
+        assert job.results()[out].tolist() == ["a", "b"]
+
+
 def test_an_answer_that_does_not_fit_is_a_failed_row(server, call, home):
     """Missing in the column, its reason in `errors`, its text in `_raw`; `retry` sends it alone."""
     df = codes()
