@@ -132,8 +132,7 @@ def _follow(worker: subprocess.Popen[str], reached: Callable[[Snapshot], bool]) 
     until = time.monotonic() + PATIENCE
     with Progress(sys.stdout) as screen:
         while time.monotonic() < until:
-            for job in jobs.list_jobs():
-                seen: Snapshot = job.snapshot()
+            for seen in jobs.list_jobs().snapshots():
                 screen.update(seen)
                 if reached(seen):
                     return seen
