@@ -155,11 +155,16 @@ class Group(Standing):
         """Go on now with what waits."""
         return self._each(lambda job: job.resume(api_key=api_key))
 
-    def retry(self, *, api_key: str | None = None) -> Group:
+    def retry(self, *, api_key: str | None = None, max_cost: float | None = None) -> Group:
         """The jobs that missed rows send these again, as linked jobs; a group of those and the others.
 
-        Raises InputError where no row of any is left.
+        max_cost: US dollars that all of these may cost together; else what each has left of its own share. Raises
+        InputError where no row of any is left, and OptionError where it may cost more; nothing is sent then.
         """
+        if max_cost is not None:
+            from jupyter_batch.engine.again import plan_all_again
+
+            plan_all_again(self._here.ledger, [job._record() for job in self.jobs], now=time.time(), max_cost=max_cost)
         return self._again(lambda job: job.retry(api_key=api_key))
 
     def finish(self, *, api_key: str | None = None) -> Group:

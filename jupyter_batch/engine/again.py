@@ -5,8 +5,9 @@ It works on files of the ledger, line by line; it renders nothing anew and knows
 
 from __future__ import annotations
 
+import contextlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,11 +18,11 @@ from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.budget import left_of, within
+from jupyter_batch.engine.budget import Draft, all_within, left_of, within
 from jupyter_batch.engine.carry import carry
 from jupyter_batch.engine.gather import CODES, of_job, places_of
 from jupyter_batch.engine.places import NOWHERE, Places
-from jupyter_batch.engine.plan import keep, new_id
+from jupyter_batch.engine.plan import Drafted, keep, new_id
 from jupyter_batch.engine.requests import REQUEST_ID, write_requests
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = np.ndarray[Any, Any]
 
+_MORE = "; job.retry(max_cost=...) allows more"
 _CHAT = "/chat/completions"  # how some providers call it in a batch
 MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 
@@ -42,6 +44,8 @@ MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 def limits_of(job: JobRecord, *, at_once: bool) -> Limits:
     """What goes into one batch of what goes on from a job; in real time it may be ever so little."""
     limits = facts_of(job.provider, job.api_base).limits
+    if job.shard_size is not None:
+        limits = msgspec.structs.replace(limits, requests=min(limits.requests, job.shard_size))
     return msgspec.structs.replace(limits, minimum=1) if at_once or job.mode == REALTIME else limits
 
 
@@ -53,13 +57,39 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now
     InputError where the job is not over, or every row that has a request has its answer, and OptionError where it may
     cost more.
     """
+    if (there := ledger.child(job.id)) is not None:
+        return there
+    with _drafted(ledger, job, shards, now=now, max_cost=max_cost, at_once=at_once) as made:
+        record = within(ledger, made.record, made.shards, made.draft, hint=_MORE)
+        return keep(ledger, made.draft, record, made.shards, there=made.same)
+
+
+def plan_all_again(ledger: Ledger, jobs: Sequence[JobRecord], *, now: float, max_cost: float) -> None:
+    """The same for those of several jobs that missed rows; max_cost is of all of them together, else none is kept."""
+    with contextlib.ExitStack() as stack:
+        made = []
+        for job in jobs:
+            if ledger.child(job.id) is None:
+                try:
+                    made.append(stack.enter_context(_drafted(ledger, job, ledger.shards(job.id), now=now,
+                                                             max_cost=max_cost, at_once=False)))
+                except InputError as e:
+                    if type(e) is not InputError:  # else nothing is left of it
+                        raise
+        records = all_within(ledger, [Draft(one.record, one.shards, one.draft) for one in made], hint=_MORE)
+        for one, record in zip(made, records, strict=True):
+            keep(ledger, one.draft, record, one.shards, there=one.same)
+
+
+@contextlib.contextmanager
+def _drafted(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now: float, max_cost: float | None,
+             at_once: bool) -> Iterator[Drafted]:
+    """What was missed, drafted as a job of its own; at the end the draft is gone, unless it was kept."""
     if not job.finished_at and not (at_once and all(shard.step is Step.COLLECTED for shard in shards)):
         raise InputError(f"job {job.id} is not over yet: there is nothing to send again")
     if not job.aligned:
         raise InputError(f"which rows job {job.id} has is not known, since it was adopted without its ledger: run its "
                          "cell again, which sends the rows alone that have no answer")
-    if (there := ledger.child(job.id)) is not None:
-        return there
     folder = ledger.folders.of(job.id)
     limits = limits_of(job, at_once=at_once)
     was = places_of(job, shards, folder)
@@ -95,9 +125,7 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now
                                          used=job.usage(shards) if job.rush_at else None, cancel_at=0.0, deadline=0.0,
                                          rush_at=0.0, finished_at=0.0 if made else now, message="", holder=None,
                                          lease_until=0.0)
-        record = live(record) if at_once else record
-        record = within(ledger, record, made, draft, hint="; job.retry(max_cost=...) allows more")
-        return keep(ledger, draft, record, made, there=lambda: ledger.child(job.id))
+        yield Drafted(draft, live(record) if at_once else record, made, same=lambda: ledger.child(job.id))
 
 
 def live(record: JobRecord) -> JobRecord:

@@ -66,6 +66,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     place: str | None = None
     completion_window: str = "24h"
     poll_interval: float | None = None
+    shard_size: int | None = None
     metadata: dict[str, str] = {}
     notebook: str | None = None
     framed: bool = True
@@ -296,8 +297,9 @@ class _Lines:
             columns=[str(label) for label in self._told_by()], rows=len(self._frame),
             skipped=sum(map(len, self._skipped.values())), unsendable=sum(map(len, self._broken.values())),
             name=ask.name, api_base=ask.api_base, completion_window=ask.completion_window,
-            poll_interval=ask.poll_interval, metadata=ask.metadata, notebook=ask.notebook, framed=ask.framed,
-            mode=ask.mode, pace=ask.pace, api_version=ask.api_version, cloud=ask.cloud,
+            poll_interval=ask.poll_interval, shard_size=ask.shard_size, metadata=ask.metadata,
+            notebook=ask.notebook, framed=ask.framed, mode=ask.mode, pace=ask.pace,
+            api_version=ask.api_version, cloud=ask.cloud,
             headers=headers_of(self._encoder),
             tool_names=tool_names_of(self._encoder), tools=self._tools, schema=ask.schema,
             deadline=now + ask.deadline if ask.deadline else 0.0,

@@ -95,8 +95,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     rows: of the frame, those without a request too: `skipped` for a missing value,
     `unsendable` for one that can't be rendered, `reused` for an answer of an earlier job. parent: the job whose missed
     rows this one sends again. space: in jobs of one space, requests that read the same are the same. alone: it
-    takes no other job's answers (`reuse=False`). pace: in real time, how many calls at once and a minute. headers,
-    tool_names: what the wire needs beside the request files. deadline: when what is open then is cancelled and asked
+    takes no other job's answers (`reuse=False`). shard_size: the most requests in a batch, if the person said so.
+    pace: in real time, how many calls at once and a minute. headers, tool_names: what the wire needs beside the request
+    files. deadline: when what is open then is cancelled and asked
     in real time (rush_at: since when); 0 for never. adopted: taken up from the provider, where another ledger sent it;
     nothing of it is sent from here. aligned: the rows' keys are here; without them they are told by their positions
     alone. price: of its model, as it was when the job was planned. before, used: what was paid, and the tokens, in a
@@ -124,6 +125,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     api_base: str | None = None
     completion_window: str = "24h"
     poll_interval: float | None = None
+    shard_size: int | None = None
     metadata: dict[str, str] = {}
     notebook: str | None = None
     framed: bool = True

@@ -8,6 +8,7 @@ import datetime as dt
 import pytest
 
 import jupyter_batch
+from jupyter_batch import jobs
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.options import EVERY, checked
 from jupyter_batch.server.embedded import Embedded
@@ -46,6 +47,17 @@ def test_the_rest_now(slow, ask, home):
     again = numbered(5)
     again.llm.batch("{text}", out="out", **ask)
     assert (again["out"] == again["text"]).all(), "and so does the cell"
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_it_is_forgotten_as_the_one_that_it_is(slow, ask, home, which):
+    """By the id that it had, or that it has: nothing of it stays in the list or on the disk."""
+    job = numbered(3).llm.batch("{text}", out="out", **ask)
+    first = job.id
+    job.finish().wait(60)
+    jobs.forget(first if which == "first" else job.id)
+    assert len(jupyter_batch.jobs()) == 0
+    assert not list((home / "jobs").iterdir())
 
 
 def test_the_deadline_does_it(slow, ask):

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch.core.errors import OptionError
+from jupyter_batch import jobs
+from jupyter_batch.cli import main
+from jupyter_batch.core.errors import InputError, JobNotFoundError, OptionError
 from jupyter_batch.engine.agreement import agreements
 from jupyter_batch.server.embedded import Embedded
 from tests.ledgers import forget
@@ -121,6 +123,68 @@ def test_retry_sends_what_each_missed(server, several):
     server.set_faults("")
     assert group.retry().wait(60).is_successful
     assert (df["answer_hosted_vllm/echo"] == df["text"]).all()
+
+
+def test_a_retry_s_limit_is_of_all_models_together(server, several):
+    """`retry(max_cost=)`: what each misses is within it, both are not: none is kept; a higher one sends both."""
+    options = {**several, "prices": PRICES, "max_tokens": 100, "out": "answer"}
+    server.set_faults("row_errors=1")
+    df = numbered(20)
+    group = df.llm.batch("{text}", **options).wait(60)
+    server.set_faults("")
+    each = numbered(20).llm.preview("{text}", reuse=False, **{**options, "model": MODELS[0]}).cost.high
+    with pytest.raises(OptionError, match=r"together.*job\.retry\(max_cost=\.\.\.\) allows more"):
+        group.retry(max_cost=1.5 * each)
+    assert all(job._here.ledger.child(job.id) is None for job in group.jobs)
+    again = group.retry(max_cost=2.5 * each).wait(60)
+    assert again.is_successful
+    assert (df["answer_hosted_vllm/echo"] == df["text"]).all()
+    assert sum(job._record().max_cost for job in again.jobs) == pytest.approx(2.5 * each)
+    assert again.cost <= 2.5 * each
+    with pytest.raises(InputError, match="no row is left"):
+        again.retry(max_cost=1)
+
+
+def test_a_group_is_sent_again_and_forgotten_by_its_id(server, several, capsys, home):
+    """The list shows a group as one, so `jupyter batch retry` and `forget` take it as one."""
+    server.set_faults("row_errors=1")
+    group = numbered(3).llm.batch("{text}", out="answer", **several).wait(60)
+    server.set_faults("")
+    assert main(["retry", group.id]) == 0
+    assert len(jupyter_batch.jobs()) == 2
+    again = next(one for one in jupyter_batch.jobs() if one.id != group.id).wait(60)
+    assert again.is_successful
+    assert main(["forget", group.id, again.id]) == 0
+    assert f"{again.id} is forgotten" in capsys.readouterr().out
+    assert len(jupyter_batch.jobs()) == 0
+    assert not list((home / "jobs").iterdir())
+    with pytest.raises(JobNotFoundError):
+        jupyter_batch.open(group.id)
+
+
+def test_an_open_group_is_not_forgotten_in_part(server, several):
+    """One of its jobs is over, the other is not: nothing is removed."""
+    server.set_faults("enqueued_tokens=1")
+    group = numbered(3).llm.batch("{text}", out="answer", **several)
+    group.jobs[0].cancel().wait(60)
+    with pytest.raises(InputError, match="not over"):
+        jobs.forget(group.id)
+    assert len(jupyter_batch.open(group.id).jobs) == 2
+    server.set_faults("")
+    group.jobs[1].resume().wait(60)
+
+
+def test_a_group_of_another_day_comes_onto_a_frame(several, home):
+    """`df.llm.attach(group)`, or its id: each model fills its column; one `out` for several is refused."""
+    group = numbered(3).llm.batch("{text}", out="answer", **several).wait(60)
+    forget(home)
+    df, other = numbered(3)[::-1], numbered(3)
+    assert df.llm.attach(group.id).id == group.id
+    other.llm.attach(jupyter_batch.open(group.id))
+    for frame in (df, other):
+        assert all((frame[f"answer_{model}"] == frame["text"]).all() for model in MODELS)
+    with pytest.raises(InputError, match="is a group"):
+        df.llm.attach(group.id, out="mine")
 
 
 def test_awaited_and_without_a_frame(several):

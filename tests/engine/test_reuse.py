@@ -270,6 +270,18 @@ def test_a_retry_pays_no_row_that_another_job_asked_for_meanwhile(server, call, 
     assert sent(server) - refused(server) == 3 + 2 + 1 + 2, "of the retry only `a` was sent"
 
 
+def test_a_retry_keeps_to_the_size_of_the_batches(server, call):
+    """`shard_size` counts for what is sent again too, however often."""
+    server.set_faults("row_errors=1")
+    job = numbered(5).llm.batch("{text}", out="out", shard_size=2, **call).wait(60)
+    again = job.retry().wait(60)
+    server.set_faults("")
+    third = again.retry().wait(60)
+    for one in (again, third):
+        assert [shard.requests for shard in one._here.ledger.shards(one.id)] == [2, 2, 1]
+    assert third.is_successful
+
+
 def test_a_retry_of_what_others_answered_is_over_at_once(server, call):
     """Nothing is sent; what was to be paid again on purpose is sent all the same."""
     server.set_faults("row_errors=1")
