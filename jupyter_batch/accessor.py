@@ -88,10 +88,10 @@ class LLMAccessor:
 
         return jobs.sample(self._frame, prompt, n, door="accessor", **given)
 
-    def attach(self, job: Job | str, out: str | None = None, *, by_position: bool = False) -> Job:
-        """Bring a job of another day to this frame: its answers land here, now and as they come.
+    def attach(self, job: Any, out: str | None = None, *, by_position: bool = False) -> Any:
+        """Bring a job of another day to this frame: its answers land here, now and as they come. The job is returned.
 
-        job: a Job, its id or its name. out: the column to fill, if not the job's own. by_position: of an adopted job
+        job: a Job, its id or its name; a group of several models too. out: the column to fill, if not the job's own. by_position: of an adopted job
         whose rows nobody knows, say that they are this frame's, in this order. Raises JobNotFoundError, and
         AlignmentError where the frame's rows are not the job's.
         """

@@ -261,8 +261,10 @@ def forget(name: str) -> str:
     records = [ledger.job(job) for job in group or [name]]
     every = {record.id: record for record in ledger.jobs()}
     for record in records:  # it grows meanwhile
-        before, after = every.get(record.parent or ""), ledger.child(record.id) if record.rush_at else None
-        records += [one for one in (before, after) if one not in (None, *records) and (one is after or one.rush_at)]
+        before = every.get(record.parent or "")
+        around = [before if before is not None and before.rush_at else None,
+                  ledger.child(record.id) if record.rush_at else None]
+        records += [one for one in around if one is not None and one not in records]
     for record in sorted(records, key=lambda one: bool(one.finished_at)):  # an open one first: it refuses
         ledger.forget(record.id)
     return name if group else records[0].id

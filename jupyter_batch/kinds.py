@@ -52,7 +52,10 @@ def _flag(value: Any) -> bool:
 def _number(value: Any, low: float = -math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value < low:
         raise ValueError
-    return int(value) if value == int(value) else float(value)  # 0 and 0.0 are one request
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    number = float(value)
+    return int(number) if number.is_integer() else number  # 0 and 0.0 are one request
 
 
 def _whole(value: Any, low: float = -math.inf) -> int:
