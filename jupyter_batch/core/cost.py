@@ -24,7 +24,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars a token, by its kind. None: not known, and so is the cost of a request that has such tokens.
 
     input: tokens that none of the other kinds of input counts. cached: read from the provider's cache. cache_write:
-    written to it. output: tokens that none of the other kinds of output counts.
+    written to it; cache_write_1h: those of them that are kept for an hour. output: tokens that none of the other kinds
+    of output counts.
     """
 
     input: float | None = None
@@ -36,16 +37,19 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     input_image: float | None = None
     output_audio: float | None = None
     output_image: float | None = None
+    cache_write_1h: float | None = None
 
     def filled(self) -> Rates:
         """With the plain rate for each kind of token that has none of its own, as providers bill them."""
         plain = {name: self.output if name in _OUTPUT else self.input for name in _INPUT + _OUTPUT}
+        if self.cache_write is not None:
+            plain["cache_write_1h"] = self.cache_write
         return Rates(input=self.input, output=self.output,
                      **{name: rate if getattr(self, name) is None else getattr(self, name)
                         for name, rate in plain.items()})
 
 
-_INPUT = ("cached", "cache_write", "input_audio", "input_image")
+_INPUT = ("cached", "cache_write", "input_audio", "input_image", "cache_write_1h")
 _OUTPUT = ("reasoning", "output_audio", "output_image")
 KINDS: tuple[str, ...] = Rates.__struct_fields__
 """The kinds of tokens that have a price."""
@@ -166,7 +170,7 @@ def _unknown(usage: Usage) -> float:  # noqa: ARG001 - a Pricer
 def _linear(rates: Rates) -> Pricer:
     """Kinds of tokens are parts of the whole: what has its own rate is taken out. Run for each row: it is unrolled."""
     plain_in, plain_out = _rate(rates.input), _rate(rates.output)
-    cached, written = _rate(rates.cached), _rate(rates.cache_write)
+    cached, written, longer = _rate(rates.cached), _rate(rates.cache_write), _rate(rates.cache_write_1h)
     audio_in, image_in = _rate(rates.input_audio), _rate(rates.input_image)
     audio_out, image_out, thought = _rate(rates.output_audio), _rate(rates.output_image), _rate(rates.reasoning)
     thinks = thought != plain_out
@@ -176,7 +180,10 @@ def _linear(rates: Rates) -> Pricer:
         if tokens := usage.cached_tokens:
             cost, text = cost + tokens * cached, text - tokens
         if tokens := usage.cache_write_tokens:
-            cost, text = cost + tokens * written, text - tokens
+            text -= tokens
+            if hour := usage.cache_write_1h_tokens:
+                cost, tokens = cost + hour * longer, tokens - hour
+            cost = cost + tokens * written if tokens else cost
         if tokens := usage.input_audio_tokens:
             cost, text = cost + tokens * audio_in, text - tokens
         if tokens := usage.input_image_tokens:

@@ -30,6 +30,7 @@ _KEYS = {
     "cache_write": "cache_creation_input_token_cost", "reasoning": "output_cost_per_reasoning_token",
     "input_audio": "input_cost_per_audio_token", "input_image": "input_cost_per_image_token",
     "output_audio": "output_cost_per_audio_token", "output_image": "output_cost_per_image_token",
+    "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
 }
 _THRESHOLD = re.compile(r"_above_(\d+)(k?)_tokens")
 _BATCHES = "_batches"
@@ -194,8 +195,9 @@ def _batch(entry: Mapping[str, Any], discount: float | None, *, inclusive: bool)
                for kind, key in _KEYS.items()}
         if below is not None:
             return Rates(**own)
-        if own["output"] is None and discount is not None and (out := _rate(entry, _KEYS["output"])) is not None:
-            own["output"] = out * discount
+        for kind in ("output", "cache_write_1h"):  # the list has no batch price of the latter
+            if own[kind] is None and discount is not None and (full := _rate(entry, _KEYS[kind])) is not None:
+                own[kind] = full * discount
         if own["output"] == 0 and _rate(entry, _KEYS["output"]):
             own["output"] = None
         return _unlike(Rates(**own), entry)
@@ -222,7 +224,7 @@ def _discounted(entry: Mapping[str, Any], discount: float | None, *, inclusive: 
     # What is read from the cache and has no rate of its own stays unknown: litellm takes nothing for it.
     rates = Rates(input=plain * discount, output=cut(_KEYS["output"]), cached=cut(_KEYS["cached"]),
                   cache_write=_first(cut(_KEYS["cache_write"]), plain * discount),
-                  output_image=cut(_KEYS["output_image"]))
+                  cache_write_1h=cut(_KEYS["cache_write_1h"]), output_image=cut(_KEYS["output_image"]))
     return Tariff(rates=_unlike(rates, entry, fill_cached=False), inclusive=inclusive,
                   tiers=tuple(Tier(at, Rates()) for at, _ in _thresholds(entry, "")))
 
@@ -232,7 +234,7 @@ def _unlike(rates: Rates, entry: Mapping[str, Any], *, fill_cached: bool = True)
     full = _billed(rates, entry)
     unknown: dict[str, None] = {}
     for kind, of in (("input_audio", "input"), ("input_image", "input"), ("output_audio", "output"),
-                     ("output_image", "output")):
+                     ("output_image", "output"), ("cache_write_1h", "cache_write")):
         listed = _rate(entry, _KEYS[kind])
         if getattr(rates, kind) is None and listed is not None and listed != _rate(entry, _KEYS[of]):
             unknown[kind] = None

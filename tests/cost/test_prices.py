@@ -115,6 +115,23 @@ def test_real_time_is_what_litellm_says(litellm, model):
         assert actual(price_of(model).standard, usage) == pytest.approx(live, rel=1e-9)
 
 
+def test_what_the_cache_keeps_for_an_hour_has_its_own_rate(litellm):
+    """Anthropic's writes to the cache for an hour: in real time what litellm says, in a batch half of that."""
+    from litellm.cost_calculator import generic_cost_per_token
+
+    usage = Usage(1000, 100, cache_write_tokens=500, cache_write_1h_tokens=200)
+    told = litellm.Usage(prompt_tokens=1000, completion_tokens=100, total_tokens=1100, prompt_tokens_details={
+        "cache_creation_tokens": 500,
+        "cache_creation_token_details": {"ephemeral_5m_input_tokens": 300, "ephemeral_1h_input_tokens": 200}})
+    live = sum(generic_cost_per_token("claude-haiku-4-5", told, "anthropic"))
+    price = price_of("anthropic/claude-haiku-4-5")
+    assert actual(price.standard, usage) == pytest.approx(live, rel=1e-9)
+    assert actual(price.batch, usage) == pytest.approx(live / 2, rel=1e-9)
+    assert live > actual(price.standard, Usage(1000, 100, cache_write_tokens=500))
+    listed = price_of("anthropic/claude-haiku-4-5", api_base="https://gateway.example/v1").batch
+    assert actual(listed, usage) is None, "listed without a batch price, and of another server no discount is known"
+
+
 def test_real_time_in_another_tier_has_that_tier_s_price():
     """`service_tier="flex"` at its own rates; where the list has none for it, unknown."""
     assert actual(price_of("openai/gpt-5-mini", service_tier="flex").standard, Usage(1000)) == pytest.approx(0.000125)
@@ -170,6 +187,8 @@ def test_kinds_of_tokens_are_parts_of_the_whole():
     usage = Usage(100, 50, cached_tokens=10, cache_write_tokens=20, input_image_tokens=5, reasoning_tokens=4,
                   output_audio_tokens=6)
     assert actual(Tariff(rates=rates.filled()), usage) == 65 * 1 + 5 + 40 + 15 + 40 * 10 + 80 + 600
+    hour = Usage(100, 0, cache_write_tokens=20, cache_write_1h_tokens=5)
+    assert actual(Tariff(rates=rates.filled()), hour) == 80 + 40, "as any write, where it has no rate of its own"
     assert actual(Tariff(rates=rates), Usage(1, 1)) == 11
     assert actual(Tariff(rates=rates), Usage(1, 1, input_audio_tokens=1)) is None
     assert actual(Tariff(rates=rates), None) is None
