@@ -7,10 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
 
-from jupyter_batch.core.cost import Price, Range, money
+from jupyter_batch.core.cost import UNKNOWN, Price, Pricer, Range, money, pricer
+from jupyter_batch.core.request import position_of
+from jupyter_batch.core.result import Status
 from jupyter_batch.engine.budget import earlier
+from jupyter_batch.engine.carry import answer_files
 from jupyter_batch.engine.estimate import (
     LONGEST,
     Estimate,
@@ -21,9 +25,11 @@ from jupyter_batch.engine.estimate import (
     text_of,
     usual_answer,
 )
+from jupyter_batch.engine.gather import decoded, places_of
 from jupyter_batch.engine.order import Order
 from jupyter_batch.engine.plan import Drafted, drafted
-from jupyter_batch.ledger.records import ShardRecord, bill_of
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor import preview as screens
 from jupyter_batch.providers.records import RECORDS
@@ -95,8 +101,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         told += [("tokens", self._tokens()), ("cost", self._cost())]
         told.append(("in real time", dollars(self.realtime)) if self.mode == BATCH else
                     ("in a batch", dollars(self.batch)))
-        if self.reuse_saves.high:
-            told.append(("reuse saves", f"about {dollars(self.reuse_saves)}"))
+        if self.reuse_saves.high != 0:
+            told.append(("reuse saves", dollars(self.reuse_saves)))
         told += _max_cost(self.max_cost, self.fits)
         return [*told, ("price", self.price.source or "unknown"), ("limits", "; ".join(self.limits))]
 
@@ -168,28 +174,52 @@ def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
     with drafted(ledger, order.ask, order.rows, now=now, reuse=order.reuse, accept=order.accept) as made:
         own = [] if made.there is not None else [shard for shard in made.shards if not shard.joins]
         usual = usual_answer(earlier(ledger), made.record)
-        told = estimated(made.record, own, made.draft, counter(made.record.body_model, load_litellm), usual=usual)
-        return _preview(ledger, order, made, own, told)
+        count = counter(made.record.body_model, load_litellm)
+        told = estimated(made.record, own, made.draft, count, usual=usual)
+        other = told if told.requests else estimated(made.record, made.shards, made.draft, count, usual=usual)
+        return _preview(ledger, order, made, own, told, other)
 
 
-def _preview(ledger: Ledger, order: Order, made: Drafted, own: list[ShardRecord], told: Estimate) -> Preview:
+def _preview(ledger: Ledger, order: Order, made: Drafted, own: list[ShardRecord], told: Estimate,
+             other: Estimate) -> Preview:
     record, price = made.record, made.record.price or Price()
     joined = sum(shard.requests for shard in made.shards if shard.joins) if made.there is None else 0
     same = sum(shard.followers for shard in made.shards) if made.there is None else 0
     reused = record.rows - told.requests - joined - same - record.skipped - record.unsendable
-    saves = Range(0.0, 0.0)
-    if made.there is not None:
-        paid = bill_of(ledger.shards(made.there.id))
-        saves = Range(paid.cost, paid.cost) if paid is not None else Range(None, None)
-    elif told.requests:
-        spared = (reused + joined + same) / told.requests
-        saves = Range(*(None if cost is None else cost * spared for cost in (told.cost.low, told.cost.high)))
     return Preview(
         model=record.model, mode=record.mode, rows=record.rows, requests=told.requests, reused=reused, joined=joined,
         same=same, skipped=record.skipped, unsendable=record.unsendable, shards=len(own), tokens=told.tokens,
         output=told.output, usual=told.usual, assumed=told.assumed, cost=told.cost, likely=told.likely,
-        batch=told.batch, realtime=told.realtime, reuse_saves=saves, price=price, max_cost=order.ask.max_cost,
+        batch=told.batch, realtime=told.realtime, price=price, max_cost=order.ask.max_cost,
+        reuse_saves=_spared(ledger, made, reused + joined + same, other),
         prompts=_first(made), limits=_limits(order, own), job=made.there.id if made.there is not None else None)
+
+
+def _spared(ledger: Ledger, made: Drafted, rows: int, other: Estimate) -> Range:
+    """What so many rows would have cost: with answers what these cost at this call's price, without about the others'.
+
+    other: of requests like those that have no answer yet.
+    """
+    record, there = made.record, made.there
+    cost_of = pricer(None if record.price is None else record.price.paid(record.mode))
+    known, answered = (_answered(record, [], made.draft, cost_of) if there is None else
+                       _answered(there, ledger.shards(there.id), ledger.folders.of(there.id), cost_of))
+    left = max(0, rows - answered) / max(1, other.requests)
+    more = (other.cost.low, other.cost.high) if left else (0.0, 0.0)
+    return Range(*(None if cost is None or math.isnan(known) else known + left * cost for cost in more))
+
+
+def _answered(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, cost_of: Pricer) -> tuple[float, int]:
+    """(what a job's answers cost, or UNKNOWN; how many rows have one), with the rows that follow others."""
+    times = np.bincount(places_of(job, shards, folder).followers()[1], minlength=job.rows) + 1
+    costs, answered = np.zeros(job.rows), np.zeros(job.rows, dtype=bool)
+    for dialect, path in answer_files(job, shards, folder):
+        for result in decoded(path, job, dialect):
+            at = position_of(job.id, result.custom_id)
+            if at is not None and at < job.rows and result.status is Status.SUCCEEDED:
+                answered[at] = True
+                costs[at] = UNKNOWN if result.usage is None else cost_of(result.usage)
+    return float((costs * times).sum()), int(times[answered].sum())
 
 
 def _first(made: Drafted) -> tuple[Any, ...]:

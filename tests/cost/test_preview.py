@@ -69,11 +69,39 @@ def test_reuse_is_seen_and_what_it_saves(home, priced):
     grown = pd.concat([numbered(12), numbered(12).tail(1)], ignore_index=True)
     seen = grown.llm.preview("{text}", **options)
     assert (seen.rows, seen.requests, seen.reused, seen.same, seen.joined) == (13, 2, 10, 1, 0)
-    assert seen.reuse_saves.high == pytest.approx(seen.cost.high * 11 / 2)
+    assert seen.reuse_saves.low == pytest.approx(job.cost + seen.cost.low / 2), "what ten cost, and about one more"
+    assert seen.reuse_saves.high == pytest.approx(job.cost + seen.cost.high / 2)
     assert seen.usual == pytest.approx(job.usage.output_tokens / 10)
     assert seen.cost.low < seen.likely < seen.cost.high
     fresh = numbered(12).llm.preview("{text}", reuse=False, **options)
     assert (fresh.requests, fresh.reused) == (12, 0)
+
+
+def test_what_reuse_saves_where_all_of_it_is_there(server, home, priced):
+    """Answers of several jobs, equal rows, and what a job that only took over answers would cost; waited for, too."""
+    options = {**priced, "max_tokens": 30, "out": "out"}
+    parts = [numbered(10).iloc[part].llm.batch("{text}", **options).wait(60) for part in (slice(4), slice(4, 10))]
+    twice = pd.concat([numbered(10), numbered(10)], ignore_index=True)
+    spared = pytest.approx(2 * sum(part.cost for part in parts))
+    seen = twice.llm.preview("{text}", **options)
+    assert (seen.requests, seen.cost.high, seen.job) == (0, 0, None)
+    assert (seen.reuse_saves.low, seen.reuse_saves.high) == (spared, spared)
+    assert "reuse saves" in repr(seen)
+    job = twice.llm.batch("{text}", **options).wait(60)
+    assert job.cost == 0
+    again = twice.llm.preview("{text}", **options)
+    assert (again.job, again.reuse_saves.high) == (job.id, spared)
+    del options["prices"]
+    assert twice.llm.preview("{text}", **options).reuse_saves.high is None
+    options["prices"] = priced["prices"]
+    server.set_faults("enqueued_tokens=1")
+    other = pd.DataFrame({"text": ["a", "b", "c"]})
+    under_way = other.llm.batch("{text}", **options)
+    waits = other.iloc[:2].llm.preview("{text}", **options)
+    assert (waits.requests, waits.joined) == (0, 2)
+    fresh = other.iloc[:2].llm.preview("{text}", reuse=False, **options)
+    assert (waits.reuse_saves.low, waits.reuse_saves.high) == (fresh.cost.low, fresh.cost.high)
+    under_way.cancel().wait(60)
 
 
 def test_an_unknown_price_is_said_and_no_key_is_needed(home, monkeypatch):
