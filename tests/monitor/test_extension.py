@@ -62,7 +62,7 @@ def test_twice_while_a_job_is_under_way(ip, held, capsys):
     for _ in range(2):
         run(ip, "%reload_ext jupyter_batch")
         assert ours(ip) == one
-        lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("said: ")]  # the job's own
+        lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("said: ")]  # its own
         assert lines == ["1 LLM batch is still running: %llm_batch list"]
         run(ip, "%load_ext jupyter_batch")
         assert "already loaded" in capsys.readouterr().out
