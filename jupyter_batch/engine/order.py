@@ -13,6 +13,7 @@ import msgspec
 
 from jupyter_batch import tools
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
+from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.engine.caching import marks
 from jupyter_batch.engine.embed import Embed
@@ -20,12 +21,14 @@ from jupyter_batch.engine.extras import with_extras
 from jupyter_batch.engine.module import Module
 from jupyter_batch.engine.plan import Ask
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
+from jupyter_batch.frame import has_column
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import Options
 from jupyter_batch.providers.asking import check_place
 from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, given_of, secret_of, settings_of
 from jupyter_batch.providers.prices import price_of
+from jupyter_batch.providers.protocol import Facts
 from jupyter_batch.providers.realtime import realtime_facts
 from jupyter_batch.providers.speaks import for_text, for_vectors, packs
 from jupyter_batch.providers.table import (
@@ -70,19 +73,13 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str,
     Raises an InputError (core/errors.py) for whatever can't be used.
     """
     schema = None if opts.schema is None else read_schema(opts.schema)
-    fills = tuple(columns(opts.out, schema))
-    if RESERVED.intersection(fills):
-        raise OptionError(f"{min(RESERVED.intersection(fills))!r} is a column of job.results() itself: give another "
-                          "name" if schema is None else f"a field can't fill the column "
-                          f"{min(RESERVED.intersection(fills))!r}, which job.results() has itself: give an out=")
+    fills = _fills(opts, schema)
     provider, _ = split_model(opts.model)
     mode, base, version = _place(provider, opts)
     cloud = settings_of(provider, given_of(opts), os.environ)
     spoken = (for_vectors if isinstance(prompt, Embed) else for_text)(opts.model, mode=mode)
     if spoken.endpoint == RESPONSES and mode == REALTIME and provider not in (LOCAL, "openai"):
         base = access_for(provider, api_base=base, api_key=opts.api_key, environ=os.environ).api_base
-    from jupyter_batch.frame import has_column
-
     if opts.deadline is not None and mode == BATCH:
         check_live(opts.model, provider, opts.api_base, opts.api_key)
     frame, form, framed = _source(source, prompt, opts, fills)
@@ -98,12 +95,7 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str,
     facts = facts_of(provider, base)
     if mode == REALTIME:
         facts = realtime_facts(facts)
-    limits = facts.limits
-    if opts.shard_size is not None:
-        if opts.shard_size < limits.minimum:
-            raise OptionError(f"shard_size={opts.shard_size}: a batch of {provider} has at least {limits.minimum} "
-                              "requests")
-        limits = msgspec.structs.replace(limits, requests=min(limits.requests, opts.shard_size))
+    limits = _limits(facts, opts.shard_size)
     if isinstance(prompt, Embed):
         params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
     else:
@@ -122,6 +114,28 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str,
               max_cost=opts.max_cost,
               versions={**versions, "door": door})
     return Order(ask, frame, accept, opts.reuse)
+
+
+def _fills(opts: Options, schema: Schema | None) -> tuple[str, ...]:
+    """The columns to fill. Raises OptionError for one that job.results() has itself."""
+    fills = tuple(columns(opts.out, schema))
+    reserved = RESERVED.intersection(fills)
+    if reserved and schema is None:
+        raise OptionError(f"{min(reserved)!r} is a column of job.results() itself: give another name")
+    if reserved:
+        raise OptionError(f"a field can't fill the column {min(reserved)!r}, which job.results() has itself: give an "
+                          "out=")
+    return fills
+
+
+def _limits(facts: Facts, shard_size: int | None) -> Limits:
+    """What goes into one batch. Raises OptionError where the person wants fewer requests than it must have."""
+    limits = facts.limits
+    if shard_size is None:
+        return limits
+    if shard_size < limits.minimum:
+        raise OptionError(f"shard_size={shard_size}: a batch of {facts.name} has at least {limits.minimum} requests")
+    return msgspec.structs.replace(limits, requests=min(limits.requests, shard_size))
 
 
 def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
