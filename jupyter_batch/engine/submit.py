@@ -65,7 +65,7 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
     try:  # back to the plan: no batch of ours is older
         found = await mover.provider.find(tag_of(mover.job, shard), since=mover.job.created_at - CLOCKS_SECONDS)
     except UndecidedError as e:
-        if any(not mover.ledger.holds(view.id) for view in e.candidates):
+        if any(not mover.ledger.holds(view.id, mover.job) for view in e.candidates):
             return mover.later(shard, e)
         found = []  # each of them is another shard's of this ledger
     except ProviderError as e:  # nothing is known, so nothing is sent

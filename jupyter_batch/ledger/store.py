@@ -90,10 +90,11 @@ class Ledger(Database):
                 return record
         return None
 
-    def holds(self, batch_id: str) -> bool:
-        """Whether a shard of any job has this batch."""
+    def holds(self, batch_id: str, place: JobRecord) -> bool:
+        """Whether a shard of any job at that one's provider and address has this batch: others may have ids like it."""
         return any(shard.batch_id == batch_id or batch_id in shard.refused
-                   for job in self.jobs() for shard in self.shards(job.id))
+                   for job in self.jobs() if (job.provider, job.api_base) == (place.provider, place.api_base)
+                   for shard in self.shards(job.id))
 
     def child(self, job: str, *, rounds: int = 0) -> JobRecord | None:
         """The job that sends again what was missed in this one, if there is one.

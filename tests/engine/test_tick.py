@@ -22,6 +22,7 @@ from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine.worker import LEASE_SECONDS, Worker
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.scripted import FACTS, Scripted
+from jupyter_batch.providers.via_anthropic import UndecidedError
 from tests.desk import Desk
 
 
@@ -134,6 +135,27 @@ def test_an_empty_list_proves_nothing_after_a_long_call(desk, slow):
     play(way())
     assert desk.provider.asked["create"] == 2
     assert desk.shard(job).step is Step.RUNNING
+
+
+@pytest.mark.parametrize(("address", "sent"), [(None, 2), ("http://127.0.0.1:9/v1", 1)])
+def test_whose_a_batch_is_can_not_be_told_yet(desk, address, sent):
+    """A batch that may be ours is waited for, but for one that another job of this ledger has, at the same address."""
+    first = desk.plan(shard_size=4, api_base=address)
+    play(to_the_end(desk, first))
+    known = desk.provider.batches[str(desk.shard(first).batch_id)]
+    desk.provider = Scripted(lambda body: body["messages"][-1]["content"].upper())
+    desk.provider.faults = {"create": [ProviderTimeoutError("slow")], "find": [UndecidedError("whose?", (known,))] * 99}
+    desk.worker = desk.another_process()
+    desk.frame = desk.frame.assign(t=["e", "f", "g", "h"])
+    second = desk.plan(shard_size=4)
+
+    async def way():
+        for _ in range(5):
+            await desk.step(600)
+
+    play(way())
+    assert desk.provider.asked["create"] == sent
+    assert desk.snapshot(second).is_complete is (sent == 2)
 
 
 def test_a_list_that_can_not_be_read_sends_nothing(desk):
