@@ -20,9 +20,9 @@ from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Snapshot, reopen
 from jupyter_batch.engine.answers import Answers, Standpoint
 from jupyter_batch.engine.glimpse import Glimpse
-from jupyter_batch.engine.history import History
 from jupyter_batch.engine.news import News
 from jupyter_batch.engine.session import Session
+from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor.view import view
 from jupyter_batch.options import EVERY, checked
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.engine import graph
+    from jupyter_batch.engine.rounds import Gone, Way
 
 MAX_ROUNDS = 10
 
@@ -206,7 +207,19 @@ class Job(Standing):
         calls that are left then are in the column. mode: "realtime" asks the follow-ups at once, at the full price.
         max_cost: US dollars that a follow-up may cost. Raises InputError where a function is missing.
         """
-        from jupyter_batch.engine.rounds import Way, step
+        way = self._way(tools, max_rounds=max_rounds, concurrency=concurrency, rerun=rerun, mode=mode,
+                        max_cost=max_cost, api_key=api_key)
+        job = self
+        while job.wait().is_complete and (follow_up := job._run_tools(way).follow_up) is not None:
+            job = job._pass_on(follow_up, api_key)
+            if not job.is_complete:
+                job._ipython_display_()
+        return job
+
+    def _way(self, tools: Any, *, max_rounds: int = MAX_ROUNDS, concurrency: int = 8, rerun: bool = False,
+             mode: str | None = None, max_cost: float | None = None, api_key: str | None = None) -> Way:
+        """How its tool calls are to be run. Raises OptionError where that can't be."""
+        from jupyter_batch.engine.rounds import Way
         from jupyter_batch.tools import functions_of
 
         if concurrency < 1:
@@ -216,19 +229,18 @@ class Job(Standing):
         if at_once and record.mode == BATCH:
             check_live(record.model, record.provider, record.api_base, api_key or self._here.key_of(self.id))
         given = self._here.functions_of(self.id) if tools is None else functions_of(tools)
-        way = Way(functions=given, max_rounds=max_rounds, concurrency=concurrency, rerun=rerun, max_cost=max_cost,
-                  at_once=at_once)
         self._here.lend(self.id, given)
-        job = self
-        while job.wait().is_complete and job._salvaged is None:
-            gone = step(self._here.ledger, job._record(), way, now=time.time)
-            if gone.follow_up is None:
-                job._say(gone.said or job._answers.said)
-                break
-            job = job._pass_on(gone.follow_up, api_key)
-            if not job.is_complete:
-                job._ipython_display_()
-        return job
+        return Way(functions=given, max_rounds=max_rounds, concurrency=concurrency, rerun=rerun, max_cost=max_cost,
+                   at_once=at_once)
+
+    def _run_tools(self, way: Way) -> Gone:
+        """One round: run what the answers call, and plan what asks further. At the end it is said why."""
+        from jupyter_batch.engine.rounds import Gone, step
+
+        gone = Gone() if self._salvaged is not None else step(self._here.ledger, self._record(), way, now=time.time)
+        if gone.follow_up is None:
+            self._say(gone.said or self._answers.said)
+        return gone
 
     def finish(self, *, api_key: str | None = None) -> Job:
         """The rest in real time, now, at its full price: what is open is cancelled, and asked when that is sure.

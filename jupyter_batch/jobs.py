@@ -26,7 +26,7 @@ from jupyter_batch.engine.session import session
 from jupyter_batch.group import Group, models_of
 from jupyter_batch.group import keep as keep_group
 from jupyter_batch.job import Job, of
-from jupyter_batch.ledger.overview import Overview
+from jupyter_batch.ledger.overview import Lines, Overview
 from jupyter_batch.monitor import table
 from jupyter_batch.providers.clouds import secret_of
 
@@ -276,13 +276,10 @@ def list_jobs() -> Jobs:
     groups = here.ledger.groups()
     grouped = {job: group for group, jobs in groups.items() for job in jobs}
     records = here.ledger.jobs()
-    left = {record.id for record in records if record.rush_at}  # what went on from those is one with them
-    came = {record.id: record.parent for record in records if record.parent in left}
+    lines = Lines(records)
     found: dict[str, Any] = {}  # in the order of the newest job of each
     for record in records:
-        first = record.id
-        while first in came:
-            first = str(came[first])
+        first = lines.first(record.id)
         found.setdefault(grouped.get(first, first), []).append(of(here, first))
     return Jobs(Group(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
                 for name, jobs in found.items())

@@ -8,22 +8,25 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerError
+from jupyter_batch.core.history import Points
 from jupyter_batch.core.status import Snapshot, reopen
 from jupyter_batch.core.together import together
 from jupyter_batch.ledger.folder import has_died, machine
+from jupyter_batch.ledger.history import History
+from jupyter_batch.ledger.overview import Lines
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.view import clean, view
 
 FINISHED = 100
-"""How many finished jobs are shown; open ones all are."""
+"""How many finished jobs are shown, those that ended last; open ones all are."""
 FRESH_SECONDS, STALE_SECONDS = 5.0, 60.0
 """How long a list is good though nothing was written, with a job that is open, and without: it tells of durations."""
 
@@ -42,6 +45,7 @@ class Listing:
         self._made: bytes | None = None
         self._stamp: object = None
         self._until = 0.0
+        self._histories: dict[str, History] = {}
 
     def json(self) -> bytes:
         """`{"jobs": [...], "older": n, "problem": "", "home": "~/..."}`; the same bytes as long as nothing is new.
@@ -68,11 +72,11 @@ class Listing:
         Raises JobNotFoundError where there is no job of just that id, and LedgerError.
         """
         now = self._clock()
-        records = {record.id: record for record in self.ledger.jobs()}
-        wanted = [records[job] for job in self.ledger.groups().get(name, [name]) if job in records]
+        lines = Lines(self.ledger.jobs())
+        wanted = [job for job in map(lines.last, self.ledger.groups().get(name, [name])) if job is not None]
         if not wanted:
             raise JobNotFoundError(f"there is no job {clean(name, 40)!r}")
-        still_open = [record for record in _passed_on(wanted, records.values()) if not record.finished_at]
+        still_open = [record for record in wanted if not record.finished_at]
         for record in still_open:
             self.ledger.cancel(record.id, now)
         with self._lock:
@@ -87,26 +91,36 @@ class Listing:
 
     def _jobs(self, now: float) -> tuple[list[dict[str, Any]], int]:
         records = self.ledger.jobs()
-        alike = {job: group for group, jobs in self.ledger.groups().items() for job in jobs}
+        lines = Lines(records)
+        groups = self.ledger.groups()
+        alike = {job: group for group, jobs in groups.items() for job in jobs}
         found: dict[str, list[JobRecord]] = {}  # in the order of the newest job of each
         for record in records:
-            found.setdefault(alike.get(record.id, record.id), []).append(record)
-        shown, finished = [], 0
-        for name, several in found.items():
-            finished += all(record.finished_at for record in several)
-            if finished <= FINISHED or not all(record.finished_at for record in several):
-                shown.append(self._shown(name, _passed_on(several[::-1], records), now))
-        return list({job["id"]: job for job in shown}.values()), max(0, finished - FINISHED)
+            name = alike.get(first := lines.first(record.id), first)
+            if name not in found:
+                found[name] = [one for one in map(lines.last, groups.get(name, [name])) if one is not None]
+        still_open = {name: jobs for name, jobs in found.items() if not all(job.finished_at for job in jobs)}
+        over = sorted((name for name in found if name not in still_open),
+                      key=lambda name: -max(job.finished_at for job in found[name]))
+        histories = {job.id: self._histories.get(job.id) or History() for jobs in still_open.values() for job in jobs}
+        self._histories = histories
+        shown = [self._shown(name, found[name], now) for name in [*still_open, *over[:FINISHED]]]
+        return shown, max(0, len(over) - FINISHED)
 
     def _shown(self, name: str, records: list[JobRecord], now: float) -> dict[str, Any]:
-        shots = [record.snapshot(self.ledger.shards(record.id), now, attach=reopen(record.id))
-                 for record in records]
+        shots = [record.snapshot(self.ledger.shards(record.id), now, attach=reopen(record.id),
+                                 history=self._course(record)) for record in records]
         shot = shots[0] if len(shots) == 1 else together(name, shots)
         return {
             **_words(shot), **self._notebook(next((record.notebook for record in records if record.notebook), None)),
             "started": shot.created_at,
             "followed": shot.is_complete or all(r.finished_at or followed(r, now) for r in records),
         }
+
+    def _course(self, record: JobRecord) -> Points:
+        """What the time that is left is told by; nothing of a job that is over."""
+        history = self._histories.get(record.id)
+        return history.look(self.ledger, record) if history is not None else ()
 
     def _notebook(self, where: str | None) -> dict[str, str]:
         """What it is called, and how this server names it; "" where it is not one of this server's, or is gone."""
@@ -126,12 +140,6 @@ def followed(record: JobRecord, now: float) -> bool:
     One that died on this machine does not, however long its lease.
     """
     return record.holder is not None and record.lease_until > now and not has_died(record.holder, machine())
-
-
-def _passed_on(several: Iterable[JobRecord], records: Iterable[JobRecord]) -> list[JobRecord]:
-    """Each; of one whose rest is asked in real time by a job of its own, that one."""
-    children = {record.parent: record for record in records if record.parent}
-    return [children.get(one.id, one) if one.rush_at and one.finished_at else one for one in several]
 
 
 def _words(shot: Snapshot) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.history import History
 from jupyter_batch.jobs import open_job
+from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.view import view

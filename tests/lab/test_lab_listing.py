@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from jupyter_batch.core.errors import JobNotFoundError
+from jupyter_batch.core.status import Step
 from jupyter_batch.lab.listing import FINISHED, FRESH_SECONDS, Listing
 from jupyter_batch.ledger.migrations import MIGRATIONS
+from jupyter_batch.ledger.overview import Overview
 from jupyter_batch.ledger.store import Ledger
 
 from .conftest import REPO, planned
@@ -88,13 +90,58 @@ def test_what_goes_on_in_real_time_is_one_job(ledger):
 
 
 def test_old_jobs_that_are_over_are_counted_and_open_ones_all_are_there(ledger):
-    """The newest hundred that are over, however many there are, and an open one that is older than all of them."""
+    """The hundred that ended last, however many there are, and an open one that is older than all of them."""
     planned(ledger, "jbopen", created_at=1.0)
     for n in range(FINISHED + 3):
         planned(ledger, f"jb{n:03}", over=True, created_at=100.0 + n)
     found = told(Listing(ledger))
     assert found["older"] == 3
-    assert [job["id"] for job in found["jobs"]] == [*(f"jb{n:03}" for n in range(FINISHED + 2, 2, -1)), "jbopen"]
+    newest = [f"jb{n:03}" for n in range(FINISHED + 2, 2, -1)]
+    assert [job["id"] for job in found["jobs"]] == ["jbopen", *newest]
+    with ledger._transaction() as db:
+        db.execute("UPDATE job SET finished_at = ? WHERE id = 'jbopen'", (time.time() + 1,))
+    found = told(Listing(ledger))
+    assert [job["id"] for job in found["jobs"]] == ["jbopen", *newest[:-1]], "the one whose end is to be told now"
+    assert found["older"] == 4
+
+
+def test_a_group_that_goes_on_in_real_time_is_one_job_still(ledger):
+    """What asks its jobs' rest is shown in it, and not as jobs beside it; Cancel reaches those."""
+    for job in ("jbaaa", "jbaab"):
+        planned(ledger, job, done=10)
+        ledger.rush(job, time.time())
+        with ledger._transaction() as db:
+            db.execute("UPDATE job SET finished_at = 5 WHERE id = ?", (job,))
+        planned(ledger, f"{job}2", parent=job, done=90)
+    ledger.keep_group("jg1", ["jbaaa", "jbaab"], time.time())
+    [job] = told(Listing(ledger))["jobs"]
+    assert (job["id"], job["done"]) == ("jg1", 180)
+    assert Listing(ledger).cancel("jg1") == ["jbaaa2", "jbaab2"]
+
+
+def test_the_rounds_of_tool_calls_after_one_that_was_finished_are_jobs_of_their_own(ledger):
+    """A round's parent is no job that it goes on from: it is not hidden behind it."""
+    planned(ledger, "jbaaa", over=True)
+    ledger._rows("UPDATE job SET rush_at = 4 WHERE id = 'jbaaa'")
+    planned(ledger, "jbaab", parent="jbaaa", round=1)
+    assert {job["id"] for job in told(Listing(ledger))["jobs"]} == {"jbaaa", "jbaab"}
+
+
+def test_the_time_that_is_left_is_told_by_the_pace_of_late(ledger):
+    """Hours in a queue are no part of it, as in the job's own panel: 20 rows took 100 s, so that 70 take 6 min."""
+    now, holder = time.time(), "here:1:me"
+    planned(ledger, "jbaaa", shard={"step": Step.SUBMITTING}, created_at=now - 9000)
+    ledger.lease("jbaaa", holder, now, 3600.0)
+    for at, done in ((-200, 0), (-100, 10), (0, 30)):
+        [shard] = ledger.shards("jbaaa")
+        assert ledger.move(shard, Step.RUNNING, holder, now + at, completed=done) is not None
+    listing = Listing(ledger, clock=lambda: now)
+    for _ in range(2):
+        [job] = told(listing)["jobs"]
+        assert any(words.startswith("about 6 min left") for words in job["times"]), job["times"]
+        listing._made = None
+    seen = Overview(ledger, now).snapshot(["jbaaa"])
+    assert seen.eta == pytest.approx(70 / (20 / 100))
 
 
 @pytest.mark.parametrize(("where", "path"), [

@@ -3,6 +3,7 @@
  */
 import { ending, inShort } from "./jobs.js";
 
+const LISTED = 10; // so many jobs does the status bar's item name
 const KINDS = { good: "success", bad: "error", warn: "warning" };
 
 /** What the person wants; `desktop` is so only where the browser allows it. */
@@ -80,7 +81,8 @@ export function statusItem({ Signal, Widget, icon }, jobs, bar, show) {
     const running = jobs.running;
     if (running.length) {
       label.textContent = inShort(running);
-      node.title = running.map(job => `${job.title}: ${job.state}, ${job.share}`).join("\n");
+      const more = running.length > LISTED ? [`and ${running.length - LISTED} more`] : [];
+      node.title = [...running.slice(0, LISTED).map(job => `${job.title}: ${job.state}, ${job.share}`), ...more].join("\n");
       node.setAttribute("aria-label", `LLM batches: ${label.textContent}`);
     }
     changed.emit(undefined);
