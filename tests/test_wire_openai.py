@@ -23,9 +23,9 @@ from jupyter_batch.wire.openai import (
     Hole,
     decode,
     decode_lines,
-    read_batch,
     whole_lines,
 )
+from jupyter_batch.wire.openai_batches import read_batch
 
 PAYLOADS = Path(__file__).parent / "payloads"
 

@@ -116,7 +116,7 @@ class JobFolder:
 
     @property
     def places(self) -> Path:
-        """Which shard, or which other row, each row's answer comes from (ledger/places.py)."""
+        """Which shard, or which other row, each row's answer comes from (engine/places.py)."""
         return self.path / "places.bin"
 
     def reused(self, job: str, dialect: str) -> Path:

@@ -24,7 +24,7 @@ from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
-from jupyter_batch.wire.openai import read_batch
+from jupyter_batch.wire.openai_batches import read_batch
 
 if TYPE_CHECKING:
     import openai

@@ -23,7 +23,7 @@ from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDo
 from jupyter_batch.providers.failures import UnreadableError, normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import let_go
-from jupyter_batch.wire.openai import read_batch
+from jupyter_batch.wire.openai_batches import read_batch
 
 if TYPE_CHECKING:
     import openai
@@ -89,11 +89,10 @@ _GUARD: dict[str, Any] = {
 class ViaLitellm:
     """One provider at one address with one key, through litellm's Files and Batches calls."""
 
-    def __init__(self, facts: Facts, access: Access, *, litellm_provider: str = "openai") -> None:
+    def __init__(self, facts: Facts, access: Access) -> None:
         self.facts = facts
         self._access = access
-        self._where = {"custom_llm_provider": litellm_provider, "api_base": access.api_base,
-                       "api_key": access.api_key}
+        self._where = {"custom_llm_provider": "openai", "api_base": access.api_base, "api_key": access.api_key}
         self._ready = False
         self._odd = False
 

@@ -22,7 +22,7 @@ from jupyter_batch.providers.direct import Direct, file_name
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import tolerant
-from jupyter_batch.wire.openai import read_batch
+from jupyter_batch.wire.openai_batches import read_batch
 
 PAGE = 100
 """Jobs in a page of the list; the API's own default."""

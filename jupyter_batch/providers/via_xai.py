@@ -23,7 +23,7 @@ from jupyter_batch.providers.direct import Direct, file_name
 from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import tolerant
-from jupyter_batch.wire.openai import read_batch
+from jupyter_batch.wire.openai_batches import read_batch
 
 PAGE = 1000
 """Results, or batches, that are asked for at once."""

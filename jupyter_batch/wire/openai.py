@@ -1,4 +1,4 @@
-"""OpenAI's dialect: requests -> JSONL lines, result and error lines -> Results, batch objects -> BatchView. No network.
+"""OpenAI's dialect: requests -> JSONL lines, result and error lines -> Results; batch objects are beside. No network.
 
 Decoding has two ways that must agree: a typed one for the line that nearly all lines are (an answer with text, a
 vector), and a tolerant one, which takes any bytes at all and never raises, for the rest (wire/tolerant.py).
@@ -9,17 +9,13 @@ from __future__ import annotations
 import secrets
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import orjson
 
-from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.quota import is_quota
 from jupyter_batch.core.result import Result, Status, Usage
-from jupyter_batch.core.status import State
 from jupyter_batch.core.template import RowError
 from jupyter_batch.wire import tolerant
 
@@ -303,89 +299,3 @@ def whole_lines(chunks: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[by
         length += len(chunk) - start
     if length:
         yield b"".join(held)
-
-
-# --- batch objects --------------------------------------------------------------------------------------------------
-
-_ENDINGS = {"completed": State.COMPLETED, "failed": State.FAILED, "expired": State.EXPIRED,
-            "cancelled": State.CANCELLED, "canceled": State.CANCELLED}
-_OVER = ("completed_at", "failed_at", "expired_at", "cancelled_at")
-_SHOWN = 3
-_KEPT = 500
-"""Lines at fault that are remembered of a batch: they are kept in the ledger."""
-
-
-def read_batch(obj: Mapping[str, Any]) -> BatchView:
-    """A batch object; fields may be missing, null or empty texts. A status that nobody knows is an open one."""
-    status = str(obj.get("status") or "unknown")
-    counts = obj.get("request_counts")
-    counts = counts if isinstance(counts, Mapping) else {}
-    errors, quota = _errors(obj.get("errors"))
-    metadata = obj.get("metadata")
-    return BatchView(
-        id=str(obj.get("id") or ""), status=status, ending=_ENDINGS.get(status.lower()),
-        input_file_id=_text(obj.get("input_file_id")), output_file_id=_text(obj.get("output_file_id")),
-        error_file_id=_text(obj.get("error_file_id")), total=tolerant.count(counts.get("total")),
-        bad_lines=_bad_lines(obj.get("errors")),
-        completed=tolerant.count(counts.get("completed")), failed=tolerant.count(counts.get("failed")),
-        created_at=_time(obj.get("created_at")), expires_at=_time(obj.get("expires_at")), errors=errors, quota=quota,
-        ended_at=next((at for name in _OVER if (at := _time(obj.get(name))) is not None), None),
-        usage=tolerant.usage_of(obj.get("usage")), endpoint=_text(obj.get("endpoint")),
-        tag={str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, Mapping) else {})
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _time(value: Any) -> float | None:
-    """Seconds since the epoch, of a number or of an ISO text."""
-    if isinstance(value, str):
-        try:
-            at = datetime.fromisoformat(value)
-            return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-        except ValueError:
-            return None
-    return float(value) if isinstance(value, (int, float)) and value > 0 else None
-
-
-def _each(errors: Any) -> list[Any]:
-    if isinstance(errors, Mapping):
-        errors = errors["data"] if isinstance(errors.get("data"), (list, tuple)) else [errors]
-    return [error for error in (errors if isinstance(errors, (list, tuple)) else [errors]) if error]
-
-
-def _bad_lines(errors: Any) -> tuple[tuple[int, str], ...]:
-    """The lines that are at fault, each once, and all that is wrong with it."""
-    found: dict[int, str] = {}
-    for error in _each(errors):
-        line = error.get("line") if isinstance(error, Mapping) else None
-        if not isinstance(line, int) or line < 1:
-            continue
-        if line in found:
-            found[line] = f"{found[line]}; {_said(error)}"[: tolerant.REASON_CHARS]
-        elif len(found) < _KEPT:
-            found[line] = _said(error)
-    return tuple(found.items())
-
-
-def _errors(errors: Any) -> tuple[str, bool]:
-    """(the first few errors and how many more, whether a quota was the reason)."""
-    found = _each(errors)
-    told = "; ".join(_error(error) for error in found[:_SHOWN])
-    if len(found) > _SHOWN:
-        told += f"; and {len(found) - _SHOWN:,} more"
-    quota = any(is_quota(f"{one.get('code')} {one.get('message')}") for one in found if isinstance(one, Mapping))
-    return told, quota
-
-
-def _error(error: Any) -> str:
-    if not isinstance(error, Mapping):
-        return str(error)[: tolerant.REASON_CHARS]
-    place = ", ".join(f"{name} {error[key]}" for key, name in (("line", "line"), ("param", "at")) if error.get(key))
-    return _said(error) + (f" ({place})" if place else "")
-
-
-def _said(error: Mapping[str, Any]) -> str:
-    said = ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
-    return (said or str(dict(error)))[: tolerant.REASON_CHARS]

@@ -10,7 +10,7 @@ import pytest
 from jupyter_batch.core.errors import AuthenticationError, BadRequestError, RateLimitError
 from jupyter_batch.core.quota import is_queue, is_quota
 from jupyter_batch.providers.failures import by_status, normalise
-from jupyter_batch.wire.openai import read_batch
+from jupyter_batch.wire.openai_batches import read_batch
 
 QUEUE = {
     "openai": (429, ("Enqueued token limit reached for gpt-4o-mini in organization org-XXXX. Limit: 2,000,000 enqueued "
