@@ -20,7 +20,7 @@ from jupyter_batch.core.schema import suffixed
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.core.together import together
 from jupyter_batch.engine.session import Session
-from jupyter_batch.job import Job
+from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.options import EVERY
 from jupyter_batch.schema import read as read_schema
@@ -173,6 +173,33 @@ class Group(Standing):
         The group itself, or, where a job was over, one of what goes on. Raises InputError where no row of any is left.
         """
         return self._again(lambda job: job.finish(api_key=api_key))
+
+    def run_tools(self, tools: Any = None, *, max_rounds: int = MAX_ROUNDS, concurrency: int = 8, rerun: bool = False,
+                  mode: str | None = None, api_key: str | None = None) -> Group:
+        """Run the tool calls of each model's answers, and send the follow-ups, round by round, until no call is left.
+
+        As `Job.run_tools`; a round of all models is under way at the same time, and a follow-up may cost what its job
+        has left of its own. Returns a group of the last jobs, whose answers are in the same columns.
+        """
+        ways = [job._way(tools, max_rounds=max_rounds, concurrency=concurrency, rerun=rerun, mode=mode, api_key=api_key)
+                for job in self.jobs]
+        group, calling = self, set(range(len(ways)))
+        while group.wait().is_complete and calling:
+            jobs = list(group.jobs)
+            for at in sorted(calling):
+                gone = jobs[at]._run_tools(ways[at])
+                if gone.follow_up is None:
+                    calling.discard(at)
+                else:
+                    jobs[at] = jobs[at]._pass_on(gone.follow_up, api_key)
+                if gone.stopped:
+                    calling.clear()
+                    break
+            if jobs != list(group.jobs):
+                group = keep(self._here, jobs)
+                if not group.is_complete:
+                    group._ipython_display_()
+        return group
 
     def _again(self, act: Callable[[Job], Job]) -> Group:
         again: list[Job] = []

@@ -76,7 +76,7 @@ def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame
                        [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)])
     filled = int(answered[positions[positions >= 0]].sum())
     calls = sum(isinstance(answer, ToolCalls) for answer in found.answers) if job.tools else 0
-    hint = f"; {calls:,} call tools, which job.run_tools() runs" if calls else ""
+    hint = f"; {calls:,} {'calls' if calls == 1 else 'call'} tools, which job.run_tools() runs" if calls else ""
     whose = "row has its" if len(frame) == 1 else "rows have their"
     return (f"{filled:,} of {len(frame):,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}" + hint)
 

@@ -37,10 +37,14 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """Where a step led. follow_up: the job that goes on; None at the end. said: what a person should read of that."""
+    """Where a step led. follow_up: the job that goes on; None at the end. said: what a person should read of that.
+
+    stopped: the person ended it, and nothing else is to be begun.
+    """
 
     follow_up: str | None = None
     said: str = ""
+    stopped: bool = False
 
 
 def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) -> Gone:
@@ -54,9 +58,10 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
     with Waiting(ledger, job) as waiting:
         if not waiting:
             return Gone()
-        rows = f"{len(waiting.slots.rows):,} rows"
         if job.round >= way.max_rounds:
-            return Gone(said=f"{rows} still call tools after {job.round} rounds; job.run_tools(max_rounds=...) goes on")
+            left = len(waiting.slots.rows)
+            rows = "1 row still calls" if left == 1 else f"{left:,} rows still call"
+            return Gone(said=f"{rows} tools after {job.round} rounds; job.run_tools(max_rounds=...) goes on")
         folder = waiting.folder
         with told(folder.path), FileLock(folder.path / "calls.lock") as lock:
             if not lock.take():
@@ -66,7 +71,7 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
             if there is not None:
                 return Gone(there.id)
             if not _run(waiting, way):
-                return Gone(said=_STOPPED)
+                return Gone(said=_STOPPED, stopped=True)
             return Gone(plan_round(waiting, limits_of(job, at_once=way.at_once), now=now(), max_cost=way.max_cost,
                                    at_once=way.at_once and job.mode == BATCH).id)
 

@@ -81,6 +81,34 @@ def test_calls_land_as_objects_and_their_answers_follow(server, call, home, look
     assert [one["content"] for one in sent[2:]] == ["thing 1", "thing 2"]
 
 
+def test_a_group_goes_round_by_round(server, call, home, look_up, ran):
+    """Each model's calls are run and answered, all models in one round; a second time nothing is run or sent."""
+    df = frame('look_up({"n": 3}) then look_up({"n": 5})', "plain", 'look_up({"n": 4})')
+    several = {**call, "model": ["openai/echo", "hosted_vllm/echo"]}
+    group = df.llm.batch("{text}", out="out", tools=[look_up], **several)
+    last = group.run_tools()
+    assert last.is_successful
+    for model in several["model"]:
+        assert df[f"out_{model}"].tolist() == ["thing 5", "plain", "thing 4"]
+    assert sorted(ran) == [3, 3, 4, 4, 5, 5]
+    assert server.stats()["batches_created"] == 6
+    assert jupyter_batch.open(last.id).results().iloc[:, :2].equals(last.results().iloc[:, :2])
+    forget(home)
+    again = frame(*df["text"])
+    assert again.llm.batch("{text}", out="out", tools=[look_up], **several).run_tools().id == last.id
+    assert again["out_openai/echo"].tolist() == ["thing 5", "plain", "thing 4"]
+    assert len(ran) == 6
+    assert server.stats()["batches_created"] == 6
+
+
+def test_a_group_s_missing_function_runs_nothing(call, home, ran):
+    """As a job's: it is said, and nothing is run."""
+    definition = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+    group = frame('look_up({"n": 3})').llm.batch("{text}", tools=[definition], **{**call, "model": ["openai/echo"]})
+    with pytest.raises(InputError, match="no such function was given"):
+        group.run_tools()
+
+
 def test_run_again_runs_nothing_again(server, call, home, look_up, ran):
     """The cells run again, in this process and after a restart: the same job, no call, no batch, the column."""
     def cells():
@@ -165,7 +193,7 @@ def test_rounds_end_at_the_most_and_go_on_where_more_are_allowed(server, call, h
     df = frame(" then ".join(f'look_up({{"n": {n}}})' for n in range(4)))
     job = df.llm.batch("{text}", out="out", tools=[look_up], **call).run_tools(max_rounds=2)
     assert [one["arguments"] for one in df["out"].iloc[0]] == [{"n": 2}]
-    assert "1 rows still call tools after 2 rounds" in job.snapshot().merged
+    assert "1 row still calls tools after 2 rounds" in job.snapshot().merged
     assert job.run_tools(max_rounds=2) is job
     assert ran == [0, 1]
     job.run_tools()
