@@ -153,6 +153,24 @@ def test_a_newer_ledger_is_refused_clearly(ledger):
         ledger.jobs()
 
 
+def test_a_ledger_that_became_newer_meanwhile_is_not_written_to_any_more(ledger):
+    """A kernel, or a Jupyter server, that runs for days while another process of a newer version brings it up to date.
+
+    What it would write lacks what that version has put into the records.
+    """
+    planned(ledger)
+    with sqlite3.connect(ledger.path) as db:
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    db.close()
+    with pytest.raises(LedgerNewerError, match="upgrade jupyter_batch"):
+        ledger.cancel("jbaaa", 5.0)
+    with pytest.raises(LedgerNewerError, match="upgrade jupyter_batch"):
+        ledger.jobs()
+    with sqlite3.connect(ledger.path) as db:
+        assert db.execute("SELECT cancel_at FROM job").fetchall() == [(0.0,)]
+    db.close()
+
+
 def test_a_damaged_ledger_is_refused_clearly(ledger):
     """A file that is no database: the error says what to do, and where the answers are."""
     planned(ledger)

@@ -88,9 +88,10 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None:
-            if self._connection.in_transaction or self._file == _identity(self.path):
+            if self._connection.in_transaction or (
+                    self._file == _identity(self.path) and _version(self._connection) <= len(MIGRATIONS)):
                 return self._connection
-            self.close()  # somebody removed the folder: what is open is no file any more
+            self.close()  # the folder was removed, or a newer process has changed what is in it since
         private_folder(self.home)
         if not self.path.exists():
             with contextlib.suppress(OSError):  # SQLite says better what is wrong
@@ -106,7 +107,7 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version = _version(connection)
         if version > len(MIGRATIONS):
             raise LedgerNewerError(
                 f"the ledger {self.path} was written by a newer jupyter_batch (its version is {version}, this one "
@@ -120,7 +121,7 @@ class Database:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
+            version = _version(connection)  # another process may have been first
             for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
                 for statement in script.split(";"):
                     if statement.strip():
@@ -147,6 +148,10 @@ class Database:
     def _rows(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
         with self._lock, self._told():
             return self._open().execute(sql, arguments).fetchall()
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
