@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from jupyter_batch.meanwhile import answering
+from jupyter_batch.meanwhile import answering, leave_none_unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -125,6 +125,7 @@ class BetweenCells:
         self._queue: list[Callable[[], object]] = []
         self._in_cell = True  # made in a cell, and the cell that loads an extension has no pre_run_cell, only a post
         self._loop = getattr(getattr(getattr(ip, "kernel", None), "io_loop", None), "asyncio_loop", None)
+        leave_none_unread(getattr(ip, "kernel", None))
         ip.events.register("pre_run_cell", self._before)
         ip.events.register("post_run_cell", self._after)
 

@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import inspect
 import logging
+import signal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,18 @@ ASIDE = frozenset({"comm_msg", "comm_open", "comm_close", "comm_info_request", "
 """What needs no turn: a widget's messages, and the questions by which a reloaded page finds the widgets again."""
 
 _log = logging.getLogger("jupyter_batch")
+
+
+def leave_none_unread(kernel: Any) -> None:
+    """Have ipykernel 7.0 to 7.3 send its replies as 7.4 does; on the main thread.
+
+    They send them past the stream that reads the requests, so that one which comes just then is left unread, and all
+    that the same page sends later: a cell or a click waits for good. kernel: an ipykernel, or None.
+    """
+    manager: Any = getattr(getattr(kernel, "shell_channel_thread", None), "_manager", None)
+    stream = getattr(kernel, "shell_stream", None)
+    if stream is not None and getattr(manager, "_shell_socket", None) is stream.socket:
+        manager._shell_socket = stream  # noqa: SLF001  # no public way; it is asked for send_multipart alone
 
 
 @contextlib.contextmanager
@@ -36,7 +49,25 @@ def answering(kernel: Any) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     with door.kept_by(wait):
-        yield door.look
+        yield lambda: _uninterrupted(door.look)
+
+
+def _uninterrupted(work: Callable[[], None]) -> None:
+    """Do it; an interrupt in the midst of it comes at its end, and a click's own handler has it at once.
+
+    Elsewhere it would lose a message that was taken out, or leave a stream unable to wake its loop: no cell would run.
+    """
+    held, came = signal.getsignal(signal.SIGINT), []
+    if not callable(held):
+        work()
+        return
+    signal.signal(signal.SIGINT, lambda *interrupt: came.append(interrupt))
+    try:
+        work()
+    finally:
+        signal.signal(signal.SIGINT, held)
+    for interrupt in came[:1]:
+        held(*interrupt)
 
 
 class _Wait:

@@ -21,6 +21,7 @@ class Job:
     def __init__(self, rows=1000, **fields):
         self.rows, self.fields, self.answered, self.state = rows, fields, 0, State.RUNNING
         self.started = time.time()
+        kernel.between()  # as with any job
         self.over, self.asked, self._end = threading.Event(), 0, threading.Event()
         self.monitor = open_monitor(self.snapshot(), actions=self.clicks(), frontend=kernel.has_frontend(),
                                     context=kernel.widget_context())

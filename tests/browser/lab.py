@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import math
 import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from chrome import browser
-from served import FRONT, PATIENCE, REPO, Served, release
+from served import FRONT, PATIENCE, REPO, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,9 +35,6 @@ STATE = """() => {
   };
 }"""
 NOTEBOOK = "window.jupyterapp.shell.currentWidget"
-MAY_SLEEP = (7, 0) <= release("ipykernel") < (7, 4)
-"""Ipykernel before 7.4 may leave a request unread until the next one comes."""
-NUDGE = f"() => {{ {NOTEBOOK}?.context?.sessionContext?.session?.kernel?.requestKernelInfo().catch(() => {{}}); }}"
 RUN = f"""([command, cells]) => {{
   const notebook = {NOTEBOOK}.content;
   notebook.deselectAll();
@@ -169,15 +165,10 @@ class Lab:
     def until(self, test: Callable[[], object], what: str, timeout: float | None = None) -> None:
         """Wait until the test is true."""
         limit = self.timeout if timeout is None else timeout
-        now = time.monotonic()
-        deadline, nudge = now + limit, now + 5 if MAY_SLEEP else math.inf
+        deadline = time.monotonic() + limit
         while not test():
-            now = time.monotonic()
-            if now > deadline:
+            if time.monotonic() > deadline:
                 raise LabError(f"waited {limit:g} s in vain for {what}")
-            if now > nudge:
-                nudge = now + 5
-                self.page.evaluate(NUDGE)
             self.page.wait_for_timeout(50)
 
     def wait_text(self, text: str, cell: int | None = None) -> None:

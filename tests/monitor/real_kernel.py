@@ -29,8 +29,15 @@ class Notebook:
         return self.client.execute(textwrap.dedent(code), allow_stdin=allow_stdin, store_history=True)
 
     def run(self, code, **more):
-        """What the cell printed, and its error's name at the end."""
-        return self.until_idle(self.send(code, **more))
+        """What the cell printed, and its error's name at the end.
+
+        It waits for the reply, too, as pages do: until this package is at work in it, an ipykernel before 7.4 may leave
+        unread for good what comes just as it replies.
+        """
+        ident = self.send(code, **more)
+        said = self.until_idle(ident)
+        self.reply(ident)
+        return said
 
     def post(self, kind, **content):
         """Send a message of this kind, as a page without subshells does; its id."""

@@ -41,6 +41,12 @@ def put(text):
 """
 
 
+def test_no_request_is_left_unread(notebook):
+    """Each of many cells that are sent in the moment in which the one before is replied to runs (ipykernel 7.0-7.3)."""
+    for number in range(300):
+        assert notebook.until_idle(notebook.send(f"print({number})")) == f"{number}\n"
+
+
 def test_nothing_runs_inside_a_cell_that_computes(notebook):
     """What a thread hands over while a cell runs is done after the cell, before the next one."""
     notebook.run(PUT)

@@ -9,6 +9,7 @@ START = """
 import threading
 from comm import create_comm
 from jupyter_batch import kernel
+kernel.between()
 told = []
 line = create_comm(target_name="test", comm_id="line")
 line.on_msg(lambda message: (told.append(message["content"]["data"]), told[-1] == "end" and over.set()))
@@ -127,6 +128,26 @@ def test_an_interrupt_ends_the_wait_within_half_a_second_after_a_click_too(noteb
         took.append(time.monotonic() - began)
         assert notebook.run("print(told, over.is_set())") == "['one'] False\n"
     assert min(took) <= 0.5, took
+
+
+def test_an_interrupt_while_a_click_is_answered_loses_no_cell(notebook):
+    """It comes in the midst of ipykernel's own work, ends the wait as ever, and what was sent behind the click runs."""
+    notebook.run("""
+        import signal
+        of_kernel = get_ipython().kernel
+        said_so = of_kernel._publish_status
+        def publish(status, *more, **parent):
+            said_so(status, *more, **parent)
+            if parent:
+                signal.raise_signal(signal.SIGINT)
+    """)
+    cell = notebook.send("of_kernel._publish_status = publish\n" + WAITS["blocking"]
+                         + "\ndel of_kernel._publish_status\nprint(told, over.is_set())")
+    notebook.until_said("waiting")
+    click(notebook, "one")
+    last = notebook.send("print('next')")
+    assert notebook.until_idle(cell) == "Stopped waiting. The batch goes on.\n['one'] False\n"
+    assert notebook.until_idle(last) == "next\n"
 
 
 def test_a_click_that_fails_does_not_end_the_wait(notebook):
