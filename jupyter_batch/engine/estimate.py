@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import orjson
 
 from jupyter_batch.core.cost import FREE, Price, Range, estimate
@@ -20,7 +21,9 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
 EXACT = 2000
-"""So many requests are all counted; of more, a sample of as many is."""
+"""So many requests are all counted; of more, as many are: the largest ones, and a sample of the others."""
+LARGEST = 200
+"""Of the counted ones: a few requests that are far larger than all others may be in no sample of them."""
 LONGEST = 128_000
 """Tokens of one answer at the most, where nothing is known of a model: what OpenAI's and Anthropic's largest give."""
 _PICTURE = 50_000
@@ -30,7 +33,7 @@ _HELD = frozenset({"url", "image_url", "file_data", "data", "bytes"})
 _LONG = 4096
 _CUT = "data:cut-"
 _PDF = "JVBERi0"  # how one begins in base64
-_SURE = 1.96  # standard errors: 95 of 100 times the truth is within
+_SURE = 3.0  # standard errors: 997 of 1,000 times the truth is within
 
 _LIMITS = (("max_completion_tokens",), ("max_tokens",), ("max_output_tokens",),
            ("generationConfig", "maxOutputTokens"), ("inferenceConfig", "maxTokens"))
@@ -42,7 +45,7 @@ Count = Callable[[Mapping[str, Any]], int]
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """Tokens of input: `count`, and by how much it may be off (95 of 100 times); 0 where each request was counted."""
+    """Tokens of input: `count`, and by how much it may be off (997 of 1,000 times); 0 where each was counted."""
 
     count: int
     error: int
@@ -89,10 +92,16 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Sampled(NamedTuple):
+    """largest: the bodies of those that are all counted. bytes, requests, longest: of the others.
+
+    lines: (bytes, body) of the sampled ones among these.
+    """
+
+    largest: list[Mapping[str, Any]]
     bytes: int
     requests: int
     longest: int
-    lines: list[tuple[int, Mapping[str, Any]]]  # (bytes, body) of the sampled ones
+    lines: list[tuple[int, Mapping[str, Any]]]
 
 
 def estimated(record: JobRecord, shards: list[ShardRecord], folder: JobFolder, count: Count, *,
@@ -101,20 +110,22 @@ def estimated(record: JobRecord, shards: list[ShardRecord], folder: JobFolder, c
     seen = _sample(shards, folder)
     tokens = _counted(seen, count)
     price = record.price or Price()
-    limits = [_limit(body) for _, body in seen.lines]
+    requests = len(seen.largest) + seen.requests
+    limits = [_limit(body) for body in (*seen.largest, *(body for _, body in seen.lines))]
     longest = price.longest or LONGEST
     each = [longest if limit is None else limit for limit in limits]
-    most = math.ceil(math.fsum(each) / len(each) * seen.requests) if each else 0
+    sampled = each[len(seen.largest):]
+    most = math.ceil(sum(each[:len(seen.largest)]) + sum(sampled) / max(1, len(sampled)) * seen.requests)
     if record.endpoint.endswith("/embeddings"):
         most, usual, limits = 0, None, [0]
     output = Range(0.0, float(most))
-    batch, live = (estimate(tariff, seen.requests, input_tokens=tokens.range, longest_input=tokens.longest,
+    batch, live = (estimate(tariff, requests, input_tokens=tokens.range, longest_input=tokens.longest,
                             output_tokens=output) for tariff in (price.batch, price.standard))
-    answers = None if usual is None else usual * seen.requests
+    answers = None if usual is None else usual * requests
     likely = None if answers is None else estimate(
-        price.paid(record.mode), seen.requests, input_tokens=Range(tokens.count, tokens.count),
+        price.paid(record.mode), requests, input_tokens=Range(tokens.count, tokens.count),
         longest_input=0, output_tokens=Range(answers, answers)).high
-    return Estimate(requests=seen.requests, tokens=tokens, output=output, usual=usual,
+    return Estimate(requests=requests, tokens=tokens, output=output, usual=usual,
                     cost=live if price.paid(record.mode) is price.standard else batch, batch=batch, realtime=live,
                     likely=likely, assumed=price.longest is None and None in limits)
 
@@ -125,19 +136,23 @@ def is_free(record: JobRecord) -> bool:
 
 
 def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
-    requests = sum(shard.requests for shard in shards)
-    chosen = range(requests)
-    if requests > EXACT:  # the same ones each time: an estimate that is asked for twice is the same
-        chosen = sorted(random.Random(requests).sample(chosen, EXACT))  # type: ignore[assignment]
-    wanted = iter(chosen)
-    next_one, size, longest, lines = next(wanted, -1), 0, 0, []
+    sizes = np.fromiter(map(len, _lines(shards, folder)), dtype=np.int64)
+    chosen, largest = np.ones(len(sizes), dtype=bool), np.zeros(len(sizes), dtype=bool)
+    if len(sizes) > EXACT:  # the same ones each time: an estimate that is asked for twice is the same
+        largest[np.argpartition(sizes, -LARGEST)[-LARGEST:]] = True
+        others = np.flatnonzero(~largest)
+        chosen = largest.copy()
+        chosen[others[random.Random(len(sizes)).sample(range(len(others)), EXACT - LARGEST)]] = True
+    whole, lines = [], []
     for number, line in enumerate(_lines(shards, folder)):
-        size += len(line)
-        longest = max(longest, len(line))
-        if number == next_one:
-            lines.append((len(line), light(request_of(orjson.loads(line)))))
-            next_one = next(wanted, -1)
-    return _Sampled(size, requests, longest, lines)
+        if chosen[number]:
+            body = light(request_of(orjson.loads(line)))
+            if largest[number]:
+                whole.append(body)
+            else:
+                lines.append((len(line), body))
+    rest = sizes[~largest]
+    return _Sampled(whole, int(rest.sum()), len(rest), int(rest.max(initial=0)), lines)
 
 
 def _lines(shards: list[ShardRecord], folder: JobFolder) -> Iterator[bytes]:
@@ -157,16 +172,15 @@ def request_of(line: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _counted(seen: _Sampled, count: Count) -> Tokens:
     """By the ratio of tokens to bytes, which varies far less from row to row than the tokens do."""
-    counts = [count(body) for _, body in seen.lines]
+    whole, counts = [count(body) for body in seen.largest], [count(body) for _, body in seen.lines]
     if len(counts) == seen.requests:
-        return Tokens(sum(counts), 0, max(counts, default=0))
+        return Tokens(sum(whole) + sum(counts), 0, max([*whole, *counts], default=0))
     sizes = [size for size, _ in seen.lines]
     ratio = sum(counts) / sum(sizes)
     off = math.fsum((tokens - ratio * size) ** 2 for tokens, size in zip(counts, sizes, strict=True))
     spread = math.sqrt(off / (len(counts) - 1) / len(counts) * (1 - len(counts) / seen.requests))
-    total = round(ratio * seen.bytes)
-    return Tokens(total, max(1, math.ceil(_SURE * spread * seen.requests)),
-                  max(*counts, round(ratio * seen.longest)))
+    return Tokens(sum(whole) + round(ratio * seen.bytes), max(1, math.ceil(_SURE * spread * seen.requests)),
+                  max(*whole, *counts, round(ratio * seen.longest)))
 
 
 def _limit(body: Mapping[str, Any]) -> int | None:
