@@ -23,7 +23,7 @@ from jupyter_batch.providers.direct import QUIET_SECONDS, file_name
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import blocks_of
-from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS, stay
 from jupyter_batch.wire.openai_batches import read_batch
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ class ViaAzure:
             async with (asyncio.timeout(seconds),
                         openai.AsyncAzureOpenAI(api_key=self._access.api_key, azure_endpoint=self._access.api_base,
                                                 api_version=self._version, max_retries=0,
-                                                timeout=min(seconds, QUIET_SECONDS)) as client):
+                                                timeout=min(seconds, QUIET_SECONDS),
+                                                http_client=openai.DefaultAsyncHttpxClient(
+                                                    event_hooks={"response": [stay]})) as client):
                 yield client
         except Exception as e:
             if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):

@@ -120,14 +120,16 @@ class ViaLitellm:
     async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
                      uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
         """Upload (streamed from disk), then create. See Provider.submit."""
+        # Both with the SDK below litellm: they are the same calls, but litellm's own would follow the rows to wherever
+        # they are sent on to, and refuses to read the answer of a server that has states of its own (AIBrix's
+        # "scheduling"): the id of what is paid for would be lost.
         if uploaded is None:
-            with requests.open("rb") as file:
-                there = await self._call("acreate_file", seconds=TRANSFER_SECONDS, purpose="batch",
-                                         file=(f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl", file))
+            async with self._sdk(TRANSFER_SECONDS) as client:
+                with requests.open("rb") as file:
+                    there = await client.files.create(
+                        purpose="batch", file=(f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl", file))
             uploaded = str(there.id)
             await on_upload(uploaded)
-        # With the SDK below litellm: it is the same call, but litellm refuses to read the answer of a server that has
-        # states of its own (AIBrix's "scheduling"), and the id of what is paid for would be lost.
         async with self._sdk() as client:
             answer = await client.batches.with_raw_response.create(
                 input_file_id=uploaded, metadata=dict(tag),
@@ -178,16 +180,20 @@ class ViaLitellm:
             return _read((await client.batches.with_raw_response.retrieve(batch_id)).content)
 
     @contextlib.asynccontextmanager
-    async def _sdk(self) -> AsyncIterator[openai.AsyncOpenAI]:
+    async def _sdk(self, seconds: float = CALL_SECONDS) -> AsyncIterator[openai.AsyncOpenAI]:
         """The SDK below litellm, for what litellm can't do well; it is closed, and what fails is told in our tree."""
-        await self._load()
+        litellm = await self._load()
         import openai
 
         try:
-            async with openai.AsyncOpenAI(api_key=self._access.api_key, base_url=self._access.api_base, max_retries=0,
-                                          timeout=CALL_SECONDS) as client:
+            async with asyncio.timeout(seconds + 5), openai.AsyncOpenAI(
+                    api_key=self._access.api_key, base_url=self._access.api_base, max_retries=0, timeout=seconds,
+                    organization=litellm.organization or os.environ.get("OPENAI_ORGANIZATION"),  # as litellm's calls
+                    http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [stay]})) as client:
                 yield client
         except Exception as e:
+            if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
+                raise  # our own disk's
             raise normalise(e, self._access.api_base, self._access.api_key) from None
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
@@ -216,6 +222,16 @@ class ViaLitellm:
 
     async def aclose(self) -> None:
         """Nothing is open between calls; litellm's own closing would close the person's clients too."""
+
+
+async def stay(answer: Any) -> None:
+    """A hook of httpx's on each answer: what we send goes to the address that was given, or nowhere."""
+    if not answer.has_redirect_location or answer.request.method != "POST":
+        return
+    here, to = answer.url, answer.url.join(answer.headers["location"])
+    if to.host != here.host or (to.scheme == here.scheme and to.port != here.port):
+        raise ConnectionError(f"it sends us on to {to.scheme}://{to.netloc.decode()}, where nothing was sent: if that "
+                              "is the right address, give it as api_base")
 
 
 async def _copy(stream: AsyncIterator[bytes], write: Callable[[bytes], object], headers: Any) -> None:
