@@ -375,8 +375,12 @@ class Job(Standing):
     def _land(self) -> None:
         """The answers into the frames that are bound; each once. A refusal is said, in the monitor."""
         with self._lock:
-            for said in self._answers.land():
-                self._say(said)
+            try:
+                for said in self._answers.land():
+                    self._say(said)
+            except KeyboardInterrupt:
+                kernel.on_main(self._land)  # once more, before the next cell
+                raise
 
     def _say(self, sentence: str) -> None:
         self._answers.said = sentence

@@ -159,11 +159,15 @@ class BetweenCells:
     def _drain(self) -> None:
         with self._lock:
             todo, self._queue = self._queue, []
-        for work in todo:
+        while todo:
             try:
-                work()
+                todo.pop(0)()
             except Exception:  # one job's merge must not keep another's from its column
                 _log.exception("between two cells")
+            except KeyboardInterrupt:
+                for work in todo:
+                    self.put(work)
+                raise
 
 
 def between(ip: Any = None) -> BetweenCells | None:

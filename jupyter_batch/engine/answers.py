@@ -154,4 +154,7 @@ class Answers:
                 said = self.fill(landing, getattr(kernel.shell(), "user_ns", None))
             except JupyterBatchError as e:
                 said = f"{NOT_MERGED}: {e}"
+            except KeyboardInterrupt:
+                landing.landed = False  # a column, or a part of it, is missing: it is done anew
+                raise
             yield said

@@ -158,7 +158,11 @@ class Landing:
         if strange:
             raise ColumnError(f"the frame got a column {listed(map(repr, sorted(strange)))} of its own meanwhile, "
                               "which was left alone: job.merge(df) fills it")
-        said = land(job, folder, found, self.frame, self.out, alike=self.alike, told=self._told)
+        try:
+            said = land(job, folder, found, self.frame, self.out, alike=self.alike, told=self._told)
+        except KeyboardInterrupt:  # what is there by now is ours
+            self.allow()
+            raise
         self.allow()  # the columns are ours now
         gone = [name for name in self._names if names is not None and names.get(name) is not self.frame]
         if self._names and len(gone) == len(self._names):

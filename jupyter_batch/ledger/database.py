@@ -111,7 +111,8 @@ class Database:
         if version > len(MIGRATIONS):
             raise LedgerNewerError(
                 f"the ledger {self.path} was written by a newer jupyter_batch (its version is {version}, this one "
-                f"knows {len(MIGRATIONS)}): upgrade jupyter_batch, or set JUPYTER_BATCH_HOME to another folder; "
+                f"knows {len(MIGRATIONS)}): upgrade jupyter_batch and start this process (the kernel, the Jupyter "
+                "server) again, or set JUPYTER_BATCH_HOME to another folder; "
                 "jupyter_batch.open(ID).results() still reads what was fetched")
         if version == len(MIGRATIONS):
             return

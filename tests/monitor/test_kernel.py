@@ -151,6 +151,24 @@ def test_the_notebooks_path(notebook):
     assert notebook.run("print(kernel.notebook_path())") == "/a/b.ipynb\n"
 
 
+def test_an_interrupt_between_two_cells_loses_no_other_work():
+    """What stood behind the interrupted work is done at the next moment."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    gap, seen = kernel.BetweenCells(InteractiveShell()), []
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    for work in (interrupted, lambda: seen.append("a"), lambda: seen.append("b")):
+        gap.put(work)
+    with pytest.raises(KeyboardInterrupt):
+        gap._before()
+    assert seen == []
+    gap._before()
+    assert seen == ["a", "b"]
+
+
 def test_a_terminal_does_it_before_the_next_input():
     """Terminal IPython has no loop between prompts: what comes there is done before the next input runs."""
     lines = """

@@ -54,6 +54,31 @@ def test_a_cell_that_saw_the_end_is_followed_by_the_column_though_the_worker_is_
     assert notebook.until_idle(last) == "after [20, 20]\n"
 
 
+INTERRUPTED = """
+hits, insert = [], pd.DataFrame.insert
+def once(*args, **named):
+    hits.append(1)
+    if len(hits) == 2:
+        raise KeyboardInterrupt
+    insert(*args, **named)
+pd.DataFrame.insert = once
+df = pd.DataFrame({"text": ["a", "b"]})
+job = df.llm.batch("Fill it: {text}", schema={"one": str, "two": str}, model="openai/local/echo", reuse=False)
+try:
+    CELL
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("cell", [CELLS["computes"].replace("\n", " "), "job.wait()"], ids=["computes", "waits"])
+def test_a_merge_that_was_interrupted_is_done_before_the_next_cell(notebook, cell):
+    """A Ctrl-C between a job's first and second column, in the wait or between two cells, loses none of them."""
+    notebook.run(INTERRUPTED.replace("CELL", cell))
+    assert notebook.run("pd.DataFrame.insert = insert\nprint(len(hits) > 1, df.notna().sum().tolist())") == (
+        "True [2, 2, 2]\n")
+
+
 @pytest.mark.parametrize("wait", ["job.wait()", "await job"])
 def test_a_wait_ends_with_the_column_there(notebook, wait):
     """Who waits, in either way, has it in the same cell."""
