@@ -11,6 +11,7 @@ import functools
 import operator
 import typing
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from jupyter_batch.core.errors import ColumnError, OptionError
@@ -27,21 +28,29 @@ class Signature(NamedTuple):
     outputs: dict[str, Any]
 
 
-def read_signature(text: str) -> Signature | None:
-    """The signature that a text is; None for one that is none. Raises OptionError for a type that is not known."""
+def read_signature(text: str, columns: Sequence[Any] = ()) -> Signature | None:
+    """The signature that a text is; None for one that is none. Raises OptionError for a type that is not known.
+
+    columns: inputs that are called so need not be names as Python has them.
+    """
     left, arrow, right = text.strip().partition("->")
-    if not arrow or "->" in right or "\n" in text.strip():
+    if not arrow or "->" in right:
         return None
-    inputs, outputs = _fields(left), _fields(right)
+    inputs, outputs = _inputs(left, columns), _fields(right)
     if not inputs or not outputs:
         return None
-    for side in (inputs, outputs):
-        names = [field.arg for field in side]
+    for names in (inputs, [field.arg for field in outputs]):
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise OptionError(f"the signature names {twice[0]!r} twice: {text.strip()}")
     types = {field.arg: str if field.annotation is None else _type(field.annotation, field.arg) for field in outputs}
-    return Signature(tuple(field.arg for field in inputs), types)
+    return Signature(tuple(inputs), types)
+
+
+def _inputs(text: str, columns: Sequence[Any]) -> list[str]:
+    """The names before the arrow; [] where those are none."""
+    whole = [part.strip() for part in text.split(",")]
+    return whole if all(name in columns for name in whole) else [field.arg for field in _fields(text) or ()]
 
 
 def _fields(text: str) -> list[ast.arg] | None:
@@ -92,21 +101,26 @@ def _value(node: ast.expr, name: str) -> Any:
 def as_asked(text: str, columns: Sequence[Any], given: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """(the prompt, the options) that a signature over these columns comes to; None for a text that is an ordinary one.
 
-    The default of `system` is what dspy writes. Raises ColumnError where some of its inputs are columns, and some are
-    none.
+    The default of `system` is what dspy writes. Raises ColumnError where an input is no column, and OptionError where
+    inputs that are columns are followed by what can't be outputs: as a prompt such a text would be the same for each
+    row.
     """
-    found = read_signature(text)
+    found = read_signature(text, columns)
     if found is None:
+        left, arrow, _ = text.strip().partition("->")
+        if arrow and "{" not in text and (names := _inputs(left, columns)) and all(name in columns for name in names):
+            raise OptionError(f"{text.strip()!r} begins as a signature, and what follows the -> are no names of fields "
+                              "with their types, such as answer, confidence: float")
         return None
     gone = [name for name in found.inputs if name not in columns]
-    if len(gone) == len(found.inputs):
-        return None
     if gone:
-        raise ColumnError(f"the signature asks for the column {gone[0]!r}, which the frame has not. Columns: "
+        close = get_close_matches(gone[0], [name for name in columns if isinstance(name, str)], n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        raise ColumnError(f"the signature asks for the column {gone[0]!r}, which the frame has not{hint} Columns: "
                           f"{', '.join(map(str, columns[:20]))}")
     if given.get("schema") is not None:
         raise OptionError(f"`schema` says what the answer holds, and so does the signature after ->: {text.strip()}")
-    value = "{{{{ {} }}}}" if given.get("template") == "jinja" else "{{{}}}"
+    value = "{{{{ row[{!r}] }}}}" if given.get("template") == "jinja" else "{{{}}}"
     title = "[[ ## {} ## ]]\n" if len(found.inputs) > 1 else ""
     prompt = "\n\n".join(title.format(name) + value.format(name) for name in found.inputs)
     told = ", ".join(f"`{name}`" for name in found.outputs)

@@ -70,15 +70,38 @@ def test_any_text(text):
     assert found is None or (found.inputs and found.outputs)
 
 
-def test_only_where_it_names_columns():
-    """A text that names no column is a prompt; one that names some, and some that are none, is a mistake."""
-    df = pd.DataFrame({"q": ["x"], "c": ["y"]})
-    assert spelled_out(df, "English -> French", {}) == ("English -> French", {})
+def test_its_inputs_are_columns():
+    """An input that is none is a mistake, one of all or the only one: as a prompt it would be the same for each row."""
+    df = pd.DataFrame({"q": ["x"], "c": ["y"], "question": ["z"]})
     assert spelled_out(["q -> a"], None, {}) == (None, {})
+    with pytest.raises(ColumnError, match=r"the column 'qestion', which the frame has not; did you mean 'question'\?"):
+        spelled_out(df, "qestion -> answer", {})
+    with pytest.raises(ColumnError, match=r"asks for the column 'English', which the frame has not\. Columns: q, c"):
+        spelled_out(df, "English -> French", {})
     with pytest.raises(ColumnError, match=r"asks for the column 'd', which the frame has not\. Columns: q, c"):
         spelled_out(df, "q, d -> a", {})
     with pytest.raises(OptionError, match="`schema` says what the answer holds, and so does the signature"):
         spelled_out(df, "q -> a", {"schema": {"a": str}})
+
+
+@pytest.mark.parametrize("text", ["q ->", "q, c -> a b", "q -> a -> b", "q -> class", "q -> a\nBe brief."])
+def test_inputs_without_outputs(text):
+    """What begins as a signature and is none is a mistake too, but where it names columns in braces."""
+    df = pd.DataFrame({"q": ["x"], "c": ["y"]})
+    with pytest.raises(OptionError, match="begins as a signature, and what follows the -> are no names of fields"):
+        spelled_out(df, text, {})
+    assert spelled_out(df, text + " {q}", {}) == (text + " {q}", {})
+
+
+def test_any_column_can_be_an_input(call, home):
+    """Also one whose name is no word; and over several lines, as dspy has it."""
+    df = pd.DataFrame({"Customer Feedback": ["I love it"], "class": ["x"]})
+    text = "Customer Feedback, class\n-> label: Literal['positive', 'negative'],\n   n: int"
+    job = df.llm.batch(text, **call).wait(60)
+    assert df["label"].tolist() == ["positive"]
+    assert sent(job)["messages"][1]["content"] == "[[ ## Customer Feedback ## ]]\nI love it\n\n[[ ## class ## ]]\nx"
+    df.llm.batch("Customer Feedback -> said", template="jinja", **call).wait(60)
+    assert df["said"].tolist() == ["I love it"]
 
 
 def sent(job):
