@@ -17,12 +17,13 @@ import msgspec
 
 from jupyter_batch import frame as frames
 from jupyter_batch.core.cost import Price
-from jupyter_batch.core.errors import InputError, LedgerError
+from jupyter_batch.core.errors import ColumnError, InputError, LedgerError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import Schema, without_names
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.caching import marked_body, marked_holes
+from jupyter_batch.engine.filled import is_filled_by_us
 from jupyter_batch.engine.gather import Unsent
 from jupyter_batch.engine.images import in_pieces, within
 from jupyter_batch.engine.landing import fit
@@ -140,7 +141,11 @@ def drafted(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse:
         record = lines.record(now)
         known = known_to(ledger)
         there = ledger.answering(record.fingerprint, fits)
-        accept(there)
+        try:
+            accept(there)
+        except ColumnError:
+            if not is_filled_by_us(ledger, record, lines.prints, frame):
+                raise
         if reuse and there is not None:
             yield Drafted(draft, record, shards, there)
             return

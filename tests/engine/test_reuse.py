@@ -18,6 +18,7 @@ import jupyter_batch
 from jupyter_batch import options
 from jupyter_batch import settings as app
 from jupyter_batch.cli import main
+from jupyter_batch.core.errors import ColumnError
 from jupyter_batch.engine.order import order
 from jupyter_batch.engine.plan import plan
 from jupyter_batch.engine.session import session
@@ -44,6 +45,52 @@ def test_a_frame_that_was_edited_pays_for_the_edited_rows(server, call):
     assert (job.counts.succeeded, job.counts.reused, job.counts.total) == (10, 990, 1000)
     assert job.results()["_status"].value_counts().to_dict() == {"reused": 990, "succeeded": 10}
     assert job.is_successful
+
+
+@pytest.mark.parametrize("given", [{"out": "out"}, {"schema": {"label": str, "n": int}}], ids=["text", "schema"])
+def test_a_frame_that_has_its_column_grows_and_is_edited(server, call, given):
+    """In a notebook the column is there already: the cell is run again as it is, over and over, with no `overwrite`."""
+    df = numbered(20)
+    df.llm.batch("{text}", **given, **call).wait(60)
+    df.loc["k3", "text"] = "edited"
+    job = df.llm.batch("{text}", **given, **call).wait(60)
+    assert (job.counts.succeeded, job.counts.reused) == (1, 19)
+    df = pd.concat([df, numbered(23).iloc[20:]], ignore_index=True).iloc[::-1]
+    df.iloc[5, 0] = "edited too"
+    assert df.llm.preview("{text}", **given, **call).requests == 4
+    df.llm.batch("{text}", **given, **call).wait(60)
+    column = "out" if "out" in given else "label"
+    assert (df[column] == df["text"]).all()
+    assert sent(server) == 25
+    parts = [numbered(30).iloc[part].copy() for part in (slice(15), slice(15, 30))]
+    for part in parts:
+        part.llm.batch("{text}", **given, **call).wait(60)
+    whole = pd.concat(parts)
+    whole.llm.batch("{text}", **given, **call).wait(60)
+    assert (whole[column] == whole["text"]).all()
+    assert sent(server) == 25 + 7
+
+
+@pytest.mark.parametrize("change", ["a matched row", "a new row", "another question", "none of its rows"])
+def test_what_a_person_wrote_into_the_column_is_not_overwritten(server, call, change):
+    """An answer that was put right by hand, a value of one's own in a new row, another prompt: refused as ever."""
+    df = numbered(5)
+    df.llm.batch("{text}", out="out", **call).wait(60)
+    df = pd.concat([df, numbered(7).iloc[5:]])
+    prompt = "{text}"
+    if change == "a matched row":
+        df.loc["k2", "out"] = "row number 3"
+    elif change == "a new row":
+        df.loc["k6", "out"] = "mine"
+    elif change == "another question":
+        prompt = "Say {text}"
+    else:
+        df["text"] += "!"
+    before = df.copy()
+    with pytest.raises(ColumnError, match="overwrite=True"):
+        df.llm.batch(prompt, out="out", **call)
+    pd.testing.assert_frame_equal(df, before)
+    assert sent(server) == 5
 
 
 def test_equal_rows_are_one_request(server, call):
