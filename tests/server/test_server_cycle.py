@@ -92,7 +92,7 @@ def test_embeddings_go_through_a_batch(ask):
 
 def test_states_can_be_seen_at_a_pace(started):
     """With a pace, validating, in_progress with moving counts, finalizing and completed are all seen."""
-    ask = started(pace=1.0)
+    ask = started(pace=5.0)
     batch = ask.create(jsonl(*(line(f"r-{i}") for i in range(200))))
     seen, counts = [batch["status"]], set()
 
@@ -110,7 +110,7 @@ def test_states_can_be_seen_at_a_pace(started):
 
 def test_a_cancelled_batch_keeps_what_was_done(started):
     """Cancel in the middle: finished rows are in the output file, the rest say `batch_cancelled`, none is lost."""
-    ask = started(pace=2.0)
+    ask = started(pace=10.0)
     batch = ask.create(jsonl(*(line(f"r-{i}") for i in range(400))), metadata={"k": "v"})
     until(lambda: ask.batch(batch["id"])["request_counts"]["completed"] > 20)
     cancelling = ask.call("POST", f"/batches/{batch['id']}/cancel").json()
@@ -131,7 +131,7 @@ def test_a_cancelled_batch_keeps_what_was_done(started):
 
 def test_a_batch_cancelled_while_validating_has_no_files(started):
     """Cancel before the first row: cancelled, nothing was in progress, no file."""
-    ask = started(pace=5.0)
+    ask = started(pace=30.0)
     batch = ask.create(jsonl(line()))
     ask.call("POST", f"/batches/{batch['id']}/cancel")
     ended = ask.ended(batch["id"])
@@ -154,7 +154,7 @@ def test_cancel_of_a_finished_batch_is_a_conflict(ask):
 def test_a_batch_expires_after_its_window(started):
     """When the window is over, finished rows stay and the rest say `batch_expired`."""
     shift = [0.0]
-    ask = started(pace=3.0, clock=lambda: time.time() + shift[0])
+    ask = started(pace=10.0, clock=lambda: time.time() + shift[0])
     batch = ask.create(jsonl(*(line(f"r-{i}") for i in range(300))))
     until(lambda: ask.batch(batch["id"])["request_counts"]["completed"] > 5)
     shift[0] = 86400.0
@@ -188,7 +188,7 @@ def test_a_file_that_expired_is_gone(started):
 
 def test_the_input_can_be_deleted_while_the_batch_runs(started):
     """Deleting the input of a running batch takes nothing from the batch."""
-    ask = started(pace=0.5)
+    ask = started(pace=3.0)
     batch = ask.create(jsonl(*(line(f"r-{i}") for i in range(50))))
     until(lambda: ask.batch(batch["id"])["status"] == "in_progress")
     assert ask.call("DELETE", f"/files/{batch['input_file_id']}").json()["deleted"]

@@ -175,7 +175,7 @@ def test_doubled_rows_have_their_line_twice(started):
 
 def test_the_enqueued_token_limit_fails_the_batch(started):
     """A batch above the limit fails with OpenAI's code and words; it is taken again when the others are done."""
-    ask = started(faults="enqueued_tokens=2000", pace=0.5)
+    ask = started(faults="enqueued_tokens=2000", pace=3.0)
     first = ask.create(rows(30))
     until(lambda: ask.batch(first["id"])["status"] == "in_progress")
     second = ask.run(rows(30))
