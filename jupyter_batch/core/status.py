@@ -122,7 +122,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     US dollars that it can cost at the most, by the estimate. answers: the first ones, beside their rows. examples: for
     a reason of `reasons`, a row that it was told of. offers: what a person may do now beside cancelling it, out of
     `retry`, `finish` and `merge`. merged: what became of the frame. again: the job that sends its missed rows again.
-    notebook: its path, where it is known.
+    notebook: its path, where it is known. equal: of the reused rows those that ask just what another row of it asks.
     history: (when, rows done from then on), from the beginning on, a few dozen points; () where it is not known.
     """
 
@@ -154,6 +154,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     attach: str = ""
     merged: str = ""
     again: str = ""
+    equal: int = 0
     history: Points = ()
 
     @property

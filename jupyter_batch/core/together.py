@@ -35,6 +35,7 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "again": "; ".join(one.again for one in seen if one.again),
         "reasons": tuple(sorted((pair for one in seen for pair in one.reasons), key=lambda pair: -pair[1])[:5]),
         "deadline": min((one.deadline for one in seen if one.deadline), default=None),
+        "equal": sum(one.equal for one in seen),
         "most": sum(one.most or 0.0 for one in seen) if all(one.most is not None for one in seen) else None,
         "answers": _answers(seen), "examples": tuple(pair for one in seen for pair in one.examples),
         "offers": tuple(dict.fromkeys(offer for one in seen for offer in one.offers)),

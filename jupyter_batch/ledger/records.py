@@ -199,6 +199,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "message": self.message or (notes[0] if notes else ""), "reasons": _reasons(shards),
             "deadline": self.deadline if self.deadline and not (self.cancel_at or self.finished_at) else None,
             "most": self.most,
+            "equal": sum(max(0, s.counts.reused - s.joined) for s in shards if s.counts is not None),
         }
         return msgspec.convert({**fields, **more}, Snapshot)
 

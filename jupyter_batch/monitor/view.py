@@ -170,12 +170,20 @@ def _state(shot: Snapshot) -> tuple[str, str]:
 def _segments(shot: Snapshot) -> tuple[Segment, ...]:
     counts = shot.counts
     parts = [
-        Segment("succeeded", counts.succeeded, "succeeded"), Segment("reused", counts.reused, "reused"),
+        Segment("succeeded", counts.succeeded, "succeeded"), Segment("reused", counts.reused, _reused(shot)),
         Segment("failed", counts.failed, "failed"), Segment("expired", counts.expired, "expired"),
         Segment("cancelled", counts.cancelled, "cancelled"), Segment("skipped", counts.skipped, "skipped"),
         Segment("running", counts.running, "running" if shot.state is State.RUNNING else "open"),
     ]
     return tuple(part for part in parts if part.count)
+
+
+def _reused(shot: Snapshot) -> str:
+    """`reused`, and of what: in a first run nothing was answered before, but rows may be alike."""
+    if not shot.equal:
+        return "reused"
+    how_many = "" if shot.equal == shot.counts.reused else f"{shot.equal:,} "
+    return f"reused ({how_many}equal {'row' if shot.equal == 1 else 'rows'})"
 
 
 def _eta(shot: Snapshot) -> str:

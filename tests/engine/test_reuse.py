@@ -103,6 +103,17 @@ def test_equal_rows_are_one_request(server, call):
     assert job.results()["_input_tokens"].notna().sum() == 1, "it was paid once"
 
 
+def test_what_was_reused_is_said(server, call):
+    """In a first run nothing was answered before: the rows are equal ones, and every screen says so."""
+    job = pd.DataFrame({"text": list("abcaab")}).llm.batch("{text}", out="out", **call).wait(60)
+    assert "3 reused (equal rows)" in repr(job)
+    assert "reused (equal rows)" in job._repr_mimebundle_()["text/html"]
+    grown = pd.DataFrame({"text": list("abcadd")}).llm.batch("{text}", out="out", **call).wait(60)
+    assert grown.counts.reused == 5
+    assert "5 reused (1 equal row)" in repr(grown)
+    assert "reused, took" in repr(pd.DataFrame({"text": list("ab")}).llm.batch("{text}", out="out", **call).wait(60))
+
+
 def test_a_frame_that_was_answered_in_parts_sends_nothing(server, call):
     """Rows of two earlier jobs in one frame: the job is over as soon as it is planned, in this and any process."""
     for part in (slice(0, 5), slice(5, 10)):
