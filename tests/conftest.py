@@ -13,8 +13,8 @@ no_certificates()
 
 LONG = (
     "test_terminal", "test_cli", "test_tools_kill", "test_kill", "test_notebooks", "test_faults", "test_lab_server",
-    "test_table", "test_adopt_kill", "test_server_restart", "test_jobs", "test_run_tools", "test_quota", "test_hosts",
-    "test_kernel_loop", "test_realtime_kill", "test_reuse", "test_graph", "test_monitor_day",
+    "test_readme", "test_table", "test_adopt_kill", "test_server_restart", "test_jobs", "test_run_tools", "test_quota",
+    "test_hosts", "test_kernel_loop", "test_realtime_kill", "test_reuse", "test_graph", "test_monitor_day",
 )
 """Files of few, long tests, the longest first. Several processes begin with these: else one is left with them alone."""
 
