@@ -20,7 +20,7 @@ from jupyter_batch.core.schema import suffixed
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.core.together import together
 from jupyter_batch.engine.session import Session
-from jupyter_batch.job import MAX_ROUNDS, Job
+from jupyter_batch.job import MAX_ROUNDS, Job, to_attach
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.options import EVERY
 from jupyter_batch.schema import read as read_schema
@@ -48,7 +48,11 @@ class Group(Standing):
 
     def snapshot(self) -> Snapshot:
         """All of its jobs at this moment, as if they were one."""
-        return together(self.id, [job.snapshot() for job in self.jobs])
+        seen = [job.snapshot() for job in self.jobs]
+        whole = together(self.id, seen)
+        if all(one.merged == to_attach(one.id) for one in seen):
+            return msgspec.structs.replace(whole, merged=to_attach(self.id))
+        return whole
 
     @property
     def name(self) -> str | None:

@@ -322,7 +322,7 @@ class Job(Standing):
     def _unbound(self, record: JobRecord, seen: Snapshot) -> str:
         """Of a job that was opened by its id: how its answers come onto a frame. An adopted one says so itself."""
         held = bool(self._answers.landings) or not record.framed or record.adopted or self._salvaged is not None
-        return "" if held or not seen.is_complete else f'df.llm.attach("{record.id}") puts the answers onto a frame'
+        return "" if held or not seen.is_complete else to_attach(record.id)
 
     def _offers(self, record: JobRecord, seen: Snapshot) -> tuple[str, ...]:
         """What a person may do now, beside cancelling it."""
@@ -400,6 +400,11 @@ class Job(Standing):
         """In the worker's thread: the job that goes on from this one stands otherwise."""
         del seen
         self._redraw()
+
+
+def to_attach(name: str) -> str:
+    """How the answers of a job, or of a group, come onto a frame that this process does not hold."""
+    return f'df.llm.attach("{name}") puts the answers onto a frame'
 
 
 def _in_short(job: Job) -> str:

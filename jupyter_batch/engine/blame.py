@@ -40,4 +40,4 @@ def for_the_others(at_fault: tuple[tuple[int, str], ...], why: str) -> str:
     named = ", ".join(f"{position:,}" for position, _ in at_fault[:_SHOWN])
     if len(at_fault) > _SHOWN:
         named += f" and {len(at_fault) - _SHOWN:,} more"
-    return f"{why}; at fault: row {named} (from 0)"
+    return f"{why}; at fault: row {named} (counted from 0)"

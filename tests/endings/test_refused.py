@@ -20,20 +20,20 @@ def test_the_rows_at_fault_are_named(provider, desk):
         desk.until(lambda: far.sent)
         far.refuse((2, 3))
         desk.until(lambda: job.is_complete)
-        job.wait(5)
+        job.wait(60)
         assert job.state == "failed"
         told = job.errors["_error"]
         mine = f"the provider refused the whole batch for this row: invalid_request: {REFUSED}"
         assert told[["y", "z"]].tolist() == [mine, mine]
         assert "refused the whole batch" not in told["x"]
-        assert "at fault: row 2, 3 (from 0)" in told["x"]
+        assert "at fault: row 2, 3 (counted from 0)" in told["x"]
         assert job.errors.loc["w", "_status"] == "skipped"
         assert "fetch" not in dict(far.log)
         again = job.retry()
         desk.until(lambda: len(far.sent) == 2)
         far.answer_all()
         desk.until(lambda: again.is_complete)
-        assert again.wait(5).is_successful
+        assert again.wait(60).is_successful
         assert df["out"].tolist()[1:] == ["B", "C", "D"]
 
 
@@ -47,7 +47,7 @@ def test_anthropic_refuses_at_the_create(desk):
         told = job.errors["_error"]
         assert "for this row" in told["y"]
         assert "at most 1" in told["y"]
-        assert "at fault: row 2 (from 0)" in told["z"]
+        assert "at fault: row 2 (counted from 0)" in told["z"]
         assert [verb for verb, _ in far.log] == ["create"]
 
 

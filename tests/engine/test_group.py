@@ -179,6 +179,8 @@ def test_a_group_of_another_day_comes_onto_a_frame(several, home):
     group = numbered(3).llm.batch("{text}", out="answer", **several).wait(60)
     forget(home)
     df, other = numbered(3)[::-1], numbered(3)
+    told = jupyter_batch.open(group.id).snapshot().merged
+    assert told == f'df.llm.attach("{group.id}") puts the answers onto a frame', "once, for all of them"
     assert df.llm.attach(group.id).id == group.id
     other.llm.attach(jupyter_batch.open(group.id))
     for frame in (df, other):
@@ -251,7 +253,7 @@ def test_the_deadline_of_a_group(tmp_path, several):
         where = {**several, "api_base": slow.base_url, "poll_interval": 0.05}
         df = numbered(3)
         group = df.llm.batch("{text}", out="answer", deadline=0.2, **where)
-        group.wait(30)
+        group.wait(60)
         assert group.is_successful
         assert (df["answer_hosted_vllm/echo"] == df["text"]).all(), "the wait was over when all was there"
         assert [one.id for one in jupyter_batch.jobs()] == [group.id]
@@ -263,5 +265,5 @@ def test_the_rest_of_a_group_now(tmp_path, several):
         df = numbered(3)
         group = df.llm.batch("{text}", out="answer", **{**several, "api_base": slow.base_url, "poll_interval": 0.05})
         assert group.finish() is group
-        assert group.wait(30).is_successful
+        assert group.wait(60).is_successful
         assert (df["answer_openai/echo"] == df["text"]).all()
