@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_batch.core.errors import LedgerError
-from jupyter_batch.core.status import Step
+from jupyter_batch.core.status import PAUSED, Step
 from jupyter_batch.engine.connect import connect
 from jupyter_batch.engine.worker import Watcher, Worker
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.protocol import Provider
+from jupyter_batch.providers.table import key_names
 
 
 class Session:
@@ -46,9 +47,19 @@ class Session:
         self.worker.take(job, watcher)
 
     def know(self, job: str, api_key: str | None) -> None:
-        """Remember the key that was given for a job's call, if one was."""
+        """Remember the key that was given for a job's call, if one was.
+
+        One that was refused is forgotten as soon as there is another where the provider's key is looked for.
+        """
         if api_key is not None:
             self._keys[job] = api_key
+        elif job in self._keys and self._is_refused(job):
+            del self._keys[job]
+
+    def _is_refused(self, job: str) -> bool:
+        names = key_names(self.ledger.job(job).provider)
+        return any(os.environ.get(name) for name in names) and any(
+            shard.note.startswith(PAUSED) for shard in self.ledger.shards(job))
 
     def key_of(self, job: str) -> str | None:
         """The key that was given for a job's call, as long as this process lives."""

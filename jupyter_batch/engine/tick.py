@@ -239,7 +239,7 @@ def _not_given(view: BatchView) -> str:
 
 def _how_to_key(facts: Facts) -> str:
     name = facts.key or "api_key"
-    return f"Set {name} and run the cell again (or give api_key=); nothing was lost"
+    return f"Set {name} and run the cell again, or job.resume() (either takes api_key=); nothing was lost"
 
 
 def _ends(error: Exception) -> bool:

@@ -95,7 +95,7 @@ def access_for(provider: str, *, api_base: str | None, api_key: str | None, envi
     if not base:
         raise OptionError(f"{record.title} needs api_base=, or {' or '.join(record.base)} in the environment")
     check_base(base)
-    keys = (f"{provider.upper()}_API_KEY",) if provider in NEED_BASE else record.key
+    keys = key_names(provider)
     key = (api_key or (getattr(litellm, "api_key", None) if of_openai else None)
            or getattr(litellm, f"{provider}_key", None) or _first(keys, environ))
     if not key and is_near(base):
@@ -104,6 +104,14 @@ def access_for(provider: str, *, api_base: str | None, api_key: str | None, envi
         raise KeyMissingError(f"no API key for {provider}: set {keys[0]} in the environment before Jupyter starts (or "
                               "os.environ in a cell), or give api_key= for this call; it is kept in memory alone")
     return Access(api_base=base.rstrip("/"), api_key=str(key))
+
+
+def key_names(provider: str) -> tuple[str, ...]:
+    """The environment variables that a provider's key is looked for in."""
+    if provider in NEED_BASE:
+        return (f"{provider.upper()}_API_KEY",)
+    record = RECORDS.get(provider)
+    return record.key if record is not None else ()
 
 
 def check_live(model: str, provider: str, api_base: str | None, api_key: str | None) -> None:

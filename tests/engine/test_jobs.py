@@ -29,6 +29,7 @@ from jupyter_batch.core.errors import (
     TemplateError,
 )
 from tests.ledgers import forget
+from tests.waiting import wait_for
 
 from .conftest import numbered
 
@@ -146,7 +147,7 @@ def test_each_frame_and_column_gets_its_answers(server, call, home):
 
 def test_a_merge_in_the_middle_is_not_the_last(server, call, home):
     """What is merged while the job runs is completed by itself when it ends."""
-    server.set_faults("latency=0.05")
+    server.set_faults("latency=0.3")
     df = numbered(40)
     job = df.llm.batch("{text}", out="out", shard_size=10, **call)
     job.merge()
@@ -426,6 +427,21 @@ def test_nothing_secret_is_kept(server, home, tmp_path, capfd):
             assert secret.encode() not in data, path
             assert server.token.encode() not in data.replace(b"embedded server", b""), path
     assert secret not in shown + out + err
+
+
+def test_the_environments_key_takes_over_from_one_that_was_refused(server, call, home, monkeypatch):
+    """A bad api_key=, then the variable that the message names is set: `resume()` goes on. A good one is kept."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    df = numbered(3)
+    job = df.llm.batch("{text}", out="out", **{**call, "api_key": "sk-wrong"})
+    wait_for(lambda: job.state == "waiting", job)
+    assert "Set OPENAI_API_KEY and run the cell again, or job.resume()" in job.snapshot().message
+    assert not job.resume().wait(0.5).is_complete, "nothing has changed"
+    wait_for(lambda: job.state == "waiting", job)
+    monkeypatch.setenv("OPENAI_API_KEY", server.token)
+    assert job.resume().wait(60).is_successful
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
+    assert numbered(4).llm.batch("{text}", out="out", **call).resume().wait(60).is_successful
 
 
 def test_stderr_stays_empty_beside_the_persons_own_litellm(server, home):
