@@ -16,13 +16,13 @@ from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jupyter_batch import kernel, options, settings, terminal, tools
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.engine.salvage import salvage
-from jupyter_batch.engine.session import session
+from jupyter_batch.engine.session import Session, session
 from jupyter_batch.group import Group, models_of
 from jupyter_batch.group import keep as keep_group
 from jupyter_batch.job import Job, of
@@ -36,8 +36,10 @@ __all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "build", "emb
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jupyter_batch.engine.order import Order
     from jupyter_batch.engine.orphans import Orphans
     from jupyter_batch.engine.preview import Preview, Previews
+    from jupyter_batch.options import Options
 
 _T = TypeVar("_T")
 
@@ -50,21 +52,11 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
     what it holds when they come. A list of models gives a Group of jobs. Raises an InputError before anything is sent
     or kept.
     """
-    from jupyter_batch.engine.forms import spelled_out
-    from jupyter_batch.engine.order import order
     from jupyter_batch.engine.several import plan_all
 
-    configured = settings.read()
-    prompt, given = spelled_out(source, prompt, given)
-    several = models_of(given)
-    here, now = session(configured.home), time.time()
-    orders = []
-    for one in several or [given]:  # all of them are checked before the first is kept
-        opts = options.resolve(one, configured)
-        orders.append((opts, order(here.ledger, source, prompt, opts, door=door, notebook=kernel.notebook_path(),
-                                   versions=_versions())))
-    jobs = []
-    planned = plan_all(here.ledger, [asked for _, asked in orders], now)
+    here, several, orders, _ = _checked(source, prompt, given, door)
+    jobs, now = [], time.time()
+    planned = plan_all(here.ledger, [order for _, order in orders], now)
     for (opts, _), (record, frame) in zip(orders, planned, strict=True):
         job = of(here, record.id)
         if opts.tools is not None:
@@ -87,20 +79,11 @@ def preview(source: Any, prompt: Any = None, *, door: str = "python", **given: A
 
     No key is needed. A list of models gives a preview of each. Raises an InputError where `submit` would.
     """
-    from jupyter_batch.engine.forms import spelled_out
-    from jupyter_batch.engine.order import order
     from jupyter_batch.engine.preview import Previews, look
 
-    configured = settings.read()
-    prompt, given = spelled_out(source, prompt, given)
-    several = models_of(given)
-    here = session(configured.home)
-    looks = []
-    for one in several or [given]:
-        opts = options.resolve({**one, "api_key": one.get("api_key") or "none is needed"}, configured)
-        asked = order(here.ledger, source, prompt, opts, door=door, notebook=None, versions=_versions())
-        looks.append(look(here.ledger, asked, now=time.time()))
-    return Previews(looks, opts.max_cost) if several else looks[0]
+    here, several, orders, _ = _checked(source, prompt, given, door, needs_key=False)
+    looks = [look(here.ledger, order, now=time.time()) for _, order in orders]
+    return Previews(looks, orders[0][0].max_cost) if several else looks[0]
 
 
 def build(source: Any, prompt: Any = None, folder: str | Path | None = None, *, door: str = "python",
@@ -112,24 +95,16 @@ def build(source: Any, prompt: Any = None, folder: str | Path | None = None, *, 
     """
     from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.engine import build as files
-    from jupyter_batch.engine.forms import spelled_out
-    from jupyter_batch.engine.order import order
 
-    configured = settings.read()
-    prompt, given = spelled_out(source, prompt, given)
-    several = models_of(given)
+    here, several, orders, key = _checked(source, prompt, given, door, needs_key=False)
     if several and folder is not None:
         raise InputError("each model has a folder of its own: leave `folder` out, or build for one model at a time")
-    here = session(configured.home)
     made = []
-    for one in several or [given]:
-        opts = options.resolve({**one, "api_key": one.get("api_key") or "none is needed"}, configured)
-        asked = order(here.ledger, source, prompt, opts, door=door, notebook=kernel.notebook_path(),
-                      versions=_versions())
-        place = files.build(here.ledger, asked, None if folder is None else Path(folder), now=time.time())
+    for opts, order in orders:
+        place = files.build(here.ledger, order, None if folder is None else Path(folder), now=time.time())
         lent = None if opts.tools is None else tools.read(opts.tools).functions
-        made.append(Artifacts(place, frame=asked.rows if asked.ask.framed else None, out=opts.out,
-                              secret=one.get("api_key"), functions=lent))
+        made.append(Artifacts(place, frame=order.rows if order.ask.framed else None, out=opts.out,
+                              secret=key, functions=lent))
     return made if several else made[0]
 
 
@@ -362,6 +337,32 @@ class _Face(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = _Face
+
+
+class _Checked(NamedTuple):
+    """What a call comes to, all of it checked: the options and the order of each model. key: that was given, if any."""
+
+    here: Session
+    several: bool
+    orders: list[tuple[Options, Order]]
+    key: str | None
+
+
+def _checked(source: Any, prompt: Any, given: dict[str, Any], door: str, *, needs_key: bool = True) -> _Checked:
+    """Check all that was given, of all models, before anything of it is kept. Raises an InputError."""
+    from jupyter_batch.engine.forms import spelled_out
+    from jupyter_batch.engine.order import order
+
+    configured = settings.read()
+    prompt, given = spelled_out(source, prompt, given)
+    several, key = models_of(given), given.get("api_key")
+    here = session(configured.home)
+    orders = []
+    for one in several or [given]:
+        opts = options.resolve(one if needs_key else {**one, "api_key": key or "none is needed"}, configured)
+        orders.append((opts, order(here.ledger, source, prompt, opts, door=door, notebook=kernel.notebook_path(),
+                                   versions=_versions())))
+    return _Checked(here, bool(several), orders, key)
 
 
 def _where(given: dict[str, Any]) -> dict[str, Any]:
