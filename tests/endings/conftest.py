@@ -44,12 +44,13 @@ class Desk:
         return pd.DataFrame({"t": list("abcd")}, index=list("wxyz"))
 
     def until(self, test, skip=31.0):
-        """Let time pass, `skip` seconds whenever the worker has nothing under way, until something is so."""
-        end, still = time.monotonic() + PATIENCE, threading.Event()
+        """Let time pass, `skip` seconds after each pass in which the worker had nothing under way, until it is so."""
+        end, still, seen = time.monotonic() + PATIENCE, threading.Event(), -1
         while not test():
             assert time.monotonic() < end, [(s.step, s.note, s.provider_status, s.attempts) for job in
                                             self.here.ledger.jobs() for s in self.here.ledger.shards(job.id)]
-            if not self.worker._tasks:
+            if not self.worker._tasks and self.passes != seen:  # however slow the machine: one skip for a pass
+                seen = self.passes
                 self.ahead += skip
                 self.worker.poke()
             still.wait(0.004)

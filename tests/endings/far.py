@@ -40,7 +40,7 @@ class FarHost:
     def sent(self):
         """The rows of each batch, by its requests' own text."""
         return ["".join(body["messages"][-1]["content"] for body in batch.requests.values())
-                for batch in self.fake.batches.values()]
+                for batch in list(self.fake.batches.values())]  # its own thread puts more there
 
     def work(self, cell):
         """The newest batch has come as far as in `cell`, and is open still."""
@@ -125,7 +125,7 @@ class FarAnthropic:
     @property
     def sent(self):
         """The rows of each batch, by its requests' own text."""
-        return ["".join(map(_text, batch["requests"])) for batch in self.fake.batches.values()]
+        return ["".join(map(_text, batch["requests"])) for batch in list(self.fake.batches.values())]
 
     def work(self, cell):
         """The newest batch will end as in `cell`; nothing of it can be seen before."""
@@ -191,7 +191,7 @@ def _anthropic():
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert up.wait(10)
+    assert up.wait(60)
     try:
         yield FarAnthropic(fake)
     finally:

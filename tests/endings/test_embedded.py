@@ -38,7 +38,7 @@ def test_ending(name, desk, server, call):
     df = desk.frame()
     job = df.llm.batch("{t}", out="out", **call)
     desk.until(lambda: job.is_complete)
-    job.wait(5)
+    job.wait(60)
     assert job.state == state
     assert df["out"].notna().sum() == filled == job.counts.succeeded
     assert job.errors["_error"].str.contains(words).sum() == 4 - filled
@@ -51,7 +51,7 @@ def test_ending(name, desk, server, call):
         server.set_faults("")
         again = job.retry()
         desk.until(lambda: again.is_complete)
-        assert again.wait(5).is_successful
+        assert again.wait(60).is_successful
         assert df["out"].tolist() == df["t"].tolist()
         assert [batch["request_counts"]["total"] for batch in server.batches()] == [4, 4 - filled]
 
@@ -62,7 +62,7 @@ def test_a_cut_download_is_fetched_again(desk, server, call):
     df = desk.frame()
     job = df.llm.batch("{t}", out="out", **call)
     desk.until(lambda: job.is_complete)
-    assert job.wait(5).is_successful
+    assert job.wait(60).is_successful
     assert df["out"].tolist() == df["t"].tolist()
     routes = server.stats()["routes"]
     assert routes[DOWNLOAD]["received"] > 1
@@ -78,7 +78,7 @@ def test_a_cancelled_job_keeps_what_was_answered(desk, tmp_path):
         desk.until(server.batches)
         job.cancel()
         desk.until(lambda: job.is_complete)
-        job.wait(5)
+        job.wait(60)
         assert job.state == "cancelled"
         left = df["out"].isna().sum() if "out" in df else 4
         assert job.counts.cancelled == left > 0

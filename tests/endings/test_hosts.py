@@ -22,7 +22,7 @@ def test_every_provider_with_every_other_way_blocked(tmp_path):
     """
     done = subprocess.run([sys.executable, "-W", "ignore", "-m", "tests.endings.hosts_process", str(tmp_path / "home"),
                            *PROVIDERS, *AT_ONCE], cwd=Path(__file__).parents[2], capture_output=True, text=True,
-                          timeout=200)
+                          timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["tried"] == []

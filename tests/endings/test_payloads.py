@@ -95,7 +95,7 @@ def test_every_recorded_line_of_openais_shape_in_one_batch(desk):
         batch.answers, batch.errors = {ids[case]: "" for case in good}, {ids[case]: "" for case in in_errors}
         batch.ending = "completed"
         desk.until(lambda: job.is_complete)
-        job.wait(5)
+        job.wait(60)
         check(df, job, [case for case in lines if case in EXPECTED])
         rest = [case for case in lines if case not in EXPECTED]
         assert all(case.startswith("vertex") for case in rest), "a shape of its own, which no OpenAI file holds"
@@ -119,7 +119,7 @@ def test_every_recorded_result_of_anthropics_in_one_batch(desk):
         far.work(Cell("anthropic", "completed", "present", "errors"))
         far.answer_all()
         desk.until(lambda: job.is_complete)
-        job.wait(5)
+        job.wait(60)
         check(df, job, list(lines))
 
 
@@ -145,7 +145,7 @@ def test_a_recorded_object_of_an_open_batch_is_polled_again(case, desk):
         assert "fetch" not in dict(far.log)
         far.answer_all()
         desk.until(lambda: job.is_complete)
-        job.wait(5)
+        job.wait(60)
         assert df["out"].tolist() == list("ABCD")
 
 
@@ -165,7 +165,7 @@ def test_a_recorded_object_of_a_failed_batch_says_why(case, desk):
             desk.until(lambda: job.is_complete)
             return
         desk.until(lambda: job.is_complete)
-        job.wait(5)
+        job.wait(60)
         told = job.errors["_error"]
         assert len(told) == 4
         assert told.str.len().max() < 1500

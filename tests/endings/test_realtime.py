@@ -23,7 +23,7 @@ def test_completed(bad, desk):
     with Endpoint(lambda text, before: REFUSAL if text in bad and before == 0 else None) as endpoint:
         df, job = asked(endpoint, desk)
         desk.until(lambda: job.is_complete)
-        job.wait(5)
+        job.wait(60)
         assert job.state == "completed"
         assert df["out"].dropna().tolist() == [row.upper() for row in "abcd" if row not in bad]
         assert job.errors["_error"].str.contains("told 400 about").sum() == len(bad)
@@ -33,7 +33,7 @@ def test_completed(bad, desk):
         if bad:
             again = job.retry()
             desk.until(lambda: again.is_complete)
-            assert again.wait(5).is_successful
+            assert again.wait(60).is_successful
             assert df["out"].tolist() == list("ABCD")
             assert endpoint.asked == {row: 2 if row in bad else 1 for row in "abcd"}
 
@@ -47,13 +47,13 @@ def test_cancelled(desk):
         desk.until(lambda: job._shards()[0].step == "cancelling")
         endpoint.release()
         desk.until(lambda: job.is_complete)
-        job.wait(5)
+        job.wait(60)
         assert job.state == "cancelled"
         assert df["out"].tolist()[:3] == ["A", "B", "C"]
         assert pd.isna(df["out"].iloc[3])
         assert job.errors.loc["z", "_status"] == "cancelled"
         again = job.retry()
         desk.until(lambda: again.is_complete)
-        assert again.wait(5).is_successful
+        assert again.wait(60).is_successful
         assert df["out"].tolist() == list("ABCD")
         assert endpoint.asked == dict.fromkeys("abcd", 1)

@@ -21,7 +21,7 @@ def test_ending(cell, desk):
         desk.until(lambda: far.sent)
         end(cell, far, desk, job)
         desk.until(lambda: job.is_complete, skip=LONG.get(cell.output, 31.0))
-        job.wait(5)
+        job.wait(60)
         check(cell, far, df, job)
         asked = len(far.log)
         desk.rest()
@@ -84,7 +84,7 @@ def retried(cell, far, desk, df, job):
     assert far.sent[1] == "".join(row for row in ROWS if row not in cell.filled)
     far.answer_all()
     desk.until(lambda: again.is_complete)
-    again.wait(5)
+    again.wait(60)
     assert again.is_successful
     assert df["out"].tolist() == list("ABCD")
     assert [verb for verb, _ in far.log].count("create") == 2

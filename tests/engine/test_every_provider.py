@@ -81,7 +81,7 @@ def anthropic():
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    up.wait(10)
+    up.wait(60)
     try:
         yield fake
     finally:

@@ -36,7 +36,7 @@ def desk(tmp_path):
     ("tokens, after the create", "enqueued_tokens=5000"),
     ("tokens, at the create", "enqueued_tokens=5000,fail_fast"),
     ("number of batches", "open_batches=2"),
-    ("rate", "creates=3,retry_after=0.6"),
+    ("rate", "creates=3,retry_after=1.5"),
 ])
 def test_all_shards_arrive_in_waves(name, faults, tmp_path, home):
     """Room for some of seven shards: the others wait for quota, say so, and each is answered exactly once."""

@@ -119,7 +119,7 @@ def test_cancel_with_the_kernel_shut_reaches_the_provider(serve, tmp_path, provi
     assert not server.jobs()[0]["followed"]
     asked = server.ask("POST", f"jupyter-batch/jobs/{job}/cancel")
     assert (asked.status, json.loads(asked.body)) == (202, {"id": job, "started": [job]})
-    assert server.jobs()[0]["state"] == "cancelling"
+    assert server.jobs()[0]["state"] in {"cancelling", "cancelled"}  # the process may be quick
     server.until(lambda: server.jobs()[0]["state"] == "cancelled")
 
 

@@ -54,7 +54,7 @@ def test_anthropic_s_batch_queue_is_full(home):
     """Anthropic's 429 at the create: the same, with its words in the monitor."""
     with anthropic() as fake:
         fake.faults = [("create", RefusalError(429, "This would exceed the limit on batch requests in processing queue",
-                                               {"retry-after": "1"}))]
+                                               {"retry-after": "3"}))]
         df = frame()
         job = df.llm.batch("{t}", out="out", model="anthropic/claude-haiku-4-5", api_base=fake.base,
                            api_key=ANTHROPIC_KEY)

@@ -21,7 +21,8 @@ whole response."""
 class Endpoint:
     """Runs from entering the block to leaving it.
 
-    asked: how often each text came; peak: the most at once; sent: (path, body, headers) of each request.
+    asked: how often each text came; peak: the most at once; hanging: those that HANG now; sent: (path, body, headers)
+    of each request.
     """
 
     def __init__(self, decide: Decide = lambda text, before: None, *, headers: dict[str, str] | None = None,
@@ -33,7 +34,7 @@ class Endpoint:
         self.keys: set[str] = set()
         self.order: list[str] = []
         self.sent: list[tuple[str, bytes, dict[str, str]]] = []
-        self.busy = self.peak = self.answered = 0
+        self.busy = self.peak = self.hanging = self.answered = 0
         self.cancels = cancels
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -74,7 +75,11 @@ class Endpoint:
         self.keys.add(request.headers.get("authorization", ""))
         decision = self.decide(text, before)
         if decision == HANG:
-            await self._released.wait()
+            self.hanging += 1
+            try:
+                await self._released.wait()
+            finally:
+                self.hanging -= 1
             decision = None
         if decision == CUT:
             request.transport.close()

@@ -48,7 +48,7 @@ def test_a_process_that_ends_in_order_is_gone_on_with(tmp_path, capfd):
         async def first():
             real = provider(tmp_path, endpoint.base, concurrency=4)
             await begin(real, requests(tmp_path, texts(30)))
-            await until(lambda: endpoint.answered == 10 and endpoint.busy == 4)
+            await until(lambda: endpoint.answered == 10 and endpoint.hanging == 4)
             await real.aclose()
 
         async def second():

@@ -152,7 +152,7 @@ def test_a_cancelled_job_keeps_its_answers(tmp_path, endpoint):
     async def cycle():
         async def look():
             await desk.step(1.0)
-            return endpoint.answered == 6 and endpoint.busy == 4
+            return endpoint.answered == 6 and endpoint.hanging == 4
 
         await until(look)
         desk.ledger.cancel(desk.job, desk.now)
@@ -176,7 +176,7 @@ def test_another_process_takes_over_in_the_middle(tmp_path, endpoint):
     async def first():
         async def look():
             await desk.step(1.0)
-            return endpoint.answered == 16 and endpoint.busy == 4
+            return endpoint.answered == 16 and endpoint.hanging == 4
 
         await until(look)
         await desk.worker._close()

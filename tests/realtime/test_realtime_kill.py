@@ -24,7 +24,7 @@ def killed(folder: Path, endpoint: Endpoint, answers: int) -> None:
     process = subprocess.Popen([sys.executable, str(HERE / "realtime_process.py"), str(folder), endpoint.base,
                                 str(CONCURRENCY)], env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE)
     end, never = time.monotonic() + SECONDS, threading.Event()
-    while not (endpoint.answered == answers and endpoint.busy == CONCURRENCY):
+    while not (endpoint.answered == answers and endpoint.hanging == CONCURRENCY):
         assert process.poll() is None, process.stderr.read().decode()
         assert time.monotonic() < end
         never.wait(0.005)
