@@ -47,8 +47,8 @@ def carry(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder, want
                 at = wanted[was] if was is not None and was < len(wanted) else -1
                 if was is None or at < 0 or result.status is not Status.SUCCEEDED:
                     continue
-                ours = _renamed(line, custom_id(job.id, was or 0), custom_id(new, at))
-                if next(decode_lines(dialect, ours, job.endpoint, job.tool_names)).custom_id != custom_id(new, at):
+                ours = _renamed(line, job, dialect, custom_id(job.id, was), custom_id(new, at))
+                if ours is None:
                     continue  # an id that can't be told from the answer's text: it is asked again
                 if dialect not in files:
                     files[dialect] = stack.enter_context(written(target(dialect)))
@@ -58,9 +58,18 @@ def carry(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder, want
     return taken
 
 
-def _renamed(line: bytes, old: str, new: str) -> bytes:
-    """Every dialect writes the id as a JSON text; within another text its quotes would be escaped."""
-    return line.replace(b'"%b"' % old.encode(), b'"%b"' % new.encode())
+def _renamed(line: bytes, job: JobRecord, dialect: str, old: str, new: str) -> bytes | None:
+    """The line under another id; None where that can't be done for sure.
+
+    Every dialect writes the id as a JSON text; within another text its quotes would be escaped. Where it stands once,
+    and there, nothing else can be meant; any other line is read again, which takes its time.
+    """
+    was, ours = b'"%b"' % old.encode(), b'"%b"' % new.encode()
+    renamed = line.replace(was, ours)
+    if line.count(was) == 1 and (b'"custom_id":' + ours in renamed or b'"custom_id": ' + ours in renamed):
+        return renamed
+    read = next(decode_lines(dialect, renamed, job.endpoint, job.tool_names))
+    return renamed if read.custom_id == new else None
 
 
 def answer_files(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder) -> Iterator[tuple[str, Path]]:
