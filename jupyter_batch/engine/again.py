@@ -107,7 +107,8 @@ def _drafted(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now: 
         few = msgspec.structs.replace(limits, minimum=1) if shared else limits
         made = write_requests(draft, new, _asked_again(job, sources, new, missed), few)
         if not made:
-            raise InputError(f"in job {job.id} no row is left to be sent again")
+            earlier = "; how those of earlier rounds are is in job.errors" if job.round and job.unsendable else ""
+            raise InputError(f"in job {job.id} no row is left to be sent again{earlier}")
         if shared:  # other jobs may have asked for it meanwhile
             made = _arranged(ledger, draft, msgspec.structs.replace(job, id=new), made, limits, folder, missed,
                              at_once=at_once)

@@ -228,7 +228,7 @@ def _left_out(waiting: Waiting, left: dict[str, list[int]]) -> list[Unsent]:
     known = {at for group in read_unsent(folder) for at in group.positions}
     reasons = {at: found.reasons[at] for at, code in enumerate(found.status)
                if CODES[code] in MISSED and at not in known}
-    hint = f" (of job {job.id}, whose retry() sends it again)"
+    hint = f' (jupyter_batch.open("{job.id}").retry().run_tools() sends it again)'
     groups: dict[str, list[int]] = {}
     for at, reason in reasons.items():
         groups.setdefault(reason + hint, []).append(at)

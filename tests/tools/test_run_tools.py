@@ -258,8 +258,11 @@ def test_failed_rows_keep_their_reason_and_retry_brings_them_in(server, call, ho
     assert last.counts.total == 20
     assert df["out"].isna().sum() == failed
     assert len(ran) == 20 - failed
-    assert last.errors["_error"].str.contains(f"of job {job.id}, whose retry").all()
-    job.retry().wait(60).run_tools()
+    with pytest.raises(InputError, match=r"no row is left .*; how those of earlier rounds are is in job\.errors"):
+        last.retry()
+    way = f'jupyter_batch.open("{job.id}").retry().run_tools()'
+    assert last.errors["_error"].str.contains(way, regex=False).all()
+    jupyter_batch.open(job.id).retry().run_tools()
     assert df["out"].tolist() == [f"thing {n}" for n in range(20, 40)]
     assert sorted(ran) == list(range(20, 40))
     assert sum(one["request_counts"]["total"] for one in server.batches()) == 20 + (20 - failed) + failed + failed
