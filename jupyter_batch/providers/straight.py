@@ -19,8 +19,8 @@ import msgspec
 import orjson
 
 from jupyter_batch.providers.asking import NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
+from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import CHAT
-from jupyter_batch.wire.tolerant import loads
 
 if TYPE_CHECKING:
     import aiohttp
@@ -168,6 +168,8 @@ class StraightCall(LitellmCall):
         if isinstance(body, dict) and body.get("error"):  # some gateways tell errors with a 200
             code = body["error"].get("code") if isinstance(body["error"], dict) else None
             raise RefusedError(code if isinstance(code, int) and 400 <= code < 600 else 502, body, headers)  # noqa: PLR2004
+        if isinstance(body, dict) and tolerant.usage_of(body.get("usage")) is not None:
+            return body  # an answer of nothing, but a billed one: it is not asked again
         raise ValueError(f"it holds no answer: {content[:200]!r}")
 
     async def aclose(self) -> None:
@@ -251,7 +253,7 @@ def _part(part: Any) -> str | None:
 def _read(content: bytes) -> Any:
     """JSON, or the text where it is none."""
     try:
-        return loads(content)
+        return tolerant.loads(content)
     except (ValueError, RecursionError):
         return content.decode("utf-8", "replace")
 
