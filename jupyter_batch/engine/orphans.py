@@ -14,6 +14,7 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.monitor.style import AS_TEXT
 from jupyter_batch.providers.protocol import TAG, TAG_OF, Listed
 
 MOST_ROWS = 50_000_000
@@ -69,7 +70,8 @@ class Orphans(list[Orphan]):
         head = "".join(f"<th>{escape(word)}</th>" for word in _HEAD)
         rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._cells())
         words = "".join(f"<p>{escape(word)}</p>" for word in self._words())
-        return (f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if self else "") + words
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if self else ""
+        return f'<div class="{AS_TEXT}">{table}{words}</div>'
 
     def _words(self) -> list[str]:
         said = [] if self else [f"No batch at {self.place} is missing from this ledger."]

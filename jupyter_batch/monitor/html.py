@@ -84,7 +84,7 @@ def card(seen: View, *, paired: bool = False) -> dict[str, str]:
     """
     again = f" Come back to it with {_code(seen.attach)}" if seen.attach else ""
     back = f'<div class="jb-back">As of {esc(seen.as_of)}.{again}</div>'
-    names = "jb jb-card jb-static jb-paired" if paired else "jb jb-card jb-static"
+    names = f"jb jb-card jb-static {'jb-paired ' if paired else ''}{style.AS_TEXT}"
     inner = f"{top(seen)}{body(seen)}{facts(seen)}{peek(seen)}{_folded(seen)}{messages(seen.lines)}{back}"
     plain = [f"{text.line(seen)}, as of {seen.as_of}", seen.curve_words, *text.details(seen), seen.attach]
     return {

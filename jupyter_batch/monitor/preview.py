@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jupyter_batch.monitor.html import STYLE, esc
+from jupyter_batch.monitor import style
+from jupyter_batch.monitor.html import esc
 from jupyter_batch.monitor.view import clean
 
+STYLE = f"<style>\n{style.CARD}{style.FACTS}</style>"
 CHARS = 600
 """Of each message so much is shown."""
 
@@ -31,4 +33,5 @@ def html(facts: Sequence[tuple[str, str]], prompts: Sequence[Prompt]) -> str:
         "<li>" + "".join(f'<div><b class="jb-dim">{esc(clean(role, 40))}</b> {esc(clean(said, CHARS))}</div>'
                          for role, said in prompt) + "</li>" for prompt in prompts)
     first = f'<div class="jb jb-dim">The first prompts:</div><ol class="jb">{cards}</ol>' if cards else ""
-    return f'{STYLE}<div class="jb jb-card jb-static"><table class="jb-table">{rows}</table>{first}</div>'
+    table = f'<table class="jb-facts">{rows}</table>'
+    return f'{STYLE}<div class="jb jb-card jb-static {style.AS_TEXT}">{table}{first}</div>'

@@ -9,6 +9,9 @@ PALETTE = {"good": "#388e3c", "bad": "#d32f2f", "warn": "#f57c00", "busy": "#028
 SERIES = (PALETTE["busy"], "#e08a00", "#8e5bd0", "#00897b", "#d64a8a", "#8d6e63", "#7b8f00", "#5c7cba")
 """Jobs side by side, in a drawing."""
 
+AS_TEXT = "tex2jax_ignore mathjax_ignore"
+"""Classes of what is displayed as HTML: else notebooks typeset whatever stands between two dollar signs as a formula."""
+
 CARD = """.jb{--jb-good:var(--jp-success-color1,#388e3c);--jb-bad:var(--jp-error-color1,#d32f2f);
 --jb-warn:var(--jp-warn-color1,#f57c00);--jb-busy:var(--jp-info-color1,#0288d1);--jb-idle:#8a8f98;
 --jb-dim:color-mix(in srgb,currentColor 66%,transparent);--jb-edge:color-mix(in srgb,currentColor 14%,transparent);
@@ -83,6 +86,14 @@ white-space:nowrap}
 .jb.jb .jb-table .jb-id{white-space:nowrap}
 """
 """What a list of jobs needs beside: figures and ids are never broken, long names are."""
+
+FACTS = """\
+.jb-facts{border-collapse:collapse}
+.jb.jb .jb-facts tr{background:none}
+.jb.jb .jb-facts th,.jb.jb .jb-facts td{padding:1px 14px 1px 0;text-align:left;vertical-align:top;white-space:normal}
+.jb.jb .jb-facts th{font-weight:600;color:var(--jb-dim);white-space:nowrap}
+"""
+"""What a preview needs beside: a table of pairs, whose sentences take as many lines as they need."""
 
 LIVE = """.jb-live .jb-pill[data-c=busy]::before{animation:jb-breathe 2.4s ease-in-out infinite}
 @keyframes jb-breathe{50%{opacity:.3}}

@@ -49,7 +49,7 @@ def html(snapshots: Iterable[Snapshot]) -> str:
         return f'{STYLE}<p class="jb">No jobs.</p>'
     head = "".join(f'<th scope="col">{esc(name)}</th>' for name in HEADINGS)
     table = f'<table class="jb-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'{STYLE}<div class="jb jb-list">{table}</div>'
+    return f'{STYLE}<div class="jb jb-list {style.AS_TEXT}">{table}</div>'
 
 
 def cells(shot: Snapshot) -> tuple[str, ...]:

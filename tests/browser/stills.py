@@ -92,15 +92,20 @@ def evil() -> dict[str, object]:
             "shards": shards, "offers": ("merge", "finish", "retry")}
 
 
-def still(case: str = "running", **fields: object) -> None:
-    """Display it."""
+def shot(case: str = "running", **fields: object) -> Snapshot:
+    """The job in that state."""
     now = time.time()
-    shot = Snapshot(**{
+    return Snapshot(**{
         "id": "jb3f9c2k7a1q", "name": None, "state": State.RUNNING, "model": "openai/gpt-4.1-mini",
         "provider": "openai", "out": "sentiment", "created_at": now - 1500, "now": now,
         "counts": Counts(succeeded=412, failed=3, running=585), "shards": RUNNING, "expires_at": now + 80_000,
         "attach": 'job = jupyter_batch.open("jb3f9c2k7a1q")',
         **(evil() if case == "evil" else _cases()[case]), **fields})
+
+
+def still(case: str = "running", **fields: object) -> None:
+    """Display it."""
     said = {name: lambda name=name: f"{name} was clicked" for name in ("refresh", "retry", "merge", "finish", "cancel")}
-    monitor = open_monitor(shot, actions=said, frontend=kernel.has_frontend(), context=kernel.widget_context())
+    monitor = open_monitor(shot(case, **fields), actions=said, frontend=kernel.has_frontend(),
+                           context=kernel.widget_context())
     monitor.show(kernel.current_cell())

@@ -15,6 +15,20 @@ AXE = """() => axe.run(document.querySelectorAll('.jb-live'), {resultTypes: ['vi
   found.violations.map(one => [one.id, one.nodes.map(node => node.html.slice(0, 200) + ' ' + node.failureSummary)]))"""
 
 
+DOLLARS = """
+from IPython.display import HTML, display
+from jupyter_batch.monitor import html, preview, table
+from jupyter_batch.monitor.view import view
+from stills import shot, still
+seen = shot("completed", name="$x$ and $y$")
+display(HTML(html.card(view(seen))["text/html"]))
+display(HTML(table.html([seen, shot("completed", name=r"from \\(x\\) on")])))
+display(HTML(preview.html([("cost", "$1 to $2")], [[("user", r"What is $z$, or \\[z\\]?")]])))
+still("completed")
+display(HTML("<p>formula: $a^2$</p>"))
+"""
+
+
 def stills(*cases):
     """A notebook with a cell for each."""
     return notebook_of(*(f"from stills import still\nstill({case!r})" for case in cases))
@@ -96,6 +110,20 @@ def test_it_works_by_keyboard_alone(open_lab):
         lab.page.keyboard.press("Enter")
         lab.wait_text("cancel was clicked", 0)
         assert lab.errors() == []
+
+
+def test_dollars_are_no_formulas(open_lab):
+    """Two costs in a card, a preview or a table, and what a model wrote, are read as they are; others' are formulas."""
+    with open_lab(notebook_of(DOLLARS)) as lab:
+        lab.run_all()
+        lab.wait_idle()
+        outputs = lab.page.locator(".jp-Cell-outputArea")
+        lab.until(lambda: outputs.locator("mjx-container").count(), "the formula that is one")
+        assert outputs.locator("mjx-container").count() == 1
+        lab.shot("dollars.png", 0)
+        for said in ("$x$ and $y$", "cost $0.2134, saved $0.2134", "from \\(x\\) on", "$1 to $2",
+                     "What is $z$, or \\[z\\]?"):
+            assert said in lab.output(0)
 
 
 def test_hostile_text_is_text(open_lab):
