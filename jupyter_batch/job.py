@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jupyter_batch.engine.rounds import Gone, Way
 
 MAX_ROUNDS = 10
+_SENT_AGAIN = "sent again as "
 
 
 class Job(Standing):
@@ -312,30 +313,28 @@ class Job(Standing):
         record, shards, folder = self._read()
         seen = seen or record.snapshot(shards, time.time())
         found = self._glimpse.look(record, shards, folder)
+        again = None if self._next is None else self._next.snapshot()
         return msgspec.structs.replace(
             seen, attach=reopen(self.id), merged=self._answers.said or self._unbound(record, seen),
             answers=found.answers, examples=found.examples,
-            reasons=(*found.reasons, *seen.reasons), offers=self._offers(record, seen),
+            reasons=(*found.reasons, *seen.reasons), offers=self._offers(record, seen, again),
             history=() if self._salvaged else self._history.look(self._here.ledger, record),
-            again="" if self._next is None else f"sent again as {_in_short(self._next)}")
+            again="" if again is None else f"{_SENT_AGAIN}{_in_short(again)}")
 
     def _unbound(self, record: JobRecord, seen: Snapshot) -> str:
         """Of a job that was opened by its id: how its answers come onto a frame. An adopted one says so itself."""
         held = bool(self._answers.landings) or not record.framed or record.adopted or self._salvaged is not None
         return "" if held or not seen.is_complete else to_attach(record.id)
 
-    def _offers(self, record: JobRecord, seen: Snapshot) -> tuple[str, ...]:
-        """What a person may do now, beside cancelling it."""
+    def _offers(self, record: JobRecord, seen: Snapshot, again: Snapshot | None) -> tuple[str, ...]:
+        """What a person may do now, beside cancelling it. again: how the job stands that a click sent again."""
         if self._salvaged is not None:
             return ()
-        last, unsendable = seen, record.unsendable
-        if self._next is not None:
-            last, unsendable = self._next.snapshot(), self._next._record().unsendable
-        missed = last.counts.failed + last.counts.expired + last.counts.cancelled - unsendable
+        missed = seen.counts.failed + seen.counts.expired + seen.counts.cancelled - record.unsendable
+        to_retry = seen.is_complete and missed > 0 if again is None else "retry" in again.offers
         fillable = self._answers.waited_for or self._answers.refused
         open_batch = record.mode == BATCH and not seen.is_complete and not record.cancel_at
-        able = {"retry": last.is_complete and missed > 0, "finish": open_batch,
-                "merge": seen.bill is not None and fillable}
+        able = {"retry": to_retry, "finish": open_batch, "merge": seen.bill is not None and fillable}
         return tuple(name for name, is_so in able.items() if is_so)
 
     def _begin(self, api_key: str | None) -> None:
@@ -394,7 +393,7 @@ class Job(Standing):
         last._next = last.retry()
         for one in (self, last):
             self._here.move(last._next.id, one._on_next)
-        return "" if self._next is None else f"Sent again as {_in_short(self._next)}."
+        return "" if self._next is None else f"Sent again as {_in_short(self._next.snapshot())}."
 
     def _on_next(self, seen: Snapshot) -> None:
         """In the worker's thread: the job that goes on from this one stands otherwise."""
@@ -407,10 +406,10 @@ def to_attach(name: str) -> str:
     return f'df.llm.attach("{name}") puts the answers onto a frame'
 
 
-def _in_short(job: Job) -> str:
+def _in_short(shot: Snapshot) -> str:
     """`job jb3f9c2k7a1q: running`, and at its end how many rows it answered; then the one that goes on from that."""
-    seen = view(job.snapshot())
-    further = "" if job._next is None else f", then as {_in_short(job._next)}"
+    seen = view(shot)
+    further = f", then as {shot.again.removeprefix(_SENT_AGAIN)}" if shot.again else ""
     return f"job {seen.id}: {seen.state}{f', {seen.share}' if seen.is_final else ''}{further}"
 
 
