@@ -10,7 +10,7 @@ SERIES = (PALETTE["busy"], "#e08a00", "#8e5bd0", "#00897b", "#d64a8a", "#8d6e63"
 """Jobs side by side, in a drawing."""
 
 AS_TEXT = "tex2jax_ignore mathjax_ignore"
-"""Classes of what is displayed as HTML: else notebooks typeset whatever stands between two dollar signs as a formula."""
+"""Classes of what is displayed as HTML: else notebooks typeset what stands between two dollar signs as a formula."""
 
 CARD = """.jb{--jb-good:var(--jp-success-color1,#388e3c);--jb-bad:var(--jp-error-color1,#d32f2f);
 --jb-warn:var(--jp-warn-color1,#f57c00);--jb-busy:var(--jp-info-color1,#0288d1);--jb-idle:#8a8f98;
