@@ -68,14 +68,14 @@ class ViaAzure:
             async with self._open(TRANSFER_SECONDS) as client:
                 with requests.open("rb") as file:
                     there = await client.files.create(file=(file_name(tag, requests), file), purpose="batch")
-            uploaded = there.id
+                if not (uploaded := there.id):
+                    raise ProviderDownError(f"{self._access.api_base} took the file and named no id")
             await on_upload(uploaded)
         async with self._open() as client:
-            batch = await client.batches.create(
+            return _view(await client.batches.create(
                 input_file_id=uploaded, metadata=dict(tag),
                 endpoint=cast("Literal['/v1/chat/completions']", endpoint),  # the SDK knows OpenAI's own paths alone
-                completion_window=cast("Literal['24h']", window))
-        return _view(batch)
+                completion_window=cast("Literal['24h']", window)))
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find."""

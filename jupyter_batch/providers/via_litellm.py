@@ -128,7 +128,8 @@ class ViaLitellm:
                 with requests.open("rb") as file:
                     there = await client.files.create(
                         purpose="batch", file=(f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl", file))
-            uploaded = str(there.id)
+                if not (uploaded := there.id):
+                    raise ProviderDownError(f"{self._access.api_base} took the file and named no id")
             await on_upload(uploaded)
         async with self._sdk() as client:
             answer = await client.batches.with_raw_response.create(

@@ -120,3 +120,26 @@ def test_each_call_is_for_the_same_organization(tmp_path, monkeypatch):
     asyncio.run(way())
     assert told == dict.fromkeys(["POST /v1/files", "POST /v1/batches", "GET /v1/batches", "GET /v1/batches/batch_1",
                                   "POST /v1/batches/batch_1/cancel"], "org-of-the-test")
+
+
+@pytest.mark.parametrize("answer", ["<html>Log in</html>", "", "{}", '{"id": null}', "[]", "null"])
+@pytest.mark.parametrize("uploaded", [None, "file-1"])
+@pytest.mark.parametrize("kind", ["openai", "azure"])
+def test_a_call_that_is_answered_with_nothing_of_its_own(kind, uploaded, answer, tmp_path):
+    """A login page, or nothing: no file is made of it, and no batch that would be taken for ours; it may pass."""
+    asked = []
+
+    async def page(request):
+        asked.append(request.path)
+        await request.read()
+        return web.Response(text=answer, content_type="text/html" if "<" in answer else "application/json")
+
+    async def way():
+        async with serving(page) as base:
+            try:
+                return (await submit(provider_at(kind, base), tmp_path, uploaded)).id
+            except ProviderError as e:
+                return "" if e.transient else str(e)
+
+    assert asyncio.run(way()) == ""
+    assert len(asked) == 1
