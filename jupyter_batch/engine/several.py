@@ -17,6 +17,7 @@ from jupyter_batch.engine.plan import StaleError, drafted, keep, plan
 from jupyter_batch.engine.reprice import repriced
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.table import BATCH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,5 +43,17 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[tuple[
             except StaleError:  # another kernel asked for some of it meanwhile: it is looked at again, for its share
                 ask = msgspec.structs.replace(asked.ask, max_cost=record.max_cost)
                 records.append(plan(ledger, ask, asked.rows, now=now, reuse=asked.reuse, accept=asked.accept))
-    return [(repriced(ledger, record, asked.ask.price), asked.rows if asked.ask.framed else None)
-            for asked, record in zip(orders, records, strict=True)]
+    return [(_hastened(ledger, repriced(ledger, record, asked.ask.price), asked.ask.deadline, now),
+             asked.rows if asked.ask.framed else None) for asked, record in zip(orders, records, strict=True)]
+
+
+def _hastened(ledger: Ledger, record: JobRecord, seconds: float | None, now: float) -> JobRecord:
+    """A job that is under way gets the deadline that this call gives, counted from now, where that is sooner.
+
+    So a cell that is run again with a deadline that was added to it has it, and one that had it moves nothing.
+    """
+    due = now + (seconds or 0.0)
+    if not seconds or record.finished_at or record.mode != BATCH or 0 < record.deadline <= due:
+        return record
+    ledger.hasten(record.id, due)
+    return msgspec.structs.replace(record, deadline=due)

@@ -255,6 +255,14 @@ class Ledger(Database):
             record = msgspec.structs.replace(_decode(facts, JobRecord), price=price)
             db.execute("UPDATE job SET facts = ? WHERE id = ?", (_encode(record), job))
 
+    def hasten(self, job: str, deadline: float) -> None:
+        """Give a job another deadline, in seconds since the epoch."""
+        with self._transaction() as db:
+            facts = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()[0]
+            record = msgspec.structs.replace(_decode(facts, JobRecord), deadline=deadline)
+            db.execute("UPDATE job SET facts = ? WHERE id = ?", (_encode(record), job))
+            self._wake(db, job)
+
     def say(self, job: str, message: str) -> None:
         """What the person should read about the job as a whole; "" clears it."""
         with self._transaction() as db:

@@ -68,6 +68,21 @@ def test_the_deadline_does_it(slow, ask):
     assert job.is_successful
 
 
+def test_a_deadline_that_is_added_to_the_cell(slow, ask):
+    """The cell that is run again has it from now on; once more, or with a later one, it moves nothing."""
+    df = numbered(3)
+    job = df.llm.batch("{text}", out="out", **ask)
+    assert df.llm.batch("{text}", out="out", deadline="2h", **ask) is job
+    due = job._record().deadline
+    assert due > 0
+    for later in ("2h", "3h", None):
+        df.llm.batch("{text}", out="out", deadline=later, **ask)
+        assert job._record().deadline == due
+    df.llm.batch("{text}", out="out", deadline=0.2, **ask).wait(60)
+    assert job.is_successful
+    assert (df["out"] == df["text"]).all()
+
+
 def test_a_deadline_of_a_process_that_died(slow, ask, home, monkeypatch):
     """It is in the ledger: whoever moves the job later keeps it."""
     monkeypatch.setenv("OPENAI_API_KEY", slow.token)
