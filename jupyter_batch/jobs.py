@@ -189,14 +189,14 @@ def attach(job: Job | Group | str, frame: pd.DataFrame, out: str | None = None, 
         return found
     record = found._record()
     out = out or record.out
-    told = None
+    known_by = None
     if by_position:
-        told = landing.by_position(record, frame, out)
+        known_by = landing.by_position(record, frame, out)
     else:
         landing.check_aligned(record)
         with contextlib.suppress(JupyterBatchError):  # said where the answers are to land
             found._answers.seen_on(frame, alike=False)
-    found._answers.bind(frame, out, told=told)
+    found._answers.bind(frame, out, known_by=known_by)
     if found.is_complete:
         found.merge(frame)
     return found

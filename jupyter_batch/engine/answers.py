@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from jupyter_batch.engine.landing import Landing, Relabelled, Told
+    from jupyter_batch.engine.landing import KnownBy, Landing, Relabelled
 
 NOT_MERGED = "not merged"
 
@@ -110,13 +110,13 @@ class Answers:
         self.bind(frame, out, by_name=by_name, alike=again)
 
     def bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, alike: bool = False,
-             told: Told | None = None) -> Landing:
+             known_by: KnownBy | None = None) -> Landing:
         """Have the answers land in this frame (see Landing)."""
         from jupyter_batch.engine.landing import Landing
 
         with self._lock:
             landing = Landing(frame, out, names=kernel.frame_names(kernel.shell(), frame), by_name=by_name,
-                              alike=alike, told=told, schema=self._read().record.schema)
+                              alike=alike, known_by=known_by, schema=self._read().record.schema)
             others = [one for one in self.landings if one.frame is not frame or one.out != out]
             self.landings = [*others, landing]
             self.out = out

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     Relabelled: TypeAlias = tuple[pd.Index[Any], np.ndarray[Any, Any]]  # an index, and each row's position in the job
 
 
-class Told(NamedTuple):
+class KnownBy(NamedTuple):
     """What the rows of a frame are told by: the columns, and their keys; row k has the job's k-th answer."""
 
     columns: list[str]
     keys: frames.Keys
 
 
-def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Told:
+def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> KnownBy:
     """The person says that the rows of this frame are the job's, in the order in which they were sent.
 
     From now on they are told by all that they hold, so that a frame that is sorted meanwhile is filled rightly all the
@@ -47,7 +47,7 @@ def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Told:
     fills = columns_of(out, job.schema)
     columns = [label for label in frame.columns if str(label) not in fills]
     prints = bytearray().join(b"".join(block.fingerprints) for block in frames.blocks(frame, columns))
-    return Told([str(label) for label in columns], frames.Keys.of(frame.index, prints))
+    return KnownBy([str(label) for label in columns], frames.Keys.of(frame.index, prints))
 
 
 def check_aligned(job: JobRecord) -> None:
@@ -61,16 +61,16 @@ def check_aligned(job: JobRecord) -> None:
 
 
 def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame, out: str, *,
-         alike: bool = False, told: Told | None = None) -> str:
+         alike: bool = False, known_by: KnownBy | None = None) -> str:
     """Fill the column `out` of this very frame, or those of the schema, with what there is; a sentence that says so.
 
     Raises AlignmentError where rows moved or changed, ColumnError where the prompt's columns are gone; then nothing was
     written.
     """
-    if told is None:
+    if known_by is None:
         check_aligned(job)
-        told = Told(job.columns, frames.Keys.from_bytes(folder.keys.read_bytes()))
-    positions = frames.align(frame, labels(frame, told.columns), told.keys, alike=alike)
+        known_by = KnownBy(job.columns, frames.Keys.from_bytes(folder.keys.read_bytes()))
+    positions = frames.align(frame, labels(frame, known_by.columns), known_by.keys, alike=alike)
     fill_with(job, found, frame, out, positions)
     answered = np.isin(np.frombuffer(found.status, dtype=np.uint8),
                        [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)])
@@ -123,14 +123,14 @@ class Landing:
 
     names: the person's names for it when it was submitted. by_name: the one name whose frame, whatever it is when the
     answers come, is to be filled (the magic's). alike: it was not this frame that was submitted, but the same was asked
-    for its rows (frame.align). told: by what its rows are told, if not by what the job knows of them. landed: the last
+    for its rows (frame.align). known_by: what its rows are told by, if not what the job knows of them. landed: the last
     answers were put there, or refused, once and for all.
     """
 
     def __init__(self, frame: pd.DataFrame, out: str, *, names: list[str], by_name: str | None,
-                 alike: bool = False, told: Told | None = None, schema: Schema | None = None) -> None:
+                 alike: bool = False, known_by: KnownBy | None = None, schema: Schema | None = None) -> None:
         self.frame = frame
-        self._told = told
+        self._known_by = known_by
         self.out = out
         self.landed = False
         self.alike = alike
@@ -159,7 +159,7 @@ class Landing:
             raise ColumnError(f"the frame got a column {listed(map(repr, sorted(strange)))} of its own meanwhile, "
                               "which was left alone: job.merge(df) fills it")
         try:
-            said = land(job, folder, found, self.frame, self.out, alike=self.alike, told=self._told)
+            said = land(job, folder, found, self.frame, self.out, alike=self.alike, known_by=self._known_by)
         except KeyboardInterrupt:  # what is there by now is ours
             self.allow()
             raise
