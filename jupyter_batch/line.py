@@ -87,18 +87,21 @@ def add(section: argparse._ActionsContainer, option: Option) -> None:
                          action="append" if option.kind.many else "store")
 
 
+def words_of(line: str) -> list[str]:
+    """The line's words; quotes hold one together that has blanks in it. Raises OptionError."""
+    try:
+        return [dashes(word) for word in shlex.split(line)]
+    except ValueError:
+        raise OptionError(f"a quote in the line is never closed: {line.strip()}") from None
+
+
 def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, dict[str, Any]]:
     """What the line asks for: (frame, job, help), and the options given on it, ready for the face.
 
     names: where a NAME is looked up. Raises OptionError, one sentence.
     """
-    try:
-        words = shlex.split(line)
-    except ValueError:
-        raise OptionError(f"a quote in the line is never closed: {line.strip()}") from None
-    words = [dashes(word) for word in words]
     made = parser()
-    asked, left = made.parse_known_args(words)
+    asked, left = made.parse_known_args(words_of(line))
     if asked.help:
         return asked, {}
     refuse(left, flags(), f"%%{NAME} --help shows all")

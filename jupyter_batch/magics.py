@@ -21,12 +21,12 @@ from jupyter_batch.line import (
     VERBS,
     Parser,
     add,
-    dashes,
     frame_named,
     parser,
     read_line,
     refuse,
     value,
+    words_of,
 )
 from jupyter_batch.options import EVERY
 
@@ -113,7 +113,7 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
     def _line(self, line: str, names: dict[str, Any]) -> Any:
         from jupyter_batch import jobs
 
-        words = line.split()
+        words = words_of(line)
         verb, rest = (words[0], words[1:]) if words else ("--help", [])
         if verb in {"-h", "--help", "help"}:
             sys.stdout.write(parser().format_help())
@@ -121,7 +121,7 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         if verb not in VERBS:
             raise OptionError(_no_verb(verb))
         if verb == "adopt":
-            return _adopt(line.split(verb, 1)[1], names)
+            return _adopt(rest, names)
         by_position = verb == "attach" and BY_POSITION in rest
         rest = [word for word in rest if not (by_position and word == BY_POSITION)]
         if verb == "attach":
@@ -147,7 +147,7 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         return job
 
 
-def _adopt(line: str, names: Mapping[str, Any]) -> Any:
+def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:
     """`%llm_batch adopt`: what is at a provider and in no job here; with an ID or --all it is taken up."""
     from jupyter_batch import jobs
     from jupyter_batch.engine.seek import add_arguments, where_of
@@ -157,7 +157,7 @@ def _adopt(line: str, names: Mapping[str, Any]) -> Any:
     made.add_argument("-h", "--help", action="store_true", help="show this")
     key = EVERY["api_key"]
     add(made, key)
-    asked, left = made.parse_known_args([dashes(word) for word in line.split()])
+    asked, left = made.parse_known_args(words)
     refuse(left, ADOPT, f"%{NAME} adopt --help shows all")
     if asked.help:
         sys.stdout.write(made.format_help())

@@ -47,7 +47,7 @@ class FakeFace(types.ModuleType):
 
     def open_job(self, job_id, *, follow):
         assert isinstance(follow, bool)
-        if job_id != "jb7":
+        if job_id not in ("jb7", "my job"):
             raise JobNotFoundError(f"no job `{job_id}`")
         return self.kept
 
@@ -244,9 +244,11 @@ def test_no_option_is_parsed_by_an_abbreviation():
 
 
 def test_the_line_magic_finds_shows_attaches_and_cancels(shell, face):
-    """list, show, errors, attach and cancel do what they say on the job of that id."""
+    """list, show, errors, attach and cancel do what they say on the job of that id, or of that name, in quotes."""
     assert shell.run_line_magic("llm_batch", "show jb7") is face.kept
-    assert shell.run_line_magic("llm_batch", "errors jb7") == "the rows that failed"
+    assert shell.run_line_magic("llm_batch", "errors 'my job'") == "the rows that failed"
+    with pytest.raises(OptionError, match="a quote in the line is never closed"):
+        shell.run_line_magic("llm_batch", "show 'my job")
     assert shell.run_line_magic("llm_batch", "attach jb7 df") is face.kept
     assert face.asked == [(face.kept, shell.user_ns["df"])]
     assert face.kept.done == []
