@@ -49,8 +49,19 @@ def _free(cells: Cells) -> Any:
 
 
 def _objects(cells: Cells, _: Field | None = None) -> Array:
-    array: Array = np.fromiter((np.nan if cell is None else cell for cell in cells), dtype=object, count=len(cells))
+    own = (np.nan if cell is None else _apart(cell) if type(cell) in _HOLDERS else cell for cell in cells)
+    array: Array = np.fromiter(own, dtype=object, count=len(cells))
     return array
+
+
+_HOLDERS = frozenset({list, dict})
+
+
+def _apart(cell: Any) -> Any:
+    """A list or an object of the cell's own: rows that asked the same have one answer, which the job keeps, too."""
+    if type(cell) is list:
+        return [_apart(item) if type(item) in _HOLDERS else item for item in cell]
+    return {key: _apart(item) if type(item) in _HOLDERS else item for key, item in cell.items()}
 
 
 def _masked(make: Any, dtype: str, nothing: Any) -> Callable[[Cells, Field], Any]:

@@ -121,6 +121,19 @@ def test_results_are_named_as_they_were_asked_for_last(call, home):
         assert job.results()[out].tolist() == ["a", "b"]
 
 
+def test_a_cell_is_its_row_s_own(call, home):
+    """What is done to one cell's list is not done to a row that asked the same, nor to what the job tells later."""
+    df, other = (pd.DataFrame({"text": ["I love it", "I love it"]}) for _ in range(2))
+    job = df.llm.batch("{text}", schema={"tags": list[str], "place": Place}, **call).wait(60)
+    said = list(df.loc[1, "tags"])
+    df.loc[0, "tags"].append("mine")
+    df.loc[0, "place"]["city"] = "mine"
+    job.merge(other)
+    for frame in (df.iloc[1:], other, job.results()):
+        assert all(cell == said for cell in frame["tags"])
+        assert all(cell == {"city": "I love it"} for cell in frame["place"])
+
+
 def test_an_answer_that_does_not_fit_is_a_failed_row(server, call, home):
     """Missing in the column, its reason in `errors`, its text in `_raw`; `retry` sends it alone."""
     df = codes()
