@@ -11,7 +11,10 @@ import threading
 from typing import Any, Self, TextIO
 
 from jupyter_batch.core.status import Snapshot
-from jupyter_batch.monitor.view import View, view
+from jupyter_batch.monitor.view import View, clean, view
+
+TITLE = 24
+"""Of a job's name so much stands before its bar: figures come behind it, and 80 columns are soon full."""
 
 
 def line(shown: View | Snapshot) -> str:
@@ -103,7 +106,7 @@ class Progress:
         self._state = seen.state
         bar.total, bar.n = seen.total, seen.done
         asides = [f"{part.count:,} {part.word}" for part in seen.segments if part.kind not in {"succeeded", "running"}]
-        bar.set_description_str(f"{seen.title}: {seen.state}", refresh=False)
+        bar.set_description_str(f"{clean(seen.title, TITLE)}: {seen.state}", refresh=False)
         bar.set_postfix_str(", ".join(filter(None, [*asides, *seen.times, seen.cost])), refresh=False)
         bar.refresh()
         self.writes += 1

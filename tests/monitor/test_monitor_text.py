@@ -50,6 +50,17 @@ def test_on_a_terminal_a_bar(shot, done):
     assert "2 x rate limit reached" in out.getvalue()
 
 
+def test_a_long_name_leaves_the_bar_its_figures(shot):
+    """In 80 columns: what it is, how far it is, and how long it takes; a name of a whole line is cut."""
+    out = Terminal()
+    with Progress(out) as progress:
+        progress.update(shot(name="Feedback of the third quarter, all regions and all languages, twice"))
+    bar = next(line for line in out.getvalue().replace("\n", "\r").split("\r") if "%|" in line)
+    assert bar.startswith("Feedback of the third q…: running")
+    assert "412/1000, 2 failed" in bar
+    assert len(bar) <= 80
+
+
 def test_equal_frames_draw_nothing(shot):
     """The same snapshot twice writes nothing the second time."""
     out = Terminal()
