@@ -18,7 +18,7 @@ from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.budget import Draft, all_within, left_of, within
+from jupyter_batch.engine.budget import Draft, all_within, left_of, spent, within
 from jupyter_batch.engine.carry import carry
 from jupyter_batch.engine.gather import CODES, of_job, places_of
 from jupyter_batch.engine.places import NOWHERE, Places
@@ -120,13 +120,23 @@ def _drafted(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now: 
                                (folder.prints, draft.prints)):
             if source.exists():  # an old job may have no prints
                 draft.write(target, source.read_bytes())
-        record = msgspec.structs.replace(job, id=new, parent=job.id, adopted=False, created_at=now, reused=reused,
-                                         max_cost=left_of(job, shards) if max_cost is None else max_cost, most=None,
-                                         before=job.bill(shards) if job.rush_at else None,
-                                         used=job.usage(shards) if job.rush_at else None, cancel_at=0.0, deadline=0.0,
-                                         rush_at=0.0, finished_at=0.0 if made else now, message="", holder=None,
-                                         lease_until=0.0)
+        record = job.going_on(new, now, reused=reused, finished_at=0.0 if made else now,
+                              max_cost=left_of(job, shards) if max_cost is None else max_cost,
+                              before=job.bill(shards) if job.rush_at else None,
+                              used=job.usage(shards) if job.rush_at else None)
         yield Drafted(draft, live(record) if at_once else record, made, same=lambda: ledger.child(job.id))
+
+
+def check_rest(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], max_cost: float | None = None) -> None:
+    """Raise OptionError where what is open may cost more in real time than max_cost, else what the job has left of its.
+
+    For before it is cancelled: what is under way is worth more than nothing.
+    """
+    if max_cost is None and job.max_cost is not None:
+        max_cost = max(0.0, job.max_cost - spent(job, shards, of_open=False))
+    rest = [msgspec.structs.replace(shard, joins="") for shard in shards if shard.step is not Step.COLLECTED]
+    within(ledger, msgspec.structs.replace(live(job), max_cost=max_cost), rest, ledger.folders.of(job.id),
+           hint="; the batch goes on; job.finish(max_cost=...) allows more")
 
 
 def live(record: JobRecord) -> JobRecord:

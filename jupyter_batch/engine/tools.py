@@ -135,10 +135,8 @@ def plan_round(waiting: Waiting, limits: Limits, *, now: float, max_cost: float 
     dialect = OPENAI if at_once else job.dialect
     with ledger.folders.drafted(new) as draft, _Following(waiting, draft, new, limits, dialect) as lines:
         made = write_requests(draft, new, lines, msgspec.structs.replace(limits, minimum=1))
-        record = msgspec.structs.replace(
-            job, id=new, parent=job.id, round=job.round + 1, adopted=False, created_at=now, reused=0, cancel_at=0.0,
-            max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost, most=None, deadline=0.0,
-            before=None, used=None, rush_at=0.0, finished_at=0.0, message="", holder=None, lease_until=0.0)
+        record = job.going_on(new, now, round=job.round + 1,
+                              max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost)
         record = live(record) if at_once else record
         record, made = arrange(ledger, draft, record, made, limits, lines.prints)
         carried = carry(job, waiting.shards, waiting.folder, onto(job.rows, waiting.final, waiting.final), new,

@@ -98,7 +98,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     takes no other job's answers (`reuse=False`). shard_size: the most requests in a batch, if the person said so.
     pace: in real time, how many calls at once and a minute. headers, tool_names: what the wire needs beside the request
     files. deadline: when what is open then is cancelled and asked
-    in real time (rush_at: since when); 0 for never. adopted: taken up from the provider, where another ledger sent it;
+    in real time (rush_at: since when); 0 for never. overdue: why that was let pass. adopted: taken up from the provider, where another ledger sent it;
     nothing of it is sent from here. aligned: the rows' keys are here; without them they are told by their positions
     alone. price: of its model, as it was when the job was planned. before, used: what was paid, and the tokens, in a
     batch whose rest this job asks in real time: a person holds both as one. max_cost: US dollars that it may cost.
@@ -151,6 +151,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     most: float | None = None
     versions: dict[str, str] = {}
     deadline: float = 0.0
+    overdue: str = ""
     cancel_at: float = 0.0
     rush_at: float = 0.0
     finished_at: float = 0.0
@@ -162,6 +163,14 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     def fills(self) -> tuple[str, ...]:
         """The columns that its answers fill."""
         return tuple(columns(self.out, self.schema))
+
+    def going_on(self, new: str, now: float, **changes: object) -> JobRecord:
+        """The job `new`, which asks further for this one's rows: of what became of this one it has nothing."""
+        fresh: dict[str, object] = {
+            "id": new, "parent": self.id, "created_at": now, "adopted": False, "reused": 0, "most": None,
+            "before": None, "used": None, "deadline": 0.0, "cancel_at": 0.0, "rush_at": 0.0, "finished_at": 0.0,
+            "message": "", "holder": None, "lease_until": 0.0}
+        return msgspec.structs.replace(self, **{**fresh, **changes})
 
     def bill(self, shards: list[ShardRecord]) -> Bill | None:
         """Of what was collected so far; None where nothing was yet."""
@@ -196,7 +205,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "shards": tuple(s.view() for s in shards),
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None, "bill": self.bill(shards),
-            "message": self.message or (notes[0] if notes else ""), "reasons": _reasons(shards),
+            "message": self.message or (self.overdue if self.rush_at or not self.finished_at else "") or "".join(notes[:1]),
+            "reasons": _reasons(shards),
             "deadline": self.deadline if self.deadline and not (self.cancel_at or self.finished_at) else None,
             "most": self.most,
             "equal": sum(max(0, s.counts.reused - s.joined) for s in shards if s.counts is not None),
