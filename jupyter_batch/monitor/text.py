@@ -101,13 +101,13 @@ class Progress:
         if self._bar is None:
             self._bar = _bar(self._stream, seen)
         bar = self._bar
-        for text in self._fresh(seen):
-            bar.write(f"{seen.title}: {text}", file=self._stream)
         self._state = seen.state
         bar.total, bar.n = seen.total, seen.done
         asides = [f"{part.count:,} {part.word}" for part in seen.segments if part.kind not in {"succeeded", "running"}]
         bar.set_description_str(f"{clean(seen.title, TITLE)}: {seen.state}", refresh=False)
         bar.set_postfix_str(", ".join(filter(None, [*asides, *seen.times, seen.cost])), refresh=False)
+        for text in self._fresh(seen):  # each draws the bar anew below it
+            bar.write(f"{seen.title}: {text}", file=self._stream)
         bar.refresh()
         self.writes += 1
         if seen.is_final:

@@ -57,7 +57,7 @@ def test_a_long_name_leaves_the_bar_its_figures(shot):
         progress.update(shot(name="Feedback of the third quarter, all regions and all languages, twice"))
     bar = next(line for line in out.getvalue().replace("\n", "\r").split("\r") if "%|" in line)
     assert bar.startswith("Feedback of the third q…: running")
-    assert "412/1000, 2 failed" in bar
+    assert "412/1000, 10 reused, 2 failed, 4 min" in bar
     assert len(bar) <= 80
 
 
