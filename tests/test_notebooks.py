@@ -188,7 +188,8 @@ def test_pydantic_ai_one_call_and_ids(flows):
 def test_pydantic_ai_timeout_and_cancellation(flows):
     """Waiting ends without the job, the job ends when it is told to."""
     assert result(flows["pydantic-timeout"]) == "('cancelled', ['cancelled', 'cancelled'])"
-    assert result(flows["pydantic-wait-for"]) in (f"('{state}', 'cancelled')" for state in ("planned", "submitting", "running"))
+    on_its_way = "planned", "submitting", "running"
+    assert result(flows["pydantic-wait-for"]) in (f"('{state}', 'cancelled')" for state in on_its_way)
     assert result(flows["pydantic-cancel"]) == "'cancelled'"
 
 

@@ -23,6 +23,12 @@ def answered(lab):
     return int(found[1].replace(",", "")) if found else -1
 
 
+def static(lab):
+    """The static card of the first cell, as it would be saved."""
+    shown = (output.get("data", {}).get("text/html", "") for output in lab.cells()[0]["outputs"])
+    return "".join("".join(markup) for markup in shown)
+
+
 def moves(lab):
     """Wait until the page shows three more rows than now."""
     now = answered(lab)

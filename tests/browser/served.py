@@ -31,6 +31,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # every cell stays in the DOM, so that text can be asserted without scrolling
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+    # a kernel's completions are dropped where they take longer: by default a second
+    "@jupyterlab/completer-extension:manager": {"providerTimeout": 30_000},
 }
 
 

@@ -1,7 +1,7 @@
 """The monitor in a real JupyterLab: clicks while a cell blocks, what stays in the file."""
 
 import pytest
-from cells import LOST, START, answered, moves
+from cells import LOST, START, answered, moves, static
 from lab import notebook_of
 
 
@@ -20,7 +20,7 @@ def test_cancel_works_while_a_cell_waits(open_lab, subshells):
         lab.click("Yes, cancel")
         lab.wait_text("waited True", 1)
         lab.wait_text("cancelled", 0)
-        assert not lab.has_button("Cancel")
+        lab.until(lambda: not lab.has_button("Cancel"), "the button to go")
         assert lab.errors() == []
 
 
@@ -71,6 +71,7 @@ def test_the_card_is_whole_at_the_end(open_lab):
     with open_lab(notebook_of(START, "job.finish()")) as lab:
         lab.run_all()
         lab.wait_text("completed", 0)
+        lab.until(lambda: "completed" in static(lab), "the card behind the panel")
         lab.save()
         lab.shutdown()
         lab.open(kernel=False)
@@ -91,8 +92,7 @@ def test_a_prompt_is_shown_as_one(open_lab):
         return lab.page.locator(".jb-column").all_inner_texts()
 
     with open_lab(notebook_of(PROMPT, "x = f'{y}'")) as lab:
-        lab.until(marked, "the marks")
-        assert marked() == ["{Customer Feedback}", "{price:.2f}", "{größe}"]
+        lab.until(lambda: marked() == ["{Customer Feedback}", "{price:.2f}", "{größe}"], "the marks")
         lab.shot("prompt.png")
         source = "s => window.jupyterapp.shell.currentWidget.content.widgets[0].model.sharedModel.setSource(s)"
         lab.page.evaluate(source, "y = 1\nx = f'{y}'")

@@ -72,15 +72,16 @@ def test_the_panel_lives_with_the_kernel_shut_and_its_end_is_told(open_lab, tmp_
             lab.page.wait_for_selector(".jp-Notebook .jp-Cell")
             lab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
             job.get_by_role("button", name="Copy the line").click()
-            line = lab.page.evaluate("navigator.clipboard.readText()")
-            assert line == f'import jupyter_batch; jupyter_batch.open("{job.get_attribute("data-id")}")'
+            line = f'import jupyter_batch; jupyter_batch.open("{job.get_attribute("data-id")}")'
+            lab.until(lambda: lab.page.evaluate("navigator.clipboard.readText()") == line, "the line to be copied")
             lab.shot("panel-running.png")
             toast = lab.page.locator(TOAST)
             toast.wait_for()
             lab.until(lambda: "200 succeeded" in toast.inner_text(), "the counts")
             assert "sentiment: completed" in toast.inner_text()
             lab.until(lambda: not lab.page.locator(".jb-status").is_visible(), "the status bar to be quiet")
-            assert lab.page.locator("[aria-label='Ended LLM batches'] .jb-job").count() == 1
+            ended = lab.page.locator("[aria-label='Ended LLM batches'] .jb-job")
+            lab.until(lambda: ended.count() == 1, "the job among those that ended")
             lab.shot("panel-ended.png")
             assert lab.errors() == []
 
@@ -100,7 +101,7 @@ def test_the_panel_shows_text_and_cancels_after_asking(open_lab):
         lab.command("jupyter_batch:show")
         hostile, other = job_in(lab, shown), job_in(lab, "jbother")
         hostile.wait_for()
-        assert lab.page.locator(".jb-job").count() == 3
+        lab.until(lambda: lab.page.locator(".jb-job").count() == 3, "all of them")  # it may have asked in between
         assert lab.page.locator(".jb-side img, .jb-side script, .jb-side a").count() == 0
         assert hostile.get_by_role("button", name="javascript:alert(1)").first.is_disabled()
         assert "No kernel follows it" in other.inner_text()
@@ -119,13 +120,15 @@ def test_the_panel_shows_text_and_cancels_after_asking(open_lab):
         dialog.get_by_role("button", name="Cancel the job").click()
         lab.until(lambda: "cancelling" in hostile.inner_text(), "the cancel to be seen")
         assert ledger.job("jbhostile").cancel_at > 0
-        assert "is being cancelled" in lab.page.locator(".jb-side-say").inner_text()
+        say = lab.page.locator(".jb-side-say")
+        lab.until(lambda: "is being cancelled" in say.inner_text(), "the panel to say so")
 
         end(ledger, "jbhostile", failed=3)
         toast = lab.page.locator(TOAST)
         toast.wait_for()
         lab.until(lambda: "997 succeeded, 3 failed" in toast.inner_text(), "the counts")
         assert "<img src=x onerror=alert(1)>" in toast.inner_text()
+        lab.until(lambda: lab.page.evaluate("window.desktop.length"), "the desktop to be told")
         [[title, body]] = lab.page.evaluate("window.desktop")
         assert title.startswith("<img src=x onerror=alert(1)>")
         assert "997 succeeded, 3 failed" in body
@@ -153,7 +156,7 @@ def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
         line = 'import jupyter_batch; jupyter_batch.open("jbaaa")'
         assert lab.page.evaluate("document.activeElement.title") == f"Copy: {line}"
         lab.page.keyboard.press("Enter")
-        assert lab.page.locator(".jb-side-say").inner_text() == f"Copied: {line}"
+        lab.until(lambda: lab.page.locator(".jb-side-say").inner_text() == f"Copied: {line}", "the line to be copied")
 
         lab.page.goto("about:blank")
         end(ledger, "jbaaa", failed=0)

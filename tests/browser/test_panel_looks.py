@@ -44,11 +44,11 @@ def ready(lab):
     """All cells have run; the outputs alone are on the page, with all batches unfolded."""
     lab.run_all()
     lab.wait_idle()
+    lab.until(lambda: lab.visible(".jb-live .jb-pill") == len(CASES), "all panels")
     lab.command("notebook:hide-all-cell-code")
     lab.command("application:toggle-left-area")
-    if lab.has_button("Show the 7 batches"):
-        lab.click("Show the 7 batches")
-        lab.until(lambda: lab.has_button("Hide the 7 batches"), "the list of batches")
+    lab.click("Show the 7 batches")
+    lab.until(lambda: lab.has_button("Hide the 7 batches"), "the list of batches")
 
 
 def test_it_reads_in_both_themes_and_at_any_width(open_lab):
@@ -92,12 +92,14 @@ def test_it_works_by_keyboard_alone(open_lab):
     with open_lab(stills("large")) as lab:
         lab.run_all()
         lab.wait_idle()
+        names = ["Refresh", "Merge", "Finish now", "Cancel", "Show the 7 batches"]
+        lab.until(lambda: all(map(lab.has_button, names)), "the buttons")
         lab.page.locator(".jb-live button", has_text="Refresh").focus()
         seen = [focus()]
         for _ in range(4):
             lab.page.keyboard.press("Tab")
             seen.append(focus())
-        assert seen == ["Refresh", "Merge", "Finish now", "Cancel", "Show the 7 batches"]
+        assert seen == names
         lab.page.keyboard.press("Enter")
         lab.wait_text("waiting for quota", 0)
         lab.page.keyboard.press("Shift+Tab")

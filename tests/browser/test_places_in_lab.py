@@ -3,7 +3,7 @@
 import json
 import re
 
-from cells import FRAME, LOST, START, SUBMIT
+from cells import FRAME, LOST, START, SUBMIT, static
 from lab import notebook_of
 
 from jupyter_batch.server.embedded import Embedded
@@ -58,6 +58,7 @@ def test_an_untrusted_notebook_shows_the_card_and_runs_nothing(open_lab):
     with open_lab(notebook_of(START, "job.finish()")) as lab:
         lab.run_all()
         lab.wait_text("completed", 0)
+        lab.until(lambda: "completed" in static(lab), "the card behind the panel")
         lab.wait_idle()
         saved = lab.save()
         lab.shutdown()

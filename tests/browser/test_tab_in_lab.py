@@ -34,6 +34,7 @@ def test_tab_offers_the_columns_in_the_body(open_lab):
         assert lab.page.evaluate("() => window.evil === undefined")
         lab.shot("tab.png")
         lab.page.keyboard.type("Cust")
+        lab.until(lambda: lab.page.locator(ITEMS).count() == 1, "the one that fits")
         lab.page.keyboard.press("Enter")
         lab.until(lambda: lab.page.evaluate(f"() => {NOTEBOOK}.content.widgets[1].model.sharedModel.getSource()")
                   == "%%llm_batch df\nSay {Customer Feedback", "the column in the prompt")

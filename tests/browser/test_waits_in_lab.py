@@ -45,7 +45,7 @@ def test_the_panel_moves_while_idle_and_while_a_cell_computes_sleeps_or_awaits(o
             (lab.path.parent / pause).touch()
             lab.wait_text(f"over {cell - (not at_once)}", cell)
             lab.wait_text(f"Asked, {cell}.", 0)
-            assert "Heard" not in lab.output(0)
+            lab.until(lambda: "Heard" not in lab.output(0), "that word to go")
         assert lab.visible(".jb-pill") == 1, "card and panel are not both on the page"
         assert lab.errors() == []
 
@@ -63,7 +63,7 @@ def test_a_page_reloaded_while_a_cell_waits_has_the_panel_with_its_buttons(open_
         lab.save()
         lab.open()
         lab.until(lambda: lab.has_button("Cancel"), "the panel")
-        assert lab.visible(".jb-pill") == 1, "the card is hidden again"
+        lab.until(lambda: lab.visible(".jb-pill") == 1, "the card to be hidden again")
         moves(lab)
         lab.shot("reloaded.png")
         lab.click("Cancel")

@@ -23,18 +23,21 @@ monitor = open_monitor(shot, actions={}, frontend=kernel.has_frontend(),
 monitor.show(kernel.current_cell())
 """
 WORK = """
-over, polled = threading.Event(), threading.Event()
+over, begun, polled = threading.Event(), threading.Event(), threading.Event()
 def work():
     for n in range(10):
         counts = Counts(succeeded=n, running=10 - n)
         monitor.update(msgspec.structs.replace(shot, state=State.RUNNING, counts=counts, now=3.0 + n))
+    begun.set()
     polled.wait()
     monitor.update(msgspec.structs.replace(shot, state=State.COMPLETED, collected=True, finished_at=20.0, now=20.0,
                                            counts=Counts(succeeded=10)))
     over.set()
 def look():
+    ready = begun.is_set()
     monitor.flush()
-    polled.set()
+    if ready:
+        polled.set()
 with monitor.attended():
     threading.Thread(target=work).start()
     print(kernel.wait_blocking(over, on_slice=look))

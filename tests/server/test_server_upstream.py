@@ -51,7 +51,7 @@ def test_an_upstreams_refusal_is_an_error_line(pair, monkeypatch):
 def test_cancel_keeps_what_the_upstream_answered(pair):
     """Rows that were answered are kept, those under way and to come are `batch_cancelled`."""
     front, behind = pair
-    behind.server.set_faults("latency=0.05")
+    behind.server.set_faults("latency=0.3")
     batch = front.create(jsonl(*(line(f"r-{i}", model="m") for i in range(300))))
     until(lambda: front.batch(batch["id"])["request_counts"]["completed"] > 5, seconds=60)
     front.call("POST", f"/batches/{batch['id']}/cancel")
