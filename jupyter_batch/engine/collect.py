@@ -37,7 +37,7 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
             await _fetch(mover, shard, file_id, target, there=there)
     shard = await _blamed(mover, shard)
     places = places_of(mover.job, mover.ledger.shards(mover.job.id), folder)
-    _, fields, told_of = await asyncio.to_thread(of_shard, mover.job, shard, folder, places)
+    fields, told_of = await asyncio.to_thread(of_shard, mover.job, shard, folder, places)
     promised = shard.requests if mover.facts.tells_all else min(shard.completed, shard.requests)
     uncounted = shard.ending is State.COMPLETED and not (shard.completed or shard.failed)
     if uncounted:  # and yet there is a file: of one row at least

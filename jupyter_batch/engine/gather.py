@@ -232,9 +232,8 @@ def _taken(found: Outcomes, job: JobRecord, shard: ShardRecord, folder: JobFolde
     return told_of
 
 
-def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder,
-             places: Places) -> tuple[Counts, dict[str, object], int]:
-    """A fetched shard in figures: (its counts, fields for the ledger, how many rows its output file tells of)."""
+def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places) -> tuple[dict[str, Any], int]:
+    """A fetched shard in figures: (fields for the ledger, how many rows its output file tells of)."""
     asked = places.asked(shard)
     found = Outcomes(shard.first, shard.last, values=False, job=job, live=True)
     told_of = _taken(found, job, shard, folder, asked)
@@ -255,9 +254,9 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder,
     if found.strange:
         note = f"{found.strange} lines came that nobody asked for, or twice: kept in {folder.output(shard.number).name}"
     common = tuple(reasons.most_common(5))
-    return counts, {"counts": counts, "usage": found.usage, "reasons": common, "note": note,
-                    "examples": tuple((reason, firsts[reason]) for reason, _ in common),
-                    "bill": found.costs.bill(asked)}, told_of
+    return {"counts": counts, "usage": found.usage, "reasons": common, "note": note,
+            "examples": tuple((reason, firsts[reason]) for reason, _ in common),
+            "bill": found.costs.bill(asked)}, told_of
 
 
 def of_job(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, values: bool = True) -> Outcomes:
