@@ -175,7 +175,10 @@ class Group(Standing):
         """The rest of each in real time, now, at its full price; what is over asks what it missed.
 
         The group itself, or, where a job was over, one of what goes on. Raises InputError where no row of any is left.
+        Raises OptionError where one may cost more than its share of max_cost allows; nothing is cancelled then.
         """
+        for job in self.jobs:
+            job._check_finish(api_key)
         return self._again(lambda job: job.finish(api_key=api_key))
 
     def run_tools(self, tools: Any = None, *, max_rounds: int = MAX_ROUNDS, concurrency: int = 8, rerun: bool = False,

@@ -243,20 +243,35 @@ class Job(Standing):
             self._say(gone.said or self._answers.said)
         return gone
 
-    def finish(self, *, api_key: str | None = None) -> Job:
+    def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Job:
         """The rest in real time, now, at its full price: what is open is cancelled, and asked when that is sure.
 
         Rows that the batch has answered by then are kept, and not paid again. Returns at once. A job that is over asks
-        what it missed, as `retry()` does. Raises InputError where nothing is left.
+        what it missed, as `retry()` does. max_cost: US dollars that the rest may cost; else what the job has left of
+        its own. Raises InputError where nothing is left, and OptionError where it may cost more: the batch goes on
+        then.
         """
-        record = self._record()
+        from jupyter_batch.engine.budget import spent
+
         if self.is_complete:
-            return self._again(api_key, at_once=True)
+            return self._again(api_key, max_cost, at_once=True)
+        self._check_finish(api_key, max_cost)
+        record, shards, _ = self._read()
         if record.mode == BATCH:
-            check_live(record.model, record.provider, record.api_base, api_key or self._here.key_of(self.id))
-            self._here.ledger.rush(self.id, time.time())
+            if max_cost is not None:
+                self._here.ledger.amend(record.id, max_cost=spent(record, shards, of_open=False) + max_cost)
+            self._here.ledger.rush(record.id, time.time())
         self._follow(api_key)
         return self
+
+    def _check_finish(self, api_key: str | None = None, max_cost: float | None = None) -> None:
+        """Raise where what is open can't be asked in real time, before it is cancelled."""
+        from jupyter_batch.engine.again import check_rest
+
+        record, shards, _ = self._read()
+        if record.mode == BATCH and not record.finished_at:
+            check_live(record.model, record.provider, record.api_base, api_key or self._here.key_of(self.id))
+            check_rest(self._here.ledger, record, shards, max_cost)
 
     def resume(self, *, api_key: str | None = None) -> Job:
         """Go on now with a job that waits: for a key that was refused or missing, for quota, for a provider."""

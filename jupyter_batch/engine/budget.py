@@ -95,10 +95,13 @@ def _sum(made: Mapping[Any, Estimate]) -> float:
 
 def left_of(job: JobRecord, shards: list[ShardRecord]) -> float | None:
     """US dollars that a job has left of its max_cost; what is not known of its costs counts with the most it can be."""
-    if job.max_cost is None:
-        return None
+    return None if job.max_cost is None else max(0.0, job.max_cost - spent(job, shards))
+
+
+def spent(job: JobRecord, shards: list[ShardRecord], *, of_open: bool = True) -> float:
+    """US dollars of a job so far, the most where they are not known. of_open: also of what is not collected yet."""
     total = sum(shard.bytes for shard in shards) or 1
-    return max(0.0, job.max_cost - sum(_spent(shard, _share(job, shard, total)) for shard in shards))
+    return sum(_spent(shard, _share(job, shard, total)) for shard in shards if of_open or shard.step is Step.COLLECTED)
 
 
 def earlier(ledger: Ledger) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:

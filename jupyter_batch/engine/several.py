@@ -55,5 +55,5 @@ def _hastened(ledger: Ledger, record: JobRecord, seconds: float | None, now: flo
     due = now + (seconds or 0.0)
     if not seconds or record.finished_at or record.mode != BATCH or 0 < record.deadline <= due:
         return record
-    ledger.hasten(record.id, due)
-    return msgspec.structs.replace(record, deadline=due)
+    ledger.amend(record.id, deadline=due, overdue="")
+    return msgspec.structs.replace(record, deadline=due, overdue="")

@@ -223,7 +223,7 @@ class Worker:
         for other in {shard.joins for shard in shards} - {"", *self._mine}:  # what it waits for has to be moved too
             self.take(other)
         pause = self._start(job, shards, provider, now)
-        pause = min(pause, self._press(job, now))
+        pause = min(pause, await self._press(job, shards, now))
         collected = all(s.step is Step.COLLECTED for s in shards)
         if collected and job.rush_at:  # before it is finished: killed in between, this is done again
             await asyncio.to_thread(self._rush, job, shards, now)
@@ -234,13 +234,24 @@ class Worker:
         self._tell(job)
         return pause
 
-    def _press(self, job: JobRecord, now: float) -> float:
-        """Seconds to the job's deadline; when it has passed, what is open is cancelled, to be asked in real time."""
+    async def _press(self, job: JobRecord, shards: list[ShardRecord], now: float) -> float:
+        """Seconds to the job's deadline; when it has passed, what is open is cancelled, to be asked in real time.
+
+        But not where that may cost more than the job's max_cost allows.
+        """
+        from jupyter_batch.engine.again import check_rest
+
         if not job.deadline or job.cancel_at or job.mode == REALTIME:
             return IDLE_SECONDS
         if now < job.deadline:
             return job.deadline - now
-        self.ledger.rush(job.id, now)
+        try:
+            await asyncio.to_thread(check_rest, self.ledger, job, shards)
+        except InputError as e:
+            why = f"the deadline has passed, and the rest is not asked in real time: {e}"
+            self.ledger.amend(job.id, deadline=0.0, overdue=why)
+        else:
+            self.ledger.rush(job.id, now)
         return 0.0
 
     def _rush(self, job: JobRecord, shards: list[ShardRecord], now: float) -> None:
@@ -251,6 +262,8 @@ class Worker:
             child = plan_again(self.ledger, job, shards, now=now, at_once=True)
         except InputError as e:  # nothing is left, or it may cost more than it may
             _log.info("jupyter_batch: job %s is not finished in real time: %s", job.id, e)
+            if type(e) is not InputError:
+                self.ledger.amend(job.id, overdue=f"the rest was not asked in real time: {e}")
             return
         self.take(child.id)
 

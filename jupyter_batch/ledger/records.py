@@ -97,8 +97,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     rows this one sends again. space: in jobs of one space, requests that read the same are the same. alone: it
     takes no other job's answers (`reuse=False`). shard_size: the most requests in a batch, if the person said so.
     pace: in real time, how many calls at once and a minute. headers, tool_names: what the wire needs beside the request
-    files. deadline: when what is open then is cancelled and asked
-    in real time (rush_at: since when); 0 for never. overdue: why that was let pass. adopted: taken up from the provider, where another ledger sent it;
+    files. deadline: when what is open then is cancelled and asked in real time (rush_at: since when); 0 for never.
+    overdue: why that was let pass. adopted: taken up from the provider, where another ledger sent it;
     nothing of it is sent from here. aligned: the rows' keys are here; without them they are told by their positions
     alone. price: of its model, as it was when the job was planned. before, used: what was paid, and the tokens, in a
     batch whose rest this job asks in real time: a person holds both as one. max_cost: US dollars that it may cost.
@@ -189,6 +189,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             counts = counts + shard.row_counts()
         usage = self.usage(shards)
         notes = [s.note for s in shards if s.note]
+        overdue = self.overdue if not self.finished_at or counts.cancelled or counts.expired else ""
         expiries = [s.expires_at for s in shards if s.expires_at and s.step not in (Step.ENDED, Step.COLLECTED)]
         state = job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at))
         refused = state is State.RUNNING and any(s.note.startswith(PAUSED) for s in shards if s.step is Step.RUNNING)
@@ -205,8 +206,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "shards": tuple(s.view() for s in shards),
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None, "bill": self.bill(shards),
-            "message": self.message or (self.overdue if self.rush_at or not self.finished_at else "") or "".join(notes[:1]),
-            "reasons": _reasons(shards),
+            "message": self.message or overdue or (notes[0] if notes else ""), "reasons": _reasons(shards),
             "deadline": self.deadline if self.deadline and not (self.cancel_at or self.finished_at) else None,
             "most": self.most,
             "equal": sum(max(0, s.counts.reused - s.joined) for s in shards if s.counts is not None),

@@ -255,11 +255,11 @@ class Ledger(Database):
             record = msgspec.structs.replace(_decode(facts, JobRecord), price=price)
             db.execute("UPDATE job SET facts = ? WHERE id = ?", (_encode(record), job))
 
-    def hasten(self, job: str, deadline: float) -> None:
-        """Give a job another deadline, in seconds since the epoch."""
+    def amend(self, job: str, **changes: float | str) -> None:
+        """Change what a job is to keep to: `deadline`, `max_cost`; and `overdue`."""
         with self._transaction() as db:
             facts = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()[0]
-            record = msgspec.structs.replace(_decode(facts, JobRecord), deadline=deadline)
+            record = msgspec.structs.replace(_decode(facts, JobRecord), **changes)
             db.execute("UPDATE job SET facts = ? WHERE id = ?", (_encode(record), job))
             self._wake(db, job)
 

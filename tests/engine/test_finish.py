@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 
 import pytest
 
@@ -58,6 +59,43 @@ def test_it_is_forgotten_as_the_one_that_it_is(slow, ask, home, which):
     jobs.forget(first if which == "first" else job.id)
     assert len(jupyter_batch.jobs()) == 0
     assert not list((home / "jobs").iterdir())
+
+
+PRICED = {"prices": {"": {"input": 2.0, "output": 8.0, "realtime": {"input": 4.0, "output": 16.0}}}, "max_tokens": 15}
+
+
+def test_what_real_time_may_not_cost_is_not_cancelled(slow, ask):
+    """A limit that a batch keeps to and real time would not: finish() says so, the batch goes on; a higher one does."""
+    df = numbered(6)
+    job = df.llm.batch("{text}", out="out", max_cost=0.001, **PRICED, **ask)
+    with pytest.raises(OptionError, match=r"max_cost=0\.001: 6 requests.*the batch goes on; job\.finish\(max_cost="):
+        job.finish()
+    assert not job.is_complete
+    assert job.finish(max_cost=0.01).wait(60).is_successful
+    assert (df["out"] == df["text"]).all()
+    assert 0 < job.cost < 0.01
+
+
+def test_a_deadline_keeps_to_max_cost(slow, ask):
+    """It passes, and the rest may cost too much in real time: the batch goes on, and every screen says why."""
+    job = numbered(6).llm.batch("{text}", out="out", max_cost=0.001, deadline=0.2, **PRICED, **ask)
+    while not job._record().overdue:
+        job.wait(0.05)
+    job.wait(0.3)
+    assert not job.is_complete
+    assert not job._record().cancel_at
+    assert "the deadline has passed, and the rest is not asked in real time: max_cost=0.001" in job.snapshot().message
+    assert job.finish(max_cost=0.01).wait(60).is_successful
+
+
+def test_a_group_is_finished_as_a_whole_or_not_at_all(slow, ask):
+    """One of its models may cost more than its share: nothing of the others is cancelled."""
+    group = numbered(6).llm.batch("{text}", out="out", max_cost=0.002, **PRICED,
+                                  **{**ask, "model": ["openai/echo", "hosted_vllm/echo"]})
+    with pytest.raises(OptionError, match="max_cost"):
+        group.finish()
+    assert not any(job._record().cancel_at for job in group.jobs)
+    group.cancel().wait(60)
 
 
 def test_the_deadline_does_it(slow, ask):
@@ -140,15 +178,18 @@ def test_results_as_they_come_of_a_job_that_goes_on(server, call):
 
 
 def test_results_as_they_come_where_nothing_goes_on(ask):
-    """Rows that real time was to ask, and must not for their cost, are told of as what they are."""
+    """Rows that real time was to ask, and must not for their cost, are told of as what they are, and why is said."""
     price = {"openai/echo": {"input": 1, "output": 1}}  # of a batch; what real time costs is not known
     job = numbered(4).llm.batch("{text}", out="out", max_cost=100, prices=price, **ask)
+    with pytest.raises(OptionError, match="is not known"):
+        job.finish()
+    job._here.ledger.rush(job.id, time.time())  # before such a thing was looked at first
 
     async def read():
-        job.finish()
         return [str(result.status) async for result in job]
 
     assert asyncio.run(read()) == ["cancelled"] * 4
+    assert "the rest was not asked in real time: max_cost=100" in job._repr_mimebundle_()["text/html"]
 
 
 def test_a_cancel_is_a_cancel(slow, ask):
