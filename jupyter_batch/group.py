@@ -65,17 +65,6 @@ class Group(Standing):
         return tuple(job.snapshot().model for job in self.jobs)
 
     @property
-    def cost(self) -> float | None:
-        """US dollars, of all models; None where one of them is not known."""
-        return self.snapshot().cost
-
-    @property
-    def saved(self) -> float | None:
-        """US dollars that real time would have cost on top, of all models; None where that can't be told."""
-        bill = self.snapshot().bill
-        return bill.saved if bill is not None else None
-
-    @property
     def usage(self) -> Usage | None:
         """Tokens of the answers that are here, of all models."""
         told = [job.usage for job in self.jobs]

@@ -70,21 +70,6 @@ class Job(Standing):
         return record.usage(self._shards(record.id))
 
     @property
-    def cost(self) -> float | None:
-        """US dollars of what was collected so far, by the price that was known at the submission.
-
-        With what a batch cost whose rest was then asked in real time; `results()["_cost"]` tells of the rest alone.
-        None where no price is known, or a row came back without its usage: `results()["_cost"]` shows which.
-        """
-        return self.snapshot().cost
-
-    @property
-    def saved(self) -> float | None:
-        """US dollars that real time would have cost on top; None where that can't be told."""
-        bill = self.snapshot().bill
-        return bill.saved if bill is not None else None
-
-    @property
     def is_complete(self) -> bool:
         """It has ended, and all that came back is on this disk."""
         record, shards, _ = self._read()

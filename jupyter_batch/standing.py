@@ -52,6 +52,22 @@ class Standing(Holder):
         return self.snapshot().counts
 
     @property
+    def cost(self) -> float | None:
+        """US dollars of what was collected so far, by the price that was known at the submission.
+
+        With what a batch cost whose rest was then asked in real time; `results()["_cost"]` tells of the rest alone.
+        None where no price is known, or a row came back without its usage: `results()["_cost"]` shows which. Of a
+        group: of all models.
+        """
+        return self.snapshot().cost
+
+    @property
+    def saved(self) -> float | None:
+        """US dollars that real time would have cost on top, of a group for all models; None where it is not known."""
+        bill = self.snapshot().bill
+        return bill.saved if bill is not None else None
+
+    @property
     def elapsed(self) -> float:
         """Seconds from the submission to the (last) end, or to now."""
         return self.snapshot().elapsed
