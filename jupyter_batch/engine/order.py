@@ -199,6 +199,11 @@ def _column_taken(taken: list[str], schema: Schema | None) -> ColumnError:
     return ColumnError(f"the frame has {there} already: {way}, or overwrite=True to fill {'them' if several else 'it'}")
 
 
+_SCHEMA_AS_TOOL = frozenset({"anthropic", "bedrock"})
+"""Where litellm (1.106) says a schema as one more tool, to models that take none; it has that one called, and no other,
+unless it is told of a choice."""
+
+
 def _params(opts: Options, schema: Schema | None, provider: str, model: str, dialect: str) -> dict[str, Any]:
     """The chat parameters, with what the schema asks of the provider."""
     params = {**opts.params, **_tools(opts)}
@@ -206,6 +211,8 @@ def _params(opts: Options, schema: Schema | None, provider: str, model: str, dia
         return params
     if "response_format" in params:
         raise OptionError("`schema` and `response_format` say the same thing: give one of them")
+    if "tools" in params and provider in _SCHEMA_AS_TOOL:
+        params.setdefault("tool_choice", "auto")
     return {**params, "response_format": response_format(schema, provider=provider, model=model, dialect=dialect)}
 
 

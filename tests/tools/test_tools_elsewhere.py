@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.request import Limits
-from jupyter_batch.engine import rounds
+from jupyter_batch.engine import again, rounds
 from jupyter_batch.engine.tools import Waiting, plan_round
 from tests.engine.test_every_provider import ANTHROPIC_KEY, anthropic
 
@@ -72,15 +74,32 @@ def test_anthropic(home, cache):
         assert [one.get("is_error") for one in second[1]["messages"][-1]["content"]] == [None, True]
 
 
+@pytest.mark.parametrize(("model", "place"), [
+    ("anthropic/claude-3-5-haiku-20241022", {"api_key": "k"}),
+    ("bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0", {
+        "aws_region_name": "us-east-1", "s3_bucket_name": "my-bucket",
+        "aws_batch_role_arn": "arn:aws:iam::123456789012:role/batch"})])
+def test_a_schema_that_is_said_as_a_tool_leaves_room_for_the_others(model, place, home):
+    """Where a model takes no schema litellm makes a tool of it: it is not the one that has to be called."""
+    df = pd.DataFrame({"t": [str(n) for n in range(100)]})
+    made = df.llm.build("{t}", model=model, tools=[look_up], schema={"label": str}, **place)
+    line = json.loads(made.requests[0].read_text().splitlines()[0])
+    asked = line["params"] if "params" in line else line["modelInput"]["toolConfig"]
+    told = json.dumps(asked["tools"])
+    assert "json_tool_call" in told
+    assert "look_up" in told
+    assert (asked.get("tool_choice") or asked.get("toolChoice")) in ({"type": "auto"}, {"auto": {}})
+
+
 def test_a_follow_up_that_is_too_small_for_a_batch_can_be_asked_at_once(server, call, home, monkeypatch):
     """Some providers want a hundred requests: the refusal names the way, and what was run is not run again."""
-    facts = rounds.facts_of
+    facts = again.facts_of
 
     def strict(provider, base):
         limits = Limits(requests=1000, bytes=10**8, minimum=100)
         return msgspec.structs.replace(facts(provider, base), limits=limits)
 
-    monkeypatch.setattr(rounds, "facts_of", strict)
+    monkeypatch.setattr(again, "facts_of", strict)
     ran = []
 
     def note(n: int) -> str:
