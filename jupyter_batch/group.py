@@ -19,8 +19,9 @@ from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.schema import suffixed
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.core.together import together
+from jupyter_batch.engine.offered import to_attach
 from jupyter_batch.engine.session import Session
-from jupyter_batch.job import MAX_ROUNDS, Job, to_attach
+from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.options import EVERY
 from jupyter_batch.schema import read as read_schema

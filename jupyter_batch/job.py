@@ -21,10 +21,10 @@ from jupyter_batch.core.status import Snapshot, reopen
 from jupyter_batch.engine.answers import Answers, Standpoint
 from jupyter_batch.engine.glimpse import Glimpse
 from jupyter_batch.engine.news import News
+from jupyter_batch.engine.offered import offers, sent_again, to_attach
 from jupyter_batch.engine.session import Session
 from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.monitor.view import view
 from jupyter_batch.options import EVERY, checked
 from jupyter_batch.providers.table import BATCH, REALTIME, check_live
 from jupyter_batch.standing import Standing
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from jupyter_batch.engine.rounds import Gone, Way
 
 MAX_ROUNDS = 10
-_SENT_AGAIN = "sent again as "
 
 
 class Job(Standing):
@@ -317,25 +316,15 @@ class Job(Standing):
         return msgspec.structs.replace(
             seen, attach=reopen(self.id), merged=self._answers.said or self._unbound(record, seen),
             answers=found.answers, examples=found.examples,
-            reasons=(*found.reasons, *seen.reasons), offers=self._offers(record, seen, again),
-            history=() if self._salvaged else self._history.look(self._here.ledger, record),
-            again="" if again is None else f"{_SENT_AGAIN}{_in_short(again)}")
+            reasons=(*found.reasons, *seen.reasons), again=sent_again(again),
+            offers=() if self._salvaged else offers(
+                record, seen, again, fillable=self._answers.waited_for or self._answers.refused),
+            history=() if self._salvaged else self._history.look(self._here.ledger, record))
 
     def _unbound(self, record: JobRecord, seen: Snapshot) -> str:
         """Of a job that was opened by its id: how its answers come onto a frame. An adopted one says so itself."""
         held = bool(self._answers.landings) or not record.framed or record.adopted or self._salvaged is not None
         return "" if held or not seen.is_complete else to_attach(record.id)
-
-    def _offers(self, record: JobRecord, seen: Snapshot, again: Snapshot | None) -> tuple[str, ...]:
-        """What a person may do now, beside cancelling it. again: how the job stands that a click sent again."""
-        if self._salvaged is not None:
-            return ()
-        missed = seen.counts.failed + seen.counts.expired + seen.counts.cancelled - record.unsendable
-        to_retry = seen.is_complete and missed > 0 if again is None else "retry" in again.offers
-        fillable = self._answers.waited_for or self._answers.refused
-        open_batch = record.mode == BATCH and not seen.is_complete and not record.cancel_at
-        able = {"retry": to_retry, "finish": open_batch, "merge": seen.bill is not None and fillable}
-        return tuple(name for name, is_so in able.items() if is_so)
 
     def _begin(self, api_key: str | None) -> None:
         """It was just asked for: have it go on now. One that is over already merges at once."""
@@ -393,24 +382,13 @@ class Job(Standing):
         last._next = last.retry()
         for one in (self, last):
             self._here.move(last._next.id, one._on_next)
-        return "" if self._next is None else f"Sent again as {_in_short(self._next.snapshot())}."
+        said = sent_again(None if self._next is None else self._next.snapshot())
+        return f"{said[:1].upper()}{said[1:]}."
 
     def _on_next(self, seen: Snapshot) -> None:
         """In the worker's thread: the job that goes on from this one stands otherwise."""
         del seen
         self._redraw()
-
-
-def to_attach(name: str) -> str:
-    """How the answers of a job, or of a group, come onto a frame that this process does not hold."""
-    return f'df.llm.attach("{name}") puts the answers onto a frame'
-
-
-def _in_short(shot: Snapshot) -> str:
-    """`job jb3f9c2k7a1q: running`, and at its end how many rows it answered; then the one that goes on from that."""
-    seen = view(shot)
-    further = f", then as {shot.again.removeprefix(_SENT_AGAIN)}" if shot.again else ""
-    return f"job {seen.id}: {seen.state}{f', {seen.share}' if seen.is_final else ''}{further}"
 
 
 _OPEN: weakref.WeakValueDictionary[tuple[str, str], Job] = weakref.WeakValueDictionary()
