@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.ledger.folder import Folders
+from jupyter_batch.engine.gather import of_shard, places_of
+from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
 
@@ -16,7 +19,7 @@ class _Manifest(msgspec.Struct):
 
 
 def salvage(folders: Folders, job: str) -> tuple[JobRecord, list[ShardRecord]]:
-    """A job as its folder tells of it: what was fetched counts as collected, the rest as still out.
+    """A job as its folder tells of it: what was fetched counts as collected, with its rows and costs, the rest as out.
 
     Raises JobNotFoundError where there is no such folder.
     """
@@ -25,9 +28,19 @@ def salvage(folders: Folders, job: str) -> tuple[JobRecord, list[ShardRecord]]:
         manifest = msgspec.json.decode(folder.manifest.read_bytes(), type=_Manifest)
     except (OSError, msgspec.DecodeError) as e:
         raise JobNotFoundError(f"no job {job!r} in {folders.root}: {e}") from e
-    shards = []
+    record, shards, last = manifest.job, [], 0.0
     for shard in manifest.shards:
-        fetched = folder.output(shard.number).exists() or folder.errors(shard.number).exists()
-        step, ending = (Step.COLLECTED, State.COMPLETED) if fetched else (Step.RUNNING, None)
-        shards.append(msgspec.structs.replace(shard, step=step, ending=ending))
-    return manifest.job, shards
+        fetched = [path for path in (folder.output(shard.number), folder.errors(shard.number)) if path.exists()]
+        if fetched:
+            last = max(last, *(path.stat().st_mtime for path in fetched))
+        shards.append(_collected(record, shard, manifest.shards, folder) if fetched
+                      else msgspec.structs.replace(shard, step=Step.RUNNING, ending=None))
+    over = all(shard.step is Step.COLLECTED for shard in shards)
+    return msgspec.structs.replace(record, finished_at=last if over else 0.0), shards
+
+
+def _collected(job: JobRecord, shard: ShardRecord, shards: list[ShardRecord], folder: JobFolder) -> ShardRecord:
+    over = msgspec.structs.replace(shard, step=Step.COLLECTED, ending=State.COMPLETED)
+    with contextlib.suppress(OSError, ValueError):  # a file of the folder that is damaged, too: results() says so
+        return msgspec.structs.replace(over, **of_shard(job, over, folder, places_of(job, shards, folder))[0])
+    return over

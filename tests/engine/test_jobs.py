@@ -380,7 +380,8 @@ def test_cancel_keeps_what_finished(server, call, home):
 def test_a_damaged_ledger_still_gives_what_was_fetched(call, home):
     """The database is gone to pieces: submitting says so in a sentence, and results() still reads the answers."""
     df = numbered(10)
-    job = df.llm.batch("{text}", out="out", **call).wait(60)
+    job = df.llm.batch("{text}", out="out", prices={"input": 1.0, "output": 2.0}, **call).wait(60)
+    counts, cost, ended = job.counts, job.cost, job.snapshot().finished_at
     forget(home)
     for path in home.glob("ledger.sqlite3*"):
         path.write_bytes(b"broken" * 1000)
@@ -389,6 +390,9 @@ def test_a_damaged_ledger_still_gives_what_was_fetched(call, home):
     found = jupyter_batch.open(job.id)
     assert found.results()["out"].tolist() == df["text"].tolist()
     assert found.is_complete
+    assert found.counts == counts, "what is shown of it, too"
+    assert found.cost == pytest.approx(cost)
+    assert found.snapshot().finished_at == pytest.approx(ended, abs=5)
     with pytest.raises(LedgerCorruptError):
         jupyter_batch.open("jbnothing")
 
