@@ -12,12 +12,13 @@ import numpy as np
 from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import AlignmentError, ColumnError, JupyterBatchError
 from jupyter_batch.core.result import Status, ToolCalls
-from jupyter_batch.core.schema import Schema, listed
+from jupyter_batch.core.schema import Field, Schema, listed
 from jupyter_batch.core.schema import columns as columns_of
 from jupyter_batch.engine.gather import CODES, Outcomes
 from jupyter_batch.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.wire.openai import EMBEDDINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,11 +84,12 @@ def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame
 
 def fill_with(job: JobRecord, found: Outcomes, frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]) -> None:
     """Put what was found into the job's columns of the frame, under the names that `out` gives them."""
-    fields = columns_of(out, job.schema)
+    vectors = Field(out, out, "object")  # whether or not some row has one
+    fields = {out: vectors} if job.endpoint == EMBEDDINGS else columns_of(out, job.schema)
 
     def values(column: str) -> Any:
         field = fields[column]
-        if field is None:
+        if field is None or field is vectors:
             return found.answers
         return [None if answer is None or isinstance(answer, ToolCalls) else answer[field.name]
                 for answer in found.answers]

@@ -106,6 +106,15 @@ def test_failed_rows_are_nan_and_retry_fills_them(call, home, server):
     np.testing.assert_array_equal(np.stack(df["vector"]), again.vectors())
 
 
+def test_a_column_without_a_vector_is_one_of_objects(call, home, server):
+    """Where all rows failed, too: no column of texts."""
+    server.set_faults("row_errors=1")
+    df = pd.DataFrame({"text": ["a", "b"]})
+    job = df.llm.embed("text", **call).wait(60)
+    assert df["vector"].isna().all()
+    assert (df["vector"].dtype, job.results()["vector"].dtype) == (object, object)
+
+
 def test_a_list_of_texts_needs_no_frame(call, home):
     """`jupyter_batch.embed(texts)`: the vectors in order; what is no text is that row's reason."""
     job = jupyter_batch.embed(["a", "b", ["c"]], dimensions=3, **call).wait(60)
