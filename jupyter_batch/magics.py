@@ -124,11 +124,7 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             return _adopt(rest, names)
         by_position = verb == "attach" and BY_POSITION in rest
         rest = [word for word in rest if not (by_position and word == BY_POSITION)]
-        if verb == "attach":
-            refuse([word for word in rest if word.startswith("-")], [BY_POSITION], f"%{NAME} {VERBS[verb]}")
-        wanted = VERBS[verb].partition(":")[0].split()[1:]
-        if len(rest) != len(wanted):
-            raise OptionError(f"%{NAME} {VERBS[verb]}")
+        _check_words(verb, rest)
         if verb == "list":
             return jobs.list_jobs()
         if verb == "forget":
@@ -169,6 +165,18 @@ def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:
 
 
 LLMBatch.llm_batch.__doc__ = parser().format_help()
+
+
+def _check_words(verb: str, words: list[str]) -> None:
+    """As many as it takes, and none that is meant for a shell. Raises OptionError."""
+    if verb == "attach":
+        refuse([word for word in words if word.startswith("-")], [BY_POSITION], f"%{NAME} {VERBS[verb]}")
+    meant = next((word for word in words if word.startswith(("{", "$"))), None)
+    if meant is not None:
+        raise OptionError(f"%{NAME} expands nothing: write the id itself in the place of {meant}; where it is in a "
+                          "variable, jupyter_batch.open(variable) does the same")
+    if len(words) != len(VERBS[verb].partition(":")[0].split()) - 1:
+        raise OptionError(f"%{NAME} {VERBS[verb]}")
 
 
 def _no_verb(word: str) -> str:

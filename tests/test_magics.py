@@ -201,6 +201,8 @@ def test_the_key_is_named_never_typed(shell, face, monkeypatch, capsys):
     ("%llm_batch show", r"show ID"),
     ("%llm_batch show jb9", r"no job `jb9`"),
     ("%llm_batch attach jb7 dff", r"`dff` is not defined"),
+    ("%llm_batch show {job.id}", r"expands nothing: .* in the place of \{job.id\}; .* jupyter_batch.open"),
+    ("%llm_batch cancel $job", r"expands nothing"),
 ])
 def test_a_mistake_is_one_sentence_and_sends_nothing(shell, face, capsys, cell, says):
     """The cell fails, so that `Run all` stops; one line is shown without a traceback; nothing reached the face."""
