@@ -71,6 +71,24 @@ def test_a_frame_that_has_its_column_grows_and_is_edited(server, call, given):
     assert sent(server) == 25 + 7
 
 
+def test_a_row_is_edited_into_what_another_one_asks(server, call):
+    """Its column holds what its own text was answered: rows of classes that are alike are edited as any other."""
+    df = pd.DataFrame({"text": ["q", "q", "q", "r", "r", "s"]})
+    df.llm.batch("{text}", out="out", **call).wait(60)
+    df.loc[[1, 4], "text"] = ["r", "new"]
+    df.llm.batch("{text}", out="out", **call).wait(60)
+    assert (df["out"] == df["text"]).all()
+    df["text"] = df["text"].replace("s", "q")
+    df.llm.batch("{text}", out="out", **call).wait(60)
+    assert (df["out"] == df["text"]).all()
+    assert sent(server) == 4
+    df["out"] = None  # as after a run in which all rows failed
+    df.assign(text=df["text"].replace("new", "newest")).llm.batch("{text}", out="out", **call).wait(60)
+    df.loc[0, "out"] = "r"
+    with pytest.raises(ColumnError, match="overwrite=True"):
+        df.assign(text=df["text"].replace("new", "newer")).llm.batch("{text}", out="out", **call)
+
+
 @pytest.mark.parametrize("change", ["a matched row", "a new row", "another question", "none of its rows"])
 def test_what_a_person_wrote_into_the_column_is_not_overwritten(server, call, change):
     """An answer that was put right by hand, a value of one's own in a new row, another prompt: refused as ever."""
