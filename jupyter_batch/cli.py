@@ -172,12 +172,13 @@ def _cancel(asked: argparse.Namespace) -> int:
 
 
 def _retry(asked: argparse.Namespace) -> int:
-    """Stay until each of the new job's batches was sent."""
+    """Stay until each of the new job's batches was sent, or has to wait: for room, or for a provider that is down."""
     from jupyter_batch import jobs
     from jupyter_batch.core.status import Step
 
     job = jobs.open_job(asked.id, follow=False).retry(max_cost=asked.max_cost)
-    sent = _until(lambda: all(shard.step not in {Step.PLANNED, Step.SUBMITTING} for shard in job.snapshot().shards))
+    _until(lambda: all(shard.step not in {Step.PLANNED, Step.SUBMITTING} for shard in job.snapshot().shards))
+    sent = all(shard.step not in {Step.PLANNED, Step.SUBMITTING, Step.WAITING} for shard in job.snapshot().shards)
     _print(job)
     print("`jupyter batch watch` fetches the answers." if sent else
           "Not all of it could be sent yet: `jupyter batch watch` goes on trying.", file=sys.stderr)

@@ -11,6 +11,7 @@ import pytest
 
 from jupyter_batch import cli
 from jupyter_batch.server import launch
+from jupyter_batch.server.embedded import Embedded
 
 ROOT = Path(__file__).parent.parent
 SUBMIT = """
@@ -109,6 +110,19 @@ def test_cancel_before_anything_was_sent_sends_nothing(here):
     shown = here.batch("show", job).stdout
     assert "second: cancelled" in shown
     assert "batch:" not in shown
+
+
+def test_a_retry_that_is_not_sent_says_so(home, tmp_path, capsys):
+    """Where the provider is not to be reached, `retry` says that `watch` goes on trying, and exits 1."""
+    with Embedded(tmp_path / "server", faults="row_errors=1") as server:
+        job = pd.DataFrame({"text": ["a"]}).llm.batch("{text}", model="openai/echo", api_base=server.base_url,
+                                                      api_key=server.token).wait(60)
+        assert job.counts.failed == 1
+    assert cli.main(["retry", job.id]) == 1
+    said = capsys.readouterr()
+    assert "waiting, 0 of 1 row" in said.out
+    assert "Not all of it could be sent yet" in said.err
+    assert "fetches the answers" not in said.err
 
 
 def test_watch_gives_up_when_told_to(here):
