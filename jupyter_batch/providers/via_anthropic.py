@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,7 @@ class ViaAnthropic:
         self._base = _root(access.api_base)
         self._headers = {**(headers or {}), "x-api-key": access.api_key, "anthropic-version": VERSION}
         self._http: httpx.AsyncClient | None = None
+        self._first_ids: dict[str, str] = {}  # of batches that have ended: nothing about them changes any more
 
     def __repr__(self) -> str:
         return f"ViaAnthropic({self._access!r})"
@@ -219,8 +221,8 @@ class ViaAnthropic:
 
     async def _first_id(self, view: BatchView) -> str | None:
         """The custom_id in the first line of an ended batch's results: "" of one that is gone, None: not there yet."""
-        if view.output_file_id is None:
-            return None
+        if view.output_file_id is None or view.id in self._first_ids:
+            return self._first_ids.get(view.id)
         line = b""
         with self._told():
             try:
@@ -230,8 +232,9 @@ class ViaAnthropic:
             except NotFoundError:  # removed, or older than the results are kept: there is nothing to be had from it
                 return ""
         with contextlib.suppress(msgspec.DecodeError):
-            found = msgspec.json.decode(line.partition(b"\n")[0])
-            return str(found["custom_id"]) if isinstance(found, dict) and "custom_id" in found else None
+            found = msgspec.json.decode(line.removeprefix(BOM_UTF8).partition(b"\n")[0])
+            if isinstance(found, dict) and "custom_id" in found:
+                return self._first_ids.setdefault(view.id, str(found["custom_id"]))
         return None
 
     async def _listed(self, since: float) -> list[BatchView]:

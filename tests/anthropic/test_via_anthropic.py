@@ -371,6 +371,7 @@ def test_a_batch_whose_answer_was_lost_is_found_by_what_is_in_it(play):
         view, = await scene.find(1)
         assert (view.id, view.tag[TAG], view.ending) == (lost, f"{JOB}/1", State.COMPLETED)
         assert await scene.find(0) == [], "the other shard has as many requests, but not these"
+        assert scene.fake.calls.count("results") == 1, "what has ended is looked into once"
     play(story)
 
 
