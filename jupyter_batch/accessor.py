@@ -72,7 +72,8 @@ class LLMAccessor:
 
         It shows rows and requests, the first rendered prompts, tokens (a sample is counted of large frames, with its
         error), the range of costs in a batch and in real time, what reuse saves, and the limits; `.rows`, `.requests`,
-        `.tokens`, `.cost.low`, `.cost.high`, ... are its figures.
+        `.tokens`, `.cost.low`, `.cost.high`, ... are its figures. With a model that makes vectors, such as
+        "openai/text-embedding-3-small", it is what `embed` would do.
         """
         from jupyter_batch import jobs
 
@@ -91,9 +92,9 @@ class LLMAccessor:
     def attach(self, job: Any, out: str | None = None, *, by_position: bool = False) -> Any:
         """Bring a job of another day to this frame: its answers land here, now and as they come. The job is returned.
 
-        job: a Job, its id or its name; a group of several models too. out: the column to fill, if not the job's own. by_position: of an adopted job
-        whose rows nobody knows, say that they are this frame's, in this order. Raises JobNotFoundError, and
-        AlignmentError where the frame's rows are not the job's.
+        job: a Job, its id or its name; a group of several models too. out: the column to fill, if not the job's own.
+        by_position: of an adopted job whose rows nobody knows, say that they are this frame's, in this order. Raises
+        JobNotFoundError, and AlignmentError where the frame's rows are not the job's.
         """
         from jupyter_batch import jobs
 

@@ -77,10 +77,16 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
 def preview(source: Any, prompt: Any = None, *, door: str = "python", **given: Any) -> Preview | Previews:
     """What `submit` with the same arguments would send, and what that would cost. Nothing is sent, nothing is kept.
 
-    No key is needed. A list of models gives a preview of each. Raises an InputError where `submit` would.
+    No key is needed. A list of models gives a preview of each; a model that makes vectors is looked at as `embed` asks
+    it. Raises an InputError where `submit` would.
     """
+    from jupyter_batch.engine.embed import take
     from jupyter_batch.engine.preview import Previews, look
+    from jupyter_batch.providers.speaks import makes_vectors
 
+    model = given.get("model") or settings.read().model
+    if isinstance(model, str) and makes_vectors(model):
+        prompt, given = take(prompt, given)
     here, several, orders, _ = _checked(source, prompt, given, door, needs_key=False)
     looks = [look(here.ledger, order, now=time.time()) for _, order in orders]
     return Previews(looks, orders[0][0].max_cost) if several else looks[0]

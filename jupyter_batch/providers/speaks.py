@@ -89,6 +89,11 @@ def _responses(model: str, provider: str, name: str, mode: str) -> Spoken:
                      "take a model that speaks chat")
 
 
+def makes_vectors(model: str) -> bool:
+    """Whether this is known to be an embedding model."""
+    return _listed(*split_model(model)).mode == "embedding"
+
+
 def for_vectors(model: str, *, mode: str) -> Spoken:
     """The endpoint at which this model makes vectors.
 

@@ -122,6 +122,17 @@ def test_a_list_of_texts_needs_no_frame(call, home):
     assert "no text" in job.errors["_error"].iloc[0]
 
 
+def test_a_preview_of_vectors(home):
+    """What it would cost before it is spent: a known embedding model is looked at as `embed` asks it."""
+    seen = frame().llm.preview("text", model="openai/text-embedding-3-small", dimensions=3)
+    assert (seen.rows, seen.requests, seen.same, seen.skipped, seen.unsendable) == (6, 3, 1, 1, 1)
+    assert seen.cost.low == seen.cost.high == pytest.approx(seen.tokens.count * 0.01 / 1e6)
+    assert seen.realtime.high == pytest.approx(2 * seen.cost.high)
+    assert seen.prompts[0] == "text 0"
+    with pytest.raises(OptionError, match="`max_tokens` has no meaning for vectors"):
+        frame().llm.preview("text", model="openai/text-embedding-3-small", max_tokens=3)
+
+
 def test_results_as_they_come_are_float32(call, home):
     """`async for` gives each row's array."""
     async def all_of_them():
