@@ -91,7 +91,7 @@ def _responses(model: str, provider: str, name: str, mode: str) -> Spoken:
 
 def makes_vectors(model: str) -> bool:
     """Whether this is known to be an embedding model."""
-    return _listed(*split_model(model)).mode == "embedding"
+    return bool(_listed(*split_model(model)).mode == "embedding")
 
 
 def for_vectors(model: str, *, mode: str) -> Spoken:
