@@ -195,7 +195,7 @@ def _eta(shot: Snapshot) -> str:
     if answered < min(ETA_ROWS, max(2, own / 50)):
         return ""
     left = f"{roughly(shot.eta)} left{_spread(shot.eta, shot.pace[1])}"
-    if shot.expires_at is not None and shot.now + shot.eta > shot.expires_at:
+    if shot.expires_at is not None and shot.now < shot.expires_at < shot.now + shot.eta:
         return f"{left} at this pace, which is after it expires"
     return left
 
@@ -224,7 +224,7 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
     if shot.deadline is not None:
         parts.append(f"the rest in real time from {at(shot.deadline)} on")
     if shot.expires_at is not None and not shot.state.is_ending:
-        parts.append(f"expires {at(shot.expires_at)}")
+        parts.append(f"{'expires' if shot.now < shot.expires_at else 'was to expire'} {at(shot.expires_at)}")
     if shot.keeps_until is not None:  # some batch has ended, and is not collected yet
         parts.append(f"the provider keeps results until {at(shot.keeps_until)}")
     return tuple(part for part in parts if part)

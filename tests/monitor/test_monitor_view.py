@@ -68,6 +68,13 @@ def test_an_eta_behind_the_expiry_is_not_kept_back(shot):
     assert view(slow).eta == "about 7 h left (6 to 9 h) at this pace, which is after it expires"
 
 
+def test_a_batch_that_has_outlived_its_expiry_is_not_said_to_expire_in_the_past(shot):
+    """Providers go on after it at times: the moment is told as what it was, and is no measure of the eta any more."""
+    late = shot(counts=Counts(succeeded=100, running=900), expires_at=START + 200)
+    assert "was to expire 22:16" in view(late, UTC).times
+    assert view(late).eta.endswith("min)")
+
+
 @pytest.mark.parametrize(("seconds", "words"), [
     (0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (7500, "2 h 5 min"),
     (86_400, "1 day"), (180_000, "2 days 2 h"), (-5, "0 s"),
