@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from jupyter_batch.engine.order import Order
     from jupyter_batch.engine.orphans import Orphans
     from jupyter_batch.engine.preview import Preview, Previews
+    from jupyter_batch.ledger.store import Ledger
     from jupyter_batch.options import Options
 
 _T = TypeVar("_T")
@@ -145,15 +146,15 @@ def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) 
 
 
 def open_job(name: str, *, follow: bool = True) -> Any:
-    """The job of that id (its beginning is enough) or name. Raises JobNotFoundError.
+    """The job, or the group of them, of that id (its beginning is enough) or name. Raises JobNotFoundError.
 
     follow: have this process move it, where it is open; without, it is only looked at.
     Where the ledger's database can't be read, what was fetched of the job still can.
     """
     here = session(settings.home())
     try:
-        if name in (groups := here.ledger.groups()):
-            return Group(here, [open_job(job, follow=follow) for job in groups[name]], name)
+        if (group := _group(here.ledger, name)) is not None:
+            return Group(here, [open_job(job, follow=follow) for job in group[1]], group[0])
         record = here.ledger.job(name)
     except JobNotFoundError:
         raise
@@ -166,6 +167,22 @@ def open_job(name: str, *, follow: bool = True) -> Any:
     if follow:
         job._follow()
     return job
+
+
+def _group(ledger: Ledger, name: str) -> tuple[str, list[str]] | None:
+    """The id and the jobs of the group that is called so; None where a job is, or nothing."""
+    groups = ledger.groups()
+    if name in groups:
+        return name, groups[name]
+    begun = [group for group in groups if len(name) > len("jg") and group.startswith(name)]
+    if len(begun) == 1:
+        return begun[0], groups[begun[0]]
+    with contextlib.suppress(JobNotFoundError):
+        record = ledger.job(name)
+        for group, jobs in groups.items():  # newest first
+            if record.name == name and record.id in jobs:
+                return group, jobs
+    return None
 
 
 async def answers(prompts: Any, **given: Any) -> list[Any]:
@@ -238,8 +255,8 @@ def forget(name: str) -> str:
     JobNotFoundError, and InputError where it is still open; then nothing is removed.
     """
     ledger = session(settings.home()).ledger
-    group = ledger.groups().get(name)
-    records = [ledger.job(job) for job in group or [name]]
+    group, jobs = _group(ledger, name) or ("", [name])
+    records = [ledger.job(job) for job in jobs]
     every = {record.id: record for record in ledger.jobs()}
     for record in records:  # it grows meanwhile
         before = every.get(record.parent or "")
@@ -248,7 +265,7 @@ def forget(name: str) -> str:
         records += [one for one in around if one is not None and one not in records]
     for record in sorted(records, key=lambda one: bool(one.finished_at)):  # an open one first: it refuses
         ledger.forget(record.id)
-    return name if group else records[0].id
+    return group or records[0].id
 
 
 def list_jobs() -> Jobs:

@@ -162,6 +162,19 @@ def test_a_group_is_sent_again_and_forgotten_by_its_id(server, several, capsys, 
         jupyter_batch.open(group.id)
 
 
+def test_a_group_is_opened_as_a_job_is(several):
+    """By its id, a beginning of it, or the name that was given; a job of that name that came later is what is meant."""
+    group = numbered(3).llm.batch("{text}", out="answer", name="my reviews", **several).wait(60)
+    for name in (group.id, group.id[:6], "my reviews"):
+        assert jupyter_batch.open(name).id == group.id
+    assert jupyter_batch.open(group.jobs[0].id).id == group.jobs[0].id
+    later = numbered(4).llm.batch("{text}", name="my reviews", **{**several, "model": MODELS[0]}).wait(60)
+    assert jupyter_batch.open("my reviews").id == later.id
+    jobs.forget(later.id)
+    assert jobs.forget("my reviews") == group.id
+    assert len(jupyter_batch.jobs()) == 0
+
+
 def test_an_open_group_is_not_forgotten_in_part(server, several):
     """One of its jobs is over, the other is not: nothing is removed."""
     server.set_faults("enqueued_tokens=1")
