@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from jupyter_batch import kernel, options, settings, terminal, tools
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.status import Snapshot
+from jupyter_batch.engine.belonging import group_named, whole
 from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.engine.session import Session, session
 from jupyter_batch.group import Group, models_of
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from jupyter_batch.engine.order import Order
     from jupyter_batch.engine.orphans import Orphans
     from jupyter_batch.engine.preview import Preview, Previews
-    from jupyter_batch.ledger.store import Ledger
     from jupyter_batch.options import Options
 
 _T = TypeVar("_T")
@@ -153,7 +153,7 @@ def open_job(name: str, *, follow: bool = True) -> Any:
     """
     here = session(settings.home())
     try:
-        if (group := _group(here.ledger, name)) is not None:
+        if (group := group_named(here.ledger, name)) is not None:
             return Group(here, [open_job(job, follow=follow) for job in group[1]], group[0])
         record = here.ledger.job(name)
     except JobNotFoundError:
@@ -167,22 +167,6 @@ def open_job(name: str, *, follow: bool = True) -> Any:
     if follow:
         job._follow()
     return job
-
-
-def _group(ledger: Ledger, name: str) -> tuple[str, list[str]] | None:
-    """The id and the jobs of the group that is called so; None where a job is, or nothing."""
-    groups = ledger.groups()
-    if name in groups:
-        return name, groups[name]
-    begun = [group for group in groups if len(name) > len("jg") and group.startswith(name)]
-    if len(begun) == 1:
-        return begun[0], groups[begun[0]]
-    with contextlib.suppress(JobNotFoundError):
-        record = ledger.job(name)
-        for group, jobs in groups.items():  # newest first
-            if record.name == name and record.id in jobs:
-                return group, jobs
-    return None
 
 
 async def answers(prompts: Any, **given: Any) -> list[Any]:
@@ -255,14 +239,8 @@ def forget(name: str) -> str:
     JobNotFoundError, and InputError where it is still open; then nothing is removed.
     """
     ledger = session(settings.home()).ledger
-    group, jobs = _group(ledger, name) or ("", [name])
-    records = [ledger.job(job) for job in jobs]
-    every = {record.id: record for record in ledger.jobs()}
-    for record in records:  # it grows meanwhile
-        before = every.get(record.parent or "")
-        around = [before if before is not None and before.rush_at else None,
-                  ledger.child(record.id) if record.rush_at else None]
-        records += [one for one in around if one is not None and one not in records]
+    group, jobs = group_named(ledger, name) or ("", [name])
+    records = whole(ledger, jobs)
     for record in sorted(records, key=lambda one: bool(one.finished_at)):  # an open one first: it refuses
         ledger.forget(record.id)
     return group or records[0].id
