@@ -36,7 +36,7 @@ def test_killed_there_and_gone_on(point, host, server, tmp_path):
 @pytest.mark.parametrize("point", list(GROWN))
 def test_a_grown_frame_killed_there_and_gone_on(point, host, tmp_path):
     """Killed while answers are taken from other jobs, and run again: every row is answered, each was asked once."""
-    with Embedded(tmp_path / "server", pace=1.0) as server:
+    with Embedded(tmp_path / "server", pace=3.0) as server:
         order = {"home": str(tmp_path / "home"), "base_url": server.base_url, "token": server.token,
                  "answers": str(tmp_path / "answers.json"), "grown": True}
         told = killed_and_gone_on(host, point, order)
