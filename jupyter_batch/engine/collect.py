@@ -6,6 +6,7 @@ It knows the provider's verbs and the folder; how a line becomes an outcome is g
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 SHORT_TRIES = 3
 """How often a file that is shorter than its counts promise is fetched again, before it is taken as it is."""
+PAGE_TRIES = 8
+"""The same of what is no result file at all (nothing, a login page): some minutes."""
 
 
 async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
@@ -45,10 +48,16 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
     if told_of < promised and output.exists():
         rows = "no row" if uncounted and not told_of else f"{told_of} of the {promised} rows that the provider counted"
         note = f"the output file tells of {rows}"
-        if shard.attempts < SHORT_TRIES:
+        if shard.short < (SHORT_TRIES if await asyncio.to_thread(_holds_lines, output) else PAGE_TRIES):
+            mover.put(shard, short=shard.short + 1)
             raise ConnectionFailedError(f"{note}; it is fetched again")
         fields["note"] = fields["note"] or note
     return mover.put(shard, Step.COLLECTED, attempts=0, due_at=0.0, why=shard.why, at_fault=shard.at_fault, **fields)
+
+
+def _holds_lines(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(BOM_UTF8).lstrip()[:1] == b"{"
 
 
 async def _blamed(mover: Mover, shard: ShardRecord) -> ShardRecord:

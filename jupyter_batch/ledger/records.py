@@ -16,6 +16,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     bad_lines: lines of its request file, from 1, that the provider refused it for; at_fault: the same by their rows'
     positions; each with the reason.
     first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
+    short: how often its output file came with fewer rows than there must be.
     refused: batches that the provider took and refused for its quota; they are never adopted. alone: how often in a row
     that was so with no other batch of the job in its way. reasons: why rows of it failed, the most frequent first;
     examples: the position of the first row of each.
@@ -56,6 +57,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     at_fault: tuple[tuple[int, str], ...] = ()
     refused: tuple[str, ...] = ()
     alone: int = 0
+    short: int = 0
     attempts: int = 0
     due_at: float = 0.0
     sent_at: float = 0.0

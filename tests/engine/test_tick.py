@@ -414,6 +414,43 @@ def test_a_file_of_nothing_is_fetched_again_where_nothing_was_counted(desk):
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
+def test_other_troubles_do_not_use_up_the_tries_of_a_short_file(desk):
+    """Downloads that fail are no downloads: after many of them a page in the file's place is still not taken for it."""
+    desk.provider.faults["fetch"] = [ProviderDownError("oops", status=503)] * 10
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        view = desk.provider.finish(str(desk.shard(job).batch_id))
+        whole = desk.provider.files[str(view.output_file_id)]
+        desk.provider.files[str(view.output_file_id)] = b"<html>Log in</html>\n"
+        while not desk.shard(job).short:
+            await desk.step(400)
+        for _ in range(5):
+            await desk.step(400)
+        desk.provider.files[str(view.output_file_id)] = whole
+        await to_the_end(desk, job, pause=400)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_a_page_that_stays_ends_the_job_with_its_reasons(desk):
+    """What never becomes a result file is kept as it came, and each row says so."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        view = desk.provider.finish(str(desk.shard(job).batch_id))
+        desk.provider.files[str(view.output_file_id)] = b"<html>Log in</html>\n"
+        await to_the_end(desk, job, pause=400)
+
+    play(way())
+    assert desk.provider.asked["fetch"] == 9
+    assert desk.snapshot(job).counts.failed == 4
+    assert "no result" in desk.snapshot(job).reasons[0][0]
+
+
 def test_what_was_fetched_is_kept_while_it_is_fetched_again(desk):
     """The provider counts more than it sent, and then its file is gone: what came the first time is not thrown away."""
     job = desk.plan(shard_size=4)
