@@ -49,7 +49,9 @@ def html(snapshots: Iterable[Snapshot]) -> str:
         return f'{STYLE}<p class="jb">No jobs.</p>'
     head = "".join(f'<th scope="col">{esc(name)}</th>' for name in HEADINGS)
     table = f'<table class="jb-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'{STYLE}<div class="jb jb-list {style.AS_TEXT}">{table}</div>'
+    # A region that scrolls has to be reached by Tab, and so to have a name.
+    region = 'role="region" aria-label="LLM batches" tabindex="0"'
+    return f'{STYLE}<div class="jb jb-list {style.AS_TEXT}" {region}>{table}</div>'
 
 
 def cells(shot: Snapshot) -> tuple[str, ...]:
