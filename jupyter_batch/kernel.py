@@ -26,6 +26,8 @@ SLICE = 0.1
 AWAIT_SLICE = 0.25
 """The same while awaiting. SIGINT does not wake an idle kernel's loop, so the wait must wake itself."""
 
+_BETWEEN = "jupyter_batch_between"
+
 T = TypeVar("T")
 _log = logging.getLogger("jupyter_batch")
 
@@ -69,12 +71,16 @@ def has_frontend(ip: Any = None) -> bool:
 
 
 def current_cell(ip: Any = None) -> str | None:
-    """An id of the cell run, or of the terminal's input, that is under way; None where there is no IPython."""
+    """An id of the cell run, or of the terminal's input, that is under way; None where there is no IPython.
+
+    Once a cell has cleared its output it is another one.
+    """
     ip = ip or shell()
     if ip is not None and getattr(ip, "kernel", None) is None:
         return f"In [{ip.execution_count}]"
     ident = _parent(ip).get("header", {}).get("msg_id")
-    return ident if isinstance(ident, str) else None
+    cleared = getattr(getattr(ip, "meta", {}).get(_BETWEEN), "cleared", 0)
+    return f"{ident} {cleared}" if isinstance(ident, str) else None
 
 
 def notebook_path(ip: Any = None) -> str | None:
@@ -128,6 +134,9 @@ class BetweenCells:
         leave_none_unread(getattr(ip, "kernel", None))
         ip.events.register("pre_run_cell", self._before)
         ip.events.register("post_run_cell", self._after)
+        self.cleared = 0
+        if hasattr(publisher := getattr(ip, "display_pub", None), "register_hook"):  # a kernel's
+            publisher.register_hook(self._on_output)
 
     @property
     def is_idle(self) -> bool:
@@ -141,6 +150,11 @@ class BetweenCells:
         if self._loop is not None:  # in a terminal none runs between prompts: there the next cell's start is the moment
             with contextlib.suppress(RuntimeError):  # the kernel is going down
                 self._loop.call_soon_threadsafe(self._when_idle)
+
+    def _on_output(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What the main thread displays; counted is how often it has cleared its cell's output."""
+        self.cleared += message.get("msg_type") == "clear_output"
+        return message
 
     def _when_idle(self) -> None:
         if not self._in_cell:
@@ -175,9 +189,9 @@ def between(ip: Any = None) -> BetweenCells | None:
     ip = ip or shell()
     if ip is None:
         return None
-    held = ip.meta.get("jupyter_batch_between")  # `meta` is IPython's place for what extensions keep
+    held = ip.meta.get(_BETWEEN)  # `meta` is IPython's place for what extensions keep
     if not isinstance(held, BetweenCells):
-        held = ip.meta["jupyter_batch_between"] = BetweenCells(ip)
+        held = ip.meta[_BETWEEN] = BetweenCells(ip)
     return held
 
 

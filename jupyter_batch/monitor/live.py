@@ -30,6 +30,9 @@ OVERTAKEN = 5.0
 HURRY = 10.0
 """Seconds after a click in which all that comes is drawn at once."""
 
+CARDS = 20
+"""Of all the cards of a job those that were displayed last are kept up to date: a cell may display it in a loop."""
+
 _log = logging.getLogger("jupyter_batch")
 
 
@@ -109,6 +112,8 @@ class LiveMonitor:
             handle = display(html.card(self._seen, paired=True), raw=True, display_id=True)
             display(self._panel.bundle(), raw=True)
             self._handles[cell if cell is not None else object()] = handle
+            if len(self._handles) > CARDS:
+                del self._handles[next(iter(self._handles))]
 
     def update(self, snapshot: Snapshot) -> None:
         """Draw the panel, the card at milestones alone: a state, a message, a tenth of the rows."""

@@ -105,6 +105,18 @@ def test_who_is_listening(notebook):
     assert notebook.run("print(a != kernel.current_cell(), len(a) > 8)") == "True True\n"
 
 
+def test_a_cell_that_clears_its_output_is_another_one(notebook):
+    """What it displayed is gone, so that it displays it again: `clear_output(); display(job)` in a loop."""
+    notebook.run("from IPython.display import clear_output, display\nkernel.between()")
+    assert notebook.run("""
+a = kernel.current_cell()
+display(1)
+b = kernel.current_cell()
+clear_output(wait=True)
+print(a == b, b != kernel.current_cell())
+""").endswith("True True\n")
+
+
 def test_the_names_of_a_frame(notebook):
     """Names that a person gave to this very object: no underscore of IPython's, no equal object."""
     notebook.run("frame = [1]; other = [1]; alias = frame; frame")

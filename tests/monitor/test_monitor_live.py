@@ -56,6 +56,16 @@ def test_a_cell_shows_it_once(shot, displayed):
     assert len(displayed) == 4
 
 
+def test_a_job_that_is_displayed_in_a_loop_updates_the_last_cards_alone(shot, done, displayed):
+    """A thousand displays are not a thousand messages at each change of state."""
+    monitor = open_live(shot())
+    for n in range(1000):
+        monitor.show(f"cell {n}")
+    displayed.clear()
+    monitor.update(done)
+    assert 1 <= len(displayed) <= live.CARDS
+
+
 def test_the_card_changes_at_milestones_alone(shot, done, displayed):
     """A tenth of the rows, a state, a message: not each poll; and in every cell that shows it."""
     monitor = open_live(shot())
