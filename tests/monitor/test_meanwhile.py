@@ -114,9 +114,9 @@ def test_an_idle_kernel_stands_an_interrupt_after_a_click(notebook, wait):
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_an_interrupt_ends_the_wait_within_half_a_second_after_a_click_too(notebook, wait):
-    """From the interrupt to the cell's end: half a second, in one of five tries (this machine may be busy)."""
+    """From the interrupt to the cell's end: half a second, in one of ten tries (this machine may be busy)."""
     took = []
-    while len(took) < 5 and min(took, default=1) > 0.5:
+    while len(took) < 10 and min(took, default=1) > 0.5:
         cell = notebook.send(f"told.clear()\n{WAITS[wait]}")
         notebook.until_said("waiting")
         click(notebook, "one")
