@@ -54,6 +54,7 @@ class Job(Standing):
         self._glimpse = Glimpse()
         self._history = History()
         self._next: Job | None = None  # what a click sent again
+        self._before: Job | None = None  # what it goes on from, whose frames are known as long as it is held
 
     # -- how it stands --------------------------------------------------------------------------------------
 
@@ -172,6 +173,7 @@ class Job(Standing):
     def _pass_on(self, new: str, api_key: str | None) -> Job:
         """The job that goes on from this one: its answers land where this one's do."""
         job = of(self._here, new)
+        job._before = self
         job._answers.bind_as(self._answers)
         self._here.lend(new, self._here.functions_of(self.id))
         job._follow(api_key or self._here.key_of(self.id))

@@ -127,6 +127,8 @@ class Answers:
         for landing in other.landings:
             self.bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)
         self._source, self.out = other._source, other.out
+        with other._lock:
+            other._gathered = None  # read again where somebody asks: that one may be held for its frames alone
 
     def asked_for(self, df: pd.DataFrame | None) -> list[Landing]:
         """The landings that a person means: of this frame, which may be filled from now on, or all there are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 
@@ -79,6 +80,24 @@ def test_calls_land_as_objects_and_their_answers_follow(server, call, home, look
     assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool"]
     assert [one["id"] for one in sent[1]["tool_calls"]] == [one["tool_call_id"] for one in sent[2:]]
     assert [one["content"] for one in sent[2:]] == ["thing 1", "thing 2"]
+
+
+def test_a_row_that_failed_in_a_round_between_comes_into_the_frame(server, call, home, look_up, ran):
+    """The line that its reason names brings its answer into the column, though nobody holds that round's job."""
+    texts = [f'look_up({{"n": {n}}}) then look_up({{"n": {n + 50}}})' for n in range(12)]
+    df = frame(*texts)
+    job = df.llm.batch("{text}", out="out", tools=[look_up], **call).wait(60)
+    server.set_faults("row_errors=0.5,seed=1")
+    first = job.run_tools(max_rounds=1)
+    server.set_faults("")
+    assert 0 < first.counts.failed < 12
+    last = first.run_tools()
+    del job, first
+    gc.collect()
+    name = last.errors["_error"].str.extract(r'open\("(\w+)"\)\.retry\(\)\.run_tools\(\)')[0].iloc[0]
+    jupyter_batch.open(name).retry().run_tools()
+    assert df["out"].tolist() == [f"thing {n + 50}" for n in range(12)]
+    assert len(ran) == 24
 
 
 def test_a_group_goes_round_by_round(server, call, home, look_up, ran):
