@@ -43,5 +43,5 @@ def test_killed_there_and_gone_on(point, host, server, tmp_path):
     assert sum(ran.values()) == least, "all others ran"
     tags = Counter(batch["metadata"]["jupyter_batch"] for batch in server.batches())
     assert max(tags.values()) == 1
-    assert len(tags) == 4, "two batches of the first job, one of each follow-up"
-    assert server.stats()["batches_created"] == 4
+    assert len(tags) == 6, "two batches of the first job, and of each follow-up, which keeps to its size"
+    assert server.stats()["batches_created"] == 6
