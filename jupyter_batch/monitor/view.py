@@ -27,6 +27,8 @@ ETA_SPREAD = 0.1
 TEXT, ANSWER = 80, 160
 """Characters that are shown of a row, and of its answer: a schema's fields take more than a word."""
 SHARDS_SHOWN = 200
+LIVE = "realtime-"
+"""How our own names begin of what is asked in real time: no provider knows them."""
 
 COLOURS = {
     State.PLANNED: "idle", State.SUBMITTING: "busy", State.WAITING: "warn", State.RUNNING: "busy",
@@ -146,7 +148,7 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         percent=100 if shot.counts.running == 0 else min(99, int(shot.fraction * 100)),
         segments=_segments(shot), times=_times(shot, eta, tz), eta=eta,
         as_of=clock(shot.now, shot.now, tz, year=True), model=_model(shot),
-        batches=tuple(clean(b, 100) for b in shot.batches), tokens=_tokens(shot),
+        batches=tuple(clean(b, 100) for b in shot.batches if not b.startswith(LIVE)), tokens=_tokens(shot),
         cost=_cost(shot),
         lines=_lines(shot),
         reasons=tuple((clean(why), count) for why, count in shot.reasons[:REASONS_SHOWN]),
@@ -232,7 +234,9 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
 
 def _model(shot: Snapshot) -> str:
     model, provider = clean(shot.model, 100), clean(shot.provider, 40)
-    return model if not provider or model.startswith(f"{provider}/") else f"{model} ({provider})"
+    told = model if not provider or model.startswith(f"{provider}/") else f"{model} ({provider})"
+    live = bool(shot.batches) and all(batch.startswith(LIVE) for batch in shot.batches)
+    return f"{told}, in real time" if live else told
 
 
 def _tokens(shot: Snapshot) -> str:
@@ -278,8 +282,9 @@ def _part(shard: ShardView) -> Part:
             state, colour = "collecting", "busy"
     elif shard.step in {Step.WAITING, Step.CANCELLING, Step.PLANNED}:
         colour = "idle" if shard.step is Step.PLANNED else "warn"
+    batch = shard.batch_id or ""
     return Part(shard.number, state, colour, f"{counts.done:,} of {counts.total:,}", lost, clean(shard.note, 160),
-                clean(shard.batch_id or "", 100))
+                "" if batch.startswith(LIVE) else clean(batch, 100))
 
 
 def _plural(word: str, count: int) -> str:

@@ -68,6 +68,16 @@ def test_an_eta_behind_the_expiry_is_not_kept_back(shot):
     assert view(slow).eta == "about 7 h left (6 to 9 h) at this pace, which is after it expires"
 
 
+def test_what_is_asked_in_real_time_says_so_and_names_no_batch(shot):
+    """Our own name for it is no id that a provider could be asked about."""
+    shards = tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"realtime-jb1-{n}") for n in (0, 1))
+    seen = view(shot(shards=shards))
+    assert (seen.model, seen.batches) == ("openai/gpt-4.1-mini, in real time", ())
+    assert [part.batch for part in seen.parts] == ["", ""]
+    mixed = view(shot(shards=(*shards, ShardView(number=2, step=Step.RUNNING, batch_id="batch_1"))))
+    assert (mixed.model, mixed.batches) == ("openai/gpt-4.1-mini", ("batch_1",))
+
+
 def test_a_batch_that_has_outlived_its_expiry_is_not_said_to_expire_in_the_past(shot):
     """Providers go on after it at times: the moment is told as what it was, and is no measure of the eta any more."""
     late = shot(counts=Counts(succeeded=100, running=900), expires_at=START + 200)
