@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 import orjson
 
 from jupyter_batch.core.cost import FREE, Price, Range, estimate
@@ -136,6 +135,8 @@ def is_free(record: JobRecord) -> bool:
 
 
 def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
+    import numpy as np  # here: `jupyter batch list` comes this way, too
+
     sizes = np.fromiter(map(len, _lines(shards, folder)), dtype=np.int64)
     chosen, largest = np.ones(len(sizes), dtype=bool), np.zeros(len(sizes), dtype=bool)
     if len(sizes) > EXACT:  # the same ones each time: an estimate that is asked for twice is the same
