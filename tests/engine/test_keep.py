@@ -14,7 +14,8 @@ from jupyter_batch.monitor.text import line
 from jupyter_batch.monitor.view import view
 from jupyter_batch.providers.protocol import Facts
 from jupyter_batch.providers.table import facts_of
-from jupyter_batch.wire import anthropic, openai
+from jupyter_batch.wire import anthropic
+from jupyter_batch.wire.openai_batches import read_batch
 
 from .test_tick import ScriptedDesk, play
 
@@ -108,10 +109,10 @@ def test_who_keeps_for_how_long():
 
 def test_the_end_is_the_provider_s_own():
     """The batch object tells when it ended: a laptop that was closed for a week does not count from its waking."""
-    told = openai.read_batch({"id": "b", "status": "completed", "created_at": 10, "completed_at": 20, "expires_at": 99})
+    told = read_batch({"id": "b", "status": "completed", "created_at": 10, "completed_at": 20, "expires_at": 99})
     assert (told.created_at, told.ended_at) == (10, 20)
-    assert openai.read_batch({"id": "b", "status": "cancelled", "cancelled_at": 30}).ended_at == 30
-    assert openai.read_batch({"id": "b", "status": "in_progress", "created_at": 10}).ended_at is None
+    assert read_batch({"id": "b", "status": "cancelled", "cancelled_at": 30}).ended_at == 30
+    assert read_batch({"id": "b", "status": "in_progress", "created_at": 10}).ended_at is None
     told = anthropic.read_batch({"id": "b", "processing_status": "ended", "created_at": "2026-01-01T00:00:00Z",
                                  "ended_at": "2026-01-01T00:10:00Z"})
     assert told.ended_at - told.created_at == 600
