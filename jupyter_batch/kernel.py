@@ -135,7 +135,8 @@ class BetweenCells:
         ip.events.register("pre_run_cell", self._before)
         ip.events.register("post_run_cell", self._after)
         self.cleared = 0
-        if hasattr(publisher := getattr(ip, "display_pub", None), "register_hook"):  # a kernel's
+        publisher: Any = getattr(ip, "display_pub", None)
+        if hasattr(publisher, "register_hook"):  # a kernel's
             publisher.register_hook(self._on_output)
 
     @property
