@@ -37,7 +37,10 @@ class LLMAccessor:
         self._frame = frame
 
     def batch(self, prompt: Any, **given: Any) -> Job:
-        """Submit one request for each row, and return the Job at once; the answers become a column when it is done."""
+        """Submit one request for each row, and return the Job at once; the answers become a column when it is done.
+
+        A model that makes vectors, such as "openai/text-embedding-3-small", is asked for them, as by `embed`.
+        """
         from jupyter_batch import jobs
 
         job: Job = jobs.submit(self._frame, prompt, door="accessor", **given)
@@ -72,8 +75,7 @@ class LLMAccessor:
 
         It shows rows and requests, the first rendered prompts, tokens (a sample is counted of large frames, with its
         error), the range of costs in a batch and in real time, what reuse saves, and the limits; `.rows`, `.requests`,
-        `.tokens`, `.cost.low`, `.cost.high`, ... are its figures. With a model that makes vectors, such as
-        "openai/text-embedding-3-small", it is what `embed` would do.
+        `.tokens`, `.cost.low`, `.cost.high`, ... are its figures.
         """
         from jupyter_batch import jobs
 

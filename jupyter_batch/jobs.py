@@ -50,8 +50,8 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
     """Plan a job for the rows of a frame, or for a list of prompts, and have it sent; returns at once.
 
     The same call again gives the job that is there. frame_name: the person's name for the frame; the answers land in
-    what it holds when they come. A list of models gives a Group of jobs. Raises an InputError before anything is sent
-    or kept.
+    what it holds when they come. A list of models gives a Group of jobs; one that makes vectors is asked for them, as
+    by `embed`. Raises an InputError before anything is sent or kept.
     """
     from jupyter_batch.engine.several import plan_all
 
@@ -78,16 +78,10 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
 def preview(source: Any, prompt: Any = None, *, door: str = "python", **given: Any) -> Preview | Previews:
     """What `submit` with the same arguments would send, and what that would cost. Nothing is sent, nothing is kept.
 
-    No key is needed. A list of models gives a preview of each; a model that makes vectors is looked at as `embed` asks
-    it. Raises an InputError where `submit` would.
+    No key is needed. A list of models gives a preview of each. Raises an InputError where `submit` would.
     """
-    from jupyter_batch.engine.embed import take
     from jupyter_batch.engine.preview import Previews, look
-    from jupyter_batch.providers.speaks import makes_vectors
 
-    model = given.get("model") or settings.read().model
-    if isinstance(model, str) and makes_vectors(model):
-        prompt, given = take(prompt, given)
     here, several, orders, _ = _checked(source, prompt, given, door, needs_key=False)
     looks = [look(here.ledger, order, now=time.time()) for _, order in orders]
     return Previews(looks, orders[0][0].max_cost) if several else looks[0]
@@ -351,6 +345,7 @@ class _Checked(NamedTuple):
 
 def _checked(source: Any, prompt: Any, given: dict[str, Any], door: str, *, needs_key: bool = True) -> _Checked:
     """Check all that was given, of all models, before anything of it is kept. Raises an InputError."""
+    from jupyter_batch.engine.embed import by_model
     from jupyter_batch.engine.forms import spelled_out
     from jupyter_batch.engine.order import order
 
@@ -360,8 +355,9 @@ def _checked(source: Any, prompt: Any, given: dict[str, Any], door: str, *, need
     here = session(configured.home)
     orders = []
     for one in several or [given]:
-        opts = options.resolve(one if needs_key else {**one, "api_key": key or "none is needed"}, configured)
-        orders.append((opts, order(here.ledger, source, prompt, opts, door=door, notebook=kernel.notebook_path(),
+        asked, rest = by_model(prompt, one, one.get("model") or configured.model)
+        opts = options.resolve(rest if needs_key else {**rest, "api_key": key or "none is needed"}, configured)
+        orders.append((opts, order(here.ledger, source, asked, opts, door=door, notebook=kernel.notebook_path(),
                                    versions=_versions())))
     return _Checked(here, bool(several), orders, key)
 

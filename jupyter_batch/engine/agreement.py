@@ -12,7 +12,7 @@ def agreements(answers: Sequence[Sequence[Any]]) -> list[float | None]:
     """For each model, over all others: of the rows that both answered, the share in which they say the same.
 
     answers: a list for each model, None where a row has none. Texts are compared without the blanks around them and
-    without regard to case, anything else as JSON. None where there is nothing to compare.
+    without regard to case, anything else as JSON; vectors are not. None where there is nothing to compare.
     """
     told = [[_plain(answer) for answer in one] for one in answers]
     shares: list[float | None] = []
@@ -28,9 +28,8 @@ def agreements(answers: Sequence[Sequence[Any]]) -> list[float | None]:
 
 
 def _plain(answer: Any) -> Any:
-    if answer is None:
+    if answer is None or hasattr(answer, "dtype"):
         return None
     if isinstance(answer, str):
         return answer.strip().casefold()
-    return orjson.dumps(answer, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-                        | orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(answer, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)

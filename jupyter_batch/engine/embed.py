@@ -16,6 +16,7 @@ from jupyter_batch.core.template import RowError, Template, parse
 from jupyter_batch.engine.prompt import Columns
 from jupyter_batch.kinds import SOME
 from jupyter_batch.options import CHAT_PARAMS, EVERY, Option, checked
+from jupyter_batch.providers.speaks import makes_vectors
 from jupyter_batch.wire.openai import Hole
 
 PARAMS = {option.name: option for option in (
@@ -60,6 +61,16 @@ def take(text: Any, given: Mapping[str, Any]) -> tuple[Embed, dict[str, Any]]:
     params = {name: checked(PARAMS[name], value) for name, value in given.items()
               if name in PARAMS and value is not None}
     return Embed(text, params), {"out": OUT, **{name: value for name, value in given.items() if name not in PARAMS}}
+
+
+def by_model(prompt: Any, given: dict[str, Any], model: Any) -> tuple[Any, dict[str, Any]]:
+    """(the prompt, the options) as they are; where the model is known to make vectors, as `take` has them.
+
+    Raises OptionError, InputError, and ModelError for what is no model's id.
+    """
+    if isinstance(prompt, Embed) or not isinstance(model, str) or not makes_vectors(model):
+        return prompt, given
+    return take(prompt, given)
 
 
 class Texts:

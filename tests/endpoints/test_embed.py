@@ -122,6 +122,25 @@ def test_a_list_of_texts_needs_no_frame(call, home):
     assert "no text" in job.errors["_error"].iloc[0]
 
 
+def test_a_model_that_makes_vectors_is_asked_for_them(any_model, home, server):
+    """`batch` is then what `embed` is; in one call with a model that makes text each is asked for what it makes."""
+    df = frame()
+    job = df.llm.batch("{text}", model="openai/text-embedding-3-small", **any_model).wait(60)
+    np.testing.assert_array_equal(job.vectors(), expected(df["text"]))
+    assert df.llm.embed("{text}", model="openai/text-embedding-3-small", **any_model).id == job.id
+    models = ["openai/gpt-4.1-mini", "openai/text-embedding-3-large"]
+    several = {"model": models, "out": "out", **any_model}
+    assert [one.requests for one in df.llm.preview("{text}", **several)] == [4, 3]
+    group = df.llm.batch("{text}", **several).wait(60)
+    assert df["out_openai/gpt-4.1-mini"].tolist()[0] == "text 0"
+    np.testing.assert_array_equal(group.jobs[1].vectors(), expected(df["text"]))
+    told = group.compare()
+    assert told["agreement"].isna().all(), "a text and a vector can't say the same"
+    assert told["answered"].tolist() == [5, 4]
+    with pytest.raises(OptionError, match="`max_tokens` has no meaning for vectors"):
+        df.llm.batch("{text}", max_tokens=3, **several)
+
+
 def test_a_preview_of_vectors(home):
     """What it would cost before it is spent: a known embedding model is looked at as `embed` asks it."""
     seen = frame().llm.preview("text", model="openai/text-embedding-3-small", dimensions=3)

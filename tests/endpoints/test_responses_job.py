@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from jupyter_batch.core.errors import ModelError, OptionError
+from jupyter_batch.core.errors import OptionError
 from jupyter_batch.wire.responses import Translation
 from tests.ledgers import forget
 
@@ -82,10 +82,8 @@ def test_failed_rows_are_sent_again_alone(mode, call, home, server):
     assert (df["o"] == df["t"]).all()
 
 
-def test_a_parameter_without_a_place_and_a_model_for_vectors_are_refused(any_model, server, home):
-    """Before anything is kept or sent: `stop`, which /v1/responses does not have, and a model that makes no text."""
+def test_a_parameter_without_a_place_is_refused(any_model, server, home):
+    """Before anything is kept or sent: `stop`, which /v1/responses does not have."""
     with pytest.raises(OptionError, match="stop"):
         frame().llm.batch("{t}", model="openai/o3-pro", stop=["x"], **any_model)
-    with pytest.raises(ModelError, match=r"df\.llm\.embed"):
-        frame().llm.batch("{t}", model="openai/text-embedding-3-small", **any_model)
     assert server.stats()["uploads"] == 0
