@@ -12,6 +12,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     minimum: int = 1
 
+    def at_most(self, requests: int | None) -> Limits:
+        """The same with no more requests than a person wants in a file, if they said so."""
+        return self if requests is None else msgspec.structs.replace(self, requests=min(self.requests, requests))
+
 
 def custom_id(job: str, position: int) -> str:
     """The id of the request for the row at `position` (from 0) of the frame that was submitted.

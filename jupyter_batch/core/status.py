@@ -32,6 +32,8 @@ class State(StrEnum):
     __repr__ = str.__repr__  # as the last expression of a cell it is the word
 
 
+LIVE = "realtime-"
+"""How our own names begin of what is asked in real time, where a batch has its id: no provider knows them."""
 PAUSED = "paused: "
 """How the note of a shard begins whose provider refused the key."""
 ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.EXPIRED, State.CANCELLED})

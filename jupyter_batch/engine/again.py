@@ -43,9 +43,7 @@ MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 
 def limits_of(job: JobRecord, *, at_once: bool) -> Limits:
     """What goes into one batch of what goes on from a job; in real time it may be ever so little."""
-    limits = facts_of(job.provider, job.api_base).limits
-    if job.shard_size is not None:
-        limits = msgspec.structs.replace(limits, requests=min(limits.requests, job.shard_size))
+    limits = facts_of(job.provider, job.api_base).limits.at_most(job.shard_size)
     return msgspec.structs.replace(limits, minimum=1) if at_once or job.mode == REALTIME else limits
 
 

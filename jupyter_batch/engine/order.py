@@ -9,8 +9,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from jupyter_batch import tools
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.request import Limits
@@ -131,11 +129,9 @@ def _fills(opts: Options, schema: Schema | None) -> tuple[str, ...]:
 def _limits(facts: Facts, shard_size: int | None) -> Limits:
     """What goes into one batch. Raises OptionError where the person wants fewer requests than it must have."""
     limits = facts.limits
-    if shard_size is None:
-        return limits
-    if shard_size < limits.minimum:
+    if shard_size is not None and shard_size < limits.minimum:
         raise OptionError(f"shard_size={shard_size}: a batch of {facts.name} has at least {limits.minimum} requests")
-    return msgspec.structs.replace(limits, requests=min(limits.requests, shard_size))
+    return limits.at_most(shard_size)
 
 
 def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:

@@ -251,17 +251,18 @@ class Ledger(Database):
                 if row[0] in bills:
                     shard = msgspec.structs.replace(_decode(row[1], ShardRecord), bill=bills[row[0]])
                     db.execute("UPDATE shard SET facts = ? WHERE job = ? AND number = ?", (_encode(shard), job, row[0]))
-            facts = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()[0]
-            record = msgspec.structs.replace(_decode(facts, JobRecord), price=price)
-            db.execute("UPDATE job SET facts = ? WHERE id = ?", (_encode(record), job))
+            self._change(db, job, price=price)
 
     def amend(self, job: str, **changes: float | str) -> None:
         """Change what a job is to keep to: `deadline`, `max_cost`; and `overdue`."""
         with self._transaction() as db:
-            facts = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()[0]
-            record = msgspec.structs.replace(_decode(facts, JobRecord), **changes)
-            db.execute("UPDATE job SET facts = ? WHERE id = ?", (_encode(record), job))
+            self._change(db, job, **changes)
             self._wake(db, job)
+
+    def _change(self, db: sqlite3.Connection, job: str, **changes: object) -> None:
+        facts = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()[0]
+        record = msgspec.structs.replace(_decode(facts, JobRecord), **changes)
+        db.execute("UPDATE job SET facts = ? WHERE id = ?", (_encode(record), job))
 
     def say(self, job: str, message: str) -> None:
         """What the person should read about the job as a whole; "" clears it."""

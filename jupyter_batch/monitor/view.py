@@ -11,7 +11,7 @@ from datetime import tzinfo
 import msgspec
 
 from jupyter_batch.core.cost import money
-from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
+from jupyter_batch.core.status import LIVE, Answer, ShardView, Snapshot, State, Step
 from jupyter_batch.monitor.course import curve
 from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span
 
@@ -27,8 +27,6 @@ ETA_SPREAD = 0.1
 TEXT, ANSWER = 80, 160
 """Characters that are shown of a row, and of its answer: a schema's fields take more than a word."""
 SHARDS_SHOWN = 200
-LIVE = "realtime-"
-"""How our own names begin of what is asked in real time: no provider knows them."""
 
 COLOURS = {
     State.PLANNED: "idle", State.SUBMITTING: "busy", State.WAITING: "warn", State.RUNNING: "busy",

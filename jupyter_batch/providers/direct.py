@@ -11,16 +11,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
 from jupyter_batch.core.errors import ProviderError
 from jupyter_batch.providers.failures import by_status, normalise
-from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, TRANSFER_SECONDS
 
@@ -98,11 +97,6 @@ def _trusted() -> ssl.SSLContext:
 
 class _There(msgspec.Struct):
     id: str
-
-
-def file_name(tag: Mapping[str, str], requests: Path) -> str:
-    """What a request file is called at the provider: its job and shard."""
-    return f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl"
 
 
 def _said(content: bytes) -> str:

@@ -20,6 +20,12 @@ TAG_OUT, TAG_MODEL = "jupyter_batch_out", "jupyter_batch_model"
 """The column that the job fills, and the model by litellm's name."""
 
 
+def file_name(tag: Mapping[str, str], requests: Path) -> str:
+    """What a request file is called at the provider: its job and shard."""
+    return f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl"
+
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider takes. Durations are seconds.
 

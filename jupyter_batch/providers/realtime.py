@@ -17,7 +17,7 @@ from msgspec import structs
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError
-from jupyter_batch.core.status import State
+from jupyter_batch.core.status import LIVE, State
 from jupyter_batch.providers.answered import Book
 from jupyter_batch.providers.asking import VERBS, Call
 from jupyter_batch.providers.gate import Gate
@@ -28,7 +28,7 @@ from jupyter_batch.providers.running import Run, Tries
 CONCURRENCY = 64
 """Calls at once, where the person says nothing."""
 
-_NAME = re.compile(r"realtime-[A-Za-z0-9_.-]{1,120}")
+_NAME = re.compile(LIVE + r"[A-Za-z0-9_.-]{1,120}")
 _BLOCK = 1 << 20
 
 
@@ -132,7 +132,7 @@ class Realtime:
 
 def _name(tag: Mapping[str, str]) -> str:
     told = tag.get(TAG) or "-".join(tag.values())
-    return "realtime-" + re.sub(r"[^A-Za-z0-9_.-]", "-", told)[:120]
+    return LIVE + re.sub(r"[^A-Za-z0-9_.-]", "-", told)[:120]
 
 
 def _view(run: Run, ending: State | None) -> BatchView:

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
-from jupyter_batch.providers.direct import QUIET_SECONDS, file_name
+from jupyter_batch.providers.direct import QUIET_SECONDS
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import blocks_of
-from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS, stay
+from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS, stay, upload
 from jupyter_batch.wire.openai_batches import read_batch
 
 if TYPE_CHECKING:
@@ -66,10 +66,7 @@ class ViaAzure:
         """See Provider.submit. endpoint: as it stands in the lines, without /v1."""
         if uploaded is None:
             async with self._open(TRANSFER_SECONDS) as client:
-                with requests.open("rb") as file:
-                    there = await client.files.create(file=(file_name(tag, requests), file), purpose="batch")
-                if not (uploaded := there.id):
-                    raise ProviderDownError(f"{self._access.api_base} took the file and named no id")
+                uploaded = await upload(client, requests, tag, self._access.api_base)
             await on_upload(uploaded)
         async with self._open() as client:
             return _view(await client.batches.create(

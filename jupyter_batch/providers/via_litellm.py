@@ -21,7 +21,7 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.failures import UnreadableError, normalise
-from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name
 from jupyter_batch.providers.streams import let_go
 from jupyter_batch.wire.openai_batches import read_batch
 
@@ -125,11 +125,7 @@ class ViaLitellm:
         # "scheduling"): the id of what is paid for would be lost.
         if uploaded is None:
             async with self._sdk(TRANSFER_SECONDS) as client:
-                with requests.open("rb") as file:
-                    there = await client.files.create(
-                        purpose="batch", file=(f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl", file))
-                if not (uploaded := there.id):
-                    raise ProviderDownError(f"{self._access.api_base} took the file and named no id")
+                uploaded = await upload(client, requests, tag, self._access.api_base)
             await on_upload(uploaded)
         async with self._sdk() as client:
             answer = await client.batches.with_raw_response.create(
@@ -223,6 +219,15 @@ class ViaLitellm:
 
     async def aclose(self) -> None:
         """Nothing is open between calls; litellm's own closing would close the person's clients too."""
+
+
+async def upload(client: openai.AsyncOpenAI, requests: Path, tag: Mapping[str, str], where: str) -> str:
+    """The id there of a request file, streamed from disk. Raises ProviderDownError where none is named."""
+    with requests.open("rb") as file:
+        there = await client.files.create(file=(file_name(tag, requests), file), purpose="batch")
+    if not there.id:
+        raise ProviderDownError(f"{where} took the file and named no id")
+    return there.id
 
 
 async def stay(answer: Any) -> None:

@@ -19,8 +19,8 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, ConnectionFailedError, NotFoundError, ProviderDownError
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.direct import Direct, file_name
-from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts
+from jupyter_batch.providers.direct import Direct
+from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, file_name
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai_batches import read_batch

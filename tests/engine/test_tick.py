@@ -376,41 +376,38 @@ def test_completed_without_its_file_is_asked_again(desk, completed):
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
-def test_a_file_shorter_than_its_counts_is_fetched_again(desk):
-    """A download that lost its tail at a line's end is seen by the counts, and fetched again."""
-    job = desk.plan(shard_size=4)
+def fetched_at_first(desk, job, instead, **changes):
+    """Play a job whose output file is at first what `instead` makes of it; the note of its shard then."""
+    notes = []
 
     async def way():
         await desk.step()
-        view = desk.provider.finish(str(desk.shard(job).batch_id))
+        batch = str(desk.shard(job).batch_id)
+        view = desk.provider.finish(batch)
+        desk.provider.batches[batch] = msgspec.structs.replace(view, **changes)
         whole = desk.provider.files[str(view.output_file_id)]
-        desk.provider.files[str(view.output_file_id)] = whole[: whole.index(b"\n") + 1]
+        desk.provider.files[str(view.output_file_id)] = instead(whole)
         await desk.step(10)
-        assert "fetched again" in desk.shard(job).note
+        notes.append(desk.shard(job).note)
         desk.provider.files[str(view.output_file_id)] = whole
         await to_the_end(desk, job)
 
     play(way())
+    return notes[0]
+
+
+def test_a_file_shorter_than_its_counts_is_fetched_again(desk):
+    """A download that lost its tail at a line's end is seen by the counts, and fetched again."""
+    job = desk.plan(shard_size=4)
+    assert "fetched again" in fetched_at_first(desk, job, lambda whole: whole[: whole.index(b"\n") + 1])
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
 def test_a_file_of_nothing_is_fetched_again_where_nothing_was_counted(desk):
     """A login page in the place of the answers, of a batch that has no counts."""
     job = desk.plan(shard_size=4)
-
-    async def way():
-        await desk.step()
-        batch = str(desk.shard(job).batch_id)
-        view = desk.provider.finish(batch)
-        desk.provider.batches[batch] = msgspec.structs.replace(view, completed=0)
-        whole = desk.provider.files[str(view.output_file_id)]
-        desk.provider.files[str(view.output_file_id)] = b"<html>Log in</html>\n"
-        await desk.step(10)
-        assert desk.shard(job).note == "the output file tells of no row; it is fetched again"
-        desk.provider.files[str(view.output_file_id)] = whole
-        await to_the_end(desk, job)
-
-    play(way())
+    note = fetched_at_first(desk, job, lambda _: b"<html>Log in</html>\n", completed=0)
+    assert note == "the output file tells of no row; it is fetched again"
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
