@@ -35,7 +35,9 @@ REQUESTS = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
 CONCURRENCY = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 TURNS = 3
 WARM = 200
-FACTS = realtime_facts(Facts(name="openai", dialect="openai", key="", limits=Limits(requests=50_000, bytes=2 * 10**8)))
+FACTS = realtime_facts(
+    Facts(name="openai", dialect="openai", key="", limits=Limits(requests=50_000, bytes=2 * 10**8))
+)
 
 ENDPOINT = """
 import asyncio
@@ -72,8 +74,16 @@ def endpoint() -> Iterator[str]:
 
 
 def body(number: int) -> dict:
-    return {"model": "m", "temperature": 0,
-            "messages": [{"role": "user", "content": f"Is this positive or negative? The parcel {number} came late."}]}
+    return {
+        "model": "m",
+        "temperature": 0,
+        "messages": [
+            {
+                "role": "user",
+                "content": f"Is this positive or negative? The parcel {number} came late.",
+            }
+        ],
+    }
 
 
 async def bare(base: str, requests: int) -> None:
@@ -83,8 +93,14 @@ async def bare(base: str, requests: int) -> None:
 
     async def one(number: int) -> None:
         async with seats:
-            answers.append(await litellm.acompletion(**body(number) | {"model": "openai/m"}, api_base=base,
-                                                     api_key="no-key", max_retries=0))
+            answers.append(
+                await litellm.acompletion(
+                    **body(number) | {"model": "openai/m"},
+                    api_base=base,
+                    api_key="no-key",
+                    max_retries=0,
+                )
+            )
 
     await asyncio.gather(*(one(number) for number in range(requests)))
     assert len(answers) == requests
@@ -93,16 +109,28 @@ async def bare(base: str, requests: int) -> None:
 async def ours(base: str, requests: int) -> None:
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "requests-0.jsonl"
-        path.write_bytes(b"".join(orjson.dumps({"custom_id": f"jb-{n}", "method": "POST", "url": CHAT,
-                                                "body": body(n)}) + b"\n" for n in range(requests)))
-        provider = Realtime(FACTS, folder=Path(place), concurrency=CONCURRENCY,
-                            call=call_to("openai/m", api_base=base, api_key="no-key"))
+        path.write_bytes(
+            b"".join(
+                orjson.dumps(
+                    {"custom_id": f"jb-{n}", "method": "POST", "url": CHAT, "body": body(n)}
+                )
+                + b"\n"
+                for n in range(requests)
+            )
+        )
+        provider = Realtime(
+            FACTS,
+            folder=Path(place),
+            concurrency=CONCURRENCY,
+            call=call_to("openai/m", api_base=base, api_key="no-key"),
+        )
 
         async def nothing(_: str) -> None:
             """No upload."""
 
-        view = await provider.submit(path, {TAG: "jb/0"}, endpoint=CHAT, window="24h", uploaded=None,
-                                     on_upload=nothing)
+        view = await provider.submit(
+            path, {TAG: "jb/0"}, endpoint=CHAT, window="24h", uploaded=None, on_upload=nothing
+        )
         while view.ending is None:
             await asyncio.sleep(0.05)
             view = await provider.poll(view.id)
@@ -135,13 +163,17 @@ async def main() -> None:
     print(f"{REQUESTS:,} requests, {CONCURRENCY} at once, 50 ms endpoint, median of {TURNS} turns")
     for name, turns in took.items():
         wall, cpu = (statistics.median(one) for one in zip(*turns, strict=True))
-        print(f"{name:32} {REQUESTS / wall:6.0f} requests/s   {cpu / REQUESTS * 1000:5.2f} ms of CPU each")
+        print(
+            f"{name:32} {REQUESTS / wall:6.0f} requests/s   {cpu / REQUESTS * 1000:5.2f} ms of CPU each"
+        )
     theirs, mine = took.values()
     for at, what in enumerate(("throughput", "requests per second of CPU")):
         ratios = [one[at] / other[at] for one, other in zip(theirs, mine, strict=True)]
         told = ", ".join(f"{ratio:.2f}" for ratio in ratios)
         print(f"ratio of {what}: {statistics.median(ratios):.2f} (turn by turn: {told})")
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB (both together)")
+    print(
+        f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB (both together)"
+    )
 
 
 if __name__ == "__main__":

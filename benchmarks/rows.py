@@ -36,45 +36,104 @@ PROMPT = 'Classify the sentiment (positive/negative/neutral) as {"label": ...}: 
 
 def source() -> pd.DataFrame:
     """Rows of about 300 characters of varied Unicode."""
-    words = ["très", "good", "naïve", "product", "“quoted”", "漢字", "слово", "emoji😀", "back\\slash",
-             "tab\tnew\nline", "and", "some", "more", "plain", "words"]
+    words = [
+        "très",
+        "good",
+        "naïve",
+        "product",
+        "“quoted”",
+        "漢字",
+        "слово",
+        "emoji😀",
+        "back\\slash",
+        "tab\tnew\nline",
+        "and",
+        "some",
+        "more",
+        "plain",
+        "words",
+    ]
     random = np.random.default_rng(0)
     picks = random.integers(0, len(words), (ROWS, 45))
-    return pd.DataFrame({"feedback": [" ".join(words[word] for word in row) for row in picks], "n": np.arange(ROWS)})
+    return pd.DataFrame(
+        {"feedback": [" ".join(words[word] for word in row) for row in picks], "n": np.arange(ROWS)}
+    )
 
 
 def answers() -> bytes:
     """Result lines of about 1 kB, shuffled, two in a hundred of them errors."""
     lines = []
     for position in np.random.default_rng(1).permutation(ROWS).tolist():
-        body = {"id": f"chatcmpl-{position}", "object": "chat.completion", "created": 1, "model": "gpt-4.1-mini",
-                "choices": [{"index": 0, "logprobs": None, "finish_reason": "stop", "message": {
-                    "role": "assistant", "content": f"“positive” {position} " + "x" * 300, "refusal": None,
-                    "annotations": []}}],
-                "usage": {"prompt_tokens": 90, "completion_tokens": 12, "total_tokens": 102,
-                          "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-                          "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0}},
-                "service_tier": "default", "system_fingerprint": "fp_0123456789"}
+        body = {
+            "id": f"chatcmpl-{position}",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "gpt-4.1-mini",
+            "choices": [
+                {
+                    "index": 0,
+                    "logprobs": None,
+                    "finish_reason": "stop",
+                    "message": {
+                        "role": "assistant",
+                        "content": f"“positive” {position} " + "x" * 300,
+                        "refusal": None,
+                        "annotations": [],
+                    },
+                }
+            ],
+            "usage": {
+                "prompt_tokens": 90,
+                "completion_tokens": 12,
+                "total_tokens": 102,
+                "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+                "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+            },
+            "service_tier": "default",
+            "system_fingerprint": "fp_0123456789",
+        }
         code = 200 if position % 50 else 400
         if code != 200:
             body = {"error": {"message": "bad", "type": "invalid_request_error", "code": None}}
-        lines.append(orjson.dumps({"id": f"batch_req_{position}", "custom_id": custom_id(JOB, position), "response": {
-            "status_code": code, "request_id": f"req_{position}", "body": body}, "error": None}))
+        lines.append(
+            orjson.dumps(
+                {
+                    "id": f"batch_req_{position}",
+                    "custom_id": custom_id(JOB, position),
+                    "response": {
+                        "status_code": code,
+                        "request_id": f"req_{position}",
+                        "body": body,
+                    },
+                    "error": None,
+                }
+            )
+        )
     return b"\n".join(lines) + b"\n"
 
 
 def out(frame: pd.DataFrame) -> tuple[int, bytearray]:
     """Ours: how many bytes of requests, and the fingerprints."""
     template = parse(PROMPT, frame.columns)
-    encoder = Encoder(CHAT, {"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": Hole("user")}],
-                             "temperature": 0, "max_tokens": 50})
+    encoder = Encoder(
+        CHAT,
+        {
+            "model": "gpt-4.1-mini",
+            "messages": [{"role": "user", "content": Hole("user")}],
+            "temperature": 0,
+            "max_tokens": 50,
+        },
+    )
     prints = bytearray()
 
     def lines():
         for block in blocks(frame, template.columns):
             prints.extend(b"".join(block.fingerprints))
             ids = [f"{JOB}-{position}" for position in range(block.start, block.start + block.rows)]
-            yield from enumerate(encoder.encode(ids, {"user": template.render(block.values, block.rows)}), block.start)
+            yield from enumerate(
+                encoder.encode(ids, {"user": template.render(block.values, block.rows)}),
+                block.start,
+            )
 
     return sum(len(part.data) for part in pack(lines(), LIMITS)), prints
 
@@ -84,16 +143,31 @@ def naive_out(frame: pd.DataFrame) -> int:
     size = 0
     for position, row in enumerate(frame.to_dict("records")):
         text = PROMPT.replace("{feedback}", str(row["feedback"]))
-        size += len(json.dumps({"custom_id": f"{JOB}-{position}", "method": "POST", "url": CHAT, "body": {
-            "model": "gpt-4.1-mini", "messages": [{"role": "user", "content": text}], "temperature": 0,
-            "max_tokens": 50}}).encode()) + 1
+        size += (
+            len(
+                json.dumps(
+                    {
+                        "custom_id": f"{JOB}-{position}",
+                        "method": "POST",
+                        "url": CHAT,
+                        "body": {
+                            "model": "gpt-4.1-mini",
+                            "messages": [{"role": "user", "content": text}],
+                            "temperature": 0,
+                            "max_tokens": 50,
+                        },
+                    }
+                ).encode()
+            )
+            + 1
+        )
     return size
 
 
 def chunks(data: bytes):
     """As a file is read."""
     view = memoryview(data)
-    return (bytes(view[at:at + (1 << 18)]) for at in range(0, len(data), 1 << 18))
+    return (bytes(view[at : at + (1 << 18)]) for at in range(0, len(data), 1 << 18))
 
 
 def into(data: bytes, frame: pd.DataFrame, positions: np.ndarray) -> None:
@@ -120,7 +194,9 @@ def naive_into(data: bytes, frame: pd.DataFrame) -> None:
         if line:
             record = json.loads(line)
             body = record["response"]["body"]
-            found[record["custom_id"]] = body["choices"][0]["message"]["content"] if "choices" in body else None
+            found[record["custom_id"]] = (
+                body["choices"][0]["message"]["content"] if "choices" in body else None
+            )
     frame["naive"] = [found.get(f"{JOB}-{position}") for position in range(len(frame))]
 
 
@@ -140,12 +216,18 @@ def main() -> None:
     frame, data = source(), answers()
     size, prints = out(frame)
     keys = Keys.of(frame.index, prints)
-    print(f"{ROWS:,} rows, {size / ROWS:.0f} bytes a request, {len(data) / ROWS:.0f} bytes a result; us a row")
+    print(
+        f"{ROWS:,} rows, {size / ROWS:.0f} bytes a request, {len(data) / ROWS:.0f} bytes a result; us a row"
+    )
     ours, naive = timed(lambda: out(frame), lambda: naive_out(frame))
-    print(f"  out: frame -> requests   ours {ours:5.2f}   naive {naive:5.2f}   {naive / ours:4.1f} times faster")
+    print(
+        f"  out: frame -> requests   ours {ours:5.2f}   naive {naive:5.2f}   {naive / ours:4.1f} times faster"
+    )
     positions = np.arange(ROWS)
     ours, naive = timed(lambda: into(data, frame, positions), lambda: naive_into(data, frame))
-    print(f"  in:  results -> column   ours {ours:5.2f}   naive {naive:5.2f}   {naive / ours:4.1f} times faster")
+    print(
+        f"  in:  results -> column   ours {ours:5.2f}   naive {naive:5.2f}   {naive / ours:4.1f} times faster"
+    )
     assert frame["out"].equals(frame["naive"]), "both ways fill the same column"
     start = time.process_time()
     assert (align(frame.iloc[::-1], ["feedback"], keys) == np.arange(ROWS)[::-1]).all()

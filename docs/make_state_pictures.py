@@ -31,7 +31,9 @@ def main() -> None:
             lab.page.set_viewport_size({"width": width, "height": height})
             for theme in ("Light", "Dark"):
                 lab.theme(f"JupyterLab {theme}")
-                lab.page.evaluate("() => { document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0; }")
+                lab.page.evaluate(
+                    "() => { document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0; }"
+                )
                 lab.shot(f"states-{theme.lower()}-{width}.png")
 
 

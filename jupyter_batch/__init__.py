@@ -14,8 +14,19 @@ if TYPE_CHECKING:
     from jupyter_batch.options import col
 
 __version__ = VERSION
-__all__ = ["Artifacts", "Job", "JupyterBatchError", "__version__", "abatch", "batch", "col", "embed", "jobs", "open",
-           "providers"]
+__all__ = [
+    "Artifacts",
+    "Job",
+    "JupyterBatchError",
+    "__version__",
+    "abatch",
+    "batch",
+    "col",
+    "embed",
+    "jobs",
+    "open",
+    "providers",
+]
 
 _PLACES = {
     "Artifacts": "jupyter_batch.artifacts",
@@ -89,7 +100,10 @@ def __getattr__(name: str) -> Any:
 
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
-    if name in ("jobs", "providers"):  # modules, and callable: `jupyter_batch.jobs()` lists the jobs
+    if name in (
+        "jobs",
+        "providers",
+    ):  # modules, and callable: `jupyter_batch.jobs()` lists the jobs
         return import_module(f"jupyter_batch.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

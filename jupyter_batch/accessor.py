@@ -106,11 +106,17 @@ class LLMAccessor:
 def _describe() -> None:
     """Give `batch`, `preview` and `build` the options' own signature, and a table of them, for Tab and `?`."""
     keyword = inspect.Parameter.KEYWORD_ONLY
-    known = [inspect.Parameter(option.name, keyword, default=option.default)
-             for option in options.OPTIONS + options.CHAT_PARAMS]
+    known = [
+        inspect.Parameter(option.name, keyword, default=option.default)
+        for option in options.OPTIONS + options.CHAT_PARAMS
+    ]
     methods: tuple[Any, ...] = (LLMAccessor.batch, LLMAccessor.preview, LLMAccessor.build)
     for method in methods:
-        first = [one for one in inspect.signature(method).parameters.values() if one.kind is not one.VAR_KEYWORD]
+        first = [
+            one
+            for one in inspect.signature(method).parameters.values()
+            if one.kind is not one.VAR_KEYWORD
+        ]
         method.__signature__ = inspect.Signature([*first, *known])
         method.__doc__ = f"""{method.__doc__}
 
@@ -145,7 +151,9 @@ def _register_on(pandas: ModuleType) -> None:
         elif there is not LLMAccessor and name not in _told:
             _told.add(name)
             owner = getattr(there, "__module__", None) or type(there).__module__
-            warnings.warn(f"df.{name} belongs to {owner}: LLM batches are at df.{OURS} here", stacklevel=2)
+            warnings.warn(
+                f"df.{name} belongs to {owner}: LLM batches are at df.{OURS} here", stacklevel=2
+            )
 
 
 _told: set[str] = set()  # the one thing to remember here: what was said is said once
@@ -154,7 +162,9 @@ _told: set[str] = set()  # the one thing to remember here: what was said is said
 class _AfterPandas(MetaPathFinder):
     """Stands aside for every import but that of pandas, whose module it registers on once it has run."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         del path, target
         if name != "pandas":
             return None

@@ -20,8 +20,15 @@ class Artifacts:
     `Artifacts(folder)` opens it again on another day. Raises InputError where the folder is none of ours.
     """
 
-    def __init__(self, folder: str | Path, *, frame: pd.DataFrame | None = None, out: str = "",
-                 secret: str | None = None, functions: Any = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        frame: pd.DataFrame | None = None,
+        out: str = "",
+        secret: str | None = None,
+        functions: Any = None,
+    ) -> None:
         from jupyter_batch.engine.build import METADATA, read_built
 
         self.folder = Path(folder)
@@ -39,7 +46,9 @@ class Artifacts:
 
         return requests_of(self.folder)
 
-    def submit(self, *, api_key: str | None = None, wait: bool = False, timeout: float | None = None) -> Job:
+    def submit(
+        self, *, api_key: str | None = None, wait: bool = False, timeout: float | None = None
+    ) -> Job:
         """Send them: the Job, at once. Asked twice, it is the same one; what was answered before is not paid again.
 
         The answers land in the frame that `build` was called on; of a folder that was opened again `df.llm.attach(job)`
@@ -62,5 +71,7 @@ class Artifacts:
 
     def __repr__(self) -> str:
         files = len(self.requests)
-        return (f"<Artifacts {self.id}: {self._sent:,} requests in {files} file{'' if files == 1 else 's'} at "
-                f"{self.folder}, nothing sent: .submit() sends them>")
+        return (
+            f"<Artifacts {self.id}: {self._sent:,} requests in {files} file{'' if files == 1 else 's'} at "
+            f"{self.folder}, nothing sent: .submit() sends them>"
+        )

@@ -40,16 +40,26 @@ def _free(cells: Cells) -> Any:
             return _objects(cells)
         try:
             return pd.array(cells, dtype=dtype)
-        except UnicodeEncodeError:  # a lone surrogate, which arrow's texts can't hold, becomes U+FFFD
-            return pd.array([cell and cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-                             for cell in cells], dtype=dtype)
+        except (
+            UnicodeEncodeError
+        ):  # a lone surrogate, which arrow's texts can't hold, becomes U+FFFD
+            return pd.array(
+                [
+                    cell and cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                    for cell in cells
+                ],
+                dtype=dtype,
+            )
     if kinds <= {int, float, bool}:
         return pd.Series(cells).array
     return _objects(cells)
 
 
 def _objects(cells: Cells, _: Field | None = None) -> Array:
-    own = (np.nan if cell is None else _apart(cell) if type(cell) in _HOLDERS else cell for cell in cells)
+    own = (
+        np.nan if cell is None else _apart(cell) if type(cell) in _HOLDERS else cell
+        for cell in cells
+    )
     array: Array = np.fromiter(own, dtype=object, count=len(cells))
     return array
 
@@ -67,7 +77,9 @@ def _apart(cell: Any) -> Any:
 def _masked(make: Any, dtype: str, nothing: Any) -> Callable[[Cells, Field], Any]:
     def made(cells: Cells, _: Field) -> Any:
         mask = np.fromiter((cell is None for cell in cells), dtype=bool, count=len(cells))
-        values = np.fromiter((nothing if cell is None else cell for cell in cells), dtype=dtype, count=len(cells))
+        values = np.fromiter(
+            (nothing if cell is None else cell for cell in cells), dtype=dtype, count=len(cells)
+        )
         return make(values, mask)
 
     return made
@@ -97,9 +109,15 @@ def _time(cell: date | datetime | None) -> datetime | None:
 
 
 _KINDS: dict[str, Callable[[Cells, Field], Any]] = {
-    "int": _masked(pd.arrays.IntegerArray, "int64", 0), "float": _masked(pd.arrays.FloatingArray, "float64", 0.0),
-    "bool": _masked(pd.arrays.BooleanArray, "bool", False), "text": _texts, "category": _category, "date": _times,
-    "datetime": _times, "object": _objects}
+    "int": _masked(pd.arrays.IntegerArray, "int64", 0),
+    "float": _masked(pd.arrays.FloatingArray, "float64", 0.0),
+    "bool": _masked(pd.arrays.BooleanArray, "bool", False),
+    "text": _texts,
+    "category": _category,
+    "date": _times,
+    "datetime": _times,
+    "object": _objects,
+}
 
 
 # --- bytes and pictures ---------------------------------------------------------------------------------------------
@@ -113,8 +131,13 @@ def is_picture(cell: Any) -> bool:
 
 def is_pixels(cell: Any) -> bool:
     """Whether this is an array that is a picture: uint8 of shape (height, width), or with 1, 3 or 4 channels."""
-    return (isinstance(cell, np.ndarray) and cell.dtype == np.uint8 and cell.ndim in (2, 3) and cell.size > 0
-            and (cell.ndim == 2 or cell.shape[2] in (1, 3, 4)))  # noqa: PLR2004 - height and width
+    return (
+        isinstance(cell, np.ndarray)
+        and cell.dtype == np.uint8
+        and cell.ndim in (2, 3)
+        and cell.size > 0
+        and (cell.ndim == 2 or cell.shape[2] in (1, 3, 4))  # noqa: PLR2004
+    )
 
 
 def own_picture(cell: Any) -> Any:
@@ -138,7 +161,9 @@ def content_text(cell: Any) -> str | None:
     try:
         with own_picture(cell) as own:
             return f"picture {own.mode} {own.size} {own.getpalette()} {_digest(own.tobytes())}"
-    except Exception:  # a file that is gone or damaged: what it is will be said where it is to be sent
+    except (
+        Exception
+    ):  # a file that is gone or damaged: what it is will be said where it is to be sent
         return f"picture {getattr(cell, 'filename', '')}"
 
 

@@ -37,36 +37,83 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     """The parser of the whole command; the server's and the demo's own options are there where they are `chosen`."""
     from jupyter_batch import __version__
 
-    made = _Parser(prog="jupyter batch", description="LLM batches: the jobs in this machine's ledger.",
-                   allow_abbrev=False)
+    made = _Parser(
+        prog="jupyter batch",
+        description="LLM batches: the jobs in this machine's ledger.",
+        allow_abbrev=False,
+    )
     made.add_argument("--version", action="version", version=__version__)
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False)
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], about: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False
+        )
         sub.set_defaults(run=run)
         return sub
 
     command("list", _list, "every job in the ledger, newest first")
     _with_id(command("show", _show, "a job: state, counts, why rows failed"))
-    watch = command("watch", _watch, "poll and download, without any kernel, until all is collected; then exit 0")
-    watch.add_argument("id", nargs="?", metavar="ID", help="only this job (default: all that are open)")
-    watch.add_argument("--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1")
+    watch = command(
+        "watch",
+        _watch,
+        "poll and download, without any kernel, until all is collected; then exit 0",
+    )
+    watch.add_argument(
+        "id", nargs="?", metavar="ID", help="only this job (default: all that are open)"
+    )
+    watch.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1"
+    )
     _with_id(command("cancel", _cancel, "cancel a job at the provider; finished rows are kept"))
-    retry = _with_id(command("retry", _retry,
-                             "send the rows of a job again that have no answer, those alone; until done"))
-    retry.add_argument("--max-cost", type=float, metavar="DOLLARS",
-                       help="US dollars that it may cost (default: what the job has left of its own)")
-    adopt = command("adopt", _adopt, "list the provider's batches that are in no job here (another machine's, a lost "
-                    "ledger's); take up one job's, or all")
-    forget = command("forget", _forget, "remove jobs that are over from the ledger, answers and all: they can't be "
-                     "reused, and are paid for again when they are asked again")
+    retry = _with_id(
+        command(
+            "retry",
+            _retry,
+            "send the rows of a job again that have no answer, those alone; until done",
+        )
+    )
+    retry.add_argument(
+        "--max-cost",
+        type=float,
+        metavar="DOLLARS",
+        help="US dollars that it may cost (default: what the job has left of its own)",
+    )
+    adopt = command(
+        "adopt",
+        _adopt,
+        "list the provider's batches that are in no job here (another machine's, a lost "
+        "ledger's); take up one job's, or all",
+    )
+    forget = command(
+        "forget",
+        _forget,
+        "remove jobs that are over from the ledger, answers and all: they can't be "
+        "reused, and are paid for again when they are asked again",
+    )
     forget.add_argument("id", nargs="+", metavar="ID", help="a job's id, as `list` prints it")
-    command("providers", _providers, "what each provider takes, keeps and costs, and where that was read")
-    export = _with_id(command("export", _export, "write a job's results to a file: .csv, .jsonl or .parquet"))
-    export.add_argument("path", type=Path, metavar="FILE", help="its ending says the format; it is replaced as a whole")
-    serve = command("serve", _serve, "an OpenAI-compatible Files and Batches server on this machine")
-    demo = command("demo", _demo, "the whole way on real reviews and the embedded server: no key, no network")
+    command(
+        "providers",
+        _providers,
+        "what each provider takes, keeps and costs, and where that was read",
+    )
+    export = _with_id(
+        command("export", _export, "write a job's results to a file: .csv, .jsonl or .parquet")
+    )
+    export.add_argument(
+        "path",
+        type=Path,
+        metavar="FILE",
+        help="its ending says the format; it is replaced as a whole",
+    )
+    serve = command(
+        "serve", _serve, "an OpenAI-compatible Files and Batches server on this machine"
+    )
+    demo = command(
+        "demo", _demo, "the whole way on real reviews and the embedded server: no key, no network"
+    )
     if chosen == "serve":
         from jupyter_batch.server.serve import add_arguments as serve_arguments
 
@@ -126,8 +173,13 @@ def _print(job: Job) -> None:
 
     seen = view.view(job.snapshot())
     course = [seen.curve_words] if seen.curve_words else []
-    print(text.line(seen), f"  model: {seen.model}", *(f"  batch: {batch}" for batch in seen.batches),
-          *(f"  {line}" for line in [*course, *text.details(seen)]), sep="\n")
+    print(
+        text.line(seen),
+        f"  model: {seen.model}",
+        *(f"  batch: {batch}" for batch in seen.batches),
+        *(f"  {line}" for line in [*course, *text.details(seen)]),
+        sep="\n",
+    )
 
 
 def _watch(asked: argparse.Namespace) -> int:
@@ -144,7 +196,9 @@ def _watch(asked: argparse.Namespace) -> int:
         for job in chosen:
             if job.is_complete:
                 _print(job)
-            if not job.wait(None if until is None else max(0.0, until - time.monotonic())).is_complete:
+            if not job.wait(
+                None if until is None else max(0.0, until - time.monotonic())
+            ).is_complete:
                 return 1  # out of time, or Ctrl-C
         chosen = [] if asked.id else _still_open()  # more may have come meanwhile
     return 0
@@ -161,13 +215,22 @@ def _cancel(asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
     from jupyter_batch.core.status import Step
 
-    job = jobs.open_job(asked.id, follow=False)  # noted before anything moves: what is not sent yet, never is
+    job = jobs.open_job(
+        asked.id, follow=False
+    )  # noted before anything moves: what is not sent yet, never is
     job.cancel()
-    told = _until(lambda: all(shard.step in {Step.CANCELLING, Step.ENDED, Step.COLLECTED}
-                              for shard in job.snapshot().shards))
+    told = _until(
+        lambda: all(
+            shard.step in {Step.CANCELLING, Step.ENDED, Step.COLLECTED}
+            for shard in job.snapshot().shards
+        )
+    )
     _print(job)
     if not told:
-        print("The provider could not be told yet: `jupyter batch watch` goes on trying.", file=sys.stderr)
+        print(
+            "The provider could not be told yet: `jupyter batch watch` goes on trying.",
+            file=sys.stderr,
+        )
     return 0 if told else 1
 
 
@@ -177,11 +240,22 @@ def _retry(asked: argparse.Namespace) -> int:
     from jupyter_batch.core.status import Step
 
     job = jobs.open_job(asked.id, follow=False).retry(max_cost=asked.max_cost)
-    _until(lambda: all(shard.step not in {Step.PLANNED, Step.SUBMITTING} for shard in job.snapshot().shards))
-    sent = all(shard.step not in {Step.PLANNED, Step.SUBMITTING, Step.WAITING} for shard in job.snapshot().shards)
+    _until(
+        lambda: all(
+            shard.step not in {Step.PLANNED, Step.SUBMITTING} for shard in job.snapshot().shards
+        )
+    )
+    sent = all(
+        shard.step not in {Step.PLANNED, Step.SUBMITTING, Step.WAITING}
+        for shard in job.snapshot().shards
+    )
     _print(job)
-    print("`jupyter batch watch` fetches the answers." if sent else
-          "Not all of it could be sent yet: `jupyter batch watch` goes on trying.", file=sys.stderr)
+    print(
+        "`jupyter batch watch` fetches the answers."
+        if sent
+        else "Not all of it could be sent yet: `jupyter batch watch` goes on trying.",
+        file=sys.stderr,
+    )
     return 0 if sent else 1
 
 
@@ -205,8 +279,10 @@ def _adopt(asked: argparse.Namespace) -> int:
             found = jobs.orphans(**where)
             print(found)
             if found:
-                print("`jupyter batch adopt ID`, with the same options, takes a job up; --all takes up each.",
-                      file=sys.stderr)
+                print(
+                    "`jupyter batch adopt ID`, with the same options, takes a job up; --all takes up each.",
+                    file=sys.stderr,
+                )
             return 0
         taken = jobs.adopt(asked.id, **where)
     except ProviderError as error:
@@ -261,14 +337,24 @@ def _write(frame: Any, path: Path, ending: str) -> None:
             frame[name] = frame[name].map(_whole)  # pandas would leave out the middle of an array
         frame.to_csv(path)
     elif ending == ".jsonl":
-        frame.reset_index().to_json(path, orient="records", lines=True, force_ascii=False, date_format="iso")
+        frame.reset_index().to_json(
+            path, orient="records", lines=True, force_ascii=False, date_format="iso"
+        )
     else:
-        for name in objects:  # texts and lists can't be in one column, nor can arguments of any form
-            frame[name] = frame[name].map(lambda cell: _whole(cell) if isinstance(cell, ToolCalls) else cell)
+        for (
+            name
+        ) in objects:  # texts and lists can't be in one column, nor can arguments of any form
+            frame[name] = frame[name].map(
+                lambda cell: _whole(cell) if isinstance(cell, ToolCalls) else cell
+            )
         try:
             try:
                 frame.to_parquet(path)
-            except (ValueError, TypeError, NotImplementedError):  # objects of many forms, or empty ones: as JSON
+            except (
+                ValueError,
+                TypeError,
+                NotImplementedError,
+            ):  # objects of many forms, or empty ones: as JSON
                 frame.assign(**{name: frame[name].map(_whole) for name in objects}).to_parquet(path)
         except ImportError:
             raise InputError(".parquet needs pyarrow: pip install pyarrow") from None

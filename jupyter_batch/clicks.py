@@ -39,15 +39,26 @@ class Holder(Protocol):
         """Fill the frame."""
 
 
-def actions(held: Holder, shards: Callable[[], list[ShardRecord]],
-            again: Callable[[], str]) -> dict[str, Callable[[], str]]:
+def actions(
+    held: Holder, shards: Callable[[], list[ShardRecord]], again: Callable[[], str]
+) -> dict[str, Callable[[], str]]:
     """By the buttons' names. shards: how its batches stand; again: sends again what was missed, and says so."""
-    return {"refresh": lambda: refreshed(held, shards), "cancel": lambda: cancelled(held), "retry": again,
-            "finish": lambda: finished(held), "merge": lambda: merged(held)}
+    return {
+        "refresh": lambda: refreshed(held, shards),
+        "cancel": lambda: cancelled(held),
+        "retry": again,
+        "finish": lambda: finished(held),
+        "merge": lambda: merged(held),
+    }
 
 
-def refreshed(held: Holder, shards: Callable[[], list[ShardRecord]], *, patience: float = PATIENCE,
-              sleep: Callable[[float], None] = time.sleep) -> str:
+def refreshed(
+    held: Holder,
+    shards: Callable[[], list[ShardRecord]],
+    *,
+    patience: float = PATIENCE,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
     """Ask, wait until each open batch was looked at, and tell what is known now."""
     held.refresh()
     waited = 0.0
@@ -70,7 +81,9 @@ def cancelled(held: Holder) -> str:
 def finished(held: Holder) -> str:
     """Note it; the worker cancels, and asks the rest when that is sure."""
     held.finish()
-    return "What is open is being cancelled, then asked in real time. Rows that are finished are kept."
+    return (
+        "What is open is being cancelled, then asked in real time. Rows that are finished are kept."
+    )
 
 
 def merged(held: Holder) -> str:

@@ -24,8 +24,11 @@ from jupyter_batch.options import EVERY, Option
 
 MATCHER = "jupyter_batch"
 
-_LEVELS = {"reasoning_effort": ("low", "medium", "high"), "verbosity": ("low", "medium", "high"),
-           "tool_choice": ("auto", "none", "required")}
+_LEVELS = {
+    "reasoning_effort": ("low", "medium", "high"),
+    "verbosity": ("low", "medium", "high"),
+    "tool_choice": ("auto", "none", "required"),
+}
 """The values that these options' own help names; others are taken too."""
 _OWN = (Option("job", TEXT, "a name"), Option("sample", SOME, "rows"))
 """Options of the line alone."""
@@ -62,7 +65,9 @@ def models() -> list[str]:
     litellm = sys.modules.get("litellm")
     for provider in ("openai", "anthropic", "azure", "mistral", "xai"):
         names = getattr(litellm, "models_by_provider", {}).get(provider, ())
-        known += sorted(name if name.startswith(f"{provider}/") else f"{provider}/{name}" for name in names)
+        known += sorted(
+            name if name.startswith(f"{provider}/") else f"{provider}/{name}" for name in names
+        )
     configured = settings.read().model
     return [configured, *known] if isinstance(configured, str) else known
 
@@ -82,8 +87,10 @@ def job_ids(verb: str) -> list[str]:
     if verb == "adopt":
         return []
     grouped = {job for jobs in groups.values() for job in jobs}
-    over = {**{group: all(over.get(job, True) for job in jobs) for group, jobs in groups.items()},
-            **{job: is_over for job, is_over in over.items() if job not in grouped}}
+    over = {
+        **{group: all(over.get(job, True) for job in jobs) for group, jobs in groups.items()},
+        **{job: is_over for job, is_over in over.items() if job not in grouped},
+    }
     return [job for job, is_over in over.items() if verb != "cancel" or not is_over]
 
 
@@ -103,9 +110,9 @@ def offers(before: str, names: Mapping[str, Any], sources: Sources = SOURCES) ->
         lines.pop(0)  # %%time and the like take our cell as theirs
     ours = _OURS.match(lines[0])
     if ours is not None and len(lines) > 1:
-        return _in_body("\n".join(lines[1:]), lines[0][ours.end():], names)
+        return _in_body("\n".join(lines[1:]), lines[0][ours.end() :], names)
     if ours is not None and ours.end() < len(lines[0]):
-        return _in_line(lines[0][ours.end():], names, sources)
+        return _in_line(lines[0][ours.end() :], names, sources)
     line = _LINE.fullmatch(lines[-1]) if ours is None else None
     return None if line is None else _of_verbs(line[1], names, sources)
 
@@ -121,7 +128,7 @@ def _in_line(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
     frame, option = _read(words)
     flag, equals, _ = token.partition("=")
     if equals and option is None and (named := _option(flag)) is not None:
-        return _valued(named, token[len(flag) + 1:], _labels(frame, names), names, sources)
+        return _valued(named, token[len(flag) + 1 :], _labels(frame, names), names, sources)
     if option is not None and option.kind is not FLAG:
         return _valued(option, token, _labels(frame, names), names, sources)
     if token.startswith("-"):
@@ -141,7 +148,9 @@ def _of_verbs(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
     if words[0] == "adopt" and before == "--api-key":
         return _of(token, _holding_secrets(names))
     if words[0] == "adopt":
-        return _of(token, ADOPT if token.startswith("-") or before == "adopt" else (), dashes(token))
+        return _of(
+            token, ADOPT if token.startswith("-") or before == "adopt" else (), dashes(token)
+        )
     if len(words) == 1 and words[0] in VERBS and words[0] != "list":
         return _of(token, sources.jobs(words[0]))
     if words[0] == "attach":
@@ -173,9 +182,16 @@ def _in_jinja(text: str, labels: Iterable[str]) -> Offer | None:
     if found is None:
         return None
     if found["quote"] is not None:
-        return Offer(found[0], [_item(label) for label in _fitting(labels, found["odd"], caseless=True)])
-    return Offer(found[0], [label if label.isidentifier() else _item(label)
-                            for label in _fitting(labels, found[0], caseless=True)])
+        return Offer(
+            found[0], [_item(label) for label in _fitting(labels, found["odd"], caseless=True)]
+        )
+    return Offer(
+        found[0],
+        [
+            label if label.isidentifier() else _item(label)
+            for label in _fitting(labels, found[0], caseless=True)
+        ],
+    )
 
 
 def _item(label: str) -> str:
@@ -183,18 +199,24 @@ def _item(label: str) -> str:
     return f'row["{escaped}"]'
 
 
-def _valued(option: Option, token: str, labels: list[str], names: Mapping[str, Any], sources: Sources) -> Offer:
+def _valued(
+    option: Option, token: str, labels: list[str], names: Mapping[str, Any], sources: Sources
+) -> Offer:
     """The values of an option; of one that takes several with commas, the next."""
     if option.name == "system":
         return _in_braces(token, labels) or Offer(token, [])
     head, comma, last = token.rpartition(",")
     if comma and (option.name == "model" or option.kind is TOOLS):
         there = head.split(",")
-        return _of(last, [word for word in _values(option, labels, names, sources) if word not in there])
+        return _of(
+            last, [word for word in _values(option, labels, names, sources) if word not in there]
+        )
     return _of(token, _values(option, labels, names, sources), quoted=True)
 
 
-def _values(option: Option, labels: list[str], names: Mapping[str, Any], sources: Sources) -> Iterable[str]:
+def _values(
+    option: Option, labels: list[str], names: Mapping[str, Any], sources: Sources
+) -> Iterable[str]:
     if option.name == "model":
         return sources.models()
     if option.name == "out" or option.kind is COLUMNS:
@@ -204,10 +226,15 @@ def _values(option: Option, labels: list[str], names: Mapping[str, Any], sources
     if option.kind is EXAMPLES:
         return frames(names)
     if option.kind is SCHEMA:
-        return [name for name, value in names.items() if not name.startswith("_") and _is_schema(value)]
+        return [
+            name for name, value in names.items() if not name.startswith("_") and _is_schema(value)
+        ]
     if option.kind is TOOLS:
-        return [name for name, value in names.items()
-                if not name.startswith("_") and isinstance(value, types.FunctionType)]
+        return [
+            name
+            for name, value in names.items()
+            if not name.startswith("_") and isinstance(value, types.FunctionType)
+        ]
     if option.kind.metavar.startswith("{"):
         return option.kind.metavar.strip("{}").split(",")
     return _LEVELS.get(option.name, ())
@@ -230,7 +257,14 @@ def _bare(word: str) -> str:
 def _option(flag: str) -> Option | None:
     """The option of that flag, where it is one that takes a value."""
     named = dashes(flag)
-    return next((option for option in (*EVERY.values(), *_OWN) if named in (option.flag, option.short or None)), None)
+    return next(
+        (
+            option
+            for option in (*EVERY.values(), *_OWN)
+            if named in (option.flag, option.short or None)
+        ),
+        None,
+    )
 
 
 def _read(words: list[str]) -> tuple[str | None, Option | None]:
@@ -257,21 +291,33 @@ def _labels(frame: str | None, names: Mapping[str, Any]) -> list[str]:
 
 def _holding_secrets(names: Mapping[str, Any]) -> list[str]:
     """Names alone, never what they hold."""
-    here = [name for name, value in names.items() if not name.startswith("_") and isinstance(value, str)]
+    here = [
+        name for name, value in names.items() if not name.startswith("_") and isinstance(value, str)
+    ]
     return [name for name in dict.fromkeys([*here, *sorted(os.environ)]) if _SECRET.search(name)]
 
 
 def _is_schema(value: Any) -> bool:
     """A Pydantic model, a TypedDict, or a dict."""
-    return isinstance(value, dict) or (isinstance(value, type) and (hasattr(value, "model_fields")
-                                                                    or hasattr(value, "__required_keys__")))
+    return isinstance(value, dict) or (
+        isinstance(value, type)
+        and (hasattr(value, "model_fields") or hasattr(value, "__required_keys__"))
+    )
 
 
-def _of(token: str, words: Iterable[str], typed: str | None = None, *, quoted: bool = False,
-        caseless: bool = False) -> Offer:
+def _of(
+    token: str,
+    words: Iterable[str],
+    typed: str | None = None,
+    *,
+    quoted: bool = False,
+    caseless: bool = False,
+) -> Offer:
     """Those that go on from what was typed; quoted: in quotes where they hold blanks, or where one was typed."""
     quote = token[:1] if token[:1] in {"'", '"'} else ""
-    fitting = _fitting(words, (_bare(token) if quoted else token) if typed is None else typed, caseless=caseless)
+    fitting = _fitting(
+        words, (_bare(token) if quoted else token) if typed is None else typed, caseless=caseless
+    )
     if quoted:
         fitting = [_quoted(word, quote) for word in fitting]
     return Offer(token, fitting)
@@ -291,7 +337,8 @@ def _fitting(words: Iterable[str], typed: str, *, caseless: bool = False) -> lis
 
 def _is_visible(word: str) -> bool:
     return word.isprintable() or not any(
-        unicodedata.category(char) in HIDDEN and char not in JOINERS for char in word)
+        unicodedata.category(char) in HIDDEN and char not in JOINERS for char in word
+    )
 
 
 # -- in IPython --------------------------------------------------------------------------------------------------------
@@ -303,12 +350,16 @@ def matcher(shell: Any) -> Any:
 
     @context_matcher(identifier=MATCHER)  # type: ignore[untyped-decorator]  # IPython's annotations are not followed
     def llm_batch_words(context: Any) -> Any:
-        lines = context.full_text.split("\n")[:context.cursor_line + 1]
-        lines[-1] = lines[-1][:context.cursor_position]
+        lines = context.full_text.split("\n")[: context.cursor_line + 1]
+        lines[-1] = lines[-1][: context.cursor_position]
         found = offers("\n".join(lines), shell.user_ns)
         if found is None:
             return {"completions": [], "suppress": False}
-        return {"completions": [SimpleCompletion(text=word, type=found.kind) for word in found.words],
-                "matched_fragment": found.typed, "ordered": True, "suppress": True}
+        return {
+            "completions": [SimpleCompletion(text=word, type=found.kind) for word in found.words],
+            "matched_fragment": found.typed,
+            "ordered": True,
+            "suppress": True,
+        }
 
     return llm_batch_words

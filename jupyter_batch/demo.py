@@ -51,7 +51,9 @@ def reviews() -> pd.DataFrame:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The demo's options."""
     parser.add_argument("--rows", type=int, metavar="N", help="only the first N reviews")
-    parser.add_argument("--lab", action="store_true", help="open the quickstart notebook in JupyterLab instead")
+    parser.add_argument(
+        "--lab", action="store_true", help="open the quickstart notebook in JupyterLab instead"
+    )
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -82,23 +84,34 @@ def submit(rows: int) -> None:
 def _batch(frame: pd.DataFrame) -> Any:
     from jupyter_batch import jobs
 
-    return jobs.submit(frame, PROMPT, door="demo", out="sentiment", model=MODEL, shard_size=-(-len(frame) // SHARDS))
+    return jobs.submit(
+        frame,
+        PROMPT,
+        door="demo",
+        out="sentiment",
+        model=MODEL,
+        shard_size=-(-len(frame) // SHARDS),
+    )
 
 
 def _show(frame: pd.DataFrame, home: Path) -> int:
     from jupyter_batch.server import launch
 
     endpoint = launch.ensure(home)
-    print(f"{len(frame)} sentences of customers' reviews (vaderSentiment, MIT licence), one request for each:\n"
-          f"    {PROMPT}\n"
-          f"The batch server is this package's own, at {endpoint.base_url}; its model {MODEL} follows simple rules\n"
-          "and is no language model. The ledger is a temporary folder. Nothing leaves this machine.\n")
+    print(
+        f"{len(frame)} sentences of customers' reviews (vaderSentiment, MIT licence), one request for each:\n"
+        f"    {PROMPT}\n"
+        f"The batch server is this package's own, at {endpoint.base_url}; its model {MODEL} follows simple rules\n"
+        "and is no language model. The ledger is a temporary folder. Nothing leaves this machine.\n"
+    )
     worker = _start(len(frame))
     at = _follow(worker, _is_in_the_middle)
     worker.kill()
     worker.wait()
-    print(f"\nKilled the worker, process {worker.pid}, with SIGKILL: {_sent(at)} of {len(at.shards)} batches were "
-          f"sent, {at.counts.done} of {at.counts.total} answers were here. A new process runs the same call:\n")
+    print(
+        f"\nKilled the worker, process {worker.pid}, with SIGKILL: {_sent(at)} of {len(at.shards)} batches were "
+        f"sent, {at.counts.done} of {at.counts.total} answers were here. A new process runs the same call:\n"
+    )
     worker = _start(len(frame))
     _follow(worker, lambda seen: seen.is_complete)
     worker.wait(PATIENCE)
@@ -120,8 +133,13 @@ def _sent(seen: Snapshot) -> int:
 def _start(rows: int) -> subprocess.Popen[str]:
     """A process of its own with the job in it, as a notebook's kernel would be."""
     code = f"from jupyter_batch import demo; demo.submit({rows})"
-    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL,  # noqa: S603  our own command
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", code],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def _follow(worker: subprocess.Popen[str], reached: Callable[[Snapshot], bool]) -> Snapshot:
@@ -138,7 +156,9 @@ def _follow(worker: subprocess.Popen[str], reached: Callable[[Snapshot], bool]) 
                     return seen
             if worker.poll() not in (None, 0):
                 said = worker.stderr.read().strip() if worker.stderr is not None else ""
-                raise JupyterBatchError(f"the worker process ended with {worker.returncode}: {said[-500:]}")
+                raise JupyterBatchError(
+                    f"the worker process ended with {worker.returncode}: {said[-500:]}"
+                )
             time.sleep(0.02)
     raise JupyterBatchError(f"the demo's job did not get on within {PATIENCE:g} seconds")
 
@@ -146,26 +166,37 @@ def _follow(worker: subprocess.Popen[str], reached: Callable[[Snapshot], bool]) 
 def _judge(frame: pd.DataFrame, job: Any, endpoint: Any) -> int:
     """The filled column, and what the server counted."""
     shown = frame[["feedback", "sentiment", "human_rating"]].head(SHOWN).copy()
-    shown["feedback"] = [text if len(text) <= WIDTH else text[:WIDTH - 1] + "…" for text in shown["feedback"]]
+    shown["feedback"] = [
+        text if len(text) <= WIDTH else text[: WIDTH - 1] + "…" for text in shown["feedback"]
+    ]
     print(f"\n{shown.to_string(index=False)}\n")
     means = frame.groupby("sentiment")["human_rating"].agg(["count", "mean"]).round(2).reset_index()
-    print(f"{MODEL}'s label beside the mean of people's ratings (-4 to 4):\n\n{means.to_string(index=False)}\n")
+    print(
+        f"{MODEL}'s label beside the mean of people's ratings (-4 to 4):\n\n{means.to_string(index=False)}\n"
+    )
     seen = job.snapshot()
     batches = _ask(endpoint, "/batches?limit=100")["data"]
     requests = sum(batch["request_counts"]["total"] for batch in batches)
     filled = int(frame["sentiment"].notna().sum())
-    print(f"Rows: {len(frame)}, filled: {filled}, failed: {seen.counts.failed}.\n"
-          f"The server counted {len(batches)} batches with {requests} requests in all.", end=" ")
+    print(
+        f"Rows: {len(frame)}, filled: {filled}, failed: {seen.counts.failed}.\n"
+        f"The server counted {len(batches)} batches with {requests} requests in all.",
+        end=" ",
+    )
     if len(batches) == len(seen.shards) and requests == filled == len(frame):
         print("Each was sent once, and the kill lost nothing.")
         return 0
-    print(f"That is not right: there were {len(seen.shards)} batches with {len(frame)} requests to send.")
+    print(
+        f"That is not right: there were {len(seen.shards)} batches with {len(frame)} requests to send."
+    )
     return 1
 
 
 def _ask(endpoint: Any, path: str) -> Any:
-    request = urllib.request.Request(endpoint.base_url + path,  # noqa: S310  the address is our own server's
-                                     headers={"Authorization": f"Bearer {endpoint.token}"})
+    request = urllib.request.Request(  # noqa: S310
+        endpoint.base_url + path,
+        headers={"Authorization": f"Bearer {endpoint.token}"},
+    )
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
         return json.load(answer)
 

@@ -22,8 +22,20 @@ from jupyter_batch.core.errors import AlignmentError, ColumnError
 from jupyter_batch.core.schema import Field
 from jupyter_batch.labels import index_from_bytes, index_to_bytes, label_hashes
 
-__all__ = ["Block", "Keys", "align", "blocks", "column_label", "fill", "fill_all", "has_column", "index_from_bytes",
-           "index_to_bytes", "missing_reason", "used"]
+__all__ = [
+    "Block",
+    "Keys",
+    "align",
+    "blocks",
+    "column_label",
+    "fill",
+    "fill_all",
+    "has_column",
+    "index_from_bytes",
+    "index_to_bytes",
+    "missing_reason",
+    "used",
+]
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -63,14 +75,19 @@ def used(frame: pd.DataFrame, columns: Sequence[Any]) -> None:
             names = ", ".join(map(str, frame.columns[:20]))
             raise ColumnError(f"the frame has no column {label!r}. Columns: {names}")
         if len(where) > 1:
-            raise ColumnError(f"{len(where)} columns are called {label!r}, so that none can be meant: rename one")
+            raise ColumnError(
+                f"{len(where)} columns are called {label!r}, so that none can be meant: rename one"
+            )
 
 
 def _places(frame: pd.DataFrame, label: Any) -> list[int]:
     """Where this very label stands among the columns (0 is no False, and a tuple is no path)."""
     label = label.item() if isinstance(label, np.generic) else label
-    return [at for at, name in enumerate(frame.columns)
-            if name is label or (type(name) is type(label) and name == label)]
+    return [
+        at
+        for at, name in enumerate(frame.columns)
+        if name is label or (type(name) is type(label) and name == label)
+    ]
 
 
 def missing_reason(column: Any) -> str:
@@ -111,8 +128,12 @@ def _cells(column: Series) -> tuple[list[Any], list[int]]:
     values: list[Any] = column.tolist()
     absent: list[int] = np.flatnonzero(column.isna().to_numpy(dtype=bool)).tolist()
     kinds = set(map(type, values))
-    if float in kinds and not isinstance(column.dtype, np.dtype):  # arrow's own NaN, which pandas may not call missing
-        nans = (at for at, value in enumerate(values) if isinstance(value, float) and math.isnan(value))
+    if float in kinds and not isinstance(
+        column.dtype, np.dtype
+    ):  # arrow's own NaN, which pandas may not call missing
+        nans = (
+            at for at, value in enumerate(values) if isinstance(value, float) and math.isnan(value)
+        )
         absent = sorted({*absent, *nans})
     if any(issubclass(kind, np.generic) for kind in kinds):
         values = [_own(value) if isinstance(value, np.generic) else value for value in values]
@@ -184,18 +205,29 @@ def _fingerprints(columns: list[list[str | None]], rows: int) -> list[bytes]:
         return [_ABSENT] * rows
     if len(columns) == 1:
         return _hashed(columns[0])
-    parts = [["-;" if text is None else f"{len(text)};{text}" for text in column] for column in columns]
+    parts = [
+        ["-;" if text is None else f"{len(text)};{text}" for text in column] for column in columns
+    ]
     return _hashed(list(map("".join, zip(*parts, strict=True))))
 
 
 def _hashed(texts: Sequence[str | None]) -> list[bytes]:
     try:
-        return [_ABSENT if text is None else blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
-                for text in texts]
+        return [
+            _ABSENT
+            if text is None
+            else blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
+            for text in texts
+        ]
     except UnicodeEncodeError:  # lone surrogates
-        return [_ABSENT if text is None else
-                blake2b(text.encode("utf-8", "surrogatepass"), digest_size=FINGERPRINT_BYTES).digest()
-                for text in texts]
+        return [
+            _ABSENT
+            if text is None
+            else blake2b(
+                text.encode("utf-8", "surrogatepass"), digest_size=FINGERPRINT_BYTES
+            ).digest()
+            for text in texts
+        ]
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------
@@ -226,8 +258,15 @@ class Keys:
 
     def to_bytes(self) -> bytes:
         """For the ledger; the same in every process and on every machine."""
-        return b"".join([_MAGIC, len(self).to_bytes(8, "little"), self.labels.astype("<u8").tobytes(),
-                         self.prints.astype("<u8").tobytes(), np.packbits(self.skipped).tobytes()])
+        return b"".join(
+            [
+                _MAGIC,
+                len(self).to_bytes(8, "little"),
+                self.labels.astype("<u8").tobytes(),
+                self.prints.astype("<u8").tobytes(),
+                np.packbits(self.skipped).tobytes(),
+            ]
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Keys:
@@ -236,8 +275,14 @@ class Keys:
         if data[:4] != _MAGIC or len(data) != 12 + rows * 24 + (rows + 7) // 8:
             raise ValueError("these are no row keys")
         labels = np.frombuffer(data, "<u8", rows, 12).astype(np.uint64, copy=False)
-        prints = np.frombuffer(data, "<u8", rows * 2, 12 + rows * 8).astype(np.uint64, copy=False).reshape(rows, 2)
-        flags = np.unpackbits(np.frombuffer(data, np.uint8, offset=12 + rows * 24), count=rows).astype(bool)
+        prints = (
+            np.frombuffer(data, "<u8", rows * 2, 12 + rows * 8)
+            .astype(np.uint64, copy=False)
+            .reshape(rows, 2)
+        )
+        flags = np.unpackbits(
+            np.frombuffer(data, np.uint8, offset=12 + rows * 24), count=rows
+        ).astype(bool)
         return cls(labels, prints, flags)
 
 
@@ -261,14 +306,23 @@ def align(frame: pd.DataFrame, columns: Sequence[Any], keys: Keys, *, alike: boo
     try:
         prints = _prints(b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns)))
     except ColumnError as error:
-        raise AlignmentError(f"the frame's columns are not those that were submitted: {error}") from None
+        raise AlignmentError(
+            f"the frame's columns are not those that were submitted: {error}"
+        ) from None
     labels = label_hashes(frame.index)
     rows = len(frame)
-    if rows == len(keys) and np.array_equal(prints, keys.prints) and (
-            np.array_equal(labels, keys.labels) or not np.isin(labels, keys.labels).any()):
+    if (
+        rows == len(keys)
+        and np.array_equal(prints, keys.prints)
+        and (np.array_equal(labels, keys.labels) or not np.isin(labels, keys.labels).any())
+    ):
         return np.arange(rows, dtype=np.int64)
     positions = _match(labels ^ prints[:, 0], keys.labels ^ keys.prints[:, 0])
-    right = (keys.labels[positions] == labels) & (keys.prints[positions] == prints).all(axis=1) if len(keys) else False
+    right = (
+        (keys.labels[positions] == labels) & (keys.prints[positions] == prints).all(axis=1)
+        if len(keys)
+        else False
+    )
     positions[~(np.asarray(right) & (positions >= 0))] = -1
     if (positions < 0).any():
         _settle(positions, labels, prints, keys, alike=alike)
@@ -280,15 +334,29 @@ def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike
     left = positions < 0
     free = np.ones(len(keys), dtype=bool)
     free[positions[~left]] = False
-    known = left & np.isin(labels, keys.labels[free])  # the label is an old row's, and the content is not that row's
-    there = left & np.isin(prints[:, 0], keys.prints[free, 0])  # the content is an old row's that is still to be found
+    known = left & np.isin(
+        labels, keys.labels[free]
+    )  # the label is an old row's, and the content is not that row's
+    there = left & np.isin(
+        prints[:, 0], keys.prints[free, 0]
+    )  # the content is an old row's that is still to be found
     single = ~_repeated(prints[:, 0])
-    if (known & there).any():  # labels were dealt anew: they tell nothing, not even where they seem right
+    if (
+        known & there
+    ).any():  # labels were dealt anew: they tell nothing, not even where they seem right
         there |= ~left
     found = np.flatnonzero(there & single)
     candidates = np.flatnonzero(~_repeated(keys.prints[:, 0]))
-    matched = candidates[_match(prints[found, 0], keys.prints[candidates, 0])] if len(candidates) else found[:0]
-    sure = (keys.prints[matched] == prints[found]).all(axis=1) if len(matched) else np.zeros(len(found), dtype=bool)
+    matched = (
+        candidates[_match(prints[found, 0], keys.prints[candidates, 0])]
+        if len(candidates)
+        else found[:0]
+    )
+    sure = (
+        (keys.prints[matched] == prints[found]).all(axis=1)
+        if len(matched)
+        else np.zeros(len(found), dtype=bool)
+    )
     positions[there] = -1
     if len(matched):
         positions[found[sure]] = matched[sure]
@@ -299,7 +367,9 @@ def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike
     if unclear or changed:
         raise AlignmentError(_refusal(changed, unclear, len(labels)))
     if (positions < 0).all():
-        raise AlignmentError(f"none of the frame's {len(labels):,} rows was submitted with this job. {_WAY_OUT}")
+        raise AlignmentError(
+            f"none of the frame's {len(labels):,} rows was submitted with this job. {_WAY_OUT}"
+        )
 
 
 def _pair(positions: Array, rest: Array, prints: Array, keys: Keys) -> None:
@@ -313,13 +383,17 @@ def _pair(positions: Array, rest: Array, prints: Array, keys: Keys) -> None:
     positions[rest[same]] = at[same]
 
 
-_WAY_OUT = ("Nothing was written. `job.merge(df)` fills the frame that was submitted, in any order and with its index; "
-            "running the cell again sends this one.")
+_WAY_OUT = (
+    "Nothing was written. `job.merge(df)` fills the frame that was submitted, in any order and with its index; "
+    "running the cell again sends this one."
+)
 
 
 def _refusal(changed: int, unclear: int, rows: int) -> str:
     parts = [f"{changed:,} changed"] if changed else []
-    parts += [f"{unclear:,} moved and can't be told from others with the same text"] if unclear else []
+    parts += (
+        [f"{unclear:,} moved and can't be told from others with the same text"] if unclear else []
+    )
     return f"{changed + unclear:,} of {rows:,} rows are not as they were submitted ({', '.join(parts)}). {_WAY_OUT}"
 
 
@@ -337,7 +411,11 @@ def _match(wanted: Array, held: Array) -> Array:
     order = np.argsort(held, kind="stable")
     mine = np.argsort(wanted, kind="stable")
     ordered = wanted[mine]
-    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(ordered) else np.zeros(0, np.int64)
+    first = (
+        np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        if len(ordered)
+        else np.zeros(0, np.int64)
+    )
     nth = np.arange(len(ordered)) - np.repeat(first, np.diff(np.append(first, len(ordered))))
     places = np.searchsorted(held[order], ordered) + nth
     inside = np.minimum(places, len(held) - 1)
@@ -353,7 +431,9 @@ def column_label(frame: pd.DataFrame, out: Any) -> Any:
         return out
     parts = out if isinstance(out, tuple) else (out,)
     if len(parts) > levels:
-        raise ColumnError(f"out={out!r} has {len(parts)} levels, and the frame's columns have {levels}")
+        raise ColumnError(
+            f"out={out!r} has {len(parts)} levels, and the frame's columns have {levels}"
+        )
     return (*parts, *[""] * (levels - len(parts)))
 
 
@@ -361,7 +441,9 @@ def has_column(frame: pd.DataFrame, out: Any) -> bool:
     """Whether the column that `out` stands for is there. Raises ColumnError where there are several."""
     where = _places(frame, column_label(frame, out))
     if len(where) > 1:
-        raise ColumnError(f"{len(where)} columns are called {out!r}, so that none can be filled: rename one")
+        raise ColumnError(
+            f"{len(where)} columns are called {out!r}, so that none can be filled: rename one"
+        )
     return bool(where)
 
 
@@ -374,8 +456,12 @@ def fill(frame: pd.DataFrame, out: Any, values: Sequence[Any], positions: Array)
     fill_all(frame, {out: None}, lambda _: values, positions)
 
 
-def fill_all(frame: pd.DataFrame, columns: Mapping[Any, Field | None], values: Callable[[Any], Sequence[Any]],
-             positions: Array) -> None:
+def fill_all(
+    frame: pd.DataFrame,
+    columns: Mapping[Any, Field | None],
+    values: Callable[[Any], Sequence[Any]],
+    positions: Array,
+) -> None:
     """The same for several columns: nothing is written before all of them are made.
 
     columns: each with the field that says of what dtype it is. values: a column's values, as `fill` takes them.
@@ -393,5 +479,7 @@ def fill_all(frame: pd.DataFrame, columns: Mapping[Any, Field | None], values: C
         if isinstance(frame.columns, pd.CategoricalIndex) and label not in frame.columns.categories:
             frame.columns = frame.columns.add_categories([label])
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pd.errors.PerformanceWarning)  # many columns: that is not our business
+            warnings.simplefilter(
+                "ignore", pd.errors.PerformanceWarning
+            )  # many columns: that is not our business
             frame.insert(len(frame.columns), label, array)

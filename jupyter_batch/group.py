@@ -40,7 +40,9 @@ class Group(Standing):
 
     def __init__(self, here: Session, jobs: Sequence[Job], name: str | None = None) -> None:
         super().__init__()
-        self.id = name or name_of([job.id for job in jobs])  # it stays so where its jobs go on as others
+        self.id = name or name_of(
+            [job.id for job in jobs]
+        )  # it stays so where its jobs go on as others
         self.jobs = tuple(jobs)
         self._here = here
         self._followed: set[str] = set()
@@ -106,7 +108,10 @@ class Group(Standing):
         """The rows without an answer that are not open any more: which model's, and why."""
         import pandas as pd
 
-        told = [job.errors.assign(model=model) for job, model in zip(self.jobs, self.models, strict=True)]
+        told = [
+            job.errors.assign(model=model)
+            for job, model in zip(self.jobs, self.models, strict=True)
+        ]
         return pd.concat(told)
 
     def compare(self) -> pd.DataFrame:
@@ -123,19 +128,32 @@ class Group(Standing):
         rows = []
         for job, share in zip(self.jobs, agreed, strict=True):
             seen = job.snapshot()
-            rows.append({
-                "answered": seen.counts.succeeded + seen.counts.reused,
-                "failed": seen.counts.failed + seen.counts.expired + seen.counts.cancelled,
-                "agreement": share, "cost": seen.cost, "seconds": round(seen.elapsed, 3),
-                "input_tokens": seen.input_tokens, "output_tokens": seen.output_tokens})
+            rows.append(
+                {
+                    "answered": seen.counts.succeeded + seen.counts.reused,
+                    "failed": seen.counts.failed + seen.counts.expired + seen.counts.cancelled,
+                    "agreement": share,
+                    "cost": seen.cost,
+                    "seconds": round(seen.elapsed, 3),
+                    "input_tokens": seen.input_tokens,
+                    "output_tokens": seen.output_tokens,
+                }
+            )
         index = pd.Index(self.models, name="model")
-        kinds = {"agreement": "Float64", "cost": "Float64", "input_tokens": "Int64", "output_tokens": "Int64"}
+        kinds = {
+            "agreement": "Float64",
+            "cost": "Float64",
+            "input_tokens": "Int64",
+            "output_tokens": "Int64",
+        }
         return pd.DataFrame(rows, index=index).astype(kinds)
 
     def _said(self) -> dict[str, list[Any]]:
         """By model its answers, None where there is none; fields by their own names."""
-        return {model: [_said(answer, model) for answer in job._answers.outcomes().answers]
-                for job, model in zip(self.jobs, self.models, strict=True)}
+        return {
+            model: [_said(answer, model) for answer in job._answers.outcomes().answers]
+            for job, model in zip(self.jobs, self.models, strict=True)
+        }
 
     def merge(self, df: pd.DataFrame | None = None) -> Group:
         """Put what there is so far onto `df`, or onto the frame that was submitted."""
@@ -158,7 +176,12 @@ class Group(Standing):
         if max_cost is not None:
             from jupyter_batch.engine.again import plan_all_again
 
-            plan_all_again(self._here.ledger, [job._record() for job in self.jobs], now=time.time(), max_cost=max_cost)
+            plan_all_again(
+                self._here.ledger,
+                [job._record() for job in self.jobs],
+                now=time.time(),
+                max_cost=max_cost,
+            )
         return self._again(lambda job: job.retry(api_key=api_key))
 
     def finish(self, *, api_key: str | None = None) -> Group:
@@ -171,15 +194,32 @@ class Group(Standing):
             job._check_finish(api_key)
         return self._again(lambda job: job.finish(api_key=api_key))
 
-    def run_tools(self, tools: Any = None, *, max_rounds: int = MAX_ROUNDS, concurrency: int = 8, rerun: bool = False,
-                  mode: str | None = None, api_key: str | None = None) -> Group:
+    def run_tools(
+        self,
+        tools: Any = None,
+        *,
+        max_rounds: int = MAX_ROUNDS,
+        concurrency: int = 8,
+        rerun: bool = False,
+        mode: str | None = None,
+        api_key: str | None = None,
+    ) -> Group:
         """Run the tool calls of each model's answers, and send the follow-ups, round by round, until no call is left.
 
         As `Job.run_tools`; a round of all models is under way at the same time, and a follow-up may cost what its job
         has left of its own. Returns a group of the last jobs, whose answers are in the same columns.
         """
-        ways = [job._way(tools, max_rounds=max_rounds, concurrency=concurrency, rerun=rerun, mode=mode, api_key=api_key)
-                for job in self.jobs]
+        ways = [
+            job._way(
+                tools,
+                max_rounds=max_rounds,
+                concurrency=concurrency,
+                rerun=rerun,
+                mode=mode,
+                api_key=api_key,
+            )
+            for job in self.jobs
+        ]
         group, calling = self, set(range(len(ways)))
         while group.wait().is_complete and calling:
             jobs = list(group.jobs)
@@ -208,7 +248,9 @@ class Group(Standing):
             except InputError as e:
                 again.append(job)
                 refusals.append(e)
-        if told := [e for e in refusals if type(e) is not InputError]:  # a key, a price: not that nothing is left
+        if told := [
+            e for e in refusals if type(e) is not InputError
+        ]:  # a key, a price: not that nothing is left
             raise told[0]
         if not left:
             raise InputError(f"in group {self.id} no row is left to be sent again")

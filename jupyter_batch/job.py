@@ -42,8 +42,13 @@ MAX_ROUNDS = 10
 class Job(Standing):
     """All the batches of one call. Its state is in the ledger: this object can be lost, and opened again by its id."""
 
-    def __init__(self, here: Session, job: str, *,
-                 salvaged: tuple[JobRecord, list[ShardRecord]] | None = None) -> None:
+    def __init__(
+        self,
+        here: Session,
+        job: str,
+        *,
+        salvaged: tuple[JobRecord, list[ShardRecord]] | None = None,
+    ) -> None:
         super().__init__()
         self.id = job
         self._here = here
@@ -54,7 +59,9 @@ class Job(Standing):
         self._glimpse = Glimpse()
         self._history = History()
         self._next: Job | None = None  # what a click sent again
-        self._before: Job | None = None  # what it goes on from, whose frames are known as long as it is held
+        self._before: Job | None = (
+            None  # what it goes on from, whose frames are known as long as it is held
+        )
 
     # -- how it stands --------------------------------------------------------------------------------------
 
@@ -75,7 +82,9 @@ class Job(Standing):
         record, shards, _ = self._read()
         complete = record.snapshot(shards, time.time()).is_complete
         if complete and self._answers.landings and not self._over.is_set():
-            kernel.on_main(self._land)  # who was told so has the column in the next cell, if the worker is slow, too
+            kernel.on_main(
+                self._land
+            )  # who was told so has the column in the next cell, if the worker is slow, too
         return complete
 
     @property
@@ -83,7 +92,9 @@ class Job(Standing):
         """Complete, and each row that was sent has its answer."""
         seen = self.snapshot()
         counts = seen.counts
-        return seen.is_complete and counts.succeeded + counts.reused + counts.skipped == counts.total
+        return (
+            seen.is_complete and counts.succeeded + counts.reused + counts.skipped == counts.total
+        )
 
     def snapshot(self) -> Snapshot:
         """How it stands at this moment, all of it, frozen."""
@@ -133,7 +144,9 @@ class Job(Standing):
     def errors(self) -> pd.DataFrame:
         """The rows without an answer that are not open any more, and why."""
         found = self.results()
-        return found.loc[~found["_status"].isin(["succeeded", "reused", "running"]), ["_status", "_error"]]
+        return found.loc[
+            ~found["_status"].isin(["succeeded", "reused", "running"]), ["_status", "_error"]
+        ]
 
     def merge(self, df: pd.DataFrame | None = None) -> Job:
         """Put what there is so far onto `df`, or onto the frame that was submitted.
@@ -142,7 +155,9 @@ class Job(Standing):
         """
         with self._lock:
             landings = self._answers.asked_for(df)
-            last = self.is_complete  # else the answers that are still to come will land by themselves
+            last = (
+                self.is_complete
+            )  # else the answers that are still to come will land by themselves
             for landing in landings:
                 self._say(self._answers.fill(landing))
                 landing.landed = last
@@ -163,11 +178,15 @@ class Job(Standing):
         """
         return self._again(api_key, max_cost)
 
-    def _again(self, api_key: str | None, max_cost: float | None = None, *, at_once: bool = False) -> Job:
+    def _again(
+        self, api_key: str | None, max_cost: float | None = None, *, at_once: bool = False
+    ) -> Job:
         from jupyter_batch.engine.again import plan_again
 
         record, shards, _ = self._read()
-        again = plan_again(self._here.ledger, record, shards, now=time.time(), max_cost=max_cost, at_once=at_once)
+        again = plan_again(
+            self._here.ledger, record, shards, now=time.time(), max_cost=max_cost, at_once=at_once
+        )
         return self._pass_on(again.id, api_key)
 
     def _pass_on(self, new: str, api_key: str | None) -> Job:
@@ -181,8 +200,17 @@ class Job(Standing):
             job._land()
         return job
 
-    def run_tools(self, tools: Any = None, *, max_rounds: int = MAX_ROUNDS, concurrency: int = 8, rerun: bool = False,
-                  mode: str | None = None, max_cost: float | None = None, api_key: str | None = None) -> Job:
+    def run_tools(
+        self,
+        tools: Any = None,
+        *,
+        max_rounds: int = MAX_ROUNDS,
+        concurrency: int = 8,
+        rerun: bool = False,
+        mode: str | None = None,
+        max_cost: float | None = None,
+        api_key: str | None = None,
+    ) -> Job:
         """Run the tool calls that came back, send what they told in a follow-up batch, until no call is left.
 
         tools: functions by the names that the model calls, or a list of them; else those that were given as `tools` in
@@ -194,8 +222,15 @@ class Job(Standing):
         calls that are left then are in the column. mode: "realtime" asks the follow-ups at once, at the full price.
         max_cost: US dollars that a follow-up may cost. Raises InputError where a function is missing.
         """
-        way = self._way(tools, max_rounds=max_rounds, concurrency=concurrency, rerun=rerun, mode=mode,
-                        max_cost=max_cost, api_key=api_key)
+        way = self._way(
+            tools,
+            max_rounds=max_rounds,
+            concurrency=concurrency,
+            rerun=rerun,
+            mode=mode,
+            max_cost=max_cost,
+            api_key=api_key,
+        )
         job = self
         while job.wait().is_complete and (follow_up := job._run_tools(way).follow_up) is not None:
             job = job._pass_on(follow_up, api_key)
@@ -203,8 +238,17 @@ class Job(Standing):
                 job._ipython_display_()
         return job
 
-    def _way(self, tools: Any, *, max_rounds: int = MAX_ROUNDS, concurrency: int = 8, rerun: bool = False,
-             mode: str | None = None, max_cost: float | None = None, api_key: str | None = None) -> Way:
+    def _way(
+        self,
+        tools: Any,
+        *,
+        max_rounds: int = MAX_ROUNDS,
+        concurrency: int = 8,
+        rerun: bool = False,
+        mode: str | None = None,
+        max_cost: float | None = None,
+        api_key: str | None = None,
+    ) -> Way:
         """How its tool calls are to be run. Raises OptionError where that can't be."""
         from jupyter_batch.engine.rounds import Way
         from jupyter_batch.tools import functions_of
@@ -214,17 +258,32 @@ class Job(Standing):
         record = self._record()
         at_once = mode is not None and checked(EVERY["mode"], mode) == REALTIME
         if at_once and record.mode == BATCH:
-            check_live(record.model, record.provider, record.api_base, api_key or self._here.key_of(self.id))
+            check_live(
+                record.model,
+                record.provider,
+                record.api_base,
+                api_key or self._here.key_of(self.id),
+            )
         given = self._here.functions_of(self.id) if tools is None else functions_of(tools)
         self._here.lend(self.id, given)
-        return Way(functions=given, max_rounds=max_rounds, concurrency=concurrency, rerun=rerun, max_cost=max_cost,
-                   at_once=at_once)
+        return Way(
+            functions=given,
+            max_rounds=max_rounds,
+            concurrency=concurrency,
+            rerun=rerun,
+            max_cost=max_cost,
+            at_once=at_once,
+        )
 
     def _run_tools(self, way: Way) -> Gone:
         """One round: run what the answers call, and plan what asks further. At the end it is said why."""
         from jupyter_batch.engine.rounds import Gone, step
 
-        gone = Gone() if self._salvaged is not None else step(self._here.ledger, self._record(), way, now=time.time)
+        gone = (
+            Gone()
+            if self._salvaged is not None
+            else step(self._here.ledger, self._record(), way, now=time.time)
+        )
         if gone.follow_up is None:
             self._say(gone.said or self._answers.said)
         return gone
@@ -245,7 +304,9 @@ class Job(Standing):
         record, shards, _ = self._read()
         if record.mode == BATCH:
             if max_cost is not None:
-                self._here.ledger.amend(record.id, max_cost=spent(record, shards, of_open=False) + max_cost)
+                self._here.ledger.amend(
+                    record.id, max_cost=spent(record, shards, of_open=False) + max_cost
+                )
             self._here.ledger.rush(record.id, time.time())
         self._follow(api_key)
         return self
@@ -256,7 +317,12 @@ class Job(Standing):
 
         record, shards, _ = self._read()
         if record.mode == BATCH and not record.finished_at:
-            check_live(record.model, record.provider, record.api_base, api_key or self._here.key_of(self.id))
+            check_live(
+                record.model,
+                record.provider,
+                record.api_base,
+                api_key or self._here.key_of(self.id),
+            )
             check_rest(self._here.ledger, record, shards, max_cost)
 
     def resume(self, *, api_key: str | None = None) -> Job:
@@ -316,16 +382,29 @@ class Job(Standing):
         found = self._glimpse.look(record, shards, folder)
         again = None if self._next is None else self._next.snapshot()
         return msgspec.structs.replace(
-            seen, attach=reopen(self.id), merged=self._answers.said or self._unbound(record, seen),
-            answers=found.answers, examples=found.examples,
-            reasons=(*found.reasons, *seen.reasons), again=sent_again(again),
-            offers=() if self._salvaged else offers(
-                record, seen, again, fillable=self._answers.waited_for or self._answers.refused),
-            history=() if self._salvaged else self._history.look(self._here.ledger, record))
+            seen,
+            attach=reopen(self.id),
+            merged=self._answers.said or self._unbound(record, seen),
+            answers=found.answers,
+            examples=found.examples,
+            reasons=(*found.reasons, *seen.reasons),
+            again=sent_again(again),
+            offers=()
+            if self._salvaged
+            else offers(
+                record, seen, again, fillable=self._answers.waited_for or self._answers.refused
+            ),
+            history=() if self._salvaged else self._history.look(self._here.ledger, record),
+        )
 
     def _unbound(self, record: JobRecord, seen: Snapshot) -> str:
         """Of a job that was opened by its id: how its answers come onto a frame. An adopted one says so itself."""
-        held = bool(self._answers.landings) or not record.framed or record.adopted or self._salvaged is not None
+        held = (
+            bool(self._answers.landings)
+            or not record.framed
+            or record.adopted
+            or self._salvaged is not None
+        )
         return "" if held or not seen.is_complete else to_attach(record.id)
 
     def _begin(self, api_key: str | None) -> None:

@@ -31,8 +31,23 @@ from jupyter_batch.ledger.overview import Lines, Overview
 from jupyter_batch.monitor import table
 from jupyter_batch.providers.clouds import secret_of
 
-__all__ = ["Adopted", "Job", "Jobs", "adopt", "answers", "attach", "build", "embed", "forget", "list_jobs", "open_job",
-           "orphans", "resume_open", "sample", "submit"]
+__all__ = [
+    "Adopted",
+    "Job",
+    "Jobs",
+    "adopt",
+    "answers",
+    "attach",
+    "build",
+    "embed",
+    "forget",
+    "list_jobs",
+    "open_job",
+    "orphans",
+    "resume_open",
+    "sample",
+    "submit",
+]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +60,14 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name: str | None = None,
-           **given: Any) -> Any:
+def submit(
+    source: Any,
+    prompt: Any = None,
+    *,
+    door: str = "python",
+    frame_name: str | None = None,
+    **given: Any,
+) -> Any:
     """Plan a job for the rows of a frame, or for a list of prompts, and have it sent; returns at once.
 
     The same call again gives the job that is there. frame_name: the person's name for the frame; the answers land in
@@ -63,7 +84,9 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
         if opts.tools is not None:
             here.lend(record.id, tools.read(opts.tools).functions)
         if frame is not None:
-            job._answers.asked_on(frame, opts.out, by_name=frame_name, again=record.created_at != now)
+            job._answers.asked_on(
+                frame, opts.out, by_name=frame_name, again=record.created_at != now
+            )
         job._answers.out = opts.out
         jobs.append(job)
     for job, (opts, _) in zip(jobs, orders, strict=True):
@@ -75,7 +98,9 @@ def submit(source: Any, prompt: Any = None, *, door: str = "python", frame_name:
     return made
 
 
-def preview(source: Any, prompt: Any = None, *, door: str = "python", **given: Any) -> Preview | Previews:
+def preview(
+    source: Any, prompt: Any = None, *, door: str = "python", **given: Any
+) -> Preview | Previews:
     """What `submit` with the same arguments would send, and what that would cost. Nothing is sent, nothing is kept.
 
     No key is needed. A list of models gives a preview of each. Raises an InputError where `submit` would.
@@ -87,8 +112,14 @@ def preview(source: Any, prompt: Any = None, *, door: str = "python", **given: A
     return Previews(looks, orders[0][0].max_cost) if several else looks[0]
 
 
-def build(source: Any, prompt: Any = None, folder: str | Path | None = None, *, door: str = "python",
-          **given: Any) -> Any:
+def build(
+    source: Any,
+    prompt: Any = None,
+    folder: str | Path | None = None,
+    *,
+    door: str = "python",
+    **given: Any,
+) -> Any:
     """The request files that `submit` with the same arguments would send, and their metadata, on disk; nothing is sent.
 
     folder: where they go (default: one of the ledger's own). No key is needed yet. A list of models gives a list,
@@ -99,17 +130,30 @@ def build(source: Any, prompt: Any = None, folder: str | Path | None = None, *, 
 
     here, several, orders, key = _checked(source, prompt, given, door, needs_key=False)
     if several and folder is not None:
-        raise InputError("each model has a folder of its own: leave `folder` out, or build for one model at a time")
+        raise InputError(
+            "each model has a folder of its own: leave `folder` out, or build for one model at a time"
+        )
     made = []
     for opts, order in orders:
-        place = files.build(here.ledger, order, None if folder is None else Path(folder), now=time.time())
+        place = files.build(
+            here.ledger, order, None if folder is None else Path(folder), now=time.time()
+        )
         lent = None if opts.tools is None else tools.read(opts.tools).functions
-        made.append(Artifacts(place, frame=order.rows if order.ask.framed else None, out=opts.out,
-                              secret=key, functions=lent))
+        made.append(
+            Artifacts(
+                place,
+                frame=order.rows if order.ask.framed else None,
+                out=opts.out,
+                secret=key,
+                functions=lent,
+            )
+        )
     return made if several else made[0]
 
 
-def sample(frame: pd.DataFrame, prompt: Any, n: int = 5, *, door: str = "python", **given: Any) -> pd.DataFrame:
+def sample(
+    frame: pd.DataFrame, prompt: Any, n: int = 5, *, door: str = "python", **given: Any
+) -> pd.DataFrame:
     """Some rows now, in real time and at its price: a copy of them with their answers.
 
     The same rows each time, so that a cell which is run again pays nothing, in their order. A batch over the frame with
@@ -172,7 +216,13 @@ async def answers(prompts: Any, **given: Any) -> list[Any]:
     return list(made._answers.outcomes().answers)
 
 
-def attach(job: Job | Group | str, frame: pd.DataFrame, out: str | None = None, *, by_position: bool = False) -> Any:
+def attach(
+    job: Job | Group | str,
+    frame: pd.DataFrame,
+    out: str | None = None,
+    *,
+    by_position: bool = False,
+) -> Any:
     """Bring a job of another day, or a group of them, to this frame: the answers land there, now or when they come.
 
     by_position: the person says that row k of the frame is the k-th that was sent; only for a job that was adopted, and
@@ -183,8 +233,10 @@ def attach(job: Job | Group | str, frame: pd.DataFrame, out: str | None = None, 
     found = open_job(job) if isinstance(job, str) else job
     if isinstance(found, Group):
         if out is not None or by_position:
-            raise InputError(f"{found.id} is a group: each of its models fills its own column; group.jobs has them one "
-                             "by one, each with its out= and by_position=")
+            raise InputError(
+                f"{found.id} is a group: each of its models fills its own column; group.jobs has them one "
+                "by one, each with its out= and by_position="
+            )
         for one in found.jobs:
             attach(one, frame)
         return found
@@ -235,7 +287,9 @@ def forget(name: str) -> str:
     ledger = session(settings.home()).ledger
     group, jobs = group_named(ledger, name) or ("", [name])
     records = whole(ledger, jobs)
-    for record in sorted(records, key=lambda one: bool(one.finished_at)):  # an open one first: it refuses
+    for record in sorted(
+        records, key=lambda one: bool(one.finished_at)
+    ):  # an open one first: it refuses
         ledger.forget(record.id)
     return group or records[0].id
 
@@ -251,8 +305,10 @@ def list_jobs() -> Jobs:
     for record in records:
         first = lines.first(record.id)
         found.setdefault(grouped.get(first, first), []).append(of(here, first))
-    return Jobs(Group(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
-                for name, jobs in found.items())
+    return Jobs(
+        Group(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
+        for name, jobs in found.items()
+    )
 
 
 def resume_open() -> int:
@@ -263,7 +319,9 @@ def resume_open() -> int:
     unfinished = len(here.ledger.jobs(unfinished=True))
     if unfinished:
         here.move_all()
-        if terminal.is_terminal():  # to be told above the prompt when it ends; a notebook has other screens for that
+        if (
+            terminal.is_terminal()
+        ):  # to be told above the prompt when it ends; a notebook has other screens for that
             for one, shot in list_jobs()._standing():
                 if not shot.is_complete:
                     one._follow()
@@ -283,8 +341,12 @@ class Jobs(list[Any]):
     def _standing(self) -> list[tuple[Any, Snapshot]]:
         ledgers = {id(one._here): one._here.ledger for one in self}
         seen = {key: Overview(ledger, time.time()) for key, ledger in ledgers.items()}
-        shots = [seen[id(one._here)].snapshot([job.id for job in one.jobs], one.id) if isinstance(one, Group)
-                 else seen[id(one._here)].snapshot([one.id]) for one in self]
+        shots = [
+            seen[id(one._here)].snapshot([job.id for job in one.jobs], one.id)
+            if isinstance(one, Group)
+            else seen[id(one._here)].snapshot([one.id])
+            for one in self
+        ]
         return [(one, shot) for one, shot in zip(self, shots, strict=True) if shot is not None]
 
     def to_frame(self) -> pd.DataFrame:
@@ -343,7 +405,9 @@ class _Checked(NamedTuple):
     key: str | None
 
 
-def _checked(source: Any, prompt: Any, given: dict[str, Any], door: str, *, needs_key: bool = True) -> _Checked:
+def _checked(
+    source: Any, prompt: Any, given: dict[str, Any], door: str, *, needs_key: bool = True
+) -> _Checked:
     """Check all that was given, of all models, before anything of it is kept. Raises an InputError."""
     from jupyter_batch.engine.embed import by_model
     from jupyter_batch.engine.forms import spelled_out
@@ -356,9 +420,23 @@ def _checked(source: Any, prompt: Any, given: dict[str, Any], door: str, *, need
     orders = []
     for one in several or [given]:
         asked, rest = by_model(prompt, one, one.get("model") or configured.model)
-        opts = options.resolve(rest if needs_key else {**rest, "api_key": key or "none is needed"}, configured)
-        orders.append((opts, order(here.ledger, source, asked, opts, door=door, notebook=kernel.notebook_path(),
-                                   versions=_versions())))
+        opts = options.resolve(
+            rest if needs_key else {**rest, "api_key": key or "none is needed"}, configured
+        )
+        orders.append(
+            (
+                opts,
+                order(
+                    here.ledger,
+                    source,
+                    asked,
+                    opts,
+                    door=door,
+                    notebook=kernel.notebook_path(),
+                    versions=_versions(),
+                ),
+            )
+        )
     return _Checked(here, bool(several), orders, key)
 
 

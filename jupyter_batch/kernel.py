@@ -96,8 +96,11 @@ def frame_names(ip: Any, frame: object) -> list[str]:
     """The person's names for this very object, in the order they were made; none of IPython's own (`_`, `_3`)."""
     hidden = getattr(ip, "user_ns_hidden", {})
     names = getattr(ip, "user_ns", {})
-    return [name for name, held in list(names.items())
-            if held is frame and not name.startswith("_") and name not in hidden]
+    return [
+        name
+        for name, held in list(names.items())
+        if held is frame and not name.startswith("_") and name not in hidden
+    ]
 
 
 def widget_context(ip: Any = None) -> contextvars.Context:
@@ -130,7 +133,9 @@ class BetweenCells:
         self._lock = threading.Lock()
         self._queue: list[Callable[[], object]] = []
         self._in_cell = True  # made in a cell, and the cell that loads an extension has no pre_run_cell, only a post
-        self._loop = getattr(getattr(getattr(ip, "kernel", None), "io_loop", None), "asyncio_loop", None)
+        self._loop = getattr(
+            getattr(getattr(ip, "kernel", None), "io_loop", None), "asyncio_loop", None
+        )
         leave_none_unread(getattr(ip, "kernel", None))
         ip.events.register("pre_run_cell", self._before)
         ip.events.register("post_run_cell", self._after)
@@ -148,7 +153,9 @@ class BetweenCells:
         """Run `work` at the next moment between cells. From any thread."""
         with self._lock:
             self._queue.append(work)
-        if self._loop is not None:  # in a terminal none runs between prompts: there the next cell's start is the moment
+        if (
+            self._loop is not None
+        ):  # in a terminal none runs between prompts: there the next cell's start is the moment
             with contextlib.suppress(RuntimeError):  # the kernel is going down
                 self._loop.call_soon_threadsafe(self._when_idle)
 
@@ -210,8 +217,13 @@ def on_main(work: Callable[[], object]) -> bool:
 STOPPED = "Stopped waiting. The batch goes on."
 
 
-def wait_blocking(done: Done, timeout: float | None = None, on_slice: Callable[[], object] | None = None, *,
-                  stopped: str | None = STOPPED) -> bool:
+def wait_blocking(
+    done: Done,
+    timeout: float | None = None,
+    on_slice: Callable[[], object] | None = None,
+    *,
+    stopped: str | None = STOPPED,
+) -> bool:
     """Block until `done`, for at most `timeout` seconds; True if it is done.
 
     on_slice is called some ten times a second on this thread. Ctrl-C and the kernel's interrupt end the waiting, print
@@ -231,7 +243,9 @@ def wait_blocking(done: Done, timeout: float | None = None, on_slice: Callable[[
         return False
 
 
-def _wait_in_slices(done: Done, timeout: float | None, on_slice: Callable[[], object] | None) -> bool:
+def _wait_in_slices(
+    done: Done, timeout: float | None, on_slice: Callable[[], object] | None
+) -> bool:
     end = None if timeout is None else time.monotonic() + timeout
     with answering(_kernel_here()) as answer:
         while True:

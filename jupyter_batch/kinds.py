@@ -50,7 +50,12 @@ def _flag(value: Any) -> bool:
 
 
 def _number(value: Any, low: float = -math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value < low:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Real)
+        or not math.isfinite(value)
+        or value < low
+    ):
         raise ValueError
     if isinstance(value, numbers.Integral):
         return int(value)
@@ -151,7 +156,11 @@ def _tags(value: Any) -> dict[str, str]:
         raise ValueError
     tags = {}
     for key, entry in value.items():
-        if not isinstance(key, str) or not 0 < len(key) <= 64 or not isinstance(entry, (str, int, float)):  # noqa: PLR2004  OpenAI's
+        if (
+            not isinstance(key, str)
+            or not 0 < len(key) <= 64  # noqa: PLR2004
+            or not isinstance(entry, (str, int, float))
+        ):
             raise ValueError
         tags[key] = str(entry)
         if len(tags[key]) > 512:  # noqa: PLR2004  OpenAI's
@@ -178,12 +187,18 @@ def _base(value: Any) -> str:
 
 def choice(*choices: str) -> Kind:
     """One of these words."""
+
     def check(value: Any) -> str:
         if not isinstance(value, str) or value not in choices:
             raise ValueError
         return value
 
-    return Kind("one of " + ", ".join(f'"{choice}"' for choice in choices), check, str, "{" + ",".join(choices) + "}")
+    return Kind(
+        "one of " + ", ".join(f'"{choice}"' for choice in choices),
+        check,
+        str,
+        "{" + ",".join(choices) + "}",
+    )
 
 
 TEXT = Kind("a text", _text, metavar="TEXT")
@@ -197,19 +212,38 @@ NUMBER = Kind("a number", _number, float, "X")
 SECONDS = Kind("seconds: a number, 0 or more", lambda value: _number(value, 0), float, "SECONDS")
 PACE = Kind("seconds: a number above 0", _above_zero, float, "SECONDS")
 PACE_A_MINUTE = Kind("a number above 0", _above_zero, float, "N")
-DEADLINE = Kind('a duration such as "2h" or "90m", or seconds', _duration, _number_or_text, "DURATION")
+DEADLINE = Kind(
+    'a duration such as "2h" or "90m", or seconds', _duration, _number_or_text, "DURATION"
+)
 WINDOW = Kind('a duration such as "24h" or "7d"', _window, metavar="DURATION")
 OBJECT = Kind("a dict that JSON can hold", _json_object, json.loads, "JSON")
 STOPS = Kind("a text, or a list of texts", _stops, str, "TEXT", many=True)
-TAGS = Kind(f"a dict of texts (at most {MOST_TAGS}; keys to 64 characters, values to 512)", _tags, _tag_from_text,
-            "KEY=VALUE", many=True)
+TAGS = Kind(
+    f"a dict of texts (at most {MOST_TAGS}; keys to 64 characters, values to 512)",
+    _tags,
+    _tag_from_text,
+    "KEY=VALUE",
+    many=True,
+)
 DOLLARS = Kind("US dollars: a number, 0 or more", lambda value: _number(value, 0), float, "DOLLARS")
-PRICES = Kind('a dict such as {"openai/my-model": {"input": 0.2, "output": 0.8}}, in US dollars per million tokens',
-              _prices, json.loads, "PRICES")
+PRICES = Kind(
+    'a dict such as {"openai/my-model": {"input": 0.2, "output": 0.8}}, in US dollars per million tokens',
+    _prices,
+    json.loads,
+    "PRICES",
+)
 CREDENTIALS = Kind("the path of a credentials file, or what is in it", _credentials, metavar="TEXT")
-SCHEMA = Kind("a Pydantic model, a TypedDict, {name: type}, or a JSON schema", lambda value: value, metavar="NAME")
+SCHEMA = Kind(
+    "a Pydantic model, a TypedDict, {name: type}, or a JSON schema",
+    lambda value: value,
+    metavar="NAME",
+)
 """Read as a whole by schema/read.py; on a line it is the name of one."""
-TOOLS = Kind("OpenAI tool definitions, or Python functions with type hints", lambda value: value, metavar="NAME")
+TOOLS = Kind(
+    "OpenAI tool definitions, or Python functions with type hints",
+    lambda value: value,
+    metavar="NAME",
+)
 """Read as a whole by tools.py; on a line it is the name of one, of a list of them, or several names with commas."""
 COLUMNS = Kind("a column, or a list of columns", _columns, str, "COLUMN", many=True)
 EXAMPLES = Kind("a DataFrame", lambda value: value, metavar="NAME")

@@ -41,12 +41,15 @@ def label_hashes(index: Index) -> Array:
     if isinstance(index, pd.MultiIndex):
         out = np.zeros(len(index), dtype=np.uint64)
         for level, codes in zip(index.levels, index.codes, strict=True):
-            hashed = np.append(label_hashes(level), _MISSING)[np.asarray(codes, dtype=np.int64)]  # code -1 is missing
+            hashed = np.append(label_hashes(level), _MISSING)[
+                np.asarray(codes, dtype=np.int64)
+            ]  # code -1 is missing
             out = _mix(out ^ hashed, _LEVEL)
         return out
     if isinstance(index, pd.CategoricalIndex):
         taken: Array = np.append(label_hashes(index.categories), _MISSING)[
-            np.asarray(index.codes, dtype=np.int64)]
+            np.asarray(index.codes, dtype=np.int64)
+        ]
         return taken
     if isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex)):
         return _hash_times(index)
@@ -63,7 +66,11 @@ _MICROS = {"us": 1, "ms": 1000, "s": 1_000_000}
 def _hash_times(index: Any) -> Array:
     """By microseconds, and what is left of nanoseconds: the unit that pandas happens to keep does not matter."""
     ticks = index.asi8
-    micros, nanos = (ticks // 1000, ticks % 1000) if index.unit == "ns" else (ticks * _MICROS[index.unit], ticks * 0)
+    micros, nanos = (
+        (ticks // 1000, ticks % 1000)
+        if index.unit == "ns"
+        else (ticks * _MICROS[index.unit], ticks * 0)
+    )
     out = _hash_ticks(micros, nanos, _TIME if isinstance(index, pd.DatetimeIndex) else _SPAN)
     out[index.isna()] = _MISSING
     return out
@@ -91,13 +98,22 @@ def _hash_objects(values: Array) -> Array:
         where = kinds == kind
         chosen = values[where]
         if kind == _INTEGER:
-            out[where] = _mix(np.array([int(value) & 0xFFFF_FFFF_FFFF_FFFF for value in chosen], np.uint64), _INTEGER)
+            out[where] = _mix(
+                np.array([int(value) & 0xFFFF_FFFF_FFFF_FFFF for value in chosen], np.uint64),
+                _INTEGER,
+            )
         elif kind == _FLOAT:
             out[where] = _hash_floats(chosen.astype(np.float64))
         elif kind in (_TIME, _SPAN):
-            stamps: list[Any] = [pd.Timestamp(value) if kind == _TIME else pd.Timedelta(value) for value in chosen]
-            micros = np.array([stamp.asm8.astype(f"{stamp.asm8.dtype.kind}8[us]") for stamp in stamps]).view(np.int64)
-            nanos = np.array([stamp.nanosecond if kind == _TIME else stamp.nanoseconds for stamp in stamps])
+            stamps: list[Any] = [
+                pd.Timestamp(value) if kind == _TIME else pd.Timedelta(value) for value in chosen
+            ]
+            micros = np.array(
+                [stamp.asm8.astype(f"{stamp.asm8.dtype.kind}8[us]") for stamp in stamps]
+            ).view(np.int64)
+            nanos = np.array(
+                [stamp.nanosecond if kind == _TIME else stamp.nanoseconds for stamp in stamps]
+            )
             out[where] = _hash_ticks(micros, nanos, int(kind))
         else:
             texts = [value if kind == _TEXT else repr(value) for value in chosen]
@@ -110,7 +126,9 @@ def _hash_texts(texts: list[str]) -> Array:
     try:
         hashed: Array = pd.util.hash_array(raw, categorize=False)
     except UnicodeEncodeError:  # lone surrogates
-        hashed = pd.util.hash_array(np.fromiter(map(ascii, texts), dtype=object, count=len(texts)), categorize=False)
+        hashed = pd.util.hash_array(
+            np.fromiter(map(ascii, texts), dtype=object, count=len(texts)), categorize=False
+        )
     return hashed
 
 
@@ -152,24 +170,44 @@ def _spec(index: Index) -> dict[str, Any]:
     """Its kind, and what rebuilds it."""
     dtype = index.dtype
     if isinstance(index, pd.MultiIndex):
-        return {"kind": "multi", "levels": [_spec(level) for level in index.levels],
-                "codes": [np.asarray(codes).tolist() for codes in index.codes]}
+        return {
+            "kind": "multi",
+            "levels": [_spec(level) for level in index.levels],
+            "codes": [np.asarray(codes).tolist() for codes in index.codes],
+        }
     if isinstance(index, pd.RangeIndex):
         return {"kind": "range", "range": [index.start, index.stop, index.step]}
     if isinstance(index, pd.CategoricalIndex):
-        return {"kind": "category", "categories": _spec(index.categories), "codes": index.codes.tolist(),
-                "ordered": index.ordered}
+        return {
+            "kind": "category",
+            "categories": _spec(index.categories),
+            "codes": index.codes.tolist(),
+            "ordered": index.ordered,
+        }
     if isinstance(index, pd.IntervalIndex):
-        return {"kind": "interval", "left": _spec(index.left), "right": _spec(index.right), "closed": index.closed}
+        return {
+            "kind": "interval",
+            "left": _spec(index.left),
+            "right": _spec(index.right),
+            "closed": index.closed,
+        }
     if isinstance(index, pd.PeriodIndex):
         return {"kind": "period", "freq": index.freqstr, "values": index.asi8.tolist()}
     if isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex)):
         zone = getattr(index, "tz", None)
-        return {"kind": "time" if isinstance(index, pd.DatetimeIndex) else "span", "unit": index.unit,
-                "zone": None if zone is None else _zone(zone), "values": index.asi8.tolist()}
+        return {
+            "kind": "time" if isinstance(index, pd.DatetimeIndex) else "span",
+            "unit": index.unit,
+            "zone": None if zone is None else _zone(zone),
+            "values": index.asi8.tolist(),
+        }
     if isinstance(dtype, np.dtype) and dtype.kind in "iub":
         return {"kind": "plain", "dtype": str(dtype), "values": index.tolist()}
-    return {"kind": "labels", "dtype": str(dtype), "values": [_told(value) for value in index.tolist()]}
+    return {
+        "kind": "labels",
+        "dtype": str(dtype),
+        "values": [_told(value) for value in index.tolist()],
+    }
 
 
 def _zone(zone: Any) -> Any:
@@ -184,14 +222,21 @@ def _zone(zone: Any) -> Any:
 def _restored(spec: dict[str, Any]) -> Index:
     kind = spec["kind"]
     if kind == "multi":
-        return pd.MultiIndex(levels=[_restored(level) for level in spec["levels"]], codes=spec["codes"])
+        return pd.MultiIndex(
+            levels=[_restored(level) for level in spec["levels"]], codes=spec["codes"]
+        )
     if kind == "range":
         return pd.RangeIndex(*spec["range"])
     if kind == "category":
-        return pd.CategoricalIndex(pd.Categorical.from_codes(
-            spec["codes"], categories=_restored(spec["categories"]), ordered=spec["ordered"]))
+        return pd.CategoricalIndex(
+            pd.Categorical.from_codes(
+                spec["codes"], categories=_restored(spec["categories"]), ordered=spec["ordered"]
+            )
+        )
     if kind == "interval":
-        return pd.IntervalIndex.from_arrays(_restored(spec["left"]), _restored(spec["right"]), closed=spec["closed"])
+        return pd.IntervalIndex.from_arrays(
+            _restored(spec["left"]), _restored(spec["right"]), closed=spec["closed"]
+        )
     if kind == "period":
         periods: Any = pd.PeriodIndex  # its stubs do not know this method
         return periods.from_ordinals(spec["values"], freq=spec["freq"])
@@ -211,12 +256,16 @@ def _times(spec: dict[str, Any]) -> Index:
     zone = spec["zone"]
     if zone is None:
         return index
-    return index.tz_localize("UTC").tz_convert(timezone(timedelta(seconds=zone)) if isinstance(zone, int) else zone)
+    return index.tz_localize("UTC").tz_convert(
+        timezone(timedelta(seconds=zone)) if isinstance(zone, int) else zone
+    )
 
 
 def _labelled(values: list[Any], dtype: str) -> Index:
     """With the dtype it had, where this pandas has it and the values fit; else as objects."""
-    plain = pd.Index(np.fromiter(values, dtype=object, count=len(values)), dtype=object, tupleize_cols=False)
+    plain = pd.Index(
+        np.fromiter(values, dtype=object, count=len(values)), dtype=object, tupleize_cols=False
+    )
     if dtype == "str":  # to pandas 2 this means str(), which makes texts of missing labels
         return plain.astype(pd.Series([""]).dtype)
     try:
@@ -230,7 +279,11 @@ def _told(label: Any) -> Any:
     if isinstance(label, np.generic):
         label = label.item()
     if label is None or type(label) in (str, bool):
-        return label if not isinstance(label, str) or label.isprintable() else ["text", _escaped(label)]
+        return (
+            label
+            if not isinstance(label, str) or label.isprintable()
+            else ["text", _escaped(label)]
+        )
     if isinstance(label, int):
         return label if -(2**63) <= label < 2**63 else ["int", str(label)]
     if isinstance(label, float):

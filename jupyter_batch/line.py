@@ -34,7 +34,16 @@ Nothing is expanded by IPython, neither in the line nor in the body. The job is 
 answers land in the frame when it is done.
 
 As a line: """ + "\n           ".join(f"%llm_batch {verb}" for verb in VERBS.values())
-ADOPT = ("--all", "--model", "--provider", "--api-base", "--api-version", "--days", "--api-key", "--help")
+ADOPT = (
+    "--all",
+    "--model",
+    "--provider",
+    "--api-base",
+    "--api-version",
+    "--days",
+    "--api-key",
+    "--help",
+)
 """The options of `%llm_batch adopt`."""
 BY_POSITION = "--by-position"
 """The option of `%llm_batch attach`."""
@@ -53,15 +62,28 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The parser of `%%llm_batch`'s line, made from the options. Values stay texts; `read_line` reads them."""
-    made = Parser(prog=f"%%{NAME}", usage=argparse.SUPPRESS, description=ABOUT, add_help=False, allow_abbrev=False,
-                  formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, 2, 32, 118))
+    made = Parser(
+        prog=f"%%{NAME}",
+        usage=argparse.SUPPRESS,
+        description=ABOUT,
+        add_help=False,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, 2, 32, 118),
+    )
     made.add_argument("frame", nargs="?", metavar="FRAME", help="the name of a DataFrame")
     here = made.add_argument_group("options")
     here.add_argument("--job", metavar="NAME", help="bind the Job to this name")
-    here.add_argument("--sample", metavar="N", type=int, help="ask N rows now, in real time, and show them; the batch "
-                      "reuses their answers")
-    here.add_argument("--preview", action="store_true", help="show what would be sent and what it would cost; send "
-                                                             "nothing")
+    here.add_argument(
+        "--sample",
+        metavar="N",
+        type=int,
+        help="ask N rows now, in real time, and show them; the batch reuses their answers",
+    )
+    here.add_argument(
+        "--preview",
+        action="store_true",
+        help="show what would be sent and what it would cost; send nothing",
+    )
     here.add_argument("-h", "--help", action="store_true", help="show this and send nothing")
     for title, group in (("", OPTIONS), ("chat parameters", CHAT_PARAMS)):
         section = made.add_argument_group(title) if title else here
@@ -79,12 +101,22 @@ def add(section: argparse._ActionsContainer, option: Option) -> None:
     elif option.default is not None and option.kind is not FLAG:
         help_text += f" (default: {option.default})"
     if option.kind is FLAG:
-        section.add_argument(*flags, dest=option.name, help=help_text, default=argparse.SUPPRESS,
-                             action=argparse.BooleanOptionalAction)
+        section.add_argument(
+            *flags,
+            dest=option.name,
+            help=help_text,
+            default=argparse.SUPPRESS,
+            action=argparse.BooleanOptionalAction,
+        )
         return
-    section.add_argument(*flags, dest=option.name, help=help_text, default=argparse.SUPPRESS,
-                         metavar="NAME" if option.by_name else option.kind.metavar,
-                         action="append" if option.kind.many else "store")
+    section.add_argument(
+        *flags,
+        dest=option.name,
+        help=help_text,
+        default=argparse.SUPPRESS,
+        metavar="NAME" if option.by_name else option.kind.metavar,
+        action="append" if option.kind.many else "store",
+    )
 
 
 def words_of(line: str) -> list[str]:
@@ -107,8 +139,11 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
     refuse(left, flags(), f"%%{NAME} --help shows all")
     if asked.job is not None and not asked.job.isidentifier():
         raise OptionError(f"--job takes a name for the Job, not {asked.job!r}")
-    given = {option.name: value(option, getattr(asked, option.name), names)
-             for option in OPTIONS + CHAT_PARAMS if hasattr(asked, option.name)}
+    given = {
+        option.name: value(option, getattr(asked, option.name), names)
+        for option in OPTIONS + CHAT_PARAMS
+        if hasattr(asked, option.name)
+    }
     if "," in (models := str(given.get("model", ""))):
         given["model"] = [model.strip() for model in models.split(",")]
     return asked, given
@@ -124,15 +159,28 @@ def refuse(left: list[str], known: Iterable[str], hint: str) -> None:
 
 def flags() -> list[str]:
     """Every option that the line takes."""
-    return ["--job", "--preview", "--sample", "--help", *(option.flag for option in OPTIONS + CHAT_PARAMS),
-            *(f"--no-{option.flag[2:]}" for option in OPTIONS + CHAT_PARAMS
-              if option.kind is FLAG and option.default is not False)]
+    return [
+        "--job",
+        "--preview",
+        "--sample",
+        "--help",
+        *(option.flag for option in OPTIONS + CHAT_PARAMS),
+        *(
+            f"--no-{option.flag[2:]}"
+            for option in OPTIONS + CHAT_PARAMS
+            if option.kind is FLAG and option.default is not False
+        ),
+    ]
 
 
 def dashes(word: str) -> str:
     """--max_tokens is --max-tokens: the accessor's spelling works here too."""
     flag, equals, value = word.partition("=")
-    return flag.replace("_", "-") + equals + value if re.fullmatch(r"--[a-z][a-z0-9_-]*", flag) else word
+    return (
+        flag.replace("_", "-") + equals + value
+        if re.fullmatch(r"--[a-z][a-z0-9_-]*", flag)
+        else word
+    )
 
 
 def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
@@ -142,17 +190,25 @@ def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
     if option.by_name:
         held = names.get(text, os.environ.get(text))
         if not isinstance(held, str):  # never quote it: it may be the secret itself
-            raise OptionError(f"{option.flag} takes the name of a Python or environment variable that holds the value, "
-                              "so that no secret stays in the notebook")
+            raise OptionError(
+                f"{option.flag} takes the name of a Python or environment variable that holds the value, "
+                "so that no secret stays in the notebook"
+            )
         return held
     if option.kind is TOOLS and "," in text:
         return [value(option, name.strip(), names) for name in text.split(",")]
     if option.kind in (SCHEMA, TOOLS, EXAMPLES):
         if text not in names:
-            raise OptionError(f"{option.flag} takes the name of {option.kind.says}; {text!r} is not defined here")
+            raise OptionError(
+                f"{option.flag} takes the name of {option.kind.says}; {text!r} is not defined here"
+            )
         return names[text]
     try:
-        read = [option.kind.from_text(one) for one in text] if option.kind.many else option.kind.from_text(text)
+        read = (
+            [option.kind.from_text(one) for one in text]
+            if option.kind.many
+            else option.kind.from_text(text)
+        )
     except ValueError:
         raise OptionError(f"{option.flag} takes {option.kind.metavar}, not {text!r}") from None
     return dict(read) if option.kind is TAGS else read
@@ -166,7 +222,11 @@ def frames(names: Mapping[str, Any]) -> list[str]:
     pandas = sys.modules.get("pandas")
     if pandas is None:
         return []
-    return [name for name, value in names.items() if not name.startswith("_") and isinstance(value, pandas.DataFrame)]
+    return [
+        name
+        for name, value in names.items()
+        if not name.startswith("_") and isinstance(value, pandas.DataFrame)
+    ]
 
 
 def frame_named(name: str, names: Mapping[str, Any]) -> Any:

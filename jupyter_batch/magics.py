@@ -46,7 +46,7 @@ def typed(raw_cell: str | None, line: str, body: str) -> str:
     the body only where it is this magic's own cell (not, say, one inside `%%time`).
     """
     head, newline, rest = (raw_cell or "").lstrip("\n").partition("\n")
-    if newline and head.startswith(f"%%{NAME}") and head[len(NAME) + 2:].strip() == line.strip():
+    if newline and head.startswith(f"%%{NAME}") and head[len(NAME) + 2 :].strip() == line.strip():
         body = rest
     return body.removesuffix("\n")
 
@@ -59,10 +59,15 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
     """The magics; `%config LLMBatch.model = "openai/gpt-4.1-mini"` sets the model for cells that name none."""
 
     # Any value is taken here: a wrong one would stay in IPython's config and break %reload_ext. Settings refuse it.
-    model = AnyValue(None, help="The litellm model id for cells and calls that name none.").tag(config=True)
+    model = AnyValue(None, help="The litellm model id for cells and calls that name none.").tag(
+        config=True
+    )
 
-    prices = AnyValue(None, help="What models cost that no price list knows: {model: {'input': 0.2, 'output': 0.8}}, "
-                                 "in US dollars per million tokens.").tag(config=True)
+    prices = AnyValue(
+        None,
+        help="What models cost that no price list knows: {model: {'input': 0.2, 'output': 0.8}}, "
+        "in US dollars per million tokens.",
+    ).tag(config=True)
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
@@ -89,18 +94,26 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             return None
         return self._submit(asked, given, typed(self._raw, line, cell), names)
 
-    def _submit(self, asked: argparse.Namespace, given: dict[str, Any], body: str, names: dict[str, Any]) -> Any:
+    def _submit(
+        self, asked: argparse.Namespace, given: dict[str, Any], body: str, names: dict[str, Any]
+    ) -> Any:
         from jupyter_batch import jobs
 
         if not body.strip():
             raise InputError("the cell has no prompt: write it below the line")
         if asked.preview:
-            source, prompt = (prompts(body), None) if asked.frame is None else (frame_named(asked.frame, names), body)
+            source, prompt = (
+                (prompts(body), None)
+                if asked.frame is None
+                else (frame_named(asked.frame, names), body)
+            )
             return jobs.preview(source, prompt, door="magic", **given)
         if asked.sample is not None:
             if asked.frame is None:
                 raise OptionError("--sample takes rows of a frame: put its name first")
-            return jobs.sample(frame_named(asked.frame, names), body, asked.sample, door="magic", **given)
+            return jobs.sample(
+                frame_named(asked.frame, names), body, asked.sample, door="magic", **given
+            )
         if asked.frame is None:
             job = jobs.submit(prompts(body), None, door="magic", **given)
         else:
@@ -130,10 +143,16 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         if verb == "forget":
             sys.stdout.write(f"{jobs.forget(rest[0])} is forgotten\n")
             return None
-        job = jobs.open_job(rest[0], follow=verb in {"show", "attach"})  # a cancel is noted before anything moves
+        job = jobs.open_job(
+            rest[0], follow=verb in {"show", "attach"}
+        )  # a cancel is noted before anything moves
         if verb == "attach":
             frame = frame_named(rest[1], names)
-            return jobs.attach(job, frame, by_position=True) if by_position else jobs.attach(job, frame)
+            return (
+                jobs.attach(job, frame, by_position=True)
+                if by_position
+                else jobs.attach(job, frame)
+            )
         if verb == "errors":
             return job.errors
         if verb == "retry":
@@ -148,7 +167,9 @@ def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:
     from jupyter_batch import jobs
     from jupyter_batch.engine.seek import add_arguments, where_of
 
-    made = Parser(prog=f"%{NAME} adopt", add_help=False, allow_abbrev=False, description=VERBS["adopt"])
+    made = Parser(
+        prog=f"%{NAME} adopt", add_help=False, allow_abbrev=False, description=VERBS["adopt"]
+    )
     add_arguments(made)
     made.add_argument("-h", "--help", action="store_true", help="show this")
     key = EVERY["api_key"]
@@ -161,7 +182,9 @@ def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:
     where = where_of(asked)
     if key.name in where:
         where[key.name] = value(key, where[key.name], names)
-    return jobs.adopt(asked.id, **where).follow() if asked.all or asked.id else jobs.orphans(**where)
+    return (
+        jobs.adopt(asked.id, **where).follow() if asked.all or asked.id else jobs.orphans(**where)
+    )
 
 
 LLMBatch.llm_batch.__doc__ = parser().format_help()
@@ -170,11 +193,17 @@ LLMBatch.llm_batch.__doc__ = parser().format_help()
 def _check_words(verb: str, words: list[str]) -> None:
     """As many as it takes, and none that is meant for a shell. Raises OptionError."""
     if verb == "attach":
-        refuse([word for word in words if word.startswith("-")], [BY_POSITION], f"%{NAME} {VERBS[verb]}")
+        refuse(
+            [word for word in words if word.startswith("-")],
+            [BY_POSITION],
+            f"%{NAME} {VERBS[verb]}",
+        )
     meant = next((word for word in words if word.startswith(("{", "$"))), None)
     if meant is not None:
-        raise OptionError(f"%{NAME} expands nothing: write the id itself in the place of {meant}; where it is in a "
-                          "variable, jupyter_batch.open(variable) does the same")
+        raise OptionError(
+            f"%{NAME} expands nothing: write the id itself in the place of {meant}; where it is in a "
+            "variable, jupyter_batch.open(variable) does the same"
+        )
     if len(words) != len(VERBS[verb].partition(":")[0].split()) - 1:
         raise OptionError(f"%{NAME} {VERBS[verb]}")
 
@@ -203,7 +232,10 @@ def load(shell: Any) -> None:
 def unload(shell: Any) -> None:
     """What `%unload_ext jupyter_batch` does: no magic, event or matcher of ours is left; jobs go on."""
     for one in [c for c in shell.configurables if type(c).__name__ == LLMBatch.__name__]:
-        for event, callback in (("pre_run_cell", one.before_cell), ("post_run_cell", one.after_cell)):
+        for event, callback in (
+            ("pre_run_cell", one.before_cell),
+            ("post_run_cell", one.after_cell),
+        ):
             if callback in shell.events.callbacks[event]:
                 shell.events.unregister(event, callback)
         shell.configurables.remove(one)

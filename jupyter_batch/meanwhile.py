@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-ASIDE = frozenset({"comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request"})
+ASIDE = frozenset(
+    {"comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request"}
+)
 """What needs no turn: a widget's messages, and the questions by which a reloaded page finds the widgets again."""
 
 _log = logging.getLogger("jupyter_batch")
@@ -92,7 +94,9 @@ class _Wait:
         finally:
             handling.close()
             self._kernel.saved_sigint_handler = held
-            self._context.copy().run(self._kernel.set_parent, self._ident, self._parent, channel="shell")
+            self._context.copy().run(
+                self._kernel.set_parent, self._ident, self._parent, channel="shell"
+            )
             self._kernel._publish_status("busy", "shell", parent=self._parent)  # noqa: SLF001  # it said it was idle
 
 
@@ -136,7 +140,9 @@ class _Door:
         stream = kernel.shell_channel_thread.manager._shell_channel_to_main.to_stream  # noqa: SLF001  # no public way
         if isinstance(stream._recv_callback, cls):  # noqa: SLF001  # as above
             return stream._recv_callback  # noqa: SLF001  # as above
-        if not callable(stream._recv_callback) or not inspect.iscoroutinefunction(kernel.dispatch_shell):  # noqa: SLF001
+        if not callable(stream._recv_callback) or not inspect.iscoroutinefunction(  # noqa: SLF001
+            kernel.dispatch_shell
+        ):
             raise TypeError("another ipykernel than those known")
         return cls(kernel, stream)
 

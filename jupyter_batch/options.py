@@ -72,66 +72,179 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("out", LINE, "the column to fill; with a schema, how the columns' names begin", "response", short="-o"),
-    Option("model", LINE, "a litellm model id, such as openai/gpt-4.1-mini or local/echo; a list of them (on a "
-           "line: with commas) asks each, into columns that end with their names "
-           "(default: %config LLMBatch.model, else $JUPYTER_BATCH_MODEL)", short="-m"),
+    Option(
+        "out",
+        LINE,
+        "the column to fill; with a schema, how the columns' names begin",
+        "response",
+        short="-o",
+    ),
+    Option(
+        "model",
+        LINE,
+        "a litellm model id, such as openai/gpt-4.1-mini or local/echo; a list of them (on a "
+        "line: with commas) asks each, into columns that end with their names "
+        "(default: %config LLMBatch.model, else $JUPYTER_BATCH_MODEL)",
+        short="-m",
+    ),
     Option("system", TEXT, "a template for the system message"),
-    Option("schema", SCHEMA, "what an answer holds: one typed column for each field, named as it (after `out` and _, "
-           "where out is given)"),
-    Option("images", COLUMNS, "columns with pictures or PDFs: addresses, paths, bytes, Pillow's pictures, or lists of "
-           "these"),
-    Option("image_size", SOME, "pixels: larger pictures are made smaller, until their longer edge is so long (needs "
-           "Pillow)"),
-    Option("examples", EXAMPLES, "few-shot examples: a frame with the prompt's columns and the column(s) to fill, said "
-           "before each row's own message"),
-    Option("tools", TOOLS, "what the model may call: its calls are the answer, and job.run_tools() runs them here"),
-    Option("tool_choice", TOOL_CHOICE, "whether it calls one: auto, none, required, or a tool's name"),
-    Option("cache", choice("system", "system_and_tools"), "have the provider cache the prompt's beginning: marks the "
-           "system text (and the tools) for Anthropic; others cache on their own, and it changes nothing there"),
-    Option("reuse", FLAG, "an identical request that was answered or is under way is not paid again", True),
+    Option(
+        "schema",
+        SCHEMA,
+        "what an answer holds: one typed column for each field, named as it (after `out` and _, "
+        "where out is given)",
+    ),
+    Option(
+        "images",
+        COLUMNS,
+        "columns with pictures or PDFs: addresses, paths, bytes, Pillow's pictures, or lists of "
+        "these",
+    ),
+    Option(
+        "image_size",
+        SOME,
+        "pixels: larger pictures are made smaller, until their longer edge is so long (needs "
+        "Pillow)",
+    ),
+    Option(
+        "examples",
+        EXAMPLES,
+        "few-shot examples: a frame with the prompt's columns and the column(s) to fill, said "
+        "before each row's own message",
+    ),
+    Option(
+        "tools",
+        TOOLS,
+        "what the model may call: its calls are the answer, and job.run_tools() runs them here",
+    ),
+    Option(
+        "tool_choice", TOOL_CHOICE, "whether it calls one: auto, none, required, or a tool's name"
+    ),
+    Option(
+        "cache",
+        choice("system", "system_and_tools"),
+        "have the provider cache the prompt's beginning: marks the "
+        "system text (and the tools) for Anthropic; others cache on their own, and it changes nothing there",
+    ),
+    Option(
+        "reuse",
+        FLAG,
+        "an identical request that was answered or is under way is not paid again",
+        True,
+    ),
     Option("wait", FLAG, "block until the job is done", False),
     Option("timeout", SECONDS, "with wait: stop waiting after so many seconds; the job goes on"),
-    Option("na", choice("skip", "send", "raise"), "a row where a column that the prompt uses is missing: skip it "
-           "with a named reason, send it as an empty text, or raise", "skip"),
+    Option(
+        "na",
+        choice("skip", "send", "raise"),
+        "a row where a column that the prompt uses is missing: skip it "
+        "with a named reason, send it as an empty text, or raise",
+        "skip",
+    ),
     Option("overwrite", FLAG, "fill a column that exists already", False),
     Option("metadata", TAGS, "tags sent to the provider with each batch"),
     Option("name", LINE, "a label for people"),
-    Option("template", choice("braces", "jinja"), "how the prompt is written: {column}, or Jinja2", "braces"),
-    Option("api_key", LINE, "the provider's key, kept in memory alone (default: where litellm looks, such as "
-           "$OPENAI_API_KEY)", by_name=True),
+    Option(
+        "template",
+        choice("braces", "jinja"),
+        "how the prompt is written: {column}, or Jinja2",
+        "braces",
+    ),
+    Option(
+        "api_key",
+        LINE,
+        "the provider's key, kept in memory alone (default: where litellm looks, such as "
+        "$OPENAI_API_KEY)",
+        by_name=True,
+    ),
     Option("api_base", URL, "the provider's address, as in litellm"),
     Option("api_version", LINE, "the API's version, where the provider has one to choose (Azure)"),
-    Option("mode", choice("auto", "batch", "realtime"), "batch: at the batch price; realtime: asked at once, at the "
-           "full price; auto: batch, and real time only where that costs nothing", "auto"),
-    Option("concurrency", SOME, "in real time: the most calls at once (default 64, fewer when the provider says so)"),
+    Option(
+        "mode",
+        choice("auto", "batch", "realtime"),
+        "batch: at the batch price; realtime: asked at once, at the "
+        "full price; auto: batch, and real time only where that costs nothing",
+        "auto",
+    ),
+    Option(
+        "concurrency",
+        SOME,
+        "in real time: the most calls at once (default 64, fewer when the provider says so)",
+    ),
     Option("requests_per_minute", PACE_A_MINUTE, "in real time: at most so many requests a minute"),
     Option("tokens_per_minute", PACE_A_MINUTE, "in real time: at most so many tokens a minute"),
-    Option("max_cost", DOLLARS, "US dollars: a job whose estimate is above is refused before anything is sent; one "
-           "whose real cost runs ahead sends no further batch; of several models it is for all together"),
-    Option("prices", PRICES, "what models cost that no price list knows, by model, in US dollars per million tokens: "
-           f"{', '.join(KINDS)}; realtime holds the same of real time (default: %config LLMBatch.prices)"),
-    Option("poll_interval", PACE, "seconds between two looks at the provider (default: fast at first, then minutes)"),
-    Option("deadline", DEADLINE, "what is unfinished by then is cancelled at the provider and asked in real time, "
-           "at the full price"),
+    Option(
+        "max_cost",
+        DOLLARS,
+        "US dollars: a job whose estimate is above is refused before anything is sent; one "
+        "whose real cost runs ahead sends no further batch; of several models it is for all together",
+    ),
+    Option(
+        "prices",
+        PRICES,
+        "what models cost that no price list knows, by model, in US dollars per million tokens: "
+        f"{', '.join(KINDS)}; realtime holds the same of real time (default: %config LLMBatch.prices)",
+    ),
+    Option(
+        "poll_interval",
+        PACE,
+        "seconds between two looks at the provider (default: fast at first, then minutes)",
+    ),
+    Option(
+        "deadline",
+        DEADLINE,
+        "what is unfinished by then is cancelled at the provider and asked in real time, "
+        "at the full price",
+    ),
     Option("completion_window", WINDOW, "how long the provider may take", "24h"),
-    Option("shard_size", SOME, "at most so many requests in one batch (default: as many as the provider takes)"),
+    Option(
+        "shard_size",
+        SOME,
+        "at most so many requests in one batch (default: as many as the provider takes)",
+    ),
     Option("vertex_project", LINE, "Vertex AI: the project's id (default: $VERTEXAI_PROJECT)"),
     Option("vertex_location", LINE, "Vertex AI: the region (default: $VERTEXAI_LOCATION)"),
-    Option("vertex_credentials", CREDENTIALS, "Vertex AI: a service account's file, or its JSON, kept in memory alone "
-           "(default: where Google's own library looks)", by_name=True),
-    Option("gcs_bucket_name", LINE, "Vertex AI: a bucket, or bucket/folder, for requests and results (default: "
-           "$GCS_BUCKET_NAME)"),
+    Option(
+        "vertex_credentials",
+        CREDENTIALS,
+        "Vertex AI: a service account's file, or its JSON, kept in memory alone "
+        "(default: where Google's own library looks)",
+        by_name=True,
+    ),
+    Option(
+        "gcs_bucket_name",
+        LINE,
+        "Vertex AI: a bucket, or bucket/folder, for requests and results (default: "
+        "$GCS_BUCKET_NAME)",
+    ),
     Option("aws_region_name", LINE, "Bedrock: the region (default: $AWS_REGION)"),
-    Option("s3_bucket_name", LINE, "Bedrock: a bucket, or bucket/folder, for requests and results (default: "
-           "$AWS_S3_BUCKET_NAME)"),
+    Option(
+        "s3_bucket_name",
+        LINE,
+        "Bedrock: a bucket, or bucket/folder, for requests and results (default: "
+        "$AWS_S3_BUCKET_NAME)",
+    ),
     Option("s3_output_bucket_name", LINE, "Bedrock: another one for the results"),
-    Option("aws_batch_role_arn", LINE, "Bedrock: the role that reads and writes there (default: $AWS_BATCH_ROLE_ARN)"),
+    Option(
+        "aws_batch_role_arn",
+        LINE,
+        "Bedrock: the role that reads and writes there (default: $AWS_BATCH_ROLE_ARN)",
+    ),
     Option("aws_profile_name", LINE, "Bedrock: a profile of your AWS configuration"),
-    Option("aws_access_key_id", LINE, "Bedrock: with the next two in place of where AWS's own library looks; kept in "
-           "memory alone", by_name=True),
+    Option(
+        "aws_access_key_id",
+        LINE,
+        "Bedrock: with the next two in place of where AWS's own library looks; kept in "
+        "memory alone",
+        by_name=True,
+    ),
     Option("aws_secret_access_key", LINE, "Bedrock: the secret that belongs to it", by_name=True),
-    Option("aws_session_token", LINE, "Bedrock: the token that belongs to both, where there is one", by_name=True),
+    Option(
+        "aws_session_token",
+        LINE,
+        "Bedrock: the token that belongs to both, where there is one",
+        by_name=True,
+    ),
 )
 """What is ours. Everything else that a person may give is a chat parameter."""
 
@@ -139,7 +252,11 @@ CHAT_PARAMS = (
     Option("temperature", NUMBER, "sampling temperature"),
     Option("top_p", NUMBER, "nucleus sampling"),
     Option("max_tokens", SOME, "at most so many tokens in an answer"),
-    Option("max_completion_tokens", SOME, "the same, reasoning included, for models that want it under this name"),
+    Option(
+        "max_completion_tokens",
+        SOME,
+        "the same, reasoning included, for models that want it under this name",
+    ),
     Option("n", ONE, "answers a row: 1"),
     Option("stop", STOPS, "where the answer ends (may be given several times)"),
     Option("seed", WHOLE, "for answers that repeat, where the provider has it"),
@@ -252,8 +369,10 @@ def resolve(given: Mapping[str, Any], settings: Defaults) -> Options:
         known.setdefault("out", "")  # the columns are called as the fields
     model = known.setdefault("model", settings.model)
     if model is None:
-        raise ModelError('no model is named: give model="openai/gpt-4.1-mini" (or --model), or set it once with '
-                         '%config LLMBatch.model = "..." or $JUPYTER_BATCH_MODEL; "local/echo" runs here without a key')
+        raise ModelError(
+            'no model is named: give model="openai/gpt-4.1-mini" (or --model), or set it once with '
+            '%config LLMBatch.model = "..." or $JUPYTER_BATCH_MODEL; "local/echo" runs here without a key'
+        )
     if settings.prices:  # a price given with the call comes first, model by model
         known["prices"] = checked(EVERY["prices"], settings.prices) | known.get("prices", {})
     return Options(**known, params=params)
@@ -268,7 +387,9 @@ def checked(option: Option, value: Any) -> Any:
         raise OptionError(f"`{option.name}` takes {option.kind.says}, not {shown}") from None
 
 
-def unknown(name: str, names: Iterable[str] = EVERY, mark: Callable[[str], str] = "`{}`".format) -> str:
+def unknown(
+    name: str, names: Iterable[str] = EVERY, mark: Callable[[str], str] = "`{}`".format
+) -> str:
     """The sentence about an option that does not exist: with the nearest ones, else with all."""
     if name == "stream":
         return f"unknown option {mark(name)}: the answers of a batch come whole, there is no stream"
@@ -290,5 +411,7 @@ def table() -> str:
         default = "" if option.default is None else f" (default {option.default!r})"
         rows.append(f"{option.name}: {option.kind.says}{default}\n    {option.help}.")
     names = ", ".join(option.name for option in CHAT_PARAMS)
-    rows.append(f'chat parameters: {names}\n    As litellm and OpenAI know them; `col("name")` takes one from the row.')
+    rows.append(
+        f'chat parameters: {names}\n    As litellm and OpenAI know them; `col("name")` takes one from the row.'
+    )
     return "\n".join(rows)

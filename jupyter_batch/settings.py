@@ -29,7 +29,9 @@ class Settings(NamedTuple):
     prices: Mapping[str, Any] = {}
 
 
-def read(environ: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None) -> Settings:
+def read(
+    environ: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None
+) -> Settings:
     """The settings at this moment. Raises OptionError for a configured value that can't be used."""
     environ = os.environ if environ is None else environ
     config = configured() if config is None else config

@@ -155,7 +155,9 @@ class Standing(Holder):
         """As the last expression of a cell: the live monitor."""
         try:
             self._show()
-        except JupyterBatchError:  # it was forgotten, or its ledger is gone: IPython would show three errors for that
+        except (
+            JupyterBatchError
+        ):  # it was forgotten, or its ledger is gone: IPython would show three errors for that
             print(repr(self))  # noqa: T201  # said in the cell that shows it
 
     def _show(self) -> None:
@@ -169,8 +171,12 @@ class Standing(Holder):
         with self._lock:
             if self._monitor is None:
                 self._monitor = open_monitor(
-                    self.snapshot(), actions=clicks.actions(self, self._shards, self._send_again),
-                    frontend=kernel.has_frontend(), context=kernel.widget_context(), stream=terminal.stream)
+                    self.snapshot(),
+                    actions=clicks.actions(self, self._shards, self._send_again),
+                    frontend=kernel.has_frontend(),
+                    context=kernel.widget_context(),
+                    stream=terminal.stream,
+                )
             return self._monitor
 
     def _tell_end(self) -> None:

@@ -24,8 +24,10 @@ Function = Callable[..., Any]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # OpenAI API reference, tools: function.name
 _WORDS = ("auto", "none", "required")
-_FORM = ('an OpenAI definition such as {"type": "function", "function": {"name": ..., "parameters": {...}}}, or a '
-         "Python function with type hints")
+_FORM = (
+    'an OpenAI definition such as {"type": "function", "function": {"name": ..., "parameters": {...}}}, or a '
+    "Python function with type hints"
+)
 
 
 class Tools(NamedTuple):
@@ -55,8 +57,10 @@ def read(given: Any) -> Tools:
         raise OptionError(f"`tools` is empty: give {_FORM}")
     names = names_of(definitions)
     if len(set(names)) < len(names):
-        raise OptionError(f"two tools are called {next(name for name in names if names.count(name) > 1)!r}: a model "
-                          "could not tell them apart")
+        raise OptionError(
+            f"two tools are called {next(name for name in names if names.count(name) > 1)!r}: a model "
+            "could not tell them apart"
+        )
     return Tools(definitions, functions)
 
 
@@ -65,7 +69,9 @@ def functions_of(given: Any) -> dict[str, Function]:
     functions: dict[str, Function] = {}
     for name, one in _each(given):
         if not callable(one):
-            raise OptionError(f"run_tools takes functions, or a dict of them by their names, not {_shown(one)}")
+            raise OptionError(
+                f"run_tools takes functions, or a dict of them by their names, not {_shown(one)}"
+            )
         functions[name or str(getattr(one, "__name__", type(one).__name__))] = one
     return functions
 
@@ -85,8 +91,10 @@ def choice(given: Any, tools: Tools | None) -> Any:
         named = given.__name__ if _is_function(given) else given
     if named not in tools.names:
         known = ", ".join(map(repr, tools.names))
-        raise OptionError(f"`tool_choice` takes one of {', '.join(map(repr, _WORDS))}, or a tool's name: there is no "
-                          f"tool {named!r} (there is {known})")
+        raise OptionError(
+            f"`tool_choice` takes one of {', '.join(map(repr, _WORDS))}, or a tool's name: there is no "
+            f"tool {named!r} (there is {known})"
+        )
     return {"type": "function", "function": {"name": named}}
 
 
@@ -94,7 +102,9 @@ def names_of(definitions: Any) -> tuple[str, ...]:
     """The names of the tools in a request's `tools`, whatever stands there."""
     held = definitions if isinstance(definitions, list | tuple) else ()
     functions = (one.get("function", one) for one in held if isinstance(one, Mapping))
-    return tuple(str(one["name"]) for one in functions if isinstance(one, Mapping) and one.get("name"))
+    return tuple(
+        str(one["name"]) for one in functions if isinstance(one, Mapping) and one.get("name")
+    )
 
 
 def _each(given: Any) -> Iterable[tuple[str | None, Any]]:
@@ -117,18 +127,26 @@ def _definition(one: Any) -> dict[str, Any]:
     if not isinstance(one, Mapping):
         raise OptionError(f"a tool is {_FORM}, not {_shown(one)}")
     made = dict(one)
-    if made.get("type", "function") != "function":  # a tool of the provider's own, such as its web search
+    if (
+        made.get("type", "function") != "function"
+    ):  # a tool of the provider's own, such as its web search
         if not isinstance(made["type"], str):
             raise OptionError(f"a tool's type is a text, not {_shown(made['type'])}")
         return _as_json(made)
     if "function" not in made:
         made = {"function": {key: value for key, value in made.items() if key != "type"}}
     function = made["function"]
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
+    if (
+        not isinstance(function, Mapping)
+        or not isinstance(function.get("name"), str)
+        or not function["name"]
+    ):
         raise OptionError(f"a tool has no name: give {_FORM}")
     if not isinstance(function.get("parameters", {}), Mapping):
-        raise OptionError(f"the tool {function['name']!r}: its parameters are a JSON schema (a dict), not "
-                          f"{_shown(function['parameters'])}")
+        raise OptionError(
+            f"the tool {function['name']!r}: its parameters are a JSON schema (a dict), not "
+            f"{_shown(function['parameters'])}"
+        )
     return _as_json({"type": "function", **made})
 
 
@@ -148,14 +166,20 @@ def define(function: Function, name: str | None = None) -> dict[str, Any]:
     inner = _inner(function)
     name = name or str(getattr(inner, "__name__", ""))
     if not _NAME.fullmatch(name):
-        raise OptionError(f"a tool's name has letters, digits, _ and - alone, at most 64 of them; this is {name!r}: "
-                          'give a def, or a name with it, tools={"name": function}')
+        raise OptionError(
+            f"a tool's name has letters, digits, _ and - alone, at most 64 of them; this is {name!r}: "
+            'give a def, or a name with it, tools={"name": function}'
+        )
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
-            raise OptionError(f"the tool {name!r}: a model names each argument, so that {parameter} can't be given")
+            raise OptionError(
+                f"the tool {name!r}: a model names each argument, so that {parameter} can't be given"
+            )
         if parameter.annotation is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
-            raise OptionError(f"the tool {name!r}: its parameter {parameter.name!r} has no type hint, and the model is "
-                              "told what to give by it")
+            raise OptionError(
+                f"the tool {name!r}: its parameter {parameter.name!r} has no type hint, and the model is "
+                "told what to give by it"
+            )
     schema = _schema(function, name)
     about, texts = documented(inspect.getdoc(inner) or "")
     for key, text in texts.items():
@@ -163,7 +187,10 @@ def define(function: Function, name: str | None = None) -> dict[str, Any]:
         if held is not None:
             held.setdefault("description", text)
     made = {"name": name, "description": about, "parameters": schema}
-    return {"type": "function", "function": {key: value for key, value in made.items() if value != ""}}
+    return {
+        "type": "function",
+        "function": {key: value for key, value in made.items() if value != ""},
+    }
 
 
 def _adapter(function: Any) -> TypeAdapter[Any]:
@@ -177,11 +204,15 @@ def _schema(function: Function, name: str) -> dict[str, Any]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a default that JSON can't hold is not told, which is well
+            warnings.simplefilter(
+                "ignore"
+            )  # a default that JSON can't hold is not told, which is well
             schema = _adapter(_bound(function)).json_schema()
     except (PydanticUserError, NameError) as e:
         said = str(e).partition("\n")[0]
-        raise OptionError(f"the tool {name!r}: its parameters can't be told as JSON ({said})") from None
+        raise OptionError(
+            f"the tool {name!r}: its parameters can't be told as JSON ({said})"
+        ) from None
     made: dict[str, Any] = _untitled(schema)
     return {"type": "object", **made, "properties": made.get("properties", {})}
 
@@ -192,15 +223,23 @@ def _untitled(schema: Any, *, names: bool = False) -> Any:
         return [_untitled(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    return {key: value if key in ("default", "enum", "const", "examples") and not names
-            else _untitled(value, names=not names and key in ("properties", "$defs"))
-            for key, value in schema.items() if names or key != "title" or not isinstance(value, str)}
+    return {
+        key: value
+        if key in ("default", "enum", "const", "examples") and not names
+        else _untitled(value, names=not names and key in ("properties", "$defs"))
+        for key, value in schema.items()
+        if names or key != "title" or not isinstance(value, str)
+    }
 
 
-_SECTION = re.compile(r"(args|arguments|parameters|params|other parameters|keyword args|keyword arguments|returns?|"
-                      r"yields?|raises|examples?|notes?|warnings?|warns|see also|references|attributes|todo):?",
-                      re.IGNORECASE)
-_FIELD = re.compile(r":(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:(.*)")
+_SECTION = re.compile(
+    r"(args|arguments|parameters|params|other parameters|keyword args|keyword arguments|returns?|"
+    r"yields?|raises|examples?|notes?|warnings?|warns|see also|references|attributes|todo):?",
+    re.IGNORECASE,
+)
+_FIELD = re.compile(
+    r":(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:(.*)"
+)
 _ARGUMENT = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\)+)?\s*:(.*)")
 _TYPED = re.compile(r"\*{0,2}(\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?")
 
@@ -217,7 +256,11 @@ def documented(doc: str) -> tuple[str, dict[str, str]]:
         below = lines[at + 1].strip() if at + 1 < len(lines) else ""
         underlined = bool(below) and not below.strip("-=")
         if _SECTION.fullmatch(bare) and depth == 0 and (bare.endswith(":") or underlined):
-            section, names, indent = ("numpy " if underlined else "google ") + bare.rstrip(":").lower(), [], -1
+            section, names, indent = (
+                ("numpy " if underlined else "google ") + bare.rstrip(":").lower(),
+                [],
+                -1,
+            )
         elif bare.startswith(":") and depth == 0:
             field = _FIELD.fullmatch(bare)
             section, names, indent = "rest", [field[1]] if field else [], 1
@@ -231,7 +274,12 @@ def documented(doc: str) -> tuple[str, dict[str, str]]:
                 found = (_TYPED if section.startswith("numpy") else _ARGUMENT).fullmatch(bare)
                 if found and depth == indent:
                     names = re.findall(r"\w+", found[1])
-                    texts.update({name: [found[2].strip()] if section.startswith("google") else [] for name in names})
+                    texts.update(
+                        {
+                            name: [found[2].strip()] if section.startswith("google") else []
+                            for name in names
+                        }
+                    )
                     continue
             for name in names:
                 texts[name].append(bare)
@@ -258,14 +306,21 @@ def callable_with(function: Function) -> Callable[[dict[str, Any]], Any]:
 
     try:
         adapter = _adapter(_bound(function))
-    except (PydanticUserError, NameError, TypeError, ValueError):  # without a signature, or with hints that say nothing
+    except (
+        PydanticUserError,
+        NameError,
+        TypeError,
+        ValueError,
+    ):  # without a signature, or with hints that say nothing
         return lambda arguments: function(**arguments)
 
     def call(arguments: dict[str, Any]) -> Any:
         try:
             bound = adapter.validate_python(ArgsKwargs((), arguments))
         except ValidationError as e:
-            raise BadArgumentsError("; ".join(_misfit(dict(one)) for one in e.errors(include_url=False))) from None
+            raise BadArgumentsError(
+                "; ".join(_misfit(dict(one)) for one in e.errors(include_url=False))
+            ) from None
         return function(*bound.args, **bound.kwargs)
 
     return call
@@ -296,8 +351,14 @@ def told(value: Any) -> str:
     """What a tool gave back, as the model reads it: a text as it is, anything else as JSON."""
     from pydantic_core import to_json
 
-    text = value if isinstance(value, str) else to_json(value, fallback=_plain, inf_nan_mode="constants").decode()
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a character can't be sent
+    text = (
+        value
+        if isinstance(value, str)
+        else to_json(value, fallback=_plain, inf_nan_mode="constants").decode()
+    )
+    return text.encode("utf-16", "surrogatepass").decode(
+        "utf-16", "replace"
+    )  # half a character can't be sent
 
 
 def _plain(value: Any) -> Any:

@@ -12,9 +12,26 @@ from tests.outside import no_certificates
 no_certificates()
 
 LONG = (
-    "test_terminal", "test_cli", "test_tools_kill", "test_kill", "test_notebooks", "test_faults", "test_lab_server",
-    "test_readme", "test_table", "test_adopt_kill", "test_server_restart", "test_jobs", "test_run_tools", "test_quota",
-    "test_hosts", "test_kernel_loop", "test_realtime_kill", "test_reuse", "test_graph", "test_monitor_day",
+    "test_terminal",
+    "test_cli",
+    "test_tools_kill",
+    "test_kill",
+    "test_notebooks",
+    "test_faults",
+    "test_lab_server",
+    "test_readme",
+    "test_table",
+    "test_adopt_kill",
+    "test_server_restart",
+    "test_jobs",
+    "test_run_tools",
+    "test_quota",
+    "test_hosts",
+    "test_kernel_loop",
+    "test_realtime_kill",
+    "test_reuse",
+    "test_graph",
+    "test_monitor_day",
 )
 """Files of few, long tests, the longest first. Several processes begin with these: else one is left with them alone."""
 
@@ -29,7 +46,6 @@ def pytest_collection_modifyitems(config, items):
     if hasattr(config, "workerinput"):
         place = {name: at for at, name in enumerate(LONG)}
         items.sort(key=lambda item: place.get(Path(item.path).stem, len(LONG)))
-
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,9 @@ class Desk:
     fake: what the adapter calls.
     """
 
-    def __init__(self, home, make, *, model, limits, fake=None, dialect="openai", texts="abcd", now=NOW):
+    def __init__(
+        self, home, make, *, model, limits, fake=None, dialect="openai", texts="abcd", now=NOW
+    ):
         self.now = now
         self.fake = fake
         self.make = make
@@ -34,18 +36,33 @@ class Desk:
 
     def another_process(self, **given):
         """A worker of its own."""
+
         async def connect(_):
             return self.make(**given)
 
-        return Worker(self.ledger, connect, clock=lambda: self.now, dice=lambda: 0.5, everything=True)
+        return Worker(
+            self.ledger, connect, clock=lambda: self.now, dice=lambda: 0.5, everything=True
+        )
 
     def plan(self, **more):
         """A job of the frame's rows."""
         provider, _, name = self.model.partition("/")
-        ask = Ask(**{"prompt": prompt_of("{t}", ["t"], system=None, kind="braces"), "params": {}, "model": self.model,
-                     "provider": provider, "dialect": self.dialect, "body_model": name, "out": "out",
-                     "limits": self.limits, **more})
-        return plan(self.ledger, ask, self.frame, now=self.now, reuse=True, accept=lambda _: None).id
+        ask = Ask(
+            **{
+                "prompt": prompt_of("{t}", ["t"], system=None, kind="braces"),
+                "params": {},
+                "model": self.model,
+                "provider": provider,
+                "dialect": self.dialect,
+                "body_model": name,
+                "out": "out",
+                "limits": self.limits,
+                **more,
+            }
+        )
+        return plan(
+            self.ledger, ask, self.frame, now=self.now, reuse=True, accept=lambda _: None
+        ).id
 
     async def step(self, seconds=0.0, worker=None):
         """Let time pass, and the worker do what is due."""
@@ -74,7 +91,12 @@ class Desk:
     def outcome(self, job):
         """(answers, statuses, reasons by row, usage) of a job that is over."""
         found = self.told(job)
-        return found.answers, [str(CODES[code]) for code in found.status], found.reasons, found.usage
+        return (
+            found.answers,
+            [str(CODES[code]) for code in found.status],
+            found.reasons,
+            found.usage,
+        )
 
     def snapshot(self, job):
         """The job as a screen has it."""
@@ -82,6 +104,7 @@ class Desk:
 
     def play(self, coroutine):
         """In a loop of its own, at whose end the worker closes what it holds."""
+
         async def way():
             try:
                 return await coroutine

@@ -51,13 +51,20 @@ def _child(cell, order, tell):
         os.environ["JUPYTER_BATCH_HOME"] = order["home"]
         with contextlib.redirect_stdout(io.StringIO()):
             cell(order)
-        others = (name for name in set(sys.modules) - there if not name.startswith(("jupyter_batch", "tests")))
-        os.write(tell, "\n".join(others).encode())  # not ours: where a child dies, it changes them before they are used
+        others = (
+            name
+            for name in set(sys.modules) - there
+            if not name.startswith(("jupyter_batch", "tests"))
+        )
+        os.write(
+            tell, "\n".join(others).encode()
+        )  # not ours: where a child dies, it changes them before they are used
         code = 0
     except BaseException:
         traceback.print_exc()
     finally:
         from jupyter_batch.engine import session
+
         for held in session._sessions.values():
             held.close()
         os._exit(code)
@@ -104,8 +111,13 @@ def after_async(owner, name):
 @contextlib.contextmanager
 def host(module):
     """A host that was started with `python -m module`: `run(**order)` gives the child's exit code."""
-    process = subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, text=True, stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert process.stdout.readline().strip() == "ready"
 
     def run(**order):

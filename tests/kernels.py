@@ -16,4 +16,6 @@ def apart():
     """The config of one KernelManager, or of the NotebookClient that makes one. A socket's path has to be short."""
     folder = tempfile.mkdtemp(prefix="kernel-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Config({"KernelManager": {"transport": "ipc", "connection_file": str(Path(folder) / "it.json")}})
+    return Config(
+        {"KernelManager": {"transport": "ipc", "connection_file": str(Path(folder) / "it.json")}}
+    )

@@ -16,7 +16,9 @@ from jupyter_batch.accessor import LLMAccessor
 
 def python(code):
     """What a fresh Python prints; warnings are errors there too."""
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -26,7 +28,9 @@ def face(monkeypatch):
     """A face that keeps what it is asked."""
     fake = types.ModuleType("jupyter_batch.jobs")
     fake.asked = []
-    fake.submit = lambda source, prompt, *, door, **given: fake.asked.append((source, prompt, door, given)) or "the job"
+    fake.submit = lambda source, prompt, *, door, **given: (
+        fake.asked.append((source, prompt, door, given)) or "the job"
+    )
     fake.attach = lambda job, frame, out, **more: fake.asked.append((job, frame, out)) or "the job"
     monkeypatch.setitem(sys.modules, "jupyter_batch.jobs", fake)
     monkeypatch.setattr(jupyter_batch, "jobs", fake, raising=False)
@@ -56,26 +60,35 @@ def test_the_signature_and_the_docstring_are_the_options():
 
 def test_importing_us_does_not_import_pandas_and_pandas_later_has_the_accessor():
     """`import jupyter_batch` leaves pandas alone; imported afterwards, in whatever way, its frames have `llm`."""
-    assert python(
-        "import sys, jupyter_batch; assert 'pandas' not in sys.modules\n"
-        "from pandas import DataFrame\n"
-        "ours = [f for f in sys.meta_path if type(f).__module__.startswith('jupyter_batch')]\n"
-        "print(type(DataFrame().llm).__name__, type(DataFrame().llm_batch).__name__, len(ours))"
-    ) == "LLMAccessor LLMAccessor 0"
+    assert (
+        python(
+            "import sys, jupyter_batch; assert 'pandas' not in sys.modules\n"
+            "from pandas import DataFrame\n"
+            "ours = [f for f in sys.meta_path if type(f).__module__.startswith('jupyter_batch')]\n"
+            "print(type(DataFrame().llm).__name__, type(DataFrame().llm_batch).__name__, len(ours))"
+        )
+        == "LLMAccessor LLMAccessor 0"
+    )
 
 
 def test_pandas_first_is_as_good():
     """With pandas there already, importing us registers at once."""
-    assert python("import pandas, jupyter_batch\nprint(type(pandas.DataFrame().llm).__name__)") == "LLMAccessor"
+    assert (
+        python("import pandas, jupyter_batch\nprint(type(pandas.DataFrame().llm).__name__)")
+        == "LLMAccessor"
+    )
 
 
 def test_without_pandas_the_import_error_is_pandas_own():
     """Waiting for pandas changes nothing about how its absence is said."""
-    assert python(
-        "import sys, jupyter_batch\n"
-        "sys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n"
-        "try:\n    import pandas\nexcept ModuleNotFoundError as e: print(e.name)"
-    ) == "pandas"
+    assert (
+        python(
+            "import sys, jupyter_batch\n"
+            "sys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n"
+            "try:\n    import pandas\nexcept ModuleNotFoundError as e: print(e.name)"
+        )
+        == "pandas"
+    )
 
 
 def test_registering_twice_does_no_harm_and_says_nothing():
@@ -101,7 +114,10 @@ def test_another_packages_llm_stays_and_is_told_once():
         "df = pd.DataFrame()\n"
         "print(type(df.llm).__name__, type(df.llm_batch).__name__, *[t.message for t in told], sep='|')"
     )
-    assert said == "Theirs|LLMAccessor|df.llm belongs to __main__: LLM batches are at df.llm_batch here"
+    assert (
+        said
+        == "Theirs|LLMAccessor|df.llm belongs to __main__: LLM batches are at df.llm_batch here"
+    )
 
 
 def test_the_accessor_holds_the_frame_and_nothing_else():

@@ -27,12 +27,21 @@ class Here:
 
     def __init__(self, home):
         self.home = home
-        self.env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+        self.env = {
+            name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")
+        }
         self.env |= {"JUPYTER_BATCH_HOME": str(home), "PYTHONWARNINGS": ""}
 
     def python(self, *words):
-        return subprocess.run([sys.executable, *words], env=self.env, cwd=ROOT, capture_output=True, text=True,
-                              timeout=280, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            [sys.executable, *words],
+            env=self.env,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            stdin=subprocess.DEVNULL,
+        )
 
     def batch(self, *words):
         """`jupyter batch ...`."""
@@ -92,13 +101,29 @@ def test_export_writes_every_row_in_each_format(here, tmp_path):
         done = here.batch("export", "first", str(tmp_path / name))
         assert (done.returncode, done.stdout) == (0, f"3 rows in {tmp_path / name}\n")
     by_csv = pd.read_csv(tmp_path / "out.csv", index_col="key")
-    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     by_parquet = pd.read_parquet(tmp_path / "out.parquet")
-    assert list(by_csv.index) == [line["key"] for line in lines] == list(by_parquet.index) == [30, 10, 20]
-    assert list(by_csv["said"])[:2] == [line["said"] for line in lines][:2] == list(by_parquet["said"])[:2] == [
-        "Echo first good", "Echo first b/ad"]
+    assert (
+        list(by_csv.index)
+        == [line["key"] for line in lines]
+        == list(by_parquet.index)
+        == [30, 10, 20]
+    )
+    assert (
+        list(by_csv["said"])[:2]
+        == [line["said"] for line in lines][:2]
+        == list(by_parquet["said"])[:2]
+        == ["Echo first good", "Echo first b/ad"]
+    )
     assert [line["_status"] for line in lines] == ["succeeded", "succeeded", "skipped"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.jsonl", "out.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "out.csv",
+        "out.jsonl",
+        "out.parquet",
+    ]
 
 
 def test_cancel_before_anything_was_sent_sends_nothing(here):
@@ -115,8 +140,13 @@ def test_cancel_before_anything_was_sent_sends_nothing(here):
 def test_a_retry_that_is_not_sent_says_so(home, tmp_path, capsys):
     """Where the provider is not to be reached, `retry` says that `watch` goes on trying, and exits 1."""
     with Embedded(tmp_path / "server", faults="row_errors=1") as server:
-        job = pd.DataFrame({"text": ["a"]}).llm.batch("{text}", model="openai/echo", api_base=server.base_url,
-                                                      api_key=server.token).wait(60)
+        job = (
+            pd.DataFrame({"text": ["a"]})
+            .llm.batch(
+                "{text}", model="openai/echo", api_base=server.base_url, api_key=server.token
+            )
+            .wait(60)
+        )
         assert job.counts.failed == 1
     assert cli.main(["retry", job.id]) == 1
     said = capsys.readouterr()
@@ -132,15 +162,22 @@ def test_watch_gives_up_when_told_to(here):
     assert here.batch("watch", job).returncode == 0
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (["show", "jbnone"], "no job 'jbnone'"), (["cancel", "jbnone"], "no job 'jbnone'"),
-    (["watch", "jbnone"], "no job 'jbnone'"), (["export", "jbnone", "out.csv"], "no job 'jbnone'"),
-    (["export", "jbnone", "out.xlsx"], "out.xlsx ends in none of .csv, .jsonl, .parquet"),
-    (["export", "jbnone", "/no/such/folder/out.csv"], "there is no folder /no/such/folder"),
-    (["export", "jbnone"], "the following arguments are required: FILE"), (["lst"], "invalid choice: 'lst'"),
-    ([], "COMMAND"),
-    (["list", "--all"], "unrecognized arguments: --all"), (["demo", "--rows", "0"], "--rows takes a whole number"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["show", "jbnone"], "no job 'jbnone'"),
+        (["cancel", "jbnone"], "no job 'jbnone'"),
+        (["watch", "jbnone"], "no job 'jbnone'"),
+        (["export", "jbnone", "out.csv"], "no job 'jbnone'"),
+        (["export", "jbnone", "out.xlsx"], "out.xlsx ends in none of .csv, .jsonl, .parquet"),
+        (["export", "jbnone", "/no/such/folder/out.csv"], "there is no folder /no/such/folder"),
+        (["export", "jbnone"], "the following arguments are required: FILE"),
+        (["lst"], "invalid choice: 'lst'"),
+        ([], "COMMAND"),
+        (["list", "--all"], "unrecognized arguments: --all"),
+        (["demo", "--rows", "0"], "--rows takes a whole number"),
+    ],
+)
 def test_bad_input_is_one_sentence_and_exit_2_and_leaves_nothing(empty, words, says):
     """One line on stderr, nothing on stdout, exit 2, and no ledger made for it."""
     done = empty.batch(*words)
@@ -153,15 +190,20 @@ def test_bad_input_is_one_sentence_and_exit_2_and_leaves_nothing(empty, words, s
 
 def test_list_without_a_ledger(empty):
     """Nothing there is not an error, and looking makes nothing."""
-    assert (empty.batch("list").stdout, empty.batch("watch").stdout) == ("No jobs.\n", "No job is open.\n")
+    assert (empty.batch("list").stdout, empty.batch("watch").stdout) == (
+        "No jobs.\n",
+        "No job is open.\n",
+    )
     assert not empty.home.exists()
 
 
 def test_starting_up_is_light(here):
     """`list` imports no pandas, no litellm, no server; `--help` no more."""
-    code = ("import sys; from jupyter_batch import cli; cli.main(['list'])\n"
-            "heavy = {'pandas', 'numpy', 'litellm', 'openai', 'aiohttp', 'ipywidgets', 'IPython'}\n"
-            "assert not heavy & set(sys.modules)")
+    code = (
+        "import sys; from jupyter_batch import cli; cli.main(['list'])\n"
+        "heavy = {'pandas', 'numpy', 'litellm', 'openai', 'aiohttp', 'ipywidgets', 'IPython'}\n"
+        "assert not heavy & set(sys.modules)"
+    )
     done = here.python("-c", code)
     assert done.returncode == 0, done.stderr
     assert here.first in done.stdout
@@ -169,8 +211,15 @@ def test_starting_up_is_light(here):
 
 def test_every_command_has_help(capsys):
     """Each command explains itself; those of the server and the demo have their own options."""
-    for command, option in (("list", ""), ("show", "ID"), ("watch", "--timeout"), ("cancel", "ID"), ("export", "FILE"),
-                            ("serve", "--upstream"), ("demo", "--lab")):
+    for command, option in (
+        ("list", ""),
+        ("show", "ID"),
+        ("watch", "--timeout"),
+        ("cancel", "ID"),
+        ("export", "FILE"),
+        ("serve", "--upstream"),
+        ("demo", "--lab"),
+    ):
         with pytest.raises(SystemExit) as left:
             cli.main([command, "--help"])
         assert left.value.code == 0

@@ -19,7 +19,17 @@ from jupyter_batch.core import template
 from jupyter_batch.core.errors import TemplateError
 from jupyter_batch.engine.seek import add_arguments
 
-ODD = ["Customer Feedback", 3, ("a", "b"), "a{b}", 'the "q"', "Größe", "<img src=x onerror=alert(1)>", "a.b", "text"]
+ODD = [
+    "Customer Feedback",
+    3,
+    ("a", "b"),
+    "a{b}",
+    'the "q"',
+    "Größe",
+    "<img src=x onerror=alert(1)>",
+    "a.b",
+    "text",
+]
 HIDDEN = ["\x1b[31mred", "evil\u202egnp", "bell\x07", "two\nlines", "\ud800"]
 
 
@@ -41,10 +51,20 @@ def look_up(word):
 
 
 NAMES = {
-    "df": pd.DataFrame({"text": [1], "Total": [2]}), "odd": pd.DataFrame(columns=ODD + HIDDEN), "n": 1, "_df": 1,
-    "Answer": Answer, "Typed": Typed, "plain": {"label": str}, "look_up": look_up, "MY_TOKEN": "sk-hidden", "int": int,
+    "df": pd.DataFrame({"text": [1], "Total": [2]}),
+    "odd": pd.DataFrame(columns=ODD + HIDDEN),
+    "n": 1,
+    "_df": 1,
+    "Answer": Answer,
+    "Typed": Typed,
+    "plain": {"label": str},
+    "look_up": look_up,
+    "MY_TOKEN": "sk-hidden",
+    "int": int,
 }
-SOURCES = Sources(lambda: ["openai/x", "local/echo"], lambda verb: ["jb1", "jb2"] if verb != "forget" else ["jb9"])
+SOURCES = Sources(
+    lambda: ["openai/x", "local/echo"], lambda verb: ["jb1", "jb2"] if verb != "forget" else ["jb9"]
+)
 
 
 def words(before, names=NAMES):
@@ -59,31 +79,57 @@ def words(before, names=NAMES):
 # -- the line ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "offered"), [
-    ("%%llm_batch ", ["df", "odd"]), ("%%llm_batch d", ["df"]),
-    ("%%llm_batch df --te", ["--temperature", "--template"]), ("%%llm_batch df --max_t", ["--max-tokens"]),
-    ("%%llm_batch df --max-t", ["--max-tokens"]), ("%%llm_batch df --no-s", ["--no-store"]),
-    ("%%llm_batch df --template ", ["braces", "jinja"]), ("%%llm_batch df --template=b", ["braces"]),
-    ("%%llm_batch df --na s", ["skip", "send"]), ("%%llm_batch df --mode r", ["realtime"]),
-    ("%%llm_batch df --cache ", ["system", "system_and_tools"]), ("%%llm_batch df --tool-choice n", ["none"]),
-    ("%%llm_batch df --reasoning-effort ", ["low", "medium", "high"]),
-    ("%%llm_batch df --out T", ["Total"]), ("%%llm_batch df --images t", ["text"]), ("%%llm_batch df -o T", ["Total"]),
-    ("%%llm_batch odd --out Cu", ["'Customer Feedback'"]),
-    ('%%llm_batch odd --out "Customer F', ['"Customer Feedback"']),
-    ("%%llm_batch --wait df --out T", ["Total"]), ("%%llm_batch -m local/echo df --out T", ["Total"]),
-    ("%%llm_batch --out T", []), ("%%llm_batch nodf --out T", []),
-    ("%%llm_batch df -m lo", ["local/echo"]), ("%%llm_batch df --model ", ["openai/x", "local/echo"]),
-    ("%%llm_batch df --model local/echo,", ["openai/x"]), ("%%llm_batch df --model=l", ["local/echo"]),
-    ("%%llm_batch df --schema ", ["Answer", "Typed", "plain"]), ("%%llm_batch df --tools ", ["look_up"]),
-    ("%%llm_batch df --examples ", ["df", "odd"]), ("%%llm_batch df --api-key MY", ["MY_TOKEN"]),
-    ("%%llm_batch df --system 'Be {T", ["Total"]), ("%%llm_batch df --system Be", []), ("%%llm_batch df some", []),
-    ("%%llm_batch df --job ", []), ("%%llm_batch df --max-tokens ", []),
-    ("%llm_batch s", ["show"]), ("%llm_batch ", list(line.VERBS)), ("%llm_batch show ", ["jb1", "jb2"]),
-    ("job = %llm_batch show jb2", ["jb2"]), ("%llm_batch forget ", ["jb9"]), ("%llm_batch list ", []),
-    ("%llm_batch attach jb7 ", ["df", "odd"]), ("%llm_batch attach jb7 df -", ["--by-position"]),
-    ("%llm_batch adopt --m", ["--model"]), ("%llm_batch adopt --model o", ["openai/x"]),
-    ("x = 1\n%llm_batch sh", ["show"]),
-])
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("%%llm_batch ", ["df", "odd"]),
+        ("%%llm_batch d", ["df"]),
+        ("%%llm_batch df --te", ["--temperature", "--template"]),
+        ("%%llm_batch df --max_t", ["--max-tokens"]),
+        ("%%llm_batch df --max-t", ["--max-tokens"]),
+        ("%%llm_batch df --no-s", ["--no-store"]),
+        ("%%llm_batch df --template ", ["braces", "jinja"]),
+        ("%%llm_batch df --template=b", ["braces"]),
+        ("%%llm_batch df --na s", ["skip", "send"]),
+        ("%%llm_batch df --mode r", ["realtime"]),
+        ("%%llm_batch df --cache ", ["system", "system_and_tools"]),
+        ("%%llm_batch df --tool-choice n", ["none"]),
+        ("%%llm_batch df --reasoning-effort ", ["low", "medium", "high"]),
+        ("%%llm_batch df --out T", ["Total"]),
+        ("%%llm_batch df --images t", ["text"]),
+        ("%%llm_batch df -o T", ["Total"]),
+        ("%%llm_batch odd --out Cu", ["'Customer Feedback'"]),
+        ('%%llm_batch odd --out "Customer F', ['"Customer Feedback"']),
+        ("%%llm_batch --wait df --out T", ["Total"]),
+        ("%%llm_batch -m local/echo df --out T", ["Total"]),
+        ("%%llm_batch --out T", []),
+        ("%%llm_batch nodf --out T", []),
+        ("%%llm_batch df -m lo", ["local/echo"]),
+        ("%%llm_batch df --model ", ["openai/x", "local/echo"]),
+        ("%%llm_batch df --model local/echo,", ["openai/x"]),
+        ("%%llm_batch df --model=l", ["local/echo"]),
+        ("%%llm_batch df --schema ", ["Answer", "Typed", "plain"]),
+        ("%%llm_batch df --tools ", ["look_up"]),
+        ("%%llm_batch df --examples ", ["df", "odd"]),
+        ("%%llm_batch df --api-key MY", ["MY_TOKEN"]),
+        ("%%llm_batch df --system 'Be {T", ["Total"]),
+        ("%%llm_batch df --system Be", []),
+        ("%%llm_batch df some", []),
+        ("%%llm_batch df --job ", []),
+        ("%%llm_batch df --max-tokens ", []),
+        ("%llm_batch s", ["show"]),
+        ("%llm_batch ", list(line.VERBS)),
+        ("%llm_batch show ", ["jb1", "jb2"]),
+        ("job = %llm_batch show jb2", ["jb2"]),
+        ("%llm_batch forget ", ["jb9"]),
+        ("%llm_batch list ", []),
+        ("%llm_batch attach jb7 ", ["df", "odd"]),
+        ("%llm_batch attach jb7 df -", ["--by-position"]),
+        ("%llm_batch adopt --m", ["--model"]),
+        ("%llm_batch adopt --model o", ["openai/x"]),
+        ("x = 1\n%llm_batch sh", ["show"]),
+    ],
+)
 def test_what_may_come_next_in_a_line(text, offered, monkeypatch):
     """Options, their values, frames, columns, models, verbs and ids, each in its place."""
     monkeypatch.delenv("MY_KEY", raising=False)
@@ -122,27 +168,52 @@ def test_the_flat_form_asks_for_the_same():
 # -- the body ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "offered"), [
-    ("%%llm_batch df\nClassify {", ["text", "Total"]), ("%%llm_batch df\nClassify: {te", ["text"]),
-    ("%%llm_batch df\n{text} and\n\n  {T", ["Total"]), ("%%llm_batch df\nx {to", ["Total"]),
-    ('%%llm_batch df\n{"label": {T', ["Total"]), ("%%llm_batch df\n{{{T", ["Total"]),
-    ("%%llm_batch -m local/echo df --wait\n{T", ["Total"]), ("%%llm_batch --out x --job j df\n{T", ["Total"]),
-    ("\n%%llm_batch df\n{T", ["Total"]), ("%%time\n%%llm_batch df\n{T", ["Total"]),
-    ("%%llm_batch odd\n{Customer F", ["Customer Feedback"]), ("%%llm_batch odd\n{<", ["<img src=x onerror=alert(1)>"]),
-    ("%%llm_batch df\n{{T", None), ("%%llm_batch df\n{{", None), ("%%llm_batch df\nT", None),
-    ("%%llm_batch df\n{text} T", None), ("%%llm_batch df\n--te", None), ("%%llm_batch df\n{nothing", []),
-    ("%%llm_batch\n{T", []), ("%%llm_batch nodf\n{T", []), ("%%other df\n{T", None), ("%%llm_batches df\n{T", None),
-    ("x = '''\n%%llm_batch df\n{T", None),
-])
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("%%llm_batch df\nClassify {", ["text", "Total"]),
+        ("%%llm_batch df\nClassify: {te", ["text"]),
+        ("%%llm_batch df\n{text} and\n\n  {T", ["Total"]),
+        ("%%llm_batch df\nx {to", ["Total"]),
+        ('%%llm_batch df\n{"label": {T', ["Total"]),
+        ("%%llm_batch df\n{{{T", ["Total"]),
+        ("%%llm_batch -m local/echo df --wait\n{T", ["Total"]),
+        ("%%llm_batch --out x --job j df\n{T", ["Total"]),
+        ("\n%%llm_batch df\n{T", ["Total"]),
+        ("%%time\n%%llm_batch df\n{T", ["Total"]),
+        ("%%llm_batch odd\n{Customer F", ["Customer Feedback"]),
+        ("%%llm_batch odd\n{<", ["<img src=x onerror=alert(1)>"]),
+        ("%%llm_batch df\n{{T", None),
+        ("%%llm_batch df\n{{", None),
+        ("%%llm_batch df\nT", None),
+        ("%%llm_batch df\n{text} T", None),
+        ("%%llm_batch df\n--te", None),
+        ("%%llm_batch df\n{nothing", []),
+        ("%%llm_batch\n{T", []),
+        ("%%llm_batch nodf\n{T", []),
+        ("%%other df\n{T", None),
+        ("%%llm_batches df\n{T", None),
+        ("x = '''\n%%llm_batch df\n{T", None),
+    ],
+)
 def test_columns_are_offered_inside_a_brace(text, offered):
     """After one brace (or three), not after two, which are the text of one; and for the frame that the line names."""
     assert words(text) == offered
 
 
-@pytest.mark.parametrize(("text", "offered"), [
-    ("{{ ", ["text", "Total"]), ("{{T", ["Total"]), ("{% if T", ["Total"]), ("{{ text ~ T", ["Total"]),
-    ("{T", None), ("{{ text }} T", None), ("{{ text.T", None), ("{% if x %}T", None),
-])
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("{{ ", ["text", "Total"]),
+        ("{{T", ["Total"]),
+        ("{% if T", ["Total"]),
+        ("{{ text ~ T", ["Total"]),
+        ("{T", None),
+        ("{{ text }} T", None),
+        ("{{ text.T", None),
+        ("{% if x %}T", None),
+    ],
+)
 def test_jinja_templates_take_columns_in_their_own_braces(text, offered):
     """With --template jinja it is `{{ column }}` and `{% ... %}`, and no attribute of a value."""
     for head in ("%%llm_batch df --template jinja", "%%llm_batch --template=jinja df"):
@@ -166,7 +237,11 @@ def test_each_name_that_is_offered_is_one_that_the_template_takes():
 
 def test_a_name_that_could_act_on_the_screen_is_not_offered():
     """ANSI, bidi overrides, line breaks and broken surrogates reach no menu and no editor; markup is text there."""
-    for text in ("%%llm_batch odd\n{", "%%llm_batch odd --out ", "%%llm_batch odd --template jinja\n{{ "):
+    for text in (
+        "%%llm_batch odd\n{",
+        "%%llm_batch odd --out ",
+        "%%llm_batch odd --template jinja\n{{ ",
+    ):
         offered = "".join(words(text))
         assert not any(char in offered for char in "\x1b\u202e\x07\n\ud800")
         assert "<img src=x onerror=alert(1)>" in offered
@@ -205,17 +280,27 @@ def tab(ip, text, *, at=None):
     at = len(text) if at is None else at
     with provisionalcompleter():
         found = list(rectify_completions(text, ip.Completer.completions(text, at)))
-    return [text[:one.start] + one.text + text[one.end:] for one in found]
+    return [text[: one.start] + one.text + text[one.end :] for one in found]
 
 
 def test_ipython_offers_ours_alone_where_something_of_ours_may_come(shell):
     """In the line, and between braces in the body; elsewhere in the prompt it is left alone."""
-    assert tab(shell, "%%llm_batch df --temp") == ["%%llm_batch df --template", "%%llm_batch df --temperature"]
+    assert tab(shell, "%%llm_batch df --temp") == [
+        "%%llm_batch df --template",
+        "%%llm_batch df --temperature",
+    ]
     assert tab(shell, "%%llm_batch df --model local/e") == ["%%llm_batch df --model local/echo"]
     assert tab(shell, "%llm_batch can") == ["%llm_batch cancel"]
-    assert tab(shell, "%%llm_batch df\nSay {") == ["%%llm_batch df\nSay {text", "%%llm_batch df\nSay {Total"]
-    assert tab(shell, "%%llm_batch odd\nSay {Customer Fe") == ["%%llm_batch odd\nSay {Customer Feedback"]
-    assert not [cell for cell in tab(shell, "%%llm_batch df\n--temp") if cell.endswith("--temperature")]
+    assert tab(shell, "%%llm_batch df\nSay {") == [
+        "%%llm_batch df\nSay {text",
+        "%%llm_batch df\nSay {Total",
+    ]
+    assert tab(shell, "%%llm_batch odd\nSay {Customer Fe") == [
+        "%%llm_batch odd\nSay {Customer Feedback"
+    ]
+    assert not [
+        cell for cell in tab(shell, "%%llm_batch df\n--temp") if cell.endswith("--temperature")
+    ]
     assert not [cell for cell in tab(shell, "%%llm_batch df\nSay {{To") if cell.endswith("{{Total")]
     shell.run_cell("%config LLMBatch.model = 'ollama/llama3:8b'")
     assert tab(shell, "%%llm_batch df -m ollama/llama3:8") == ["%%llm_batch df -m ollama/llama3:8b"]
@@ -226,7 +311,10 @@ def test_the_cursor_may_be_in_the_middle_of_the_cell(shell):
     text = "%%llm_batch df\nSay {T} now\nand {text}"
     assert tab(shell, text, at=text.index("}")) == ["%%llm_batch df\nSay {Total} now\nand {text}"]
     text = "%%llm_batch df --na  --wait\n{text}"
-    assert tab(shell, text, at=text.index("  --wait") + 1)[1] == "%%llm_batch df --na send --wait\n{text}"
+    assert (
+        tab(shell, text, at=text.index("  --wait") + 1)[1]
+        == "%%llm_batch df --na send --wait\n{text}"
+    )
 
 
 def test_the_terminals_own_completer_replaces_just_what_was_typed(shell):
@@ -235,10 +323,12 @@ def test_the_terminals_own_completer_replaces_just_what_was_typed(shell):
 
     async def menu(typed):
         completer = IPythonPTCompleter(ipy_completer=shell.Completer)
-        return [one async for one in completer.get_completions_async(Document(typed), CompleteEvent())]
+        return [
+            one async for one in completer.get_completions_async(Document(typed), CompleteEvent())
+        ]
 
     (one,) = asyncio.run(menu(text))
-    assert text[:one.start_position] + one.text == "%%llm_batch odd\nSay {Customer Feedback"
+    assert text[: one.start_position] + one.text == "%%llm_batch odd\nSay {Customer Feedback"
     every = asyncio.run(menu("%%llm_batch odd\nSay {"))
     assert len(every) == len(ODD)
     assert "\x1b" not in "".join(one.text + str(one.display_text) for one in every)

@@ -35,12 +35,19 @@ def index_of(kind, rows, draw):
         case "texts":
             return pd.Index([f"k{number}" for number in numbers])
         case "dates":
-            return pd.DatetimeIndex([dt.datetime(2024, 1, 1) + dt.timedelta(days=n) for n in numbers]).tz_localize(ZONE)
+            return pd.DatetimeIndex(
+                [dt.datetime(2024, 1, 1) + dt.timedelta(days=n) for n in numbers]
+            ).tz_localize(ZONE)
         case "mixed":
-            return pd.Index([[n, f"k{n}", float(n) + 0.5, None, (n, "t")][n % 5] for n in numbers], dtype=object,
-                            tupleize_cols=False)
+            return pd.Index(
+                [[n, f"k{n}", float(n) + 0.5, None, (n, "t")][n % 5] for n in numbers],
+                dtype=object,
+                tupleize_cols=False,
+            )
         case "levels":
-            return pd.MultiIndex.from_arrays([[n % 3 for n in numbers], [f"k{n}" for n in numbers]], names=["a", None])
+            return pd.MultiIndex.from_arrays(
+                [[n % 3 for n in numbers], [f"k{n}" for n in numbers]], names=["a", None]
+            )
         case "floats":
             return pd.Index([n / 2 for n in numbers])
         case _:
@@ -50,7 +57,11 @@ def index_of(kind, rows, draw):
 def column_of(kind, rows, draw):
     """Cells of one dtype; often the same ones twice, so that content alone can't tell rows."""
     numbers = draw(st.lists(st.integers(0, max(2 * rows, 1)), min_size=rows, max_size=rows))
-    absent = draw(st.lists(st.booleans(), min_size=rows, max_size=rows)) if draw(st.booleans()) else [False] * rows
+    absent = (
+        draw(st.lists(st.booleans(), min_size=rows, max_size=rows))
+        if draw(st.booleans())
+        else [False] * rows
+    )
     texts = [None if gone else f"text {n}" for n, gone in zip(numbers, absent, strict=True)]
     match kind:
         case "object":
@@ -62,16 +73,26 @@ def column_of(kind, rows, draw):
         case "category":
             return pd.Series(texts, dtype=object).astype("category")
         case "Int64":
-            return pd.Series([pd.NA if t is None else n for t, n in zip(texts, numbers, strict=True)], dtype="Int64")
+            return pd.Series(
+                [pd.NA if t is None else n for t, n in zip(texts, numbers, strict=True)],
+                dtype="Int64",
+            )
         case "int":
             return pd.Series(numbers, dtype="int64")
         case "float":
-            return pd.Series([np.nan if t is None else n / 4 for t, n in zip(texts, numbers, strict=True)], dtype=float)
+            return pd.Series(
+                [np.nan if t is None else n / 4 for t, n in zip(texts, numbers, strict=True)],
+                dtype=float,
+            )
         case "time":
-            return pd.Series([pd.Timestamp("2024-01-01", tz=ZONE) + pd.Timedelta(n, "h") for n in numbers],
-                             dtype=f"datetime64[ns, {ZONE}]")
+            return pd.Series(
+                [pd.Timestamp("2024-01-01", tz=ZONE) + pd.Timedelta(n, "h") for n in numbers],
+                dtype=f"datetime64[ns, {ZONE}]",
+            )
         case "lists":
-            return pd.Series([t and [n, {"a": t}] for t, n in zip(texts, numbers, strict=True)], dtype=object)
+            return pd.Series(
+                [t and [n, {"a": t}] for t, n in zip(texts, numbers, strict=True)], dtype=object
+            )
         case _:
             return pd.Series(texts, dtype=pd.ArrowDtype(pa_string()))
 
@@ -84,7 +105,18 @@ def pa_string():
 
 
 INDEXES = ["range", "duplicates", "texts", "dates", "mixed", "levels", "floats", "category"]
-DTYPES = ["object", "default", "string", "category", "Int64", "int", "float", "time", "lists", "arrow"]
+DTYPES = [
+    "object",
+    "default",
+    "string",
+    "category",
+    "Int64",
+    "int",
+    "float",
+    "time",
+    "lists",
+    "arrow",
+]
 
 
 @st.composite
@@ -92,7 +124,9 @@ def frames(draw):
     """Frames of random length, index and dtypes."""
     rows = draw(st.integers(1, 24))
     index = index_of(draw(st.sampled_from(INDEXES)), rows, draw)
-    frame = pd.DataFrame({name: column_of(draw(st.sampled_from(DTYPES)), rows, draw) for name in ["a", 0]})
+    frame = pd.DataFrame(
+        {name: column_of(draw(st.sampled_from(DTYPES)), rows, draw) for name in ["a", 0]}
+    )
     frame.index = index
     return frame
 
@@ -114,7 +148,10 @@ def keep(frame, random):
 
 def append(frame, random):
     """More rows, which say what others say."""
-    return pd.concat([frame, frame.sample(min(3, len(frame)), random_state=1)], ignore_index=bool(random.integers(2)))
+    return pd.concat(
+        [frame, frame.sample(min(3, len(frame)), random_state=1)],
+        ignore_index=bool(random.integers(2)),
+    )
 
 
 def reset(frame, random):
@@ -201,7 +238,9 @@ def test_a_collision_of_hashes_is_no_match():
     """The sum of a label's and a text's hash may agree by chance: each is looked at by itself."""
     frame = pd.DataFrame({"t": ["A", "B"]}, index=["x", "y"])
     keys, change = keys_of(frame, ["t"]), np.uint64(1 << 40)
-    forged = Keys(keys.labels ^ change, keys.prints ^ np.array([change, 0], dtype=np.uint64), keys.skipped)
+    forged = Keys(
+        keys.labels ^ change, keys.prints ^ np.array([change, 0], dtype=np.uint64), keys.skipped
+    )
     with pytest.raises(AlignmentError, match="none of"):
         align(frame, ["t"], forged)
 
@@ -220,7 +259,12 @@ def test_a_grown_frame_keeps_its_new_rows_missing():
     frame = pd.DataFrame({"t": ["A", "B"]})
     keys = keys_of(frame, ["t"])
     more = pd.DataFrame({"t": ["C", "A"]})
-    assert align(pd.concat([frame, more], ignore_index=True), ["t"], keys).tolist() == [0, 1, -1, -1]
+    assert align(pd.concat([frame, more], ignore_index=True), ["t"], keys).tolist() == [
+        0,
+        1,
+        -1,
+        -1,
+    ]
     assert align(pd.concat([frame, more]), ["t"], keys).tolist() == [0, 1, -1, -1]
 
 
@@ -264,7 +308,9 @@ def test_cells_and_their_limits_are_part_of_the_fingerprint():
     """("a", "bc") is not ("ab", "c"), and a missing value is no empty text."""
     rows = [("a", "bc"), ("ab", "c"), ("", "abc"), (None, "abc"), ("abc", None), ("abc", "")]
     frame = pd.DataFrame(rows, columns=["x", "y"], dtype=object)
-    assert len({fingerprint for block in blocks(frame, ["x", "y"]) for fingerprint in block.fingerprints}) == len(rows)
+    assert len(
+        {fingerprint for block in blocks(frame, ["x", "y"]) for fingerprint in block.fingerprints}
+    ) == len(rows)
 
 
 PROGRAM = """
@@ -281,8 +327,17 @@ print(Keys.of(index, prints, [1]).to_bytes().hex())
 def test_keys_are_the_same_in_every_process():
     """Whatever Python's hash seed is."""
     here = str(Path(__file__).parents[1])
-    told = {subprocess.run([sys.executable, "-c", PROGRAM.format(path=here)], check=True, timeout=120, text=True,
-                           stdout=subprocess.PIPE, env={"PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM.format(path=here)],
+            check=True,
+            timeout=120,
+            text=True,
+            stdout=subprocess.PIPE,
+            env={"PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
     assert len(told) == 1
     assert len(told.pop()) > 100
 
@@ -309,7 +364,9 @@ def test_an_empty_frame_is_aligned_to_nothing():
 
 def test_the_echo_of_each_row_is_in_its_cell_after_a_shuffle():
     """From keys to cells: what was answered to a row's text stands beside it."""
-    frame = pd.DataFrame({"t": [f"text {n % 5}" for n in range(40)]}, index=[f"r{n % 8}" for n in range(40)])
+    frame = pd.DataFrame(
+        {"t": [f"text {n % 5}" for n in range(40)]}, index=[f"r{n % 8}" for n in range(40)]
+    )
     keys, answers = keys_of(frame, ["t"]), [f"echo {text}" for text in frame["t"]]
     shuffled = frame.sample(frac=0.7, random_state=3)
     fill(shuffled, "answer", answers, align(shuffled, ["t"], keys))

@@ -78,7 +78,9 @@ def test_a_frame_of_many_columns_is_filled_without_a_warning():
 
 def test_columns_of_several_levels():
     """A text becomes the first level, a tuple as much as it says; more levels than there are is an error."""
-    frame = pd.DataFrame([[1, 2], [3, 4]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")]))
+    frame = pd.DataFrame(
+        [[1, 2], [3, 4]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")])
+    )
     assert not has_column(frame, "out")
     fill(frame, "out", ["p", "q"], everywhere(2))
     fill(frame, ("a", "z"), ["r", "s"], everywhere(2))
@@ -93,11 +95,21 @@ def test_columns_of_several_levels():
         fill(frame, ("a", "b", "c"), ["r", "s"], everywhere(2))
 
 
-@pytest.mark.parametrize("columns", [
-    pd.CategoricalIndex(["a", "b"]), pd.date_range("2024-01-01", periods=2), pd.interval_range(0, 2), pd.RangeIndex(2),
-    pd.Index([1.5, 2.5]), pd.Index([("a", 1), "b"], dtype=object, tupleize_cols=False), pd.Index(["b", "b"]),
-    pd.period_range("2024", periods=2, freq="Y"), pd.Index([True, False]),
-], ids=lambda columns: type(columns).__name__)
+@pytest.mark.parametrize(
+    "columns",
+    [
+        pd.CategoricalIndex(["a", "b"]),
+        pd.date_range("2024-01-01", periods=2),
+        pd.interval_range(0, 2),
+        pd.RangeIndex(2),
+        pd.Index([1.5, 2.5]),
+        pd.Index([("a", 1), "b"], dtype=object, tupleize_cols=False),
+        pd.Index(["b", "b"]),
+        pd.period_range("2024", periods=2, freq="Y"),
+        pd.Index([True, False]),
+    ],
+    ids=lambda columns: type(columns).__name__,
+)
 def test_any_kind_of_column_labels_takes_one_more(columns):
     """Also those that a text does not fit by itself."""
     frame = pd.DataFrame([[1, 2], [3, 4]], columns=columns)

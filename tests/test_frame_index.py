@@ -22,10 +22,27 @@ EXACT = [
     pd.Index(["a", "b"]),
     pd.Index(["a", pd.NA], dtype="string"),
     pd.Index([1, pd.NA], dtype="Int64"),
-    pd.Index(["a", 1, None, 2.5, True, ("t", 1, (2.5, None)), 10**30, pd.NaT, pd.Timestamp("2024-01-01", tz="UTC"),
-              pd.Timedelta(5, "s")], dtype=object, tupleize_cols=False),
+    pd.Index(
+        [
+            "a",
+            1,
+            None,
+            2.5,
+            True,
+            ("t", 1, (2.5, None)),
+            10**30,
+            pd.NaT,
+            pd.Timestamp("2024-01-01", tz="UTC"),
+            pd.Timedelta(5, "s"),
+        ],
+        dtype=object,
+        tupleize_cols=False,
+    ),
     pd.DatetimeIndex(["2024-01-01 00:00:00.123456789", None]),
-    pd.DatetimeIndex(["2024-03-31 02:30:00", "2024-10-27"]).as_unit("s").tz_localize("UTC").tz_convert("Europe/Berlin"),
+    pd.DatetimeIndex(["2024-03-31 02:30:00", "2024-10-27"])
+    .as_unit("s")
+    .tz_localize("UTC")
+    .tz_convert("Europe/Berlin"),
     pd.DatetimeIndex(["2024-01-01"]).tz_localize(dt.timezone(dt.timedelta(hours=5, minutes=30))),
     pd.DatetimeIndex(["2024-01-01"]).tz_localize("UTC"),
     pd.DatetimeIndex(np.array(["0001-01-01"], dtype="M8[us]")),
@@ -37,7 +54,9 @@ EXACT = [
     pd.interval_range(0, 3, closed="left"),
     pd.interval_range(pd.Timestamp("2024-01-01"), periods=2),
     pd.MultiIndex.from_tuples([("a", 1), ("b", None), ("a", 1)], names=["x", None]),
-    pd.MultiIndex.from_product([pd.date_range("2024", periods=2, tz="UTC"), pd.Categorical(["u", "v"])]),
+    pd.MultiIndex.from_product(
+        [pd.date_range("2024", periods=2, tz="UTC"), pd.Categorical(["u", "v"])]
+    ),
     pd.Index([], dtype=object),
     pd.RangeIndex(0),
     pd.Index(["a"], name=("tuple", 1)),
@@ -67,10 +86,18 @@ def test_labels_of_an_unknown_kind_come_back_as_their_text():
     assert back.tolist() == ["2024-01-02", "b'x'", "1j"]
 
 
-@given(st.lists(st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.tuples(st.text()))))
+@given(
+    st.lists(
+        st.one_of(
+            st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.tuples(st.text())
+        )
+    )
+)
 def test_any_labels_survive(labels):
     """Surrogates, huge numbers and all; a bool stays a bool beside numbers."""
-    index = pd.Index(np.fromiter(labels, dtype=object, count=len(labels)), dtype=object, tupleize_cols=False)
+    index = pd.Index(
+        np.fromiter(labels, dtype=object, count=len(labels)), dtype=object, tupleize_cols=False
+    )
     back = index_from_bytes(index_to_bytes(index)).tolist()
     assert [repr(label) for label in back] == [repr(label) for label in index.tolist()]
 

@@ -28,34 +28,57 @@ def cells(series):
     return lists(block)[0], list(block.missing)
 
 
-@pytest.mark.parametrize(("series", "values"), [
-    (pd.Series(["a", None, "", np.nan, pd.NA], dtype=object), ["a", None, "", None, None]),
-    (pd.Series(["a", None]), ["a", None]),
-    (pd.Series(["a", pd.NA], dtype="string"), ["a", None]),
-    (pd.Series(["a", None], dtype=pd.ArrowDtype(pa.string())), ["a", None]),
-    (pd.Series(["a", None, "a"], dtype=object).astype("category"), ["a", None, "a"]),
-    (pd.Series([1, 2]), [1, 2]),
-    (pd.Series([1, 2], dtype="uint8"), [1, 2]),
-    (pd.Series([1, None], dtype="Int64"), [1, None]),
-    (pd.Series([1.5, np.nan, np.inf]), [1.5, None, np.inf]),
-    (pd.Series([1.5, None], dtype="Float64"), [1.5, None]),
-    (pd.Series([True, False]), [True, False]),
-    (pd.Series([True, None], dtype="boolean"), [True, None]),
-    (pd.Series([BERLIN, pd.NaT]), [BERLIN, None]),
-    (pd.Series([pd.Timedelta(5, "s"), pd.NaT]), [pd.Timedelta(5, "s"), None]),
-    (pd.Series(pd.PeriodIndex(["2024-01", None], freq="M")), [pd.Period("2024-01", "M"), None]),
-    (pd.Series(pd.interval_range(0, 2)), [pd.Interval(0, 1), pd.Interval(1, 2)]),
-    (pd.Series(pd.arrays.SparseArray([0, 0, 7])), [0, 0, 7]),
-    (pd.Series([[1], None], dtype=pd.ArrowDtype(pa.list_(pa.int64()))), [[1], None]),
-    (pd.Series([{"a": 1}, None], dtype=pd.ArrowDtype(pa.struct([("a", pa.int64())]))), [{"a": 1}, None]),
-    (pd.Series([1.5, None, float("nan")], dtype=pd.ArrowDtype(pa.float64())), [1.5, None, None]),
-    (pd.Series([Decimal("1.10"), Decimal("NaN"), dt.date(2024, 1, 1), b"x"], dtype=object),
-     [Decimal("1.10"), None, dt.date(2024, 1, 1), b"x"]),
-    (pd.Series([np.int64(3), np.datetime64("2024-01-01", "ns"), np.float64("nan"), np.str_("s"), pd.NaT], dtype=object),
-     [3, pd.Timestamp("2024-01-01"), None, "s", None]),
-    (pd.Series([[], {}, [None], (), [np.nan]], dtype=object), [[], {}, [None], (), [np.nan]]),
-    (pd.Series([1 + 2j, 0j]), [1 + 2j, 0j]),
-], ids=lambda value: str(getattr(value, "dtype", ""))[:30])
+@pytest.mark.parametrize(
+    ("series", "values"),
+    [
+        (pd.Series(["a", None, "", np.nan, pd.NA], dtype=object), ["a", None, "", None, None]),
+        (pd.Series(["a", None]), ["a", None]),
+        (pd.Series(["a", pd.NA], dtype="string"), ["a", None]),
+        (pd.Series(["a", None], dtype=pd.ArrowDtype(pa.string())), ["a", None]),
+        (pd.Series(["a", None, "a"], dtype=object).astype("category"), ["a", None, "a"]),
+        (pd.Series([1, 2]), [1, 2]),
+        (pd.Series([1, 2], dtype="uint8"), [1, 2]),
+        (pd.Series([1, None], dtype="Int64"), [1, None]),
+        (pd.Series([1.5, np.nan, np.inf]), [1.5, None, np.inf]),
+        (pd.Series([1.5, None], dtype="Float64"), [1.5, None]),
+        (pd.Series([True, False]), [True, False]),
+        (pd.Series([True, None], dtype="boolean"), [True, None]),
+        (pd.Series([BERLIN, pd.NaT]), [BERLIN, None]),
+        (pd.Series([pd.Timedelta(5, "s"), pd.NaT]), [pd.Timedelta(5, "s"), None]),
+        (pd.Series(pd.PeriodIndex(["2024-01", None], freq="M")), [pd.Period("2024-01", "M"), None]),
+        (pd.Series(pd.interval_range(0, 2)), [pd.Interval(0, 1), pd.Interval(1, 2)]),
+        (pd.Series(pd.arrays.SparseArray([0, 0, 7])), [0, 0, 7]),
+        (pd.Series([[1], None], dtype=pd.ArrowDtype(pa.list_(pa.int64()))), [[1], None]),
+        (
+            pd.Series([{"a": 1}, None], dtype=pd.ArrowDtype(pa.struct([("a", pa.int64())]))),
+            [{"a": 1}, None],
+        ),
+        (
+            pd.Series([1.5, None, float("nan")], dtype=pd.ArrowDtype(pa.float64())),
+            [1.5, None, None],
+        ),
+        (
+            pd.Series([Decimal("1.10"), Decimal("NaN"), dt.date(2024, 1, 1), b"x"], dtype=object),
+            [Decimal("1.10"), None, dt.date(2024, 1, 1), b"x"],
+        ),
+        (
+            pd.Series(
+                [
+                    np.int64(3),
+                    np.datetime64("2024-01-01", "ns"),
+                    np.float64("nan"),
+                    np.str_("s"),
+                    pd.NaT,
+                ],
+                dtype=object,
+            ),
+            [3, pd.Timestamp("2024-01-01"), None, "s", None],
+        ),
+        (pd.Series([[], {}, [None], (), [np.nan]], dtype=object), [[], {}, [None], (), [np.nan]]),
+        (pd.Series([1 + 2j, 0j]), [1 + 2j, 0j]),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", ""))[:30],
+)
 def test_every_dtype_gives_plain_values_and_none_for_missing(series, values):
     """Lists, dicts and arrays are values, whatever is in them."""
     said, missing = cells(series)
@@ -78,7 +101,9 @@ def test_blocks_are_all_rows_in_order_whatever_the_size():
     frame = pd.DataFrame({"t": [f"text {n}" for n in range(1000)], "n": range(1000)})
     whole = [list(blocks(frame, ["t", "n"], size)) for size in (1, 7, 100, 5000)]
     for parts in whole:
-        assert [part.start for part in parts] == np.cumsum([0, *(part.rows for part in parts[:-1])]).tolist()
+        assert [part.start for part in parts] == np.cumsum(
+            [0, *(part.rows for part in parts[:-1])]
+        ).tolist()
         assert [value for part in parts for value in lists(part)[0]] == frame["t"].tolist()
         assert [value for part in parts for value in lists(part)[1]] == frame["n"].tolist()
     assert len({b"".join(f for part in parts for f in part.fingerprints) for parts in whole}) == 1
@@ -105,8 +130,12 @@ def test_a_column_that_is_not_there_or_there_twice_is_an_error():
 
 def test_labels_of_any_kind_are_columns():
     """0 is no False, and a tuple is no path into levels."""
-    frame = pd.DataFrame([[1, 2, 3, 4]], columns=pd.Index([0, False, ("a", "b"), pd.Timestamp("2024")], dtype=object,
-                                                          tupleize_cols=False))
+    frame = pd.DataFrame(
+        [[1, 2, 3, 4]],
+        columns=pd.Index(
+            [0, False, ("a", "b"), pd.Timestamp("2024")], dtype=object, tupleize_cols=False
+        ),
+    )
     for at, label in enumerate(frame.columns.tolist()):
         assert lists(next(blocks(frame, [label]))) == [[at + 1]]
     levels = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")]))

@@ -45,10 +45,18 @@ def answer(file, random):
     lines = []
     for line in file.splitlines():
         request = json.loads(line)
-        said = {"choices": [{"message": {"content": "echo " + request["body"]["messages"][0]["content"]}}]}
+        said = {
+            "choices": [
+                {"message": {"content": "echo " + request["body"]["messages"][0]["content"]}}
+            ]
+        }
         code = 200 if random.random() < 0.8 else 500
         body = said if code == 200 else {"error": {"message": "no luck", "code": "server_error"}}
-        lines.append(json.dumps({"custom_id": request["custom_id"], "response": {"status_code": code, "body": body}}))
+        lines.append(
+            json.dumps(
+                {"custom_id": request["custom_id"], "response": {"status_code": code, "body": body}}
+            )
+        )
     random.shuffle(lines)
     return "\n".join(lines).encode()
 
@@ -68,7 +76,9 @@ def test_each_echo_is_on_its_own_row(frame, seed):
                 assert values[position] is None
                 assert position not in reasons
                 values[position], reasons[position] = result.value, result.error
-    assert sorted([*reasons, *np.flatnonzero(keys.skipped)]) == list(range(len(frame))), "one result for each request"
+    assert sorted([*reasons, *np.flatnonzero(keys.skipped)]) == list(range(len(frame))), (
+        "one result for each request"
+    )
     shuffled = frame.iloc[random.permutation(len(frame))]
     fill(shuffled, "out", values, align(shuffled, columns, Keys.from_bytes(keys.to_bytes())))
     for key, out in zip(shuffled["key"], shuffled["out"], strict=True):
@@ -76,4 +86,6 @@ def test_each_echo_is_on_its_own_row(frame, seed):
     answered = sum(value is not None for value in values)
     assert shuffled["out"].notna().sum() == answered
     if len(frame):
-        pd.testing.assert_index_equal(index_from_bytes(index_to_bytes(frame.index)), frame.index, exact="equiv")
+        pd.testing.assert_index_equal(
+            index_from_bytes(index_to_bytes(frame.index)), frame.index, exact="equiv"
+        )

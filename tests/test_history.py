@@ -76,8 +76,16 @@ def test_hours_in_a_queue_are_no_part_of_the_pace():
 
 def test_a_slow_beginning_does_not_hold_the_eta_back():
     """A provider that took an hour for 10 rows and the next for 990 goes on at 990 an hour, about."""
-    rate, _ = pace_of(course((0, 0, 0), (HOUR, 0, 10), *((HOUR + 60 * n, 0, 10 + n * 990 // 60) for n in range(1, 61))),
-                      2 * HOUR, 1000, 0)
+    rate, _ = pace_of(
+        course(
+            (0, 0, 0),
+            (HOUR, 0, 10),
+            *((HOUR + 60 * n, 0, 10 + n * 990 // 60) for n in range(1, 61)),
+        ),
+        2 * HOUR,
+        1000,
+        0,
+    )
     assert 900 < rate * HOUR < 1100
 
 
@@ -94,8 +102,11 @@ def test_what_was_given_is_not_earned():
     assert pace_of(points, HOUR, 5000, 5000) is None
 
 
-@given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 9), st.integers(0, 10**6)), max_size=60),
-       st.integers(0, 100), st.integers(0, 200))
+@given(
+    st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 9), st.integers(0, 10**6)), max_size=60),
+    st.integers(0, 100),
+    st.integers(0, 200),
+)
 def test_any_course_has_a_pace_that_is_a_number(events, base, given_rows):
     """Whatever was noted, in whatever order: a pace above 0, told by rows, or none."""
     points = course(*events, base=base)
@@ -131,10 +142,24 @@ def test_thinned_as_it_came_is_thinned_at_once(events, every):
 def test_a_group_has_the_history_of_all_its_jobs():
     """What is held and shown as one has one course, and a pace by it."""
     counts = Counts(succeeded=50, running=50)
-    one = Snapshot(id="jb1", name=None, state=State.RUNNING, counts=counts, model="a/b", provider="a", out="o",
-                   created_at=0.0, now=2 * HOUR, history=course((HOUR, 0, 0), (2 * HOUR, 0, 50)))
-    other = msgspec.structs.replace(one, id="jb2", history=course((HOUR, 0, 0), (1.5 * HOUR, 0, 50)))
+    one = Snapshot(
+        id="jb1",
+        name=None,
+        state=State.RUNNING,
+        counts=counts,
+        model="a/b",
+        provider="a",
+        out="o",
+        created_at=0.0,
+        now=2 * HOUR,
+        history=course((HOUR, 0, 0), (2 * HOUR, 0, 50)),
+    )
+    other = msgspec.structs.replace(
+        one, id="jb2", history=course((HOUR, 0, 0), (1.5 * HOUR, 0, 50))
+    )
     both = together("jg1", [one, other])
     assert both.history == ((0.0, 0), (HOUR, 0), (1.5 * HOUR, 50), (2 * HOUR, 100))
-    assert both.eta == pytest.approx(HOUR), "of late: 50 rows in the last half hour, and 100 are left"
+    assert both.eta == pytest.approx(HOUR), (
+        "of late: 50 rows in the last half hour, and 100 are left"
+    )
     assert together("jg1", [one, msgspec.structs.replace(other, history=())]).history == ()

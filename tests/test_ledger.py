@@ -36,14 +36,29 @@ def ledger(tmp_path):
 
 def record(job="jbaaa", fingerprint="f", **more):
     """A job of two rows."""
-    return JobRecord(**{"id": job, "fingerprint": fingerprint, "created_at": 1.0, "model": "openai/x",
-                        "provider": "openai", "dialect": "openai", "endpoint": "/v1/chat/completions",
-                        "body_model": "x", "out": "out", "columns": ["t"], "rows": 2, **more})
+    return JobRecord(
+        **{
+            "id": job,
+            "fingerprint": fingerprint,
+            "created_at": 1.0,
+            "model": "openai/x",
+            "provider": "openai",
+            "dialect": "openai",
+            "endpoint": "/v1/chat/completions",
+            "body_model": "x",
+            "out": "out",
+            "columns": ["t"],
+            "rows": 2,
+            **more,
+        }
+    )
 
 
 def shard(job="jbaaa", number=0, **more):
     """Its one shard."""
-    return ShardRecord(**{"job": job, "number": number, "requests": 2, "bytes": 9, "first": 0, "last": 1, **more})
+    return ShardRecord(
+        **{"job": job, "number": number, "requests": 2, "bytes": 9, "first": 0, "last": 1, **more}
+    )
 
 
 def planned(ledger, job="jbaaa", **more):
@@ -130,7 +145,9 @@ def test_many_threads_and_connections_lose_nothing(ledger):
             now = mine.shards("jbaaa")[0]
             assert mine.move(now, Step.PLANNED, "me", 1.0, completed=now.completed) is not None
             with mine._transaction() as db:
-                db.execute("UPDATE job SET message = CAST(message AS INTEGER) + 1 WHERE id = 'jbaaa'")
+                db.execute(
+                    "UPDATE job SET message = CAST(message AS INTEGER) + 1 WHERE id = 'jbaaa'"
+                )
             done += 1
         mine.close()
 

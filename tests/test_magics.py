@@ -108,13 +108,21 @@ def refused(ip, cell, capsys):
 
 def test_a_cell_submits_the_named_frame_with_the_lines_options(shell, face):
     """The frame itself, the body, the door and the options in their own types reach the face; the Job is the result."""
-    result = shell.run_cell("%%llm_batch df --out label -m openai/x --max-tokens 50 --temperature=.5 --no-reuse --job j"
-                            "\n"
-                            "Classify: {text}\nin one word")
-    (source, prompt, door, given), = face.asked
+    result = shell.run_cell(
+        "%%llm_batch df --out label -m openai/x --max-tokens 50 --temperature=.5 --no-reuse --job j"
+        "\n"
+        "Classify: {text}\nin one word"
+    )
+    ((source, prompt, door, given),) = face.asked
     assert source is shell.user_ns["df"]
     assert (prompt, door) == ("Classify: {text}\nin one word", "magic")
-    assert given == {"out": "label", "model": "openai/x", "max_tokens": 50, "temperature": 0.5, "reuse": False}
+    assert given == {
+        "out": "label",
+        "model": "openai/x",
+        "max_tokens": 50,
+        "temperature": 0.5,
+        "reuse": False,
+    }
     assert result.result is shell.user_ns["j"]
     assert result.result.id == "jb1"
 
@@ -128,8 +136,10 @@ def test_nothing_is_expanded(shell, face):
     assert face.asked[0][3] == {"system": "{text} $text"}
 
 
-@pytest.mark.parametrize("body", [
-    ">>> print(1)\nmore {text}", "In [1]: x\n   ...: y {text}", "x {text}\n\n", "\n\nx {text}"])
+@pytest.mark.parametrize(
+    "body",
+    [">>> print(1)\nmore {text}", "In [1]: x\n   ...: y {text}", "x {text}\n\n", "\n\nx {text}"],
+)
 def test_the_body_is_the_one_that_was_typed(shell, face, body):
     """IPython strips prompts from a body that begins with them; the magic takes it as typed, but for one line break."""
     run(shell, f"%%llm_batch df\n{body}")
@@ -146,7 +156,10 @@ def test_called_from_code_or_inside_another_magic_the_given_body_counts(shell, f
 
 def test_without_a_frame_the_body_is_prompts(shell, face):
     """Lines of --- part the prompts; blank ones are left out; a --- inside a line is text."""
-    run(shell, "%%llm_batch --model local/echo\nfirst --- {x}\nsecond line\n---\n\n---  \nother\n---\n")
+    run(
+        shell,
+        "%%llm_batch --model local/echo\nfirst --- {x}\nsecond line\n---\n\n---  \nother\n---\n",
+    )
     assert face.asked[0][0] == ["first --- {x}\nsecond line", "other"]
     assert face.asked[0][3] == {"model": "local/echo"}
 
@@ -155,9 +168,21 @@ def test_every_option_can_be_typed_and_comes_out_as_the_face_takes_it(shell):
     """For each option: its form on the line gives a value that passes the option's own check."""
     shell.user_ns["MY_KEY"] = "sk-1"
     shell.user_ns["MySchema"] = {"label": str}
-    by_metavar = {"TEXT": "word", "NAME": "MySchema", "N": "3", "X": "0.5", "1": "1", "SECONDS": "2", "DURATION": "24h",
-                  "JSON": '\'{"a": 1}\'', "KEY=VALUE": "team=nlp", "URL": "http://h:1/v1", "": "",
-                  "DOLLARS": "5", "PRICES": '\'{"openai/m": {"input": 0.2, "output": 0.8}}\''}
+    by_metavar = {
+        "TEXT": "word",
+        "NAME": "MySchema",
+        "N": "3",
+        "X": "0.5",
+        "1": "1",
+        "SECONDS": "2",
+        "DURATION": "24h",
+        "JSON": "'{\"a\": 1}'",
+        "KEY=VALUE": "team=nlp",
+        "URL": "http://h:1/v1",
+        "": "",
+        "DOLLARS": "5",
+        "PRICES": '\'{"openai/m": {"input": 0.2, "output": 0.8}}\'',
+    }
     for option in options.EVERY.values():
         metavar = option.kind.metavar
         value = "MY_KEY" if option.by_name else by_metavar.get(metavar, metavar[1:].split(",")[0])
@@ -169,7 +194,9 @@ def test_every_option_can_be_typed_and_comes_out_as_the_face_takes_it(shell):
 
 def test_options_that_may_come_several_times(shell):
     """--stop and --metadata add up."""
-    _, given = line.read_line("df --stop A --stop 'B C' --metadata team=nlp --metadata 'why=a=b'", shell.user_ns)
+    _, given = line.read_line(
+        "df --stop A --stop 'B C' --metadata team=nlp --metadata 'why=a=b'", shell.user_ns
+    )
     assert given == {"stop": ["A", "B C"], "metadata": {"team": "nlp", "why": "a=b"}}
 
 
@@ -182,28 +209,43 @@ def test_the_key_is_named_never_typed(shell, face, monkeypatch, capsys):
     assert face.asked == []
 
 
-@pytest.mark.parametrize(("cell", "says"), [
-    ("%%llm_batch dff\nx", r"`dff` is not defined; DataFrames here: df; did you mean df\?"),
-    ("%%llm_batch names\nx", r"`names` is no DataFrame but a list; DataFrames here: df"),
-    ("%%llm_batch df[df.Total>1]\nx", r"`df\[df.Total>1\]` is not defined; .* give an expression a name"),
-    ("%%llm_batch df --max-tokns 5\nx", r"unknown option --max-tokns: did you mean --max-tokens"),
-    ("%%llm_batch df --outp label\nx", r"unknown option --outp: did you mean --out"),
-    ("%%llm_batch df --max-tokens many\nx", r"--max-tokens takes N, not 'many'"),
-    ("%%llm_batch df --max-tokens\nx", r"--max-tokens: expected one argument"),
-    ("%%llm_batch df --logit-bias {oops\nx", r"--logit-bias takes JSON"),
-    ("%%llm_batch df --na drop --wait maybe\nx", r"`maybe` is one word too many"),
-    ("%%llm_batch df --out 'a b\nx", r"a quote in the line is never closed"),
-    ("%%llm_batch df --job 2nd\nx", r"--job takes a name"),
-    ("%%llm_batch df --metadata team\nx", r"--metadata takes KEY=VALUE"),
-    ("%%llm_batch df\n   \n", r"the cell has no prompt"),
-    ("%llm_batch lst", r"did you mean %llm_batch list\?"),
-    ("%llm_batch df", r"takes list, show, attach, cancel, retry, forget, errors, adopt; .* %%llm_batch df"),
-    ("%llm_batch show", r"show ID"),
-    ("%llm_batch show jb9", r"no job `jb9`"),
-    ("%llm_batch attach jb7 dff", r"`dff` is not defined"),
-    ("%llm_batch show {job.id}", r"expands nothing: .* in the place of \{job.id\}; .* jupyter_batch.open"),
-    ("%llm_batch cancel $job", r"expands nothing"),
-])
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("%%llm_batch dff\nx", r"`dff` is not defined; DataFrames here: df; did you mean df\?"),
+        ("%%llm_batch names\nx", r"`names` is no DataFrame but a list; DataFrames here: df"),
+        (
+            "%%llm_batch df[df.Total>1]\nx",
+            r"`df\[df.Total>1\]` is not defined; .* give an expression a name",
+        ),
+        (
+            "%%llm_batch df --max-tokns 5\nx",
+            r"unknown option --max-tokns: did you mean --max-tokens",
+        ),
+        ("%%llm_batch df --outp label\nx", r"unknown option --outp: did you mean --out"),
+        ("%%llm_batch df --max-tokens many\nx", r"--max-tokens takes N, not 'many'"),
+        ("%%llm_batch df --max-tokens\nx", r"--max-tokens: expected one argument"),
+        ("%%llm_batch df --logit-bias {oops\nx", r"--logit-bias takes JSON"),
+        ("%%llm_batch df --na drop --wait maybe\nx", r"`maybe` is one word too many"),
+        ("%%llm_batch df --out 'a b\nx", r"a quote in the line is never closed"),
+        ("%%llm_batch df --job 2nd\nx", r"--job takes a name"),
+        ("%%llm_batch df --metadata team\nx", r"--metadata takes KEY=VALUE"),
+        ("%%llm_batch df\n   \n", r"the cell has no prompt"),
+        ("%llm_batch lst", r"did you mean %llm_batch list\?"),
+        (
+            "%llm_batch df",
+            r"takes list, show, attach, cancel, retry, forget, errors, adopt; .* %%llm_batch df",
+        ),
+        ("%llm_batch show", r"show ID"),
+        ("%llm_batch show jb9", r"no job `jb9`"),
+        ("%llm_batch attach jb7 dff", r"`dff` is not defined"),
+        (
+            "%llm_batch show {job.id}",
+            r"expands nothing: .* in the place of \{job.id\}; .* jupyter_batch.open",
+        ),
+        ("%llm_batch cancel $job", r"expands nothing"),
+    ],
+)
 def test_a_mistake_is_one_sentence_and_sends_nothing(shell, face, capsys, cell, says):
     """The cell fails, so that `Run all` stops; one line is shown without a traceback; nothing reached the face."""
     shell.user_ns["names"] = ["a"]
@@ -232,7 +274,9 @@ def test_help_shows_every_option_and_sends_nothing(shell, face, capsys):
                 assert flag in seen
     assert face.asked == []
     doc = shell.find_cell_magic("llm_batch").__doc__
-    assert all(option.flag in doc and option.name in options.EVERY for option in options.EVERY.values())
+    assert all(
+        option.flag in doc and option.name in options.EVERY for option in options.EVERY.values()
+    )
 
 
 def test_no_option_is_parsed_by_an_abbreviation():
@@ -263,12 +307,19 @@ def test_the_line_magic_finds_shows_attaches_and_cancels(shell, face):
 
 def ours(ip):
     """Everything of ours in a shell, counted."""
-    callbacks = [c for event in ("pre_run_cell", "post_run_cell") for c in ip.events.callbacks[event]
-                 if isinstance(getattr(c, "__self__", None), magics.LLMBatch)]
+    callbacks = [
+        c
+        for event in ("pre_run_cell", "post_run_cell")
+        for c in ip.events.callbacks[event]
+        if isinstance(getattr(c, "__self__", None), magics.LLMBatch)
+    ]
     return {
-        "configurables": sum(isinstance(c, magics.LLMBatch) for c in ip.configurables), "events": len(callbacks),
-        "matchers": sum(getattr(one, "matcher_identifier", "") == completion.MATCHER
-                        for one in ip.Completer.custom_matchers),
+        "configurables": sum(isinstance(c, magics.LLMBatch) for c in ip.configurables),
+        "events": len(callbacks),
+        "matchers": sum(
+            getattr(one, "matcher_identifier", "") == completion.MATCHER
+            for one in ip.Completer.custom_matchers
+        ),
         "magics": sum("llm_batch" in ip.magics_manager.magics[kind] for kind in ("line", "cell")),
     }
 
@@ -301,10 +352,15 @@ def test_config_holds_and_survives_a_reload(shell):
         settings.read({})
 
 
-@pytest.mark.parametrize(("still_open", "says"), [
-    (0, ""), (1, "1 LLM batch is still running: %llm_batch list\n"),
-    (2, "2 LLM batches are still running: %llm_batch list\n"),
-    (LedgerCorruptError("the ledger is damaged"), "the ledger is damaged\n")])
+@pytest.mark.parametrize(
+    ("still_open", "says"),
+    [
+        (0, ""),
+        (1, "1 LLM batch is still running: %llm_batch list\n"),
+        (2, "2 LLM batches are still running: %llm_batch list\n"),
+        (LedgerCorruptError("the ledger is damaged"), "the ledger is damaged\n"),
+    ],
+)
 def test_loading_says_in_one_line_what_is_still_open(shell, face, capsys, still_open, says):
     """Open jobs are taken up and counted; a ledger that can't be read is said, and the magics are there."""
     face.open = still_open
@@ -335,30 +391,97 @@ def whole(monkeypatch, tmp_path):
     InteractiveShell.clear_instance()
     ip = InteractiveShell.instance(config=config)
     ip.run_line_magic("load_ext", "jupyter_batch")
-    ip.user_ns |= {"df": pd.DataFrame({"text": ["a", None], "full": [1, 2]}), "none": pd.DataFrame({"text": []}),
-                   "holes": pd.DataFrame({"text": [None, None]})}
+    ip.user_ns |= {
+        "df": pd.DataFrame({"text": ["a", None], "full": [1, 2]}),
+        "none": pd.DataFrame({"text": []}),
+        "holes": pd.DataFrame({"text": [None, None]}),
+    }
     yield ip
     ip.run_line_magic("unload_ext", "jupyter_batch")
     InteractiveShell.clear_instance()
 
 
-@pytest.mark.parametrize(("line", "prompt", "call", "says"), [
-    ("df -m local/echo", "{txt}", "df.llm.batch('{txt}', model='local/echo')", r"txt.*no such column.*text"),
-    ("df", "{text}", "df.llm.batch('{text}')", r"model"),
-    ("df -m gpt-4.1-mini", "{text}", "df.llm.batch('{text}', model='gpt-4.1-mini')", r"openai/gpt-4\.1-mini"),
-    ("df -m openai/gpt-4.1-mini", "{text}", "df.llm.batch('{text}', model='openai/gpt-4.1-mini')", r"OPENAI_API_KEY"),
-    ("none -m local/echo", "{text}", "none.llm.batch('{text}', model='local/echo')", r"no row|empty|nothing"),
-    ("holes -m local/echo", "{text}", "holes.llm.batch('{text}', model='local/echo')", r"no |nothing|0 rows"),
-    ("df -m local/echo --out full", "{text}", "df.llm.batch('{text}', model='local/echo', out='full')", r"overwrite"),
-    ("df -m local/echo --na raise", "{text}", "df.llm.batch('{text}', model='local/echo', na='raise')", r"text"),
-    ("df -m local/echo --na maybe", "{text}", "df.llm.batch('{text}', model='local/echo', na='maybe')", r"`na` takes"),
-    ("df -m local/echo --shard-size 0", "{text}", "df.llm.batch('{text}', model='local/echo', shard_size=0)", r"shard"),
-    ("df -m local/echo --template jinja", "{{ txt }}",
-     "df.llm.batch('{{ txt }}', model='local/echo', template='jinja')", r"txt"),
-    ("df -m local/echo", "{% if x %}", "df.llm.batch('{% if x %}', model='local/echo')", r"jinja"),
-    ("df -m local/echo --modl x", "{text}", "df.llm.batch('{text}', model='local/echo', modl='x')", r"did you mean"),
-])
-def test_bad_input_is_one_sentence_at_both_doors_and_leaves_nothing(whole, capsys, tmp_path, line, prompt, call, says):
+@pytest.mark.parametrize(
+    ("line", "prompt", "call", "says"),
+    [
+        (
+            "df -m local/echo",
+            "{txt}",
+            "df.llm.batch('{txt}', model='local/echo')",
+            r"txt.*no such column.*text",
+        ),
+        ("df", "{text}", "df.llm.batch('{text}')", r"model"),
+        (
+            "df -m gpt-4.1-mini",
+            "{text}",
+            "df.llm.batch('{text}', model='gpt-4.1-mini')",
+            r"openai/gpt-4\.1-mini",
+        ),
+        (
+            "df -m openai/gpt-4.1-mini",
+            "{text}",
+            "df.llm.batch('{text}', model='openai/gpt-4.1-mini')",
+            r"OPENAI_API_KEY",
+        ),
+        (
+            "none -m local/echo",
+            "{text}",
+            "none.llm.batch('{text}', model='local/echo')",
+            r"no row|empty|nothing",
+        ),
+        (
+            "holes -m local/echo",
+            "{text}",
+            "holes.llm.batch('{text}', model='local/echo')",
+            r"no |nothing|0 rows",
+        ),
+        (
+            "df -m local/echo --out full",
+            "{text}",
+            "df.llm.batch('{text}', model='local/echo', out='full')",
+            r"overwrite",
+        ),
+        (
+            "df -m local/echo --na raise",
+            "{text}",
+            "df.llm.batch('{text}', model='local/echo', na='raise')",
+            r"text",
+        ),
+        (
+            "df -m local/echo --na maybe",
+            "{text}",
+            "df.llm.batch('{text}', model='local/echo', na='maybe')",
+            r"`na` takes",
+        ),
+        (
+            "df -m local/echo --shard-size 0",
+            "{text}",
+            "df.llm.batch('{text}', model='local/echo', shard_size=0)",
+            r"shard",
+        ),
+        (
+            "df -m local/echo --template jinja",
+            "{{ txt }}",
+            "df.llm.batch('{{ txt }}', model='local/echo', template='jinja')",
+            r"txt",
+        ),
+        (
+            "df -m local/echo",
+            "{% if x %}",
+            "df.llm.batch('{% if x %}', model='local/echo')",
+            r"jinja",
+        ),
+        (
+            "df -m local/echo --modl x",
+            "{text}",
+            "df.llm.batch('{text}', model='local/echo', modl='x')",
+            r"did you mean",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_at_both_doors_and_leaves_nothing(
+    whole, capsys, tmp_path, line, prompt, call, says
+):
     """The magic and the accessor refuse it in one line without a traceback; no ledger, no folder, no column is made."""
     columns = {name: list(whole.user_ns[name].columns) for name in ("df", "none", "holes")}
     for cell in (f"%%llm_batch {line}\n{prompt}", call):

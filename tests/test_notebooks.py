@@ -30,12 +30,21 @@ def run(path, folder):
 
     home = folder / "home"
     notebook = read(path)
-    env = {name: value for name, value in os.environ.items()
-           if not name.startswith(("OPENAI_", "ANTHROPIC_", "JUPYTER_BATCH_"))}
-    env |= {"JUPYTER_BATCH_HOME": str(home), "PYTHONPATH": str(ROOT),
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DSPY_CACHEDIR": str(folder / "dspy")}  # where dspy imports litellm
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OPENAI_", "ANTHROPIC_", "JUPYTER_BATCH_"))
+    }
+    env |= {
+        "JUPYTER_BATCH_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "DSPY_CACHEDIR": str(folder / "dspy"),
+    }  # where dspy imports litellm
     try:
-        NotebookClient(notebook, timeout=120, kernel_name="python3", config=apart()).execute(env=env)
+        NotebookClient(notebook, timeout=120, kernel_name="python3", config=apart()).execute(
+            env=env
+        )
     finally:
         launch.stop(home)
     return {cell.id: cell for cell in notebook.cells}
@@ -64,7 +73,11 @@ def texts(cell):
 
 def result(cell):
     """The value of a cell's last expression, as text."""
-    return next(output.data["text/plain"] for output in cell.outputs if output.output_type == "execute_result")
+    return next(
+        output.data["text/plain"]
+        for output in cell.outputs
+        if output.output_type == "execute_result"
+    )
 
 
 def check_clean(cells):
@@ -119,10 +132,20 @@ def test_dspy_step_by_step(flows):
     assert "40 requests in 1 file" in result(flows["dspy-build"])
     assert "nothing sent" in result(flows["dspy-build"])
     told = result(flows["dspy-metadata"])
-    for name in ("created_at", "endpoint", "versions", "'python'", "'model': 'local/echo'", "custom_id", "'inputs'"):
+    for name in (
+        "created_at",
+        "endpoint",
+        "versions",
+        "'python'",
+        "'model': 'local/echo'",
+        "custom_id",
+        "'inputs'",
+    ):
         assert name in told
     assert "door" not in told
-    assert result(flows["dspy-retrieve"]).startswith(("('planned'", "('submitting'", "('running'", "('completed'"))
+    assert result(flows["dspy-retrieve"]).startswith(
+        ("('planned'", "('submitting'", "('running'", "('completed'")
+    )
     predictions = result(flows["dspy-predictions"])
     assert "label" in predictions
     assert "score" in predictions
@@ -189,7 +212,9 @@ def test_pydantic_ai_timeout_and_cancellation(flows):
     """Waiting ends without the job, the job ends when it is told to."""
     assert result(flows["pydantic-timeout"]) == "('cancelled', ['cancelled', 'cancelled'])"
     on_its_way = "planned", "submitting", "running"
-    assert result(flows["pydantic-wait-for"]) in (f"('{state}', 'cancelled')" for state in on_its_way)
+    assert result(flows["pydantic-wait-for"]) in (
+        f"('{state}', 'cancelled')" for state in on_its_way
+    )
     assert result(flows["pydantic-cancel"]) == "'cancelled'"
 
 

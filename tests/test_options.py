@@ -18,18 +18,43 @@ NOTHING = Settings(None, Path("home"))
 
 def test_every_option_has_its_place_in_the_record():
     """An option that is listed is an attribute of Options with the same default, and the other way round."""
-    assert {f.name for f in fields(options.Options)} == {option.name for option in OPTIONS} | {"params"}
+    assert {f.name for f in fields(options.Options)} == {option.name for option in OPTIONS} | {
+        "params"
+    }
     made = resolve({}, HERE)
     assert {o.name: getattr(made, o.name) for o in OPTIONS if o.name != "model"} == {
-        o.name: o.default for o in OPTIONS if o.name != "model"}
+        o.name: o.default for o in OPTIONS if o.name != "model"
+    }
 
 
 def test_no_option_is_there_twice():
     """An option or a chat parameter has one name, and the public surface's are among them."""
     assert len(EVERY) == len(OPTIONS) + len(CHAT_PARAMS)
-    assert {"out", "model", "system", "schema", "tools", "tool_choice", "cache", "mode", "reuse", "max_cost", "wait",
-            "deadline", "na", "overwrite", "metadata", "name", "template", "api_key", "api_base", "api_version",
-            "poll_interval", "completion_window", "shard_size"} <= set(EVERY)
+    assert {
+        "out",
+        "model",
+        "system",
+        "schema",
+        "tools",
+        "tool_choice",
+        "cache",
+        "mode",
+        "reuse",
+        "max_cost",
+        "wait",
+        "deadline",
+        "na",
+        "overwrite",
+        "metadata",
+        "name",
+        "template",
+        "api_key",
+        "api_base",
+        "api_version",
+        "poll_interval",
+        "completion_window",
+        "shard_size",
+    } <= set(EVERY)
 
 
 def test_an_argument_wins_over_the_configured_model():
@@ -46,15 +71,30 @@ def test_no_model_at_all_says_how_to_name_one():
 
 def test_chat_parameters_are_apart_and_in_json_types():
     """Chat parameters land in params, numpy's numbers as Python's, None left out, a column marker as it is."""
-    made = resolve({"temperature": np.float64(0.5), "max_tokens": np.int64(7), "seed": None,
-                    "stop": ("\n", "END"), "user": col("who")}, HERE)
-    assert made.params == {"temperature": 0.5, "max_tokens": 7, "stop": ["\n", "END"], "user": col("who")}
+    made = resolve(
+        {
+            "temperature": np.float64(0.5),
+            "max_tokens": np.int64(7),
+            "seed": None,
+            "stop": ("\n", "END"),
+            "user": col("who"),
+        },
+        HERE,
+    )
+    assert made.params == {
+        "temperature": 0.5,
+        "max_tokens": 7,
+        "stop": ["\n", "END"],
+        "user": col("who"),
+    }
     assert type(made.params["max_tokens"]) is int
     assert type(made.params["temperature"]) is float
 
 
-@pytest.mark.parametrize(("given", "near"), [
-    ("temprature", "temperature"), ("max_token", "max_tokens"), ("mdel", "model")])
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [("temprature", "temperature"), ("max_token", "max_tokens"), ("mdel", "model")],
+)
 def test_an_unknown_option_names_the_nearest(given, near):
     """A slip is answered with the name that was meant."""
     with pytest.raises(OptionError, match=rf"unknown option `{given}`: did you mean .*`{near}`"):
@@ -74,23 +114,64 @@ def test_what_this_release_does_not_have_is_unknown(name):
         resolve({name: 1}, HERE)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("na", "drop"), ("na", None.__class__), ("template", "mustache"), ("shard_size", -1), ("shard_size", 0),
-    ("shard_size", 2.5), ("shard_size", True),
-    ("timeout", -1), ("timeout", "soon"), ("timeout", float("nan")), ("timeout", timedelta(1)),
-    ("poll_interval", 0), ("poll_interval", float("inf")), ("reuse", "yes"), ("wait", 1), ("out", ""), ("out", 3),
-    ("out", "two\nlines"), ("model", ["a", "b"]), ("system", 5), ("completion_window", "soon"),
-    ("completion_window", "0h"),
-    ("metadata", {"k": [1]}),
-    ("metadata", "team=nlp"), ("metadata", {"k" * 65: "v"}), ("metadata", {"k": "v" * 513}),
-    ("metadata", {str(n): "v" for n in range(13)}), ("api_base", "localhost:8000"), ("api_key", 5), ("name", " "),
-    ("n", 2), ("temperature", "hot"), ("max_tokens", 0), ("stop", []), ("stop", {"a": 1}), ("stop", 3),
-    ("stop", ["a", 1]), ("logit_bias", {1.5: 2}), ("response_format", "json"),
-    ("extra_body", {"x": object()}), ("extra_body", {"x": float("nan")}), ("logprobs", 1), ("seed", 1.5),
-    ("model", col("m")), ("max_cost", -1), ("max_cost", "cheap"), ("prices", 5), ("prices", {}),
-    ("prices", {"m": {}}), ("prices", {"m": {"inputs": 1}}), ("prices", {"m": {"input": -1}}),
-    ("prices", {"m": {"input": "1"}}), ("prices", {"m": {"input": 1, "realtime": {"realtime": {"input": 1}}}}),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("na", "drop"),
+        ("na", None.__class__),
+        ("template", "mustache"),
+        ("shard_size", -1),
+        ("shard_size", 0),
+        ("shard_size", 2.5),
+        ("shard_size", True),
+        ("timeout", -1),
+        ("timeout", "soon"),
+        ("timeout", float("nan")),
+        ("timeout", timedelta(1)),
+        ("poll_interval", 0),
+        ("poll_interval", float("inf")),
+        ("reuse", "yes"),
+        ("wait", 1),
+        ("out", ""),
+        ("out", 3),
+        ("out", "two\nlines"),
+        ("model", ["a", "b"]),
+        ("system", 5),
+        ("completion_window", "soon"),
+        ("completion_window", "0h"),
+        ("metadata", {"k": [1]}),
+        ("metadata", "team=nlp"),
+        ("metadata", {"k" * 65: "v"}),
+        ("metadata", {"k": "v" * 513}),
+        ("metadata", {str(n): "v" for n in range(13)}),
+        ("api_base", "localhost:8000"),
+        ("api_key", 5),
+        ("name", " "),
+        ("n", 2),
+        ("temperature", "hot"),
+        ("max_tokens", 0),
+        ("stop", []),
+        ("stop", {"a": 1}),
+        ("stop", 3),
+        ("stop", ["a", 1]),
+        ("logit_bias", {1.5: 2}),
+        ("response_format", "json"),
+        ("extra_body", {"x": object()}),
+        ("extra_body", {"x": float("nan")}),
+        ("logprobs", 1),
+        ("seed", 1.5),
+        ("model", col("m")),
+        ("max_cost", -1),
+        ("max_cost", "cheap"),
+        ("prices", 5),
+        ("prices", {}),
+        ("prices", {"m": {}}),
+        ("prices", {"m": {"inputs": 1}}),
+        ("prices", {"m": {"input": -1}}),
+        ("prices", {"m": {"input": "1"}}),
+        ("prices", {"m": {"input": 1, "realtime": {"realtime": {"input": 1}}}}),
+    ],
+)
 def test_a_bad_value_is_refused_in_one_sentence(name, value):
     """The sentence names the option and what it takes, on one line."""
     with pytest.raises(OptionError) as caught:
@@ -104,17 +185,34 @@ def test_a_bad_value_is_refused_in_one_sentence(name, value):
 
 def test_good_values_are_kept_as_they_are():
     """What a person gives rightly comes out unchanged; metadata are texts, an address has no last slash."""
-    made = resolve({"na": "raise", "template": "jinja", "shard_size": 500, "timeout": 0, "poll_interval": 0.5,
-                    "reuse": np.bool_(False), "completion_window": "7d", "metadata": {"team": "nlp", "run": 3},
-                    "api_base": "http://127.0.0.1:8000/v1/", "name": "my job", "out": "sentiment",
-                    "logit_bias": {50256: -100}}, HERE)
+    made = resolve(
+        {
+            "na": "raise",
+            "template": "jinja",
+            "shard_size": 500,
+            "timeout": 0,
+            "poll_interval": 0.5,
+            "reuse": np.bool_(False),
+            "completion_window": "7d",
+            "metadata": {"team": "nlp", "run": 3},
+            "api_base": "http://127.0.0.1:8000/v1/",
+            "name": "my job",
+            "out": "sentiment",
+            "logit_bias": {50256: -100},
+        },
+        HERE,
+    )
     assert (made.na, made.template, made.shard_size) == ("raise", "jinja", 500)
     assert (made.timeout, made.poll_interval) == (0, 0.5)
     assert made.reuse is False
     assert made.metadata == {"team": "nlp", "run": "3"}
     assert made.api_base == "http://127.0.0.1:8000/v1"
     assert (made.completion_window, made.name, made.out, made.params) == (
-        "7d", "my job", "sentiment", {"logit_bias": {"50256": -100}})
+        "7d",
+        "my job",
+        "sentiment",
+        {"logit_bias": {"50256": -100}},
+    )
 
 
 def test_prices_are_by_model_and_a_call_s_own_come_first():
@@ -165,7 +263,9 @@ def test_settings_config_wins_over_environment():
 
 def test_a_wrong_config_value_is_one_sentence():
     """%config takes any value; the sentence comes when it is used."""
-    with pytest.raises(OptionError, match=r"%config LLMBatch\.model takes a litellm model id, not 5"):
+    with pytest.raises(
+        OptionError, match=r"%config LLMBatch\.model takes a litellm model id, not 5"
+    ):
         settings.read({}, {"model": 5})
 
 

@@ -13,13 +13,27 @@ import pytest
 import jupyter_batch
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ["litellm", "openai", "ipywidgets", "pandas.plotting._matplotlib", "matplotlib", "aiohttp", "pyarrow", "jinja2"]
+HEAVY = [
+    "litellm",
+    "openai",
+    "ipywidgets",
+    "pandas.plotting._matplotlib",
+    "matplotlib",
+    "aiohttp",
+    "pyarrow",
+    "jinja2",
+]
 
 
 def python(code, **environment):
     """What a fresh Python prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
-                          env=environment or None)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment or None,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -32,14 +46,17 @@ def test_import_brings_nothing_heavy():
 
 def test_load_ext_brings_nothing_heavy(tmp_path):
     """`%load_ext` with pandas and IPython there imports none of litellm, openai, ipywidgets, and no plotting."""
-    before, after = json.loads(python(
-        "import sys, json, os\n"
-        f"os.environ['JUPYTER_BATCH_HOME'] = {str(tmp_path / 'home')!r}\n"
-        "import pandas\n"
-        "from IPython.core.interactiveshell import InteractiveShell\n"
-        "ip = InteractiveShell.instance(); before = list(sys.modules)\n"
-        "ip.run_line_magic('load_ext', 'jupyter_batch')\n"
-        "print(json.dumps([before, list(sys.modules)]))"))
+    before, after = json.loads(
+        python(
+            "import sys, json, os\n"
+            f"os.environ['JUPYTER_BATCH_HOME'] = {str(tmp_path / 'home')!r}\n"
+            "import pandas\n"
+            "from IPython.core.interactiveshell import InteractiveShell\n"
+            "ip = InteractiveShell.instance(); before = list(sys.modules)\n"
+            "ip.run_line_magic('load_ext', 'jupyter_batch')\n"
+            "print(json.dumps([before, list(sys.modules)]))"
+        )
+    )
     fresh = set(after) - set(before)
     assert "jupyter_batch.magics" in fresh
     assert not [name for name in fresh if name in HEAVY or name.startswith("pandas.plotting")]
@@ -48,10 +65,12 @@ def test_load_ext_brings_nothing_heavy(tmp_path):
 def test_load_ext_writes_nothing_where_there_is_no_ledger(tmp_path):
     """Loading the extension makes no folder and no file."""
     home = tmp_path / "home"
-    python("import os\n"
-           f"os.environ['JUPYTER_BATCH_HOME'] = {str(home)!r}\n"
-           "from IPython.core.interactiveshell import InteractiveShell\n"
-           "InteractiveShell.instance().run_line_magic('load_ext', 'jupyter_batch')")
+    python(
+        "import os\n"
+        f"os.environ['JUPYTER_BATCH_HOME'] = {str(home)!r}\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "InteractiveShell.instance().run_line_magic('load_ext', 'jupyter_batch')"
+    )
     assert not home.exists()
 
 
@@ -67,7 +86,8 @@ def test_unload_and_reload_twice(tmp_path):
         "    ip.run_line_magic('reload_ext', 'jupyter_batch')\n"
         "    print(len([c for c in ip.configurables if type(c).__name__ == 'LLMBatch']))\n"
         "    ip.run_line_magic('unload_ext', 'jupyter_batch')\n"
-        "    print('llm_batch' in ip.magics_manager.magics['cell'])\n")
+        "    print('llm_batch' in ip.magics_manager.magics['cell'])\n"
+    )
     assert said.split() == ["1", "False"] * 2
 
 
@@ -75,7 +95,9 @@ def test_the_version_is_the_one_that_is_packaged():
     """`__version__` and pyproject.toml say the same, and the changelog has a section for it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert jupyter_batch.__version__ == project["version"]
-    front = json.loads((ROOT / "jupyter_batch" / "labextension" / "package.json").read_text(encoding="utf-8"))
+    front = json.loads(
+        (ROOT / "jupyter_batch" / "labextension" / "package.json").read_text(encoding="utf-8")
+    )
     assert front["version"] == project["version"]
     assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
@@ -117,8 +139,11 @@ def test_the_page_on_the_code_names_what_is_there():
     page = (ROOT / "docs" / "code.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:\w+/)?[\w*]+\.py|\w+/)`", page))
     assert [name for name in sorted(named) if not list(package.glob(name))] == []
-    rooms = {path.name if path.is_file() else f"{path.name}/" for path in package.iterdir()
-             if path.suffix == ".py" or (path.is_dir() and path.name not in {"__pycache__", "data"})}
+    rooms = {
+        path.name if path.is_file() else f"{path.name}/"
+        for path in package.iterdir()
+        if path.suffix == ".py" or (path.is_dir() and path.name not in {"__pycache__", "data"})
+    }
     assert rooms - named == set()
     assert "docs/code.md" in (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -85,7 +85,10 @@ def test_matplotlib_draws_it(case):
 
 def test_hostile_text_is_text():
     """A `$` begins no formula, a tag is no element: what stands in a name is read as it is."""
-    for shown in (" ".join(texts(in_matplotlib("evil"))), in_altair("evil").to_dict()["title"]["text"]):
+    for shown in (
+        " ".join(texts(in_matplotlib("evil"))),
+        in_altair("evil").to_dict()["title"]["text"],
+    ):
         assert "<script>alert(1)</script> $\\frac{1}{$ $x^2$ red evil line" in shown
         assert "\x1b" not in shown
         assert "\u202e" not in shown
@@ -97,7 +100,11 @@ def test_hostile_text_is_text():
 
 def test_unknown_costs_are_said():
     """Not as a bar of no length beside a zero."""
-    for case, words in (("no tokens", "not known"), ("running", "nothing is here yet"), ("models", "not known")):
+    for case, words in (
+        ("no tokens", "not known"),
+        ("running", "nothing is here yet"),
+        ("models", "not known"),
+    ):
         assert words in texts(in_matplotlib(case))
         assert words in json.dumps(in_altair(case).to_dict())
         assert "$0" not in texts(in_matplotlib(case))
@@ -156,9 +163,13 @@ def test_it_is_a_chart_that_can_be_worked_on():
 def test_no_pyplot_and_no_figure_left_open():
     """In a fresh process: pyplot, its backend and its list of open figures are never touched."""
     pytest.importorskip("matplotlib")
-    script = ("import sys; from tests.made_up import cases; from jupyter_batch.monitor.plot import drawn; "
-              "drawn(cases()['waves'], 'matplotlib')._repr_mimebundle_(); print('matplotlib.pyplot' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    script = (
+        "import sys; from tests.made_up import cases; from jupyter_batch.monitor.plot import drawn; "
+        "drawn(cases()['waves'], 'matplotlib')._repr_mimebundle_(); print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.strip() == "False", done.stderr
 
 
@@ -174,7 +185,9 @@ def test_times_are_local(tokyo):
 def test_the_persons_own_settings_of_matplotlib_do_not_break_it():
     """With usetex and a style of one's own: a name is still no TeX."""
     matplotlib = pytest.importorskip("matplotlib")
-    with matplotlib.rc_context({"text.usetex": True, "axes.prop_cycle": matplotlib.cycler(color=["red"])}):
+    with matplotlib.rc_context(
+        {"text.usetex": True, "axes.prop_cycle": matplotlib.cycler(color=["red"])}
+    ):
         figure = in_matplotlib("evil")
     import matplotlib.text
 
@@ -207,9 +220,13 @@ def test_altair_comes_first_then_matplotlib(monkeypatch):
 
 def test_importing_the_package_imports_neither():
     """Not before somebody plots."""
-    script = ("import sys, jupyter_batch, jupyter_batch.job, jupyter_batch.monitor.plot; "
-              "print([name for name in sys.modules if name.split('.')[0] in ('altair', 'matplotlib')])")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    script = (
+        "import sys, jupyter_batch, jupyter_batch.job, jupyter_batch.monitor.plot; "
+        "print([name for name in sys.modules if name.split('.')[0] in ('altair', 'matplotlib')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -220,7 +237,9 @@ def test_a_job_and_a_group_plot(which, tmp_path, home):
     with Embedded(tmp_path / "server") as server:
         call = {"api_base": server.base_url, "api_key": server.token}
         job = jupyter_batch.batch(["one", "two", "three"], model="openai/echo", **call).wait(60)
-        group = jupyter_batch.batch(["one", "two"], model=["openai/echo", "hosted_vllm/echo"], **call).wait(60)
+        group = jupyter_batch.batch(
+            ["one", "two"], model=["openai/echo", "hosted_vllm/echo"], **call
+        ).wait(60)
     for held, line in ((job, "3 of 3 rows"), (group, "4 of 4 rows")):
         data, _ = held.plot(which)._repr_mimebundle_()
         assert line in data["text/plain"]

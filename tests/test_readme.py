@@ -13,8 +13,11 @@ from jupyter_batch.server import launch
 
 ROOT = Path(__file__).parent.parent
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-MODELS = {"openai/gpt-4.1-mini": "local/echo", "anthropic/claude-haiku-4-5": "local/local/echo",
-          "openai/text-embedding-3-small": "local/echo"}
+MODELS = {
+    "openai/gpt-4.1-mini": "local/echo",
+    "anthropic/claude-haiku-4-5": "local/local/echo",
+    "openai/text-embedding-3-small": "local/echo",
+}
 NAMES = """
 import pandas as pd
 from PIL import Image
@@ -63,11 +66,26 @@ def cells():
 def test_the_readme_runs(tmp_path):
     """Every cell of the README runs after those above it, its jobs are answered whole, and their columns are there."""
     home = tmp_path / "home"
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "ANTHROPIC_"))}
-    env |= {"JUPYTER_BATCH_HOME": str(home), "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg", "IPYTHONDIR": str(tmp_path)}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OPENAI_", "ANTHROPIC_"))
+    }
+    env |= {
+        "JUPYTER_BATCH_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "MPLBACKEND": "agg",
+        "IPYTHONDIR": str(tmp_path),
+    }
     try:
-        done = subprocess.run([sys.executable, "-c", RUN], input=json.dumps(cells()), env=env, capture_output=True,
-                              text=True, timeout=240)
+        done = subprocess.run(
+            [sys.executable, "-c", RUN],
+            input=json.dumps(cells()),
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
     finally:
         launch.stop(home)
     assert done.returncode == 0, done.stderr[-2000:]

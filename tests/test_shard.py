@@ -18,8 +18,12 @@ def shards_of(parts):
     return whole
 
 
-@given(st.lists(st.tuples(st.integers(1, 5), st.binary(max_size=30)), max_size=60), st.integers(1, 9),
-       st.integers(31, 90), st.integers(1, 64))
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.binary(max_size=30)), max_size=60),
+    st.integers(1, 9),
+    st.integers(31, 90),
+    st.integers(1, 64),
+)
 def test_every_line_is_in_one_shard_in_order_and_within_the_limits(steps, requests, size, part):
     """No line is lost, none is doubled; a shard ends only where the next line does not fit."""
     position, lines = -1, []
@@ -41,7 +45,9 @@ def test_every_line_is_in_one_shard_in_order_and_within_the_limits(steps, reques
         assert (first, last) == (lines[seen][0], lines[seen + count - 1][0])
         seen += count
         if number + 1 in whole:
-            assert count == requests or len(data) + len(lines[seen][1]) > size, "a shard is as full as it may be"
+            assert count == requests or len(data) + len(lines[seen][1]) > size, (
+                "a shard is as full as it may be"
+            )
 
 
 def test_a_shard_is_filled_to_its_last_byte_and_request():
@@ -72,7 +78,9 @@ def test_one_part_at_a_time_is_in_memory():
 def test_a_line_that_no_shard_can_hold_names_its_row():
     """Before anything of it is written."""
     lines = [(4, b"ok\n"), (17, b"x" * 101 + b"\n")]
-    with pytest.raises(InputError, match=r"row 17 \(counted from 0\) alone .* 102 bytes.*may hold 100"):
+    with pytest.raises(
+        InputError, match=r"row 17 \(counted from 0\) alone .* 102 bytes.*may hold 100"
+    ):
         list(pack(lines, Limits(requests=10, bytes=100)))
 
 

@@ -44,9 +44,14 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
         plain = {name: self.output if name in _OUTPUT else self.input for name in _INPUT + _OUTPUT}
         if self.cache_write is not None:
             plain["cache_write_1h"] = self.cache_write
-        return Rates(input=self.input, output=self.output,
-                     **{name: rate if getattr(self, name) is None else getattr(self, name)
-                        for name, rate in plain.items()})
+        return Rates(
+            input=self.input,
+            output=self.output,
+            **{
+                name: rate if getattr(self, name) is None else getattr(self, name)
+                for name, rate in plain.items()
+            },
+        )
 
 
 _INPUT = ("cached", "cache_write", "input_audio", "input_image", "cache_write_1h")
@@ -126,8 +131,11 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
 
     def __add__(self, other: Bill) -> Bill:
         both = self.standard is not None and other.standard is not None
-        return Bill(known=self.known + other.known, unknown=self.unknown + other.unknown,
-                    standard=(self.standard or 0.0) + (other.standard or 0.0) if both else None)
+        return Bill(
+            known=self.known + other.known,
+            unknown=self.unknown + other.unknown,
+            standard=(self.standard or 0.0) + (other.standard or 0.0) if both else None,
+        )
 
 
 def bill(costs: Iterable[float], standard: Iterable[float]) -> Bill:
@@ -135,7 +143,11 @@ def bill(costs: Iterable[float], standard: Iterable[float]) -> Bill:
     there = list(costs)
     known = [cost for cost in there if cost == cost]  # noqa: PLR0124 - NaN is not itself: unknown
     live = math.fsum(standard)
-    return Bill(known=math.fsum(known), unknown=len(there) - len(known), standard=live if math.isfinite(live) else None)
+    return Bill(
+        known=math.fsum(known),
+        unknown=len(there) - len(known),
+        standard=live if math.isfinite(live) else None,
+    )
 
 
 def actual(tariff: Tariff | None, usage: Usage | None) -> float | None:
@@ -170,9 +182,17 @@ def _unknown(usage: Usage) -> float:  # noqa: ARG001 - a Pricer
 def _linear(rates: Rates) -> Pricer:
     """Kinds of tokens are parts of the whole: what has its own rate is taken out. Run for each row: it is unrolled."""
     plain_in, plain_out = _rate(rates.input), _rate(rates.output)
-    cached, written, longer = _rate(rates.cached), _rate(rates.cache_write), _rate(rates.cache_write_1h)
+    cached, written, longer = (
+        _rate(rates.cached),
+        _rate(rates.cache_write),
+        _rate(rates.cache_write_1h),
+    )
     audio_in, image_in = _rate(rates.input_audio), _rate(rates.input_image)
-    audio_out, image_out, thought = _rate(rates.output_audio), _rate(rates.output_image), _rate(rates.reasoning)
+    audio_out, image_out, thought = (
+        _rate(rates.output_audio),
+        _rate(rates.output_image),
+        _rate(rates.reasoning),
+    )
     thinks = thought != plain_out
 
     def price(usage: Usage) -> float:
@@ -215,8 +235,14 @@ class Range(msgspec.Struct, frozen=True):
     high: float | None
 
 
-def estimate(tariff: Tariff | None, requests: int, *, input_tokens: Range, longest_input: float,
-             output_tokens: Range) -> Range:
+def estimate(
+    tariff: Tariff | None,
+    requests: int,
+    *,
+    input_tokens: Range,
+    longest_input: float,
+    output_tokens: Range,
+) -> Range:
     """What so many requests cost, in US dollars.
 
     input_tokens, output_tokens: of all of them together. longest_input: tokens of the longest one, which decides
@@ -229,8 +255,10 @@ def estimate(tariff: Tariff | None, requests: int, *, input_tokens: Range, longe
     low = tariff.at((input_tokens.low or 0.0) / requests)
     options = [tariff.at((input_tokens.high or 0.0) / requests), tariff.at(longest_input)]
     highest = [_together(rates, input_tokens.high, output_tokens.high) for rates in options]
-    return Range(_together(low, input_tokens.low, output_tokens.low),
-                 None if None in highest else max(cost for cost in highest if cost is not None))
+    return Range(
+        _together(low, input_tokens.low, output_tokens.low),
+        None if None in highest else max(cost for cost in highest if cost is not None),
+    )
 
 
 def _together(rates: Rates, into: float | None, out: float | None) -> float | None:

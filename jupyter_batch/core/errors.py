@@ -99,7 +99,9 @@ class ProviderError(JupyterBatchError):
     transient = False
     bad_lines: tuple[tuple[int, str], ...] = ()
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after

@@ -40,7 +40,9 @@ class Curve:
         was = self._total
         self._total += done - self._done.get(shard, 0)
         self._done[shard] = done
-        first = taken and not self._taken  # a point, though nothing is done: the time before is no part of the pace
+        first = (
+            taken and not self._taken
+        )  # a point, though nothing is done: the time before is no part of the pace
         self._taken |= taken
         if first or self._total != was:
             self._points.append((max(at, self._points[-1][0]), self._total))
@@ -61,9 +63,9 @@ def thinned(points: Sequence[tuple[float, int]], most: int = MOST) -> list[tuple
     if len(points) <= most:
         return list(points)
     flat = sum(1 for _ in takewhile(lambda point: point[1] == points[0][1], points))
-    head = [points[0], points[flat - 1]][:min(flat, 2)]
+    head = [points[0], points[flat - 1]][: min(flat, 2)]
     rest = points[flat:]
-    seconds = 2.0 ** floor(log2(max((points[-1][0] - points[0][0]) / most, 2.0 ** -20)))
+    seconds = 2.0 ** floor(log2(max((points[-1][0] - points[0][0]) / most, 2.0**-20)))
     while True:
         kept = {int(point[0] // seconds): point for point in rest}
         if len(kept) + len(head) <= most:

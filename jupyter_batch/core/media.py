@@ -5,11 +5,22 @@ It decodes nothing, and knows no file and no provider.
 
 from __future__ import annotations
 
-TYPES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp", "pdf": "application/pdf"}
+TYPES = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "pdf": "application/pdf",
+}
 """Media types by kind: the pictures that OpenAI, Anthropic and Google all take (their vision guides), and PDF."""
 
-_STARTS = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif"),
-           (b"%PDF-", "pdf"))
+_STARTS = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"%PDF-", "pdf"),
+)
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of JPEG that begin a frame, where its size stands (ITU T.81, table B.1)."""
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -38,13 +49,13 @@ def pixels_of(data: bytes) -> tuple[int, int] | None:
 def _big(data: bytes, at: int, length: int) -> int:
     if at + length > len(data):
         raise IndexError
-    return int.from_bytes(data[at:at + length], "big")
+    return int.from_bytes(data[at : at + length], "big")
 
 
 def _little(data: bytes, at: int, length: int) -> int:
     if at + length > len(data):
         raise IndexError
-    return int.from_bytes(data[at:at + length], "little")
+    return int.from_bytes(data[at : at + length], "little")
 
 
 def _png(data: bytes) -> tuple[int, int]:

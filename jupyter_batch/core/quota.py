@@ -18,8 +18,10 @@ _QUEUE = re.compile(
     r"|service ?quota ?exceeded"  # Bedrock
 )
 """A limit on what is under way: it passes when batches end."""
-_LIMIT = re.compile(r"quota|rate[ _-]?limit|too many requests|throttl|resource[ _]?(?:limit|(?:has been )?exhausted)"
-                    r"|limit_exceeded")
+_LIMIT = re.compile(
+    r"quota|rate[ _-]?limit|too many requests|throttl|resource[ _]?(?:limit|(?:has been )?exhausted)"
+    r"|limit_exceeded"
+)
 _NOT = re.compile(r"size[ _]limit|file[ _]size|context[ _](?:length|window)|too large")
 """Limits on one request or one file: they never pass."""
 

@@ -14,7 +14,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     def at_most(self, requests: int | None) -> Limits:
         """The same with no more requests than a person wants in a file, if they said so."""
-        return self if requests is None else msgspec.structs.replace(self, requests=min(self.requests, requests))
+        return (
+            self
+            if requests is None
+            else msgspec.structs.replace(self, requests=min(self.requests, requests))
+        )
 
 
 def custom_id(job: str, position: int) -> str:

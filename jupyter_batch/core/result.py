@@ -62,8 +62,10 @@ class ToolCalls(list[dict[str, Any]]):
         """What is read where nobody gave tools: the text, else the calls as JSON."""
         if self.text:
             return self.text
-        return json.dumps([{"name": call["name"], "arguments": call["arguments"]} for call in self],
-                          ensure_ascii=False)
+        return json.dumps(
+            [{"name": call["name"], "arguments": call["arguments"]} for call in self],
+            ensure_ascii=False,
+        )
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -40,7 +40,9 @@ class Schema(msgspec.Struct, frozen=True):
 
 def suffixed(schema: Schema, end: str) -> Schema:
     """The same answer, into columns whose names end with _ and `end`."""
-    fields = tuple(msgspec.structs.replace(field, name=f"{field.name}_{end}") for field in schema.fields)
+    fields = tuple(
+        msgspec.structs.replace(field, name=f"{field.name}_{end}") for field in schema.fields
+    )
     return msgspec.structs.replace(schema, fields=fields)
 
 

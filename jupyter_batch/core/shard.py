@@ -26,14 +26,20 @@ class Part(msgspec.Struct, frozen=True):
     last: int
 
 
-def pack(lines: Iterable[tuple[int, bytes]], limits: Limits, *, part_bytes: int = PART_BYTES) -> Iterator[Part]:
+def pack(
+    lines: Iterable[tuple[int, bytes]], limits: Limits, *, part_bytes: int = PART_BYTES
+) -> Iterator[Part]:
     """Parts of at most `part_bytes` (or of one line that is longer) out of (row's position, line with its newline).
 
     A shard is as full as `limits` let it be. Raises InputError for a line that no shard can hold.
     """
     if limits.requests < 1 or limits.bytes < 1:
-        raise InputError(f"a shard takes at least one request and one byte, not {limits.requests} and {limits.bytes}")
-    shard = requests = size = first = last = 0  # the first three of the shard under way, without what is held
+        raise InputError(
+            f"a shard takes at least one request and one byte, not {limits.requests} and {limits.bytes}"
+        )
+    shard = requests = size = first = last = (
+        0  # the first three of the shard under way, without what is held
+    )
     held: list[bytes] = []
     room = slots = 0  # what may still be held: bytes and lines
     for position, line in lines:
@@ -44,7 +50,8 @@ def pack(lines: Iterable[tuple[int, bytes]], limits: Limits, *, part_bytes: int 
             if length > limits.bytes:
                 raise InputError(
                     f"row {position} (counted from 0) alone makes a request of {length:,} bytes, and a batch file may "
-                    f"hold {limits.bytes:,}: shorten its text")
+                    f"hold {limits.bytes:,}: shorten its text"
+                )
             if held:
                 yield Part(shard, data := b"".join(held), len(held), first, last)
                 requests, size, held = requests + len(held), size + len(data), []

@@ -82,8 +82,15 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         """All rows, those without a request too."""
-        return (self.succeeded + self.failed + self.expired + self.cancelled
-                + self.running + self.reused + self.skipped)
+        return (
+            self.succeeded
+            + self.failed
+            + self.expired
+            + self.cancelled
+            + self.running
+            + self.reused
+            + self.skipped
+        )
 
     @property
     def done(self) -> int:
@@ -91,7 +98,9 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         return self.total - self.running
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+        return Counts(
+            **{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__}
+        )
 
 
 class ShardView(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,8 +238,11 @@ def job_state(shards: Iterable[tuple[Step, State | None]], *, cancelling: bool =
     if open_steps:
         if cancelling or Step.CANCELLING in open_steps:
             return State.CANCELLING
-        for step, state in ((Step.RUNNING, State.RUNNING), (Step.WAITING, State.WAITING),
-                            (Step.SUBMITTING, State.SUBMITTING)):
+        for step, state in (
+            (Step.RUNNING, State.RUNNING),
+            (Step.WAITING, State.WAITING),
+            (Step.SUBMITTING, State.SUBMITTING),
+        ):
             if step in open_steps:
                 return state
         return State.PLANNED if steps == {Step.PLANNED} else State.SUBMITTING

@@ -65,13 +65,19 @@ class _Names:
     def __init__(self, labels: Iterable[Any]) -> None:
         self.by_text: dict[str, Any] = {}
         for label in labels:
-            if isinstance(label, str) or str(label) not in self.by_text:  # a text before a number like it
+            if (
+                isinstance(label, str) or str(label) not in self.by_text
+            ):  # a text before a number like it
                 self.by_text[str(label)] = label
         self.longest = max(map(len, self.by_text), default=0)
 
-    def close(self, word: str, among: Iterable[str] | None = None, cutoff: float = 0.6) -> str | None:
+    def close(
+        self, word: str, among: Iterable[str] | None = None, cutoff: float = 0.6
+    ) -> str | None:
         """The nearest name, whatever its case."""
-        lower = {name.lower(): name for name in reversed(list(self.by_text if among is None else among))}
+        lower = {
+            name.lower(): name for name in reversed(list(self.by_text if among is None else among))
+        }
         found = get_close_matches(word.lower(), list(lower), n=1, cutoff=cutoff)
         return lower[found[0]] if found else None
 
@@ -82,8 +88,10 @@ class _Names:
         first = list(self.by_text)[:20]
         more = len(self.by_text) - len(first)
         listed = ", ".join(first) + (f" and {more} more" if more else "") if first else "none"
-        return TemplateError(f"{shown}: no such column{hint} Columns: {listed}. "
-                             "(For the text itself, double the braces.)")
+        return TemplateError(
+            f"{shown}: no such column{hint} Columns: {listed}. "
+            "(For the text itself, double the braces.)"
+        )
 
 
 _CONVERSIONS: dict[str, Callable[[Any], str]] = {"r": repr, "s": str, "a": ascii}
@@ -114,15 +122,21 @@ class _Hole(msgspec.Struct, frozen=True):
         try:
             return "" if value is None else self._format(value)
         except Exception as error:  # a value's own __format__ may raise anything
-            mark = (f"!{self.conversion}" if self.conversion else "") + (f":{self.spec}" if self.spec else "")
-            errors[at] = RowError(f"{{{self.label}{mark}}} does not fit the value {_short(value)}: {error}")
+            mark = (f"!{self.conversion}" if self.conversion else "") + (
+                f":{self.spec}" if self.spec else ""
+            )
+            errors[at] = RowError(
+                f"{{{self.label}{mark}}} does not fit the value {_short(value)}: {error}"
+            )
             return ""
 
 
 _JINJA_STATEMENT = re.compile(r"\{%.*?%\}", re.DOTALL)
 _JINJA_SPACED = re.compile(r"[-+]?\s+[^\W\d](?!\w*\s*:).*|[^\W\d][^\"':,{}]*\s[-+]?", re.DOTALL)
 _JINJA_DENSE = re.compile(r"[^\W\d]\w*\s*[.|(\[].*", re.DOTALL)
-_SPEC = re.compile(r"(?:.?[<>=^])?(?:[-+]|[ ](?=[\d.,]))?z?#?0?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?", re.DOTALL)
+_SPEC = re.compile(
+    r"(?:.?[<>=^])?(?:[-+]|[ ](?=[\d.,]))?z?#?0?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?", re.DOTALL
+)
 _SURE_SPEC = re.compile(r".*\.\d+[eEfFgGs%]|,\w?|.?[<>^]\d+\w?|%[A-Za-z].*", re.DOTALL)
 _TAIL = re.compile(r"(?:!([rsa]))?(?::(.*))?", re.DOTALL)
 _TYPO = 0.85
@@ -136,14 +150,20 @@ def _meaning(content: str, names: _Names) -> _Hole | TemplateError | None:
     if content in known:
         return _Hole(known[content])
     if content.strip() in known:
-        return TemplateError(f"{shown}: for the column write {{{content.strip()}}}, without the spaces")
+        return TemplateError(
+            f"{shown}: for the column write {{{content.strip()}}}, without the spaces"
+        )
     for at in range(min(len(content) - 1, names.longest), -1, -1):
         if content[at] in ":!" and content[:at] in known:
             return _formatted(content, at, known[content[:at]])
-        access = content[at] == "[" or (content[at] == "." and content[at + 1 : at + 2].isidentifier())
+        access = content[at] == "[" or (
+            content[at] == "." and content[at + 1 : at + 2].isidentifier()
+        )
         if access and content[:at] in known:
-            return TemplateError(f"{shown}: a template takes whole columns, no attribute and no index. Make a column "
-                                 f"of it first, or double the braces for the text itself")
+            return TemplateError(
+                f"{shown}: a template takes whole columns, no attribute and no index. Make a column "
+                f"of it first, or double the braces for the text itself"
+            )
     if content.isidentifier():
         return names.unknown(shown, content)
     word, _, spec = content.partition(":")
@@ -165,7 +185,9 @@ def _formatted(content: str, at: int, label: Any) -> _Hole | TemplateError | Non
         return _Hole(label, conversion, spec)
     if spec[0].isspace() or spec[0] in "\"'":  # {label: "positive"}
         return None
-    return TemplateError(f"{{{content}}}: {spec!r} is no format (such as .2f). For the text itself, double the braces")
+    return TemplateError(
+        f"{{{content}}}: {spec!r} is no format (such as .2f). For the text itself, double the braces"
+    )
 
 
 class _Braces:
@@ -186,7 +208,10 @@ class _Braces:
         if not self._holes:
             return [self._text] * rows
         errors: dict[int, RowError] = {}
-        cells = [hole.texts(columns[at], errors) for hole, at in zip(self._holes, self._which, strict=True)]
+        cells = [
+            hole.texts(columns[at], errors)
+            for hole, at in zip(self._holes, self._which, strict=True)
+        ]
         pattern = self._pattern
         texts: list[str | RowError]
         try:
@@ -200,15 +225,25 @@ class _Braces:
 
 def _split(text: str, names: _Names) -> tuple[list[str], list[_Hole]]:
     """The texts around the holes (always one more than holes), and the holes."""
-    odd = sorted((re.escape(name) for name in names.by_text if "{" in name or "}" in name), key=len, reverse=True)
+    odd = sorted(
+        (re.escape(name) for name in names.by_text if "{" in name or "}" in name),
+        key=len,
+        reverse=True,
+    )
     group = re.compile(rf"(\{{+)({'|'.join([*odd, '[^{}]*'])})(\}}+)")
     literals, holes, end = [""], [], 0
     for found in group.finditer(text):
         opening, content, closing = found.groups()
         depth = min(len(opening), len(closing))
         meaning = _meaning(content, names)
-        if depth > 1 and content not in names.by_text and (
-                _JINJA_SPACED.fullmatch(content) or (meaning is None and _JINJA_DENSE.fullmatch(content))):
+        if (
+            depth > 1
+            and content not in names.by_text
+            and (
+                _JINJA_SPACED.fullmatch(content)
+                or (meaning is None and _JINJA_DENSE.fullmatch(content))
+            )
+        ):
             raise _is_jinja("{{" + content + "}}")
         if meaning is None:
             continue
@@ -233,7 +268,9 @@ def _split(text: str, names: _Names) -> tuple[list[str], list[_Hole]]:
 
 
 def _is_jinja(mark: str) -> TemplateError:
-    return TemplateError(f'{_short(mark, 40)} is Jinja: say template="jinja", or write {{column}} with single braces')
+    return TemplateError(
+        f'{_short(mark, 40)} is Jinja: say template="jinja", or write {{column}} with single braces'
+    )
 
 
 def _one(pattern: str, row: tuple[Any, ...]) -> str | RowError:
@@ -251,14 +288,19 @@ class _Jinja:
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         environment = ImmutableSandboxedEnvironment(
-            undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False,
-            finalize=lambda value: "" if value is None else value)
+            undefined=jinja2.StrictUndefined,
+            keep_trailing_newline=True,
+            autoescape=False,
+            finalize=lambda value: "" if value is None else value,
+        )
         try:
             used = _jinja_columns(environment, text, names)
             self._template = environment.from_string(text)
         except jinja2.TemplateError as error:
             line = getattr(error, "lineno", None)
-            raise TemplateError(f"the Jinja template{f', line {line}' if line else ''}: {error}") from None
+            raise TemplateError(
+                f"the Jinja template{f', line {line}' if line else ''}: {error}"
+            ) from None
         self.columns: tuple[Any, ...] = tuple(names.by_text[name] for name in used)
         self._names = used
 
@@ -266,7 +308,10 @@ class _Jinja:
         """One render a row."""
         if not columns:
             return [self._row({})] * rows
-        return [self._row(dict(zip(self._names, cells, strict=True))) for cells in zip(*columns, strict=True)]
+        return [
+            self._row(dict(zip(self._names, cells, strict=True)))
+            for cells in zip(*columns, strict=True)
+        ]
 
     def _row(self, values: Mapping[str, Any]) -> str | RowError:
         try:
@@ -280,7 +325,9 @@ def _jinja_columns(environment: jinja2.Environment, text: str, names: _Names) ->
     from jinja2 import meta, nodes
 
     tree = environment.parse(text)
-    free = meta.find_undeclared_variables(tree) - (environment.globals.keys() - names.by_text.keys())
+    free = meta.find_undeclared_variables(tree) - (
+        environment.globals.keys() - names.by_text.keys()
+    )
     unknown = sorted(free - names.by_text.keys() - {"row"})
     if unknown:
         raise names.unknown(f"{{{{ {unknown[0]} }}}}", unknown[0])
@@ -302,7 +349,11 @@ def _row_item(node: Any) -> str | None:
     """The name in row["a name"]."""
     from jinja2 import nodes
 
-    of_row = isinstance(node.node, nodes.Name) and node.node.name == "row" and isinstance(node.arg, nodes.Const)
+    of_row = (
+        isinstance(node.node, nodes.Name)
+        and node.node.name == "row"
+        and isinstance(node.arg, nodes.Const)
+    )
     return str(node.arg.value) if of_row else None
 
 

@@ -14,30 +14,42 @@ from jupyter_batch.core.status import Answer, Counts, Snapshot, State, job_state
 def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
     """The snapshots of a group's jobs as one."""
     first = seen[0]
-    numbered = [msgspec.structs.replace(shard, number=number)
-                for number, shard in enumerate(shard for one in seen for shard in one.shards)]
+    numbered = [
+        msgspec.structs.replace(shard, number=number)
+        for number, shard in enumerate(shard for one in seen for shard in one.shards)
+    ]
     bills = [one.bill for one in seen if one.bill is not None]
     complete = all(one.is_complete for one in seen)
     merged = [one.merged for one in seen if one.merged]
     fields: dict[str, Any] = {
-        "id": group, "counts": sum((one.counts for one in seen), Counts()), "shards": tuple(numbered),
+        "id": group,
+        "counts": sum((one.counts for one in seen), Counts()),
+        "shards": tuple(numbered),
         "model": ", ".join(one.model for one in seen),
         "provider": ", ".join(dict.fromkeys(one.provider for one in seen)),
-        "out": ", ".join(one.out for one in seen), "created_at": min(one.created_at for one in seen),
+        "out": ", ".join(one.out for one in seen),
+        "created_at": min(one.created_at for one in seen),
         "now": max(one.now for one in seen),
         "finished_at": max(one.finished_at or one.created_at for one in seen) if complete else None,
-        "collected": all(one.collected for one in seen), "state": _state(seen),
+        "collected": all(one.collected for one in seen),
+        "state": _state(seen),
         "expires_at": min((one.expires_at for one in seen if one.expires_at), default=None),
         "bill": sum(bills[1:], bills[0]) if len(bills) == len(seen) else None,
         "input_tokens": _sum(one.input_tokens for one in seen),
         "output_tokens": _sum(one.output_tokens for one in seen),
-        "message": next((one.message for one in seen if one.message), ""), "merged": "; ".join(merged),
+        "message": next((one.message for one in seen if one.message), ""),
+        "merged": "; ".join(merged),
         "again": "; ".join(one.again for one in seen if one.again),
-        "reasons": tuple(sorted((pair for one in seen for pair in one.reasons), key=lambda pair: -pair[1])[:5]),
+        "reasons": tuple(
+            sorted((pair for one in seen for pair in one.reasons), key=lambda pair: -pair[1])[:5]
+        ),
         "deadline": min((one.deadline for one in seen if one.deadline), default=None),
         "equal": sum(one.equal for one in seen),
-        "most": sum(one.most or 0.0 for one in seen) if all(one.most is not None for one in seen) else None,
-        "answers": _answers(seen), "examples": tuple(pair for one in seen for pair in one.examples),
+        "most": sum(one.most or 0.0 for one in seen)
+        if all(one.most is not None for one in seen)
+        else None,
+        "answers": _answers(seen),
+        "examples": tuple(pair for one in seen for pair in one.examples),
         "offers": tuple(dict.fromkeys(offer for one in seen for offer in one.offers)),
         "history": added(one.history for one in seen),
         "attach": reopen(group),
@@ -53,7 +65,11 @@ def _state(seen: Sequence[Snapshot]) -> State:
 def _answers(seen: Sequence[Snapshot], most: int = 6) -> tuple[Answer, ...]:
     """The first answers of all, row by row, so that what several say of one row stands together."""
     each = max(1, most // len(seen))
-    told = [msgspec.structs.replace(answer, of=one.model) for one in seen for answer in one.answers[:each]]
+    told = [
+        msgspec.structs.replace(answer, of=one.model)
+        for one in seen
+        for answer in one.answers[:each]
+    ]
     return tuple(sorted(told, key=lambda answer: answer.row))
 
 

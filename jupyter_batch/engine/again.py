@@ -47,8 +47,15 @@ def limits_of(job: JobRecord, *, at_once: bool) -> Limits:
     return msgspec.structs.replace(limits, minimum=1) if at_once or job.mode == REALTIME else limits
 
 
-def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now: float,
-               max_cost: float | None = None, at_once: bool = False) -> JobRecord:
+def plan_again(
+    ledger: Ledger,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    *,
+    now: float,
+    max_cost: float | None = None,
+    at_once: bool = False,
+) -> JobRecord:
     """The job that sends again what was missed in `job`; the one there is, if that was asked for before.
 
     at_once: in real time. max_cost: US dollars that it may cost; else what the job has left of its own. Raises
@@ -62,32 +69,57 @@ def plan_again(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now
         return keep(ledger, made.draft, record, made.shards, there=made.same)
 
 
-def plan_all_again(ledger: Ledger, jobs: Sequence[JobRecord], *, now: float, max_cost: float) -> None:
+def plan_all_again(
+    ledger: Ledger, jobs: Sequence[JobRecord], *, now: float, max_cost: float
+) -> None:
     """The same for those of several jobs that missed rows; max_cost is of all of them together, else none is kept."""
     with contextlib.ExitStack() as stack:
         made = []
         for job in jobs:
             if ledger.child(job.id) is None:
                 try:
-                    made.append(stack.enter_context(_drafted(ledger, job, ledger.shards(job.id), now=now,
-                                                             max_cost=max_cost, at_once=False)))
+                    made.append(
+                        stack.enter_context(
+                            _drafted(
+                                ledger,
+                                job,
+                                ledger.shards(job.id),
+                                now=now,
+                                max_cost=max_cost,
+                                at_once=False,
+                            )
+                        )
+                    )
                 except InputError as e:
                     if type(e) is not InputError:  # else nothing is left of it
                         raise
-        records = all_within(ledger, [Draft(one.record, one.shards, one.draft) for one in made], hint=_MORE)
+        records = all_within(
+            ledger, [Draft(one.record, one.shards, one.draft) for one in made], hint=_MORE
+        )
         for one, record in zip(made, records, strict=True):
             keep(ledger, one.draft, record, one.shards, there=one.same)
 
 
 @contextlib.contextmanager
-def _drafted(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now: float, max_cost: float | None,
-             at_once: bool) -> Iterator[Drafted]:
+def _drafted(
+    ledger: Ledger,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    *,
+    now: float,
+    max_cost: float | None,
+    at_once: bool,
+) -> Iterator[Drafted]:
     """What was missed, drafted as a job of its own; at the end the draft is gone, unless it was kept."""
-    if not job.finished_at and not (at_once and all(shard.step is Step.COLLECTED for shard in shards)):
+    if not job.finished_at and not (
+        at_once and all(shard.step is Step.COLLECTED for shard in shards)
+    ):
         raise InputError(f"job {job.id} is not over yet: there is nothing to send again")
     if not job.aligned:
-        raise InputError(f"which rows job {job.id} has is not known, since it was adopted without its ledger: run its "
-                         "cell again, which sends the rows alone that have no answer")
+        raise InputError(
+            f"which rows job {job.id} has is not known, since it was adopted without its ledger: run its "
+            "cell again, which sends the rows alone that have no answer"
+        )
     folder = ledger.folders.of(job.id)
     limits = limits_of(job, at_once=at_once)
     was = places_of(job, shards, folder)
@@ -95,7 +127,9 @@ def _drafted(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now: 
     new = new_id()
     with ledger.folders.drafted(new) as draft:
         sources = [(0, folder.asked)] if folder.asked.exists() else []
-        foreign = bool(sources) and not at_once  # the requests are in a dialect that real time does not speak
+        foreign = (
+            bool(sources) and not at_once
+        )  # the requests are in a dialect that real time does not speak
         if foreign:
             with written(draft.asked) as file:
                 file.writelines(line for _, line in _asked_again(job, sources, new, missed))
@@ -105,46 +139,100 @@ def _drafted(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now: 
         few = msgspec.structs.replace(limits, minimum=1) if shared else limits
         made = write_requests(draft, new, _asked_again(job, sources, new, missed), few)
         if not made:
-            earlier = "; how those of earlier rounds are is in job.errors" if job.round and job.unsendable else ""
+            earlier = (
+                "; how those of earlier rounds are is in job.errors"
+                if job.round and job.unsendable
+                else ""
+            )
             raise InputError(f"in job {job.id} no row is left to be sent again{earlier}")
         if shared:  # other jobs may have asked for it meanwhile
-            made = _arranged(ledger, draft, msgspec.structs.replace(job, id=new), made, limits, folder, missed,
-                             at_once=at_once)
-        carried = carry(job, shards, folder, array("q", range(job.rows)), new,
-                        lambda dialect: draft.reused(job.id, dialect))
+            made = _arranged(
+                ledger,
+                draft,
+                msgspec.structs.replace(job, id=new),
+                made,
+                limits,
+                folder,
+                missed,
+                at_once=at_once,
+            )
+        carried = carry(
+            job,
+            shards,
+            folder,
+            array("q", range(job.rows)),
+            new,
+            lambda dialect: draft.reused(job.id, dialect),
+        )
         made, places, reused = _placed(draft, was, missed, made, carried)
         draft.write(draft.places, places.to_bytes())
-        for source, target in ((folder.keys, draft.keys), (folder.index, draft.index), (folder.unsent, draft.unsent),
-                               (folder.prints, draft.prints)):
+        for source, target in (
+            (folder.keys, draft.keys),
+            (folder.index, draft.index),
+            (folder.unsent, draft.unsent),
+            (folder.prints, draft.prints),
+        ):
             if source.exists():  # an old job may have no prints
                 draft.write(target, source.read_bytes())
-        record = job.going_on(new, now, reused=reused, finished_at=0.0 if made else now,
-                              max_cost=left_of(job, shards) if max_cost is None else max_cost,
-                              before=job.bill(shards) if job.rush_at else None,
-                              used=job.usage(shards) if job.rush_at else None)
-        yield Drafted(draft, live(record) if at_once else record, made, same=lambda: ledger.child(job.id))
+        record = job.going_on(
+            new,
+            now,
+            reused=reused,
+            finished_at=0.0 if made else now,
+            max_cost=left_of(job, shards) if max_cost is None else max_cost,
+            before=job.bill(shards) if job.rush_at else None,
+            used=job.usage(shards) if job.rush_at else None,
+        )
+        yield Drafted(
+            draft, live(record) if at_once else record, made, same=lambda: ledger.child(job.id)
+        )
 
 
-def check_rest(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], max_cost: float | None = None) -> None:
+def check_rest(
+    ledger: Ledger, job: JobRecord, shards: list[ShardRecord], max_cost: float | None = None
+) -> None:
     """Raise OptionError where what is open may cost more in real time than max_cost, else what the job has left of its.
 
     For before it is cancelled: what is under way is worth more than nothing.
     """
     if max_cost is None and job.max_cost is not None:
         max_cost = max(0.0, job.max_cost - spent(job, shards, of_open=False))
-    rest = [msgspec.structs.replace(shard, joins="") for shard in shards if shard.step is not Step.COLLECTED]
-    within(ledger, msgspec.structs.replace(live(job), max_cost=max_cost), rest, ledger.folders.of(job.id),
-           hint="; the batch goes on; job.finish(max_cost=...) allows more")
+    rest = [
+        msgspec.structs.replace(shard, joins="")
+        for shard in shards
+        if shard.step is not Step.COLLECTED
+    ]
+    within(
+        ledger,
+        msgspec.structs.replace(live(job), max_cost=max_cost),
+        rest,
+        ledger.folders.of(job.id),
+        hint="; the batch goes on; job.finish(max_cost=...) allows more",
+    )
 
 
 def live(record: JobRecord) -> JobRecord:
     """The same job, asked in real time."""
-    return msgspec.structs.replace(record, mode=REALTIME, dialect=OPENAI, headers={},
-                                   endpoint=CHAT if record.endpoint.endswith(_CHAT) else record.endpoint)
+    return msgspec.structs.replace(
+        record,
+        mode=REALTIME,
+        dialect=OPENAI,
+        headers={},
+        endpoint=CHAT if record.endpoint.endswith(_CHAT) else record.endpoint,
+    )
 
 
-def _arranged(ledger: Ledger, draft: JobFolder, record: JobRecord, made: list[ShardRecord], limits: Limits,
-              folder: JobFolder, missed: Array, *, at_once: bool) -> list[ShardRecord]:
+def _arranged(
+    ledger: Ledger,
+    draft: JobFolder,
+    record: JobRecord,
+    made: list[ShardRecord],
+    limits: Limits,
+    folder: JobFolder,
+    missed: Array,
+    *,
+    at_once: bool,
+) -> list[ShardRecord]:
     """The shards of what no other job has answered, or is waiting for; nobody waits for these at once.
 
     A shard that itself waits for another job is left alone: it may wait for the very one that is sent again.
@@ -155,8 +243,15 @@ def _arranged(ledger: Ledger, draft: JobFolder, record: JobRecord, made: list[Sh
     from jupyter_batch.engine.reuse import prints_array
 
     prints = np.where(missed[:, None], prints_array(folder.prints.read_bytes()), 0)
-    return arrange(ledger, draft, record, made, limits, prints.astype("<u8").tobytes(),
-                   waits=lambda shard: not (at_once or shard.joins)).shards
+    return arrange(
+        ledger,
+        draft,
+        record,
+        made,
+        limits,
+        prints.astype("<u8").tobytes(),
+        waits=lambda shard: not (at_once or shard.joins),
+    ).shards
 
 
 def _missed(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, was: Places) -> Array:
@@ -169,14 +264,17 @@ def _missed(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, was: P
     return flags
 
 
-def _placed(draft: JobFolder, was: Places, missed: Array, made: list[ShardRecord],
-            carried: array[int]) -> tuple[list[ShardRecord], Places, int]:
+def _placed(
+    draft: JobFolder, was: Places, missed: Array, made: list[ShardRecord], carried: array[int]
+) -> tuple[list[ShardRecord], Places, int]:
     """(the shards with their followers, where each row's answer comes from now, how many have theirs already)."""
     import numpy as np
 
     places = Places(np.where(was.array < NOWHERE, was.array, NOWHERE))
     if draft.places.exists():
-        places.array[missed] = np.frombuffer(draft.places.read_bytes(), "<i8").astype(np.int64)[missed]
+        places.array[missed] = np.frombuffer(draft.places.read_bytes(), "<i8").astype(np.int64)[
+            missed
+        ]
     else:
         for shard in made:
             span = slice(shard.first, shard.last + 1)
@@ -184,12 +282,16 @@ def _placed(draft: JobFolder, was: Places, missed: Array, made: list[ShardRecord
     answered = missed & (places.array == NOWHERE)
     answered[np.frombuffer(carried, dtype=np.int64)] = True
     reused = int(answered.sum() + answered[places.followers()[1]].sum())
-    followed = [msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0])) for shard in made]
+    followed = [
+        msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0]))
+        for shard in made
+    ]
     return followed, places, reused
 
 
-def _asked_again(job: JobRecord, sources: list[tuple[int, Path]], new: str,
-                 missed: Array) -> Iterator[tuple[int, bytes]]:
+def _asked_again(
+    job: JobRecord, sources: list[tuple[int, Path]], new: str, missed: Array
+) -> Iterator[tuple[int, bytes]]:
     """The request lines of the missed rows, under the new job's ids, in the order of the rows.
 
     sources: files with the first row that each may have. Those of rows that were waited for lie beside the others.
@@ -223,4 +325,4 @@ def _lines(job: JobRecord, path: Path) -> Iterator[tuple[int, bytes]]:
             found = REQUEST_ID.match(line)
             position = position_of(job.id, found[1].decode()) if found else None
             if found is not None and position is not None:
-                yield position, line[found.end():]
+                yield position, line[found.end() :]

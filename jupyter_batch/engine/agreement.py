@@ -20,7 +20,11 @@ def agreements(answers: Sequence[Sequence[Any]]) -> list[float | None]:
         both = same = 0
         for other_at, other in enumerate(told):
             if other_at != at:
-                pairs = [(a, b) for a, b in zip(mine, other, strict=True) if a is not None and b is not None]
+                pairs = [
+                    (a, b)
+                    for a, b in zip(mine, other, strict=True)
+                    if a is not None and b is not None
+                ]
                 both += len(pairs)
                 same += sum(a == b for a, b in pairs)
         shares.append(same / both if both else None)

@@ -79,7 +79,9 @@ class Answers:
         from jupyter_batch.engine.vectors import array_of
 
         source = self._source
-        return array_of(self._read().record, self.outcomes().answers, None if source is None else source[1])
+        return array_of(
+            self._read().record, self.outcomes().answers, None if source is None else source[1]
+        )
 
     # -- in frames --------------------------------------------------------------------------------------------
 
@@ -100,7 +102,9 @@ class Answers:
         job, _, folder = self._read()
         self._source = relabelled(job, folder, frame, alike=alike)
 
-    def asked_on(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, again: bool) -> None:
+    def asked_on(
+        self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, again: bool
+    ) -> None:
         """The rows of this frame were just asked for: have the answers land there.
 
         again: the job was there already, of a frame that may have had other labels.
@@ -109,14 +113,28 @@ class Answers:
             self.seen_on(frame)
         self.bind(frame, out, by_name=by_name, alike=again)
 
-    def bind(self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, alike: bool = False,
-             known_by: KnownBy | None = None) -> Landing:
+    def bind(
+        self,
+        frame: pd.DataFrame,
+        out: str,
+        *,
+        by_name: str | None = None,
+        alike: bool = False,
+        known_by: KnownBy | None = None,
+    ) -> Landing:
         """Have the answers land in this frame (see Landing)."""
         from jupyter_batch.engine.landing import Landing
 
         with self._lock:
-            landing = Landing(frame, out, names=kernel.frame_names(kernel.shell(), frame), by_name=by_name,
-                              alike=alike, known_by=known_by, schema=self._read().record.schema)
+            landing = Landing(
+                frame,
+                out,
+                names=kernel.frame_names(kernel.shell(), frame),
+                by_name=by_name,
+                alike=alike,
+                known_by=known_by,
+                schema=self._read().record.schema,
+            )
             others = [one for one in self.landings if one.frame is not frame or one.out != out]
             self.landings = [*others, landing]
             self.out = out
@@ -128,15 +146,21 @@ class Answers:
             self.bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)
         self._source, self.out = other._source, other.out
         with other._lock:
-            other._gathered = None  # read again where somebody asks: that one may be held for its frames alone
+            other._gathered = (
+                None  # read again where somebody asks: that one may be held for its frames alone
+            )
 
     def asked_for(self, df: pd.DataFrame | None) -> list[Landing]:
         """The landings that a person means: of this frame, which may be filled from now on, or all there are."""
         if df is None:
             if not self.landings:
-                raise InputError("this process does not hold the frame that was submitted: give it, job.merge(df)")
+                raise InputError(
+                    "this process does not hold the frame that was submitted: give it, job.merge(df)"
+                )
             return self.landings
-        found = [one for one in self.landings if one.frame is df] or [self.bind(df, self._called(self._read().record))]
+        found = [one for one in self.landings if one.frame is df] or [
+            self.bind(df, self._called(self._read().record))
+        ]
         for landing in found:
             landing.allow()
         return found

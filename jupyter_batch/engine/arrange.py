@@ -15,7 +15,17 @@ import numpy as np
 from jupyter_batch.core.request import Limits
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.requests import filled, write_requests
-from jupyter_batch.engine.reuse import FOLLOWS, JOINS, LEFT_OUT, OWN, Reuse, Waits, decide, places_array, prints_array
+from jupyter_batch.engine.reuse import (
+    FOLLOWS,
+    JOINS,
+    LEFT_OUT,
+    OWN,
+    Reuse,
+    Waits,
+    decide,
+    places_array,
+    prints_array,
+)
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -31,8 +41,16 @@ class Arranged(NamedTuple):
     shards: list[ShardRecord]
 
 
-def arrange(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[ShardRecord], limits: Limits,
-            prints: bytes | bytearray, *, waits: Waits = lambda _: True) -> Arranged:
+def arrange(
+    ledger: Ledger,
+    draft: JobFolder,
+    record: JobRecord,
+    shards: list[ShardRecord],
+    limits: Limits,
+    prints: bytes | bytearray,
+    *,
+    waits: Waits = lambda _: True,
+) -> Arranged:
     """The job with what is there taken over, and requests for the rest alone; the draft's files are made so."""
     rows = prints_array(prints)
     reuse = decide(ledger, record.space, rows, draft, record.id, waits)
@@ -47,8 +65,15 @@ def arrange(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[Sh
     return Arranged(msgspec.structs.replace(record, reused=reuse.reused, finished_at=over), made)
 
 
-def _packed(draft: JobFolder, job: str, shards: list[ShardRecord], reuse: Reuse,
-            limits: Limits, *, keep: bool) -> tuple[list[ShardRecord], Array]:
+def _packed(
+    draft: JobFolder,
+    job: str,
+    shards: list[ShardRecord],
+    reuse: Reuse,
+    limits: Limits,
+    *,
+    keep: bool,
+) -> tuple[list[ShardRecord], Array]:
     """(the shards of what is asked or waited for, the rows' places); the request files are theirs then.
 
     keep: the lines of all rows too: what is answered with tool calls goes on from them, whoever asked for it.
@@ -61,20 +86,28 @@ def _packed(draft: JobFolder, job: str, shards: list[ShardRecord], reuse: Reuse,
         wanted = reuse.whose == kind
         if not wanted.any():
             continue
-        lines = ((at, line) for at, line in zip(asked.tolist(), _lines(drafted), strict=True) if wanted[at])
+        lines = (
+            (at, line)
+            for at, line in zip(asked.tolist(), _lines(drafted), strict=True)
+            if wanted[at]
+        )
         # What is waited for is not sent, or only if the other job fails: it may be little.
         within = limits if kind == OWN else msgspec.structs.replace(limits, minimum=1)
         for shard in write_requests(draft, job, lines, within, len(made)):
-            there = np.flatnonzero(wanted[shard.first:shard.last + 1]) + shard.first
+            there = np.flatnonzero(wanted[shard.first : shard.last + 1]) + shard.first
             shard_of[there] = shard.number
             joins = "" if kind == OWN else reuse.joins[kind - JOINS].job
             made.append(msgspec.structs.replace(shard, joins=joins))
     for path in drafted if not keep else ():
         path.unlink()
     places = places_array(reuse, shard_of)
-    followed = places[-2 - places[places < NOWHERE]]  # the shard, if any, of each row that another one follows
+    followed = places[
+        -2 - places[places < NOWHERE]
+    ]  # the shard, if any, of each row that another one follows
     counted = np.bincount(followed[followed >= 0], minlength=len(made)).tolist()
-    return [msgspec.structs.replace(shard, followers=counted[shard.number]) for shard in made], places
+    return [
+        msgspec.structs.replace(shard, followers=counted[shard.number]) for shard in made
+    ], places
 
 
 def _lines(paths: list[Path]) -> Iterator[bytes]:

@@ -38,7 +38,9 @@ def whole(ledger: Ledger, names: Iterable[str]) -> list[JobRecord]:
     every = {record.id: record for record in ledger.jobs()}
     for record in found:  # it grows meanwhile
         before = every.get(record.parent or "")
-        around = [before if before is not None and before.rush_at else None,
-                  ledger.child(record.id) if record.rush_at else None]
+        around = [
+            before if before is not None and before.rush_at else None,
+            ledger.child(record.id) if record.rush_at else None,
+        ]
         found += [one for one in around if one is not None and one not in found]
     return found

@@ -16,7 +16,9 @@ class _Line(msgspec.Struct):
     custom_id: str
 
 
-def rows_at_fault(requests: Path, job: str, lines: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
+def rows_at_fault(
+    requests: Path, job: str, lines: Iterable[tuple[int, str]]
+) -> tuple[tuple[int, str], ...]:
     """(position, reason) of each row whose line, counted from 1, is among `lines`: (line, the provider's reason)."""
     reasons = dict(lines)
     last = max(reasons, default=0)
@@ -29,7 +31,12 @@ def rows_at_fault(requests: Path, job: str, lines: Iterable[tuple[int, str]]) ->
             if number in reasons:
                 position = position_of(job, decode(line).custom_id)
                 if position is not None:
-                    found.append((position, f"the provider refused the whole batch for this row: {reasons[number]}"))
+                    found.append(
+                        (
+                            position,
+                            f"the provider refused the whole batch for this row: {reasons[number]}",
+                        )
+                    )
     return tuple(found)
 
 

@@ -11,7 +11,15 @@ import msgspec
 from jupyter_batch.core.cost import money
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine.estimate import Count, Estimate, at_most, counter, estimated, is_free, usual_answer
+from jupyter_batch.engine.estimate import (
+    Count,
+    Estimate,
+    at_most,
+    counter,
+    estimated,
+    is_free,
+    usual_answer,
+)
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -34,8 +42,14 @@ class Draft(NamedTuple):
     folder: JobFolder
 
 
-def within(ledger: Ledger, record: JobRecord, shards: list[ShardRecord], folder: JobFolder, *,
-           hint: str = "") -> JobRecord:
+def within(
+    ledger: Ledger,
+    record: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    *,
+    hint: str = "",
+) -> JobRecord:
     """The job as it may be kept. Raises OptionError where its estimate is above max_cost, or can't be made.
 
     hint: what the sentence ends with.
@@ -50,25 +64,39 @@ def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> li
     where the sum is above max_cost, or can't be made.
     """
     kept = [draft.record for draft in drafts]
-    limited = {at: draft for at, draft in enumerate(drafts)
-               if draft.record.max_cost is not None and not is_free(draft.record)}
+    limited = {
+        at: draft
+        for at, draft in enumerate(drafts)
+        if draft.record.max_cost is not None and not is_free(draft.record)
+    }
     paying = _where(limited, lambda shard: not shard.joins)
-    waiting = _where(limited, lambda shard: bool(shard.joins))  # another job pays for those, if it answers them
+    waiting = _where(
+        limited, lambda shard: bool(shard.joins)
+    )  # another job pays for those, if it answers them
     for record, _, _ in (*paying.values(), *waiting.values()):
         if record.price is None or record.price.paid(record.mode) is None:
             raise OptionError(
                 f"max_cost={record.max_cost:g}: what {record.model} costs is not known, so nothing was sent; give its "
                 f'price, in US dollars per million tokens: prices={{"{record.model}": {{"input": ..., "output": '
-                "...}}, or once for all calls with %config LLMBatch.prices")
-    limit = max((record.max_cost or 0.0 for record, _, _ in paying.values()), default=0.0)  # one call has one
+                "...}}, or once for all calls with %config LLMBatch.prices"
+            )
+    limit = max(
+        (record.max_cost or 0.0 for record, _, _ in paying.values()), default=0.0
+    )  # one call has one
     made = _estimates(ledger, paying, lambda _: at_most)
     if _sum(made) > limit:  # a rough bound: counted with litellm it is lower
         made = _estimates(ledger, paying, lambda record: counter(record.body_model, load_litellm))
     if _sum(made) > limit + _ROUNDING:
-        raise OptionError(_above(limit, {paying[at].record.model: one for at, one in made.items()}) + hint)
+        raise OptionError(
+            _above(limit, {paying[at].record.model: one for at, one in made.items()}) + hint
+        )
     whole = _sum(made)
     for at, one in made.items():
-        share = limit if len(made) == 1 else limit * ((one.expected or 0.0) / whole if whole else 1 / len(made))
+        share = (
+            limit
+            if len(made) == 1
+            else limit * ((one.expected or 0.0) / whole if whole else 1 / len(made))
+        )
         kept[at] = msgspec.structs.replace(kept[at], most=one.cost.high, max_cost=share)
     for at, draft in waiting.items():
         more = estimated(*draft, counter(draft.record.body_model, load_litellm)).cost.high or 0.0
@@ -78,14 +106,22 @@ def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> li
 
 def _where(drafts: Mapping[int, Draft], wanted: Callable[[ShardRecord], bool]) -> dict[int, Draft]:
     """Those that have such shards, with these alone."""
-    found = {at: draft._replace(shards=[shard for shard in draft.shards if wanted(shard)])
-             for at, draft in drafts.items()}
+    found = {
+        at: draft._replace(shards=[shard for shard in draft.shards if wanted(shard)])
+        for at, draft in drafts.items()
+    }
     return {at: draft for at, draft in found.items() if draft.shards}
 
 
-def _estimates(ledger: Ledger, paying: Mapping[int, Draft], count: Callable[[JobRecord], Count]) -> dict[int, Estimate]:
-    return {at: estimated(*draft, count(draft.record), usual=usual_answer(earlier(ledger), draft.record))
-            for at, draft in paying.items()}
+def _estimates(
+    ledger: Ledger, paying: Mapping[int, Draft], count: Callable[[JobRecord], Count]
+) -> dict[int, Estimate]:
+    return {
+        at: estimated(
+            *draft, count(draft.record), usual=usual_answer(earlier(ledger), draft.record)
+        )
+        for at, draft in paying.items()
+    }
 
 
 def _sum(made: Mapping[Any, Estimate]) -> float:
@@ -101,7 +137,11 @@ def left_of(job: JobRecord, shards: list[ShardRecord]) -> float | None:
 def spent(job: JobRecord, shards: list[ShardRecord], *, of_open: bool = True) -> float:
     """US dollars of a job so far, the most where they are not known. of_open: also of what is not collected yet."""
     total = sum(shard.bytes for shard in shards) or 1
-    return sum(_spent(shard, _share(job, shard, total)) for shard in shards if of_open or shard.step is Step.COLLECTED)
+    return sum(
+        _spent(shard, _share(job, shard, total))
+        for shard in shards
+        if of_open or shard.step is Step.COLLECTED
+    )
 
 
 def earlier(ledger: Ledger) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:
@@ -116,11 +156,22 @@ def _above(limit: float, made: Mapping[str, Estimate]) -> str:
         said = _likely(first) if first.expected is not None else "what it may cost is not known"
         said = f"{first.requests:,} requests with {first.tokens} tokens of input; {said}"
     else:
-        each = "; ".join(f"{model}: {_likely(one)}" for model, one in made.items() if one.expected is not None)
-        together = f"{money(whole)} together" if math.isfinite(whole) else "together it is not known"
+        each = "; ".join(
+            f"{model}: {_likely(one)}" for model, one in made.items() if one.expected is not None
+        )
+        together = (
+            f"{money(whole)} together" if math.isfinite(whole) else "together it is not known"
+        )
         said = f"{each}; {together}"
-    longest = max(one.output.high / one.requests if one.output.high and one.requests else 0 for one in made.values())
-    hint = (f", with answers of up to {longest:,.0f} tokens: max_tokens= says how long they may be" if longest else "")
+    longest = max(
+        one.output.high / one.requests if one.output.high and one.requests else 0
+        for one in made.values()
+    )
+    hint = (
+        f", with answers of up to {longest:,.0f} tokens: max_tokens= says how long they may be"
+        if longest
+        else ""
+    )
     return f"max_cost={limit:g}: {said}{hint}. Nothing was sent"
 
 
@@ -152,11 +203,15 @@ def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
         return None
     now = mover.clock()
     if under_way:
-        note = (f"{_HELD} until others have ended: with it, the cost may come to {money(need)} "
-                f"(max_cost={job.max_cost:g})")
+        note = (
+            f"{_HELD} until others have ended: with it, the cost may come to {money(need)} "
+            f"(max_cost={job.max_cost:g})"
+        )
         return mover.put(shard, note=note, due_at=now + _LOOK_SECONDS)
-    note = (f"max_cost: {money(spent)} is spent, and with this batch it would come to about {money(need)}, above "
-            f"max_cost={job.max_cost:g}; job.retry(max_cost=...) sends it")
+    note = (
+        f"max_cost: {money(spent)} is spent, and with this batch it would come to about {money(need)}, above "
+        f"max_cost={job.max_cost:g}; job.retry(max_cost=...) sends it"
+    )
     return mover.put(shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note=note, ended_at=now)
 
 
@@ -165,7 +220,11 @@ def release(mover: Mover) -> None:
     if mover.job.max_cost is None:
         return
     for shard in mover.ledger.shards(mover.job.id):
-        if shard.step in (Step.PLANNED, Step.WAITING) and shard.note.startswith(_HELD) and shard.due_at:
+        if (
+            shard.step in (Step.PLANNED, Step.WAITING)
+            and shard.note.startswith(_HELD)
+            and shard.due_at
+        ):
             mover.put(shard, due_at=0.0)
 
 

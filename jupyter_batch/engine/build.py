@@ -71,7 +71,9 @@ def build(ledger: Ledger, asked: Order, place: Path | None, *, now: float) -> Pa
                 shutil.copy2(path, folder / path.name)
         digests = {path.name: _digest(path) for path in _requests(folder, made.shards)}
         built = Built(made.record, made.shards, ask.limits, asked.reuse, digests)
-        JobFolder(folder).write(folder / _BUILT, msgspec.json.encode(built))  # last: with it the folder is whole
+        JobFolder(folder).write(
+            folder / _BUILT, msgspec.json.encode(built)
+        )  # last: with it the folder is whole
     return folder
 
 
@@ -96,8 +98,10 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
     built = read_built(folder)
     changed = [name for name, digest in built.digests.items() if _digest(folder / name) != digest]
     if changed:
-        raise InputError(f"{changed[0]} is not as `build` wrote it: build again with another prompt, rather than "
-                         "change the file")
+        raise InputError(
+            f"{changed[0]} is not as `build` wrote it: build again with another prompt, rather than "
+            "change the file"
+        )
     with contextlib.suppress(JobNotFoundError):  # it was never submitted
         return ledger.job(built.job.id)
     ledger.folders.sweep()
@@ -107,7 +111,9 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
                 shutil.copy2(path, draft.path / path.name)
         record = msgspec.structs.replace(built.job, created_at=now)
         known = known_to(ledger)
-        there = ledger.answering(record.fingerprint, lambda other: _same_rows(ledger, other, record, draft))
+        there = ledger.answering(
+            record.fingerprint, lambda other: _same_rows(ledger, other, record, draft)
+        )
         if built.reuse and there is not None:
             return there
         made = Drafted(draft, record, built.shards)
@@ -156,24 +162,44 @@ def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
     head = {
-        "id": record.id, "created_at": datetime.fromtimestamp(record.created_at, UTC).isoformat(),
-        "requests": [{"file": made.draft.requests(shard.number).name, "requests": shard.requests, "bytes": shard.bytes}
-                     for shard in made.shards],
-        "endpoint": record.endpoint, "provider": record.provider, "api_base": record.api_base, "mode": record.mode,
-        "completion_window": record.completion_window, "model": record.model, "parameters": ask.params,
-        "versions": versions, "notebook": record.notebook, "out": list(record.fills), "metadata": record.metadata,
+        "id": record.id,
+        "created_at": datetime.fromtimestamp(record.created_at, UTC).isoformat(),
+        "requests": [
+            {
+                "file": made.draft.requests(shard.number).name,
+                "requests": shard.requests,
+                "bytes": shard.bytes,
+            }
+            for shard in made.shards
+        ],
+        "endpoint": record.endpoint,
+        "provider": record.provider,
+        "api_base": record.api_base,
+        "mode": record.mode,
+        "completion_window": record.completion_window,
+        "model": record.model,
+        "parameters": ask.params,
+        "versions": versions,
+        "notebook": record.notebook,
+        "out": list(record.fills),
+        "metadata": record.metadata,
     }
     yield _json(head)[:-1] + b',"rows":['
     reasons = {at: group.reason for group in read_unsent(made.draft) for at in group.positions}
     comma = b"\n"
     columns = labels(frame, record.columns)
     for block in frames.blocks(frame, columns):
-        index = frame.index[block.start:block.start + block.rows].tolist()
+        index = frame.index[block.start : block.start + block.rows].tolist()
         for offset, label in enumerate(index):
             at = block.start + offset
-            row: dict[str, Any] = {"custom_id": None if at in reasons else custom_id(record.id, at), "index": label,
-                                   "inputs": {str(column): values[offset]
-                                              for column, values in zip(columns, block.values, strict=True)}}
+            row: dict[str, Any] = {
+                "custom_id": None if at in reasons else custom_id(record.id, at),
+                "index": label,
+                "inputs": {
+                    str(column): values[offset]
+                    for column, values in zip(columns, block.values, strict=True)
+                },
+            }
             yield comma + _json({**row, "reason": reasons[at]} if at in reasons else row)
             comma = b",\n"
     yield b"\n]}\n"
@@ -190,4 +216,6 @@ def _json(value: Any) -> bytes:
 
 
 def _said(value: Any) -> Any:
-    return {"column": str(value.name)} if isinstance(value, Col) else content_text(value) or str(value)
+    return (
+        {"column": str(value.name)} if isinstance(value, Col) else content_text(value) or str(value)
+    )

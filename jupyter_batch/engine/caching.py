@@ -33,7 +33,9 @@ def marked_body(body: Mapping[str, Any], cache: str) -> dict[str, Any]:
     if not isinstance(messages, Hole):
         made["messages"] = marked_messages(messages)
         if made["messages"] == list(messages) and not tools:
-            raise OptionError(f'cache="{cache}": there is no system message to cache; give system=, or leave cache out')
+            raise OptionError(
+                f'cache="{cache}": there is no system message to cache; give system=, or leave cache out'
+            )
     if tools:
         made["tools"] = [*tools[:-1], {**tools[-1], "cache_control": MARK}]
     return made
@@ -42,7 +44,11 @@ def marked_body(body: Mapping[str, Any], cache: str) -> dict[str, Any]:
 def marked_messages(messages: Sequence[Any]) -> list[Any]:
     """The messages, the last of those for the system marked: all before a mark is cached with it."""
     made = list(messages)
-    places = [at for at, message in enumerate(made) if isinstance(message, Mapping) and message.get("role") in _ROLES]
+    places = [
+        at
+        for at, message in enumerate(made)
+        if isinstance(message, Mapping) and message.get("role") in _ROLES
+    ]
     if places and (content := _marked(made[places[-1]].get("content"))) is not None:
         made[places[-1]] = {**made[places[-1]], "content": content}
     return made
@@ -61,5 +67,9 @@ def marked_holes(holes: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[An
     """The rows' own message lists (prompts without a template) with their marks."""
     if "messages" not in holes:
         return holes
-    return {**holes, "messages": [marked_messages(said) if isinstance(said, list) else said
-                                  for said in holes["messages"]]}
+    return {
+        **holes,
+        "messages": [
+            marked_messages(said) if isinstance(said, list) else said for said in holes["messages"]
+        ],
+    }

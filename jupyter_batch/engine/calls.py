@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = np.ndarray[Any, Any]
 
-INTERRUPTED = ("Error: the process that ran this call was stopped before it ended, so that its outcome is unknown: it "
-               "may have taken effect, and was not run again")
+INTERRUPTED = (
+    "Error: the process that ran this call was stopped before it ended, so that its outcome is unknown: it "
+    "may have taken effect, and was not run again"
+)
 _SHOWN = 300
 
 
@@ -53,7 +55,11 @@ class Slots:
 
     def of(self, row: int, number: int) -> int:
         """A call's place here; -1 for one that is none."""
-        return int(self._first[row]) + number if 0 <= row < len(self._counts) and number < self._counts[row] else -1
+        return (
+            int(self._first[row]) + number
+            if 0 <= row < len(self._counts) and number < self._counts[row]
+            else -1
+        )
 
     def span(self, row: int) -> slice:
         """The places of a row's calls."""
@@ -72,7 +78,11 @@ class Slots:
 
     def open_rows(self) -> list[int]:
         """The rows of which some call has told nothing yet."""
-        waiting = np.add.reduceat(self.state != self.TOLD, self._first[self.rows]) if len(self.rows) else self.rows
+        waiting = (
+            np.add.reduceat(self.state != self.TOLD, self._first[self.rows])
+            if len(self.rows)
+            else self.rows
+        )
         return [int(row) for row in self.rows[waiting > 0]]
 
 
@@ -83,8 +93,15 @@ class Runner:
     was under way when its process died is run again.
     """
 
-    def __init__(self, functions: Mapping[str, Callable[..., Any]], known: tuple[str, ...], slots: Slots, *,
-                 concurrency: int, rerun: bool) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, Callable[..., Any]],
+        known: tuple[str, ...],
+        slots: Slots,
+        *,
+        concurrency: int,
+        rerun: bool,
+    ) -> None:
         self.done = threading.Event()
         self._functions = {name: callable_with(function) for name, function in functions.items()}
         self._known = known
@@ -99,15 +116,23 @@ class Runner:
 
     def check(self, names: set[str]) -> None:
         """Raise InputError where a function is missing that the model was told of."""
-        missing = sorted(name for name in names if name not in self._functions and name in self._known)
+        missing = sorted(
+            name for name in names if name not in self._functions and name in self._known
+        )
         if missing:
-            raise InputError(f"the answers call {', '.join(map(repr, missing))}, and no such function was given: "
-                             f"job.run_tools({{{missing[0]!r}: function}}). Nothing was run")
+            raise InputError(
+                f"the answers call {', '.join(map(repr, missing))}, and no such function was given: "
+                f"job.run_tools({{{missing[0]!r}: function}}). Nothing was run"
+            )
 
     def start(self, todo: Iterator[tuple[int, ToolCalls]], log: CallLog) -> None:
         """Begin. todo: each row whose calls are not all told, with its calls; read by one thread at a time."""
-        calls = (Call(row, number, call) for row, held in todo for number, call in enumerate(held)
-                 if self._slots.state[self._slots.of(row, number)] != Slots.TOLD)
+        calls = (
+            Call(row, number, call)
+            for row, held in todo
+            for number, call in enumerate(held)
+            if self._slots.state[self._slots.of(row, number)] != Slots.TOLD
+        )
         running = [self._concurrency]
 
         def work() -> None:
@@ -124,8 +149,12 @@ class Runner:
                 self.done.set()
 
         for number in range(self._concurrency):
-            run = contextvars.copy_context().run  # what is printed appears below the cell that asked for it
-            thread = threading.Thread(target=run, args=(work,), name=f"jupyter-batch-tool-{number}", daemon=True)
+            run = (
+                contextvars.copy_context().run
+            )  # what is printed appears below the cell that asked for it
+            thread = threading.Thread(
+                target=run, args=(work,), name=f"jupyter-batch-tool-{number}", daemon=True
+            )
             self._threads.append(thread)
         for thread in self._threads:
             thread.start()
@@ -155,18 +184,25 @@ class Runner:
         def tell(text: str, *, failed: bool = True) -> Entry:
             return Entry(one.row, one.number, id_, text, failed)
 
-        if self._slots.state[self._slots.of(one.row, one.number)] == Slots.BEGUN and not self._rerun:
+        if (
+            self._slots.state[self._slots.of(one.row, one.number)] == Slots.BEGUN
+            and not self._rerun
+        ):
             return tell(INTERRUPTED)
         function = self._functions.get(name)
         if function is None:
-            return tell(f"Error: there is no tool {name!r}; there is {', '.join(sorted(self._known))}")
+            return tell(
+                f"Error: there is no tool {name!r}; there is {', '.join(sorted(self._known))}"
+            )
         if not isinstance(arguments, dict):
             return tell(f"Error: the arguments are no JSON object: {_shown(arguments)}")
         log.put(Entry(one.row, one.number, id_))
         try:
             made = function(arguments)
             if inspect.isawaitable(made):
-                made = asyncio.run_coroutine_threadsafe(_awaited(made), self._running_loop()).result()
+                made = asyncio.run_coroutine_threadsafe(
+                    _awaited(made), self._running_loop()
+                ).result()
             return tell(told(made), failed=False)
         except BadArgumentsError as e:
             return tell(f"Error: the arguments do not fit: {e}")
@@ -177,7 +213,9 @@ class Runner:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_run, args=(self._loop,), name="jupyter-batch-tools", daemon=True).start()
+                threading.Thread(
+                    target=_run, args=(self._loop,), name="jupyter-batch-tools", daemon=True
+                ).start()
             return self._loop
 
 

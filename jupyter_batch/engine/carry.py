@@ -31,8 +31,14 @@ def onto(rows: int, there: Array, here: Array) -> array[int]:
     return wanted
 
 
-def carry(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder, wanted: array[int], new: str,
-          target: Callable[[str], Path]) -> array[int]:
+def carry(
+    job: JobRecord,
+    shards: Sequence[ShardRecord],
+    folder: JobFolder,
+    wanted: array[int],
+    new: str,
+    target: Callable[[str], Path],
+) -> array[int]:
     """Copy the answers of `job` that are wanted, each once, to the rows of job `new`.
 
     wanted: for each position in `job` the one in `new`, or -1; it is used up. target: where the lines of a dialect go;
@@ -66,13 +72,17 @@ def _renamed(line: bytes, job: JobRecord, dialect: str, old: str, new: str) -> b
     """
     was, ours = b'"%b"' % old.encode(), b'"%b"' % new.encode()
     renamed = line.replace(was, ours)
-    if line.count(was) == 1 and (b'"custom_id":' + ours in renamed or b'"custom_id": ' + ours in renamed):
+    if line.count(was) == 1 and (
+        b'"custom_id":' + ours in renamed or b'"custom_id": ' + ours in renamed
+    ):
         return renamed
     read = next(decode_lines(dialect, renamed, job.endpoint, job.tool_names))
     return renamed if read.custom_id == new else None
 
 
-def answer_files(job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder) -> Iterator[tuple[str, Path]]:
+def answer_files(
+    job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder
+) -> Iterator[tuple[str, Path]]:
     """(dialect, file) of all that answers of a job are in; of two answers for one row the first counts."""
     yield from folder.taken_over()
     for shard in shards:
@@ -89,9 +99,15 @@ def lines_in(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[int, by
         for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
             parts = block.split(b"\n")
             starts = accumulate((len(part) + 1 for part in parts), initial=start)
-            held = [(at, part) for at, part in zip(starts, parts, strict=False) if part and not part.isspace()]
+            held = [
+                (at, part)
+                for at, part in zip(starts, parts, strict=False)
+                if part and not part.isspace()
+            ]
             results = list(results_in(block, job, dialect))
             if len(results) != len(held):  # two objects in one line
                 results = [next(results_in(line, job, dialect)) for _, line in held]
-            yield from ((at, line, result) for (at, line), result in zip(held, results, strict=True))
+            yield from (
+                (at, line, result) for (at, line), result in zip(held, results, strict=True)
+            )
             start += len(block)

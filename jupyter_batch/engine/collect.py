@@ -33,9 +33,14 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
     """Bring a shard's results to this disk, whole; then count them."""
     folder = mover.ledger.folders.of(mover.job.id)
     output = folder.output(shard.number)
-    for file_id, target in ((shard.error_file_id, folder.errors(shard.number)), (shard.output_file_id, output)):
+    for file_id, target in (
+        (shard.error_file_id, folder.errors(shard.number)),
+        (shard.output_file_id, output),
+    ):
         there = target.exists()
-        short = there and target == output and shard.attempts > 0  # it comes last, and yet it is tried again
+        short = (
+            there and target == output and shard.attempts > 0
+        )  # it comes last, and yet it is tried again
         if file_id and (short or not there):
             await _fetch(mover, shard, file_id, target, there=there)
     shard = await _blamed(mover, shard)
@@ -46,13 +51,27 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
     if uncounted:  # and yet there is a file: of one row at least
         promised = max(promised, 1)
     if told_of < promised and output.exists():
-        rows = "no row" if uncounted and not told_of else f"{told_of} of the {promised} rows that the provider counted"
+        rows = (
+            "no row"
+            if uncounted and not told_of
+            else f"{told_of} of the {promised} rows that the provider counted"
+        )
         note = f"the output file tells of {rows}"
-        if shard.short < (SHORT_TRIES if await asyncio.to_thread(_holds_lines, output) else PAGE_TRIES):
+        if shard.short < (
+            SHORT_TRIES if await asyncio.to_thread(_holds_lines, output) else PAGE_TRIES
+        ):
             mover.put(shard, short=shard.short + 1)
             raise ConnectionFailedError(f"{note}; it is fetched again")
         fields["note"] = fields["note"] or note
-    return mover.put(shard, Step.COLLECTED, attempts=0, due_at=0.0, why=shard.why, at_fault=shard.at_fault, **fields)
+    return mover.put(
+        shard,
+        Step.COLLECTED,
+        attempts=0,
+        due_at=0.0,
+        why=shard.why,
+        at_fault=shard.at_fault,
+        **fields,
+    )
 
 
 def _holds_lines(path: Path) -> bool:
@@ -66,10 +85,14 @@ async def _blamed(mover: Mover, shard: ShardRecord) -> ShardRecord:
         return shard
     requests = mover.ledger.folders.of(mover.job.id).requests(shard.number)
     at_fault = await asyncio.to_thread(rows_at_fault, requests, mover.job.id, shard.bad_lines)
-    return msgspec.structs.replace(shard, at_fault=at_fault, why=for_the_others(at_fault, shard.why))
+    return msgspec.structs.replace(
+        shard, at_fault=at_fault, why=for_the_others(at_fault, shard.why)
+    )
 
 
-async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path, *, there: bool) -> None:
+async def _fetch(
+    mover: Mover, shard: ShardRecord, file_id: str, target: Path, *, there: bool
+) -> None:
     try:
         with written(target) as file:
             await mover.provider.fetch(file_id, file.write)

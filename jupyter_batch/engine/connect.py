@@ -65,8 +65,13 @@ def _cloud(job: JobRecord, facts: Facts, secret: str | None) -> Provider:
     """A cloud's batches: what is not secret stands in the job, the rest is in this process or on its machine."""
     check_package(job.provider, secret)
     kind = ViaVertex if job.provider == VERTEX else ViaBedrock
-    return kind(facts, api_base=base_of(job.provider, job.cloud, job.api_base, os.environ), model=job.body_model,
-                settings=job.cloud, secrets=secrets_in(secret))
+    return kind(
+        facts,
+        api_base=base_of(job.provider, job.cloud, job.api_base, os.environ),
+        model=job.body_model,
+        settings=job.cloud,
+        secrets=secrets_in(secret),
+    )
 
 
 async def _realtime(job: JobRecord, folder: JobFolder, home: Path, api_key: str | None) -> Provider:
@@ -78,7 +83,9 @@ async def _realtime(job: JobRecord, folder: JobFolder, home: Path, api_key: str 
         endpoint = await asyncio.to_thread(launch.ensure, home)
         access = Access(api_base=endpoint.base_url, api_key=endpoint.token or "no-key")
     elif job.endpoint == RESPONSES:
-        access = access_for(job.provider, api_base=job.api_base, api_key=api_key, environ=os.environ)
+        access = access_for(
+            job.provider, api_base=job.api_base, api_key=api_key, environ=os.environ
+        )
     if access is not None and job.endpoint == RESPONSES:
         call = ResponsesCall(job.body_model, api_base=access.api_base, api_key=access.api_key)
     elif access is not None:
@@ -88,7 +95,9 @@ async def _realtime(job: JobRecord, folder: JobFolder, home: Path, api_key: str 
         if job.provider in SETTINGS:
             key = secrets_in(api_key).get("api_key")
         if job.provider == "openai" and job.api_base is not None:
-            key = access_for("openai", api_base=job.api_base, api_key=api_key, environ=os.environ).api_key
+            key = access_for(
+                "openai", api_base=job.api_base, api_key=api_key, environ=os.environ
+            ).api_key
         more: dict[str, Any] = {} if job.api_version is None else {"api_version": job.api_version}
         if job.provider in SETTINGS:
             more = arguments_of(job.cloud, api_key)
@@ -119,12 +128,21 @@ class Embedded:
             self._access, self._there = access, ViaLitellm(self.facts, access)
         return self._there
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
-                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
         """See Provider.submit."""
         server = await self._server()
-        return await server.submit(requests, tag, endpoint=endpoint, window=window, uploaded=uploaded,
-                                   on_upload=on_upload)
+        return await server.submit(
+            requests, tag, endpoint=endpoint, window=window, uploaded=uploaded, on_upload=on_upload
+        )
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find."""

@@ -26,9 +26,15 @@ def conversation(said: Any, what: str) -> list[dict[str, Any]]:
     if not isinstance(said, list) or not said:
         raise InputError(f"{what} is {_kind(said)}: it has to be a text or a list of messages")
     for message in said:
-        if not isinstance(message, dict) or message.get("role") not in ROLES or "content" not in message:
-            raise InputError(f'{what} holds {_kind(message)}: each message is {{"role": ..., "content": ...}} with a '
-                             f"role out of {', '.join(ROLES)}")
+        if (
+            not isinstance(message, dict)
+            or message.get("role") not in ROLES
+            or "content" not in message
+        ):
+            raise InputError(
+                f'{what} holds {_kind(message)}: each message is {{"role": ..., "content": ...}} with a '
+                f"role out of {', '.join(ROLES)}"
+            )
     return said
 
 
@@ -48,9 +54,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
-        kept = {key: plain(item) for key, item in value.items()
-                if item is not None or (key == "content" and "role" in value)}
-        return {**{key: kept[key] for key in _FIRST_FIELDS if key in kept}, **dict(sorted(kept.items(), key=_by_name))}
+        kept = {
+            key: plain(item)
+            for key, item in value.items()
+            if item is not None or (key == "content" and "role" in value)
+        }
+        return {
+            **{key: kept[key] for key in _FIRST_FIELDS if key in kept},
+            **dict(sorted(kept.items(), key=_by_name)),
+        }
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return plain(value.tolist())
     return value
@@ -70,24 +82,34 @@ class Spoken:
     def __init__(self, label: Any, system: Any) -> None:
         """`system`: a Written (prompt.py) of one system message, or None."""
         self._system = system
-        self.columns: tuple[Any, ...] = tuple(dict.fromkeys([label, *(system.columns if system is not None else ())]))
+        self.columns: tuple[Any, ...] = tuple(
+            dict.fromkeys([label, *(system.columns if system is not None else ())])
+        )
         self.needed = self.read = self.columns
 
     def messages(self) -> Any:
         """All of them differ."""
         return Hole("messages")
 
-    def holes(self, start: int, columns: Sequence[Sequence[Any]], rows: int) -> dict[str, list[Any]]:
+    def holes(
+        self, start: int, columns: Sequence[Sequence[Any]], rows: int
+    ) -> dict[str, list[Any]]:
         """Each cell's messages, after the system's."""
         said = [_messages(cell) for cell in columns[0]]
         if self._system is None:
             return {"messages": said}
         at = {label: n for n, label in enumerate(self.columns)}
-        first = self._system.holes(start, [columns[at[label]] for label in self._system.columns], rows)["text0"]
-        return {"messages": [_after(text, messages) for text, messages in zip(first, said, strict=True)]}
+        first = self._system.holes(
+            start, [columns[at[label]] for label in self._system.columns], rows
+        )["text0"]
+        return {
+            "messages": [_after(text, messages) for text, messages in zip(first, said, strict=True)]
+        }
 
 
-def _after(system: str | RowError, messages: list[dict[str, Any]] | RowError) -> list[dict[str, Any]] | RowError:
+def _after(
+    system: str | RowError, messages: list[dict[str, Any]] | RowError
+) -> list[dict[str, Any]] | RowError:
     if isinstance(system, RowError) or isinstance(messages, RowError):
         return system if isinstance(system, RowError) else messages
     return [{"role": "system", "content": system}, *messages]
@@ -111,8 +133,11 @@ def _written(text: str) -> list[Any] | None:
         found = orjson.loads(text)
     except ValueError:
         return None
-    told = isinstance(found, list) and found and all(isinstance(one, dict) and {"role", "content"} <= one.keys()
-                                                     for one in found)
+    told = (
+        isinstance(found, list)
+        and found
+        and all(isinstance(one, dict) and {"role", "content"} <= one.keys() for one in found)
+    )
     return plain(found) if told else None
 
 

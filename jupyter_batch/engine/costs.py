@@ -10,8 +10,10 @@ from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
-UNSURE = ("cancelled before it was known whether the batch was created: the provider's list of batches can't be read; "
-          "look there before it is sent again")
+UNSURE = (
+    "cancelled before it was known whether the batch was created: the provider's list of batches can't be read; "
+    "look there before it is sent again"
+)
 """Why nothing more is asked about a shard that may be under way all the same."""
 _NEVER_ASKED = (Status.EXPIRED, Status.CANCELLED)
 """Providers bill answers alone, and these rows never came to the model."""
@@ -51,7 +53,10 @@ class Costs:
 
     def bill(self, asked: bytearray) -> Bill:
         """Of the rows whose flag in `asked` is set."""
-        return bill(compress(self.paid, asked), [UNKNOWN] if self.live is None else compress(self.live, asked))
+        return bill(
+            compress(self.paid, asked),
+            [UNKNOWN] if self.live is None else compress(self.live, asked),
+        )
 
 
 def silence_is_free(shard: ShardRecord, told_of: int) -> bool:
@@ -59,4 +64,6 @@ def silence_is_free(shard: ShardRecord, told_of: int) -> bool:
 
     told_of: answers that came. Not where the batch was completed, nor where the provider counts more answers than that.
     """
-    return shard.ending is not State.COMPLETED and shard.completed <= told_of and shard.why != UNSURE
+    return (
+        shard.ending is not State.COMPLETED and shard.completed <= told_of and shard.why != UNSURE
+    )

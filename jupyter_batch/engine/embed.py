@@ -19,15 +19,29 @@ from jupyter_batch.options import CHAT_PARAMS, EVERY, Option, checked
 from jupyter_batch.providers.speaks import makes_vectors
 from jupyter_batch.wire.openai import Hole
 
-PARAMS = {option.name: option for option in (
-    Option("dimensions", SOME, "how many numbers a vector has, where the model can make it shorter"),
-    EVERY["user"], EVERY["extra_body"])}
+PARAMS = {
+    option.name: option
+    for option in (
+        Option(
+            "dimensions", SOME, "how many numbers a vector has, where the model can make it shorter"
+        ),
+        EVERY["user"],
+        EVERY["extra_body"],
+    )
+}
 """The parameters of an embedding request."""
 OUT = "vector"
 """The column that is filled where the person names none."""
 
 _OF_TEXT = frozenset({option.name for option in CHAT_PARAMS} - set(PARAMS)) | {
-    "system", "schema", "images", "tools", "tool_choice", "cache", "examples"}
+    "system",
+    "schema",
+    "images",
+    "tools",
+    "tool_choice",
+    "cache",
+    "examples",
+}
 _EMPTY = RowError("an empty text has no vector")
 
 
@@ -44,23 +58,35 @@ class Embed(msgspec.Struct, frozen=True):
     def asked(self, provider: str, *, packed: bool) -> dict[str, Any]:
         """The request's parameters at this provider; packed: vectors in base64. Raises OptionError."""
         if provider == "mistral" and "dimensions" in self.params:
-            raise OptionError('`dimensions` is called otherwise at Mistral: give extra_body={"output_dimension": '
-                              f"{self.params['dimensions']}}}")
+            raise OptionError(
+                '`dimensions` is called otherwise at Mistral: give extra_body={"output_dimension": '
+                f"{self.params['dimensions']}}}"
+            )
         return {**self.params, "encoding_format": "base64"} if packed else self.params
 
 
 def take(text: Any, given: Mapping[str, Any]) -> tuple[Embed, dict[str, Any]]:
     """(what is asked, the options of the job) out of what a person gave. Raises OptionError, InputError."""
     if text is not None and callable(text):
-        raise InputError("vectors are made of a column, or of a template with {columns}, and not by a function: put "
-                         "its texts into a column first")
+        raise InputError(
+            "vectors are made of a column, or of a template with {columns}, and not by a function: put "
+            "its texts into a column first"
+        )
     wrong = next((name for name in given if name in _OF_TEXT and given[name] is not None), None)
     if wrong is not None:
-        raise OptionError(f"`{wrong}` has no meaning for vectors; beside a job's own options there are "
-                          f"{', '.join(f'`{name}`' for name in PARAMS)}")
-    params = {name: checked(PARAMS[name], value) for name, value in given.items()
-              if name in PARAMS and value is not None}
-    return Embed(text, params), {"out": OUT, **{name: value for name, value in given.items() if name not in PARAMS}}
+        raise OptionError(
+            f"`{wrong}` has no meaning for vectors; beside a job's own options there are "
+            f"{', '.join(f'`{name}`' for name in PARAMS)}"
+        )
+    params = {
+        name: checked(PARAMS[name], value)
+        for name, value in given.items()
+        if name in PARAMS and value is not None
+    }
+    return Embed(text, params), {
+        "out": OUT,
+        **{name: value for name, value in given.items() if name not in PARAMS},
+    }
 
 
 def by_model(prompt: Any, given: dict[str, Any], model: Any) -> tuple[Any, dict[str, Any]]:
@@ -83,11 +109,19 @@ class Texts:
             self._template = parse(text, columns, kind)
             if not self._template.columns:
                 near = difflib.get_close_matches(text, list(map(str, columns)), n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f". Columns: {', '.join(map(str, columns))}"
+                hint = (
+                    f"; did you mean {near[0]!r}?"
+                    if near
+                    else f". Columns: {', '.join(map(str, columns))}"
+                )
                 raise ColumnError(f"{text!r} is no column, and no template with {{columns}}{hint}")
         elif not found:
-            raise ColumnError(f"the frame has no column {text!r}. Columns: {', '.join(map(str, columns))}")
-        self.columns: tuple[Any, ...] = (found[0],) if self._template is None else self._template.columns
+            raise ColumnError(
+                f"the frame has no column {text!r}. Columns: {', '.join(map(str, columns))}"
+            )
+        self.columns: tuple[Any, ...] = (
+            (found[0],) if self._template is None else self._template.columns
+        )
         self.needed = self.read = self.columns
 
     def messages(self) -> Any:

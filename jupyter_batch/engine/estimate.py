@@ -34,10 +34,23 @@ _CUT = "data:cut-"
 _PDF = "JVBERi0"  # how one begins in base64
 _SURE = 3.0  # standard errors: 997 of 1,000 times the truth is within
 
-_LIMITS = (("max_completion_tokens",), ("max_tokens",), ("max_output_tokens",),
-           ("generationConfig", "maxOutputTokens"), ("inferenceConfig", "maxTokens"))
+_LIMITS = (
+    ("max_completion_tokens",),
+    ("max_tokens",),
+    ("max_output_tokens",),
+    ("generationConfig", "maxOutputTokens"),
+    ("inferenceConfig", "maxTokens"),
+)
 """Where a request says how long its answer may be, in all dialects."""
-_TEXTS = ("messages", "input", "contents", "system", "systemInstruction", "system_instruction", "instructions")
+_TEXTS = (
+    "messages",
+    "input",
+    "contents",
+    "system",
+    "systemInstruction",
+    "system_instruction",
+    "instructions",
+)
 
 Count = Callable[[Mapping[str, Any]], int]
 """A request's body -> its tokens of input."""
@@ -103,8 +116,14 @@ class _Sampled(NamedTuple):
     lines: list[tuple[int, Mapping[str, Any]]]
 
 
-def estimated(record: JobRecord, shards: list[ShardRecord], folder: JobFolder, count: Count, *,
-              usual: float | None = None) -> Estimate:
+def estimated(
+    record: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    count: Count,
+    *,
+    usual: float | None = None,
+) -> Estimate:
     """The estimate of a job's request files; usual: tokens of an earlier answer of such a job, on the average."""
     seen = _sample(shards, folder)
     tokens = _counted(seen, count)
@@ -113,20 +132,46 @@ def estimated(record: JobRecord, shards: list[ShardRecord], folder: JobFolder, c
     limits = [_limit(body) for body in (*seen.largest, *(body for _, body in seen.lines))]
     longest = price.longest or LONGEST
     each = [longest if limit is None else limit for limit in limits]
-    sampled = each[len(seen.largest):]
-    most = math.ceil(sum(each[:len(seen.largest)]) + sum(sampled) / max(1, len(sampled)) * seen.requests)
+    sampled = each[len(seen.largest) :]
+    most = math.ceil(
+        sum(each[: len(seen.largest)]) + sum(sampled) / max(1, len(sampled)) * seen.requests
+    )
     if record.endpoint.endswith("/embeddings"):
         most, usual, limits = 0, None, [0]
     output = Range(0.0, float(most))
-    batch, live = (estimate(tariff, requests, input_tokens=tokens.range, longest_input=tokens.longest,
-                            output_tokens=output) for tariff in (price.batch, price.standard))
+    batch, live = (
+        estimate(
+            tariff,
+            requests,
+            input_tokens=tokens.range,
+            longest_input=tokens.longest,
+            output_tokens=output,
+        )
+        for tariff in (price.batch, price.standard)
+    )
     answers = None if usual is None else usual * requests
-    likely = None if answers is None else estimate(
-        price.paid(record.mode), requests, input_tokens=Range(tokens.count, tokens.count),
-        longest_input=0, output_tokens=Range(answers, answers)).high
-    return Estimate(requests=requests, tokens=tokens, output=output, usual=usual,
-                    cost=live if price.paid(record.mode) is price.standard else batch, batch=batch, realtime=live,
-                    likely=likely, assumed=price.longest is None and None in limits)
+    likely = (
+        None
+        if answers is None
+        else estimate(
+            price.paid(record.mode),
+            requests,
+            input_tokens=Range(tokens.count, tokens.count),
+            longest_input=0,
+            output_tokens=Range(answers, answers),
+        ).high
+    )
+    return Estimate(
+        requests=requests,
+        tokens=tokens,
+        output=output,
+        usual=usual,
+        cost=live if price.paid(record.mode) is price.standard else batch,
+        batch=batch,
+        realtime=live,
+        likely=likely,
+        assumed=price.longest is None and None in limits,
+    )
 
 
 def is_free(record: JobRecord) -> bool:
@@ -139,7 +184,9 @@ def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
 
     sizes = np.fromiter(map(len, _lines(shards, folder)), dtype=np.int64)
     chosen, largest = np.ones(len(sizes), dtype=bool), np.zeros(len(sizes), dtype=bool)
-    if len(sizes) > EXACT:  # the same ones each time: an estimate that is asked for twice is the same
+    if (
+        len(sizes) > EXACT
+    ):  # the same ones each time: an estimate that is asked for twice is the same
         largest[np.argpartition(sizes, -LARGEST)[-LARGEST:]] = True
         others = np.flatnonzero(~largest)
         chosen = largest.copy()
@@ -178,10 +225,15 @@ def _counted(seen: _Sampled, count: Count) -> Tokens:
         return Tokens(sum(whole) + sum(counts), 0, max([*whole, *counts], default=0))
     sizes = [size for size, _ in seen.lines]
     ratio = sum(counts) / sum(sizes)
-    off = math.fsum((tokens - ratio * size) ** 2 for tokens, size in zip(counts, sizes, strict=True))
+    off = math.fsum(
+        (tokens - ratio * size) ** 2 for tokens, size in zip(counts, sizes, strict=True)
+    )
     spread = math.sqrt(off / (len(counts) - 1) / len(counts) * (1 - len(counts) / seen.requests))
-    return Tokens(sum(whole) + round(ratio * seen.bytes), max(1, math.ceil(_SURE * spread * seen.requests)),
-                  max(*whole, *counts, round(ratio * seen.longest)))
+    return Tokens(
+        sum(whole) + round(ratio * seen.bytes),
+        max(1, math.ceil(_SURE * spread * seen.requests)),
+        max(*whole, *counts, round(ratio * seen.longest)),
+    )
 
 
 def _limit(body: Mapping[str, Any]) -> int | None:
@@ -199,8 +251,16 @@ def text_of(value: Any) -> str:
     if isinstance(value, str):
         return "" if value.startswith("data:") else value
     if isinstance(value, Mapping):
-        return "\n".join(filter(None, (text_of(held) for key, held in value.items()
-                                       if key not in ("role", "type", "data", "bytes", "cache_control", "url"))))
+        return "\n".join(
+            filter(
+                None,
+                (
+                    text_of(held)
+                    for key, held in value.items()
+                    if key not in ("role", "type", "data", "bytes", "cache_control", "url")
+                ),
+            )
+        )
     if isinstance(value, list):
         return "\n".join(filter(None, map(text_of, value)))
     return ""
@@ -224,9 +284,17 @@ def counter(model: str, load_litellm: Callable[[], Any]) -> Count:
     def count(body: Mapping[str, Any]) -> int:
         messages = body.get("messages")
         if isinstance(messages, list) and "system" not in body:
-            with contextlib.suppress(Exception):  # a shape that its counter does not know: the words are counted
-                return int(litellm.token_counter(model=model, messages=messages, tools=body.get("tools"),
-                                                 use_default_image_token_count=True))
+            with contextlib.suppress(
+                Exception
+            ):  # a shape that its counter does not know: the words are counted
+                return int(
+                    litellm.token_counter(
+                        model=model,
+                        messages=messages,
+                        tools=body.get("tools"),
+                        use_default_image_token_count=True,
+                    )
+                )
         words = "\n".join(text_of(body.get(key)) for key in (*_TEXTS, "tools") if body.get(key))
         return int(litellm.token_counter(model=model, text=words))
 
@@ -240,13 +308,23 @@ def at_most(body: Mapping[str, Any]) -> int:
     return len(data) + cut + _PICTURE * data.count(b'"type":"image')
 
 
-def usual_answer(earlier: Iterator[tuple[JobRecord, list[ShardRecord]]], like: JobRecord) -> float | None:
+def usual_answer(
+    earlier: Iterator[tuple[JobRecord, list[ShardRecord]]], like: JobRecord
+) -> float | None:
     """Tokens of an answer of the last job that asked the same model for the same column; None where there is none."""
     for job, shards in earlier:
-        if (job.model, job.endpoint, job.fills, job.columns) != (like.model, like.endpoint, like.fills, like.columns):
+        if (job.model, job.endpoint, job.fills, job.columns) != (
+            like.model,
+            like.endpoint,
+            like.fills,
+            like.columns,
+        ):
             continue
         told = [shard for shard in shards if shard.usage is not None and shard.counts is not None]
         answered = sum(shard.counts.succeeded for shard in told if shard.counts is not None)
         if answered:
-            return sum(shard.usage.output_tokens for shard in told if shard.usage is not None) / answered
+            return (
+                sum(shard.usage.output_tokens for shard in told if shard.usage is not None)
+                / answered
+            )
     return None

@@ -54,21 +54,33 @@ class Shown:
         asked = self._inner.messages()
         return asked if self._hole is not None else self._with(asked)
 
-    def holes(self, start: int, columns: Sequence[Sequence[Any]], rows: int) -> dict[str, list[Any]]:
+    def holes(
+        self, start: int, columns: Sequence[Sequence[Any]], rows: int
+    ) -> dict[str, list[Any]]:
         """The prompt's own; where each row has messages of its own, with the examples in their place."""
         made: dict[str, list[Any]] = self._inner.holes(start, columns, rows)
         if self._hole is None:
             return made
-        return {**made, self._hole: [said if isinstance(said, RowError) else self._with(said)
-                                     for said in made[self._hole]]}
+        return {
+            **made,
+            self._hole: [
+                said if isinstance(said, RowError) else self._with(said)
+                for said in made[self._hole]
+            ],
+        }
 
     def _with(self, messages: Sequence[Message]) -> list[Message]:
         at = started(messages)
         return [*messages[:at], *self._pairs, *messages[at:]]
 
 
-def pairs_of(examples: Any, prompt_over: Callable[[list[Any]], Any], out: str, model: str,
-             schema: Schema | None) -> list[Message]:
+def pairs_of(
+    examples: Any,
+    prompt_over: Callable[[list[Any]], Any],
+    out: str,
+    model: str,
+    schema: Schema | None,
+) -> list[Message]:
     """The examples' messages: what each row is asked, and its answer.
 
     prompt_over: the prompt for a frame with these columns. out: the column that is filled, or how the columns' names
@@ -92,28 +104,39 @@ def pairs_of(examples: Any, prompt_over: Callable[[list[Any]], Any], out: str, m
             except Misfit as e:
                 gone = next((fields[key] for key, value in answer.items() if value is None), None)
                 hint = "" if gone is None else f" (there is no value in column {gone!r})"
-                raise InputError(f"row {place} of the examples (counted from 0) does not fit the schema: {e}{hint}"
-                                 ) from None
-        made += [*said[started(said):], {"role": "assistant", "content": text}]
+                raise InputError(
+                    f"row {place} of the examples (counted from 0) does not fit the schema: {e}{hint}"
+                ) from None
+        made += [*said[started(said) :], {"role": "assistant", "content": text}]
     size = len(orjson.dumps(made))
     if size > MOST_BYTES:
-        raise InputError(f"examples= makes {size:,} bytes of each request, which all repeat them: give a few")
+        raise InputError(
+            f"examples= makes {size:,} bytes of each request, which all repeat them: give a few"
+        )
     return made
 
 
 def _frame(examples: Any) -> pd.DataFrame:
     import pandas as pd
 
-    if isinstance(examples, list) and examples and all(isinstance(row, Mapping) for row in examples):
+    if (
+        isinstance(examples, list)
+        and examples
+        and all(isinstance(row, Mapping) for row in examples)
+    ):
         examples = pd.DataFrame(examples)
     if not isinstance(examples, pd.DataFrame):
-        raise OptionError(f"`examples` takes a DataFrame with the prompt's columns and the answers', not a "
-                          f"{type(examples).__name__}")
+        raise OptionError(
+            f"`examples` takes a DataFrame with the prompt's columns and the answers', not a "
+            f"{type(examples).__name__}"
+        )
     if not len(examples):
         raise InputError("examples= has no rows: leave it out, or give a few")
     if len(examples) > MOST_ROWS:
-        raise InputError(f"examples= has {len(examples):,} rows, and each request repeats them all: give a few, such "
-                         "as examples.head(20)")
+        raise InputError(
+            f"examples= has {len(examples):,} rows, and each request repeats them all: give a few, such "
+            "as examples.head(20)"
+        )
     return examples
 
 
@@ -126,7 +149,9 @@ def _answers(labels: list[Any], out: str, model: str, schema: Schema | None) -> 
     found = {}
     for field in schema.fields:
         name = field.name.removesuffix(f"_{model}")
-        found[field.key] = _column(labels, [f"{out}_{field.name}", f"{out}_{name}", name] if out else [name])
+        found[field.key] = _column(
+            labels, [f"{out}_{field.name}", f"{out}_{name}", name] if out else [name]
+        )
     return found
 
 
@@ -136,7 +161,9 @@ def _column(labels: list[Any], names: list[str]) -> Any:
     return label_of(there, labels, of="examples=")
 
 
-def _rows(frame: pd.DataFrame, prompt: Any, fields: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _rows(
+    frame: pd.DataFrame, prompt: Any, fields: Mapping[str, Any]
+) -> Iterator[tuple[Any, dict[str, Any]]]:
     """(a row's messages or a RowError, its answer by key). Raises InputError for a missing value."""
     from jupyter_batch import frame as frames
 
@@ -151,8 +178,10 @@ def _rows(frame: pd.DataFrame, prompt: Any, fields: Mapping[str, Any]) -> Iterat
         for row in range(block.rows):
             gone = next((label for label in needed if at[label][row] is None), None)
             if gone is not None:
-                raise InputError(f"row {block.start + row} of the examples (counted from 0) has no value in column "
-                                 f"{gone!r}")
+                raise InputError(
+                    f"row {block.start + row} of the examples (counted from 0) has no value in column "
+                    f"{gone!r}"
+                )
             said = _filled(asked, {name: values[row] for name, values in holes.items()})
             yield said, {key: at[label][row] for key, label in fields.items()}
 
@@ -164,14 +193,24 @@ def _filled(asked: Any, row: Mapping[str, Any]) -> Any:
         return broken
     if isinstance(asked, Hole):
         return row[asked.name]
-    return [{key: row[value.name] if isinstance(value, Hole) else value for key, value in message.items()}
-            for message in asked]
+    return [
+        {
+            key: row[value.name] if isinstance(value, Hole) else value
+            for key, value in message.items()
+        }
+        for message in asked
+    ]
 
 
 def _text(answer: Mapping[str, Any]) -> str:
     value = answer[""]
-    return value if isinstance(value, str) else orjson.dumps(value, default=_plain).decode() if isinstance(
-        value, dict | list) else str(value)
+    return (
+        value
+        if isinstance(value, str)
+        else orjson.dumps(value, default=_plain).decode()
+        if isinstance(value, dict | list)
+        else str(value)
+    )
 
 
 def _json(answer: Mapping[str, Any], schema: Schema) -> str:

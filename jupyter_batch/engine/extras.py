@@ -17,21 +17,27 @@ from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
 from jupyter_batch.options import Options
 
 
-def with_extras(form: Prompt, columns: Sequence[Any], prompt: Any, opts: Options, schema: Schema | None) -> Prompt:
+def with_extras(
+    form: Prompt, columns: Sequence[Any], prompt: Any, opts: Options, schema: Schema | None
+) -> Prompt:
     """The prompt with the pictures and the examples that were asked for.
 
     columns: of the frame. prompt: as it was given. Raises InputError, OptionError, ColumnError.
     """
     if opts.image_size is not None:
         if opts.images is None:
-            raise OptionError("`image_size` says how large the pictures of `images` may be: name their column there")
+            raise OptionError(
+                "`image_size` says how large the pictures of `images` may be: name their column there"
+            )
         pillow("image_size=")
     if opts.images is None and opts.examples is None:
         return form
     if isinstance(prompt, Module | Embed):
         name = "images" if opts.images is not None else "examples"
-        raise OptionError(f"`{name}` is the prompt's own business here: a dspy module has it in its signature and "
-                          "its demos")
+        raise OptionError(
+            f"`{name}` is the prompt's own business here: a dspy module has it in its signature and "
+            "its demos"
+        )
     form = _with_images(form, columns, opts)
     if opts.examples is None:
         return form
@@ -41,19 +47,28 @@ def with_extras(form: Prompt, columns: Sequence[Any], prompt: Any, opts: Options
         if isinstance(form, Given) or not labels:
             bare: Prompt = Given(None)
         else:
-            bare = prompt_of(prompt, labels if callable(prompt) else columns, system=None, kind=opts.template)
+            bare = prompt_of(
+                prompt, labels if callable(prompt) else columns, system=None, kind=opts.template
+            )
         return _with_images(bare, labels, opts, of="examples=")
 
     return Shown(form, pairs_of(opts.examples, over, opts.out, opts.model, schema))
 
 
-def _with_images(form: Prompt, columns: Sequence[Any], opts: Options, *, of: str = "the frame") -> Prompt:
+def _with_images(
+    form: Prompt, columns: Sequence[Any], opts: Options, *, of: str = "the frame"
+) -> Prompt:
     if opts.images is None:
         return form
     if isinstance(form, Given):
-        raise InputError("`images` names columns of a frame, and there is none: put the image parts into the messages, "
-                         'or make a frame: pd.DataFrame({"text": [...], "photo": [...]})')
+        raise InputError(
+            "`images` names columns of a frame, and there is none: put the image parts into the messages, "
+            'or make a frame: pd.DataFrame({"text": [...], "photo": [...]})'
+        )
     named = opts.images
     several = isinstance(named, list) or (isinstance(named, tuple) and named not in columns)
-    return Pictured(form, [label_of(name, columns, of=of) for name in (named if several else [named])],
-                    opts.image_size)
+    return Pictured(
+        form,
+        [label_of(name, columns, of=of) for name in (named if several else [named])],
+        opts.image_size,
+    )

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from jupyter_batch.engine.reuse import Array
 
 
-def is_filled_by_us(ledger: Ledger, record: JobRecord, prints: bytes | bytearray, frame: pd.DataFrame) -> bool:
+def is_filled_by_us(
+    ledger: Ledger, record: JobRecord, prints: bytes | bytearray, frame: pd.DataFrame
+) -> bool:
     """Whether the columns that a job is to fill hold what earlier jobs answered to the same questions, and no more.
 
     A row that asks what was asked before has that answer, or none; one that was edited has what its label had before;
@@ -53,7 +55,11 @@ def is_filled_by_us(ledger: Ledger, record: JobRecord, prints: bytes | bytearray
         here, at = _alike(frame.index, frames.Keys.from_bytes(folder.keys.read_bytes()).labels)
         edited = (asked[here] != was[at]).any(axis=1)
         filled[here[edited & (cells[here] == theirs[at])]] = False
-    return bool(matched.any()) and not filled[matched].any() and said.issuperset(cells[filled].tolist())
+    return (
+        bool(matched.any())
+        and not filled[matched].any()
+        and said.issuperset(cells[filled].tolist())
+    )
 
 
 def _filled(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, out: str) -> pd.DataFrame:
@@ -72,9 +78,13 @@ def _alike(index: pd.Index[Any], labels: Array) -> tuple[Array, Array]:
 def _cells(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Array, Array]:
     """(a hash of each row's cells in these columns, whether any of them is there)."""
     labels = [frames.column_label(frame, column) for column in columns]
-    cells = np.empty(len(frame), dtype=object)  # an array of bytes would lose the zeros at their ends
+    cells = np.empty(
+        len(frame), dtype=object
+    )  # an array of bytes would lose the zeros at their ends
     filled = np.zeros(len(frame), dtype=bool)
     for start, held, _, hashes in frames.blocks(frame, labels):
-        cells[start:start + len(hashes)] = hashes
-        filled[start:start + len(hashes)] = [any(cell is not None for cell in row) for row in zip(*held, strict=True)]
+        cells[start : start + len(hashes)] = hashes
+        filled[start : start + len(hashes)] = [
+            any(cell is not None for cell in row) for row in zip(*held, strict=True)
+        ]
     return cells, filled

@@ -13,8 +13,10 @@ def spelled_out(source: Any, prompt: Any, given: dict[str, Any]) -> tuple[Any, d
     columns = getattr(source, "columns", None)  # pandas may not be loaded where there is no frame
     if module.is_module(prompt):
         if columns is None:
-            raise InputError("a dspy module takes its inputs from a frame's columns: "
-                             "pd.DataFrame({...}).llm.batch(module)")
+            raise InputError(
+                "a dspy module takes its inputs from a frame's columns: "
+                "pd.DataFrame({...}).llm.batch(module)"
+            )
         return module.as_asked(prompt, columns.tolist(), given)
     if isinstance(prompt, str) and columns is not None:
         return signature.as_asked(prompt, columns.tolist(), given) or (prompt, given)

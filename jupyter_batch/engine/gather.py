@@ -57,8 +57,16 @@ class Outcomes:
     job: whose price the costs are told by. live: those of real time too. endpoint: of the job, where values are kept.
     """
 
-    def __init__(self, first: int, last: int, *, values: bool, job: JobRecord | None = None,
-                 endpoint: str = "", live: bool = False) -> None:
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        *,
+        values: bool,
+        job: JobRecord | None = None,
+        endpoint: str = "",
+        live: bool = False,
+    ) -> None:
         rows = last - first + 1
         self.first = first
         self.status = bytearray([_NOTHING]) * rows
@@ -74,7 +82,14 @@ class Outcomes:
         self.usage: Usage | None = None
         self.strange = 0
 
-    def take(self, job: str, results: Iterable[Result], asked: bytearray | None = None, *, paid: bool = True) -> None:
+    def take(
+        self,
+        job: str,
+        results: Iterable[Result],
+        asked: bytearray | None = None,
+        *,
+        paid: bool = True,
+    ) -> None:
         """Put each line at its row.
 
         asked: 1 for each row that may have a line. paid: by this job; else the answers were another job's before.
@@ -119,13 +134,24 @@ class Outcomes:
         status, reason = _SILENCE[shard.ending or State.FAILED]
         if shard.why and shard.ending is State.FAILED:
             reason = f"{reason}: {shard.why}"
-        elif shard.why and shard.ending is State.CANCELLED and not shard.batch_id:  # by us, before it was sent
+        elif (
+            shard.why and shard.ending is State.CANCELLED and not shard.batch_id
+        ):  # by us, before it was sent
             reason = shard.why
         code, start = _CODE[status], shard.first - self.first
-        silent = [offset for offset, was_asked in enumerate(asked)
-                  if was_asked and self.status[start + offset] == _NOTHING]
-        free = bool(silent) and silence_is_free(shard, sum(
-            1 for offset, was_asked in enumerate(asked) if was_asked and self._was_answered(start + offset)))
+        silent = [
+            offset
+            for offset, was_asked in enumerate(asked)
+            if was_asked and self.status[start + offset] == _NOTHING
+        ]
+        free = bool(silent) and silence_is_free(
+            shard,
+            sum(
+                1
+                for offset, was_asked in enumerate(asked)
+                if was_asked and self._was_answered(start + offset)
+            ),
+        )
         at_fault = dict(shard.at_fault)
         for offset in silent:
             self.status[start + offset] = code
@@ -168,8 +194,14 @@ class Outcomes:
         at = position - self.first
         told = self.input_tokens[at] >= 0 and status is not Status.REUSED
         usage = Usage(self.input_tokens[at], self.output_tokens[at]) if told else None
-        return Result(custom_id(job, position if row is None else row), status, self.answers[at],
-                      self.reasons.get(position), usage, raw=self.raws.get(position))
+        return Result(
+            custom_id(job, position if row is None else row),
+            status,
+            self.answers[at],
+            self.reasons.get(position),
+            usage,
+            raw=self.raws.get(position),
+        )
 
     def close(self) -> None:
         """What nothing was heard of is still running."""
@@ -201,8 +233,14 @@ def results_in(block: bytes, job: JobRecord, dialect: str | None = None) -> Iter
     results = decode_lines(dialect or job.dialect, block, job.endpoint, job.tool_names)
     parser = None if job.schema is None else _parser(msgspec.json.encode(job.schema))
     if job.tools:
-        return (_called(result) if result.calls else result if parser is None else next(parser.read([result]))
-                for result in results)
+        return (
+            _called(result)
+            if result.calls
+            else result
+            if parser is None
+            else next(parser.read([result]))
+            for result in results
+        )
     return results if parser is None else parser.read(results)
 
 
@@ -221,7 +259,9 @@ def places_of(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> P
     return Places.of(folder, job.rows, shards, left_out)
 
 
-def _taken(found: Outcomes, job: JobRecord, shard: ShardRecord, folder: JobFolder, asked: bytearray | None) -> int:
+def _taken(
+    found: Outcomes, job: JobRecord, shard: ShardRecord, folder: JobFolder, asked: bytearray | None
+) -> int:
     """All that a shard brought; how many rows its output file alone tells of."""
     for dialect, path in folder.taken_over(shard.number):
         found.take(job.id, decoded(path, job, dialect), asked, paid=False)
@@ -232,7 +272,9 @@ def _taken(found: Outcomes, job: JobRecord, shard: ShardRecord, folder: JobFolde
     return told_of
 
 
-def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places) -> tuple[dict[str, Any], int]:
+def of_shard(
+    job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places
+) -> tuple[dict[str, Any], int]:
     """A fetched shard in figures: (fields for the ledger, how many rows its output file tells of)."""
     asked = places.asked(shard)
     found = Outcomes(shard.first, shard.last, values=False, job=job, live=True)
@@ -254,12 +296,19 @@ def of_shard(job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Plac
     if found.strange:
         note = f"{found.strange} lines came that nobody asked for, or twice: kept in {folder.output(shard.number).name}"
     common = tuple(reasons.most_common(5))
-    return {"counts": counts, "usage": found.usage, "reasons": common, "note": note,
-            "examples": tuple((reason, firsts[reason]) for reason, _ in common),
-            "bill": found.costs.bill(asked)}, told_of
+    return {
+        "counts": counts,
+        "usage": found.usage,
+        "reasons": common,
+        "note": note,
+        "examples": tuple((reason, firsts[reason]) for reason, _ in common),
+        "bill": found.costs.bill(asked),
+    }, told_of
 
 
-def of_job(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, values: bool = True) -> Outcomes:
+def of_job(
+    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, values: bool = True
+) -> Outcomes:
     """All rows of a job, from what is on this disk now: also of one that is still under way."""
     found = Outcomes(0, job.rows - 1, values=values, job=job, endpoint=job.endpoint)
     places = places_of(job, shards, folder)
@@ -287,7 +336,9 @@ def carried_over(job: JobRecord, folder: JobFolder, places: Places) -> Iterator[
             yield found.result(job.id, at, Status.REUSED)
 
 
-def results_of(job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places) -> Iterator[Result]:
+def results_of(
+    job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places
+) -> Iterator[Result]:
     """One Result for each row that a collected shard answers for, those that follow one of its rows included.
 
     In the order of its rows; followers come after them.
@@ -299,9 +350,13 @@ def results_of(job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Pl
     for at, code in enumerate(found.status):
         if asked[at]:
             yield found.result(job.id, shard.first + at, CODES[code])
-    for row, leader in zip(*(rows.tolist() for rows in places.followers(shard.number)), strict=True):
+    for row, leader in zip(
+        *(rows.tolist() for rows in places.followers(shard.number)), strict=True
+    ):
         status = CODES[found.status[leader - shard.first]]
-        yield found.result(job.id, leader, Status.REUSED if status is Status.SUCCEEDED else status, row)
+        yield found.result(
+            job.id, leader, Status.REUSED if status is Status.SUCCEEDED else status, row
+        )
 
 
 def read_unsent(folder: JobFolder) -> list[Unsent]:

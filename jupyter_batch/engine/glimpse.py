@@ -60,11 +60,17 @@ class Glimpse:
         with self._lock:
             if job.id != self._job:
                 self._job, self._of, self._seen = job.id, None, Seen()
-            state = ([shard.number for shard in shards if shard.step is Step.COLLECTED], job.mode == REALTIME
-                     and len(self._seen.answers) < ANSWERS and [shard.completed for shard in shards])
+            state = (
+                [shard.number for shard in shards if shard.step is Step.COLLECTED],
+                job.mode == REALTIME
+                and len(self._seen.answers) < ANSWERS
+                and [shard.completed for shard in shards],
+            )
             if state != self._of:
                 self._of = state
-                with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):  # a folder that was cleaned up
+                with contextlib.suppress(
+                    OSError, ValueError, msgspec.MsgspecError
+                ):  # a folder that was cleaned up
                     self._seen = self._look(job, shards, folder)
             return self._seen
 
@@ -78,28 +84,56 @@ class Glimpse:
             for reason, row in shard.examples:
                 if reason not in known:
                     known.add(reason)
-                    examples.append((reason, Answer(row=row, asked=self._asked(job, shard, folder, row), answer="")))
-        unsent = [group for group in read_unsent(folder) if group.status is Status.FAILED and group.positions]
-        examples += [(group.reason, Answer(row=group.positions[0], asked="", answer=""))
-                     for group in unsent if group.reason not in known]
-        return Seen(answers, tuple(examples), tuple((group.reason, len(group.positions)) for group in unsent))
+                    examples.append(
+                        (
+                            reason,
+                            Answer(row=row, asked=self._asked(job, shard, folder, row), answer=""),
+                        )
+                    )
+        unsent = [
+            group
+            for group in read_unsent(folder)
+            if group.status is Status.FAILED and group.positions
+        ]
+        examples += [
+            (group.reason, Answer(row=group.positions[0], asked="", answer=""))
+            for group in unsent
+            if group.reason not in known
+        ]
+        return Seen(
+            answers,
+            tuple(examples),
+            tuple((group.reason, len(group.positions)) for group in unsent),
+        )
 
-    def _answers(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Iterator[Answer]:
+    def _answers(
+        self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder
+    ) -> Iterator[Answer]:
         """Of the first shard that has any; the first three that came."""
         for shard in shards:
-            found = [result for path in _outputs(job, shard, folder)
-                     for result in _first(results_in(first_block(path), job)) if result.status is Status.SUCCEEDED]
+            found = [
+                result
+                for path in _outputs(job, shard, folder)
+                for result in _first(results_in(first_block(path), job))
+                if result.status is Status.SUCCEEDED
+            ]
             rows = {position_of(job.id, result.custom_id): result for result in found[:ANSWERS]}
             if rows:
                 for row in sorted(row for row in rows if row is not None):
-                    yield Answer(row=row, asked=self._asked(job, shard, folder, row), answer=words(rows[row].value))
+                    yield Answer(
+                        row=row,
+                        asked=self._asked(job, shard, folder, row),
+                        answer=words(rows[row].value),
+                    )
                 return
 
     def _asked(self, job: JobRecord, shard: ShardRecord, folder: JobFolder, row: int) -> str:
         """What a row asked, without the words that all of them begin with."""
         path = folder.requests(shard.number)
         if path not in self._beginning:
-            self._beginning[path] = beginning([said(line) for line in first_block(path).splitlines()[:SAMPLE]])
+            self._beginning[path] = beginning(
+                [said(line) for line in first_block(path).splitlines()[:SAMPLE]]
+            )
         return said(line_of(path, job.id, row)).removeprefix(self._beginning[path])[:LONGEST]
 
 
@@ -127,7 +161,7 @@ def first_block(path: Path) -> bytes:
         return b""
     with path.open("rb") as file:
         block = file.read(BLOCK_BYTES)
-    return block[:block.rfind(b"\n") + 1]
+    return block[: block.rfind(b"\n") + 1]
 
 
 def line_of(path: Path, job: str, row: int) -> bytes:
@@ -135,7 +169,10 @@ def line_of(path: Path, job: str, row: int) -> bytes:
     if not path.exists():
         return b""
     with path.open("rb") as file:
-        low, high = 0, file.seek(0, os.SEEK_END)  # a line that begins before `low` is of an earlier row
+        low, high = (
+            0,
+            file.seek(0, os.SEEK_END),
+        )  # a line that begins before `low` is of an earlier row
         while low < high:
             middle = (low + high) // 2
             file.seek(middle)
@@ -158,8 +195,12 @@ def said(line: bytes) -> str:
     """What the person's side said last in a request line, of whatever dialect; "" where that is no text."""
     try:
         request = msgspec.json.decode(line)
-        body = next(request[key] for key in ("body", "params", "modelInput", "request") if key in request)
-        turns = next((body[key] for key in ("messages", "contents", "input", "prompt") if key in body), "")
+        body = next(
+            request[key] for key in ("body", "params", "modelInput", "request") if key in request
+        )
+        turns = next(
+            (body[key] for key in ("messages", "contents", "input", "prompt") if key in body), ""
+        )
     except (msgspec.DecodeError, TypeError, StopIteration):
         return ""
     if isinstance(turns, list) and turns and isinstance(turns[-1], dict):
@@ -182,7 +223,14 @@ def beginning(texts: Iterable[str]) -> str:
     """What all of them begin with, if that is long, up to its last sentence or line: the prompt's own words."""
     there = list(filter(None, texts))
     common = os.path.commonprefix(there) if len(there) > 1 else ""  # noqa: RUF071 - texts, not paths
-    cut = max((common.rfind(mark) + len(mark) for mark in (": ", ". ", "? ", "! ", "\n") if mark in common), default=0)
+    cut = max(
+        (
+            common.rfind(mark) + len(mark)
+            for mark in (": ", ". ", "? ", "! ", "\n")
+            if mark in common
+        ),
+        default=0,
+    )
     return common[:cut] if cut >= LONG_BEGINNING and all(len(text) > cut for text in there) else ""
 
 
@@ -191,9 +239,14 @@ def words(value: Any) -> str:
     if isinstance(value, str):
         return value[:LONGEST]
     if isinstance(value, ToolCalls):
-        return ("calls " + ", ".join(f"{call['name']}({words(call['arguments'])})" for call in value[:8]))[:LONGEST]
+        return (
+            "calls "
+            + ", ".join(f"{call['name']}({words(call['arguments'])})" for call in value[:8])
+        )[:LONGEST]
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {words(held)}" for name, held in list(value.items())[:8])[:LONGEST]
+        return ", ".join(f"{name}: {words(held)}" for name, held in list(value.items())[:8])[
+            :LONGEST
+        ]
     if isinstance(value, list | tuple) or hasattr(value, "tolist"):
         plain = value.tolist() if hasattr(value, "tolist") else value
         more = f", … {len(plain):,} in all" if len(plain) > ANSWERS else ""

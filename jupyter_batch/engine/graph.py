@@ -19,7 +19,18 @@ from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.ledger.history import OUTSIDE
 from jupyter_batch.ledger.records import JobRecord, ShardRecord, bill_of
 from jupyter_batch.ledger.store import Event, Ledger
-from jupyter_batch.monitor.graph import FETCHING, GIVEN, THERE, WAITING, Band, Batch, Graph, Line, Spent, Stage
+from jupyter_batch.monitor.graph import (
+    FETCHING,
+    GIVEN,
+    THERE,
+    WAITING,
+    Band,
+    Batch,
+    Graph,
+    Line,
+    Spent,
+    Stage,
+)
 from jupyter_batch.monitor.view import COLOURS, View, clean, span, view
 from jupyter_batch.providers.table import REALTIME
 
@@ -75,30 +86,55 @@ def graph(shot: Snapshot, told: Sequence[Told], tz: tzinfo | None = None) -> Gra
     seen, names = view(shot, tz), _names(told)
     end = shot.finished_at or shot.now
     most = max(8, min(POINTS, ALL_POINTS // max(1, len(told))))
-    lines = tuple(Line(name, _points(one, end, most)) for name, one in zip(names, told, strict=True) if one.events)
+    lines = tuple(
+        Line(name, _points(one, end, most))
+        for name, one in zip(names, told, strict=True)
+        if one.events
+    )
     moments, bands = _bands(told[0], end) if len(told) == 1 else ((), ())
     begin = min((one.job.created_at for one in told), default=shot.created_at)
     seen_from = SLIVER * (end - begin)
-    batches = [_batch(shard, one, name, end, seen_from) for name, one in zip(names, told, strict=True)
-               if one.events for shard in one.shards]
+    batches = [
+        _batch(shard, one, name, end, seen_from)
+        for name, one in zip(names, told, strict=True)
+        if one.events
+        for shard in one.shards
+    ]
     shown = batches if len(batches) <= BATCHES else _slowest(batches)
     total = max([one.job.rows for one in told] or [shot.counts.total])
-    ahead = _ahead(shot, seen) if shot.counts.total <= total else ()  # several models have no pace in common
-    latest = max(end, *(line.points[-1][0] for line in lines), *(at for at, _ in ahead), begin + 1.0)
+    ahead = (
+        _ahead(shot, seen) if shot.counts.total <= total else ()
+    )  # several models have no pace in common
+    latest = max(
+        end, *(line.points[-1][0] for line in lines), *(at for at, _ in ahead), begin + 1.0
+    )
     latency = _latency(batches)
     spent = _spent(told)
     return Graph(
-        title=clean(f"{seen.title}: {seen.state}, {seen.share}", WIDEST), colour=seen.colour, begin=begin, end=latest,
+        title=clean(f"{seen.title}: {seen.state}, {seen.share}", WIDEST),
+        colour=seen.colour,
+        begin=begin,
+        end=latest,
         subtitle=_subtitle(seen, known=bool(lines)),
-        total=total, lines=lines, moments=moments, bands=bands,
-        ahead=ahead, batches=tuple(shown), left_out=len(batches) - len(shown), latency=latency, spent=spent,
-        words=_words(seen, latency, spent))
+        total=total,
+        lines=lines,
+        moments=moments,
+        bands=bands,
+        ahead=ahead,
+        batches=tuple(shown),
+        left_out=len(batches) - len(shown),
+        latency=latency,
+        spent=spent,
+        words=_words(seen, latency, spent),
+    )
 
 
 def _subtitle(seen: View, *, known: bool) -> tuple[str, ...]:
     first = " · ".join(part for part in (seen.model, *seen.times) if part)
     counts = seen.counts if len(seen.segments) > 1 else ""
-    unknown = "" if known else "how it went is not in the ledger: what was fetched is all that is known"
+    unknown = (
+        "" if known else "how it went is not in the ledger: what was fetched is all that is known"
+    )
     return tuple(line for text in (first, counts, unknown) for line in wrap(text, WIDEST))
 
 
@@ -107,8 +143,16 @@ def _words(seen: View, latency: str, spent: Iterable[Spent]) -> str:
     paid = [f"{one.model}: {one.tokens}; cost {one.price}" for one in spent]
     course = f"Rows over time: {seen.curve_words}." if seen.curve_words else ""
     told = f"Batches from sent to over: {latency}." if latency else ""
-    return " ".join(part for part in (f"{seen.title}: {seen.state}, {seen.share}.", course, told,
-                                      *(f"{one}." for one in paid)) if part)
+    return " ".join(
+        part
+        for part in (
+            f"{seen.title}: {seen.state}, {seen.share}.",
+            course,
+            told,
+            *(f"{one}." for one in paid),
+        )
+        if part
+    )
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -129,7 +173,10 @@ def _names(told: Sequence[Told]) -> list[str]:
 
 def _apart(names: Sequence[str]) -> list[str]:
     """Of several that read the same, the second is `name (2)`."""
-    return [f"{name} ({names[:at].count(name) + 1})" if name in names[:at] else name for at, name in enumerate(names)]
+    return [
+        f"{name} ({names[:at].count(name) + 1})" if name in names[:at] else name
+        for at, name in enumerate(names)
+    ]
 
 
 def _link(job: JobRecord, parent: JobRecord | None) -> str:
@@ -164,15 +211,23 @@ def _bands(told: Told, end: float) -> tuple[tuple[float, ...], tuple[Band, ...]]
     """Rows done by batch, all at the same moments; nothing where they are too few or too many."""
     if not 1 < len(told.shards) <= BANDS:
         return (), ()
-    by_shard: dict[int, list[tuple[float, int]]] = {shard.number: [(told.job.created_at, 0)] for shard in told.shards}
+    by_shard: dict[int, list[tuple[float, int]]] = {
+        shard.number: [(told.job.created_at, 0)] for shard in told.shards
+    }
     for at, number, _, done, _ in told.events:
         if number is not None and done != by_shard[number][-1][1]:
             by_shard[number].append((max(at, by_shard[number][-1][0]), done))
     histories = {number: tuple(points) for number, points in by_shard.items()}
-    changes = sorted({at for points in histories.values() for at, _ in points} | {told.job.finished_at or end})
-    moments = tuple(at for at, _ in thinned([(at, number) for number, at in enumerate(changes)], MOMENTS))
-    bands = [Band(f"batch {number + 1}", tuple(done_at(points, at) for at in moments))
-             for number, points in histories.items()]
+    changes = sorted(
+        {at for points in histories.values() for at, _ in points} | {told.job.finished_at or end}
+    )
+    moments = tuple(
+        at for at, _ in thinned([(at, number) for number, at in enumerate(changes)], MOMENTS)
+    )
+    bands = [
+        Band(f"batch {number + 1}", tuple(done_at(points, at) for at in moments))
+        for number, points in histories.items()
+    ]
     given = _given(told.job)
     return moments, (*([Band(GIVEN, (given,) * len(moments))] if given else []), *bands)
 
@@ -190,17 +245,36 @@ def _ahead(shot: Snapshot, seen: View) -> Points:
 def _batch(shard: ShardRecord, told: Told, name: str, end: float, shortest: float) -> Batch:
     alone = len(told.shards) == 1
     number = f"{shard.number + 1:,}"
-    label = (name if name != "rows" else "batch 1") if alone else f"batch {number}" if name == "rows" else (
-        f"{name} {number}")
-    seconds = max(0.0, (_over_at(shard) or end) - shard.sent_at) if shard.sent_at and shard.batch_id else None
-    return Batch(name=label, stages=_stages(shard, told, end, shortest), seconds=seconds, words=_stands(shard, seconds),
-                 colour=COLOURS[shard.ending] if shard.ending else "busy", id=clean(shard.batch_id or "", 100))
+    label = (
+        (name if name != "rows" else "batch 1")
+        if alone
+        else f"batch {number}"
+        if name == "rows"
+        else (f"{name} {number}")
+    )
+    seconds = (
+        max(0.0, (_over_at(shard) or end) - shard.sent_at)
+        if shard.sent_at and shard.batch_id
+        else None
+    )
+    return Batch(
+        name=label,
+        stages=_stages(shard, told, end, shortest),
+        seconds=seconds,
+        words=_stands(shard, seconds),
+        colour=COLOURS[shard.ending] if shard.ending else "busy",
+        id=clean(shard.batch_id or "", 100),
+    )
 
 
 def _stands(shard: ShardRecord, seconds: float | None) -> str:
     ending = f", {shard.ending}" if shard.ending and shard.ending != "completed" else ""
     if shard.joins and not shard.batch_id:
-        return f"waits for job {shard.joins}" if shard.ending is None else f"answered by job {shard.joins}"
+        return (
+            f"waits for job {shard.joins}"
+            if shard.ending is None
+            else f"answered by job {shard.joins}"
+        )
     if seconds is None:
         return f"not sent{ending}" if shard.ending else "waiting"
     return f"{span(seconds)}{ending}" if _over_at(shard) else f"{span(seconds)} so far"
@@ -226,9 +300,14 @@ def _stages(shard: ShardRecord, told: Told, end: float, shortest: float) -> tupl
     last = max((place for place, (_, kind) in enumerate(changes) if kind == THERE), default=0)
     if last and changes[last][0] < shard.sent_at <= until[last]:  # before that its file went up
         changes[last], until[last - 1] = (shard.sent_at, THERE), shard.sent_at
-    stages = [Stage(kind, at, then) for (at, kind), then in zip(changes, until, strict=True) if kind]
-    return tuple(stage for stage in stages
-                 if stage.kind == THERE or stage.end - stage.begin > shortest or len(stages) == 1)
+    stages = [
+        Stage(kind, at, then) for (at, kind), then in zip(changes, until, strict=True) if kind
+    ]
+    return tuple(
+        stage
+        for stage in stages
+        if stage.kind == THERE or stage.end - stage.begin > shortest or len(stages) == 1
+    )
 
 
 def _kind(step: str) -> str:
@@ -245,7 +324,11 @@ def _slowest(batches: list[Batch]) -> list[Batch]:
 
 def _latency(batches: Sequence[Batch]) -> str:
     """`median 42 min, slowest 1 h`; of one batch just that."""
-    took = [batch.seconds for batch in batches if batch.seconds is not None and not batch.words.endswith("so far")]
+    took = [
+        batch.seconds
+        for batch in batches
+        if batch.seconds is not None and not batch.words.endswith("so far")
+    ]
     if not took:
         return ""
     middle, most = span(statistics.median(took)), span(max(took))
@@ -272,5 +355,9 @@ def _of_model(model: str, told: list[tuple[Bill | None, Usage | None]]) -> Spent
     bills = [bill for bill, _ in told if bill is not None]
     used = [usage for _, usage in told if usage is not None]
     usage = sum(used, Usage()) if used else None
-    return Spent(model=model, bill=sum(bills[1:], bills[0]) if bills else None,
-                 tokens_in=usage.input_tokens if usage else None, tokens_out=usage.output_tokens if usage else None)
+    return Spent(
+        model=model,
+        bill=sum(bills[1:], bills[0]) if bills else None,
+        tokens_in=usage.input_tokens if usage else None,
+        tokens_out=usage.output_tokens if usage else None,
+    )

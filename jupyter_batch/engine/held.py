@@ -72,10 +72,16 @@ def requests_of(ledger: Ledger, job: JobRecord, wanted: Array, dialect: str) -> 
     at: JobRecord | None = job
     while at is not None and (missing := wanted & (held.which < 0)).any():
         folder = ledger.folders.of(at.id)
-        paths = _files(folder) if at.dialect == dialect else [folder.asked] if dialect == OPENAI else []
+        paths = (
+            _files(folder) if at.dialect == dialect else [folder.asked] if dialect == OPENAI else []
+        )
         _look(held, at.id, paths, missing)
         parent = at.parent
-        at = next((one for one in ledger.jobs() if one.id == parent), None) if parent and _same(at, ledger) else None
+        at = (
+            next((one for one in ledger.jobs() if one.id == parent), None)
+            if parent and _same(at, ledger)
+            else None
+        )
     return held
 
 

@@ -58,17 +58,26 @@ class Pictured:
         at = [self.columns.index(label) for label in self._labels]
         return [sum(weight(columns[n][row]) for n in at) for row in range(rows)]
 
-    def holes(self, start: int, columns: Sequence[Sequence[Any]], rows: int) -> dict[str, list[Any]]:
+    def holes(
+        self, start: int, columns: Sequence[Sequence[Any]], rows: int
+    ) -> dict[str, list[Any]]:
         """The prompt's own, with each row's parts, or the reason why a picture can't be sent."""
         at = {label: n for n, label in enumerate(self.columns)}
-        made: dict[str, list[Any]] = self._inner.holes(start, [columns[at[c]] for c in self._inner.columns], rows)
+        made: dict[str, list[Any]] = self._inner.holes(
+            start, [columns[at[c]] for c in self._inner.columns], rows
+        )
         cells = [[columns[at[label]][row] for label in self._labels] for row in range(rows)]
         if rows > 1:  # disks and decoders work side by side
             with ThreadPoolExecutor(_READERS, thread_name_prefix="jupyter-batch-images") as pool:
                 parts = list(pool.map(self._parts, cells))
         else:
             parts = list(map(self._parts, cells))
-        return {**made, self._hole: [self._put(said, more) for said, more in zip(made[self._hole], parts, strict=True)]}
+        return {
+            **made,
+            self._hole: [
+                self._put(said, more) for said, more in zip(made[self._hole], parts, strict=True)
+            ],
+        }
 
     def _parts(self, cells: Sequence[Any]) -> list[dict[str, Any]] | RowError:
         try:
@@ -87,7 +96,11 @@ class Pictured:
         if not users:
             return RowError("the images go into the last user message, and there is none")
         last = said[users[-1]]
-        return [*said[:users[-1]], {**last, "content": [*_text_parts(last["content"]), *parts]}, *said[users[-1] + 1:]]
+        return [
+            *said[: users[-1]],
+            {**last, "content": [*_text_parts(last["content"]), *parts]},
+            *said[users[-1] + 1 :],
+        ]
 
 
 def in_pieces(prompt: Any, columns: Sequence[Any], block: Block) -> Iterator[Block]:
@@ -101,8 +114,12 @@ def in_pieces(prompt: Any, columns: Sequence[Any], block: Block) -> Iterator[Blo
     start = held = 0
     for row, size in enumerate([*sizes, PIECE_BYTES + 1]):
         if row > start and held + size > PIECE_BYTES:
-            yield Block(block.start + start, [cells[start:row] for cells in block.values], {},
-                        block.fingerprints[start:row])
+            yield Block(
+                block.start + start,
+                [cells[start:row] for cells in block.values],
+                {},
+                block.fingerprints[start:row],
+            )
             start, held = row, 0
         held += size
 
@@ -111,9 +128,14 @@ def within(prompt: Any, lines: list[bytes | RowError], most: int) -> list[bytes 
     """The lines; one with pictures that no batch file can hold is its row's reason."""
     if not hasattr(prompt, "weights"):
         return lines
-    return [line if isinstance(line, RowError) or len(line) <= most else RowError(
-        f"the request has {len(line):,} bytes, and a batch file may hold {most:,}: image_size= makes pictures smaller")
-        for line in lines]
+    return [
+        line
+        if isinstance(line, RowError) or len(line) <= most
+        else RowError(
+            f"the request has {len(line):,} bytes, and a batch file may hold {most:,}: image_size= makes pictures smaller"  # noqa: E501
+        )
+        for line in lines
+    ]
 
 
 def _each(cell: Any) -> Sequence[Any]:
@@ -136,16 +158,29 @@ def part_of(cell: Any, longest: int | None) -> dict[str, Any]:
     """The part of a message for one picture or file. Raises Unreadable with the reason why there can be none."""
     if isinstance(cell, str) and cell.startswith(ADDRESSES):
         if cell.partition("?")[0].lower().endswith(".pdf"):
-            raise Unreadable(f"{cell[:200]}: a PDF can't be sent by its address; give a path, or its bytes")
+            raise Unreadable(
+                f"{cell[:200]}: a PDF can't be sent by its address; give a path, or its bytes"
+            )
         return {"type": "image_url", "image_url": {"url": cell}}
     data, name = bytes_of(cell, longest)
     kind = kind_of(data)
     if kind == "pdf":
-        return {"type": "file", "file": {"filename": name or "document.pdf", "file_data": _url(data, kind)}}
+        return {
+            "type": "file",
+            "file": {"filename": name or "document.pdf", "file_data": _url(data, kind)},
+        }
     if kind is None:
         what = f"{name} is" if name else "a cell holds" if data else "a picture is"
-        hint = "" if longest is not None else "; image_size= makes a PNG of other pictures, with Pillow"
-        raise Unreadable(f"{what} no PNG, JPEG, GIF or WebP picture and no PDF{hint}" if data else f"{what} empty")
+        hint = (
+            ""
+            if longest is not None
+            else "; image_size= makes a PNG of other pictures, with Pillow"
+        )
+        raise Unreadable(
+            f"{what} no PNG, JPEG, GIF or WebP picture and no PDF{hint}"
+            if data
+            else f"{what} empty"
+        )
     return {"type": "image_url", "image_url": {"url": _url(data, kind)}}
 
 

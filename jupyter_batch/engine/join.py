@@ -48,23 +48,54 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
     except JobNotFoundError:  # forgotten meanwhile: what was taken of it before is all
         taken: Sequence[int] = np.setdiff1d(_taken(folder, job, shard), before).tolist()
     else:
-        if (heir := ledger.child(other.id)) is not None:  # it has the answers, and asks for what is missing
+        if (
+            heir := ledger.child(other.id)
+        ) is not None:  # it has the answers, and asks for what is missing
             return mover.put(shard, Step.WAITING, joins=heir.id, due_at=0.0, note="")
-        leaving = other.rush_at and not other.finished_at  # what it missed is about to be asked in real time
+        leaving = (
+            other.rush_at and not other.finished_at
+        )  # what it missed is about to be asked in real time
         wanted = None if leaving else _wanted(ledger, job, shard, other, before)
         if wanted is None:
-            return mover.put(shard, Step.WAITING, due_at=mover.clock() + LOOK_SECONDS,
-                             note=f"waiting for job {shard.joins}, which has asked the same")
-        taken = carry(other, ledger.shards(other.id), ledger.folders.of(other.id), wanted, job.id,
-                      lambda dialect: folder.joined(shard.number, dialect, other.id))
+            return mover.put(
+                shard,
+                Step.WAITING,
+                due_at=mover.clock() + LOOK_SECONDS,
+                note=f"waiting for job {shard.joins}, which has asked the same",
+            )
+        taken = carry(
+            other,
+            ledger.shards(other.id),
+            ledger.folders.of(other.id),
+            wanted,
+            job.id,
+            lambda dialect: folder.joined(shard.number, dialect, other.id),
+        )
     done = {*before.tolist(), *taken}
     left = _drop(folder.requests(shard.number), job.id, done)
     if left:
         further = _further(ledger, job, np.setdiff1d(_rows(ledger, job, shard), sorted(done)))
-        return mover.put(shard, Step.WAITING, joins=further, waited=not further, joined=len(done), requests=left,
-                         due_at=0.0, note="")
-    return mover.put(shard, Step.ENDED, ending=State.COMPLETED, joins="", joined=len(done), requests=0, due_at=0.0,
-                     note="", ended_at=mover.clock())
+        return mover.put(
+            shard,
+            Step.WAITING,
+            joins=further,
+            waited=not further,
+            joined=len(done),
+            requests=left,
+            due_at=0.0,
+            note="",
+        )
+    return mover.put(
+        shard,
+        Step.ENDED,
+        ending=State.COMPLETED,
+        joins="",
+        joined=len(done),
+        requests=0,
+        due_at=0.0,
+        note="",
+        ended_at=mover.clock(),
+    )
 
 
 def _rows(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> Array:
@@ -73,7 +104,9 @@ def _rows(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> Array:
     return np.flatnonzero(places.array == shard.number)
 
 
-def _wanted(ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord, before: Array) -> array[int] | None:
+def _wanted(
+    ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord, before: Array
+) -> array[int] | None:
     """For each row there the row here that asks the same, or -1; None while the other job has more to come.
 
     before: rows that were taken from yet another job.
@@ -107,7 +140,8 @@ def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
         open_now = any(one.step is not Step.COLLECTED for one in shards if one.number in asking)
         status = of_job(other, shards, folder, values=False).status
         if (open_now and other.created_at < job.created_at) or (
-                not open_now and any(CODES[status[row]] in _ANSWERED for row in there.tolist())):
+            not open_now and any(CODES[status[row]] in _ANSWERED for row in there.tolist())
+        ):
             return other.id
     return ""
 

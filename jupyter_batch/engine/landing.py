@@ -23,7 +23,9 @@ from jupyter_batch.wire.openai import EMBEDDINGS
 if TYPE_CHECKING:
     import pandas as pd
 
-    Relabelled: TypeAlias = tuple[pd.Index[Any], np.ndarray[Any, Any]]  # an index, and each row's position in the job
+    Relabelled: TypeAlias = tuple[
+        pd.Index[Any], np.ndarray[Any, Any]
+    ]  # an index, and each row's position in the job
 
 
 class KnownBy(NamedTuple):
@@ -40,14 +42,20 @@ def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> KnownBy:
     same. Raises AlignmentError where it can't be so.
     """
     if job.aligned:
-        raise AlignmentError(f"the rows of job {job.id} are known, so nothing is filled by position: "
-                             f'df.llm.attach("{job.id}") finds each row')
+        raise AlignmentError(
+            f"the rows of job {job.id} are known, so nothing is filled by position: "
+            f'df.llm.attach("{job.id}") finds each row'
+        )
     if len(frame) != job.rows:
-        raise AlignmentError(f"the frame has {len(frame):,} rows, and job {job.id} has {job.rows:,}: it is not the one "
-                             "that was sent. Nothing was written")
+        raise AlignmentError(
+            f"the frame has {len(frame):,} rows, and job {job.id} has {job.rows:,}: it is not the one "
+            "that was sent. Nothing was written"
+        )
     fills = columns_of(out, job.schema)
     columns = [label for label in frame.columns if str(label) not in fills]
-    prints = bytearray().join(b"".join(block.fingerprints) for block in frames.blocks(frame, columns))
+    prints = bytearray().join(
+        b"".join(block.fingerprints) for block in frames.blocks(frame, columns)
+    )
     return KnownBy([str(label) for label in columns], frames.Keys.of(frame.index, prints))
 
 
@@ -58,11 +66,20 @@ def check_aligned(job: JobRecord) -> None:
             f"job {job.id} was taken up from {job.provider}, and the ledger that knew its rows is lost: which of them "
             "is which row of a frame is not known, so nothing was written. Run its cell again: answers whose requests "
             "are at hand land on their rows, and are not paid again. If the rows of your frame surely stand in the "
-            f'order in which they were sent, df.llm.attach("{job.id}", by_position=True) fills it so')
+            f'order in which they were sent, df.llm.attach("{job.id}", by_position=True) fills it so'
+        )
 
 
-def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame, out: str, *,
-         alike: bool = False, known_by: KnownBy | None = None) -> str:
+def land(
+    job: JobRecord,
+    folder: JobFolder,
+    found: Outcomes,
+    frame: pd.DataFrame,
+    out: str,
+    *,
+    alike: bool = False,
+    known_by: KnownBy | None = None,
+) -> str:
     """Fill the column `out` of this very frame, or those of the schema, with what there is; a sentence that says so.
 
     Raises AlignmentError where rows moved or changed, ColumnError where the prompt's columns are gone; then nothing was
@@ -73,16 +90,27 @@ def land(job: JobRecord, folder: JobFolder, found: Outcomes, frame: pd.DataFrame
         known_by = KnownBy(job.columns, frames.Keys.from_bytes(folder.keys.read_bytes()))
     positions = frames.align(frame, labels(frame, known_by.columns), known_by.keys, alike=alike)
     fill_with(job, found, frame, out, positions)
-    answered = np.isin(np.frombuffer(found.status, dtype=np.uint8),
-                       [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)])
+    answered = np.isin(
+        np.frombuffer(found.status, dtype=np.uint8),
+        [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)],
+    )
     filled = int(answered[positions[positions >= 0]].sum())
     calls = sum(isinstance(answer, ToolCalls) for answer in found.answers) if job.tools else 0
-    hint = f"; {calls:,} {'calls' if calls == 1 else 'call'} tools, which job.run_tools() runs" if calls else ""
+    hint = (
+        f"; {calls:,} {'calls' if calls == 1 else 'call'} tools, which job.run_tools() runs"
+        if calls
+        else ""
+    )
     whose = "row has its" if len(frame) == 1 else "rows have their"
-    return (f"{filled:,} of {len(frame):,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}" + hint)
+    return (
+        f"{filled:,} of {len(frame):,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}"
+        + hint
+    )
 
 
-def fill_with(job: JobRecord, found: Outcomes, frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]) -> None:
+def fill_with(
+    job: JobRecord, found: Outcomes, frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]
+) -> None:
     """Put what was found into the job's columns of the frame, under the names that `out` gives them."""
     vectors = Field(out, out, "object")  # whether or not some row has one
     fields = {out: vectors} if job.endpoint == EMBEDDINGS else columns_of(out, job.schema)
@@ -91,8 +119,10 @@ def fill_with(job: JobRecord, found: Outcomes, frame: pd.DataFrame, out: str, po
         field = fields[column]
         if field is None or field is vectors:
             return found.answers
-        return [None if answer is None or isinstance(answer, ToolCalls) else answer[field.name]
-                for answer in found.answers]
+        return [
+            None if answer is None or isinstance(answer, ToolCalls) else answer[field.name]
+            for answer in found.answers
+        ]
 
     frames.fill_all(frame, fields, values, positions)
 
@@ -100,13 +130,24 @@ def fill_with(job: JobRecord, found: Outcomes, frame: pd.DataFrame, out: str, po
 def fit(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> bool:
     """Whether the job's answers, whatever they are, can land in this frame: its rows are told by the same columns."""
     try:
-        frames.align(frame, labels(frame, job.columns), frames.Keys.from_bytes(folder.keys.read_bytes()), alike=True)
-    except (JupyterBatchError, OSError, ValueError):  # other rows, or a folder that somebody removed
+        frames.align(
+            frame,
+            labels(frame, job.columns),
+            frames.Keys.from_bytes(folder.keys.read_bytes()),
+            alike=True,
+        )
+    except (
+        JupyterBatchError,
+        OSError,
+        ValueError,
+    ):  # other rows, or a folder that somebody removed
         return False
     return True
 
 
-def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame, *, alike: bool = True) -> Relabelled | None:
+def relabelled(
+    job: JobRecord, folder: JobFolder, frame: pd.DataFrame, *, alike: bool = True
+) -> Relabelled | None:
     """Where this frame gives the job's rows other labels, or another order: its own labels, and whose they are.
 
     None also where it has not just the job's rows. alike: as for `frame.align`, which raises where it can't be told.
@@ -116,7 +157,9 @@ def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame, *, alike:
     every = np.arange(job.rows)
     if not np.array_equal(np.sort(positions), every):
         return None
-    same = np.array_equal(positions, every) and np.array_equal(keys.labels, label_hashes(frame.index))
+    same = np.array_equal(positions, every) and np.array_equal(
+        keys.labels, label_hashes(frame.index)
+    )
     return None if same else (frame.index, positions)
 
 
@@ -129,8 +172,17 @@ class Landing:
     answers were put there, or refused, once and for all.
     """
 
-    def __init__(self, frame: pd.DataFrame, out: str, *, names: list[str], by_name: str | None,
-                 alike: bool = False, known_by: KnownBy | None = None, schema: Schema | None = None) -> None:
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        out: str,
+        *,
+        names: list[str],
+        by_name: str | None,
+        alike: bool = False,
+        known_by: KnownBy | None = None,
+        schema: Schema | None = None,
+    ) -> None:
         self.frame = frame
         self._known_by = known_by
         self.out = out
@@ -139,7 +191,9 @@ class Landing:
         self._names = names
         self.by_name = by_name
         self._columns = tuple(columns_of(out, schema))
-        self._may_fill = self._there(frame)  # they were there when the job was bound: that was agreed to
+        self._may_fill = self._there(
+            frame
+        )  # they were there when the job was bound: that was agreed to
 
     def allow(self) -> None:
         """The person asks for the columns to be filled, whoever made them."""
@@ -148,25 +202,41 @@ class Landing:
     def _there(self, frame: pd.DataFrame) -> set[str]:
         return {column for column in self._columns if frames.has_column(frame, column)}
 
-    def land(self, job: JobRecord, folder: JobFolder, found: Outcomes, names: dict[str, Any] | None = None) -> str:
+    def land(
+        self,
+        job: JobRecord,
+        folder: JobFolder,
+        found: Outcomes,
+        names: dict[str, Any] | None = None,
+    ) -> str:
         """Fill it, and say so. names: what the person's names hold now. Raises as the function `land` does."""
         import pandas as pd
 
-        if names is not None and self.by_name is not None and isinstance(names.get(self.by_name), pd.DataFrame):
+        if (
+            names is not None
+            and self.by_name is not None
+            and isinstance(names.get(self.by_name), pd.DataFrame)
+        ):
             frame = names[self.by_name]
             self._may_fill = self._may_fill if frame is self.frame else self._there(frame)
             self.frame = frame
         strange = self._there(self.frame) - self._may_fill
         if strange:
-            raise ColumnError(f"the frame got a column {listed(map(repr, sorted(strange)))} of its own meanwhile, "
-                              "which was left alone: job.merge(df) fills it")
+            raise ColumnError(
+                f"the frame got a column {listed(map(repr, sorted(strange)))} of its own meanwhile, "
+                "which was left alone: job.merge(df) fills it"
+            )
         try:
-            said = land(job, folder, found, self.frame, self.out, alike=self.alike, known_by=self._known_by)
+            said = land(
+                job, folder, found, self.frame, self.out, alike=self.alike, known_by=self._known_by
+            )
         except KeyboardInterrupt:  # what is there by now is ours
             self.allow()
             raise
         self.allow()  # the columns are ours now
-        gone = [name for name in self._names if names is not None and names.get(name) is not self.frame]
+        gone = [
+            name for name in self._names if names is not None and names.get(name) is not self.frame
+        ]
         if self._names and len(gone) == len(self._names):
             said += f"; but {gone[0]!r} is another frame now: job.merge({gone[0]}) fills that one"
         return said
@@ -181,12 +251,16 @@ def labels(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
             by_text[str(label)] = label
     gone = [text for text in texts if text not in by_text]
     if gone:
-        raise ColumnError(f"the frame has no column {gone[0]!r}, which the job's prompt used: its rows can't be told "
-                          "apart from changed ones, so nothing was written")
+        raise ColumnError(
+            f"the frame has no column {gone[0]!r}, which the job's prompt used: its rows can't be told "
+            "apart from changed ones, so nothing was written"
+        )
     return [by_text[text] for text in texts]
 
 
-def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled | None, out: str) -> pd.DataFrame:
+def table(
+    job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled | None, out: str
+) -> pd.DataFrame:
     """All outcomes on the source's index: the columns, _status, _error, _cost, _input_tokens, _output_tokens.
 
     out: what the columns are called by, as in the frame.
@@ -196,7 +270,11 @@ def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled
     """
     import pandas as pd
 
-    known = frames.index_from_bytes(folder.index.read_bytes()) if job.aligned else pd.RangeIndex(job.rows)
+    known = (
+        frames.index_from_bytes(folder.index.read_bytes())
+        if job.aligned
+        else pd.RangeIndex(job.rows)
+    )
     index, order = source or (known, np.arange(job.rows))
     words = np.array([str(status) for status in CODES], dtype=object)
     codes = np.frombuffer(found.status, dtype=np.uint8)
@@ -205,7 +283,10 @@ def table(job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled
     made["_status"] = words[codes[order]]
     made["_error"] = np.array([found.reasons.get(at) for at in order.tolist()], dtype=object)
     made["_cost"] = np.array(found.costs.paid, dtype=np.float64)[order]
-    for name, tokens in (("_input_tokens", found.input_tokens), ("_output_tokens", found.output_tokens)):
+    for name, tokens in (
+        ("_input_tokens", found.input_tokens),
+        ("_output_tokens", found.output_tokens),
+    ):
         counted = np.array(tokens, dtype=np.int64)[order]
         made[name] = pd.arrays.IntegerArray(counted, counted < 0)
     if job.schema is not None:

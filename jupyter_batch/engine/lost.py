@@ -50,8 +50,14 @@ class Part(msgspec.Struct, kw_only=True):
     url: str | None = None
 
 
-async def learn(provider: Searched, place: JobRecord, orphan: Orphan, number: int, there: JobFolder,
-                draft: JobFolder) -> Part:
+async def learn(
+    provider: Searched,
+    place: JobRecord,
+    orphan: Orphan,
+    number: int,
+    there: JobFolder,
+    draft: JobFolder,
+) -> Part:
     """Read the shard's request file, which is fetched where it is not in the job's folder; else what else tells of it.
 
     Raises InputError where nothing does, yet, and ProviderError.
@@ -62,42 +68,69 @@ async def learn(provider: Searched, place: JobRecord, orphan: Orphan, number: in
         try:
             with written(path) as file:
                 await provider.requests(orphan.batch, file.write)
-        except (NotFoundError, BadRequestError):  # removed, or nothing that this provider gives back
+        except (
+            NotFoundError,
+            BadRequestError,
+        ):  # removed, or nothing that this provider gives back
             if orphan.first is not None and orphan.last is not None:
-                return Part(orphan=orphan, number=number, prints=bytearray(), exact=False,
-                            positions=array("q", range(orphan.first, orphan.last + 1)))
+                return Part(
+                    orphan=orphan,
+                    number=number,
+                    prints=bytearray(),
+                    exact=False,
+                    positions=array("q", range(orphan.first, orphan.last + 1)),
+                )
             return await _by_results(provider, place, orphan, number, draft)
     return _by_requests(place, orphan, number, path)
 
 
 def _by_requests(place: JobRecord, orphan: Orphan, number: int, path: Path) -> Part:
-    part = Part(orphan=orphan, number=number, positions=array("q"), prints=bytearray(), size=path.stat().st_size)
+    part = Part(
+        orphan=orphan,
+        number=number,
+        positions=array("q"),
+        prints=bytearray(),
+        size=path.stat().st_size,
+    )
     with path.open("rb") as file:
         for line in file:
             found = REQUEST_ID.match(line)
-            position = position_of(orphan.job, found[1].decode("utf-8", "replace")) if found else None
+            position = (
+                position_of(orphan.job, found[1].decode("utf-8", "replace")) if found else None
+            )
             before = part.positions[-1] if part.positions else -1
             if position is None or not before < position < (orphan.rows or MOST_ROWS):
-                raise InputError(f"the request file of {orphan.batch.id} holds what job {orphan.job} never asked: "
-                                 "it was not taken up")
+                raise InputError(
+                    f"the request file of {orphan.batch.id} holds what job {orphan.job} never asked: "
+                    "it was not taken up"
+                )
             if not part.positions:
                 part.url, part.model = _told(line)
             part.positions.append(position)
-            if not is_translated(place.dialect, part.url or place.endpoint):  # else what it was made of is not known
+            if not is_translated(
+                place.dialect, part.url or place.endpoint
+            ):  # else what it was made of is not known
                 part.prints += print_of(line)
     if not part.positions:
         raise InputError(f"the request file of {orphan.batch.id} is empty: it was not taken up")
     return part
 
 
-async def _by_results(provider: Searched, place: JobRecord, orphan: Orphan, number: int, draft: JobFolder) -> Part:
+async def _by_results(
+    provider: Searched, place: JobRecord, orphan: Orphan, number: int, draft: JobFolder
+) -> Part:
     view = orphan.batch
     if view.ending is None:
-        raise InputError(f"which rows are in {view.id} can't be told before it has ended, since its requests can't be "
-                         "fetched: adopt it then")
+        raise InputError(
+            f"which rows are in {view.id} can't be told before it has ended, since its requests can't be "
+            "fetched: adopt it then"
+        )
     found: set[int] = set()
     model = None
-    for file_id, path in ((view.output_file_id, draft.output(number)), (view.error_file_id, draft.errors(number))):
+    for file_id, path in (
+        (view.output_file_id, draft.output(number)),
+        (view.error_file_id, draft.errors(number)),
+    ):
         if file_id is None:
             continue
         with written(path) as file:
@@ -109,9 +142,16 @@ async def _by_results(provider: Searched, place: JobRecord, orphan: Orphan, numb
                 if position is not None and position < MOST_ROWS:
                     found.add(position)
     if not found:
-        raise InputError(f"{view.id} has no result, and its requests can't be fetched: there is nothing to take up")
-    return Part(orphan=orphan, number=number, positions=array("q", sorted(found)), prints=bytearray(),
-                model=model[1].decode("utf-8", "replace") if model else None)
+        raise InputError(
+            f"{view.id} has no result, and its requests can't be fetched: there is nothing to take up"
+        )
+    return Part(
+        orphan=orphan,
+        number=number,
+        positions=array("q", sorted(found)),
+        prints=bytearray(),
+        model=model[1].decode("utf-8", "replace") if model else None,
+    )
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -17,8 +17,23 @@ from jupyter_batch.options import EVERY
 from jupyter_batch.schema import read
 from jupyter_batch.wire.openai import Hole
 
-_OF_ITS_OWN = frozenset({"cache", "cache_in_memory", "rollout_id", "num_retries", "timeout", "model_list", "callbacks",
-                         "api_key", "api_base", "base_url", "api_version", "n", "num_generations"})
+_OF_ITS_OWN = frozenset(
+    {
+        "cache",
+        "cache_in_memory",
+        "rollout_id",
+        "num_retries",
+        "timeout",
+        "model_list",
+        "callbacks",
+        "api_key",
+        "api_base",
+        "base_url",
+        "api_version",
+        "n",
+        "num_generations",
+    }
+)
 """What dspy's LM keeps beside the chat parameters: how it calls, and caches. Where it calls is taken over by name."""
 
 
@@ -27,7 +42,9 @@ def is_module(prompt: Any) -> bool:
     dspy = sys.modules.get("dspy")
     if dspy is None:
         return False
-    return isinstance(prompt, dspy.Module) or (isinstance(prompt, type) and issubclass(prompt, dspy.Signature))
+    return isinstance(prompt, dspy.Module) or (
+        isinstance(prompt, type) and issubclass(prompt, dspy.Signature)
+    )
 
 
 class Module:
@@ -38,20 +55,30 @@ class Module:
         self._adapter = adapter
         self.columns: tuple[Any, ...] = tuple(predictor.signature.input_fields)
         self.needed = self.read = self.columns
-        self._head: list[Any] | None = None  # the messages that are the same for all rows, once that is known
+        self._head: list[Any] | None = (
+            None  # the messages that are the same for all rows, once that is known
+        )
         self._alike = not any(map(_is_dspys, predictor.signature.input_fields.values()))
 
     def messages(self) -> Any:
         """All of them come from the adapter."""
         return Hole("messages")
 
-    def holes(self, start: int, columns: Sequence[Sequence[Any]], rows: int) -> dict[str, list[Any]]:
+    def holes(
+        self, start: int, columns: Sequence[Sequence[Any]], rows: int
+    ) -> dict[str, list[Any]]:
         """Have the adapter write each row's. Raises InputError with the row and what the adapter raised."""
         del rows
-        return {"messages": [self._one(start + n, row) for n, row in enumerate(zip(*columns, strict=True))]}
+        return {
+            "messages": [
+                self._one(start + n, row) for n, row in enumerate(zip(*columns, strict=True))
+            ]
+        }
 
     def _one(self, position: int, row: tuple[Any, ...]) -> Any:
-        inputs = dict(zip(self.columns, ("" if cell is None else cell for cell in row), strict=True))
+        inputs = dict(
+            zip(self.columns, ("" if cell is None else cell for cell in row), strict=True)
+        )
         try:
             if self._head is not None:
                 return [*self._head, self._last(inputs)]
@@ -60,22 +87,29 @@ class Module:
                 self._head = said[:-1]
             return said
         except Exception as e:
-            raise InputError(f"dspy's {type(self._adapter).__name__} failed at row {position} (counted from 0): "
-                             f"{type(e).__name__}: {e}; nothing was sent") from e
-
+            raise InputError(
+                f"dspy's {type(self._adapter).__name__} failed at row {position} (counted from 0): "
+                f"{type(e).__name__}: {e}; nothing was sent"
+            ) from e
 
     def _last(self, inputs: dict[str, Any]) -> Any:
         """The message with the row's inputs: of all that the adapter writes, it alone differs from row to row."""
-        content = self._adapter.format_user_message_content(self._predictor.signature, inputs, main_request=True)
+        content = self._adapter.format_user_message_content(
+            self._predictor.signature, inputs, main_request=True
+        )
         return {"role": "user", "content": content}
 
 
 def _is_dspys(field: Any) -> bool:
     """Whether a field is of a type of dspy's own, such as an image or a history, which changes the messages' shape."""
-    return "dspy" in str(getattr(field.annotation, "__module__", "")) or "dspy" in str(field.annotation)
+    return "dspy" in str(getattr(field.annotation, "__module__", "")) or "dspy" in str(
+        field.annotation
+    )
 
 
-def as_asked(prompt: Any, columns: Sequence[Any], given: Mapping[str, Any]) -> tuple[Module, dict[str, Any]]:
+def as_asked(
+    prompt: Any, columns: Sequence[Any], given: Mapping[str, Any]
+) -> tuple[Module, dict[str, Any]]:
     """(the prompt, the options) that a module comes to: model, parameters and address of its LM, unless given.
 
     Raises InputError where the module is none of one call, or asks for columns that the frame has not.
@@ -87,8 +121,10 @@ def as_asked(prompt: Any, columns: Sequence[Any], given: Mapping[str, Any]) -> t
     predictor = _predictor(dspy, prompt)
     gone = [name for name in predictor.signature.input_fields if name not in columns]
     if gone:
-        raise ColumnError(f"the module's signature asks for the column {gone[0]!r}, which the frame has not. Columns: "
-                          f"{', '.join(map(str, columns[:20]))}")
+        raise ColumnError(
+            f"the module's signature asks for the column {gone[0]!r}, which the frame has not. Columns: "
+            f"{', '.join(map(str, columns[:20]))}"
+        )
     lm = predictor.lm or dspy.settings.lm
     adapter = dspy.settings.adapter or dspy.ChatAdapter()
     options = {**_of_lm(lm), **_params(predictor.config, strict=True)}
@@ -104,9 +140,11 @@ def _predictor(dspy: Any, prompt: Any) -> Any:
     if isinstance(prompt, dspy.Predict):
         return prompt
     calls = len(prompt.predictors())
-    raise InputError(f"a batch asks once for each row, and a {type(prompt).__name__} decides as it goes what it asks "
-                     f"({calls} predictor{'' if calls == 1 else 's'} in it): give a dspy.Predict or a "
-                     "dspy.ChainOfThought, such as one of its own predictors")
+    raise InputError(
+        f"a batch asks once for each row, and a {type(prompt).__name__} decides as it goes what it asks "
+        f"({calls} predictor{'' if calls == 1 else 's'} in it): give a dspy.Predict or a "
+        "dspy.ChainOfThought, such as one of its own predictors"
+    )
 
 
 def _of_lm(lm: Any) -> dict[str, Any]:
@@ -115,8 +153,13 @@ def _of_lm(lm: Any) -> dict[str, Any]:
         return {}
     kept = dict(getattr(lm, "kwargs", {}))
     base = kept.get("api_base") or kept.get("base_url")
-    found = {"model": lm.model, "api_base": base, "api_key": kept.get("api_key"),
-             "api_version": kept.get("api_version"), **_params(kept, strict=False)}
+    found = {
+        "model": lm.model,
+        "api_base": base,
+        "api_key": kept.get("api_key"),
+        "api_version": kept.get("api_version"),
+        **_params(kept, strict=False),
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -124,22 +167,31 @@ def _params(given: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
     """Chat parameters. strict: any other that is not dspy's own is refused."""
     unknown = sorted(set(given) - set(EVERY) - _OF_ITS_OWN)
     if unknown and strict:
-        raise OptionError(f"the module is configured with {unknown[0]!r}, which is no chat parameter known here")
-    return {name: value for name, value in given.items()
-            if name in EVERY and name not in _OF_ITS_OWN and value is not None}
+        raise OptionError(
+            f"the module is configured with {unknown[0]!r}, which is no chat parameter known here"
+        )
+    return {
+        name: value
+        for name, value in given.items()
+        if name in EVERY and name not in _OF_ITS_OWN and value is not None
+    }
 
 
 def _schema(signature: Any, adapter: Any) -> Schema:
     """The fields that come back, and by which adapter they are read."""
     kind = type(adapter)
     if kind.__module__.partition(".")[0] != "dspy" or kind.__name__ == "TwoStepAdapter":
-        raise OptionError(f"the adapter {kind.__name__} can't read the answers in another process, or asks more than "
-                          "once: take dspy.ChatAdapter, dspy.JSONAdapter or dspy.XMLAdapter")
+        raise OptionError(
+            f"the adapter {kind.__name__} can't read the answers in another process, or asks more than "
+            "once: take dspy.ChatAdapter, dspy.JSONAdapter or dspy.XMLAdapter"
+        )
     outputs = {name: field.annotation for name, field in signature.output_fields.items()}
     for name, annotation in outputs.items():
         if _is_dspys(signature.output_fields[name]):
-            raise OptionError(f"the output field {name!r} is {annotation!r}, which comes by other ways than the "
-                              "answer's text")
+            raise OptionError(
+                f"the output field {name!r} is {annotation!r}, which comes by other ways than the "
+                "answer's text"
+            )
     made = read(outputs)
     title = getattr(signature, "__name__", "") or made.name
     return msgspec.structs.replace(made, name=title, reader=f"{kind.__module__}:{kind.__name__}")

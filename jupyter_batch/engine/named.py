@@ -17,5 +17,9 @@ def label_of(name: Any, columns: Sequence[Any], *, of: str = "the frame") -> Any
         return found[0]
     near = difflib.get_close_matches(str(name), list(map(str, columns)), n=1)
     first = ", ".join(map(str, columns[:20]))
-    hint = f"; did you mean {near[0]!r}?" if near else f". Columns: {first}{', ...' if len(columns) > 20 else ''}"  # noqa: PLR2004 - a sentence
+    hint = (
+        f"; did you mean {near[0]!r}?"
+        if near
+        else f". Columns: {first}{', ...' if len(columns) > 20 else ''}"  # noqa: PLR2004
+    )
     raise ColumnError(f"{of} has no column {name!r}{hint}")

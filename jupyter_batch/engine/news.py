@@ -21,7 +21,9 @@ class News:
         self._told = bytearray(rows)
         self._read: set[tuple[str, int]] = set()
 
-    def of(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, over: bool) -> Iterator[Result]:
+    def of(
+        self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, over: bool
+    ) -> Iterator[Result]:
         """What is new; first the rows that were answered before. job: the one that is open now.
 
         over: nothing more will come. Rows that are about to be asked again, in real time, are told of only then.
@@ -36,7 +38,9 @@ class News:
             self._told[row] = 1
             yield result
 
-    def _found(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Iterator[Result]:
+    def _found(
+        self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder
+    ) -> Iterator[Result]:
         places = places_of(job, shards, folder)
         if (job.id, -1) not in self._read:
             self._read.add((job.id, -1))

@@ -10,15 +10,19 @@ from jupyter_batch.providers.table import BATCH
 _SENT_AGAIN = "sent again as "
 
 
-def offers(job: JobRecord, seen: Snapshot, again: Snapshot | None, *, fillable: bool) -> tuple[str, ...]:
+def offers(
+    job: JobRecord, seen: Snapshot, again: Snapshot | None, *, fillable: bool
+) -> tuple[str, ...]:
     """What may be done now, beside cancelling it, by the buttons' names.
 
     again: how the job stands that a click sent again. fillable: a frame waits for answers, or refused them.
     """
     missed = seen.counts.failed + seen.counts.expired + seen.counts.cancelled - job.unsendable
-    able = {"retry": seen.is_complete and missed > 0 if again is None else "retry" in again.offers,
-            "finish": job.mode == BATCH and not seen.is_complete and not job.cancel_at,
-            "merge": seen.bill is not None and fillable}
+    able = {
+        "retry": seen.is_complete and missed > 0 if again is None else "retry" in again.offers,
+        "finish": job.mode == BATCH and not seen.is_complete and not job.cancel_at,
+        "merge": seen.bill is not None and fillable,
+    }
     return tuple(name for name, is_so in able.items() if is_so)
 
 

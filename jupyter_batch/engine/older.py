@@ -34,8 +34,10 @@ def known(ledger: Ledger, job: JobRecord) -> str:
                     found = REQUEST_ID.match(line)
                     row = position_of(job.id, found[1].decode()) if found else None
                     if row is not None and row < job.rows:
-                        body = line[line.index(_BODY) + len(_BODY):]
+                        body = line[line.index(_BODY) + len(_BODY) :]
                         mark = blake2b(body, digest_size=PRINT_BYTES).digest()
-                        prints[row * PRINT_BYTES:(row + 1) * PRINT_BYTES] = mark
+                        prints[row * PRINT_BYTES : (row + 1) * PRINT_BYTES] = mark
         folder.write(folder.prints, bytes(prints))
-    return space_of(job.api_base or address_of(job.provider, None, os.environ), job.provider, job.endpoint)
+    return space_of(
+        job.api_base or address_of(job.provider, None, os.environ), job.provider, job.endpoint
+    )

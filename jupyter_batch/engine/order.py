@@ -24,7 +24,14 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import Options
 from jupyter_batch.providers.asking import check_place
-from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, given_of, secret_of, settings_of
+from jupyter_batch.providers.clouds import (
+    SETTINGS,
+    base_of,
+    check_cloud,
+    given_of,
+    secret_of,
+    settings_of,
+)
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import Facts
 from jupyter_batch.providers.realtime import realtime_facts
@@ -52,7 +59,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-RESERVED = frozenset({"_status", "_error", "_cost", "_input_tokens", "_output_tokens", "_raw", "_tool_calls"})
+RESERVED = frozenset(
+    {"_status", "_error", "_cost", "_input_tokens", "_output_tokens", "_raw", "_tool_calls"}
+)
 
 
 class Order(NamedTuple):
@@ -64,8 +73,16 @@ class Order(NamedTuple):
     reuse: bool
 
 
-def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str, notebook: str | None,
-          versions: dict[str, str]) -> Order:
+def order(
+    ledger: Ledger,
+    source: Any,
+    prompt: Any,
+    opts: Options,
+    *,
+    door: str,
+    notebook: str | None,
+    versions: dict[str, str],
+) -> Order:
     """All that can be checked before the rows are rendered. Writes nothing.
 
     Raises an InputError (core/errors.py) for whatever can't be used.
@@ -77,12 +94,18 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str,
     cloud = settings_of(provider, given_of(opts), os.environ)
     spoken = (for_vectors if isinstance(prompt, Embed) else for_text)(opts.model, mode=mode)
     if spoken.endpoint == RESPONSES and mode == REALTIME and provider not in (LOCAL, "openai"):
-        base = access_for(provider, api_base=base, api_key=opts.api_key, environ=os.environ).api_base
+        base = access_for(
+            provider, api_base=base, api_key=opts.api_key, environ=os.environ
+        ).api_base
     if opts.deadline is not None and mode == BATCH:
         check_live(opts.model, provider, opts.api_base, opts.api_key)
     frame, form, framed = _source(source, prompt, opts, fills)
     form = with_extras(form, list(frame.columns), prompt, opts, schema)
-    taken = [] if opts.overwrite or not framed else [column for column in fills if has_column(frame, column)]
+    taken = (
+        []
+        if opts.overwrite or not framed
+        else [column for column in fills if has_column(frame, column)]
+    )
     if taken and opts.reuse and not any(job.fills == fills for job in ledger.jobs()):
         raise _column_taken(taken, schema)
 
@@ -98,19 +121,43 @@ def order(ledger: Ledger, source: Any, prompt: Any, opts: Options, *, door: str,
         params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
     else:
         params = _params(opts, schema, provider, spoken.model, facts.dialect)
-    ask = Ask(prompt=form, params=params, schema=schema, cache=marks(provider, spoken.endpoint, opts.cache),
-              model=opts.model, provider=provider,
-              dialect=facts.dialect, body_model=spoken.model, limits=limits, out=opts.out, na=opts.na,
-              endpoint=spoken.endpoint, mode=mode, pace=_pace(opts), api_version=version,
-              name=opts.name, api_base=base,
-              place=base or address_of(provider, opts.api_base, os.environ),
-              completion_window=opts.completion_window, deadline=opts.deadline,
-              poll_interval=opts.poll_interval, shard_size=opts.shard_size, metadata=opts.metadata or {},
-              notebook=notebook, framed=framed,
-              cloud=cloud, price=price_of(opts.model, mode=mode, api_base=base, given=opts.prices,
-                                          service_tier=params.get("service_tier")),
-              max_cost=opts.max_cost,
-              versions={**versions, "door": door})
+    ask = Ask(
+        prompt=form,
+        params=params,
+        schema=schema,
+        cache=marks(provider, spoken.endpoint, opts.cache),
+        model=opts.model,
+        provider=provider,
+        dialect=facts.dialect,
+        body_model=spoken.model,
+        limits=limits,
+        out=opts.out,
+        na=opts.na,
+        endpoint=spoken.endpoint,
+        mode=mode,
+        pace=_pace(opts),
+        api_version=version,
+        name=opts.name,
+        api_base=base,
+        place=base or address_of(provider, opts.api_base, os.environ),
+        completion_window=opts.completion_window,
+        deadline=opts.deadline,
+        poll_interval=opts.poll_interval,
+        shard_size=opts.shard_size,
+        metadata=opts.metadata or {},
+        notebook=notebook,
+        framed=framed,
+        cloud=cloud,
+        price=price_of(
+            opts.model,
+            mode=mode,
+            api_base=base,
+            given=opts.prices,
+            service_tier=params.get("service_tier"),
+        ),
+        max_cost=opts.max_cost,
+        versions={**versions, "door": door},
+    )
     return Order(ask, frame, accept, opts.reuse)
 
 
@@ -119,10 +166,14 @@ def _fills(opts: Options, schema: Schema | None) -> tuple[str, ...]:
     fills = tuple(columns(opts.out, schema))
     reserved = RESERVED.intersection(fills)
     if reserved and schema is None:
-        raise OptionError(f"{min(reserved)!r} is a column of job.results() itself: give another name")
+        raise OptionError(
+            f"{min(reserved)!r} is a column of job.results() itself: give another name"
+        )
     if reserved:
-        raise OptionError(f"a field can't fill the column {min(reserved)!r}, which job.results() has itself: give an "
-                          "out=")
+        raise OptionError(
+            f"a field can't fill the column {min(reserved)!r}, which job.results() has itself: give an "
+            "out="
+        )
     return fills
 
 
@@ -130,7 +181,9 @@ def _limits(facts: Facts, shard_size: int | None) -> Limits:
     """What goes into one batch. Raises OptionError where the person wants fewer requests than it must have."""
     limits = facts.limits
     if shard_size is not None and shard_size < limits.minimum:
-        raise OptionError(f"shard_size={shard_size}: a batch of {facts.name} has at least {limits.minimum} requests")
+        raise OptionError(
+            f"shard_size={shard_size}: a batch of {facts.name} has at least {limits.minimum} requests"
+        )
     return limits.at_most(shard_size)
 
 
@@ -145,7 +198,13 @@ def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
         if opts.api_base is not None:
             check_base(opts.api_base)
         elif provider == "openai":
-            return mode, access_for(provider, api_base=None, api_key=opts.api_key, environ=os.environ).api_base, None
+            return (
+                mode,
+                access_for(
+                    provider, api_base=None, api_key=opts.api_key, environ=os.environ
+                ).api_base,
+                None,
+            )
         realtime_key(provider, opts.api_key, os.environ)
         return mode, opts.api_base, version
     check_window(provider, opts.completion_window)
@@ -160,12 +219,17 @@ def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
 
 
 def _pace(opts: Options) -> dict[str, float]:
-    given = {"concurrency": opts.concurrency, "requests_per_minute": opts.requests_per_minute,
-             "tokens_per_minute": opts.tokens_per_minute}
+    given = {
+        "concurrency": opts.concurrency,
+        "requests_per_minute": opts.requests_per_minute,
+        "tokens_per_minute": opts.tokens_per_minute,
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _source(source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]) -> tuple[pd.DataFrame, Prompt, bool]:
+def _source(
+    source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]
+) -> tuple[pd.DataFrame, Prompt, bool]:
     """(a frame of the rows, the prompt over it, whether the frame is the person's own)."""
     import pandas as pd
 
@@ -176,23 +240,39 @@ def _source(source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]) -> 
             raise InputError("there is no prompt: give a text with {columns}")
         if isinstance(prompt, Embed):
             return source, prompt.over(list(source.columns), opts.template), True
-        shown = [label for label in source.columns if str(label) not in fills] if callable(prompt) else source.columns
+        shown = (
+            [label for label in source.columns if str(label) not in fills]
+            if callable(prompt)
+            else source.columns
+        )
         return source, prompt_of(prompt, list(shown), system=opts.system, kind=opts.template), True
     if isinstance(source, Sequence | pd.Series) and not isinstance(source, str | bytes):
         prompts = list(source)
         if not prompts:
             raise InputError("there are no prompts: the list is empty")
-        cells = pd.Series(prompts, dtype=object, index=source.index if isinstance(source, pd.Series) else None)
+        cells = pd.Series(
+            prompts, dtype=object, index=source.index if isinstance(source, pd.Series) else None
+        )
         frame = pd.DataFrame({"prompt": cells})
-        return frame, prompt.over(["prompt"], opts.template) if isinstance(prompt, Embed) else Given(opts.system), False
+        return (
+            frame,
+            prompt.over(["prompt"], opts.template)
+            if isinstance(prompt, Embed)
+            else Given(opts.system),
+            False,
+        )
     raise InputError(f"a job takes a DataFrame or a list of prompts, not a {type(source).__name__}")
 
 
 def _column_taken(taken: list[str], schema: Schema | None) -> ColumnError:
     several = len(taken) > 1
     there = f"columns {listed(map(repr, taken))}" if several else f"a column {taken[0]!r}"
-    way = "give out= another name" if schema is None else "give an out=, which their names begin with"
-    return ColumnError(f"the frame has {there} already: {way}, or overwrite=True to fill {'them' if several else 'it'}")
+    way = (
+        "give out= another name" if schema is None else "give an out=, which their names begin with"
+    )
+    return ColumnError(
+        f"the frame has {there} already: {way}, or overwrite=True to fill {'them' if several else 'it'}"
+    )
 
 
 _SCHEMA_AS_TOOL = frozenset({"anthropic", "bedrock"})
@@ -200,7 +280,9 @@ _SCHEMA_AS_TOOL = frozenset({"anthropic", "bedrock"})
 unless it is told of a choice."""
 
 
-def _params(opts: Options, schema: Schema | None, provider: str, model: str, dialect: str) -> dict[str, Any]:
+def _params(
+    opts: Options, schema: Schema | None, provider: str, model: str, dialect: str
+) -> dict[str, Any]:
     """The chat parameters, with what the schema asks of the provider."""
     params = {**opts.params, **_tools(opts)}
     if schema is None or (schema.reader and not schema.reader.endswith(":JSONAdapter")):
@@ -209,11 +291,18 @@ def _params(opts: Options, schema: Schema | None, provider: str, model: str, dia
         raise OptionError("`schema` and `response_format` say the same thing: give one of them")
     if "tools" in params and provider in _SCHEMA_AS_TOOL:
         params.setdefault("tool_choice", "auto")
-    return {**params, "response_format": response_format(schema, provider=provider, model=model, dialect=dialect)}
+    return {
+        **params,
+        "response_format": response_format(schema, provider=provider, model=model, dialect=dialect),
+    }
 
 
 def _tools(opts: Options) -> dict[str, Any]:
     """The tools and the choice among them, as a request says them."""
     given = None if opts.tools is None else tools.read(opts.tools)
     made: dict[str, Any] = {} if given is None else {"tools": given.definitions}
-    return made if opts.tool_choice is None else {**made, "tool_choice": tools.choice(opts.tool_choice, given)}
+    return (
+        made
+        if opts.tool_choice is None
+        else {**made, "tool_choice": tools.choice(opts.tool_choice, given)}
+    )

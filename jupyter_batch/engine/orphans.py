@@ -46,7 +46,9 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
 class Orphans(list[Orphan]):
     """What was found, as a table. place: the address. hidden: batches under way that do not say whose they are."""
 
-    def __init__(self, found: Iterable[Orphan] = (), *, place: str = "", hidden: int = 0, now: float = 0.0) -> None:
+    def __init__(
+        self, found: Iterable[Orphan] = (), *, place: str = "", hidden: int = 0, now: float = 0.0
+    ) -> None:
         super().__init__(found)
         self.place = place
         self.hidden = hidden
@@ -62,30 +64,53 @@ class Orphans(list[Orphan]):
     def __repr__(self) -> str:
         rows = [_HEAD, *self._cells()]
         widths = [max(len(row[at]) for row in rows) for at in range(len(_HEAD))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-                 for row in rows]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
         return "\n".join([*(lines if self else ()), *self._words()])
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(word)}</th>" for word in _HEAD)
-        rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._cells())
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self._cells()
+        )
         words = "".join(f"<p>{escape(word)}</p>" for word in self._words())
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if self else ""
+        table = (
+            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if self else ""
+        )
         return f'<div class="{AS_TEXT}">{table}{words}</div>'
 
     def _words(self) -> list[str]:
         said = [] if self else [f"No batch at {self.place} is missing from this ledger."]
         if self.hidden:
-            said.append(f"{self.hidden:,} under way at {self.place} can't be told yet: whose they are is shown when "
-                        "they have ended. Look again then.")
+            said.append(
+                f"{self.hidden:,} under way at {self.place} can't be told yet: whose they are is shown when "
+                "they have ended. Look again then."
+            )
         return said
 
     def _cells(self) -> list[tuple[str, ...]]:
-        return [(o.batch.id, o.job, _part(o), o.batch.status, f"{o.batch.total:,}", f"{o.batch.completed:,}",
-                 f"{o.batch.failed:,}", _age(o.batch.created_at, self._now), o.batch.endpoint or "") for o in self]
+        return [
+            (
+                o.batch.id,
+                o.job,
+                _part(o),
+                o.batch.status,
+                f"{o.batch.total:,}",
+                f"{o.batch.completed:,}",
+                f"{o.batch.failed:,}",
+                _age(o.batch.created_at, self._now),
+                o.batch.endpoint or "",
+            )
+            for o in self
+        ]
 
 
-async def orphans(ledger: Ledger, provider: Listed, *, place: str, since: float, now: float) -> Orphans:
+async def orphans(
+    ledger: Ledger, provider: Listed, *, place: str, since: float, now: float
+) -> Orphans:
     """The provider's batches since then that carry our tag and are in no job of the ledger. Raises ProviderError."""
     views = await provider.tagged(since=since)
     known = _Known(ledger)
@@ -106,8 +131,16 @@ def read(view: BatchView) -> Orphan | None:
     shards, rows, first, last = map(int, of.groups()[:4])
     if number is None or not (number < shards <= rows <= MOST_ROWS and first <= last < rows):
         return None
-    return Orphan(batch=view, job=tag[1], number=number, shards=shards, rows=rows, first=first, last=last,
-                  schema=of[5] or "")
+    return Orphan(
+        batch=view,
+        job=tag[1],
+        number=number,
+        shards=shards,
+        rows=rows,
+        first=first,
+        last=last,
+        schema=of[5] or "",
+    )
 
 
 class _Known:
@@ -115,11 +148,17 @@ class _Known:
 
     def __init__(self, ledger: Ledger) -> None:
         self.batches: set[str] = set()
-        self._missing: dict[str, set[int] | None] = {}  # the shards that an adopted job has; None: all are its own
+        self._missing: dict[
+            str, set[int] | None
+        ] = {}  # the shards that an adopted job has; None: all are its own
         for job in ledger.jobs():
             shards = ledger.shards(job.id)
-            self.batches.update(one for shard in shards for one in (shard.batch_id, *shard.refused) if one)
-            self._missing[job.id] = {s.number for s in shards if not s.absent} if job.adopted else None
+            self.batches.update(
+                one for shard in shards for one in (shard.batch_id, *shard.refused) if one
+            )
+            self._missing[job.id] = (
+                {s.number for s in shards if not s.absent} if job.adopted else None
+            )
 
     def lacks(self, orphan: Orphan) -> bool:
         if orphan.batch.id in self.batches:
@@ -155,5 +194,8 @@ def jobs_of(found: Orphans, wanted: str | None) -> Sequence[tuple[str, list[Orph
     by_job = found.jobs()
     if wanted is None:
         return list(by_job.items())
-    return [(job, group) for job, group in by_job.items()
-            if job.startswith(wanted) or any(orphan.batch.id == wanted for orphan in group)]
+    return [
+        (job, group)
+        for job, group in by_job.items()
+        if job.startswith(wanted) or any(orphan.batch.id == wanted for orphan in group)
+    ]

@@ -88,7 +88,9 @@ def bytes_of(cell: Any, longest: int | None) -> tuple[bytes, str]:
 
 
 def _read(cell: Any) -> tuple[bytes, str]:
-    if isinstance(cell, Mapping) and {"bytes", "path"} & cell.keys():  # as datasets are kept in parquet
+    if (
+        isinstance(cell, Mapping) and {"bytes", "path"} & cell.keys()
+    ):  # as datasets are kept in parquet
         held = cell.get("bytes")
         return (bytes(held), _name(cell.get("path"))) if held else _read(cell.get("path"))
     if isinstance(cell, bytes | bytearray | memoryview):
@@ -100,9 +102,13 @@ def _read(cell: Any) -> tuple[bytes, str]:
     if cell is None:
         raise Unreadable("a picture among others in the cell is missing")
     if isinstance(cell, np.ndarray):
-        raise Unreadable(f"an array of {cell.dtype} of shape {cell.shape} is no picture: it is uint8 of shape "
-                         "(height, width), or (height, width, 3 or 4)")
-    raise Unreadable(f"a {type(cell).__name__} is no picture: give an address, a path, bytes, or a picture of Pillow's")
+        raise Unreadable(
+            f"an array of {cell.dtype} of shape {cell.shape} is no picture: it is uint8 of shape "
+            "(height, width), or (height, width, 3 or 4)"
+        )
+    raise Unreadable(
+        f"a {type(cell).__name__} is no picture: give an address, a path, bytes, or a picture of Pillow's"
+    )
 
 
 def _of_text(text: str) -> tuple[bytes, str]:
@@ -117,8 +123,10 @@ def _of_text(text: str) -> tuple[bytes, str]:
             pass  # a path that begins so
     scheme, marks, _ = text.partition("://")
     if marks and scheme.isalnum() and scheme.lower() != "file":
-        raise Unreadable(f"{text[:_SHOWN]}: what lies at {scheme}:// can't be sent: give an https:// address, or the "
-                         "file")
+        raise Unreadable(
+            f"{text[:_SHOWN]}: what lies at {scheme}:// can't be sent: give an https:// address, or the "
+            "file"
+        )
     return _of_file(text)
 
 
@@ -155,12 +163,18 @@ def _of_file(cell: Any) -> tuple[bytes, str]:
         if not stat.S_ISREG(found.st_mode):
             raise Unreadable(f"{shown} is no file")
         if found.st_size > MOST_BYTES:
-            raise Unreadable(f"{shown} has {found.st_size:,} bytes, and at the most {MOST_BYTES:,} can be sent")
+            raise Unreadable(
+                f"{shown} has {found.st_size:,} bytes, and at the most {MOST_BYTES:,} can be sent"
+            )
         return path.read_bytes(), path.name
     except FileNotFoundError:
         where = "" if Path(str(cell)).expanduser().is_absolute() else f" (in {Path.cwd()})"
         raise Unreadable(f"no such file: {shown}{where}") from None
-    except (OSError, RuntimeError, ValueError) as e:  # RuntimeError: a ~ that is nobody's; ValueError: a zero byte
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as e:  # RuntimeError: a ~ that is nobody's; ValueError: a zero byte
         raise Unreadable(f"{shown} can't be read: {getattr(e, 'strerror', None) or e}") from None
 
 
@@ -199,7 +213,9 @@ def _encoded(picture: Any, form: str | None, longest: int | None) -> bytes:
         picture.thumbnail((longest, longest), sys.modules["PIL.Image"].Resampling.LANCZOS)
     picture = operations.exif_transpose(picture)
     form = {"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WEBP"}.get(form or "", "PNG")
-    if picture.mode not in ({"L", "RGB"} if form == "JPEG" else {"1", "L", "LA", "P", "RGB", "RGBA"}):
+    if picture.mode not in (
+        {"L", "RGB"} if form == "JPEG" else {"1", "L", "LA", "P", "RGB", "RGBA"}
+    ):
         picture = picture.convert("RGBA" if clear and form != "JPEG" else "RGB")
     held = io.BytesIO()
     picture.save(held, form, **({} if form == "PNG" else {"quality": QUALITY}))

@@ -20,7 +20,6 @@ PRINT_BYTES = 16
 """A request is told by its print: a hash of its body."""
 
 
-
 def space_of(place: str | None, provider: str, endpoint: str, schema: bytes = b"") -> str:
     """Requests that read the same are the same for jobs of one space: they were asked of the same kind, and there.
 
@@ -46,7 +45,9 @@ class Places:
         self.array = array
 
     @classmethod
-    def of(cls, folder: JobFolder, rows: int, shards: list[ShardRecord], left_out: list[int]) -> Places:
+    def of(
+        cls, folder: JobFolder, rows: int, shards: list[ShardRecord], left_out: list[int]
+    ) -> Places:
         """As the folder tells it; where it tells nothing, each shard asks for all rows between its first and last.
 
         left_out: the rows that have no request.
@@ -57,7 +58,7 @@ class Places:
             return cls(np.frombuffer(folder.places.read_bytes(), "<i8").astype(np.int64))
         array = np.full(rows, NOWHERE, dtype=np.int64)
         for shard in shards:
-            array[shard.first:shard.last + 1] = shard.number
+            array[shard.first : shard.last + 1] = shard.number
         array[np.asarray(left_out, dtype=np.int64)] = NOWHERE
         return cls(array)
 
@@ -67,7 +68,7 @@ class Places:
 
     def asked(self, shard: ShardRecord) -> bytearray:
         """1 for each row from the shard's first to its last that it asks for, else 0."""
-        return bytearray((self.array[shard.first:shard.last + 1] == shard.number).tobytes())
+        return bytearray((self.array[shard.first : shard.last + 1] == shard.number).tobytes())
 
     def followers(self, shard: int | None = None) -> tuple[Array, Array]:
         """(the rows that follow another, the rows that they follow): of those that this shard asks for, or all."""

@@ -101,8 +101,15 @@ class Drafted(NamedTuple):
     same: Callable[[], JobRecord | None] = lambda: None
 
 
-def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bool,
-         accept: Callable[[JobRecord | None], None]) -> JobRecord:
+def plan(
+    ledger: Ledger,
+    ask: Ask,
+    frame: pd.DataFrame,
+    *,
+    now: float,
+    reuse: bool,
+    accept: Callable[[JobRecord | None], None],
+) -> JobRecord:
     """The job for these rows: a new one on disk, or with `reuse` the one that asked for just the same.
 
     accept: told which job there is for just the same requests (None: none) before anything is kept; it may raise.
@@ -120,8 +127,15 @@ def plan(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bo
 
 
 @contextlib.contextmanager
-def drafted(ledger: Ledger, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bool,
-            accept: Callable[[JobRecord | None], None]) -> Iterator[Drafted]:
+def drafted(
+    ledger: Ledger,
+    ask: Ask,
+    frame: pd.DataFrame,
+    *,
+    now: float,
+    reuse: bool,
+    accept: Callable[[JobRecord | None], None],
+) -> Iterator[Drafted]:
     """The same on disk, but not kept: at the end the draft is gone, unless a job was made of it."""
     job = new_id()
     fitting: dict[str, bool] = {}
@@ -164,8 +178,15 @@ def known_to(ledger: Ledger) -> set[str]:
     return {job.id for job in ledger.jobs()}
 
 
-def settled(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[ShardRecord], limits: Limits,
-            prints: bytearray, known: set[str]) -> Drafted:
+def settled(
+    ledger: Ledger,
+    draft: JobFolder,
+    record: JobRecord,
+    shards: list[ShardRecord],
+    limits: Limits,
+    prints: bytearray,
+    known: set[str],
+) -> Drafted:
     """What is left of a drafted job once all that is there already is taken over. known: the jobs that were seen."""
     from jupyter_batch.engine.arrange import arrange
 
@@ -182,12 +203,20 @@ class StaleError(Exception):
     """Another kernel planned a job that may ask for the same, after it was looked what is there: look again."""
 
 
-def keep(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[ShardRecord], *,
-         there: Callable[[], JobRecord | None]) -> JobRecord:
+def keep(
+    ledger: Ledger,
+    draft: JobFolder,
+    record: JobRecord,
+    shards: list[ShardRecord],
+    *,
+    there: Callable[[], JobRecord | None],
+) -> JobRecord:
     """A drafted folder becomes a job, in one transaction; unless `there` finds one that makes it needless."""
     draft.write(draft.manifest, msgspec.json.encode({"job": record, "shards": shards}))
     try:
-        return ledger.plan(record, shards, lambda: ledger.folders.keep(draft, record.id), there=there)
+        return ledger.plan(
+            record, shards, lambda: ledger.folders.keep(draft, record.id), there=there
+        )
     except LedgerError:  # nothing was recorded
         ledger.folders.drop(record.id)
         raise
@@ -196,12 +225,17 @@ def keep(ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[Shard
 class _Lines:
     """The request lines of a frame, one block at a time, and what is to be remembered of its rows."""
 
-    def __init__(self, ask: Ask, frame: pd.DataFrame, job: str, asked_in: Path | None = None) -> None:
+    def __init__(
+        self, ask: Ask, frame: pd.DataFrame, job: str, asked_in: Path | None = None
+    ) -> None:
         prompt: Prompt = ask.prompt
         self._asked_in = asked_in
         params, self._of_params = params_of(ask.params)
         self._ask, self._frame, self._job, self._prompt = ask, frame, job, prompt
-        needed = [*prompt.needed, *self._of_params.values()]  # first: a block tells the first column that is missing
+        needed = [
+            *prompt.needed,
+            *self._of_params.values(),
+        ]  # first: a block tells the first column that is missing
         self._needed = set(needed)
         self.columns = tuple(dict.fromkeys([*needed, *prompt.columns]))
         frames.used(frame, self.columns)
@@ -235,8 +269,9 @@ class _Lines:
             for piece in in_pieces(self._prompt, self.columns, block):
                 yield from self._sent(piece, left_out, before, asked)
 
-    def _sent(self, block: frames.Block, left_out: set[int], before: int,
-              asked: BinaryIO | None) -> Iterator[tuple[int, bytes]]:
+    def _sent(
+        self, block: frames.Block, left_out: set[int], before: int, asked: BinaryIO | None
+    ) -> Iterator[tuple[int, bytes]]:
         lines, printed = self._encoded(block)
         lines = within(self._prompt, lines, self._ask.limits.bytes)
         for position, (line, same) in enumerate(zip(lines, printed, strict=True), block.start):
@@ -246,30 +281,38 @@ class _Lines:
                 reason = line.reason if isinstance(line, RowError) else same.reason  # type: ignore[union-attr]
                 self._broken.setdefault(reason, []).append(position)
                 continue
-            body = same[before + len(str(position)):]  # the same for the same request in any job
+            body = same[before + len(str(position)) :]  # the same for the same request in any job
             mark = blake2b(body, digest_size=PRINT_BYTES).digest()
-            self.prints[position * PRINT_BYTES:(position + 1) * PRINT_BYTES] = mark
+            self.prints[position * PRINT_BYTES : (position + 1) * PRINT_BYTES] = mark
             self._sum += int.from_bytes(mark)
             if asked is not None:
                 asked.write(same)
             yield position, line
 
     def _leave_out(self, block: frames.Block) -> dict[int, Any]:
-        missing = {offset: column for offset, column in block.missing.items() if column in self._needed}
+        missing = {
+            offset: column for offset, column in block.missing.items() if column in self._needed
+        }
         if self._ask.na == "send" or not missing:
             return {}
         if self._ask.na == "raise":
             offset, column = next(iter(missing.items()))
-            raise InputError(f"row {block.start + offset} (counted from 0) has no value in column {column!r}, and "
-                             'na="raise"; na="skip" leaves such rows out, na="send" sends an empty text')
+            raise InputError(
+                f"row {block.start + offset} (counted from 0) has no value in column {column!r}, and "
+                'na="raise"; na="skip" leaves such rows out, na="send" sends an empty text'
+            )
         for offset, column in missing.items():
             self._skipped.setdefault(frames.missing_reason(column), []).append(block.start + offset)
         return missing
 
-    def _encoded(self, block: frames.Block) -> tuple[list[bytes | RowError], list[bytes | RowError]]:
+    def _encoded(
+        self, block: frames.Block
+    ) -> tuple[list[bytes | RowError], list[bytes | RowError]]:
         """(the lines that are sent, the lines that tell one request from another)."""
         at = dict(zip(self.columns, block.values, strict=True))
-        holes = self._prompt.holes(block.start, [at[label] for label in self._prompt.columns], block.rows)
+        holes = self._prompt.holes(
+            block.start, [at[label] for label in self._prompt.columns], block.rows
+        )
         for hole, column in self._of_params.items():
             holes[hole] = [param_of(hole, value) for value in at[column]]
         ids = [custom_id(self._job, block.start + offset) for offset in range(block.rows)]
@@ -284,31 +327,61 @@ class _Lines:
         if not groups:
             raise InputError("the frame has no rows: there is nothing to send")
         reason, positions = max(groups.items(), key=lambda item: len(item[1]))
-        raise InputError(f"none of the {len(self._frame)} rows can be sent ({len(positions)}: {reason}); "
-                         "nothing was sent")
+        raise InputError(
+            f"none of the {len(self._frame)} rows can be sent ({len(positions)}: {reason}); "
+            "nothing was sent"
+        )
 
     def record(self, now: float) -> JobRecord:
         """The job, once all lines were read."""
         ask = self._ask
-        digest = blake2b(f"{self._space}{len(self._frame)}:{self._sum & _ONLY:032x}".encode(), digest_size=16)
-        if not ask.framed:  # nothing aligns a list's answers later: their order is the list's, so it is part of it
+        digest = blake2b(
+            f"{self._space}{len(self._frame)}:{self._sum & _ONLY:032x}".encode(), digest_size=16
+        )
+        if (
+            not ask.framed
+        ):  # nothing aligns a list's answers later: their order is the list's, so it is part of it
             digest.update(self._prints + frames.index_to_bytes(self._frame.index))
-        if ask.schema is not None and ask.schema != without_names(ask.schema):  # the same answers into other columns
+        if ask.schema is not None and ask.schema != without_names(
+            ask.schema
+        ):  # the same answers into other columns
             digest.update(msgspec.json.encode([field.name for field in ask.schema.fields]))
         return JobRecord(
-            id=self._job, fingerprint=digest.hexdigest(), space=self._space, created_at=now,
-            model=ask.model, provider=ask.provider, dialect=ask.dialect, endpoint=ask.endpoint,
-            body_model=ask.body_model, out=ask.out,
-            columns=[str(label) for label in self._told_by()], rows=len(self._frame),
-            skipped=sum(map(len, self._skipped.values())), unsendable=sum(map(len, self._broken.values())),
-            name=ask.name, api_base=ask.api_base, completion_window=ask.completion_window,
-            poll_interval=ask.poll_interval, shard_size=ask.shard_size, metadata=ask.metadata,
-            notebook=ask.notebook, framed=ask.framed, mode=ask.mode, pace=ask.pace,
-            api_version=ask.api_version, cloud=ask.cloud,
+            id=self._job,
+            fingerprint=digest.hexdigest(),
+            space=self._space,
+            created_at=now,
+            model=ask.model,
+            provider=ask.provider,
+            dialect=ask.dialect,
+            endpoint=ask.endpoint,
+            body_model=ask.body_model,
+            out=ask.out,
+            columns=[str(label) for label in self._told_by()],
+            rows=len(self._frame),
+            skipped=sum(map(len, self._skipped.values())),
+            unsendable=sum(map(len, self._broken.values())),
+            name=ask.name,
+            api_base=ask.api_base,
+            completion_window=ask.completion_window,
+            poll_interval=ask.poll_interval,
+            shard_size=ask.shard_size,
+            metadata=ask.metadata,
+            notebook=ask.notebook,
+            framed=ask.framed,
+            mode=ask.mode,
+            pace=ask.pace,
+            api_version=ask.api_version,
+            cloud=ask.cloud,
             headers=headers_of(self._encoder),
-            tool_names=tool_names_of(self._encoder), tools=self._tools, schema=ask.schema,
+            tool_names=tool_names_of(self._encoder),
+            tools=self._tools,
+            schema=ask.schema,
             deadline=now + ask.deadline if ask.deadline else 0.0,
-            price=ask.price, max_cost=ask.max_cost, versions=ask.versions)
+            price=ask.price,
+            max_cost=ask.max_cost,
+            versions=ask.versions,
+        )
 
     def _told_by(self) -> tuple[Any, ...]:
         """The columns that tell a row from another: those that the prompt was made from, no others."""
@@ -317,13 +390,22 @@ class _Lines:
 
     def keys(self) -> frames.Keys:
         """Each row's key and fingerprint."""
-        left_out = [at for group in (self._skipped, self._broken) for positions in group.values() for at in positions]
+        left_out = [
+            at
+            for group in (self._skipped, self._broken)
+            for positions in group.values()
+            for at in positions
+        ]
         told_by, prints = self._told_by(), self._prints
         if told_by != self.columns:  # a function of the row, which only now has shown what it reads
-            prints = bytearray().join(b"".join(block.fingerprints) for block in frames.blocks(self._frame, told_by))
+            prints = bytearray().join(
+                b"".join(block.fingerprints) for block in frames.blocks(self._frame, told_by)
+            )
         return frames.Keys.of(self._frame.index, prints, left_out)
 
     def unsent(self) -> list[Unsent]:
         """The rows without a request, and why."""
-        return [*(Unsent(Status.SKIPPED, reason, at) for reason, at in self._skipped.items()),
-                *(Unsent(Status.FAILED, reason, at) for reason, at in self._broken.items())]
+        return [
+            *(Unsent(Status.SKIPPED, reason, at) for reason, at in self._skipped.items()),
+            *(Unsent(Status.FAILED, reason, at) for reason, at in self._broken.items()),
+        ]

@@ -80,7 +80,11 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def expected(self) -> float | None:
         """What `max_cost` is held against: the likely cost where it is known, else the most it can be."""
-        return self.cost.high if self.likely is None or self.cost.high is None else min(self.likely, self.cost.high)
+        return (
+            self.cost.high
+            if self.likely is None or self.cost.high is None
+            else min(self.likely, self.cost.high)
+        )
 
     @property
     def fits(self) -> bool | None:
@@ -89,22 +93,42 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     def facts(self) -> list[tuple[str, str]]:
         """What the screens show: (what, in words)."""
-        others = ((self.reused, "reused"), (self.joined, "asked by another job already"),
-                  (self.same, "the same as another row"), (self.skipped, "skipped"), (self.unsendable, "not sendable"))
+        others = (
+            (self.reused, "reused"),
+            (self.joined, "asked by another job already"),
+            (self.same, "the same as another row"),
+            (self.skipped, "skipped"),
+            (self.unsendable, "not sendable"),
+        )
         left = [f"{count:,} {word}" for count, word in others if count]
         sent = f"{self.requests:,} {'request' if self.requests == 1 else 'requests'}"
-        batches = f" in {self.shards:,} {'batch' if self.shards == 1 else 'batches'}" if self.mode == BATCH else ""
-        told = [("model", f"{self.model} ({'in a batch' if self.mode == BATCH else 'in real time'})"),
-                ("rows", ", ".join([f"{self.rows:,}: {sent} to be sent{batches}", *left]))]
+        batches = (
+            f" in {self.shards:,} {'batch' if self.shards == 1 else 'batches'}"
+            if self.mode == BATCH
+            else ""
+        )
+        told = [
+            ("model", f"{self.model} ({'in a batch' if self.mode == BATCH else 'in real time'})"),
+            ("rows", ", ".join([f"{self.rows:,}: {sent} to be sent{batches}", *left])),
+        ]
         if self.job is not None:
-            told.append(("job", f"{self.job} asked for just this: its answers are taken, nothing is sent"))
+            told.append(
+                ("job", f"{self.job} asked for just this: its answers are taken, nothing is sent")
+            )
         told += [("tokens", self._tokens()), ("cost", self._cost())]
-        told.append(("in real time", dollars(self.realtime)) if self.mode == BATCH else
-                    ("in a batch", dollars(self.batch)))
+        told.append(
+            ("in real time", dollars(self.realtime))
+            if self.mode == BATCH
+            else ("in a batch", dollars(self.batch))
+        )
         if self.reuse_saves.high != 0:
             told.append(("reuse saves", dollars(self.reuse_saves)))
         told += _max_cost(self.max_cost, self.fits)
-        return [*told, ("price", self.price.source or "unknown"), ("limits", "; ".join(self.limits))]
+        return [
+            *told,
+            ("price", self.price.source or "unknown"),
+            ("limits", "; ".join(self.limits)),
+        ]
 
     def _tokens(self) -> str:
         how = "" if self.tokens.exact else " (a sample was counted)"
@@ -116,8 +140,10 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     def _cost(self) -> str:
         if self.cost.low is None:
-            return (f'unknown: prices={{"{self.model}": {{"input": ..., "output": ...}}}}, in US dollars per million '
-                    "tokens, gives one")
+            return (
+                f'unknown: prices={{"{self.model}": {{"input": ..., "output": ...}}}}, in US dollars per million '
+                "tokens, gives one"
+            )
         likely = f", likely {money(self.likely)}" if self.likely is not None else ""
         return dollars(self.cost) + likely
 
@@ -165,34 +191,71 @@ def _fits(limit: float | None, most: Sequence[float | None]) -> bool | None:
 
 def _max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
     """The line about the limit, where there is one."""
-    within = {True: "it would be sent", False: "it would be refused", None: "it would be refused: no estimate"}
+    within = {
+        True: "it would be sent",
+        False: "it would be refused",
+        None: "it would be refused: no estimate",
+    }
     return [] if limit is None else [("max_cost", f"{money(limit)}: {within[fits]}")]
 
 
 def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
     """The preview of what was asked for. It writes a draft and removes it; litellm is imported to count tokens."""
-    with drafted(ledger, order.ask, order.rows, now=now, reuse=order.reuse, accept=order.accept) as made:
+    with drafted(
+        ledger, order.ask, order.rows, now=now, reuse=order.reuse, accept=order.accept
+    ) as made:
         own = [] if made.there is not None else [shard for shard in made.shards if not shard.joins]
         usual = usual_answer(earlier(ledger), made.record)
         count = counter(made.record.body_model, load_litellm)
         told = estimated(made.record, own, made.draft, count, usual=usual)
-        other = told if told.requests else estimated(made.record, made.shards, made.draft, count, usual=usual)
+        other = (
+            told
+            if told.requests
+            else estimated(made.record, made.shards, made.draft, count, usual=usual)
+        )
         return _preview(ledger, order, made, own, told, other)
 
 
-def _preview(ledger: Ledger, order: Order, made: Drafted, own: list[ShardRecord], told: Estimate,
-             other: Estimate) -> Preview:
+def _preview(
+    ledger: Ledger,
+    order: Order,
+    made: Drafted,
+    own: list[ShardRecord],
+    told: Estimate,
+    other: Estimate,
+) -> Preview:
     record, price = made.record, made.record.price or Price()
-    joined = sum(shard.requests for shard in made.shards if shard.joins) if made.there is None else 0
+    joined = (
+        sum(shard.requests for shard in made.shards if shard.joins) if made.there is None else 0
+    )
     same = sum(shard.followers for shard in made.shards) if made.there is None else 0
     reused = record.rows - told.requests - joined - same - record.skipped - record.unsendable
     return Preview(
-        model=record.model, mode=record.mode, rows=record.rows, requests=told.requests, reused=reused, joined=joined,
-        same=same, skipped=record.skipped, unsendable=record.unsendable, shards=len(own), tokens=told.tokens,
-        output=told.output, usual=told.usual, assumed=told.assumed, cost=told.cost, likely=told.likely,
-        batch=told.batch, realtime=told.realtime, price=price, max_cost=order.ask.max_cost,
+        model=record.model,
+        mode=record.mode,
+        rows=record.rows,
+        requests=told.requests,
+        reused=reused,
+        joined=joined,
+        same=same,
+        skipped=record.skipped,
+        unsendable=record.unsendable,
+        shards=len(own),
+        tokens=told.tokens,
+        output=told.output,
+        usual=told.usual,
+        assumed=told.assumed,
+        cost=told.cost,
+        likely=told.likely,
+        batch=told.batch,
+        realtime=told.realtime,
+        price=price,
+        max_cost=order.ask.max_cost,
         reuse_saves=_spared(ledger, made, reused + joined + same, other),
-        prompts=_first(made), limits=_limits(order, own), job=made.there.id if made.there is not None else None)
+        prompts=_first(made),
+        limits=_limits(order, own),
+        job=made.there.id if made.there is not None else None,
+    )
 
 
 def _spared(ledger: Ledger, made: Drafted, rows: int, other: Estimate) -> Range:
@@ -202,14 +265,21 @@ def _spared(ledger: Ledger, made: Drafted, rows: int, other: Estimate) -> Range:
     """
     record, there = made.record, made.there
     cost_of = pricer(None if record.price is None else record.price.paid(record.mode))
-    known, answered = (_answered(record, [], made.draft, cost_of) if there is None else
-                       _answered(there, ledger.shards(there.id), ledger.folders.of(there.id), cost_of))
+    known, answered = (
+        _answered(record, [], made.draft, cost_of)
+        if there is None
+        else _answered(there, ledger.shards(there.id), ledger.folders.of(there.id), cost_of)
+    )
     left = max(0, rows - answered) / max(1, other.requests)
     more = (other.cost.low, other.cost.high) if left else (0.0, 0.0)
-    return Range(*(None if cost is None or math.isnan(known) else known + left * cost for cost in more))
+    return Range(
+        *(None if cost is None or math.isnan(known) else known + left * cost for cost in more)
+    )
 
 
-def _answered(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, cost_of: Pricer) -> tuple[float, int]:
+def _answered(
+    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, cost_of: Pricer
+) -> tuple[float, int]:
     """(what a job's answers cost, or UNKNOWN; how many rows have one), with the rows that follow others."""
     times = np.bincount(places_of(job, shards, folder).followers()[1], minlength=job.rows) + 1
     costs, answered = np.zeros(job.rows), np.zeros(job.rows, dtype=bool)
@@ -238,7 +308,9 @@ def _first(made: Drafted) -> tuple[Any, ...]:
 def _limits(order: Order, own: list[ShardRecord]) -> tuple[str, ...]:
     limits, record = order.ask.limits, RECORDS.get(order.ask.provider)
     if order.ask.mode != BATCH:
-        return tuple(f"{value:g} {name.replace('_', ' ')}" for name, value in order.ask.pace.items()) or ("none",)
+        return tuple(
+            f"{value:g} {name.replace('_', ' ')}" for name, value in order.ask.pace.items()
+        ) or ("none",)
     told = [f"a batch has at most {limits.requests:,} requests and {limits.bytes / 1e6:,.0f} MB"]
     if len(own) > 1:
         full = max(shard.requests for shard in own) >= limits.requests

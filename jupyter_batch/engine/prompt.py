@@ -57,15 +57,23 @@ class Written:
         """Each template over the block."""
         del start
         at = {label: n for n, label in enumerate(self.columns)}
-        return {f"text{n}": list(template.render([columns[at[label]] for label in template.columns], rows))
-                for n, template in enumerate(self._templates)}
+        return {
+            f"text{n}": list(
+                template.render([columns[at[label]] for label in template.columns], rows)
+            )
+            for n, template in enumerate(self._templates)
+        }
 
 
 class Called:
     """A function of the row, which gives a text or a list of messages; it may read any column, None where missing."""
 
-    def __init__(self, function: Callable[[Mapping[Any, Any]], Any], columns: Sequence[Any],
-                 system: Written | None) -> None:
+    def __init__(
+        self,
+        function: Callable[[Mapping[Any, Any]], Any],
+        columns: Sequence[Any],
+        system: Written | None,
+    ) -> None:
         self._function = function
         self._system = system
         self.needed = system.needed if system is not None else ()
@@ -97,8 +105,10 @@ class Called:
         try:
             said = self._function(_Row(dict(zip(self.columns, row, strict=True)), self._read))
         except Exception as e:
-            raise InputError(f"the prompt function failed at row {position} (counted from 0): {type(e).__name__}: {e}; "
-                             "nothing was sent") from e
+            raise InputError(
+                f"the prompt function failed at row {position} (counted from 0): {type(e).__name__}: {e}; "
+                "nothing was sent"
+            ) from e
         messages = conversation(said, f"the prompt function's answer for row {position}")
         return messages if system is None else [{"role": "system", "content": system}, *messages]
 
@@ -144,15 +154,21 @@ class Given:
         """Each prompt's messages."""
         del rows
         first = [] if self._system is None else [{"role": "system", "content": self._system}]
-        return {"messages": [[*first, *conversation("" if said is None else said, f"prompt {start + n}")]
-                             for n, said in enumerate(columns[0])]}
+        return {
+            "messages": [
+                [*first, *conversation("" if said is None else said, f"prompt {start + n}")]
+                for n, said in enumerate(columns[0])
+            ]
+        }
 
 
 def prompt_of(prompt: Any, columns: Sequence[Any], *, system: str | None, kind: str) -> Prompt:
     """The prompt in the form that was given: text, messages, a column, or a function. Raises TemplateError."""
     first = [] if system is None else [("system", system)]
     if isinstance(prompt, Col):
-        return Spoken(label_of(prompt.name, columns), Written(first, columns, kind) if first else None)
+        return Spoken(
+            label_of(prompt.name, columns), Written(first, columns, kind) if first else None
+        )
     if isinstance(prompt, str):
         if not prompt.strip():
             raise TemplateError("the prompt is empty")
@@ -161,18 +177,26 @@ def prompt_of(prompt: Any, columns: Sequence[Any], *, system: str | None, kind: 
         return Called(prompt, columns, Written(first, columns, kind) if first else None)
     if isinstance(prompt, list | tuple):
         messages = conversation(list(prompt), "the prompt")
-        if not all(isinstance(m["content"], str) and set(m) == {"role", "content"} for m in messages):
-            raise TemplateError('a list of messages as the prompt holds {"role": ..., "content": "a template"} alone')
+        if not all(
+            isinstance(m["content"], str) and set(m) == {"role", "content"} for m in messages
+        ):
+            raise TemplateError(
+                'a list of messages as the prompt holds {"role": ..., "content": "a template"} alone'
+            )
         return Written([*first, *((m["role"], m["content"]) for m in messages)], columns, kind)
-    raise TemplateError(f"the prompt is a {type(prompt).__name__}: give a text with {{columns}}, a list of "
-                        '{"role", "content"} messages, col("a column of conversations"), or a function of the row')
+    raise TemplateError(
+        f"the prompt is a {type(prompt).__name__}: give a text with {{columns}}, a list of "
+        '{"role", "content"} messages, col("a column of conversations"), or a function of the row'
+    )
 
 
 def params_of(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The body's chat parameters with a Hole for each `col(...)`, and the column of each hole."""
     body: dict[str, Any] = {}
     columns: dict[str, Any] = {}
-    for name, value in sorted(params.items()):  # so that a request reads the same however it was typed
+    for name, value in sorted(
+        params.items()
+    ):  # so that a request reads the same however it was typed
         if isinstance(value, Col):
             body[name] = Hole(f"param {name}")
             columns[f"param {name}"] = value.name

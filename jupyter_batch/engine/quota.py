@@ -40,21 +40,36 @@ def let_in(status: str | None) -> dict[str, Any]:
 
 def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
     """The shard, put to wait since another of its job was refused for quota and is before it; None: it may go."""
-    others = [other for other in mover.ledger.shards(mover.job.id) if other.held and other.number != shard.number]
+    others = [
+        other
+        for other in mover.ledger.shards(mover.job.id)
+        if other.held and other.number != shard.number
+    ]
     now, soon = mover.clock(), mover.clock() + mover.facts.poll_first * 2
     knocking = next((other for other in others if _knocks(other)), None)
     if shard.held:
         rank = _rank(shard)
-        before = any(other.step is Step.WAITING and other.due_at <= now and _rank(other) < rank for other in others)
+        before = any(
+            other.step is Step.WAITING and other.due_at <= now and _rank(other) < rank
+            for other in others
+        )
         return mover.put(shard, due_at=soon) if before or knocking is not None else None
     asleep = next((other for other in others if other.step is Step.WAITING), None)
     if shard.step is not Step.PLANNED or (first := asleep or knocking) is None:
         return None
-    return mover.put(shard, Step.WAITING, held=first.held, note=first.note or WAITING, due_at=max(soon, first.due_at))
+    return mover.put(
+        shard,
+        Step.WAITING,
+        held=first.held,
+        note=first.note or WAITING,
+        due_at=max(soon, first.due_at),
+    )
 
 
 def _knocks(shard: ShardRecord) -> bool:
-    return shard.step is Step.SUBMITTING or (shard.step is Step.RUNNING and not is_in(shard.provider_status))
+    return shard.step is Step.SUBMITTING or (
+        shard.step is Step.RUNNING and not is_in(shard.provider_status)
+    )
 
 
 def _rank(shard: ShardRecord) -> tuple[int, int]:
@@ -65,29 +80,53 @@ def _rank(shard: ShardRecord) -> tuple[int, int]:
 def refused_at_once(mover: Mover, shard: ShardRecord, error: RateLimitError) -> ShardRecord:
     """The provider answered the create with a refusal: back to the queue."""
     attempts = shard.attempts + 1
-    refusals = sum(other.attempts for other in mover.ledger.shards(mover.job.id) if other.held) + 1  # one queue's
+    refusals = (
+        sum(other.attempts for other in mover.ledger.shards(mover.job.id) if other.held) + 1
+    )  # one queue's
     pause = retry_pause(mover.facts, error, refusals, mover.dice())
     _calm(mover, shard, pause)
     if not error.queue:
-        return mover.put(shard, Step.WAITING, held=RATE, attempts=attempts, due_at=mover.clock() + pause,
-                         note=f"{WAITING}: {error}")
+        return mover.put(
+            shard,
+            Step.WAITING,
+            held=RATE,
+            attempts=attempts,
+            due_at=mover.clock() + pause,
+            note=f"{WAITING}: {error}",
+        )
     return _back(mover, shard, str(error), pause, attempts=attempts)
 
 
 def refused_later(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
     """The provider took the batch, and then failed it for its quota: back to the queue."""
-    pause = min(mover.facts.poll_first * 4 * 2.0 ** min(len(shard.refused), 10), mover.facts.poll_last)
+    pause = min(
+        mover.facts.poll_first * 4 * 2.0 ** min(len(shard.refused), 10), mover.facts.poll_last
+    )
     pause *= 0.75 + mover.dice() / 2
     _calm(mover, shard, pause)
-    return _back(mover, shard, view.errors, pause, provider_status=view.status, batch_id=None, completed=0, failed=0,
-                 refused=(*shard.refused, view.id))
+    return _back(
+        mover,
+        shard,
+        view.errors,
+        pause,
+        provider_status=view.status,
+        batch_id=None,
+        completed=0,
+        failed=0,
+        refused=(*shard.refused, view.id),
+    )
 
 
 def _calm(mover: Mover, shard: ShardRecord, pause: float) -> None:
     """What was refused to one would be refused to the others of the job: they don't knock sooner."""
     until = mover.clock() + pause
     for other in mover.ledger.shards(mover.job.id):
-        if other.held and other.step is Step.WAITING and other.number != shard.number and other.due_at < until:
+        if (
+            other.held
+            and other.step is Step.WAITING
+            and other.number != shard.number
+            and other.due_at < until
+        ):
             mover.put(other, due_at=until)
 
 
@@ -96,12 +135,21 @@ def _back(mover: Mover, shard: ShardRecord, why: str, pause: float, **changes: A
     now = mover.clock()
     alone = 0 if _in_its_way(mover, shard) else shard.alone + 1
     if alone >= QUOTA_TRIES and now - mover.job.created_at > QUOTA_SECONDS:
-        return mover.put(shard, Step.ENDED, ending=State.FAILED, note=why, due_at=0.0, ended_at=now,
-                         **{**changes, "attempts": 0, "batch_id": shard.batch_id, "refused": shard.refused})
+        return mover.put(
+            shard,
+            Step.ENDED,
+            ending=State.FAILED,
+            note=why,
+            due_at=0.0,
+            ended_at=now,
+            **{**changes, "attempts": 0, "batch_id": shard.batch_id, "refused": shard.refused},
+        )
     note = f"{WAITING}: {why}"
     if alone >= QUOTA_TRIES:
         note += " No batch of this ledger is in its way: if it never fits, cancel it and give a smaller shard_size"
-    return mover.put(shard, Step.WAITING, held=QUEUE, alone=alone, note=note, due_at=now + pause, **changes)
+    return mover.put(
+        shard, Step.WAITING, held=QUEUE, alone=alone, note=note, due_at=now + pause, **changes
+    )
 
 
 def make_way(mover: Mover) -> None:
@@ -115,7 +163,10 @@ def make_way(mover: Mover) -> None:
         for shard in mover.ledger.shards(job.id):
             if shard.step is not Step.WAITING or shard.held != QUEUE:
                 continue
-            if mover.ledger.move(shard, Step.WAITING, mover.holder, mover.clock(), due_at=0.0) is not None:
+            if (
+                mover.ledger.move(shard, Step.WAITING, mover.holder, mover.clock(), due_at=0.0)
+                is not None
+            ):
                 return
             break  # not ours to move
 
@@ -126,4 +177,6 @@ def _in_its_way(mover: Mover, shard: ShardRecord) -> bool:
         is_in(other.provider_status) and other.step in (Step.RUNNING, Step.CANCELLING)
         for job in mover.ledger.jobs(unfinished=True)
         if (job.provider, job.api_base) == (mover.job.provider, mover.job.api_base)
-        for other in mover.ledger.shards(job.id) if (other.job, other.number) != (shard.job, shard.number))
+        for other in mover.ledger.shards(job.id)
+        if (other.job, other.number) != (shard.job, shard.number)
+    )

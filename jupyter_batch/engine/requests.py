@@ -21,30 +21,48 @@ REQUEST_ID = re.compile(rb'^\{"custom_id":"([^"]*)"')
 """The id at the beginning of a request line, in every dialect."""
 
 
-def write_requests(draft: JobFolder, job: str, lines: Iterable[tuple[int, bytes]], limits: Limits,
-                   start: int = 0) -> list[ShardRecord]:
+def write_requests(
+    draft: JobFolder, job: str, lines: Iterable[tuple[int, bytes]], limits: Limits, start: int = 0
+) -> list[ShardRecord]:
     """The request files out of (row position, line), part by part, and their shards, numbered from `start`.
 
     Raises InputError for a line that no file can hold, and for fewer requests than a batch must have.
     """
     shards: list[ShardRecord] = []
-    with told(draft.path), contextlib.ExitStack() as stack:  # a full disk may show at the closing only
+    with (
+        told(draft.path),
+        contextlib.ExitStack() as stack,
+    ):  # a full disk may show at the closing only
         file: BinaryIO | None = None
         for part in pack(lines, limits):
             number = start + part.shard
             if file is None or number != shards[-1].number:
                 stack.close()
                 file = stack.enter_context(_new_file(draft.requests(number)))
-                shards.append(ShardRecord(job=job, number=number, requests=0, bytes=0, first=part.first,
-                                          last=part.last))
+                shards.append(
+                    ShardRecord(
+                        job=job,
+                        number=number,
+                        requests=0,
+                        bytes=0,
+                        first=part.first,
+                        last=part.last,
+                    )
+                )
             file.write(part.data)
             was = shards[-1]
-            shards[-1] = msgspec.structs.replace(was, requests=was.requests + part.requests,
-                                                 bytes=was.bytes + len(part.data), last=part.last)
+            shards[-1] = msgspec.structs.replace(
+                was,
+                requests=was.requests + part.requests,
+                bytes=was.bytes + len(part.data),
+                last=part.last,
+            )
     return filled(draft, job, shards, limits)
 
 
-def filled(draft: JobFolder, job: str, shards: list[ShardRecord], limits: Limits) -> list[ShardRecord]:
+def filled(
+    draft: JobFolder, job: str, shards: list[ShardRecord], limits: Limits
+) -> list[ShardRecord]:
     """The shards, each with as many requests as a batch must have: where one has too few, all are packed evenly.
 
     Raises InputError where that can't be.
@@ -56,10 +74,19 @@ def filled(draft: JobFolder, job: str, shards: list[ShardRecord], limits: Limits
     parts = min(len(shards), total // limits.minimum)
     each = -(-total // parts) if parts else 0
     if not 0 < each < limits.requests:  # packed in that way already, or so few that there is no way
-        what = f"{total:,} requests" if len(shards) == 1 else f"{total:,} requests in batches of {limits.requests:,}"
-        raise InputError(f"there are {what}, and a batch of this provider has at least {limits.minimum:,}; "
-                         'mode="realtime" asks at once, at the full price, without the discount of a batch')
-    drafted = [draft.requests(shard.number).rename(draft.path / f"short-{shard.number}.jsonl") for shard in shards]
+        what = (
+            f"{total:,} requests"
+            if len(shards) == 1
+            else f"{total:,} requests in batches of {limits.requests:,}"
+        )
+        raise InputError(
+            f"there are {what}, and a batch of this provider has at least {limits.minimum:,}; "
+            'mode="realtime" asks at once, at the full price, without the discount of a batch'
+        )
+    drafted = [
+        draft.requests(shard.number).rename(draft.path / f"short-{shard.number}.jsonl")
+        for shard in shards
+    ]
     even = msgspec.structs.replace(limits, requests=each)
     made = write_requests(draft, job, _positioned(drafted, job), even, start)
     for path in drafted:

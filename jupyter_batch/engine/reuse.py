@@ -65,7 +65,9 @@ def prints_array(prints: bytes | bytearray) -> Array:
     return np.frombuffer(bytes(prints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
-def decide(ledger: Ledger, space: str, prints: Array, draft: JobFolder, new: str, waits: Waits) -> Reuse:
+def decide(
+    ledger: Ledger, space: str, prints: Array, draft: JobFolder, new: str, waits: Waits
+) -> Reuse:
     """What each row needs; answers that are there already are copied into the draft.
 
     prints: zeros for a row without a request.
@@ -107,8 +109,17 @@ def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
     return rows[same], at[same]
 
 
-def _take_from(ledger: Ledger, job: JobRecord, prints: Array, rows: Array, whose: Array, joins: list[Join],
-               draft: JobFolder, new: str, waits: Waits) -> None:
+def _take_from(
+    ledger: Ledger,
+    job: JobRecord,
+    prints: Array,
+    rows: Array,
+    whose: Array,
+    joins: list[Join],
+    draft: JobFolder,
+    new: str,
+    waits: Waits,
+) -> None:
     folder = ledger.folders.of(job.id)
     if not folder.prints.exists():
         return
@@ -116,8 +127,14 @@ def _take_from(ledger: Ledger, job: JobRecord, prints: Array, rows: Array, whose
     if not len(here):
         return
     shards = ledger.shards(job.id)
-    carried = carry(job, shards, folder, onto(job.rows, there, here), new,
-                    lambda dialect: draft.reused(job.id, dialect))
+    carried = carry(
+        job,
+        shards,
+        folder,
+        onto(job.rows, there, here),
+        new,
+        lambda dialect: draft.reused(job.id, dialect),
+    )
     whose[np.frombuffer(carried, dtype=np.int64)] = ANSWERED
     if job.finished_at:
         return

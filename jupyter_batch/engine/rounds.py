@@ -61,19 +61,30 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
         if job.round >= way.max_rounds:
             left = len(waiting.slots.rows)
             rows = "1 row still calls" if left == 1 else f"{left:,} rows still call"
-            return Gone(said=f"{rows} tools after {job.round} rounds; job.run_tools(max_rounds=...) goes on")
+            return Gone(
+                said=f"{rows} tools after {job.round} rounds; job.run_tools(max_rounds=...) goes on"
+            )
         folder = waiting.folder
         with told(folder.path), FileLock(folder.path / "calls.lock") as lock:
             if not lock.take():
-                raise InputError(f"the tool calls of job {job.id} are being run by another process, or another cell: "
-                                 "wait for its end")
+                raise InputError(
+                    f"the tool calls of job {job.id} are being run by another process, or another cell: "
+                    "wait for its end"
+                )
             there = ledger.child(job.id, rounds=1)  # whoever had the lock may have planned it
             if there is not None:
                 return Gone(there.id)
             if not _run(waiting, way):
                 return Gone(said=_STOPPED, stopped=True)
-            return Gone(plan_round(waiting, limits_of(job, at_once=way.at_once), now=now(), max_cost=way.max_cost,
-                                   at_once=way.at_once and job.mode == BATCH).id)
+            return Gone(
+                plan_round(
+                    waiting,
+                    limits_of(job, at_once=way.at_once),
+                    now=now(),
+                    max_cost=way.max_cost,
+                    at_once=way.at_once and job.mode == BATCH,
+                ).id
+            )
 
 
 def _run(waiting: Waiting, way: Way) -> bool:
@@ -82,7 +93,13 @@ def _run(waiting: Waiting, way: Way) -> bool:
         waiting.take_over(log)
         if not waiting.slots.open_rows():
             return True
-        runner = Runner(way.functions, waiting.job.tools, waiting.slots, concurrency=way.concurrency, rerun=way.rerun)
+        runner = Runner(
+            way.functions,
+            waiting.job.tools,
+            waiting.slots,
+            concurrency=way.concurrency,
+            rerun=way.rerun,
+        )
         runner.check(waiting.called())
         runner.start(waiting.open_calls(), log)
         whole = False

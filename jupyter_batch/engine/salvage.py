@@ -31,20 +31,35 @@ def salvage(folders: Folders, job: str) -> tuple[JobRecord, list[ShardRecord]]:
         raise JobNotFoundError(f"no job {job!r} in {folders.root}: {e}") from e
     record, shards, last = manifest.job, [], 0.0
     places = None
-    with contextlib.suppress(OSError, ValueError):  # a file of the folder that is damaged, too: results() says so
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # a file of the folder that is damaged, too: results() says so
         places = places_of(record, manifest.shards, folder)
     for shard in manifest.shards:
-        fetched = [path for path in (folder.output(shard.number), folder.errors(shard.number)) if path.exists()]
+        fetched = [
+            path
+            for path in (folder.output(shard.number), folder.errors(shard.number))
+            if path.exists()
+        ]
         if fetched:
             last = max(last, *(path.stat().st_mtime for path in fetched))
-        shards.append(_collected(record, shard, folder, places) if fetched
-                      else msgspec.structs.replace(shard, step=Step.RUNNING, ending=None))
+        shards.append(
+            _collected(record, shard, folder, places)
+            if fetched
+            else msgspec.structs.replace(shard, step=Step.RUNNING, ending=None)
+        )
     over = all(shard.step is Step.COLLECTED for shard in shards)
     return msgspec.structs.replace(record, finished_at=last if over else 0.0), shards
 
 
-def _collected(job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places | None) -> ShardRecord:
+def _collected(
+    job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places | None
+) -> ShardRecord:
     over = msgspec.structs.replace(shard, step=Step.COLLECTED, ending=State.COMPLETED)
     with contextlib.suppress(OSError, ValueError):
-        return over if places is None else msgspec.structs.replace(over, **of_shard(job, over, folder, places)[0])
+        return (
+            over
+            if places is None
+            else msgspec.structs.replace(over, **of_shard(job, over, folder, places)[0])
+        )
     return over

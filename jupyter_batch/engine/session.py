@@ -59,7 +59,8 @@ class Session:
     def _is_refused(self, job: str) -> bool:
         names = key_names(self.ledger.job(job).provider)
         return any(os.environ.get(name) for name in names) and any(
-            shard.note.startswith(PAUSED) for shard in self.ledger.shards(job))
+            shard.note.startswith(PAUSED) for shard in self.ledger.shards(job)
+        )
 
     def key_of(self, job: str) -> str | None:
         """The key that was given for a job's call, as long as this process lives."""
@@ -91,12 +92,20 @@ class Session:
         unsent: list[str] = []
         with contextlib.suppress(LedgerError):
             if self.ledger.exists():
-                unsent = [job for job in sorted(self._moved) if any(
-                    shard.step in (Step.PLANNED, Step.SUBMITTING, Step.WAITING) for shard in self.ledger.shards(job))]
+                unsent = [
+                    job
+                    for job in sorted(self._moved)
+                    if any(
+                        shard.step in (Step.PLANNED, Step.SUBMITTING, Step.WAITING)
+                        for shard in self.ledger.shards(job)
+                    )
+                ]
         self.ledger.close()
         if unsent:
-            sys.stderr.write(f"jupyter_batch: not all of {', '.join(unsent)} was sent before the end of this process; "
-                             "run it again, or `jupyter batch watch`, to go on\n")
+            sys.stderr.write(
+                f"jupyter_batch: not all of {', '.join(unsent)} was sent before the end of this process; "
+                "run it again, or `jupyter batch watch`, to go on\n"
+            )
 
     def after_fork(self) -> None:
         """In a child process: neither the thread nor the database's connection is the child's, nor are the leases."""
@@ -114,12 +123,16 @@ class Session:
         self.worker.start()
 
     async def _connect(self, job: JobRecord) -> Provider:
-        key = self._keys.get(job.id) or self._keys.get(job.parent or "")  # what goes on from a job is asked as it was
+        key = self._keys.get(job.id) or self._keys.get(
+            job.parent or ""
+        )  # what goes on from a job is asked as it was
         return await connect(job, home=self.home, api_key=key)
 
 
 _lock = threading.Lock()
-_sessions: dict[Path, Session] = {}  # one for each ledger: the worker is the one thing a process has but once
+_sessions: dict[
+    Path, Session
+] = {}  # one for each ledger: the worker is the one thing a process has but once
 
 
 def _after_fork() -> None:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[tuple[JobRecord, pd.DataFrame | None]]:
+def plan_all(
+    ledger: Ledger, orders: Sequence[Order], now: float
+) -> list[tuple[JobRecord, pd.DataFrame | None]]:
     """(the job, the frame to fill or None) of each order.
 
     Raises an InputError where no row of one can be sent, or all together may cost more than `max_cost`; none of them is
@@ -31,9 +33,15 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[tuple[
     """
     records = []
     with ExitStack() as stack:
-        made = [stack.enter_context(drafted(ledger, one.ask, one.rows, now=now, reuse=one.reuse, accept=one.accept))
-                for one in orders]
-        drafts = [Draft(one.record, one.shards if one.there is None else [], one.draft) for one in made]
+        made = [
+            stack.enter_context(
+                drafted(ledger, one.ask, one.rows, now=now, reuse=one.reuse, accept=one.accept)
+            )
+            for one in orders
+        ]
+        drafts = [
+            Draft(one.record, one.shards if one.there is None else [], one.draft) for one in made
+        ]
         for asked, one, record in zip(orders, made, all_within(ledger, drafts), strict=True):
             if one.there is not None:
                 records.append(one.there)
@@ -42,9 +50,16 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[tuple[
                 records.append(keep(ledger, one.draft, record, one.shards, there=one.same))
             except StaleError:  # another kernel asked for some of it meanwhile: it is looked at again, for its share
                 ask = msgspec.structs.replace(asked.ask, max_cost=record.max_cost)
-                records.append(plan(ledger, ask, asked.rows, now=now, reuse=asked.reuse, accept=asked.accept))
-    return [(_hastened(ledger, repriced(ledger, record, asked.ask.price), asked.ask.deadline, now),
-             asked.rows if asked.ask.framed else None) for asked, record in zip(orders, records, strict=True)]
+                records.append(
+                    plan(ledger, ask, asked.rows, now=now, reuse=asked.reuse, accept=asked.accept)
+                )
+    return [
+        (
+            _hastened(ledger, repriced(ledger, record, asked.ask.price), asked.ask.deadline, now),
+            asked.rows if asked.ask.framed else None,
+        )
+        for asked, record in zip(orders, records, strict=True)
+    ]
 
 
 def _hastened(ledger: Ledger, record: JobRecord, seconds: float | None, now: float) -> JobRecord:

@@ -17,8 +17,20 @@ from typing import Any, NamedTuple
 from jupyter_batch.core.errors import ColumnError, OptionError
 
 _TYPES: dict[str, Any] = {
-    "str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "Any": Any, "None": None,
-    "List": list, "Dict": dict, "date": dt.date, "datetime": dt.datetime, "time": dt.time}
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+    "Any": Any,
+    "None": None,
+    "List": list,
+    "Dict": dict,
+    "date": dt.date,
+    "datetime": dt.datetime,
+    "time": dt.time,
+}
 
 
 class Signature(NamedTuple):
@@ -43,14 +55,21 @@ def read_signature(text: str, columns: Sequence[Any] = ()) -> Signature | None:
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise OptionError(f"the signature names {twice[0]!r} twice: {text.strip()}")
-    types = {field.arg: str if field.annotation is None else _type(field.annotation, field.arg) for field in outputs}
+    types = {
+        field.arg: str if field.annotation is None else _type(field.annotation, field.arg)
+        for field in outputs
+    }
     return Signature(tuple(inputs), types)
 
 
 def _inputs(text: str, columns: Sequence[Any]) -> list[str]:
     """The names before the arrow; [] where those are none."""
     whole = [part.strip() for part in text.split(",")]
-    return whole if all(name in columns for name in whole) else [field.arg for field in _fields(text) or ()]
+    return (
+        whole
+        if all(name in columns for name in whole)
+        else [field.arg for field in _fields(text) or ()]
+    )
 
 
 def _fields(text: str) -> list[ast.arg] | None:
@@ -60,7 +79,14 @@ def _fields(text: str) -> list[ast.arg] | None:
         asked = made[0].args if len(made) == 1 and isinstance(made[0], ast.FunctionDef) else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    if asked is None or asked.vararg or asked.kwarg or asked.kwonlyargs or asked.posonlyargs or asked.defaults:
+    if (
+        asked is None
+        or asked.vararg
+        or asked.kwarg
+        or asked.kwonlyargs
+        or asked.posonlyargs
+        or asked.defaults
+    ):
         return None
     return asked.args
 
@@ -68,37 +94,49 @@ def _fields(text: str) -> list[ast.arg] | None:
 def _type(node: ast.expr, name: str) -> Any:
     """The type that an annotation names; nothing is evaluated."""
     match node:
-        case ast.Name(id=known) | ast.Attribute(value=ast.Name(id="typing" | "datetime"), attr=known) if (
-                known in _TYPES):
+        case (
+            ast.Name(id=known) | ast.Attribute(value=ast.Name(id="typing" | "datetime"), attr=known)
+        ) if known in _TYPES:
             return _TYPES[known]
         case ast.Constant(value=None):
             return None
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             return typing.Union[_type(left, name), _type(right, name)]  # noqa: UP007 - of types that come at run time
-        case ast.Subscript(value=ast.Name(id=of) | ast.Attribute(value=ast.Name(id="typing"), attr=of), slice=inside):
+        case ast.Subscript(
+            value=ast.Name(id=of) | ast.Attribute(value=ast.Name(id="typing"), attr=of),
+            slice=inside,
+        ):
             parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
             if of == "Literal":
                 return typing.Literal[tuple(_value(part, name) for part in parts)]
             kinds = [_type(part, name) for part in parts]
             if of in ("Optional", "Union"):
-                return functools.reduce(operator.or_, [*kinds, type(None)] if of == "Optional" else kinds)
+                return functools.reduce(
+                    operator.or_, [*kinds, type(None)] if of == "Optional" else kinds
+                )
             if of in ("list", "List") and len(kinds) == 1:
                 return list[kinds[0]]  # type: ignore[valid-type]  # a type that comes at run time
             if of in ("dict", "Dict") and len(kinds) == 2:  # noqa: PLR2004 - a key and a value
                 return dict[kinds[0], kinds[1]]  # type: ignore[valid-type]
-    raise OptionError(f"the signature has the type {ast.unparse(node)} for {name!r}: it knows str, int, float, bool, "
-                      "date, datetime, list[...], dict[str, ...], Literal['a', 'b'], Optional[...] and a | b; "
-                      "`schema` takes any other")
+    raise OptionError(
+        f"the signature has the type {ast.unparse(node)} for {name!r}: it knows str, int, float, bool, "
+        "date, datetime, list[...], dict[str, ...], Literal['a', 'b'], Optional[...] and a | b; "
+        "`schema` takes any other"
+    )
 
 
 def _value(node: ast.expr, name: str) -> Any:
     if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, str | int)):
         return node.value
-    raise OptionError(f"the signature has {ast.unparse(node)} in the Literal of {name!r}: it holds texts and whole "
-                      "numbers")
+    raise OptionError(
+        f"the signature has {ast.unparse(node)} in the Literal of {name!r}: it holds texts and whole "
+        "numbers"
+    )
 
 
-def as_asked(text: str, columns: Sequence[Any], given: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+def as_asked(
+    text: str, columns: Sequence[Any], given: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]] | None:
     """(the prompt, the options) that a signature over these columns comes to; None for a text that is an ordinary one.
 
     The default of `system` is what dspy writes. Raises ColumnError where an input is no column, and OptionError where
@@ -108,18 +146,29 @@ def as_asked(text: str, columns: Sequence[Any], given: Mapping[str, Any]) -> tup
     found = read_signature(text, columns)
     if found is None:
         left, arrow, _ = text.strip().partition("->")
-        if arrow and "{" not in text and (names := _inputs(left, columns)) and all(name in columns for name in names):
-            raise OptionError(f"{text.strip()!r} begins as a signature, and what follows the -> are no names of fields "
-                              "with their types, such as answer, confidence: float")
+        if (
+            arrow
+            and "{" not in text
+            and (names := _inputs(left, columns))
+            and all(name in columns for name in names)
+        ):
+            raise OptionError(
+                f"{text.strip()!r} begins as a signature, and what follows the -> are no names of fields "
+                "with their types, such as answer, confidence: float"
+            )
         return None
     gone = [name for name in found.inputs if name not in columns]
     if gone:
         close = get_close_matches(gone[0], [name for name in columns if isinstance(name, str)], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise ColumnError(f"the signature asks for the column {gone[0]!r}, which the frame has not{hint} Columns: "
-                          f"{', '.join(map(str, columns[:20]))}")
+        raise ColumnError(
+            f"the signature asks for the column {gone[0]!r}, which the frame has not{hint} Columns: "
+            f"{', '.join(map(str, columns[:20]))}"
+        )
     if given.get("schema") is not None:
-        raise OptionError(f"`schema` says what the answer holds, and so does the signature after ->: {text.strip()}")
+        raise OptionError(
+            f"`schema` says what the answer holds, and so does the signature after ->: {text.strip()}"
+        )
     value = "{{{{ row[{!r}] }}}}" if given.get("template") == "jinja" else "{{{}}}"
     title = "[[ ## {} ## ]]\n" if len(found.inputs) > 1 else ""
     prompt = "\n\n".join(title.format(name) + value.format(name) for name in found.inputs)

@@ -8,7 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError, ProviderError
+from jupyter_batch.core.errors import (
+    BadRequestError,
+    NotFoundError,
+    ProviderDownError,
+    ProviderError,
+)
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine import quota
 from jupyter_batch.engine.costs import UNSURE
@@ -36,12 +41,16 @@ def about(job: JobRecord, shard: ShardRecord, shards: int) -> dict[str, str]:
     """The metadata that tell who finds the batch without its ledger what it is part of."""
     _, dot, schema = job.space.partition(".")
     kind = f"/{schema}" if dot else ""
-    return {TAG_OF: f"{shards}/{job.rows}/{shard.first}-{shard.last}{kind}", TAG_OUT: job.out[:MOST_CHARS],
-            TAG_MODEL: job.model[:MOST_CHARS]}
+    return {
+        TAG_OF: f"{shards}/{job.rows}/{shard.first}-{shard.last}{kind}",
+        TAG_OUT: job.out[:MOST_CHARS],
+        TAG_MODEL: job.model[:MOST_CHARS],
+    }
 
 
 async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
     """Upload and create for a shard that is `submitting` and surely has no batch yet."""
+
     async def on_upload(file_id: str) -> None:
         nonlocal shard
         # The create goes out now: what `settle` counts from, however long the upload took.
@@ -50,8 +59,16 @@ async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
     job = mover.job
     view = await mover.provider.submit(
         mover.ledger.folders.of(job.id).requests(shard.number),
-        {**job.metadata, **tag_of(job, shard), **about(job, shard, len(mover.ledger.shards(job.id)))},
-        endpoint=job.endpoint, window=job.completion_window, uploaded=shard.file_id, on_upload=on_upload)
+        {
+            **job.metadata,
+            **tag_of(job, shard),
+            **about(job, shard, len(mover.ledger.shards(job.id))),
+        },
+        endpoint=job.endpoint,
+        window=job.completion_window,
+        uploaded=shard.file_id,
+        on_upload=on_upload,
+    )
     if not view.id:
         raise ProviderDownError("the provider answered without the batch's id: it is looked for")
     return taken(mover, shard, view)
@@ -63,7 +80,9 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
     An empty list proves nothing while the create may still be on its way (`facts.settle`).
     """
     try:  # back to the plan: no batch of ours is older
-        found = await mover.provider.find(tag_of(mover.job, shard), since=mover.job.created_at - CLOCKS_SECONDS)
+        found = await mover.provider.find(
+            tag_of(mover.job, shard), since=mover.job.created_at - CLOCKS_SECONDS
+        )
     except UndecidedError as e:
         if any(not mover.ledger.holds(view.id, mover.job) for view in e.candidates):
             return mover.later(shard, e)
@@ -71,10 +90,19 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
     except ProviderError as e:  # nothing is known, so nothing is sent
         blind = isinstance(e, NotFoundError | BadRequestError) and shard.attempts >= BLIND_TRIES
         if blind and mover.job.cancel_at:  # the person's word
-            return mover.put(shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note=UNSURE, attempts=0,
-                             ended_at=mover.clock())
+            return mover.put(
+                shard,
+                Step.ENDED,
+                ending=State.CANCELLED,
+                due_at=0.0,
+                note=UNSURE,
+                attempts=0,
+                ended_at=mover.clock(),
+            )
         way = ". Look there; to give it up, cancel the job" if blind else ""
-        return mover.later(shard, e, f"was the batch created? The provider's list can't be read: {e}{way}")
+        return mover.later(
+            shard, e, f"was the batch created? The provider's list can't be read: {e}{way}"
+        )
     live = [view for view in found if view.id and view.id not in shard.refused]
     if live:
         # The oldest, should there ever be two: the one that was asked for first.
@@ -84,15 +112,26 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
     if now - sent_at < mover.facts.settle:
         return mover.put(shard, sent_at=sent_at, due_at=sent_at + mover.facts.settle)
     if mover.job.cancel_at:
-        return mover.put(shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note="", ended_at=now)
+        return mover.put(
+            shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note="", ended_at=now
+        )
     return await send(mover, mover.put(shard, sent_at=now, due_at=0.0))
 
 
 def taken(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
     """The provider has a batch for the shard: its handle goes to disk."""
-    sent = mover.put(shard, Step.RUNNING, batch_id=view.id, file_id=view.input_file_id or shard.file_id,
-                     provider_status=view.status, expires_at=view.expires_at, attempts=0, note="",
-                     due_at=mover.clock() + mover.facts.poll_first, **quota.let_in(view.status))
+    sent = mover.put(
+        shard,
+        Step.RUNNING,
+        batch_id=view.id,
+        file_id=view.input_file_id or shard.file_id,
+        provider_status=view.status,
+        expires_at=view.expires_at,
+        attempts=0,
+        note="",
+        due_at=mover.clock() + mover.facts.poll_first,
+        **quota.let_in(view.status),
+    )
     if shard.held and quota.is_in(view.status):
         quota.make_way(mover)  # there was room: there may be more
     return sent

@@ -48,8 +48,16 @@ class Mover:
     clock: seconds since the epoch. dice: 0 to 1, for jitter.
     """
 
-    def __init__(self, ledger: Ledger, provider: Provider, job: JobRecord, holder: str, *,
-                 clock: Callable[[], float], dice: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        provider: Provider,
+        job: JobRecord,
+        holder: str,
+        *,
+        clock: Callable[[], float],
+        dice: Callable[[], float] = random.random,
+    ) -> None:
         self.ledger = ledger
         self.provider = provider
         self.job = job
@@ -90,7 +98,9 @@ class Mover:
             if e.status is None and _ends(e):
                 return self.put(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
             return self._failed(self._current(shard), e)
-        except LedgerError as e:  # a full disk passes; what the provider holds stays there meanwhile
+        except (
+            LedgerError
+        ) as e:  # a full disk passes; what the provider holds stays there meanwhile
             return self.put(self._current(shard), note=str(e), due_at=self.clock() + DISK_SECONDS)
         except LostError:
             raise
@@ -98,15 +108,23 @@ class Mover:
             if isinstance(e, RuntimeError) and _ends(e):
                 return self.put(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
             note = f"unexpected {type(e).__name__}: {e}"
-            return self.put(self._current(shard), note=note[:300], due_at=self.clock() + DISK_SECONDS)
+            return self.put(
+                self._current(shard), note=note[:300], due_at=self.clock() + DISK_SECONDS
+            )
 
     def _current(self, shard: ShardRecord) -> ShardRecord:
         return self.ledger.shards(self.job.id)[shard.number]
 
     async def _step(self, shard: ShardRecord) -> ShardRecord:
         if self.job.cancel_at and shard.step in (Step.PLANNED, Step.WAITING):
-            return self.put(shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note="",
-                            ended_at=self.clock())
+            return self.put(
+                shard,
+                Step.ENDED,
+                ending=State.CANCELLED,
+                due_at=0.0,
+                note="",
+                ended_at=self.clock(),
+            )
         match shard.step:
             case Step.PLANNED | Step.WAITING if shard.joins:
                 from jupyter_batch.engine.join import join
@@ -115,7 +133,9 @@ class Mover:
             case Step.PLANNED | Step.WAITING:
                 if (held := budget.hold(self, shard) or quota.hold(self, shard)) is not None:
                     return held
-                return await send(self, self.put(shard, Step.SUBMITTING, sent_at=self.clock(), due_at=0.0))
+                return await send(
+                    self, self.put(shard, Step.SUBMITTING, sent_at=self.clock(), due_at=0.0)
+                )
             case Step.SUBMITTING:
                 return await adopt(self, shard)
             case Step.RUNNING if self.job.cancel_at:
@@ -134,47 +154,93 @@ class Mover:
             view = await self.provider.cancel(str(shard.batch_id))
         except RateLimitError:
             raise
-        except ProviderError as e:  # a server that has no such verb, or fails at it: the end must be seen all the same
+        except (
+            ProviderError
+        ) as e:  # a server that has no such verb, or fails at it: the end must be seen all the same
             view = await self.provider.poll(str(shard.batch_id))
             if view.ending is None:
                 return self.later(shard, e, f"not cancelled yet ({e}): it is asked again")
         if view.ending is not None:
             return self._ended(shard, view)
-        return self.put(shard, Step.CANCELLING, provider_status=view.status, attempts=0,
-                        due_at=self.clock() + self.facts.poll_first)
+        return self.put(
+            shard,
+            Step.CANCELLING,
+            provider_status=view.status,
+            attempts=0,
+            due_at=self.clock() + self.facts.poll_first,
+        )
 
     async def _poll(self, shard: ShardRecord) -> ShardRecord:
         view = await self.provider.poll(str(shard.batch_id))
         if view.ending is not None:
             return self._ended(shard, view)
-        since = self.job.cancel_at if shard.step is Step.CANCELLING else shard.sent_at  # a cancel is soon over
+        since = (
+            self.job.cancel_at if shard.step is Step.CANCELLING else shard.sent_at
+        )  # a cancel is soon over
         pause = poll_pause(self.facts, self.clock() - since, self.dice(), self.job.poll_interval)
-        polled = self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
-                          expires_at=view.expires_at or shard.expires_at, attempts=0, note="",
-                          due_at=self.clock() + pause, **quota.let_in(view.status))
+        polled = self.put(
+            shard,
+            provider_status=view.status,
+            completed=view.completed,
+            failed=view.failed,
+            expires_at=view.expires_at or shard.expires_at,
+            attempts=0,
+            note="",
+            due_at=self.clock() + pause,
+            **quota.let_in(view.status),
+        )
         if shard.held and quota.is_in(view.status):
             quota.make_way(self)  # there was room: there may be more
         return polled
 
     def _ended(self, shard: ShardRecord, view: BatchView) -> ShardRecord:
         now = self.clock()
-        if view.ending is State.FAILED and view.quota and not (self.job.cancel_at or self.job.adopted):
+        if (
+            view.ending is State.FAILED
+            and view.quota
+            and not (self.job.cancel_at or self.job.adopted)
+        ):
             return quota.refused_later(self, shard, view)
         ended_at = shard.ended_at or now
-        nothing = view.ending is State.COMPLETED and not (view.completed or view.failed)  # not even how many
+        nothing = view.ending is State.COMPLETED and not (
+            view.completed or view.failed
+        )  # not even how many
         patience = self.facts.settle
         if (view.completed or nothing) and not view.output_file_id:
-            patience = self.facts.late_cancelled if view.ending is State.CANCELLED else LATE_FILE_SECONDS
+            patience = (
+                self.facts.late_cancelled if view.ending is State.CANCELLED else LATE_FILE_SECONDS
+            )
         if _file_is_late(view, one_file=self.facts.one_file) and now - ended_at < patience:
             pause = poll_pause(self.facts, now - ended_at, self.dice())
-            return self.put(shard, provider_status=view.status, completed=view.completed, failed=view.failed,
-                            ended_at=ended_at, due_at=now + pause, attempts=0,
-                            note=f"the provider says {view.status}; its result files are not there yet")
-        ended = self.put(shard, Step.ENDED, ending=view.ending, provider_status=view.status, bad_lines=view.bad_lines,
-                         output_file_id=view.output_file_id, error_file_id=view.error_file_id,
-                         completed=view.completed, failed=view.failed, note=view.errors or _not_given(view),
-                         attempts=0, due_at=0.0, ended_at=now, over_at=_long_over(shard, view, now),
-                         keeps_until=self.facts.keeps_until(view.created_at or shard.sent_at, view.ended_at or now))
+            return self.put(
+                shard,
+                provider_status=view.status,
+                completed=view.completed,
+                failed=view.failed,
+                ended_at=ended_at,
+                due_at=now + pause,
+                attempts=0,
+                note=f"the provider says {view.status}; its result files are not there yet",
+            )
+        ended = self.put(
+            shard,
+            Step.ENDED,
+            ending=view.ending,
+            provider_status=view.status,
+            bad_lines=view.bad_lines,
+            output_file_id=view.output_file_id,
+            error_file_id=view.error_file_id,
+            completed=view.completed,
+            failed=view.failed,
+            note=view.errors or _not_given(view),
+            attempts=0,
+            due_at=0.0,
+            ended_at=now,
+            over_at=_long_over(shard, view, now),
+            keeps_until=self.facts.keeps_until(
+                view.created_at or shard.sent_at, view.ended_at or now
+            ),
+        )
         quota.make_way(self)
         return ended
 
@@ -182,33 +248,66 @@ class Mover:
         """A refusal or silence at a shard's present step: when to try again, or what ends it."""
         now = self.clock()
         if shard.step is Step.SUBMITTING:
-            hopeless = not error.transient and not isinstance(error, AuthenticationError | NotFoundError)
+            hopeless = not error.transient and not isinstance(
+                error, AuthenticationError | NotFoundError
+            )
             return self._not_sent(shard, error, hopeless=hopeless)
-        if shard.step in (Step.RUNNING, Step.CANCELLING) and is_lost(error, shard.attempts, now - shard.sent_at):
-            return self.put(shard, Step.ENDED, ending=State.FAILED, note=str(error), attempts=0, due_at=0.0,
-                            ended_at=now)
+        if shard.step in (Step.RUNNING, Step.CANCELLING) and is_lost(
+            error, shard.attempts, now - shard.sent_at
+        ):
+            return self.put(
+                shard,
+                Step.ENDED,
+                ending=State.FAILED,
+                note=str(error),
+                attempts=0,
+                due_at=0.0,
+                ended_at=now,
+            )
         return self.later(shard, error)
 
-    def later(self, shard: ShardRecord, error: ProviderError, note: str = "", to: Step | None = None,
-              **changes: Any) -> ShardRecord:
+    def later(
+        self,
+        shard: ShardRecord,
+        error: ProviderError,
+        note: str = "",
+        to: Step | None = None,
+        **changes: Any,
+    ) -> ShardRecord:
         """Try again after a pause that grows with the failures in a row."""
         if isinstance(error, AuthenticationError):
             self.key_refused = True
             note = f"{PAUSED}the key was refused ({error}). {_how_to_key(self.facts)}"
         attempts = shard.attempts + 1
-        return self.put(shard, to, note=note or str(error), attempts=attempts, **changes,
-                        due_at=self.clock() + retry_pause(self.facts, error, attempts, self.dice()))
+        return self.put(
+            shard,
+            to,
+            note=note or str(error),
+            attempts=attempts,
+            **changes,
+            due_at=self.clock() + retry_pause(self.facts, error, attempts, self.dice()),
+        )
 
     def _not_sent(self, shard: ShardRecord, error: ProviderError, *, hopeless: bool) -> ShardRecord:
         """The provider refused (nothing is there: wait and send again), or was silent (look before sending again)."""
         answered = error.status is not None and error.status < 500  # noqa: PLR2004 - an HTTP status
-        if not answered and shard.file_id is not None:  # it may arrive yet: `settle` counts from the silence's end
+        if (
+            not answered and shard.file_id is not None
+        ):  # it may arrive yet: `settle` counts from the silence's end
             return self.later(shard, error, sent_at=self.clock())
         if answered and isinstance(error, RateLimitError):
             return quota.refused_at_once(self, shard, error)
         if hopeless:
-            return self.put(shard, Step.ENDED, ending=State.FAILED, note=str(error), attempts=0, due_at=0.0,
-                            ended_at=self.clock(), bad_lines=error.bad_lines)
+            return self.put(
+                shard,
+                Step.ENDED,
+                ending=State.FAILED,
+                note=str(error),
+                attempts=0,
+                due_at=0.0,
+                ended_at=self.clock(),
+                bad_lines=error.bad_lines,
+            )
         gone = isinstance(error, NotFoundError)  # of the uploaded file: it is sent once more
         return self.later(shard, error, to=Step.WAITING, file_id=None if gone else shard.file_id)
 
@@ -221,13 +320,17 @@ def _long_over(shard: ShardRecord, view: BatchView, now: float) -> float:
 
 def _file_is_late(view: BatchView, *, one_file: bool) -> bool:
     """Its counts, or its being completed, promise a file that it does not name (yet)."""
-    if view.ending is State.FAILED:  # refused as a whole, most often, with no file at all; an answer is paid for
+    if (
+        view.ending is State.FAILED
+    ):  # refused as a whole, most often, with no file at all; an answer is paid for
         return bool(view.completed and not view.output_file_id)
     if view.ending is State.COMPLETED and not (view.output_file_id or view.error_file_id):
         return True
     if one_file:
         return bool((view.completed or view.failed) and not view.output_file_id)
-    return bool((view.completed and not view.output_file_id) or (view.failed and not view.error_file_id))
+    return bool(
+        (view.completed and not view.output_file_id) or (view.failed and not view.error_file_id)
+    )
 
 
 def _not_given(view: BatchView) -> str:

@@ -60,7 +60,12 @@ class Waiting:
             self._dialects[path.name] = dialect
             for start, _, result in lines_in(path, job, dialect):
                 row = position_of(job.id, result.custom_id)
-                if row is None or row >= job.rows or answered[row] or result.status is not Status.SUCCEEDED:
+                if (
+                    row is None
+                    or row >= job.rows
+                    or answered[row]
+                    or result.status is not Status.SUCCEEDED
+                ):
                     continue
                 answered[row] = True
                 if result.calls:
@@ -105,8 +110,12 @@ class Waiting:
         for other in self.ledger.jobs():
             folder = self.ledger.folders.of(other.id)
             rows = np.asarray(self.slots.open_rows(), dtype=np.int64)
-            if (other.id == self.job.id or other.space != self.job.space or not len(rows)
-                    or not (folder.calls.exists() and folder.prints.exists())):
+            if (
+                other.id == self.job.id
+                or other.space != self.job.space
+                or not len(rows)
+                or not (folder.calls.exists() and folder.prints.exists())
+            ):
                 continue
             here, there = matches(mine, rows, prints_array(folder.prints.read_bytes()))
             place = dict(zip(there.tolist(), here.tolist(), strict=True))
@@ -120,8 +129,14 @@ class Waiting:
             self.slots.read(self.folder.calls)
 
 
-def plan_round(waiting: Waiting, limits: Limits, *, now: float, max_cost: float | None = None,
-               at_once: bool = False) -> JobRecord:
+def plan_round(
+    waiting: Waiting,
+    limits: Limits,
+    *,
+    now: float,
+    max_cost: float | None = None,
+    at_once: bool = False,
+) -> JobRecord:
     """The job that answers the calls; the one there is, if that was done before. All calls have to be told.
 
     at_once: in real time, and so do the rounds after it. max_cost: US dollars that it may cost; else what the job has
@@ -133,23 +148,45 @@ def plan_round(waiting: Waiting, limits: Limits, *, now: float, max_cost: float 
     if waiting.slots.open_rows():
         raise InputError(f"not all tool calls of job {job.id} were run: job.run_tools() goes on")
     dialect = OPENAI if at_once else job.dialect
-    with ledger.folders.drafted(new) as draft, _Following(waiting, draft, new, limits, dialect) as lines:
+    with (
+        ledger.folders.drafted(new) as draft,
+        _Following(waiting, draft, new, limits, dialect) as lines,
+    ):
         made = write_requests(draft, new, lines, msgspec.structs.replace(limits, minimum=1))
-        record = job.going_on(new, now, round=job.round + 1,
-                              max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost)
+        record = job.going_on(
+            new,
+            now,
+            round=job.round + 1,
+            max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost,
+        )
         record = live(record) if at_once else record
         record, made = arrange(ledger, draft, record, made, limits, lines.prints)
-        carried = carry(job, waiting.shards, waiting.folder, onto(job.rows, waiting.final, waiting.final), new,
-                        lambda dialect: draft.reused(job.id, dialect)).tolist()
+        carried = carry(
+            job,
+            waiting.shards,
+            waiting.folder,
+            onto(job.rows, waiting.final, waiting.final),
+            new,
+            lambda dialect: draft.reused(job.id, dialect),
+        ).tolist()
         left = _left_out(waiting, lines.left)
         places = _places(waiting, draft, made, lines.sent, left)
         answered = lines.sent & (places.array == NOWHERE)
         answered[carried] = True
         reused = int(answered.sum() + answered[places.followers()[1]].sum())
-        made = [msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0])) for shard in made]
-        record = msgspec.structs.replace(record, reused=reused, finished_at=0.0 if made else now,
-                                         unsendable=job.unsendable + sum(len(one.positions) for one in left))
-        record = within(ledger, record, made, draft, hint="; job.run_tools(max_cost=...) allows more")
+        made = [
+            msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0]))
+            for shard in made
+        ]
+        record = msgspec.structs.replace(
+            record,
+            reused=reused,
+            finished_at=0.0 if made else now,
+            unsendable=job.unsendable + sum(len(one.positions) for one in left),
+        )
+        record = within(
+            ledger, record, made, draft, hint="; job.run_tools(max_cost=...) allows more"
+        )
         _write(waiting, draft, places, left, carried)
         return keep(ledger, draft, record, made, there=lambda: ledger.child(job.id, rounds=1))
 
@@ -160,7 +197,9 @@ class _Following:
     prints: of the requests, 16 bytes a row. sent: the rows that have one. left: those that can have none, by reason.
     """
 
-    def __init__(self, waiting: Waiting, draft: JobFolder, new: str, limits: Limits, dialect: str) -> None:
+    def __init__(
+        self, waiting: Waiting, draft: JobFolder, new: str, limits: Limits, dialect: str
+    ) -> None:
         job, rows = waiting.job, waiting.slots.rows
         self._waiting, self._new, self._limits, self._dialect = waiting, new, limits, dialect
         self.prints = bytearray(PRINT_BYTES * job.rows)
@@ -170,7 +209,9 @@ class _Following:
         wanted[rows] = True
         self._asked = requests_of(waiting.ledger, job, wanted, dialect)
         # In OpenAI's words too, where others are sent: what real time, for a job that has to be finished, goes on from.
-        self._plain = requests_of(waiting.ledger, job, wanted, OPENAI) if dialect != OPENAI else None
+        self._plain = (
+            requests_of(waiting.ledger, job, wanted, OPENAI) if dialect != OPENAI else None
+        )
         self._draft = draft
         was = waiting.folder.prints
         self._were = was.read_bytes() if was.exists() else bytes(PRINT_BYTES * job.rows)
@@ -194,23 +235,38 @@ class _Following:
                     continue
                 dialect, answer, calls = self._waiting.answer(row)
                 places = self._waiting.slots.start[self._waiting.slots.span(row)].tolist()
-                told = [_told(row, number, call, entry_at(log, start))
-                        for number, (call, start) in enumerate(zip(calls, places, strict=True))]
+                told = [
+                    _told(row, number, call, entry_at(log, start))
+                    for number, (call, start) in enumerate(zip(calls, places, strict=True))
+                ]
                 ours = custom_id(self._new, row)
-                line = next_turn(self._asked.line(row), ours, self._dialect, job.endpoint,
-                                 answer if dialect == self._dialect else None, calls, told)
+                line = next_turn(
+                    self._asked.line(row),
+                    ours,
+                    self._dialect,
+                    job.endpoint,
+                    answer if dialect == self._dialect else None,
+                    calls,
+                    told,
+                )
                 if len(line) > self._limits.bytes:
                     self.left.setdefault(_TOO_LONG, []).append(row)
                     continue
                 self._note(row, calls, told)
                 if plain is not None and self._plain is not None and row in self._plain:
-                    plain.write(next_turn(self._plain.line(row), ours, OPENAI, "", None, calls, told))
+                    plain.write(
+                        next_turn(self._plain.line(row), ours, OPENAI, "", None, calls, told)
+                    )
                 yield row, line
 
     def _note(self, row: int, calls: ToolCalls, told: list[Told]) -> None:
         self.sent[row] = True
         span = slice(row * PRINT_BYTES, (row + 1) * PRINT_BYTES)
-        was = self._were[span] if any(self._were[span]) else custom_id(self._waiting.job.id, row).encode()
+        was = (
+            self._were[span]
+            if any(self._were[span])
+            else custom_id(self._waiting.job.id, row).encode()
+        )
         said = orjson.dumps([calls, calls.text, [tuple(one) for one in told]])
         self.prints[span] = blake2b(was + said, digest_size=PRINT_BYTES).digest()
 
@@ -224,8 +280,11 @@ def _left_out(waiting: Waiting, left: dict[str, list[int]]) -> list[Unsent]:
     job, folder = waiting.job, waiting.folder
     found = of_job(job, waiting.shards, folder, values=False)
     known = {at for group in read_unsent(folder) for at in group.positions}
-    reasons = {at: found.reasons[at] for at, code in enumerate(found.status)
-               if CODES[code] in MISSED and at not in known}
+    reasons = {
+        at: found.reasons[at]
+        for at, code in enumerate(found.status)
+        if CODES[code] in MISSED and at not in known
+    }
     hint = f' (jupyter_batch.open("{job.id}").retry().run_tools() sends it again)'
     groups: dict[str, list[int]] = {}
     for at, reason in reasons.items():
@@ -234,10 +293,14 @@ def _left_out(waiting: Waiting, left: dict[str, list[int]]) -> list[Unsent]:
     for reason, positions in left.items():
         also = rows[np.isin(leaders, positions)].tolist()
         groups.setdefault(reason, []).extend([*positions, *also])
-    return [Unsent(Status.FAILED, reason, sorted(positions)) for reason, positions in groups.items()]
+    return [
+        Unsent(Status.FAILED, reason, sorted(positions)) for reason, positions in groups.items()
+    ]
 
 
-def _places(waiting: Waiting, draft: JobFolder, made: list[ShardRecord], sent: Array, left: list[Unsent]) -> Places:
+def _places(
+    waiting: Waiting, draft: JobFolder, made: list[ShardRecord], sent: Array, left: list[Unsent]
+) -> Places:
     """Where each row's answer comes from: what follows another row goes on to."""
     was = places_of(waiting.job, waiting.shards, waiting.folder).array
     array = np.full(len(was), NOWHERE, dtype=np.int64)
@@ -253,7 +316,9 @@ def _places(waiting: Waiting, draft: JobFolder, made: list[ShardRecord], sent: A
     return Places(array)
 
 
-def _write(waiting: Waiting, draft: JobFolder, places: Places, left: list[Unsent], carried: list[int]) -> None:
+def _write(
+    waiting: Waiting, draft: JobFolder, places: Places, left: list[Unsent], carried: list[int]
+) -> None:
     folder = waiting.folder
     draft.write(draft.places, places.to_bytes())
     for source, target in ((folder.keys, draft.keys), (folder.index, draft.index)):

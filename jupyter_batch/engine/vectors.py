@@ -38,7 +38,9 @@ class Vectors:
             return
         vector = np.asarray(value, dtype=np.float32)
         if self._array is None and vector.ndim == 1:
-            self._array = np.empty((self._rows, len(vector)), dtype=np.float32)  # untouched: no memory yet
+            self._array = np.empty(
+                (self._rows, len(vector)), dtype=np.float32
+            )  # untouched: no memory yet
         if self._array is None or vector.shape != self._array.shape[1:]:
             self._odd[at] = vector
         else:
@@ -74,6 +76,8 @@ def array_of(job: JobRecord, answers: Any, order: Array | None) -> Array:
     Raises InputError for a job that asked for no vectors.
     """
     if not isinstance(answers, Vectors):
-        raise InputError(f"job {job.id} asked {job.model} for text, not for vectors: df.llm.embed(...) makes them")
+        raise InputError(
+            f"job {job.id} asked {job.model} for text, not for vectors: df.llm.embed(...) makes them"
+        )
     whole = answers.array()
     return whole if order is None else whole[order]

@@ -50,8 +50,15 @@ class Worker:
     terminal's `watch`, pass by pass (`once`).
     """
 
-    def __init__(self, ledger: Ledger, connect: Connect, *, clock: Callable[[], float] = time.time,
-                 dice: Callable[[], float] = random.random, everything: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        connect: Connect,
+        *,
+        clock: Callable[[], float] = time.time,
+        dice: Callable[[], float] = random.random,
+        everything: bool = False,
+    ) -> None:
         self.ledger = ledger
         self.holder = this_process()
         self.everything = everything
@@ -98,7 +105,9 @@ class Worker:
         """Look at everything now."""
         loop, wake = self._loop, self._wake
         if loop is not None and wake is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closing: nothing is left to be woken
+            with contextlib.suppress(
+                RuntimeError
+            ):  # the loop is closing: nothing is left to be woken
                 loop.call_soon_threadsafe(wake.set)
 
     def stop(self, seconds: float = 5.0) -> None:
@@ -187,7 +196,9 @@ class Worker:
             mine, watched = set(self._mine), set(self.watchers)
         unfinished = self.ledger.jobs(unfinished=True)
         there = {job.id for job in unfinished}
-        for job in watched - there:  # finished, perhaps by another process: told once more, then let go
+        for job in (
+            watched - there
+        ):  # finished, perhaps by another process: told once more, then let go
             try:
                 self._tell(self.ledger.job(job))
             except JobNotFoundError as e:  # somebody removed the ledger's folder
@@ -220,12 +231,17 @@ class Worker:
             self.ledger.say(job.id, "")
             job = self.ledger.job(job.id)
         shards = self.ledger.shards(job.id)
-        for other in {shard.joins for shard in shards} - {"", *self._mine}:  # what it waits for has to be moved too
+        for other in {shard.joins for shard in shards} - {
+            "",
+            *self._mine,
+        }:  # what it waits for has to be moved too
             self.take(other)
         pause = self._start(job, shards, provider, now)
         pause = min(pause, await self._press(job, shards, now))
         collected = all(s.step is Step.COLLECTED for s in shards)
-        if collected and job.rush_at:  # before it is finished: killed in between, this is done again
+        if (
+            collected and job.rush_at
+        ):  # before it is finished: killed in between, this is done again
             await asyncio.to_thread(self._rush, job, shards, now)
         if collected and self.ledger.finish(job.id, self.holder, now):
             self._leased.discard(job.id)
@@ -280,7 +296,9 @@ class Worker:
             provider = self._providers[job.id] = await self._connect(job)
         return provider
 
-    def _start(self, job: JobRecord, shards: list[ShardRecord], provider: Provider, now: float) -> float:
+    def _start(
+        self, job: JobRecord, shards: list[ShardRecord], provider: Provider, now: float
+    ) -> float:
         pause = IDLE_SECONDS
         for shard in shards:
             key = (job.id, shard.number)
@@ -289,7 +307,9 @@ class Worker:
             if not is_due(shard.due_at, now, job.poll_interval) and not _to_cancel(job, shard):
                 pause = min(pause, shard.due_at - now)
             elif len(self._tasks) < AT_ONCE:
-                mover = Mover(self.ledger, provider, job, self.holder, clock=self._clock, dice=self._dice)
+                mover = Mover(
+                    self.ledger, provider, job, self.holder, clock=self._clock, dice=self._dice
+                )
                 task = asyncio.create_task(self._advance(mover, shard))
                 self._tasks[key] = task
                 task.add_done_callback(functools.partial(self._done, key))
@@ -297,7 +317,9 @@ class Worker:
 
     async def _advance(self, mover: Mover, shard: ShardRecord) -> None:
         await mover.advance(shard)
-        if mover.key_refused:  # another process may have a key that is taken: it must not wait for us
+        if (
+            mover.key_refused
+        ):  # another process may have a key that is taken: it must not wait for us
             self._barred[mover.job.id] = self._clock() + BARRED_SECONDS
             self._leased.discard(mover.job.id)
             self.ledger.release(mover.job.id, self.holder)
@@ -329,12 +351,20 @@ class Worker:
 
 
 def _told(error: BaseException) -> str:
-    return str(error) if isinstance(error, JupyterBatchError) else f"unexpected {type(error).__name__}: {error}"
+    return (
+        str(error)
+        if isinstance(error, JupyterBatchError)
+        else f"unexpected {type(error).__name__}: {error}"
+    )
 
 
 def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:
     """The person's wish does not wait for the next poll, but for a failing provider's pause it does."""
-    return bool(job.cancel_at) and not shard.attempts and shard.step in (Step.PLANNED, Step.WAITING, Step.RUNNING)
+    return (
+        bool(job.cancel_at)
+        and not shard.attempts
+        and shard.step in (Step.PLANNED, Step.WAITING, Step.RUNNING)
+    )
 
 
 def _same(one: Snapshot, other: Snapshot) -> bool:

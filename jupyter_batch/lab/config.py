@@ -12,5 +12,5 @@ class JupyterBatch(Configurable):
     watch = Bool(
         False,
         help="Fetch what open jobs answer also where no kernel follows them: the server then keeps one "
-             "`jupyter batch watch` running, as long as there is such a job.",
+        "`jupyter batch watch` running, as long as there is such a job.",
     ).tag(config=True)

@@ -63,14 +63,21 @@ class CancelHandler(APIHandler):
         self.finish({"id": name, "started": alone})
 
 
-def routes(base_url: str, listing: Listing, watch: Watch) -> list[tuple[str, type[APIHandler], dict[str, Any]]]:
+def routes(
+    base_url: str, listing: Listing, watch: Watch
+) -> list[tuple[str, type[APIHandler], dict[str, Any]]]:
     """What the server's web application is given."""
+
     def at(place: str) -> str:
         return str(url_path_join(base_url, "jupyter-batch", place))
 
     return [
         (at("jobs"), JobsHandler, {"listing": listing}),
-        (at("jobs/([A-Za-z0-9_-]{1,64})/cancel"), CancelHandler, {"listing": listing, "watch": watch}),
+        (
+            at("jobs/([A-Za-z0-9_-]{1,64})/cancel"),
+            CancelHandler,
+            {"listing": listing, "watch": watch},
+        ),
     ]
 
 

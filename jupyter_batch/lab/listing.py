@@ -37,7 +37,9 @@ class Listing:
     root: the folder below which the server's notebooks are. clock: seconds since the epoch.
     """
 
-    def __init__(self, ledger: Ledger, *, root: str = "", clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, ledger: Ledger, *, root: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
         self.ledger = ledger
         self._root = Path(root).absolute() if root else None
         self._clock = clock
@@ -56,11 +58,17 @@ class Listing:
             now = self._clock()
             try:
                 stamp = self.ledger.stamp()
-                if self._made is None or stamp != self._stamp or not self._until - STALE_SECONDS <= now < self._until:
+                if (
+                    self._made is None
+                    or stamp != self._stamp
+                    or not self._until - STALE_SECONDS <= now < self._until
+                ):
                     jobs, older = self._jobs(now)
                     self._made = self._told(jobs, older)
                     self._stamp = stamp
-                    self._until = now + (STALE_SECONDS if all(job["final"] for job in jobs) else FRESH_SECONDS)
+                    self._until = now + (
+                        STALE_SECONDS if all(job["final"] for job in jobs) else FRESH_SECONDS
+                    )
             except (LedgerError, OSError) as e:  # OSError: a folder that can't even be looked into
                 self._made = None
                 return self._told(problem=clean(str(e), 1000))
@@ -73,7 +81,11 @@ class Listing:
         """
         now = self._clock()
         lines = Lines(self.ledger.jobs())
-        wanted = [job for job in map(lines.last, self.ledger.groups().get(name, [name])) if job is not None]
+        wanted = [
+            job
+            for job in map(lines.last, self.ledger.groups().get(name, [name]))
+            if job is not None
+        ]
         if not wanted:
             raise JobNotFoundError(f"there is no job {clean(name, 40)!r}")
         still_open = [record for record in wanted if not record.finished_at]
@@ -83,11 +95,17 @@ class Listing:
             self._made = None  # what this very connection writes does not change the stamp
         return [record.id for record in still_open if not followed(record, now)]
 
-    def _told(self, jobs: Sequence[dict[str, Any]] = (), older: int = 0, problem: str = "") -> bytes:
+    def _told(
+        self, jobs: Sequence[dict[str, Any]] = (), older: int = 0, problem: str = ""
+    ) -> bytes:
         home = self.ledger.home
-        with contextlib.suppress(RuntimeError, ValueError):  # a person without a folder, or a ledger elsewhere
+        with contextlib.suppress(
+            RuntimeError, ValueError
+        ):  # a person without a folder, or a ledger elsewhere
             home = "~" / home.relative_to(Path.home())
-        return msgspec.json.encode({"jobs": jobs, "older": older, "problem": problem, "home": clean(str(home), 1000)})
+        return msgspec.json.encode(
+            {"jobs": jobs, "older": older, "problem": problem, "home": clean(str(home), 1000)}
+        )
 
     def _jobs(self, now: float) -> tuple[list[dict[str, Any]], int]:
         records = self.ledger.jobs()
@@ -98,21 +116,41 @@ class Listing:
         for record in records:
             name = alike.get(first := lines.first(record.id), first)
             if name not in found:
-                found[name] = [one for one in map(lines.last, groups.get(name, [name])) if one is not None]
-        still_open = {name: jobs for name, jobs in found.items() if not all(job.finished_at for job in jobs)}
-        over = sorted((name for name in found if name not in still_open),
-                      key=lambda name: -max(job.finished_at for job in found[name]))
-        histories = {job.id: self._histories.get(job.id) or History() for jobs in still_open.values() for job in jobs}
+                found[name] = [
+                    one for one in map(lines.last, groups.get(name, [name])) if one is not None
+                ]
+        still_open = {
+            name: jobs for name, jobs in found.items() if not all(job.finished_at for job in jobs)
+        }
+        over = sorted(
+            (name for name in found if name not in still_open),
+            key=lambda name: -max(job.finished_at for job in found[name]),
+        )
+        histories = {
+            job.id: self._histories.get(job.id) or History()
+            for jobs in still_open.values()
+            for job in jobs
+        }
         self._histories = histories
         shown = [self._shown(name, found[name], now) for name in [*still_open, *over[:FINISHED]]]
         return shown, max(0, len(over) - FINISHED)
 
     def _shown(self, name: str, records: list[JobRecord], now: float) -> dict[str, Any]:
-        shots = [record.snapshot(self.ledger.shards(record.id), now, attach=reopen(record.id),
-                                 history=self._course(record)) for record in records]
+        shots = [
+            record.snapshot(
+                self.ledger.shards(record.id),
+                now,
+                attach=reopen(record.id),
+                history=self._course(record),
+            )
+            for record in records
+        ]
         shot = shots[0] if len(shots) == 1 else together(name, shots)
         return {
-            **_words(shot), **self._notebook(next((record.notebook for record in records if record.notebook), None)),
+            **_words(shot),
+            **self._notebook(
+                next((record.notebook for record in records if record.notebook), None)
+            ),
             "started": shot.created_at,
             "followed": shot.is_complete or all(r.finished_at or followed(r, now) for r in records),
         }
@@ -128,7 +166,9 @@ class Listing:
             return {"notebook": "", "path": ""}
         path = ""
         if self._root is not None:
-            whole = self._root / where  # an absolute one stays as it is; so do links: the kernel was told the same
+            whole = (
+                self._root / where
+            )  # an absolute one stays as it is; so do links: the kernel was told the same
             if ".." not in whole.parts and whole.is_relative_to(self._root) and whole.is_file():
                 path = whole.relative_to(self._root).as_posix()
         return {"notebook": clean(path or where, 200), "path": path}
@@ -139,16 +179,32 @@ def followed(record: JobRecord, now: float) -> bool:
 
     One that died on this machine does not, however long its lease.
     """
-    return record.holder is not None and record.lease_until > now and not has_died(record.holder, machine())
+    return (
+        record.holder is not None
+        and record.lease_until > now
+        and not has_died(record.holder, machine())
+    )
 
 
 def _words(shot: Snapshot) -> dict[str, Any]:
     seen = view(shot)
     return {
-        "id": seen.id, "title": seen.title, "state": seen.state, "colour": seen.colour, "final": seen.is_final,
-        "cancel": seen.can_cancel, "done": seen.done, "total": seen.total, "percent": seen.percent,
-        "share": seen.share, "counts": seen.counts, "times": seen.times, "model": seen.model, "cost": seen.cost,
-        "segments": [(part.kind, part.count, part.word) for part in seen.segments], "lines": seen.lines,
+        "id": seen.id,
+        "title": seen.title,
+        "state": seen.state,
+        "colour": seen.colour,
+        "final": seen.is_final,
+        "cancel": seen.can_cancel,
+        "done": seen.done,
+        "total": seen.total,
+        "percent": seen.percent,
+        "share": seen.share,
+        "counts": seen.counts,
+        "times": seen.times,
+        "model": seen.model,
+        "cost": seen.cost,
+        "segments": [(part.kind, part.count, part.word) for part in seen.segments],
+        "lines": seen.lines,
         "reasons": [f"{count:,} x {why}" for why, count in seen.reasons],
         "attach": seen.attach,
     }

@@ -33,8 +33,13 @@ Spawn = Callable[[list[str], dict[str, str]], "subprocess.Popen[bytes]"]
 
 def spawn(command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start it apart from the server's terminal; what goes wrong is in the server's log."""
-    return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,  # noqa: S603 - ours
-                            start_new_session=True)
+    return subprocess.Popen(  # noqa: S603
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 class Watch:
@@ -43,8 +48,14 @@ class Watch:
     clock: seconds since the epoch.
     """
 
-    def __init__(self, ledger: Ledger, log: Logger, *, start: Spawn = spawn,
-                 clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        log: Logger,
+        *,
+        start: Spawn = spawn,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._ledger = ledger
         self._log = log
         self._spawn = start
@@ -63,8 +74,10 @@ class Watch:
         """Start a process where a job is open that nobody follows. Never raises."""
         try:
             now = self._clock()
-            if any(not followed(job, now) and now - job.created_at > GRACE_SECONDS
-                   for job in self._ledger.jobs(unfinished=True)):
+            if any(
+                not followed(job, now) and now - job.created_at > GRACE_SECONDS
+                for job in self._ledger.jobs(unfinished=True)
+            ):
                 self.fetch(ALL)
         except (LedgerError, OSError) as e:
             self._log.warning("jupyter_batch: %s", e)
@@ -72,17 +85,33 @@ class Watch:
     def fetch(self, job: str) -> None:
         """Have this job moved to its end, or all that are open; nothing where a process is at it, or just was."""
         with self._lock:
-            self._running = {name: child for name, child in self._running.items() if child.poll() is None}
+            self._running = {
+                name: child for name, child in self._running.items() if child.poll() is None
+            }
             now = self._clock()
             if self._over.is_set() or {job, ALL} & set(self._running):
                 return
             if now - self._began.get(job, 0.0) < PAUSE_SECONDS:
                 return
             self._began[job] = now
-            command = [sys.executable, "-P", "-m", "jupyter_batch", "watch", *([job] if job else []),
-                       "--timeout", str(LIFE_SECONDS)]
-            self._running[job] = self._spawn(command, {**os.environ, "JUPYTER_BATCH_HOME": str(self._ledger.home)})
-            self._log.info("jupyter_batch: %s is fetched by process %s", job or "what is open", self._running[job].pid)
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "jupyter_batch",
+                "watch",
+                *([job] if job else []),
+                "--timeout",
+                str(LIFE_SECONDS),
+            ]
+            self._running[job] = self._spawn(
+                command, {**os.environ, "JUPYTER_BATCH_HOME": str(self._ledger.home)}
+            )
+            self._log.info(
+                "jupyter_batch: %s is fetched by process %s",
+                job or "what is open",
+                self._running[job].pid,
+            )
 
     def close(self) -> None:
         """End them; the jobs go on at their providers."""

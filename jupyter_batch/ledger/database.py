@@ -27,15 +27,18 @@ FILE = "ledger.sqlite3"
 BUSY_SECONDS = 20.0
 
 _ERRORS: dict[str, type[LedgerError]] = {
-    "SQLITE_CORRUPT": LedgerCorruptError, "SQLITE_NOTADB": LedgerCorruptError,
-    "SQLITE_READONLY": LedgerReadOnlyError, "SQLITE_CANTOPEN": LedgerReadOnlyError, "SQLITE_PERM": LedgerReadOnlyError,
+    "SQLITE_CORRUPT": LedgerCorruptError,
+    "SQLITE_NOTADB": LedgerCorruptError,
+    "SQLITE_READONLY": LedgerReadOnlyError,
+    "SQLITE_CANTOPEN": LedgerReadOnlyError,
+    "SQLITE_PERM": LedgerReadOnlyError,
     "SQLITE_FULL": LedgerFullError,
 }
 _ADVICE: dict[type[LedgerError], str] = {
     LedgerCorruptError: "it is damaged. Move it aside to go on; the answers that were fetched lie in {jobs} and "
-                        "jupyter_batch.open(ID).results() still reads them",
+    "jupyter_batch.open(ID).results() still reads them",
     LedgerReadOnlyError: "it can't be written to. Make the folder writable, or set JUPYTER_BATCH_HOME to one that is; "
-                         "answers that were fetched can still be read",
+    "answers that were fetched can still be read",
     LedgerFullError: "the disk is full. Free some space and go on; nothing that was fetched is lost",
 }
 
@@ -82,21 +85,26 @@ class Database:
             yield
         except sqlite3.Error as e:
             name = getattr(e, "sqlite_errorname", "") or ""
-            kind = next((kind for code, kind in _ERRORS.items() if name.startswith(code)), LedgerError)
+            kind = next(
+                (kind for code, kind in _ERRORS.items() if name.startswith(code)), LedgerError
+            )
             advice = _ADVICE.get(kind, str(e)).format(jobs=self.home / "jobs")
             raise kind(f"the ledger {self.path}: {advice}") from e
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None:
             if self._connection.in_transaction or (
-                    self._file == _identity(self.path) and _version(self._connection) <= len(MIGRATIONS)):
+                self._file == _identity(self.path) and _version(self._connection) <= len(MIGRATIONS)
+            ):
                 return self._connection
             self.close()  # the folder was removed, or a newer process has changed what is in it since
         private_folder(self.home)
         if not self.path.exists():
             with contextlib.suppress(OSError):  # SQLite says better what is wrong
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         try:
             self._prepare(connection)
         except BaseException:
@@ -113,12 +121,15 @@ class Database:
                 f"the ledger {self.path} was written by a newer jupyter_batch (its version is {version}, this one "
                 f"knows {len(MIGRATIONS)}): upgrade jupyter_batch and start this process (the kernel, the Jupyter "
                 "server) again, or set JUPYTER_BATCH_HOME to another folder; "
-                "jupyter_batch.open(ID).results() still reads what was fetched")
+                "jupyter_batch.open(ID).results() still reads what was fetched"
+            )
         if version == len(MIGRATIONS):
             return
         if not self._upgrade:
-            raise LedgerError(f"the ledger {self.path} was written by an older jupyter_batch: `%load_ext "
-                              "jupyter_batch` in a notebook, or `jupyter batch list`, brings it up to date")
+            raise LedgerError(
+                f"the ledger {self.path} was written by an older jupyter_batch: `%load_ext "
+                "jupyter_batch` in a notebook, or `jupyter batch list`, brings it up to date"
+            )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:

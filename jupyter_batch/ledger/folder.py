@@ -28,11 +28,15 @@ def told(place: Path) -> Iterator[None]:
         yield
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise LedgerFullError(f"the disk is full at {place}: free some space, then run the cell again; "
-                                  "what was fetched so far is kept") from e
+            raise LedgerFullError(
+                f"the disk is full at {place}: free some space, then run the cell again; "
+                "what was fetched so far is kept"
+            ) from e
         if e.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise LedgerReadOnlyError(f"{place} can't be written to ({e.strerror}): make it writable, or set "
-                                      "JUPYTER_BATCH_HOME to a folder that is") from e
+            raise LedgerReadOnlyError(
+                f"{place} can't be written to ({e.strerror}): make it writable, or set "
+                "JUPYTER_BATCH_HOME to a folder that is"
+            ) from e
         raise LedgerError(f"{place}: {e.strerror or e}") from e
 
 
@@ -129,7 +133,9 @@ class JobFolder:
 
     def taken_over(self, number: int | None = None) -> Iterator[tuple[str, Path]]:
         """(dialect, file) for all that came from other jobs: when this one was planned, or later for a shard."""
-        for path in sorted(self.path.glob("reused-*.jsonl" if number is None else f"joined-{number}-*.jsonl")):
+        for path in sorted(
+            self.path.glob("reused-*.jsonl" if number is None else f"joined-{number}-*.jsonl")
+        ):
             yield path.stem.split("-", 2)[2].partition(".")[0], path
 
     @property
@@ -193,7 +199,9 @@ class Folders:
         if not self.root.is_dir():
             return
         for path in self.root.iterdir():
-            if path.name.startswith(_GONE) or (path.name.startswith(_DRAFT) and not _alive(path.name)):
+            if path.name.startswith(_GONE) or (
+                path.name.startswith(_DRAFT) and not _alive(path.name)
+            ):
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -27,7 +27,9 @@ class Lines:
     def last(self, job: str) -> JobRecord | None:
         """What the job is now; None where it is not in the ledger (any more)."""
         record = self._records.get(job)
-        while record is not None and record.rush_at and record.finished_at:  # its rest is asked by a job of its own
+        while (
+            record is not None and record.rush_at and record.finished_at
+        ):  # its rest is asked by a job of its own
             child = self._children.get((record.id, record.round))
             if child is None:
                 break

@@ -84,9 +84,16 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def view(self) -> ShardView:
         """What a screen needs of it."""
-        return ShardView(number=self.number, step=self.step, ending=self.ending, batch_id=self.batch_id,
-                         provider_status=self.provider_status, counts=self.row_counts(), note=self.note,
-                         expires_at=self.expires_at)
+        return ShardView(
+            number=self.number,
+            step=self.step,
+            ending=self.ending,
+            batch_id=self.batch_id,
+            provider_status=self.provider_status,
+            counts=self.row_counts(),
+            note=self.note,
+            expires_at=self.expires_at,
+        )
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,9 +176,22 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     def going_on(self, new: str, now: float, **changes: object) -> JobRecord:
         """The job `new`, which asks further for this one's rows: of what became of this one it has nothing."""
         fresh: dict[str, object] = {
-            "id": new, "parent": self.id, "created_at": now, "adopted": False, "reused": 0, "most": None,
-            "before": None, "used": None, "deadline": 0.0, "cancel_at": 0.0, "rush_at": 0.0, "finished_at": 0.0,
-            "message": "", "holder": None, "lease_until": 0.0}
+            "id": new,
+            "parent": self.id,
+            "created_at": now,
+            "adopted": False,
+            "reused": 0,
+            "most": None,
+            "before": None,
+            "used": None,
+            "deadline": 0.0,
+            "cancel_at": 0.0,
+            "rush_at": 0.0,
+            "finished_at": 0.0,
+            "message": "",
+            "holder": None,
+            "lease_until": 0.0,
+        }
         return msgspec.structs.replace(self, **{**fresh, **changes})
 
     def bill(self, shards: list[ShardRecord]) -> Bill | None:
@@ -181,7 +201,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def usage(self, shards: list[ShardRecord]) -> Usage | None:
         """Tokens of the answers that are here; None where the provider told of none."""
-        told = [usage for usage in (self.used, *(shard.usage for shard in shards)) if usage is not None]
+        told = [
+            usage for usage in (self.used, *(shard.usage for shard in shards)) if usage is not None
+        ]
         return sum(told, Usage()) if told else None
 
     def snapshot(self, shards: list[ShardRecord], now: float, **more: object) -> Snapshot:
@@ -192,26 +214,47 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         usage = self.usage(shards)
         notes = [s.note for s in shards if s.note]
         overdue = self.overdue if not self.finished_at or counts.cancelled or counts.expired else ""
-        expiries = [s.expires_at for s in shards if s.expires_at and s.step not in (Step.ENDED, Step.COLLECTED)]
+        expiries = [
+            s.expires_at
+            for s in shards
+            if s.expires_at and s.step not in (Step.ENDED, Step.COLLECTED)
+        ]
         state = job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at))
-        refused = state is State.RUNNING and any(s.note.startswith(PAUSED) for s in shards if s.step is Step.RUNNING)
+        refused = state is State.RUNNING and any(
+            s.note.startswith(PAUSED) for s in shards if s.step is Step.RUNNING
+        )
         if refused or (self.message and state in (State.PLANNED, State.SUBMITTING)):
             state = State.WAITING  # for a key
         fields: dict[str, object] = {
-            "id": self.id, "name": self.name, "counts": counts, "model": self.model, "provider": self.provider,
-            "out": self.out or listed(self.fills), "notebook": self.notebook,
-            "created_at": self.created_at, "now": now, "finished_at": self.finished_at or None,
+            "id": self.id,
+            "name": self.name,
+            "counts": counts,
+            "model": self.model,
+            "provider": self.provider,
+            "out": self.out or listed(self.fills),
+            "notebook": self.notebook,
+            "created_at": self.created_at,
+            "now": now,
+            "finished_at": self.finished_at or None,
             "state": state,
             # Not before the job that asks the rest in real time is there.
-            "collected": all(s.step is Step.COLLECTED for s in shards) and bool(self.finished_at or not self.rush_at),
-            "expires_at": min(expiries, default=None), "keeps_until": _kept_until(shards),
+            "collected": all(s.step is Step.COLLECTED for s in shards)
+            and bool(self.finished_at or not self.rush_at),
+            "expires_at": min(expiries, default=None),
+            "keeps_until": _kept_until(shards),
             "shards": tuple(s.view() for s in shards),
             "input_tokens": usage.input_tokens if usage else None,
-            "output_tokens": usage.output_tokens if usage else None, "bill": self.bill(shards),
-            "message": self.message or overdue or (notes[0] if notes else ""), "reasons": _reasons(shards),
-            "deadline": self.deadline if self.deadline and not (self.cancel_at or self.finished_at) else None,
+            "output_tokens": usage.output_tokens if usage else None,
+            "bill": self.bill(shards),
+            "message": self.message or overdue or (notes[0] if notes else ""),
+            "reasons": _reasons(shards),
+            "deadline": self.deadline
+            if self.deadline and not (self.cancel_at or self.finished_at)
+            else None,
             "most": self.most,
-            "equal": sum(max(0, s.counts.reused - s.joined) for s in shards if s.counts is not None),
+            "equal": sum(
+                max(0, s.counts.reused - s.joined) for s in shards if s.counts is not None
+            ),
         }
         return msgspec.convert({**fields, **more}, Snapshot)
 

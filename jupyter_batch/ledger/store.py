@@ -53,9 +53,17 @@ class Ledger(Database):
             named = [r for r in self.jobs() if r.name == name]
             if named:
                 return named[0]
-            found = [r for r in self._rows(f"{_JOB} ORDER BY created_at DESC") if str(r[0]).startswith(name)]
+            found = [
+                r
+                for r in self._rows(f"{_JOB} ORDER BY created_at DESC")
+                if str(r[0]).startswith(name)
+            ]
         if len(found) != 1:
-            what = f"{len(found)} jobs begin with {name!r}" if found else f"no job {name!r} in {self.home}"
+            what = (
+                f"{len(found)} jobs begin with {name!r}"
+                if found
+                else f"no job {name!r} in {self.home}"
+            )
             raise JobNotFoundError(f"{what}; jupyter_batch.jobs() lists them")
         return _job(found[0])
 
@@ -68,8 +76,10 @@ class Ledger(Database):
 
     def shards(self, job: str) -> list[ShardRecord]:
         """A job's shards by number."""
-        return [_decode(row[0], ShardRecord)
-                for row in self._rows("SELECT facts FROM shard WHERE job = ? ORDER BY number", job)]
+        return [
+            _decode(row[0], ShardRecord)
+            for row in self._rows("SELECT facts FROM shard WHERE job = ? ORDER BY number", job)
+        ]
 
     def shards_of_all(self) -> dict[str, list[ShardRecord]]:
         """Every job's shards by number, in one read."""
@@ -78,23 +88,34 @@ class Ledger(Database):
             found.setdefault(job, []).append(_decode(facts, ShardRecord))
         return found
 
-    def answering(self, fingerprint: str, fits: Callable[[JobRecord], bool] = lambda _: True) -> JobRecord | None:
+    def answering(
+        self, fingerprint: str, fits: Callable[[JobRecord], bool] = lambda _: True
+    ) -> JobRecord | None:
         """The newest job with just these requests that is open, or from which at least one answer came, and `fits`."""
         if not self.exists():
             return None
-        for row in self._rows(f"{_JOB} WHERE fingerprint = ? ORDER BY created_at DESC", fingerprint):
+        for row in self._rows(
+            f"{_JOB} WHERE fingerprint = ? ORDER BY created_at DESC", fingerprint
+        ):
             record = _job(row)
             counts = [shard.row_counts() for shard in self.shards(record.id)]
-            alive = not record.finished_at or record.reused or any(c.succeeded or c.reused for c in counts)
+            alive = (
+                not record.finished_at
+                or record.reused
+                or any(c.succeeded or c.reused for c in counts)
+            )
             if alive and fits(record):
                 return record
         return None
 
     def holds(self, batch_id: str, place: JobRecord) -> bool:
         """Whether a shard of any job at that one's provider and address has this batch: others may have ids like it."""
-        return any(shard.batch_id == batch_id or batch_id in shard.refused
-                   for job in self.jobs() if (job.provider, job.api_base) == (place.provider, place.api_base)
-                   for shard in self.shards(job.id))
+        return any(
+            shard.batch_id == batch_id or batch_id in shard.refused
+            for job in self.jobs()
+            if (job.provider, job.api_base) == (place.provider, place.api_base)
+            for shard in self.shards(job.id)
+        )
 
     def child(self, job: str, *, rounds: int = 0) -> JobRecord | None:
         """The job that sends again what was missed in this one, if there is one.
@@ -115,19 +136,30 @@ class Ledger(Database):
 
     def groups(self) -> dict[str, list[str]]:
         """Every group's id, newest first, and its jobs."""
-        rows = self._rows("SELECT id, jobs FROM bundle ORDER BY created_at DESC, id") if self.exists() else []
+        rows = (
+            self._rows("SELECT id, jobs FROM bundle ORDER BY created_at DESC, id")
+            if self.exists()
+            else []
+        )
         return {group: jobs.split() for group, jobs in rows}
 
     def keep_group(self, group: str, jobs: list[str], now: float) -> None:
         """Jobs that belong together; once more, it changes nothing."""
         with self._transaction() as db:
-            db.execute("INSERT OR IGNORE INTO bundle (id, created_at, jobs) VALUES (?, ?, ?)",
-                       (group, now, " ".join(jobs)))
+            db.execute(
+                "INSERT OR IGNORE INTO bundle (id, created_at, jobs) VALUES (?, ?, ?)",
+                (group, now, " ".join(jobs)),
+            )
 
     def events(self, job: str) -> list[Event]:
         """What happened, in order: (time, shard, step, rows done, note)."""
-        return [(r[0], r[1], r[2], r[3], r[4]) for r in self._rows(
-            "SELECT at, shard, step, done, note FROM event WHERE job = ? ORDER BY at, rowid", job)]
+        return [
+            (r[0], r[1], r[2], r[3], r[4])
+            for r in self._rows(
+                "SELECT at, shard, step, done, note FROM event WHERE job = ? ORDER BY at, rowid",
+                job,
+            )
+        ]
 
     def news(self, job: str, seen: int) -> tuple[int, list[Event]]:
         """(a mark, what was written since the mark `seen`, in that order); 0 is the mark before the first event.
@@ -139,8 +171,14 @@ class Ledger(Database):
 
     # -- writing --------------------------------------------------------------------------------------------
 
-    def plan(self, job: JobRecord, shards: list[ShardRecord], keep: Callable[[], None], *,
-             there: Callable[[], JobRecord | None] = lambda: None) -> JobRecord:
+    def plan(
+        self,
+        job: JobRecord,
+        shards: list[ShardRecord],
+        keep: Callable[[], None],
+        *,
+        there: Callable[[], JobRecord | None] = lambda: None,
+    ) -> JobRecord:
         """Record a job and its shards; `keep` puts its files in place within the same transaction.
 
         Where `there` finds a job that makes this one needless, that one is returned instead, and nothing is recorded:
@@ -150,11 +188,18 @@ class Ledger(Database):
             if (other := there()) is not None:
                 return other
             keep()
-            db.execute("INSERT INTO job (id, fingerprint, created_at, finished_at, facts) VALUES (?, ?, ?, ?, ?)",
-                       (job.id, job.fingerprint, job.created_at, job.finished_at, _encode(job)))
-            db.executemany("INSERT INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
-                           [(s.job, s.number, s.step, s.ending, _encode(s)) for s in shards])
-            db.execute("INSERT INTO event (job, at, step) VALUES (?, ?, ?)", (job.id, job.created_at, Step.PLANNED))
+            db.execute(
+                "INSERT INTO job (id, fingerprint, created_at, finished_at, facts) VALUES (?, ?, ?, ?, ?)",
+                (job.id, job.fingerprint, job.created_at, job.finished_at, _encode(job)),
+            )
+            db.executemany(
+                "INSERT INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
+                [(s.job, s.number, s.step, s.ending, _encode(s)) for s in shards],
+            )
+            db.execute(
+                "INSERT INTO event (job, at, step) VALUES (?, ?, ?)",
+                (job.id, job.created_at, Step.PLANNED),
+            )
         return job
 
     def take_up(self, job: JobRecord, shards: list[ShardRecord], keep: Callable[[], None]) -> bool:
@@ -166,24 +211,40 @@ class Ledger(Database):
         with self._transaction() as db:
             row = db.execute("SELECT facts FROM job WHERE id = ?", (job.id,)).fetchone()
             there = {one.number: one for one in self.shards(job.id)}
-            new = [s for s in shards if s.number not in there or (there[s.number].absent and not s.absent)]
+            new = [
+                s
+                for s in shards
+                if s.number not in there or (there[s.number].absent and not s.absent)
+            ]
             if not new or (row is not None and not _decode(row[0], JobRecord).adopted):
                 return False
             keep()
             if row is None:
-                db.execute("INSERT INTO job (id, fingerprint, created_at, facts) VALUES (?, ?, ?, ?)",
-                           (job.id, job.fingerprint, job.created_at, _encode(job)))
+                db.execute(
+                    "INSERT INTO job (id, fingerprint, created_at, facts) VALUES (?, ?, ?, ?)",
+                    (job.id, job.fingerprint, job.created_at, _encode(job)),
+                )
             else:
-                new += [s for s in shards if s.absent and s.number in there and there[s.number].absent]
-                db.execute("UPDATE job SET fingerprint = ?, facts = ?, finished_at = 0 WHERE id = ?",
-                           (job.fingerprint, _encode(job), job.id))
-            db.executemany("INSERT OR REPLACE INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
-                           [(s.job, s.number, s.step, s.ending, _encode(s)) for s in new])
-            db.executemany("INSERT INTO event (job, at, shard, step) VALUES (?, ?, ?, ?)",
-                           [(s.job, s.sent_at or job.created_at, s.number, s.step) for s in new])
+                new += [
+                    s for s in shards if s.absent and s.number in there and there[s.number].absent
+                ]
+                db.execute(
+                    "UPDATE job SET fingerprint = ?, facts = ?, finished_at = 0 WHERE id = ?",
+                    (job.fingerprint, _encode(job), job.id),
+                )
+            db.executemany(
+                "INSERT OR REPLACE INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
+                [(s.job, s.number, s.step, s.ending, _encode(s)) for s in new],
+            )
+            db.executemany(
+                "INSERT INTO event (job, at, shard, step) VALUES (?, ?, ?, ?)",
+                [(s.job, s.sent_at or job.created_at, s.number, s.step) for s in new],
+            )
         return True
 
-    def move(self, shard: ShardRecord, to: Step, holder: str, now: float, **changes: Any) -> ShardRecord | None:
+    def move(
+        self, shard: ShardRecord, to: Step, holder: str, now: float, **changes: Any
+    ) -> ShardRecord | None:
         """Compare-and-set: the shard goes from the step it is known to have to `to`, with `changes`.
 
         None where it has moved on meanwhile, or the lease is not the holder's any more: then nothing was written.
@@ -191,32 +252,43 @@ class Ledger(Database):
         if to is not shard.step and to not in MOVES[shard.step]:
             raise LedgerError(f"a shard can't go from {shard.step} to {to}")
         with self._transaction() as db:
-            row = db.execute("SELECT shard.facts FROM shard JOIN job ON job.id = shard.job WHERE shard.job = ? AND "
-                             "number = ? AND step = ? AND job.holder = ? AND job.lease_until > ?",
-                             (shard.job, shard.number, shard.step, holder, now)).fetchone()
+            row = db.execute(
+                "SELECT shard.facts FROM shard JOIN job ON job.id = shard.job WHERE shard.job = ? AND "
+                "number = ? AND step = ? AND job.holder = ? AND job.lease_until > ?",
+                (shard.job, shard.number, shard.step, holder, now),
+            ).fetchone()
             if row is None:
                 return None
             moved = msgspec.structs.replace(_decode(row[0], ShardRecord), step=to, **changes)
-            db.execute("UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
-                       (to, moved.ending, _encode(moved), shard.job, shard.number))
+            db.execute(
+                "UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
+                (to, moved.ending, _encode(moved), shard.job, shard.number),
+            )
             done = moved.row_counts().done
             if to is not shard.step or done != shard.row_counts().done:
-                db.execute("INSERT INTO event (job, at, shard, step, done, note) VALUES (?, ?, ?, ?, ?, ?)",
-                           (shard.job, now, shard.number, to, done, moved.note))
+                db.execute(
+                    "INSERT INTO event (job, at, shard, step, done, note) VALUES (?, ?, ?, ?, ?, ?)",
+                    (shard.job, now, shard.number, to, done, moved.note),
+                )
             return moved
 
     def cancel(self, job: str, now: float) -> None:
         """Note that the person wants it cancelled; whoever holds the lease does it."""
         with self._transaction() as db:
-            db.execute("UPDATE job SET cancel_at = ? WHERE id = ? AND cancel_at = 0 AND finished_at = 0", (now, job))
+            db.execute(
+                "UPDATE job SET cancel_at = ? WHERE id = ? AND cancel_at = 0 AND finished_at = 0",
+                (now, job),
+            )
             db.execute("UPDATE job SET rush_at = 0 WHERE id = ? AND finished_at = 0", (job,))
             self._wake(db, job)
 
     def rush(self, job: str, now: float) -> None:
         """Note that what is open is to be cancelled, and asked in real time; not of a job that is being cancelled."""
         with self._transaction() as db:
-            db.execute("UPDATE job SET rush_at = ?, cancel_at = ? WHERE id = ? AND cancel_at = 0 AND finished_at = 0",
-                       (now, now, job))
+            db.execute(
+                "UPDATE job SET rush_at = ?, cancel_at = ? WHERE id = ? AND cancel_at = 0 AND finished_at = 0",
+                (now, now, job),
+            )
             self._wake(db, job)
 
     def wake(self, job: str) -> None:
@@ -228,15 +300,19 @@ class Ledger(Database):
         for row in db.execute("SELECT number, facts FROM shard WHERE job = ?", (job,)).fetchall():
             shard = _decode(row[1], ShardRecord)
             if shard.due_at:
-                db.execute("UPDATE shard SET facts = ? WHERE job = ? AND number = ?",
-                           (_encode(msgspec.structs.replace(shard, due_at=0.0)), job, row[0]))
+                db.execute(
+                    "UPDATE shard SET facts = ? WHERE job = ? AND number = ?",
+                    (_encode(msgspec.structs.replace(shard, due_at=0.0)), job, row[0]),
+                )
 
     def forget(self, job: str) -> None:
         """Remove a job that is over, with its files. Killed at any point: asked again, it goes on."""
         with self._transaction() as db:
             row = db.execute("SELECT finished_at FROM job WHERE id = ?", (job,)).fetchone()
             if row is None or not row[0]:
-                raise InputError(f"job {job} is not over: cancel it first, and forget it when it has ended")
+                raise InputError(
+                    f"job {job} is not over: cancel it first, and forget it when it has ended"
+                )
             self.folders.forget(job)
             for table in ("event", "shard"):
                 db.execute(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608 - two names of ours
@@ -247,10 +323,17 @@ class Ledger(Database):
     def reprice(self, job: str, price: Price, bills: Mapping[int, Bill]) -> None:
         """Give a job another price, and its collected shards, by number, the bills that follow from it."""
         with self._transaction() as db:
-            for row in db.execute("SELECT number, facts FROM shard WHERE job = ?", (job,)).fetchall():
+            for row in db.execute(
+                "SELECT number, facts FROM shard WHERE job = ?", (job,)
+            ).fetchall():
                 if row[0] in bills:
-                    shard = msgspec.structs.replace(_decode(row[1], ShardRecord), bill=bills[row[0]])
-                    db.execute("UPDATE shard SET facts = ? WHERE job = ? AND number = ?", (_encode(shard), job, row[0]))
+                    shard = msgspec.structs.replace(
+                        _decode(row[1], ShardRecord), bill=bills[row[0]]
+                    )
+                    db.execute(
+                        "UPDATE shard SET facts = ? WHERE job = ? AND number = ?",
+                        (_encode(shard), job, row[0]),
+                    )
             self._change(db, job, price=price)
 
     def amend(self, job: str, **changes: float | str) -> None:
@@ -267,7 +350,9 @@ class Ledger(Database):
     def say(self, job: str, message: str) -> None:
         """What the person should read about the job as a whole; "" clears it."""
         with self._transaction() as db:
-            db.execute("UPDATE job SET message = ? WHERE id = ? AND message <> ?", (message, job, message))
+            db.execute(
+                "UPDATE job SET message = ? WHERE id = ? AND message <> ?", (message, job, message)
+            )
 
     def finish(self, job: str, holder: str, now: float) -> bool:
         """The job is over: all its shards are collected. False where it is not, or not this holder's to say."""
@@ -275,7 +360,8 @@ class Ledger(Database):
             changed = db.execute(
                 "UPDATE job SET finished_at = ?, holder = NULL, lease_until = 0 WHERE id = ? AND holder = ? AND "
                 "finished_at = 0 AND NOT EXISTS (SELECT 1 FROM shard WHERE shard.job = job.id AND step <> ?)",
-                (now, job, holder, Step.COLLECTED)).rowcount
+                (now, job, holder, Step.COLLECTED),
+            ).rowcount
         return changed > 0
 
     # -- leases ---------------------------------------------------------------------------------------------
@@ -286,19 +372,31 @@ class Ledger(Database):
         A holder that died on this machine loses it at once, any other when its time is over.
         """
         with self._transaction() as db:
-            row = db.execute("SELECT holder, lease_until FROM job WHERE id = ? AND finished_at = 0", (job,)).fetchone()
+            row = db.execute(
+                "SELECT holder, lease_until FROM job WHERE id = ? AND finished_at = 0", (job,)
+            ).fetchone()
             if row is None:
                 return False
             other, until = row
-            if other not in (None, holder) and until > now and not has_died(other, here=holder.partition(":")[0]):
+            if (
+                other not in (None, holder)
+                and until > now
+                and not has_died(other, here=holder.partition(":")[0])
+            ):
                 return False
-            db.execute("UPDATE job SET holder = ?, lease_until = ? WHERE id = ?", (holder, now + seconds, job))
+            db.execute(
+                "UPDATE job SET holder = ?, lease_until = ? WHERE id = ?",
+                (holder, now + seconds, job),
+            )
         return True
 
     def release(self, job: str, holder: str) -> None:
         """Give a lease back, if it is this holder's."""
         with self._transaction() as db:
-            db.execute("UPDATE job SET holder = NULL, lease_until = 0 WHERE id = ? AND holder = ?", (job, holder))
+            db.execute(
+                "UPDATE job SET holder = NULL, lease_until = 0 WHERE id = ? AND holder = ?",
+                (job, holder),
+            )
 
 
 _Record = TypeVar("_Record", JobRecord, ShardRecord)
@@ -309,8 +407,15 @@ _JOB = "SELECT id, facts, cancel_at, finished_at, message, holder, lease_until, 
 
 
 def _job(row: tuple[Any, ...]) -> JobRecord:
-    return msgspec.structs.replace(_decode(row[1], JobRecord), cancel_at=row[2], finished_at=row[3], message=row[4],
-                                   holder=row[5], lease_until=row[6], rush_at=row[7])
+    return msgspec.structs.replace(
+        _decode(row[1], JobRecord),
+        cancel_at=row[2],
+        finished_at=row[3],
+        message=row[4],
+        holder=row[5],
+        lease_until=row[6],
+        rush_at=row[7],
+    )
 
 
 def _encode(record: JobRecord | ShardRecord) -> str:
@@ -321,5 +426,7 @@ def _decode(facts: str, kind: type[_Record]) -> _Record:
     try:
         return msgspec.json.decode(facts, type=kind)
     except msgspec.DecodeError as e:
-        raise LedgerCorruptError(f"the ledger holds a record that can't be read ({e}); was it written by a newer "
-                                 "jupyter_batch?") from e
+        raise LedgerCorruptError(
+            f"the ledger holds a record that can't be read ({e}); was it written by a newer "
+            "jupyter_batch?"
+        ) from e

@@ -40,9 +40,14 @@ def curve(shot: Snapshot) -> Course:
     step = (end - shot.created_at) / (COLUMNS - 1)
     heights = [done_at(points, shot.created_at + number * step) for number in range(COLUMNS - 1)]
     heights.append(shot.counts.done)
-    told = [*_marks(points, total, shot.created_at),
-            f"{shot.counts.done:,} of {total:,} rows after {span(end - shot.created_at)}"]
-    return {"curve": tuple(round(100 * rows / total) for rows in heights), "curve_words": ", ".join(told)}
+    told = [
+        *_marks(points, total, shot.created_at),
+        f"{shot.counts.done:,} of {total:,} rows after {span(end - shot.created_at)}",
+    ]
+    return {
+        "curve": tuple(round(100 * rows / total) for rows in heights),
+        "curve_words": ", ".join(told),
+    }
 
 
 def _marks(points: Points, total: int, began: float) -> list[str]:

@@ -69,7 +69,11 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cost(self) -> float | None:
         """US dollars that are known to be paid; None where none are."""
-        return self.bill.known if self.bill is not None and (self.bill.known or not self.bill.unknown) else None
+        return (
+            self.bill.known
+            if self.bill is not None and (self.bill.known or not self.bill.unknown)
+            else None
+        )
 
     @property
     def saved(self) -> float | None:
@@ -117,13 +121,21 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def batches_title(self) -> str:
         """Over the batches: how long they took from sent to over."""
-        some = f"the {len(self.batches)} slowest of {len(self.batches) + self.left_out:,}" if self.left_out else ""
+        some = (
+            f"the {len(self.batches)} slowest of {len(self.batches) + self.left_out:,}"
+            if self.left_out
+            else ""
+        )
         said = ", ".join(part for part in (self.latency, some) if part)
         return f"Batches, from sent to over: {said}" if said else "Batches"
 
     @property
     def costs_title(self) -> str:
         """Over the costs: of several models, the sum where each is known."""
-        known = [one.cost for one in self.spent if one.cost is not None and not (one.bill and one.bill.unknown)]
+        known = [
+            one.cost
+            for one in self.spent
+            if one.cost is not None and not (one.bill and one.bill.unknown)
+        ]
         several = len(self.spent) > 1 and len(known) == len(self.spent)
         return f"Cost: {money(sum(known))} in all" if several else "Cost"

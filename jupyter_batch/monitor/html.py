@@ -16,7 +16,9 @@ from jupyter_batch.monitor.view import Part, Segment, Sight, View
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SEPARATOR, ARROW, SUCH_AS = (f'<span class="jb-sep">{word} </span>' for word in (",", "→", "such as"))
+SEPARATOR, ARROW, SUCH_AS = (
+    f'<span class="jb-sep">{word} </span>' for word in (",", "→", "such as")
+)
 """Read where the style sheet is gone; with it, dots of colour, gaps and columns tell things apart."""
 FEW_PARTS = 2
 """So many batches are named by their ids; more are a list that unfolds."""
@@ -34,10 +36,12 @@ def esc(value: str) -> str:
 
 def top(seen: View) -> str:
     """State, title, model: what changes only with the state, so that a screen reader hears it once."""
-    return (f'<div class="jb jb-head">'
-            f'<span class="jb-pill" data-c="{esc(seen.colour)}" role="status">{esc(seen.state)}</span> '
-            f'<span class="jb-title" dir="auto">{esc(seen.title)}</span> '
-            f'<span class="jb-dim">{esc(seen.model)}</span></div>')
+    return (
+        f'<div class="jb jb-head">'
+        f'<span class="jb-pill" data-c="{esc(seen.colour)}" role="status">{esc(seen.state)}</span> '
+        f'<span class="jb-title" dir="auto">{esc(seen.title)}</span> '
+        f'<span class="jb-dim">{esc(seen.model)}</span></div>'
+    )
 
 
 def body(seen: View) -> str:
@@ -50,12 +54,18 @@ def body(seen: View) -> str:
 
 def facts(seen: View) -> str:
     """The cost and the ids."""
-    parts = [f"<span>{esc(phrase)}</span>" for phrase in (seen.cost, seen.estimate, seen.tokens) if phrase]
+    parts = [
+        f"<span>{esc(phrase)}</span>"
+        for phrase in (seen.cost, seen.estimate, seen.tokens)
+        if phrase
+    ]
     if seen.batches:
         shown = ", ".join(_code(batch) for batch in seen.batches[:FEW_PARTS])
         more = len(seen.batches) - FEW_PARTS
         tail = f" and {more} more" if more > 0 else ""
-        parts.append(f"<span>{'batch' if len(seen.batches) == 1 else 'batches'} {shown}{tail}</span>")
+        parts.append(
+            f"<span>{'batch' if len(seen.batches) == 1 else 'batches'} {shown}{tail}</span>"
+        )
     parts.append(f"<span>job {_code(seen.id)}</span>")
     return f'<div class="jb jb-foot">{SEPARATOR.join(parts)}</div>'
 
@@ -86,7 +96,12 @@ def card(seen: View, *, paired: bool = False) -> dict[str, str]:
     back = f'<div class="jb-back">As of {esc(seen.as_of)}.{again}</div>'
     names = f"jb jb-card jb-static {'jb-paired ' if paired else ''}{style.AS_TEXT}"
     inner = f"{top(seen)}{body(seen)}{facts(seen)}{peek(seen)}{_folded(seen)}{messages(seen.lines)}{back}"
-    plain = [f"{text.line(seen)}, as of {seen.as_of}", seen.curve_words, *text.details(seen), seen.attach]
+    plain = [
+        f"{text.line(seen)}, as of {seen.as_of}",
+        seen.curve_words,
+        *text.details(seen),
+        seen.attach,
+    ]
     return {
         "text/plain": "\n".join(line for line in plain if line),
         "text/html": f'{STYLE_PAIRED if paired else STYLE}<div class="{names}">{inner}</div>',
@@ -102,8 +117,10 @@ def _bar(seen: View) -> str:
         f'<span data-c="{_kind(part)}" style="flex:{part.count} 0 0"></span>'
         for part in seen.segments
     )
-    aria = (f'role="progressbar" aria-label="{esc(seen.title)}" aria-valuemin="0" aria-valuemax="{seen.total}" '
-            f'aria-valuenow="{seen.done}" aria-valuetext="{esc(seen.progress)}"')
+    aria = (
+        f'role="progressbar" aria-label="{esc(seen.title)}" aria-valuemin="0" aria-valuemax="{seen.total}" '
+        f'aria-valuenow="{seen.done}" aria-valuetext="{esc(seen.progress)}"'
+    )
     share = f'<span class="jb-share">{esc(seen.share)}</span>'
     return f'<div class="jb-row"><div class="jb-bar" {aria}>{parts}</div> {share}</div>'
 
@@ -111,11 +128,16 @@ def _bar(seen: View) -> str:
 def _curve(seen: View) -> str:
     """Where drawings are taken out (an untrusted notebook), what it shows is read as words, as it is by a reader."""
     last = len(seen.curve) - 1
-    line = "".join(f"H{number}V{100 - rows}" for number, (was, rows) in enumerate(pairwise(seen.curve), 1)
-                   if rows != was)
+    line = "".join(
+        f"H{number}V{100 - rows}"
+        for number, (was, rows) in enumerate(pairwise(seen.curve), 1)
+        if rows != was
+    )
     path = f"M-2 {100 - seen.curve[0]}{line}H{last + 2}V120H-2Z"  # closed outside of what is seen
-    return (f'<div class="jb-curve" data-c="{esc(seen.colour)}"><svg role="img" viewBox="0 -5 {last} 105" '
-            f'preserveAspectRatio="none"><title>{esc(seen.curve_words)}</title><path d="{path}"/></svg></div>')
+    return (
+        f'<div class="jb-curve" data-c="{esc(seen.colour)}"><svg role="img" viewBox="0 -5 {last} 105" '
+        f'preserveAspectRatio="none"><title>{esc(seen.curve_words)}</title><path d="{path}"/></svg></div>'
+    )
 
 
 def _kind(part: Segment) -> str:
@@ -124,8 +146,10 @@ def _kind(part: Segment) -> str:
 
 
 def _counts(seen: View) -> str:
-    keys = [f'<span class="jb-key" data-c="{_kind(part)}">{part.count:,} {esc(part.word)}</span>'
-            for part in seen.segments]
+    keys = [
+        f'<span class="jb-key" data-c="{_kind(part)}">{part.count:,} {esc(part.word)}</span>'
+        for part in seen.segments
+    ]
     return f'<div class="jb-keys">{SEPARATOR.join(keys)}</div>'
 
 
@@ -140,7 +164,8 @@ def _answers(answers: tuple[Sight, ...]) -> str:
     rows = "".join(
         f'<div role="listitem"><span>row {one.row:,}</span> <span class="jb-what" dir="auto">{esc(one.asked)}</span> '
         f'<span>{ARROW}{esc(f"{one.of}: " if one.of else "")}<span dir="auto">{esc(one.answer)}</span></span></div>'
-        for one in answers)
+        for one in answers
+    )
     return f'<div class="jb-peek" role="list" aria-label="First answers">{rows}</div>'
 
 
@@ -148,15 +173,19 @@ def _part(part: Part) -> str:
     pill = f'<span class="jb-pill" data-c="{esc(part.colour)}">{esc(part.state)}</span>'
     rows = part.progress + (f", {part.failed:,} failed" if part.failed else "")
     note = f'<div class="jb-dim">{esc(part.note)}</div>' if part.note else ""
-    return (f"<span>{part.number + 1}</span> {pill} <span>{esc(rows)}</span> "
-            f"<span>{_code(part.batch) if part.batch else ''}{note}</span>")
+    return (
+        f"<span>{part.number + 1}</span> {pill} <span>{esc(rows)}</span> "
+        f"<span>{_code(part.batch) if part.batch else ''}{note}</span>"
+    )
 
 
 def _folded(seen: View) -> str:
     """The batches of a job that is over: nothing has to run to unfold them."""
     if not seen.is_final or len(seen.parts) <= FEW_PARTS:
         return ""
-    lost_first = sorted(seen.parts, key=lambda part: part.colour == "good" and not part.failed)[:KEPT_PARTS]
+    lost_first = sorted(seen.parts, key=lambda part: part.colour == "good" and not part.failed)[
+        :KEPT_PARTS
+    ]
     listed = sorted(lost_first, key=lambda part: part.number)
     more = len(seen.parts) + seen.more_parts - len(listed)
     which = f"{len(listed)} of {len(listed) + more:,}" if more else f"All {len(listed)}"
@@ -165,17 +194,31 @@ def _folded(seen: View) -> str:
 
 def _listed(some: Sequence[Part], more: int) -> str:
     rows = "".join(f'<div role="listitem">{_part(part)}</div>' for part in some)
-    tail = f'<div class="jb jb-dim">and {more:,} more: {_code("job.snapshot().shards")}</div>' if more else ""
+    tail = (
+        f'<div class="jb jb-dim">and {more:,} more: {_code("job.snapshot().shards")}</div>'
+        if more
+        else ""
+    )
     return f'<div class="jb jb-parts" role="list" aria-label="Batches">{rows}</div>{tail}'
 
 
 def _reasons(seen: View) -> str:
     if not seen.reasons:
         return ""
-    more = f'<li class="jb-dim">and {seen.more_reasons} more reasons in job.errors</li>' if seen.more_reasons else ""
+    more = (
+        f'<li class="jb-dim">and {seen.more_reasons} more reasons in job.errors</li>'
+        if seen.more_reasons
+        else ""
+    )
     told = [*seen.examples, *[None] * (len(seen.reasons) - len(seen.examples))]
     items = "".join(
         f'<li><b>{count:,}</b> <span dir="auto">{esc(why)}</span>'
-        + (f' {SUCH_AS}<span class="jb-dim" dir="auto">{esc(example.words)}</span>' if example else "") + "</li>"
-        for (why, count), example in zip(seen.reasons, told, strict=True))
+        + (
+            f' {SUCH_AS}<span class="jb-dim" dir="auto">{esc(example.words)}</span>'
+            if example
+            else ""
+        )
+        + "</li>"
+        for (why, count), example in zip(seen.reasons, told, strict=True)
+    )
     return f'<ul class="jb-why" aria-label="Why rows failed">{items}{more}</ul>'

@@ -56,8 +56,12 @@ class Monitor(Protocol):
 
 
 def open_monitor(
-    snapshot: Snapshot, *, actions: Mapping[str, Callable[[], str]], frontend: bool,
-    context: contextvars.Context | None = None, stream: Callable[[], TextIO] | None = None,
+    snapshot: Snapshot,
+    *,
+    actions: Mapping[str, Callable[[], str]],
+    frontend: bool,
+    context: contextvars.Context | None = None,
+    stream: Callable[[], TextIO] | None = None,
 ) -> Monitor:
     """The right screen for this place: a live panel over a static card where a front end listens, else lines of text.
 
@@ -69,7 +73,9 @@ def open_monitor(
     if frontend:
         try:
             return LiveMonitor(snapshot, actions, context=context or contextvars.copy_context())
-        except Exception:  # no ipywidgets, or one that can't start here: the job must be shown all the same
+        except (
+            Exception
+        ):  # no ipywidgets, or one that can't start here: the job must be shown all the same
             _log.debug("no widget", exc_info=True)
     return TextMonitor(seen, stream=stream or (lambda: sys.stdout))
 
@@ -86,8 +92,14 @@ class LiveMonitor:
     delay: calls back once, after so many seconds.
     """
 
-    def __init__(self, snapshot: Snapshot, actions: Mapping[str, Callable[[], str]], *, context: contextvars.Context,
-                 delay: Callable[[float, Callable[[], None]], None] = _timer) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        actions: Mapping[str, Callable[[], str]],
+        *,
+        context: contextvars.Context,
+        delay: Callable[[float, Callable[[], None]], None] = _timer,
+    ) -> None:
         from jupyter_batch.monitor.widget import Panel
 
         self._lock = threading.RLock()
@@ -147,7 +159,11 @@ class LiveMonitor:
     def _left(self) -> float:
         """Seconds until what is new may be drawn: an end or a change of state at once, words sooner than figures."""
         seen, was = self._seen, self._drawn
-        if seen == was or self._hurries() or (seen.state, seen.is_final) != (was.state, was.is_final):
+        if (
+            seen == was
+            or self._hurries()
+            or (seen.state, seen.is_final) != (was.state, was.is_final)
+        ):
             return 0.0
         news = (seen.lines, seen.offers, seen.answers) != (was.lines, was.offers, was.answers)
         return (self._news if news else self._body).left(self._as_of)
@@ -168,14 +184,18 @@ class LiveMonitor:
         seen, now = self._seen, self._as_of
         at_once = self._hurries() or seen.is_final
         if seen != self._drawn:
-            sent, listed = self._run(self._panel.draw, seen, parts=at_once or not self._parts.left(now))
+            sent, listed = self._run(
+                self._panel.draw, seen, parts=at_once or not self._parts.left(now)
+            )
             self._body.drawn(now, self._age, sent)
             self._news.drawn(now, self._age, sent)
             if listed:
                 self._parts.drawn(now, self._age, listed)
         ended = (seen.state, seen.is_final) != (self._drawn.state, self._drawn.is_final)
         self._drawn = seen
-        if _milestone(seen) != self._on_card and (ended or seen.is_final or not self._card.left(now)):
+        if _milestone(seen) != self._on_card and (
+            ended or seen.is_final or not self._card.left(now)
+        ):
             self._on_card = _milestone(seen)
             bundle = html.card(seen, paired=True)
             self._card.drawn(now, self._age, sum(map(len, bundle.values())) * len(self._handles))
@@ -283,4 +303,12 @@ def _late(snapshot: Snapshot, as_of: float) -> bool:
 
 def _milestone(seen: View) -> tuple[object, ...]:
     """What the saved card is redrawn for."""
-    return (seen.state, seen.is_final, seen.lines, seen.reasons, seen.batches, seen.answers, int(seen.fraction * 10))
+    return (
+        seen.state,
+        seen.is_final,
+        seen.lines,
+        seen.reasons,
+        seen.batches,
+        seen.answers,
+        int(seen.fraction * 10),
+    )

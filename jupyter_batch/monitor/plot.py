@@ -24,7 +24,9 @@ def drawn(graph: Graph, which: str | None = None) -> Any:
     there = [name for name in ([which] if which else WITH) if find_spec(name) is not None]
     if not there:
         what = which or "altair (or matplotlib)"
-        raise OptionError(f"plot() draws with {what}, which is not installed here: pip install {which or 'altair'}")
+        raise OptionError(
+            f"plot() draws with {what}, which is not installed here: pip install {which or 'altair'}"
+        )
     if there[0] == "altair":
         from jupyter_batch.monitor.plot_altair import chart
 

@@ -27,11 +27,23 @@ def text(facts: Sequence[tuple[str, str]], prompts: Sequence[Prompt]) -> str:
 
 def html(facts: Sequence[tuple[str, str]], prompts: Sequence[Prompt]) -> str:
     """A card: the facts in a table, the first prompts below it."""
-    rows = "".join(f'<tr><th scope="row">{esc(name)}</th><td>{esc(clean(said, CHARS))}</td></tr>'
-                   for name, said in facts)
+    rows = "".join(
+        f'<tr><th scope="row">{esc(name)}</th><td>{esc(clean(said, CHARS))}</td></tr>'
+        for name, said in facts
+    )
     cards = "".join(
-        "<li>" + "".join(f'<div><b class="jb-dim">{esc(clean(role, 40))}</b> {esc(clean(said, CHARS))}</div>'
-                         for role, said in prompt) + "</li>" for prompt in prompts)
-    first = f'<div class="jb jb-dim">The first prompts:</div><ol class="jb">{cards}</ol>' if cards else ""
+        "<li>"
+        + "".join(
+            f'<div><b class="jb-dim">{esc(clean(role, 40))}</b> {esc(clean(said, CHARS))}</div>'
+            for role, said in prompt
+        )
+        + "</li>"
+        for prompt in prompts
+    )
+    first = (
+        f'<div class="jb jb-dim">The first prompts:</div><ol class="jb">{cards}</ol>'
+        if cards
+        else ""
+    )
     table = f'<table class="jb-facts">{rows}</table>'
     return f'{STYLE}<div class="jb jb-card jb-static {style.AS_TEXT}">{table}{first}</div>'

@@ -3,10 +3,25 @@
 JupyterLab's variables come first, so that all follows the theme; behind them colours that read on white and on black.
 """
 
-PALETTE = {"good": "#388e3c", "bad": "#d32f2f", "warn": "#f57c00", "busy": "#0288d1", "idle": "#8a8f98"}
+PALETTE = {
+    "good": "#388e3c",
+    "bad": "#d32f2f",
+    "warn": "#f57c00",
+    "busy": "#0288d1",
+    "idle": "#8a8f98",
+}
 """The colours where no theme gives them, as the sheet has them, and of drawings, which know no theme."""
 
-SERIES = (PALETTE["busy"], "#e08a00", "#8e5bd0", "#00897b", "#d64a8a", "#8d6e63", "#7b8f00", "#5c7cba")
+SERIES = (
+    PALETTE["busy"],
+    "#e08a00",
+    "#8e5bd0",
+    "#00897b",
+    "#d64a8a",
+    "#8d6e63",
+    "#7b8f00",
+    "#5c7cba",
+)
 """Jobs side by side, in a drawing."""
 
 AS_TEXT = "tex2jax_ignore mathjax_ignore"

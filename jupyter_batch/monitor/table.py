@@ -59,9 +59,17 @@ def cells(shot: Snapshot) -> tuple[str, ...]:
     seen = view(shot)
     lost = shot.counts.failed + shot.counts.expired + shot.counts.cancelled
     left = f", {seen.eta.partition(' left')[0].removeprefix('about ')} left" if seen.eta else ""
-    return (seen.id, seen.title, seen.state, f"{seen.done:,} of {seen.total:,}", f"{lost:,}" if lost else "",
-            seen.cost.removeprefix("cost ").partition(",")[0], f"{span(shot.now - shot.created_at)}{left}", seen.model,
-            clean(shot.notebook or ""))
+    return (
+        seen.id,
+        seen.title,
+        seen.state,
+        f"{seen.done:,} of {seen.total:,}",
+        f"{lost:,}" if lost else "",
+        seen.cost.removeprefix("cost ").partition(",")[0],
+        f"{span(shot.now - shot.created_at)}{left}",
+        seen.model,
+        clean(shot.notebook or ""),
+    )
 
 
 def frame(snapshots: Iterable[Snapshot]) -> pd.DataFrame:
@@ -74,8 +82,13 @@ def frame(snapshots: Iterable[Snapshot]) -> pd.DataFrame:
 
     shots = list(snapshots)
     index = pd.Index([shot.id for shot in shots], name="id", dtype="object")
-    return pd.DataFrame({name: _column(pd, kind, [value(shot) for shot in shots], index)
-                         for name, (kind, value) in _COLUMNS.items()}, index=index)
+    return pd.DataFrame(
+        {
+            name: _column(pd, kind, [value(shot) for shot in shots], index)
+            for name, (kind, value) in _COLUMNS.items()
+        },
+        index=index,
+    )
 
 
 _COLUMNS: dict[str, tuple[str, Callable[[Snapshot], Any]]] = {
@@ -84,8 +97,19 @@ _COLUMNS: dict[str, tuple[str, Callable[[Snapshot], Any]]] = {
     "notebook": ("string", attrgetter("notebook")),
     "created": ("time", attrgetter("created_at")),
     "age": ("span", lambda shot: shot.now - shot.created_at),
-    **{name: ("int64", attrgetter(f"counts.{name}"))
-       for name in ("total", "succeeded", "failed", "expired", "cancelled", "running", "reused", "skipped")},
+    **{
+        name: ("int64", attrgetter(f"counts.{name}"))
+        for name in (
+            "total",
+            "succeeded",
+            "failed",
+            "expired",
+            "cancelled",
+            "running",
+            "reused",
+            "skipped",
+        )
+    },
     "cost": ("Float64", attrgetter("cost")),
     "saved": ("Float64", lambda shot: shot.bill.saved if shot.bill is not None else None),
     "model": ("string", attrgetter("model")),
@@ -101,8 +125,14 @@ _COLUMNS: dict[str, tuple[str, Callable[[Snapshot], Any]]] = {
 def _column(pd: Any, kind: str, values: list[Any], index: Any) -> Any:
     """Times and spans to the millisecond."""
     if kind in {"time", "span"}:
-        whole = pd.array([None if value is None else round(value * 1000) for value in values], dtype="Int64")
-        made = pd.to_datetime(whole, unit="ms", utc=True) if kind == "time" else pd.to_timedelta(whole, unit="ms")
+        whole = pd.array(
+            [None if value is None else round(value * 1000) for value in values], dtype="Int64"
+        )
+        made = (
+            pd.to_datetime(whole, unit="ms", utc=True)
+            if kind == "time"
+            else pd.to_timedelta(whole, unit="ms")
+        )
         return pd.Series(made, index=index)
     return pd.Series(values, index=index, dtype=kind)
 
@@ -110,9 +140,13 @@ def _column(pd: Any, kind: str, values: list[Any], index: Any) -> Any:
 def _tds(shot: Snapshot) -> str:
     written = {name: esc(cell) for name, cell in zip(HEADINGS, cells(shot), strict=True)}
     written["id"] = f'<code class="jb-id">{written["id"]}</code>'
-    written["state"] = f'<span class="jb-pill" data-c="{esc(view(shot).colour)}">{written["state"]}</span>'
-    return "".join(f'<td class="jb-long" dir="auto">{cell}</td>' if name in _LONG else f"<td>{cell}</td>"
-                   for name, cell in written.items())
+    written["state"] = (
+        f'<span class="jb-pill" data-c="{esc(view(shot).colour)}">{written["state"]}</span>'
+    )
+    return "".join(
+        f'<td class="jb-long" dir="auto">{cell}</td>' if name in _LONG else f"<td>{cell}</td>"
+        for name, cell in written.items()
+    )
 
 
 def _fitting(widths: list[int], room: int) -> list[int]:
@@ -148,5 +182,6 @@ def width(shown: str) -> int:
     if shown.isascii():
         return len(shown)
     return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in shown
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in shown
     )

@@ -20,7 +20,11 @@ TITLE = 24
 def line(shown: View | Snapshot) -> str:
     """A job in one line: `sentiment: running, 412 of 1,000 rows (41%), 2 failed, 4 min since 12:03 [jb3f…]`."""
     seen = view(shown) if isinstance(shown, Snapshot) else shown
-    asides = [f"{part.count:,} {part.word}" for part in seen.segments if part.kind not in {"succeeded", "running"}]
+    asides = [
+        f"{part.count:,} {part.word}"
+        for part in seen.segments
+        if part.kind not in {"succeeded", "running"}
+    ]
     parts = [seen.state, seen.share, *asides, *seen.times, seen.cost]
     return f"{seen.title}: {', '.join(filter(None, parts))} [{seen.id}]"
 
@@ -29,8 +33,10 @@ def details(seen: View) -> list[str]:
     """What follows the line where there is room: messages, and why rows failed."""
     more = [f"and {seen.more_reasons} more reasons in job.errors"] if seen.more_reasons else []
     told = [*seen.examples, *[None] * (len(seen.reasons) - len(seen.examples))]
-    why = [f"{count:,} x {reason}" + (f" ({example.words})" if example else "")
-           for (reason, count), example in zip(seen.reasons, told, strict=True)]
+    why = [
+        f"{count:,} x {reason}" + (f" ({example.words})" if example else "")
+        for (reason, count), example in zip(seen.reasons, told, strict=True)
+    ]
     return [*seen.lines, *why, *more]
 
 
@@ -103,9 +109,15 @@ class Progress:
         bar = self._bar
         self._state = seen.state
         bar.total, bar.n = seen.total, seen.done
-        asides = [f"{part.count:,} {part.word}" for part in seen.segments if part.kind not in {"succeeded", "running"}]
+        asides = [
+            f"{part.count:,} {part.word}"
+            for part in seen.segments
+            if part.kind not in {"succeeded", "running"}
+        ]
         bar.set_description_str(f"{clean(seen.title, TITLE)}: {seen.state}", refresh=False)
-        bar.set_postfix_str(", ".join(filter(None, [*asides, *seen.times, seen.cost])), refresh=False)
+        bar.set_postfix_str(
+            ", ".join(filter(None, [*asides, *seen.times, seen.cost])), refresh=False
+        )
         for text in self._fresh(seen):  # each draws the bar anew below it
             bar.write(f"{seen.title}: {text}", file=self._stream)
         bar.refresh()
@@ -122,8 +134,15 @@ def _bar(stream: TextIO, seen: View) -> Any:
         monitor_interval = 0
 
     size = {"dynamic_ncols": True} if _knows_its_size(stream) else {"ncols": 80, "nrows": 24}
-    return Bar(total=seen.total, initial=seen.done, file=stream, leave=True, delay=1e-9, **size,
-               bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}")
+    return Bar(
+        total=seen.total,
+        initial=seen.done,
+        file=stream,
+        leave=True,
+        delay=1e-9,
+        **size,
+        bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}",
+    )
 
 
 def _knows_its_size(stream: TextIO) -> bool:

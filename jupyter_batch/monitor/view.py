@@ -29,8 +29,14 @@ TEXT, ANSWER = 80, 160
 SHARDS_SHOWN = 200
 
 COLOURS = {
-    State.PLANNED: "idle", State.SUBMITTING: "busy", State.WAITING: "warn", State.RUNNING: "busy",
-    State.CANCELLING: "warn", State.COMPLETED: "good", State.FAILED: "bad", State.EXPIRED: "warn",
+    State.PLANNED: "idle",
+    State.SUBMITTING: "busy",
+    State.WAITING: "warn",
+    State.RUNNING: "busy",
+    State.CANCELLING: "warn",
+    State.COMPLETED: "good",
+    State.FAILED: "bad",
+    State.EXPIRED: "warn",
     State.CANCELLED: "idle",
 }
 
@@ -139,20 +145,33 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
     state, colour = _state(shot)
     eta = _eta(shot)
     return View(
-        id=clean(shot.id), title=clean(shot.name or shot.out or shot.id, 80), state=state, colour=colour,
+        id=clean(shot.id),
+        title=clean(shot.name or shot.out or shot.id, 80),
+        state=state,
+        colour=colour,
         is_final=shot.is_complete,
         can_cancel=not shot.state.is_ending and shot.state is not State.CANCELLING,
-        done=shot.counts.done, total=shot.counts.total, fraction=shot.fraction,
+        done=shot.counts.done,
+        total=shot.counts.total,
+        fraction=shot.fraction,
         percent=100 if shot.counts.running == 0 else min(99, int(shot.fraction * 100)),
-        segments=_segments(shot), times=_times(shot, eta, tz), eta=eta,
-        as_of=clock(shot.now, shot.now, tz, year=True), model=_model(shot),
-        batches=tuple(clean(b, 100) for b in shot.batches if not b.startswith(LIVE)), tokens=_tokens(shot),
+        segments=_segments(shot),
+        times=_times(shot, eta, tz),
+        eta=eta,
+        as_of=clock(shot.now, shot.now, tz, year=True),
+        model=_model(shot),
+        batches=tuple(clean(b, 100) for b in shot.batches if not b.startswith(LIVE)),
+        tokens=_tokens(shot),
         cost=_cost(shot),
         lines=_lines(shot),
         reasons=tuple((clean(why), count) for why, count in shot.reasons[:REASONS_SHOWN]),
-        more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN), attach=clean(shot.attach, 200),
+        more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN),
+        attach=clean(shot.attach, 200),
         estimate=f"at most {money(shot.most)} in all" if shot.most and not shot.is_complete else "",
-        answers=tuple(map(_sight, shot.answers)), examples=_examples(shot), parts=_parts(shot), offers=shot.offers,
+        answers=tuple(map(_sight, shot.answers)),
+        examples=_examples(shot),
+        parts=_parts(shot),
+        offers=shot.offers,
         more_parts=max(0, len(shot.shards) - SHARDS_SHOWN),
         **curve(shot),
     )
@@ -170,9 +189,12 @@ def _state(shot: Snapshot) -> tuple[str, str]:
 def _segments(shot: Snapshot) -> tuple[Segment, ...]:
     counts = shot.counts
     parts = [
-        Segment("succeeded", counts.succeeded, "succeeded"), Segment("reused", counts.reused, _reused(shot)),
-        Segment("failed", counts.failed, "failed"), Segment("expired", counts.expired, "expired"),
-        Segment("cancelled", counts.cancelled, "cancelled"), Segment("skipped", counts.skipped, "skipped"),
+        Segment("succeeded", counts.succeeded, "succeeded"),
+        Segment("reused", counts.reused, _reused(shot)),
+        Segment("failed", counts.failed, "failed"),
+        Segment("expired", counts.expired, "expired"),
+        Segment("cancelled", counts.cancelled, "cancelled"),
+        Segment("skipped", counts.skipped, "skipped"),
         Segment("running", counts.running, "running" if shot.state is State.RUNNING else "open"),
     ]
     return tuple(part for part in parts if part.count)
@@ -190,7 +212,12 @@ def _eta(shot: Snapshot) -> str:
     counts = shot.counts
     own = counts.total - counts.reused - counts.skipped
     answered = own - counts.running
-    if shot.state is not State.RUNNING or shot.eta is None or counts.running == 0 or shot.pace is None:
+    if (
+        shot.state is not State.RUNNING
+        or shot.eta is None
+        or counts.running == 0
+        or shot.pace is None
+    ):
         return ""
     if answered < min(ETA_ROWS, max(2, own / 50)):
         return ""
@@ -202,7 +229,7 @@ def _eta(shot: Snapshot) -> str:
 
 def _spread(eta: float, answered: int) -> str:
     """` (5 to 8 min)`: two standard errors of a pace that was told by so many rows; "" where both ends read alike."""
-    left = max(0.25, 1 - max(ETA_SPREAD, 2 / answered ** 0.5))
+    left = max(0.25, 1 - max(ETA_SPREAD, 2 / answered**0.5))
     low, high = roughly(eta * left), roughly(eta / left)
     if low == high or eta < MINUTE:
         return ""
@@ -217,14 +244,19 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
 
     if shot.finished_at is not None and shot.state.is_ending:
         kept = shot.keeps_until is not None and shot.keeps_until > shot.now
-        return (f"took {span(shot.elapsed)}", f"ended {at(shot.finished_at)}",
-                *([f"the provider deletes its copy on {at(shot.keeps_until or 0.0)}"] if kept else []))
+        return (
+            f"took {span(shot.elapsed)}",
+            f"ended {at(shot.finished_at)}",
+            *([f"the provider deletes its copy on {at(shot.keeps_until or 0.0)}"] if kept else []),
+        )
     spent = f"{span(shot.elapsed)} " if shot.elapsed >= 1 else ""
     parts = [f"{spent}since {at(shot.created_at)}", eta]
     if shot.deadline is not None:
         parts.append(f"the rest in real time from {at(shot.deadline)} on")
     if shot.expires_at is not None and not shot.state.is_ending:
-        parts.append(f"{'expires' if shot.now < shot.expires_at else 'was to expire'} {at(shot.expires_at)}")
+        parts.append(
+            f"{'expires' if shot.now < shot.expires_at else 'was to expire'} {at(shot.expires_at)}"
+        )
     if shot.keeps_until is not None:  # some batch has ended, and is not collected yet
         parts.append(f"the provider keeps results until {at(shot.keeps_until)}")
     return tuple(part for part in parts if part)
@@ -258,12 +290,16 @@ def _cost(shot: Snapshot) -> str:
 
 
 def _sight(answer: Answer) -> Sight:
-    return Sight(answer.row, clean(answer.asked, TEXT), clean(answer.answer, ANSWER), clean(answer.of, 40))
+    return Sight(
+        answer.row, clean(answer.asked, TEXT), clean(answer.answer, ANSWER), clean(answer.of, 40)
+    )
 
 
 def _examples(shot: Snapshot) -> tuple[Sight | None, ...]:
     told = dict(shot.examples)
-    return tuple(_sight(told[why]) if why in told else None for why, _ in shot.reasons[:REASONS_SHOWN])
+    return tuple(
+        _sight(told[why]) if why in told else None for why, _ in shot.reasons[:REASONS_SHOWN]
+    )
 
 
 def _parts(shot: Snapshot) -> tuple[Part, ...]:
@@ -281,8 +317,15 @@ def _part(shard: ShardView) -> Part:
     elif shard.step in {Step.WAITING, Step.CANCELLING, Step.PLANNED}:
         colour = "idle" if shard.step is Step.PLANNED else "warn"
     batch = shard.batch_id or ""
-    return Part(shard.number, state, colour, f"{counts.done:,} of {counts.total:,}", lost, clean(shard.note, 160),
-                "" if batch.startswith(LIVE) else clean(batch, 100))
+    return Part(
+        shard.number,
+        state,
+        colour,
+        f"{counts.done:,} of {counts.total:,}",
+        lost,
+        clean(shard.note, 160),
+        "" if batch.startswith(LIVE) else clean(batch, 100),
+    )
 
 
 def _plural(word: str, count: int) -> str:
@@ -295,11 +338,23 @@ def _counted(notes: list[str]) -> list[str]:
     if len(set(waiting)) < 2:  # noqa: PLR2004 - one is told as it is
         return notes
     others = [note for note in notes if not note.startswith(QUOTA)]
-    return [*others[:1], f"{QUOTA} ({len(waiting):,} batches){waiting[0].removeprefix(QUOTA)}", *others[1:]]
+    return [
+        *others[:1],
+        f"{QUOTA} ({len(waiting):,} batches){waiting[0].removeprefix(QUOTA)}",
+        *others[1:],
+    ]
 
 
 def _lines(shot: Snapshot) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
-    notes = [*_counted([shot.message, *(shard.note for shard in shot.shards)]), shot.merged, shot.again]
+    notes = [
+        *_counted([shot.message, *(shard.note for shard in shot.shards)]),
+        shot.merged,
+        shot.again,
+    ]
     told = [clean(why) for why, _ in shot.reasons]
-    return tuple(dict.fromkeys(line for line in map(clean, notes) if line and not any(line in why for why in told)))
+    return tuple(
+        dict.fromkeys(
+            line for line in map(clean, notes) if line and not any(line in why for why in told)
+        )
+    )

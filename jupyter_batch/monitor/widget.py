@@ -24,17 +24,39 @@ if TYPE_CHECKING:
 
 BUTTONS = {
     "refresh": ("Refresh", "Ask the provider now", "Asking the provider…"),
-    "retry": ("Retry failed", "Send the rows without an answer again, those alone", "Sending them again…"),
-    "merge": ("Merge", "Put the answers that are here into the frame now", "Merging, between two cells…"),
-    "finish": ("Finish now", "Cancel what is open and ask it in real time, at its full price",
-               "Cancelling what is open, to ask it in real time…"),
-    "cancel": ("Cancel", "Cancel the batch at the provider; finished rows are kept", "Telling the provider…"),
+    "retry": (
+        "Retry failed",
+        "Send the rows without an answer again, those alone",
+        "Sending them again…",
+    ),
+    "merge": (
+        "Merge",
+        "Put the answers that are here into the frame now",
+        "Merging, between two cells…",
+    ),
+    "finish": (
+        "Finish now",
+        "Cancel what is open and ask it in real time, at its full price",
+        "Cancelling what is open, to ask it in real time…",
+    ),
+    "cancel": (
+        "Cancel",
+        "Cancel the batch at the provider; finished rows are kept",
+        "Telling the provider…",
+    ),
 }
 """name: what stands on it, what it does, and what is said at once when it was clicked."""
 QUESTIONS = {
-    "finish": ("Ask the rest in real time now, at its full price? Rows that are finished are kept, and not paid again.",
-               "Yes, finish now", "Keep waiting"),
-    "cancel": ("Cancel this batch? Rows that are finished are kept.", "Yes, cancel", "Keep running"),
+    "finish": (
+        "Ask the rest in real time now, at its full price? Rows that are finished are kept, and not paid again.",
+        "Yes, finish now",
+        "Keep waiting",
+    ),
+    "cancel": (
+        "Cancel this batch? Rows that are finished are kept.",
+        "Yes, cancel",
+        "Keep running",
+    ),
 }
 """What is asked once more: the question, what says yes, and what takes it back."""
 
@@ -51,9 +73,14 @@ class Panel:
     or of its end. spawn: runs an action.
     """
 
-    def __init__(self, seen: View, actions: Mapping[str, Action], *,
-                 within: Callable[[Callable[[], None]], None] = lambda work: work(),
-                 spawn: Callable[[Callable[[], None]], None] = in_a_thread) -> None:
+    def __init__(
+        self,
+        seen: View,
+        actions: Mapping[str, Action],
+        *,
+        within: Callable[[Callable[[], None]], None] = lambda work: work(),
+        spawn: Callable[[Callable[[], None]], None] = in_a_thread,
+    ) -> None:
         import ipywidgets as widgets
 
         self._lock = threading.RLock()
@@ -62,20 +89,39 @@ class Panel:
         self._seen, self._sent = seen, 0
         self._style = widgets.HTML(html.STYLE_LIVE)
         self._style.layout.display = "none"
-        self._top, self._body, self._facts, self._peek, self._parts, self._say = (widgets.HTML() for _ in range(6))
+        self._top, self._body, self._facts, self._peek, self._parts, self._say = (
+            widgets.HTML() for _ in range(6)
+        )
         self.buttons = {name: _button(label, does) for name, (label, does, _) in BUTTONS.items()}
         self.confirm_button = _button("Yes", "Do it")
         self.confirm_button.button_style = "danger"
         self.unfold_button = _button("", "Each batch: its state, rows, id, and what it waits for")
         self._row = widgets.HBox([self.confirm_button, *self.buttons.values()])
-        self.box = widgets.VBox([self._top, self._row, self._body, self._facts, self._peek, self.unfold_button,
-                                 self._parts, self._say, self._style])
-        for widget, name in ((self.box, "jb-live"), (self._top, "jb-top"), (self._row, "jb-buttons"),
-                             (self.unfold_button, "jb-unfold"),
-                             *((one, "jb-rest-of-it") for one in (self._body, self._facts, self._peek, self._parts,
-                                                                   self._say)),
-                             *((one, "jb-below") for one in (self._peek, self._parts, self._say)),
-                             (self._say, "jb-line")):
+        self.box = widgets.VBox(
+            [
+                self._top,
+                self._row,
+                self._body,
+                self._facts,
+                self._peek,
+                self.unfold_button,
+                self._parts,
+                self._say,
+                self._style,
+            ]
+        )
+        for widget, name in (
+            (self.box, "jb-live"),
+            (self._top, "jb-top"),
+            (self._row, "jb-buttons"),
+            (self.unfold_button, "jb-unfold"),
+            *(
+                (one, "jb-rest-of-it")
+                for one in (self._body, self._facts, self._peek, self._parts, self._say)
+            ),
+            *((one, "jb-below") for one in (self._peek, self._parts, self._say)),
+            (self._say, "jb-line"),
+        ):
             widget.add_class(name)
         for name, button in self.buttons.items():
             button.on_click(self._guarded(partial(self._on_click, name)))
@@ -89,7 +135,9 @@ class Panel:
         How many characters were sent: without that list, and of it.
         """
         with self._lock:
-            if not self._busy and (seen.lines != self._seen.lines or seen.state != self._seen.state):
+            if not self._busy and (
+                seen.lines != self._seen.lines or seen.state != self._seen.state
+            ):
                 self._note = ""  # what a click said is answered by now
             self._seen = seen
             if self._asking and not self._offered(self._asking):
@@ -101,7 +149,9 @@ class Panel:
 
     def bundle(self) -> dict[str, Any]:
         """The widget view alone: nothing at all where a widget can't live, for there the card above it speaks."""
-        live = {kind: data for kind, data in self.box._repr_mimebundle_().items() if "widget" in kind}
+        live = {
+            kind: data for kind, data in self.box._repr_mimebundle_().items() if "widget" in kind
+        }
         return {"text/plain": "", "text/html": "", **live}
 
     def _draw(self) -> None:
@@ -118,14 +168,19 @@ class Panel:
         _show(self.confirm_button, bool(asking))
         if asking:
             _label(self.confirm_button, QUESTIONS[asking][1])
-        (self._row.add_class if asking else self._row.remove_class)("jb-asking")  # what takes it back is wide then
+        (self._row.add_class if asking else self._row.remove_class)(
+            "jb-asking"
+        )  # what takes it back is wide then
         _show(self.unfold_button, len(seen.parts) > 1)
         many = f"{len(seen.parts)} of " if seen.more_parts else ""
         many += f"{len(seen.parts) + seen.more_parts:,} batches"
         _label(self.unfold_button, f"{'Hide' if self._unfolded else 'Show'} the {many}")
 
     def _draw_parts(self) -> int:
-        return self._put(self._parts, html.parts(self._seen) if self._unfolded and len(self._seen.parts) > 1 else "")
+        return self._put(
+            self._parts,
+            html.parts(self._seen) if self._unfolded and len(self._seen.parts) > 1 else "",
+        )
 
     def _put(self, widget: Any, markup: str) -> int:
         if widget.value == markup:
@@ -191,7 +246,9 @@ class Panel:
 
 
 def _told(error: Exception) -> str:
-    return clean(str(error) if isinstance(error, JupyterBatchError) else f"{type(error).__name__}: {error}")
+    return clean(
+        str(error) if isinstance(error, JupyterBatchError) else f"{type(error).__name__}: {error}"
+    )
 
 
 def _button(description: str, tooltip: str) -> Any:

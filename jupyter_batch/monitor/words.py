@@ -19,10 +19,12 @@ JOINERS = "\u200c\u200d"
 
 def clean(text: str, limit: int = 300) -> str:
     """One line of visible text: no control, no bidi override, no broken surrogate; at most `limit` characters."""
-    flat = " ".join(ANSI.sub("", text[:MOST * limit]).split())
+    flat = " ".join(ANSI.sub("", text[: MOST * limit]).split())
     if flat.isascii() and flat.isprintable():
         return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
-    kept = "".join(char for char in flat if unicodedata.category(char) not in HIDDEN or char in JOINERS)
+    kept = "".join(
+        char for char in flat if unicodedata.category(char) not in HIDDEN or char in JOINERS
+    )
     return kept if len(kept) <= limit else kept[: limit - 1].rstrip() + "…"
 
 

@@ -37,17 +37,31 @@ def request_of(line: bytes) -> tuple[Any, dict[str, Any] | None]:
 
 def answer_line(number: int, custom_id: Any, body: dict[str, Any]) -> bytes:
     """An answer as a line of the output file."""
-    return orjson.dumps({"id": f"row-{number}", "custom_id": custom_id,
-                         "response": {"status_code": 200, "request_id": body.get("id") or "", "body": body},
-                         "error": None}, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(
+        {
+            "id": f"row-{number}",
+            "custom_id": custom_id,
+            "response": {"status_code": 200, "request_id": body.get("id") or "", "body": body},
+            "error": None,
+        },
+        default=str,
+        option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
+    )
 
 
 def failure_line(number: int, custom_id: Any, status: int | None, told: dict[str, Any]) -> bytes:
     """A failure as a line of the errors file: with a status as the provider's answer, else as what kept it from one."""
-    response = None if status is None else {"status_code": status, "request_id": "", "body": {"error": told}}
+    response = (
+        None
+        if status is None
+        else {"status_code": status, "request_id": "", "body": {"error": told}}
+    )
     error = {"code": "no_answer", "message": told["message"]} if response is None else None
-    return orjson.dumps({"id": f"row-{number}", "custom_id": custom_id, "response": response, "error": error},
-                        default=str, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(
+        {"id": f"row-{number}", "custom_id": custom_id, "response": response, "error": error},
+        default=str,
+        option=orjson.OPT_APPEND_NEWLINE,
+    )
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,8 +105,15 @@ class Book:
             if size:
                 file.seek(-1, os.SEEK_END)
                 total += file.read(1) != b"\n"
-        record = Record(id=self._name, tag=tag, endpoint=endpoint, size=size, total=total, created_at=now,
-                        requests=os.path.relpath(requests, self.folder))
+        record = Record(
+            id=self._name,
+            tag=tag,
+            endpoint=endpoint,
+            size=size,
+            total=total,
+            created_at=now,
+            requests=os.path.relpath(requests, self.folder),
+        )
         draft = self._record.with_name(f"{self._name}.{secrets.token_hex(4)}.part")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -173,7 +194,9 @@ class Book:
         try:
             with path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size != record.size:
-                    raise LedgerError(f"{path} has changed since it was taken up: nothing more of it is sent")
+                    raise LedgerError(
+                        f"{path} has changed since it was taken up: nothing more of it is sent"
+                    )
                 for number, line in enumerate(file):
                     if not self._answered[number]:
                         yield number, line
@@ -221,7 +244,7 @@ class _Lines:
         left = memoryview(line)
         try:
             while left:
-                left = left[os.write(self._fd, left):]
+                left = left[os.write(self._fd, left) :]
         except OSError:
             os.ftruncate(self._fd, self._size)
             raise
@@ -267,5 +290,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _told(place: Path, error: OSError) -> LedgerError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return LedgerFullError(f"the disk is full at {place}: free some space; no further request is sent until then")
+        return LedgerFullError(
+            f"the disk is full at {place}: free some space; no further request is sent until then"
+        )
     return LedgerError(f"{place}: {error.strerror or error}")

@@ -26,7 +26,9 @@ class Body:
     def __init__(self, requests: Path, on_upload: Callable[[str], Awaitable[None]] | None) -> None:
         self._path = requests
         self._on_upload = on_upload
-        self.length = len(_HEAD) + requests.stat().st_size - 1 + len(_TAIL)  # the last line's end is left out
+        self.length = (
+            len(_HEAD) + requests.stat().st_size - 1 + len(_TAIL)
+        )  # the last line's end is left out
         self.failure: Exception | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:

@@ -16,7 +16,9 @@ _KEPT = 300
 """So many rows are named; a job with a mistake in each row is told enough by these."""
 _REQUEST = re.compile(r"(?:\w+: )?requests\.([0-9]{1,9})\.")
 """How a refused create names the request that is at fault; they count from 0."""
-_PLACE = re.compile(r"""["']requests["'],\s*([0-9]{1,9}),?\s*([^\]]{0,200})\],\s*["']msg["']:\s*(["'])(.*?)\3""")
+_PLACE = re.compile(
+    r"""["']requests["'],\s*([0-9]{1,9}),?\s*([^\]]{0,200})\],\s*["']msg["']:\s*(["'])(.*?)\3"""
+)
 """How servers that check with pydantic do (OGX 1.5.0, as Python writes it; FastAPI's own `detail`, as JSON)."""
 
 
@@ -53,7 +55,11 @@ def _inner(error: Any, text: str) -> tuple[str, str]:
     if not isinstance(error, dict):
         return "", error if isinstance(error, str) else text
     message = error.get("message")
-    return (str(error.get("type") or ""), message) if isinstance(message, str) and message else ("", text)
+    return (
+        (str(error.get("type") or ""), message)
+        if isinstance(message, str) and message
+        else ("", text)
+    )
 
 
 def _placed(text: str) -> dict[int, str]:

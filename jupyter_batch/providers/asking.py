@@ -33,8 +33,20 @@ VERBS = {CHAT: "acompletion", EMBEDDINGS: "aembedding"}
 NEED_BASE = frozenset({"hosted_vllm", "litellm_proxy", "openai_like", "custom_openai"})
 """Without an address litellm sends what is meant for these to OPENAI_BASE_URL or to api.openai.com, key and all."""
 
-NOT_THEIRS = ("stream", "stream_options", "api_base", "base_url", "api_key", "api_version", "custom_llm_provider",
-               "organization", "extra_headers", "timeout", "fallbacks", "mock_response")
+NOT_THEIRS = (
+    "stream",
+    "stream_options",
+    "api_base",
+    "base_url",
+    "api_key",
+    "api_version",
+    "custom_llm_provider",
+    "organization",
+    "extra_headers",
+    "timeout",
+    "fallbacks",
+    "mock_response",
+)
 """What a request's body may not decide: where it goes, with which key, and in which form the answer comes."""
 
 
@@ -45,12 +57,23 @@ class CallFailedError(Exception):
     which no request can be blamed for.
     """
 
-    def __init__(self, error: ProviderError, told: Mapping[str, Any] | None = None, *,
-                 unreachable: bool = False) -> None:
+    def __init__(
+        self,
+        error: ProviderError,
+        told: Mapping[str, Any] | None = None,
+        *,
+        unreachable: bool = False,
+    ) -> None:
         super().__init__(str(error))
         self.error = error
         self.unreachable = unreachable
-        self.told: dict[str, Any] = {"message": str(error), "type": None, "param": None, "code": None, **(told or {})}
+        self.told: dict[str, Any] = {
+            "message": str(error),
+            "type": None,
+            "param": None,
+            "code": None,
+            **(told or {}),
+        }
 
 
 class Call(Protocol):
@@ -73,8 +96,10 @@ def check_place(model: str, api_base: str | None) -> None:
     """Refuse a model that would go to a stranger without an address of its own. Raises OptionError."""
     provider = model.partition("/")[0]
     if provider in NEED_BASE and not api_base:
-        raise OptionError(f"{model}: give api_base= (the server's address, such as http://localhost:8000/v1); without "
-                          "it the rows would be sent to OpenAI")
+        raise OptionError(
+            f"{model}: give api_base= (the server's address, such as http://localhost:8000/v1); without "
+            "it the rows would be sent to OpenAI"
+        )
 
 
 class LitellmCall:
@@ -86,16 +111,28 @@ class LitellmCall:
 
     endpoints: tuple[str, ...] = tuple(VERBS)
 
-    def __init__(self, model: str, *, api_base: str | None = None, api_key: str | None = None,
-                 seconds: float = SECONDS, **more: Any) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_base: str | None = None,
+        api_key: str | None = None,
+        seconds: float = SECONDS,
+        **more: Any,
+    ) -> None:
         check_place(model, api_base)
         self.model = model
         self._seconds = seconds
         self._key = api_key or ""
         self._place = api_base or model
         where = {"api_base": api_base, "api_key": api_key, **more}
-        self._fixed = {"max_retries": 0, "num_retries": 0, "timeout": seconds, "model": model,
-                       **{name: value for name, value in where.items() if value is not None}}
+        self._fixed = {
+            "max_retries": 0,
+            "num_retries": 0,
+            "timeout": seconds,
+            "model": model,
+            **{name: value for name, value in where.items() if value is not None},
+        }
         self._litellm: Any = None
         self._internal: Any = None
 
@@ -124,8 +161,14 @@ class LitellmCall:
         """Ask by litellm's own call; more: further arguments for it."""
         await self.ready()
         if self._internal is not None:
-            self._internal.set(True)  # in this task alone: nothing of litellm's runs on after the call
-        asked = {name: value for name, value in body.items() if name not in NOT_THEIRS} | self._fixed | more
+            self._internal.set(
+                True
+            )  # in this task alone: nothing of litellm's runs on after the call
+        asked = (
+            {name: value for name, value in body.items() if name not in NOT_THEIRS}
+            | self._fixed
+            | more
+        )
         if asked.get("tools"):  # else litellm looks for a package that it does not bring
             asked["_skip_mcp_handler"] = True
         try:
@@ -137,20 +180,26 @@ class LitellmCall:
 
     def _failure(self, error: Exception) -> CallFailedError:
         names = _kinds(error)
-        closed = any(isinstance(one, RuntimeError) and "closed" in str(one) for one in _chain(error))
+        closed = any(
+            isinstance(one, RuntimeError) and "closed" in str(one) for one in _chain(error)
+        )
         if closed:  # somebody else in this process closed litellm's clients, which are shared: ours are made anew
             _forget_clients(self._litellm)
         unreachable = closed or bool(names & _NO_CONNECTION)
         if unreachable or names & _CUT:  # litellm calls either a 500 of the server's
-            ours: ProviderError = ConnectionFailedError(f"no connection to {self._place}: {_last(error)}")
+            ours: ProviderError = ConnectionFailedError(
+                f"no connection to {self._place}: {_last(error)}"
+            )
             return CallFailedError(ours, {"message": str(ours)}, unreachable=unreachable)
         ours = normalise(error, self._place, self._key)
         if not ours.transient and (ours.status is None or ours.status < 400):  # noqa: PLR2004 - HTTP's errors begin there
             ours = ProviderDownError(str(ours), status=ours.status)  # an answer that can't be read
         told = _words(error)
         if self._key:
-            told = {name: value.replace(self._key, "***") if isinstance(value, str) else value
-                    for name, value in told.items()}
+            told = {
+                name: value.replace(self._key, "***") if isinstance(value, str) else value
+                for name, value in told.items()
+            }
         return CallFailedError(ours, told)
 
     async def aclose(self) -> None:
@@ -165,7 +214,9 @@ class LitellmCall:
 
 def _forget_clients(litellm: Any) -> list[Any]:
     """Take the clients of the running loop out of litellm's cache, whose keys end with the loop's id."""
-    held: dict[str, Any] = getattr(getattr(litellm, "in_memory_llm_clients_cache", None), "cache_dict", {})
+    held: dict[str, Any] = getattr(
+        getattr(litellm, "in_memory_llm_clients_cache", None), "cache_dict", {}
+    )
     mark = f"-{id(asyncio.get_running_loop())}"
     return [held.pop(key) for key in list(held) if str(key).endswith(mark)]
 
@@ -181,15 +232,26 @@ def _plain(answer: Any) -> dict[str, Any]:
     return body
 
 
-_NO_CONNECTION = frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError",
-                            "gaierror"})
-_CUT = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "ServerDisconnectedError", "ClientPayloadError",
-                  "ClientOSError"})
+_NO_CONNECTION = frozenset(
+    {"ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError", "gaierror"}
+)
+_CUT = frozenset(
+    {
+        "ReadError",
+        "WriteError",
+        "RemoteProtocolError",
+        "ServerDisconnectedError",
+        "ClientPayloadError",
+        "ClientOSError",
+    }
+)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
     chain = [error]
-    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
+    while (
+        inner := chain[-1].__cause__ or chain[-1].__context__
+    ) is not None and inner not in chain:
         chain.append(inner)
     return chain
 

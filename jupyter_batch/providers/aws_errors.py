@@ -16,16 +16,37 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.providers.failures import by_status, normalise
 
-HOW = ("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, run `aws sso login`, or give aws_profile_name= or "
-       "aws_access_key_id= and aws_secret_access_key=")
+HOW = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, run `aws sso login`, or give aws_profile_name= or "
+    "aws_access_key_id= and aws_secret_access_key="
+)
 _TEXT = 400
 
 # By the error's own word: AWS says of many things "400" that can be waited out, or set right.
-_SLOW = {"ThrottlingException", "Throttling", "TooManyRequestsException", "ServiceQuotaExceededException", "SlowDown",
-         "RequestLimitExceeded", "LimitExceededException"}
-_WHO = {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredToken",
-        "ExpiredTokenException", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSignatureException",
-        "IncompleteSignature", "MissingAuthenticationToken", "RequestTimeTooSkewed", "InvalidToken"}
+_SLOW = {
+    "ThrottlingException",
+    "Throttling",
+    "TooManyRequestsException",
+    "ServiceQuotaExceededException",
+    "SlowDown",
+    "RequestLimitExceeded",
+    "LimitExceededException",
+}
+_WHO = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
+    "RequestTimeTooSkewed",
+    "InvalidToken",
+}
 _GONE = {"ResourceNotFoundException", "NoSuchKey", "404"}
 
 
@@ -38,15 +59,33 @@ def told(error: Exception, place: str) -> ProviderError:
     if "ClientError" in names and isinstance(answer, Mapping):
         return _refused(answer, place)
     words = " ".join(str(error).split())[:_TEXT]
-    if names & {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound",
-                "SSOError", "TokenRetrievalError", "NoAuthTokenError", "LoginError"}:
+    if names & {
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "CredentialRetrievalError",
+        "ProfileNotFound",
+        "SSOError",
+        "TokenRetrievalError",
+        "NoAuthTokenError",
+        "LoginError",
+    }:
         return AuthenticationError(f"no credentials for AWS ({words}); {HOW}")
     if names & {"ReadTimeoutError", "ConnectTimeoutError"}:
         return ProviderTimeoutError(f"no answer from {place} in time")
-    if names & {"HTTPClientError", "EndpointConnectionError", "IncompleteReadError", "ResponseStreamingError"}:
+    if names & {
+        "HTTPClientError",
+        "EndpointConnectionError",
+        "IncompleteReadError",
+        "ResponseStreamingError",
+    }:
         return ConnectionFailedError(f"no connection to {place}: {words}")
-    if names & {"ParamValidationError", "UnknownRegionError", "InvalidRegionError", "NoRegionError",
-                "InvalidEndpointConfigurationError"}:
+    if names & {
+        "ParamValidationError",
+        "UnknownRegionError",
+        "InvalidRegionError",
+        "NoRegionError",
+        "InvalidEndpointConfigurationError",
+    }:
         return BadRequestError(f"AWS can't take this: {words}")
     return normalise(error, place)
 

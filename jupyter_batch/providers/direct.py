@@ -46,8 +46,13 @@ class Direct:
     async def _upload(self, name: str, file: BinaryIO | bytes) -> str:
         """The id of a request file."""
         async with self._open(TRANSFER_SECONDS) as client:
-            there = await self._ask(client, "POST", "/files", data={"purpose": "batch"},  # fields before the file
-                                    files={"file": (name, file, "application/jsonl")})
+            there = await self._ask(
+                client,
+                "POST",
+                "/files",
+                data={"purpose": "batch"},  # fields before the file
+                files={"file": (name, file, "application/jsonl")},
+            )
         return msgspec.json.decode(there, type=_There).id
 
     @asynccontextmanager
@@ -56,9 +61,14 @@ class Direct:
         import httpx
 
         try:
-            async with (asyncio.timeout(seconds),
-                        httpx.AsyncClient(timeout=min(seconds, QUIET_SECONDS), verify=_trusted(),
-                                          headers={"Authorization": f"Bearer {self._access.api_key}"}) as client):
+            async with (
+                asyncio.timeout(seconds),
+                httpx.AsyncClient(
+                    timeout=min(seconds, QUIET_SECONDS),
+                    verify=_trusted(),
+                    headers={"Authorization": f"Bearer {self._access.api_key}"},
+                ) as client,
+            ):
                 yield client
         except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, TimeoutError) as e:
             raise normalise(e, self._access.api_base, self._access.api_key) from None
@@ -72,8 +82,10 @@ class Direct:
 
     async def _stream(self, path: str, write: Callable[[bytes], object]) -> None:
         """A download, block by block; raises where it was cut off."""
-        async with (self._open(TRANSFER_SECONDS) as client,
-                    client.stream("GET", f"{self._root}{path}") as answer):
+        async with (
+            self._open(TRANSFER_SECONDS) as client,
+            client.stream("GET", f"{self._root}{path}") as answer,
+        ):
             if not answer.is_success:
                 await answer.aread()
                 raise self._refusal(answer)
@@ -83,8 +95,11 @@ class Direct:
 
     def _refusal(self, answer: httpx.Response) -> ProviderError:
         said = _said(answer.content).replace(self._access.api_key, "***")
-        return by_status(answer.status_code, f"{self._access.api_base}: {said or answer.reason_phrase}",
-                         headers=answer.headers)
+        return by_status(
+            answer.status_code,
+            f"{self._access.api_base}: {said or answer.reason_phrase}",
+            headers=answer.headers,
+        )
 
 
 @functools.cache

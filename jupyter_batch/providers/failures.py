@@ -60,21 +60,36 @@ def _told(error: BaseException, place: str) -> ProviderError:
     if names & {"APITimeoutError", "TimeoutException", "Timeout", "TimeoutError"}:
         return ProviderTimeoutError(f"no answer from {place} in time")
     if status is None:
-        if names & {"APIConnectionError", "ConnectError", "TransportError", "ClientError", "OSError", "EOFError"}:
+        if names & {
+            "APIConnectionError",
+            "ConnectError",
+            "TransportError",
+            "ClientError",
+            "OSError",
+            "EOFError",
+        }:
             return ConnectionFailedError(f"no connection to {place}: {_cause(error)}")
         if isinstance(error, asyncio.CancelledError):  # a library that cancels itself
             return ConnectionFailedError(f"the call to {place} was cut off")
-        return UnreadableError(f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}")
-    return by_status(status, f"{place}: {_message(error)}", headers=_headers(error), code=_code(error))
+        return UnreadableError(
+            f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}"
+        )
+    return by_status(
+        status, f"{place}: {_message(error)}", headers=_headers(error), code=_code(error)
+    )
 
 
-def by_status(status: int, message: str, *, headers: Mapping[str, str] | None = None, code: str = "") -> ProviderError:
+def by_status(
+    status: int, message: str, *, headers: Mapping[str, str] | None = None, code: str = ""
+) -> ProviderError:
     """The error for an HTTP status; code: the provider's own word for it, where there is one."""
     said = f"{code} {message}"
     retry_after = _retry_after(headers or {})
     kind: type[ProviderError]
     if status == 429 or (status in _QUOTA_STATUSES and is_quota(said)):  # noqa: PLR2004 - HTTP's own
-        limited = RateLimitError(f"{message} (HTTP {status})", status=status, retry_after=retry_after)
+        limited = RateLimitError(
+            f"{message} (HTTP {status})", status=status, retry_after=retry_after
+        )
         limited.queue = is_queue(said)
         return limited
     if status in (401, 403) or (status == 400 and _NO_SUCH_KEY in message.lower()):  # noqa: PLR2004
@@ -97,8 +112,11 @@ def _status(error: BaseException) -> int | None:
 
 
 def _headers(error: BaseException) -> Mapping[str, str]:
-    for holder in (getattr(error, "litellm_response_headers", None),
-                   getattr(getattr(error, "response", None), "headers", None), getattr(error, "headers", None)):
+    for holder in (
+        getattr(error, "litellm_response_headers", None),
+        getattr(getattr(error, "response", None), "headers", None),
+        getattr(error, "headers", None),
+    ):
         if holder:
             return {str(k).lower(): str(v) for k, v in dict(holder).items()}
     return {}
@@ -110,8 +128,15 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        until, since = _date(text), _date(headers.get("date", ""))  # by one clock, the server's, where it tells it
-        seconds = math.nan if until is None else max(until - (time.time() if since is None else since), 0.0)
+        until, since = (
+            _date(text),
+            _date(headers.get("date", "")),
+        )  # by one clock, the server's, where it tells it
+        seconds = (
+            math.nan
+            if until is None
+            else max(until - (time.time() if since is None else since), 0.0)
+        )
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
@@ -127,7 +152,11 @@ def _code(error: BaseException) -> str:
     """The `code` or `type` in an error's body."""
     body: Any = getattr(error, "body", None)
     inner = body.get("error", body) if isinstance(body, dict) else None
-    return " ".join(str(inner[key]) for key in ("code", "type") if inner.get(key)) if isinstance(inner, dict) else ""
+    return (
+        " ".join(str(inner[key]) for key in ("code", "type") if inner.get(key))
+        if isinstance(inner, dict)
+        else ""
+    )
 
 
 def _message(error: BaseException) -> str:

@@ -11,8 +11,10 @@ from typing import Any
 from jupyter_batch.core.errors import AuthenticationError, ConnectionFailedError, ProviderError
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-HOW = ("run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, "
-       "or give vertex_credentials=")
+HOW = (
+    "run `gcloud auth application-default login`, set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, "
+    "or give vertex_credentials="
+)
 
 
 class Token:
@@ -69,7 +71,15 @@ class Token:
 
 def _told(error: Exception) -> ProviderError:
     """Google's own words, but for what it quotes of a credentials file."""
-    if type(error).__name__ == "TransportError" or isinstance(error, ConnectionError | TimeoutError):
+    if type(error).__name__ == "TransportError" or isinstance(
+        error, ConnectionError | TimeoutError
+    ):
         return ConnectionFailedError(f"Google's token server can't be reached: {str(error)[:200]}")
-    words = "" if isinstance(error, ValueError) and not hasattr(error, "retryable") else f": {str(error)[:200]}"
-    return AuthenticationError(f"no access token for Google Cloud ({type(error).__name__}{words}); {HOW}")
+    words = (
+        ""
+        if isinstance(error, ValueError) and not hasattr(error, "retryable")
+        else f": {str(error)[:200]}"
+    )
+    return AuthenticationError(
+        f"no access token for Google Cloud ({type(error).__name__}{words}); {HOW}"
+    )

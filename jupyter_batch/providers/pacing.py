@@ -45,8 +45,14 @@ class Pacer:
     most: the highest limit. limit: the present one. running: calls under way. answers: how many came.
     """
 
-    def __init__(self, most: int, *, now: float, requests_per_minute: float | None = None,
-                 tokens_per_minute: float | None = None) -> None:
+    def __init__(
+        self,
+        most: int,
+        *,
+        now: float,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+    ) -> None:
         self.most = most
         self.limit: float = min(most, FIRST)
         self.running = 0
@@ -113,7 +119,9 @@ class Pacer:
         self._held = _NEVER
 
 
-def retry_wait(first: float, last: float, failures: int, dice: float, retry_after: float | None = None) -> float:
+def retry_wait(
+    first: float, last: float, failures: int, dice: float, retry_after: float | None = None
+) -> float:
     """Seconds before the next try of one row: doubling from `first` to `last`, jittered, never sooner than asked."""
     pause = min(first * 2.0 ** min(failures - 1, 30), last)
     return max(pause * (0.5 + dice / 2), retry_after or 0.0)

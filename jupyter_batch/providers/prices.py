@@ -26,10 +26,15 @@ LIST = "model_prices_and_context_window_backup.json"
 """litellm's price list in its package."""
 
 _KEYS = {
-    "input": "input_cost_per_token", "output": "output_cost_per_token", "cached": "cache_read_input_token_cost",
-    "cache_write": "cache_creation_input_token_cost", "reasoning": "output_cost_per_reasoning_token",
-    "input_audio": "input_cost_per_audio_token", "input_image": "input_cost_per_image_token",
-    "output_audio": "output_cost_per_audio_token", "output_image": "output_cost_per_image_token",
+    "input": "input_cost_per_token",
+    "output": "output_cost_per_token",
+    "cached": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost",
+    "reasoning": "output_cost_per_reasoning_token",
+    "input_audio": "input_cost_per_audio_token",
+    "input_image": "input_cost_per_image_token",
+    "output_audio": "output_cost_per_audio_token",
+    "output_image": "output_cost_per_image_token",
     "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
 }
 _THRESHOLD = re.compile(r"_above_(\d+)(k?)_tokens")
@@ -39,8 +44,14 @@ _MORE = ("input_cost_per_request", "tiered_pricing", "off_peak_pricing")
 _USUAL_TIERS = (None, "auto", "default", "standard_only")
 
 
-def price_of(model: str, *, mode: str = BATCH, api_base: str | None = None,
-             given: Mapping[str, Mapping[str, Any]] | None = None, service_tier: str | None = None) -> Price:
+def price_of(
+    model: str,
+    *,
+    mode: str = BATCH,
+    api_base: str | None = None,
+    given: Mapping[str, Mapping[str, Any]] | None = None,
+    service_tier: str | None = None,
+) -> Price:
     """What this model's tokens cost, in a batch and in real time; what is not known of it is None.
 
     model: a litellm id. mode: of the job. given: the person's own prices, as `options.prices` takes them.
@@ -61,14 +72,20 @@ def _own(given: Mapping[str, Any], known: Price, mode: str) -> Price:
 
 
 def _tariff_of(given: Mapping[str, Any]) -> Tariff:
-    return Tariff(rates=Rates(**{kind: given[kind] / 1e6 for kind in KINDS if kind in given}).filled())
+    return Tariff(
+        rates=Rates(**{kind: given[kind] / 1e6 for kind in KINDS if kind in given}).filled()
+    )
 
 
 def _known(provider: str, name: str, api_base: str | None, service_tier: str | None) -> Price:
     if provider == LOCAL:
         upstream = _known(*_split(name), None, service_tier) if "/" in name else None
         # The embedded server asks another's model at that one's price in real time: a batch there saves nothing.
-        return _here() if upstream is None else msgspec.structs.replace(upstream, batch=upstream.standard)
+        return (
+            _here()
+            if upstream is None
+            else msgspec.structs.replace(upstream, batch=upstream.standard)
+        )
     if runs_here(provider, api_base):
         return _here()
     entry = _entry(provider, name)
@@ -81,11 +98,18 @@ def _known(provider: str, name: str, api_base: str | None, service_tier: str | N
         discount = record.price if record is not None else None
     inclusive = provider == "xai"  # litellm: xAI bills long requests from the threshold on
     longest = entry.get("max_output_tokens")
-    batch, source = _batch(entry, discount, inclusive=inclusive), f"litellm {_litellm()}'s price list"
+    batch, source = (
+        _batch(entry, discount, inclusive=inclusive),
+        f"litellm {_litellm()}'s price list",
+    )
     if batch is not None and _rate(entry, _KEYS["input"] + _BATCHES) is None and record is not None:
         source = f"{discount:g} of the real-time price in {source} ({record.source})"
-    return Price(batch=batch, standard=_standard(entry, service_tier, provider, inclusive=inclusive), source=source,
-                 longest=longest if isinstance(longest, int) and longest > 0 else None)
+    return Price(
+        batch=batch,
+        standard=_standard(entry, service_tier, provider, inclusive=inclusive),
+        source=source,
+        longest=longest if isinstance(longest, int) and longest > 0 else None,
+    )
 
 
 def _split(model: str) -> tuple[str, str]:
@@ -103,7 +127,9 @@ def _here() -> Price:
 def _entry(provider: str, name: str) -> Mapping[str, Any] | None:
     """What litellm's list says of a model of this provider; None where it holds no price that can be believed."""
     name = name.removeprefix("responses/")  # of litellm's ids: at which endpoint, not which model
-    tuned = ":".join(name.split(":")[:2]) if name.startswith("ft:") else name  # a tuned model costs what its kind does
+    tuned = (
+        ":".join(name.split(":")[:2]) if name.startswith("ft:") else name
+    )  # a tuned model costs what its kind does
     for key in dict.fromkeys((f"{provider}/{name}", name, f"{provider}/{tuned}", tuned)):
         entry = _listed(key)
         if entry is not None and str(entry.get("litellm_provider", "")).startswith(provider):
@@ -146,29 +172,42 @@ def _thresholds(entry: Mapping[str, Any], suffix: str) -> list[tuple[int, str]]:
     found: dict[int, str] = {}
     for key, value in entry.items():
         at = _THRESHOLD.search(key)
-        if at and value is not None and key[:at.start()] in _KEYS.values() and key[at.end():] == suffix:
+        if (
+            at
+            and value is not None
+            and key[: at.start()] in _KEYS.values()
+            and key[at.end() :] == suffix
+        ):
             found[int(at[1]) * (1000 if at[2] else 1)] = at[0]
     return sorted(found.items())
 
 
-def _standard(entry: Mapping[str, Any], service_tier: str | None, provider: str, *, inclusive: bool) -> Tariff | None:
+def _standard(
+    entry: Mapping[str, Any], service_tier: str | None, provider: str, *, inclusive: bool
+) -> Tariff | None:
     """Real time, as litellm's own calculator takes it: what has no rate of its own has the plain one."""
     suffix = "" if service_tier in _USUAL_TIERS else f"_{service_tier}"
     if any(entry.get(key) for key in _MORE) or _rate(entry, _KEYS["input"] + suffix) is None:
         return None
 
     def rates(above: str, below: Rates | None) -> Rates:
-        own = {kind: _first(_rate(entry, f"{key}{above}{suffix}"),
-                            getattr(below, kind) if below is not None else _rate(entry, f"{key}{suffix}"),
-                            _rate(entry, key) if below is None and kind not in ("input", "output") else None)
-               for kind, key in _KEYS.items()}
+        own = {
+            kind: _first(
+                _rate(entry, f"{key}{above}{suffix}"),
+                getattr(below, kind) if below is not None else _rate(entry, f"{key}{suffix}"),
+                _rate(entry, key) if below is None and kind not in ("input", "output") else None,
+            )
+            for kind, key in _KEYS.items()
+        }
         return _billed(Rates(**own), entry)
 
     flat = rates("", None)
     tiers: list[Tier] = []
     for at, above in _thresholds(entry, suffix):
         tiers.append(Tier(at, rates(above, tiers[-1].rates if tiers else flat)))
-    if provider == "fireworks_ai" and _rate(entry, _KEYS["cached"]) is None:  # it has a price of its own, not listed
+    if (
+        provider == "fireworks_ai" and _rate(entry, _KEYS["cached"]) is None
+    ):  # it has a price of its own, not listed
         flat = msgspec.structs.replace(flat, cached=None)
     return Tariff(rates=flat, tiers=tuple(tiers), inclusive=inclusive)
 
@@ -190,13 +229,21 @@ def _batch(entry: Mapping[str, Any], discount: float | None, *, inclusive: bool)
         return _discounted(entry, discount, inclusive=inclusive)
 
     def rates(above: str, below: Rates | None) -> Rates:
-        own = {kind: _first(_rate(entry, f"{key}{above}{_BATCHES}"),
-                            _rate(entry, f"{key}{_BATCHES}") if below is None else getattr(below, kind))
-               for kind, key in _KEYS.items()}
+        own = {
+            kind: _first(
+                _rate(entry, f"{key}{above}{_BATCHES}"),
+                _rate(entry, f"{key}{_BATCHES}") if below is None else getattr(below, kind),
+            )
+            for kind, key in _KEYS.items()
+        }
         if below is not None:
             return Rates(**own)
         for kind in ("output", "cache_write_1h"):  # the list has no batch price of the latter
-            if own[kind] is None and discount is not None and (full := _rate(entry, _KEYS[kind])) is not None:
+            if (
+                own[kind] is None
+                and discount is not None
+                and (full := _rate(entry, _KEYS[kind])) is not None
+            ):
                 own[kind] = full * discount
         if own["output"] == 0 and _rate(entry, _KEYS["output"]):
             own["output"] = None
@@ -207,10 +254,14 @@ def _batch(entry: Mapping[str, Any], discount: float | None, *, inclusive: bool)
     for at, above in told:
         tiers.append(Tier(at, rates(above, tiers[-1].rates if tiers else flat)))
     tiers += [Tier(at, Rates()) for at, _ in _thresholds(entry, "") if not told or at > told[-1][0]]
-    return Tariff(rates=flat, tiers=tuple(sorted(tiers, key=lambda tier: tier.above)), inclusive=inclusive)
+    return Tariff(
+        rates=flat, tiers=tuple(sorted(tiers, key=lambda tier: tier.above)), inclusive=inclusive
+    )
 
 
-def _discounted(entry: Mapping[str, Any], discount: float | None, *, inclusive: bool) -> Tariff | None:
+def _discounted(
+    entry: Mapping[str, Any], discount: float | None, *, inclusive: bool
+) -> Tariff | None:
     if discount is None or any(entry.get(key) for key in _MORE):
         return None
     plain = _rate(entry, _KEYS["input"])
@@ -222,21 +273,38 @@ def _discounted(entry: Mapping[str, Any], discount: float | None, *, inclusive: 
         return None if rate is None else rate * discount
 
     # What is read from the cache and has no rate of its own stays unknown: litellm takes nothing for it.
-    rates = Rates(input=plain * discount, output=cut(_KEYS["output"]), cached=cut(_KEYS["cached"]),
-                  cache_write=_first(cut(_KEYS["cache_write"]), plain * discount),
-                  cache_write_1h=cut(_KEYS["cache_write_1h"]), output_image=cut(_KEYS["output_image"]))
-    return Tariff(rates=_unlike(rates, entry, fill_cached=False), inclusive=inclusive,
-                  tiers=tuple(Tier(at, Rates()) for at, _ in _thresholds(entry, "")))
+    rates = Rates(
+        input=plain * discount,
+        output=cut(_KEYS["output"]),
+        cached=cut(_KEYS["cached"]),
+        cache_write=_first(cut(_KEYS["cache_write"]), plain * discount),
+        cache_write_1h=cut(_KEYS["cache_write_1h"]),
+        output_image=cut(_KEYS["output_image"]),
+    )
+    return Tariff(
+        rates=_unlike(rates, entry, fill_cached=False),
+        inclusive=inclusive,
+        tiers=tuple(Tier(at, Rates()) for at, _ in _thresholds(entry, "")),
+    )
 
 
 def _unlike(rates: Rates, entry: Mapping[str, Any], *, fill_cached: bool = True) -> Rates:
     """The plain rate for each kind that has none of its own; but not where only its real-time rate is listed."""
     full = _billed(rates, entry)
     unknown: dict[str, None] = {}
-    for kind, of in (("input_audio", "input"), ("input_image", "input"), ("output_audio", "output"),
-                     ("output_image", "output"), ("cache_write_1h", "cache_write")):
+    for kind, of in (
+        ("input_audio", "input"),
+        ("input_image", "input"),
+        ("output_audio", "output"),
+        ("output_image", "output"),
+        ("cache_write_1h", "cache_write"),
+    ):
         listed = _rate(entry, _KEYS[kind])
-        if getattr(rates, kind) is None and listed is not None and listed != _rate(entry, _KEYS[of]):
+        if (
+            getattr(rates, kind) is None
+            and listed is not None
+            and listed != _rate(entry, _KEYS[of])
+        ):
             unknown[kind] = None
     if not fill_cached and rates.cached is None:
         unknown["cached"] = None

@@ -25,7 +25,6 @@ def file_name(tag: Mapping[str, str], requests: Path) -> str:
     return f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl"
 
 
-
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider takes. Durations are seconds.
 
@@ -73,8 +72,16 @@ class Provider(Protocol):
 
     facts: Facts
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
-                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
         """Upload a request file and create its batch.
 
         tag: metadata of the batch, by which `find` knows it again. uploaded: the id of the file, where an earlier try

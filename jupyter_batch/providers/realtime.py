@@ -34,9 +34,15 @@ _BLOCK = 1 << 20
 
 def realtime_facts(facts: Facts) -> Facts:
     """The facts of a provider that is asked in real time: polls and searches look at this disk alone."""
-    return Facts(name=facts.name, dialect="openai", limits=structs.replace(facts.limits, minimum=1), key=facts.key,
-                 poll_first=0.5, poll_last=5.0,
-                 settle=0.0)
+    return Facts(
+        name=facts.name,
+        dialect="openai",
+        limits=structs.replace(facts.limits, minimum=1),
+        key=facts.key,
+        poll_first=0.5,
+        poll_last=5.0,
+        settle=0.0,
+    )
 
 
 class Realtime:
@@ -46,28 +52,55 @@ class Realtime:
     (LitellmCall). concurrency: the most calls at once, over all runs of this object. clock: seconds that don't go back.
     """
 
-    def __init__(self, facts: Facts, *, folder: Path, call: Call, concurrency: int = CONCURRENCY,
-                 requests_per_minute: float | None = None, tokens_per_minute: float | None = None,
-                 tries: Tries | None = None, clock: Callable[[], float] = time.monotonic,
-                 dice: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        *,
+        folder: Path,
+        call: Call,
+        concurrency: int = CONCURRENCY,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        tries: Tries | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
         self.facts = facts
         self._folder = folder
         self._call = call
         self._tries = tries or Tries()
         self._dice = dice
-        self._gate = Gate(Pacer(concurrency, now=clock(), requests_per_minute=requests_per_minute,
-                                tokens_per_minute=tokens_per_minute), clock)
+        self._gate = Gate(
+            Pacer(
+                concurrency,
+                now=clock(),
+                requests_per_minute=requests_per_minute,
+                tokens_per_minute=tokens_per_minute,
+            ),
+            clock,
+        )
         self._runs: dict[str, Run] = {}
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str,
-                     window: str, uploaded: str | None,  # noqa: ARG002 - Provider's; nothing is uploaded
-                     on_upload: Callable[[str], Awaitable[None]]) -> BatchView:  # noqa: ARG002
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,  # noqa: ARG002
+        uploaded: str | None,  # noqa: ARG002 - Provider's; nothing is uploaded
+        on_upload: Callable[[str], Awaitable[None]],  # noqa: ARG002
+    ) -> BatchView:
         """Take up a request file: written down first, then begun. One that was taken up before goes on."""
         asked = getattr(self._call, "endpoints", VERBS)
         if endpoint not in asked:
-            raise BadRequestError(f"{endpoint} can't be asked in real time here, only {' and '.join(asked)}")
+            raise BadRequestError(
+                f"{endpoint} can't be asked in real time here, only {' and '.join(asked)}"
+            )
         name = _name(tag)
-        await asyncio.to_thread(Book(self._folder, name).create, requests, dict(tag), endpoint, time.time())
+        await asyncio.to_thread(
+            Book(self._folder, name).create, requests, dict(tag), endpoint, time.time()
+        )
         return await self.poll(name)
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:  # noqa: ARG002 - ids are exact
@@ -125,8 +158,9 @@ class Realtime:
             record = await asyncio.to_thread(book.record) if _NAME.fullmatch(name) else None
             if record is None:
                 raise NotFoundError(f"there is no real-time run {name!r} in {self._folder}")
-            run = self._runs.setdefault(name, Run(book, record, self._gate, self._call, tries=self._tries,
-                                                  dice=self._dice))
+            run = self._runs.setdefault(
+                name, Run(book, record, self._gate, self._call, tries=self._tries, dice=self._dice)
+            )
         return run
 
 
@@ -139,7 +173,14 @@ def _view(run: Run, ending: State | None) -> BatchView:
     book, record = run.book, run.record
     status = str(ending) if ending else "cancelling" if book.cancelled else "in_progress"
     return BatchView(
-        id=record.id, status=status, ending=ending, total=record.total, completed=book.completed, failed=book.failed,
+        id=record.id,
+        status=status,
+        ending=ending,
+        total=record.total,
+        completed=book.completed,
+        failed=book.failed,
         output_file_id=f"{record.id}-output" if ending and book.completed else None,
         error_file_id=f"{record.id}-errors" if ending and book.failed else None,
-        created_at=record.created_at, tag=record.tag)
+        created_at=record.created_at,
+        tag=record.tag,
+    )

@@ -65,141 +65,298 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         """What one request file may hold; None where nothing is known."""
         if self.pack is not None:
             return self.pack
-        return None if self.requests is None or self.bytes is None else Limits(
-            requests=self.requests, bytes=self.bytes, minimum=self.minimum or 1)
+        return (
+            None
+            if self.requests is None or self.bytes is None
+            else Limits(requests=self.requests, bytes=self.bytes, minimum=self.minimum or 1)
+        )
 
 
 _OPENAI = Record(
-    name="openai", title="OpenAI", litellm="openai", carried="litellm",
+    name="openai",
+    title="OpenAI",
+    litellm="openai",
+    carried="litellm",
     source="OpenAI: batch guide, API reference, help FAQ",
-    key=("OPENAI_API_KEY",), base=("OPENAI_BASE_URL", "OPENAI_API_BASE"), default_base="https://api.openai.com/v1",
-    requests=50_000, bytes=200_000_000,  # batch guide: 50,000 requests (and embedding inputs), 200 MB a file
+    key=("OPENAI_API_KEY",),
+    base=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+    default_base="https://api.openai.com/v1",
+    requests=50_000,
+    bytes=200_000_000,  # batch guide: 50,000 requests (and embedding inputs), 200 MB a file
     windows=("24h",),  # API reference: "currently only 24h is supported"
-    keeps="30 days", keeps_days=30,  # API reference: batch files expire after 30 days by default
-    discount="50%", price=0.5,  # batch guide: half of the synchronous price
-    cancel=True, listed=True, tagged=True,  # API reference: metadata, 16 pairs of 64 and 512 characters
+    keeps="30 days",
+    keeps_days=30,  # API reference: batch files expire after 30 days by default
+    discount="50%",
+    price=0.5,  # batch guide: half of the synchronous price
+    cancel=True,
+    listed=True,
+    tagged=True,  # API reference: metadata, 16 pairs of 64 and 512 characters
     files=2,  # batch guide: output_file_id, error_file_id
     note="one model and one endpoint a file; tokens enqueued are limited per model; an expired batch keeps, and bills, "
-         "what finished",
+    "what finished",
 )
 _COMPATIBLE = msgspec.structs.replace(
-    _OPENAI, name="openai + api_base", title="any server of OpenAI's batch API", litellm="openai",
-    source="the server's own documentation", default_base=None, requests=None, bytes=None, minimum=None, windows=(),
+    _OPENAI,
+    name="openai + api_base",
+    title="any server of OpenAI's batch API",
+    litellm="openai",
+    source="the server's own documentation",
+    default_base=None,
+    requests=None,
+    bytes=None,
+    minimum=None,
+    windows=(),
     pack=Limits(requests=50_000, bytes=200_000_000),  # OpenAI's, whose API it is
-    keeps=None, keeps_days=None, discount=None, price=None, cancel=None, listed=None, tagged=None, files=2,
+    keeps=None,
+    keeps_days=None,
+    discount=None,
+    price=None,
+    cancel=None,
+    listed=None,
+    tagged=None,
+    files=2,
     note='give api_base=, and the model as "openai/<the server\'s name for it>"',
 )
 _PROXIED = msgspec.structs.replace(_COMPATIBLE, key=("OPENAI_API_KEY",), base=())
 _ALL = (
     _OPENAI,
     Record(
-        name="azure", title="Azure OpenAI", litellm="azure", carried="the openai SDK",
+        name="azure",
+        title="Azure OpenAI",
+        litellm="azure",
+        carried="the openai SDK",
         source="Microsoft Learn: batch how-to, quotas, REST reference 2024-10-21",
-        key=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"), base=("AZURE_API_BASE",),  # litellm's own order
+        key=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
+        base=("AZURE_API_BASE",),  # litellm's own order
         version=("AZURE_API_VERSION",),
         chat="/chat/completions",  # batch how-to: no /v1 in the lines
-        requests=100_000, bytes=200_000_000,  # quotas: 100,000 requests, 200 MB
-        windows=("24h",), keeps="until deleted",  # batch how-to: 500 input files, 10,000 where they expire
-        discount="50% of global standard", price=0.5,  # batch how-to
-        cancel=True, listed=True, tagged=True, files=2,  # REST reference
+        requests=100_000,
+        bytes=200_000_000,  # quotas: 100,000 requests, 200 MB
+        windows=("24h",),
+        keeps="until deleted",  # batch how-to: 500 input files, 10,000 where they expire
+        discount="50% of global standard",
+        price=0.5,  # batch how-to
+        cancel=True,
+        listed=True,
+        tagged=True,
+        files=2,  # REST reference
         note="the model is the name of a batch deployment; 24 h is a target, late batches are not ended",
     ),
     _COMPATIBLE,
     msgspec.structs.replace(
-        _PROXIED, name="hosted_vllm", title="vLLM behind a batch server", litellm="hosted_vllm",
-        note="needs api_base=; vLLM alone has no /v1/files and no /v1/batches"),  # vLLM's documentation
+        _PROXIED,
+        name="hosted_vllm",
+        title="vLLM behind a batch server",
+        litellm="hosted_vllm",
+        note="needs api_base=; vLLM alone has no /v1/files and no /v1/batches",
+    ),  # vLLM's documentation
     msgspec.structs.replace(
-        _PROXIED, name="litellm_proxy", title="a litellm proxy", litellm="litellm_proxy",
-        note="needs api_base=; limits and prices are those of the provider behind it"),
+        _PROXIED,
+        name="litellm_proxy",
+        title="a litellm proxy",
+        litellm="litellm_proxy",
+        note="needs api_base=; limits and prices are those of the provider behind it",
+    ),
     Record(
-        name="anthropic", title="Anthropic", dialect="anthropic", litellm="anthropic",
+        name="anthropic",
+        title="Anthropic",
+        dialect="anthropic",
+        litellm="anthropic",
         carried="httpx, translated by litellm",
         source="Claude docs: batch processing",
-        key=("ANTHROPIC_API_KEY",), base=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
-        default_base="https://api.anthropic.com", chat="/v1/messages",
-        requests=100_000, bytes=256_000_000,  # batch processing: 100,000 requests or 256 MB
-        pack=Limits(requests=100_000, bytes=256_000_000 - 100),  # less: the lines are put into one JSON object
-        windows=("24h",), keeps="29 days", keeps_days=29, keeps_from="creation",
-        discount="50%", price=0.5, cancel=True, listed=True,
+        key=("ANTHROPIC_API_KEY",),
+        base=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
+        default_base="https://api.anthropic.com",
+        chat="/v1/messages",
+        requests=100_000,
+        bytes=256_000_000,  # batch processing: 100,000 requests or 256 MB
+        pack=Limits(
+            requests=100_000, bytes=256_000_000 - 100
+        ),  # less: the lines are put into one JSON object
+        windows=("24h",),
+        keeps="29 days",
+        keeps_days=29,
+        keeps_from="creation",
+        discount="50%",
+        price=0.5,
+        cancel=True,
+        listed=True,
         tagged=False,  # Message Batches API: no metadata on a batch; the custom_ids are in its results
-        files=1, tells_all=True,  # batch processing: the results list every request, with its result type
+        files=1,
+        tells_all=True,  # batch processing: the results list every request, with its result type
         note="no request file: the requests are the create's body",
     ),
     Record(
-        name="xai", title="xAI", litellm="xai", carried="httpx",
+        name="xai",
+        title="xAI",
+        litellm="xai",
+        carried="httpx",
         source="docs.x.ai: batch API, REST reference",
-        key=("XAI_API_KEY",), base=("XAI_API_BASE",), default_base="https://api.x.ai/v1",
+        key=("XAI_API_KEY",),
+        base=("XAI_API_BASE",),
+        default_base="https://api.x.ai/v1",
         # batch API: more than 100,000 requests may be throttled; 25 MB a call that adds requests inline. A JSONL
         # file's limit is not told, so that size is kept to.
         pack=Limits(requests=50_000, bytes=25_000_000),
-        keeps=None, discount="differs by model",  # its pages say "reduced pricing", litellm's price map 20%
-        cancel=True, listed=True, tagged=True,  # by the batch's name
+        keeps=None,
+        discount="differs by model",  # its pages say "reduced pricing", litellm's price map 20%
+        cancel=True,
+        listed=True,
+        tagged=True,  # by the batch's name
         files=1,
         note="no window to choose: most end within 24 h; results are paged, not a file",
     ),
     Record(
-        name="mistral", title="Mistral", litellm="mistral", carried="httpx",
+        name="mistral",
+        title="Mistral",
+        litellm="mistral",
+        carried="httpx",
         source="docs.mistral.ai: batch inference, API reference",
-        key=("MISTRAL_API_KEY",), base=("MISTRAL_API_BASE",), default_base="https://api.mistral.ai/v1",
-        requests=1_000_000, bytes=512_000_000,  # 1 M pending requests a workspace; 512 MB a file
-        pack=Limits(requests=50_000, bytes=50_000_000),  # less: a file is held in memory while it is sent
+        key=("MISTRAL_API_KEY",),
+        base=("MISTRAL_API_BASE",),
+        default_base="https://api.mistral.ai/v1",
+        requests=1_000_000,
+        bytes=512_000_000,  # 1 M pending requests a workspace; 512 MB a file
+        pack=Limits(
+            requests=50_000, bytes=50_000_000
+        ),  # less: a file is held in memory while it is sent
         windows=("24h", "7d"),  # timeout_hours: 24 by default, at most 7 days
-        discount="50%", price=0.5, cancel=True, listed=True, tagged=True, files=2,
+        discount="50%",
+        price=0.5,
+        cancel=True,
+        listed=True,
+        tagged=True,
+        files=2,
         note="one model a batch; completion_window: any number of hours or days, up to 7d",
     ),
     Record(
-        name="vertex_ai", title="Vertex AI (Gemini)", dialect="vertex", litellm="vertex_ai",
-        carried="httpx and google-auth, translated by litellm", login="GOOGLE_APPLICATION_CREDENTIALS",
+        name="vertex_ai",
+        title="Vertex AI (Gemini)",
+        dialect="vertex",
+        litellm="vertex_ai",
+        carried="httpx and google-auth, translated by litellm",
+        login="GOOGLE_APPLICATION_CREDENTIALS",
         source="Google Cloud: batch prediction for Gemini, REST reference",
-        requests=200_000, bytes=1_000_000_000,  # a file in Cloud Storage
-        pack=Limits(requests=200_000, bytes=990_000_000),  # less: each line gets a label on its way out
-        keeps="your own bucket", discount="50%, not on top of the cache's", price=0.5, cancel=True, listed=True,
+        requests=200_000,
+        bytes=1_000_000_000,  # a file in Cloud Storage
+        pack=Limits(
+            requests=200_000, bytes=990_000_000
+        ),  # less: each line gets a label on its way out
+        keeps="your own bucket",
+        discount="50%, not on top of the cache's",
+        price=0.5,
+        cancel=True,
+        listed=True,
         tagged=True,  # REST reference: labels, and a filter by them
         windows=("24h",),  # 24 h once it runs, up to 72 h in the queue
-        files=1, note="Gemini models; needs vertex_project=, vertex_location=, gcs_bucket_name=, and "
-                      "`pip install 'jupyter_batch[vertex]'`",
+        files=1,
+        note="Gemini models; needs vertex_project=, vertex_location=, gcs_bucket_name=, and "
+        "`pip install 'jupyter_batch[vertex]'`",
     ),
     Record(
-        name="bedrock", title="Amazon Bedrock", dialect="bedrock", litellm="bedrock",
-        carried="boto3, translated by litellm", login="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        name="bedrock",
+        title="Amazon Bedrock",
+        dialect="bedrock",
+        litellm="bedrock",
+        carried="boto3, translated by litellm",
+        login="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         source="AWS: batch inference, quotas, API reference",
-        requests=50_000, bytes=1_000_000_000, minimum=100,  # quotas, by model; these are the defaults
-        keeps="your own bucket", discount="about 50%", cancel=True, listed=True,
+        requests=50_000,
+        bytes=1_000_000_000,
+        minimum=100,  # quotas, by model; these are the defaults
+        keeps="your own bucket",
+        discount="about 50%",
+        cancel=True,
+        listed=True,
         tagged=True,  # API reference: ListModelInvocationJobs, nameContains
         windows=("24h", "7d"),  # API reference: timeoutDurationInHours, 24 to 168
-        files=1, note="needs aws_region_name=, s3_bucket_name=, aws_batch_role_arn=, and "
-                      "`pip install 'jupyter_batch[bedrock]'`",
+        files=1,
+        note="needs aws_region_name=, s3_bucket_name=, aws_batch_role_arn=, and "
+        "`pip install 'jupyter_batch[bedrock]'`",
     ),
     Record(
-        name="gemini", title="Gemini API", dialect=None, litellm="gemini", source="ai.google.dev: batch, limits",
-        batch=False, instead='mode="realtime"', bytes=2_000_000_000, discount="50%", price=0.5,
+        name="gemini",
+        title="Gemini API",
+        dialect=None,
+        litellm="gemini",
+        source="ai.google.dev: batch, limits",
+        batch=False,
+        instead='mode="realtime"',
+        bytes=2_000_000_000,
+        discount="50%",
+        price=0.5,
         note="a batch API of its own, which litellm does not speak",
     ),
     Record(
-        name="groq", title="Groq", litellm="openai", source="console.groq.com: batch",
-        batch=False, instead='model="openai/<model>", api_base="https://api.groq.com/openai/v1"',
-        key=("GROQ_API_KEY",), default_base="https://api.groq.com/openai/v1", requests=50_000, bytes=200_000_000,
-        windows=("24h", "7d"), discount="50%, by an older page 25%", files=2,
+        name="groq",
+        title="Groq",
+        litellm="openai",
+        source="console.groq.com: batch",
+        batch=False,
+        instead='model="openai/<model>", api_base="https://api.groq.com/openai/v1"',
+        key=("GROQ_API_KEY",),
+        default_base="https://api.groq.com/openai/v1",
+        requests=50_000,
+        bytes=200_000_000,
+        windows=("24h", "7d"),
+        discount="50%, by an older page 25%",
+        files=2,
         note="OpenAI's batch API at its own address, with its key as api_key=",
     ),
     Record(
-        name="together_ai", title="Together", litellm="together_ai", source="docs.together.ai: batch",
-        batch=False, instead='mode="realtime"', key=("TOGETHERAI_API_KEY", "TOGETHER_API_KEY"),
-        requests=50_000, bytes=100_000_000, windows=("24h",), discount="up to 50%, some models",
+        name="together_ai",
+        title="Together",
+        litellm="together_ai",
+        source="docs.together.ai: batch",
+        batch=False,
+        instead='mode="realtime"',
+        key=("TOGETHERAI_API_KEY", "TOGETHER_API_KEY"),
+        requests=50_000,
+        bytes=100_000_000,
+        windows=("24h",),
+        discount="up to 50%, some models",
     ),
     Record(
-        name="fireworks_ai", title="Fireworks", dialect=None, litellm="fireworks_ai", source="docs.fireworks.ai: batch",
-        batch=False, instead='mode="realtime"', key=("FIREWORKS_API_KEY",), bytes=500_000_000, windows=("24h",),
-        keeps="your own data set", discount="50%", price=0.5,
+        name="fireworks_ai",
+        title="Fireworks",
+        dialect=None,
+        litellm="fireworks_ai",
+        source="docs.fireworks.ai: batch",
+        batch=False,
+        instead='mode="realtime"',
+        key=("FIREWORKS_API_KEY",),
+        bytes=500_000_000,
+        windows=("24h",),
+        keeps="your own data set",
+        discount="50%",
+        price=0.5,
     ),
     Record(
-        name="openrouter", title="OpenRouter", dialect=None, litellm="openrouter", source="openrouter.ai: batch API",
-        batch=False, instead='mode="realtime"', key=("OPENROUTER_API_KEY",), requests=5_000, bytes=200_000_000,
+        name="openrouter",
+        title="OpenRouter",
+        dialect=None,
+        litellm="openrouter",
+        source="openrouter.ai: batch API",
+        batch=False,
+        instead='mode="realtime"',
+        key=("OPENROUTER_API_KEY",),
+        requests=5_000,
+        bytes=200_000_000,
         discount="50%, typically",
     ),
-    *(Record(name=name, title=title, litellm=name, dialect=None, source="litellm: no batch calls for it",
-             batch=False, instead='mode="realtime"', key=(f"{name.upper()}_API_KEY",) if name != "ollama" else ())
-      for name, title in (("cohere", "Cohere"), ("deepseek", "DeepSeek"), ("ollama", "Ollama"))),
+    *(
+        Record(
+            name=name,
+            title=title,
+            litellm=name,
+            dialect=None,
+            source="litellm: no batch calls for it",
+            batch=False,
+            instead='mode="realtime"',
+            key=(f"{name.upper()}_API_KEY",) if name != "ollama" else (),
+        )
+        for name, title in (("cohere", "Cohere"), ("deepseek", "DeepSeek"), ("ollama", "Ollama"))
+    ),
 )
 RECORDS: Mapping[str, Record] = {record.name: record for record in _ALL}
 """Every provider that is known, by name, in the order of the table."""

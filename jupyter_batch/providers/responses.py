@@ -24,7 +24,9 @@ class ResponsesCall(LitellmCall):
 
     endpoints = (RESPONSES,)
 
-    def __init__(self, model: str, *, api_base: str, api_key: str, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, model: str, *, api_base: str, api_key: str, seconds: float = SECONDS
+    ) -> None:
         super().__init__(model, api_base=api_base, api_key=api_key, seconds=seconds)
         self._base = api_base
         self._client: openai.AsyncOpenAI | None = None
@@ -37,20 +39,30 @@ class ResponsesCall(LitellmCall):
             import openai
 
             # As many connections as the pace allows: it is the only limit on calls at once.
-            http = openai.DefaultAsyncHttpxClient(limits=httpx.Limits(max_connections=None,
-                                                                      max_keepalive_connections=None))
-            self._client = openai.AsyncOpenAI(api_key=self._key, base_url=self._base, max_retries=0,
-                                              timeout=self._seconds, http_client=http)
+            http = openai.DefaultAsyncHttpxClient(
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None)
+            )
+            self._client = openai.AsyncOpenAI(
+                api_key=self._key,
+                base_url=self._base,
+                max_retries=0,
+                timeout=self._seconds,
+                http_client=http,
+            )
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         """Ask once, without any retry. Raises CallFailedError."""
         if endpoint != RESPONSES:
-            raise CallFailedError(BadRequestError(f"{self.model} is asked by {RESPONSES}, not {endpoint}"))
+            raise CallFailedError(
+                BadRequestError(f"{self.model} is asked by {RESPONSES}, not {endpoint}")
+            )
         await self.ready()
         assert self._client is not None  # noqa: S101 - the line above
         import httpx
 
-        asked = {name: value for name, value in body.items() if name not in NOT_THEIRS} | {"model": self.model}
+        asked = {name: value for name, value in body.items() if name not in NOT_THEIRS} | {
+            "model": self.model
+        }
         try:
             async with asyncio.timeout(self._seconds + GRACE):
                 answer = await self._client.post("/responses", body=asked, cast_to=httpx.Response)

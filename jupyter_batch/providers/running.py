@@ -59,8 +59,16 @@ class Run:
     such a stop.
     """
 
-    def __init__(self, book: Book, record: Record, gate: Gate, call: Call, *, tries: Tries,
-                 dice: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        book: Book,
+        record: Record,
+        gate: Gate,
+        call: Call,
+        *,
+        tries: Tries,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
         self.book = book
         self.record = record
         self.stopped: JupyterBatchError | None = None
@@ -132,6 +140,7 @@ class Run:
 
     async def _feed(self) -> None:
         """A task for each row that has a seat."""
+
         def gone(task: asyncio.Task[None]) -> None:
             self._rows.discard(task)
             self._gate.seats.release()
@@ -140,7 +149,9 @@ class Run:
             for number, line in self.book.unanswered(self.record):
                 if not await self._seat():
                     break
-                task = asyncio.create_task(self._row(number, line), name=f"jupyter_batch row {number}")
+                task = asyncio.create_task(
+                    self._row(number, line), name=f"jupyter_batch row {number}"
+                )
                 self._rows.add(task)
                 task.add_done_callback(gone)
         finally:
@@ -174,15 +185,18 @@ class Run:
             outcome = await self._outcome(number, custom_id, body, len(line))
             if outcome is not None:
                 self._write(number, outcome[0], failed=outcome[1])
-        except asyncio.CancelledError:  # called back while it waited: it is asked after the next start
+        except (
+            asyncio.CancelledError
+        ):  # called back while it waited: it is asked after the next start
             return
         except JupyterBatchError as e:
             self.stop(e)
         except Exception as e:  # a row must not take the others with it
             self.stop(ProviderDownError(f"the real-time run stopped: {type(e).__name__}: {e}"))
 
-    async def _outcome(self, number: int, custom_id: Any, body: dict[str, Any],
-                       size: int) -> tuple[bytes, bool] | None:
+    async def _outcome(
+        self, number: int, custom_id: Any, body: dict[str, Any], size: int
+    ) -> tuple[bytes, bool] | None:
         """Ask until there is one: (its line, whether it is a failure); None where the run stops first."""
         tokens = size / _BYTES_A_TOKEN
         before, failures, limited = self._gate.pacer.answers, 0, 0
@@ -199,13 +213,22 @@ class Run:
                 limited += 1
             else:
                 failures += 1
-            if (why := self._stop_for(failure, alone=alone, over=self._over(failures, limited))) is not None:
+            if (
+                why := self._stop_for(failure, alone=alone, over=self._over(failures, limited))
+            ) is not None:
                 self.stop(why)
                 return None
             if not error.transient or self._over(failures, limited):
                 return failure_line(number, custom_id, error.status, failure.told), True
-            await self._pause(retry_wait(self._tries.first, self._tries.last, failures + limited, self._dice(),
-                                         error.retry_after))
+            await self._pause(
+                retry_wait(
+                    self._tries.first,
+                    self._tries.last,
+                    failures + limited,
+                    self._dice(),
+                    error.retry_after,
+                )
+            )
         return None
 
     def _over(self, failures: int, limited: int) -> bool:
@@ -221,7 +244,9 @@ class Run:
             began = await gate.enter(tokens)
         finally:
             self._waiting.discard(task)
-        if self.book.cancelled:  # meanwhile, by whoever holds the job now: another process, or another Run of this one
+        if (
+            self.book.cancelled
+        ):  # meanwhile, by whoever holds the job now: another process, or another Run of this one
             pacer.ended(tokens, 0)
             self.stop()
             gate.look()
@@ -256,13 +281,18 @@ class Run:
         finally:
             self._waiting.discard(task)
 
-    def _stop_for(self, failure: CallFailedError, *, alone: bool, over: bool) -> ProviderError | None:
+    def _stop_for(
+        self, failure: CallFailedError, *, alone: bool, over: bool
+    ) -> ProviderError | None:
         """Why this failure stops the run, if it does. alone: nothing was answered since the row was last asked."""
         error = failure.error
         if isinstance(error, AuthenticationError):
             self._refusals += 1
-            theirs = (error.status == 403 and self._gate.pacer.answers > 0  # noqa: PLR2004 - HTTP's own
-                      and self._refusals < _REFUSALS)
+            theirs = (
+                error.status == 403  # noqa: PLR2004
+                and self._gate.pacer.answers > 0
+                and self._refusals < _REFUSALS
+            )
             return None if theirs else error
         if failure.told.get("code") == "insufficient_quota":
             return self._later(error)
@@ -274,9 +304,11 @@ class Run:
         """The same error, with a pause that grows with each stop; rows that fail together stop the run once."""
         if self._stopping:
             return error
-        pause = min(_STOP_FIRST * 2.0 ** self._stops, _STOP_LAST)
+        pause = min(_STOP_FIRST * 2.0**self._stops, _STOP_LAST)
         self._stops += 1
-        return type(error)(str(error), status=error.status, retry_after=max(pause, error.retry_after or 0.0))
+        return type(error)(
+            str(error), status=error.status, retry_after=max(pause, error.retry_after or 0.0)
+        )
 
     # -- the disk --------------------------------------------------------------------------------------------
 

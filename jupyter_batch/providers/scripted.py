@@ -20,7 +20,9 @@ from jupyter_batch.core.request import Limits
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.protocol import Facts
 
-FACTS = Facts(name="scripted", dialect="openai", key="", limits=Limits(requests=50_000, bytes=200_000_000))
+FACTS = Facts(
+    name="scripted", dialect="openai", key="", limits=Limits(requests=50_000, bytes=200_000_000)
+)
 
 
 class Scripted:
@@ -30,8 +32,14 @@ class Scripted:
     what its next calls raise (None: nothing), before they take effect; `after` the same, once they did.
     """
 
-    def __init__(self, answer: Callable[[dict[str, Any]], Any], *, polls: int = 1,
-                 ending: State = State.COMPLETED, facts: Facts = FACTS) -> None:
+    def __init__(
+        self,
+        answer: Callable[[dict[str, Any]], Any],
+        *,
+        polls: int = 1,
+        ending: State = State.COMPLETED,
+        facts: Facts = FACTS,
+    ) -> None:
         self.facts = facts
         self.asked: Counter[str] = Counter()
         self.faults: dict[str, list[ProviderError | None]] = {}
@@ -48,8 +56,16 @@ class Scripted:
         self.asked[verb] += 1
         _raise_next(self.faults, verb)
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
-                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
         """Take a file, then a batch of it."""
         del endpoint, window
         if uploaded is None:
@@ -59,8 +75,13 @@ class Scripted:
             await on_upload(uploaded)
         self._begin("create")
         lines = self.files[uploaded].count(b"\n")
-        view = BatchView(id=f"batch-{next(self._ids)}", status="in_progress", input_file_id=uploaded, total=lines,
-                         tag=dict(tag))
+        view = BatchView(
+            id=f"batch-{next(self._ids)}",
+            status="in_progress",
+            input_file_id=uploaded,
+            total=lines,
+            tag=dict(tag),
+        )
         self.batches[view.id] = view
         _raise_next(self.after, "create")
         return view
@@ -91,12 +112,18 @@ class Scripted:
         """Over at once."""
         self._begin("cancel")
         view = self._there(batch_id)
-        return view if view.ending is not None else self.finish(batch_id, ending=State.CANCELLED, answered=0)
+        return (
+            view
+            if view.ending is not None
+            else self.finish(batch_id, ending=State.CANCELLED, answered=0)
+        )
 
     async def aclose(self) -> None:
         """Nothing is open."""
 
-    def finish(self, batch_id: str, *, ending: State | None = None, answered: int | None = None) -> BatchView:
+    def finish(
+        self, batch_id: str, *, ending: State | None = None, answered: int | None = None
+    ) -> BatchView:
         """End a batch: the first `answered` requests (None: all) have their line, the others none."""
         view = self._there(batch_id)
         lines = self.files[str(view.input_file_id)].splitlines()
@@ -113,8 +140,14 @@ class Scripted:
                 self.files[str(ids[n])] = b"\n".join(reversed(group)) + b"\n"
         ending = ending or self.ending
         self.batches[batch_id] = msgspec.structs.replace(
-            view, status=str(ending), ending=ending, output_file_id=ids[0], error_file_id=ids[1],
-            completed=len(output), failed=len(errors))
+            view,
+            status=str(ending),
+            ending=ending,
+            output_file_id=ids[0],
+            error_file_id=ids[1],
+            completed=len(output),
+            failed=len(errors),
+        )
         return self.batches[batch_id]
 
     def _line(self, request: dict[str, Any]) -> tuple[bool, bytes]:
@@ -122,11 +155,25 @@ class Scripted:
         try:
             said = self._answer(request["body"])
         except Exception as e:  # the script's way to fail a row
-            body: dict[str, Any] = {"error": {"message": str(e), "type": "server_error", "param": None, "code": None}}
-            return False, orjson.dumps({**head, "response": {"status_code": 500, "body": body}, "error": None})
-        body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
-        return True, orjson.dumps({**head, "response": {"status_code": 200, "body": body}, "error": None})
+            body: dict[str, Any] = {
+                "error": {"message": str(e), "type": "server_error", "param": None, "code": None}
+            }
+            return False, orjson.dumps(
+                {**head, "response": {"status_code": 500, "body": body}, "error": None}
+            )
+        body = {
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": said},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+        }
+        return True, orjson.dumps(
+            {**head, "response": {"status_code": 200, "body": body}, "error": None}
+        )
 
     def _there(self, batch_id: str) -> BatchView:
         if batch_id not in self.batches:

@@ -7,7 +7,18 @@ from html import escape
 
 from jupyter_batch.providers.records import RECORDS, Record
 
-_HEAD = ("provider", "batches", "requests", "size", "window", "kept", "discount", "cancel", "list", "find")
+_HEAD = (
+    "provider",
+    "batches",
+    "requests",
+    "size",
+    "window",
+    "kept",
+    "discount",
+    "cancel",
+    "list",
+    "find",
+)
 
 
 class Providers(list[Record]):
@@ -22,8 +33,14 @@ class Providers(list[Record]):
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(word)}</th>" for word in (*_HEAD, "notes", "source"))
         rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in (*_cells(record), _notes(record), record.source))
-            + "</tr>" for record in self)
+            "<tr>"
+            + "".join(
+                f"<td>{escape(text)}</td>"
+                for text in (*_cells(record), _notes(record), record.source)
+            )
+            + "</tr>"
+            for record in self
+        )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
@@ -31,15 +48,25 @@ def table(records: Sequence[Record]) -> str:
     """The records as lines of text: a row for each, then the notes."""
     rows = [_HEAD, *map(_cells, records)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(_HEAD))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     notes = [f"{record.name}: {said}" for record in records if (said := _notes(record))]
     return "\n".join([*lines, "", *notes, "", '"?": the provider\'s documentation does not say'])
 
 
 def _cells(record: Record) -> tuple[str, ...]:
-    return (record.name, "yes" if record.batch else "no", _number(record.requests), _size(record.bytes),
-            " ".join(record.windows) or "?", record.keeps or "?", record.discount or "?",
-            *(_yes(fact) for fact in (record.cancel, record.listed, record.tagged)))
+    return (
+        record.name,
+        "yes" if record.batch else "no",
+        _number(record.requests),
+        _size(record.bytes),
+        " ".join(record.windows) or "?",
+        record.keeps or "?",
+        record.discount or "?",
+        *(_yes(fact) for fact in (record.cancel, record.listed, record.tagged)),
+    )
 
 
 def _notes(record: Record) -> str:

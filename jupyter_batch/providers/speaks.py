@@ -58,12 +58,16 @@ def for_text(model: str, *, mode: str) -> Spoken:
     entry = _listed(provider, name.removeprefix(PREFIX))
     kind = entry.mode if isinstance(entry.mode, str) else "chat"
     if kind == "embedding":
-        raise ModelError(f'{model} makes vectors, not text: df.llm.embed("column", model="{model}") is the call for it')
+        raise ModelError(
+            f'{model} makes vectors, not text: df.llm.embed("column", model="{model}") is the call for it'
+        )
     if kind not in _TEXT:
         raise ModelError(f"{model} makes no text (litellm knows it for {kind.replace('_', ' ')})")
     if kind == "completion" and mode == BATCH:
-        raise ModelError(f"{model} speaks the old /v1/completions alone: take a model that speaks chat, or "
-                         'mode="realtime", which asks at the full price')
+        raise ModelError(
+            f"{model} speaks the old /v1/completions alone: take a model that speaks chat, or "
+            'mode="realtime", which asks at the full price'
+        )
     asked = name.startswith(PREFIX) and (provider in _RESPONSES or provider == "azure")
     if asked or _only_responses(entry):
         return _responses(model, provider, name.removeprefix(PREFIX), mode)
@@ -83,10 +87,14 @@ def _responses(model: str, provider: str, name: str, mode: str) -> Spoken:
     if mode != BATCH:
         if importlib.util.find_spec("mcp") is not None:
             return Spoken(CHAT, name)  # litellm's chat call asks it as it has to be asked
-        raise ModelError(f"{model} speaks /v1/responses alone; litellm asks {title} for that only where the package "
-                         "mcp is installed: pip install mcp")
-    raise ModelError(f"{model} speaks /v1/responses alone, and jupyter_batch can't ask {title} for that in a batch: "
-                     "take a model that speaks chat")
+        raise ModelError(
+            f"{model} speaks /v1/responses alone; litellm asks {title} for that only where the package "
+            "mcp is installed: pip install mcp"
+        )
+    raise ModelError(
+        f"{model} speaks /v1/responses alone, and jupyter_batch can't ask {title} for that in a batch: "
+        "take a model that speaks chat"
+    )
 
 
 def makes_vectors(model: str) -> bool:
@@ -104,12 +112,16 @@ def for_vectors(model: str, *, mode: str) -> Spoken:
     if name.startswith(PREFIX) and provider in _RESPONSES:
         kind = "responses"
     if isinstance(kind, str) and kind != "embedding":
-        raise ModelError(f"{model} makes no vectors (litellm knows it for {kind.replace('_', ' ')}): take an embedding "
-                         'model, such as "openai/text-embedding-3-small"')
+        raise ModelError(
+            f"{model} makes no vectors (litellm knows it for {kind.replace('_', ' ')}): take an embedding "
+            'model, such as "openai/text-embedding-3-small"'
+        )
     if mode == BATCH and provider not in _VECTORS:
         title = RECORDS[provider].title if provider in RECORDS else repr(provider)
-        raise ModelError(f'{title} takes no embeddings in a batch: mode="realtime" asks at once, at the full price, '
-                         "without the discount of a batch")
+        raise ModelError(
+            f'{title} takes no embeddings in a batch: mode="realtime" asks at once, at the full price, '
+            "without the discount of a batch"
+        )
     return Spoken(EMBEDDINGS, name)
 
 
@@ -122,11 +134,18 @@ def _listed(provider: str, name: str) -> _Entry:
     """What litellm's list says of a model; an empty entry where it says nothing."""
     loaded = getattr(sys.modules.get("litellm"), "model_cost", None)
     held: Mapping[str, Any] = loaded if isinstance(loaded, Mapping) else _file()
-    for key in (f"{provider}/{name}", name):  # bare names are OpenAI's, or of the provider that stands beside them
+    for key in (
+        f"{provider}/{name}",
+        name,
+    ):  # bare names are OpenAI's, or of the provider that stands beside them
         found = held.get(key)
         if isinstance(found, Mapping):
-            found = _Entry(found.get("mode"), found.get("litellm_provider"), found.get("supported_endpoints"))
-        if isinstance(found, _Entry) and (key != name or provider in ("openai", found.litellm_provider)):
+            found = _Entry(
+                found.get("mode"), found.get("litellm_provider"), found.get("supported_endpoints")
+            )
+        if isinstance(found, _Entry) and (
+            key != name or provider in ("openai", found.litellm_provider)
+        ):
             return found
     return _Entry()
 

@@ -30,7 +30,9 @@ _KINDS = 256
 """So many kinds of requests are learnt; a job with more (a parameter from each row) goes on with litellm's own call."""
 _LEARN_SECONDS = 2.0
 """How long a row waits for another to learn its kind: that one may turn out to be a real call, of minutes."""
-_OF_THE_CONNECTION = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
+_OF_THE_CONNECTION = frozenset(
+    {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
+)
 """Headers that the session sets by itself."""
 
 
@@ -57,14 +59,22 @@ class RefusedError(Exception):
     """An answer that is none: its HTTP status, its body as it came, and its headers."""
 
     def __init__(self, status: int, body: Any, headers: dict[str, str]) -> None:
-        super().__init__(body if isinstance(body, str) else orjson.dumps(body, default=str).decode())
+        super().__init__(
+            body if isinstance(body, str) else orjson.dumps(body, default=str).decode()
+        )
         self.status_code = status
         self.body = body
         self.headers = headers
 
 
-def call_to(model: str, *, api_base: str | None = None, api_key: str | None = None, seconds: float = SECONDS,
-            **more: Any) -> LitellmCall:
+def call_to(
+    model: str,
+    *,
+    api_base: str | None = None,
+    api_key: str | None = None,
+    seconds: float = SECONDS,
+    **more: Any,
+) -> LitellmCall:
     """What answers requests for a litellm model, the fastest way there is to it. See LitellmCall."""
     straight = model.startswith("openai/") and api_base and api_key and not more
     kind = StraightCall if straight else LitellmCall
@@ -74,8 +84,15 @@ def call_to(model: str, *, api_base: str | None = None, api_key: str | None = No
 class StraightCall(LitellmCall):
     """A model of litellm's provider `openai`, at an address and with a key that are both given."""
 
-    def __init__(self, model: str, *, api_base: str | None = None, api_key: str | None = None,
-                 seconds: float = SECONDS, **more: Any) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_base: str | None = None,
+        api_key: str | None = None,
+        seconds: float = SECONDS,
+        **more: Any,
+    ) -> None:
         super().__init__(model, api_base=api_base, api_key=api_key, seconds=seconds, **more)
         self._base = (api_base or "").rstrip("/") + "/"
         self._learnt: dict[tuple[Any, ...], asyncio.Task[_Learnt]] = {}
@@ -90,8 +107,11 @@ class StraightCall(LitellmCall):
 
             # As many connections as the pace allows: it is the only limit on calls at once.
             connector = aiohttp.TCPConnector(limit=0, ssl=_ssl())
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(),
-                                                  timeout=aiohttp.ClientTimeout(total=self._seconds))
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=self._seconds),
+            )
             self._proxy = _proxy_for(self._base)
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -103,14 +123,21 @@ class StraightCall(LitellmCall):
             return await super().__call__(endpoint, body)
         task = self._learnt.get(kind)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = asyncio.create_task(self._learn(endpoint, body, varying), name="jupyter_batch learns a request")
+            task = asyncio.create_task(
+                self._learn(endpoint, body, varying), name="jupyter_batch learns a request"
+            )
             self._learnt[kind] = task
             learnt = await task
             if learnt.answer is not None:
                 return learnt.answer
         elif not task.done():
             await asyncio.wait([task], timeout=_LEARN_SECONDS)
-        if not task.done() or task.cancelled() or task.exception() is not None or task.result().form is None:
+        if (
+            not task.done()
+            or task.cancelled()
+            or task.exception() is not None
+            or task.result().form is None
+        ):
             return await super().__call__(endpoint, body)
         form = task.result().form
         assert form is not None  # noqa: S101 - the line above
@@ -122,12 +149,19 @@ class StraightCall(LitellmCall):
     def _kind(self, endpoint: str, body: dict[str, Any], varying: str) -> tuple[Any, ...] | None:
         """What litellm's translation of a request may depend on; None where it may be on the contents."""
         litellm = self._litellm
-        if getattr(litellm, "cache", None) is not None or getattr(litellm, "aclient_session", None) is not None:
+        if (
+            getattr(litellm, "cache", None) is not None
+            or getattr(litellm, "aclient_session", None) is not None
+        ):
             return None  # the person wants litellm's own network
         shape = _shape(body.get(varying))
         if shape is None:
             return None
-        rest = {name: value for name, value in body.items() if name != varying and name not in NOT_THEIRS}
+        rest = {
+            name: value
+            for name, value in body.items()
+            if name != varying and name not in NOT_THEIRS
+        }
         kind = (endpoint, orjson.dumps(rest, option=orjson.OPT_SORT_KEYS), shape)
         return kind if kind in self._learnt or len(self._learnt) < _KINDS else None
 
@@ -137,9 +171,16 @@ class StraightCall(LitellmCall):
         import openai
 
         taken: list[httpx.Request] = []
-        async with httpx.AsyncClient(transport=_notebook(taken)) as http, openai.AsyncOpenAI(
-                api_key=self._key, base_url=self._base, max_retries=0, http_client=http,
-                organization=getattr(self._litellm, "organization", None)) as client:
+        async with (
+            httpx.AsyncClient(transport=_notebook(taken)) as http,
+            openai.AsyncOpenAI(
+                api_key=self._key,
+                base_url=self._base,
+                max_retries=0,
+                http_client=http,
+                organization=getattr(self._litellm, "organization", None),
+            ) as client,
+        ):
             try:
                 # A copy: litellm changes messages in place, and what it leaves as it is must be told from what not.
                 answer = await self._ask(endpoint, orjson.loads(orjson.dumps(body)), client=client)
@@ -154,20 +195,31 @@ class StraightCall(LitellmCall):
         session = self._session
         assert session is not None  # noqa: S101 - `ready` opened it
         if form.turns is not None:
-            value = [{**turn, "content": said["content"]} for turn, said in zip(form.turns, value, strict=True)]
+            value = [
+                {**turn, "content": said["content"]}
+                for turn, said in zip(form.turns, value, strict=True)
+            ]
         data = orjson.dumps({**form.body, varying: value})
-        async with session.post(form.url, data=data, headers=form.headers, proxy=self._proxy,
-                                allow_redirects=False) as answer:  # the rows go to the address that was given alone
+        async with session.post(
+            form.url, data=data, headers=form.headers, proxy=self._proxy, allow_redirects=False
+        ) as answer:  # the rows go to the address that was given alone
             content = await answer.read()
-            status, headers = answer.status, {name.lower(): text for name, text in answer.headers.items()}
+            status, headers = (
+                answer.status,
+                {name.lower(): text for name, text in answer.headers.items()},
+            )
         if status != 200:  # noqa: PLR2004 - HTTP's OK
-            raise RefusedError(status, _read(content) or f"{answer.reason} {headers.get('location', '')}", headers)
+            raise RefusedError(
+                status, _read(content) or f"{answer.reason} {headers.get('location', '')}", headers
+            )
         body = _read(content)
         if isinstance(body, dict) and (body.get("choices") or body.get("data")):
             return body
         if isinstance(body, dict) and body.get("error"):  # some gateways tell errors with a 200
             code = body["error"].get("code") if isinstance(body["error"], dict) else None
-            raise RefusedError(code if isinstance(code, int) and 400 <= code < 600 else 502, body, headers)  # noqa: PLR2004
+            if not isinstance(code, int) or not 400 <= code < 600:  # noqa: PLR2004 - HTTP statuses
+                code = 502
+            raise RefusedError(code, body, headers)
         if isinstance(body, dict) and tolerant.usage_of(body.get("usage")) is not None:
             return body  # an answer of nothing, but a billed one: it is not asked again
         raise ValueError(f"it holds no answer: {content[:200]!r}")
@@ -206,15 +258,26 @@ def _form_of(request: httpx.Request, base: str, varying: str, value: Any) -> _Fo
     as_it_was = sent == value
     if body.get("stream") or not (as_it_was or _in_other_roles(sent, value)):
         return None
-    headers = {name: text for name, text in request.headers.items() if name not in _OF_THE_CONNECTION}
+    headers = {
+        name: text for name, text in request.headers.items() if name not in _OF_THE_CONNECTION
+    }
     return _Form(url, headers, body, None if as_it_was else sent)
 
 
 def _in_other_roles(sent: Any, given: Any) -> bool:
     """Whether messages were changed in their roles alone: some models know no system message."""
-    return (isinstance(sent, list) and isinstance(given, list) and len(sent) == len(given)
-            and all(isinstance(one, dict) and isinstance(other, dict) and set(one) == set(other) == {"role", "content"}
-                    and one["content"] == other["content"] for one, other in zip(sent, given, strict=True)))
+    return (
+        isinstance(sent, list)
+        and isinstance(given, list)
+        and len(sent) == len(given)
+        and all(
+            isinstance(one, dict)
+            and isinstance(other, dict)
+            and set(one) == set(other) == {"role", "content"}
+            and one["content"] == other["content"]
+            for one, other in zip(sent, given, strict=True)
+        )
+    )
 
 
 def _shape(value: Any) -> tuple[Any, ...] | None:
@@ -242,11 +305,24 @@ def _message(message: Any) -> Any:
 
 
 def _part(part: Any) -> str | None:
-    if isinstance(part, dict) and part.get("type") == "text" and set(part) == {"type", "text"} and part["text"]:
+    if (
+        isinstance(part, dict)
+        and part.get("type") == "text"
+        and set(part) == {"type", "text"}
+        and part["text"]
+    ):
         return "text"
-    if isinstance(part, dict) and part.get("type") == "image_url" and set(part) == {"type", "image_url"}:
+    if (
+        isinstance(part, dict)
+        and part.get("type") == "image_url"
+        and set(part) == {"type", "image_url"}
+    ):
         image = part["image_url"]
-        return f"image {sorted(image)}" if isinstance(image, dict) and image.keys() <= {"url", "detail"} else None
+        return (
+            f"image {sorted(image)}"
+            if isinstance(image, dict) and image.keys() <= {"url", "detail"}
+            else None
+        )
     return None
 
 
@@ -260,7 +336,9 @@ def _read(content: bytes) -> Any:
 
 def _ssl() -> Any:
     """What certificates are checked against: litellm's own choice (SSL_CERT_FILE, litellm.ssl_verify)."""
-    with contextlib.suppress(ImportError):  # its own place moved in the past; the system's certificates serve
+    with contextlib.suppress(
+        ImportError
+    ):  # its own place moved in the past; the system's certificates serve
         from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
 
         chosen = get_ssl_configuration()

@@ -37,17 +37,21 @@ _ANY = Limits(requests=50_000, bytes=200_000_000)
 def split_model(model: str | None) -> tuple[str, str]:
     """("openai", "gpt-4.1-mini") of "openai/gpt-4.1-mini". Raises ModelError where it can't be told."""
     if not model:
-        raise ModelError('no model: give model="openai/gpt-4.1-mini" (--model in the magic), or set it once with '
-                         '%config LLMBatch.model = "openai/gpt-4.1-mini" or JUPYTER_BATCH_MODEL; "local/echo" needs no '
-                         "key")
+        raise ModelError(
+            'no model: give model="openai/gpt-4.1-mini" (--model in the magic), or set it once with '
+            '%config LLMBatch.model = "openai/gpt-4.1-mini" or JUPYTER_BATCH_MODEL; "local/echo" needs no '
+            "key"
+        )
     provider, slash, name = model.partition("/")
     if not slash or not name or not provider:
-        raise ModelError(f'the model {model!r} has no provider: write it as litellm does, such as "openai/{model}"')
+        raise ModelError(
+            f'the model {model!r} has no provider: write it as litellm does, such as "openai/{model}"'
+        )
     return provider, name
 
 
 def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
-    """"batch" or "realtime" for what the person asked: "auto" is real time only where that costs nothing.
+    """Resolve `mode`: "auto" is real time only where that costs nothing, else "batch".
 
     Raises ModelError where the provider has no batch API that can be used here; it names the way out and its price.
     """
@@ -60,8 +64,10 @@ def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
     if mode == "auto" and provider in _OWN and runs_here(provider, api_base):
         return REALTIME
     what = record.title if record is not None else repr(provider)
-    raise ModelError(f"{what} (of the model {model!r}) has no batch API that jupyter_batch can use: "
-                     + _way_out(record, name))
+    raise ModelError(
+        f"{what} (of the model {model!r}) has no batch API that jupyter_batch can use: "
+        + _way_out(record, name)
+    )
 
 
 def runs_here(provider: str, api_base: str | None) -> bool:
@@ -74,35 +80,55 @@ def runs_here(provider: str, api_base: str | None) -> bool:
 def _way_out(record: Record | None, name: str) -> str:
     if record is not None and record.instead and "realtime" not in record.instead:
         return f"give {record.instead.replace('<model>', name)}"
-    return ('mode="realtime" asks at once, at the full price, without the discount of a batch; a server that speaks '
-            f'OpenAI\'s batch API is model="openai/{name}" with api_base=; `jupyter batch providers` lists those that '
-            "have one")
+    return (
+        'mode="realtime" asks at once, at the full price, without the discount of a batch; a server that speaks '
+        f'OpenAI\'s batch API is model="openai/{name}" with api_base=; `jupyter batch providers` lists those that '
+        "have one"
+    )
 
 
-def access_for(provider: str, *, api_base: str | None, api_key: str | None, environ: Mapping[str, str]) -> Access:
+def access_for(
+    provider: str, *, api_base: str | None, api_key: str | None, environ: Mapping[str, str]
+) -> Access:
     """Address and key: the call's own, else where litellm looks. Raises KeyMissingError, OptionError.
 
     A provider's key is never taken for another's, and its rows never go to another's address.
     """
     record = RECORDS[provider]
     if provider in NEED_BASE and not api_base:
-        raise OptionError(f"{provider}/... needs api_base= (the server's address, such as http://localhost:8000/v1): "
-                          "without it litellm would send the rows to OpenAI")
-    litellm = sys.modules.get("litellm")  # what the user set on it counts, but it isn't imported for that
+        raise OptionError(
+            f"{provider}/... needs api_base= (the server's address, such as http://localhost:8000/v1): "
+            "without it litellm would send the rows to OpenAI"
+        )
+    litellm = sys.modules.get(
+        "litellm"
+    )  # what the user set on it counts, but it isn't imported for that
     of_openai = provider == "openai"
-    base = (api_base or (getattr(litellm, "api_base", None) if of_openai else None) or _first(record.base, environ)
-            or record.default_base)
+    base = (
+        api_base
+        or (getattr(litellm, "api_base", None) if of_openai else None)
+        or _first(record.base, environ)
+        or record.default_base
+    )
     if not base:
-        raise OptionError(f"{record.title} needs api_base=, or {' or '.join(record.base)} in the environment")
+        raise OptionError(
+            f"{record.title} needs api_base=, or {' or '.join(record.base)} in the environment"
+        )
     check_base(base)
     keys = key_names(provider)
-    key = (api_key or (getattr(litellm, "api_key", None) if of_openai else None)
-           or getattr(litellm, f"{provider}_key", None) or _first(keys, environ))
+    key = (
+        api_key
+        or (getattr(litellm, "api_key", None) if of_openai else None)
+        or getattr(litellm, f"{provider}_key", None)
+        or _first(keys, environ)
+    )
     if not key and is_near(base):
         key = "no-key"  # the SDK wants one; servers on one's own machine rarely do
     if not key:
-        raise KeyMissingError(f"no API key for {provider}: set {keys[0]} in the environment before Jupyter starts (or "
-                              "os.environ in a cell), or give api_key= for this call; it is kept in memory alone")
+        raise KeyMissingError(
+            f"no API key for {provider}: set {keys[0]} in the environment before Jupyter starts (or "
+            "os.environ in a cell), or give api_key= for this call; it is kept in memory alone"
+        )
     return Access(api_base=base.rstrip("/"), api_key=str(key))
 
 
@@ -125,7 +151,9 @@ def check_live(model: str, provider: str, api_base: str | None, api_key: str | N
 def address_of(provider: str, api_base: str | None, environ: Mapping[str, str]) -> str | None:
     """Where a provider's requests go, in a batch or at once; None where that is not known here."""
     record = RECORDS.get(provider)
-    base = api_base or (_first(record.base, environ) or record.default_base if record is not None else None)
+    base = api_base or (
+        _first(record.base, environ) or record.default_base if record is not None else None
+    )
     return base.rstrip("/") if base else None
 
 
@@ -134,8 +162,10 @@ def version_for(provider: str, given: str | None, environ: Mapping[str, str]) ->
     record = RECORDS.get(provider)
     version = given or (_first(record.version, environ) if record is not None else None)
     if record is not None and record.version and not version:
-        raise OptionError(f'{record.title} needs api_version= (such as "2024-10-21"), or {record.version[0]} in the '
-                          "environment")
+        raise OptionError(
+            f'{record.title} needs api_version= (such as "2024-10-21"), or {record.version[0]} in the '
+            "environment"
+        )
     if version in ("v1", "preview", "latest"):
         raise OptionError(f'api_version={version!r}: give a dated one, such as "2024-10-21"')
     return version
@@ -151,7 +181,9 @@ def check_window(provider: str, window: str) -> None:
         return
     record = RECORDS[provider]
     if record.windows and record.title != RECORDS["openai"].title and window not in record.windows:
-        raise OptionError(f"completion_window={window!r}: {record.title} has {', '.join(record.windows)}")
+        raise OptionError(
+            f"completion_window={window!r}: {record.title} has {', '.join(record.windows)}"
+        )
 
 
 def realtime_key(provider: str, given: str | None, environ: Mapping[str, str]) -> str | None:
@@ -160,7 +192,9 @@ def realtime_key(provider: str, given: str | None, environ: Mapping[str, str]) -
     if given is None and record is not None and record.key and not _first(record.key, environ):
         litellm = sys.modules.get("litellm")
         if not (getattr(litellm, "api_key", None) or getattr(litellm, f"{provider}_key", None)):
-            raise KeyMissingError(f"no API key for {provider}: set {record.key[0]}, or give api_key= for this call")
+            raise KeyMissingError(
+                f"no API key for {provider}: set {record.key[0]}, or give api_key= for this call"
+            )
     return given
 
 
@@ -170,12 +204,22 @@ def facts_of(provider: str, base: str | None) -> Facts:
     facts = Facts(name=provider, dialect="openai", key="", limits=_ANY)
     if record is not None:
         facts = msgspec.structs.replace(
-            facts, dialect=record.dialect or "openai", key=record.key[0] if record.key else record.login,
+            facts,
+            dialect=record.dialect or "openai",
+            key=record.key[0] if record.key else record.login,
             tells_all=record.tells_all,
-            limits=record.limits() or _ANY, one_file=record.files == 1)
+            limits=record.limits() or _ANY,
+            one_file=record.files == 1,
+        )
         if record.keeps_days is not None and provider != LOCAL and _is_its_own(record, base):
-            facts = msgspec.structs.replace(facts, keeps=record.keeps_days * DAY, keeps_from=record.keeps_from)
-    return msgspec.structs.replace(facts, **_NEAR) if provider == LOCAL or (base and is_near(base)) else facts
+            facts = msgspec.structs.replace(
+                facts, keeps=record.keeps_days * DAY, keeps_from=record.keeps_from
+            )
+    return (
+        msgspec.structs.replace(facts, **_NEAR)
+        if provider == LOCAL or (base and is_near(base))
+        else facts
+    )
 
 
 def _is_its_own(record: Record, base: str | None) -> bool:
@@ -193,10 +237,14 @@ def check_base(base: str) -> None:
     """An address that can be called and may be written down."""
     url = urlsplit(base)
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise OptionError(f"api_base={base.rpartition('@')[2]!r} is no address: it looks like https://host/v1")
+        raise OptionError(
+            f"api_base={base.rpartition('@')[2]!r} is no address: it looks like https://host/v1"
+        )
     if url.username or url.password:
-        raise OptionError("api_base holds a user name or a password: give the key as api_key= instead, since the "
-                          "address is written to the ledger")
+        raise OptionError(
+            "api_base holds a user name or a password: give the key as api_key= instead, since the "
+            "address is written to the ledger"
+        )
 
 
 def is_near(base: str) -> bool:

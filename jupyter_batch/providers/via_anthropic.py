@@ -64,8 +64,14 @@ class UndecidedError(ProviderError):
 class ViaAnthropic:
     """Message Batches at one address with one key. Its calls are made on one event loop, and share one client."""
 
-    def __init__(self, facts: Facts, access: Access, *, requests_of: Callable[[int], Path],
-                 headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        access: Access,
+        *,
+        requests_of: Callable[[int], Path],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """What it is to know of the job.
 
         requests_of: the request file of a shard of this job, by its number; `find` knows a batch by the ids in it.
@@ -75,22 +81,39 @@ class ViaAnthropic:
         self._access = access
         self._requests_of = requests_of
         self._base = _root(access.api_base)
-        self._headers = {**(headers or {}), "x-api-key": access.api_key, "anthropic-version": VERSION}
+        self._headers = {
+            **(headers or {}),
+            "x-api-key": access.api_key,
+            "anthropic-version": VERSION,
+        }
         self._http: httpx.AsyncClient | None = None
-        self._first_ids: dict[str, str] = {}  # of batches that have ended: nothing about them changes any more
+        self._first_ids: dict[
+            str, str
+        ] = {}  # of batches that have ended: nothing about them changes any more
 
     def __repr__(self) -> str:
         return f"ViaAnthropic({self._access!r})"
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
-                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
         """Create the batch, its requests streamed from disk. See Provider.submit; no tag can go with it."""
         del tag, endpoint, window
         body = Body(requests, None if uploaded else on_upload)
         headers = {"content-type": "application/json", "content-length": str(body.length)}
         try:
-            return _view(await self._json("POST", "", seconds=TRANSFER_SECONDS, content=body.chunks(),
-                                          headers=headers))
+            return _view(
+                await self._json(
+                    "POST", "", seconds=TRANSFER_SECONDS, content=body.chunks(), headers=headers
+                )
+            )
         except ProviderError:
             if body.failure is not None:
                 raise body.failure from None  # our own disk's or ledger's
@@ -154,7 +177,9 @@ class ViaAnthropic:
                 while chunk := await self._next(chunks):
                     write(chunk)
         except TimeoutError:
-            raise ProviderTimeoutError(f"the results did not arrive from {self._base} in time") from None
+            raise ProviderTimeoutError(
+                f"the results did not arrive from {self._base} in time"
+            ) from None
 
     async def cancel(self, batch_id: str) -> BatchView:
         """Ask for the end; a refusal because it is over already is answered by how it stands."""
@@ -167,7 +192,9 @@ class ViaAnthropic:
         """Let go of connections."""
         client, self._http = self._http, None
         if client is not None:
-            with contextlib.suppress(Exception):  # at the end of the process nothing can be done about it
+            with contextlib.suppress(
+                Exception
+            ):  # at the end of the process nothing can be done about it
                 await client.aclose()
 
     # --- the wire ---------------------------------------------------------------------------------------------------
@@ -178,17 +205,25 @@ class ViaAnthropic:
 
             # No idle connections: minutes lie between two polls, and one that the far side had closed meanwhile would
             # leave it open whether a create arrived.
-            self._http = httpx.AsyncClient(headers=self._headers, timeout=CALL_SECONDS, follow_redirects=False,
-                                           limits=httpx.Limits(max_keepalive_connections=0))
+            self._http = httpx.AsyncClient(
+                headers=self._headers,
+                timeout=CALL_SECONDS,
+                follow_redirects=False,
+                limits=httpx.Limits(max_keepalive_connections=0),
+            )
         return self._http
 
-    async def _json(self, verb: str, path: str, *, seconds: float | None = None, **more: Any) -> dict[str, Any]:
+    async def _json(
+        self, verb: str, path: str, *, seconds: float | None = None, **more: Any
+    ) -> dict[str, Any]:
         """One call that is answered with a JSON object."""
         seconds = seconds or CALL_SECONDS
         with self._told():
             async with asyncio.timeout(seconds):
                 client = self._client()
-                request = client.build_request(verb, f"{self._base}/v1/messages/batches{path}", **more)
+                request = client.build_request(
+                    verb, f"{self._base}/v1/messages/batches{path}", **more
+                )
                 request.extensions["timeout"] = {**request.extensions["timeout"], "read": seconds}
                 response = await client.send(request)
                 if response.status_code != 200:  # noqa: PLR2004 - HTTP's OK
@@ -204,7 +239,9 @@ class ViaAnthropic:
         path = f"/v1/messages/batches/{quote(batch_id, safe='')}/results"
         with self._told():
             client = self._client()
-            response = await client.send(client.build_request("GET", self._base + path), stream=True)
+            response = await client.send(
+                client.build_request("GET", self._base + path), stream=True
+            )
         async with blocks_of(response) as chunks:
             if response.status_code != 200:  # noqa: PLR2004
                 with self._told():
@@ -226,10 +263,15 @@ class ViaAnthropic:
         line = b""
         with self._told():
             try:
-                async with asyncio.timeout(CALL_SECONDS), self._results(view.output_file_id) as chunks:
+                async with (
+                    asyncio.timeout(CALL_SECONDS),
+                    self._results(view.output_file_id) as chunks,
+                ):
                     while b"\n" not in line and (chunk := await self._next(chunks)):
                         line += chunk
-            except NotFoundError:  # removed, or older than the results are kept: there is nothing to be had from it
+            except (
+                NotFoundError
+            ):  # removed, or older than the results are kept: there is nothing to be had from it
                 return ""
         with contextlib.suppress(msgspec.DecodeError):
             found = msgspec.json.decode(line.removeprefix(BOM_UTF8).partition(b"\n")[0])
@@ -246,10 +288,17 @@ class ViaAnthropic:
             views = [_view(obj) for obj in page.get("data") or [] if isinstance(obj, dict)]
             found += [view for view in views if view.created_at is None or view.created_at >= since]
             older = any(view.created_at is not None and view.created_at < since for view in views)
-            if older or not views or not page.get("has_more") or views[-1].id == after.get("after_id"):
+            if (
+                older
+                or not views
+                or not page.get("has_more")
+                or views[-1].id == after.get("after_id")
+            ):
                 return found
             after = {"after_id": views[-1].id}
-        raise ProviderDownError(f"the list of batches at {self._base} did not end after {LIST_PAGES} pages")
+        raise ProviderDownError(
+            f"the list of batches at {self._base} did not end after {LIST_PAGES} pages"
+        )
 
     def _refusal(self, response: httpx.Response, body: bytes) -> ProviderError:
         """An answer other than 200, in our words."""
@@ -258,9 +307,13 @@ class ViaAnthropic:
         status, headers = response.status_code, {k.lower(): v for k, v in response.headers.items()}
         error = by_status(status, told, headers=headers)
         if status in (400, 422):  # HTTP's, of a body that was not right
-            error.bad_lines = tuple((line, _hidden(why, self._access.api_key)) for line, why in lines)
+            error.bad_lines = tuple(
+                (line, _hidden(why, self._access.api_key)) for line, why in lines
+            )
         if status == 402 or "usage limit" in message.lower():  # noqa: PLR2004 - no money, or the limit one has set:
-            error = RateLimitError(str(error), status=status, retry_after=error.retry_after)  # that can change
+            error = RateLimitError(
+                str(error), status=status, retry_after=error.retry_after
+            )  # that can change
         return normalise(_masked(error, self._access.api_key), self._base)
 
     @contextlib.contextmanager
@@ -269,16 +322,20 @@ class ViaAnthropic:
         try:
             yield
         except Exception as e:
-            raise _masked(normalise(e, self._base, self._access.api_key), self._access.api_key) from None
+            raise _masked(
+                normalise(e, self._base, self._access.api_key), self._access.api_key
+            ) from None
 
 
 def _undecided(unknown: list[BatchView], requests: int) -> str:
     ids = ", ".join(view.id for view in unknown[:_SHOWN])
     if len(unknown) > _SHOWN:
         ids += f" and {len(unknown) - _SHOWN} more"
-    return (f"it can't be told yet whether this was sent: Anthropic has {ids} under way, with {requests:,} requests as "
-            "here, and shows what is in a batch only once it has ended, within a day; it is looked at again then, "
-            "and nothing is sent twice")
+    return (
+        f"it can't be told yet whether this was sent: Anthropic has {ids} under way, with {requests:,} requests as "
+        "here, and shows what is in a batch only once it has ended, within a day; it is looked at again then, "
+        "and nothing is sent twice"
+    )
 
 
 def _root(base: str) -> str:

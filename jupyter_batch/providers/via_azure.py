@@ -23,7 +23,13 @@ from jupyter_batch.providers.direct import QUIET_SECONDS
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import blocks_of
-from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS, stay, upload
+from jupyter_batch.providers.via_litellm import (
+    CALL_SECONDS,
+    LIST_PAGES,
+    TRANSFER_SECONDS,
+    stay,
+    upload,
+)
 from jupyter_batch.wire.openai_batches import read_batch
 
 if TYPE_CHECKING:
@@ -45,34 +51,57 @@ class ViaAzure:
     @asynccontextmanager
     async def _open(self, seconds: float = CALL_SECONDS) -> AsyncIterator[openai.AsyncAzureOpenAI]:
         """A client for one verb, at most `seconds` for all of it, which sends nothing twice."""
-        await asyncio.to_thread(importlib.import_module, "openai")  # a second of CPU, the first time
+        await asyncio.to_thread(
+            importlib.import_module, "openai"
+        )  # a second of CPU, the first time
         import openai
 
         try:
-            async with (asyncio.timeout(seconds),
-                        openai.AsyncAzureOpenAI(api_key=self._access.api_key, azure_endpoint=self._access.api_base,
-                                                api_version=self._version, max_retries=0,
-                                                timeout=min(seconds, QUIET_SECONDS),
-                                                http_client=openai.DefaultAsyncHttpxClient(
-                                                    event_hooks={"response": [stay]})) as client):
+            async with (
+                asyncio.timeout(seconds),
+                openai.AsyncAzureOpenAI(
+                    api_key=self._access.api_key,
+                    azure_endpoint=self._access.api_base,
+                    api_version=self._version,
+                    max_retries=0,
+                    timeout=min(seconds, QUIET_SECONDS),
+                    http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [stay]}),
+                ) as client,
+            ):
                 yield client
         except Exception as e:
             if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
                 raise  # our own disk's
-            raise normalise(e, self._access.api_base, self._access.api_key) from None  # the cause holds headers
+            raise normalise(
+                e, self._access.api_base, self._access.api_key
+            ) from None  # the cause holds headers
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
-                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
         """See Provider.submit. endpoint: as it stands in the lines, without /v1."""
         if uploaded is None:
             async with self._open(TRANSFER_SECONDS) as client:
                 uploaded = await upload(client, requests, tag, self._access.api_base)
             await on_upload(uploaded)
         async with self._open() as client:
-            return _view(await client.batches.create(
-                input_file_id=uploaded, metadata=dict(tag),
-                endpoint=cast("Literal['/v1/chat/completions']", endpoint),  # the SDK knows OpenAI's own paths alone
-                completion_window=cast("Literal['24h']", window)))
+            return _view(
+                await client.batches.create(
+                    input_file_id=uploaded,
+                    metadata=dict(tag),
+                    endpoint=cast(
+                        "Literal['/v1/chat/completions']", endpoint
+                    ),  # the SDK knows OpenAI's own paths alone
+                    completion_window=cast("Literal['24h']", window),
+                )
+            )
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find."""
@@ -93,15 +122,24 @@ class ViaAzure:
         after: str | None = None
         async with self._open(TRANSFER_SECONDS) as client:
             for _ in range(LIST_PAGES):
-                page = await (client.batches.list(limit=PAGE, after=after) if after
-                              else client.batches.list(limit=PAGE))
+                page = await (
+                    client.batches.list(limit=PAGE, after=after)
+                    if after
+                    else client.batches.list(limit=PAGE)
+                )
                 views = [_view(item) for item in page.data or []]
                 found += views
-                older = all(view.created_at is not None and view.created_at < since for view in views)
-                if older or not page.has_more or views[-1].id == after:  # `older` is true of no views, too
+                older = all(
+                    view.created_at is not None and view.created_at < since for view in views
+                )
+                if (
+                    older or not page.has_more or views[-1].id == after
+                ):  # `older` is true of no views, too
                     return found
                 after = views[-1].id
-        raise ProviderDownError(f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages")
+        raise ProviderDownError(
+            f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages"
+        )
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
@@ -118,9 +156,11 @@ class ViaAzure:
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """See Provider.fetch."""
-        async with (self._open(TRANSFER_SECONDS) as client,
-                    client.files.with_streaming_response.content(file_id) as answer,
-                    blocks_of(answer.http_response) as blocks):
+        async with (
+            self._open(TRANSFER_SECONDS) as client,
+            client.files.with_streaming_response.content(file_id) as answer,
+            blocks_of(answer.http_response) as blocks,
+        ):
             async for block in blocks:
                 write(block)
 
@@ -129,4 +169,6 @@ class ViaAzure:
 
 
 def _view(batch: Batch) -> BatchView:
-    return read_batch(batch.model_dump(warnings=False))  # of a type that is not the SDK's: a float, a new status
+    return read_batch(
+        batch.model_dump(warnings=False)
+    )  # of a type that is not the SDK's: a float, a new status

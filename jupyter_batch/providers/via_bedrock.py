@@ -48,8 +48,15 @@ class ViaBedrock:
     api_base: of Bedrock's API; S3's is what boto3 says (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL).
     """
 
-    def __init__(self, facts: Facts, *, api_base: str, model: str, settings: Mapping[str, str],
-                 secrets: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        *,
+        api_base: str,
+        model: str,
+        settings: Mapping[str, str],
+        secrets: Mapping[str, str],
+    ) -> None:
         self.facts = facts
         self._base = api_base
         self._model = bedrock.model_id(model)
@@ -63,8 +70,16 @@ class ViaBedrock:
     def __repr__(self) -> str:
         return f"ViaBedrock({self._base!r}, {self._bucket!r})"
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
-                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
         """See Provider.submit. window: whole hours or days, from 24h to 7d."""
         del endpoint
         hours = hours_from_a_day(window)
@@ -74,23 +89,39 @@ class ViaBedrock:
         key = self._settings.get("s3_encryption_key_id")
         bucket, folder = self._output
         order: dict[str, Any] = {
-            "jobName": name_of(tag), "clientRequestToken": name_of(tag), "modelId": self._model,
-            "roleArn": self._settings["aws_batch_role_arn"], "modelInvocationType": bedrock.MODEL_INVOCATION,
+            "jobName": name_of(tag),
+            "clientRequestToken": name_of(tag),
+            "modelId": self._model,
+            "roleArn": self._settings["aws_batch_role_arn"],
+            "modelInvocationType": bedrock.MODEL_INVOCATION,
             "timeoutDurationInHours": hours,
             "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": uploaded}},
-            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"s3://{bucket}/{folder}/{tag[TAG]}/",
-                                                        **({"s3EncryptionKeyId": key} if key else {})}}}
-        tags = [{"key": key, "value": value} for key, value in tag.items() if not key.startswith(TAG)]
+            "outputDataConfig": {
+                "s3OutputDataConfig": {
+                    "s3Uri": f"s3://{bucket}/{folder}/{tag[TAG]}/",
+                    **({"s3EncryptionKeyId": key} if key else {}),
+                }
+            },
+        }
+        tags = [
+            {"key": key, "value": value} for key, value in tag.items() if not key.startswith(TAG)
+        ]
         if tags:  # without any, the permission to tag is not needed
             order["tags"] = tags
         made = await self._call("bedrock", "create_model_invocation_job", **order)
         if not made.get("jobArn"):
             raise ProviderDownError("Bedrock answered a create without the job's ARN")
-        return BatchView(id=str(made["jobArn"]), status="submitted", input_file_id=uploaded, tag=dict(tag))
+        return BatchView(
+            id=str(made["jobArn"]), status="submitted", input_file_id=uploaded, tag=dict(tag)
+        )
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find: by the job's name."""
-        return [view for view in await self._listed(name_of(tag), since) if view.tag.get(TAG) == tag[TAG]]
+        return [
+            view
+            for view in await self._listed(name_of(tag), since)
+            if view.tag.get(TAG) == tag[TAG]
+        ]
 
     async def tagged(self, *, since: float) -> list[BatchView]:
         """See Listed.tagged. What else is told of a batch stands beside its request file."""
@@ -109,7 +140,9 @@ class ViaBedrock:
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll. Of a job that is over, it is looked which files its folder has."""
-        view = _view(await self._call("bedrock", "get_model_invocation_job", jobIdentifier=batch_id))
+        view = _view(
+            await self._call("bedrock", "get_model_invocation_job", jobIdentifier=batch_id)
+        )
         if view.ending is None or view.output_file_id is None:
             return msgspec.structs.replace(view, output_file_id=None)
         there = await self._results(view.output_file_id)
@@ -152,21 +185,37 @@ class ViaBedrock:
             inner = botocore.session.Session()
             inner.register_component("data_loader", _descriptions())
             keys = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-            session = boto3.Session(botocore_session=inner, region_name=self._settings["aws_region_name"],
-                                    profile_name=self._settings.get("aws_profile_name"),
-                                    **{name: self._secrets.get(name) for name in keys})
-            client = session.client(service, endpoint_url=self._base if service == "bedrock" else None, config=Config(
-                connect_timeout=CALL_SECONDS, read_timeout=CALL_SECONDS, retries={"total_max_attempts": 1},
-                request_checksum_calculation="when_required", response_checksum_validation="when_required"))
+            session = boto3.Session(
+                botocore_session=inner,
+                region_name=self._settings["aws_region_name"],
+                profile_name=self._settings.get("aws_profile_name"),
+                **{name: self._secrets.get(name) for name in keys},
+            )
+            client = session.client(
+                service,
+                endpoint_url=self._base if service == "bedrock" else None,
+                config=Config(
+                    connect_timeout=CALL_SECONDS,
+                    read_timeout=CALL_SECONDS,
+                    retries={"total_max_attempts": 1},
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                ),
+            )
             if service == "bedrock":
-                shape = client.meta.service_model.operation_model("CreateModelInvocationJob").input_shape
+                shape = client.meta.service_model.operation_model(
+                    "CreateModelInvocationJob"
+                ).input_shape
                 if "modelInvocationType" not in shape.members:
-                    raise BadRequestError("this boto3 is too old for Bedrock's Converse batches: "
-                                          "pip install -U 'jupyter_batch[bedrock]'")
+                    raise BadRequestError(
+                        "this boto3 is too old for Bedrock's Converse batches: "
+                        "pip install -U 'jupyter_batch[bedrock]'"
+                    )
             return client
 
-    async def _call(self, service: str, verb: str, *, seconds: float = CALL_SECONDS,
-                    **arguments: Any) -> dict[str, Any]:
+    async def _call(
+        self, service: str, verb: str, *, seconds: float = CALL_SECONDS, **arguments: Any
+    ) -> dict[str, Any]:
         """One call, sent once, in a thread: boto3 knows no event loop."""
         client = await self._client(service)
         with self._told():
@@ -180,28 +229,49 @@ class ViaBedrock:
         more: dict[str, Any] = {}
         for _ in range(LIST_PAGES):
             page = await self._call(
-                "bedrock", "list_model_invocation_jobs", nameContains=name, maxResults=PAGE, sortBy="CreationTime",
-                sortOrder="Descending", submitTimeAfter=datetime.fromtimestamp(since, UTC), **more)
+                "bedrock",
+                "list_model_invocation_jobs",
+                nameContains=name,
+                maxResults=PAGE,
+                sortBy="CreationTime",
+                sortOrder="Descending",
+                submitTimeAfter=datetime.fromtimestamp(since, UTC),
+                **more,
+            )
             found += [_view(job) for job in page.get("invocationJobSummaries") or []]
             if not page.get("nextToken"):
                 return found
             more = {"nextToken": page["nextToken"]}
-        raise ProviderDownError(f"the list of jobs at {self._base} did not end after {LIST_PAGES} pages")
+        raise ProviderDownError(
+            f"the list of jobs at {self._base} did not end after {LIST_PAGES} pages"
+        )
 
     async def _put(self, key: str, requests: Path, tag: Mapping[str, str]) -> str:
         """Upload a request file, streamed from disk; the same name again is the same object."""
-        about = json.dumps({name: value for name, value in tag.items() if name.startswith(f"{TAG}_")})
+        about = json.dumps(
+            {name: value for name, value in tag.items() if name.startswith(f"{TAG}_")}
+        )
         with contextlib.ExitStack() as stack:
             file = await asyncio.to_thread(stack.enter_context, as_sent(requests, bedrock.sent))
-            await self._call("s3", "put_object", seconds=TRANSFER_SECONDS, Bucket=self._bucket, Key=key, Body=file,
-                             ContentType="application/jsonl", Metadata={_ABOUT: about})
+            await self._call(
+                "s3",
+                "put_object",
+                seconds=TRANSFER_SECONDS,
+                Bucket=self._bucket,
+                Key=key,
+                Body=file,
+                ContentType="application/jsonl",
+                Metadata={_ABOUT: about},
+            )
         return f"s3://{self._bucket}/{key}"
 
     async def _about(self, view: BatchView) -> dict[str, str]:
         bucket, key = _parts(view.input_file_id or "")
         with contextlib.suppress(NotFoundError, msgspec.DecodeError):
             head = await self._call("s3", "head_object", Bucket=bucket, Key=key)
-            return msgspec.json.decode((head.get("Metadata") or {}).get(_ABOUT, "{}"), type=dict[str, str])
+            return msgspec.json.decode(
+                (head.get("Metadata") or {}).get(_ABOUT, "{}"), type=dict[str, str]
+            )
         return {}
 
     async def _results(self, folder: str) -> list[str]:
@@ -211,14 +281,21 @@ class ViaBedrock:
         more: dict[str, Any] = {}
         for _ in range(LIST_PAGES):
             page = await self._call("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
-            uris += [f"s3://{bucket}/{item['Key']}" for item in page.get("Contents") or []
-                     if item["Key"].endswith(".jsonl.out")]
+            uris += [
+                f"s3://{bucket}/{item['Key']}"
+                for item in page.get("Contents") or []
+                if item["Key"].endswith(".jsonl.out")
+            ]
             if not page.get("IsTruncated"):
                 return sorted(uris)
             more = {"ContinuationToken": page["NextContinuationToken"]}
-        raise ProviderDownError(f"the list of objects in {folder} did not end after {LIST_PAGES} pages")
+        raise ProviderDownError(
+            f"the list of objects in {folder} did not end after {LIST_PAGES} pages"
+        )
 
-    async def _copy(self, uris: list[str], change: Callable[[bytes], bytes], write: Callable[[bytes], object]) -> None:
+    async def _copy(
+        self, uris: list[str], change: Callable[[bytes], bytes], write: Callable[[bytes], object]
+    ) -> None:
         lines = Lines(change, write)
         for uri in uris:
             bucket, key = _parts(uri)

@@ -92,7 +92,11 @@ class ViaLitellm:
     def __init__(self, facts: Facts, access: Access) -> None:
         self.facts = facts
         self._access = access
-        self._where = {"custom_llm_provider": "openai", "api_base": access.api_base, "api_key": access.api_key}
+        self._where = {
+            "custom_llm_provider": "openai",
+            "api_base": access.api_base,
+            "api_key": access.api_key,
+        }
         self._ready = False
         self._odd = False
 
@@ -101,12 +105,15 @@ class ViaLitellm:
         litellm = await self._load()
         task = asyncio.create_task(
             _quietly(getattr(litellm, verb)(**_GUARD, **self._where, timeout=seconds, **arguments)),
-            name=f"jupyter_batch {verb}")
+            name=f"jupyter_batch {verb}",
+        )
         try:
             async with asyncio.timeout(seconds + 5):
                 return await task
         except Exception as e:
-            raise normalise(e, self._access.api_base, self._access.api_key) from None  # the cause holds headers
+            raise normalise(
+                e, self._access.api_base, self._access.api_key
+            ) from None  # the cause holds headers
 
     async def _load(self) -> Any:
         if not self._ready:
@@ -117,8 +124,16 @@ class ViaLitellm:
             self._ready = True
         return load_litellm()
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
-                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
         """Upload (streamed from disk), then create. See Provider.submit."""
         # Both with the SDK below litellm: they are the same calls, but litellm's own would follow the rows to wherever
         # they are sent on to, and refuses to read the answer of a server that has states of its own (AIBrix's
@@ -129,9 +144,13 @@ class ViaLitellm:
             await on_upload(uploaded)
         async with self._sdk() as client:
             answer = await client.batches.with_raw_response.create(
-                input_file_id=uploaded, metadata=dict(tag),
-                endpoint=cast("Literal['/v1/chat/completions']", endpoint),  # any that the provider has
-                completion_window=cast("Literal['24h']", window))
+                input_file_id=uploaded,
+                metadata=dict(tag),
+                endpoint=cast(
+                    "Literal['/v1/chat/completions']", endpoint
+                ),  # any that the provider has
+                completion_window=cast("Literal['24h']", window),
+            )
             return _read(answer.content)
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
@@ -156,22 +175,29 @@ class ViaLitellm:
         after: str | None = None
         async with self._sdk() as client:
             for _ in range(LIST_PAGES):
-                page = await (client.batches.list(limit=100, after=after) if after
-                              else client.batches.list(limit=100))
+                page = await (
+                    client.batches.list(limit=100, after=after)
+                    if after
+                    else client.batches.list(limit=100)
+                )
                 views = [_view(item) for item in page.data or []]
                 found += views
                 older = all(v.created_at is not None and v.created_at < since for v in views)
                 if older or not views or not page.has_more or views[-1].id == after:
                     return found
                 after = views[-1].id
-        raise ProviderDownError(f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages")
+        raise ProviderDownError(
+            f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages"
+        )
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
         if not self._odd:
             try:
                 return _view(await self._call("aretrieve_batch", batch_id=batch_id))
-            except UnreadableError:  # litellm insists on its states, and on fields that some servers leave null
+            except (
+                UnreadableError
+            ):  # litellm insists on its states, and on fields that some servers leave null
                 self._odd = True
         async with self._sdk() as client:
             return _read((await client.batches.with_raw_response.retrieve(batch_id)).content)
@@ -183,10 +209,18 @@ class ViaLitellm:
         import openai
 
         try:
-            async with asyncio.timeout(seconds + 5), openai.AsyncOpenAI(
-                    api_key=self._access.api_key, base_url=self._access.api_base, max_retries=0, timeout=seconds,
-                    organization=litellm.organization or os.environ.get("OPENAI_ORGANIZATION"),  # as litellm's calls
-                    http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [stay]})) as client:
+            async with (
+                asyncio.timeout(seconds + 5),
+                openai.AsyncOpenAI(
+                    api_key=self._access.api_key,
+                    base_url=self._access.api_base,
+                    max_retries=0,
+                    timeout=seconds,
+                    organization=litellm.organization
+                    or os.environ.get("OPENAI_ORGANIZATION"),  # as litellm's calls
+                    http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [stay]}),
+                ) as client,
+            ):
                 yield client
         except Exception as e:
             if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
@@ -195,7 +229,9 @@ class ViaLitellm:
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """Stream a file; nothing of it is held in memory where litellm can stream."""
-        content = await self._call("afile_content", seconds=TRANSFER_SECONDS, file_id=file_id, stream=True)
+        content = await self._call(
+            "afile_content", seconds=TRANSFER_SECONDS, file_id=file_id, stream=True
+        )
         stream = getattr(content, "stream_iterator", None)
         if stream is None:
             write(content.content)
@@ -221,7 +257,9 @@ class ViaLitellm:
         """Nothing is open between calls; litellm's own closing would close the person's clients too."""
 
 
-async def upload(client: openai.AsyncOpenAI, requests: Path, tag: Mapping[str, str], where: str) -> str:
+async def upload(
+    client: openai.AsyncOpenAI, requests: Path, tag: Mapping[str, str], where: str
+) -> str:
     """The id there of a request file, streamed from disk. Raises ProviderDownError where none is named."""
     with requests.open("rb") as file:
         there = await client.files.create(file=(file_name(tag, requests), file), purpose="batch")
@@ -236,11 +274,15 @@ async def stay(answer: Any) -> None:
         return
     here, to = answer.url, answer.url.join(answer.headers["location"])
     if to.host != here.host or (to.scheme == here.scheme and to.port != here.port):
-        raise ConnectionError(f"it sends us on to {to.scheme}://{to.netloc.decode()}, where nothing was sent: if that "
-                              "is the right address, give it as api_base")
+        raise ConnectionError(
+            f"it sends us on to {to.scheme}://{to.netloc.decode()}, where nothing was sent: if that "
+            "is the right address, give it as api_base"
+        )
 
 
-async def _copy(stream: AsyncIterator[bytes], write: Callable[[bytes], object], headers: Any) -> None:
+async def _copy(
+    stream: AsyncIterator[bytes], write: Callable[[bytes], object], headers: Any
+) -> None:
     size = 0
     async for block in stream:
         size += len(block)
@@ -257,4 +299,6 @@ def _read(answer: bytes) -> BatchView:
 
 def _view(batch: Any) -> BatchView:
     # Not warned of: a float where the SDK has an int, or a status that is new to it.
-    return read_batch(batch.model_dump(warnings=False) if hasattr(batch, "model_dump") else dict(batch))
+    return read_batch(
+        batch.model_dump(warnings=False) if hasattr(batch, "model_dump") else dict(batch)
+    )

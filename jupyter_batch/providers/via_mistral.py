@@ -30,8 +30,15 @@ MOST_HOURS = 168
 """The longest window: 7 days (Mistral's batch documentation)."""
 
 _JOBS = "/batch/jobs"
-_STATES = {"QUEUED": "validating", "RUNNING": "in_progress", "SUCCESS": "completed", "FAILED": "failed",
-           "TIMEOUT_EXCEEDED": "expired", "CANCELLATION_REQUESTED": "cancelling", "CANCELLED": "cancelled"}
+_STATES = {
+    "QUEUED": "validating",
+    "RUNNING": "in_progress",
+    "SUCCESS": "completed",
+    "FAILED": "failed",
+    "TIMEOUT_EXCEEDED": "expired",
+    "CANCELLATION_REQUESTED": "cancelling",
+    "CANCELLED": "cancelled",
+}
 
 
 class ViaMistral(Direct):
@@ -41,22 +48,40 @@ class ViaMistral(Direct):
         super().__init__(facts, access)
         self._model = model
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
-                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
         """See Provider.submit. window: "24h", "7d"; at most seven days."""
         hours = hours_of(window)
         if uploaded is None:
             lines = await asyncio.to_thread(bare_lines, requests)
             uploaded = await self._upload(file_name(tag, requests), lines)
             await on_upload(uploaded)
-        body = {"input_files": [uploaded], "endpoint": endpoint, "model": self._model, "metadata": dict(tag),
-                "timeout_hours": hours}
+        body = {
+            "input_files": [uploaded],
+            "endpoint": endpoint,
+            "model": self._model,
+            "metadata": dict(tag),
+            "timeout_hours": hours,
+        }
         async with self._open() as client:
             view = read_job(msgspec.json.decode(await self._ask(client, "POST", _JOBS, json=body)))
         if not view.id:
-            raise ProviderDownError(f"{self._access.api_base} answered a create without the job's id")
-        return msgspec.structs.replace(view, input_file_id=uploaded,
-                                       expires_at=view.created_at + hours * 3600 if view.created_at else None)
+            raise ProviderDownError(
+                f"{self._access.api_base} answered a create without the job's id"
+            )
+        return msgspec.structs.replace(
+            view,
+            input_file_id=uploaded,
+            expires_at=view.created_at + hours * 3600 if view.created_at else None,
+        )
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find. How its `metadata` filter is written is not documented: the list itself is read."""
@@ -75,20 +100,30 @@ class ViaMistral(Direct):
             job = msgspec.json.decode(await self._ask(client, "GET", path), type=_Asked)
         held = bytearray()
         await self.fetch(batch.input_file_id, held.extend)
-        write(await asyncio.to_thread(full_lines, bytes(held), job.model or self._model, job.endpoint))
+        write(
+            await asyncio.to_thread(full_lines, bytes(held), job.model or self._model, job.endpoint)
+        )
 
     async def _listed(self, since: float) -> list[BatchView]:
         found: list[BatchView] = []
         async with self._open(TRANSFER_SECONDS) as client:
             for number in range(LIST_PAGES):
                 params = {"page": number, "page_size": PAGE}
-                page = msgspec.json.decode(await self._ask(client, "GET", _JOBS, params=params), type=_Jobs)
+                page = msgspec.json.decode(
+                    await self._ask(client, "GET", _JOBS, params=params), type=_Jobs
+                )
                 views = [read_job(job) for job in page.data or []]
                 found += views
-                older = all(view.created_at is not None and view.created_at < since for view in views)
-                if older or len(views) < PAGE:  # `older`: newest come first; of no views it is true, too
+                older = all(
+                    view.created_at is not None and view.created_at < since for view in views
+                )
+                if (
+                    older or len(views) < PAGE
+                ):  # `older`: newest come first; of no views it is true, too
                     return found
-        raise ProviderDownError(f"the list of jobs at {self._access.api_base} did not end after {LIST_PAGES} pages")
+        raise ProviderDownError(
+            f"the list of jobs at {self._access.api_base} did not end after {LIST_PAGES} pages"
+        )
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
@@ -143,7 +178,10 @@ def full_lines(bare: bytes, model: str, endpoint: str) -> bytes:
     for text in bare.splitlines():
         line = decode(text)
         body = {"model": msgspec.Raw(encode(model)), **line.body}
-        made += encode({"custom_id": line.custom_id, "method": "POST", "url": endpoint, "body": body}) + b"\n"
+        made += (
+            encode({"custom_id": line.custom_id, "method": "POST", "url": endpoint, "body": body})
+            + b"\n"
+        )
     return bytes(made)
 
 
@@ -152,13 +190,24 @@ def read_job(job: Mapping[str, Any]) -> BatchView:
     status = str(job.get("status") or "unknown")
     files = job.get("input_files")
     errors = [_error(error) for error in job.get("errors") or [] if isinstance(error, Mapping)]
-    return read_batch({
-        "id": job.get("id"), "status": _STATES.get(status, status.lower()), "created_at": job.get("created_at"),
-        "input_file_id": files[0] if isinstance(files, list) and files else None,
-        "output_file_id": job.get("output_file"), "error_file_id": job.get("error_file"), "errors": errors,
-        "request_counts": {"total": job.get("total_requests"), "completed": job.get("succeeded_requests"),
-                           "failed": job.get("failed_requests")},
-        "metadata": job.get("metadata"), "endpoint": job.get("endpoint")})
+    return read_batch(
+        {
+            "id": job.get("id"),
+            "status": _STATES.get(status, status.lower()),
+            "created_at": job.get("created_at"),
+            "input_file_id": files[0] if isinstance(files, list) and files else None,
+            "output_file_id": job.get("output_file"),
+            "error_file_id": job.get("error_file"),
+            "errors": errors,
+            "request_counts": {
+                "total": job.get("total_requests"),
+                "completed": job.get("succeeded_requests"),
+                "failed": job.get("failed_requests"),
+            },
+            "metadata": job.get("metadata"),
+            "endpoint": job.get("endpoint"),
+        }
+    )
 
 
 def _error(error: Mapping[str, Any]) -> dict[str, str]:
@@ -171,5 +220,7 @@ def hours_of(window: str) -> int:
     match = re.fullmatch(r"([1-9]\d{0,3})([hd])", window)
     hours = int(match[1]) * (24 if match[2] == "d" else 1) if match else 0
     if not 1 <= hours <= MOST_HOURS:
-        raise BadRequestError(f"completion_window={window!r}: Mistral takes hours or days, from 1h to 7d")
+        raise BadRequestError(
+            f"completion_window={window!r}: Mistral takes hours or days, from 1h to 7d"
+        )
     return hours

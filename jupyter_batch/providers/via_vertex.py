@@ -51,32 +51,63 @@ class ViaVertex(Direct):
     secrets: `api_key` (an access token), or `vertex_credentials` (JSON); without either Google's own library looks.
     """
 
-    def __init__(self, facts: Facts, *, api_base: str, model: str, settings: Mapping[str, str],
-                 secrets: Mapping[str, str], storage: str | None = None) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        *,
+        api_base: str,
+        model: str,
+        settings: Mapping[str, str],
+        secrets: Mapping[str, str],
+        storage: str | None = None,
+    ) -> None:
         super().__init__(facts, Access(api_base=api_base, api_key="no-token-yet"))
         self._model = vertex.gemini_name(model)
-        self._parent = f"/projects/{settings['vertex_project']}/locations/{settings['vertex_location']}"
-        bucket, _, folder = settings["gcs_bucket_name"].removeprefix("gs://").strip("/").partition("/")
+        self._parent = (
+            f"/projects/{settings['vertex_project']}/locations/{settings['vertex_location']}"
+        )
+        bucket, _, folder = (
+            settings["gcs_bucket_name"].removeprefix("gs://").strip("/").partition("/")
+        )
         self._bucket, self._folder = bucket, f"{folder}/{FOLDER}".lstrip("/")
         self._storage = storage or storage_base(os.environ)
-        self._token = Token(given=secrets.get("api_key"),
-                            credentials=secrets.get("vertex_credentials") or settings.get("vertex_credentials"))
+        self._token = Token(
+            given=secrets.get("api_key"),
+            credentials=secrets.get("vertex_credentials") or settings.get("vertex_credentials"),
+        )
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
-                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
         """See Provider.submit. There is no window to be chosen: a job has 24 h once it runs."""
         del endpoint, window
         name = tag[TAG].replace("/", "-")
         if uploaded is None:
             uploaded = await self._put(f"{self._folder}/{tag[TAG]}.jsonl", requests)
             await on_upload(uploaded)
-        order = {"displayName": f"{TAG}-{name}", "model": f"publishers/google/models/{self._model}",
-                 "labels": labels_of(tag),
-                 "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": [uploaded]}},
-                 "outputConfig": {"predictionsFormat": "jsonl", "gcsDestination": {
-                     "outputUriPrefix": f"gs://{self._bucket}/{self._folder}/{tag[TAG]}"}}}
+        order = {
+            "displayName": f"{TAG}-{name}",
+            "model": f"publishers/google/models/{self._model}",
+            "labels": labels_of(tag),
+            "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": [uploaded]}},
+            "outputConfig": {
+                "predictionsFormat": "jsonl",
+                "gcsDestination": {
+                    "outputUriPrefix": f"gs://{self._bucket}/{self._folder}/{tag[TAG]}"
+                },
+            },
+        }
         async with self._open() as client:
-            job = await self._json(client, "POST", f"{self._parent}/batchPredictionJobs", json=order)
+            job = await self._json(
+                client, "POST", f"{self._parent}/batchPredictionJobs", json=order
+            )
         return _view(job)
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
@@ -129,8 +160,12 @@ class ViaVertex(Direct):
         async with super()._open(seconds) as client:
             yield client
 
-    async def _json(self, client: httpx.AsyncClient, method: str, path: str, **more: Any) -> dict[str, Any]:
-        return msgspec.json.decode(await self._ask(client, method, path, **more), type=dict[str, Any])
+    async def _json(
+        self, client: httpx.AsyncClient, method: str, path: str, **more: Any
+    ) -> dict[str, Any]:
+        return msgspec.json.decode(
+            await self._ask(client, method, path, **more), type=dict[str, Any]
+        )
 
     async def _listed(self, where: str, since: float) -> list[BatchView]:
         """The jobs that a filter lets through, newest first: its list has no promised order."""
@@ -138,13 +173,25 @@ class ViaVertex(Direct):
         params: dict[str, str | int] = {"filter": where, "pageSize": PAGE}
         async with self._open(TRANSFER_SECONDS) as client:
             for _ in range(LIST_PAGES):
-                page = await self._json(client, "GET", f"{self._parent}/batchPredictionJobs", params=params)
-                found += [_view(job) for job in page.get("batchPredictionJobs") or [] if isinstance(job, dict)]
+                page = await self._json(
+                    client, "GET", f"{self._parent}/batchPredictionJobs", params=params
+                )
+                found += [
+                    _view(job)
+                    for job in page.get("batchPredictionJobs") or []
+                    if isinstance(job, dict)
+                ]
                 if not page.get("nextPageToken"):
-                    recent = [view for view in found if view.created_at is None or view.created_at >= since]
+                    recent = [
+                        view
+                        for view in found
+                        if view.created_at is None or view.created_at >= since
+                    ]
                     return sorted(recent, key=lambda view: -(view.created_at or 0.0))
                 params["pageToken"] = page["nextPageToken"]
-        raise ProviderDownError(f"the list of jobs at {self._access.api_base} did not end after {LIST_PAGES} pages")
+        raise ProviderDownError(
+            f"the list of jobs at {self._access.api_base} did not end after {LIST_PAGES} pages"
+        )
 
     # --- the bucket (Cloud Storage JSON API, v1) ----------------------------------------------------------------------
 
@@ -156,8 +203,10 @@ class ViaVertex(Direct):
             async with self._open(TRANSFER_SECONDS) as client:
                 answer = await client.post(
                     f"{self._storage}/upload/storage/v1/b/{self._bucket}/o",
-                    params={"uploadType": "media", "name": name}, content=_blocks(file),
-                    headers={"content-type": "application/jsonl", "content-length": str(size)})
+                    params={"uploadType": "media", "name": name},
+                    content=_blocks(file),
+                    headers={"content-type": "application/jsonl", "content-length": str(size)},
+                )
                 self._check(answer, f"bucket {self._bucket}")
         return f"gs://{self._bucket}/{name}"
 
@@ -174,15 +223,21 @@ class ViaVertex(Direct):
             if not page.nextPageToken:
                 return sorted(names)
             params["pageToken"] = page.nextPageToken
-        raise ProviderDownError(f"the list of objects in {folder} did not end after {LIST_PAGES} pages")
+        raise ProviderDownError(
+            f"the list of objects in {folder} did not end after {LIST_PAGES} pages"
+        )
 
-    async def _copy(self, uris: list[str], change: Callable[[bytes], bytes], write: Callable[[bytes], object]) -> None:
+    async def _copy(
+        self, uris: list[str], change: Callable[[bytes], bytes], write: Callable[[bytes], object]
+    ) -> None:
         lines = Lines(change, write)
         for uri in uris:
             bucket, name = _parts(uri)
             path = f"{self._storage}/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
-            async with (self._open(TRANSFER_SECONDS) as client,
-                        client.stream("GET", path, params={"alt": "media"}) as answer):
+            async with (
+                self._open(TRANSFER_SECONDS) as client,
+                client.stream("GET", path, params={"alt": "media"}) as answer,
+            ):
                 if not answer.is_success:
                     await answer.aread()
                     raise self._refusal(answer)
@@ -220,8 +275,10 @@ def labels_of(tag: Mapping[str, str]) -> dict[str, str]:
     more = {key: value for key, value in tag.items() if key.startswith(f"{TAG}_")}
     labels = {key: value for key, value in tag.items() if key not in more and key != TAG}
     text = base64.b32encode(msgspec.json.encode(more)).decode().rstrip("=").lower() if more else ""
-    parts = [text[at:at + _LABEL] for at in range(0, len(text), _LABEL)]
-    if len(parts) <= _MOST:  # else it is done without: it only helps to find a batch without its ledger
+    parts = [text[at : at + _LABEL] for at in range(0, len(text), _LABEL)]
+    if (
+        len(parts) <= _MOST
+    ):  # else it is done without: it only helps to find a batch without its ledger
         labels.update({f"{_MORE}{number:02}": part for number, part in enumerate(parts)})
     return {**labels, TAG: tag[TAG].replace("/", "-")}
 
@@ -234,7 +291,9 @@ def tag_of(labels: Any) -> dict[str, str]:
     tag = {str(key): str(value) for key, value in labels.items() if not str(key).startswith(_MORE)}
     with contextlib.suppress(binascii.Error, msgspec.DecodeError, ValueError):
         padded = text.upper() + "=" * (-len(text) % 8)
-        tag.update(msgspec.json.decode(base64.b32decode(padded), type=dict[str, str]) if text else {})
+        tag.update(
+            msgspec.json.decode(base64.b32decode(padded), type=dict[str, str]) if text else {}
+        )
     job, dash, number = tag.get(TAG, "").rpartition("-")
     return {**tag, TAG: f"{job}/{number}"} if dash else tag
 

@@ -17,7 +17,12 @@ from urllib.parse import quote
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import BadRequestError, ConnectionFailedError, NotFoundError, ProviderDownError
+from jupyter_batch.core.errors import (
+    BadRequestError,
+    ConnectionFailedError,
+    NotFoundError,
+    ProviderDownError,
+)
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.direct import Direct
 from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, file_name
@@ -36,13 +41,23 @@ CANCEL_SECONDS = 600.0
 class ViaXai(Direct):
     """One xAI team, by its key. clock: seconds since the epoch."""
 
-    def __init__(self, facts: Facts, access: Access, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, facts: Facts, access: Access, *, clock: Callable[[], float] = time.time
+    ) -> None:
         super().__init__(facts, access)
         self._clock = clock
         self._cancelled: dict[str, float] = {}
 
-    async def submit(self, requests: Path, tag: Mapping[str, str], *, endpoint: str, window: str,
-                     uploaded: str | None, on_upload: Callable[[str], Awaitable[None]]) -> BatchView:
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
         """See Provider.submit. There is no window to be chosen.
 
         Of the tag job and shard are kept, in the name; and the file's id too, which xAI does not tell of a batch.
@@ -52,10 +67,17 @@ class ViaXai(Direct):
             with requests.open("rb") as file:
                 uploaded = await self._upload(file_name(tag, requests), file)
             await on_upload(uploaded)
-        body = {"name": " ".join([TAG, tag.get(TAG, "-"), tag.get(TAG_OF, "-"), uploaded]), "input_file_id": uploaded}
+        body = {
+            "name": " ".join([TAG, tag.get(TAG, "-"), tag.get(TAG_OF, "-"), uploaded]),
+            "input_file_id": uploaded,
+        }
         async with self._open() as client:
-            made = msgspec.json.decode(await self._ask(client, "POST", "/batches", json=body), type=_Made)
-        return BatchView(id=made.batch_id, status="validating", input_file_id=uploaded, tag=dict(tag))
+            made = msgspec.json.decode(
+                await self._ask(client, "POST", "/batches", json=body), type=_Made
+            )
+        return BatchView(
+            id=made.batch_id, status="validating", input_file_id=uploaded, tag=dict(tag)
+        )
 
     async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
         """See Provider.find."""
@@ -77,14 +99,25 @@ class ViaXai(Direct):
         token = ""
         async with self._open(TRANSFER_SECONDS) as client:
             for _ in range(LIST_PAGES):
-                params: dict[str, str | int] = {"limit": PAGE, **({"pagination_token": token} if token else {})}
-                page = msgspec.json.decode(await self._ask(client, "GET", "/batches", params=params), type=_Batches)
+                params: dict[str, str | int] = {
+                    "limit": PAGE,
+                    **({"pagination_token": token} if token else {}),
+                }
+                page = msgspec.json.decode(
+                    await self._ask(client, "GET", "/batches", params=params), type=_Batches
+                )
                 views = [self._view(batch) for batch in page.batches or []]
-                found += [view for view in views if view.created_at is None or view.created_at > since - DAY]
+                found += [
+                    view
+                    for view in views
+                    if view.created_at is None or view.created_at > since - DAY
+                ]
                 if not page.pagination_token or page.pagination_token == token:
                     return found
                 token = page.pagination_token
-        raise ProviderDownError(f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages")
+        raise ProviderDownError(
+            f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages"
+        )
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
@@ -104,44 +137,82 @@ class ViaXai(Direct):
         path, token, seen = f"/batches/{quote(file_id, safe='')}/results", "", set[str]()
         async with self._open(TRANSFER_SECONDS) as client:
             while True:
-                params: dict[str, str | int] = {"limit": PAGE, **({"pagination_token": token} if token else {})}
-                page = msgspec.json.decode(await self._ask(client, "GET", path, params=params), type=_Page)
+                params: dict[str, str | int] = {
+                    "limit": PAGE,
+                    **({"pagination_token": token} if token else {}),
+                }
+                page = msgspec.json.decode(
+                    await self._ask(client, "GET", path, params=params), type=_Page
+                )
                 write(b"".join(map(line_of, page.results)))
                 token = page.pagination_token or ""
                 if not token:
                     return
                 if token in seen:
-                    raise ConnectionFailedError(f"the result pages of {file_id} go round in a circle")
+                    raise ConnectionFailedError(
+                        f"the result pages of {file_id} go round in a circle"
+                    )
                 seen.add(token)
 
     def _view(self, batch: Mapping[str, Any]) -> BatchView:
         """A batch as its counters tell of it."""
         state = batch.get("state")
-        count = {key: tolerant.count(value) for key, value in state.items()} if isinstance(state, Mapping) else {}
-        total, pending, done = count.get("num_requests", 0), count.get("num_pending", 0), count.get("num_success", 0)
+        count = (
+            {key: tolerant.count(value) for key, value in state.items()}
+            if isinstance(state, Mapping)
+            else {}
+        )
+        total, pending, done = (
+            count.get("num_requests", 0),
+            count.get("num_pending", 0),
+            count.get("num_success", 0),
+        )
         failed = count.get("num_error", 0) + count.get("num_cancelled", 0)
-        batch_id, reason, name = batch.get("batch_id"), batch.get("cancel_by_xai_message"), str(batch.get("name") or "")
-        view = read_batch({
-            "id": batch_id, "created_at": batch.get("create_time"), "expires_at": batch.get("expire_time"),
-            "input_file_id": batch.get("input_file_id") or _file(name),
-            "errors": [{"message": reason}] if reason else None,
-            "metadata": _tag(name)})
+        batch_id, reason, name = (
+            batch.get("batch_id"),
+            batch.get("cancel_by_xai_message"),
+            str(batch.get("name") or ""),
+        )
+        view = read_batch(
+            {
+                "id": batch_id,
+                "created_at": batch.get("create_time"),
+                "expires_at": batch.get("expire_time"),
+                "input_file_id": batch.get("input_file_id") or _file(name),
+                "errors": [{"message": reason}] if reason else None,
+                "metadata": _tag(name),
+            }
+        )
         if not view.id:
             raise ProviderDownError(f"{self._access.api_base} told of a batch without its id")
         now = self._clock()
         if batch.get("cancel_time") or reason:
             ending = State.FAILED if reason else State.CANCELLED
             if pending and now - self._cancelled.setdefault(view.id, now) < CANCEL_SECONDS:
-                return msgspec.structs.replace(view, status="cancelling", total=total, completed=done, failed=failed)
+                return msgspec.structs.replace(
+                    view, status="cancelling", total=total, completed=done, failed=failed
+                )
         elif total and not pending:
             ending = State.COMPLETED
         elif view.expires_at and now > view.expires_at + DAY:
             ending = State.EXPIRED
         else:
-            return msgspec.structs.replace(view, status="in_progress" if total else "validating", total=total,
-                                           completed=done, failed=failed)
-        return msgspec.structs.replace(view, status=str(ending), ending=ending, total=total, completed=done,
-                                       failed=failed, output_file_id=view.id if done + failed else None)
+            return msgspec.structs.replace(
+                view,
+                status="in_progress" if total else "validating",
+                total=total,
+                completed=done,
+                failed=failed,
+            )
+        return msgspec.structs.replace(
+            view,
+            status=str(ending),
+            ending=ending,
+            total=total,
+            completed=done,
+            failed=failed,
+            output_file_id=view.id if done + failed else None,
+        )
 
 
 def _tag(name: str) -> dict[str, str]:
@@ -205,11 +276,19 @@ def line_of(result: msgspec.Raw) -> bytes:
     if body is None or row.error_message or coded:
         cancelled = str(error.code).lower() in ("1", "cancelled")  # gRPC's CANCELLED
         code = "batch_cancelled" if cancelled else str(error.code) if coded else "request_failed"
-        return _failed(row.batch_request_id, code, message or "xAI gave neither an answer nor a reason")
+        return _failed(
+            row.batch_request_id, code, message or "xAI gave neither an answer nor a reason"
+        )
     return b'{"custom_id":%b,"response":{"status_code":200,"body":%b},"error":null}\n' % (
-        msgspec.json.encode(row.batch_request_id), msgspec.json.format(body, indent=-1))
+        msgspec.json.encode(row.batch_request_id),
+        msgspec.json.format(body, indent=-1),
+    )
 
 
 def _failed(custom_id: object, code: str, message: str) -> bytes:
-    return msgspec.json.encode({"custom_id": custom_id, "response": None,
-                                "error": {"code": code, "message": message}}) + b"\n"
+    return (
+        msgspec.json.encode(
+            {"custom_id": custom_id, "response": None, "error": {"code": code, "message": message}}
+        )
+        + b"\n"
+    )

@@ -16,7 +16,14 @@ from jupyter_batch.core.schema import Field, Schema
 from jupyter_batch.schema.plain import Misfit
 
 _FIELD = re.compile(r"Failed to parse field \S+ with value .*?(?=Error message: |$)", re.DOTALL)
-_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "text": str, "date": str, "datetime": str}
+_TYPES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "text": str,
+    "date": str,
+    "datetime": str,
+}
 
 
 def reader_of(schema: Schema, nullable: Callable[[Field], bool]) -> Callable[[Any], dict[str, Any]]:
@@ -29,9 +36,14 @@ def reader_of(schema: Schema, nullable: Callable[[Field], bool]) -> Callable[[An
         dspy: Any = importlib.import_module("dspy")
         adapter = getattr(importlib.import_module(module), name)()
     except (ImportError, AttributeError):
-        raise InputError(f"the answers of this job are read by dspy's {name}, which is not installed here: "
-                         'pip install "jupyter_batch[dspy]"') from None
-    fields = {field.key: (_type(field, nullable=nullable(field)), dspy.OutputField()) for field in schema.fields}
+        raise InputError(
+            f"the answers of this job are read by dspy's {name}, which is not installed here: "
+            'pip install "jupyter_batch[dspy]"'
+        ) from None
+    fields = {
+        field.key: (_type(field, nullable=nullable(field)), dspy.OutputField())
+        for field in schema.fields
+    }
     signature = dspy.Signature({"text": (str, dspy.InputField()), **fields}, "Read the fields.")
 
     def read(text: Any) -> dict[str, Any]:

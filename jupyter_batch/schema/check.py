@@ -30,7 +30,13 @@ from jupyter_batch.schema.plain import (
     whole,
 )
 
-_ELSEWHERE = ("$dynamicRef", "$recursiveRef", "unevaluatedItems", "unevaluatedProperties", "dependentSchemas")
+_ELSEWHERE = (
+    "$dynamicRef",
+    "$recursiveRef",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "dependentSchemas",
+)
 
 
 def resolved(root: Mapping[str, Any], ref: str) -> Any:
@@ -77,11 +83,20 @@ class _Compiler:
             raise OptionError(f"the schema holds {shown(schema)} where a schema has to be")
         unknown = [word for word in _ELSEWHERE if word in schema]
         if unknown:
-            raise OptionError(f"the schema uses {unknown[0]}, which can't be checked here: say it another way")
-        makers: list[Check | None] = [self._ref(schema), of_values(schema, "const"), of_values(schema, "enum"),
-                                      of_type(schema), of_text(schema),
-                                      of_number(schema), self._array(schema), self._object(schema),
-                                      *self._composed(schema)]
+            raise OptionError(
+                f"the schema uses {unknown[0]}, which can't be checked here: say it another way"
+            )
+        makers: list[Check | None] = [
+            self._ref(schema),
+            of_values(schema, "const"),
+            of_values(schema, "enum"),
+            of_type(schema),
+            of_text(schema),
+            of_number(schema),
+            self._array(schema),
+            self._object(schema),
+            *self._composed(schema),
+        ]
         return _all([made for made in makers if made is not None])
 
     def _ref(self, schema: Mapping[str, Any]) -> Check | None:
@@ -96,26 +111,46 @@ class _Compiler:
 
     def _composed(self, schema: Mapping[str, Any]) -> list[Check]:
         checks: list[Check] = [self.check(part) for part in schema_list(schema, "allOf")]
-        checks.extend(_any_of([self.check(part) for part in schema_list(schema, word)], one=word == "oneOf")
-                      for word in ("anyOf", "oneOf") if word in schema)
+        checks.extend(
+            _any_of([self.check(part) for part in schema_list(schema, word)], one=word == "oneOf")
+            for word in ("anyOf", "oneOf")
+            if word in schema
+        )
         if "not" in schema:
             inner = self.check(schema["not"])
-            checks.append(lambda value: misfit("something else", value) if _fits(inner, value) else None)
+            checks.append(
+                lambda value: misfit("something else", value) if _fits(inner, value) else None
+            )
         if "if" in schema:
-            test, then, other = (self.check(schema.get(word, True)) for word in ("if", "then", "else"))
+            test, then, other = (
+                self.check(schema.get(word, True)) for word in ("if", "then", "else")
+            )
             checks.append(lambda value: then(value) if _fits(test, value) else other(value))
         return checks
 
     def _array(self, schema: Mapping[str, Any]) -> Check | None:
-        first = schema.get("prefixItems", schema["items"] if isinstance(schema.get("items"), list) else [])
-        rest = schema.get("additionalItems") if isinstance(schema.get("items"), list) else schema.get("items")
+        first = schema.get(
+            "prefixItems", schema["items"] if isinstance(schema.get("items"), list) else []
+        )
+        rest = (
+            schema.get("additionalItems")
+            if isinstance(schema.get("items"), list)
+            else schema.get("items")
+        )
         heads = [self.check(part) for part in first]
         tail = None if rest is None else self.check(rest)
         low, high = whole(schema, "minItems"), whole(schema, "maxItems")
         inside = self.check(schema["contains"]) if "contains" in schema else None
         least, most = whole(schema, "minContains"), whole(schema, "maxContains")
         unique = bool(schema.get("uniqueItems"))
-        if not heads and tail is None and low is None and high is None and inside is None and not unique:
+        if (
+            not heads
+            and tail is None
+            and low is None
+            and high is None
+            and inside is None
+            and not unique
+        ):
             return None
 
         def check(value: Any) -> None:
@@ -126,17 +161,27 @@ class _Compiler:
                 one = heads[at] if at < len(heads) else tail
                 if one is not None:
                     _within(one, item, at)
-            if unique and any(same(one, other) for at, one in enumerate(value) for other in value[:at]):
+            if unique and any(
+                same(one, other) for at, one in enumerate(value) for other in value[:at]
+            ):
                 raise Misfit("a list without equal items is asked for")
             if inside is not None:
-                in_size(sum(_fits(inside, item) for item in value), 1 if least is None else least, most, "such items")
+                in_size(
+                    sum(_fits(inside, item) for item in value),
+                    1 if least is None else least,
+                    most,
+                    "such items",
+                )
 
         return check
 
     def _object(self, schema: Mapping[str, Any]) -> Check | None:
         properties = {key: self.check(part) for key, part in mapping(schema, "properties").items()}
         required = name_list(schema.get("required", []))
-        patterns = [(regex(key), self.check(part)) for key, part in mapping(schema, "patternProperties").items()]
+        patterns = [
+            (regex(key), self.check(part))
+            for key, part in mapping(schema, "patternProperties").items()
+        ]
         more = schema.get("additionalProperties")
         others = None if more is None or more is True else self.check(more)
         named = self.check(schema["propertyNames"]) if "propertyNames" in schema else None
@@ -166,8 +211,13 @@ class _Compiler:
         return _all(checks) if checks else None
 
 
-def _rare(patterns: list[tuple[re.Pattern[str], Check]], named: Check | None, needs: Mapping[str, list[str]],
-          low: float | None, high: float | None) -> Check:
+def _rare(
+    patterns: list[tuple[re.Pattern[str], Check]],
+    named: Check | None,
+    needs: Mapping[str, list[str]],
+    low: float | None,
+    high: float | None,
+) -> Check:
     def check(value: Any) -> None:
         if type(value) is not dict:
             return

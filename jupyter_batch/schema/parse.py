@@ -24,7 +24,9 @@ from jupyter_batch.schema.plain import Misfit
 
 REASON_CHARS = 500
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*[\w-]*[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(
+    r"^[ \t]*```[ \t]*[\w-]*[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE
+)
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _STARTS = re.compile(r'\{\s*["}]')  # what is meant as JSON; a brace in prose is not followed so
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
@@ -51,11 +53,17 @@ class Parser:
 
     def __init__(self, schema: Schema) -> None:
         self._check = compiled(schema.json)
-        self._fields = tuple((field.name, field.key, field, _CONVERT.get(field.kind)) for field in schema.fields)
+        self._fields = tuple(
+            (field.name, field.key, field, _CONVERT.get(field.kind)) for field in schema.fields
+        )
         self._defaults = tuple(field for field in schema.fields if field.default is not None)
-        self._nullable = frozenset(field.key for field in self._defaults if _takes_null(schema, field))
+        self._nullable = frozenset(
+            field.key for field in self._defaults if _takes_null(schema, field)
+        )
         self._keys = frozenset(field.key for field in schema.fields)
-        self._found = found_in if not schema.reader else reader_of(schema, partial(_takes_null, schema))
+        self._found = (
+            found_in if not schema.reader else reader_of(schema, partial(_takes_null, schema))
+        )
 
     def read(self, results: Iterable[Result]) -> Iterator[Result]:
         """Each result with its fields' values by their names; one that has none is a failure, its text in `raw`."""
@@ -72,20 +80,31 @@ class Parser:
             reason = f"{result.finish}: {cut}" if cut else str(e)
             reason = reason if len(reason) <= REASON_CHARS else reason[: REASON_CHARS - 1] + "…"
             raw = text if isinstance(text, str) else json.dumps(text)
-            return msgspec.structs.replace(result, status=Status.FAILED, value=None, error=reason, raw=raw)
+            return msgspec.structs.replace(
+                result, status=Status.FAILED, value=None, error=reason, raw=raw
+            )
         return msgspec.structs.replace(result, value=value)
 
     def values(self, text: Any) -> dict[str, Any]:
         """The fields' values of an answer's text, None for one that says nothing. Raises Misfit."""
         found = self._found(text)
-        if len(found) == 1 and "values" in found and "values" not in self._keys and isinstance(found["values"], dict):
-            found = found["values"]  # some models of Anthropic wrap the input of litellm's JSON tool so
+        if (
+            len(found) == 1
+            and "values" in found
+            and "values" not in self._keys
+            and isinstance(found["values"], dict)
+        ):
+            found = found[
+                "values"
+            ]  # some models of Anthropic wrap the input of litellm's JSON tool so
         try:
             self._check(found)
         except RecursionError:
             raise Misfit("the answer's objects lie too deep in each other") from None
         for field in self._defaults:
-            if found.get(field.key) is None and (field.key not in found or field.key not in self._nullable):
+            if found.get(field.key) is None and (
+                field.key not in found or field.key not in self._nullable
+            ):
                 found[field.key] = deepcopy(field.default)  # a list belongs to its cell alone
         values: dict[str, Any] = {}
         for name, key, field, convert in self._fields:
@@ -133,9 +152,15 @@ def _chatty(text: str) -> Any:
             raise _broken(e) from None
     objects = _objects("\n".join(fences) if fences else text)
     if not objects:
-        raise Misfit("the answer is not JSON" if not _STARTS.match(text) else f"the answer is not valid JSON: {whole}")
+        raise Misfit(
+            "the answer is not JSON"
+            if not _STARTS.match(text)
+            else f"the answer is not valid JSON: {whole}"
+        )
     if any(one != objects[0] for one in objects[1:]):
-        raise Misfit(f"the answer holds {len(objects)} JSON objects, and which is meant can't be told")
+        raise Misfit(
+            f"the answer holds {len(objects)} JSON objects, and which is meant can't be told"
+        )
     return objects[0]
 
 
@@ -144,7 +169,7 @@ def _objects(text: str) -> list[Any]:
     objects: list[Any] = []
     at = 0
     while start := _STARTS.search(text, at):
-        if text[at:start.start()].rstrip().endswith("["):
+        if text[at : start.start()].rstrip().endswith("["):
             raise Misfit("the answer is a list, not a JSON object")
         try:
             value, at = _PLAIN.raw_decode(text, start.start())
@@ -169,7 +194,11 @@ def _broken(error: Exception) -> Misfit:
 def _whole(value: Any) -> Any:
     """Lone surrogates, which no file and no column can hold, become U+FFFD; numbers beyond all bounds are refused."""
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return (
+            value
+            if value.isascii()
+            else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        )
     if isinstance(value, list):
         return [_whole(item) for item in value]
     if isinstance(value, dict):
@@ -207,7 +236,9 @@ def _datetime(field: Field, value: Any) -> datetime:
         if when.tzinfo is not None:
             when.astimezone(UTC)
     except OverflowError:
-        raise Misfit(f"{field.key}: {value} is a time before the year 1, or after 9999, in UTC") from None
+        raise Misfit(
+            f"{field.key}: {value} is a time before the year 1, or after 9999, in UTC"
+        ) from None
     return when
 
 

@@ -28,12 +28,21 @@ class Misfit(Exception):  # noqa: N818 - it is no error of ours: the answer is n
         self.path: list[str | int] = []
 
     def __str__(self) -> str:
-        where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in reversed(self.path))
+        where = "".join(
+            f"[{step}]" if isinstance(step, int) else f".{step}" for step in reversed(self.path)
+        )
         return f"{where.lstrip('.')}: {self.said}" if where else self.said
 
 
-_SAYS = {"string": "a text", "integer": "a whole number", "number": "a number", "boolean": "true or false",
-         "object": "an object", "array": "a list", "null": "null"}
+_SAYS = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "an object",
+    "array": "a list",
+    "null": "null",
+}
 
 
 def _is_integer(value: Any) -> bool:
@@ -50,12 +59,18 @@ _IS: dict[str, Callable[[Any], bool]] = {
     "null": lambda value: value is None,
 }
 _FORMATS: dict[str, Callable[[str], Any]] = {
-    "date": date.fromisoformat, "date-time": datetime.fromisoformat, "time": time.fromisoformat, "uuid": uuid.UUID}
+    "date": date.fromisoformat,
+    "date-time": datetime.fromisoformat,
+    "time": time.fromisoformat,
+    "uuid": uuid.UUID,
+}
 
 
 def shown(value: Any) -> str:
     """A value in a reason: short, and with its kind where that is not seen."""
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    text = (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    )
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     text = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
@@ -101,7 +116,9 @@ def of_values(schema: Mapping[str, Any], word: str) -> Check | None:
     allowed = [schema[word]] if word == "const" else schema[word]
     if not isinstance(allowed, list) or not allowed:
         raise OptionError("the schema has an enum without values")
-    told = ", ".join(shown(value).removeprefix("the text ") for value in allowed[:8]) + (", …" if allowed[8:] else "")
+    told = ", ".join(shown(value).removeprefix("the text ") for value in allowed[:8]) + (
+        ", …" if allowed[8:] else ""
+    )
     wanted = f"one of {told}" if len(allowed) > 1 else told
     texts = frozenset(value for value in allowed if isinstance(value, str))
 
@@ -206,7 +223,9 @@ def regex(pattern: Any) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except (re.error, TypeError) as e:
-        raise OptionError(f"the schema has the pattern {shown(pattern)}, which Python's re can't read: {e}") from None
+        raise OptionError(
+            f"the schema has the pattern {shown(pattern)}, which Python's re can't read: {e}"
+        ) from None
 
 
 def mapping(schema: Mapping[str, Any], word: str) -> Mapping[str, Any]:

@@ -24,8 +24,16 @@ from jupyter_batch.schema.plain import shown
 
 TAKES = "a Pydantic model, a TypedDict, {name: type}, or a JSON schema"
 
-_WORDS = frozenset({"properties", "$ref", "anyOf", "oneOf", "allOf", "$schema", "$defs", "definitions"})
-_PLAIN = {"string": "text", "integer": "int", "number": "float", "boolean": "bool", "null": "object"}
+_WORDS = frozenset(
+    {"properties", "$ref", "anyOf", "oneOf", "allOf", "$schema", "$defs", "definitions"}
+)
+_PLAIN = {
+    "string": "text",
+    "integer": "int",
+    "number": "float",
+    "boolean": "bool",
+    "null": "object",
+}
 _TIMES = {"date": "date", "date-time": "datetime"}
 _DEEPEST = 64
 _EMPTY: dict[Any, Any] = {list: [], set: [], frozenset: [], tuple: [], dict: {}}
@@ -39,10 +47,16 @@ def read(given: Any) -> Schema:
     if isinstance(given, Mapping):
         if not given:
             raise OptionError("`schema` is empty: give at least one field, such as {'label': str}")
-        return _wrapped(given) if _is_json(given) else _typed(_typed_dict("Answer", given, set()), "Answer")
+        return (
+            _wrapped(given)
+            if _is_json(given)
+            else _typed(_typed_dict("Answer", given, set()), "Answer")
+        )
     if not isinstance(given, type) or given.__module__ == "builtins":
         name = type(given).__name__
-        hint = f": give the class {name} itself" if hasattr(type(given), "model_json_schema") else ""
+        hint = (
+            f": give the class {name} itself" if hasattr(type(given), "model_json_schema") else ""
+        )
         what = f"{given.__name__} alone" if isinstance(given, type) else f"a {name}"
         raise OptionError(f"`schema` takes {TAKES}, not {what}{hint}")
     if hasattr(given, "model_json_schema"):
@@ -78,12 +92,16 @@ def _wrapped(given: Mapping[Any, Any]) -> Schema:
     try:
         schema = json.loads(json.dumps(dict(held), allow_nan=False))
     except (TypeError, ValueError) as e:
-        raise OptionError(f"`schema` is no JSON schema: {e}; {{name: type}} holds types alone") from None
+        raise OptionError(
+            f"`schema` is no JSON schema: {e}; {{name: type}} holds types alone"
+        ) from None
     title = name or schema.get("title")
     return _schema(schema, title if isinstance(title, str) else "Answer", {}, strict=strict)
 
 
-def _schema(schema: dict[str, Any], name: str, names: Mapping[str, str], *, strict: bool = True) -> Schema:
+def _schema(
+    schema: dict[str, Any], name: str, names: Mapping[str, str], *, strict: bool = True
+) -> Schema:
     """names: of the columns, by the key in the JSON, where they differ."""
     root = _root(schema)
     compiled(root)  # says what is wrong with it
@@ -94,7 +112,9 @@ def _schema(schema: dict[str, Any], name: str, names: Mapping[str, str], *, stri
         kind, categories = _kind(part, root)
         default = part.get("default") if isinstance(part, Mapping) and key not in needed else None
         fields.append(Field(names.get(key, key), key, kind, categories, default))
-    return Schema(re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "Answer", root, tuple(fields), strict)
+    return Schema(
+        re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "Answer", root, tuple(fields), strict
+    )
 
 
 def _root(schema: dict[str, Any]) -> dict[str, Any]:
@@ -105,16 +125,25 @@ def _root(schema: dict[str, Any]) -> dict[str, Any]:
         root = target | {word: root[word] for word in ("$defs", "definitions") if word in root}
         seen += 1
     if len(root.get("allOf", ())) == 1 and "properties" not in root:
-        root = {**root, **resolved(schema, root["allOf"][0]["$ref"])} if "$ref" in root["allOf"][0] else {
-            **root, **root["allOf"][0]}
+        root = (
+            {**root, **resolved(schema, root["allOf"][0]["$ref"])}
+            if "$ref" in root["allOf"][0]
+            else {**root, **root["allOf"][0]}
+        )
         root.pop("allOf")
-    if root.get("type", "object") != "object" or not isinstance(root.get("properties", {}), Mapping):
+    if root.get("type", "object") != "object" or not isinstance(
+        root.get("properties", {}), Mapping
+    ):
         kind = root.get("type")
-        raise OptionError(f"the schema's root is {shown(kind).removeprefix('the text ')}: an answer is an object with "
-                          "a field for each column; a list can be a field: {'items': list[str]}")
+        raise OptionError(
+            f"the schema's root is {shown(kind).removeprefix('the text ')}: an answer is an object with "
+            "a field for each column; a list can be a field: {'items': list[str]}"
+        )
     if "properties" not in root and any(word in root for word in ("anyOf", "oneOf", "allOf")):
-        raise OptionError("the schema's root is a choice of several: an answer is one object with a field for each "
-                          "column; the choice can be a field")
+        raise OptionError(
+            "the schema's root is a choice of several: an answer is one object with a field for each "
+            "column; the choice can be a field"
+        )
     if not root.get("properties"):
         raise OptionError("the schema has no fields: name at least one under properties")
     return {"type": "object", **root}
@@ -128,8 +157,11 @@ def _kind(part: Any, root: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
     found = set(kinds)
     if found == {"category"}:
         unique = list(dict.fromkeys(values))
-        return ("category", tuple(unique)) if len(unique) == len({(type(v) is bool, v) for v in values}) else (
-            "object", ())
+        return (
+            ("category", tuple(unique))
+            if len(unique) == len({(type(v) is bool, v) for v in values})
+            else ("object", ())
+        )
     if found == {"int", "float"}:
         return "float", ()
     if found == {"date", "datetime"}:
@@ -137,7 +169,9 @@ def _kind(part: Any, root: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
     return (kinds[0], ()) if len(found) == 1 else ("object", ())
 
 
-def _gather(part: Any, root: Mapping[str, Any], kinds: list[str], values: list[Any], depth: int) -> None:
+def _gather(
+    part: Any, root: Mapping[str, Any], kinds: list[str], values: list[Any], depth: int
+) -> None:
     """All that a field may be, but null."""
     if not isinstance(part, Mapping) or depth > _DEEPEST:
         kinds.append("object")
@@ -145,7 +179,11 @@ def _gather(part: Any, root: Mapping[str, Any], kinds: list[str], values: list[A
     if "$ref" in part:
         _gather(resolved(root, str(part["$ref"])), root, kinds, values, depth + 1)
         return
-    branches = part.get("anyOf") or part.get("oneOf") or (part["allOf"] if len(part.get("allOf", ())) == 1 else None)
+    branches = (
+        part.get("anyOf")
+        or part.get("oneOf")
+        or (part["allOf"] if len(part.get("allOf", ())) == 1 else None)
+    )
     if branches:
         for branch in branches:
             _gather(branch, root, kinds, values, depth + 1)
@@ -174,8 +212,11 @@ def _typed(made: Any, name: str) -> Schema:
     import pydantic
 
     try:
-        schema = (made.model_json_schema() if hasattr(made, "model_json_schema")
-                  else pydantic.TypeAdapter(made).json_schema())
+        schema = (
+            made.model_json_schema()
+            if hasattr(made, "model_json_schema")
+            else pydantic.TypeAdapter(made).json_schema()
+        )
     except pydantic.errors.PydanticUndefinedAnnotation as e:
         raise OptionError(f"the schema {name} names a type that is not defined: {e.name}") from None
     except (pydantic.errors.PydanticUserError, NameError, RecursionError) as e:
@@ -206,9 +247,14 @@ def _aliases(made: Any) -> dict[str, str]:
 
 def _factories(made: Any) -> dict[str, Any]:
     """What makes the default of each field that is not a plain value."""
-    told = {field.name: field.default_factory for field in dataclasses.fields(made)} if dataclasses.is_dataclass(
-        made) else {}
-    return told | {name: info.default_factory for name, info in getattr(made, "model_fields", {}).items()}
+    told = (
+        {field.name: field.default_factory for field in dataclasses.fields(made)}
+        if dataclasses.is_dataclass(made)
+        else {}
+    )
+    return told | {
+        name: info.default_factory for name, info in getattr(made, "model_fields", {}).items()
+    }
 
 
 def _is_typed_dict(given: Any) -> bool:
@@ -217,7 +263,9 @@ def _is_typed_dict(given: Any) -> bool:
     return bool(typing_extensions.is_typeddict(given))
 
 
-def _typed_dict(name: str, fields: Mapping[Any, Any], held: set[Any], *, required: frozenset[str] | None = None) -> Any:
+def _typed_dict(
+    name: str, fields: Mapping[Any, Any], held: set[Any], *, required: frozenset[str] | None = None
+) -> Any:
     """A TypedDict that Pydantic takes in any Python. required: the names of those that must be there; None is all."""
     import typing_extensions
 
@@ -226,7 +274,9 @@ def _typed_dict(name: str, fields: Mapping[Any, Any], held: set[Any], *, require
         if not isinstance(field, str) or not field.strip():
             raise OptionError(f"`schema` has a field {field!r}: its names are texts")
         own = _checked(field, kind, held)
-        made[field] = own if required is None or field in required else typing_extensions.NotRequired[own]
+        made[field] = (
+            own if required is None or field in required else typing_extensions.NotRequired[own]
+        )
     return typing_extensions.TypedDict(name, made)  # type: ignore[operator]  # by its name and fields
 
 
@@ -237,16 +287,20 @@ def _checked(field: str, kind: Any, held: set[Any]) -> Any:
     if isinstance(kind, Mapping):
         return _typed_dict(field, kind, held)
     if isinstance(kind, str):
-        raise OptionError(f"`schema` has the text {kind!r} as the type of {field!r}: give a type, such as str, float "
-                          "or Literal['a', 'b']")
+        raise OptionError(
+            f"`schema` has the text {kind!r} as the type of {field!r}: give a type, such as str, float "
+            "or Literal['a', 'b']"
+        )
     own = _own(kind, held)
     try:
         if inspect.isroutine(kind):  # Pydantic takes it for the arguments of a call
             raise TypeError
         pydantic.TypeAdapter(own).json_schema()
     except (pydantic.errors.PydanticUserError, NameError, TypeError):
-        raise OptionError(f"`schema` has {_called(kind)} as the type of {field!r}, which can't be said as a JSON "
-                          "schema: give str, int, float, bool, Literal[...], list[...], a date, or a model") from None
+        raise OptionError(
+            f"`schema` has {_called(kind)} as the type of {field!r}, which can't be said as a JSON "
+            "schema: give str, int, float, bool, Literal[...], list[...], a date, or a model"
+        ) from None
     return own
 
 
@@ -275,8 +329,11 @@ def _bare(hint: Any) -> Any:
     """Without Required[...], NotRequired[...] and ReadOnly[...]."""
     import typing_extensions
 
-    while typing.get_origin(hint) in (typing_extensions.Required, typing_extensions.NotRequired,
-                                      typing_extensions.ReadOnly):
+    while typing.get_origin(hint) in (
+        typing_extensions.Required,
+        typing_extensions.NotRequired,
+        typing_extensions.ReadOnly,
+    ):
         hint = typing.get_args(hint)[0]
     return hint
 

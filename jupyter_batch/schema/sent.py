@@ -16,7 +16,9 @@ from jupyter_batch.core.schema import Schema
 from jupyter_batch.schema.check import resolved
 
 # OpenAI, structured outputs guide (2026): "Supported schemas" and its limits.
-_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
+_FORMATS = frozenset(
+    {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
+)
 MOST_FIELDS, MOST_LEVELS, MOST_VALUES, MOST_CHARS = 5000, 10, 1000, 120_000
 MANY_VALUES, MOST_CHARS_OF_MANY = 250, 15_000
 _OLD = re.compile(r"(ft:)?(gpt-3\.5|gpt-4(?![.o\w])|gpt-4o-2024-05-13|o1-mini|o1-preview)|.*-audio")
@@ -26,26 +28,50 @@ _OLD = re.compile(r"(ft:)?(gpt-3\.5|gpt-4(?![.o\w])|gpt-4o-2024-05-13|o1-mini|o1
 MOST_OPTIONAL, MOST_UNIONS = 24, 16
 
 _NOTES = {
-    "minLength": "at least {} characters", "maxLength": "at most {} characters", "uniqueItems": "no item twice",
-    "minProperties": "at least {} fields", "maxProperties": "at most {} fields",
-    "minContains": "at least {} of them", "maxContains": "at most {} of them", "contains": "with an item like {}",
-    "propertyNames": "field names like {}", "format": "format: {}", "pattern": "like the regular expression {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "uniqueItems": "no item twice",
+    "minProperties": "at least {} fields",
+    "maxProperties": "at most {} fields",
+    "minContains": "at least {} of them",
+    "maxContains": "at most {} of them",
+    "contains": "with an item like {}",
+    "propertyNames": "field names like {}",
+    "format": "format: {}",
+    "pattern": "like the regular expression {}",
     "examples": "for example {}",
 }
 _LOOSE = ("not", "if", "then", "else", "patternProperties", "dependentRequired", "prefixItems")
-_KEPT = ("type", "enum", "const", "pattern", "format", "title", "minimum", "maximum", "exclusiveMinimum",
-         "exclusiveMaximum", "multipleOf", "minItems", "maxItems")
+_KEPT = (
+    "type",
+    "enum",
+    "const",
+    "pattern",
+    "format",
+    "title",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minItems",
+    "maxItems",
+)
 
 
 class _Loose(Exception):  # noqa: N818 - it never leaves this file
     """A strict mode can't say this."""
 
 
-def response_format(schema: Schema, *, provider: str, model: str = "", dialect: str = "openai") -> dict[str, Any]:
+def response_format(
+    schema: Schema, *, provider: str, model: str = "", dialect: str = "openai"
+) -> dict[str, Any]:
     """What is asked of the provider. model: as the provider calls it. Raises OptionError, before anything is sent."""
     if provider == "openai" and _OLD.match(model):
-        raise OptionError(f"openai/{model} has no structured output: take a model since gpt-4o-mini, or leave `schema` "
-                          "out and ask for JSON in the prompt")
+        raise OptionError(
+            f"openai/{model} has no structured output: take a model since gpt-4o-mini, or leave `schema` "
+            "out and ask for JSON in the prompt"
+        )
     if dialect == "anthropic":
         _refuse_anthropic(schema.json)
         return _format(schema.name, _inlined(schema.json, schema.json), strict=True)
@@ -60,7 +86,10 @@ def response_format(schema: Schema, *, provider: str, model: str = "", dialect: 
 
 
 def _format(name: str, schema: dict[str, Any], *, strict: bool) -> dict[str, Any]:
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": strict}}
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": name, "schema": schema, "strict": strict},
+    }
 
 
 # --- the strict form ------------------------------------------------------------------------------------------------
@@ -84,7 +113,9 @@ class _Strict:
         if parts:
             if len(parts) != 1:
                 raise _Loose
-            return self._node({**parts[0], **{word: held for word, held in node.items() if word != "allOf"}})
+            return self._node(
+                {**parts[0], **{word: held for word, held in node.items() if word != "allOf"}}
+            )
         made = {word: node[word] for word in _KEPT if word in node}
         for word in ("anyOf", "oneOf"):
             if word in node:
@@ -114,8 +145,10 @@ class _Strict:
             if node.get("additionalProperties", False) is not False or not node.get("properties"):
                 raise _Loose
             needed = node.get("required", [])
-            made["properties"] = {key: self._node(part) if key in needed else _or_null(self._node(part), self._root)
-                                  for key, part in node["properties"].items()}
+            made["properties"] = {
+                key: self._node(part) if key in needed else _or_null(self._node(part), self._root)
+                for key, part in node["properties"].items()
+            }
             made["required"] = list(node["properties"])
             made["additionalProperties"] = False
         if "items" in node or "array" in kinds:
@@ -140,11 +173,15 @@ def _described(node: Mapping[str, Any], made: dict[str, Any]) -> str:
     for word, says in _NOTES.items():
         if word not in node or node[word] is False:
             continue
-        if (word == "format" and node[word] in _FORMATS) or (word == "pattern" and "(?" not in str(node[word])):
+        if (word == "format" and node[word] in _FORMATS) or (
+            word == "pattern" and "(?" not in str(node[word])
+        ):
             continue
         made.pop(word, None)
         value = node[word]
-        notes.append(says.format(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+        notes.append(
+            says.format(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        )
     said = str(node.get("description") or "")
     return f"{said} ({'; '.join(notes)})".strip() if notes else said
 
@@ -168,8 +205,11 @@ def _allows_null(made: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
         seen.add(str(made["$ref"]))
         made = resolved(root, str(made["$ref"]))
     kinds = made.get("type", [])
-    return (made.get("const", 0) is None or "null" in ([kinds] if isinstance(kinds, str) else kinds)
-            or any(_allows_null(part, root) for part in made.get("anyOf", ())))
+    return (
+        made.get("const", 0) is None
+        or "null" in ([kinds] if isinstance(kinds, str) else kinds)
+        or any(_allows_null(part, root) for part in made.get("anyOf", ()))
+    )
 
 
 def _inlined(node: Any, root: Mapping[str, Any]) -> Any:
@@ -181,7 +221,11 @@ def _inlined(node: Any, root: Mapping[str, Any]) -> Any:
     if isinstance(node.get("$ref"), str):
         rest = {word: part for word, part in node.items() if word != "$ref"}
         return _inlined({**resolved(root, node["$ref"]), **rest}, root)
-    return {word: _inlined(part, root) for word, part in node.items() if word not in ("$defs", "definitions")}
+    return {
+        word: _inlined(part, root)
+        for word, part in node.items()
+        if word not in ("$defs", "definitions")
+    }
 
 
 # --- what is too much -----------------------------------------------------------------------------------------------
@@ -197,7 +241,16 @@ def _parts(node: Any) -> Iterator[tuple[str, Any]]:
     for word in ("anyOf", "oneOf", "allOf", "prefixItems"):
         for part in node.get(word) or ():
             yield word, part
-    for word in ("items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else"):
+    for word in (
+        "items",
+        "additionalProperties",
+        "not",
+        "contains",
+        "propertyNames",
+        "if",
+        "then",
+        "else",
+    ):
         if isinstance(node.get(word), Mapping):
             yield word, node[word]
 
@@ -230,7 +283,11 @@ def _levels(node: Any, root: Mapping[str, Any], seen: frozenset[str]) -> int:
     below = 0
     if ref is not None and ref not in seen:
         below = _levels(resolved(root, ref), root, seen | {ref})
-    inner = (_levels(part, root, seen) for word, part in _parts(node) if word not in ("$defs", "definitions"))
+    inner = (
+        _levels(part, root, seen)
+        for word, part in _parts(node)
+        if word not in ("$defs", "definitions")
+    )
     return max([below, *inner]) + ("properties" in node)
 
 
@@ -245,40 +302,61 @@ def _refuse_openai(made: dict[str, Any]) -> None:
         values.extend(enum)
         length = sum(len(value) for value in enum if isinstance(value, str))
         if len(enum) > MANY_VALUES and length > MOST_CHARS_OF_MANY:
-            raise _too_much(f"{len(enum):,} allowed values of {length:,} characters in one field",
-                            f"{MOST_CHARS_OF_MANY:,} characters where they are more than {MANY_VALUES}")
+            raise _too_much(
+                f"{len(enum):,} allowed values of {length:,} characters in one field",
+                f"{MOST_CHARS_OF_MANY:,} characters where they are more than {MANY_VALUES}",
+            )
     fields = sum(len(node.get("properties", ())) for node in _all(made))
     levels = _levels(made, made, frozenset())
     chars = sum(map(len, names)) + sum(len(value) for value in values if isinstance(value, str))
-    for there, most, what in ((fields, MOST_FIELDS, "fields"), (levels, MOST_LEVELS, "levels of objects"),
-                              (len(values), MOST_VALUES, "allowed values"),
-                              (chars, MOST_CHARS, "characters of names and allowed values")):
+    for there, most, what in (
+        (fields, MOST_FIELDS, "fields"),
+        (levels, MOST_LEVELS, "levels of objects"),
+        (len(values), MOST_VALUES, "allowed values"),
+        (chars, MOST_CHARS, "characters of names and allowed values"),
+    ):
         if there > most:
             raise _too_much(f"{there:,} {what}", f"{most:,}")
 
 
 def _too_much(there: str, most: str) -> OptionError:
-    return OptionError(f"`schema` has {there}; the provider's structured output takes at most {most}: ask for less, or "
-                       "in several jobs")
+    return OptionError(
+        f"`schema` has {there}; the provider's structured output takes at most {most}: ask for less, or "
+        "in several jobs"
+    )
 
 
 def _refuse_anthropic(schema: Mapping[str, Any]) -> None:
     """Raise OptionError for what Anthropic's structured output does not take."""
     optional = unions = 0
     for node in _all(schema):
-        if node.get("$ref") == "#" or (node.get("$ref") in _refs(resolved(schema, node["$ref"]), schema)
-                                       if "$ref" in node else False):
-            raise OptionError("`schema` holds itself, which Anthropic does not take: say how deep it goes by a model "
-                              "for each level")
+        if node.get("$ref") == "#" or (
+            node.get("$ref") in _refs(resolved(schema, node["$ref"]), schema)
+            if "$ref" in node
+            else False
+        ):
+            raise OptionError(
+                "`schema` holds itself, which Anthropic does not take: say how deep it goes by a model "
+                "for each level"
+            )
         if node.get("additionalProperties") not in (None, False):
-            raise OptionError("`schema` has an object whose field names are left open (a dict), which Anthropic does "
-                              "not take: name the fields, or take a list of objects with a name and a value")
+            raise OptionError(
+                "`schema` has an object whose field names are left open (a dict), which Anthropic does "
+                "not take: name the fields, or take a list of objects with a name and a value"
+            )
         properties = node.get("properties", {})
         optional += len(set(properties) - set(node.get("required", ())))
-        unions += sum("anyOf" in part or "oneOf" in part or isinstance(part.get("type"), list)
-                      for part in properties.values() if isinstance(part, Mapping))
-    for there, most, what in ((optional, MOST_OPTIONAL, "fields that may be left out"),
-                              (unions, MOST_UNIONS, "fields of more than one type, null counted")):
+        unions += sum(
+            "anyOf" in part or "oneOf" in part or isinstance(part.get("type"), list)
+            for part in properties.values()
+            if isinstance(part, Mapping)
+        )
+    for there, most, what in (
+        (optional, MOST_OPTIONAL, "fields that may be left out"),
+        (unions, MOST_UNIONS, "fields of more than one type, null counted"),
+    ):
         if there > most:
-            raise OptionError(f"`schema` has {there} {what}; Anthropic takes at most {most}: make them required, or of "
-                              "one type")
+            raise OptionError(
+                f"`schema` has {there} {what}; Anthropic takes at most {most}: make them required, or of "
+                "one type"
+            )

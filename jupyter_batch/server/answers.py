@@ -35,7 +35,11 @@ class Answers:
 
     def serves(self, model: str) -> bool:
         """Whether there is such a model here."""
-        return self.upstream.model is not None or echo.is_echo(model) or "/" in model.removeprefix(LOCAL)
+        return (
+            self.upstream.model is not None
+            or echo.is_echo(model)
+            or "/" in model.removeprefix(LOCAL)
+        )
 
     def at_once(self, model: str) -> bool:
         """Whether the answer needs no waiting."""
@@ -57,7 +61,12 @@ class Answers:
         if endpoint == "/v1/embeddings":
             return Answer(200, echo.embeddings(body))
         if endpoint == RESPONSES:
-            return Answer(200, response_of(echo.chat(chat_of(body), id_=id_, created=int(time.time())), body, id_=id_))
+            return Answer(
+                200,
+                response_of(
+                    echo.chat(chat_of(body), id_=id_, created=int(time.time())), body, id_=id_
+                ),
+            )
         return Answer(200, echo.chat(body, id_=id_, created=int(time.time())))
 
     async def later(self, endpoint: str, body: Mapping[str, Any], *, id_: str) -> Answer:

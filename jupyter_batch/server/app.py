@@ -86,7 +86,9 @@ async def _shape(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         response = _http_error(request, error)
     except UnicodeError:
-        response = reply(ApiError(400, "The request holds text that is not valid UTF-8.").body(), 400)
+        response = reply(
+            ApiError(400, "The request holds text that is not valid UTF-8.").body(), 400
+        )
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception:
@@ -101,14 +103,20 @@ async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
     response.headers["openai-version"] = OPENAI_VERSION
     response.headers["openai-organization"] = ORGANIZATION
-    response.headers["openai-processing-ms"] = str(round((time.perf_counter() - _BEGAN.get()) * 1000))
+    response.headers["openai-processing-ms"] = str(
+        round((time.perf_counter() - _BEGAN.get()) * 1000)
+    )
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
     if isinstance(error, web.HTTPMethodNotAllowed):
-        wrong = ApiError(405, f"Not allowed to {request.method} on {request.path}. (HINT: Perhaps you meant to use a "
-                              "different HTTP method?)", code="method_not_supported",
-                         headers={hdrs.ALLOW: ", ".join(sorted(error.allowed_methods))})
+        wrong = ApiError(
+            405,
+            f"Not allowed to {request.method} on {request.path}. (HINT: Perhaps you meant to use a "
+            "different HTTP method?)",
+            code="method_not_supported",
+            headers={hdrs.ALLOW: ", ".join(sorted(error.allowed_methods))},
+        )
     elif isinstance(error, web.HTTPNotFound):
         wrong = ApiError(404, f"Invalid URL ({request.method} {request.path})")
     else:
@@ -140,7 +148,10 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     if serving.is_open_to_all:
         host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
         if host not in _LOOPBACK:  # a web page could reach us under a name of its own
-            raise ApiError(403, f"This server has no token, so it answers on loopback names only, not as '{host}'.")
+            raise ApiError(
+                403,
+                f"This server has no token, so it answers on loopback names only, not as '{host}'.",
+            )
         return await handler(request)
     key = _key(request)
     if not key:
@@ -163,8 +174,13 @@ async def _break(request: web.Request, handler: Handler) -> web.StreamResponse:
     if box.draw(now.reset, "reset", route):
         raise _cut(request)
     if box.draw(now.rate_limit, "429", route):
-        raise ApiError(429, "Rate limit reached for requests. Please try again later.", type_="requests",
-                       code="rate_limit_exceeded", headers={hdrs.RETRY_AFTER: f"{now.retry_after:g}"})
+        raise ApiError(
+            429,
+            "Rate limit reached for requests. Please try again later.",
+            type_="requests",
+            code="rate_limit_exceeded",
+            headers={hdrs.RETRY_AFTER: f"{now.retry_after:g}"},
+        )
     if box.draw(now.server_error, "500", route):
         raise server_error()
     response = await handler(request)

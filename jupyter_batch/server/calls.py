@@ -22,12 +22,17 @@ _THEN = re.compile(r"\bthen\b", re.IGNORECASE)
 
 def calls(body: Mapping[str, Any], prompt: str) -> list[tuple[str, str]]:
     """(name, arguments as JSON) of each call that comes next in this conversation; none where a text comes."""
-    tools = {one["function"]["name"]: one["function"] for one in body.get("tools") or ()
-             if one.get("type") == "function"}
+    tools = {
+        one["function"]["name"]: one["function"]
+        for one in body.get("tools") or ()
+        if one.get("type") == "function"
+    }
     choice = body.get("tool_choice")
     if not tools or choice == "none":
         return []
-    named = choice["function"]["name"] if isinstance(choice, Mapping) and "function" in choice else None
+    named = (
+        choice["function"]["name"] if isinstance(choice, Mapping) and "function" in choice else None
+    )
     if named is not None:
         tools = {name: tool for name, tool in tools.items() if name == named}
     steps, done = _THEN.split(prompt), rounds(body["messages"])
@@ -56,7 +61,9 @@ def results(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
     return said
 
 
-def _mentioned(text: str, tools: Mapping[str, Mapping[str, Any]], prompt: str) -> list[tuple[str, str]]:
+def _mentioned(
+    text: str, tools: Mapping[str, Mapping[str, Any]], prompt: str
+) -> list[tuple[str, str]]:
     if not tools:
         return []
     names = "|".join(re.escape(name) for name in sorted(tools, key=len, reverse=True))

@@ -57,9 +57,11 @@ def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) if part.get("type") in ("text", "input_text") else seen(part)
-                         for part in content
-                         if isinstance(part, Mapping) and part.get("type") in _KINDS)
+        return "\n".join(
+            str(part.get("text", "")) if part.get("type") in ("text", "input_text") else seen(part)
+            for part in content
+            if isinstance(part, Mapping) and part.get("type") in _KINDS
+        )
     return ""
 
 
@@ -86,8 +88,10 @@ def answer_text(body: Mapping[str, Any]) -> str:
 
 def prompt_of(messages: Any) -> str:
     """The text of the last user message; of the last one where there is none."""
-    return next((text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"),
-                text_of(messages[-1].get("content")))
+    return next(
+        (text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"),
+        text_of(messages[-1].get("content")),
+    )
 
 
 def _schema(form: Any) -> Any:
@@ -108,21 +112,44 @@ def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
     count = body.get("n") or 1
     asked = sum(tokens(text_of(message.get("content"))) for message in body["messages"])
     said = (tokens(text) + sum(tokens(name + arguments) for name, arguments in called)) * count
-    message: dict[str, Any] = {"role": "assistant", "content": None if called else text, "refusal": None,
-                               "annotations": []}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if called else text,
+        "refusal": None,
+        "annotations": [],
+    }
     if called:
-        message["tool_calls"] = [{"id": f"call_{id_}_{at}", "type": "function",
-                                  "function": {"name": name, "arguments": arguments}}
-                                 for at, (name, arguments) in enumerate(called)]
+        message["tool_calls"] = [
+            {
+                "id": f"call_{id_}_{at}",
+                "type": "function",
+                "function": {"name": name, "arguments": arguments},
+            }
+            for at, (name, arguments) in enumerate(called)
+        ]
     return {
-        "id": f"chatcmpl-{id_}", "object": "chat.completion", "created": created, "model": body["model"],
-        "choices": [{"index": index, "message": message, "logprobs": None, "finish_reason": reason}
-                    for index in range(count)],
-        "usage": {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said,
-                  "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-                  "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
-                                                "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}},
-        "service_tier": "default", "system_fingerprint": "fp_echo",
+        "id": f"chatcmpl-{id_}",
+        "object": "chat.completion",
+        "created": created,
+        "model": body["model"],
+        "choices": [
+            {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+            for index in range(count)
+        ],
+        "usage": {
+            "prompt_tokens": asked,
+            "completion_tokens": said,
+            "total_tokens": asked + said,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": 0,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        },
+        "service_tier": "default",
+        "system_fingerprint": "fp_echo",
     }
 
 
@@ -145,10 +172,23 @@ def embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
     """An embeddings list object. The body was checked before (requests.py)."""
     data, used = [], 0
     for index, one in enumerate(inputs_of(body["input"])):
-        numbers = vector(one if isinstance(one, str) else repr(one), body.get("dimensions") or DIMENSIONS)
+        numbers = vector(
+            one if isinstance(one, str) else repr(one), body.get("dimensions") or DIMENSIONS
+        )
         packed = body.get("encoding_format") == "base64"
-        data.append({"object": "embedding", "index": index,
-                     "embedding": base64.b64encode(numbers.tobytes()).decode() if packed else numbers.tolist()})
+        data.append(
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": base64.b64encode(numbers.tobytes()).decode()
+                if packed
+                else numbers.tolist(),
+            }
+        )
         used += tokens(one) if isinstance(one, str) else len(one)
-    return {"object": "list", "data": data, "model": body["model"],
-            "usage": {"prompt_tokens": used, "total_tokens": used}}
+    return {
+        "object": "list",
+        "data": data,
+        "model": body["model"],
+        "usage": {"prompt_tokens": used, "total_tokens": used},
+    }

@@ -38,12 +38,32 @@ class Embedded:
     upstream, api_base, api_key, concurrency: a litellm model that answers, instead of the built-in echo model.
     """
 
-    def __init__(self, state: Path | str, *, token: str | None = "embedded", faults: str | dict[str, Any] = "",  # noqa: S107 - no secret: a default for tests
-                 pace: float = 0.0, port: int = 0, upstream: str | None = None, api_base: str | None = None,
-                 api_key: str | None = None, concurrency: int = 16, clock: Callable[[], float] = time.time) -> None:
-        self._options = Options(state=Path(state), token=token, faults=parse_faults(faults), pace=pace, port=port,
-                                upstream=upstream, api_base=api_base, api_key=api_key, concurrency=concurrency,
-                                clock=clock)
+    def __init__(
+        self,
+        state: Path | str,
+        *,
+        token: str | None = "embedded",  # noqa: S107
+        faults: str | dict[str, Any] = "",
+        pace: float = 0.0,
+        port: int = 0,
+        upstream: str | None = None,
+        api_base: str | None = None,
+        api_key: str | None = None,
+        concurrency: int = 16,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._options = Options(
+            state=Path(state),
+            token=token,
+            faults=parse_faults(faults),
+            pace=pace,
+            port=port,
+            upstream=upstream,
+            api_base=api_base,
+            api_key=api_key,
+            concurrency=concurrency,
+            clock=clock,
+        )
         self._server: Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -66,7 +86,9 @@ class Embedded:
         if self._thread is not None:
             raise RuntimeError("this server runs already")
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="jupyter_batch server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="jupyter_batch server", daemon=True
+        )
         self._thread.start()
         server = Server(self._options)
         try:
@@ -97,11 +119,14 @@ class Embedded:
 
     def batches(self) -> list[dict[str, Any]]:
         """All batches as they are now, oldest first, in the API's shape."""
+
         def look() -> list[dict[str, Any]]:
             serving = self._running().service
             records, _ = serving.store.batches(after=None, limit=1 << 30)
-            return [msgspec.to_builtins((serving.runner.record(one.batch.id) or one).batch)
-                    for one in reversed(records)]
+            return [
+                msgspec.to_builtins((serving.runner.record(one.batch.id) or one).batch)
+                for one in reversed(records)
+            ]
 
         return self._call(_called(look))
 
@@ -114,8 +139,12 @@ class Embedded:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def _running(self) -> Server:

@@ -16,8 +16,16 @@ SERVER_ERROR_MESSAGE = "The server had an error while processing your request. S
 class ApiError(Exception):
     """A refusal: HTTP status, message, `type`, `param` and `code`, and headers to send with it."""
 
-    def __init__(self, status: int, message: str, *, type_: str = INVALID_REQUEST, param: str | None = None,
-                 code: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type_: str = INVALID_REQUEST,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message.encode(errors="replace").decode()  # a client's bytes may be no UTF-8
@@ -28,38 +36,81 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         """`{"error": {message, type, param, code}}`."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
 
 
 def missing(param: str) -> ApiError:
     """A required parameter is not there."""
-    return ApiError(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    return ApiError(
+        400,
+        f"Missing required parameter: '{param}'.",
+        param=param,
+        code="missing_required_parameter",
+    )
 
 
 def wrong_type(param: str, expected: str, value: object) -> ApiError:
     """A parameter of another JSON type; `expected` with its article ("a string")."""
-    return ApiError(400, f"Invalid type for '{param}': expected {expected}, but got {json_kind(value)} instead.",
-                    param=param, code="invalid_type")
+    return ApiError(
+        400,
+        f"Invalid type for '{param}': expected {expected}, but got {json_kind(value)} instead.",
+        param=param,
+        code="invalid_type",
+    )
 
 
 def wrong_value(param: str, value: object, supported: Sequence[str]) -> ApiError:
     """A value that is not among those supported."""
     quoted = [f"'{one}'" for one in supported]
-    listed = quoted[0] if len(quoted) == 1 else (
-        " and ".join(quoted) if len(quoted) == 2 else f"{', '.join(quoted[:-1])}, and {quoted[-1]}")  # noqa: PLR2004 - two
-    return ApiError(400, f"Invalid value: '{value}'. Supported values are: {listed}.", param=param,
-                    code="invalid_value")
+    listed = (
+        quoted[0]
+        if len(quoted) == 1
+        else (
+            " and ".join(quoted)
+            if len(quoted) == 2  # noqa: PLR2004
+            else f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
+        )
+    )
+    return ApiError(
+        400,
+        f"Invalid value: '{value}'. Supported values are: {listed}.",
+        param=param,
+        code="invalid_value",
+    )
 
 
-def out_of_range(param: str, value: float, *, low: float | None = None, high: float | None = None,
-                 kind: str = "integer") -> ApiError | None:
+def out_of_range(
+    param: str,
+    value: float,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    kind: str = "integer",
+) -> ApiError | None:
     """The refusal of a number outside [low, high]; None for one inside."""
     if low is not None and value < low:
-        return ApiError(400, f"Invalid '{param}': {kind} below minimum value. Expected a value >= {low}, "
-                             f"but got {value} instead.", param=param, code=f"{kind}_below_min_value")
+        return ApiError(
+            400,
+            f"Invalid '{param}': {kind} below minimum value. Expected a value >= {low}, "
+            f"but got {value} instead.",
+            param=param,
+            code=f"{kind}_below_min_value",
+        )
     if high is not None and value > high:
-        return ApiError(400, f"Invalid '{param}': {kind} above maximum value. Expected a value <= {high}, "
-                             f"but got {value} instead.", param=param, code=f"{kind}_above_max_value")
+        return ApiError(
+            400,
+            f"Invalid '{param}': {kind} above maximum value. Expected a value <= {high}, "
+            f"but got {value} instead.",
+            param=param,
+            code=f"{kind}_above_max_value",
+        )
     return None
 
 
@@ -76,38 +127,57 @@ def no_file(file_id: str) -> ApiError:
 def no_batch(batch_id: str) -> ApiError:
     """No batch of that id; what is no id of a batch at all is a bad request."""
     if not batch_id.startswith("batch"):
-        return ApiError(400, f"Invalid 'batch_id': '{batch_id}'. Expected an ID that begins with 'batch'.",
-                        param="batch_id", code="invalid_value")
+        return ApiError(
+            400,
+            f"Invalid 'batch_id': '{batch_id}'. Expected an ID that begins with 'batch'.",
+            param="batch_id",
+            code="invalid_value",
+        )
     return ApiError(404, f"No batch found with id '{batch_id}'.")
 
 
 def no_model(model: str) -> ApiError:
     """No model of that name."""
-    return ApiError(404, f"The model `{model}` does not exist or you do not have access to it.",
-                    code="model_not_found")
+    return ApiError(
+        404,
+        f"The model `{model}` does not exist or you do not have access to it.",
+        code="model_not_found",
+    )
 
 
 def bad_json() -> ApiError:
     """The request's body is not a JSON object."""
-    return ApiError(400, "We could not parse the JSON body of your request. (HINT: This likely means you aren't using "
-                         "your HTTP library correctly. The API expects a JSON payload, but what was sent was not valid "
-                         "JSON.)")
+    return ApiError(
+        400,
+        "We could not parse the JSON body of your request. (HINT: This likely means you aren't using "
+        "your HTTP library correctly. The API expects a JSON payload, but what was sent was not valid "
+        "JSON.)",
+    )
 
 
 def no_key() -> ApiError:
     """No key was sent at all."""
-    return ApiError(401, "You didn't provide an API key. You need to provide your API key in an Authorization header "
-                         "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY), or as the password field (with "
-                         "blank username) of basic auth. The key is the token that this server was started with.",
-                    headers={"www-authenticate": 'Bearer realm="jupyter_batch"'})
+    return ApiError(
+        401,
+        "You didn't provide an API key. You need to provide your API key in an Authorization header "
+        "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY), or as the password field (with "
+        "blank username) of basic auth. The key is the token that this server was started with.",
+        headers={"www-authenticate": 'Bearer realm="jupyter_batch"'},
+    )
 
 
 def wrong_key(key: str) -> ApiError:
     """A key that is not this server's; it is shown masked, as at OpenAI."""
     visible = 4
-    masked = "*" * len(key) if len(key) < 5 * visible else f"{key[:visible]}{'*' * 8}{key[-visible:]}"
-    return ApiError(401, f"Incorrect API key provided: {masked}. This server's key is the token that it was "
-                         "started with.", code="invalid_api_key")
+    masked = (
+        "*" * len(key) if len(key) < 5 * visible else f"{key[:visible]}{'*' * 8}{key[-visible:]}"
+    )
+    return ApiError(
+        401,
+        f"Incorrect API key provided: {masked}. This server's key is the token that it was "
+        "started with.",
+        code="invalid_api_key",
+    )
 
 
 def server_error() -> ApiError:
@@ -119,8 +189,14 @@ def json_kind(value: object) -> str:
     """A value's JSON type with its article, in OpenAI's words."""
     if value is None:
         return "null"
-    for kind, name in ((bool, "a boolean"), (str, "a string"), (int, "an integer"), (float, "a decimal number"),
-                       (list, "an array"), (dict, "an object")):
+    for kind, name in (
+        (bool, "a boolean"),
+        (str, "a string"),
+        (int, "an integer"),
+        (float, "a decimal number"),
+        (list, "an array"),
+        (dict, "an object"),
+    ):
         if isinstance(value, kind):
             return name
     return "an unknown type"

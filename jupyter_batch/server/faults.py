@@ -71,7 +71,16 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return share > 0 and chance(self.seed, *what) < share
 
 
-SHARES = ("rate_limit", "server_error", "reset", "reset_after", "truncate", "row_errors", "drop", "double")
+SHARES = (
+    "rate_limit",
+    "server_error",
+    "reset",
+    "reset_after",
+    "truncate",
+    "row_errors",
+    "drop",
+    "double",
+)
 NAMES = tuple(field.encode_name for field in msgspec.structs.fields(Faults))
 
 
@@ -92,7 +101,9 @@ def parse_faults(spec: str | dict[str, Any] | None) -> Faults:
             given[name.strip()] = value.strip() if equals else "true"
     for name in given:
         if name not in NAMES:
-            raise OptionError(f"--faults: no fault is called {name!r}; there are {', '.join(NAMES)}")
+            raise OptionError(
+                f"--faults: no fault is called {name!r}; there are {', '.join(NAMES)}"
+            )
     try:
         return msgspec.convert(given, Faults, strict=False)
     except (msgspec.ValidationError, ValueError) as error:

@@ -43,8 +43,12 @@ async def create(request: web.Request) -> web.Response:
 async def _read_form(request: web.Request, path: Path) -> dict[str, Any]:
     """The form's fields; the file's bytes go to `path`, its name and size into the fields."""
     if request.content_type != "multipart/form-data":
-        raise ApiError(400, "Invalid content type: this endpoint takes 'multipart/form-data' with a 'purpose' and a "
-                            "'file'.", code="invalid_content_type")
+        raise ApiError(
+            400,
+            "Invalid content type: this endpoint takes 'multipart/form-data' with a 'purpose' and a "
+            "'file'.",
+            code="invalid_content_type",
+        )
     form: dict[str, Any] = {}
     try:
         reader = await request.multipart()
@@ -93,8 +97,12 @@ def _goes_on(text: IncrementalDecoder, chunk: bytes, *, final: bool = False) -> 
 
 
 def _too_large(most: int) -> ApiError:
-    return ApiError(413, f"File is too large. The maximum size of this kind of file is {most} bytes.", param="file",
-                    code="file_too_large")
+    return ApiError(
+        413,
+        f"File is too large. The maximum size of this kind of file is {most} bytes.",
+        param="file",
+        code="file_too_large",
+    )
 
 
 def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
@@ -103,11 +111,17 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
         if not form.get(name):
             raise missing(name)
     if isinstance(form["file"], str):
-        raise ApiError(400, "Invalid type for 'file': expected a file, but got a string instead.", param="file",
-                       code="invalid_type")
+        raise ApiError(
+            400,
+            "Invalid type for 'file': expected a file, but got a string instead.",
+            param="file",
+            code="invalid_type",
+        )
     purpose, (filename, size, is_text) = form["purpose"], form["file"]
     if purpose not in UPLOAD_PURPOSES:
-        raise ApiError(400, f"'{purpose}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'", param="purpose")
+        raise ApiError(
+            400, f"'{purpose}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'", param="purpose"
+        )
     if purpose == "batch":
         if not filename.lower().endswith(".jsonl"):
             raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
@@ -115,15 +129,32 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
             raise _too_large(MOST_BATCH_BYTES)
         if not is_text:
             raise ApiError(400, "Invalid file for Batch API. Must be utf-8 encoded")
-    after = {name.removeprefix("expires_after[").rstrip("]"): value for name, value in form.items()
-             if name.startswith("expires_after[")}
+    after = {
+        name.removeprefix("expires_after[").rstrip("]"): value
+        for name, value in form.items()
+        if name.startswith("expires_after[")
+    }
     if "seconds" in after:  # a form has only texts
         after["seconds"] = whole(after["seconds"])
-    life = life_of(after, "expires_after") if after else BATCH_FILE_LIFE if purpose == "batch" else None
-    name = "".join(char if char.isprintable() else "_" for char in Path(filename.replace("\\", "/")).name)
+    life = (
+        life_of(after, "expires_after")
+        if after
+        else BATCH_FILE_LIFE
+        if purpose == "batch"
+        else None
+    )
+    name = "".join(
+        char if char.isprintable() else "_" for char in Path(filename.replace("\\", "/")).name
+    )
     name = name[:_LONGEST_NAME] or file_id
-    return File(id=file_id, bytes=size, created_at=now, expires_at=None if life is None else now + life, filename=name,
-                purpose=purpose)
+    return File(
+        id=file_id,
+        bytes=size,
+        created_at=now,
+        expires_at=None if life is None else now + life,
+        filename=name,
+        purpose=purpose,
+    )
 
 
 @routes.get("/v1/files")
@@ -139,10 +170,22 @@ async def index(request: web.Request) -> web.Response:
         after = serving.store.cursor_of_file(query["after"])
         if after is None:
             raise ApiError(404, f"No such File object: {query['after']}", param="after")
-    files, more = serving.store.files(serving.clock(), purpose=query.get("purpose") or None, after=after, limit=limit,
-                                      descending=order == "desc")
-    return reply({"object": "list", "data": files, "first_id": files[0].id if files else None,
-                  "last_id": files[-1].id if files else None, "has_more": more})
+    files, more = serving.store.files(
+        serving.clock(),
+        purpose=query.get("purpose") or None,
+        after=after,
+        limit=limit,
+        descending=order == "desc",
+    )
+    return reply(
+        {
+            "object": "list",
+            "data": files,
+            "first_id": files[0].id if files else None,
+            "last_id": files[-1].id if files else None,
+            "has_more": more,
+        }
+    )
 
 
 def _found(request: web.Request) -> File:
@@ -173,8 +216,10 @@ async def content(request: web.Request) -> web.StreamResponse:
     file, serving = _found(request), service(request)
     path = serving.store.path(file.id)
     quoted = file.filename.encode("ascii", "replace").decode().replace('"', "'").replace("\\", "_")
-    headers: dict[str, str] = {hdrs.CONTENT_TYPE: "application/octet-stream",
-                               hdrs.CONTENT_DISPOSITION: f'attachment; filename="{quoted}"'}
+    headers: dict[str, str] = {
+        hdrs.CONTENT_TYPE: "application/octet-stream",
+        hdrs.CONTENT_DISPOSITION: f'attachment; filename="{quoted}"',
+    }
     if request.method == "GET":
         serving.stats.download_bytes += file.bytes
         if serving.faults.draw(serving.faults.now.truncate, "truncate", "content"):
@@ -182,7 +227,9 @@ async def content(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(path, headers=headers, chunk_size=CHUNK)
 
 
-async def _cut_off(request: web.Request, path: Path, headers: dict[str, str], size: int) -> web.StreamResponse:
+async def _cut_off(
+    request: web.Request, path: Path, headers: dict[str, str], size: int
+) -> web.StreamResponse:
     """The fault `truncate`: about half of the file, up to the middle of a line, then the connection is cut."""
     response = web.StreamResponse(headers={**headers, hdrs.CONTENT_LENGTH: str(size)})
     await response.prepare(request)

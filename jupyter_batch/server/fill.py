@@ -11,10 +11,21 @@ from typing import Any
 from jupyter_batch.server.labels import choose, sentiment, words
 
 _DEEPEST = 24
-_FORMATS = {"date": "2024-01-01", "time": "12:00:00Z", "date-time": "2024-01-01T12:00:00Z", "duration": "P1D",
-            "email": "echo@example.com", "uuid": "00000000-0000-4000-8000-000000000000", "uri": "https://example.com/",
-            "hostname": "example.com", "ipv4": "127.0.0.1", "ipv6": "::1"}
-_SCALE = re.compile(r"score|confiden|probab|rating|stars?|certain|sentiment|level|priority", re.IGNORECASE)
+_FORMATS = {
+    "date": "2024-01-01",
+    "time": "12:00:00Z",
+    "date-time": "2024-01-01T12:00:00Z",
+    "duration": "P1D",
+    "email": "echo@example.com",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "uri": "https://example.com/",
+    "hostname": "example.com",
+    "ipv4": "127.0.0.1",
+    "ipv6": "::1",
+}
+_SCALE = re.compile(
+    r"score|confiden|probab|rating|stars?|certain|sentiment|level|priority", re.IGNORECASE
+)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _LISTED = 3
 
@@ -76,7 +87,11 @@ class _Filler:
 
     def _branch(self, branches: list[Any], depth: int) -> Any:
         """The first branch that is not null; where it gets too deep, null if it is offered."""
-        kinds = [(self._resolved(branch).get("type"), branch) for branch in branches if isinstance(branch, Mapping)]
+        kinds = [
+            (self._resolved(branch).get("type"), branch)
+            for branch in branches
+            if isinstance(branch, Mapping)
+        ]
         plain = [branch for kind, branch in kinds if kind != "null"]
         nulls = [branch for kind, branch in kinds if kind == "null"]
         first = nulls if nulls and (depth > _DEEPEST // 4 or not plain) else plain
@@ -88,7 +103,9 @@ class _Filler:
             others = [one for one in kind if one != "null"]
             kind = "null" if "null" in kind and (depth > _DEEPEST // 4 or not others) else others[0]
         if kind is None:
-            kind = "object" if "properties" in schema else "array" if "items" in schema else "string"
+            kind = (
+                "object" if "properties" in schema else "array" if "items" in schema else "string"
+            )
         return str(kind)
 
     def _enum(self, values: list[Any]) -> Any:
@@ -100,7 +117,11 @@ class _Filler:
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties: Mapping[str, Any] = schema.get("properties") or {}
         required = schema.get("required") or []
-        names = list(required) if depth > _DEEPEST // 4 else list(dict.fromkeys([*properties, *required]))
+        names = (
+            list(required)
+            if depth > _DEEPEST // 4
+            else list(dict.fromkeys([*properties, *required]))
+        )
         if depth > _DEEPEST:
             return {}
         return {name: self.value(properties.get(name, {}), name, depth + 1) for name in names}
@@ -109,16 +130,32 @@ class _Filler:
         low, high = int(schema.get("minItems", 0)), schema.get("maxItems")
         if "prefixItems" in schema:
             return [self.value(one, name, depth + 1) for one in schema["prefixItems"]]
-        items = self._resolved(schema.get("items") or {}) if isinstance(schema.get("items", {}), Mapping) else {}
+        items = (
+            self._resolved(schema.get("items") or {})
+            if isinstance(schema.get("items", {}), Mapping)
+            else {}
+        )
         count = low if depth > _DEEPEST // 4 else max(low, 1)
         count = count if high is None else min(count, int(high))
         if items.get("enum"):
             return list(dict.fromkeys([self._enum(items["enum"]), *items["enum"]]))[:count]
-        if self._kind(items, depth) == "string" and not {"format", "pattern", "anyOf", "oneOf"} & set(items):
+        if self._kind(items, depth) == "string" and not {
+            "format",
+            "pattern",
+            "anyOf",
+            "oneOf",
+        } & set(items):
             longest = sorted(dict.fromkeys(words(self.text)), key=lambda word: (-len(word), word))
-            wanted = max(low, min(_LISTED, len(longest)) if high is None else min(_LISTED, int(high), len(longest)))
+            wanted = max(
+                low,
+                min(_LISTED, len(longest))
+                if high is None
+                else min(_LISTED, int(high), len(longest)),
+            )
             found = longest[:wanted]
-            return found + [f"{name or 'item'}{number}" for number in range(1, wanted - len(found) + 1)]
+            return found + [
+                f"{name or 'item'}{number}" for number in range(1, wanted - len(found) + 1)
+            ]
         return [self.value(items, name, depth + 1) for _ in range(count)]
 
     def _number(self, schema: Mapping[str, Any], name: str, *, whole: bool) -> float | int:
@@ -155,4 +192,7 @@ class _Filler:
         return text + "." * (least - len(text))
 
     def _dice(self, sides: int) -> int:
-        return int.from_bytes(blake2b(self.text.encode(errors="replace"), digest_size=4).digest()) % sides
+        return (
+            int.from_bytes(blake2b(self.text.encode(errors="replace"), digest_size=4).digest())
+            % sides
+        )

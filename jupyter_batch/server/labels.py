@@ -15,24 +15,43 @@ from hashlib import blake2b
 
 ASKS = re.compile(
     r"\b(?:classif\w*|categor\w*|label\w*|sentiment\w*|choose|pick|select|decide|tag|rate|assign|one of|which of|"
-    r"answer (?:only )?with|reply (?:only )?with|respond (?:only )?with|is (?:it|this)|options?)\b", re.IGNORECASE)
+    r"answer (?:only )?with|reply (?:only )?with|respond (?:only )?with|is (?:it|this)|options?)\b",
+    re.IGNORECASE,
+)
 _BRACKETS = re.compile(r"\(([^()\n]{3,200})\)|\[([^\[\]\n]{3,200})\]|\{([^{}\n]{3,200})\}")
 _SLASHES = re.compile(r"(?<![\w/:.])[^\W\d_][\w-]{0,30}(?:/[^\W\d_][\w-]{0,30}){1,19}(?![\w/])")
-_QUOTED = re.compile(r"""(?:["'`]([^"'`\n]{1,40})["'`](?:\s*(?:,|\bor\b|\band\b|/|\|)\s*)*){2,20}""")
+_QUOTED = re.compile(
+    r"""(?:["'`]([^"'`\n]{1,40})["'`](?:\s*(?:,|\bor\b|\band\b|/|\|)\s*)*){2,20}"""
+)
 _ONE_QUOTED = re.compile(r"""["'`]([^"'`\n]{1,40})["'`]""")
-_LISTED = re.compile(r"\b(?:one of(?: the following)?(?: \w+)?|labels?|options?|categories|classes)\s*:?\s+"
-                     r"([^.:;\n?!]{3,200})", re.IGNORECASE)
-_AS = re.compile(r"\b(?:as(?: either)?|either|with(?: either)?)\s*:?\s+([^.:;\n?!]{3,200})", re.IGNORECASE)
-_PLAIN = re.compile(r"[^\W\d_][\w-]*(?:,\s*[^\W\d_][\w-]*)+,?\s+or\s+[^\W\d_][\w-]*|"
-                    r"[^\W\d_][\w-]*\s+or\s+[^\W\d_][\w-]*(?=\?)", re.IGNORECASE)
+_LISTED = re.compile(
+    r"\b(?:one of(?: the following)?(?: \w+)?|labels?|options?|categories|classes)\s*:?\s+"
+    r"([^.:;\n?!]{3,200})",
+    re.IGNORECASE,
+)
+_AS = re.compile(
+    r"\b(?:as(?: either)?|either|with(?: either)?)\s*:?\s+([^.:;\n?!]{3,200})", re.IGNORECASE
+)
+_PLAIN = re.compile(
+    r"[^\W\d_][\w-]*(?:,\s*[^\W\d_][\w-]*)+,?\s+or\s+[^\W\d_][\w-]*|"
+    r"[^\W\d_][\w-]*\s+or\s+[^\W\d_][\w-]*(?=\?)",
+    re.IGNORECASE,
+)
 _BETWEEN = re.compile(r"\s*(?:,\s*or\b|,\s*and\b|,|\bor\b|\band\b|/|\|)\s*", re.IGNORECASE)
 _STRONG = re.compile(r"\s*(?:,\s*or\b|,|\bor\b|/|\|)\s*", re.IGNORECASE)
-_SPACES = str.maketrans({**dict.fromkeys(string.punctuation.replace("'", "") + "\u201c\u201d\u2026\u2013\u2014", " "),
-                         "\u2019": "'"})
+_SPACES = str.maketrans(
+    {
+        **dict.fromkeys(
+            string.punctuation.replace("'", "") + "\u201c\u201d\u2026\u2013\u2014", " "
+        ),
+        "\u2019": "'",
+    }
+)
 _NEAR = 80  # characters between the asking word and its labels: a list deep in somebody's text is no offer
 _MOST_LABELS, _LONGEST_LABEL, _LONGEST_WORDS = 20, 40, 4
 
-GOOD = frozenset("""
+GOOD = frozenset(
+    """
 accurate adore adored affordable amazing appreciate appreciated attentive awesome beautiful best better
 brilliant clean clear comfortable comfy convenient cool courteous delicious delight delighted delightful durable
 easy effective efficient elegant enjoy enjoyable enjoyed enjoying excellent exceptional excited fabulous fair
@@ -42,8 +61,10 @@ magnificent marvelous nice outstanding perfect perfectly pleasant pleased polite
 prompt quick quickly recommend recommended refreshing reliable responsive rich right satisfied satisfying sharp
 simple sleek smooth smoothly solid stunning sturdy superb super superior tasty terrific thank thanks thrilled
 top useful valuable warm welcoming well wonderful works worth worthy yummy
-""".split())  # noqa: SIM905 - words, not a list of strings
-BAD = frozenset("""
+""".split()  # noqa: SIM905
+)
+BAD = frozenset(
+    """
 angry annoyed annoying appalling awful bad badly blurry boring broke broken bug buggy bugs cancelled cheap
 cheated clumsy cold complain complained complaint confused confusing cracked crap crash crashed crashes crashing
 damaged dead defective delay delayed difficult dirty disappoint disappointed disappointing disappointment
@@ -55,20 +76,54 @@ poorly problem problems refund regret rejected return returned returning ridicul
 scratched scuffed shame sick slow slowly sloppy smell smelly stale stolen stopped stuck stupid sucks terrible
 tired trash ugly unacceptable unbearable uncomfortable underwhelming unfortunately unfriendly unhappy unhelpful
 unreliable unresponsive unusable upset useless waste wasted weak weird worse worst worthless wrong
-""".split())  # noqa: SIM905 - words, not a list of strings
-_NOT = frozenset("""
+""".split()  # noqa: SIM905
+)
+_NOT = frozenset(
+    """
 not no never none neither nor without hardly barely isn't wasn't aren't weren't don't doesn't didn't won't
 wouldn't can't cannot couldn't shouldn't haven't hasn't hadn't ain't isnt wasnt dont doesnt didnt wont cant
-""".split())  # noqa: SIM905 - words, not a list of strings
+""".split()  # noqa: SIM905
+)
 _REACH = 3  # a "not" turns the next three words
 _BUT = frozenset({"but", "however", "though", "although", "yet"})
 _MARKS = GOOD | BAD | _NOT | _BUT
 
-_POSITIVE = frozenset({"positive", "pos", "good", "happy", "favorable", "favourable", "like", "recommend", "satisfied",
-                       "yes", "true", "great"})
-_NEGATIVE = frozenset({"negative", "neg", "bad", "unhappy", "unfavorable", "unfavourable", "dislike", "angry", "sad",
-                       "dissatisfied", "no", "false", "poor"})
-_NEUTRAL = frozenset({"neutral", "mixed", "neither", "ok", "okay", "unclear", "unknown", "other", "maybe"})
+_POSITIVE = frozenset(
+    {
+        "positive",
+        "pos",
+        "good",
+        "happy",
+        "favorable",
+        "favourable",
+        "like",
+        "recommend",
+        "satisfied",
+        "yes",
+        "true",
+        "great",
+    }
+)
+_NEGATIVE = frozenset(
+    {
+        "negative",
+        "neg",
+        "bad",
+        "unhappy",
+        "unfavorable",
+        "unfavourable",
+        "dislike",
+        "angry",
+        "sad",
+        "dissatisfied",
+        "no",
+        "false",
+        "poor",
+    }
+)
+_NEUTRAL = frozenset(
+    {"neutral", "mixed", "neither", "ok", "okay", "unclear", "unknown", "other", "maybe"}
+)
 
 
 def words(text: str) -> list[str]:
@@ -116,14 +171,16 @@ def _split(text: str) -> tuple[str, ...]:
     separator = re.compile(r"\s*[/|]\s*") if re.search(r"[/|]", text) else _BETWEEN
     labels = [part.strip(" \t\"'`") for part in separator.split(text)]
     labels = [label for label in labels if label]
-    short = all(len(label) <= _LONGEST_LABEL and len(label.split()) <= _LONGEST_WORDS for label in labels)
+    short = all(
+        len(label) <= _LONGEST_LABEL and len(label.split()) <= _LONGEST_WORDS for label in labels
+    )
     return tuple(labels) if 1 < len(labels) <= _MOST_LABELS and short else ()
 
 
 def _rest(prompt: str, span: tuple[int, int]) -> str:
     """What is behind the list of labels, or, if nothing is, what is before it."""
-    behind = prompt[span[1]:].strip(" \t\n:.,;)-")
-    return behind or prompt[:span[0]]
+    behind = prompt[span[1] :].strip(" \t\n:.,;)-")
+    return behind or prompt[: span[0]]
 
 
 def choose(labels: Sequence[str], text: str) -> str:
@@ -144,7 +201,9 @@ def choose(labels: Sequence[str], text: str) -> str:
     for label in labels:
         if any(_stem(word) in stems for word in words(label)):
             return label
-    return labels[int.from_bytes(blake2b(text.encode(errors="replace"), digest_size=4).digest()) % len(labels)]
+    return labels[
+        int.from_bytes(blake2b(text.encode(errors="replace"), digest_size=4).digest()) % len(labels)
+    ]
 
 
 def _kind(label: str) -> int | None:

@@ -55,8 +55,10 @@ def ensure(home: Path, *, timeout: float = 20.0) -> Endpoint:
                 endpoint = find(home)  # who held the lock before may have started it
                 return endpoint or _start(home, folder, until)
             if time.monotonic() > until:
-                raise ConnectionFailedError(f"another process is starting the server of {home}, and has not come to an "
-                                            "end with it")
+                raise ConnectionFailedError(
+                    f"another process is starting the server of {home}, and has not come to an "
+                    "end with it"
+                )
             time.sleep(_TICK)
 
 
@@ -82,7 +84,9 @@ def stop(home: Path, *, timeout: float = 10.0) -> bool:
             if lock.take():
                 return True
         time.sleep(_TICK)
-    raise ConnectionFailedError(f"the server of {home} (process {known['pid']}) didn't stop within {timeout:g} s")
+    raise ConnectionFailedError(
+        f"the server of {home} (process {known['pid']}) didn't stop within {timeout:g} s"
+    )
 
 
 def _start(home: Path, folder: Path, until: float) -> Endpoint:
@@ -90,13 +94,30 @@ def _start(home: Path, folder: Path, until: float) -> Endpoint:
     token = str(known.get("token") or secrets.token_urlsafe(24))
     port = urlsplit(str(known.get("base_url", ""))).port or 0
     announced = folder / "endpoint.json"
-    command = [sys.executable, "-m", "jupyter_batch.server", "--state", str(folder), "--announce", str(announced),
-               "--exit-when-idle", str(IDLE), "--prefer-port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyter_batch.server",
+        "--state",
+        str(folder),
+        "--announce",
+        str(announced),
+        "--exit-when-idle",
+        str(IDLE),
+        "--prefer-port",
+        str(port),
+    ]
     log = folder / "server.log"
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         process = subprocess.Popen(  # noqa: S603 - our own command
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=folder, env=_environment(token),
-            start_new_session=True)
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            cwd=folder,
+            env=_environment(token),
+            start_new_session=True,
+        )
     threading.Thread(target=process.wait, name="jupyter_batch server's end", daemon=True).start()
     while time.monotonic() < until:
         now = _read(announced)
@@ -105,8 +126,10 @@ def _start(home: Path, folder: Path, until: float) -> Endpoint:
             if endpoint is not None:
                 return endpoint
         if process.poll() is not None:
-            raise ConnectionFailedError(f"the server of {home} did not start (exit code {process.returncode}):\n"
-                                        f"{_tail(log)}")
+            raise ConnectionFailedError(
+                f"the server of {home} did not start (exit code {process.returncode}):\n"
+                f"{_tail(log)}"
+            )
         time.sleep(_TICK)
     process.terminate()
     raise ConnectionFailedError(f"the server of {home} was not ready in time:\n{_tail(log)}")
@@ -115,15 +138,21 @@ def _start(home: Path, folder: Path, until: float) -> Endpoint:
 def _environment(token: str) -> dict[str, str]:
     """Our environment, with the token in it and this package findable; modules in the person's folder stay out."""
     paths = [os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])]
-    return {**os.environ, TOKEN_VARIABLE: token, "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "PYTHONSAFEPATH": "1"}
+    return {
+        **os.environ,
+        TOKEN_VARIABLE: token,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONSAFEPATH": "1",
+    }
 
 
 def _answers(endpoint: Endpoint) -> bool:
     where = urlsplit(endpoint.base_url)
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=3)
     try:
-        connection.request("GET", "/jupyter_batch/stats", headers={"Authorization": f"Bearer {endpoint.token}"})
+        connection.request(
+            "GET", "/jupyter_batch/stats", headers={"Authorization": f"Bearer {endpoint.token}"}
+        )
         return connection.getresponse().status == 200  # noqa: PLR2004 - HTTP's own
     except (OSError, http.client.HTTPException):
         return False
@@ -141,6 +170,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _tail(log: Path) -> str:
     try:
-        return log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip() or "(its log is empty)"
+        return (
+            log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip()
+            or "(its log is empty)"
+        )
     except OSError:
         return "(it has no log)"

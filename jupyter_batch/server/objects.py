@@ -10,8 +10,16 @@ import msgspec
 DAY = 86_400
 COMPLETION_WINDOW = DAY
 BATCH_FILE_LIFE = 30 * DAY
-ENDPOINTS = ("/v1/responses", "/v1/chat/completions", "/v1/embeddings", "/v1/completions", "/v1/moderations",
-             "/v1/images/generations", "/v1/images/edits", "/v1/videos")
+ENDPOINTS = (
+    "/v1/responses",
+    "/v1/chat/completions",
+    "/v1/embeddings",
+    "/v1/completions",
+    "/v1/moderations",
+    "/v1/images/generations",
+    "/v1/images/edits",
+    "/v1/videos",
+)
 """What OpenAI's batches take as `endpoint`."""
 SERVED = ("/v1/responses", "/v1/chat/completions", "/v1/embeddings")
 """Those of them that this server answers."""

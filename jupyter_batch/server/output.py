@@ -35,20 +35,39 @@ _decode_used = msgspec.json.Decoder(_Used).decode
 
 def line_key(batch_id: str, custom_id: str) -> str:
     """32 hex digits for a request of a batch: the same after a restart."""
-    return blake2b(f"{batch_id}\0{custom_id}".encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    return blake2b(
+        f"{batch_id}\0{custom_id}".encode(errors="surrogatepass"), digest_size=16
+    ).hexdigest()
 
 
 def answered_line(key: str, custom_id: str, status: int, body: dict[str, Any]) -> bytes:
     """A line for a request that got an HTTP answer, good or bad."""
-    return orjson.dumps({"id": f"batch_req_{key}", "custom_id": custom_id,
-                         "response": {"status_code": status, "request_id": f"req_{key}", "body": body},
-                         "error": None}) + b"\n"
+    return (
+        orjson.dumps(
+            {
+                "id": f"batch_req_{key}",
+                "custom_id": custom_id,
+                "response": {"status_code": status, "request_id": f"req_{key}", "body": body},
+                "error": None,
+            }
+        )
+        + b"\n"
+    )
 
 
 def unanswered_line(key: str, custom_id: str, code: str, message: str) -> bytes:
     """A line for a request that got none: `batch_expired`, `batch_cancelled`."""
-    return orjson.dumps({"id": f"batch_req_{key}", "custom_id": custom_id, "response": None,
-                         "error": {"code": code, "message": message}}) + b"\n"
+    return (
+        orjson.dumps(
+            {
+                "id": f"batch_req_{key}",
+                "custom_id": custom_id,
+                "response": None,
+                "error": {"code": code, "message": message},
+            }
+        )
+        + b"\n"
+    )
 
 
 class Appender:
@@ -76,7 +95,7 @@ class Appender:
         data = memoryview(b"".join(self._held))
         self._held, self._size = [], 0
         while data:
-            data = data[os.write(self._fd, data):]
+            data = data[os.write(self._fd, data) :]
 
     def close(self) -> None:
         """Write what is held, and close."""

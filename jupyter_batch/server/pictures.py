@@ -22,7 +22,13 @@ def seen(part: Mapping[str, Any]) -> str:
         held = part.get("file")
         held = held if isinstance(held, Mapping) else {}
         named = held.get("filename") or held.get("file_id")
-        return "[" + " ".join(filter(None, ["file", named and str(named)[:_CHARS], _what(held.get("file_data"))])) + "]"
+        return (
+            "["
+            + " ".join(
+                filter(None, ["file", named and str(named)[:_CHARS], _what(held.get("file_data"))])
+            )
+            + "]"
+        )
     return ""
 
 

@@ -36,10 +36,13 @@ async def chat(request: web.Request) -> web.StreamResponse:
     answer = await _answer(request, "/v1/chat/completions", body)
     if not body.get("stream") or answer.status != 200:  # noqa: PLR2004 - HTTP's own
         return reply(answer.body, answer.status)
-    response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8",
-                                           "cache-control": "no-cache"})
+    response = web.StreamResponse(
+        headers={"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+    )
     await response.prepare(request)
-    for chunk in chunks(answer.body, with_usage=bool((body.get("stream_options") or {}).get("include_usage"))):
+    for chunk in chunks(
+        answer.body, with_usage=bool((body.get("stream_options") or {}).get("include_usage"))
+    ):
         await response.write(b"data: " + orjson.dumps(chunk) + b"\n\n")
     await response.write(b"data: [DONE]\n\n")
     await response.write_eof()
@@ -51,30 +54,49 @@ async def responses(request: web.Request) -> web.Response:
     """A response, whole: this server streams chat alone, and keeps no responses."""
     body = await json_body(request)
     if body.get("stream"):
-        raise ApiError(400, "Streaming is not supported here: this server streams /v1/chat/completions alone.",
-                       param="stream", code="unsupported_value")
+        raise ApiError(
+            400,
+            "Streaming is not supported here: this server streams /v1/chat/completions alone.",
+            param="stream",
+            code="unsupported_value",
+        )
     answer = await _answer(request, "/v1/responses", body)
     return reply(answer.body, answer.status)
 
 
 def chunks(completion: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:
     """The pieces that a completion is streamed in."""
-    head = {name: completion.get(name) for name in ("id", "created", "model", "service_tier", "system_fingerprint")}
+    head = {
+        name: completion.get(name)
+        for name in ("id", "created", "model", "service_tier", "system_fingerprint")
+    }
     head["object"] = "chat.completion.chunk"
     if with_usage:
         head["usage"] = None
 
     def piece(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-        return {**head, "choices": [{"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}]}
+        return {
+            **head,
+            "choices": [
+                {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+            ],
+        }
 
     for choice in completion["choices"]:
         index, message = choice["index"], choice["message"]
         text = message.get("content") or ""
         yield piece(index, {"role": "assistant", "content": "", "refusal": None})
         for start in range(0, len(text), _PIECE):
-            yield piece(index, {"content": text[start: start + _PIECE]})
+            yield piece(index, {"content": text[start : start + _PIECE]})
         if message.get("tool_calls"):
-            yield piece(index, {"tool_calls": [{"index": at, **one} for at, one in enumerate(message["tool_calls"])]})
+            yield piece(
+                index,
+                {
+                    "tool_calls": [
+                        {"index": at, **one} for at, one in enumerate(message["tool_calls"])
+                    ]
+                },
+            )
         yield piece(index, {}, choice["finish_reason"])
     if with_usage:
         yield {**head, "choices": [], "usage": completion.get("usage")}
@@ -95,7 +117,9 @@ def _model(name: str) -> dict[str, Any]:
 @routes.get("/v1/models")
 async def models(request: web.Request) -> web.Response:
     """The models here."""
-    return reply({"object": "list", "data": [_model(name) for name in service(request).answers.names()]})
+    return reply(
+        {"object": "list", "data": [_model(name) for name in service(request).answers.names()]}
+    )
 
 
 @routes.get("/v1/models/{model:.+}")
@@ -103,5 +127,7 @@ async def model(request: web.Request) -> web.Response:
     """One model."""
     name = request.match_info["model"]
     if not service(request).answers.serves(name):
-        raise ApiError(404, f"The model '{name}' does not exist", param="model", code="model_not_found")
+        raise ApiError(
+            404, f"The model '{name}' does not exist", param="model", code="model_not_found"
+        )
     return reply(_model(name))

@@ -9,11 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_SAME = ("model", "temperature", "top_p", "top_logprobs", "parallel_tool_calls", "user", "service_tier", "store",
-         "prompt_cache_key", "safety_identifier", "stream")
+_SAME = (
+    "model",
+    "temperature",
+    "top_p",
+    "top_logprobs",
+    "parallel_tool_calls",
+    "user",
+    "service_tier",
+    "store",
+    "prompt_cache_key",
+    "safety_identifier",
+    "stream",
+)
 _CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
-_TOLD = ("instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "previous_response_id", "reasoning",
-         "temperature", "text", "tool_choice", "tools", "top_p", "truncation", "user")
+_TOLD = (
+    "instructions",
+    "max_output_tokens",
+    "metadata",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "reasoning",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "truncation",
+    "user",
+)
 
 
 def chat_of(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +56,9 @@ def chat_of(body: Mapping[str, Any]) -> dict[str, Any]:
         asked["verbosity"] = text["verbosity"]
     form = text.get("format") or {}
     if form.get("type") == "json_schema":
-        schema = {name: form[name] for name in ("name", "description", "schema", "strict") if name in form}
+        schema = {
+            name: form[name] for name in ("name", "description", "schema", "strict") if name in form
+        }
         asked["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif form.get("type") == "json_object":
         asked["response_format"] = {"type": "json_object"}
@@ -47,7 +73,10 @@ def chat_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _nested(tool: Mapping[str, Any]) -> dict[str, Any]:
     """A function, or the choice of one: here its fields lie flat, in chat under `function`."""
-    return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
+    return {
+        "type": "function",
+        "function": {name: value for name, value in tool.items() if name != "type"},
+    }
 
 
 def _messages(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -61,14 +90,23 @@ def _messages(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for item in asked:
         kind = item.get("type", "message")
         if kind == "function_call":  # of one turn: chat wants them in one message
-            calls.append({"id": item.get("call_id"), "type": "function",
-                          "function": {"name": item.get("name"), "arguments": item.get("arguments")}})
+            calls.append(
+                {
+                    "id": item.get("call_id"),
+                    "type": "function",
+                    "function": {"name": item.get("name"), "arguments": item.get("arguments")},
+                }
+            )
             continue
         if calls:
             yield {"role": "assistant", "content": None, "tool_calls": calls}
             calls = []
         if kind == "function_call_output":
-            yield {"role": "tool", "tool_call_id": item.get("call_id"), "content": _content(item.get("output"))}
+            yield {
+                "role": "tool",
+                "tool_call_id": item.get("call_id"),
+                "content": _content(item.get("output")),
+            }
         elif kind == "message":
             yield {"role": item["role"], "content": _content(item["content"])}
     if calls:
@@ -88,7 +126,9 @@ def _content(content: Any) -> Any:
             held = {name: value for name, value in part.items() if name != "type"}
             parts.append({"type": "file", "file": held})
         else:
-            parts.append({"type": "text", "text": str(part.get("text") or part.get("refusal") or "")})
+            parts.append(
+                {"type": "text", "text": str(part.get("text") or part.get("refusal") or "")}
+            )
     if len(parts) == 1 and parts[0]["type"] == "text":
         return parts[0]["text"]
     return parts
@@ -102,31 +142,60 @@ def response_of(chat: Mapping[str, Any], body: Mapping[str, Any], *, id_: str) -
     told["text"] = told["text"] or {"format": {"type": "text"}}
     told["tools"] = told["tools"] or []
     return {
-        **told, "id": f"resp_{id_}", "object": "response", "created_at": chat.get("created"),
-        "status": "incomplete" if cut else "completed", "background": False, "error": None,
-        "incomplete_details": {"reason": cut} if cut else None, "model": chat.get("model") or body["model"],
-        "output": list(_output(choice.get("message") or {}, id_, "incomplete" if cut else "completed")),
+        **told,
+        "id": f"resp_{id_}",
+        "object": "response",
+        "created_at": chat.get("created"),
+        "status": "incomplete" if cut else "completed",
+        "background": False,
+        "error": None,
+        "incomplete_details": {"reason": cut} if cut else None,
+        "model": chat.get("model") or body["model"],
+        "output": list(
+            _output(choice.get("message") or {}, id_, "incomplete" if cut else "completed")
+        ),
         "usage": _usage(chat.get("usage") or {}),
     }
 
 
 def _output(message: Mapping[str, Any], id_: str, status: str) -> Iterator[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
-    if message.get("content") is not None and not (message.get("tool_calls") and not message["content"]):
-        parts.append({"type": "output_text", "annotations": [], "logprobs": [], "text": message["content"]})
+    if message.get("content") is not None and not (
+        message.get("tool_calls") and not message["content"]
+    ):
+        parts.append(
+            {"type": "output_text", "annotations": [], "logprobs": [], "text": message["content"]}
+        )
     if message.get("refusal"):
         parts.append({"type": "refusal", "refusal": message["refusal"]})
     if parts:
-        yield {"id": f"msg_{id_}", "type": "message", "status": status, "role": "assistant", "content": parts}
+        yield {
+            "id": f"msg_{id_}",
+            "type": "message",
+            "status": status,
+            "role": "assistant",
+            "content": parts,
+        }
     for at, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function") or {}
-        yield {"id": f"fc_{id_}_{at}", "type": "function_call", "status": "completed", "call_id": call.get("id"),
-               "name": function.get("name"), "arguments": function.get("arguments")}
+        yield {
+            "id": f"fc_{id_}_{at}",
+            "type": "function_call",
+            "status": "completed",
+            "call_id": call.get("id"),
+            "name": function.get("name"),
+            "arguments": function.get("arguments"),
+        }
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
     into, out = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-    return {"input_tokens": into, "input_tokens_details": {"cached_tokens": cached}, "output_tokens": out,
-            "output_tokens_details": {"reasoning_tokens": thought}, "total_tokens": into + out}
+    return {
+        "input_tokens": into,
+        "input_tokens_details": {"cached_tokens": cached},
+        "output_tokens": out,
+        "output_tokens_details": {"reasoning_tokens": thought},
+        "total_tokens": into + out,
+    }

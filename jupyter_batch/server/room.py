@@ -19,18 +19,34 @@ class Room:
     def take(self, faults: Faults, *, now: float, batches: int, tokens: int, wanted: int) -> None:
         """Room for one more batch of about `wanted` tokens, beside `batches` of `tokens`. Raises ApiError."""
         if faults.open_batches is not None and batches >= faults.open_batches:
-            raise ApiError(429, f"Too many batches in progress: {batches} of {faults.open_batches} allowed. Please try "
-                                "again once some have been completed.", type_="requests", code="batch_limit_exceeded")
+            raise ApiError(
+                429,
+                f"Too many batches in progress: {batches} of {faults.open_batches} allowed. Please try "
+                "again once some have been completed.",
+                type_="requests",
+                code="batch_limit_exceeded",
+            )
         limit = faults.enqueued_tokens
         if faults.fail_fast and limit is not None and tokens + wanted > limit:
-            raise ApiError(429, f"The number of enqueued tokens has surpassed the configured limit of {limit:,} for "
-                                "the deployment. Please either increase the limit or try again once the current jobs "
-                                "have finished.", type_="tokens", code="token_limit_exceeded")
+            raise ApiError(
+                429,
+                f"The number of enqueued tokens has surpassed the configured limit of {limit:,} for "
+                "the deployment. Please either increase the limit or try again once the current jobs "
+                "have finished.",
+                type_="tokens",
+                code="token_limit_exceeded",
+            )
         if faults.creates is not None:
             while self._created and self._created[0] <= now - faults.retry_after:
                 self._created.popleft()
             if len(self._created) >= faults.creates:
-                raise ApiError(429, "Rate limit reached for batch creations. Please try again later.",
-                               type_="requests", code="rate_limit_exceeded",
-                               headers={hdrs.RETRY_AFTER: f"{self._created[0] + faults.retry_after - now:.3f}"})
+                raise ApiError(
+                    429,
+                    "Rate limit reached for batch creations. Please try again later.",
+                    type_="requests",
+                    code="rate_limit_exceeded",
+                    headers={
+                        hdrs.RETRY_AFTER: f"{self._created[0] + faults.retry_after - now:.3f}"
+                    },
+                )
             self._created.append(now)

@@ -17,7 +17,12 @@ from typing import Any, BinaryIO
 import msgspec
 
 from jupyter_batch.server.answers import Answer, Answers
-from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR_MESSAGE, ApiError, server_error
+from jupyter_batch.server.errors import (
+    INVALID_REQUEST,
+    SERVER_ERROR_MESSAGE,
+    ApiError,
+    server_error,
+)
 from jupyter_batch.server.faults import Faults
 from jupyter_batch.server.objects import Record
 from jupyter_batch.server.output import Appender, answered_line, line_key, take_up, unanswered_line
@@ -27,7 +32,10 @@ from jupyter_batch.server.validation import Scan, decode_request, lines
 SLICE = 0.003
 """Seconds of work before the loop gets its turn, shared by all batches that run."""
 _EACH = 16
-EXPIRED = ("batch_expired", "This request could not be executed before the completion window expired.")
+EXPIRED = (
+    "batch_expired",
+    "This request could not be executed before the completion window expired.",
+)
 TIMED_OUT = ("request_timeout", "The underlying call to the model timed out.")
 CANCELLED = ("batch_cancelled", "This request was not executed because the batch was cancelled.")
 
@@ -89,7 +97,9 @@ class Run:
 
     def rows(self) -> Iterator[int]:
         """The rows that have no line yet, in the order of the output, which is never the input's."""
-        order = shuffled(len(self.scan.offsets), self.batch.id, self.faults.seed if self.faults.shuffle else None)
+        order = shuffled(
+            len(self.scan.offsets), self.batch.id, self.faults.seed if self.faults.shuffle else None
+        )
         return (row for row in order if not self.scan.done[row])
 
     def _request(self, row: int) -> Any:
@@ -104,7 +114,12 @@ class Run:
         """Answer a row and write its line."""
         request = self._request(row)
         key = line_key(self.batch.id, request.custom_id)
-        self._write(row, request.custom_id, key, self._fault(request.custom_id) or self._answer(request, key))
+        self._write(
+            row,
+            request.custom_id,
+            key,
+            self._fault(request.custom_id) or self._answer(request, key),
+        )
 
     async def answer_later(self, row: int) -> None:
         """Answer a row by a model that takes its time, and write its line at once."""
@@ -114,8 +129,11 @@ class Run:
         if answer is None:
             body = msgspec.json.decode(request.body)
             refusal = self.answers.refusal(self.batch.endpoint, body)
-            answer = (Answer(refusal.status, refusal.body()) if refusal
-                      else await self.answers.later(self.batch.endpoint, body, id_=key))
+            answer = (
+                Answer(refusal.status, refusal.body())
+                if refusal
+                else await self.answers.later(self.batch.endpoint, body, id_=key)
+            )
         self._write(row, request.custom_id, key, answer)
         self.flush()
 
@@ -127,7 +145,9 @@ class Run:
     def leave(self, row: int, reason: tuple[str, str]) -> None:
         """Write the line of a row that is not answered any more."""
         request = self._request(row)
-        self._error.add(unanswered_line(line_key(self.batch.id, request.custom_id), request.custom_id, *reason))
+        self._error.add(
+            unanswered_line(line_key(self.batch.id, request.custom_id), request.custom_id, *reason)
+        )
         self.scan.done[row] = 1
         self.batch.request_counts.failed += 1
 
@@ -154,10 +174,16 @@ class Run:
             counts.failed += 1
             return
         try:
-            line = (unanswered_line(key, custom_id, *TIMED_OUT) if answer.status == HTTPStatus.REQUEST_TIMEOUT
-                    else answered_line(key, custom_id, answer.status, answer.body))
+            line = (
+                unanswered_line(key, custom_id, *TIMED_OUT)
+                if answer.status == HTTPStatus.REQUEST_TIMEOUT
+                else answered_line(key, custom_id, answer.status, answer.body)
+            )
         except (TypeError, ValueError):  # what JSON can't carry
-            line, good = answered_line(key, custom_id, 500, ApiError(500, SERVER_ERROR_MESSAGE).body()), False
+            line, good = (
+                answered_line(key, custom_id, 500, ApiError(500, SERVER_ERROR_MESSAGE).body()),
+                False,
+            )
         target = self._output if good else self._error
         target.add(line)
         if self.faults.falls(self.faults.double, "double", custom_id):
@@ -170,7 +196,9 @@ class Run:
 
 def allowed(rows: int, since: float, lasting: float) -> int:
     """How many rows may be done `since` seconds after the start, if all of them shall take `lasting` seconds."""
-    return rows if lasting <= 0 or since >= lasting else min(rows, math.ceil(rows * since / lasting))
+    return (
+        rows if lasting <= 0 or since >= lasting else min(rows, math.ceil(rows * since / lasting))
+    )
 
 
 def shuffled(count: int, *seed: object) -> Iterator[int]:

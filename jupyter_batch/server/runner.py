@@ -33,8 +33,15 @@ _VALIDATING, _RUNNING, _FINALIZING = 0.1, 0.8, 0.1
 class Runner:
     """Moves all open batches. pace: the least seconds that a batch takes, over all its states; clock: epoch seconds."""
 
-    def __init__(self, store: Store, answers: Answers, faults: FaultBox, *, pace: float = 0.0,
-                 clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        answers: Answers,
+        faults: FaultBox,
+        *,
+        pace: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.store = store
         self.answers = answers
         self.faults = faults
@@ -48,8 +55,15 @@ class Runner:
 
     def take_room(self, size: int) -> None:
         """For one more batch, of so many bytes. Raises ApiError where a fault says that there is none."""
-        self._room.take(self.faults.now, now=self.clock(), batches=len(self._runs), wanted=size // _BYTES_A_TOKEN,
-                        tokens=sum(run.tokens or self._size(run) // _BYTES_A_TOKEN for run in self._runs.values()))
+        self._room.take(
+            self.faults.now,
+            now=self.clock(),
+            batches=len(self._runs),
+            wanted=size // _BYTES_A_TOKEN,
+            tokens=sum(
+                run.tokens or self._size(run) // _BYTES_A_TOKEN for run in self._runs.values()
+            ),
+        )
 
     def _size(self, run: Run) -> int:
         """Of a batch's input, before it is read."""
@@ -136,7 +150,11 @@ class Runner:
             self.store.end_batch(run.record, [])
             return False
         if errors:
-            batch.status, batch.failed_at, batch.errors = "failed", int(self.clock()), Errors(data=errors)
+            batch.status, batch.failed_at, batch.errors = (
+                "failed",
+                int(self.clock()),
+                Errors(data=errors),
+            )
             self.store.end_batch(run.record, [])
             return False
         batch.status, batch.in_progress_at = "in_progress", int(self.clock())
@@ -148,8 +166,15 @@ class Runner:
         """What is wrong with the input; one file is read at a time."""
         file_id = run.batch.input_file_id
         if fresh and self.store.file(file_id, self.clock()) is None:
-            return [LineError(code="invalid_request", param="file_id", message=(
-                f"Cannot find file {file_id}, or organization org-local does not have access to it."))]
+            return [
+                LineError(
+                    code="invalid_request",
+                    param="file_id",
+                    message=(
+                        f"Cannot find file {file_id}, or organization org-local does not have access to it."
+                    ),
+                )
+            ]
         async with self._reading:
             scan = await run.read_input(self._turn)
         return scan.errors or (self._over_limit(run) if fresh else [])
@@ -160,9 +185,15 @@ class Runner:
         if limit is None or sum(other.tokens for other in self._runs.values()) <= limit:
             return []
         run.tokens = 0
-        return [LineError(code="token_limit_exceeded", message=(
-            f"Enqueued token limit reached for {run.batch.model} in organization org-local. Limit: {limit:,} enqueued "
-            "tokens. Please try again once some in_progress batches have been completed."))]
+        return [
+            LineError(
+                code="token_limit_exceeded",
+                message=(
+                    f"Enqueued token limit reached for {run.batch.model} in organization org-local. Limit: {limit:,} enqueued "  # noqa: E501
+                    "tokens. Please try again once some in_progress batches have been completed."
+                ),
+            )
+        ]
 
     async def _answer(self, run: Run) -> None:
         """Answer the rows that have no line yet; those that a cancel or the expiry leaves over get one that says so."""
@@ -190,8 +221,15 @@ class Runner:
         began = saved = time.perf_counter()
         lasting = self.pace * _RUNNING
         while not run.cancelling.is_set() and not self._is_expired(run) and done < total:
-            until, may = time.perf_counter() + self._turn(), allowed(total, time.perf_counter() - began, lasting)
-            while done < may and not self._is_expired(run) and (done % _EACH or time.perf_counter() < until):
+            until, may = (
+                time.perf_counter() + self._turn(),
+                allowed(total, time.perf_counter() - began, lasting),
+            )
+            while (
+                done < may
+                and not self._is_expired(run)
+                and (done % _EACH or time.perf_counter() < until)
+            ):
                 run.answer_now(next(rows))
                 done += 1
             if time.perf_counter() - saved > SAVED_EACH:
@@ -202,6 +240,7 @@ class Runner:
 
     async def _answer_beside(self, run: Run, rows: Iterator[int]) -> None:
         """Rows of a model that takes its time: as many side by side as the upstream takes."""
+
         async def work() -> None:
             for row in rows:
                 if run.cancelling.is_set() or self._is_expired(run):
@@ -212,10 +251,15 @@ class Runner:
         cancelled = asyncio.ensure_future(run.cancelling.wait())
         try:
             while not all(task.done() for task in tasks) and not cancelled.done():
-                await asyncio.wait([cancelled, *(task for task in tasks if not task.done())], timeout=SAVED_EACH,
-                                   return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    [cancelled, *(task for task in tasks if not task.done())],
+                    timeout=SAVED_EACH,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
                 self.store.save_batch(run.record)
-            await asyncio.wait(tasks, timeout=CANCEL_GRACE)  # what is under way is paid for: it may come to its end
+            await asyncio.wait(
+                tasks, timeout=CANCEL_GRACE
+            )  # what is under way is paid for: it may come to its end
         finally:
             for task in (*tasks, cancelled):
                 task.cancel()
@@ -228,7 +272,8 @@ class Runner:
     def _is_expired(self, run: Run) -> bool:
         after, batch = run.faults.expire_after, run.batch
         return (after is not None and after <= _done(run) < batch.request_counts.total) or (
-            batch.expires_at is not None and self.clock() >= batch.expires_at)
+            batch.expires_at is not None and self.clock() >= batch.expires_at
+        )
 
     async def _end(self, run: Run) -> None:
         """Close the files and let the batch end, both in one transaction."""
@@ -254,8 +299,16 @@ class Runner:
             path = self.store.path(id_)
             size = path.stat().st_size if path.exists() else 0
             if size:
-                files.append(File(id=id_, bytes=size, created_at=now, expires_at=now + record.output_life,
-                                  filename=f"{batch.id}_{kind}.jsonl", purpose="batch_output"))
+                files.append(
+                    File(
+                        id=id_,
+                        bytes=size,
+                        created_at=now,
+                        expires_at=now + record.output_life,
+                        filename=f"{batch.id}_{kind}.jsonl",
+                        purpose="batch_output",
+                    )
+                )
                 setattr(batch, f"{kind}_file_id", id_)
         if run.faults.late_output:
             self._late[batch.id] = run.faults.late_output
@@ -267,8 +320,16 @@ class Runner:
             run.close()
         now = int(self.clock())
         run.batch.status, run.batch.failed_at = "failed", now
-        run.batch.errors = Errors(data=[LineError(code="server_error", message=(
-            "The server had an error while processing this batch; what was answered before is in its files."))])
+        run.batch.errors = Errors(
+            data=[
+                LineError(
+                    code="server_error",
+                    message=(
+                        "The server had an error while processing this batch; what was answered before is in its files."
+                    ),
+                )
+            ]
+        )
         self._publish(run, now)
 
     # --- time

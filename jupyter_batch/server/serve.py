@@ -24,34 +24,79 @@ TOKEN_VARIABLE = "JUPYTER_BATCH_SERVER_TOKEN"  # noqa: S105 - the name of a vari
 DESCRIPTION = """An OpenAI-compatible Files + Batches server on this machine. Without --upstream, the model
 `local/echo` answers by simple rules (it is no language model), and `provider/name` is answered by that litellm
 model."""
-FAULTS = "faults:\n" + "\n".join(row for row in (faults.__doc__ or "").splitlines() if row.startswith("|"))
+FAULTS = "faults:\n" + "\n".join(
+    row for row in (faults.__doc__ or "").splitlines() if row.startswith("|")
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `serve`, and the table of faults as the help's last part."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = FAULTS
-    parser.add_argument("--upstream", metavar="MODEL", help="a litellm model that answers every request, such as "
-                                                            "ollama/llama3.2, or openai/NAME at --api-base")
+    parser.add_argument(
+        "--upstream",
+        metavar="MODEL",
+        help="a litellm model that answers every request, such as "
+        "ollama/llama3.2, or openai/NAME at --api-base",
+    )
     parser.add_argument("--api-base", metavar="URL", help="where the upstream model is")
-    parser.add_argument("--api-key", metavar="KEY", help=f"the upstream's key; better in ${API_KEY_VARIABLE}, as the "
-                                                         "list of processes shows this one")
-    parser.add_argument("--concurrency", type=int, default=16, metavar="N",
-                        help="requests to the upstream at once (default: 16)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="the port to listen on (default: a free one)")
+    parser.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help=f"the upstream's key; better in ${API_KEY_VARIABLE}, as the "
+        "list of processes shows this one",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        default=16,
+        metavar="N",
+        help="requests to the upstream at once (default: 16)",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the port to listen on (default: a free one)",
+    )
     token = parser.add_mutually_exclusive_group()
-    token.add_argument("--token", metavar="T", help=f"the key that clients must send; better in ${TOKEN_VARIABLE} "
-                                                    "(default: one is made up and printed)")
+    token.add_argument(
+        "--token",
+        metavar="T",
+        help=f"the key that clients must send; better in ${TOKEN_VARIABLE} "
+        "(default: one is made up and printed)",
+    )
     token.add_argument("--no-token", action="store_true", help="let everybody on this machine in")
-    parser.add_argument("--faults", default="", metavar="SPEC", help="what shall go wrong, such as "
-                                                                     "'seed=7,429=0.2,truncate=0.1' (the table below)")
-    parser.add_argument("--state", type=Path, metavar="DIR", help="where files and batches are kept over restarts "
-                                                                  "(default: a folder that goes when the server stops)")
-    parser.add_argument("--pace", type=float, default=1.5, metavar="SECONDS",
-                        help="the least time that a batch takes, so that its states can be seen (default: 1.5)")
-    parser.add_argument("--exit-when-idle", type=float, metavar="SECONDS",
-                        help="stop when nothing was asked and no batch was open for so long")
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="SPEC",
+        help="what shall go wrong, such as 'seed=7,429=0.2,truncate=0.1' (the table below)",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="where files and batches are kept over restarts "
+        "(default: a folder that goes when the server stops)",
+    )
+    parser.add_argument(
+        "--pace",
+        type=float,
+        default=1.5,
+        metavar="SECONDS",
+        help="the least time that a batch takes, so that its states can be seen (default: 1.5)",
+    )
+    parser.add_argument(
+        "--exit-when-idle",
+        type=float,
+        metavar="SECONDS",
+        help="stop when nothing was asked and no batch was open for so long",
+    )
     parser.add_argument("--prefer-port", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--announce", type=Path, help=argparse.SUPPRESS)
 
@@ -75,10 +120,19 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
     token = None if args.no_token else given or secrets.token_urlsafe(24)
     if args.concurrency < 1 or args.pace < 0:
         raise OptionError("--concurrency must be at least 1, and --pace can't be negative")
-    options = Options(state=state, host=args.host, port=args.port, prefer_port=args.prefer_port, token=token,
-                      upstream=args.upstream, api_base=args.api_base,
-                      api_key=args.api_key or os.environ.get(API_KEY_VARIABLE), concurrency=args.concurrency,
-                      pace=args.pace, faults=parse_faults(args.faults))
+    options = Options(
+        state=state,
+        host=args.host,
+        port=args.port,
+        prefer_port=args.prefer_port,
+        token=token,
+        upstream=args.upstream,
+        api_base=args.api_base,
+        api_key=args.api_key or os.environ.get(API_KEY_VARIABLE),
+        concurrency=args.concurrency,
+        pace=args.pace,
+        faults=parse_faults(args.faults),
+    )
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -106,7 +160,9 @@ def announce(path: Path, base_url: str, token: str | None) -> None:
     """Write where the server is, for `launch.ensure`: a file that its owner alone may read."""
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
+    with os.fdopen(
+        os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+    ) as handle:
         json.dump({"pid": os.getpid(), "base_url": base_url, "token": token}, handle)
     partial.replace(path)
 

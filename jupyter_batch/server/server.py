@@ -25,7 +25,9 @@ from jupyter_batch.server.upstream import Upstream
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _GRACE = 1.0
 _HTTP_LOG = logging.getLogger("jupyter_batch.server.http")
-_HTTP_LOG.setLevel(logging.CRITICAL)  # a client that goes away is no error of ours; what is, the application logs
+_HTTP_LOG.setLevel(
+    logging.CRITICAL
+)  # a client that goes away is no error of ours; what is, the application logs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,8 +58,10 @@ class Server:
 
     def __init__(self, options: Options) -> None:
         if options.token is None and options.host not in LOOPBACK:
-            raise OptionError(f"--no-token with --host {options.host}: without a token, who reaches this machine "
-                              "could use the server; give it a token, or leave it on 127.0.0.1")
+            raise OptionError(
+                f"--no-token with --host {options.host}: without a token, who reaches this machine "
+                "could use the server; give it a token, or leave it on 127.0.0.1"
+            )
         self.options = options
         self.base_url = ""
         self.port = 0
@@ -76,12 +80,22 @@ class Server:
         except BaseException:
             self._lock.release()
             raise
-        answers = Answers(Upstream(options.upstream, api_base=options.api_base, api_key=options.api_key,
-                                   concurrency=options.concurrency))
+        answers = Answers(
+            Upstream(
+                options.upstream,
+                api_base=options.api_base,
+                api_key=options.api_key,
+                concurrency=options.concurrency,
+            )
+        )
         faults = FaultBox(options.faults)
         runner = Runner(store, answers, faults, pace=options.pace, clock=options.clock)
-        self.service = Service(store, runner, answers, faults, token=options.token, clock=options.clock)
-        self._runner = web.AppRunner(build(self.service), access_log=None, shutdown_timeout=_GRACE, logger=_HTTP_LOG)
+        self.service = Service(
+            store, runner, answers, faults, token=options.token, clock=options.clock
+        )
+        self._runner = web.AppRunner(
+            build(self.service), access_log=None, shutdown_timeout=_GRACE, logger=_HTTP_LOG
+        )
         try:
             await self._runner.setup()
             await self._listen(self._runner)
@@ -96,7 +110,9 @@ class Server:
             await web.TCPSite(runner, host, self.options.port or self.options.prefer_port).start()
         except OSError as error:
             if self.options.port:
-                raise OptionError(f"can't listen on port {self.options.port} of {host}: {error.strerror}") from error
+                raise OptionError(
+                    f"can't listen on port {self.options.port} of {host}: {error.strerror}"
+                ) from error
             await web.TCPSite(runner, host, 0).start()
         self.port = int(runner.addresses[0][1])
         self.base_url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"

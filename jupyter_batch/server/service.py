@@ -14,7 +14,14 @@ import orjson
 from aiohttp import web
 
 from jupyter_batch.server.answers import Answers
-from jupyter_batch.server.errors import ApiError, bad_json, missing, out_of_range, wrong_type, wrong_value
+from jupyter_batch.server.errors import (
+    ApiError,
+    bad_json,
+    missing,
+    out_of_range,
+    wrong_type,
+    wrong_value,
+)
 from jupyter_batch.server.faults import FaultBox
 from jupyter_batch.server.runner import Runner
 from jupyter_batch.server.store import Store
@@ -37,20 +44,34 @@ class Stats:
 
     def as_json(self) -> dict[str, Any]:
         """Counters by route, such as `POST /v1/batches`, and the bytes that went in and out."""
-        routes = {route: {"received": count, "took_effect": self.took_effect[route]}
-                  for route, count in sorted(self.received.items())}
-        return {"routes": routes, "uploads": self.took_effect["POST /v1/files"],
-                "batches_created": self.took_effect["POST /v1/batches"],
-                "downloads": self.took_effect["GET /v1/files/{file_id}/content"],
-                "upload_bytes": self.upload_bytes, "download_bytes": self.download_bytes,
-                "answered": {str(status): count for status, count in sorted(self.answered.items())}}
+        routes = {
+            route: {"received": count, "took_effect": self.took_effect[route]}
+            for route, count in sorted(self.received.items())
+        }
+        return {
+            "routes": routes,
+            "uploads": self.took_effect["POST /v1/files"],
+            "batches_created": self.took_effect["POST /v1/batches"],
+            "downloads": self.took_effect["GET /v1/files/{file_id}/content"],
+            "upload_bytes": self.upload_bytes,
+            "download_bytes": self.download_bytes,
+            "answered": {str(status): count for status, count in sorted(self.answered.items())},
+        }
 
 
 class Service:
     """The parts of one server. token: None lets everybody in (loopback only)."""
 
-    def __init__(self, store: Store, runner: Runner, answers: Answers, faults: FaultBox, *, token: str | None,
-                 clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner,
+        answers: Answers,
+        faults: FaultBox,
+        *,
+        token: str | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.store = store
         self.runner = runner
         self.answers = answers
@@ -62,7 +83,9 @@ class Service:
 
     def admits(self, key: str) -> bool:
         """Whether a key is this server's, compared in constant time."""
-        return self._token is None or hmac.compare_digest(key.encode(errors="replace"), self._token.encode())
+        return self._token is None or hmac.compare_digest(
+            key.encode(errors="replace"), self._token.encode()
+        )
 
     @property
     def is_open_to_all(self) -> bool:
@@ -80,7 +103,9 @@ def service(request: web.Request) -> Service:
 
 def reply(value: Any, status: int = 200) -> web.Response:
     """A JSON answer."""
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+    return web.Response(
+        body=msgspec.json.encode(value), status=status, content_type="application/json"
+    )
 
 
 async def json_body(request: web.Request) -> dict[str, Any]:

@@ -49,7 +49,9 @@ class Store:
         self._db.execute("pragma synchronous = normal")
         version = self._db.execute("pragma user_version").fetchone()[0]
         if version > VERSION:
-            raise RuntimeError(f"{self.folder}: this state was written by a newer version of jupyter_batch")
+            raise RuntimeError(
+                f"{self.folder}: this state was written by a newer version of jupyter_batch"
+            )
         if version < VERSION:
             with self._transaction():
                 for statement in filter(str.strip, SCHEMA.split(";")):
@@ -83,17 +85,26 @@ class Store:
     def _insert_file(self, file: File) -> None:
         self._db.execute(
             "insert into files (id, purpose, created_at, expires_at, doc) values (?, ?, ?, ?, ?)",
-            (file.id, file.purpose, file.created_at, file.expires_at, msgspec.json.encode(file)))
+            (file.id, file.purpose, file.created_at, file.expires_at, msgspec.json.encode(file)),
+        )
 
     def file(self, file_id: str, now: float) -> File | None:
         """A file that is there and did not expire."""
         row = self._db.execute(
             "select doc from files where id = ? and gone = 0 and (expires_at is null or expires_at > ?)",
-            (file_id, now)).fetchone()
+            (file_id, now),
+        ).fetchone()
         return msgspec.json.decode(row[0], type=File) if row else None
 
-    def files(self, now: float, *, purpose: str | None = None, after: int | None = None, limit: int,
-              descending: bool = True) -> tuple[list[File], bool]:
+    def files(
+        self,
+        now: float,
+        *,
+        purpose: str | None = None,
+        after: int | None = None,
+        limit: int,
+        descending: bool = True,
+    ) -> tuple[list[File], bool]:
         """A page of files by age, from behind the cursor, and whether there are more."""
         clauses = ["gone = 0", "(expires_at is null or expires_at > ?)"]
         values: list[object] = [now]
@@ -106,7 +117,8 @@ class Store:
         order = "desc" if descending else "asc"
         rows = self._db.execute(
             f"select doc from files where {' and '.join(clauses)} order by seq {order} limit ?",  # noqa: S608 - our own words
-            (*values, limit + 1)).fetchall()
+            (*values, limit + 1),
+        ).fetchall()
         return [msgspec.json.decode(row[0], type=File) for row in rows[:limit]], len(rows) > limit
 
     def cursor_of_file(self, file_id: str) -> int | None:
@@ -134,16 +146,20 @@ class Store:
 
     def add_batch(self, record: Record) -> None:
         """A new batch."""
-        self._db.execute("insert into batches (id, status, doc) values (?, ?, ?)",
-                         (record.batch.id, record.batch.status, msgspec.json.encode(record)))
+        self._db.execute(
+            "insert into batches (id, status, doc) values (?, ?, ?)",
+            (record.batch.id, record.batch.status, msgspec.json.encode(record)),
+        )
 
     def save_batch(self, record: Record) -> None:
         """A batch's record as it is now."""
         self._update_batch(record)
 
     def _update_batch(self, record: Record) -> None:
-        self._db.execute("update batches set status = ?, doc = ? where id = ?",
-                         (record.batch.status, msgspec.json.encode(record), record.batch.id))
+        self._db.execute(
+            "update batches set status = ?, doc = ? where id = ?",
+            (record.batch.status, msgspec.json.encode(record), record.batch.id),
+        )
 
     def end_batch(self, record: Record, files: list[File]) -> None:
         """A batch's end together with its result files, or neither."""
@@ -154,7 +170,9 @@ class Store:
         given = {file.id for file in files}
         for unused in {record.output_id, record.error_id} - given:
             self.path(unused).unlink(missing_ok=True)
-        gone = self._db.execute("select gone from files where id = ?", (record.batch.input_file_id,)).fetchone()
+        gone = self._db.execute(
+            "select gone from files where id = ?", (record.batch.input_file_id,)
+        ).fetchone()
         if gone and gone[0]:
             self.delete_file(record.batch.input_file_id)
 
@@ -165,8 +183,10 @@ class Store:
 
     def batches(self, *, after: int | None, limit: int) -> tuple[list[Record], bool]:
         """A page of batches, newest first, from behind the cursor, and whether there are more."""
-        rows = self._db.execute("select doc from batches where seq < ? order by seq desc limit ?",
-                                (1 << 62 if after is None else after, limit + 1)).fetchall()
+        rows = self._db.execute(
+            "select doc from batches where seq < ? order by seq desc limit ?",
+            (1 << 62 if after is None else after, limit + 1),
+        ).fetchall()
         return [msgspec.json.decode(row[0], type=Record) for row in rows[:limit]], len(rows) > limit
 
     def cursor_of_batch(self, batch_id: str) -> int | None:
@@ -177,6 +197,6 @@ class Store:
     def open_batches(self) -> list[Record]:
         """The batches that did not end, oldest first."""
         marks = ", ".join("?" * len(OPEN))
-        rows = self._db.execute(
-            f"select doc from batches where status in ({marks}) order by seq", sorted(OPEN)).fetchall()  # noqa: S608 - marks only
+        query = f"select doc from batches where status in ({marks}) order by seq"  # noqa: S608 - marks only
+        rows = self._db.execute(query, sorted(OPEN)).fetchall()
         return [msgspec.json.decode(row[0], type=Record) for row in rows]

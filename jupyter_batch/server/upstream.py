@@ -45,8 +45,14 @@ class Upstream:
     concurrency: how many requests may be under way at once. The key stays in memory and out of the repr.
     """
 
-    def __init__(self, model: str | None = None, *, api_base: str | None = None, api_key: str | None = None,
-                 concurrency: int = 16) -> None:
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        api_base: str | None = None,
+        api_key: str | None = None,
+        concurrency: int = 16,
+    ) -> None:
         self.model = model.removeprefix("local/") if model else None
         self.api_base = api_base
         self.concurrency = concurrency
@@ -59,12 +65,17 @@ class Upstream:
         """The model's answer as OpenAI's JSON; ApiError with the upstream's status where it refused."""
         model = self.model or str(body["model"]).removeprefix("local/")
         if model.startswith(_NEEDS_BASE) and not self.api_base:
-            raise ApiError(400, f"{model}: start the server with --api-base, or these rows would go to OpenAI.",
-                           param="model")
+            raise ApiError(
+                400,
+                f"{model}: start the server with --api-base, or these rows would go to OpenAI.",
+                param="model",
+            )
         if self._litellm is None:
             self._litellm = await asyncio.get_running_loop().run_in_executor(None, _load)
         asked = {name: value for name, value in body.items() if name not in _OURS}
-        packed = asked.pop("encoding_format", None) == "base64"  # not all have it: asked for as numbers, packed here
+        packed = (
+            asked.pop("encoding_format", None) == "base64"
+        )  # not all have it: asked for as numbers, packed here
         async with self._places:
             answer = await self._tried(endpoint, model, asked)
         for row in answer["data"] if packed else ():
@@ -139,14 +150,22 @@ def _refusal(error: Exception) -> ApiError:
         kind = INVALID_REQUEST
     code, param = getattr(error, "code", None), getattr(error, "param", None)
     message = str(getattr(error, "message", "") or error).strip() or type(error).__name__
-    return ApiError(status, message, type_=kind, code=None if code is None else str(code),
-                    param=param if isinstance(param, str) else None)
+    return ApiError(
+        status,
+        message,
+        type_=kind,
+        code=None if code is None else str(code),
+        param=param if isinstance(param, str) else None,
+    )
 
 
 def _wait(error: Exception, attempt: int) -> float:
     """Seconds until the next try: what the upstream said, or growing from half a second."""
-    headers = getattr(error, "litellm_response_headers", None) or getattr(
-        getattr(error, "response", None), "headers", None) or {}
+    headers = (
+        getattr(error, "litellm_response_headers", None)
+        or getattr(getattr(error, "response", None), "headers", None)
+        or {}
+    )
     try:
         return min(float(headers.get("retry-after", "")), _LONGEST_WAIT)
     except (TypeError, ValueError):

@@ -19,8 +19,12 @@ MOST_INPUTS = 50_000
 MOST_ERRORS = 1_000
 """So many errors of a file are told; who has more has the same one over and over."""
 BLOCK = 1 << 18
-_FIELDS = (("custom_id", str, "a string"), ("method", str, "a string"), ("url", str, "a string"),
-           ("body", dict, "an object"))
+_FIELDS = (
+    ("custom_id", str, "a string"),
+    ("method", str, "a string"),
+    ("url", str, "a string"),
+    ("body", dict, "an object"),
+)
 
 
 class Request(msgspec.Struct):
@@ -51,7 +55,9 @@ class Scan:
     many as the requests have. done: one byte a request, 1 where `answered` has the hash of its custom_id.
     """
 
-    def __init__(self, endpoint: str, serves: Callable[[str], bool], answered: set[int] | None = None) -> None:
+    def __init__(
+        self, endpoint: str, serves: Callable[[str], bool], answered: set[int] | None = None
+    ) -> None:
         self.endpoint = endpoint
         self.field = "messages" if endpoint == "/v1/chat/completions" else "input"
         self.serves = serves
@@ -76,9 +82,15 @@ class Scan:
         except (msgspec.DecodeError, UnicodeDecodeError):  # a wrong type is a DecodeError too
             self._explain(raw, number)
             return
-        plain = (request.method == "POST" and request.url == self.endpoint and request.custom_id
-                 and head.model == self.model and not head.stream
-                 and getattr(head, self.field) is not msgspec.UNSET and hash(request.custom_id) not in self._ids)
+        plain = (
+            request.method == "POST"
+            and request.url == self.endpoint
+            and request.custom_id
+            and head.model == self.model
+            and not head.stream
+            and getattr(head, self.field) is not msgspec.UNSET
+            and hash(request.custom_id) not in self._ids
+        )
         if not plain:
             self._explain(raw, number)
         else:
@@ -88,17 +100,30 @@ class Scan:
         """The file is read: what is to be said of it as a whole. The set of ids is given up."""
         self._ids = set()
         if not self.offsets:
-            self._wrong("empty_file", "The input file is empty. Please ensure that your batch contains at least one "
-                                      "request.", "input_file_id")
+            self._wrong(
+                "empty_file",
+                "The input file is empty. Please ensure that your batch contains at least one "
+                "request.",
+                "input_file_id",
+            )
         if len(self.offsets) > MOST_LINES:
-            self._wrong("too_many_tasks", f"This batch contains more than the maximum of {MOST_LINES} requests. Please "
-                                          "try again with a smaller batch.", "input_file_id")
+            self._wrong(
+                "too_many_tasks",
+                f"This batch contains more than the maximum of {MOST_LINES} requests. Please "
+                "try again with a smaller batch.",
+                "input_file_id",
+            )
         if self.inputs > MOST_INPUTS:
-            self._wrong("too_many_tasks", f"This batch contains more than the maximum of {MOST_INPUTS} embedding "
-                                          "inputs across all requests. Please try again with a smaller batch.",
-                        "input_file_id")
+            self._wrong(
+                "too_many_tasks",
+                f"This batch contains more than the maximum of {MOST_INPUTS} embedding "
+                "inputs across all requests. Please try again with a smaller batch.",
+                "input_file_id",
+            )
 
-    def _count(self, custom_id: str, size: int, asked: bytes | msgspec.Raw | msgspec.UnsetType) -> None:
+    def _count(
+        self, custom_id: str, size: int, asked: bytes | msgspec.Raw | msgspec.UnsetType
+    ) -> None:
         key = hash(custom_id)
         self._ids.add(key)
         if key in self._answered:
@@ -107,7 +132,9 @@ class Scan:
         if asked is not msgspec.UNSET and self.endpoint == "/v1/embeddings":
             self.inputs += _inputs(asked)
 
-    def _wrong(self, code: str, message: str, param: str | None = None, line: int | None = None) -> None:
+    def _wrong(
+        self, code: str, message: str, param: str | None = None, line: int | None = None
+    ) -> None:
         if len(self.errors) < MOST_ERRORS:
             self.errors.append(LineError(code=code, message=message, param=param, line=line))
 
@@ -116,7 +143,9 @@ class Scan:
         try:
             request = _decode_any(raw)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self._wrong("invalid_json_line", "This line is not parseable as valid JSON.", None, line)
+            self._wrong(
+                "invalid_json_line", "This line is not parseable as valid JSON.", None, line
+            )
             return
         if not isinstance(request, dict):
             self._wrong("invalid_request", "Each line must be a JSON object.", None, line)
@@ -124,10 +153,20 @@ class Scan:
         for name, kind, article in _FIELDS:
             value = request.get(name)
             if value is None or value == "":
-                self._wrong("missing_required_parameter", f"Missing required parameter: '{name}'.", name, line)
+                self._wrong(
+                    "missing_required_parameter",
+                    f"Missing required parameter: '{name}'.",
+                    name,
+                    line,
+                )
             elif not isinstance(value, kind):
-                self._wrong("invalid_type", f"Invalid type for '{name}': expected {article}, but got "
-                                            f"{json_kind(value)} instead.", name, line)
+                self._wrong(
+                    "invalid_type",
+                    f"Invalid type for '{name}': expected {article}, but got "
+                    f"{json_kind(value)} instead.",
+                    name,
+                    line,
+                )
             else:
                 self._field(name, value, line)
         custom_id, body = request.get("custom_id"), request.get("body")
@@ -135,18 +174,33 @@ class Scan:
             self._body(body, line, here=request.get("url") in (self.endpoint, None, ""))
         if isinstance(custom_id, str):
             asked = body.get("input") if isinstance(body, dict) else None
-            self._count(custom_id, len(raw), msgspec.UNSET if asked is None else msgspec.json.encode(asked))
+            self._count(
+                custom_id, len(raw), msgspec.UNSET if asked is None else msgspec.json.encode(asked)
+            )
 
     def _field(self, name: str, value: Any, line: int) -> None:
         if name == "custom_id" and hash(value) in self._ids:
-            self._wrong("duplicate_custom_id", "The custom_id for this request is a duplicate of another request. The "
-                                               "custom_id parameter must be unique for each request in a batch.",
-                        name, line)
+            self._wrong(
+                "duplicate_custom_id",
+                "The custom_id for this request is a duplicate of another request. The "
+                "custom_id parameter must be unique for each request in a batch.",
+                name,
+                line,
+            )
         elif name == "method" and value != "POST":
-            self._wrong("invalid_method", f"Invalid value: '{value}'. Supported values are: 'POST'.", name, line)
+            self._wrong(
+                "invalid_method",
+                f"Invalid value: '{value}'. Supported values are: 'POST'.",
+                name,
+                line,
+            )
         elif name == "url" and value != self.endpoint:
-            self._wrong("invalid_url", "The URL provided for this request does not match the batch endpoint.", name,
-                        line)
+            self._wrong(
+                "invalid_url",
+                "The URL provided for this request does not match the batch endpoint.",
+                name,
+                line,
+            )
 
     def _body(self, body: dict[str, Any], line: int, *, here: bool) -> None:
         """here: the line is for this batch's endpoint, so that its fields can be asked for."""
@@ -154,23 +208,44 @@ class Scan:
         if model is None or model == "":
             self._wrong("invalid_request", "Model parameter is required.", "body.model", line)
         elif not isinstance(model, str):
-            self._wrong("invalid_type", f"Invalid type for 'model': expected a string, but got {json_kind(model)} "
-                                        "instead.", "body.model", line)
+            self._wrong(
+                "invalid_type",
+                f"Invalid type for 'model': expected a string, but got {json_kind(model)} instead.",
+                "body.model",
+                line,
+            )
         else:
             self.model = self.model or model
             if model != self.model:
-                self._wrong("mismatched_model", f"The provided model '{model}' does not match the first model "
-                                                f"'{self.model}' of the file. All requests of a batch must be for the "
-                                                "same model.", "body.model", line)
+                self._wrong(
+                    "mismatched_model",
+                    f"The provided model '{model}' does not match the first model "
+                    f"'{self.model}' of the file. All requests of a batch must be for the "
+                    "same model.",
+                    "body.model",
+                    line,
+                )
             elif not self.serves(model):
-                self._wrong("model_not_found", f"The provided model '{model}' is not supported by the Batch API.",
-                            "body.model", line)
+                self._wrong(
+                    "model_not_found",
+                    f"The provided model '{model}' is not supported by the Batch API.",
+                    "body.model",
+                    line,
+                )
         if here and self.field not in body:
-            self._wrong("invalid_request", f"{self.field.capitalize()} parameter is required.", f"body.{self.field}",
-                        line)
+            self._wrong(
+                "invalid_request",
+                f"{self.field.capitalize()} parameter is required.",
+                f"body.{self.field}",
+                line,
+            )
         if body.get("stream"):
-            self._wrong("streaming_unsupported", "Chat Completions: Streaming is not supported in the Batch API.",
-                        "body.stream", line)
+            self._wrong(
+                "streaming_unsupported",
+                "Chat Completions: Streaming is not supported in the Batch API.",
+                "body.stream",
+                line,
+            )
 
 
 def _inputs(raw: bytes | msgspec.Raw) -> int:

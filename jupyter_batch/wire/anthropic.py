@@ -101,12 +101,25 @@ def _typed(line: _Line) -> Result | None:
     age = used.cache_creation or _NO_AGE
     longer = age.ephemeral_1h_input_tokens or 0
     put = used.cache_creation_input_tokens or longer + (age.ephemeral_5m_input_tokens or 0)
-    return Result(line.custom_id, _SUCCEEDED, value, None,
-                  Usage(used.input_tokens + read + put, used.output_tokens, read,
-                        (thought.thinking_tokens if thought else None) or 0, put, cache_write_1h_tokens=longer))
+    return Result(
+        line.custom_id,
+        _SUCCEEDED,
+        value,
+        None,
+        Usage(
+            used.input_tokens + read + put,
+            used.output_tokens,
+            read,
+            (thought.thinking_tokens if thought else None) or 0,
+            put,
+            cache_write_1h_tokens=longer,
+        ),
+    )
 
 
-def decode(line: bytes, endpoint: str = "", *, tool_names: Mapping[str, str] | None = None) -> Result:
+def decode(
+    line: bytes, endpoint: str = "", *, tool_names: Mapping[str, str] | None = None
+) -> Result:
     """One line of a batch's results. Never raises: what can't be read is a failed Result that says so.
 
     endpoint: as for OpenAI's lines; these tell by themselves what they are. tool_names: as the Encoder gave them.
@@ -119,7 +132,9 @@ def decode(line: bytes, endpoint: str = "", *, tool_names: Mapping[str, str] | N
     return _read(line, tool_names or {}) if result is None else result
 
 
-def decode_lines(block: bytes, endpoint: str = "", *, tool_names: Mapping[str, str] | None = None) -> Iterator[Result]:
+def decode_lines(
+    block: bytes, endpoint: str = "", *, tool_names: Mapping[str, str] | None = None
+) -> Iterator[Result]:
     r"""All lines of a block of whole lines; a line ends at b"\n" and nowhere else, empty lines are passed over."""
     for line in block.split(b"\n"):
         if line and not line.isspace():
@@ -133,42 +148,73 @@ def _read(line: bytes, tool_names: Mapping[str, str]) -> Result:
     try:
         data = tolerant.loads(line)
         result = data["result"]
-    except Exception:  # bytes from outside: no JSON, or not Anthropic's; the other dialect's reader says which
+    except (
+        Exception
+    ):  # bytes from outside: no JSON, or not Anthropic's; the other dialect's reader says which
         return tolerant.read(line)
     custom_id = data.get("custom_id")
     custom_id = custom_id if isinstance(custom_id, str) else None
     try:
-        return _outcome(custom_id, result if isinstance(result, dict) else {"type": result}, tool_names)
+        return _outcome(
+            custom_id, result if isinstance(result, dict) else {"type": result}, tool_names
+        )
     except Exception as error:  # a shape nobody has seen yet must not lose the other rows
         return _failed(custom_id, f"a line that can't be read: {error!r}")
 
 
-def _failed(custom_id: str | None, reason: str, usage: Usage | None = None, *,
-            status: Status = Status.FAILED, unbilled: bool = False) -> Result:
-    short = reason if len(reason) <= tolerant.REASON_CHARS else reason[: tolerant.REASON_CHARS - 1] + "…"
+def _failed(
+    custom_id: str | None,
+    reason: str,
+    usage: Usage | None = None,
+    *,
+    status: Status = Status.FAILED,
+    unbilled: bool = False,
+) -> Result:
+    short = (
+        reason
+        if len(reason) <= tolerant.REASON_CHARS
+        else reason[: tolerant.REASON_CHARS - 1] + "…"
+    )
     return Result(custom_id, status, error=short, usage=usage, unbilled=unbilled)
 
 
-def _outcome(custom_id: str | None, result: dict[str, Any], tool_names: Mapping[str, str]) -> Result:
+def _outcome(
+    custom_id: str | None, result: dict[str, Any], tool_names: Mapping[str, str]
+) -> Result:
     kind = result.get("type")
     if kind == "expired":
-        return _failed(custom_id, "expired: the batch expired before this row was answered", status=Status.EXPIRED)
+        return _failed(
+            custom_id,
+            "expired: the batch expired before this row was answered",
+            status=Status.EXPIRED,
+        )
     if kind in ("canceled", "cancelled"):
-        return _failed(custom_id, "canceled: the batch was cancelled before this row was sent to the model",
-                       status=Status.CANCELLED)
+        return _failed(
+            custom_id,
+            "canceled: the batch was cancelled before this row was sent to the model",
+            status=Status.CANCELLED,
+        )
     if kind == "errored":
         return _failed(custom_id, _reason(result.get("error")), unbilled=True)
     message = result.get("message")
     if kind != "succeeded" or not isinstance(message, dict):
-        return _failed(custom_id, f"a result that is neither an answer nor an error (its type: {kind})")
+        return _failed(
+            custom_id, f"a result that is neither an answer nor an error (its type: {kind})"
+        )
     usage = _usage(message.get("usage"))
     value, reason = _answer(message, tool_names)
     if value is None:
         return _failed(custom_id, reason, usage)
     stop = message.get("stop_reason")
     calls = value if isinstance(value, ToolCalls) else None
-    return Result(custom_id, _SUCCEEDED, value if calls is None else calls.as_text(), usage=usage,
-                  finish=stop if stop in tolerant.CUTS else None, calls=calls)
+    return Result(
+        custom_id,
+        _SUCCEEDED,
+        value if calls is None else calls.as_text(),
+        usage=usage,
+        finish=stop if stop in tolerant.CUTS else None,
+        calls=calls,
+    )
 
 
 def _reason(error: Any) -> str:
@@ -186,7 +232,9 @@ def _answer(message: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any
     stop = message.get("stop_reason")
     content = message.get("content")
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    blocks = [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
+    blocks = (
+        [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
+    )
     texts = [str(block.get("text") or "") for block in blocks if block.get("type") == "text"]
     calls = [block for block in blocks if block.get("type") == "tool_use"]
     if stop == "refusal":
@@ -197,13 +245,24 @@ def _answer(message: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any
     if asked:
         return json.dumps(asked[0].get("input"), ensure_ascii=False), ""
     if calls:
-        return ToolCalls([{"id": call.get("id"), "name": tool_names.get(str(call.get("name")), call.get("name")),
-                           "arguments": tolerant.arguments_of(call.get("input"))} for call in calls],
-                         "".join(texts)), ""
+        return ToolCalls(
+            [
+                {
+                    "id": call.get("id"),
+                    "name": tool_names.get(str(call.get("name")), call.get("name")),
+                    "arguments": tolerant.arguments_of(call.get("input")),
+                }
+                for call in calls
+            ],
+            "".join(texts),
+        ), ""
     if any(texts):
         return "".join(texts), ""
     if stop == "max_tokens":
-        return None, "max_tokens: all the tokens were used up before any text came; allow more (max_tokens)"
+        return (
+            None,
+            "max_tokens: all the tokens were used up before any text came; allow more (max_tokens)",
+        )
     if stop in ("end_turn", "stop_sequence"):
         return "", ""  # the model had nothing to say: an empty text is an answer
     return None, f"the answer has no content (stop_reason: {stop})"
@@ -211,9 +270,13 @@ def _answer(message: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any
 
 def _usage(usage: Any) -> Usage | None:
     """All tokens of the input, with those read from and written to the cache, which Anthropic counts beside it."""
-    if not isinstance(usage, Mapping) or all(usage.get(key) is None for key in ("input_tokens", "output_tokens")):
+    if not isinstance(usage, Mapping) or all(
+        usage.get(key) is None for key in ("input_tokens", "output_tokens")
+    ):
         return None
-    rounds = [each for each in usage.get("iterations") or () if isinstance(each, Mapping)] or [usage]
+    rounds = [each for each in usage.get("iterations") or () if isinstance(each, Mapping)] or [
+        usage
+    ]
 
     def of(key: str) -> int:
         return sum(tolerant.count(each.get(key)) for each in rounds)
@@ -226,8 +289,14 @@ def _usage(usage: Any) -> Usage | None:
     details = usage.get("output_tokens_details")
     thought = tolerant.count(details.get("thinking_tokens")) if isinstance(details, Mapping) else 0
     read = of("cache_read_input_tokens")
-    return Usage(of("input_tokens") + read + written, of("output_tokens"), read, thought, written,
-                 cache_write_1h_tokens=longer)
+    return Usage(
+        of("input_tokens") + read + written,
+        of("output_tokens"),
+        read,
+        thought,
+        written,
+        cache_write_1h_tokens=longer,
+    )
 
 
 # --- batch objects --------------------------------------------------------------------------------------------------
@@ -242,15 +311,25 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
     batch_id, status = str(obj.get("id") or ""), str(obj.get("processing_status") or "unknown")
     counts = obj.get("request_counts")
     counts = counts if isinstance(counts, Mapping) else {}
-    of = {key: tolerant.count(counts.get(key)) for key in ("processing", "succeeded", "errored", "canceled", "expired")}
+    of = {
+        key: tolerant.count(counts.get(key))
+        for key in ("processing", "succeeded", "errored", "canceled", "expired")
+    }
     ended = status == "ended"
     # Results that were removed after 29 days are asked for too: the refusal says so.
     there = ended and bool(obj.get("results_url") or obj.get("archived_at"))
     return BatchView(
-        id=batch_id, status=status, ending=_ending(of, obj) if ended else None,
-        output_file_id=batch_id if there else None, total=sum(of.values()), completed=of["succeeded"],
-        failed=of["errored"], created_at=_time(obj.get("created_at")), expires_at=_time(obj.get("expires_at")),
-        ended_at=_time(obj.get("ended_at")))
+        id=batch_id,
+        status=status,
+        ending=_ending(of, obj) if ended else None,
+        output_file_id=batch_id if there else None,
+        total=sum(of.values()),
+        completed=of["succeeded"],
+        failed=of["errored"],
+        created_at=_time(obj.get("created_at")),
+        expires_at=_time(obj.get("expires_at")),
+        ended_at=_time(obj.get("ended_at")),
+    )
 
 
 def _ending(counts: Mapping[str, int], obj: Mapping[str, Any]) -> State:

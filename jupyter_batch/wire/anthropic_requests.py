@@ -25,7 +25,9 @@ MAX_TOKENS_THINKING = 16_384
 """The same where the model thinks as long as it finds fit, since what it thinks counts."""
 
 _BETA = "anthropic-beta"
-_TOOL_NAMES = "_anthropic_tool_name_map"  # where litellm's translation leaves the names that it had to change
+_TOOL_NAMES = (
+    "_anthropic_tool_name_map"  # where litellm's translation leaves the names that it had to change
+)
 _DROPPED = "x-anthropic-"  # litellm (1.84 does) may leave out a system text that begins with a header of that name
 _FORMS = 256
 _REASON_CHARS = 300
@@ -50,15 +52,21 @@ class Encoder:
         if not endpoint.rstrip("/").endswith("/chat/completions"):
             raise OptionError(f"{self.taker}'s batches answer chat requests; {endpoint} is none")
         self._messages = body["messages"]
-        self._params = {key: value for key, value in body.items() if key not in ("model", "messages")}
+        self._params = {
+            key: value for key, value in body.items() if key not in ("model", "messages")
+        }
         self._param_holes = _holes(self._params)
         self._message_holes = _holes(self._messages)
-        self.holes: tuple[str, ...] = tuple(dict.fromkeys([*self._message_holes, *self._param_holes]))
+        self.holes: tuple[str, ...] = tuple(
+            dict.fromkeys([*self._message_holes, *self._param_holes])
+        )
         self._translation = self._translate(litellm, str(body["model"]))
         self._strict = _strict(self._messages)
         self._forms: dict[bytes, _Form] = {}
         self._marks = {name: secrets.token_hex(16) for name in self._message_holes}
-        self._cut = re.compile(b'"(%b)"' % (b"|".join(mark.encode() for mark in self._marks.values()) or b"(?!)"))
+        self._cut = re.compile(
+            b'"(%b)"' % (b"|".join(mark.encode() for mark in self._marks.values()) or b"(?!)")
+        )
         constant = {key: value for key, value in self._params.items() if not _holes(value)}
         try:
             self._translation.options(constant)
@@ -86,11 +94,15 @@ class Encoder:
         """Anthropic's name of a tool -> the person's."""
         return dict(self._translation.tool_names)
 
-    def encode(self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]) -> list[bytes | RowError]:
+    def encode(
+        self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
+    ) -> list[bytes | RowError]:
         """A line for each row of a block, or why the row can't be sent."""
         values = [holes[name] for name in self.holes]
-        return [self._line(custom_id, dict(zip(self.holes, row, strict=True)))
-                for custom_id, *row in zip(custom_ids, *values, strict=True)]
+        return [
+            self._line(custom_id, dict(zip(self.holes, row, strict=True)))
+            for custom_id, *row in zip(custom_ids, *values, strict=True)
+        ]
 
     def _line(self, custom_id: str, row: dict[str, Any]) -> bytes | RowError:
         for value in row.values():
@@ -99,14 +111,18 @@ class Encoder:
         try:
             form = self._form({name: row[name] for name in self._param_holes})
             if form.order is None or not self._plain(row):
-                params = self._translation.dumps(self._translation.body(_filled(self._messages, row), form.options))
+                params = self._translation.dumps(
+                    self._translation.body(_filled(self._messages, row), form.options)
+                )
             else:
                 params = form.pattern % tuple(orjson.dumps(row[name]) for name in form.order)
         except Refused as e:
             return RowError(str(e))
         except TypeError as e:
             if "surrogate" in str(e) or "UTF-8" in str(e):
-                return RowError("the text is not valid Unicode: it holds half a character (a lone surrogate)")
+                return RowError(
+                    "the text is not valid Unicode: it holds half a character (a lone surrogate)"
+                )
             return RowError(f"a value can't be sent as JSON: {e}")
         return self._request(orjson.dumps(custom_id), params)
 
@@ -114,8 +130,13 @@ class Encoder:
         """Whether each text goes through litellm as it is: empty ones, and the end of a last turn, it changes."""
         for name in self._message_holes:
             text = row[name]
-            if (type(text) is not str or not text or text.isspace() or (name in self._strict and text[-1].isspace())
-                    or text.startswith(_DROPPED)):
+            if (
+                type(text) is not str
+                or not text
+                or text.isspace()
+                or (name in self._strict and text[-1].isspace())
+                or text.startswith(_DROPPED)
+            ):
                 return False
         return True
 
@@ -133,20 +154,28 @@ class Encoder:
         options = self._translation.options(_filled(self._params, values))
         if not _simple(self._messages):
             return _Form(options)
-        data = self._translation.dumps(self._translation.body(_filled(self._messages, self._marks), options))
+        data = self._translation.dumps(
+            self._translation.body(_filled(self._messages, self._marks), options)
+        )
         pieces = self._cut.split(data)
         names = {mark: name for name, mark in self._marks.items()}
         order = [names[mark.decode()] for mark in pieces[1::2]]
         rest = b"".join(pieces[::2])
-        if sorted(order) != sorted(_holes(self._messages, every=True)) or any(mark.encode() in rest for mark in names):
+        if sorted(order) != sorted(_holes(self._messages, every=True)) or any(
+            mark.encode() in rest for mark in names
+        ):
             return _Form(options)
-        return _Form(options, order, b"%b".join(piece.replace(b"%", b"%%") for piece in pieces[::2]))
+        return _Form(
+            options, order, b"%b".join(piece.replace(b"%", b"%%") for piece in pieces[::2])
+        )
 
 
 class _Form:
     """One translated request. order: the holes as they follow in `pattern`; None: each row is translated itself."""
 
-    def __init__(self, options: dict[str, Any], order: list[str] | None = None, pattern: bytes = b"") -> None:
+    def __init__(
+        self, options: dict[str, Any], order: list[str] | None = None, pattern: bytes = b""
+    ) -> None:
         self.options = options
         self.order = order
         self.pattern = pattern
@@ -163,7 +192,8 @@ class Translation:
         self._litellm = litellm
         self._model = model
         self._config = litellm.utils.ProviderConfigManager.get_provider_chat_config(
-            model=model, provider=litellm.LlmProviders.ANTHROPIC)
+            model=model, provider=litellm.LlmProviders.ANTHROPIC
+        )
         self._limit = self._most()
         self.betas: list[str] = []
         self.tool_names: dict[str, str] = {}
@@ -172,12 +202,17 @@ class Translation:
         """Parameters in Anthropic's words. Raises OptionError for those it does not know, Refused for a bad value."""
         headers = params.get("extra_headers") or {}
         if not isinstance(headers, Mapping) or {str(name).lower() for name in headers} - {_BETA}:
-            raise OptionError(f"extra_headers: of headers, a batch at Anthropic takes {_BETA} alone")
+            raise OptionError(
+                f"extra_headers: of headers, a batch at Anthropic takes {_BETA} alone"
+            )
         self._unite(headers)
-        given = {key: value for key, value in params.items() if key not in ("extra_headers", "stream")}
+        given = {
+            key: value for key, value in params.items() if key not in ("extra_headers", "stream")
+        }
         try:
             made = self._litellm.utils.get_optional_params(
-                model=self._model, custom_llm_provider="anthropic", **given)
+                model=self._model, custom_llm_provider="anthropic", **given
+            )
         except self._litellm.UnsupportedParamsError as e:
             raise OptionError(f"anthropic/{self._model}: {sentence(e)}") from None
         except Exception as e:
@@ -194,19 +229,34 @@ class Translation:
         """The request's `params`. Raises Refused."""
         from jupyter_batch.wire.translated import refuse_downloads  # which knows Refused
 
-        refuse_downloads(messages, lambda url: url.startswith("https://"))  # Anthropic fetches these itself
+        refuse_downloads(
+            messages, lambda url: url.startswith("https://")
+        )  # Anthropic fetches these itself
         left: dict[str, Any] = {}
         headers: dict[str, str] = {}
         try:
-            said = [{**one, "role": "system"} if one.get("role") == "developer" else one
-                    for one in copy.deepcopy(messages)]
+            said = [
+                {**one, "role": "system"} if one.get("role") == "developer" else one
+                for one in copy.deepcopy(messages)
+            ]
             # It reads what is asked for, and names the betas that this needs; its key is of no use.
-            self._unite(self._config.validate_environment(
-                headers={}, model=self._model, messages=said, optional_params=dict(options), litellm_params={},
-                api_key="none"))
+            self._unite(
+                self._config.validate_environment(
+                    headers={},
+                    model=self._model,
+                    messages=said,
+                    optional_params=dict(options),
+                    litellm_params={},
+                    api_key="none",
+                )
+            )
             data: dict[str, Any] = self._config.transform_request(
-                model=self._model, messages=said, optional_params=copy.deepcopy(dict(options)), litellm_params=left,
-                headers=headers)
+                model=self._model,
+                messages=said,
+                optional_params=copy.deepcopy(dict(options)),
+                litellm_params=left,
+                headers=headers,
+            )
         except Exception as e:
             raise Refused(sentence(e)) from None
         self._unite(headers)
@@ -278,8 +328,13 @@ def _simple(messages: Any) -> bool:
     for message in messages:
         content = message.get("content") if isinstance(message, Mapping) else None
         parts = content if isinstance(content, list | tuple) else []
-        texts = [part["text"] for part in parts if isinstance(part, Mapping) and part.get("type") == "text"
-                 and isinstance(part.get("text"), Hole)]
+        texts = [
+            part["text"]
+            for part in parts
+            if isinstance(part, Mapping)
+            and part.get("type") == "text"
+            and isinstance(part.get("text"), Hole)
+        ]
         known = [content] if isinstance(content, Hole) else texts
         if len(known) != len(_holes(message, every=True)):
             return False
@@ -290,5 +345,9 @@ def _strict(messages: Any) -> frozenset[str]:
     """The holes in an assistant's turns: as the last one, litellm cuts the space at its end."""
     if not isinstance(messages, list | tuple):
         return frozenset()
-    turns = [m for m in messages if isinstance(m, Mapping) and m.get("role") not in ("user", "system", "developer")]
+    turns = [
+        m
+        for m in messages
+        if isinstance(m, Mapping) and m.get("role") not in ("user", "system", "developer")
+    ]
     return frozenset(name for turn in turns for name in _holes(turn))

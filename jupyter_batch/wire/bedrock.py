@@ -30,8 +30,10 @@ from jupyter_batch.wire.anthropic_requests import Refused, Translation, sentence
 from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
 
 MODEL_INVOCATION = "Converse"
-_FILTERS = {"content_filtered": "content_filter: the provider's filter held the answer back",
-            "guardrail_intervened": "content_filter: a guardrail held the answer back"}
+_FILTERS = {
+    "content_filtered": "content_filter: the provider's filter held the answer back",
+    "guardrail_intervened": "content_filter: a guardrail held the answer back",
+}
 _DASH = b"Z"  # in a recordId; no job's id has a capital
 
 
@@ -53,13 +55,21 @@ class Encoder(anthropic_requests.Encoder):
 def sent(line: bytes) -> bytes:
     """A record as it goes out, out of a line as it is kept. A recordId is alphanumeric (AWS: batch-inference-data)."""
     head, comma, rest = line.partition(b",")
-    return b'{"recordId":%b%b%b' % (head.removeprefix(b'{"custom_id":').replace(b"-", _DASH), comma, rest)
+    return b'{"recordId":%b%b%b' % (
+        head.removeprefix(b'{"custom_id":').replace(b"-", _DASH),
+        comma,
+        rest,
+    )
 
 
 def kept(line: bytes) -> bytes:
     """What `sent` made a line of."""
     head, comma, rest = line.partition(b",")
-    return b'{"custom_id":%b%b%b' % (head.removeprefix(b'{"recordId":').replace(_DASH, b"-"), comma, rest)
+    return b'{"custom_id":%b%b%b' % (
+        head.removeprefix(b'{"recordId":').replace(_DASH, b"-"),
+        comma,
+        rest,
+    )
 
 
 def model_id(model: str) -> str:
@@ -75,7 +85,9 @@ class ConverseTranslation(Translation):
     def __init__(self, litellm: Any, model: str) -> None:
         self._litellm = litellm
         self._model = model_id(model)
-        module = importlib.import_module(f"{litellm.__name__}.llms.bedrock.chat.converse_transformation")
+        module = importlib.import_module(
+            f"{litellm.__name__}.llms.bedrock.chat.converse_transformation"
+        )
         self._config = module.AmazonConverseConfig()
         self.betas: list[str] = []
         self.tool_names: dict[str, str] = {}
@@ -88,13 +100,16 @@ class ConverseTranslation(Translation):
         given = {key: value for key, value in params.items() if key not in ("extra_body", "stream")}
         try:
             made = self._litellm.utils.get_optional_params(  # the route: else some models' own form
-                model=f"converse/{self._model}", custom_llm_provider="bedrock", **given)
+                model=f"converse/{self._model}", custom_llm_provider="bedrock", **given
+            )
         except self._litellm.UnsupportedParamsError as e:
             raise OptionError(f"bedrock/{self._model}: {sentence(e)}") from None
         except Exception as e:
             raise Refused(sentence(e)) from None
         # Of those litellm makes fields of the request that no model knows.
-        options = {key: value for key, value in dict(made).items() if key not in ("stream", "json_mode")}
+        options = {
+            key: value for key, value in dict(made).items() if key not in ("stream", "json_mode")
+        }
         return {**options, "extra_body": extra} if extra else options
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,12 +117,20 @@ class ConverseTranslation(Translation):
         refuse_downloads(messages, lambda _: False)
         given = copy.deepcopy(dict(options))
         extra = given.pop("extra_body", None) or {}
-        said = [{**message, "role": "system"} if message.get("role") == "developer" else dict(message)
-                for message in copy.deepcopy(messages)]
+        said = [
+            {**message, "role": "system"} if message.get("role") == "developer" else dict(message)
+            for message in copy.deepcopy(messages)
+        ]
         try:
-            data: dict[str, Any] = dict(self._config.transform_request(
-                model=self._model, messages=said, optional_params=copy.deepcopy(given), litellm_params={},
-                headers={}))
+            data: dict[str, Any] = dict(
+                self._config.transform_request(
+                    model=self._model,
+                    messages=said,
+                    optional_params=copy.deepcopy(given),
+                    litellm_params={},
+                    headers={},
+                )
+            )
         except Exception as e:
             raise Refused(sentence(e)) from None
         self._note_names(given.get("tools"), data)
@@ -118,11 +141,24 @@ class ConverseTranslation(Translation):
 
     def _note_names(self, tools: Any, data: Mapping[str, Any]) -> None:
         """Remember which tools' names litellm wrote in other letters, those that Bedrock takes."""
-        given = [tool.get("function", tool).get("name") for tool in tools or [] if isinstance(tool, Mapping)]
-        specs = [tool["toolSpec"] for tool in (data.get("toolConfig") or {}).get("tools", []) if "toolSpec" in tool]
+        given = [
+            tool.get("function", tool).get("name")
+            for tool in tools or []
+            if isinstance(tool, Mapping)
+        ]
+        specs = [
+            tool["toolSpec"]
+            for tool in (data.get("toolConfig") or {}).get("tools", [])
+            if "toolSpec" in tool
+        ]
         if len(given) == len(specs):
-            self.tool_names.update({str(spec.get("name")): str(name) for name, spec in zip(given, specs, strict=True)
-                                    if name and spec.get("name") != name})
+            self.tool_names.update(
+                {
+                    str(spec.get("name")): str(name)
+                    for name, spec in zip(given, specs, strict=True)
+                    if name and spec.get("name") != name
+                }
+            )
 
 
 # --- results --------------------------------------------------------------------------------------------------------
@@ -208,13 +244,24 @@ def _answer(output: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any,
         return json.dumps(asked[0].get("input"), ensure_ascii=False), ""
     text = "".join(map(_text, blocks))
     if calls:
-        return ToolCalls([{"id": call.get("toolUseId"), "arguments": tolerant.arguments_of(call.get("input")),
-                           "name": tool_names.get(str(call.get("name")), call.get("name"))} for call in calls],
-                         text), ""
+        return ToolCalls(
+            [
+                {
+                    "id": call.get("toolUseId"),
+                    "arguments": tolerant.arguments_of(call.get("input")),
+                    "name": tool_names.get(str(call.get("name")), call.get("name")),
+                }
+                for call in calls
+            ],
+            text,
+        ), ""
     if text:
         return text, ""
     if stop == "max_tokens":
-        return None, "max_tokens: all the tokens were used up before any text came; allow more (max_tokens)"
+        return (
+            None,
+            "max_tokens: all the tokens were used up before any text came; allow more (max_tokens)",
+        )
     if stop in ("end_turn", "stop_sequence"):
         return "", ""  # the model had nothing to say: an empty text is an answer
     return None, f"the answer has no content (stopReason: {stop or 'none'})"
@@ -245,8 +292,13 @@ def usage_of(usage: Any) -> Usage | None:
 
 # API reference, GetModelInvocationJob, status. PartiallyCompleted: "not all of your records could be processed in
 # time"; Expired: "timed out because it was scheduled but didn't begin before the set timeout duration".
-_ENDINGS = {"Completed": State.COMPLETED, "PartiallyCompleted": State.EXPIRED, "Expired": State.EXPIRED,
-            "Failed": State.FAILED, "Stopped": State.CANCELLED}
+_ENDINGS = {
+    "Completed": State.COMPLETED,
+    "PartiallyCompleted": State.EXPIRED,
+    "Expired": State.EXPIRED,
+    "Failed": State.FAILED,
+    "Stopped": State.CANCELLED,
+}
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -259,14 +311,25 @@ def read_job(job: Mapping[str, Any]) -> BatchView:
     arn = str(job.get("jobArn") or "")
     source = mapping(mapping(job.get("inputDataConfig")).get("s3InputDataConfig")).get("s3Uri")
     target = mapping(mapping(job.get("outputDataConfig")).get("s3OutputDataConfig")).get("s3Uri")
-    done, lost = tolerant.count(job.get("successRecordCount")), tolerant.count(job.get("errorRecordCount"))
+    done, lost = (
+        tolerant.count(job.get("successRecordCount")),
+        tolerant.count(job.get("errorRecordCount")),
+    )
     return BatchView(
-        id=arn, status=_WORDS.sub("_", status).lower(), ending=_ENDINGS.get(status),
+        id=arn,
+        status=_WORDS.sub("_", status).lower(),
+        ending=_ENDINGS.get(status),
         input_file_id=str(source) if source else None,
-        output_file_id=f"{str(target).rstrip('/')}/{arn.rpartition('/')[2]}/" if target and arn else None,
-        total=tolerant.count(job.get("totalRecordCount")), completed=done, failed=lost,
-        created_at=_time(job.get("submitTime")), expires_at=_time(job.get("jobExpirationTime")),
-        errors=str(job.get("message") or "")[: tolerant.REASON_CHARS])
+        output_file_id=f"{str(target).rstrip('/')}/{arn.rpartition('/')[2]}/"
+        if target and arn
+        else None,
+        total=tolerant.count(job.get("totalRecordCount")),
+        completed=done,
+        failed=lost,
+        created_at=_time(job.get("submitTime")),
+        expires_at=_time(job.get("jobExpirationTime")),
+        errors=str(job.get("message") or "")[: tolerant.REASON_CHARS],
+    )
 
 
 def _time(value: Any) -> float | None:

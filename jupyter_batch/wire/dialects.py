@@ -19,11 +19,15 @@ _TRANSLATED = {ANTHROPIC: AnthropicEncoder, VERTEX: vertex.Encoder, BEDROCK: bed
 class Encoder(Protocol):
     """What makes request lines; see wire/openai.py."""
 
-    def encode(self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]) -> list[bytes | RowError]:
+    def encode(
+        self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
+    ) -> list[bytes | RowError]:
         """A line for each row of a block, or why the row can't be sent."""
 
 
-def encoder(dialect: str, endpoint: str, body: Mapping[str, Any], load_litellm: Callable[[], Any]) -> Encoder:
+def encoder(
+    dialect: str, endpoint: str, body: Mapping[str, Any], load_litellm: Callable[[], Any]
+) -> Encoder:
     """The encoder of a dialect; litellm is loaded where it translates. Raises OptionError."""
     if dialect in _TRANSLATED:
         return _TRANSLATED[dialect](openai.CHAT, body, litellm=load_litellm())
@@ -47,7 +51,9 @@ def tool_names_of(made: Encoder) -> dict[str, str]:
     return made.tool_names if isinstance(made, AnthropicEncoder) else {}
 
 
-def decode_lines(dialect: str, block: bytes, endpoint: str, tool_names: Mapping[str, str]) -> Iterator[Result]:
+def decode_lines(
+    dialect: str, block: bytes, endpoint: str, tool_names: Mapping[str, str]
+) -> Iterator[Result]:
     """All lines of a block of whole lines of a result file. Raises LedgerNewerError for a dialect that is not known."""
     if dialect == OPENAI:
         return openai.decode_lines(block, endpoint)
@@ -57,5 +63,7 @@ def decode_lines(dialect: str, block: bytes, endpoint: str, tool_names: Mapping[
         return vertex.decode_lines(block)
     if dialect == BEDROCK:
         return bedrock.decode_lines(block, tool_names)
-    raise LedgerNewerError(f"the job's results are in a dialect ({dialect!r}) that this jupyter_batch does not speak: "
-                           "upgrade it")
+    raise LedgerNewerError(
+        f"the job's results are in a dialect ({dialect!r}) that this jupyter_batch does not speak: "
+        "upgrade it"
+    )

@@ -50,13 +50,17 @@ class Encoder:
         try:
             data = orjson.dumps(_marked(line, mark, names))
         except TypeError as error:
-            raise OptionError(f"a parameter of the request can't be sent as JSON: {error}") from None
+            raise OptionError(
+                f"a parameter of the request can't be sent as JSON: {error}"
+            ) from None
         parts = data.split(f'"{mark}"'.encode())
         self._pattern = b"%b".join(part.replace(b"%", b"%%") for part in parts) + b"\n"
         self._order = names[1:]
         self.holes: tuple[str, ...] = tuple(dict.fromkeys(self._order))
 
-    def encode(self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]) -> list[bytes | RowError]:
+    def encode(
+        self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
+    ) -> list[bytes | RowError]:
         """A line for each row of a block, or why the row can't be sent: a RowError in a hole, or no valid JSON."""
         columns = [custom_ids, *(holes[name] for name in self._order)]
         pattern, dumps = self._pattern, orjson.dumps
@@ -74,7 +78,9 @@ class Encoder:
             return self._pattern % tuple(orjson.dumps(value) for value in row)
         except TypeError as error:
             if "surrogate" in str(error) or "UTF-8" in str(error):
-                return RowError("the text is not valid Unicode: it holds half a character (a lone surrogate)")
+                return RowError(
+                    "the text is not valid Unicode: it holds half a character (a lone surrogate)"
+                )
             return RowError(f"a value can't be sent as JSON: {error}")
 
 
@@ -145,8 +151,12 @@ class _Chat(msgspec.Struct, gc=False):
             return None
         first = self.choices[0]
         said = first.message
-        plain = (first.index == 0 and not said.refusal and not said.tool_calls
-                 and first.finish_reason not in tolerant.CUTS)
+        plain = (
+            first.index == 0
+            and not said.refusal
+            and not said.tool_calls
+            and first.finish_reason not in tolerant.CUTS
+        )
         return said.content if plain else None
 
 
@@ -169,7 +179,9 @@ class _Response(msgspec.Struct, gc=False):
     def value(self) -> str | None:
         if self.incomplete_details or any(item.type == "function_call" for item in self.output):
             return None
-        parts = [part for item in self.output if item.type == "message" for part in item.content or ()]
+        parts = [
+            part for item in self.output if item.type == "message" for part in item.content or ()
+        ]
         if any(part.type != "output_text" for part in parts):
             return None
         return "".join(part.text or "" for part in parts)
@@ -238,7 +250,11 @@ _NO_AGE = _ByAge()
 
 def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
     if isinstance(usage, _Usage):
-        into, out, hits = usage.prompt_tokens, usage.completion_tokens, usage.prompt_cache_hit_tokens
+        into, out, hits = (
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.prompt_cache_hit_tokens,
+        )
         read, written = usage.prompt_tokens_details, usage.completion_tokens_details
     else:
         into, out, hits = usage.input_tokens, usage.output_tokens, None
@@ -249,9 +265,18 @@ def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
     read, written = read or _NO_DETAILS, written or _NO_DETAILS
     into, thought = into or 0, written.reasoning_tokens or 0
     out = tolerant.whole_output(into, out or 0, thought, usage.total_tokens)
-    return Usage(into, out, cached or 0, thought, read.cache_write_tokens or read.cache_creation_tokens or 0,
-                 read.audio_tokens or 0, read.image_tokens or 0, written.audio_tokens or 0, written.image_tokens or 0,
-                 (read.cache_creation_token_details or _NO_AGE).ephemeral_1h_input_tokens or 0)
+    return Usage(
+        into,
+        out,
+        cached or 0,
+        thought,
+        read.cache_write_tokens or read.cache_creation_tokens or 0,
+        read.audio_tokens or 0,
+        read.image_tokens or 0,
+        written.audio_tokens or 0,
+        written.image_tokens or 0,
+        (read.cache_creation_token_details or _NO_AGE).ephemeral_1h_input_tokens or 0,
+    )
 
 
 def decode(line: bytes, endpoint: str) -> Result:
@@ -269,7 +294,9 @@ def decode_lines(block: bytes, endpoint: str) -> Iterator[Result]:
         results = [_typed(line) for line in _decoder(endpoint).decode_lines(block)]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         results = []
-    if len(results) != block.count(b"\n") + (not block.endswith(b"\n")):  # empty lines, or two objects in one
+    if len(results) != block.count(b"\n") + (
+        not block.endswith(b"\n")
+    ):  # empty lines, or two objects in one
         yield from (decode(line, endpoint) for line in _lines(block))
         return
     lines = _lines(block) if None in results else []
@@ -290,7 +317,10 @@ def whole_lines(chunks: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[by
     for chunk in chunks:
         start = 0
         while length + len(chunk) - start >= size:
-            cut = chunk.rfind(b"\n", start, start + max(size - length, 1)) + 1 or chunk.find(b"\n", start) + 1
+            cut = (
+                chunk.rfind(b"\n", start, start + max(size - length, 1)) + 1
+                or chunk.find(b"\n", start) + 1
+            )
             if not cut:
                 break
             yield b"".join([*held, chunk[start:cut]])

@@ -14,8 +14,13 @@ from jupyter_batch.core.quota import is_quota
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 
-_ENDINGS = {"completed": State.COMPLETED, "failed": State.FAILED, "expired": State.EXPIRED,
-            "cancelled": State.CANCELLED, "canceled": State.CANCELLED}
+_ENDINGS = {
+    "completed": State.COMPLETED,
+    "failed": State.FAILED,
+    "expired": State.EXPIRED,
+    "cancelled": State.CANCELLED,
+    "canceled": State.CANCELLED,
+}
 _OVER = ("completed_at", "failed_at", "expired_at", "cancelled_at")
 _SHOWN = 3
 _KEPT = 500
@@ -30,15 +35,27 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
     errors, quota = _errors(obj.get("errors"))
     metadata = obj.get("metadata")
     return BatchView(
-        id=str(obj.get("id") or ""), status=status, ending=_ENDINGS.get(status.lower()),
-        input_file_id=_text(obj.get("input_file_id")), output_file_id=_text(obj.get("output_file_id")),
-        error_file_id=_text(obj.get("error_file_id")), total=tolerant.count(counts.get("total")),
+        id=str(obj.get("id") or ""),
+        status=status,
+        ending=_ENDINGS.get(status.lower()),
+        input_file_id=_text(obj.get("input_file_id")),
+        output_file_id=_text(obj.get("output_file_id")),
+        error_file_id=_text(obj.get("error_file_id")),
+        total=tolerant.count(counts.get("total")),
         bad_lines=_bad_lines(obj.get("errors")),
-        completed=tolerant.count(counts.get("completed")), failed=tolerant.count(counts.get("failed")),
-        created_at=_time(obj.get("created_at")), expires_at=_time(obj.get("expires_at")), errors=errors, quota=quota,
+        completed=tolerant.count(counts.get("completed")),
+        failed=tolerant.count(counts.get("failed")),
+        created_at=_time(obj.get("created_at")),
+        expires_at=_time(obj.get("expires_at")),
+        errors=errors,
+        quota=quota,
         ended_at=next((at for name in _OVER if (at := _time(obj.get(name))) is not None), None),
-        usage=tolerant.usage_of(obj.get("usage")), endpoint=_text(obj.get("endpoint")),
-        tag={str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, Mapping) else {})
+        usage=tolerant.usage_of(obj.get("usage")),
+        endpoint=_text(obj.get("endpoint")),
+        tag={str(key): str(value) for key, value in metadata.items()}
+        if isinstance(metadata, Mapping)
+        else {},
+    )
 
 
 def _text(value: Any) -> str | None:
@@ -82,14 +99,22 @@ def _errors(errors: Any) -> tuple[str, bool]:
     told = "; ".join(_error(error) for error in found[:_SHOWN])
     if len(found) > _SHOWN:
         told += f"; and {len(found) - _SHOWN:,} more"
-    quota = any(is_quota(f"{one.get('code')} {one.get('message')}") for one in found if isinstance(one, Mapping))
+    quota = any(
+        is_quota(f"{one.get('code')} {one.get('message')}")
+        for one in found
+        if isinstance(one, Mapping)
+    )
     return told, quota
 
 
 def _error(error: Any) -> str:
     if not isinstance(error, Mapping):
         return str(error)[: tolerant.REASON_CHARS]
-    place = ", ".join(f"{name} {error[key]}" for key, name in (("line", "line"), ("param", "at")) if error.get(key))
+    place = ", ".join(
+        f"{name} {error[key]}"
+        for key, name in (("line", "line"), ("param", "at"))
+        if error.get(key)
+    )
     return _said(error) + (f" ({place})" if place else "")
 
 

@@ -20,11 +20,32 @@ from jupyter_batch.wire.anthropic_requests import Refused, sentence
 LEAST_TOKENS = 16
 """The smallest `max_output_tokens` (OpenAI API reference, create response); litellm raises a smaller one, too."""
 
-_NO_PLACE = ("stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "prediction",
-             "thinking", "modalities", "audio")
+_NO_PLACE = (
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "prediction",
+    "thinking",
+    "modalities",
+    "audio",
+)
 """Of chat's parameters those that /v1/responses does not have; litellm leaves them out without a word."""
-_MAPPED = frozenset({"max_tokens", "max_completion_tokens", "response_format", "reasoning_effort", "verbosity",
-                     "web_search_options", "n", "stream", "stream_options"})
+_MAPPED = frozenset(
+    {
+        "max_tokens",
+        "max_completion_tokens",
+        "response_format",
+        "reasoning_effort",
+        "verbosity",
+        "web_search_options",
+        "n",
+        "stream",
+        "stream_options",
+    }
+)
 _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
@@ -38,7 +59,10 @@ class Encoder(anthropic_requests.Encoder):
 
     def _request(self, custom_id: bytes, params: bytes) -> bytes:
         return b'{"custom_id":%b,"method":"POST","url":"%b","body":%b}\n' % (
-            custom_id, openai.RESPONSES.encode(), params)
+            custom_id,
+            openai.RESPONSES.encode(),
+            params,
+        )
 
 
 class Translation(anthropic_requests.Translation):
@@ -54,7 +78,8 @@ class Translation(anthropic_requests.Translation):
         self._model = model
         self._bridge = LiteLLMResponsesTransformationHandler()
         self._config = litellm.utils.ProviderConfigManager.get_provider_responses_api_config(
-            model=model, provider=litellm.LlmProviders.OPENAI)
+            model=model, provider=litellm.LlmProviders.OPENAI
+        )
         self._nothing = GenericLiteLLMParams()
         self._known = frozenset(ResponsesAPIOptionalRequestParams.__annotations__) | _MAPPED
         self.betas: list[str] = []
@@ -62,12 +87,19 @@ class Translation(anthropic_requests.Translation):
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters that can be said. Raises OptionError for one of chat's that this endpoint does not have."""
-        lost = [name for name in _NO_PLACE if params.get(name) is not None and params[name] is not False]
+        lost = [
+            name for name in _NO_PLACE if params.get(name) is not None and params[name] is not False
+        ]
         if lost:
-            raise OptionError(f"`{lost[0]}` can't be given: {self._model} is asked by OpenAI's /v1/responses, which "
-                              "has no such parameter")
-        given = {name: value for name, value in params.items()
-                 if value is not None and name not in (*_NO_PLACE, "n", "stream", "stream_options")}
+            raise OptionError(
+                f"`{lost[0]}` can't be given: {self._model} is asked by OpenAI's /v1/responses, which "
+                "has no such parameter"
+            )
+        given = {
+            name: value
+            for name, value in params.items()
+            if value is not None and name not in (*_NO_PLACE, "n", "stream", "stream_options")
+        }
         for name in _LIMITS:
             if isinstance(given.get(name), int):
                 given[name] = max(given[name], LEAST_TOKENS)
@@ -76,22 +108,38 @@ class Translation(anthropic_requests.Translation):
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """The request's body. Raises Refused."""
         theirs = {name: value for name, value in options.items() if name in self._known}
-        own = {name: value for name, value in options.items() if name not in self._known}  # of extra_body
+        own = {
+            name: value for name, value in options.items() if name not in self._known
+        }  # of extra_body
         try:
             said: dict[str, Any] = self._bridge.transform_request(
-                model=self._model, messages=copy.deepcopy(messages), optional_params=copy.deepcopy(theirs),
-                litellm_params={}, headers={}, litellm_logging_obj=SimpleNamespace())
+                model=self._model,
+                messages=copy.deepcopy(messages),
+                optional_params=copy.deepcopy(theirs),
+                litellm_params={},
+                headers={},
+                litellm_logging_obj=SimpleNamespace(),
+            )
             asked = said.pop("input")
-            rest = {name: value for name, value in said.items()
-                    if name not in ("model", "client", "litellm_logging_obj") and value is not None}
-            if not asked and rest.get("instructions"):  # a system message alone; older litellm leaves the input empty
+            rest = {
+                name: value
+                for name, value in said.items()
+                if name not in ("model", "client", "litellm_logging_obj") and value is not None
+            }
+            if not asked and rest.get(
+                "instructions"
+            ):  # a system message alone; older litellm leaves the input empty
                 part = {"type": "input_text", "text": rest.pop("instructions")}
                 asked = [{"type": "message", "role": "system", "content": [part]}]
             if "verbosity" in options:  # older litellm leaves it out
                 rest["text"] = {**(rest.get("text") or {}), "verbosity": options["verbosity"]}
             made: dict[str, Any] = self._config.transform_responses_api_request(
-                model=self._model, input=asked, response_api_optional_request_params=rest,
-                litellm_params=self._nothing, headers={})
+                model=self._model,
+                input=asked,
+                response_api_optional_request_params=rest,
+                litellm_params=self._nothing,
+                headers={},
+            )
         except Exception as e:
             raise Refused(sentence(e)) from None
         return {**made, **own}

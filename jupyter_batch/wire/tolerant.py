@@ -20,8 +20,16 @@ from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 REASON_CHARS = 500
 """A reason is a sentence for a table's cell; some servers send pages."""
 
-CUTS = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS", "content_filter",
-                  "model_context_window_exceeded"})
+CUTS = frozenset(
+    {
+        "length",
+        "max_tokens",
+        "max_output_tokens",
+        "MAX_TOKENS",
+        "content_filter",
+        "model_context_window_exceeded",
+    }
+)
 """The words for an answer that is not whole."""
 
 _ENDINGS = {
@@ -38,7 +46,11 @@ def read(line: bytes) -> Result:
     except Exception as error:  # bytes from outside: anything may be wrong with them
         return Result(None, Status.FAILED, error=_short(f"a line that is not valid JSON: {error}"))
     if not isinstance(data, dict):
-        return Result(None, Status.FAILED, error=_short(f"a line that is no result: {line.decode('utf-8', 'replace')}"))
+        return Result(
+            None,
+            Status.FAILED,
+            error=_short(f"a line that is no result: {line.decode('utf-8', 'replace')}"),
+        )
     custom_id = data.get("custom_id")
     if isinstance(custom_id, int) and not isinstance(custom_id, bool):
         custom_id = str(custom_id)
@@ -46,7 +58,9 @@ def read(line: bytes) -> Result:
     try:
         return _outcome(custom_id, data)
     except Exception as error:  # a shape nobody has seen yet must not lose the other rows
-        return Result(custom_id, Status.FAILED, error=_short(f"a line that can't be read: {error!r}"))
+        return Result(
+            custom_id, Status.FAILED, error=_short(f"a line that can't be read: {error!r}")
+        )
 
 
 def loads(data: bytes | str) -> Any:
@@ -80,7 +94,10 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
     usage = usage_of(mapping.get("usage"))
     failed = code is not None and code >= 400  # noqa: PLR2004 - HTTP's errors begin here
     error = error or mapping.get("error")
-    if not error and (mapping.get("object") == "error" or (failed and ("message" in mapping or "detail" in mapping))):
+    if not error and (
+        mapping.get("object") == "error"
+        or (failed and ("message" in mapping or "detail" in mapping))
+    ):
         error = body  # vLLM and Mistral: the body is the error
     if error or failed:
         status, reason = _failure(error, code, body)
@@ -92,13 +109,19 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
         return Result(custom_id, Status.FAILED, error=_short(reason), usage=usage)
     calls = value if isinstance(value, ToolCalls) else None
     value = value if calls is None else calls.as_text()
-    return Result(custom_id, Status.SUCCEEDED, value, usage=usage, finish=_cut(mapping), calls=calls)
+    return Result(
+        custom_id, Status.SUCCEEDED, value, usage=usage, finish=_cut(mapping), calls=calls
+    )
 
 
 def body_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """The response's body in a result line's object; an empty one where there is none."""
     response = _unpacked(data.get("response"))
-    held = _unpacked(response["body"]) if isinstance(response, dict) and "body" in response else response
+    held = (
+        _unpacked(response["body"])
+        if isinstance(response, dict) and "body" in response
+        else response
+    )
     return held if isinstance(held, dict) else {}
 
 
@@ -133,7 +156,9 @@ def _failure(error: Any, http: int | None, body: Any) -> tuple[Status, str]:
         message = body if isinstance(body, (str, dict)) and body else "no reason was given"
     if not isinstance(message, str):
         message = json.dumps(message, ensure_ascii=False, default=str)
-    prefix = f"HTTP {http}" if http and (code is None or str(code) == str(http)) else str(code or "")
+    prefix = (
+        f"HTTP {http}" if http and (code is None or str(code) == str(http)) else str(code or "")
+    )
     reason = message if not prefix or message.startswith(prefix) else f"{prefix}: {message}"
     return _ENDINGS.get(str(code), Status.FAILED), _short(reason)
 
@@ -171,7 +196,9 @@ def _chat(choice: dict[str, Any]) -> tuple[Any, str]:
     finish = choice.get("finish_reason")
     text, refusal = _parts(message.get("content"))
     refusal = message.get("refusal") or refusal
-    calls = message.get("tool_calls") or [{"function": message.get("function_call")}]  # the second is the old form
+    calls = message.get("tool_calls") or [
+        {"function": message.get("function_call")}
+    ]  # the second is the old form
     return _told(text, refusal, _calls(calls), finish)
 
 
@@ -180,8 +207,13 @@ def _response(output: list[Any], body: Mapping[str, Any]) -> tuple[Any, str]:
     read = [_parts(item.get("content")) for item in items if item.get("type") == "message"]
     texts = [text for text, _ in read if text is not None]
     refusal = "".join(refusal for _, refusal in read)
-    calls = _calls([{"id": item.get("call_id"), "function": item} for item in items
-                    if item.get("type") == "function_call"])
+    calls = _calls(
+        [
+            {"id": item.get("call_id"), "function": item}
+            for item in items
+            if item.get("type") == "function_call"
+        ]
+    )
     details = body.get("incomplete_details")
     finish = details.get("reason") if isinstance(details, dict) else body.get("status")
     return _told("".join(texts) if texts else None, refusal, calls, finish)
@@ -205,7 +237,9 @@ def _parts(content: Any) -> tuple[str | None, str]:
     return ("".join(texts) if texts else None), "".join(refusals)
 
 
-def _told(text: str | None, refusal: Any, calls: list[dict[str, Any]], finish: Any) -> tuple[Any, str]:
+def _told(
+    text: str | None, refusal: Any, calls: list[dict[str, Any]], finish: Any
+) -> tuple[Any, str]:
     """What a message says: its refusal, its tool calls, its text, or why it says nothing."""
     if refusal:
         return None, f"refusal: {refusal}"
@@ -216,7 +250,10 @@ def _told(text: str | None, refusal: Any, calls: list[dict[str, Any]], finish: A
     if finish == "content_filter":
         return None, "content_filter: the provider's filter held the answer back"
     if finish in ("length", "max_output_tokens"):
-        return None, f"{finish}: all the tokens were used up before any text came; allow more (max_tokens)"
+        return (
+            None,
+            f"{finish}: all the tokens were used up before any text came; allow more (max_tokens)",
+        )
     if text is not None and finish in ("stop", "completed", None):
         return text, ""  # an empty text is an answer
     return None, f"the answer has no content (finish_reason: {finish})"
@@ -228,8 +265,13 @@ def _calls(calls: Any) -> list[dict[str, Any]]:
     for call in calls if isinstance(calls, list) else []:
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
-            told.append({"id": call.get("id"), "name": function.get("name"),
-                         "arguments": arguments_of(function.get("arguments"))})
+            told.append(
+                {
+                    "id": call.get("id"),
+                    "name": function.get("name"),
+                    "arguments": arguments_of(function.get("arguments")),
+                }
+            )
     return told
 
 
@@ -242,7 +284,9 @@ def arguments_of(arguments: Any) -> Any:
 
 def _vectors(data: list[Any]) -> tuple[Any, str]:
     """One vector, or a list of them in the order of their inputs."""
-    items = sorted((item for item in data if isinstance(item, dict)), key=lambda item: count(item.get("index")))
+    items = sorted(
+        (item for item in data if isinstance(item, dict)), key=lambda item: count(item.get("index"))
+    )
     vectors = [_vector(item.get("embedding")) for item in items]
     if not vectors or any(vector is None for vector in vectors):
         return None, "the line holds no vector"
@@ -252,7 +296,11 @@ def _vectors(data: list[Any]) -> tuple[Any, str]:
 def _vector(embedding: Any) -> list[float] | None:
     if isinstance(embedding, str):
         return list(unpacked(embedding) or ()) or None
-    return [float(number) for number in embedding] if isinstance(embedding, list) and embedding else None
+    return (
+        [float(number) for number in embedding]
+        if isinstance(embedding, list) and embedding
+        else None
+    )
 
 
 _IN = ("prompt_tokens_details", "input_tokens_details")
@@ -282,19 +330,33 @@ def usage_of(usage: Any) -> Usage | None:
 
     def inside(name: str, *keys: str) -> int:
         details = (usage.get(key) for key in keys)
-        return next((count(detail.get(name)) for detail in details if isinstance(detail, Mapping)), 0)
+        return next(
+            (count(detail.get(name)) for detail in details if isinstance(detail, Mapping)), 0
+        )
 
     cached = inside("cached_tokens", *_IN)
     into, thought = of("prompt_tokens", "input_tokens"), inside("reasoning_tokens", *_OUT)
     out = whole_output(into, of("completion_tokens", "output_tokens"), thought, of("total_tokens"))
     put = inside("cache_write_tokens", *_IN) or inside("cache_creation_tokens", *_IN)
     details = [detail for key in _IN if isinstance(detail := usage.get(key), Mapping)]
-    ages = [by_age for detail in details
-            if isinstance(by_age := detail.get("cache_creation_token_details"), Mapping)]
+    ages = [
+        by_age
+        for detail in details
+        if isinstance(by_age := detail.get("cache_creation_token_details"), Mapping)
+    ]
     longer = sum(count(by_age.get("ephemeral_1h_input_tokens")) for by_age in ages)
-    return Usage(into, out, cached or of("prompt_cache_hit_tokens"), thought, put,
-                 inside("audio_tokens", *_IN), inside("image_tokens", *_IN), inside("audio_tokens", *_OUT),
-                 inside("image_tokens", *_OUT), longer)
+    return Usage(
+        into,
+        out,
+        cached or of("prompt_cache_hit_tokens"),
+        thought,
+        put,
+        inside("audio_tokens", *_IN),
+        inside("image_tokens", *_IN),
+        inside("audio_tokens", *_OUT),
+        inside("image_tokens", *_OUT),
+        longer,
+    )
 
 
 def whole_output(into: int, out: int, thought: int, total: int | None) -> int:

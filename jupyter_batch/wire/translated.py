@@ -22,26 +22,51 @@ def refuse_downloads(messages: Any, known: Callable[[str], bool]) -> None:
     for message in messages:
         content = message.get("content") if isinstance(message, Mapping) else None
         for part in content if isinstance(content, list | tuple) else ():
-            held = part.get(part.get("type")) if isinstance(part, Mapping) and part.get("type") else None
+            held = (
+                part.get(part.get("type"))
+                if isinstance(part, Mapping) and part.get("type")
+                else None
+            )
             urls = [held.get(name) for name in _ADDRESSES] if isinstance(held, Mapping) else [held]
             for url in urls:
-                if isinstance(url, str) and url.startswith(("http://", "https://", "gs://")) and not known(url):
-                    raise Refused(f"{url[:100]}: this address can't be handed on: give the file itself (for images= "
-                                  "its path, in a message a data: URL)")
+                if (
+                    isinstance(url, str)
+                    and url.startswith(("http://", "https://", "gs://"))
+                    and not known(url)
+                ):
+                    raise Refused(
+                        f"{url[:100]}: this address can't be handed on: give the file itself (for images= "
+                        "its path, in a message a data: URL)"
+                    )
 
 
-def failed(custom_id: str | None, reason: str, usage: Usage | None = None, *,
-           status: Status = Status.FAILED) -> Result:
+def failed(
+    custom_id: str | None,
+    reason: str,
+    usage: Usage | None = None,
+    *,
+    status: Status = Status.FAILED,
+) -> Result:
     """A Result without a value; its reason is cut to what a screen can hold."""
-    short = reason if len(reason) <= tolerant.REASON_CHARS else reason[: tolerant.REASON_CHARS - 1] + "…"
+    short = (
+        reason
+        if len(reason) <= tolerant.REASON_CHARS
+        else reason[: tolerant.REASON_CHARS - 1] + "…"
+    )
     return Result(custom_id, status, error=short, usage=usage)
 
 
 def answered(custom_id: str | None, value: Any, usage: Usage | None, stop: Any = None) -> Result:
     """A Result with a value, or with tool calls. stop: the provider's word for why the answer ended there."""
     calls = value if isinstance(value, ToolCalls) else None
-    return Result(custom_id, Status.SUCCEEDED, value if calls is None else calls.as_text(), usage=usage,
-                  finish=stop if stop in tolerant.CUTS else None, calls=calls)
+    return Result(
+        custom_id,
+        Status.SUCCEEDED,
+        value if calls is None else calls.as_text(),
+        usage=usage,
+        finish=stop if stop in tolerant.CUTS else None,
+        calls=calls,
+    )
 
 
 def time_of(value: Any) -> float | None:

@@ -27,8 +27,15 @@ class Told(NamedTuple):
     failed: bool
 
 
-def next_turn(line: bytes, custom_id: str, dialect: str, endpoint: str, answer: bytes | None, calls: ToolCalls,
-              told: Sequence[Told]) -> bytes:
+def next_turn(
+    line: bytes,
+    custom_id: str,
+    dialect: str,
+    endpoint: str,
+    answer: bytes | None,
+    calls: ToolCalls,
+    told: Sequence[Told],
+) -> bytes:
     """The request line that follows.
 
     line: the request as it was sent, in this dialect. answer: its result line in the same dialect; None: told by
@@ -38,8 +45,10 @@ def next_turn(line: bytes, custom_id: str, dialect: str, endpoint: str, answer: 
     data["custom_id"] = custom_id
     go_on = _GO_ON.get((dialect, endpoint == RESPONSES)) or _GO_ON.get((dialect, False))
     if go_on is None:
-        raise LedgerNewerError(f"the job's requests are in a dialect ({dialect!r}) that this jupyter_batch does not "
-                               "speak: upgrade it")
+        raise LedgerNewerError(
+            f"the job's requests are in a dialect ({dialect!r}) that this jupyter_batch does not "
+            "speak: upgrade it"
+        )
     go_on(data, None if answer is None else tolerant.loads(answer), calls, told)
     return orjson.dumps(data) + b"\n"
 
@@ -61,25 +70,43 @@ def _chat(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[To
     body = data["body"]
     message = {} if answer is None else tolerant.message_of(answer)
     old = message.get("function_call") if not message.get("tool_calls") else None
-    kept = {key: value for key, value in _clean(message).items()
-            if key not in ("annotations", "tool_calls", "function_call", "role", "content")}
-    said: dict[str, Any] = {"role": "assistant", "content": message.get("content", calls.text or None), **kept}
+    kept = {
+        key: value
+        for key, value in _clean(message).items()
+        if key not in ("annotations", "tool_calls", "function_call", "role", "content")
+    }
+    said: dict[str, Any] = {
+        "role": "assistant",
+        "content": message.get("content", calls.text or None),
+        **kept,
+    }
     if old:  # the old form of calls: one, without an id
         said["function_call"] = old
-        turn = [{"role": "function", "name": call["name"], "content": one.text}
-                for call, one in zip(calls, told, strict=True)]
+        turn = [
+            {"role": "function", "name": call["name"], "content": one.text}
+            for call, one in zip(calls, told, strict=True)
+        ]
     else:
         said["tool_calls"] = list(_tool_calls(message, calls, told))
         ids = {one.id for one in told}
         turn = [{"role": "tool", "tool_call_id": one.id, "content": one.text} for one in told]
-        turn += [{"role": "tool", "tool_call_id": call["id"], "content": "Error: this kind of tool can't be run here"}
-                 for call in said["tool_calls"] if call.get("id") and call["id"] not in ids]
+        turn += [
+            {
+                "role": "tool",
+                "tool_call_id": call["id"],
+                "content": "Error: this kind of tool can't be run here",
+            }
+            for call in said["tool_calls"]
+            if call.get("id") and call["id"] not in ids
+        ]
     body["messages"] = [*body["messages"], said, *turn]
     if not isinstance(body.get("tool_choice"), str) or body["tool_choice"] == "required":
         body.pop("tool_choice", None)
 
 
-def _tool_calls(message: Mapping[str, Any], calls: ToolCalls, told: Sequence[Told]) -> Iterator[dict[str, Any]]:
+def _tool_calls(
+    message: Mapping[str, Any], calls: ToolCalls, told: Sequence[Told]
+) -> Iterator[dict[str, Any]]:
     """The calls as they came; each with an id, and with arguments that are JSON, or those that parse would fail."""
     mine = zip(calls, told, strict=True)
     came = message.get("tool_calls") or [{"function": {}} for _ in calls]
@@ -90,9 +117,22 @@ def _tool_calls(message: Mapping[str, Any], calls: ToolCalls, told: Sequence[Tol
         call, one = next(mine)
         arguments = call["arguments"] if isinstance(call["arguments"], dict) else {}
         text = item["function"].get("arguments")
-        text = text if isinstance(text, str) and arguments else json.dumps(arguments, ensure_ascii=False)
-        extra = {key: value for key, value in _clean(item).items() if key not in ("id", "index", "function", "type")}
-        yield {"id": one.id, "type": "function", **extra, "function": {"name": call["name"], "arguments": text}}
+        text = (
+            text
+            if isinstance(text, str) and arguments
+            else json.dumps(arguments, ensure_ascii=False)
+        )
+        extra = {
+            key: value
+            for key, value in _clean(item).items()
+            if key not in ("id", "index", "function", "type")
+        }
+        yield {
+            "id": one.id,
+            "type": "function",
+            **extra,
+            "function": {"name": call["name"], "arguments": text},
+        }
 
 
 # --- OpenAI: responses ----------------------------------------------------------------------------------------------
@@ -101,16 +141,32 @@ def _tool_calls(message: Mapping[str, Any], calls: ToolCalls, told: Sequence[Tol
 def _responses(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
     body = data["body"]
     asked = body["input"]
-    items = [{"type": "message", "role": "user", "content": asked}] if isinstance(asked, str) else list(asked)
+    items = (
+        [{"type": "message", "role": "user", "content": asked}]
+        if isinstance(asked, str)
+        else list(asked)
+    )
     output = [] if answer is None else tolerant.body_of(answer).get("output") or []
     said = [_clean(item) for item in output if isinstance(item, Mapping)]
     if body.get("store") is False:  # then the provider has no thought to find by its id
-        said = [item for item in said if item.get("type") != "reasoning" or item.get("encrypted_content")]
+        said = [
+            item
+            for item in said
+            if item.get("type") != "reasoning" or item.get("encrypted_content")
+        ]
     if answer is None:
-        said = [{"type": "function_call", "call_id": one.id, "name": call["name"],
-                 "arguments": json.dumps(call["arguments"], ensure_ascii=False)}
-                for call, one in zip(calls, told, strict=True)]
-    results = [{"type": "function_call_output", "call_id": one.id, "output": one.text} for one in told]
+        said = [
+            {
+                "type": "function_call",
+                "call_id": one.id,
+                "name": call["name"],
+                "arguments": json.dumps(call["arguments"], ensure_ascii=False),
+            }
+            for call, one in zip(calls, told, strict=True)
+        ]
+    results = [
+        {"type": "function_call_output", "call_id": one.id, "output": one.text} for one in told
+    ]
     body["input"] = [*items, *said, *results]
     if not isinstance(body.get("tool_choice"), str) or body["tool_choice"] == "required":
         body.pop("tool_choice", None)
@@ -122,25 +178,49 @@ def _responses(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequen
 def _anthropic(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
     params = data["params"]
     content = [] if answer is None else answer["result"]["message"]["content"]
-    blocks = [_block(block) for block in content if block.get("type") != "text" or block.get("text")]
+    blocks = [
+        _block(block) for block in content if block.get("type") != "text" or block.get("text")
+    ]
     if answer is None:
         blocks = [{"type": "text", "text": calls.text}] if calls.text else []
-        blocks += [{"type": "tool_use", "id": one.id, "name": call["name"], "input": _input(call)}
-                   for call, one in zip(calls, told, strict=True)]
-    results = [{"type": "tool_result", "tool_use_id": one.id, "content": one.text or "(nothing)",
-                **({"is_error": True} if one.failed else {})} for one in told]
-    params["messages"] = [*params["messages"], {"role": "assistant", "content": blocks},
-                          {"role": "user", "content": results}]
+        blocks += [
+            {"type": "tool_use", "id": one.id, "name": call["name"], "input": _input(call)}
+            for call, one in zip(calls, told, strict=True)
+        ]
+    results = [
+        {
+            "type": "tool_result",
+            "tool_use_id": one.id,
+            "content": one.text or "(nothing)",
+            **({"is_error": True} if one.failed else {}),
+        }
+        for one in told
+    ]
+    params["messages"] = [
+        *params["messages"],
+        {"role": "assistant", "content": blocks},
+        {"role": "user", "content": results},
+    ]
     choice = params.get("tool_choice")
-    if isinstance(choice, Mapping) and choice.get("type") in ("any", "tool") and choice.get("name") != JSON_TOOL:
-        params["tool_choice"] = {"type": "auto", **{key: value for key, value in choice.items()
-                                                    if key == "disable_parallel_tool_use"}}
+    if (
+        isinstance(choice, Mapping)
+        and choice.get("type") in ("any", "tool")
+        and choice.get("name") != JSON_TOOL
+    ):
+        params["tool_choice"] = {
+            "type": "auto",
+            **{key: value for key, value in choice.items() if key == "disable_parallel_tool_use"},
+        }
 
 
 def _block(block: Mapping[str, Any]) -> dict[str, Any]:
     """A block as it is taken back: a call's input stays, though it is empty."""
     kept = {key: value for key, value in block.items() if value is not None}
-    return {**kept, "input": _input({"arguments": kept.get("input")})} if kept.get("type") == "tool_use" else kept
+    return (
+        {**kept, "input": _input({"arguments": kept.get("input")})}
+        if kept.get("type") == "tool_use"
+        else kept
+    )
 
 
 def _input(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,14 +234,31 @@ def _converse(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequenc
     asked = data["modelInput"]
     if answer is None:
         content: list[Any] = [{"text": calls.text}] if calls.text else []
-        content += [{"toolUse": {"toolUseId": one.id, "name": call["name"], "input": _input(call)}}
-                    for call, one in zip(calls, told, strict=True)]
+        content += [
+            {"toolUse": {"toolUseId": one.id, "name": call["name"], "input": _input(call)}}
+            for call, one in zip(calls, told, strict=True)
+        ]
     else:
-        content = [block for block in answer["modelOutput"]["output"]["message"]["content"] if block.get("text") != ""]
-    results = [{"toolResult": {"toolUseId": one.id, "content": [{"text": one.text or "(nothing)"}],
-                               "status": "error" if one.failed else "success"}} for one in told]
-    asked["messages"] = [*asked["messages"], {"role": "assistant", "content": content},
-                         {"role": "user", "content": results}]
+        content = [
+            block
+            for block in answer["modelOutput"]["output"]["message"]["content"]
+            if block.get("text") != ""
+        ]
+    results = [
+        {
+            "toolResult": {
+                "toolUseId": one.id,
+                "content": [{"text": one.text or "(nothing)"}],
+                "status": "error" if one.failed else "success",
+            }
+        }
+        for one in told
+    ]
+    asked["messages"] = [
+        *asked["messages"],
+        {"role": "assistant", "content": content},
+        {"role": "user", "content": results},
+    ]
     held = asked.get("toolConfig")
     if isinstance(held, Mapping) and "auto" not in (held.get("toolChoice") or {"auto": {}}):
         asked["toolConfig"] = {key: value for key, value in held.items() if key != "toolChoice"}
@@ -177,13 +274,25 @@ def _gemini(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[
         parts += [{"functionCall": {"name": call["name"], "args": _input(call)}} for call in calls]
     else:
         parts = answer["response"]["candidates"][0]["content"]["parts"]
-    called = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)
-              and not part.get("thought")]
+    called = [
+        part["functionCall"]
+        for part in parts
+        if isinstance(part.get("functionCall"), dict) and not part.get("thought")
+    ]
     results = []
     for call, one in zip(called, told, strict=True):
-        made = {"name": call.get("name"), "response": {"error" if one.failed else "output": one.text}}
-        results.append({"functionResponse": {**made, **({"id": call["id"]} if call.get("id") else {})}})
-    asked["contents"] = [*asked["contents"], {"role": "model", "parts": parts}, {"role": "user", "parts": results}]
+        made = {
+            "name": call.get("name"),
+            "response": {"error" if one.failed else "output": one.text},
+        }
+        results.append(
+            {"functionResponse": {**made, **({"id": call["id"]} if call.get("id") else {})}}
+        )
+    asked["contents"] = [
+        *asked["contents"],
+        {"role": "model", "parts": parts},
+        {"role": "user", "parts": results},
+    ]
     for key in ("toolConfig", "tool_config"):
         held = asked.get(key)
         if isinstance(held, Mapping) and "ANY" in json.dumps(held):
@@ -191,5 +300,9 @@ def _gemini(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[
 
 
 _GO_ON: dict[tuple[str, bool], Callable[[dict[str, Any], Any, ToolCalls, Sequence[Told]], None]] = {
-    ("openai", False): _chat, ("openai", True): _responses, ("anthropic", False): _anthropic,
-    ("bedrock", False): _converse, ("vertex", False): _gemini}
+    ("openai", False): _chat,
+    ("openai", True): _responses,
+    ("anthropic", False): _anthropic,
+    ("bedrock", False): _converse,
+    ("vertex", False): _gemini,
+}

@@ -30,8 +30,16 @@ from jupyter_batch.wire.translated import answered, failed, mapping, refuse_down
 ROW = "jupyter_batch_row"
 """The label of a request that says whose row it is."""
 
-_FILTERS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "LANGUAGE",
-            "MODEL_ARMOR")
+_FILTERS = (
+    "SAFETY",
+    "RECITATION",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "LANGUAGE",
+    "MODEL_ARMOR",
+)
 
 
 # --- requests -------------------------------------------------------------------------------------------------------
@@ -51,8 +59,14 @@ class Encoder(anthropic_requests.Encoder):
 
 def sent(line: bytes) -> bytes:
     """A request line as it goes out, out of one as it is kept."""
-    head, _, rest = line.partition(b',"request":{')  # an id holds no quote: this is where the request begins
-    return b'{"request":{"labels":{"%b":%b},%b' % (ROW.encode(), head.removeprefix(b'{"custom_id":'), rest)
+    head, _, rest = line.partition(
+        b',"request":{'
+    )  # an id holds no quote: this is where the request begins
+    return b'{"request":{"labels":{"%b":%b},%b' % (
+        ROW.encode(),
+        head.removeprefix(b'{"custom_id":'),
+        rest,
+    )
 
 
 def kept(line: bytes) -> bytes:
@@ -74,7 +88,9 @@ class GeminiTranslation(Translation):
         self._litellm = litellm
         self._model = gemini_name(model)
         module = importlib.import_module(f"{litellm.__name__}.llms.vertex_ai.gemini.transformation")
-        self._transform = getattr(module, "transform_request_body", None) or module._transform_request_body  # noqa: SLF001 - its name in litellm 1.84
+        self._transform = (
+            getattr(module, "transform_request_body", None) or module._transform_request_body  # noqa: SLF001
+        )
         self.betas: list[str] = []
         self.tool_names: dict[str, str] = {}
 
@@ -85,7 +101,8 @@ class GeminiTranslation(Translation):
         given = {key: value for key, value in params.items() if key != "stream"}
         try:
             made = self._litellm.utils.get_optional_params(
-                model=self._model, custom_llm_provider="vertex_ai", **given)
+                model=self._model, custom_llm_provider="vertex_ai", **given
+            )
         except self._litellm.UnsupportedParamsError as e:
             raise OptionError(f"vertex_ai/{self._model}: {sentence(e)}") from None
         except Exception as e:
@@ -95,16 +112,27 @@ class GeminiTranslation(Translation):
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """The generateContent request. Raises Refused."""
         refuse_downloads(messages, self._known)
-        said = [{**message, "role": "system"} if message.get("role") == "developer" else dict(message)
-                for message in copy.deepcopy(messages)]
+        said = [
+            {**message, "role": "system"} if message.get("role") == "developer" else dict(message)
+            for message in copy.deepcopy(messages)
+        ]
         try:
-            data: dict[str, Any] = dict(self._transform(
-                messages=said, model=self._model, optional_params=copy.deepcopy(dict(options)),
-                custom_llm_provider="vertex_ai", litellm_params={}, cached_content=None))
+            data: dict[str, Any] = dict(
+                self._transform(
+                    messages=said,
+                    model=self._model,
+                    optional_params=copy.deepcopy(dict(options)),
+                    custom_llm_provider="vertex_ai",
+                    litellm_params={},
+                    cached_content=None,
+                )
+            )
         except Exception as e:
             raise Refused(sentence(e)) from None
         if "labels" in data:
-            raise Refused("labels of a request are taken: a row is known by them. Give metadata= to label the batch")
+            raise Refused(
+                "labels of a request are taken: a row is known by them. Give metadata= to label the batch"
+            )
         return data
 
     @staticmethod
@@ -139,7 +167,11 @@ def slim(line: bytes) -> bytes:
     try:
         came = _came(line)
         made = [b'{"custom_id":%b' % msgspec.json.encode(came.request.labels.row)]
-        for name, held in ((b"response", came.response), (b"status", came.status), (b"error", came.error)):
+        for name, held in (
+            (b"response", came.response),
+            (b"status", came.status),
+            (b"error", came.error),
+        ):
             if bytes(held):
                 made.append(b'"%b":%b' % (name, msgspec.json.format(held, indent=-1)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -153,7 +185,10 @@ def _slim_instance(line: bytes) -> bytes:
         data = tolerant.loads(line)
         sent = data["instance"]
         row = sent.get("request", sent)["labels"][ROW]
-        made = {"custom_id": row, **{key: data[key] for key in ("response", "status", "error") if key in data}}
+        made = {
+            "custom_id": row,
+            **{key: data[key] for key in ("response", "status", "error") if key in data},
+        }
         return msgspec.json.encode(made) + b"\n"
     except Exception:  # bytes from outside: whoever reads the file says what it can't read
         return line.rstrip(b"\n") + b"\n"
@@ -215,13 +250,20 @@ def _reason(status: Any) -> str:
 def _answer(response: dict[str, Any]) -> tuple[Any, str]:
     """(value, "") or (None, the reason)."""
     candidates = response.get("candidates")
-    first = candidates[0] if isinstance(candidates, list) and candidates and isinstance(candidates[0], dict) else None
+    first = (
+        candidates[0]
+        if isinstance(candidates, list) and candidates and isinstance(candidates[0], dict)
+        else None
+    )
     if first is None:
         feedback = response.get("promptFeedback")
         blocked = feedback.get("blockReason") if isinstance(feedback, dict) else None
         if blocked:
             more = feedback.get("blockReasonMessage") if isinstance(feedback, dict) else None
-            return None, f"content_filter: the prompt was blocked ({blocked}){f': {more}' if more else ''}"
+            return (
+                None,
+                f"content_filter: the prompt was blocked ({blocked}){f': {more}' if more else ''}",
+            )
         return None, "the answer has no candidates"
     content, finish = first.get("content"), str(first.get("finishReason") or "")
     parts = content.get("parts") if isinstance(content, dict) else None
@@ -231,12 +273,24 @@ def _answer(response: dict[str, Any]) -> tuple[Any, str]:
     if finish in _FILTERS:
         return None, f"content_filter: the answer was held back ({finish}){_more(first)}"
     if calls:
-        return ToolCalls([{"id": call.get("id"), "name": call.get("name"), "arguments": call.get("args") or {}}
-                          for call in calls], text), ""
+        return ToolCalls(
+            [
+                {
+                    "id": call.get("id"),
+                    "name": call.get("name"),
+                    "arguments": call.get("args") or {},
+                }
+                for call in calls
+            ],
+            text,
+        ), ""
     if text:
         return text, ""
     if finish == "MAX_TOKENS":
-        return None, "MAX_TOKENS: all the tokens were used up before any text came; allow more (max_tokens)"
+        return (
+            None,
+            "MAX_TOKENS: all the tokens were used up before any text came; allow more (max_tokens)",
+        )
     if finish == "STOP":
         return "", ""  # the model had nothing to say: an empty text is an answer
     return None, f"the answer has no content (finishReason: {finish or 'none'}){_more(first)}"
@@ -255,29 +309,44 @@ def usage_of(usage: Any) -> Usage | None:
     def of(key: str) -> int:
         return tolerant.count(usage.get(key))
 
-    prompt, said, thought = of("promptTokenCount"), of("candidatesTokenCount"), of("thoughtsTokenCount")
+    prompt, said, thought = (
+        of("promptTokenCount"),
+        of("candidatesTokenCount"),
+        of("thoughtsTokenCount"),
+    )
     within = thought and prompt + of("toolUsePromptTokenCount") + said == of("totalTokenCount")
 
     def kind(details: str, modality: str) -> int:
         """Of the tokens, those of one kind: Google tells them kind by kind."""
         told = usage.get(details)
-        return sum(tolerant.count(each.get("tokenCount")) for each in (told if isinstance(told, list) else [])
-                   if isinstance(each, Mapping) and each.get("modality") == modality)
+        return sum(
+            tolerant.count(each.get("tokenCount"))
+            for each in (told if isinstance(told, list) else [])
+            if isinstance(each, Mapping) and each.get("modality") == modality
+        )
 
-    return Usage(prompt + of("toolUsePromptTokenCount"), said if within else said + thought,
-                 of("cachedContentTokenCount"), thought,
-                 input_audio_tokens=kind("promptTokensDetails", "AUDIO"),
-                 input_image_tokens=kind("promptTokensDetails", "IMAGE"),
-                 output_audio_tokens=kind("candidatesTokensDetails", "AUDIO"),
-                 output_image_tokens=kind("candidatesTokensDetails", "IMAGE"))
+    return Usage(
+        prompt + of("toolUsePromptTokenCount"),
+        said if within else said + thought,
+        of("cachedContentTokenCount"),
+        thought,
+        input_audio_tokens=kind("promptTokensDetails", "AUDIO"),
+        input_image_tokens=kind("promptTokensDetails", "IMAGE"),
+        output_audio_tokens=kind("candidatesTokensDetails", "AUDIO"),
+        output_image_tokens=kind("candidatesTokensDetails", "IMAGE"),
+    )
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------------
 
 # Vertex AI REST reference, JobState. Partially succeeded: "some results may be missing due to errors".
-_ENDINGS = {"JOB_STATE_SUCCEEDED": State.COMPLETED, "JOB_STATE_PARTIALLY_SUCCEEDED": State.COMPLETED,
-            "JOB_STATE_FAILED": State.FAILED, "JOB_STATE_CANCELLED": State.CANCELLED,
-            "JOB_STATE_EXPIRED": State.EXPIRED}
+_ENDINGS = {
+    "JOB_STATE_SUCCEEDED": State.COMPLETED,
+    "JOB_STATE_PARTIALLY_SUCCEEDED": State.COMPLETED,
+    "JOB_STATE_FAILED": State.FAILED,
+    "JOB_STATE_CANCELLED": State.CANCELLED,
+    "JOB_STATE_EXPIRED": State.EXPIRED,
+}
 _EXHAUSTED = 8  # google.rpc.Code.RESOURCE_EXHAUSTED
 
 
@@ -290,15 +359,25 @@ def read_job(job: Mapping[str, Any]) -> BatchView:
     stats, error = mapping(job.get("completionStats")), mapping(job.get("error"))
     partial = [mapping(one).get("message") for one in job.get("partialFailures") or []]
     messages = [str(said) for said in (error.get("message"), *partial) if said]
-    done, lost = tolerant.count(stats.get("successfulCount")), tolerant.count(stats.get("failedCount"))
+    done, lost = (
+        tolerant.count(stats.get("successfulCount")),
+        tolerant.count(stats.get("failedCount")),
+    )
     uris = mapping(mapping(job.get("inputConfig")).get("gcsSource")).get("uris")
     output = mapping(job.get("outputInfo")).get("gcsOutputDirectory") or mapping(
-        mapping(job.get("outputConfig")).get("gcsDestination")).get("outputUriPrefix")
+        mapping(job.get("outputConfig")).get("gcsDestination")
+    ).get("outputUriPrefix")
     shown = "; ".join(messages[:3])[: tolerant.REASON_CHARS]
     return BatchView(
-        id=str(job.get("name") or ""), status=state.removeprefix("JOB_STATE_").lower(), ending=_ENDINGS.get(state),
+        id=str(job.get("name") or ""),
+        status=state.removeprefix("JOB_STATE_").lower(),
+        ending=_ENDINGS.get(state),
         input_file_id=uris[0] if isinstance(uris, list) and uris else None,
         output_file_id=str(output) if output else None,
         total=done + lost + tolerant.count(stats.get("incompleteCount")),
-        completed=done, failed=lost, created_at=time_of(job.get("createTime")), errors=shown,
-        quota=error.get("code") == _EXHAUSTED and not done)
+        completed=done,
+        failed=lost,
+        created_at=time_of(job.get("createTime")),
+        errors=shown,
+        quota=error.get("code") == _EXHAUSTED and not done,
+    )

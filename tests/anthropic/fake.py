@@ -18,9 +18,19 @@ KEY = "sk-ant-test-0123456789"
 BYTES = 256 * 1024 * 1024
 REQUESTS = 100_000
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_KINDS = {400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
-          404: "not_found_error", 409: "conflict_error", 413: "request_too_large", 429: "rate_limit_error",
-          500: "api_error", 504: "timeout_error", 529: "overloaded_error"}
+_KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
 class RefusalError(Exception):
@@ -33,8 +43,14 @@ class RefusalError(Exception):
     def answer(self):
         """As it is sent."""
         return web.json_response(
-            {"type": "error", "error": {"type": _KINDS[self.status], "message": self.message},
-             "request_id": "req_011"}, status=self.status, headers=self.headers)
+            {
+                "type": "error",
+                "error": {"type": _KINDS[self.status], "message": self.message},
+                "request_id": "req_011",
+            },
+            status=self.status,
+            headers=self.headers,
+        )
 
 
 class Fake:
@@ -58,34 +74,56 @@ class Fake:
 
     def add(self, requests):
         """A batch, as `create` makes it."""
-        batch = {"id": f"msgbatch_{len(self.batches):04d}", "requests": requests, "created_at": self.now,
-                 "cancel_initiated_at": None, "ended_at": None, "results": None}
+        batch = {
+            "id": f"msgbatch_{len(self.batches):04d}",
+            "requests": requests,
+            "created_at": self.now,
+            "cancel_initiated_at": None,
+            "ended_at": None,
+            "results": None,
+        }
         self.batches[batch["id"]] = batch
         return batch["id"]
 
     def end(self, batch_id, outcome=lambda n: "succeeded"):
         """Process a batch; `outcome` says how the request at a place ends."""
         batch = self.batches[batch_id]
-        batch["results"] = [self.result(request, outcome(n)) for n, request in enumerate(batch["requests"])][::-1]
+        batch["results"] = [
+            self.result(request, outcome(n)) for n, request in enumerate(batch["requests"])
+        ][::-1]
         batch["ended_at"] = self.now + timedelta(minutes=10)
 
     def result(self, request, kind):
         """One request's result."""
         result = {"type": kind}
         if kind == "errored":
-            result["error"] = {"type": "error", "error": {"type": "invalid_request_error", "message": "bad prompt"}}
+            result["error"] = {
+                "type": "error",
+                "error": {"type": "invalid_request_error", "message": "bad prompt"},
+            }
         elif kind == "succeeded":
             said = request["params"]["messages"][-1]["content"]
             said = said if isinstance(said, str) else "".join(part["text"] for part in said)
             result["message"] = {
-                "id": "msg_1", "type": "message", "role": "assistant", "model": request["params"]["model"],
-                "content": [{"type": "text", "text": said.upper()}], "stop_reason": "end_turn",
-                "stop_sequence": None, "usage": {"input_tokens": 10, "cache_creation_input_tokens": 0,
-                                                 "cache_read_input_tokens": 2, "output_tokens": 3}}
+                "id": "msg_1",
+                "type": "message",
+                "role": "assistant",
+                "model": request["params"]["model"],
+                "content": [{"type": "text", "text": said.upper()}],
+                "stop_reason": "end_turn",
+                "stop_sequence": None,
+                "usage": {
+                    "input_tokens": 10,
+                    "cache_creation_input_tokens": 0,
+                    "cache_read_input_tokens": 2,
+                    "output_tokens": 3,
+                },
+            }
         return {"custom_id": request["custom_id"], "result": result}
 
     def shown(self, batch):
         """The message_batch object."""
+
         def time(at):
             return at and at.isoformat().replace("+00:00", "Z")
 
@@ -93,16 +131,27 @@ class Fake:
         counts = Counter(line["result"]["type"] for line in results or ())
         kinds = ("succeeded", "errored", "canceled", "expired")
         ended = results is not None
-        status = "ended" if ended else "canceling" if batch["cancel_initiated_at"] else "in_progress"
-        return {"id": batch["id"], "type": "message_batch", "processing_status": status,
-                "request_counts": {"processing": 0 if ended else len(batch["requests"]),
-                                   **{kind: counts[kind] for kind in kinds}},
-                "created_at": time(batch["created_at"]), "ended_at": time(batch["ended_at"]),
-                "expires_at": time(batch["created_at"] + timedelta(days=1)), "archived_at": None,
-                "cancel_initiated_at": time(batch["cancel_initiated_at"]),
-                # another host on purpose: who follows it leaves the address that was given
-                "results_url": f"https://api.anthropic.invalid/v1/messages/batches/{batch['id']}/results"
-                if ended else None}
+        status = (
+            "ended" if ended else "canceling" if batch["cancel_initiated_at"] else "in_progress"
+        )
+        return {
+            "id": batch["id"],
+            "type": "message_batch",
+            "processing_status": status,
+            "request_counts": {
+                "processing": 0 if ended else len(batch["requests"]),
+                **{kind: counts[kind] for kind in kinds},
+            },
+            "created_at": time(batch["created_at"]),
+            "ended_at": time(batch["ended_at"]),
+            "expires_at": time(batch["created_at"] + timedelta(days=1)),
+            "archived_at": None,
+            "cancel_initiated_at": time(batch["cancel_initiated_at"]),
+            # another host on purpose: who follows it leaves the address that was given
+            "results_url": f"https://api.anthropic.invalid/v1/messages/batches/{batch['id']}/results"
+            if ended
+            else None,
+        }
 
     # --- the calls ---
 
@@ -137,10 +186,16 @@ class Fake:
             raise RefusalError(400, "limit: out of range")
         ids = list(self.batches)[::-1]
         after = request.query.get("after_id")
-        ids = ids[ids.index(after) + 1:] if after else ids
+        ids = ids[ids.index(after) + 1 :] if after else ids
         page = ids[:limit]
-        return web.json_response({"data": [self.shown(self.batches[i]) for i in page], "has_more": len(ids) > limit,
-                                  "first_id": page[0] if page else None, "last_id": page[-1] if page else None})
+        return web.json_response(
+            {
+                "data": [self.shown(self.batches[i]) for i in page],
+                "has_more": len(ids) > limit,
+                "first_id": page[0] if page else None,
+                "last_id": page[-1] if page else None,
+            }
+        )
 
     def known(self, request):
         """The batch of a path."""
@@ -166,13 +221,15 @@ class Fake:
         batch = self.known(request)
         if batch["results"] is None:
             raise RefusalError(400, "Batch results are not available until processing has ended")
-        data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in batch["results"]).encode()
+        data = "".join(
+            json.dumps(line, ensure_ascii=False) + "\n" for line in batch["results"]
+        ).encode()
         if not self.takes("cut"):
             return web.Response(body=data, content_type="application/x-jsonl")
         response = web.StreamResponse(headers={"content-type": "application/x-jsonl"})
         response.content_length = len(data)
         await response.prepare(request)
-        await response.write(data[:len(data) // 2])
+        await response.write(data[: len(data) // 2])
         request.transport.abort()
         return response
 
@@ -187,6 +244,7 @@ class Fake:
 
     def call(self, verb):
         """A handler with the faults around it."""
+
         async def handle(request):
             self.calls.append(verb)
             self.headers.append(dict(request.headers))
@@ -209,6 +267,7 @@ class Fake:
             if fault == "lost":
                 request.transport.abort()
             return web.Response(text="<html>welcome</html>") if fault == "junk" else answer
+
         return handle
 
     @asynccontextmanager

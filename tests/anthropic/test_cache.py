@@ -18,15 +18,26 @@ from tests.engine.test_every_provider import ANTHROPIC_KEY, anthropic
 __all__ = ["litellm"]  # a fixture
 
 MARK = {"type": "ephemeral"}
-TOOLS = [{"type": "function", "function": {"name": name, "description": "d", "parameters": {
-    "type": "object", "properties": {"x": {"type": "string"}}}}} for name in ("f", "g")]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": "d",
+            "parameters": {"type": "object", "properties": {"x": {"type": "string"}}},
+        },
+    }
+    for name in ("f", "g")
+]
 SHAPES = {
     "constant": [turn("system", "Be brief."), turn("user", Hole("a"))],
     "of the row": [turn("system", Hole("a")), turn("user", Hole("b"))],
     "developer": [turn("developer", Hole("a")), turn("user", Hole("b"))],
     "two": [turn("system", "One."), turn("system", Hole("a")), turn("user", Hole("b"))],
-    "parts": [turn("system", [{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]),
-              turn("user", Hole("a"))],
+    "parts": [
+        turn("system", [{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]),
+        turn("user", Hole("a")),
+    ],
 }
 
 
@@ -34,16 +45,22 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_marked_requests_are_what_litellm_makes_of_them(litellm, shape, cache):
     """Byte for byte, row by row, for texts of every kind; the mark stands at the system text, and at the last tool."""
-    body = marked_body({"model": MODEL, "messages": SHAPES[shape], "max_tokens": 9, "tools": TOOLS}, cache)
+    body = marked_body(
+        {"model": MODEL, "messages": SHAPES[shape], "max_tokens": 9, "tools": TOOLS}, cache
+    )
     encoder = Encoder(CHAT, body, litellm=litellm)
     pairs = [(a, b) for a in TEXTS for b in TEXTS[:3]]
     columns = {"a": [a for a, _ in pairs], "b": [b for _, b in pairs]}
-    lines = encoder.encode([f"j-{n}" for n in range(len(pairs))], {name: columns[name] for name in encoder.holes})
+    lines = encoder.encode(
+        [f"j-{n}" for n in range(len(pairs))], {name: columns[name] for name in encoder.holes}
+    )
     marked = 0
     for n, line in enumerate(lines):
         row = {name: values[n] for name, values in columns.items()}
         try:
-            expected = by_litellm(litellm, MODEL, filled(body["messages"], row), max_tokens=9, tools=body["tools"])
+            expected = by_litellm(
+                litellm, MODEL, filled(body["messages"], row), max_tokens=9, tools=body["tools"]
+            )
         except Exception:
             assert not isinstance(line, bytes)
             continue
@@ -52,7 +69,10 @@ def test_marked_requests_are_what_litellm_makes_of_them(litellm, shape, cache):
         system = sent.get("system") or [{}]
         marked += system[-1].get("cache_control") == MARK
         assert not any("cache_control" in part for part in system[:-1])
-        assert [tool.get("cache_control") for tool in sent["tools"]] == [None, MARK if cache != "system" else None]
+        assert [tool.get("cache_control") for tool in sent["tools"]] == [
+            None,
+            MARK if cache != "system" else None,
+        ]
     assert marked > len(lines) / 2
 
 
@@ -62,7 +82,8 @@ def test_message_lists_of_the_rows_are_marked():
     holes = marked_holes({"messages": [said, [turn("user", "u")]]})
     assert holes["messages"] == [
         [turn("system", [{"type": "text", "text": "s", "cache_control": MARK}]), turn("user", "u")],
-        [turn("user", "u")]]
+        [turn("user", "u")],
+    ]
     assert said[0]["content"] == "s", "the person's own list is not touched"
 
 
@@ -73,7 +94,10 @@ def test_nothing_to_cache_is_told():
         marked_body(body, "system")
     with pytest.raises(OptionError, match="system="):
         marked_body(body, "system_and_tools")
-    assert marked_body({**body, "tools": TOOLS}, "system_and_tools")["tools"][1]["cache_control"] == MARK
+    assert (
+        marked_body({**body, "tools": TOOLS}, "system_and_tools")["tools"][1]["cache_control"]
+        == MARK
+    )
     assert "cache_control" not in TOOLS[1]
 
 
@@ -81,12 +105,17 @@ def test_the_person_s_call(home):
     """df.llm.batch(cache="system"): marked at Anthropic; the same job with and without, since it asks the same."""
     df = pd.DataFrame({"t": ["a", "b"]})
     with anthropic() as fake:
-        call = {"model": "anthropic/claude-haiku-4-5", "api_base": fake.base, "api_key": ANTHROPIC_KEY,
-                "system": "Be loud"}
+        call = {
+            "model": "anthropic/claude-haiku-4-5",
+            "api_base": fake.base,
+            "api_key": ANTHROPIC_KEY,
+            "system": "Be loud",
+        }
         job = df.llm.batch("{t}", out="out", cache="system", **call).wait(60)
         (batch,) = fake.batches.values()
         assert [request["params"]["system"] for request in batch["requests"]] == [
-            [{"type": "text", "text": "Be loud", "cache_control": MARK}]] * 2
+            [{"type": "text", "text": "Be loud", "cache_control": MARK}]
+        ] * 2
         assert df.llm.batch("{t}", out="out", **call) is job
         with pytest.raises(OptionError, match="cache"):
             df.llm.batch("{t}", out="o2", cache="all", **call)
@@ -98,13 +127,22 @@ def test_it_changes_nothing_elsewhere(home, tmp_path):
     """At OpenAI, whose cache needs no mark: accepted, and the request is the same byte for byte."""
     df = pd.DataFrame({"t": ["a", "b"]})
     with Embedded(tmp_path / "server") as server:
-        call = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token, "system": "s"}
-        first = df.llm.batch("{t}", out="out", cache="system_and_tools", reuse=False, **call).wait(60)
+        call = {
+            "model": "openai/echo",
+            "api_base": server.base_url,
+            "api_key": server.token,
+            "system": "s",
+        }
+        first = df.llm.batch("{t}", out="out", cache="system_and_tools", reuse=False, **call).wait(
+            60
+        )
         again = df.llm.batch("{t}", out="out", reuse=False, overwrite=True, **call).wait(60)
         assert first.is_successful
         assert again.id != first.id
         folders = Ledger(home).folders
-        one, other = (folders.of(job.id).requests(0).read_bytes().replace(job.id.encode(), b"")
-                      for job in (first, again))
+        one, other = (
+            folders.of(job.id).requests(0).read_bytes().replace(job.id.encode(), b"")
+            for job in (first, again)
+        )
     assert one == other
     assert b"cache_control" not in one

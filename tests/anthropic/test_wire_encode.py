@@ -20,8 +20,20 @@ MODEL = "claude-haiku-4-5"
 OLD = "claude-3-7-sonnet-20250219"
 ADAPTIVE = "claude-opus-4-6"
 
-TEXTS = ["plain", 'quotes " \\ and\nlines\t', "ünïcode 🙂 \u2028", "%s %b {x}", "", " ", "  edges \n", "\u00a0", "</s>",
-         '{"json": true}', "x-anthropic-billing-header: no", "null"]
+TEXTS = [
+    "plain",
+    'quotes " \\ and\nlines\t',
+    "ünïcode 🙂 \u2028",
+    "%s %b {x}",
+    "",
+    " ",
+    "  edges \n",
+    "\u00a0",
+    "</s>",
+    '{"json": true}',
+    "x-anthropic-billing-header: no",
+    "null",
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +45,25 @@ def litellm():
 def by_litellm(litellm, model, messages, **params):
     """One request as litellm's own `completion` translates it, without any of our code."""
     config = litellm.utils.ProviderConfigManager.get_provider_chat_config(
-        model=model, provider=litellm.LlmProviders.ANTHROPIC)
+        model=model, provider=litellm.LlmProviders.ANTHROPIC
+    )
     to_system = config.translate_developer_role_to_system_role
-    known = {"model": model, "custom_llm_provider": "anthropic", "api_base": None, "model_info": None}  # since 1.109
+    known = {
+        "model": model,
+        "custom_llm_provider": "anthropic",
+        "api_base": None,
+        "model_info": None,
+    }  # since 1.109
     asked = {name: known[name] for name in inspect.signature(to_system).parameters if name in known}
     messages = to_system(messages=copy.deepcopy(messages), **asked)
     options = litellm.utils.get_optional_params(
-        model=model, custom_llm_provider="anthropic", messages=messages, **params)
+        model=model, custom_llm_provider="anthropic", messages=messages, **params
+    )
     for name in ("json_mode", "stream"):
         options.pop(name, None)
-    return config.transform_request(model=model, messages=messages, optional_params=options, litellm_params={},
-                                    headers={})
+    return config.transform_request(
+        model=model, messages=messages, optional_params=options, litellm_params={}, headers={}
+    )
 
 
 def params_of(line):
@@ -76,12 +96,31 @@ SHAPES = {
     "prefill": [turn("user", Hole("a")), turn("assistant", Hole("b"))],
     "two users": [turn("user", Hole("a")), turn("user", Hole("b"))],
     "the same twice": [turn("system", Hole("a")), turn("user", Hole("a"))],
-    "parts": [turn("user", [{"type": "text", "text": Hole("a")}, {"type": "text", "text": "fixed"},
-                            {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}])],
-    "cached system": [turn("system", [{"type": "text", "text": Hole("a"), "cache_control": {"type": "ephemeral"}}]),
-                      turn("user", Hole("b"))],
-    "image of the row": [turn("user", [{"type": "text", "text": Hole("a")},
-                                       {"type": "image_url", "image_url": {"url": Hole("url")}}])],
+    "parts": [
+        turn(
+            "user",
+            [
+                {"type": "text", "text": Hole("a")},
+                {"type": "text", "text": "fixed"},
+                {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}},
+            ],
+        )
+    ],
+    "cached system": [
+        turn(
+            "system", [{"type": "text", "text": Hole("a"), "cache_control": {"type": "ephemeral"}}]
+        ),
+        turn("user", Hole("b")),
+    ],
+    "image of the row": [
+        turn(
+            "user",
+            [
+                {"type": "text", "text": Hole("a")},
+                {"type": "image_url", "image_url": {"url": Hole("url")}},
+            ],
+        )
+    ],
 }
 URLS = ["https://example.org/a.png", "data:image/png;base64,aGVsbG8="]
 
@@ -90,16 +129,25 @@ URLS = ["https://example.org/a.png", "data:image/png;base64,aGVsbG8="]
 def test_each_line_is_byte_for_byte_what_litellm_makes_of_the_row(litellm, shape):
     """Every pair of texts, empty ones and all, in every place that a text of a row can have."""
     messages = SHAPES[shape]
-    encoder = Encoder(CHAT, {"model": MODEL, "messages": messages, "max_tokens": 77, "temperature": 0.5},
-                      litellm=litellm)
+    encoder = Encoder(
+        CHAT,
+        {"model": MODEL, "messages": messages, "max_tokens": 77, "temperature": 0.5},
+        litellm=litellm,
+    )
     pairs = [(a, b) for a in TEXTS for b in TEXTS]
-    columns = {"a": [a for a, _ in pairs], "b": [b for _, b in pairs], "url": [URLS[n % 2] for n in range(len(pairs))]}
+    columns = {
+        "a": [a for a, _ in pairs],
+        "b": [b for _, b in pairs],
+        "url": [URLS[n % 2] for n in range(len(pairs))],
+    }
     ids = [f"jbx-{n}" for n in range(len(pairs))]
     lines = encoder.encode(ids, {name: columns[name] for name in encoder.holes})
     for n, (line, custom_id) in enumerate(zip(lines, ids, strict=True)):
         row = {name: values[n] for name, values in columns.items()}
         try:
-            expected = by_litellm(litellm, MODEL, filled(messages, row), max_tokens=77, temperature=0.5)
+            expected = by_litellm(
+                litellm, MODEL, filled(messages, row), max_tokens=77, temperature=0.5
+            )
         except Exception:
             assert isinstance(line, RowError)
             continue
@@ -125,28 +173,52 @@ def test_any_text_at_all_is_put_in_as_litellm_would(system, user, last):
     """No text can be taken for the mark of a hole, nor change what stands around it."""
     litellm = load_litellm()
     messages = [turn("system", Hole("s")), turn("user", Hole("u")), turn("assistant", Hole("l"))]
-    encoder = Encoder(CHAT, {"model": MODEL, "messages": messages, "max_tokens": 5}, litellm=litellm)
+    encoder = Encoder(
+        CHAT, {"model": MODEL, "messages": messages, "max_tokens": 5}, litellm=litellm
+    )
     row = {"s": system, "u": user, "l": last}
-    line, = encoder.encode(["j-0"], {name: [text] for name, text in row.items()})
+    (line,) = encoder.encode(["j-0"], {name: [text] for name, text in row.items()})
     same(line, by_litellm(litellm, MODEL, filled(messages, row), max_tokens=5))
 
 
 CONVERSATIONS = [
     [turn("user", "hello")],
     [turn("system", "s"), turn("user", "u"), turn("assistant", "{ ")],
-    [turn("user", [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": URLS[1]}}])],
-    [turn("user", "u"), {"role": "assistant", "content": None, "tool_calls": [
-        {"id": "c1", "type": "function", "function": {"name": "my.tool", "arguments": '{"x": 1}'}}]},
-     {"role": "tool", "tool_call_id": "c1", "content": "r"}],
+    [
+        turn(
+            "user",
+            [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": URLS[1]}}],
+        )
+    ],
+    [
+        turn("user", "u"),
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "c1",
+                    "type": "function",
+                    "function": {"name": "my.tool", "arguments": '{"x": 1}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "r"},
+    ],
     [turn("user", "u"), turn("system", "later"), turn("user", "v")],
 ]
-TOOL = {"type": "function", "function": {"name": "my.tool", "parameters": {"type": "object", "properties": {}}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "my.tool", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 def test_whole_message_lists_are_translated_row_by_row(litellm):
     """What a function of the row gives: tools, images, turns; each is litellm's own, and none changes the next."""
     params = {"max_tokens": 9, "tools": [TOOL]}
-    encoder = Encoder(CHAT, {"model": MODEL, "messages": Hole("messages"), **params}, litellm=litellm)
+    encoder = Encoder(
+        CHAT, {"model": MODEL, "messages": Hole("messages"), **params}, litellm=litellm
+    )
     given_ = copy.deepcopy(CONVERSATIONS)
     lines = encoder.encode([f"j-{n}" for n in range(len(given_))], {"messages": given_})
     assert given_ == CONVERSATIONS, "the person's own lists are left as they are"
@@ -156,34 +228,66 @@ def test_whole_message_lists_are_translated_row_by_row(litellm):
 
 def test_parameters_of_the_row_are_translated_with_their_row(litellm):
     """Each in Anthropic's words, as litellm translates that value; a missing one is as if it were not given."""
-    body = {"model": MODEL, "messages": [turn("user", Hole("t"))], "max_tokens": Hole("m"), "stop": Hole("s"),
-            "reasoning_effort": Hole("r"), "temperature": Hole("h"), "top_k": 3}
+    body = {
+        "model": MODEL,
+        "messages": [turn("user", Hole("t"))],
+        "max_tokens": Hole("m"),
+        "stop": Hole("s"),
+        "reasoning_effort": Hole("r"),
+        "temperature": Hole("h"),
+        "top_k": 3,
+    }
     encoder = Encoder(CHAT, body, litellm=litellm)
     assert encoder.holes == ("t", "m", "s", "r", "h")
-    rows = [("a", 5000, "X", None, 0.1), ("b ", 6000, ["X", "Y"], "low", 1), ("c", 50, None, None, None),
-            ("", 7, "X", None, 0)]
-    lines = encoder.encode([f"j-{n}" for n in range(4)], dict(zip(encoder.holes, map(list, zip(*rows, strict=True)),
-                                                                  strict=True)))
+    rows = [
+        ("a", 5000, "X", None, 0.1),
+        ("b ", 6000, ["X", "Y"], "low", 1),
+        ("c", 50, None, None, None),
+        ("", 7, "X", None, 0),
+    ]
+    lines = encoder.encode(
+        [f"j-{n}" for n in range(4)],
+        dict(zip(encoder.holes, map(list, zip(*rows, strict=True)), strict=True)),
+    )
     for line, (text, most, stop, effort, heat) in zip(lines, rows, strict=True):
-        same(line, by_litellm(litellm, MODEL, [turn("user", text)], max_tokens=most, stop=stop,
-                              reasoning_effort=effort, temperature=heat, top_k=3))
+        same(
+            line,
+            by_litellm(
+                litellm,
+                MODEL,
+                [turn("user", text)],
+                max_tokens=most,
+                stop=stop,
+                reasoning_effort=effort,
+                temperature=heat,
+                top_k=3,
+            ),
+        )
 
 
 def test_messages_that_are_the_same_in_all_rows_are_sent_as_they_are(litellm):
     """Nothing in them is taken for the place of a text."""
     tool = {"type": "function", "function": {**TOOL["function"], "name": "f", "description": ""}}
     messages = [turn("system", "()"), turn("user", "%b")]
-    encoder = Encoder(CHAT, {"model": MODEL, "messages": messages, "tools": [tool], "max_tokens": Hole("m")},
-                      litellm=litellm)
+    encoder = Encoder(
+        CHAT,
+        {"model": MODEL, "messages": messages, "tools": [tool], "max_tokens": Hole("m")},
+        litellm=litellm,
+    )
     for line, most in zip(encoder.encode(["j-0", "j-1"], {"m": [5, 6]}), (5, 6), strict=True):
-        same(line, by_litellm(litellm, MODEL, messages, max_tokens=most, tools=[copy.deepcopy(tool)]))
+        same(
+            line, by_litellm(litellm, MODEL, messages, max_tokens=most, tools=[copy.deepcopy(tool)])
+        )
         assert b'""' in line
 
 
 def test_max_tokens_is_always_set(litellm):
     """The person's, in either word; else a moderate one; with a thinking budget that and room for an answer."""
+
     def of(model=MODEL, **params):
-        encoder = Encoder(CHAT, {"model": model, "messages": [turn("user", Hole("t"))], **params}, litellm=litellm)
+        encoder = Encoder(
+            CHAT, {"model": model, "messages": [turn("user", Hole("t"))], **params}, litellm=litellm
+        )
         return params_of(encoder.encode(["j-0"], {"t": ["x"]})[0])["max_tokens"]
 
     assert of() == MAX_TOKENS == 4096
@@ -197,9 +301,13 @@ def test_max_tokens_is_always_set(litellm):
 def test_what_anthropic_does_not_take_is_refused_before_any_row(litellm):
     """By its name, at once; so is a value that litellm can't translate, and a request without anything to answer."""
     messages = [turn("user", Hole("t"))]
-    for params, words in (({"seed": 5}, "seed"), ({"logprobs": True, "n": 2}, "logprobs"),
-                          ({"reasoning_effort": "banana"}, "banana"),
-                          ({"extra_headers": {"x-key": "secret"}}, "header"), ({"top_k": object()}, "JSON")):
+    for params, words in (
+        ({"seed": 5}, "seed"),
+        ({"logprobs": True, "n": 2}, "logprobs"),
+        ({"reasoning_effort": "banana"}, "banana"),
+        ({"extra_headers": {"x-key": "secret"}}, "header"),
+        ({"top_k": object()}, "JSON"),
+    ):
         with pytest.raises(OptionError, match=words) as refused:
             Encoder(CHAT, {"model": MODEL, "messages": messages, **params}, litellm=litellm)
         assert "litellm" not in str(refused.value)
@@ -212,17 +320,27 @@ def test_what_anthropic_does_not_take_is_refused_before_any_row(litellm):
 
 def test_a_parameter_of_the_row_that_anthropic_does_not_take_is_refused_at_the_first_row(litellm):
     """It is wrong for all of them, and nothing was sent."""
-    encoder = Encoder(CHAT, {"model": MODEL, "messages": [turn("user", "x")], "seed": Hole("s")}, litellm=litellm)
+    encoder = Encoder(
+        CHAT, {"model": MODEL, "messages": [turn("user", "x")], "seed": Hole("s")}, litellm=litellm
+    )
     with pytest.raises(OptionError, match="seed"):
         encoder.encode(["j-0"], {"s": [5]})
 
 
 def test_a_row_that_can_not_be_sent_is_its_own_reason(litellm):
     """A lone surrogate, a RowError from the template, a bad value: the other rows are encoded."""
-    encoder = Encoder(CHAT, {"model": MODEL, "messages": [turn("user", Hole("t"))], "reasoning_effort": Hole("r")},
-                      litellm=litellm)
-    lines = encoder.encode([f"j-{n}" for n in range(5)], {
-        "t": ["fine", "half \ud800", RowError("no value"), "odd", "last"], "r": [None, None, None, "banana", "low"]})
+    encoder = Encoder(
+        CHAT,
+        {"model": MODEL, "messages": [turn("user", Hole("t"))], "reasoning_effort": Hole("r")},
+        litellm=litellm,
+    )
+    lines = encoder.encode(
+        [f"j-{n}" for n in range(5)],
+        {
+            "t": ["fine", "half \ud800", RowError("no value"), "odd", "last"],
+            "r": [None, None, None, "banana", "low"],
+        },
+    )
     assert params_of(lines[0])["messages"] == [turn("user", [{"type": "text", "text": "fine"}])]
     assert "Unicode" in lines[1].reason
     assert lines[2] == RowError("no value")
@@ -232,20 +350,32 @@ def test_a_row_that_can_not_be_sent_is_its_own_reason(litellm):
 
 def test_betas_are_united_and_tool_names_kept(litellm):
     """What litellm would send as headers with any row goes with the batch, and a name it had to change is known."""
-    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {
-        "type": "object", "properties": {"a": {"type": "string"}}}}}
-    body = {"model": ADAPTIVE, "messages": Hole("messages"), "tools": [TOOL], "response_format": schema,
-            "extra_headers": {"anthropic-beta": "mine-2025-01-01, files-api-2025-04-14"}}
+    schema = {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "n",
+            "schema": {"type": "object", "properties": {"a": {"type": "string"}}},
+        },
+    }
+    body = {
+        "model": ADAPTIVE,
+        "messages": Hole("messages"),
+        "tools": [TOOL],
+        "response_format": schema,
+        "extra_headers": {"anthropic-beta": "mine-2025-01-01, files-api-2025-04-14"},
+    }
     encoder = Encoder(CHAT, body, litellm=litellm)
     assert "files-api-2025-04-14" in encoder.headers["anthropic-beta"].split(",")
-    line, = encoder.encode(["j-0"], {"messages": [CONVERSATIONS[0]]})
+    (line,) = encoder.encode(["j-0"], {"messages": [CONVERSATIONS[0]]})
     betas = encoder.headers["anthropic-beta"].split(",")
     assert betas == sorted(set(betas))
     assert "mine-2025-01-01" in betas
     params = params_of(line)
     assert "extra_headers" not in params
     structured = [beta for beta in betas if beta.startswith("structured-outputs")]
-    assert bool(structured) == ("output_format" in params or "format" in params.get("output_config", {}))
+    assert bool(structured) == (
+        "output_format" in params or "format" in params.get("output_config", {})
+    )
     plain = Encoder(CHAT, {"model": MODEL, "messages": [turn("user", "x")]}, litellm=litellm)
     assert plain.headers == {}
     sent = params["tools"][0]["name"]

@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
 ]
 
 
@@ -31,7 +37,8 @@ def browser() -> Iterator[Any]:
     folder = tempfile.TemporaryDirectory(prefix="chrome-", ignore_cleanup_errors=True)
     with folder as profile, sync_playwright() as play:
         context = play.chromium.launch_persistent_context(
-            profile, executable_path=chromium(), headless=False, args=ARGS)
+            profile, executable_path=chromium(), headless=False, args=ARGS
+        )
         try:
             yield context
         finally:

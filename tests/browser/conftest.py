@@ -37,7 +37,9 @@ house = House()
 
 def pytest_configure(config):
     """`-m matrix`: what .ci/run tries with other front ends and kernels, too."""
-    config.addinivalue_line("markers", "matrix: runs with each front end and each kernel that .ci/run tries")
+    config.addinivalue_line(
+        "markers", "matrix: runs with each front end and each kernel that .ci/run tries"
+    )
 
 
 def pytest_collection_modifyitems(items):
@@ -46,7 +48,9 @@ def pytest_collection_modifyitems(items):
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
             if chromium() is None:
-                item.add_marker(pytest.mark.skip(reason="no Chromium here (set the variable CHROMIUM)"))
+                item.add_marker(
+                    pytest.mark.skip(reason="no Chromium here (set the variable CHROMIUM)")
+                )
 
 
 def pytest_runtest_teardown(nextitem):
@@ -68,7 +72,13 @@ def open_lab():
     def open_one(notebook, *, alone=False, config=(), **more):
         alone = alone or bool(config)
         house.open(server=not alone)
-        return Lab(notebook, shots=Path(folder) if folder else None, config=config, chrome=house.chrome,
-                   served=None if alone else house.served, **more)
+        return Lab(
+            notebook,
+            shots=Path(folder) if folder else None,
+            config=config,
+            chrome=house.chrome,
+            served=None if alone else house.served,
+            **more,
+        )
 
     return open_one

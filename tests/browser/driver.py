@@ -23,8 +23,12 @@ class Job:
         self.started = time.time()
         kernel.between()  # as with any job
         self.over, self.asked, self._end = threading.Event(), 0, threading.Event()
-        self.monitor = open_monitor(self.snapshot(), actions=self.clicks(), frontend=kernel.has_frontend(),
-                                    context=kernel.widget_context())
+        self.monitor = open_monitor(
+            self.snapshot(),
+            actions=self.clicks(),
+            frontend=kernel.has_frontend(),
+            context=kernel.widget_context(),
+        )
         self.monitor.show(kernel.current_cell())
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -32,21 +36,41 @@ class Job:
         ended = self.state.is_ending
         lost = self.rows - self.answered if self.state is State.CANCELLED else 0
         failed = self.answered // 50
-        counts = Counts(succeeded=self.answered - failed, failed=failed, cancelled=lost,
-                        running=self.rows - self.answered - lost)
+        counts = Counts(
+            succeeded=self.answered - failed,
+            failed=failed,
+            cancelled=lost,
+            running=self.rows - self.answered - lost,
+        )
         defaults = {
-            "id": "jb3f9c2k7a1q", "name": None, "out": "sentiment", "model": "openai/gpt-4.1-mini",
+            "id": "jb3f9c2k7a1q",
+            "name": None,
+            "out": "sentiment",
+            "model": "openai/gpt-4.1-mini",
             "provider": "openai",
-            "shards": (ShardView(number=0, step=Step.RUNNING, batch_id="batch_68a1f0c2d4b881908e"),),
-            "attach": 'job = jupyter_batch.open("jb3f9c2k7a1q")', "expires_at": self.started + 86_400,
+            "shards": (
+                ShardView(number=0, step=Step.RUNNING, batch_id="batch_68a1f0c2d4b881908e"),
+            ),
+            "attach": 'job = jupyter_batch.open("jb3f9c2k7a1q")',
+            "expires_at": self.started + 86_400,
             "reasons": (("rate limit reached, gave up after 5 tries", failed),) if failed else (),
         }
-        return Snapshot(state=self.state, counts=counts, created_at=self.started, now=time.time(),
-                        finished_at=time.time() if ended else None, collected=ended, **{**defaults, **self.fields})
+        return Snapshot(
+            state=self.state,
+            counts=counts,
+            created_at=self.started,
+            now=time.time(),
+            finished_at=time.time() if ended else None,
+            collected=ended,
+            **{**defaults, **self.fields},
+        )
 
     def clicks(self):
-        return {"cancel": lambda: self._stop(State.CANCELLED) or "cancelling", "refresh": self._refresh,
-                "merge": lambda: "Merged."}
+        return {
+            "cancel": lambda: self._stop(State.CANCELLED) or "cancelling",
+            "refresh": self._refresh,
+            "merge": lambda: "Merged.",
+        }
 
     def _refresh(self):
         self.asked += 1

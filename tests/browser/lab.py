@@ -49,10 +49,22 @@ RUN = f"""([command, cells]) => {{
 def notebook_of(*cells: str) -> dict[str, Any]:
     """A notebook with these code cells."""
     return {
-        "nbformat": 4, "nbformat_minor": 5,
-        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-        "cells": [{"cell_type": "code", "id": f"cell{n}", "metadata": {}, "outputs": [], "execution_count": None,
-                   "source": source} for n, source in enumerate(cells)],
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"cell{n}",
+                "metadata": {},
+                "outputs": [],
+                "execution_count": None,
+                "source": source,
+            }
+            for n, source in enumerate(cells)
+        ],
     }
 
 
@@ -68,10 +80,25 @@ class Lab:
     with `env` and `config`, and has the same ledger as the kernel.
     """
 
-    def __init__(self, notebook: dict[str, Any] | Path, *, env: dict[str, str] | None = None,
-                 shots: Path | None = None, timeout: float = PATIENCE, size: tuple[int, int] = (1280, 900),
-                 config: tuple[str, ...] = (), chrome: Any = None, served: Served | None = None) -> None:
-        self.notebook, self.env, self.shots, self.timeout, self.size = notebook, env or {}, shots, timeout, size
+    def __init__(
+        self,
+        notebook: dict[str, Any] | Path,
+        *,
+        env: dict[str, str] | None = None,
+        shots: Path | None = None,
+        timeout: float = PATIENCE,
+        size: tuple[int, int] = (1280, 900),
+        config: tuple[str, ...] = (),
+        chrome: Any = None,
+        served: Served | None = None,
+    ) -> None:
+        self.notebook, self.env, self.shots, self.timeout, self.size = (
+            notebook,
+            env or {},
+            shots,
+            timeout,
+            size,
+        )
         self._config, self._chrome, self._served = config, chrome, served
         self.console: list[str] = []
         self.page_errors: list[str] = []
@@ -84,7 +111,9 @@ class Lab:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self._chrome = self._chrome or stack.enter_context(browser())
-            self.served = self._served or stack.enter_context(Served(env=self.env, config=self._config))
+            self.served = self._served or stack.enter_context(
+                Served(env=self.env, config=self._config)
+            )
             self.home, self._room, self.view = self.served.ledger, self.served.root, "main"
             if self._served is not None:
                 self._move_in(stack)
@@ -135,14 +164,22 @@ class Lab:
 
     def open(self, *, kernel: bool = True) -> None:
         """(Re)load the notebook; without a kernel it is only shown. Unsaved changes are lost."""
-        self.served.set("@jupyterlab/docmanager-extension:plugin", {"autoStartDefaultKernel": kernel})
+        self.served.set(
+            "@jupyterlab/docmanager-extension:plugin", {"autoStartDefaultKernel": kernel}
+        )
         self.page.goto(self.served.page(self.path, self.view))
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         self.until(lambda: (self.state() or {}).get("ready"), "the notebook to be ready")
-        if kernel:  # after a reload the status of a kernel that runs a blocking cell stays "unknown"
+        if (
+            kernel
+        ):  # after a reload the status of a kernel that runs a blocking cell stays "unknown"
             self.until(lambda: (self.state() or {}).get("kernel"), "a kernel")
             with contextlib.suppress(LabError):
-                self.until(lambda: (self.state() or {}).get("kernel") in {"idle", "busy"}, "an answer of it", 15)
+                self.until(
+                    lambda: (self.state() or {}).get("kernel") in {"idle", "busy"},
+                    "an answer of it",
+                    15,
+                )
 
     def state(self) -> dict[str, Any] | None:
         """The kernel's status and each cell's prompt, outputs and visible text."""
@@ -180,9 +217,12 @@ class Lab:
 
     def wait_idle(self) -> None:
         """Wait until no cell runs and the kernel is idle."""
+
         def idle() -> bool:
             state = self.state() or {"kernel": None}
-            return state["kernel"] == "idle" and not any("*" in cell["prompt"] for cell in state["cells"])
+            return state["kernel"] == "idle" and not any(
+                "*" in cell["prompt"] for cell in state["cells"]
+            )
 
         self.until(idle, "the kernel to be idle")
 
@@ -217,7 +257,9 @@ class Lab:
 
     def has_button(self, label: str) -> bool:
         """True where the outputs show a button of that name."""
-        buttons = self.page.locator(".jp-Cell-outputArea").get_by_role("button", name=label, exact=True)
+        buttons = self.page.locator(".jp-Cell-outputArea").get_by_role(
+            "button", name=label, exact=True
+        )
         return bool(buttons.count())
 
     def visible(self, css: str) -> int:
@@ -226,7 +268,11 @@ class Lab:
 
     def trusted(self) -> bool:
         """Whether the person trusts all that is in the notebook."""
-        return bool(self.page.evaluate(f"() => [...{NOTEBOOK}.content.model.cells].every(cell => cell.trusted)"))
+        return bool(
+            self.page.evaluate(
+                f"() => [...{NOTEBOOK}.content.model.cells].every(cell => cell.trusted)"
+            )
+        )
 
     def interrupt(self) -> None:
         """Interrupt the kernel."""
@@ -260,17 +306,28 @@ class Lab:
         """Uncaught exceptions in the page, and outputs of type error."""
         found = [f"browser: {error}" for error in self.page_errors if error not in FRONT.own_errors]
         for number, cell in enumerate(self.cells()):
-            found += [f"cell {number}: {output.get('ename')}: {output.get('evalue')}" for output in cell["outputs"]
-                      if output.get("output_type") == "error"]
+            found += [
+                f"cell {number}: {output.get('ename')}: {output.get('evalue')}"
+                for output in cell["outputs"]
+                if output.get("output_type") == "error"
+            ]
         return found
 
     def diagnose(self) -> None:
         """After a failure: what the page shows, and the last lines of both logs."""
         for lab in (self, *self.others):
-            with contextlib.suppress(Exception):  # the page may be gone; the first error is the one to tell
+            with contextlib.suppress(
+                Exception
+            ):  # the page may be gone; the first error is the one to tell
                 lab.shot(f"failed-{lab.view}.png")
                 state = lab.state() or {"kernel": None, "cells": []}
-                print(lab.path.name, "kernel", state["kernel"], "prompts", [c["prompt"] for c in state["cells"]])
+                print(
+                    lab.path.name,
+                    "kernel",
+                    state["kernel"],
+                    "prompts",
+                    [c["prompt"] for c in state["cells"]],
+                )
                 print(lab.output()[-1500:])
         for line in [*self.console[-8:], *self.served.log().splitlines()[-8:]]:
             print("  ", line[:300])

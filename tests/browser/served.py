@@ -55,10 +55,16 @@ class Front(NamedTuple):
 
 
 FRONTS = {
-    "lab": Front("jupyterlab", "LabApp", "lab/workspaces/{view}/tree/{name}", ("--LabApp.news_url=None",)),
+    "lab": Front(
+        "jupyterlab", "LabApp", "lab/workspaces/{view}/tree/{name}", ("--LabApp.news_url=None",)
+    ),
     # Notebook 7.6 raises this one in each page, with no extension there, too
-    "notebook": Front("notebook", "JupyterNotebookApp", "notebooks/{name}",
-                      own_errors=("Cannot read properties of undefined (reading 'schema')",)),
+    "notebook": Front(
+        "notebook",
+        "JupyterNotebookApp",
+        "notebooks/{name}",
+        own_errors=("Cannot read properties of undefined (reading 'schema')",),
+    ),
 }
 FRONT = FRONTS[os.environ.get("JUPYTER_BATCH_FRONT", "lab")]
 
@@ -80,7 +86,9 @@ class NoServerError(AssertionError):
 class Served:
     """The server's process, and its files: `with Served() as served: ...`. `root` has the notebooks."""
 
-    def __init__(self, *, env: Mapping[str, str] | None = None, config: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *, env: Mapping[str, str] | None = None, config: tuple[str, ...] = ()
+    ) -> None:
         self._env, self._config = env or {}, config
         self._token = secrets.token_hex(16)
         self._address = ""
@@ -90,8 +98,11 @@ class Served:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self.folder = Path(stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="served-", ignore_cleanup_errors=True)))
+            self.folder = Path(
+                stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix="served-", ignore_cleanup_errors=True)
+                )
+            )
             self.root, self.ledger = self.folder / "root", self.folder / "ledger"
             self._write_files()
             stack.callback(self._stop)
@@ -112,11 +123,27 @@ class Served:
     def _start(self) -> None:
         with (self.folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", FRONT.module, "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
-                 "--ServerApp.port=0", f"--IdentityProvider.token={self._token}", f"--ServerApp.root_dir={self.root}",
-                 f"--{FRONT.app}.expose_app_in_browser=True", "--KernelManager.shutdown_wait_time=1",
-                 *FRONT.more, *self._config],
-                cwd=self.root, env=self._environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+                [
+                    sys.executable,
+                    "-m",
+                    FRONT.module,
+                    "--no-browser",
+                    "--allow-root",
+                    "--ServerApp.ip=127.0.0.1",
+                    "--ServerApp.port=0",
+                    f"--IdentityProvider.token={self._token}",
+                    f"--ServerApp.root_dir={self.root}",
+                    f"--{FRONT.app}.expose_app_in_browser=True",
+                    "--KernelManager.shutdown_wait_time=1",
+                    *FRONT.more,
+                    *self._config,
+                ],
+                cwd=self.root,
+                env=self._environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         info = self.folder / "runtime" / f"jpserver-{self._process.pid}.json"
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -143,7 +170,10 @@ class Served:
 
     def page(self, notebook: Path, view: str) -> str:
         """The address at which a notebook is shown; each view has its own workspace, where there are workspaces."""
-        return self.at(FRONT.pages.format(name=notebook.relative_to(self.root).as_posix(), view=view)) + "&reset"
+        return (
+            self.at(FRONT.pages.format(name=notebook.relative_to(self.root).as_posix(), view=view))
+            + "&reset"
+        )
 
     def extension(self, file: str) -> str:
         """The address of a file of this repository's JupyterLab part."""
@@ -174,8 +204,11 @@ class Served:
                 self._ask("DELETE", f"api/sessions/{session['id']}")
 
     def _ask(self, method: str, place: str) -> bytes:
-        request = urllib.request.Request(f"{self._address}{place}", method=method,
-                                         headers={"Authorization": f"token {self._token}"})
+        request = urllib.request.Request(
+            f"{self._address}{place}",
+            method=method,
+            headers={"Authorization": f"token {self._token}"},
+        )
         with urllib.request.urlopen(request, timeout=30) as answer:
             body: bytes = answer.read()
         return body
@@ -198,11 +231,17 @@ class Served:
         self.reset()
 
     def _environment(self) -> dict[str, str]:
-        own = {f"JUPYTER_{name.upper()}_DIR": str(self.folder / name) for name in ("config", "data", "runtime")}
+        own = {
+            f"JUPYTER_{name.upper()}_DIR": str(self.folder / name)
+            for name in ("config", "data", "runtime")
+        }
         return {
-            **os.environ, **own,
-            "JUPYTERLAB_SETTINGS_DIR": str(self.folder / "settings"), "JUPYTER_PATH": str(self.folder / "share"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(self.folder / "workspaces"), "IPYTHONDIR": str(self.folder / "ipython"),
+            **os.environ,
+            **own,
+            "JUPYTERLAB_SETTINGS_DIR": str(self.folder / "settings"),
+            "JUPYTER_PATH": str(self.folder / "share"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(self.folder / "workspaces"),
+            "IPYTHONDIR": str(self.folder / "ipython"),
             "JUPYTER_BATCH_HOME": str(self.ledger),
             "PYTHONPATH": os.pathsep.join([str(REPO), str(Path(__file__).parent)]),
             "JUPYTER_PLATFORM_DIRS": "1",

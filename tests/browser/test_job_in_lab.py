@@ -20,7 +20,10 @@ def open_at(open_lab, tmp_path):
     def open_one(pace, *cells):
         server = Embedded(tmp_path / "server", token=KEY, pace=pace).start()
         opened.append(server)
-        return open_lab(notebook_of(*cells), env={"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.token})
+        return open_lab(
+            notebook_of(*cells),
+            env={"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.token},
+        )
 
     yield open_one
     for server in opened:
@@ -57,7 +60,10 @@ def test_cancel_works_during_wait_and_the_saved_card_says_so(open_at):
     with open_at(600, FRAME, SUBMIT, "print('waited', job.wait().state)") as lab:
         lab.run_all()
         lab.wait_text("running", 1)
-        lab.until(lambda: "*" in lab.cells()[2]["prompt"] and lab.has_button("Cancel"), "the last cell to wait")
+        lab.until(
+            lambda: "*" in lab.cells()[2]["prompt"] and lab.has_button("Cancel"),
+            "the last cell to wait",
+        )
         lab.click("Cancel")
         lab.shot("job-cancel-asks.png", 1)
         lab.click("Yes, cancel")
@@ -68,7 +74,10 @@ def test_cancel_works_during_wait_and_the_saved_card_says_so(open_at):
         lab.shutdown()
         lab.open(kernel=False)
         lab.until(lambda: lab.visible(".jb-static .jb-pill") == 1, "the card")
-        lab.until(lambda: LOST in (lab.page.text_content(".jp-Notebook") or ""), "the widget to be given up")
+        lab.until(
+            lambda: LOST in (lab.page.text_content(".jp-Notebook") or ""),
+            "the widget to be given up",
+        )
         text = lab.output(1)
         assert LOST not in text
         assert "cancelled" in text
@@ -88,7 +97,9 @@ def test_the_key_is_not_in_the_saved_notebook(open_at):
 
 def test_the_quickstart_runs_from_top_to_bottom(open_lab):
     """notebooks/quickstart.ipynb on the embedded server: no key, no error, panels completed."""
-    with open_lab(REPO / "notebooks" / "quickstart.ipynb", env={"OPENAI_API_KEY": ""}, timeout=180) as lab:
+    with open_lab(
+        REPO / "notebooks" / "quickstart.ipynb", env={"OPENAI_API_KEY": ""}, timeout=180
+    ) as lab:
         try:
             lab.run_all()
             lab.wait_idle()

@@ -10,10 +10,15 @@ def test_cancel_works_while_a_cell_waits(open_lab, subshells):
     """Cancel asks, acts during a blocking wait(), and the waiting cell ends; in a page without subshells, too."""
     with open_lab(notebook_of(START, "print('waited', job.wait())")) as lab:
         if subshells == "disabled":
-            lab.served.set("@jupyterlab/apputils-extension:kernels-settings", {"commsOverSubshells": subshells})
+            lab.served.set(
+                "@jupyterlab/apputils-extension:kernels-settings", {"commsOverSubshells": subshells}
+            )
             lab.open()
         lab.run_all()
-        lab.until(lambda: "*" in lab.cells()[1]["prompt"] and lab.has_button("Cancel"), "the second cell to wait")
+        lab.until(
+            lambda: "*" in lab.cells()[1]["prompt"] and lab.has_button("Cancel"),
+            "the second cell to wait",
+        )
         lab.click("Cancel")
         lab.wait_text("Cancel this batch?", 0)
         assert "*" in lab.cells()[1]["prompt"], "asking is not acting"
@@ -29,7 +34,9 @@ def test_an_interrupt_stops_the_waiting_not_the_batch(open_lab):
     """After an interrupt one line stands there, the panel moves on, and Cancel still works."""
     with open_lab(notebook_of(START, "print('waited', job.wait())")) as lab:
         lab.run_all()
-        lab.until(lambda: "*" in lab.cells()[1]["prompt"] and answered(lab) > 0, "the second cell to wait")
+        lab.until(
+            lambda: "*" in lab.cells()[1]["prompt"] and answered(lab) > 0, "the second cell to wait"
+        )
         lab.interrupt()
         lab.wait_text("Stopped waiting. The batch goes on.\nwaited False", 1)
         moves(lab)
@@ -57,7 +64,10 @@ def test_a_saved_notebook_shows_the_card_without_a_kernel(open_lab):
         for kernel in (False, True):
             lab.open(kernel=kernel)
             lab.until(lambda: lab.visible(".jb-static .jb-pill") == 1, "the card")
-            lab.until(lambda: LOST in (lab.page.text_content(".jp-Notebook") or ""), "the widget to be given up")
+            lab.until(
+                lambda: LOST in (lab.page.text_content(".jp-Notebook") or ""),
+                "the widget to be given up",
+            )
             text = lab.output(0)
             assert LOST not in text
             assert "Loading widget" not in text
@@ -88,11 +98,14 @@ PROMPT = '%%llm_batch df --out x\nRate **{Customer Feedback}** at {price:.2f}, a
 @pytest.mark.matrix
 def test_a_prompt_is_shown_as_one(open_lab):
     """`%%llm_batch` cells have their columns marked; JSON, doubled braces and Python cells have not."""
+
     def marked():
         return lab.page.locator(".jb-column").all_inner_texts()
 
     with open_lab(notebook_of(PROMPT, "x = f'{y}'")) as lab:
-        lab.until(lambda: marked() == ["{Customer Feedback}", "{price:.2f}", "{größe}"], "the marks")
+        lab.until(
+            lambda: marked() == ["{Customer Feedback}", "{price:.2f}", "{größe}"], "the marks"
+        )
         lab.shot("prompt.png")
         source = "s => window.jupyterapp.shell.currentWidget.content.widgets[0].model.sharedModel.setSource(s)"
         lab.page.evaluate(source, "y = 1\nx = f'{y}'")

@@ -45,11 +45,16 @@ def test_retry_failed_sends_the_missed_rows_and_shows_how_it_goes(open_at):
         lab.wait_text("filled", 3)
         assert "filled 200" not in lab.output(3)
         lab.wait_text("row ", 1)  # first answers, beside their rows, and an example of the failure
-        assert "Sentiment (positive/negative)?" not in lab.output(1), "the prompt's own words are not repeated"
+        assert "Sentiment (positive/negative)?" not in lab.output(1), (
+            "the prompt's own words are not repeated"
+        )
         lab.shot("panel-failures.png", 1)
         server.set_faults("")
         lab.click("Retry failed")
-        lab.until(lambda: re.search(r"sent again as job jb\w+: completed", lab.output(1)), "the rows to be answered")
+        lab.until(
+            lambda: re.search(r"sent again as job jb\w+: completed", lab.output(1)),
+            "the rows to be answered",
+        )
         lab.shot("panel-retried.png", 1)
         lab.until(lambda: not lab.has_button("Retry failed"), "the button to go")
         lab.run_cell(3)
@@ -62,7 +67,10 @@ def test_finish_now_asks_the_rest_in_real_time(open_at):
     lab_, _ = open_at(600, "", FRAME, SUBMIT, "print('waited', job.wait().is_successful)")
     with lab_ as lab:
         lab.run_all()
-        lab.until(lambda: "*" in lab.cells()[2]["prompt"] and lab.has_button("Finish now"), "the last cell to wait")
+        lab.until(
+            lambda: "*" in lab.cells()[2]["prompt"] and lab.has_button("Finish now"),
+            "the last cell to wait",
+        )
         lab.click("Refresh")
         lab.wait_text("Asked at ", 1)
         lab.click("Finish now")
@@ -83,12 +91,17 @@ def test_after_a_restart_the_panel_comes_back(open_at):
     lab_, _ = open_at(90, "", FRAME, SUBMIT, "job.id")
     with lab_ as lab:
         lab.run_all()
-        lab.until(lambda: lab.page.locator(".jb-live .jb-curve").count() == 1, "some rows, by and by")
+        lab.until(
+            lambda: lab.page.locator(".jb-live .jb-curve").count() == 1, "some rows, by and by"
+        )
         found = re.search(r"jb[a-z0-9]{10,}", lab.output(2))
         assert found
         lab.page.evaluate(f"() => {NOTEBOOK}.context.sessionContext.session.kernel.restart()")
         lab.wait_idle()
-        lab.until(lambda: lab.page.locator(".jb-live.jupyter-widgets-disconnected").count() == 1, "the page to know")
+        lab.until(
+            lambda: lab.page.locator(".jb-live.jupyter-widgets-disconnected").count() == 1,
+            "the page to know",
+        )
         assert lab.visible(".jb-live .jupyter-button") == 0
         assert "its kernel left it" in lab.page.evaluate(SAID_AFTER)
         assert set(lab.page.evaluate(BEFORE)) == {"none"}, "no broken links between the lines"
@@ -97,7 +110,10 @@ def test_after_a_restart_the_panel_comes_back(open_at):
         lab.run_cell(2)
         lab.until(lambda: done(lab, 2) > 0, "the panel")
         before = done(lab, 2)
-        assert lab.page.locator(".jp-Notebook .jp-Cell").nth(2).locator(".jb-live .jb-curve").count() == 1
+        assert (
+            lab.page.locator(".jp-Notebook .jp-Cell").nth(2).locator(".jb-live .jb-curve").count()
+            == 1
+        )
         lab.until(lambda: done(lab, 2) > before, "it to move")
         for cell in (0, 1):
             lab.run_cell(cell)
@@ -105,5 +121,7 @@ def test_after_a_restart_the_panel_comes_back(open_at):
         lab.until(lambda: done(lab, 1) > before, "the cell's own panel")
         assert found[0] in lab.output(1), "it is the same job: nothing was sent again"
         for cell in (1, 2):
-            assert lab.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jb-live").count() == 1
+            assert (
+                lab.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jb-live").count() == 1
+            )
         assert lab.errors() == []

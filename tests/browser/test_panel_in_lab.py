@@ -63,9 +63,15 @@ def test_the_panel_lives_with_the_kernel_shut_and_its_end_is_told(open_lab, tmp_
             lab.shutdown()
             job = job_in(lab, "sentiment")
             job.wait_for()
-            lab.until(lambda: "sentiment" in lab.page.locator(".jb-status").inner_text(), "the status bar's item")
+            lab.until(
+                lambda: "sentiment" in lab.page.locator(".jb-status").inner_text(),
+                "the status bar's item",
+            )
             lab.page.locator(".jb-status").click()
-            lab.until(lambda: int(job.get_by_role("progressbar").get_attribute("aria-valuenow")) > 0, "it to move")
+            lab.until(
+                lambda: int(job.get_by_role("progressbar").get_attribute("aria-valuenow")) > 0,
+                "it to move",
+            )
             lab.save()
             lab.command("application:close-all")
             job.get_by_role("button", name="notebook.ipynb").click()
@@ -73,13 +79,19 @@ def test_the_panel_lives_with_the_kernel_shut_and_its_end_is_told(open_lab, tmp_
             lab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
             job.get_by_role("button", name="Copy the line").click()
             line = f'import jupyter_batch; jupyter_batch.open("{job.get_attribute("data-id")}")'
-            lab.until(lambda: lab.page.evaluate("navigator.clipboard.readText()") == line, "the line to be copied")
+            lab.until(
+                lambda: lab.page.evaluate("navigator.clipboard.readText()") == line,
+                "the line to be copied",
+            )
             lab.shot("panel-running.png")
             toast = lab.page.locator(TOAST)
             toast.wait_for()
             lab.until(lambda: "200 succeeded" in toast.inner_text(), "the counts")
             assert "sentiment: completed" in toast.inner_text()
-            lab.until(lambda: not lab.page.locator(".jb-status").is_visible(), "the status bar to be quiet")
+            lab.until(
+                lambda: not lab.page.locator(".jb-status").is_visible(),
+                "the status bar to be quiet",
+            )
             ended = lab.page.locator("[aria-label='Ended LLM batches'] .jb-job")
             lab.until(lambda: ended.count() == 1, "the job among those that ended")
             lab.shot("panel-ended.png")
@@ -101,7 +113,9 @@ def test_the_panel_shows_text_and_cancels_after_asking(open_lab):
         lab.command("jupyter_batch:show")
         hostile, other = job_in(lab, shown), job_in(lab, "jbother")
         hostile.wait_for()
-        lab.until(lambda: lab.page.locator(".jb-job").count() == 3, "all of them")  # it may have asked in between
+        lab.until(
+            lambda: lab.page.locator(".jb-job").count() == 3, "all of them"
+        )  # it may have asked in between
         assert lab.page.locator(".jb-side img, .jb-side script, .jb-side a").count() == 0
         assert hostile.get_by_role("button", name="javascript:alert(1)").first.is_disabled()
         assert "No kernel follows it" in other.inner_text()
@@ -147,8 +161,17 @@ def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
         job_in(lab, "jbaaa").wait_for()
         pauses = lab.page.evaluate(PAUSES, lab.served.extension("page/jobs.js"))
         problem = pauses.pop("problem")
-        assert pauses == {"quiet": 30_000, "open": 10_000, "watched": 3_000, "nudged": 3_000, "hidden": 0,
-                          "awaited": 60_000, "same": 1, "absent": 300_000, "back": ""}
+        assert pauses == {
+            "quiet": 30_000,
+            "open": 10_000,
+            "watched": 3_000,
+            "nudged": 3_000,
+            "hidden": 0,
+            "awaited": 60_000,
+            "same": 1,
+            "absent": 300_000,
+            "back": "",
+        }
         assert "install it in the server's environment" in problem
 
         lab.page.locator(".jb-job-notebook").focus()
@@ -156,12 +179,17 @@ def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
         line = 'import jupyter_batch; jupyter_batch.open("jbaaa")'
         assert lab.page.evaluate("document.activeElement.title") == f"Copy: {line}"
         lab.page.keyboard.press("Enter")
-        lab.until(lambda: lab.page.locator(".jb-side-say").inner_text() == f"Copied: {line}", "the line to be copied")
+        lab.until(
+            lambda: lab.page.locator(".jb-side-say").inner_text() == f"Copied: {line}",
+            "the line to be copied",
+        )
 
         lab.page.goto("about:blank")
         end(ledger, "jbaaa", failed=0)
         lab.open(kernel=False)
-        lab.until(lambda: "1,000 succeeded" in lab.page.locator(TOAST).inner_text(), "the end to be told")
+        lab.until(
+            lambda: "1,000 succeeded" in lab.page.locator(TOAST).inner_text(), "the end to be told"
+        )
         lab.open(kernel=False)
         lab.command("jupyter_batch:show")
         job_in(lab, "jbaaa").wait_for()
@@ -185,7 +213,10 @@ def test_axe_finds_nothing_in_the_panel(open_lab):
             lab.theme(f"JupyterLab {theme}")
             found = lab.page.evaluate("""() => axe.run({include: [['.jb-side-section'], ['.jb-side-line'],
               ['.jb-status'], ['.jb-bell']]})""")
-            told = [(one["id"], node["target"], node["any"][0]["message"] if node["any"] else "")
-                    for one in found["violations"] for node in one["nodes"]]
+            told = [
+                (one["id"], node["target"], node["any"][0]["message"] if node["any"] else "")
+                for one in found["violations"]
+                for node in one["nodes"]
+            ]
             assert told == [], json.dumps(told, indent=1)
         ledger.close()

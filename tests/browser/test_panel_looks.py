@@ -72,7 +72,9 @@ def test_it_reads_in_both_themes_and_at_any_width(open_lab):
             for theme in ("Light", "Dark"):
                 lab.theme(f"JupyterLab {theme}")
                 lab.shot(f"monitor-{theme.lower()}-{width}.png")
-                assert lab.page.evaluate(TOO_WIDE) == [], f"something runs out of its cell at {width} px"
+                assert lab.page.evaluate(TOO_WIDE) == [], (
+                    f"something runs out of its cell at {width} px"
+                )
         assert lab.errors() == []
 
 
@@ -87,6 +89,7 @@ def test_a_screen_reader_can_read_it(open_lab):
 
 def test_it_works_by_keyboard_alone(open_lab):
     """Tab reaches each button in the order in which it stands, Enter clicks; the question is answered so, too."""
+
     def focus():
         return lab.page.evaluate("() => document.activeElement.textContent")
 
@@ -127,8 +130,13 @@ def test_what_stays_is_read_as_it_is(open_lab):
         lab.until(lambda: outputs.locator("mjx-container").count(), "the formula that is one")
         assert outputs.locator("mjx-container").count() == 1
         lab.shot("dollars.png", 0)
-        for said in ("$x$ and $y$", "cost $0.2134, saved $0.2134", "from \\(x\\) on", "$1 to $2",
-                     "What is $z$, or \\[z\\]?"):
+        for said in (
+            "$x$ and $y$",
+            "cost $0.2134, saved $0.2134",
+            "from \\(x\\) on",
+            "$1 to $2",
+            "What is $z$, or \\[z\\]?",
+        ):
             assert said in lab.output(0)
         check_with_axe(lab, ".jb-static, .jb-list")
 

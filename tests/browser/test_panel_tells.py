@@ -17,7 +17,10 @@ def test_many_ends_are_one_notification(open_lab):
             plan(ledger, name, done=10, notebook=str(lab.path))
         lab.command("jupyter_batch:show")
         job_in(lab, "jb5").wait_for()
-        lab.until(lambda: (high := lab.page.evaluate(HEIGHTS))[0] > 2 * high[1], "an empty list to have little room")
+        lab.until(
+            lambda: (high := lab.page.evaluate(HEIGHTS))[0] > 2 * high[1],
+            "an empty list to have little room",
+        )
         toast = lab.page.locator(TOAST)
 
         for name in names[:4]:
@@ -32,7 +35,8 @@ def test_many_ends_are_one_notification(open_lab):
         lab.shot("panel-many-told.png")
 
         toast.get_by_role("button", name="Hide notification").or_(
-            toast.locator(".jp-Notification-Toast-Close")).first.click()
+            toast.locator(".jp-Notification-Toast-Close")
+        ).first.click()
         toast.wait_for(state="detached")
         end(ledger, "jb5", failed=0)
         toast.wait_for()
@@ -51,7 +55,10 @@ def test_a_cell_that_may_send_a_job_has_the_list_asked_soon(open_lab):
         asked = []
         with lab.page.expect_response(lambda answer: "jupyter-batch/jobs" in answer.url):
             lab.command("jupyter_batch:refresh")  # the next one by the clock is half a minute away
-        lab.page.on("request", lambda request: asked.append(request.url) if "jupyter-batch/jobs" in request.url else 0)
+        lab.page.on(
+            "request",
+            lambda request: asked.append(request.url) if "jupyter-batch/jobs" in request.url else 0,
+        )
         lab.run_all()
         lab.until(lambda: asked, "the list to be asked", 15)
         assert lab.errors() == []

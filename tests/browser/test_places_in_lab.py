@@ -14,7 +14,9 @@ os.environ["OPENAI_BASE_URL"] = %r
 second = df.llm.batch("Topic? {feedback}", out="topic", model="openai/local/echo")
 second
 """
-HOSTILE = '<script>document.title = "owned"</script><img src="x" onerror="document.title = \'owned\'">'
+HOSTILE = (
+    '<script>document.title = "owned"</script><img src="x" onerror="document.title = \'owned\'">'
+)
 
 
 def test_two_notebooks_on_one_ledger_have_one_job(open_lab, tmp_path):
@@ -22,10 +24,18 @@ def test_two_notebooks_on_one_ledger_have_one_job(open_lab, tmp_path):
 
     A job that completes fills each notebook's frame once; the server was asked once for each job.
     """
-    with Embedded(tmp_path / "slow", pace=600) as slow, Embedded(tmp_path / "quick", pace=6) as quick:
+    with (
+        Embedded(tmp_path / "slow", pace=600) as slow,
+        Embedded(tmp_path / "quick", pace=6) as quick,
+    ):
         env = {"OPENAI_BASE_URL": slow.base_url, "OPENAI_API_KEY": slow.token}
-        cells = (FRAME, SUBMIT, "print('waited', job.wait().id)", SECOND % quick.base_url,
-                 "print(second.wait().id, df['topic'].notna().sum(), second.counts.reused, list(df.columns))")
+        cells = (
+            FRAME,
+            SUBMIT,
+            "print('waited', job.wait().id)",
+            SECOND % quick.base_url,
+            "print(second.wait().id, df['topic'].notna().sum(), second.counts.reused, list(df.columns))",
+        )
         with open_lab(notebook_of(*cells), env=env) as lab:
             both = lab, lab.beside(notebook_of(*cells))
             for one in both:
@@ -71,8 +81,14 @@ def test_an_untrusted_notebook_shows_the_card_and_runs_nothing(open_lab):
             lab.until(lambda: lab.visible(".jb-static") == 1, "the card")
             assert not lab.trusted()
             text = lab.output(0)
-            for words in ("completed", "openai/gpt-4.1-mini", "980 of 1,000 rows answered", "980 succeeded, 20 failed",
-                          'job = jupyter_batch.open("jb3f9c2k7a1q")', "20 rate limit reached"):
+            for words in (
+                "completed",
+                "openai/gpt-4.1-mini",
+                "980 of 1,000 rows answered",
+                "980 succeeded, 20 failed",
+                'job = jupyter_batch.open("jb3f9c2k7a1q")',
+                "20 rate limit reached",
+            ):
                 assert words in text, f"{words!r} is not in {text!r}"
             assert LOST not in (lab.page.text_content(".jp-Notebook") or "")
             assert "Loading widget" not in text

@@ -36,8 +36,15 @@ def test_tab_offers_the_columns_in_the_body(open_lab):
         lab.page.keyboard.type("Cust")
         lab.until(lambda: lab.page.locator(ITEMS).count() == 1, "the one that fits")
         lab.page.keyboard.press("Enter")
-        lab.until(lambda: lab.page.evaluate(f"() => {NOTEBOOK}.content.widgets[1].model.sharedModel.getSource()")
-                  == "%%llm_batch df\nSay {Customer Feedback", "the column in the prompt")
+        lab.until(
+            lambda: (
+                lab.page.evaluate(
+                    f"() => {NOTEBOOK}.content.widgets[1].model.sharedModel.getSource()"
+                )
+                == "%%llm_batch df\nSay {Customer Feedback"
+            ),
+            "the column in the prompt",
+        )
         assert not lab.page_errors
 
 

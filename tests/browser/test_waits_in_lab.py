@@ -7,8 +7,11 @@ from served import SUBSHELLS, release
 
 from jupyter_batch.server.embedded import Embedded
 
-PAUSES = {"pass": SUBSHELLS, "time.sleep(0.2)": SUBSHELLS,
-          "await asyncio.sleep(0.2)": SUBSHELLS or release("ipykernel") >= (7, 4)}
+PAUSES = {
+    "pass": SUBSHELLS,
+    "time.sleep(0.2)": SUBSHELLS,
+    "await asyncio.sleep(0.2)": SUBSHELLS or release("ipykernel") >= (7, 4),
+}
 """What a cell does, and whether a click is answered meanwhile: where it has a thread, and by 7.4 in one that awaits."""
 UNTIL = """import asyncio, time
 from pathlib import Path
@@ -38,7 +41,9 @@ def test_the_panel_moves_while_idle_and_while_a_cell_computes_sleeps_or_awaits(o
             lab.until(lambda cell=cell: runs(lab, cell), "the cell to run")
             moves(lab)
             lab.click("Refresh")
-            lab.wait_text(f"Asked, {cell}." if at_once else "Heard: the kernel is busy with a cell", 0)
+            lab.wait_text(
+                f"Asked, {cell}." if at_once else "Heard: the kernel is busy with a cell", 0
+            )
             lab.shot(f"while-{cell}.png")
             moves(lab)
             assert runs(lab, cell)
@@ -54,7 +59,9 @@ def test_the_panel_moves_while_idle_and_while_a_cell_computes_sleeps_or_awaits(o
 @pytest.mark.parametrize("wait", ["job.wait()", "await job"])
 def test_a_page_reloaded_while_a_cell_waits_has_the_panel_with_its_buttons(open_lab, wait):
     """In mid-job and mid-wait: after the reload the panel moves, Cancel works, and the waiting cell ends."""
-    with open_lab(notebook_of(START, f"print('waited', {wait})", "print('then', job.state)")) as lab:
+    with open_lab(
+        notebook_of(START, f"print('waited', {wait})", "print('then', job.state)")
+    ) as lab:
         lab.run_cell(0)
         lab.wait_text("of 1,000 rows", 0)
         lab.wait_idle()
@@ -77,9 +84,11 @@ def test_a_page_reloaded_while_a_cell_waits_has_the_panel_with_its_buttons(open_
 
 def test_cancel_works_while_a_cell_awaits_its_job(open_lab, tmp_path):
     """A real job: Cancel in its panel during `await job` ends job and cell; the cell goes on with its column there."""
-    frame = ("%load_ext jupyter_batch\nimport pandas as pd\n"
-             'df = pd.DataFrame({"feedback": [f"row {n} is great" for n in range(200)]})\n'
-             'job = df.llm.batch("Sentiment? {feedback}", out="sentiment", model="openai/local/echo")\njob')
+    frame = (
+        "%load_ext jupyter_batch\nimport pandas as pd\n"
+        'df = pd.DataFrame({"feedback": [f"row {n} is great" for n in range(200)]})\n'
+        'job = df.llm.batch("Sentiment? {feedback}", out="sentiment", model="openai/local/echo")\njob'
+    )
     with Embedded(tmp_path / "server", pace=600) as server:
         env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.token}
         after = "print('awaited', (await job).state, 'sentiment' in df)"

@@ -46,8 +46,11 @@ def test_a_column_and_its_retry(fake, home):
     wait_for(lambda: fake.jobs, job)
     sent = fake.only_job.records
     assert list(sent) == [f"{job.id}Z{n}" for n in range(250)]
-    assert next(iter(sent.values())) == {"messages": [{"role": "user", "content": [{"text": "text 0"}]}],
-                                         "inferenceConfig": {"maxTokens": 50}, "system": [{"text": "Be loud"}]}
+    assert next(iter(sent.values())) == {
+        "messages": [{"role": "user", "content": [{"text": "text 0"}]}],
+        "inferenceConfig": {"maxTokens": 50},
+        "system": [{"text": "Be loud"}],
+    }
     wrong = {"errorCode": 500, "errorMessage": "the model fell over"}
     fake.finish(answers=answers(df["t"][110:]), failed=dict.fromkeys(df["t"][:110], wrong))
     job.wait(60)
@@ -68,9 +71,15 @@ def test_a_column_and_its_retry(fake, home):
 
 def test_everything_from_the_environment(fake, home, monkeypatch):
     """A cell that names a model and nothing else; requests and results in two places, under a key of their own."""
-    for name, value in {"AWS_REGION": "us-east-1", "AWS_S3_BUCKET_NAME": f"{BUCKET}/team", "AWS_BATCH_ROLE_ARN": ROLE,
-                        "AWS_S3_OUTPUT_BUCKET_NAME": f"{BUCKET}/results", "AWS_ACCESS_KEY_ID": Bedrock.key,
-                        "AWS_SECRET_ACCESS_KEY": Bedrock.secret, "AWS_S3_ENCRYPTION_KEY_ID": "alias/mine"}.items():
+    for name, value in {
+        "AWS_REGION": "us-east-1",
+        "AWS_S3_BUCKET_NAME": f"{BUCKET}/team",
+        "AWS_BATCH_ROLE_ARN": ROLE,
+        "AWS_S3_OUTPUT_BUCKET_NAME": f"{BUCKET}/results",
+        "AWS_ACCESS_KEY_ID": Bedrock.key,
+        "AWS_SECRET_ACCESS_KEY": Bedrock.secret,
+        "AWS_S3_ENCRYPTION_KEY_ID": "alias/mine",
+    }.items():
         monkeypatch.setenv(name, value)
     df = frame()
     job = df.llm.batch("{t}", out="out", model=f"bedrock/converse/{MODEL}", completion_window="7d")
@@ -78,9 +87,14 @@ def test_everything_from_the_environment(fake, home, monkeypatch):
     order = fake.only_job.order
     assert order["modelId"] == MODEL
     assert order["timeoutDurationInHours"] == 168
-    assert order["inputDataConfig"]["s3InputDataConfig"]["s3Uri"] == f"s3://{BUCKET}/team/jupyter_batch/{job.id}/0.jsonl"
+    assert (
+        order["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+        == f"s3://{BUCKET}/team/jupyter_batch/{job.id}/0.jsonl"
+    )
     assert order["outputDataConfig"]["s3OutputDataConfig"] == {
-        "s3Uri": f"s3://{BUCKET}/results/jupyter_batch/{job.id}/0/", "s3EncryptionKeyId": "alias/mine"}
+        "s3Uri": f"s3://{BUCKET}/results/jupyter_batch/{job.id}/0/",
+        "s3EncryptionKeyId": "alias/mine",
+    }
     fake.finish(answers=answers(df["t"]))
     assert job.wait(60).is_successful
     assert (df["out"] == df["t"].str.upper()).all()
@@ -112,14 +126,29 @@ def test_a_retry_of_a_few_rows_says_how_they_can_be_asked(fake, home):
 
 
 REFUSED = {
-    "fewer rows than a batch has": (InputError, {"rows": 99}, ("99 requests", "at least 100", 'mode="realtime"')),
-    "no way to split": (InputError, {"rows": 150, "shard_size": 100}, ("150 requests in batches of 100", "100")),
+    "fewer rows than a batch has": (
+        InputError,
+        {"rows": 99},
+        ("99 requests", "at least 100", 'mode="realtime"'),
+    ),
+    "no way to split": (
+        InputError,
+        {"rows": 150, "shard_size": 100},
+        ("150 requests in batches of 100", "100"),
+    ),
     "a batch size below the least": (OptionError, {"shard_size": 99}, ("shard_size=99", "100")),
-    "all that is missing": (OptionError, dict.fromkeys(SETTINGS), (
-        "aws_region_name=", "s3_bucket_name=", "aws_batch_role_arn=", "AWS_S3_BUCKET_NAME")),
+    "all that is missing": (
+        OptionError,
+        dict.fromkeys(SETTINGS),
+        ("aws_region_name=", "s3_bucket_name=", "aws_batch_role_arn=", "AWS_S3_BUCKET_NAME"),
+    ),
     "a role that is none": (OptionError, {"aws_batch_role_arn": "batch"}, ("arn:aws:iam",)),
     "a bucket that is none": (OptionError, {"s3_bucket_name": "My_Bucket"}, ("s3_bucket_name",)),
-    "a tag that is none": (OptionError, {"metadata": {"team": "red & co"}}, ("metadata", "tags of letters")),
+    "a tag that is none": (
+        OptionError,
+        {"metadata": {"team": "red & co"}},
+        ("metadata", "tags of letters"),
+    ),
     "a window that is too short": (OptionError, {"completion_window": "1h"}, ("24h to 7d",)),
     "a parameter that Converse does not have": (OptionError, {"seed": 3}, ("seed",)),
 }
@@ -159,19 +188,39 @@ def test_a_missing_library_is_told_with_its_line(home, monkeypatch):
     assert not home.exists()
 
 
-@pytest.mark.parametrize(("region", "address"), [
-    ("us-east-1", "https://bedrock.us-east-1.amazonaws.com"), ("cn-north-1", "https://bedrock.cn-north-1.amazonaws.com.cn")])
+@pytest.mark.parametrize(
+    ("region", "address"),
+    [
+        ("us-east-1", "https://bedrock.us-east-1.amazonaws.com"),
+        ("cn-north-1", "https://bedrock.cn-north-1.amazonaws.com.cn"),
+    ],
+)
 def test_the_address_of_a_region(region, address):
     """As AWS names them; the call's own and the environment's come before."""
     assert clouds.base_of("bedrock", {"aws_region_name": region}, None, {}) == address
-    assert clouds.base_of("bedrock", {"aws_region_name": region}, None, {"AWS_ENDPOINT_URL": "http://x/"}) == "http://x"
-    assert clouds.base_of("bedrock", {"aws_region_name": region}, "http://y", {"AWS_ENDPOINT_URL": "z"}) == "http://y"
+    assert (
+        clouds.base_of(
+            "bedrock", {"aws_region_name": region}, None, {"AWS_ENDPOINT_URL": "http://x/"}
+        )
+        == "http://x"
+    )
+    assert (
+        clouds.base_of(
+            "bedrock", {"aws_region_name": region}, "http://y", {"AWS_ENDPOINT_URL": "z"}
+        )
+        == "http://y"
+    )
 
 
 def test_a_lost_ledger_is_no_loss(fake, home, monkeypatch):
     """The ledger is gone: the job is found by its name, taken up, and its answers are there; nothing is sent again."""
-    for name, value in {"AWS_REGION": "us-east-1", "AWS_S3_BUCKET_NAME": BUCKET, "AWS_BATCH_ROLE_ARN": ROLE,
-                        "AWS_ACCESS_KEY_ID": Bedrock.key, "AWS_SECRET_ACCESS_KEY": Bedrock.secret}.items():
+    for name, value in {
+        "AWS_REGION": "us-east-1",
+        "AWS_S3_BUCKET_NAME": BUCKET,
+        "AWS_BATCH_ROLE_ARN": ROLE,
+        "AWS_ACCESS_KEY_ID": Bedrock.key,
+        "AWS_SECRET_ACCESS_KEY": Bedrock.secret,
+    }.items():
         monkeypatch.setenv(name, value)
     df = frame()
     job = df.llm.batch("{t}", out="loud", model=f"bedrock/{MODEL}")

@@ -15,7 +15,7 @@ def test_lines_are_whole_whatever_the_blocks():
         lines = Lines(lambda line: line.upper() + b"\n", got.append)
         for _ in range(2):
             for at in range(0, len(text), size):
-                lines.take(text[at:at + size])
+                lines.take(text[at : at + size])
             lines.end()
         assert b"".join(got) == b"ONE\nTWO\nTHREE\n" * 2
 

@@ -82,8 +82,11 @@ def test_a_cancel_that_comes_too_late(desk):
 
 
 @pytest.mark.parametrize("verb", ["upload", "create", "poll", "objects_list", "fetch"])
-@pytest.mark.parametrize("fault", [Fault(429, headers={"retry-after": "90"}), Fault(500), Fault(503), Fault()],
-                         ids=["429", "500", "503", "cut"])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(429, headers={"retry-after": "90"}), Fault(500), Fault(503), Fault()],
+    ids=["429", "500", "503", "cut"],
+)
 def test_what_passes_is_waited_out(desk, verb, fault):
     """At each verb, each asked once by itself: all rows arrive, and one job is paid."""
     desk.fake.faults[verb] = [fault]

@@ -32,17 +32,28 @@ def frame():
 
 def test_a_column_and_its_retry(fake, home):
     """Three answers and a failure; run again, nothing is sent; `retry` sends one request, and the column is whole."""
-    call = {"model": "vertex_ai/gemini-2.5-flash", "api_base": fake.url, "api_key": fake.key, "max_tokens": 50,
-            "system": "Be loud", **SETTINGS}
+    call = {
+        "model": "vertex_ai/gemini-2.5-flash",
+        "api_base": fake.url,
+        "api_key": fake.key,
+        "max_tokens": 50,
+        "system": "Be loud",
+        **SETTINGS,
+    }
     df = frame()
     job = df.llm.batch("{t}", out="out", **call)
     wait_for(lambda: fake.jobs, job)
     sent = list(fake.only_job.requests.values())
-    assert [one["labels"] for one in sent] == [{"jupyter_batch_row": f"{job.id}-{n}"} for n in range(4)]
+    assert [one["labels"] for one in sent] == [
+        {"jupyter_batch_row": f"{job.id}-{n}"} for n in range(4)
+    ]
     assert sent[0]["contents"] == [{"role": "user", "parts": [{"text": "a"}]}]
     assert sent[0]["system_instruction"] == {"parts": [{"text": "Be loud"}]}
     assert sent[0]["generationConfig"] == {"max_output_tokens": 50}
-    fake.finish(answers={"a": "A", "b": "B", "c": "C"}, failed={"d": 'Bad Request: {"error": {"message": "too odd"}}'})
+    fake.finish(
+        answers={"a": "A", "b": "B", "c": "C"},
+        failed={"d": 'Bad Request: {"error": {"message": "too odd"}}'},
+    )
     job.wait(60)
     assert job.is_complete
     assert df["out"].tolist()[:3] == ["A", "B", "C"]
@@ -62,8 +73,12 @@ def test_a_column_and_its_retry(fake, home):
 
 def test_everything_from_the_environment(fake, home, monkeypatch):
     """A cell that names a model and nothing else; a bucket with a folder in it."""
-    for name, value in {"VERTEXAI_PROJECT": SETTINGS["vertex_project"], "VERTEXAI_LOCATION": "us-central1",
-                        "GCS_BUCKET_NAME": f"{BUCKET}/team/red", "VERTEXAI_API_BASE": fake.url}.items():
+    for name, value in {
+        "VERTEXAI_PROJECT": SETTINGS["vertex_project"],
+        "VERTEXAI_LOCATION": "us-central1",
+        "GCS_BUCKET_NAME": f"{BUCKET}/team/red",
+        "VERTEXAI_API_BASE": fake.url,
+    }.items():
         monkeypatch.setenv(name, value)
     df = frame()
     job = df.llm.batch("{t}", out="out", model="vertex_ai/gemini-2.5-flash", api_key=fake.key)
@@ -79,10 +94,24 @@ def service_account(fake, email="me@my-project.iam.gserviceaccount.com"):
     rsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.rsa")
     from cryptography.hazmat.primitives import serialization
 
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
-    return {"type": "service_account", "project_id": "my-project", "private_key_id": "1", "private_key": key,
-            "client_email": email, "client_id": "1", "token_uri": f"{fake.url}/token"}
+    key = (
+        rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        .decode()
+    )
+    return {
+        "type": "service_account",
+        "project_id": "my-project",
+        "private_key_id": "1",
+        "private_key": key,
+        "client_email": email,
+        "client_id": "1",
+        "token_uri": f"{fake.url}/token",
+    }
 
 
 @pytest.mark.parametrize("way", ["path", "json", "adc"])
@@ -112,24 +141,50 @@ def test_googles_own_library_gets_the_token(way, fake, home, tmp_path, monkeypat
 def test_credentials_that_are_none_pause_the_job(fake, home):
     """Google's library finds no account in them: the job waits and says how to give some; the text is not quoted."""
     pytest.importorskip("google.auth")
-    job = frame().llm.batch("{t}", out="out", model="vertex_ai/gemini-2.5-flash", api_base=fake.url,
-                            vertex_credentials={"type": "service_account", "private_key": "a-secret-text"}, **SETTINGS)
+    job = frame().llm.batch(
+        "{t}",
+        out="out",
+        model="vertex_ai/gemini-2.5-flash",
+        api_base=fake.url,
+        vertex_credentials={"type": "service_account", "private_key": "a-secret-text"},
+        **SETTINGS,
+    )
     wait_for(lambda: "paused" in job.snapshot().message, job)
     assert "gcloud auth application-default login" in job.snapshot().message
     assert_nowhere("a-secret-text", home)
     assert not fake.objects
 
 
-CALL = {"model": "vertex_ai/gemini-2.5-flash", "api_key": "k", "api_base": "http://127.0.0.1:1", **SETTINGS}
+CALL = {
+    "model": "vertex_ai/gemini-2.5-flash",
+    "api_key": "k",
+    "api_base": "http://127.0.0.1:1",
+    **SETTINGS,
+}
 REFUSED = {
-    "all that is missing": (OptionError, dict.fromkeys(SETTINGS), ("vertex_project=", "vertex_location=",
-                                                                   "gcs_bucket_name=", "GCS_BATCH_BUCKET_NAME")),
-    "a model of another maker": (ModelError, {"model": "vertex_ai/claude-sonnet-4-5"}, ("Gemini", 'mode="realtime"')),
+    "all that is missing": (
+        OptionError,
+        dict.fromkeys(SETTINGS),
+        ("vertex_project=", "vertex_location=", "gcs_bucket_name=", "GCS_BATCH_BUCKET_NAME"),
+    ),
+    "a model of another maker": (
+        ModelError,
+        {"model": "vertex_ai/claude-sonnet-4-5"},
+        ("Gemini", 'mode="realtime"'),
+    ),
     "a bucket that is none": (OptionError, {"gcs_bucket_name": "My Bucket"}, ("gcs_bucket_name",)),
-    "a label that is none": (OptionError, {"metadata": {"Team": "Red & Co"}}, ("metadata", "lower-case")),
+    "a label that is none": (
+        OptionError,
+        {"metadata": {"Team": "Red & Co"}},
+        ("metadata", "lower-case"),
+    ),
     "another window": (OptionError, {"completion_window": "7d"}, ("24h",)),
     "an address that is none": (OptionError, {"api_base": "https://me:pw@host"}, ("password",)),
-    "a parameter that Gemini does not have": (OptionError, {"logit_bias": {"1": 2}}, ("logit_bias",)),
+    "a parameter that Gemini does not have": (
+        OptionError,
+        {"logit_bias": {"1": 2}},
+        ("logit_bias",),
+    ),
 }
 
 
@@ -154,6 +209,7 @@ def test_a_missing_library_is_told_with_its_line(home, monkeypatch):
 
 def test_secrets_and_settings_are_kept_apart(tmp_path):
     """A file's path is a setting; its text, keys and tokens are secrets, as one text for this process's memory."""
+
     class Given:
         api_key = "sk-1"
         vertex_project = "p"
@@ -168,13 +224,20 @@ def test_secrets_and_settings_are_kept_apart(tmp_path):
     assert clouds.secret_of(Given) == "sk-1"
     assert clouds.secrets_in("sk-1") == {"api_key": "sk-1"}
     assert clouds.secrets_in('{"odd": "key"}') == {"api_key": '{"odd": "key"}'}
-    assert clouds.settings_of("vertex_ai", clouds.given_of(Given), {})["vertex_credentials"].endswith("account.json")
+    assert clouds.settings_of("vertex_ai", clouds.given_of(Given), {})[
+        "vertex_credentials"
+    ].endswith("account.json")
     assert clouds.settings_of("openai", {}, {}) == {}
 
 
-@pytest.mark.parametrize(("location", "address"), [
-    ("us-central1", "https://us-central1-aiplatform.googleapis.com"), ("global", "https://aiplatform.googleapis.com"),
-    ("eu", "https://aiplatform.eu.rep.googleapis.com")])
+@pytest.mark.parametrize(
+    ("location", "address"),
+    [
+        ("us-central1", "https://us-central1-aiplatform.googleapis.com"),
+        ("global", "https://aiplatform.googleapis.com"),
+        ("eu", "https://aiplatform.eu.rep.googleapis.com"),
+    ],
+)
 def test_the_address_of_a_region(location, address):
     """As Google names them."""
     assert clouds.base_of("vertex_ai", {"vertex_location": location}, None, {}) == address
@@ -189,8 +252,12 @@ def test_a_model_without_a_key_of_its_own_is_no_missing_key(home):
 
 def test_a_lost_ledger_is_no_loss(fake, home, monkeypatch):
     """The ledger is gone: the job is found by its label, taken up, and its answers are there; nothing is sent again."""
-    for name, value in {"VERTEXAI_PROJECT": SETTINGS["vertex_project"], "VERTEXAI_LOCATION": "us-central1",
-                        "GCS_BUCKET_NAME": BUCKET, "VERTEXAI_API_BASE": fake.url}.items():
+    for name, value in {
+        "VERTEXAI_PROJECT": SETTINGS["vertex_project"],
+        "VERTEXAI_LOCATION": "us-central1",
+        "GCS_BUCKET_NAME": BUCKET,
+        "VERTEXAI_API_BASE": fake.url,
+    }.items():
         monkeypatch.setenv(name, value)
     df = frame()
     job = df.llm.batch("{t}", out="loud", model="vertex_ai/gemini-2.5-flash", api_key=fake.key)

@@ -57,17 +57,37 @@ def test_the_whole_way(desk):
     order = desk.fake.only_job.order
     assert order["jobName"] == order["clientRequestToken"] == f"jupyter-batch-{job}-0"
     assert (order["roleArn"], order["timeoutDurationInHours"]) == (ROLE, 24)
-    assert order["inputDataConfig"]["s3InputDataConfig"]["s3Uri"] == f"s3://{BUCKET}/jupyter_batch/{job}/0.jsonl"
+    assert (
+        order["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+        == f"s3://{BUCKET}/jupyter_batch/{job}/0.jsonl"
+    )
     assert "tags" not in order
     assert desk.fake.asked["create"] == desk.fake.asked["upload"] == 1
 
 
 ENDINGS = {
     "completed": ("Completed", ALL, {}, State.COMPLETED, {"succeeded": 100}),
-    "a row failed": ("Completed", first(99), {TEXTS[99]: WRONG}, State.COMPLETED, {"succeeded": 99, "failed": 1}),
-    "all rows failed": ("Completed", {}, dict.fromkeys(TEXTS, WRONG), State.COMPLETED, {"failed": 100}),
-    "partly, in time": ("PartiallyCompleted", first(60), {TEXTS[60]: WRONG, TEXTS[61]: LATE}, State.EXPIRED,
-                        {"succeeded": 60, "failed": 1, "expired": 39}),
+    "a row failed": (
+        "Completed",
+        first(99),
+        {TEXTS[99]: WRONG},
+        State.COMPLETED,
+        {"succeeded": 99, "failed": 1},
+    ),
+    "all rows failed": (
+        "Completed",
+        {},
+        dict.fromkeys(TEXTS, WRONG),
+        State.COMPLETED,
+        {"failed": 100},
+    ),
+    "partly, in time": (
+        "PartiallyCompleted",
+        first(60),
+        {TEXTS[60]: WRONG, TEXTS[61]: LATE},
+        State.EXPIRED,
+        {"succeeded": 60, "failed": 1, "expired": 39},
+    ),
     "never begun": ("Expired", {}, {}, State.EXPIRED, {"expired": 100}),
     "failed": ("Failed", {}, {}, State.FAILED, {"failed": 100}),
     "failed half-way": ("Failed", first(10), {}, State.FAILED, {"succeeded": 10, "failed": 90}),
@@ -83,7 +103,9 @@ def test_every_ending(desk, name):
 
     async def way():
         await desk.step()
-        desk.fake.finish(status, answers, failed, message="the role may not read" if status == "Failed" else "")
+        desk.fake.finish(
+            status, answers, failed, message="the role may not read" if status == "Failed" else ""
+        )
         await desk.to_the_end(job)
 
     desk.play(way())
@@ -91,8 +113,14 @@ def test_every_ending(desk, name):
     assert {one: statuses.count(one) for one in set(statuses)} == counts
     assert got == [answers.get(text) for text in TEXTS]
     assert desk.snapshot(job).state is ending
-    assert all(reasons[at] == "400: bad request" for at, text in enumerate(TEXTS) if failed.get(text) is WRONG)
-    assert all("the role may not read" in reason for reason in reasons.values()) or status != "Failed"
+    assert all(
+        reasons[at] == "400: bad request"
+        for at, text in enumerate(TEXTS)
+        if failed.get(text) is WRONG
+    )
+    assert (
+        all("the role may not read" in reason for reason in reasons.values()) or status != "Failed"
+    )
     assert desk.fake.asked["create"] == 1
     assert desk.fake.asked["fetch"] == (1 if answers or failed else 0)
 
@@ -147,10 +175,14 @@ def test_each_shard_is_found_as_itself(desk):
             assert [view.tag["jupyter_batch"] for view in found] == [f"{job}/{number}"]
         assert await provider.find({"jupyter_batch": f"{job}/1"}, since=desk.now + 1) == []
         everything = await provider.tagged(since=NOW - 7200)
-        assert {view.tag["jupyter_batch"] for view in everything} == {f"{job}/{n}" for n in range(12)}
+        assert {view.tag["jupyter_batch"] for view in everything} == {
+            f"{job}/{n}" for n in range(12)
+        }
         assert {view.tag["jupyter_batch_out"] for view in everything} == {"Größe & co"}
         got = bytearray()
-        await provider.requests(next(v for v in everything if v.tag["jupyter_batch"] == f"{job}/3"), got.extend)
+        await provider.requests(
+            next(v for v in everything if v.tag["jupyter_batch"] == f"{job}/3"), got.extend
+        )
         assert bytes(got) == desk.ledger.folders.of(job).requests(3).read_bytes()
         await provider.aclose()
 
@@ -222,7 +254,10 @@ def test_a_refusal_ends_with_aws_words(desk):
     desk.fake.faults["create"] = [Fault(400)]
     job = desk.plan()
     desk.play(desk.to_the_end(job))
-    assert all("ValidationException: as the test wanted" in reason for reason in desk.told(job).reasons.values())
+    assert all(
+        "ValidationException: as the test wanted" in reason
+        for reason in desk.told(job).reasons.values()
+    )
     assert desk.fake.asked["create"] == 1
     make = desk.make
     desk.make = lambda: _elsewhere(make())
@@ -278,7 +313,10 @@ def test_lines_that_nobody_can_read_lose_no_other_row(desk):
         (name,) = (name for name in desk.fake.objects if name.endswith(".jsonl.out"))
         lines = desk.fake.objects[name][0].splitlines(keepends=True)
         foreign = b'{"recordId":"jbotherZ1","modelOutput":{"output":{"message":{"content":[{"text":"x"}]}}}}\n'
-        desk.fake.objects[name] = b"".join([*lines[:98], b"\n", foreign, lines[98], lines[99][:-30]]), {}
+        desk.fake.objects[name] = (
+            b"".join([*lines[:98], b"\n", foreign, lines[98], lines[99][:-30]]),
+            {},
+        )
         desk.fake.only_job.counts["successRecordCount"] = 99
         await desk.to_the_end(job)
 

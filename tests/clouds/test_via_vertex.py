@@ -49,21 +49,50 @@ def test_the_whole_way(desk):
     order = desk.fake.only_job.order
     assert order["labels"]["jupyter_batch"] == f"{job}-0"
     assert order["labels"]["team"] == "red"
-    assert order["inputConfig"]["gcsSource"]["uris"] == [f"gs://{BUCKET}/jupyter_batch/{job}/0.jsonl"]
+    assert order["inputConfig"]["gcsSource"]["uris"] == [
+        f"gs://{BUCKET}/jupyter_batch/{job}/0.jsonl"
+    ]
     assert desk.fake.asked["create"] == desk.fake.asked["upload"] == 1
 
 
 ENDINGS = {
     "succeeded": ("JOB_STATE_SUCCEEDED", ALL, {}, State.COMPLETED, ["succeeded"] * 4),
-    "a row failed": ("JOB_STATE_SUCCEEDED", dict(list(ALL.items())[:3]), {TEXTS[3]: REASON}, State.COMPLETED,
-                     ["succeeded"] * 3 + ["failed"]),
-    "all rows failed": ("JOB_STATE_FAILED", {}, dict.fromkeys(TEXTS, REASON), State.FAILED, ["failed"] * 4),
-    "partly": ("JOB_STATE_PARTIALLY_SUCCEEDED", dict(list(ALL.items())[:2]), {TEXTS[2]: REASON}, State.COMPLETED,
-               ["succeeded", "succeeded", "failed", "failed"]),
+    "a row failed": (
+        "JOB_STATE_SUCCEEDED",
+        dict(list(ALL.items())[:3]),
+        {TEXTS[3]: REASON},
+        State.COMPLETED,
+        ["succeeded"] * 3 + ["failed"],
+    ),
+    "all rows failed": (
+        "JOB_STATE_FAILED",
+        {},
+        dict.fromkeys(TEXTS, REASON),
+        State.FAILED,
+        ["failed"] * 4,
+    ),
+    "partly": (
+        "JOB_STATE_PARTIALLY_SUCCEEDED",
+        dict(list(ALL.items())[:2]),
+        {TEXTS[2]: REASON},
+        State.COMPLETED,
+        ["succeeded", "succeeded", "failed", "failed"],
+    ),
     "failed as a whole": ("JOB_STATE_FAILED", {}, {}, State.FAILED, ["failed"] * 4),
-    "expired": ("JOB_STATE_EXPIRED", dict(list(ALL.items())[:1]), {}, State.EXPIRED, ["succeeded"] + ["expired"] * 3),
-    "cancelled there": ("JOB_STATE_CANCELLED", dict(list(ALL.items())[:1]), {}, State.CANCELLED,
-                        ["succeeded"] + ["cancelled"] * 3),
+    "expired": (
+        "JOB_STATE_EXPIRED",
+        dict(list(ALL.items())[:1]),
+        {},
+        State.EXPIRED,
+        ["succeeded"] + ["expired"] * 3,
+    ),
+    "cancelled there": (
+        "JOB_STATE_CANCELLED",
+        dict(list(ALL.items())[:1]),
+        {},
+        State.CANCELLED,
+        ["succeeded"] + ["cancelled"] * 3,
+    ),
 }
 
 
@@ -101,8 +130,12 @@ def test_many_result_files_of_many_pages(desk):
     async def way():
         await desk.step()
         desk.fake.finish(answers=ALL, shards=3)
-        desk.fake.objects.update({name: data.rstrip(b"\n") for name, data in desk.fake.objects.items()})
-        desk.fake.objects[desk.fake.only_job.output.removeprefix(f"gs://{BUCKET}/") + "/notes.txt"] = b"not ours"
+        desk.fake.objects.update(
+            {name: data.rstrip(b"\n") for name, data in desk.fake.objects.items()}
+        )
+        desk.fake.objects[
+            desk.fake.only_job.output.removeprefix(f"gs://{BUCKET}/") + "/notes.txt"
+        ] = b"not ours"
         await desk.to_the_end(job)
 
     desk.play(way())
@@ -139,7 +172,9 @@ def test_each_shard_is_found_as_itself(desk):
         assert await provider.find({"jupyter_batch": "another/0"}, since=0.0) == []
         assert await provider.find({"jupyter_batch": f"{job}/1"}, since=desk.now + 1) == []
         everything = await provider.tagged(since=NOW - 7200)
-        assert {view.tag["jupyter_batch"] for view in everything} == {f"{job}/{n}" for n in range(12)}
+        assert {view.tag["jupyter_batch"] for view in everything} == {
+            f"{job}/{n}" for n in range(12)
+        }
         await provider.aclose()
 
     desk.play(way())
@@ -246,12 +281,18 @@ def test_odd_answers_do_not_end_a_job(desk):
 
     async def way():
         await desk.step()
-        for odd in ({"state": None}, {"completionStats": "none", "outputInfo": None, "state": 7}, {"name": ""}):
+        for odd in (
+            {"state": None},
+            {"completionStats": "none", "outputInfo": None, "state": 7},
+            {"name": ""},
+        ):
             desk.fake._told = lambda one, odd=odd: {**told(one), **odd}
             await desk.step(400)
             assert desk.shard(job).step is Step.RUNNING
         desk.fake._told = told
-        desk.fake.finish(answers={**ALL, TEXTS[0]: response("thought", thoughtsTokenCount=7, totalTokenCount=12)})
+        desk.fake.finish(
+            answers={**ALL, TEXTS[0]: response("thought", thoughtsTokenCount=7, totalTokenCount=12)}
+        )
         await desk.to_the_end(job)
 
     desk.play(way())
@@ -268,9 +309,18 @@ def test_lines_that_nobody_can_read_lose_no_other_row(desk):
         desk.fake.finish(answers=ALL)
         (name,) = (name for name in desk.fake.objects if name.endswith("predictions.jsonl"))
         lines = desk.fake.objects[name].splitlines(keepends=True)
-        foreign = json.dumps({"request": {"labels": {"jupyter_batch_row": "jbother-1"}}, "response": response("x")})
-        desk.fake.objects[name] = (lines[0] + b"\n" + b'{"request":{}}\n' + lines[1] + foreign.encode() + b"\n"
-                                   + lines[2][:-40])
+        foreign = json.dumps(
+            {"request": {"labels": {"jupyter_batch_row": "jbother-1"}}, "response": response("x")}
+        )
+        desk.fake.objects[name] = (
+            lines[0]
+            + b"\n"
+            + b'{"request":{}}\n'
+            + lines[1]
+            + foreign.encode()
+            + b"\n"
+            + lines[2][:-40]
+        )
         desk.fake.only_job.stats["successfulCount"] = "2"
         await desk.to_the_end(job)
 

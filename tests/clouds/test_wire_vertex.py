@@ -27,10 +27,21 @@ def theirs(model, messages, params):
     litellm = load_litellm()
     from litellm.llms.vertex_ai.gemini import transformation
 
-    options = litellm.utils.get_optional_params(model=model, custom_llm_provider="vertex_ai", **params)
-    transform = getattr(transformation, "transform_request_body", None) or transformation._transform_request_body
-    return transform(messages=copy.deepcopy(messages), model=model, optional_params=options,
-                     custom_llm_provider="vertex_ai", litellm_params={}, cached_content=None)
+    options = litellm.utils.get_optional_params(
+        model=model, custom_llm_provider="vertex_ai", **params
+    )
+    transform = (
+        getattr(transformation, "transform_request_body", None)
+        or transformation._transform_request_body
+    )
+    return transform(
+        messages=copy.deepcopy(messages),
+        model=model,
+        optional_params=options,
+        custom_llm_provider="vertex_ai",
+        litellm_params={},
+        cached_content=None,
+    )
 
 
 @pytest.mark.parametrize("shape", list(MESSAGES))
@@ -38,16 +49,24 @@ def theirs(model, messages, params):
 def test_each_row_is_what_litellm_makes_of_it(model, shape):
     """Translated once and filled in, or row by row: the same bytes, and out they go with the row's label."""
     params = {"max_tokens": 9, "temperature": 0.5, "stop": ["x"], "response_format": SCHEMA}
-    encoder = vertex.Encoder(CHAT, {"model": model, "messages": MESSAGES[shape], **params}, litellm=load_litellm())
-    rows = [{"t": text, "s": other, "m": [{"role": "user", "content": text}]}
-            for text, other in zip(TEXTS, TEXTS[::-1], strict=True)]
-    lines = encoder.encode([f"jb-{n}" for n in range(len(rows))],
-                           {name: [row[name] for row in rows] for name in encoder.holes})
+    encoder = vertex.Encoder(
+        CHAT, {"model": model, "messages": MESSAGES[shape], **params}, litellm=load_litellm()
+    )
+    rows = [
+        {"t": text, "s": other, "m": [{"role": "user", "content": text}]}
+        for text, other in zip(TEXTS, TEXTS[::-1], strict=True)
+    ]
+    lines = encoder.encode(
+        [f"jb-{n}" for n in range(len(rows))],
+        {name: [row[name] for row in rows] for name in encoder.holes},
+    )
     for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
         body = theirs(model, told(row, MESSAGES[shape]), params)
         assert line == b'{"custom_id":"jb-%d","request":%b}\n' % (number, orjson.dumps(body))
         sent = vertex.sent(line)
-        assert json.loads(sent) == {"request": {"labels": {"jupyter_batch_row": f"jb-{number}"}, **body}}
+        assert json.loads(sent) == {
+            "request": {"labels": {"jupyter_batch_row": f"jb-{number}"}, **body}
+        }
         assert vertex.kept(sent) == line
 
 
@@ -75,54 +94,117 @@ def test_more_fields_of_the_body():
 def test_what_gemini_does_not_take_is_refused(more):
     """Before anything is planned."""
     with pytest.raises(OptionError):
-        vertex.Encoder(CHAT, {"model": MODELS[0], "messages": MESSAGES["one"], **more}, litellm=load_litellm())
+        vertex.Encoder(
+            CHAT, {"model": MODELS[0], "messages": MESSAGES["one"], **more}, litellm=load_litellm()
+        )
 
 
 def test_no_address_is_fetched_while_rows_are_made():
     """An address whose kind litellm can tell goes to Gemini as it is; one that it would fetch says what is wanted."""
-    messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": Hole("u")}}]}]
-    encoder = vertex.Encoder(CHAT, {"model": MODELS[0], "messages": messages}, litellm=load_litellm())
-    bad, good = encoder.encode(["jb-0", "jb-1"], {"u": ["https://example.com/cat", "gs://bucket/cat.png"]})
+    messages = [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": Hole("u")}}]}
+    ]
+    encoder = vertex.Encoder(
+        CHAT, {"model": MODELS[0], "messages": messages}, litellm=load_litellm()
+    )
+    bad, good = encoder.encode(
+        ["jb-0", "jb-1"], {"u": ["https://example.com/cat", "gs://bucket/cat.png"]}
+    )
     assert isinstance(bad, RowError)
-    assert json.loads(good)["request"]["contents"][0]["parts"][0]["file_data"]["file_uri"] == "gs://bucket/cat.png"
+    assert (
+        json.loads(good)["request"]["contents"][0]["parts"][0]["file_data"]["file_uri"]
+        == "gs://bucket/cat.png"
+    )
 
 
 def test_what_comes_is_kept_without_what_was_sent():
     """The row's id first; the older form of a failed line, too; what can't be read, as it is."""
-    labelled = {"contents": [{"parts": [{"text": "labels"}]}], "labels": {"jupyter_batch_row": "jb-7"}}
+    labelled = {
+        "contents": [{"parts": [{"text": "labels"}]}],
+        "labels": {"jupyter_batch_row": "jb-7"},
+    }
     came = {"status": "", "processed_time": "x", "request": labelled, "response": {"a": [1, 2]}}
-    assert vertex.slim(json.dumps(came).encode()) == b'{"custom_id":"jb-7","response":{"a":[1,2]},"status":""}\n'
+    assert (
+        vertex.slim(json.dumps(came).encode())
+        == b'{"custom_id":"jb-7","response":{"a":[1,2]},"status":""}\n'
+    )
     for sent in ({"request": labelled}, labelled):
         old = {"instance": sent, "error": {"status": "INTERNAL", "message": "no"}}
-        assert json.loads(vertex.slim(json.dumps(old).encode())) == {"custom_id": "jb-7", "error": old["error"]}
+        assert json.loads(vertex.slim(json.dumps(old).encode())) == {
+            "custom_id": "jb-7",
+            "error": old["error"],
+        }
     for odd in (b"{", b"null", b'{"request":{}}', b"\xff"):
         assert vertex.slim(odd) == odd + b"\n"
 
 
 def said(parts, finish="STOP", **more):
     """A line with an answer of these parts."""
-    return {"status": "", "response": {"candidates": [{"content": {"role": "model", "parts": parts},
-                                                       "finishReason": finish, **more}]}}
+    return {
+        "status": "",
+        "response": {
+            "candidates": [
+                {"content": {"role": "model", "parts": parts}, "finishReason": finish, **more}
+            ]
+        },
+    }
 
 
 CALL = {"functionCall": {"name": "get_weather", "args": {"city": "Bern"}}}
-BLOCKED = {"response": {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT", "blockReasonMessage": "no such thing"}}}
+BLOCKED = {
+    "response": {
+        "promptFeedback": {
+            "blockReason": "PROHIBITED_CONTENT",
+            "blockReasonMessage": "no such thing",
+        }
+    }
+}
 DECODED = {
     "a text": ({"response": response("yes")}, "yes", None),
-    "several, thoughts apart": (said([{"text": "hm", "thought": True}, {"text": "a"}, {"text": "b"}]), "ab", None),
+    "several, thoughts apart": (
+        said([{"text": "hm", "thought": True}, {"text": "a"}, {"text": "b"}]),
+        "ab",
+        None,
+    ),
     "a call": (said([CALL]), '[{"name": "get_weather", "arguments": {"city": "Bern"}}]', None),
     "nothing to say": (said([]), "", None),
     "cut off": (said([{"text": "par"}], "MAX_TOKENS"), "par", None),
-    "cut off before": (said([{"text": "hm", "thought": True}], "MAX_TOKENS"), None, "MAX_TOKENS: all the tokens"),
+    "cut off before": (
+        said([{"text": "hm", "thought": True}], "MAX_TOKENS"),
+        None,
+        "MAX_TOKENS: all the tokens",
+    ),
     "filtered": (said([], "SAFETY"), None, "content_filter: the answer was held back (SAFETY)"),
-    "recited": (said([{"text": "Call me Ish"}], "RECITATION", finishMessage="a book"), None, "(RECITATION): a book"),
-    "malformed": (said([], "MALFORMED_FUNCTION_CALL"), None, "no content (finishReason: MALFORMED_FUNCTION_CALL)"),
-    "blocked": (BLOCKED, None, "content_filter: the prompt was blocked (PROHIBITED_CONTENT): no such thing"),
+    "recited": (
+        said([{"text": "Call me Ish"}], "RECITATION", finishMessage="a book"),
+        None,
+        "(RECITATION): a book",
+    ),
+    "malformed": (
+        said([], "MALFORMED_FUNCTION_CALL"),
+        None,
+        "no content (finishReason: MALFORMED_FUNCTION_CALL)",
+    ),
+    "blocked": (
+        BLOCKED,
+        None,
+        "content_filter: the prompt was blocked (PROHIBITED_CONTENT): no such thing",
+    ),
     "no candidates": ({"response": {"candidates": []}}, None, "no candidates"),
     "a status": ({"status": "Internal error", "response": {}}, None, "Internal error"),
-    "a status with an error": ({"status": 'Bad Request: {"error": {"code": 400, "message": "too long", "status": '
-                                          '"INVALID_ARGUMENT"}}'}, None, "INVALID_ARGUMENT: too long"),
-    "a status with half an error": ({"status": 'Bad Request: {"error'}, None, 'Bad Request: {"error'),
+    "a status with an error": (
+        {
+            "status": 'Bad Request: {"error": {"code": 400, "message": "too long", "status": '
+            '"INVALID_ARGUMENT"}}'
+        },
+        None,
+        "INVALID_ARGUMENT: too long",
+    ),
+    "a status with half an error": (
+        {"status": 'Bad Request: {"error'},
+        None,
+        'Bad Request: {"error',
+    ),
     "an error": ({"error": {"code": 3, "message": "bad"}}, None, "3: bad"),
     "odd": ({"response": {"candidates": [7]}}, None, "no candidates"),
     "odder": ({"response": {"candidates": [{"content": {"parts": 7}}]}}, None, "can't be read"),
@@ -139,34 +221,66 @@ def test_what_a_line_says(name):
     assert result.error is None if reason is None else reason in result.error
 
 
-@pytest.mark.parametrize(("used", "usage"), [
-    ({}, Usage(3, 2)), ({"thoughtsTokenCount": 7, "totalTokenCount": 12}, Usage(3, 9, 0, 7)),
-    ({"thoughtsTokenCount": 1}, Usage(3, 2, 0, 1)),  # the total says that they are within
-    ({"cachedContentTokenCount": 1, "toolUsePromptTokenCount": 4, "totalTokenCount": 9}, Usage(7, 2, 1))])
+@pytest.mark.parametrize(
+    ("used", "usage"),
+    [
+        ({}, Usage(3, 2)),
+        ({"thoughtsTokenCount": 7, "totalTokenCount": 12}, Usage(3, 9, 0, 7)),
+        ({"thoughtsTokenCount": 1}, Usage(3, 2, 0, 1)),  # the total says that they are within
+        (
+            {"cachedContentTokenCount": 1, "toolUsePromptTokenCount": 4, "totalTokenCount": 9},
+            Usage(7, 2, 1),
+        ),
+    ],
+)
 def test_what_was_used(used, usage):
     """What was thought is output; what tools brought is input."""
     line = {"custom_id": "a", "response": response("x", **used)}
     assert vertex.decode(json.dumps(line).encode()).usage == usage
 
 
-@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b"null", b"3", b"\xff\xfe", b'{"custom_id":3}',
-                                  b'{"custom_id":null}'])
+@pytest.mark.parametrize(
+    "junk",
+    [b"", b"{", b"[]", b"null", b"3", b"\xff\xfe", b'{"custom_id":3}', b'{"custom_id":null}'],
+)
 def test_junk_is_a_failed_result(junk):
     """Whatever bytes come, nothing is raised."""
     assert vertex.decode(junk).status is Status.FAILED
 
 
-STATES = {"QUEUED": None, "PENDING": None, "RUNNING": None, "CANCELLING": None, "PAUSED": None, "UPDATING": None,
-          "UNSPECIFIED": None, "NEW": None, "SUCCEEDED": State.COMPLETED, "PARTIALLY_SUCCEEDED": State.COMPLETED,
-          "FAILED": State.FAILED, "CANCELLED": State.CANCELLED, "EXPIRED": State.EXPIRED}
+STATES = {
+    "QUEUED": None,
+    "PENDING": None,
+    "RUNNING": None,
+    "CANCELLING": None,
+    "PAUSED": None,
+    "UPDATING": None,
+    "UNSPECIFIED": None,
+    "NEW": None,
+    "SUCCEEDED": State.COMPLETED,
+    "PARTIALLY_SUCCEEDED": State.COMPLETED,
+    "FAILED": State.FAILED,
+    "CANCELLED": State.CANCELLED,
+    "EXPIRED": State.EXPIRED,
+}
 
 
 @pytest.mark.parametrize("state", list(STATES))
 def test_every_state(state):
     """The documented ones, and one that nobody knows yet, which is an open one."""
-    view = vertex.read_job({"name": "n", "state": f"JOB_STATE_{state}", "createTime": "2026-04-13T10:18:18.102004123Z",
-                            "completionStats": {"successfulCount": "3", "failedCount": "1", "incompleteCount": "-1"},
-                            "partialFailures": [{"code": 5, "message": "no such file"}]})
+    view = vertex.read_job(
+        {
+            "name": "n",
+            "state": f"JOB_STATE_{state}",
+            "createTime": "2026-04-13T10:18:18.102004123Z",
+            "completionStats": {
+                "successfulCount": "3",
+                "failedCount": "1",
+                "incompleteCount": "-1",
+            },
+            "partialFailures": [{"code": 5, "message": "no such file"}],
+        }
+    )
     assert (view.status, view.ending) == (state.lower(), STATES[state])
     assert (view.total, view.completed, view.failed) == (4, 3, 1)
     assert view.errors == "no such file"
@@ -175,7 +289,12 @@ def test_every_state(state):
 
 def test_a_tag_as_labels():
     """What no label can hold goes in base32 and comes back; what is too much stays out, and hurts nothing."""
-    tag = {"jupyter_batch": "jbabc/7", "team": "red", "jupyter_batch_out": "Größe", "jupyter_batch_of": "3/9"}
+    tag = {
+        "jupyter_batch": "jbabc/7",
+        "team": "red",
+        "jupyter_batch_out": "Größe",
+        "jupyter_batch_of": "3/9",
+    }
     labels = labels_of(tag)
     assert labels["jupyter_batch"] == "jbabc-7"
     assert all(len(value) <= 63 and value == value.lower() for value in labels.values())
@@ -183,5 +302,8 @@ def test_a_tag_as_labels():
     huge = labels_of({**tag, "jupyter_batch_out": "x" * 5000})
     assert len(huge) <= 64
     assert tag_of(huge) == {"jupyter_batch": "jbabc/7", "team": "red"}
-    assert tag_of({"jupyter_batch": "jbabc-7", "jupyter_batch_more_00": "!"})["jupyter_batch"] == "jbabc/7"
+    assert (
+        tag_of({"jupyter_batch": "jbabc-7", "jupyter_batch_more_00": "!"})["jupyter_batch"]
+        == "jbabc/7"
+    )
     assert tag_of(None) == {}

@@ -22,9 +22,29 @@ from tests.providers.fakes.host import Host
 PROJECT, NUMBER, LOCATION, BUCKET = "my-project", "510528649030", "us-central1", "rows-of-mine"
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 # generateContent, request body; JSON of a proto may use either form of a name
-_REQUEST = {"contents", "systemInstruction", "system_instruction", "tools", "toolConfig", "tool_config", "labels",
-            "safetySettings", "safety_settings", "generationConfig", "generation_config", "cachedContent"}
-_JOB = {"displayName", "model", "inputConfig", "outputConfig", "labels", "instanceConfig", "modelParameters"}
+_REQUEST = {
+    "contents",
+    "systemInstruction",
+    "system_instruction",
+    "tools",
+    "toolConfig",
+    "tool_config",
+    "labels",
+    "safetySettings",
+    "safety_settings",
+    "generationConfig",
+    "generation_config",
+    "cachedContent",
+}
+_JOB = {
+    "displayName",
+    "model",
+    "inputConfig",
+    "outputConfig",
+    "labels",
+    "instanceConfig",
+    "modelParameters",
+}
 
 
 @dataclass
@@ -63,16 +83,27 @@ class Vertex(Host):
     def routes(self):
         """The verbs' paths."""
         jobs = "/v1/projects/{project}/locations/{location}/batchPredictionJobs"
-        return [web.post("/token", self.token), web.post(jobs, self.create), web.get(jobs, self.list),
-                web.get(jobs + r"/{number:\d+}", self.poll), web.post(jobs + r"/{number:\d+}:cancel", self.cancel),
-                web.post("/upload/storage/v1/b/{bucket}/o", self.upload),
-                web.get("/storage/v1/b/{bucket}/o", self.objects_list),
-                web.get("/storage/v1/b/{bucket}/o/{name:.+}", self.fetch)]
+        return [
+            web.post("/token", self.token),
+            web.post(jobs, self.create),
+            web.get(jobs, self.list),
+            web.get(jobs + r"/{number:\d+}", self.poll),
+            web.post(jobs + r"/{number:\d+}:cancel", self.cancel),
+            web.post("/upload/storage/v1/b/{bucket}/o", self.upload),
+            web.get("/storage/v1/b/{bucket}/o", self.objects_list),
+            web.get("/storage/v1/b/{bucket}/o/{name:.+}", self.fetch),
+        ]
 
     def refusal(self, status, message):
         """A google.rpc.Status."""
-        said = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
-                409: "ALREADY_EXISTS", 429: "RESOURCE_EXHAUSTED"}.get(status, "INTERNAL")
+        said = {
+            400: "INVALID_ARGUMENT",
+            401: "UNAUTHENTICATED",
+            403: "PERMISSION_DENIED",
+            404: "NOT_FOUND",
+            409: "ALREADY_EXISTS",
+            429: "RESOURCE_EXHAUSTED",
+        }.get(status, "INTERNAL")
         return {"error": {"code": status, "message": message, "status": said}}
 
     # -- for tests -----------------------------------------------------------------------------------------
@@ -83,14 +114,20 @@ class Vertex(Host):
         (job,) = self.jobs.values()
         return job
 
-    def finish(self, state="JOB_STATE_SUCCEEDED", answers=None, failed=None, job=None, shards=1, named=True):
+    def finish(
+        self, state="JOB_STATE_SUCCEEDED", answers=None, failed=None, job=None, shards=1, named=True
+    ):
         """End a job. answers: by text, what is said (a text, or a whole response); failed: by text, the status."""
         job = job or self.only_job
         answers, failed = answers or {}, failed or {}
         lines = []
         for request in job.requests.values():
             text = request["contents"][-1]["parts"][-1]["text"]
-            line = {"status": "", "processed_time": "2026-04-13T10:18:18.102004+00:00", "request": request}
+            line = {
+                "status": "",
+                "processed_time": "2026-04-13T10:18:18.102004+00:00",
+                "request": request,
+            }
             if text in answers:
                 told = answers[text]
                 line["response"] = response(told) if isinstance(told, str) else told
@@ -101,16 +138,22 @@ class Vertex(Host):
             lines.append(line)
         lines.reverse()
         if lines:
-            prefix = job.order["outputConfig"]["gcsDestination"]["outputUriPrefix"].removeprefix(f"gs://{BUCKET}/")
+            prefix = job.order["outputConfig"]["gcsDestination"]["outputUriPrefix"].removeprefix(
+                f"gs://{BUCKET}/"
+            )
             folder = f"{prefix}/prediction-model-2026-04-13T10:18:18.102004Z"
             for at in range(shards):
                 name = "predictions.jsonl" if shards == 1 else f"predictions_{at + 1:04}.jsonl"
                 part = lines[at::shards]
-                self.objects[f"{folder}/{name}"] = "".join(json.dumps(line) + "\n" for line in part).encode()
+                self.objects[f"{folder}/{name}"] = "".join(
+                    json.dumps(line) + "\n" for line in part
+                ).encode()
             job.output = f"gs://{BUCKET}/{folder}" if named else ""
-        job.stats = {"successfulCount": str(sum(1 for line in lines if not line["status"])),
-                     "failedCount": str(sum(1 for line in lines if line["status"])),
-                     "incompleteCount": str(len(job.requests) - len(lines))}
+        job.stats = {
+            "successfulCount": str(sum(1 for line in lines if not line["status"])),
+            "failedCount": str(sum(1 for line in lines if line["status"])),
+            "incompleteCount": str(len(job.requests) - len(lines)),
+        }
         job.state = state
 
     # -- the token server ------------------------------------------------------------------------------------
@@ -118,10 +161,17 @@ class Vertex(Host):
     async def token(self, request):
         """POST token: a signed assertion for an access token."""
         form = await request.post()
-        if form["grant_type"] != "urn:ietf:params:oauth:grant-type:jwt-bearer" or form["assertion"].count(".") != 2:
-            return web.json_response({"error": "invalid_grant", "error_description": "no"}, status=400)
+        if (
+            form["grant_type"] != "urn:ietf:params:oauth:grant-type:jwt-bearer"
+            or form["assertion"].count(".") != 2
+        ):
+            return web.json_response(
+                {"error": "invalid_grant", "error_description": "no"}, status=400
+            )
         self.tokens += 1
-        return web.json_response({"access_token": self.key, "expires_in": 3599, "token_type": "Bearer"})
+        return web.json_response(
+            {"access_token": self.key, "expires_in": 3599, "token_type": "Bearer"}
+        )
 
     # -- Cloud Storage ---------------------------------------------------------------------------------------
 
@@ -133,19 +183,28 @@ class Vertex(Host):
             return self.no(411, "Length Required")
         name = request.query["name"]
         self.objects[name] = await request.read()
-        return web.json_response({"kind": "storage#object", "id": f"{BUCKET}/{name}/1579287380533984", "name": name,
-                                  "bucket": BUCKET, "size": str(len(self.objects[name]))})
+        return web.json_response(
+            {
+                "kind": "storage#object",
+                "id": f"{BUCKET}/{name}/1579287380533984",
+                "name": name,
+                "bucket": BUCKET,
+                "size": str(len(self.objects[name])),
+            }
+        )
 
     async def objects_list(self, request):
         """GET the objects below a prefix."""
         if request.match_info["bucket"] != BUCKET:
             return self.no(404, "The specified bucket does not exist.")
-        names = sorted(name for name in self.objects if name.startswith(request.query.get("prefix", "")))
+        names = sorted(
+            name for name in self.objects if name.startswith(request.query.get("prefix", ""))
+        )
         start = int(request.query.get("pageToken", 0))
         page = {"kind": "storage#objects"}
         if names[start:]:
-            page["items"] = [{"name": name} for name in names[start:start + self.page]]
-        if names[start + self.page:]:
+            page["items"] = [{"name": name} for name in names[start : start + self.page]]
+        if names[start + self.page :]:
             page["nextPageToken"] = str(start + self.page)
         return web.json_response(page)
 
@@ -166,16 +225,23 @@ class Vertex(Host):
             raise ValueError(f"Invalid JSON payload received. Unknown name in {sorted(order)}")
         if not re.fullmatch(r"publishers/google/models/gemini-[a-z0-9.-]+", order["model"]):
             raise ValueError(f"Model {order['model']} does not support batch prediction")
-        if not all(_LABEL.fullmatch(part) for pair in order.get("labels", {}).items() for part in pair):
+        if not all(
+            _LABEL.fullmatch(part) for pair in order.get("labels", {}).items() for part in pair
+        ):
             raise ValueError("labels: only lower-case letters, digits, underscores and dashes")
         (uri,) = order["inputConfig"]["gcsSource"]["uris"]
-        lines = [json.loads(line) for line in self.objects[uri.removeprefix(f"gs://{BUCKET}/")].splitlines()]
+        lines = [
+            json.loads(line)
+            for line in self.objects[uri.removeprefix(f"gs://{BUCKET}/")].splitlines()
+        ]
         requests = {}
         for at, line in enumerate(lines):
             sent = line.pop("request")
             if line or not sent.keys() <= _REQUEST or not sent["contents"]:
                 raise ValueError(f"line {at}: {sorted(line)} {sorted(sent)}")
-            if not all(_LABEL.fullmatch(part) for pair in sent.get("labels", {}).items() for part in pair):
+            if not all(
+                _LABEL.fullmatch(part) for pair in sent.get("labels", {}).items() for part in pair
+            ):
                 raise ValueError(f"line {at}: labels")
             requests[str(at)] = sent
         job = Job(str(3814889423749775360 + len(self.jobs)), order, self.clock(), requests)
@@ -189,11 +255,18 @@ class Vertex(Host):
         if match is None:
             raise ValueError(f"invalid filter {request.query['filter']}")
         key, value = match.groups()
-        found = [job for job in self.jobs.values() if key in job.order["labels"]
-                 and value in (None, job.order["labels"][key])]
+        found = [
+            job
+            for job in self.jobs.values()
+            if key in job.order["labels"] and value in (None, job.order["labels"][key])
+        ]
         start = int(request.query.get("pageToken") or 0)
-        page = {"batchPredictionJobs": [self._told(job) for job in found[start:start + self.page]]} if found else {}
-        if found[start + self.page:]:
+        page = (
+            {"batchPredictionJobs": [self._told(job) for job in found[start : start + self.page]]}
+            if found
+            else {}
+        )
+        if found[start + self.page :]:
             page["nextPageToken"] = str(start + self.page)
         return web.json_response(page)
 
@@ -206,18 +279,30 @@ class Vertex(Host):
         """POST :cancel; a job that is over can't be."""
         self._place(request)
         job = self.jobs[request.match_info["number"]]
-        if job.state not in ("JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_QUEUED", "JOB_STATE_PAUSED"):
+        if job.state not in (
+            "JOB_STATE_PENDING",
+            "JOB_STATE_RUNNING",
+            "JOB_STATE_QUEUED",
+            "JOB_STATE_PAUSED",
+        ):
             raise ValueError(f"The job is in state {job.state}, which can't be cancelled")
         job.state = "JOB_STATE_CANCELLING"
         return web.json_response({})
 
     def _place(self, request):
-        if request.match_info["project"] not in (PROJECT, NUMBER) or request.match_info["location"] != LOCATION:
+        if (
+            request.match_info["project"] not in (PROJECT, NUMBER)
+            or request.match_info["location"] != LOCATION
+        ):
             raise KeyError(request.path)
 
     def _told(self, job):
-        told = {"name": f"projects/{NUMBER}/locations/{LOCATION}/batchPredictionJobs/{job.number}", **job.order,
-                "state": job.state, "createTime": datetime.fromtimestamp(job.created, UTC).isoformat()}
+        told = {
+            "name": f"projects/{NUMBER}/locations/{LOCATION}/batchPredictionJobs/{job.number}",
+            **job.order,
+            "state": job.state,
+            "createTime": datetime.fromtimestamp(job.created, UTC).isoformat(),
+        }
         if job.output:
             told["outputInfo"] = {"gcsOutputDirectory": job.output}
         if job.stats:
@@ -231,7 +316,21 @@ class Vertex(Host):
 
 def response(text, **usage):
     """A GenerateContentResponse, as a batch's line has it."""
-    return {"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP",
-                            "avgLogprobs": -0.1}],
-            "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5, **usage},
-            "modelVersion": "gemini-2.5-flash", "createTime": "2026-04-13T10:18:18.102004Z", "responseId": "x"}
+    return {
+        "candidates": [
+            {
+                "content": {"role": "model", "parts": [{"text": text}]},
+                "finishReason": "STOP",
+                "avgLogprobs": -0.1,
+            }
+        ],
+        "usageMetadata": {
+            "promptTokenCount": 3,
+            "candidatesTokenCount": 2,
+            "totalTokenCount": 5,
+            **usage,
+        },
+        "modelVersion": "gemini-2.5-flash",
+        "createTime": "2026-04-13T10:18:18.102004Z",
+        "responseId": "x",
+    }

@@ -33,7 +33,10 @@ from .conftest import PRICES, numbered
 from .test_prices import WITH, WITHOUT, needs, theirs
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
-BODY = {"choices": [{"index": 0, "message": {"content": "a"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}
+BODY = {
+    "choices": [{"index": 0, "message": {"content": "a"}}],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 9},
+}
 
 
 def whole(results):
@@ -50,7 +53,9 @@ def test_a_job_s_cost_is_the_sum_of_its_rows(home, priced):
     assert told["_cost"].dtype == "float64"
     assert told["_cost"]["k3"] == 0
     row = told.loc["k7"]
-    assert row["_cost"] == pytest.approx((row["_input_tokens"] * 2 + row["_output_tokens"] * 8) / 1e6)
+    assert row["_cost"] == pytest.approx(
+        (row["_input_tokens"] * 2 + row["_output_tokens"] * 8) / 1e6
+    )
     assert job.cost == pytest.approx(told["_cost"].sum()) == pytest.approx(whole(told))
     assert job.cost > 0
     assert job.saved == pytest.approx(job.cost)
@@ -72,23 +77,42 @@ def test_every_screen_says_it(home, priced):
 def test_a_cost_stays_what_it_was_in_any_process(home, priced, monkeypatch):
     """The price lies with the job: read later, elsewhere, with other prices and without litellm, it is the same."""
     job = numbered(5).llm.batch("{text}", out="out", **priced).wait(60)
-    code = (f"import sys, jupyter_batch; job = jupyter_batch.open({job.id!r}); "
-            "print(job.cost, job.results()['_cost'].sum()); assert 'litellm' not in sys.modules")
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                         env={**os.environ, "JUPYTER_BATCH_HOME": str(home)})
+    code = (
+        f"import sys, jupyter_batch; job = jupyter_batch.open({job.id!r}); "
+        "print(job.cost, job.results()['_cost'].sum()); assert 'litellm' not in sys.modules"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
+    )
     assert [float(word) for word in run.stdout.split()] == pytest.approx([job.cost, job.cost])
     for command in (["list"], ["show", job.id]):
-        run = subprocess.run([sys.executable, "-m", "jupyter_batch", *command], capture_output=True, text=True,
-                             check=True, env={**os.environ, "JUPYTER_BATCH_HOME": str(home)})
+        run = subprocess.run(
+            [sys.executable, "-m", "jupyter_batch", *command],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
+        )
         assert view(job.snapshot()).cost.split()[1].rstrip(",") in run.stdout
 
 
 def test_a_job_that_another_process_began_has_its_price(home, priced, monkeypatch):
     """Submitted by a process that ended at once, without prices= where it is gone on with: the cost is there."""
-    code = ("import pandas as pd, jupyter_batch, sys, json; df = pd.DataFrame({'text': ['a', 'b', 'c']}); "
-            "print(df.llm.batch('{text}', out='out', **json.loads(sys.argv[1])).id)")
-    run = subprocess.run([sys.executable, "-c", code, json.dumps(priced)], capture_output=True, text=True, check=True,
-                         env={**os.environ, "JUPYTER_BATCH_HOME": str(home)})
+    code = (
+        "import pandas as pd, jupyter_batch, sys, json; df = pd.DataFrame({'text': ['a', 'b', 'c']}); "
+        "print(df.llm.batch('{text}', out='out', **json.loads(sys.argv[1])).id)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(priced)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
+    )
     monkeypatch.setenv("OPENAI_API_KEY", priced["api_key"])
     job = jupyter_batch.open(run.stdout.split()[0]).wait(60)
     assert job.cost == pytest.approx(whole(job.results()))
@@ -149,7 +173,9 @@ def test_real_time_pays_the_standard_price(home, priced):
     job = numbered(4).llm.batch("{text}", out="out", **options).wait(120)
     told = job.results()
     assert job.cost > 0
-    assert job.cost == pytest.approx((told["_input_tokens"].sum() * 4 + told["_output_tokens"].sum() * 16) / 1e6)
+    assert job.cost == pytest.approx(
+        (told["_input_tokens"].sum() * 4 + told["_output_tokens"].sum() * 16) / 1e6
+    )
     assert job.saved == 0
     assert "saved" not in repr(job)
 
@@ -162,11 +188,29 @@ def shard_of(folder, dialect, lines, model="openai/gpt-4.1-mini", **fields):
     folder.mkdir()
     endpoint = fields.pop("endpoint", "/v1/chat/completions")
     rows = fields.pop("rows", len(lines))
-    job = JobRecord(id="jb", fingerprint="f", created_at=1.0, model=model, provider=model.partition("/")[0],
-                    dialect=dialect, endpoint=endpoint, body_model="m", out="o", columns=[], rows=rows,
-                    price=price_of(model))
-    shard = ShardRecord(job="jb", number=0, requests=rows, bytes=1, first=0, last=rows - 1,
-                        **{"step": Step.COLLECTED, "ending": State.COMPLETED, **fields})
+    job = JobRecord(
+        id="jb",
+        fingerprint="f",
+        created_at=1.0,
+        model=model,
+        provider=model.partition("/")[0],
+        dialect=dialect,
+        endpoint=endpoint,
+        body_model="m",
+        out="o",
+        columns=[],
+        rows=rows,
+        price=price_of(model),
+    )
+    shard = ShardRecord(
+        job="jb",
+        number=0,
+        requests=rows,
+        bytes=1,
+        first=0,
+        last=rows - 1,
+        **{"step": Step.COLLECTED, "ending": State.COMPLETED, **fields},
+    )
     there = JobFolder(folder)
     data = [{**line, "custom_id": f"jb-{n}"} for n, line in enumerate(lines)]
     there.output(0).write_text("".join(json.dumps(line) + "\n" for line in data))
@@ -182,23 +226,36 @@ def recorded(name):
     """Recorded lines with what stands beside them."""
     lines = {one["case"]: one for one in _read(name)}
     expected = _read("expected.jsonl")
-    return [(lines[one["case"]], one) for one in expected if one["file"] == name and one["case"] in lines]
+    return [
+        (lines[one["case"]], one)
+        for one in expected
+        if one["file"] == name and one["case"] in lines
+    ]
 
 
-@pytest.mark.parametrize(("name", "dialect", "model"), [
-    ("openai_output_lines.jsonl", "openai", "openai/gpt-4.1-mini"),
-    ("openai_error_lines.jsonl", "openai", "openai/gpt-4.1-mini"),
-    ("anthropic_results.jsonl", "anthropic", "anthropic/claude-sonnet-4-5"),
-])
+@pytest.mark.parametrize(
+    ("name", "dialect", "model"),
+    [
+        ("openai_output_lines.jsonl", "openai", "openai/gpt-4.1-mini"),
+        ("openai_error_lines.jsonl", "openai", "openai/gpt-4.1-mini"),
+        ("anthropic_results.jsonl", "anthropic", "anthropic/claude-sonnet-4-5"),
+    ],
+)
 def test_recorded_lines_cost_what_their_usage_says(tmp_path, name, dialect, model):
     """Billed or not, cached, thought; where no usage is told the cost is unknown, and so is the sum."""
-    pairs = [(line, one) for line, one in recorded(name) if isinstance(line.get("line"), dict) and "no_row" not in one]
+    pairs = [
+        (line, one)
+        for line, one in recorded(name)
+        if isinstance(line.get("line"), dict) and "no_row" not in one
+    ]
     assert pairs
     lines = [line["line"] for line, _ in pairs]
     _, found, bill = shard_of(tmp_path / "job", dialect, lines, model)
     tariff = price_of(model).batch
     for at, (line, one) in enumerate(pairs):
-        usage = next(decode_lines(dialect, json.dumps(line["line"]).encode(), line.get("endpoint", ""), {})).usage
+        usage = next(
+            decode_lines(dialect, json.dumps(line["line"]).encode(), line.get("endpoint", ""), {})
+        ).usage
         if usage is not None:
             assert found.costs.paid[at] == actual(tariff, usage), one["case"]
         elif one["billable"]:
@@ -220,12 +277,33 @@ def test_what_we_print_is_what_litellm_reckons_or_unknown(tmp_path, model):
         lines = [{"data": [{"index": 0, "embedding": [1.0]}]} for _ in usages]
     else:
         lines = [{"choices": BODY["choices"]} for _ in usages]
-    bodies = [{**line, "usage": {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens}}
-              for line, usage in zip(lines, usages, strict=True)]
-    job, _, bill = shard_of(tmp_path / "job", "openai", [{"response": {"status_code": 200, "body": body}}
-                                                         for body in bodies], model)
-    shard = ShardRecord(job="jb", number=0, requests=5, bytes=1, first=0, last=4, step=Step.COLLECTED,
-                        ending=State.COMPLETED, bill=bill)
+    bodies = [
+        {
+            **line,
+            "usage": {
+                "prompt_tokens": usage.input_tokens,
+                "completion_tokens": usage.output_tokens,
+            },
+        }
+        for line, usage in zip(lines, usages, strict=True)
+    ]
+    job, _, bill = shard_of(
+        tmp_path / "job",
+        "openai",
+        [{"response": {"status_code": 200, "body": body}} for body in bodies],
+        model,
+    )
+    shard = ShardRecord(
+        job="jb",
+        number=0,
+        requests=5,
+        bytes=1,
+        first=0,
+        last=4,
+        step=Step.COLLECTED,
+        ending=State.COMPLETED,
+        bill=bill,
+    )
     printed = view(job.snapshot([shard], 2.0)).cost
     if bill.cost is None:
         assert model in WITHOUT
@@ -244,28 +322,64 @@ def test_without_usage_a_cost_is_unknown_and_the_screens_say_at_least(tmp_path):
     job, found, bill = shard_of(tmp_path / "job", "openai", [told, untold, told])
     assert [math.isnan(cost) for cost in found.costs.paid] == [False, True, False]
     assert (bill.cost, bill.unknown) == (None, 1)
-    shard = ShardRecord(job="jb", number=0, requests=3, bytes=1, first=0, last=2, step=Step.COLLECTED,
-                        ending=State.COMPLETED, bill=bill)
+    shard = ShardRecord(
+        job="jb",
+        number=0,
+        requests=3,
+        bytes=1,
+        first=0,
+        last=2,
+        step=Step.COLLECTED,
+        ending=State.COMPLETED,
+        bill=bill,
+    )
     seen = view(job.snapshot([shard], 2.0))
     assert seen.cost == "cost at least $0.000018, unknown for 1 row"
     running = msgspec.structs.replace(shard, number=1, step=Step.RUNNING, ending=None, bill=None)
-    assert view(job.snapshot([shard, running], 2.0)).cost == "cost at least $0.000018 so far, unknown for 1 row"
+    assert (
+        view(job.snapshot([shard, running], 2.0)).cost
+        == "cost at least $0.000018 so far, unknown for 1 row"
+    )
     old = msgspec.structs.replace(shard, bill=None)
     assert view(job.snapshot([old], 2.0)).cost == "cost unknown"
     assert view(job.snapshot([running], 2.0)).cost == ""
 
 
-@pytest.mark.parametrize(("ending", "completed", "free"), [
-    (State.COMPLETED, 1, False), (State.FAILED, 0, True), (State.EXPIRED, 1, True), (State.CANCELLED, 1, True),
-    (State.EXPIRED, 2, False), (State.FAILED, 3, False)])
+@pytest.mark.parametrize(
+    ("ending", "completed", "free"),
+    [
+        (State.COMPLETED, 1, False),
+        (State.FAILED, 0, True),
+        (State.EXPIRED, 1, True),
+        (State.CANCELLED, 1, True),
+        (State.EXPIRED, 2, False),
+        (State.FAILED, 3, False),
+    ],
+)
 def test_a_row_without_a_line_is_free_only_where_that_is_sure(tmp_path, ending, completed, free):
     """Of an expired batch what was not answered is not billed; but where an answer was lost, it may have been."""
     line = {"response": {"status_code": 200, "body": BODY}}
-    _, found, bill = shard_of(tmp_path / "job", "openai", [line], rows=3, ending=ending, completed=completed)
+    _, found, bill = shard_of(
+        tmp_path / "job", "openai", [line], rows=3, ending=ending, completed=completed
+    )
     assert [math.isnan(cost) for cost in found.costs.paid] == [False, not free, not free]
     assert bill.unknown == (0 if free else 2)
-    assert silence_is_free(ShardRecord(job="j", number=0, requests=3, bytes=1, first=0, last=2, ending=ending,
-                                       completed=completed), 1) is free
+    assert (
+        silence_is_free(
+            ShardRecord(
+                job="j",
+                number=0,
+                requests=3,
+                bytes=1,
+                first=0,
+                last=2,
+                ending=ending,
+                completed=completed,
+            ),
+            1,
+        )
+        is free
+    )
 
 
 def test_a_price_given_later_tells_what_it_cost(server, home, call, priced):
@@ -278,7 +392,11 @@ def test_a_price_given_later_tells_what_it_cost(server, home, call, priced):
     assert job.results()["_cost"].isna().all()
     again = numbered(5).llm.batch("{text}", out="out", **priced)
     assert again is job
-    assert job.cost == pytest.approx(whole(job.results())) == pytest.approx(job.results()["_cost"].sum())
+    assert (
+        job.cost
+        == pytest.approx(whole(job.results()))
+        == pytest.approx(job.results()["_cost"].sum())
+    )
     assert numbered(5).llm.batch("{text}", out="out", **call).cost == job.cost
     assert server.stats()["batches_created"] == 1
 
@@ -299,7 +417,9 @@ def test_what_is_finished_in_real_time_costs_what_the_batch_cost_too(server, hom
     df = numbered(8)
     job = df.llm.batch("{text}", out="out", shard_size=4, **priced)
     ledger, batch = job._here.ledger, job.id
-    with contextlib.closing(sqlite3.connect(home / "ledger.sqlite3")) as db:  # asked for just as its batches expire
+    with contextlib.closing(
+        sqlite3.connect(home / "ledger.sqlite3")
+    ) as db:  # asked for just as its batches expire
         db.execute("UPDATE job SET rush_at = 1")
         db.commit()
     job.wait(60)

@@ -17,8 +17,11 @@ def jobs_in(home):
 
 def test_above_it_nothing_is_sent_and_nothing_is_kept(server, home, priced):
     """The sentence says the estimate, the limit, and what can be done."""
-    with pytest.raises(OptionError, match=r"max_cost=0\.0001: 50 requests with \d+ tokens of input; it may cost up to "
-                                          r"\$0\.\d+, with answers of up to 100 tokens.*Nothing was sent"):
+    with pytest.raises(
+        OptionError,
+        match=r"max_cost=0\.0001: 50 requests with \d+ tokens of input; it may cost up to "
+        r"\$0\.\d+, with answers of up to 100 tokens.*Nothing was sent",
+    ):
         numbered(50).llm.batch("{text}", out="out", max_tokens=100, max_cost=0.0001, **priced)
     assert jobs_in(home) == []
     assert server.stats()["batches_created"] == 0
@@ -26,7 +29,11 @@ def test_above_it_nothing_is_sent_and_nothing_is_kept(server, home, priced):
 
 def test_below_it_it_is_sent(server, home, priced):
     """And the bound held: it cost less than the most that was estimated, which was less than the limit."""
-    job = numbered(50).llm.batch("{text}", out="out", max_tokens=100, max_cost=0.05, **priced).wait(60)
+    job = (
+        numbered(50)
+        .llm.batch("{text}", out="out", max_tokens=100, max_cost=0.05, **priced)
+        .wait(60)
+    )
     assert job.is_successful
     assert 0 < job.cost <= job._record().most <= 0.05
 
@@ -42,7 +49,12 @@ def test_unknown_price_with_a_limit_is_refused(server, home, call):
 
 def test_what_is_free_is_within_any_limit(home):
     """A model on one's own machine, with a limit of nothing."""
-    assert numbered(3).llm.batch("{text}", out="out", model="local/echo", max_cost=0).wait(60).is_successful
+    assert (
+        numbered(3)
+        .llm.batch("{text}", out="out", model="local/echo", max_cost=0)
+        .wait(60)
+        .is_successful
+    )
 
 
 def test_without_max_tokens_the_longest_answers_count_until_some_are_known(home, priced):
@@ -77,8 +89,10 @@ def test_between_batches_it_stops_where_the_real_cost_runs_ahead(server, home, p
     assert job.cost == pytest.approx(told["_cost"].sum())
     reasons = set(told["_error"][~sent])
     assert len(reasons) >= 1
-    assert all(reason.startswith("max_cost: $0.0") and "max_cost=0.05; job.retry(max_cost=...)" in reason
-               for reason in reasons)
+    assert all(
+        reason.startswith("max_cost: $0.0") and "max_cost=0.05; job.retry(max_cost=...)" in reason
+        for reason in reasons
+    )
     assert (told["_cost"][~sent] == 0).all()
     with pytest.raises(InputError, match=r"job\.retry\(max_cost=\.\.\.\) allows more"):
         job.retry()
@@ -92,10 +106,16 @@ def test_batches_wait_for_the_real_cost_of_those_that_are_out(server, home, pric
     """Where all of them at once could come to more than the limit they go one after the other, and all are sent."""
     df = numbered(40)
     numbered(4).llm.batch("{text}", out="out", **priced).wait(60)
-    job = df.llm.batch("{text}", out="out", shard_size=10, max_cost=0.5, reuse=False, **priced).wait(60)
+    job = df.llm.batch(
+        "{text}", out="out", shard_size=10, max_cost=0.5, reuse=False, **priced
+    ).wait(60)
     assert job.is_successful
     assert job.cost < 0.5 < job._record().most
-    moved = [(shard, step) for _, shard, step, _, _ in job._here.ledger.events(job.id) if shard is not None]
+    moved = [
+        (shard, step)
+        for _, shard, step, _, _ in job._here.ledger.events(job.id)
+        if shard is not None
+    ]
     first_collected = moved.index(next(event for event in moved if event[1] == Step.COLLECTED))
     assert len({shard for shard, step in moved[:first_collected] if step == Step.SUBMITTING}) == 1
 

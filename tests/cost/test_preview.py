@@ -19,15 +19,20 @@ def test_a_preview_sends_and_keeps_nothing(server, home, priced):
     df.loc["k3", "text"] = None
     seen = df.llm.preview("Say {text}", system="Be brief", max_tokens=10, **priced)
     assert (seen.rows, seen.requests, seen.skipped, seen.reused, seen.shards) == (20, 19, 1, 0, 1)
-    assert seen.prompts[0] == [{"role": "system", "content": "Be brief"},
-                               {"role": "user", "content": "Say row number 0"}]
+    assert seen.prompts[0] == [
+        {"role": "system", "content": "Be brief"},
+        {"role": "user", "content": "Say row number 0"},
+    ]
     assert len(seen.prompts) == 3
     assert seen.tokens.exact
     assert 19 * 5 < seen.tokens.count < 19 * 40
     assert seen.output.high == 190
     assert seen.cost.low == pytest.approx(seen.tokens.count * 2 / 1e6)
     assert seen.cost.high == pytest.approx(seen.cost.low + 190 * 8 / 1e6)
-    assert (seen.batch.high, seen.realtime.high) == (seen.cost.high, pytest.approx(2 * seen.cost.high))
+    assert (seen.batch.high, seen.realtime.high) == (
+        seen.cost.high,
+        pytest.approx(2 * seen.cost.high),
+    )
     assert server.stats()["batches_created"] == 0
     assert not home.exists()
     assert "out" not in df.columns
@@ -38,8 +43,16 @@ def test_it_shows_itself(home, priced):
     df = pd.DataFrame({"text": ["<script>alert(1)</script>", "b"]})
     seen = df.llm.preview("{text}", max_tokens=10, max_cost=0.5, **priced)
     said = repr(seen)
-    for words in ("2 requests to be sent in 1 batch", "cost", "in real time", "$0.5000: it would be sent",
-                  "up to 20 out", "user: <script>", "your own prices", "at most"):
+    for words in (
+        "2 requests to be sent in 1 batch",
+        "cost",
+        "in real time",
+        "$0.5000: it would be sent",
+        "up to 20 out",
+        "user: <script>",
+        "your own prices",
+        "at most",
+    ):
         assert words in said, words
     page = seen._repr_html_()
     assert "<script>" not in page
@@ -69,7 +82,9 @@ def test_reuse_is_seen_and_what_it_saves(home, priced):
     grown = pd.concat([numbered(12), numbered(12).tail(1)], ignore_index=True)
     seen = grown.llm.preview("{text}", **options)
     assert (seen.rows, seen.requests, seen.reused, seen.same, seen.joined) == (13, 2, 10, 1, 0)
-    assert seen.reuse_saves.low == pytest.approx(job.cost + seen.cost.low / 2), "what ten cost, and about one more"
+    assert seen.reuse_saves.low == pytest.approx(job.cost + seen.cost.low / 2), (
+        "what ten cost, and about one more"
+    )
     assert seen.reuse_saves.high == pytest.approx(job.cost + seen.cost.high / 2)
     assert seen.usual == pytest.approx(job.usage.output_tokens / 10)
     assert seen.cost.low < seen.likely < seen.cost.high
@@ -80,7 +95,10 @@ def test_reuse_is_seen_and_what_it_saves(home, priced):
 def test_what_reuse_saves_where_all_of_it_is_there(server, home, priced):
     """Answers of several jobs, equal rows, and what a job that only took over answers would cost; waited for, too."""
     options = {**priced, "max_tokens": 30, "out": "out"}
-    parts = [numbered(10).iloc[part].llm.batch("{text}", **options).wait(60) for part in (slice(4), slice(4, 10))]
+    parts = [
+        numbered(10).iloc[part].llm.batch("{text}", **options).wait(60)
+        for part in (slice(4), slice(4, 10))
+    ]
     twice = pd.concat([numbered(10), numbered(10)], ignore_index=True)
     spared = pytest.approx(2 * sum(part.cost for part in parts))
     seen = twice.llm.preview("{text}", **options)
@@ -123,11 +141,25 @@ def test_a_sample_tells_within_its_bound(home, priced):
     from jupyter_batch.providers.via_litellm import load_litellm
 
     dice = random.Random(4)
-    words = ["one", "two", "three", "elephant", "antidisestablishmentarianism", "12345", "ß", "日本"]
-    texts = [" ".join(dice.choices(words, k=dice.randint(1, 60))) + f" {n}" for n in range(EXACT * 3)]
+    words = [
+        "one",
+        "two",
+        "three",
+        "elephant",
+        "antidisestablishmentarianism",
+        "12345",
+        "ß",
+        "日本",
+    ]
+    texts = [
+        " ".join(dice.choices(words, k=dice.randint(1, 60))) + f" {n}" for n in range(EXACT * 3)
+    ]
     seen = pd.DataFrame({"text": texts}).llm.preview("{text}", max_tokens=5, **priced)
     litellm = load_litellm()
-    whole = sum(litellm.token_counter(model="echo", messages=[{"role": "user", "content": text}]) for text in texts)
+    whole = sum(
+        litellm.token_counter(model="echo", messages=[{"role": "user", "content": text}])
+        for text in texts
+    )
     assert not seen.tokens.exact
     assert 0 < seen.tokens.error < 0.02 * whole
     assert abs(seen.tokens.count - whole) <= seen.tokens.error
@@ -171,10 +203,19 @@ def test_the_magic_has_it_too(home, priced):
     try:
         shell.extension_manager.load_extension("jupyter_batch")
         shell.user_ns["df"] = numbered(4)
-        seen = shell.run_cell_magic("llm_batch", "df --preview --max-tokens 5 --model local/echo", "{text}")
+        seen = shell.run_cell_magic(
+            "llm_batch", "df --preview --max-tokens 5 --model local/echo", "{text}"
+        )
         assert (seen.requests, seen.cost.high) == (4, 0)
         assert not home.exists()
-        assert len(shell.run_cell_magic("llm_batch", "--preview --model local/echo", "a\n---\nb").prompts) == 2
+        assert (
+            len(
+                shell.run_cell_magic(
+                    "llm_batch", "--preview --model local/echo", "a\n---\nb"
+                ).prompts
+            )
+            == 2
+        )
     finally:
         shell.extension_manager.unload_extension("jupyter_batch")
         InteractiveShell.clear_instance()

@@ -24,10 +24,26 @@ from jupyter_batch.core.result import Usage
 from jupyter_batch.providers import prices
 from jupyter_batch.providers.prices import price_of
 
-WITH = ["openai/gpt-4.1-mini", "openai/gpt-4o", "openai/gpt-4o-mini", "openai/gpt-5-mini", "openai/o4-mini",
-        "openai/text-embedding-3-small", "anthropic/claude-sonnet-4-5", "anthropic/claude-haiku-4-5",
-        "anthropic/claude-opus-4-5", "azure/gpt-4.1", "xai/grok-4.3"]
-WITHOUT = ["openai/gpt-4", "azure/gpt-4o", "mistral/mistral-small-latest", "xai/grok-4.5", "openai/no-such-model"]
+WITH = [
+    "openai/gpt-4.1-mini",
+    "openai/gpt-4o",
+    "openai/gpt-4o-mini",
+    "openai/gpt-5-mini",
+    "openai/o4-mini",
+    "openai/text-embedding-3-small",
+    "anthropic/claude-sonnet-4-5",
+    "anthropic/claude-haiku-4-5",
+    "anthropic/claude-opus-4-5",
+    "azure/gpt-4.1",
+    "xai/grok-4.3",
+]
+WITHOUT = [
+    "openai/gpt-4",
+    "azure/gpt-4o",
+    "mistral/mistral-small-latest",
+    "xai/grok-4.5",
+    "openai/no-such-model",
+]
 SAME_SINCE = (1, 100)
 """Older litellm counts the cache of a batch otherwise; a request without cached tokens it counts as now."""
 
@@ -52,16 +68,29 @@ def theirs(litellm, model, usage):
 
     provider, _, name = model.partition("/")
     told = litellm.Usage(
-        prompt_tokens=usage.input_tokens, completion_tokens=usage.output_tokens,
+        prompt_tokens=usage.input_tokens,
+        completion_tokens=usage.output_tokens,
         total_tokens=usage.input_tokens + usage.output_tokens,
-        prompt_tokens_details={"cached_tokens": usage.cached_tokens, **(
-            {"cache_creation_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {})},
-        completion_tokens_details={"reasoning_tokens": usage.reasoning_tokens})
+        prompt_tokens_details={
+            "cached_tokens": usage.cached_tokens,
+            **(
+                {"cache_creation_tokens": usage.cache_write_tokens}
+                if usage.cache_write_tokens
+                else {}
+            ),
+        },
+        completion_tokens_details={"reasoning_tokens": usage.reasoning_tokens},
+    )
     return sum(batch_cost_calculator(told, name, provider))
 
 
-USAGES = [Usage(1000, 200), Usage(1, 0), Usage(1000, 200, 512, 64), Usage(1000, 200, 300, 0, 400),
-          Usage(300_000, 2000, 1000)]
+USAGES = [
+    Usage(1000, 200),
+    Usage(1, 0),
+    Usage(1000, 200, 512, 64),
+    Usage(1000, 200, 300, 0, 400),
+    Usage(300_000, 2000, 1000),
+]
 
 
 @pytest.mark.parametrize("model", WITH)
@@ -70,7 +99,9 @@ def test_with_batch_prices_we_say_what_litellm_says(litellm, model):
     from importlib.metadata import version
 
     needs(litellm, model)
-    usages = USAGES if tuple(map(int, version("litellm").split(".")[:2])) >= SAME_SINCE else USAGES[:2]
+    usages = (
+        USAGES if tuple(map(int, version("litellm").split(".")[:2])) >= SAME_SINCE else USAGES[:2]
+    )
     price = price_of(model)
     if "embedding" in model:
         usages = [Usage(usage.input_tokens) for usage in usages]
@@ -98,7 +129,9 @@ def test_what_is_unknown_of_those_without():
     assert price_of("xai/grok-4.5").batch is None
     assert price_of("openai/no-such-model").batch is None
     assert price_of("openai/gpt-4", api_base="https://gateway.example/v1").batch is None
-    assert actual(price_of("openai/gpt-4").batch, Usage(1000, 200, 500)) is None  # its cache has no price
+    assert (
+        actual(price_of("openai/gpt-4").batch, Usage(1000, 200, 500)) is None
+    )  # its cache has no price
 
 
 @pytest.mark.parametrize("model", [*WITH[:5], *WITH[6:], "xai/grok-4.5"])
@@ -109,8 +142,11 @@ def test_real_time_is_what_litellm_says(litellm, model):
     needs(litellm, model)
     provider, _, name = model.partition("/")
     for usage in (Usage(1000, 200), Usage(150_000, 200)):
-        told = litellm.Usage(prompt_tokens=usage.input_tokens, completion_tokens=usage.output_tokens,
-                             total_tokens=usage.input_tokens + usage.output_tokens)
+        told = litellm.Usage(
+            prompt_tokens=usage.input_tokens,
+            completion_tokens=usage.output_tokens,
+            total_tokens=usage.input_tokens + usage.output_tokens,
+        )
         live = sum(generic_cost_per_token(name, told, provider))
         assert actual(price_of(model).standard, usage) == pytest.approx(live, rel=1e-9)
 
@@ -120,32 +156,55 @@ def test_what_the_cache_keeps_for_an_hour_has_its_own_rate(litellm):
     from litellm.cost_calculator import generic_cost_per_token
 
     usage = Usage(1000, 100, cache_write_tokens=500, cache_write_1h_tokens=200)
-    told = litellm.Usage(prompt_tokens=1000, completion_tokens=100, total_tokens=1100, prompt_tokens_details={
-        "cache_creation_tokens": 500,
-        "cache_creation_token_details": {"ephemeral_5m_input_tokens": 300, "ephemeral_1h_input_tokens": 200}})
+    told = litellm.Usage(
+        prompt_tokens=1000,
+        completion_tokens=100,
+        total_tokens=1100,
+        prompt_tokens_details={
+            "cache_creation_tokens": 500,
+            "cache_creation_token_details": {
+                "ephemeral_5m_input_tokens": 300,
+                "ephemeral_1h_input_tokens": 200,
+            },
+        },
+    )
     live = sum(generic_cost_per_token("claude-haiku-4-5", told, "anthropic"))
     price = price_of("anthropic/claude-haiku-4-5")
     assert actual(price.standard, usage) == pytest.approx(live, rel=1e-9)
     assert actual(price.batch, usage) == pytest.approx(live / 2, rel=1e-9)
     assert live > actual(price.standard, Usage(1000, 100, cache_write_tokens=500))
     listed = price_of("anthropic/claude-haiku-4-5", api_base="https://gateway.example/v1").batch
-    assert actual(listed, usage) is None, "listed without a batch price, and of another server no discount is known"
+    assert actual(listed, usage) is None, (
+        "listed without a batch price, and of another server no discount is known"
+    )
 
 
 def test_real_time_in_another_tier_has_that_tier_s_price():
     """`service_tier="flex"` at its own rates; where the list has none for it, unknown."""
-    assert actual(price_of("openai/gpt-5-mini", service_tier="flex").standard, Usage(1000)) == pytest.approx(0.000125)
+    assert actual(
+        price_of("openai/gpt-5-mini", service_tier="flex").standard, Usage(1000)
+    ) == pytest.approx(0.000125)
     assert price_of("openai/gpt-4", service_tier="flex").standard is None
 
 
 def test_a_model_that_is_listed_at_nothing_is_unknown(monkeypatch):
     """Where nobody knows better litellm's list says 0: that is no price, for a model that is not on one's machine."""
-    entry = {"litellm_provider": "gemini", "mode": "chat", "input_cost_per_token": 0, "output_cost_per_token": 0.0}
+    entry = {
+        "litellm_provider": "gemini",
+        "mode": "chat",
+        "input_cost_per_token": 0,
+        "output_cost_per_token": 0.0,
+    }
     monkeypatch.setattr(prices, "_listed", lambda key: entry)
     price = price_of("gemini/some-experiment")
     assert (price.batch, price.standard) == (None, None)
-    halves = {**entry, "input_cost_per_token": 1e-6, "input_cost_per_token_batches": 5e-7,
-              "output_cost_per_token": 2e-6, "output_cost_per_token_batches": 0}
+    halves = {
+        **entry,
+        "input_cost_per_token": 1e-6,
+        "input_cost_per_token_batches": 5e-7,
+        "output_cost_per_token": 2e-6,
+        "output_cost_per_token_batches": 0,
+    }
     monkeypatch.setattr(prices, "_listed", lambda key: halves)
     assert actual(price_of("gemini/some-experiment").batch, Usage(1000)) == pytest.approx(0.0005)
     assert actual(price_of("gemini/some-experiment").batch, Usage(1000, 10)) is None
@@ -165,30 +224,50 @@ def test_the_person_s_own_price_comes_first():
     mine = {"input": 0.2, "output": 0.8, "cached": 0.1, "realtime": {"input": 0.4, "output": 1.6}}
     for given in ({"openai/mine": mine}, {"mine": mine}, {"": mine}):
         price = price_of("openai/mine", given=given)
-        assert actual(price.batch, Usage(1_000_000, 500_000, 400_000)) == pytest.approx(0.12 + 0.04 + 0.4)
+        assert actual(price.batch, Usage(1_000_000, 500_000, 400_000)) == pytest.approx(
+            0.12 + 0.04 + 0.4
+        )
         assert actual(price.standard, Usage(1_000_000)) == pytest.approx(0.4)
     flat = {"openai/gpt-4o": {"input": 1, "output": 1}}
-    assert actual(price_of("openai/gpt-4o", given=flat).standard, Usage(1_000_000)) == pytest.approx(2.5)
-    assert actual(price_of("openai/gpt-4o", given=flat, mode="realtime").standard, Usage(1_000_000)) == 1
+    assert actual(
+        price_of("openai/gpt-4o", given=flat).standard, Usage(1_000_000)
+    ) == pytest.approx(2.5)
+    assert (
+        actual(price_of("openai/gpt-4o", given=flat, mode="realtime").standard, Usage(1_000_000))
+        == 1
+    )
     assert price_of("openai/other", given={"openai/mine": mine}).batch is None
 
 
 def test_a_price_is_read_without_litellm():
     """The list is a file in its package: no submission waits seconds for an import."""
-    code = ("import sys; from jupyter_batch.providers.prices import price_of; "
-            "assert price_of('openai/gpt-4.1-mini').batch.rates.input == 2e-07; "
-            "assert not {'litellm', 'openai', 'pandas'} & set(sys.modules)")
+    code = (
+        "import sys; from jupyter_batch.providers.prices import price_of; "
+        "assert price_of('openai/gpt-4.1-mini').batch.rates.input == 2e-07; "
+        "assert not {'litellm', 'openai', 'pandas'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_kinds_of_tokens_are_parts_of_the_whole():
     """What has a rate of its own is not billed at the plain one too."""
-    rates = Rates(input=1, output=10, cached=0.5, cache_write=2, reasoning=20, input_image=3, output_audio=100)
-    usage = Usage(100, 50, cached_tokens=10, cache_write_tokens=20, input_image_tokens=5, reasoning_tokens=4,
-                  output_audio_tokens=6)
+    rates = Rates(
+        input=1, output=10, cached=0.5, cache_write=2, reasoning=20, input_image=3, output_audio=100
+    )
+    usage = Usage(
+        100,
+        50,
+        cached_tokens=10,
+        cache_write_tokens=20,
+        input_image_tokens=5,
+        reasoning_tokens=4,
+        output_audio_tokens=6,
+    )
     assert actual(Tariff(rates=rates.filled()), usage) == 65 * 1 + 5 + 40 + 15 + 40 * 10 + 80 + 600
     hour = Usage(100, 0, cache_write_tokens=20, cache_write_1h_tokens=5)
-    assert actual(Tariff(rates=rates.filled()), hour) == 80 + 40, "as any write, where it has no rate of its own"
+    assert actual(Tariff(rates=rates.filled()), hour) == 80 + 40, (
+        "as any write, where it has no rate of its own"
+    )
     assert actual(Tariff(rates=rates), Usage(1, 1)) == 11
     assert actual(Tariff(rates=rates), Usage(1, 1, input_audio_tokens=1)) is None
     assert actual(Tariff(rates=rates), None) is None
@@ -197,18 +276,29 @@ def test_kinds_of_tokens_are_parts_of_the_whole():
 
 def test_a_long_request_has_its_own_rates():
     """Above the threshold for all of its tokens; xAI from the threshold on."""
-    tariff = Tariff(rates=Rates(input=1, output=1), tiers=(Tier(10, Rates(input=2, output=2)), Tier(20, Rates())))
+    tariff = Tariff(
+        rates=Rates(input=1, output=1),
+        tiers=(Tier(10, Rates(input=2, output=2)), Tier(20, Rates())),
+    )
     assert pricer(tariff)(Usage(10, 1)) == 11
     assert pricer(tariff)(Usage(11, 1)) == 24
     assert actual(tariff, Usage(21, 1)) is None
-    assert pricer(Tariff(rates=tariff.rates, tiers=tariff.tiers, inclusive=True))(Usage(10, 1)) == 22
+    assert (
+        pricer(Tariff(rates=tariff.rates, tiers=tariff.tiers, inclusive=True))(Usage(10, 1)) == 22
+    )
 
 
 def test_a_sum_with_an_unknown_part_is_unknown():
     """The known part is there beside it, and how many are missing."""
     nan = float("nan")
     some = bill([1.0, nan, 2.0], [2.0, nan, 4.0])
-    assert (some.known, some.unknown, some.cost, some.saved, some.standard) == (3.0, 1, None, None, None)
+    assert (some.known, some.unknown, some.cost, some.saved, some.standard) == (
+        3.0,
+        1,
+        None,
+        None,
+        None,
+    )
     whole = bill([1.0, 2.0], [2.0, 4.0])
     assert (whole.cost, whole.saved) == (3.0, 3.0)
     assert (whole + some).unknown == 1
@@ -220,16 +310,38 @@ def test_an_estimate_is_a_range():
     """From no output to the longest; what can't be bounded has no upper bound, what has no price neither."""
     tariff = Tariff(rates=Rates(input=1, output=10), tiers=(Tier(10, Rates(input=2, output=20)),))
     into = Range(80.0, 100.0)
-    assert estimate(tariff, 10, input_tokens=into, longest_input=10, output_tokens=Range(0, 5)) == Range(80, 150)
-    assert estimate(tariff, 10, input_tokens=into, longest_input=11, output_tokens=Range(0, 5)) == Range(80, 300)
-    assert estimate(tariff, 10, input_tokens=into, longest_input=1, output_tokens=Range(0, None)) == Range(80, None)
-    assert estimate(None, 10, input_tokens=into, longest_input=1, output_tokens=Range(0, 5)) == Range(None, None)
-    assert estimate(FREE, 10, input_tokens=into, longest_input=1, output_tokens=Range(0, None)) == Range(0, 0)
-    assert estimate(tariff, 0, input_tokens=Range(0, 0), longest_input=0, output_tokens=Range(0, 0)) == Range(0, 0)
+    assert estimate(
+        tariff, 10, input_tokens=into, longest_input=10, output_tokens=Range(0, 5)
+    ) == Range(80, 150)
+    assert estimate(
+        tariff, 10, input_tokens=into, longest_input=11, output_tokens=Range(0, 5)
+    ) == Range(80, 300)
+    assert estimate(
+        tariff, 10, input_tokens=into, longest_input=1, output_tokens=Range(0, None)
+    ) == Range(80, None)
+    assert estimate(
+        None, 10, input_tokens=into, longest_input=1, output_tokens=Range(0, 5)
+    ) == Range(None, None)
+    assert estimate(
+        FREE, 10, input_tokens=into, longest_input=1, output_tokens=Range(0, None)
+    ) == Range(0, 0)
+    assert estimate(
+        tariff, 0, input_tokens=Range(0, 0), longest_input=0, output_tokens=Range(0, 0)
+    ) == Range(0, 0)
 
 
-@pytest.mark.parametrize(("dollars", "said"), [(0, "$0"), (1234.5, "$1,234.50"), (0.0123, "$0.0123"), (0.5, "$0.5000"),
-                                               (0.0000123, "$0.000012"), (-0.5, "-$0.5000"), (0.00099, "$0.00099")])
+@pytest.mark.parametrize(
+    ("dollars", "said"),
+    [
+        (0, "$0"),
+        (1234.5, "$1,234.50"),
+        (0.0123, "$0.0123"),
+        (0.5, "$0.5000"),
+        (0.0000123, "$0.000012"),
+        (-0.5, "-$0.5000"),
+        (0.00099, "$0.00099"),
+    ],
+)
 def test_money_never_reads_as_nothing(dollars, said):
     """However little it is."""
     assert money(dollars) == said

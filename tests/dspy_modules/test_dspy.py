@@ -24,8 +24,10 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.filterwarnings("ignore")  # dspy's own
 dspy = pytest.importorskip("dspy", exc_type=ImportError)
 
-SIGNATURE = ("question, context -> answer, confidence: float, kind: Literal['good', 'bad'], tags: list[str], "
-             "n: int | None")
+SIGNATURE = (
+    "question, context -> answer, confidence: float, kind: Literal['good', 'bad'], tags: list[str], "
+    "n: int | None"
+)
 ANSWER = """[[ ## reasoning ## ]]
 It says so.
 
@@ -46,8 +48,14 @@ good
 7
 
 [[ ## completed ## ]]"""
-VALUES = {"reasoning": "It says so.", "answer": "yes,\nreally", "confidence": 0.9, "kind": "good", "tags": ["a", "b"],
-          "n": 7}
+VALUES = {
+    "reasoning": "It says so.",
+    "answer": "yes,\nreally",
+    "confidence": 0.9,
+    "kind": "good",
+    "tags": ["a", "b"],
+    "n": 7,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -65,8 +73,18 @@ def frame():
 def module():
     """With instructions, and with a demo, as an optimizer leaves it."""
     made = dspy.ChainOfThought(dspy.Signature(SIGNATURE, "Answer as a judge would."))
-    made.predict.demos = [dspy.Example(question="q", context="c", reasoning="r", answer="a", confidence=0.5, kind="bad",
-                                       tags=["x"], n=None)]
+    made.predict.demos = [
+        dspy.Example(
+            question="q",
+            context="c",
+            reasoning="r",
+            answer="a",
+            confidence=0.5,
+            kind="bad",
+            tags=["x"],
+            n=None,
+        )
+    ]
     return made
 
 
@@ -78,7 +96,9 @@ def test_what_dspy_would_ask_is_asked(adapter):
     cot, df = module(), frame()
     prompt, _ = spelled_out(df, cot, {"model": "m/m"})
     asked = prompt.holes(0, [df["question"].tolist(), df["context"].tolist()], 2)["messages"]
-    assert asked == [made.format(cot.predict.signature, cot.predict.demos, dict(row)) for _, row in df.iterrows()]
+    assert asked == [
+        made.format(cot.predict.signature, cot.predict.demos, dict(row)) for _, row in df.iterrows()
+    ]
     assert "Answer as a judge would." in asked[1][0]["content"]
     assert len(asked[0]) == 4
 
@@ -96,10 +116,17 @@ def test_its_adapter_reads():
     assert parsed(ANSWER.replace("\ngood\n", "\n'good'\n")).value == VALUES
 
 
-@pytest.mark.parametrize(("old", "new", "says"), [
-    ("0.9", "high", "field confidence"), ("\ngood\n", "\nmeh\n", "field kind"),
-    ("[[ ## kind ## ]]\ngood\n", "", "`kind`"),
-    (ANSWER, "I can't help.", "`reasoning`, `answer`"), ('["a", "b"]', "3", "tags"), ("\n7\n", "\nseven\n", "n")])
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("0.9", "high", "field confidence"),
+        ("\ngood\n", "\nmeh\n", "field kind"),
+        ("[[ ## kind ## ]]\ngood\n", "", "`kind`"),
+        (ANSWER, "I can't help.", "`reasoning`, `answer`"),
+        ('["a", "b"]', "3", "tags"),
+        ("\n7\n", "\nseven\n", "n"),
+    ],
+)
 def test_what_it_can_not_read_is_a_failed_row(old, new, says):
     """One sentence, and the text is kept."""
     text = ANSWER.replace(old, new)
@@ -114,11 +141,13 @@ def test_what_it_can_not_read_is_a_failed_row(old, new, says):
 def test_json_and_xml():
     """The other adapters read in their own way; JSON is asked for as the provider's structured output."""
     dspy.settings.configure(adapter=dspy.JSONAdapter())
-    assert parsed('{"answer": "x", "score": 1}', dspy.Predict("question -> answer, score: float")).value == {
-        "answer": "x", "score": 1.0}
+    assert parsed(
+        '{"answer": "x", "score": 1}', dspy.Predict("question -> answer, score: float")
+    ).value == {"answer": "x", "score": 1.0}
     dspy.settings.configure(adapter=dspy.XMLAdapter())
-    assert parsed("<answer>x</answer>\n<score>1</score>", dspy.Predict("question -> answer, score: float")).value == {
-        "answer": "x", "score": 1.0}
+    assert parsed(
+        "<answer>x</answer>\n<score>1</score>", dspy.Predict("question -> answer, score: float")
+    ).value == {"answer": "x", "score": 1.0}
 
 
 def test_a_large_frame_is_rendered_at_once():
@@ -134,8 +163,15 @@ def test_a_large_frame_is_rendered_at_once():
 def test_from_the_module_to_its_columns(home):
     """`df.llm.batch(predict)`: each field a column; another process needs no module."""
     with Mistral(time.time) as fake:
-        dspy.settings.configure(lm=dspy.LM("mistral/the-model", temperature=0.25, max_tokens=77, api_key=fake.key,
-                                           api_base=fake.url))
+        dspy.settings.configure(
+            lm=dspy.LM(
+                "mistral/the-model",
+                temperature=0.25,
+                max_tokens=77,
+                api_key=fake.key,
+                api_base=fake.url,
+            )
+        )
         df = frame()
         job = df.llm.batch(module())
         wait_for(lambda: fake.batches, job)
@@ -147,8 +183,13 @@ def test_from_the_module_to_its_columns(home):
         job.wait(60)
         assert df.loc[0, list(VALUES)].to_dict() == VALUES
         assert {name: str(df[name].dtype) for name in VALUES} == {
-            "reasoning": "string", "answer": "string", "confidence": "Float64", "kind": "category", "tags": "object",
-            "n": "Int64"}
+            "reasoning": "string",
+            "answer": "string",
+            "confidence": "Float64",
+            "kind": "category",
+            "tags": "object",
+            "n": "Int64",
+        }
         assert job.results()["_raw"].iloc[1] == "no"
         assert df.llm.batch(module()) is job
         told = job.results()
@@ -164,7 +205,11 @@ def test_options_come_before_the_lms(server, call, home):  # noqa: F811 - fixtur
     predict.lm = lm
     _, options = spelled_out(frame(), predict, {"max_tokens": 30, "model": "a/b"})
     assert {name: options[name] for name in ("model", "temperature", "max_tokens", "api_key")} == {
-        "model": "a/b", "temperature": 0.75, "max_tokens": 30, "api_key": "x"}
+        "model": "a/b",
+        "temperature": 0.75,
+        "max_tokens": 30,
+        "api_key": "x",
+    }
     job = frame().llm.batch(predict, **call).wait(60)
     assert job.state == "completed"
     assert all(error.startswith("length: the answer was cut off") for error in job.errors["_error"])
@@ -173,20 +218,46 @@ def test_options_come_before_the_lms(server, call, home):  # noqa: F811 - fixtur
 class Twice(dspy.Module if hasattr(dspy, "Module") else object):
     def __init__(self):
         super().__init__()
-        self.first, self.second = dspy.Predict("question -> answer"), dspy.Predict("answer -> again")
+        self.first, self.second = (
+            dspy.Predict("question -> answer"),
+            dspy.Predict("answer -> again"),
+        )
 
 
 class Own(dspy.ChatAdapter if hasattr(dspy, "ChatAdapter") else object):
     pass
 
 
-@pytest.mark.parametrize(("prompt", "options", "kind", "says"), [
-    (Twice, {}, InputError, r"a Twice decides.*\(2 predictors in it\)"),
-    (lambda: dspy.Predict("gone -> answer"), {}, ColumnError, "the column 'gone', which the frame has not"),
-    (lambda: dspy.Predict("question -> answer"), {"schema": {"a": str}}, OptionError, "`schema` is the module's own"),
-    (lambda: dspy.Predict("question -> answer"), {"system": "x"}, OptionError, "`system` is the module's own"),
-    (lambda: dspy.Predict("question -> answer", odd=1), {}, OptionError, "configured with 'odd'"),
-])
+@pytest.mark.parametrize(
+    ("prompt", "options", "kind", "says"),
+    [
+        (Twice, {}, InputError, r"a Twice decides.*\(2 predictors in it\)"),
+        (
+            lambda: dspy.Predict("gone -> answer"),
+            {},
+            ColumnError,
+            "the column 'gone', which the frame has not",
+        ),
+        (
+            lambda: dspy.Predict("question -> answer"),
+            {"schema": {"a": str}},
+            OptionError,
+            "`schema` is the module's own",
+        ),
+        (
+            lambda: dspy.Predict("question -> answer"),
+            {"system": "x"},
+            OptionError,
+            "`system` is the module's own",
+        ),
+        (
+            lambda: dspy.Predict("question -> answer", odd=1),
+            {},
+            OptionError,
+            "configured with 'odd'",
+        ),
+    ],
+)
 def test_what_is_refused(prompt, options, kind, says, home):
     """One sentence, before anything is sent."""
     with pytest.raises(kind, match=says):
@@ -197,12 +268,15 @@ def test_what_is_refused(prompt, options, kind, says, home):
 def test_an_adapter_of_ones_own_is_refused():
     """Nobody could find it tomorrow."""
     dspy.settings.configure(adapter=Own())
-    with pytest.raises(OptionError, match="the adapter Own can't read the answers in another process"):
+    with pytest.raises(
+        OptionError, match="the adapter Own can't read the answers in another process"
+    ):
         spelled_out(frame(), dspy.Predict("question -> answer"), {})
 
 
 def test_a_signatures_class_is_a_module_of_one_call():
     """`df.llm.batch(Judge)` asks as dspy.Predict(Judge) does."""
+
     class Judge(dspy.Signature):
         """Judge it."""
 
@@ -218,10 +292,17 @@ def test_a_signatures_class_is_a_module_of_one_call():
 def test_without_dspy_the_job_says_what_to_install():
     """A process without dspy can't read the answers, and says so."""
     _, options = spelled_out(frame(), module(), {"model": "m/m"})
-    code = ("import sys, msgspec\nsys.modules['dspy'] = None\n"
-            "from jupyter_batch.core.schema import Schema\nfrom jupyter_batch.schema import Parser\n"
-            "Parser(msgspec.json.decode(sys.stdin.buffer.read(), type=Schema))")
+    code = (
+        "import sys, msgspec\nsys.modules['dspy'] = None\n"
+        "from jupyter_batch.core.schema import Schema\nfrom jupyter_batch.schema import Parser\n"
+        "Parser(msgspec.json.decode(sys.stdin.buffer.read(), type=Schema))"
+    )
     import msgspec
-    ran = subprocess.run([sys.executable, "-c", code], input=msgspec.json.encode(options["schema"]),
-                         capture_output=True, timeout=60)
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        input=msgspec.json.encode(options["schema"]),
+        capture_output=True,
+        timeout=60,
+    )
     assert b'pip install "jupyter_batch[dspy]"' in ran.stderr

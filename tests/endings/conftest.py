@@ -47,9 +47,14 @@ class Desk:
         """Let time pass, `skip` seconds after each pass in which the worker had nothing under way, until it is so."""
         end, still, seen = time.monotonic() + PATIENCE, threading.Event(), -1
         while not test():
-            assert time.monotonic() < end, [(s.step, s.note, s.provider_status, s.attempts) for job in
-                                            self.here.ledger.jobs() for s in self.here.ledger.shards(job.id)]
-            if not self.worker._tasks and self.passes != seen:  # however slow the machine: one skip for a pass
+            assert time.monotonic() < end, [
+                (s.step, s.note, s.provider_status, s.attempts)
+                for job in self.here.ledger.jobs()
+                for s in self.here.ledger.shards(job.id)
+            ]
+            if (
+                not self.worker._tasks and self.passes != seen
+            ):  # however slow the machine: one skip for a pass
                 seen = self.passes
                 self.ahead += skip
                 self.worker.poke()
@@ -68,9 +73,20 @@ def desk(tmp_path, monkeypatch):
     """An empty ledger, and its worker, which is stopped at the end."""
     home = tmp_path / "home"
     monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
-    for name in ("JUPYTER_BATCH_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "ANTHROPIC_API_KEY",
-                 "AZURE_API_KEY", "AZURE_OPENAI_API_KEY", "XAI_API_KEY", "MISTRAL_API_KEY"):
+    for name in (
+        "JUPYTER_BATCH_MODEL",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "OPENAI_API_BASE",
+        "ANTHROPIC_API_KEY",
+        "AZURE_API_KEY",
+        "AZURE_OPENAI_API_KEY",
+        "XAI_API_KEY",
+        "MISTRAL_API_KEY",
+    ):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(collect, "GONE_TRIES", GONE_TRIES)  # of the 24 that take an hour; what comes after is the same
+    monkeypatch.setattr(
+        collect, "GONE_TRIES", GONE_TRIES
+    )  # of the 24 that take an hour; what comes after is the same
     yield Desk(home)
     forget(home)

@@ -39,8 +39,10 @@ class FarHost:
     @property
     def sent(self):
         """The rows of each batch, by its requests' own text."""
-        return ["".join(body["messages"][-1]["content"] for body in batch.requests.values())
-                for batch in list(self.fake.batches.values())]  # its own thread puts more there
+        return [
+            "".join(body["messages"][-1]["content"] for body in batch.requests.values())
+            for batch in list(self.fake.batches.values())
+        ]  # its own thread puts more there
 
     def work(self, cell):
         """The newest batch has come as far as in `cell`, and is open still."""
@@ -72,7 +74,9 @@ class FarHost:
     def answer_all(self):
         """All of the newest batch, well."""
         batch = self._newest()
-        batch.answers = {one: body["messages"][-1]["content"].upper() for one, body in batch.requests.items()}
+        batch.answers = {
+            one: body["messages"][-1]["content"].upper() for one, body in batch.requests.items()
+        }
         self.fake.spoil = lambda verb, path, answer: answer
         batch.ending = "completed"
 
@@ -125,7 +129,9 @@ class FarAnthropic:
     @property
     def sent(self):
         """The rows of each batch, by its requests' own text."""
-        return ["".join(map(_text, batch["requests"])) for batch in list(self.fake.batches.values())]
+        return [
+            "".join(map(_text, batch["requests"])) for batch in list(self.fake.batches.values())
+        ]
 
     def work(self, cell):
         """The newest batch will end as in `cell`; nothing of it can be seen before."""
@@ -143,7 +149,9 @@ class FarAnthropic:
 
         def outcome(n):
             row = _text(batch["requests"][n])
-            return "succeeded" if row in cell.answered else "errored" if row in cell.failed else rest
+            return (
+                "succeeded" if row in cell.answered else "errored" if row in cell.failed else rest
+            )
 
         self.fake.end(batch["id"], outcome)
 
@@ -207,5 +215,3 @@ def far_side(name, clock):
             yield stack.enter_context(_anthropic())
         else:
             yield FarHost(name, stack.enter_context(HOSTS[name](clock)))
-
-

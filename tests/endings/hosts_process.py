@@ -76,11 +76,28 @@ def at_once(frame, name):
         open_way(endpoint.base)
         df = frame()
         provider = name.rpartition(" ")[2]
-        job = df.llm.batch("{t}", out="out", model=f"{provider}/m", api_base=endpoint.base, api_key="k",
-                           mode="realtime").wait(60)
+        job = df.llm.batch(
+            "{t}",
+            out="out",
+            model=f"{provider}/m",
+            api_base=endpoint.base,
+            api_key="k",
+            mode="realtime",
+        ).wait(60)
         again = job.retry().wait(60)
-        other = frame().llm.batch("again: {t}", out="out", model=f"{provider}/m", api_base=endpoint.base, api_key="k",
-                                  mode="realtime").cancel().wait(60)
+        other = (
+            frame()
+            .llm.batch(
+                "again: {t}",
+                out="out",
+                model=f"{provider}/m",
+                api_base=endpoint.base,
+                api_key="k",
+                mode="realtime",
+            )
+            .cancel()
+            .wait(60)
+        )
         return [job.state, again.state, str(other.is_complete), df["out"].tolist()]
 
 
@@ -96,7 +113,9 @@ def main(home, *names):
     """All of them, one after the other."""
     os.environ["JUPYTER_BATCH_HOME"] = home
     for name in ("OPENAI", "AZURE", "XAI", "MISTRAL", "ANTHROPIC", "HOSTED_VLLM", "LITELLM_PROXY"):
-        os.environ[f"{name}_API_BASE"] = os.environ[f"{name}_BASE_URL"] = "http://elsewhere.invalid/v1"
+        os.environ[f"{name}_API_BASE"] = os.environ[f"{name}_BASE_URL"] = (
+            "http://elsewhere.invalid/v1"
+        )
         os.environ[f"{name}_API_KEY"] = "sk-of-the-environment"
     sys.addaudithook(block)
     no_certificates()

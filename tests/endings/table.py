@@ -33,15 +33,28 @@ LEFT_OUT = {
     ("xai", "short"): "a page is one JSON object: half of it is a cut page",
     ("xai", "no errors"): "its errors stand among its results",
     ("anthropic", "no errors"): "its errors stand among its results",
-    ("anthropic", "failed"): "its batches end in one way; what is wrong with one as a whole is refused at the create",
+    (
+        "anthropic",
+        "failed",
+    ): "its batches end in one way; what is wrong with one as a whole is refused at the create",
 }
 """The cells that a provider can't have, by what of them it lacks."""
 
 _PAIRED = ("present", "absent", "none")
 """The states of the output file that are crossed with every state of the errors; the others meet `errors` alone."""
 GONE_TRIES = 3
-_SILENT = {"completed": "no result", "failed": REFUSED, "expired": "expired", "cancelled": "cancelled"}
-_STATUS = {"completed": "failed", "failed": "failed", "expired": "expired", "cancelled": "cancelled"}
+_SILENT = {
+    "completed": "no result",
+    "failed": REFUSED,
+    "expired": "expired",
+    "cancelled": "cancelled",
+}
+_STATUS = {
+    "completed": "failed",
+    "failed": "failed",
+    "expired": "expired",
+    "cancelled": "cancelled",
+}
 _TOKENS = {"anthropic": (12, 3)}
 
 
@@ -84,17 +97,24 @@ class Cell:
         if self.output in ("absent", "gone"):
             return ""
         if self.output == "short":  # the line that is broken is the file's last
-            return self.answered[1:] if self.provider == "anthropic" else self.answered[:-1]  # of its reversed order
+            return (
+                self.answered[1:] if self.provider == "anthropic" else self.answered[:-1]
+            )  # of its reversed order
         return self.answered
 
     def reasons(self):
         """(status, words of the reason) of each row that is not filled."""
-        there = self.errors != "no errors" and not (self.one_file and self.output in ("absent", "gone"))
+        there = self.errors != "no errors" and not (
+            self.one_file and self.output in ("absent", "gone")
+        )
         why = "bad prompt" if self.provider == "anthropic" else WHY
         told = dict.fromkeys(self.failed if there else "", ("failed", why))
         if self.provider == "anthropic" and there:  # which has a line for every row
-            told |= {row: (_STATUS[self.ending], _SILENT[self.ending])
-                     for row in ROWS if row not in self.failed + self.answered}
+            told |= {
+                row: (_STATUS[self.ending], _SILENT[self.ending])
+                for row in ROWS
+                if row not in self.failed + self.answered
+            }
         silent = (_STATUS[self.state], _SILENT[self.state])
         return {row: told.get(row, silent) for row in ROWS if row not in self.filled}
 
@@ -102,8 +122,15 @@ class Cell:
     def downloads(self):
         """(GETs of the output file, GETs of the error file); for one file the second is 0."""
         lines = len(self.answered) + (len(self.failed) if self.one_file else 0)
-        out = {"present": 1, "late": 1, "absent": 0, "gone": GONE_TRIES + 1, "cut": 2, "short": 4,
-               "none": 1 if self.one_file else 0}[self.output]
+        out = {
+            "present": 1,
+            "late": 1,
+            "absent": 0,
+            "gone": GONE_TRIES + 1,
+            "cut": 2,
+            "short": 4,
+            "none": 1 if self.one_file else 0,
+        }[self.output]
         if self.provider == "xai" and self.output != "gone":
             out += lines // 4  # three to a page
         return out, 0 if self.one_file or self.errors == "no errors" else 1
@@ -134,7 +161,9 @@ class Cell:
 def cells():
     """Every cell that there can be."""
     for provider, ending, output, errors in product(PROVIDERS, ENDINGS, OUTPUTS, ERRORS):
-        if (output == "none") != (errors == "all failed") or (errors != "errors" and output not in _PAIRED):
+        if (output == "none") != (errors == "all failed") or (
+            errors != "errors" and output not in _PAIRED
+        ):
             continue
         if not any((provider, word) in LEFT_OUT for word in (ending, output, errors)):
             yield Cell(provider, ending, output, errors)

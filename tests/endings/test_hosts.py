@@ -20,9 +20,22 @@ def test_every_provider_with_every_other_way_blocked(tmp_path):
 
     Not at an import of litellm's, and not where the environment names other addresses.
     """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-m", "tests.endings.hosts_process", str(tmp_path / "home"),
-                           *PROVIDERS, *AT_ONCE], cwd=Path(__file__).parents[2], capture_output=True, text=True,
-                          timeout=280)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "tests.endings.hosts_process",
+            str(tmp_path / "home"),
+            *PROVIDERS,
+            *AT_ONCE,
+        ],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["tried"] == []
@@ -38,7 +51,12 @@ def test_every_provider_with_every_other_way_blocked(tmp_path):
 @pytest.mark.parametrize("mode", ["batch", "realtime", "auto"])
 def test_who_has_no_address_of_its_own_is_refused_without_one(provider, mode, desk, monkeypatch):
     """By itself litellm would send the rows to OpenAI: refused at once, whatever is in the environment."""
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "HOSTED_VLLM_API_BASE", "LITELLM_PROXY_API_BASE"):
+    for name in (
+        "OPENAI_BASE_URL",
+        "OPENAI_API_BASE",
+        "HOSTED_VLLM_API_BASE",
+        "LITELLM_PROXY_API_BASE",
+    ):
         monkeypatch.setenv(name, "http://127.0.0.1:9/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
     with pytest.raises(OptionError, match="api_base"):

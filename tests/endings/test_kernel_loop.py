@@ -32,7 +32,11 @@ class Kernel:
     def stderr(self):
         """What came there by either way, but for what ipykernel says of its own transport."""
         lines = ("".join(self.errors) + self._own.read_text()).splitlines()
-        return [line for line in lines if not line.startswith("[IPKernelApp] WARNING | Kernel is running over TCP")]
+        return [
+            line
+            for line in lines
+            if not line.startswith("[IPKernelApp] WARNING | Kernel is running over TCP")
+        ]
 
     def run(self, code):
         """A cell, to its end."""
@@ -46,8 +50,11 @@ class Kernel:
                 self.said += content["text"]
             elif kind == "error":
                 raise AssertionError("\n".join(content["traceback"]))
-            elif kind == "status" and content["execution_state"] == "idle" and message["parent_header"].get(
-                    "msg_id") == ident:
+            elif (
+                kind == "status"
+                and content["execution_state"] == "idle"
+                and message["parent_header"].get("msg_id") == ident
+            ):
                 return
 
     def close(self):

@@ -25,8 +25,12 @@ def records(name):
 EXPECTED = records("expected")
 OBJECTS = records("batch_objects")
 ENDED = [case for case, one in OBJECTS.items() if one["line"].get("status") == "failed"]
-OPEN = [case for case, one in OBJECTS.items()
-        if one["line"].get("status") in ("validating", "in_progress", "cancelling", "running", "pending")]
+OPEN = [
+    case
+    for case, one in OBJECTS.items()
+    if one["line"].get("status")
+    in ("validating", "in_progress", "cancelling", "running", "pending")
+]
 
 
 def frame_of(cases):
@@ -53,8 +57,11 @@ def check(df, job, cases):
             if expected["value_kind"].endswith("tool") and value != expected["value"]:
                 assert json.loads(value)[0].keys() >= {"name", "arguments"}, case
             else:
-                assert list(value) == expected["value"] if expected["value_kind"] == "vector" else (
-                    value == expected["value"]), case
+                assert (
+                    list(value) == expected["value"]
+                    if expected["value_kind"] == "vector"
+                    else (value == expected["value"])
+                ), case
         else:
             assert pd.isna(value), case
             assert expected["value_kind"].startswith("na"), (case, row["_error"])
@@ -65,7 +72,10 @@ def check(df, job, cases):
         if used is None:
             assert pd.isna(row["_input_tokens"]), case
         else:
-            assert (row["_input_tokens"], row["_output_tokens"]) == (used["input_tokens"], used["output_tokens"]), case
+            assert (row["_input_tokens"], row["_output_tokens"]) == (
+                used["input_tokens"],
+                used["output_tokens"],
+            ), case
             into, out = into + used["input_tokens"], out + used["output_tokens"]
             billed.append(used)
     assert (job.usage.input_tokens, job.usage.output_tokens) == (into, out)
@@ -88,17 +98,26 @@ def test_every_recorded_line_of_openais_shape_in_one_batch(desk):
             files["err" if case in in_errors else "out"] += line_for(record, ids[case]) + b"\n"
 
         def spoil(verb, path, answer):
-            return web.Response(body=files["out" if "out-of-" in path else "err"]) if verb == "fetch" else answer
+            return (
+                web.Response(body=files["out" if "out-of-" in path else "err"])
+                if verb == "fetch"
+                else answer
+            )
 
         far.fake.spoil = spoil
         good = [case for case in lines if case not in in_errors]
-        batch.answers, batch.errors = {ids[case]: "" for case in good}, {ids[case]: "" for case in in_errors}
+        batch.answers, batch.errors = (
+            {ids[case]: "" for case in good},
+            {ids[case]: "" for case in in_errors},
+        )
         batch.ending = "completed"
         desk.until(lambda: job.is_complete)
         job.wait(60)
         check(df, job, [case for case in lines if case in EXPECTED])
         rest = [case for case in lines if case not in EXPECTED]
-        assert all(case.startswith("vertex") for case in rest), "a shape of its own, which no OpenAI file holds"
+        assert all(case.startswith("vertex") for case in rest), (
+            "a shape of its own, which no OpenAI file holds"
+        )
         assert job.errors.loc[rest, "_error"].str.contains("neither an answer nor an error").all()
 
 
@@ -112,8 +131,13 @@ def test_every_recorded_result_of_anthropics_in_one_batch(desk):
         (batch,) = far.fake.batches.values()
 
         async def results(_):
-            return web.Response(body=b"\n".join(line_for(lines[case], one["custom_id"]) for case, one in zip(
-                lines, batch["requests"], strict=True)) + b"\n")
+            return web.Response(
+                body=b"\n".join(
+                    line_for(lines[case], one["custom_id"])
+                    for case, one in zip(lines, batch["requests"], strict=True)
+                )
+                + b"\n"
+            )
 
         far.fake.results = results
         far.work(Cell("anthropic", "completed", "present", "errors"))
@@ -128,8 +152,9 @@ def told_as(far, case):
     (batch,) = far.fake.batches.values()
     mine = {"id": batch.id, "input_file_id": batch.file, "metadata": batch.named}
     body = json.dumps({**OBJECTS[case]["line"], **mine}).encode()
-    far.fake.spoil = lambda verb, path, answer: web.Response(
-        body=body, content_type="application/json") if verb == "poll" else answer
+    far.fake.spoil = lambda verb, path, answer: (
+        web.Response(body=body, content_type="application/json") if verb == "poll" else answer
+    )
 
 
 @pytest.mark.parametrize("case", OPEN)
@@ -173,7 +198,9 @@ def test_a_recorded_object_of_a_failed_batch_says_why(case, desk):
             mine = [error for error in errors if error["line"] == at]
             if mine:
                 assert "for this row" in told[label]
-                assert all(error[key] in told[label] for key in ("code", "message") for error in mine)
+                assert all(
+                    error[key] in told[label] for key in ("code", "message") for error in mine
+                )
             else:
                 assert errors[0]["code"] in told[label]
         words = " ".join(told) + job.snapshot().message

@@ -13,14 +13,22 @@ REFUSAL = 400
 def asked(endpoint, desk, **more):
     """A job of four rows, one call at once."""
     df = desk.frame()
-    call = {"model": "openai/m", "api_base": endpoint.base, "api_key": "k", "mode": "realtime", "concurrency": 1}
+    call = {
+        "model": "openai/m",
+        "api_base": endpoint.base,
+        "api_key": "k",
+        "mode": "realtime",
+        "concurrency": 1,
+    }
     return df, df.llm.batch("{t}", out="out", **{**call, **more})
 
 
 @pytest.mark.parametrize("bad", ["", "d", "abcd"], ids=["none failed", "one failed", "all failed"])
 def test_completed(bad, desk):
     """Rows that are refused have their reason, the others their answer; `retry` asks for those that are left alone."""
-    with Endpoint(lambda text, before: REFUSAL if text in bad and before == 0 else None) as endpoint:
+    with Endpoint(
+        lambda text, before: REFUSAL if text in bad and before == 0 else None
+    ) as endpoint:
         df, job = asked(endpoint, desk)
         desk.until(lambda: job.is_complete)
         job.wait(60)

@@ -15,10 +15,24 @@ from jupyter_batch.providers.via_azure import ViaAzure
 from jupyter_batch.providers.via_litellm import ViaLitellm
 
 LINE = '{"custom_id":"a-0","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}\n'
-FILE = {"id": "file-1", "object": "file", "bytes": 1, "created_at": 1, "filename": "f", "purpose": "batch",
-        "status": "processed"}
-BATCH = {"id": "batch_1", "object": "batch", "endpoint": "/v1/chat/completions", "status": "in_progress",
-         "completion_window": "24h", "created_at": 1, "input_file_id": "file-1"}
+FILE = {
+    "id": "file-1",
+    "object": "file",
+    "bytes": 1,
+    "created_at": 1,
+    "filename": "f",
+    "purpose": "batch",
+    "status": "processed",
+}
+BATCH = {
+    "id": "batch_1",
+    "object": "batch",
+    "endpoint": "/v1/chat/completions",
+    "status": "in_progress",
+    "completion_window": "24h",
+    "created_at": 1,
+    "input_file_id": "file-1",
+}
 
 
 @asynccontextmanager
@@ -38,19 +52,28 @@ async def serving(answer):
 def provider_at(kind, base):
     """An adapter on the SDK, at an address."""
     if kind == "azure":
-        return ViaAzure(facts_of("azure", base), Access(api_base=base, api_key="k"), api_version="2024-10-21")
+        return ViaAzure(
+            facts_of("azure", base), Access(api_base=base, api_key="k"), api_version="2024-10-21"
+        )
     return ViaLitellm(facts_of("openai", base), Access(api_base=f"{base}/v1", api_key="k"))
 
 
 async def submit(provider, tmp_path, uploaded=None):
     """One row, sent."""
+
     async def on_upload(_):
         pass
 
     requests = tmp_path / "requests.jsonl"
     requests.write_text(LINE)
-    return await provider.submit(requests, {"jupyter_batch": "a/0"}, endpoint="/v1/chat/completions", window="24h",
-                                 uploaded=uploaded, on_upload=on_upload)
+    return await provider.submit(
+        requests,
+        {"jupyter_batch": "a/0"},
+        endpoint="/v1/chat/completions",
+        window="24h",
+        uploaded=uploaded,
+        on_upload=on_upload,
+    )
 
 
 @pytest.mark.parametrize("status", [307, 308])
@@ -66,8 +89,11 @@ def test_rows_are_not_sent_on_to_another_server(kind, uploaded, status, tmp_path
 
     async def way():
         async with serving(stranger) as other:
+
             async def send_on(request):
-                return web.Response(status=status, headers={"location": f"{other}{request.path_qs}"})
+                return web.Response(
+                    status=status, headers={"location": f"{other}{request.path_qs}"}
+                )
 
             async with serving(send_on) as base:
                 with pytest.raises(ProviderError, match=f"sends us on to {other}.*api_base"):
@@ -84,7 +110,9 @@ def test_a_server_may_send_on_to_itself(kind, tmp_path):
 
     async def answer(request):
         if not request.path.endswith("/"):
-            return web.Response(status=307, headers={"location": f"{request.path}/?{request.query_string}"})
+            return web.Response(
+                status=307, headers={"location": f"{request.path}/?{request.query_string}"}
+            )
         got.append(await request.text())
         return web.json_response(FILE if "files" in request.path else BATCH)
 
@@ -118,8 +146,16 @@ def test_each_call_is_for_the_same_organization(tmp_path, monkeypatch):
 
     monkeypatch.setenv("OPENAI_ORGANIZATION", "org-of-the-test")
     asyncio.run(way())
-    assert told == dict.fromkeys(["POST /v1/files", "POST /v1/batches", "GET /v1/batches", "GET /v1/batches/batch_1",
-                                  "POST /v1/batches/batch_1/cancel"], "org-of-the-test")
+    assert told == dict.fromkeys(
+        [
+            "POST /v1/files",
+            "POST /v1/batches",
+            "GET /v1/batches",
+            "GET /v1/batches/batch_1",
+            "POST /v1/batches/batch_1/cancel",
+        ],
+        "org-of-the-test",
+    )
 
 
 @pytest.mark.parametrize("answer", ["<html>Log in</html>", "", "{}", '{"id": null}', "[]", "null"])
@@ -132,7 +168,9 @@ def test_a_call_that_is_answered_with_nothing_of_its_own(kind, uploaded, answer,
     async def page(request):
         asked.append(request.path)
         await request.read()
-        return web.Response(text=answer, content_type="text/html" if "<" in answer else "application/json")
+        return web.Response(
+            text=answer, content_type="text/html" if "<" in answer else "application/json"
+        )
 
     async def way():
         async with serving(page) as base:

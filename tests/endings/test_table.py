@@ -34,7 +34,7 @@ def end(cell, far, desk, job):
     far.work(cell)
     if cell.ending == "cancelled":
         job.cancel()
-        desk.until(lambda: ("cancel" in dict(far.log)))
+        desk.until(lambda: "cancel" in dict(far.log))
     far.end(cell.ending)
     if cell.output == "late":
         seen = polls(far)
@@ -52,7 +52,9 @@ def check(cell, far, df, job):
     """The column, the reasons, the calls and the tokens of a cell."""
     assert job.state == cell.state
     assert dict(zip(ROWS, df["out"], strict=True)) == {
-        row: row.upper() if row in cell.filled else pytest.approx(float("nan"), nan_ok=True) for row in ROWS}
+        row: row.upper() if row in cell.filled else pytest.approx(float("nan"), nan_ok=True)
+        for row in ROWS
+    }
     told = job.errors
     rows = dict(zip("wxyz", ROWS, strict=True))
     reasons = {rows[label]: (status, error) for label, status, error in told.itertuples()}
@@ -71,7 +73,7 @@ def check(cell, far, df, job):
     fetched = [far.is_output(path) for verb, path in far.log if verb == "fetch"]
     assert (fetched.count(True), fetched.count(False)) == (outputs, errors)
     if fetched:
-        assert "poll" not in verbs[verbs.index("fetch"):], "no poll after the end"
+        assert "poll" not in verbs[verbs.index("fetch") :], "no poll after the end"
     assert job.cost == (cell.cost if cell.cost is None else pytest.approx(cell.cost))
     usage = job.usage
     assert (usage and (usage.input_tokens, usage.output_tokens)) == cell.tokens
@@ -94,8 +96,13 @@ def retried(cell, far, desk, df, job):
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_the_table_has_each_ending_that_a_provider_has(provider):
     """No cell is missing but for those whose absence has a reason."""
-    mine = {(cell.ending, cell.output, cell.errors) for cell in cells() if cell.provider == provider}
+    mine = {
+        (cell.ending, cell.output, cell.errors) for cell in cells() if cell.provider == provider
+    }
     lacking = {what for name, what in LEFT_OUT if name == provider}
     assert not any(lacking & set(cell) for cell in mine)
-    assert len(mine) == {"openai": 36, "azure": 36, "mistral": 36, "xai": 16, "anthropic": 21}[provider]
+    assert (
+        len(mine)
+        == {"openai": 36, "azure": 36, "mistral": 36, "xai": 16, "anthropic": 21}[provider]
+    )
     assert not pd.Series(list(mine)).duplicated().any()

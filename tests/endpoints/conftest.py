@@ -13,6 +13,7 @@ __all__ = ["any_model", "call", "server"]
 @pytest.fixture
 def any_model(server, tmp_path):
     """The options that send a job for whichever model to a server that has it."""
-    with Embedded(tmp_path / "front", upstream="openai/echo", api_base=server.base_url,
-                  api_key=server.token) as front:
+    with Embedded(
+        tmp_path / "front", upstream="openai/echo", api_base=server.base_url, api_key=server.token
+    ) as front:
         yield {"api_base": front.base_url, "api_key": front.token}

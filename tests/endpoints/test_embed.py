@@ -24,8 +24,13 @@ def frame(rows: int = 6) -> pd.DataFrame:
 
 def expected(texts, dim: int = echo.DIMENSIONS) -> np.ndarray:
     """What the echo model says to these texts, NaN for a missing or empty one."""
-    return np.array([echo.vector(text, dim) if isinstance(text, str) and text else [np.nan] * dim for text in texts],
-                    dtype=np.float32)
+    return np.array(
+        [
+            echo.vector(text, dim) if isinstance(text, str) and text else [np.nan] * dim
+            for text in texts
+        ],
+        dtype=np.float32,
+    )
 
 
 @pytest.mark.parametrize("mode", ["batch", "realtime"])
@@ -46,9 +51,18 @@ def test_a_column_of_vectors(mode, model, call, home):
             assert (cell.dtype, cell.ndim) == (np.float32, 1)
             np.testing.assert_array_equal(cell, vector)
     told = job.results()
-    assert told["_status"].tolist() == ["succeeded", "skipped", "failed", "reused", "succeeded", "succeeded"]
+    assert told["_status"].tolist() == [
+        "succeeded",
+        "skipped",
+        "failed",
+        "reused",
+        "succeeded",
+        "succeeded",
+    ]
     assert told["_error"].iloc[2] == "an empty text has no vector"
-    assert sum(shard.requests for shard in job._shards()) == 3, "what can't have a vector is not sent"
+    assert sum(shard.requests for shard in job._shards()) == 3, (
+        "what can't have a vector is not sent"
+    )
     assert np.array_equal(told["vector"].iloc[5], whole[5])
     assert job.usage.input_tokens == job.counts.succeeded * 2
     assert job.usage.output_tokens == 0
@@ -62,8 +76,10 @@ def test_run_again_sends_nothing_and_a_new_row_alone(call, home, server):
     again = df.llm.embed("text", dimensions=8, **call).wait(60)
     assert again.id == first.id
     assert server.stats()["batches_created"] == 1
-    np.testing.assert_array_equal(np.stack(df["vector"].dropna()), expected(df["text"].dropna().replace("", None), 8)[
-        ~df["text"].dropna().eq("").to_numpy()])
+    np.testing.assert_array_equal(
+        np.stack(df["vector"].dropna()),
+        expected(df["text"].dropna().replace("", None), 8)[~df["text"].dropna().eq("").to_numpy()],
+    )
     grown = pd.concat([frame(), pd.DataFrame({"text": ["one more"], "n": [9]}, index=["new"])])
     more = grown.llm.embed("text", dimensions=8, **call).wait(60)
     assert more.counts.succeeded == 1
@@ -154,6 +170,7 @@ def test_a_preview_of_vectors(home):
 
 def test_results_as_they_come_are_float32(call, home):
     """`async for` gives each row's array."""
+
     async def all_of_them():
         return [result.value async for result in frame().llm.embed("text", dimensions=3, **call)]
 
@@ -191,21 +208,31 @@ def test_base64_is_asked_for_where_it_is_sure(packed, asked, call, home):
     assert isinstance(answer["response"]["body"]["data"][0]["embedding"], str if asked else list)
 
 
-@pytest.mark.parametrize(("text", "given", "error", "told"), [
-    ("txt", {}, ColumnError, "did you mean 'text'"),
-    ("nothing like it", {}, ColumnError, "no column"),
-    (7, {}, ColumnError, "Columns: text, n"),
-    (lambda row: row["text"], {}, InputError, "its texts into a column"),
-    ("text", {"temperature": 0.5}, OptionError, "temperature"),
-    ("text", {"system": "be brief"}, OptionError, "system"),
-    ("text", {"dimensions": 0}, OptionError, "dimensions"),
-    ("text", {"modle": "x"}, OptionError, "did you mean"),
-    ("text", {"model": "openai/gpt-4.1-mini"}, ModelError, "no vectors"),
-    ("text", {"model": "anthropic/claude-sonnet-4-5", "api_key": "k"}, ModelError, "vectors"),
-    ("text", {"model": "cohere/embed-v4", "api_key": "k"}, ModelError, 'mode="realtime"'),
-    ("text", {"model": "mistral/mistral-embed", "api_key": "k", "dimensions": 8}, OptionError, "output_dimension"),
-])
-def test_what_can_not_be_used_is_told_before_anything_is_sent(text, given, error, told, call, home, server):
+@pytest.mark.parametrize(
+    ("text", "given", "error", "told"),
+    [
+        ("txt", {}, ColumnError, "did you mean 'text'"),
+        ("nothing like it", {}, ColumnError, "no column"),
+        (7, {}, ColumnError, "Columns: text, n"),
+        (lambda row: row["text"], {}, InputError, "its texts into a column"),
+        ("text", {"temperature": 0.5}, OptionError, "temperature"),
+        ("text", {"system": "be brief"}, OptionError, "system"),
+        ("text", {"dimensions": 0}, OptionError, "dimensions"),
+        ("text", {"modle": "x"}, OptionError, "did you mean"),
+        ("text", {"model": "openai/gpt-4.1-mini"}, ModelError, "no vectors"),
+        ("text", {"model": "anthropic/claude-sonnet-4-5", "api_key": "k"}, ModelError, "vectors"),
+        ("text", {"model": "cohere/embed-v4", "api_key": "k"}, ModelError, 'mode="realtime"'),
+        (
+            "text",
+            {"model": "mistral/mistral-embed", "api_key": "k", "dimensions": 8},
+            OptionError,
+            "output_dimension",
+        ),
+    ],
+)
+def test_what_can_not_be_used_is_told_before_anything_is_sent(
+    text, given, error, told, call, home, server
+):
     """A wrong column, a parameter of text, a model or a provider that makes no vectors: an error with the way out."""
     where = {} if "api_key" in given else call
     with pytest.raises(error, match=told):
@@ -224,7 +251,10 @@ def test_the_vectors_of_a_frame_in_another_order(call, home):
     """Row k of `vectors()` and of `results()` is row k of the frame that was given last."""
     texts = pd.DataFrame({"text": [f"text {n}" for n in range(6)]}, index=[1, 1, 2, 3, 4, 5])
     job = texts.llm.embed("text", out="v", dimensions=4, **call).wait(60)
-    for bring in (lambda df: df.llm.embed("text", out="v", dimensions=4, **call), lambda df: df.llm.attach(job.id)):
+    for bring in (
+        lambda df: df.llm.embed("text", out="v", dimensions=4, **call),
+        lambda df: df.llm.attach(job.id),
+    ):
         forget(home)
         df = texts[["text"]].iloc[[5, 1, 0, 3, 2, 4]]
         again = bring(df)

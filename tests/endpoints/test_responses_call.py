@@ -11,11 +11,17 @@ from jupyter_batch.providers.asking import CallFailedError
 from jupyter_batch.providers.responses import ResponsesCall
 from jupyter_batch.wire.openai import CHAT, RESPONSES
 
-BODY = {"model": "whatever", "input": "hi", "api_base": "http://elsewhere.example/v1", "stream": True}
+BODY = {
+    "model": "whatever",
+    "input": "hi",
+    "api_base": "http://elsewhere.example/v1",
+    "stream": True,
+}
 
 
 def ask(endpoint, base, key):
     """Ask once, and close."""
+
     async def once():
         call = ResponsesCall("echo", api_base=base, api_key=key)
         try:
@@ -29,7 +35,11 @@ def ask(endpoint, base, key):
 def test_an_answer_comes_back_as_it_was_sent(server):
     """The answer's own JSON; the model is the call's, and a body can't say where it goes."""
     answer = ask(RESPONSES, server.base_url, server.token)
-    assert (answer["object"], answer["model"], answer["output"][0]["content"][0]["text"]) == ("response", "echo", "hi")
+    assert (answer["object"], answer["model"], answer["output"][0]["content"][0]["text"]) == (
+        "response",
+        "echo",
+        "hi",
+    )
 
 
 def test_failures_are_told_in_our_tree(server):

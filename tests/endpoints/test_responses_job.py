@@ -9,9 +9,19 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.wire.responses import Translation
 from tests.ledgers import forget
 
-LABELS = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {
-    "type": "object", "properties": {"label": {"type": "string", "enum": ["good", "bad"]}}, "required": ["label"],
-    "additionalProperties": False}}}
+LABELS = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "x",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {"label": {"type": "string", "enum": ["good", "bad"]}},
+            "required": ["label"],
+            "additionalProperties": False,
+        },
+    },
+}
 
 
 def frame():
@@ -23,8 +33,14 @@ def frame():
 def test_a_model_that_speaks_responses_alone_is_asked_there(mode, any_model, server, home):
     """The column is there, with usage; all was asked at /v1/responses; run again after a restart, nothing leaves."""
     df = frame()
-    call = {"out": "o", "model": "openai/o3-pro", "mode": mode, "system": "Choose one of: good, bad",
-            "max_tokens": 100, **any_model}
+    call = {
+        "out": "o",
+        "model": "openai/o3-pro",
+        "mode": mode,
+        "system": "Choose one of: good, bad",
+        "max_tokens": 100,
+        **any_model,
+    }
     job = df.llm.batch("{t}", **call).wait(60)
     assert job.is_successful, job
     assert df["o"].tolist()[::2] == ["good", "bad"]
@@ -42,7 +58,9 @@ def test_a_model_that_speaks_responses_alone_is_asked_there(mode, any_model, ser
 def test_the_local_model_by_its_prefix(home):
     """`local/responses/echo` goes through the embedded server's /v1/responses, with a schema too."""
     df = frame().dropna()
-    job = df.llm.batch("what a good day {t}", out="o", model="local/responses/echo", response_format=LABELS).wait(60)
+    job = df.llm.batch(
+        "what a good day {t}", out="o", model="local/responses/echo", response_format=LABELS
+    ).wait(60)
     assert job.is_successful, job.errors
     assert df["o"].iloc[0] == '{"label":"good"}'
 
@@ -72,7 +90,9 @@ def test_failed_rows_are_sent_again_alone(mode, call, home, server):
     df = pd.DataFrame({"t": [f"row {n}" for n in range(40)]})
     if mode == "batch":
         server.set_faults("row_errors=0.3,seed=3")
-    job = df.llm.batch("{t}", out="o", mode=mode, **{**call, "model": "openai/responses/echo"}).wait(60)
+    job = df.llm.batch(
+        "{t}", out="o", mode=mode, **{**call, "model": "openai/responses/echo"}
+    ).wait(60)
     server.set_faults("")
     missed = df["o"].isna()
     if mode == "batch":

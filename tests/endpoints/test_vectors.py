@@ -23,10 +23,23 @@ ROWS, DIM = 400, 1536
 
 def line(row: int, embedding) -> bytes:
     """A line of an output file."""
-    body = {"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": embedding}],
-            "usage": {"prompt_tokens": 5, "total_tokens": 5}}
-    return orjson.dumps({"id": "r", "custom_id": f"jb-{row}", "error": None, "response": {
-        "status_code": 200, "request_id": "r", "body": body}}) + b"\n"
+    body = {
+        "object": "list",
+        "model": "m",
+        "data": [{"object": "embedding", "index": 0, "embedding": embedding}],
+        "usage": {"prompt_tokens": 5, "total_tokens": 5},
+    }
+    return (
+        orjson.dumps(
+            {
+                "id": "r",
+                "custom_id": f"jb-{row}",
+                "error": None,
+                "response": {"status_code": 200, "request_id": "r", "body": body},
+            }
+        )
+        + b"\n"
+    )
 
 
 def packed(numbers: np.ndarray) -> str:
@@ -40,8 +53,10 @@ def test_the_memory_is_that_of_the_array(form):
     data = b"".join(line(row, form(np.full(DIM, row, dtype=np.float32))) for row in range(ROWS))
     tracemalloc.start()
     found = Outcomes(0, ROWS - 1, values=True, endpoint=EMBEDDINGS)
-    blocks = openai.whole_lines(data[at:at + 65536] for at in range(0, len(data), 65536))
-    found.take("jb", (result for block in blocks for result in openai.decode_lines(block, EMBEDDINGS)))
+    blocks = openai.whole_lines(data[at : at + 65536] for at in range(0, len(data), 65536))
+    found.take(
+        "jb", (result for block in blocks for result in openai.decode_lines(block, EMBEDDINGS))
+    )
     held, _ = tracemalloc.get_traced_memory()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -75,9 +90,17 @@ def test_what_goes_in_comes_out_as_float32():
     held[3] = [1.0, 2.0, 3.0]
     held[4] = np.array([5.0, 6.0])
     held[4] = None
-    assert [None if one is None else one.tolist() for one in held] == [None, [1, 2], [3, 4], [1, 2, 3], None]
+    assert [None if one is None else one.tolist() for one in held] == [
+        None,
+        [1, 2],
+        [3, 4],
+        [1, 2, 3],
+        None,
+    ]
     assert all(one.dtype == np.float32 for one in held if one is not None)
-    np.testing.assert_array_equal(held.array(), [[np.nan] * 2, [1, 2], [3, 4], [np.nan] * 2, [np.nan] * 2])
+    np.testing.assert_array_equal(
+        held.array(), [[np.nan] * 2, [1, 2], [3, 4], [np.nan] * 2, [np.nan] * 2]
+    )
     held[3] = [7.0, 8.0]
     assert held.array()[3].tolist() == [7, 8]
     assert len(held) == 5

@@ -35,7 +35,9 @@ POINTS = {
     "the first request file is here": lambda: after_async(adopt, "learn"),
     "in the middle of a request file": lambda: after(lost, "print_of"),
     "before the ledger is told": lambda: before(Ledger, "take_up"),
-    "the files are in the job's folder, and the ledger knows nothing": lambda: after(Folders, "adopt"),
+    "the files are in the job's folder, and the ledger knows nothing": lambda: after(
+        Folders, "adopt"
+    ),
     "half of the files are": half,
     "the ledger was told": lambda: after(Ledger, "take_up"),
 }

@@ -23,4 +23,6 @@ def call(server):
 
 def numbered(rows: int) -> pd.DataFrame:
     """A frame whose rows say who they are."""
-    return pd.DataFrame({"text": [f"row number {n}" for n in range(rows)]}, index=[f"k{n}" for n in range(rows)])
+    return pd.DataFrame(
+        {"text": [f"row number {n}" for n in range(rows)]}, index=[f"k{n}" for n in range(rows)]
+    )

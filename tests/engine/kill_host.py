@@ -31,6 +31,7 @@ def at_upload():
     async def submit(self, *args, on_upload, **named):
         async def dies(_):
             die()
+
         return await real(self, *args, on_upload=dies, **named)
 
     ViaLitellm.submit = submit
@@ -89,7 +90,12 @@ GROWN = {
 
 def grown(order):
     """A cell over some rows that are not waited for, and then one over those and more."""
-    call = {"model": "openai/echo", "api_base": order["base_url"], "api_key": order["token"], "shard_size": 100}
+    call = {
+        "model": "openai/echo",
+        "api_base": order["base_url"],
+        "api_key": order["token"],
+        "shard_size": 100,
+    }
     texts = [f"row number {n}" for n in range(ROWS)]
     pd.DataFrame({"text": texts[:50]}).llm.batch("{text}", out="out", **call).wait(60)
     pd.DataFrame({"text": texts[50:150]}).llm.batch("{text}", out="out", **call)
@@ -98,7 +104,12 @@ def grown(order):
     df = pd.DataFrame({"text": texts})
     job = df.llm.batch("{text}", out="out", **call)
     job.wait(60)
-    told = {"out": df["out"].tolist(), "jobs": job.id, "complete": job.is_complete, "reused": job.counts.reused}
+    told = {
+        "out": df["out"].tolist(),
+        "jobs": job.id,
+        "complete": job.is_complete,
+        "reused": job.counts.reused,
+    }
     Path(order["answers"]).write_text(json.dumps(told))
 
 
@@ -110,8 +121,14 @@ def cell(order):
     if order.get("kill"):
         POINTS[order["kill"]]()
     df = pd.DataFrame({"text": [f"row number {n}" for n in range(ROWS)]})
-    job = df.llm.batch("{text}", out="out", model="openai/echo", api_base=order["base_url"], api_key=order["token"],
-                       shard_size=100)
+    job = df.llm.batch(
+        "{text}",
+        out="out",
+        model="openai/echo",
+        api_base=order["base_url"],
+        api_key=order["token"],
+        shard_size=100,
+    )
     job.wait(60)
     told = {"out": df["out"].tolist(), "jobs": job.id, "complete": job.is_complete}
     Path(order["answers"]).write_text(json.dumps(told))

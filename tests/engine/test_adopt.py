@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 
 from jupyter_batch import jobs
-from jupyter_batch.core.errors import AlignmentError, InputError, JobNotFoundError, ModelError, OptionError
+from jupyter_batch.core.errors import (
+    AlignmentError,
+    InputError,
+    JobNotFoundError,
+    ModelError,
+    OptionError,
+)
 from tests.ledgers import forget, lose
 from tests.waiting import wait_for
 
@@ -33,7 +39,10 @@ def test_a_deleted_ledger_then_adopt_then_the_cell_again(server, call, home):
     lose(home)
     found = jobs.orphans(**where(call))
     assert sorted(o.batch.id for o in found) == sorted(batch["id"] for batch in server.batches())
-    assert {(o.job, o.number, o.shards, o.rows) for o in found} == {(first.id, 0, 2, 30), (first.id, 1, 2, 30)}
+    assert {(o.job, o.number, o.shards, o.rows) for o in found} == {
+        (first.id, 0, 2, 30),
+        (first.id, 1, 2, 30),
+    }
     shown = repr(found)
     for word in (first.id, "2 of 2", "completed", "/v1/chat/completions", "0 min"):
         assert word in shown
@@ -68,8 +77,11 @@ def test_adopted_elsewhere_while_the_first_goes_on(server, call, home, elsewhere
     assert job.is_successful
     assert df["said"].tolist() == df["text"].tolist()
     assert server.stats()["batches_created"] == 2
-    inputs = [f for f in openai.OpenAI(base_url=server.base_url, api_key=server.token).files.list()
-              if f.purpose == "batch"]
+    inputs = [
+        f
+        for f in openai.OpenAI(base_url=server.base_url, api_key=server.token).files.list()
+        if f.purpose == "batch"
+    ]
     assert len(inputs) == 2 <= files
 
 
@@ -83,21 +95,34 @@ def test_adopting_twice_is_once(server, call, home):
     assert list(jobs.orphans(**where(call))) == []
     assert "No batch at" in repr(jobs.orphans(**where(call)))
     for named in (job, batch, None):
-        assert [one.id for one in jobs.adopt(named, **where(call))] == ([] if named is None else [job])
+        assert [one.id for one in jobs.adopt(named, **where(call))] == (
+            [] if named is None else [job]
+        )
     assert [one.id for one in jobs.list_jobs()] == [job]
 
 
 def test_the_ledgers_own_and_foreign_batches_are_no_orphans(server, call, home):
     """Batches without our tag, with one that we never wrote, and those of this ledger's jobs are not listed."""
     client = openai.OpenAI(base_url=server.base_url, api_key=server.token)
-    line = (b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions",'
-            b'"body":{"model":"echo","messages":[{"role":"user","content":"x"}]}}\n')
+    line = (
+        b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions",'
+        b'"body":{"model":"echo","messages":[{"role":"user","content":"x"}]}}\n'
+    )
     file = client.files.create(file=("f.jsonl", line), purpose="batch").id
-    for tag in (None, {"team": "nlp"}, {"jupyter_batch": "../../etc/0"}, {"jupyter_batch": "jbabc/0"},
-                {"jupyter_batch": "jbaaaaaaaaaa/0", "jupyter_batch_of": "1/99999999/0-99999998"},
-                {"jupyter_batch": "jbaaaaaaaaaa/3", "jupyter_batch_of": "2/10/0-3"}):
-        client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h",
-                              metadata=tag)
+    for tag in (
+        None,
+        {"team": "nlp"},
+        {"jupyter_batch": "../../etc/0"},
+        {"jupyter_batch": "jbabc/0"},
+        {"jupyter_batch": "jbaaaaaaaaaa/0", "jupyter_batch_of": "1/99999999/0-99999998"},
+        {"jupyter_batch": "jbaaaaaaaaaa/3", "jupyter_batch_of": "2/10/0-3"},
+    ):
+        client.batches.create(
+            input_file_id=file,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata=tag,
+        )
     numbered(3).llm.batch("{text}", **call).wait(60)
     assert list(jobs.orphans(**where(call))) == []
     with pytest.raises(JobNotFoundError, match="neither a job nor a batch of ours"):
@@ -107,11 +132,17 @@ def test_the_ledgers_own_and_foreign_batches_are_no_orphans(server, call, home):
 def test_a_file_that_is_not_what_its_tag_says_is_refused(server, call, home):
     """A batch that says it is a job's, and holds other requests, is not taken up; nothing of it is kept."""
     client = openai.OpenAI(base_url=server.base_url, api_key=server.token)
-    line = (b'{"custom_id":"jbbbbbbbbbbb-0","method":"POST","url":"/v1/chat/completions",'
-            b'"body":{"model":"echo","messages":[{"role":"user","content":"x"}]}}\n')
+    line = (
+        b'{"custom_id":"jbbbbbbbbbbb-0","method":"POST","url":"/v1/chat/completions",'
+        b'"body":{"model":"echo","messages":[{"role":"user","content":"x"}]}}\n'
+    )
     file = client.files.create(file=("f.jsonl", line), purpose="batch").id
-    client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h",
-                          metadata={"jupyter_batch": "jbaaaaaaaaaa/0"})
+    client.batches.create(
+        input_file_id=file,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata={"jupyter_batch": "jbaaaaaaaaaa/0"},
+    )
     with pytest.raises(InputError, match="never asked: it was not taken up"):
         jobs.adopt("jbaaaaaaaaaa", **where(call))
     assert "was not taken up" in repr(jobs.adopt(**where(call)))
@@ -122,11 +153,21 @@ def test_shards_whose_rows_lie_between_each_others(server, call, home):
     """A job that waited for another may have sent rows 0 and 2, then 1 and 4: each row is counted once."""
     client = openai.OpenAI(base_url=server.base_url, api_key=server.token)
     for number, rows in enumerate(([0, 2], [1, 4])):
-        lines = b"".join(b'{"custom_id":"jbaaaaaaaaaa-%d","method":"POST","url":"/v1/chat/completions","body":'
-                         b'{"model":"echo","messages":[{"role":"user","content":"row %d"}]}}\n' % (n, n) for n in rows)
+        lines = b"".join(
+            b'{"custom_id":"jbaaaaaaaaaa-%d","method":"POST","url":"/v1/chat/completions","body":'
+            b'{"model":"echo","messages":[{"role":"user","content":"row %d"}]}}\n' % (n, n)
+            for n in rows
+        )
         file = client.files.create(file=("f.jsonl", lines), purpose="batch").id
-        client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h", metadata={
-            "jupyter_batch": f"jbaaaaaaaaaa/{number}", "jupyter_batch_of": f"2/5/{rows[0]}-{rows[1]}"})
+        client.batches.create(
+            input_file_id=file,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={
+                "jupyter_batch": f"jbaaaaaaaaaa/{number}",
+                "jupyter_batch_of": f"2/5/{rows[0]}-{rows[1]}",
+            },
+        )
     job = jobs.adopt("jbaaaaaaaaaa", **where(call)).follow()[0].wait(60)
     assert job.is_successful
     counts = job.counts
@@ -142,7 +183,9 @@ def test_the_cell_again_on_a_frame_that_was_sorted_and_grew(server, call, home):
     df.llm.batch("{text}", out="said", **call).wait(60)
     lose(home)
     jobs.adopt(**where(call)).follow()[0].wait(60)
-    grown = pd.concat([df[["text"]].iloc[::-1], pd.DataFrame({"text": ["a new one"]}, index=["new"])])
+    grown = pd.concat(
+        [df[["text"]].iloc[::-1], pd.DataFrame({"text": ["a new one"]}, index=["new"])]
+    )
     grown.llm.batch("{text}", out="said", **call).wait(60)
     assert grown["said"].tolist() == grown["text"].tolist()
     assert [batch["request_counts"]["total"] for batch in server.batches()] == [20, 1]
@@ -229,16 +272,19 @@ def test_only_the_database_was_lost(server, call, home):
     assert server.stats()["batches_created"] == 2
 
 
-@pytest.mark.parametrize(("where_to", "kind", "says"), [
-    ({}, ModelError, "--provider openai"),
-    ({"provider": "ollama"}, ModelError, "jupyter_batch sends no batches to Ollama"),
-    ({"provider": "nobody"}, ModelError, "to 'nobody'"),
-    ({"provider": "openai"}, InputError, "no API key for openai"),
-    ({"provider": "azure", "api_key": "k"}, OptionError, "needs api_base="),
-    ({"model": "gpt-4.1-mini"}, ModelError, 'such as "openai/gpt-4.1-mini"'),
-    ({"provider": "openai", "apibase": "x"}, OptionError, "unknown option `apibase`"),
-    ({"provider": "openai", "days": 0}, OptionError, "`days` takes a number above 0"),
-])
+@pytest.mark.parametrize(
+    ("where_to", "kind", "says"),
+    [
+        ({}, ModelError, "--provider openai"),
+        ({"provider": "ollama"}, ModelError, "jupyter_batch sends no batches to Ollama"),
+        ({"provider": "nobody"}, ModelError, "to 'nobody'"),
+        ({"provider": "openai"}, InputError, "no API key for openai"),
+        ({"provider": "azure", "api_key": "k"}, OptionError, "needs api_base="),
+        ({"model": "gpt-4.1-mini"}, ModelError, 'such as "openai/gpt-4.1-mini"'),
+        ({"provider": "openai", "apibase": "x"}, OptionError, "unknown option `apibase`"),
+        ({"provider": "openai", "days": 0}, OptionError, "`days` takes a number above 0"),
+    ],
+)
 def test_where_to_look_must_be_said(home, monkeypatch, where_to, kind, says):
     """What is missing is one sentence, and nothing is left behind."""
     for name in ("AZURE_API_BASE", "AZURE_API_VERSION"):

@@ -37,7 +37,9 @@ def end_all(fake):
     """End each batch that is open, all its requests answered."""
     for batch in fake.batches.values():
         if batch.ending is None:
-            batch.answers = {one: body["messages"][-1]["content"].upper() for one, body in batch.requests.items()}
+            batch.answers = {
+                one: body["messages"][-1]["content"].upper() for one, body in batch.requests.items()
+            }
             batch.ending = "completed"
 
 
@@ -57,7 +59,10 @@ def test_lost_and_adopted(name, home):
         lose(home)
         there = {key: value for key, value in call.items() if key != "model"}
         found = jobs.orphans(provider=name, **there)
-        assert {(one.job, one.number, one.shards, one.rows) for one in found} == {(job, 0, 2, 5), (job, 1, 2, 5)}
+        assert {(one.job, one.number, one.shards, one.rows) for one in found} == {
+            (job, 0, 2, 5),
+            (job, 1, 2, 5),
+        }
         jobs.adopt(job, provider=name, **there).follow()
         again = df[["t"]].iloc[::-1].copy()
         joined = again.llm.batch("{t}", out="out", shard_size=3, **call)
@@ -66,7 +71,10 @@ def test_lost_and_adopted(name, home):
         assert again["out"].tolist() == again["t"].str.upper().tolist()
         adopted = jobs.open_job(job).wait(60)
         assert adopted.is_successful
-        assert adopted.results()["out" if name != "xai" else "response"].tolist() == df["t"].str.upper().tolist()
+        assert (
+            adopted.results()["out" if name != "xai" else "response"].tolist()
+            == df["t"].str.upper().tolist()
+        )
         assert fake.asked["create"] == fake.asked["upload"] == 2
 
 
@@ -84,7 +92,10 @@ def test_a_batch_that_was_not_found(home):
         assert job.is_complete
         assert not job.is_successful
         assert (job.counts.total, job.counts.succeeded, job.counts.failed) == (5, 3, 2)
-        assert job.errors["_error"].str.contains("no batch of these rows was found").tolist() == [True, True]
+        assert job.errors["_error"].str.contains("no batch of these rows was found").tolist() == [
+            True,
+            True,
+        ]
         assert list(jobs.orphans(**call)) == []
         fake.batches[gone.id] = gone
         assert [one.batch.id for one in jobs.orphans(**call)] == [gone.id]
@@ -162,14 +173,20 @@ def test_a_quota_refusal_is_left_to_who_sent_it(home):
 def test_anthropic_tells_of_ended_batches_alone(home):
     """It keeps no tag: an ended batch is known by the ids in its results; an open one is counted, and not taken up."""
     with anthropic() as fake:
-        call = {"model": "anthropic/claude-haiku-4-5", "api_base": fake.base, "api_key": ANTHROPIC_KEY}
+        call = {
+            "model": "anthropic/claude-haiku-4-5",
+            "api_base": fake.base,
+            "api_key": ANTHROPIC_KEY,
+        }
         df = pd.DataFrame({"t": [f"row {n}" for n in range(5)]})
         job = df.llm.batch("{t}", out="out", shard_size=3, **call).wait(60).id
         lose(home)
         made = fake.batches["msgbatch_0001"]
         results, made["results"] = made["results"], None
         found = jobs.orphans(**call, days=3650)
-        assert [(one.job, one.number, one.batch.id) for one in found] == [(job, None, "msgbatch_0000")]
+        assert [(one.job, one.number, one.batch.id) for one in found] == [
+            (job, None, "msgbatch_0000")
+        ]
         assert "1 under way" in repr(found)
         first = jobs.adopt(**call, days=3650).follow()[0].wait(60)
         assert first.counts.total == 3
@@ -181,7 +198,13 @@ def test_anthropic_tells_of_ended_batches_alone(home):
         assert whole.id == job
         told = whole.results()
         assert told["response"].tolist()[:2] == ["ROW 0", "ROW 1"]
-        assert told["_status"].tolist() == ["succeeded", "succeeded", "failed", "succeeded", "succeeded"]
+        assert told["_status"].tolist() == [
+            "succeeded",
+            "succeeded",
+            "failed",
+            "succeeded",
+            "succeeded",
+        ]
         assert "bad prompt" in told["_error"].iloc[2]
         assert len(fake.batches) == 2
         assert list(jobs.orphans(**call, days=3650)) == []
@@ -221,8 +244,17 @@ def test_the_command(server, call, home, monkeypatch, capsys):
     capsys.readouterr()
     assert cli.main(["adopt", *words]) == 0
     listed = capsys.readouterr()
-    assert listed.out.splitlines()[0].split() == ["batch", "job", "part", "state", "requests", "answered", "failed",
-                                                  "age", "endpoint"]
+    assert listed.out.splitlines()[0].split() == [
+        "batch",
+        "job",
+        "part",
+        "state",
+        "requests",
+        "answered",
+        "failed",
+        "age",
+        "endpoint",
+    ]
     assert job in listed.out
     assert "takes a job up" in listed.err
     assert not Ledger(home).jobs()

@@ -18,13 +18,18 @@ from .conftest import numbered
 
 def frame():
     """Three rows, one of which has nothing to ask for."""
-    return pd.DataFrame({"text": ["good", None, "bad"], "most": [5, 6, 7], "other": [1, 2, 3]}, index=["a", "a", "b"])
+    return pd.DataFrame(
+        {"text": ["good", None, "bad"], "most": [5, 6, 7], "other": [1, 2, 3]},
+        index=["a", "a", "b"],
+    )
 
 
 def test_files_and_metadata_are_there_and_nothing_is_sent(server, call, home):
     """Lines as they will be uploaded, and a file that says when, where to, with what, and which row is which."""
     began = datetime.now(UTC)
-    made = frame().llm.build("{text}", out="out", temperature=0.5, max_tokens=col("most"), system="Be brief", **call)
+    made = frame().llm.build(
+        "{text}", out="out", temperature=0.5, max_tokens=col("most"), system="Be brief", **call
+    )
     assert isinstance(made, Artifacts)
     (file,) = made.requests
     lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -33,15 +38,27 @@ def test_files_and_metadata_are_there_and_nothing_is_sent(server, call, home):
     told = json.loads(made.metadata.read_text())
     assert began <= datetime.fromisoformat(told["created_at"]) <= datetime.now(UTC)
     assert told["requests"] == [{"file": file.name, "requests": 2, "bytes": file.stat().st_size}]
-    assert (told["endpoint"], told["model"], told["provider"]) == ("/v1/chat/completions", "openai/echo", "openai")
+    assert (told["endpoint"], told["model"], told["provider"]) == (
+        "/v1/chat/completions",
+        "openai/echo",
+        "openai",
+    )
     assert told["api_base"] == server.base_url
     assert told["parameters"] == {"temperature": 0.5, "max_tokens": {"column": "most"}}
     assert {"python", "jupyter_batch", "litellm", "pandas", "openai"} <= set(told["versions"])
     assert told["rows"] == [
         {"custom_id": f"{made.id}-0", "index": "a", "inputs": {"text": "good", "most": 5}},
-        {"custom_id": None, "index": "a", "inputs": {"text": None, "most": 6}, "reason": "no value in column 'text'"},
-        {"custom_id": f"{made.id}-2", "index": "b", "inputs": {"text": "bad", "most": 7}}]
-    assert call["api_key"].encode() not in b"".join(path.read_bytes() for path in made.folder.iterdir())
+        {
+            "custom_id": None,
+            "index": "a",
+            "inputs": {"text": None, "most": 6},
+            "reason": "no value in column 'text'",
+        },
+        {"custom_id": f"{made.id}-2", "index": "b", "inputs": {"text": "bad", "most": 7}},
+    ]
+    assert call["api_key"].encode() not in b"".join(
+        path.read_bytes() for path in made.folder.iterdir()
+    )
     assert made.metadata.stat().st_mode & 0o77 == 0
     assert server.stats()["batches_created"] == 0
     assert len(jupyter_batch.jobs()) == 0
@@ -58,7 +75,9 @@ def test_submit_sends_these_files(server, call, home):
     assert df["out"].fillna("-").tolist() == ["good", "-", "bad"]
     assert job._folder.requests(0).read_bytes() == lines
     assert made.submit() is job
-    assert df.llm.batch("{text}", out="out", **call) is job, "and the cell that asks the same finds it"
+    assert df.llm.batch("{text}", out="out", **call) is job, (
+        "and the cell that asks the same finds it"
+    )
     assert server.stats()["batches_created"] == 1
 
 
@@ -98,7 +117,9 @@ def test_a_schema_and_a_signature(call, home):
 
 def test_several_models(call, home):
     """A list of models gives a list."""
-    made = numbered(2).llm.build("{text}", **{**call, "model": ["openai/echo", "openai/local/echo"]})
+    made = numbered(2).llm.build(
+        "{text}", **{**call, "model": ["openai/echo", "openai/local/echo"]}
+    )
     assert [len(one.requests) for one in made] == [1, 1]
 
 
@@ -135,7 +156,9 @@ def test_what_is_refused(call, home, tmp_path):
         pd.DataFrame({"text": [None]}).llm.build("{text}", folder=tmp_path / "new", **call)
     assert not (tmp_path / "new").exists()
     made = numbered(2).llm.build("{text}", **call)
-    made.requests[0].write_bytes(made.requests[0].read_bytes().replace(b"row number 1", b"row number 9"))
+    made.requests[0].write_bytes(
+        made.requests[0].read_bytes().replace(b"row number 1", b"row number 9")
+    )
     with pytest.raises(InputError, match="is not as `build` wrote it"):
         made.submit()
     assert len(jupyter_batch.jobs()) == 0

@@ -64,7 +64,9 @@ def test_a_retry_that_missed_rows_again_is_retried_itself(server, call):
     second = first._next.wait()
     assert second.id not in (job.id, first.id)
     assert f"then as job {second.id}: completed, 20 of 20 rows (100%)" in job.snapshot().again
-    assert job.snapshot().offers == first.snapshot().offers == (), "nothing is left, whatever the one between missed"
+    assert job.snapshot().offers == first.snapshot().offers == (), (
+        "nothing is left, whatever the one between missed"
+    )
     assert frame["out"].notna().all()
 
 

@@ -69,7 +69,12 @@ def anthropic():
 
     def add_and_end(requests):
         made = add(requests)
-        fake.end(made, lambda n: "errored" if len(fake.batches) == 1 and n == len(requests) - 1 else "succeeded")
+        fake.end(
+            made,
+            lambda n: (
+                "errored" if len(fake.batches) == 1 and n == len(requests) - 1 else "succeeded"
+            ),
+        )
         return made
 
     fake.add = add_and_end
@@ -92,7 +97,11 @@ def anthropic():
 def test_anthropic_the_whole_way(home):
     """Translated by litellm once, sent inline, decoded from its own wire; a failed row is sent again alone."""
     with anthropic() as fake:
-        call = {"model": "anthropic/claude-haiku-4-5", "api_base": fake.base, "api_key": ANTHROPIC_KEY}
+        call = {
+            "model": "anthropic/claude-haiku-4-5",
+            "api_base": fake.base,
+            "api_key": ANTHROPIC_KEY,
+        }
         df = frame()
         job = df.llm.batch("{t}", out="out", system="Be loud", shard_size=10, **call).wait(60)
         assert job.is_complete, job
@@ -106,15 +115,22 @@ def test_anthropic_the_whole_way(home):
         assert again.is_successful
         assert df["out"].tolist() == ["A", "B", "C", "D"]
         assert [len(batch["requests"]) for batch in fake.batches.values()] == [4, 1]
-    assert not any(ANTHROPIC_KEY.encode() in path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert not any(
+        ANTHROPIC_KEY.encode() in path.read_bytes() for path in home.rglob("*") if path.is_file()
+    )
 
 
 def test_equal_rows_in_another_dialect_are_sent_again_once(home):
     """Of equal rows that failed one is sent again, in a batch or at once, from the requests in OpenAI's words too."""
     with anthropic() as fake:
         df = pd.concat([frame(), frame(), frame()], ignore_index=True)
-        job = df.llm.batch("{t}", out="out", model="anthropic/claude-haiku-4-5", api_base=fake.base,
-                           api_key=ANTHROPIC_KEY).wait(60)
+        job = df.llm.batch(
+            "{t}",
+            out="out",
+            model="anthropic/claude-haiku-4-5",
+            api_base=fake.base,
+            api_key=ANTHROPIC_KEY,
+        ).wait(60)
         assert job.counts.failed == 3
         record, ledger = job._record(), job._here.ledger
         now = plan_again(ledger, record, ledger.shards(job.id), now=time.time(), at_once=True)
@@ -142,7 +158,9 @@ def test_retry_at_openais(server, call, home):
     sent = [batch["request_counts"]["total"] for batch in server.batches()]
     assert sum(sent) == 400 + failed + again.counts.failed
     fresh = numbered(400)
-    assert fresh.llm.batch("{text}", out="out", shard_size=150, **call).id == last.id, "the cell finds the newest"
+    assert fresh.llm.batch("{text}", out="out", shard_size=150, **call).id == last.id, (
+        "the cell finds the newest"
+    )
     assert (fresh["out"] == fresh["text"]).all()
 
 
@@ -177,26 +195,55 @@ def test_real_time_on_request(server, call, home):
     routes = server.stats()["routes"]
     assert routes["POST /v1/chat/completions"]["took_effect"] == 60
     assert "POST /v1/batches" not in routes
-    assert df.llm.batch("{text}", out="out", **call) is job, "what was answered in real time is not paid again"
+    assert df.llm.batch("{text}", out="out", **call) is job, (
+        "what was answered in real time is not paid again"
+    )
 
 
 def test_real_time_at_the_embedded_server(home):
     """A local model in real time needs nothing but this machine."""
     df = numbered(5)
-    assert df.llm.batch("{text}", out="out", model="local/echo", mode="realtime").wait(60).is_successful
+    assert (
+        df.llm.batch("{text}", out="out", model="local/echo", mode="realtime")
+        .wait(60)
+        .is_successful
+    )
     assert (df["out"] == df["text"]).all()
 
 
 REFUSED = {
-    "a provider without a batch API": (ModelError, {"model": "gemini/gemini-2.5-flash"}, 'mode="realtime"'),
+    "a provider without a batch API": (
+        ModelError,
+        {"model": "gemini/gemini-2.5-flash"},
+        'mode="realtime"',
+    ),
     "its price is named": (ModelError, {"model": "deepseek/deepseek-chat"}, "full price"),
     "groq has its own way": (ModelError, {"model": "groq/llama-3"}, "api.groq.com"),
-    "a proxy without an address": (OptionError, {"model": "litellm_proxy/x", "api_key": "k"}, "api_base"),
-    "vllm in real time without an address": (OptionError, {"model": "hosted_vllm/x", "mode": "realtime"}, "api_base"),
-    "no key of Anthropic's": (KeyMissingError, {"model": "anthropic/claude-haiku-4-5"}, "ANTHROPIC_API_KEY"),
-    "no key in real time": (KeyMissingError, {"model": "deepseek/x", "mode": "realtime"}, "DEEPSEEK_API_KEY"),
-    "azure without a version": (OptionError, {"model": "azure/x", "api_key": "k", "api_base": "http://127.0.0.1:1"},
-                                "api_version"),
+    "a proxy without an address": (
+        OptionError,
+        {"model": "litellm_proxy/x", "api_key": "k"},
+        "api_base",
+    ),
+    "vllm in real time without an address": (
+        OptionError,
+        {"model": "hosted_vllm/x", "mode": "realtime"},
+        "api_base",
+    ),
+    "no key of Anthropic's": (
+        KeyMissingError,
+        {"model": "anthropic/claude-haiku-4-5"},
+        "ANTHROPIC_API_KEY",
+    ),
+    "no key in real time": (
+        KeyMissingError,
+        {"model": "deepseek/x", "mode": "realtime"},
+        "DEEPSEEK_API_KEY",
+    ),
+    "azure without a version": (
+        OptionError,
+        {"model": "azure/x", "api_key": "k", "api_base": "http://127.0.0.1:1"},
+        "api_version",
+    ),
     "an unknown mode": (OptionError, {"model": "local/echo", "mode": "fast"}, "realtime"),
 }
 
@@ -219,6 +266,8 @@ def test_the_table_of_providers():
     import jupyter_batch
 
     shown = jupyter_batch.providers()
-    assert {"openai", "azure", "anthropic", "xai", "mistral"} <= {record.name for record in shown if record.batch}
+    assert {"openai", "azure", "anthropic", "xai", "mistral"} <= {
+        record.name for record in shown if record.batch
+    }
     assert "anthropic" in repr(shown)
     assert "<table" in shown._repr_html_()

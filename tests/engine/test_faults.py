@@ -25,8 +25,10 @@ ALONE = {
     "lines doubled": "double=0.05,seed=8",
     "order shuffled": "shuffle,seed=9",
 }
-TOGETHER = ("seed=11,latency=0.01,429=0.1,retry_after=0.1,500=0.1,reset=0.1,reset_after=0.1,truncate=0.2,late_output=2,"
-            "row_errors=0.02,drop=0.005,double=0.02,shuffle,enqueued_tokens=150000")
+TOGETHER = (
+    "seed=11,latency=0.01,429=0.1,retry_after=0.1,500=0.1,reset=0.1,reset_after=0.1,truncate=0.2,late_output=2,"
+    "row_errors=0.02,drop=0.005,double=0.02,shuffle,enqueued_tokens=150000"
+)
 
 
 def check(job, frame):
@@ -69,8 +71,14 @@ def test_the_enqueued_token_limit(tmp_path, home):
     """Room for two batches at a time: those that are refused are sent again when others have ended, and all arrive."""
     with Embedded(tmp_path / "server", pace=0.5, faults="enqueued_tokens=70000") as server:
         frame = numbered(ROWS)
-        job = frame.llm.batch("{text}", out="out", shard_size=715, model="openai/echo", api_base=server.base_url,
-                              api_key=server.token)
+        job = frame.llm.batch(
+            "{text}",
+            out="out",
+            shard_size=715,
+            model="openai/echo",
+            api_base=server.base_url,
+            api_key=server.token,
+        )
         job.wait(120)
         assert job.is_successful, job
         check(job, frame)

@@ -12,12 +12,26 @@ def test_files_are_the_requests_and_what_came_as_it_came(server, call, home):
     server.set_faults("row_errors=0.5,seed=1")
     job = numbered(40).llm.batch("{text}", out="out", shard_size=25, **call).wait(60)
     names = [path.name for path in job.files]
-    assert names == ["requests-0.jsonl", "output-0.jsonl", "errors-0.jsonl",
-                     "requests-1.jsonl", "output-1.jsonl", "errors-1.jsonl"]
-    lines = {kind: [json.loads(line) for path in job.files if path.name.startswith(kind)
-                    for line in path.read_bytes().splitlines()] for kind in ("requests", "output", "errors")}
+    assert names == [
+        "requests-0.jsonl",
+        "output-0.jsonl",
+        "errors-0.jsonl",
+        "requests-1.jsonl",
+        "output-1.jsonl",
+        "errors-1.jsonl",
+    ]
+    lines = {
+        kind: [
+            json.loads(line)
+            for path in job.files
+            if path.name.startswith(kind)
+            for line in path.read_bytes().splitlines()
+        ]
+        for kind in ("requests", "output", "errors")
+    }
     assert {line["custom_id"] for line in lines["requests"]} == {
-        line["custom_id"] for line in (*lines["output"], *lines["errors"])}
+        line["custom_id"] for line in (*lines["output"], *lines["errors"])
+    }
     assert len(lines["output"]) == job.counts.succeeded
 
 

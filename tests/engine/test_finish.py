@@ -28,7 +28,12 @@ def slow(tmp_path):
 @pytest.fixture
 def ask(slow):
     """The options that send a job there."""
-    return {"model": "openai/echo", "api_base": slow.base_url, "api_key": slow.token, "poll_interval": 0.05}
+    return {
+        "model": "openai/echo",
+        "api_base": slow.base_url,
+        "api_key": slow.token,
+        "poll_interval": 0.05,
+    }
 
 
 def test_the_rest_now(slow, ask, home):
@@ -44,7 +49,9 @@ def test_the_rest_now(slow, ask, home):
     assert job.id != first
     assert [batch["status"] for batch in slow.batches()] in ([], ["cancelled"])
     forget(home)
-    assert jupyter_batch.open(first).results()["out"].tolist() == df["text"].tolist(), "the old id leads there"
+    assert jupyter_batch.open(first).results()["out"].tolist() == df["text"].tolist(), (
+        "the old id leads there"
+    )
     again = numbered(5)
     again.llm.batch("{text}", out="out", **ask)
     assert (again["out"] == again["text"]).all(), "and so does the cell"
@@ -61,14 +68,19 @@ def test_it_is_forgotten_as_the_one_that_it_is(slow, ask, home, which):
     assert not list((home / "jobs").iterdir())
 
 
-PRICED = {"prices": {"": {"input": 2.0, "output": 8.0, "realtime": {"input": 4.0, "output": 16.0}}}, "max_tokens": 15}
+PRICED = {
+    "prices": {"": {"input": 2.0, "output": 8.0, "realtime": {"input": 4.0, "output": 16.0}}},
+    "max_tokens": 15,
+}
 
 
 def test_what_real_time_may_not_cost_is_not_cancelled(slow, ask):
     """A limit that a batch keeps to and real time would not: finish() says so, the batch goes on; a higher one does."""
     df = numbered(6)
     job = df.llm.batch("{text}", out="out", max_cost=0.001, **PRICED, **ask)
-    with pytest.raises(OptionError, match=r"max_cost=0\.001: 6 requests.*the batch goes on; job\.finish\(max_cost="):
+    with pytest.raises(
+        OptionError, match=r"max_cost=0\.001: 6 requests.*the batch goes on; job\.finish\(max_cost="
+    ):
         job.finish()
     assert not job.is_complete
     assert job.finish(max_cost=0.01).wait(60).is_successful
@@ -84,14 +96,22 @@ def test_a_deadline_keeps_to_max_cost(slow, ask):
     job.wait(0.3)
     assert not job.is_complete
     assert not job._record().cancel_at
-    assert "the deadline has passed, and the rest is not asked in real time: max_cost=0.001" in job.snapshot().message
+    assert (
+        "the deadline has passed, and the rest is not asked in real time: max_cost=0.001"
+        in job.snapshot().message
+    )
     assert job.finish(max_cost=0.01).wait(60).is_successful
 
 
 def test_a_group_is_finished_as_a_whole_or_not_at_all(slow, ask):
     """One of its models may cost more than its share: nothing of the others is cancelled."""
-    group = numbered(6).llm.batch("{text}", out="out", max_cost=0.002, **PRICED,
-                                  **{**ask, "model": ["openai/echo", "hosted_vllm/echo"]})
+    group = numbered(6).llm.batch(
+        "{text}",
+        out="out",
+        max_cost=0.002,
+        **PRICED,
+        **{**ask, "model": ["openai/echo", "hosted_vllm/echo"]},
+    )
     with pytest.raises(OptionError, match="max_cost"):
         group.finish()
     assert not any(job._record().cancel_at for job in group.jobs)
@@ -158,7 +178,9 @@ def test_who_waits_for_it_is_answered_by_what_goes_on(slow, ask):
         two.wait(0.05)
     assert (two.counts.reused, two.counts.running, two.counts.total) == (4, 2, 6)
     assert slow.stats()["routes"]["POST /v1/chat/completions"]["took_effect"] == 4
-    assert [job.id for job in jupyter_batch.jobs()] == [one.id, two.id], "what went on is shown once"
+    assert [job.id for job in jupyter_batch.jobs()] == [one.id, two.id], (
+        "what went on is shown once"
+    )
     two.finish().wait(60)
     assert (more["out"] == more["text"]).all()
     assert slow.stats()["routes"]["POST /v1/chat/completions"]["took_effect"] == 6
@@ -179,7 +201,9 @@ def test_results_as_they_come_of_a_job_that_goes_on(server, call):
 
 def test_results_as_they_come_where_nothing_goes_on(ask):
     """Rows that real time was to ask, and must not for their cost, are told of as what they are, and why is said."""
-    price = {"openai/echo": {"input": 1, "output": 1}}  # of a batch; what real time costs is not known
+    price = {
+        "openai/echo": {"input": 1, "output": 1}
+    }  # of a batch; what real time costs is not known
     job = numbered(4).llm.batch("{text}", out="out", max_cost=100, prices=price, **ask)
     with pytest.raises(OptionError, match="is not known"):
         job.finish()
@@ -189,7 +213,9 @@ def test_results_as_they_come_where_nothing_goes_on(ask):
         return [str(result.status) async for result in job]
 
     assert asyncio.run(read()) == ["cancelled"] * 4
-    assert "the rest was not asked in real time: max_cost=100" in job._repr_mimebundle_()["text/html"]
+    assert (
+        "the rest was not asked in real time: max_cost=100" in job._repr_mimebundle_()["text/html"]
+    )
 
 
 def test_a_cancel_is_a_cancel(slow, ask):

@@ -20,7 +20,9 @@ def test_a_job_shows_its_first_answers_beside_their_rows(server, call):
     assert len(answers) == 3
     results = job.results()["out"].tolist()
     for answer in answers:
-        assert answer.asked == f"row number {answer.row}", "the prompt's own words, which all rows begin with, are gone"
+        assert answer.asked == f"row number {answer.row}", (
+            "the prompt's own words, which all rows begin with, are gone"
+        )
         assert answer.answer == results[answer.row]
     assert open_job(job.id).snapshot().answers == answers
 
@@ -54,8 +56,11 @@ def test_in_real_time_the_answers_so_far_are_shown(server, call):
 def test_each_line_is_found_by_halves(tmp_path_factory, rows, widths):
     """Whatever the lengths of the lines, each row's own is found, and for a row that is not there nothing is."""
     path = tmp_path_factory.mktemp("lines") / "requests.jsonl"
-    lines = {row: b'{"custom_id":"%b-%d","x":"%b"}\n' % (JOB.encode(), row, b"y" * widths.draw(st.integers(0, 300)))
-             for row in sorted(rows)}
+    lines = {
+        row: b'{"custom_id":"%b-%d","x":"%b"}\n'
+        % (JOB.encode(), row, b"y" * widths.draw(st.integers(0, 300)))
+        for row in sorted(rows)
+    }
     path.write_bytes(b"".join(lines.values()))
     for row, line in lines.items():
         assert glimpse.line_of(path, JOB, row) == line
@@ -63,20 +68,25 @@ def test_each_line_is_found_by_halves(tmp_path_factory, rows, widths):
     assert glimpse.line_of(path, "jbother", rows[0] if rows else 0) == b""
 
 
-@pytest.mark.parametrize("line", [
-    b'{"custom_id":"x","body":{"messages":[{"role":"system","content":"s"},{"role":"user","content":"hello"}]}}',
-    b'{"custom_id":"x","body":{"messages":[{"role":"user","content":[{"type":"text","text":"hello"},{"type":"image"}]}]}}',
-    b'{"custom_id":"x","body":{"input":"hello"}}',
-    b'{"custom_id":"x","params":{"system":"s","messages":[{"role":"user","content":"hello"}]}}',
-    b'{"custom_id":"x","modelInput":{"messages":[{"role":"user","content":[{"text":"hello"}]}]}}',
-    b'{"custom_id":"x","request":{"contents":[{"role":"user","parts":[{"text":"hello"}]}]}}',
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"custom_id":"x","body":{"messages":[{"role":"system","content":"s"},{"role":"user","content":"hello"}]}}',
+        b'{"custom_id":"x","body":{"messages":[{"role":"user","content":[{"type":"text","text":"hello"},{"type":"image"}]}]}}',
+        b'{"custom_id":"x","body":{"input":"hello"}}',
+        b'{"custom_id":"x","params":{"system":"s","messages":[{"role":"user","content":"hello"}]}}',
+        b'{"custom_id":"x","modelInput":{"messages":[{"role":"user","content":[{"text":"hello"}]}]}}',
+        b'{"custom_id":"x","request":{"contents":[{"role":"user","parts":[{"text":"hello"}]}]}}',
+    ],
+)
 def test_what_was_asked_is_read_in_every_dialect(line):
     """OpenAI's chat and responses, Anthropic's, Bedrock's and Vertex AI's lines: what the person's side said last."""
     assert glimpse.said(line) == "hello"
 
 
-@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"1", b'{"body":1}', b'{"body":{"messages":[]}}', b'{"x":{}}'])
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"[]", b"1", b'{"body":1}', b'{"body":{"messages":[]}}', b'{"x":{}}']
+)
 def test_what_is_no_request_says_nothing(line):
     """A line that can't be read is no reason to show nothing else."""
     assert glimpse.said(line) == ""
@@ -91,14 +101,26 @@ def test_a_short_or_whole_beginning_is_kept():
     assert glimpse.beginning([f"{prompt}alone"]) == ""
 
 
-@pytest.mark.parametrize(("value", "words"), [
-    ("text", "text"), ({"label": "positive", "score": 0.51234567}, "label: positive, score: 0.5123"),
-    ([0.1, 0.2, 0.3, 0.4], "[0.1, 0.2, 0.3, … 4 in all]"), (True, "True"), (None, "None"),
-    (ToolCalls([{"id": "1", "name": "look_up", "arguments": {}}]), "calls look_up()"),
-    (ToolCalls([{"id": "1", "name": "stock", "arguments": {"item": "lamp", "at": [1, 2]}},
-                {"id": "2", "name": "buy", "arguments": "no JSON"}]),
-     "calls stock(item: lamp, at: [1, 2]), buy(no JSON)"),
-])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("text", "text"),
+        ({"label": "positive", "score": 0.51234567}, "label: positive, score: 0.5123"),
+        ([0.1, 0.2, 0.3, 0.4], "[0.1, 0.2, 0.3, … 4 in all]"),
+        (True, "True"),
+        (None, "None"),
+        (ToolCalls([{"id": "1", "name": "look_up", "arguments": {}}]), "calls look_up()"),
+        (
+            ToolCalls(
+                [
+                    {"id": "1", "name": "stock", "arguments": {"item": "lamp", "at": [1, 2]}},
+                    {"id": "2", "name": "buy", "arguments": "no JSON"},
+                ]
+            ),
+            "calls stock(item: lamp, at: [1, 2]), buy(no JSON)",
+        ),
+    ],
+)
 def test_answers_of_each_kind_are_read(value, words):
     """Texts, a schema's fields, vectors, tool calls."""
     assert glimpse.words(value) == words

@@ -41,7 +41,10 @@ def test_a_real_job(call, home):
         assert THERE in {stage.kind for stage in one.stages}
         assert seen.begin <= min(stage.begin for stage in one.stages)
     (spent,) = seen.spent
-    assert (spent.tokens_in, spent.tokens_out) == (held.usage.input_tokens, held.usage.output_tokens)
+    assert (spent.tokens_in, spent.tokens_out) == (
+        held.usage.input_tokens,
+        held.usage.output_tokens,
+    )
     assert spent.cost is None
     assert spent.price == "not known", "this model has no price: that is not nothing"
     forget(home)
@@ -50,7 +53,11 @@ def test_a_real_job(call, home):
 
 def test_a_group_has_a_line_for_each_model(call):
     """Each goes to the rows of the frame, with its tokens."""
-    group = numbered(5).llm.batch("{text}", out="a", **{**call, "model": ["openai/echo", "hosted_vllm/echo"]}).wait(60)
+    group = (
+        numbered(5)
+        .llm.batch("{text}", out="a", **{**call, "model": ["openai/echo", "hosted_vllm/echo"]})
+        .wait(60)
+    )
     seen = of(group)
     assert [line.name for line in seen.lines] == ["openai/echo", "hosted_vllm/echo"]
     assert seen.total == 5
@@ -70,15 +77,23 @@ def test_what_was_sent_again_is_in_the_figure(server, call):
     assert [one.name for one in seen.batches] == ["first sent", "sent again"]
     assert seen.lines[1].points[0][1] == again.counts.reused > 0
     (spent,) = seen.spent
-    assert spent.tokens_in == sum(shard.usage.input_tokens for one in (first, again) for shard in one._shards())
+    assert spent.tokens_in == sum(
+        shard.usage.input_tokens for one in (first, again) for shard in one._shards()
+    )
     assert [line.name for line in of(first).lines] == [line.name for line in seen.lines]
 
 
 def test_what_was_finished_in_real_time_is_in_the_figure(tmp_path):
     """The batch that was cancelled, and the real-time job that went on from it."""
     with Embedded(tmp_path / "slow", pace=3600.0) as slow:
-        held = numbered(5).llm.batch("{text}", out="out", model="openai/echo", api_base=slow.base_url,
-                                     api_key=slow.token, poll_interval=0.05)
+        held = numbered(5).llm.batch(
+            "{text}",
+            out="out",
+            model="openai/echo",
+            api_base=slow.base_url,
+            api_key=slow.token,
+            poll_interval=0.05,
+        )
         held.finish().wait(60)
         seen = of(held)
         assert [line.name for line in seen.lines] == ["first sent", "in real time"]
@@ -101,7 +116,9 @@ def test_in_real_time_and_vectors(call):
     """Both are jobs like others."""
     live = numbered(8).llm.batch("{text}", out="out", mode="realtime", **call).wait(60)
     assert of(live).lines[0].points[-1][1] == 8
-    vectors = numbered(4).llm.embed("text", out="v", **{**call, "model": "openai/echo-embed"}).wait(60)
+    vectors = (
+        numbered(4).llm.embed("text", out="v", **{**call, "model": "openai/echo-embed"}).wait(60)
+    )
     assert of(vectors).lines[0].points[-1][1] == 4
 
 
@@ -114,47 +131,94 @@ def test_a_million_rows_are_a_few_thousand_values():
     values = sum(len(line.points) for line in seen.lines) + len(seen.moments) * len(seen.bands)
     assert 800 < values < 4000
     assert seen.lines[0].points[-1][1] == sum(band.rows[-1] for band in seen.bands) == 1_000_000
-    for at, rows in zip(seen.moments, zip(*(band.rows for band in seen.bands), strict=True), strict=True):
+    for at, rows in zip(
+        seen.moments, zip(*(band.rows for band in seen.bands), strict=True), strict=True
+    ):
         assert seen.begin <= at <= seen.end
         assert 0 <= sum(rows) <= 1_000_000
 
 
 def test_of_many_batches_the_slowest_are_shown():
     """In their own order, and how many there are beside them."""
-    many = told(job(rows=9000), *(batch(n, 100, 0.01, 0.5 + (n % 7) / 10, steps=2) for n in range(90)))
+    many = told(
+        job(rows=9000), *(batch(n, 100, 0.01, 0.5 + (n % 7) / 10, steps=2) for n in range(90))
+    )
     seen = drawn(many)
     assert (len(seen.batches), seen.left_out) == (graphs.BATCHES, 90 - graphs.BATCHES)
     assert min(one.seconds for one in seen.batches) > 0.75 * HOUR
     numbers = [int(one.name.removeprefix("batch ")) for one in seen.batches]
     assert numbers == sorted(numbers)
     assert seen.bands == ()
-    assert seen.batches_title == "Batches, from sent to over: median 47 min, slowest 1 h 5 min, the 40 slowest of 90"
+    assert (
+        seen.batches_title
+        == "Batches, from sent to over: median 47 min, slowest 1 h 5 min, the 40 slowest of 90"
+    )
 
 
 def test_a_batch_waits_is_there_and_is_fetched():
     """Out of its events: a refusal for quota is a short visit, and what is fetched late counts from the real end."""
-    events = [(START + 600, 0, "submitting", 0, ""), (START + 700, 0, "waiting", 0, ""),
-              (START + HOUR, 0, "submitting", 0, ""), (START + HOUR + 9, 0, "running", 0, ""),
-              (START + 2 * HOUR, 0, "running", 40, ""), (START + 9 * HOUR, 0, "ended", 100, ""),
-              (START + 9 * HOUR + 5, 0, "collected", 100, "")]
-    shard = ShardRecord(job="j", number=0, requests=100, bytes=1, first=0, last=99, step=Step.COLLECTED,
-                        ending=State.COMPLETED, batch_id="batch_0", sent_at=START + HOUR, ended_at=START + 9 * HOUR,
-                        over_at=START + 3 * HOUR)
-    (one,) = drawn(told(job(finished_at=START + 9 * HOUR + 5), (shard, events)), now=START + 10 * HOUR).batches
+    events = [
+        (START + 600, 0, "submitting", 0, ""),
+        (START + 700, 0, "waiting", 0, ""),
+        (START + HOUR, 0, "submitting", 0, ""),
+        (START + HOUR + 9, 0, "running", 0, ""),
+        (START + 2 * HOUR, 0, "running", 40, ""),
+        (START + 9 * HOUR, 0, "ended", 100, ""),
+        (START + 9 * HOUR + 5, 0, "collected", 100, ""),
+    ]
+    shard = ShardRecord(
+        job="j",
+        number=0,
+        requests=100,
+        bytes=1,
+        first=0,
+        last=99,
+        step=Step.COLLECTED,
+        ending=State.COMPLETED,
+        batch_id="batch_0",
+        sent_at=START + HOUR,
+        ended_at=START + 9 * HOUR,
+        over_at=START + 3 * HOUR,
+    )
+    (one,) = drawn(
+        told(job(finished_at=START + 9 * HOUR + 5), (shard, events)), now=START + 10 * HOUR
+    ).batches
     assert [(stage.kind, stage.begin - START, stage.end - START) for stage in one.stages] == [
-        (WAITING, 0, 600), (THERE, 600, 700), (WAITING, 700, HOUR), (THERE, HOUR, 3 * HOUR),
-        (FETCHING, 3 * HOUR, 9 * HOUR + 5)]
+        (WAITING, 0, 600),
+        (THERE, 600, 700),
+        (WAITING, 700, HOUR),
+        (THERE, HOUR, 3 * HOUR),
+        (FETCHING, 3 * HOUR, 9 * HOUR + 5),
+    ]
     assert (one.seconds, one.words) == (2 * HOUR, "2 h")
 
 
 def test_a_batch_is_at_the_provider_once_its_file_is():
     """The bar and the seconds beside it begin at the same moment: when the batch was asked for, not its upload."""
-    events = [(START, 0, "submitting", 0, ""), (START + 300, 0, "running", 0, ""), (START + 400, 0, "ended", 100, "")]
-    shard = ShardRecord(job="j", number=0, requests=100, bytes=1, first=0, last=99, step=Step.ENDED,
-                        ending=State.COMPLETED, batch_id="batch_0", sent_at=START + 290, ended_at=START + 400)
+    events = [
+        (START, 0, "submitting", 0, ""),
+        (START + 300, 0, "running", 0, ""),
+        (START + 400, 0, "ended", 100, ""),
+    ]
+    shard = ShardRecord(
+        job="j",
+        number=0,
+        requests=100,
+        bytes=1,
+        first=0,
+        last=99,
+        step=Step.ENDED,
+        ending=State.COMPLETED,
+        batch_id="batch_0",
+        sent_at=START + 290,
+        ended_at=START + 400,
+    )
     (one,) = drawn(told(job(), (shard, events)), now=START + 500).batches
     assert [(stage.kind, stage.begin - START, stage.end - START) for stage in one.stages] == [
-        (WAITING, 0, 290), (THERE, 290, 400), (FETCHING, 400, 500)]
+        (WAITING, 0, 290),
+        (THERE, 290, 400),
+        (FETCHING, 400, 500),
+    ]
     assert one.seconds == 110
 
 
@@ -167,18 +231,43 @@ def test_a_batch_that_was_taken_up_has_not_waited_here():
     assert one.words == "2 h"
 
 
-@pytest.mark.parametrize(("fields", "events", "words", "seconds"), [
-    ({}, [], "waiting", None),
-    ({"joins": "jb9"}, [], "waits for job jb9", None),
-    ({"joins": "jb9", "ending": State.COMPLETED, "step": Step.COLLECTED}, [], "answered by job jb9", None),
-    ({"ending": State.CANCELLED, "step": Step.COLLECTED}, [], "not sent, cancelled", None),
-    ({"batch_id": "b", "sent_at": START, "step": Step.RUNNING}, [(START, 0, "running", 0, "")], "1 h so far", HOUR),
-    ({"batch_id": "b", "sent_at": START, "step": Step.COLLECTED, "ending": State.EXPIRED, "ended_at": START + 60},
-     [(START, 0, "running", 0, ""), (START + 60, 0, "ended", 0, "")], "1 min, expired", 60),
-])
+@pytest.mark.parametrize(
+    ("fields", "events", "words", "seconds"),
+    [
+        ({}, [], "waiting", None),
+        ({"joins": "jb9"}, [], "waits for job jb9", None),
+        (
+            {"joins": "jb9", "ending": State.COMPLETED, "step": Step.COLLECTED},
+            [],
+            "answered by job jb9",
+            None,
+        ),
+        ({"ending": State.CANCELLED, "step": Step.COLLECTED}, [], "not sent, cancelled", None),
+        (
+            {"batch_id": "b", "sent_at": START, "step": Step.RUNNING},
+            [(START, 0, "running", 0, "")],
+            "1 h so far",
+            HOUR,
+        ),
+        (
+            {
+                "batch_id": "b",
+                "sent_at": START,
+                "step": Step.COLLECTED,
+                "ending": State.EXPIRED,
+                "ended_at": START + 60,
+            },
+            [(START, 0, "running", 0, ""), (START + 60, 0, "ended", 0, "")],
+            "1 min, expired",
+            60,
+        ),
+    ],
+)
 def test_how_a_batch_stands(fields, events, words, seconds):
     """Whether it waits, for whom, how long it took, and how it ended if not well."""
-    shard = ShardRecord(**{"job": "j", "number": 0, "requests": 9, "bytes": 1, "first": 0, "last": 8, **fields})
+    shard = ShardRecord(
+        **{"job": "j", "number": 0, "requests": 9, "bytes": 1, "first": 0, "last": 8, **fields}
+    )
     (one,) = drawn(told(job(), (shard, events)), now=START + HOUR).batches
     assert (one.words, one.seconds) == (words, seconds)
 
@@ -192,18 +281,30 @@ def test_what_is_left_is_drawn_at_the_present_pace():
     assert 0 < there < 1000
     assert then - now == pytest.approx(running.job.snapshot(running.shards, now).eta)
     assert drawn(finished()).ahead == ()
-    assert drawn(running, told(job(id="jb2", model="another/m"), batch(sent=0.1)), group=True).ahead == ()
+    assert (
+        drawn(running, told(job(id="jb2", model="another/m"), batch(sent=0.1)), group=True).ahead
+        == ()
+    )
 
 
 def test_unknown_is_not_nothing():
     """No price, no tokens, nothing here yet, and a real zero, each in its own words."""
-    models = drawn(told(job(), batch(sent=0.1)),
-                   told(job(id="a", model="a"), batch(sent=0, ended=1, bill=Bill(unknown=9, standard=None))),
-                   told(job(id="b", model="b"), batch(sent=0, ended=1, usage=None, bill=Bill(known=1.5, unknown=2))),
-                   told(job(id="c", model="c"), batch(sent=0, ended=1, bill=Bill())), group=True).spent
+    models = drawn(
+        told(job(), batch(sent=0.1)),
+        told(job(id="a", model="a"), batch(sent=0, ended=1, bill=Bill(unknown=9, standard=None))),
+        told(
+            job(id="b", model="b"),
+            batch(sent=0, ended=1, usage=None, bill=Bill(known=1.5, unknown=2)),
+        ),
+        told(job(id="c", model="c"), batch(sent=0, ended=1, bill=Bill())),
+        group=True,
+    ).spent
     assert [one.price for one in models] == [
-        "nothing is here yet", "not known", "at least $1.50, not known for 2",
-                                             "$0"]
+        "nothing is here yet",
+        "not known",
+        "at least $1.50, not known for 2",
+        "$0",
+    ]
     assert [one.cost for one in models] == [None, None, 1.5, 0.0]
     assert models[2].tokens == "not known"
     assert "$" not in drawn(told(job(), batch(sent=0.1))).costs_title
@@ -213,8 +314,18 @@ def test_what_a_job_brought_along_counts_once():
     """A real-time job brings the bill and the tokens of the batch it goes on from; the figure has that one, too."""
     first = finished()
     bill, used = first.job.bill(first.shards), first.job.usage(first.shards)
-    then = told(job(id="jb2", parent=first.job.id, created_at=START + 2.1 * HOUR, mode="realtime", before=bill,
-                    used=used, finished_at=START + 2.3 * HOUR), batch(rows=10, sent=2.1, ended=2.2))
+    then = told(
+        job(
+            id="jb2",
+            parent=first.job.id,
+            created_at=START + 2.1 * HOUR,
+            mode="realtime",
+            before=bill,
+            used=used,
+            finished_at=START + 2.3 * HOUR,
+        ),
+        batch(rows=10, sent=2.1, ended=2.2),
+    )
     (both,), (alone,) = drawn(first, then).spent, drawn(then).spent
     assert both.tokens_in == alone.tokens_in == 212 * 1010
     assert both.cost == alone.cost == pytest.approx(4e-5 * 1010)
@@ -232,8 +343,11 @@ def test_no_control_reaches_a_figure():
 def test_names_that_read_the_same_are_told_apart():
     """Two models whose names are cut to the same, and two jobs that were sent again."""
     long = "provider/" + "x" * 80
-    seen = drawn(told(job(model=f"{long}1"), batch(sent=0, ended=1)),
-                 told(job(id="jb2", model=f"{long}2"), batch(sent=0, ended=1)), group=True)
+    seen = drawn(
+        told(job(model=f"{long}1"), batch(sent=0, ended=1)),
+        told(job(id="jb2", model=f"{long}2"), batch(sent=0, ended=1)),
+        group=True,
+    )
     assert seen.lines[1].name == f"{seen.lines[0].name} (2)"
     assert seen.spent[1].model == f"{seen.spent[0].model} (2)"
     assert len({one.name for one in seen.batches}) == 2

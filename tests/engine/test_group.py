@@ -68,7 +68,9 @@ def test_agreement_is_a_share_of_what_both_answered():
 def test_one_model_that_can_not_be_used_sends_nothing(server, several, home):
     """All models are checked before the first job is kept."""
     with pytest.raises(OptionError, match="api_base"):
-        numbered(2).llm.batch("{text}", **{**several, "api_base": None, "api_key": "k", "model": MODELS})
+        numbered(2).llm.batch(
+            "{text}", **{**several, "api_base": None, "api_key": "k", "model": MODELS}
+        )
     with pytest.raises(OptionError, match="different"):
         numbered(2).llm.batch("{text}", **{**several, "model": ["openai/echo"] * 2})
     assert not (home / "jobs").exists()
@@ -84,7 +86,10 @@ def test_a_schema_gives_each_model_its_fields(several):
 
 def test_fields_are_compared_by_their_own_names(several):
     """Two models that say the same with a schema agree; `abatch` and iteration name fields as one model's would."""
-    schema, said = {"label": Literal["positive", "negative"]}, [{"label": "positive"}, {"label": "negative"}]
+    schema, said = (
+        {"label": Literal["positive", "negative"]},
+        [{"label": "positive"}, {"label": "negative"}],
+    )
     df = pd.DataFrame({"text": ["I love it", "It is awful"]})
     group = df.llm.batch("{text}", schema=schema, **several).wait(60)
     assert group.compare()["agreement"].tolist() == [1.0, 1.0]
@@ -107,8 +112,14 @@ def test_a_model_that_was_asked_alone_is_not_asked_again(server, several):
     assert group.is_successful
     df.llm.batch("{text}", **{**options, "model": MODELS[1]}, out="other").wait(60)
     assert server.stats()["batches_created"] == 2
-    assert df.columns.tolist() == ["text", "label", "n", *(f"{field}_{model}" for model in MODELS
-                                                           for field in ("label", "n")), "other_label", "other_n"]
+    assert df.columns.tolist() == [
+        "text",
+        "label",
+        "n",
+        *(f"{field}_{model}" for model in MODELS for field in ("label", "n")),
+        "other_label",
+        "other_n",
+    ]
     for field in ("label", "n"):
         assert all((df[field] == df[f"{field}_{model}"]).all() for model in MODELS)
         assert (df[field] == df[f"other_{field}"]).all()
@@ -132,7 +143,9 @@ def test_a_retry_s_limit_is_of_all_models_together(server, several):
     df = numbered(20)
     group = df.llm.batch("{text}", **options).wait(60)
     server.set_faults("")
-    each = numbered(20).llm.preview("{text}", reuse=False, **{**options, "model": MODELS[0]}).cost.high
+    each = (
+        numbered(20).llm.preview("{text}", reuse=False, **{**options, "model": MODELS[0]}).cost.high
+    )
     with pytest.raises(OptionError, match=r"together.*job\.retry\(max_cost=\.\.\.\) allows more"):
         group.retry(max_cost=1.5 * each)
     assert all(job._here.ledger.child(job.id) is None for job in group.jobs)
@@ -168,7 +181,11 @@ def test_a_group_is_opened_as_a_job_is(several):
     for name in (group.id, group.id[:6], "my reviews"):
         assert jupyter_batch.open(name).id == group.id
     assert jupyter_batch.open(group.jobs[0].id).id == group.jobs[0].id
-    later = numbered(4).llm.batch("{text}", name="my reviews", **{**several, "model": MODELS[0]}).wait(60)
+    later = (
+        numbered(4)
+        .llm.batch("{text}", name="my reviews", **{**several, "model": MODELS[0]})
+        .wait(60)
+    )
     assert jupyter_batch.open("my reviews").id == later.id
     jobs.forget(later.id)
     assert jobs.forget("my reviews") == group.id
@@ -193,7 +210,9 @@ def test_a_group_of_another_day_comes_onto_a_frame(several, home):
     forget(home)
     df, other = numbered(3)[::-1], numbered(3)
     told = jupyter_batch.open(group.id).snapshot().merged
-    assert told == f'df.llm.attach("{group.id}") puts the answers onto a frame', "once, for all of them"
+    assert told == f'df.llm.attach("{group.id}") puts the answers onto a frame', (
+        "once, for all of them"
+    )
     assert df.llm.attach(group.id).id == group.id
     other.llm.attach(jupyter_batch.open(group.id))
     for frame in (df, other):
@@ -222,7 +241,9 @@ def test_max_cost_is_of_all_models_together(server, several, home):
     """Each alone is within it, both are not: refused, told of each, and nothing is kept or sent."""
     options = {**several, "prices": PRICES, "max_tokens": 100, "out": "answer"}
     each = numbered(50).llm.preview("{text}", **{**options, "model": MODELS[0]}).cost.high
-    with pytest.raises(OptionError, match=r"hosted_vllm/echo: it may cost up to \$0\.\d+; \$0\.\d+ together") as caught:
+    with pytest.raises(
+        OptionError, match=r"hosted_vllm/echo: it may cost up to \$0\.\d+; \$0\.\d+ together"
+    ) as caught:
         numbered(50).llm.batch("{text}", max_cost=1.5 * each, **options)
     assert "openai/echo: it may" in str(caught.value)
     assert "Nothing was sent" in str(caught.value)
@@ -237,7 +258,10 @@ def test_max_cost_is_of_all_models_together(server, several, home):
     assert group.is_successful
     shares = [job._record().max_cost for job in group.jobs]
     assert sum(shares) == pytest.approx(2.5 * each), "each stops by itself at its share"
-    assert [share >= job._record().most for share, job in zip(shares, group.jobs, strict=True)] == [True, True]
+    assert [share >= job._record().most for share, job in zip(shares, group.jobs, strict=True)] == [
+        True,
+        True,
+    ]
     assert server.stats()["batches_created"] == 2
 
 
@@ -252,7 +276,12 @@ def test_what_is_there_already_does_not_count(several):
 
 def test_a_later_models_refusal_keeps_none(server, several, home):
     """The price of the second is not known: no job of the first is left in the ledger, to be sent by a later kernel."""
-    options = {**several, "model": MODELS[::-1], "prices": {MODELS[1]: PRICES[MODELS[1]]}, "max_tokens": 100}
+    options = {
+        **several,
+        "model": MODELS[::-1],
+        "prices": {MODELS[1]: PRICES[MODELS[1]]},
+        "max_tokens": 100,
+    }
     with pytest.raises(OptionError, match="what openai/echo costs is not known"):
         numbered(3).llm.batch("{text}", max_cost=5, **options)
     assert not (home / "jobs").exists()
@@ -268,7 +297,9 @@ def test_the_deadline_of_a_group(tmp_path, several):
         group = df.llm.batch("{text}", out="answer", deadline=0.2, **where)
         group.wait(60)
         assert group.is_successful
-        assert (df["answer_hosted_vllm/echo"] == df["text"]).all(), "the wait was over when all was there"
+        assert (df["answer_hosted_vllm/echo"] == df["text"]).all(), (
+            "the wait was over when all was there"
+        )
         assert [one.id for one in jupyter_batch.jobs()] == [group.id]
 
 
@@ -276,7 +307,9 @@ def test_the_rest_of_a_group_now(tmp_path, several):
     """`finish()` is for all of its models."""
     with Embedded(tmp_path / "slow", pace=3600.0) as slow:
         df = numbered(3)
-        group = df.llm.batch("{text}", out="answer", **{**several, "api_base": slow.base_url, "poll_interval": 0.05})
+        group = df.llm.batch(
+            "{text}", out="answer", **{**several, "api_base": slow.base_url, "poll_interval": 0.05}
+        )
         assert group.finish() is group
         assert group.wait(60).is_successful
         assert (df["answer_openai/echo"] == df["text"]).all()

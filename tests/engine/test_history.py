@@ -20,10 +20,24 @@ ME = "here:1:me"
 def ledger(tmp_path):
     """A ledger with a job of two batches of 50 rows, planned at 1000.0, which this holder moves."""
     made = Ledger(tmp_path / "one")
-    job = JobRecord(id="jbaaa", fingerprint="f", created_at=1000.0, model="openai/x", provider="openai",
-                    dialect="openai", endpoint="/v1/chat/completions", body_model="x", out="out", columns=["t"],
-                    rows=105, skipped=5)
-    shards = [ShardRecord(job="jbaaa", number=n, requests=50, bytes=9, first=n * 50, last=n * 50 + 49) for n in (0, 1)]
+    job = JobRecord(
+        id="jbaaa",
+        fingerprint="f",
+        created_at=1000.0,
+        model="openai/x",
+        provider="openai",
+        dialect="openai",
+        endpoint="/v1/chat/completions",
+        body_model="x",
+        out="out",
+        columns=["t"],
+        rows=105,
+        skipped=5,
+    )
+    shards = [
+        ShardRecord(job="jbaaa", number=n, requests=50, bytes=9, first=n * 50, last=n * 50 + 49)
+        for n in (0, 1)
+    ]
     made.plan(job, shards, lambda: None)
     made.lease("jbaaa", ME, 1000.0, 1e9)
     yield made
@@ -80,7 +94,11 @@ def test_after_that_only_what_is_new_is_read(ledger, monkeypatch):
 def test_events_of_other_jobs_are_not_counted(ledger):
     """Two jobs that are moved in turns have each its own history."""
     other = msgspec.structs.replace(ledger.job("jbaaa"), id="jbbbb", fingerprint="g")
-    ledger.plan(other, [msgspec.structs.replace(shard, job="jbbbb") for shard in ledger.shards("jbaaa")], lambda: None)
+    ledger.plan(
+        other,
+        [msgspec.structs.replace(shard, job="jbbbb") for shard in ledger.shards("jbaaa")],
+        lambda: None,
+    )
     ledger.lease("jbbbb", ME, 1000.0, 1e9)
     history = History()
     history.look(ledger, ledger.job("jbaaa"))
@@ -103,7 +121,11 @@ def test_the_eta_of_a_job_that_was_opened_anew_is_by_its_history(ledger):
 
 def test_a_real_job_has_its_course_after_a_restart(server, call, home):
     """Real batches: the history goes from no row to all, and a new process shows the same curve and words."""
-    job = numbered(60).llm.batch("{text}", out="out", shard_size=10, poll_interval=0.05, **call).wait(60)
+    job = (
+        numbered(60)
+        .llm.batch("{text}", out="out", shard_size=10, poll_interval=0.05, **call)
+        .wait(60)
+    )
     before = job.snapshot()
     assert before.history[0] == (job._record().created_at, 0)
     assert before.history[-1][1] == 60

@@ -38,7 +38,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_column_is_there(call, home):
     """A frame with odd labels and a missing value: the answers are on their rows, the rest says why."""
-    df = pd.DataFrame({"Customer Feedback": ["good", None, "bad", "good"]}, index=["a", "a", "b", "c"])
+    df = pd.DataFrame(
+        {"Customer Feedback": ["good", None, "bad", "good"]}, index=["a", "a", "b", "c"]
+    )
     job = df.llm.batch("{Customer Feedback}", out="answer", system="Be brief", **call).wait(60)
     assert df["answer"].tolist()[0::2] == ["good", "bad"]
     assert pd.isna(df["answer"].iloc[1])
@@ -46,7 +48,9 @@ def test_the_column_is_there(call, home):
     assert job.is_complete
     assert job.is_successful
     counts = job.counts
-    assert (counts.total, counts.succeeded, counts.reused, counts.skipped) == (4, 2, 1, 1), "one text is asked once"
+    assert (counts.total, counts.succeeded, counts.reused, counts.skipped) == (4, 2, 1, 1), (
+        "one text is asked once"
+    )
     told = job.results()
     assert list(told.index) == ["a", "a", "b", "c"]
     assert told["_status"].tolist() == ["succeeded", "skipped", "succeeded", "reused"]
@@ -84,7 +88,9 @@ def test_a_job_whose_answers_can_not_land_is_not_taken(server, call, home):
     for df in (numbered(5), renamed):
         df.llm.batch("{" + df.columns[0] + "}", out="out", **call).wait(60)
         assert (df["out"] == df.iloc[:, 0]).all()
-    assert server.stats()["batches_created"] == 1, "what was answered is not paid again, whatever its column is called"
+    assert server.stats()["batches_created"] == 1, (
+        "what was answered is not paid again, whatever its column is called"
+    )
 
 
 def test_results_are_on_the_labels_of_the_frame_that_asks(server, call, home):
@@ -171,10 +177,12 @@ def test_a_changed_prompt_is_a_new_job(server, call, home):
     """Another prompt, model parameter or row is another job; reuse=False pays again on purpose."""
     df = numbered(5)
     first = df.llm.batch("{text}", out="a", **call).wait(60)
-    ids = {first.id,
-           df.llm.batch("{text}!", out="b", **call).wait(60).id,
-           df.llm.batch("{text}", out="c", temperature=0.5, **call).wait(60).id,
-           df.llm.batch("{text}", out="d", reuse=False, **call).wait(60).id}
+    ids = {
+        first.id,
+        df.llm.batch("{text}!", out="b", **call).wait(60).id,
+        df.llm.batch("{text}", out="c", temperature=0.5, **call).wait(60).id,
+        df.llm.batch("{text}", out="d", reuse=False, **call).wait(60).id,
+    }
     assert len(ids) == 4
     assert server.stats()["batches_created"] == 4
 
@@ -218,7 +226,11 @@ def test_a_changed_frame_is_refused_with_figures(call, home):
 def test_another_day(server, call, home):
     """In a new process: open by id, results on the index, attach to a frame; without the key too, since all is here."""
     dates = pd.date_range("2026-01-01", periods=4, tz="Europe/Berlin")
-    job = pd.DataFrame({"t": list("abcd")}, index=dates).llm.batch("{t}", out="o", name="mail", **call).wait(60)
+    job = (
+        pd.DataFrame({"t": list("abcd")}, index=dates)
+        .llm.batch("{t}", out="o", name="mail", **call)
+        .wait(60)
+    )
     forget(home)
     found = jupyter_batch.open("mail")
     assert found.id == job.id
@@ -234,8 +246,9 @@ def test_another_day(server, call, home):
 
 def test_without_a_frame(call, home):
     """A list of prompts, the lazy one-liner, await, and the results as they come."""
-    assert asyncio.run(jupyter_batch.abatch(["one", "{two}", [{"role": "user", "content": "three"}]], **call)) == [
-        "one", "{two}", "three"]
+    assert asyncio.run(
+        jupyter_batch.abatch(["one", "{two}", [{"role": "user", "content": "three"}]], **call)
+    ) == ["one", "{two}", "three"]
 
     async def stream():
         job = jupyter_batch.batch([f"p{n}" for n in range(10)], shard_size=4, **call)
@@ -269,10 +282,18 @@ def test_a_list_with_a_missing_prompt(call, home, na, answers):
 def test_prompts_of_every_form(call, home):
     """Messages as templates, a function of the row, Jinja, and a parameter from the row's own column."""
     df = pd.DataFrame({"t": ["a", "b"], "n": [3, 1]})
-    df.llm.batch([{"role": "system", "content": "{n}"}, {"role": "user", "content": "<{t}>"}], out="m", **call).wait(60)
+    df.llm.batch(
+        [{"role": "system", "content": "{n}"}, {"role": "user", "content": "<{t}>"}],
+        out="m",
+        **call,
+    ).wait(60)
     df.llm.batch(lambda row: row["t"] * row["n"], out="f", **call).wait(60)
-    df.llm.batch("{% if n > 1 %}many{% else %}{{ t }}{% endif %}", out="j", template="jinja", **call).wait(60)
-    df.llm.batch("one two three four five six seven {t}", out="p", max_tokens=jupyter_batch.col("n"), **call).wait(60)
+    df.llm.batch(
+        "{% if n > 1 %}many{% else %}{{ t }}{% endif %}", out="j", template="jinja", **call
+    ).wait(60)
+    df.llm.batch(
+        "one two three four five six seven {t}", out="p", max_tokens=jupyter_batch.col("n"), **call
+    ).wait(60)
     assert df["m"].tolist() == ["<a>", "<b>"]
     assert df["f"].tolist() == ["aaa", "b"]
     assert df["j"].tolist() == ["many", "b"]
@@ -324,24 +345,67 @@ def test_a_parameter_from_the_row_is_checked_like_any_other(call, home):
 
 
 BAD = {
-    "an unknown column": (TemplateError, lambda df, c: df.llm.batch("{feedbak}", **c), "did you mean"),
+    "an unknown column": (
+        TemplateError,
+        lambda df, c: df.llm.batch("{feedbak}", **c),
+        "did you mean",
+    ),
     "no model": (ModelError, lambda df, c: df.llm.batch("{feedback}", api_key="k"), "model"),
-    "a model without a provider": (ModelError, lambda df, c: df.llm.batch("{feedback}", **{**c, "model": "gpt"}),
-                                   "provider"),
-    "a provider without a batch API": (ModelError, lambda df, c: df.llm.batch("{feedback}", **{**c, "model": "co/x"}),
-                                       "batch API"),
-    "no key": (KeyMissingError, lambda df, c: df.llm.batch("{feedback}", model="openai/x"), "OPENAI_API_KEY"),
-    "an empty frame": (InputError, lambda df, c: df.iloc[:0].llm.batch("{feedback}", **c), "no rows"),
-    "only missing values": (InputError, lambda df, c: df.llm.batch("{empty}", **c), "none of the 2 rows"),
-    "a column that is there": (ColumnError, lambda df, c: df.llm.batch("{feedback}", out="empty", **c), "overwrite"),
-    "an unknown option": (OptionError, lambda df, c: df.llm.batch("{feedback}", temprature=1, **c), "temperature"),
+    "a model without a provider": (
+        ModelError,
+        lambda df, c: df.llm.batch("{feedback}", **{**c, "model": "gpt"}),
+        "provider",
+    ),
+    "a provider without a batch API": (
+        ModelError,
+        lambda df, c: df.llm.batch("{feedback}", **{**c, "model": "co/x"}),
+        "batch API",
+    ),
+    "no key": (
+        KeyMissingError,
+        lambda df, c: df.llm.batch("{feedback}", model="openai/x"),
+        "OPENAI_API_KEY",
+    ),
+    "an empty frame": (
+        InputError,
+        lambda df, c: df.iloc[:0].llm.batch("{feedback}", **c),
+        "no rows",
+    ),
+    "only missing values": (
+        InputError,
+        lambda df, c: df.llm.batch("{empty}", **c),
+        "none of the 2 rows",
+    ),
+    "a column that is there": (
+        ColumnError,
+        lambda df, c: df.llm.batch("{feedback}", out="empty", **c),
+        "overwrite",
+    ),
+    "an unknown option": (
+        OptionError,
+        lambda df, c: df.llm.batch("{feedback}", temprature=1, **c),
+        "temperature",
+    ),
     "a bad na": (OptionError, lambda df, c: df.llm.batch("{feedback}", na="drop", **c), "skip"),
     "na=raise": (InputError, lambda df, c: df.llm.batch("{some}", na="raise", **c), "row 1"),
-    "a bad address": (InputError, lambda df, c: df.llm.batch("{feedback}", **{**c, "api_base": "ftp://x"}), "http"),
-    "a secret in the address": (OptionError, lambda df, c: df.llm.batch(
-        "{feedback}", **{**c, "api_base": "http://me:secret@127.0.0.1/v1"}), "password"),
+    "a bad address": (
+        InputError,
+        lambda df, c: df.llm.batch("{feedback}", **{**c, "api_base": "ftp://x"}),
+        "http",
+    ),
+    "a secret in the address": (
+        OptionError,
+        lambda df, c: df.llm.batch(
+            "{feedback}", **{**c, "api_base": "http://me:secret@127.0.0.1/v1"}
+        ),
+        "password",
+    ),
     "no prompt": (InputError, lambda df, c: df.llm.batch(None, **c), "prompt"),
-    "a function that fails": (InputError, lambda df, c: df.llm.batch(lambda row: row["nope"], **c), "row 0"),
+    "a function that fails": (
+        InputError,
+        lambda df, c: df.llm.batch(lambda row: row["nope"], **c),
+        "row 0",
+    ),
     "an empty list": (InputError, lambda df, c: jupyter_batch.batch([], **c), "empty"),
     "no list": (InputError, lambda df, c: jupyter_batch.batch("a text", **c), "list of prompts"),
 }
@@ -399,6 +463,7 @@ def test_a_damaged_ledger_still_gives_what_was_fetched(call, home):
 
 def test_a_disk_that_is_full_at_the_last_byte_is_told_in_a_sentence(call, home, monkeypatch):
     """No space when the request file is closed: one sentence, and nothing is left behind."""
+
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -412,18 +477,31 @@ def test_nothing_secret_is_kept(server, home, tmp_path, capfd):
     """The key is in no file of the ledger, no repr, no output, no error; also where the server repeats it."""
     secret = "sk-very-secret-0123456789"
     df = numbered(5)
-    wrong = df.llm.batch("{text}", out="out", model="openai/echo", api_base=server.base_url, api_key=secret)
+    wrong = df.llm.batch(
+        "{text}", out="out", model="openai/echo", api_base=server.base_url, api_key=secret
+    )
     deadline = 60
     while "paused" not in wrong.snapshot().message and deadline:
         wrong.wait(0.5)
         deadline -= 1
     assert "paused" in wrong.snapshot().message
-    right = df.llm.batch("{text}", out="out", model="openai/echo", api_base=server.base_url, api_key=server.token)
+    right = df.llm.batch(
+        "{text}", out="out", model="openai/echo", api_base=server.base_url, api_key=server.token
+    )
     assert right is wrong, "the same cell with a good key goes on with the same job"
     right.wait(60)
     assert right.is_successful
-    shown = "".join([repr(right), repr(right.snapshot()), str(right._repr_mimebundle_()), repr(vars(right)),
-                     repr(right._here), repr(right._here.worker), repr(jupyter_batch.jobs())])
+    shown = "".join(
+        [
+            repr(right),
+            repr(right.snapshot()),
+            str(right._repr_mimebundle_()),
+            repr(vars(right)),
+            repr(right._here),
+            repr(right._here.worker),
+            repr(jupyter_batch.jobs()),
+        ]
+    )
     out, err = capfd.readouterr()
     for path in home.rglob("*"):
         if path.is_file():
@@ -470,8 +548,14 @@ async def main():
 
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
-                          capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     stats = server.stats()
@@ -507,8 +591,14 @@ if child == 0:
 assert job.wait(60).is_successful
 assert os.waitpid(child, 0)[1] == 0
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
-                          capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert server.stats()["batches_created"] == 5
 

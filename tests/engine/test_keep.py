@@ -97,22 +97,36 @@ def test_what_is_not_known_is_not_said(desk):
 
 def test_who_keeps_for_how_long():
     """OpenAI from the end, Anthropic from the creation; another server of OpenAI's shape, and Azure: not known."""
+
     def until(provider: str, base: str | None = None) -> float | None:
         facts: Facts = facts_of(provider, base)
         return facts.keeps_until(1000.0, 5000.0)
 
     assert until("openai") == until("openai", "https://api.openai.com/v1") == 5000 + 30 * DAY
     assert until("anthropic") == 1000 + 29 * DAY
-    for provider, base in (("openai", "http://127.0.0.1:8000/v1"), ("azure", None), ("local", None), ("xai", None)):
+    for provider, base in (
+        ("openai", "http://127.0.0.1:8000/v1"),
+        ("azure", None),
+        ("local", None),
+        ("xai", None),
+    ):
         assert until(provider, base) is None, provider
 
 
 def test_the_end_is_the_provider_s_own():
     """The batch object tells when it ended: a laptop that was closed for a week does not count from its waking."""
-    told = read_batch({"id": "b", "status": "completed", "created_at": 10, "completed_at": 20, "expires_at": 99})
+    told = read_batch(
+        {"id": "b", "status": "completed", "created_at": 10, "completed_at": 20, "expires_at": 99}
+    )
     assert (told.created_at, told.ended_at) == (10, 20)
     assert read_batch({"id": "b", "status": "cancelled", "cancelled_at": 30}).ended_at == 30
     assert read_batch({"id": "b", "status": "in_progress", "created_at": 10}).ended_at is None
-    told = anthropic.read_batch({"id": "b", "processing_status": "ended", "created_at": "2026-01-01T00:00:00Z",
-                                 "ended_at": "2026-01-01T00:10:00Z"})
+    told = anthropic.read_batch(
+        {
+            "id": "b",
+            "processing_status": "ended",
+            "created_at": "2026-01-01T00:00:00Z",
+            "ended_at": "2026-01-01T00:10:00Z",
+        }
+    )
     assert told.ended_at - told.created_at == 600

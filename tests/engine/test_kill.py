@@ -21,15 +21,23 @@ def host():
 @pytest.mark.parametrize("point", list(POINTS))
 def test_killed_there_and_gone_on(point, host, server, tmp_path):
     """Killed at the point and run again in a new process: every row is answered, each shard was created once."""
-    order = {"home": str(tmp_path / "home"), "base_url": server.base_url, "token": server.token,
-             "answers": str(tmp_path / "answers.json")}
+    order = {
+        "home": str(tmp_path / "home"),
+        "base_url": server.base_url,
+        "token": server.token,
+        "answers": str(tmp_path / "answers.json"),
+    }
     told = killed_and_gone_on(host, point, order)
     assert told["complete"]
     assert told["out"] == [f"row number {n}" for n in range(ROWS)]
     tags = [batch["metadata"]["jupyter_batch"] for batch in server.batches()]
-    assert sorted(tags) == [f"{told['jobs']}/{n}" for n in range(3)], "each shard was created exactly once"
+    assert sorted(tags) == [f"{told['jobs']}/{n}" for n in range(3)], (
+        "each shard was created exactly once"
+    )
     assert server.stats()["batches_created"] == 3
-    drafts = [path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")]
+    drafts = [
+        path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")
+    ]
     assert drafts == [], "what the dead process had drafted is gone"
 
 
@@ -37,11 +45,18 @@ def test_killed_there_and_gone_on(point, host, server, tmp_path):
 def test_a_grown_frame_killed_there_and_gone_on(point, host, tmp_path):
     """Killed while answers are taken from other jobs, and run again: every row is answered, each was asked once."""
     with Embedded(tmp_path / "server", pace=3.0) as server:
-        order = {"home": str(tmp_path / "home"), "base_url": server.base_url, "token": server.token,
-                 "answers": str(tmp_path / "answers.json"), "grown": True}
+        order = {
+            "home": str(tmp_path / "home"),
+            "base_url": server.base_url,
+            "token": server.token,
+            "answers": str(tmp_path / "answers.json"),
+            "grown": True,
+        }
         told = killed_and_gone_on(host, point, order)
         assert told["complete"]
         assert told["out"] == [f"row number {n}" for n in range(ROWS)]
         assert sum(batch["request_counts"]["total"] for batch in server.batches()) == ROWS
-    drafts = [path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")]
+    drafts = [
+        path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")
+    ]
     assert drafts == [], "what the dead process had drafted is gone"

@@ -27,13 +27,22 @@ def test_it_shows_each_job_with_its_notebook_and_counts(call, home, monkeypatch)
     second = numbered(6).llm.batch("Again {text}", out="out", name="<b>", **call).wait(60)
     ledger = session(home).ledger
     with ledger._transaction() as db:
-        for job, path in ((first, "/books/a.ipynb"), (second, "/books/<img src=x onerror=alert(1)>.ipynb")):
+        for job, path in (
+            (first, "/books/a.ipynb"),
+            (second, "/books/<img src=x onerror=alert(1)>.ipynb"),
+        ):
             record = msgspec.structs.replace(ledger.job(job.id), notebook=path)
-            db.execute("UPDATE job SET facts = ? WHERE id = ?", (msgspec.json.encode(record).decode(), job.id))
+            db.execute(
+                "UPDATE job SET facts = ? WHERE id = ?",
+                (msgspec.json.encode(record).decode(), job.id),
+            )
     told = jupyter_batch.jobs()
     frame = told.to_frame()
     assert list(frame.index) == [job.id for job in told] == [second.id, first.id]
-    assert frame["notebook"].tolist() == ["/books/<img src=x onerror=alert(1)>.ipynb", "/books/a.ipynb"]
+    assert frame["notebook"].tolist() == [
+        "/books/<img src=x onerror=alert(1)>.ipynb",
+        "/books/a.ipynb",
+    ]
     assert frame["total"].tolist() == [6, 5]
     assert frame["succeeded"].tolist() == [6, 5]
     assert frame["state"].tolist() == ["completed"] * 2
@@ -52,7 +61,11 @@ def test_it_shows_each_job_with_its_notebook_and_counts(call, home, monkeypatch)
 
 def test_a_group_is_one_row(call, home):
     """Several models of one call are one row, with the counts of all of them."""
-    group = numbered(4).llm.batch("{text}", **{**call, "model": ["openai/echo", "hosted_vllm/echo"]}).wait(60)
+    group = (
+        numbered(4)
+        .llm.batch("{text}", **{**call, "model": ["openai/echo", "hosted_vllm/echo"]})
+        .wait(60)
+    )
     told = jupyter_batch.jobs().to_frame()
     assert list(told.index) == [group.id]
     assert told["model"].tolist() == ["openai/echo, hosted_vllm/echo"]
@@ -63,8 +76,14 @@ def test_a_group_is_one_row(call, home):
 def test_a_job_whose_rest_went_on_in_real_time_is_one_row(tmp_path, home):
     """It has the id under which it goes on, and the counts of both; so has the same list in another process."""
     with Embedded(tmp_path / "slow", pace=3600.0) as slow:
-        job = numbered(5).llm.batch("{text}", out="out", model="openai/echo", api_base=slow.base_url,
-                                    api_key=slow.token, poll_interval=0.05)
+        job = numbered(5).llm.batch(
+            "{text}",
+            out="out",
+            model="openai/echo",
+            api_base=slow.base_url,
+            api_key=slow.token,
+            poll_interval=0.05,
+        )
         first = job.id
         held = jupyter_batch.jobs()
         assert list(held.to_frame()["state"]) != ["completed"]
@@ -79,11 +98,20 @@ def test_a_job_whose_rest_went_on_in_real_time_is_one_row(tmp_path, home):
 
 def test_the_list_tells_of_a_job_what_the_job_does(call, home):
     """State, counts, cost and id are those of the job, also while it is open, and after its rest went on."""
-    job = numbered(5).llm.batch("{text}", out="out", prices={"input": 1.0, "output": 2.0}, **call).wait(60)
+    job = (
+        numbered(5)
+        .llm.batch("{text}", out="out", prices={"input": 1.0, "output": 2.0}, **call)
+        .wait(60)
+    )
     (shot,) = jupyter_batch.jobs().snapshots()
     whole = job.snapshot()
     assert (shot.id, shot.state, shot.counts, shot.cost, shot.finished_at) == (
-        whole.id, whole.state, whole.counts, whole.cost, whole.finished_at)
+        whole.id,
+        whole.state,
+        whole.counts,
+        whole.cost,
+        whole.finished_at,
+    )
     assert shot.cost > 0
 
 
@@ -100,7 +128,11 @@ def test_a_job_that_was_forgotten_leaves_the_list_that_is_held(call, home):
 @pytest.mark.parametrize("model", [None, ["openai/echo", "hosted_vllm/echo"]])
 def test_a_job_that_is_gone_says_so_in_one_line_where_it_is_shown(call, home, capsys, model):
     """What shows it in a cell is no error, which IPython would tell once for each way of showing it."""
-    gone = numbered(3).llm.batch("{text}", out="out", **(call if model is None else {**call, "model": model})).wait(60)
+    gone = (
+        numbered(3)
+        .llm.batch("{text}", out="out", **(call if model is None else {**call, "model": model}))
+        .wait(60)
+    )
     lose(home)
     capsys.readouterr()
     gone._ipython_display_()
@@ -125,22 +157,55 @@ def many(home):
     ledger.exists()
     with ledger._transaction() as db:
         for number in range(MANY):
-            job = JobRecord(id=f"jb{number:010}", fingerprint=f"f{number}", created_at=1e9 + number, model="openai/x",
-                            provider="openai", dialect="openai", endpoint="/v1/chat/completions", body_model="x",
-                            out="out", columns=["text"], rows=300, finished_at=1e9 + number + 60,
-                            notebook=f"/books/{number % 7}.ipynb")
-            db.execute("INSERT INTO job (id, fingerprint, created_at, finished_at, facts) VALUES (?, ?, ?, ?, ?)",
-                       (job.id, job.fingerprint, job.created_at, job.finished_at, msgspec.json.encode(job).decode()))
+            job = JobRecord(
+                id=f"jb{number:010}",
+                fingerprint=f"f{number}",
+                created_at=1e9 + number,
+                model="openai/x",
+                provider="openai",
+                dialect="openai",
+                endpoint="/v1/chat/completions",
+                body_model="x",
+                out="out",
+                columns=["text"],
+                rows=300,
+                finished_at=1e9 + number + 60,
+                notebook=f"/books/{number % 7}.ipynb",
+            )
+            db.execute(
+                "INSERT INTO job (id, fingerprint, created_at, finished_at, facts) VALUES (?, ?, ?, ?, ?)",
+                (
+                    job.id,
+                    job.fingerprint,
+                    job.created_at,
+                    job.finished_at,
+                    msgspec.json.encode(job).decode(),
+                ),
+            )
             for part in range(3):
-                shard = ShardRecord(job=job.id, number=part, requests=100, bytes=10_000, first=part * 100,
-                                    last=part * 100 + 99, step=Step.COLLECTED, completed=100, batch_id=f"b{number}")
-                db.execute("INSERT INTO shard (job, number, step, facts) VALUES (?, ?, ?, ?)",
-                           (job.id, part, shard.step, msgspec.json.encode(shard).decode()))
+                shard = ShardRecord(
+                    job=job.id,
+                    number=part,
+                    requests=100,
+                    bytes=10_000,
+                    first=part * 100,
+                    last=part * 100 + 99,
+                    step=Step.COLLECTED,
+                    completed=100,
+                    batch_id=f"b{number}",
+                )
+                db.execute(
+                    "INSERT INTO shard (job, number, step, facts) VALUES (?, ?, ?, ?)",
+                    (job.id, part, shard.step, msgspec.json.encode(shard).decode()),
+                )
     return ledger
 
 
-@pytest.mark.parametrize("show", [repr, lambda told: told._repr_html_(), lambda told: told.to_frame()],
-                         ids=["text", "html", "frame"])
+@pytest.mark.parametrize(
+    "show",
+    [repr, lambda told: told._repr_html_(), lambda told: told.to_frame()],
+    ids=["text", "html", "frame"],
+)
 def test_thousands_of_jobs_are_listed_at_once(many, show):
     """2,000 jobs with 6,000 batches take less than two seconds: the ledger is read once, not job by job."""
     began = time.process_time()

@@ -51,10 +51,14 @@ print(json.dumps({"grown": peak[0] - start, "planned": planned, "took": time.mon
 @pytest.mark.timeout(600)
 def test_200_000_rows_in_150_mb(server, tmp_path):
     """200,000 rows in 4 shards: each answer on its row, and less than 150 MB over the frame with its new column."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(ROWS), server.base_url, server.token],
-                          cwd=Path(__file__).parents[2],
-                          env={**os.environ, "JUPYTER_BATCH_HOME": str(tmp_path / "home")},
-                          capture_output=True, text=True, timeout=580)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(ROWS), server.base_url, server.token],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "JUPYTER_BATCH_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=580,
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stderr.splitlines()[-1])
     print(told)

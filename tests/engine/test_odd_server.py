@@ -13,12 +13,21 @@ from jupyter_batch.providers.via_litellm import ViaLitellm
 
 def test_counts_that_are_null_do_not_hide_the_ending():
     """A completed batch with `failed: null` is read as completed, and is not polled for ever."""
+
     async def retrieve(request):
-        return web.json_response({
-            "id": request.match_info["id"], "object": "batch", "endpoint": "/v1/chat/completions",
-            "status": "completed",
-            "completion_window": "24h", "created_at": 1, "input_file_id": "file-in", "output_file_id": "file-out",
-            "request_counts": {"total": 2, "completed": 2, "failed": None}})
+        return web.json_response(
+            {
+                "id": request.match_info["id"],
+                "object": "batch",
+                "endpoint": "/v1/chat/completions",
+                "status": "completed",
+                "completion_window": "24h",
+                "created_at": 1,
+                "input_file_id": "file-in",
+                "output_file_id": "file-out",
+                "request_counts": {"total": 2, "completed": 2, "failed": None},
+            }
+        )
 
     async def ask():
         app = web.Application()
@@ -28,21 +37,36 @@ def test_counts_that_are_null_do_not_hide_the_ending():
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         base = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         try:
-            return await ViaLitellm(facts_of("openai", base), Access(api_base=base, api_key="k")).poll("batch_1")
+            return await ViaLitellm(
+                facts_of("openai", base), Access(api_base=base, api_key="k")
+            ).poll("batch_1")
         finally:
             await runner.cleanup()
 
     view = asyncio.run(ask())
-    assert (view.status, view.completed, view.failed, view.output_file_id) == ("completed", 2, 0, "file-out")
+    assert (view.status, view.completed, view.failed, view.output_file_id) == (
+        "completed",
+        2,
+        0,
+        "file-out",
+    )
 
 
 def test_a_create_that_is_answered_with_a_state_of_its_own_is_taken_at_once(tmp_path):
-    """"scheduling" is AIBrix's: the id of what is paid for is read out of the answer, and one poll is one call."""
+    """AIBrix says "scheduling": the id of what is paid for is read out of the answer, and one poll is one call."""
     asked = []
 
     def batch():
-        return web.json_response({"id": "0fda-uuid", "object": "batch", "endpoint": "/v1/chat/completions",
-                                  "status": "scheduling", "completion_window": "1d", "input_file_id": "f"})
+        return web.json_response(
+            {
+                "id": "0fda-uuid",
+                "object": "batch",
+                "endpoint": "/v1/chat/completions",
+                "status": "scheduling",
+                "completion_window": "1d",
+                "input_file_id": "f",
+            }
+        )
 
     async def create(request):
         asked.append("create")
@@ -62,8 +86,14 @@ def test_a_create_that_is_answered_with_a_state_of_its_own_is_taken_at_once(tmp_
         base = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         provider = ViaLitellm(facts_of("openai", base), Access(api_base=base, api_key="k"))
         try:
-            made = await provider.submit(tmp_path, {"jupyter_batch": "j/0"}, endpoint="/v1/chat/completions",
-                                         window="24h", uploaded="f", on_upload=None)
+            made = await provider.submit(
+                tmp_path,
+                {"jupyter_batch": "j/0"},
+                endpoint="/v1/chat/completions",
+                window="24h",
+                uploaded="f",
+                on_upload=None,
+            )
             await provider.poll(made.id)
             asked.clear()
             return made, await provider.poll(made.id)
@@ -73,4 +103,6 @@ def test_a_create_that_is_answered_with_a_state_of_its_own_is_taken_at_once(tmp_
     made, view = asyncio.run(ask())
     assert (made.id, made.status, made.ending) == ("0fda-uuid", "scheduling", None)
     assert view == made
-    assert asked == ["poll"], "a server that litellm can't read is known as such after the first time"
+    assert asked == ["poll"], (
+        "a server that litellm can't read is known as such after the first time"
+    )

@@ -32,21 +32,32 @@ def desk(tmp_path):
     made.ledger.close()
 
 
-@pytest.mark.parametrize(("name", "faults"), [
-    ("tokens, after the create", "enqueued_tokens=5000"),
-    ("tokens, at the create", "enqueued_tokens=5000,fail_fast"),
-    ("number of batches", "open_batches=2"),
-    ("rate", "creates=3,retry_after=1.5"),
-])
+@pytest.mark.parametrize(
+    ("name", "faults"),
+    [
+        ("tokens, after the create", "enqueued_tokens=5000"),
+        ("tokens, at the create", "enqueued_tokens=5000,fail_fast"),
+        ("number of batches", "open_batches=2"),
+        ("rate", "creates=3,retry_after=1.5"),
+    ],
+)
 def test_all_shards_arrive_in_waves(name, faults, tmp_path, home):
     """Room for some of seven shards: the others wait for quota, say so, and each is answered exactly once."""
     with Embedded(tmp_path / "server", pace=0.4, faults=faults) as server:
         frame = numbered(ROWS)
-        job = frame.llm.batch("{text}", out="out", shard_size=50, model="openai/echo", api_base=server.base_url,
-                              api_key=server.token)
+        job = frame.llm.batch(
+            "{text}",
+            out="out",
+            shard_size=50,
+            model="openai/echo",
+            api_base=server.base_url,
+            api_key=server.token,
+        )
         said, states = set(), set()
         while not job.wait(0.05).is_complete:
-            said |= {line for line in view(job.snapshot()).lines if line.startswith("waiting for quota")}
+            said |= {
+                line for line in view(job.snapshot()).lines if line.startswith("waiting for quota")
+            }
             states |= {shard.step for shard in job.snapshot().shards}
         job.wait()  # the answers land
         assert job.is_successful, (name, job.errors)
@@ -210,6 +221,9 @@ def test_many_that_wait_are_one_line(desk):
     play(desk.step())
     seen = desk.snapshot(job)
     assert view(seen).lines == ("waiting for quota: the queue is full (HTTP 429)",)
-    shards = tuple(msgspec.structs.replace(one, note=f"waiting for quota: request {one.number}") for one in seen.shards)
+    shards = tuple(
+        msgspec.structs.replace(one, note=f"waiting for quota: request {one.number}")
+        for one in seen.shards
+    )
     seen = msgspec.structs.replace(seen, shards=shards, message=shards[0].note)
     assert view(seen).lines == ("waiting for quota (4 batches): request 0",)

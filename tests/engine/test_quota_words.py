@@ -13,17 +13,33 @@ from jupyter_batch.providers.failures import by_status, normalise
 from jupyter_batch.wire.openai_batches import read_batch
 
 QUEUE = {
-    "openai": (429, ("Enqueued token limit reached for gpt-4o-mini in organization org-XXXX. Limit: 2,000,000 enqueued "
-                    "tokens. Please try again once some in_progress batches have been completed.")),
-    "azure, at the create": (400, ("token_limit_exceeded: The number of enqueued tokens has surpassed the configured "
-                                  "limit of 30K for the deployment 'gpt-4.1-batch'. Please either increase the limit "
-                                  "or try again once the current jobs have finished.")),
+    "openai": (
+        429,
+        (
+            "Enqueued token limit reached for gpt-4o-mini in organization org-XXXX. Limit: 2,000,000 enqueued "
+            "tokens. Please try again once some in_progress batches have been completed."
+        ),
+    ),
+    "azure, at the create": (
+        400,
+        (
+            "token_limit_exceeded: The number of enqueued tokens has surpassed the configured "
+            "limit of 30K for the deployment 'gpt-4.1-batch'. Please either increase the limit "
+            "or try again once the current jobs have finished."
+        ),
+    ),
     "azure, jobs": (429, "too_many_batches: Too many active batch jobs for this resource."),
-    "anthropic": (429, "rate_limit_error: This request would exceed the limit on batch requests in processing queue"),
+    "anthropic": (
+        429,
+        "rate_limit_error: This request would exceed the limit on batch requests in processing queue",
+    ),
     "gemini": (429, "RESOURCE_EXHAUSTED: Enqueued tokens limit exceeded"),
     "gemini, batches": (429, "You have reached the limit of concurrent batch requests"),
     "mistral": (429, "You have reached the maximum of pending requests of your workspace"),
-    "bedrock": (400, "ServiceQuotaExceededException: the number of in-progress batch inference jobs exceeds the quota"),
+    "bedrock": (
+        400,
+        "ServiceQuotaExceededException: the number of in-progress batch inference jobs exceeds the quota",
+    ),
     "litellm proxy": (429, "Batch rate limit exceeded: batch_enqueued_token_limit"),
 }
 RATE = {
@@ -36,10 +52,22 @@ RATE = {
 }
 NEITHER = {
     "validation": (400, "Missing required parameter: 'endpoint'.", BadRequestError),
-    "file size": (400, "file_size_limit_exceeded: The file is larger than a batch may be", BadRequestError),
+    "file size": (
+        400,
+        "file_size_limit_exceeded: The file is larger than a batch may be",
+        BadRequestError,
+    ),
     "size": (400, "The file exceeds the size limit of 200 MB", BadRequestError),
-    "context": (400, "context_length_exceeded: This model's maximum context length is 8192 tokens", BadRequestError),
-    "requests": (400, "The number of requests in the batch exceeds the maximum of 50000", BadRequestError),
+    "context": (
+        400,
+        "context_length_exceeded: This model's maximum context length is 8192 tokens",
+        BadRequestError,
+    ),
+    "requests": (
+        400,
+        "The number of requests in the batch exceeds the maximum of 50000",
+        BadRequestError,
+    ),
     "key": (401, "Incorrect API key provided", AuthenticationError),
     "not allowed": (403, "You are not allowed to sample from this model", AuthenticationError),
 }
@@ -70,6 +98,7 @@ def test_what_is_no_limit_that_passes(which):
 
 def test_the_code_is_read_beside_the_message():
     """An SDK's error whose message says little: its code tells."""
+
     class StatusError(Exception):
         status_code = 400
         body = {"error": {"code": "token_limit_exceeded", "message": "No."}}
@@ -81,12 +110,28 @@ def test_the_code_is_read_beside_the_message():
 
 def test_a_batch_that_failed_for_its_quota():
     """The batch object's own errors are read by code and by message, in OpenAI's and in Azure's words."""
-    for code, message in (("token_limit_exceeded", "Enqueued token limit reached"),
-                          ("", QUEUE["azure, at the create"][1]), ("batch_limit_exceeded", "")):
-        told = read_batch({"id": "b", "status": "failed", "errors": {"data": [{"code": code, "message": message}]}})
+    for code, message in (
+        ("token_limit_exceeded", "Enqueued token limit reached"),
+        ("", QUEUE["azure, at the create"][1]),
+        ("batch_limit_exceeded", ""),
+    ):
+        told = read_batch(
+            {
+                "id": "b",
+                "status": "failed",
+                "errors": {"data": [{"code": code, "message": message}]},
+            }
+        )
         assert told.quota, (code, message)
-    told = read_batch({"id": "b", "status": "failed", "errors": {"data": [
-        {"code": "mismatched_model", "message": "The model of line 2 differs"}]}})
+    told = read_batch(
+        {
+            "id": "b",
+            "status": "failed",
+            "errors": {
+                "data": [{"code": "mismatched_model", "message": "The model of line 2 differs"}]
+            },
+        }
+    )
     assert not told.quota
 
 

@@ -47,7 +47,9 @@ def test_a_frame_that_was_edited_pays_for_the_edited_rows(server, call):
     assert job.is_successful
 
 
-@pytest.mark.parametrize("given", [{"out": "out"}, {"schema": {"label": str, "n": int}}], ids=["text", "schema"])
+@pytest.mark.parametrize(
+    "given", [{"out": "out"}, {"schema": {"label": str, "n": int}}], ids=["text", "schema"]
+)
 def test_a_frame_that_has_its_column_grows_and_is_edited(server, call, given):
     """In a notebook the column is there already: the cell is run again as it is, over and over, with no `overwrite`."""
     df = numbered(20)
@@ -83,13 +85,17 @@ def test_a_row_is_edited_into_what_another_one_asks(server, call):
     assert (df["out"] == df["text"]).all()
     assert sent(server) == 4
     df["out"] = None  # as after a run in which all rows failed
-    df.assign(text=df["text"].replace("new", "newest")).llm.batch("{text}", out="out", **call).wait(60)
+    df.assign(text=df["text"].replace("new", "newest")).llm.batch("{text}", out="out", **call).wait(
+        60
+    )
     df.loc[0, "out"] = "r"
     with pytest.raises(ColumnError, match="overwrite=True"):
         df.assign(text=df["text"].replace("new", "newer")).llm.batch("{text}", out="out", **call)
 
 
-@pytest.mark.parametrize("change", ["a matched row", "a new row", "another question", "none of its rows"])
+@pytest.mark.parametrize(
+    "change", ["a matched row", "a new row", "another question", "none of its rows"]
+)
 def test_what_a_person_wrote_into_the_column_is_not_overwritten(server, call, change):
     """An answer that was put right by hand, a value of one's own in a new row, another prompt: refused as ever."""
     df = numbered(5)
@@ -129,7 +135,9 @@ def test_what_was_reused_is_said(server, call):
     grown = pd.DataFrame({"text": list("abcadd")}).llm.batch("{text}", out="out", **call).wait(60)
     assert grown.counts.reused == 5
     assert "5 reused (1 equal row)" in repr(grown)
-    assert "reused, took" in repr(pd.DataFrame({"text": list("ab")}).llm.batch("{text}", out="out", **call).wait(60))
+    assert "reused, took" in repr(
+        pd.DataFrame({"text": list("ab")}).llm.batch("{text}", out="out", **call).wait(60)
+    )
 
 
 def test_a_frame_that_was_answered_in_parts_sends_nothing(server, call):
@@ -178,7 +186,9 @@ def test_a_number_is_the_same_however_it_is_written(server, call):
     _, typed = read_line("df --temperature 0", {"df": numbered(3)})
     for zero in (0.0, typed["temperature"]):
         numbered(3).llm.batch("{text}", out="out", temperature=zero, **call).wait(60)
-    numbered(3).assign(heat=[0.0] * 3).llm.batch("{text}", out="out", temperature=options.col("heat"), **call).wait(60)
+    numbered(3).assign(heat=[0.0] * 3).llm.batch(
+        "{text}", out="out", temperature=options.col("heat"), **call
+    ).wait(60)
     assert sent(server) == 3
 
 
@@ -258,12 +268,17 @@ def test_results_as_they_come_tell_of_each_row(server, call):
     async def read():
         return [result async for result in job]
 
-    told = {result.custom_id.rpartition("-")[2]: (result.status, result.value) for result in asyncio.run(read())}
+    told = {
+        result.custom_id.rpartition("-")[2]: (result.status, result.value)
+        for result in asyncio.run(read())
+    }
     assert told == {"0": ("succeeded", "a"), "1": ("succeeded", "b"), "2": ("reused", "a")}
 
 
 @given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=8), min_size=1, max_size=4))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_frames_after_each_other(server, call, frames):
     """Whatever frames are asked one after another: each row gets its own answer, and each text was sent once."""
     mark = f"{uuid.uuid4()} "
@@ -288,7 +303,11 @@ def test_what_was_answered_before_comes_first(server, call):
 
 def refused(server):
     """How many requests were in batches that were refused for quota."""
-    return sum(batch["request_counts"]["total"] for batch in server.batches() if batch["status"] == "failed")
+    return sum(
+        batch["request_counts"]["total"]
+        for batch in server.batches()
+        if batch["status"] == "failed"
+    )
 
 
 def test_what_is_forgotten_is_paid_again(server, call, home, capsys):
@@ -303,7 +322,9 @@ def test_what_is_forgotten_is_paid_again(server, call, home, capsys):
     df.llm.batch("{text}", out="out", **call).wait(60)
     assert (df["out"] == df["text"]).all()
     assert sent(server) == 6
-    assert [path.name for path in (home / "jobs").iterdir()] == [job.id for job in jupyter_batch.jobs()]
+    assert [path.name for path in (home / "jobs").iterdir()] == [
+        job.id for job in jupyter_batch.jobs()
+    ]
 
 
 def test_an_open_job_is_not_forgotten(server, call, home):
@@ -445,7 +466,9 @@ def made_older(home, job):
         facts = json.loads(db.execute("SELECT facts FROM job").fetchone()[0])
         for name in ("space", "alone", "price"):
             facts.pop(name)
-        db.execute("UPDATE job SET facts = ?, fingerprint = 'of another kind'", (json.dumps(facts),))
+        db.execute(
+            "UPDATE job SET facts = ?, fingerprint = 'of another kind'", (json.dumps(facts),)
+        )
         db.execute("DROP TABLE bundle")
         db.execute("ALTER TABLE job DROP COLUMN rush_at")
         db.execute("PRAGMA user_version = 1")

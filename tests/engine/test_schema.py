@@ -51,15 +51,31 @@ class Review(pydantic.BaseModel):
 
 
 SHORT = {"label": Literal["positive", "negative", "neutral"], "score": float}
-DTYPES = {"label": "category", "score": "Float64", "stars": "Int64", "sure": "boolean", "why": "string",
-          "tone": "category", "when": "datetime64[us, UTC]", "day": "datetime64[us]", "tags": "object",
-          "place": "object"}
-CODE = {"type": "object", "required": ["code"], "properties": {"code": {"type": "string", "pattern": "^[A-Z]{3}$"}}}
+DTYPES = {
+    "label": "category",
+    "score": "Float64",
+    "stars": "Int64",
+    "sure": "boolean",
+    "why": "string",
+    "tone": "category",
+    "when": "datetime64[us, UTC]",
+    "day": "datetime64[us]",
+    "tags": "object",
+    "place": "object",
+}
+CODE = {
+    "type": "object",
+    "required": ["code"],
+    "properties": {"code": {"type": "string", "pattern": "^[A-Z]{3}$"}},
+}
 
 
 def frame():
     """Four rows with odd labels, one of which has nothing to ask for."""
-    return pd.DataFrame({"text": ["I love it", "It is awful", None, "It is made of wood"]}, index=["a", "a", "b", "c"])
+    return pd.DataFrame(
+        {"text": ["I love it", "It is awful", None, "It is made of wood"]},
+        index=["a", "a", "b", "c"],
+    )
 
 
 def codes():
@@ -83,7 +99,7 @@ def test_one_typed_column_for_each_field(call, home):
     assert df["place"].iloc[0] == {"city": "I love it"}
     assert df[list(DTYPES)].iloc[2].isna().all()
     told = job.results()
-    assert list(told.columns)[:len(DTYPES)] == list(DTYPES)
+    assert list(told.columns)[: len(DTYPES)] == list(DTYPES)
     assert {name: str(told[name].dtype) for name in DTYPES} == DTYPES
     assert told["_raw"].isna().all()
 
@@ -146,11 +162,17 @@ def test_an_answer_that_does_not_fit_is_a_failed_row(server, call, home):
     told = job.results()
     assert told["_status"].tolist() == ["succeeded", "failed", "succeeded"]
     assert told["_raw"].fillna("-").tolist() == ["-", '{"code":"abc"}', "-"]
-    assert job.errors["_error"].tolist() == ["code: a text like ^[A-Z]{3}$ is asked for, not the text 'abc'"]
+    assert job.errors["_error"].tolist() == [
+        "code: a text like ^[A-Z]{3}$ is asked for, not the text 'abc'"
+    ]
     assert (told["_output_tokens"] > 0).all(), "it was paid for all the same"
     again = job.retry().wait(60)
     assert again.counts.reused == 2
-    assert server.batches()[0]["request_counts"]["total"] + server.batches()[1]["request_counts"]["total"] == 4
+    assert (
+        server.batches()[0]["request_counts"]["total"]
+        + server.batches()[1]["request_counts"]["total"]
+        == 4
+    )
     assert df["code"].fillna("-").tolist() == ["ABC", "-", "XYZ"]
 
 
@@ -158,7 +180,9 @@ def test_a_cut_off_answer_says_so(call, home):
     """max_tokens too small: the reason is the cut-off, not the broken JSON; the text as far as it came is kept."""
     job = frame().llm.batch("{text}", schema=Review, max_tokens=5, **call).wait(60)
     assert set(job.errors["_error"].dropna()) == {
-        "length: the answer was cut off at its last token; allow more (max_tokens)", "no value in column 'text'"}
+        "length: the answer was cut off at its last token; allow more (max_tokens)",
+        "no value in column 'text'",
+    }
     assert job.results()["_raw"].iloc[0].startswith('{"label":"positive"')
     assert job.results()["_raw"].isna().tolist() == [False, False, True, False]
 
@@ -190,11 +214,20 @@ def test_run_again(server, call, home):
     assert server.stats()["batches_created"] == 1
 
 
-@pytest.mark.parametrize("other", [
-    {"label": Literal["positive", "negative"], "score": float}, {"label": str, "score": float},
-    {**SHORT, "more": int},
-    {"properties": {"label": {"enum": ["positive", "negative", "neutral"], "default": "neutral"},
-                    "score": {"type": "number"}}}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"label": Literal["positive", "negative"], "score": float},
+        {"label": str, "score": float},
+        {**SHORT, "more": int},
+        {
+            "properties": {
+                "label": {"enum": ["positive", "negative", "neutral"], "default": "neutral"},
+                "score": {"type": "number"},
+            }
+        },
+    ],
+)
 def test_another_schema_is_another_job(server, call, home, other):
     """What is asked for is part of the request; what counts as an answer, too."""
     job = frame().llm.batch("{text}", schema=SHORT, **call).wait(60)
@@ -216,7 +249,9 @@ def test_answers_that_did_not_fit_are_asked_again(server, call, home):
 def test_columns_that_are_there(call, home):
     """A frame that has one of the columns is refused, with the way out; overwrite fills it; nothing else is touched."""
     df = frame().assign(score="mine")
-    with pytest.raises(ColumnError, match=r"has a column 'score' already: give an out=.* or overwrite=True"):
+    with pytest.raises(
+        ColumnError, match=r"has a column 'score' already: give an out=.* or overwrite=True"
+    ):
         df.llm.batch("{text}", schema=SHORT, **call)
     assert list(df.columns) == ["text", "score"]
     with pytest.raises(ColumnError, match=r"columns 'label', 'score' already.*fill them"):
@@ -261,6 +296,7 @@ def test_columns_of_several_levels(call, home):
 
 def test_iteration_and_lists(call, home):
     """Each result holds its fields by name; a list of prompts gives them in order; a failure has its text."""
+
     async def collected():
         job = jupyter_batch.batch(["ABC", "abc"], schema=CODE, **call)
         return [result async for result in job]
@@ -269,7 +305,10 @@ def test_iteration_and_lists(call, home):
     assert [result.value for result in results] == [{"code": "ABC"}, None]
     assert results[1].status is Status.FAILED
     assert results[1].raw == '{"code":"abc"}'
-    assert asyncio.run(jupyter_batch.abatch(["ABC", "abc"], schema=CODE, **call)) == [{"code": "ABC"}, None]
+    assert asyncio.run(jupyter_batch.abatch(["ABC", "abc"], schema=CODE, **call)) == [
+        {"code": "ABC"},
+        None,
+    ]
 
 
 def test_a_function_of_the_row_does_not_see_the_columns_that_are_filled(call, home):
@@ -289,7 +328,10 @@ def test_in_real_time(call, home):
 REFUSED = {
     "a list at the root": ({"schema": {"type": "array"}}, "root is 'array'"),
     "no schema at all": ({"schema": int}, "takes a Pydantic model"),
-    "said twice": ({"schema": SHORT, "response_format": {"type": "json_object"}}, "give one of them"),
+    "said twice": (
+        {"schema": SHORT, "response_format": {"type": "json_object"}},
+        "give one of them",
+    ),
     "a column of results": ({"schema": {"_status": str}}, "'_status'.*give an out="),
     "too much": ({"schema": {f"f{n}": int for n in range(5001)}}, "5,001 fields"),
 }
@@ -322,6 +364,7 @@ def test_the_magics_line_takes_a_name():
 def test_anthropic(home):
     """As a format of the answer, and as a tool for an older model: the columns are the same."""
     with anthropic() as fake:
+
         def result(request, kind):
             params = request["params"]
             text = params["messages"][-1]["content"][0]["text"]
@@ -329,18 +372,39 @@ def test_anthropic(home):
             if "output_format" in params:
                 content = [{"type": "text", "text": json.dumps(answer)}]
             else:
-                content = [{"type": "tool_use", "id": "t1", "name": params["tools"][0]["name"], "input": answer}]
+                content = [
+                    {
+                        "type": "tool_use",
+                        "id": "t1",
+                        "name": params["tools"][0]["name"],
+                        "input": answer,
+                    }
+                ]
             stop = "max_tokens" if "wood" in text else "end_turn"
             if stop == "max_tokens":
                 content = [{"type": "text", "text": '{"label": "pos'}]
-            return {"custom_id": request["custom_id"], "result": {"type": "succeeded", "message": {
-                "content": content, "stop_reason": stop, "usage": {"input_tokens": 3, "output_tokens": 4}}}}
+            return {
+                "custom_id": request["custom_id"],
+                "result": {
+                    "type": "succeeded",
+                    "message": {
+                        "content": content,
+                        "stop_reason": stop,
+                        "usage": {"input_tokens": 3, "output_tokens": 4},
+                    },
+                },
+            }
 
         fake.result = result
         for model in ("claude-haiku-4-5", "claude-3-haiku-20240307"):
             df = frame()
-            job = df.llm.batch("{text}", schema=SHORT, model=f"anthropic/{model}", api_base=fake.base,
-                               api_key=ANTHROPIC_KEY).wait(60)
+            job = df.llm.batch(
+                "{text}",
+                schema=SHORT,
+                model=f"anthropic/{model}",
+                api_base=fake.base,
+                api_key=ANTHROPIC_KEY,
+            ).wait(60)
             assert df["label"].tolist()[:2] == ["positive", "negative"], job.errors
             assert str(df["score"].dtype) == "Float64"
             assert job.errors["_error"].iloc[-1].startswith("max_tokens: the answer was cut off")
@@ -350,10 +414,17 @@ def test_anthropic(home):
 def test_what_models_write(home):
     """Fenced and chatty answers of a server that holds nobody to a schema."""
     good = {"label": "positive", "score": 1}
-    said = [json.dumps(good), f"```json\n{json.dumps(good)}\n```", f"Here you are: {json.dumps(good)}", "positive"]
+    said = [
+        json.dumps(good),
+        f"```json\n{json.dumps(good)}\n```",
+        f"Here you are: {json.dumps(good)}",
+        "positive",
+    ]
     with Mistral(time.time) as fake:
         df = pd.DataFrame({"t": list("abcd")})
-        job = df.llm.batch("{t}", schema=SHORT, model="mistral/the-model", api_base=fake.url, api_key=fake.key)
+        job = df.llm.batch(
+            "{t}", schema=SHORT, model="mistral/the-model", api_base=fake.url, api_key=fake.key
+        )
         wait_for(lambda: fake.batches, job)
         form = next(iter(fake.only.requests.values()))["response_format"]
         assert (form["type"], form["json_schema"]["strict"]) == ("json_schema", True)

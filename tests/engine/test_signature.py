@@ -16,21 +16,41 @@ from jupyter_batch.engine.forms import spelled_out
 from jupyter_batch.engine.signature import read_signature
 
 
-@pytest.mark.parametrize(("text", "inputs", "outputs"), [
-    ("question -> answer", ("question",), {"answer": str}),
-    ("question->answer", ("question",), {"answer": str}),
-    ("  a, b  ->  c ,d ", ("a", "b"), {"c": str, "d": str}),
-    ("question -> answer, confidence: float", ("question",), {"answer": str, "confidence": float}),
-    ("q: str, c: list[str] -> n: int, ok: bool", ("q", "c"), {"n": int, "ok": bool}),
-    ("q -> kind: Literal['a', 'b'], tags: list[str]", ("q",), {"kind": Literal["a", "b"], "tags": list[str]}),
-    ('q -> kind: Literal["a, b", "->"]', None, None),
-    ("q -> kind: typing.Literal['x'], m: dict[str, list[int]]", ("q",),
-     {"kind": Literal["x"], "m": dict[str, list[int]]}),
-    ("q -> n: Optional[int], m: int | None, k: Union[int, str]", ("q",),
-     {"n": Optional[int], "m": int | None, "k": int | str}),  # noqa: UP045 - as it is written
-    ("q -> day: date, at: datetime.datetime, x: Any, l: list", ("q",),
-     {"day": dt.date, "at": dt.datetime, "x": Any, "l": list}),
-])
+@pytest.mark.parametrize(
+    ("text", "inputs", "outputs"),
+    [
+        ("question -> answer", ("question",), {"answer": str}),
+        ("question->answer", ("question",), {"answer": str}),
+        ("  a, b  ->  c ,d ", ("a", "b"), {"c": str, "d": str}),
+        (
+            "question -> answer, confidence: float",
+            ("question",),
+            {"answer": str, "confidence": float},
+        ),
+        ("q: str, c: list[str] -> n: int, ok: bool", ("q", "c"), {"n": int, "ok": bool}),
+        (
+            "q -> kind: Literal['a', 'b'], tags: list[str]",
+            ("q",),
+            {"kind": Literal["a", "b"], "tags": list[str]},
+        ),
+        ('q -> kind: Literal["a, b", "->"]', None, None),
+        (
+            "q -> kind: typing.Literal['x'], m: dict[str, list[int]]",
+            ("q",),
+            {"kind": Literal["x"], "m": dict[str, list[int]]},
+        ),
+        (
+            "q -> n: Optional[int], m: int | None, k: Union[int, str]",
+            ("q",),
+            {"n": Optional[int], "m": int | None, "k": int | str},  # noqa: UP045
+        ),
+        (
+            "q -> day: date, at: datetime.datetime, x: Any, l: list",
+            ("q",),
+            {"day": dt.date, "at": dt.datetime, "x": Any, "l": list},
+        ),
+    ],
+)
 def test_what_is_read(text, inputs, outputs):
     """Names, and types as dspy users write them; texts are the default."""
     found = read_signature(text)
@@ -38,21 +58,46 @@ def test_what_is_read(text, inputs, outputs):
     assert (found and found.outputs) == outputs
 
 
-@pytest.mark.parametrize("text", [
-    "Classify: {q}", "Translate English -> French", "a -> b -> c", "-> b", "a ->", "a, -> b c", "f(x) -> y", "a=1 -> b",
-    "*a -> b", "a -> b\nand more", "1 -> 2", "a -> 'b'", "a; import os -> b", "a -> b): ...\ndef f(c", "->",
-    "lambda -> x", "class -> kind",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Classify: {q}",
+        "Translate English -> French",
+        "a -> b -> c",
+        "-> b",
+        "a ->",
+        "a, -> b c",
+        "f(x) -> y",
+        "a=1 -> b",
+        "*a -> b",
+        "a -> b\nand more",
+        "1 -> 2",
+        "a -> 'b'",
+        "a; import os -> b",
+        "a -> b): ...\ndef f(c",
+        "->",
+        "lambda -> x",
+        "class -> kind",
+    ],
+)
 def test_what_is_no_signature(text):
     """Ordinary prompts, arrows or not, are none; nothing in them is run."""
     assert read_signature(text) is None
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("q -> a: Sentiment", "the type Sentiment for 'a'"), ("q -> a: os.system('x')", "the type os.system"),
-    ("q -> a: Literal[b]", "b in the Literal of 'a'"), ("q -> a: __import__('os')", "the type __import__"),
-    ("q -> a: list[str, int]", "the type list"), ("q -> a: tuple[int]", "`schema` takes any other"),
-    ("q -> a, a", "names 'a' twice"), ("q, q -> a", "names 'q' twice")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("q -> a: Sentiment", "the type Sentiment for 'a'"),
+        ("q -> a: os.system('x')", "the type os.system"),
+        ("q -> a: Literal[b]", "b in the Literal of 'a'"),
+        ("q -> a: __import__('os')", "the type __import__"),
+        ("q -> a: list[str, int]", "the type list"),
+        ("q -> a: tuple[int]", "`schema` takes any other"),
+        ("q -> a, a", "names 'a' twice"),
+        ("q, q -> a", "names 'q' twice"),
+    ],
+)
 def test_types_that_are_not_known(text, says):
     """Nothing is evaluated: a type that is none of the known ones is told by its name."""
     with pytest.raises(OptionError) as raised:
@@ -74,21 +119,34 @@ def test_its_inputs_are_columns():
     """An input that is none is a mistake, one of all or the only one: as a prompt it would be the same for each row."""
     df = pd.DataFrame({"q": ["x"], "c": ["y"], "question": ["z"]})
     assert spelled_out(["q -> a"], None, {}) == (None, {})
-    with pytest.raises(ColumnError, match=r"the column 'qestion', which the frame has not; did you mean 'question'\?"):
+    with pytest.raises(
+        ColumnError,
+        match=r"the column 'qestion', which the frame has not; did you mean 'question'\?",
+    ):
         spelled_out(df, "qestion -> answer", {})
-    with pytest.raises(ColumnError, match=r"asks for the column 'English', which the frame has not\. Columns: q, c"):
+    with pytest.raises(
+        ColumnError, match=r"asks for the column 'English', which the frame has not\. Columns: q, c"
+    ):
         spelled_out(df, "English -> French", {})
-    with pytest.raises(ColumnError, match=r"asks for the column 'd', which the frame has not\. Columns: q, c"):
+    with pytest.raises(
+        ColumnError, match=r"asks for the column 'd', which the frame has not\. Columns: q, c"
+    ):
         spelled_out(df, "q, d -> a", {})
-    with pytest.raises(OptionError, match="`schema` says what the answer holds, and so does the signature"):
+    with pytest.raises(
+        OptionError, match="`schema` says what the answer holds, and so does the signature"
+    ):
         spelled_out(df, "q -> a", {"schema": {"a": str}})
 
 
-@pytest.mark.parametrize("text", ["q ->", "q, c -> a b", "q -> a -> b", "q -> class", "q -> a\nBe brief."])
+@pytest.mark.parametrize(
+    "text", ["q ->", "q, c -> a b", "q -> a -> b", "q -> class", "q -> a\nBe brief."]
+)
 def test_inputs_without_outputs(text):
     """What begins as a signature and is none is a mistake too, but where it names columns in braces."""
     df = pd.DataFrame({"q": ["x"], "c": ["y"]})
-    with pytest.raises(OptionError, match="begins as a signature, and what follows the -> are no names of fields"):
+    with pytest.raises(
+        OptionError, match="begins as a signature, and what follows the -> are no names of fields"
+    ):
         spelled_out(df, text, {})
     assert spelled_out(df, text + " {q}", {}) == (text + " {q}", {})
 
@@ -99,7 +157,10 @@ def test_any_column_can_be_an_input(call, home):
     text = "Customer Feedback, class\n-> label: Literal['positive', 'negative'],\n   n: int"
     job = df.llm.batch(text, **call).wait(60)
     assert df["label"].tolist() == ["positive"]
-    assert sent(job)["messages"][1]["content"] == "[[ ## Customer Feedback ## ]]\nI love it\n\n[[ ## class ## ]]\nx"
+    assert (
+        sent(job)["messages"][1]["content"]
+        == "[[ ## Customer Feedback ## ]]\nI love it\n\n[[ ## class ## ]]\nx"
+    )
     df.llm.batch("Customer Feedback -> said", template="jinja", **call).wait(60)
     assert df["said"].tolist() == ["I love it"]
 
@@ -117,13 +178,22 @@ def test_from_the_short_form_to_typed_columns(call, home):
     job = df.llm.batch(text, **call).wait(60)
     assert job.is_successful, job
     assert {name: str(df[name].dtype) for name in df.columns[2:]} == {
-        "answer": "string", "confidence": "Float64", "kind": "category", "tags": "object", "n": "Int64"}
+        "answer": "string",
+        "confidence": "Float64",
+        "kind": "category",
+        "tags": "object",
+        "n": "Int64",
+    }
     assert df["kind"].tolist() == ["good", "bad"]
     asked = sent(job)
     assert asked["messages"] == [
-        {"role": "system", "content": "Given the fields `review`, `shop`, produce the fields `answer`, `confidence`, "
-                                      "`kind`, `tags`, `n`."},
-        {"role": "user", "content": "[[ ## review ## ]]\nI love it\n\n[[ ## shop ## ]]\nnorth"}]
+        {
+            "role": "system",
+            "content": "Given the fields `review`, `shop`, produce the fields `answer`, `confidence`, "
+            "`kind`, `tags`, `n`.",
+        },
+        {"role": "user", "content": "[[ ## review ## ]]\nI love it\n\n[[ ## shop ## ]]\nnorth"},
+    ]
     assert asked["response_format"]["json_schema"]["strict"]
     assert df.llm.batch(text, **call) is job
 
@@ -131,7 +201,9 @@ def test_from_the_short_form_to_typed_columns(call, home):
 def test_instructions_prefix_and_jinja(call, home):
     """`system` takes the place of the default; out= is the prefix; Jinja is Jinja still."""
     df = pd.DataFrame({"q": ["6 times 7"]})
-    job = df.llm.batch("q -> answer: str", system="Be brief.", out="r", template="jinja", **call).wait(60)
+    job = df.llm.batch(
+        "q -> answer: str", system="Be brief.", out="r", template="jinja", **call
+    ).wait(60)
     assert df["r_answer"].tolist() == ["6 times 7"]
     assert [message["content"] for message in sent(job)["messages"]] == ["Be brief.", "6 times 7"]
 

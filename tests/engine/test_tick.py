@@ -31,11 +31,15 @@ class ScriptedDesk(Desk):
 
     def __init__(self, home, provider=None):
         self.provider = provider or Scripted(lambda body: body["messages"][-1]["content"].upper())
-        super().__init__(home, lambda: self.provider, model="scripted/x", limits=FACTS.limits, now=1_000_000.0)
+        super().__init__(
+            home, lambda: self.provider, model="scripted/x", limits=FACTS.limits, now=1_000_000.0
+        )
 
     def plan(self, shard_size=2, **more):
         """A job of the frame's rows."""
-        return super().plan(limits=msgspec.structs.replace(FACTS.limits, requests=shard_size), **more)
+        return super().plan(
+            limits=msgspec.structs.replace(FACTS.limits, requests=shard_size), **more
+        )
 
 
 @pytest.fixture
@@ -101,6 +105,7 @@ def test_an_empty_list_proves_nothing_at_once(desk):
 
 def test_a_create_answered_without_an_id_is_adopted(desk):
     """An answer that makes no sense may stand for a batch all the same: it is found by its tag."""
+
     class Mumbling(Scripted):
         async def submit(self, *args, **named):
             return msgspec.structs.replace(await super().submit(*args, **named), id="")
@@ -115,6 +120,7 @@ def test_a_create_answered_without_an_id_is_adopted(desk):
 @pytest.mark.parametrize("slow", ["upload", "create"])
 def test_an_empty_list_proves_nothing_after_a_long_call(desk, slow):
     """An upload of minutes, or a create that was given up after one: the time to settle counts from its end."""
+
     class Slow(Scripted):
         def _begin(self, verb):
             if verb == slow:
@@ -144,7 +150,10 @@ def test_whose_a_batch_is_can_not_be_told_yet(desk, address, sent):
     play(to_the_end(desk, first))
     known = desk.provider.batches[str(desk.shard(first).batch_id)]
     desk.provider = Scripted(lambda body: body["messages"][-1]["content"].upper())
-    desk.provider.faults = {"create": [ProviderTimeoutError("slow")], "find": [UndecidedError("whose?", (known,))] * 99}
+    desk.provider.faults = {
+        "create": [ProviderTimeoutError("slow")],
+        "find": [UndecidedError("whose?", (known,))] * 99,
+    }
     desk.worker = desk.another_process()
     desk.frame = desk.frame.assign(t=["e", "f", "g", "h"])
     second = desk.plan(shard_size=4)
@@ -160,8 +169,10 @@ def test_whose_a_batch_is_can_not_be_told_yet(desk, address, sent):
 
 def test_a_list_that_can_not_be_read_sends_nothing(desk):
     """Whether the batch exists can't be told: nothing is sent, and the person is told."""
-    desk.provider.faults = {"create": [ProviderTimeoutError("slow")],
-                            "find": [BadRequestError("no list here", status=400)] * 50}
+    desk.provider.faults = {
+        "create": [ProviderTimeoutError("slow")],
+        "find": [BadRequestError("no list here", status=400)] * 50,
+    }
     job = desk.plan(shard_size=4)
 
     async def way():
@@ -174,7 +185,9 @@ def test_a_list_that_can_not_be_read_sends_nothing(desk):
     assert desk.shard(job).step is Step.SUBMITTING
 
 
-@pytest.mark.parametrize("error", [BadRequestError("no list here", status=405), NotFoundError("none", status=404)])
+@pytest.mark.parametrize(
+    "error", [BadRequestError("no list here", status=405), NotFoundError("none", status=404)]
+)
 def test_a_person_gives_up_what_can_not_be_looked_for(desk, error):
     """A provider without a list: the person's cancel ends the job, and what it cost is not said to be nothing."""
     desk.provider.faults = {"create": [ProviderTimeoutError("slow")], "find": [error] * 50}
@@ -195,9 +208,16 @@ def test_a_person_gives_up_what_can_not_be_looked_for(desk, error):
     assert snapshot.cost is None
 
 
-@pytest.mark.parametrize("error", [
-    RateLimitError("slow down", status=429, retry_after=90.0), ProviderDownError("oops", status=503),
-    ConnectionFailedError("reset"), ProviderTimeoutError("slow"), NotFoundError("just created", status=404)])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RateLimitError("slow down", status=429, retry_after=90.0),
+        ProviderDownError("oops", status=503),
+        ConnectionFailedError("reset"),
+        ProviderTimeoutError("slow"),
+        NotFoundError("just created", status=404),
+    ],
+)
 def test_a_transient_error_is_no_ending(desk, error):
     """429, 5xx, timeouts, resets, and a 404 just after the create: polled again, and all rows arrive."""
     desk.provider.faults["poll"] = [error, error, error]
@@ -259,6 +279,7 @@ def test_a_key_that_is_refused_while_it_runs_pauses_the_job_too(desk):
 
 def test_a_job_without_a_key_waits(desk):
     """A process that has no key for a job leaves it alone, and the job says what it waits for."""
+
     async def no_key(_):
         raise KeyMissingError("no API key: set OPENAI_API_KEY")
 
@@ -277,6 +298,7 @@ def test_a_job_without_a_key_waits(desk):
 
 def test_what_another_process_lacked_is_not_said_any_more(desk):
     """A process without a key says so when it was first to look; who has one takes the job, and the words are gone."""
+
     async def no_key(_):
         raise KeyMissingError("no API key: set OPENAI_API_KEY")
 
@@ -284,7 +306,9 @@ def test_what_another_process_lacked_is_not_said_any_more(desk):
     lacking = Worker(desk.ledger, no_key, clock=lambda: desk.now, everything=True)
 
     async def way():
-        await desk.worker._provider(desk.ledger.job(job))  # it has looked at the job once, and knows how to reach it
+        await desk.worker._provider(
+            desk.ledger.job(job)
+        )  # it has looked at the job once, and knows how to reach it
         await desk.step(worker=lacking)
         await desk.step()
         assert desk.snapshot(job).message == ""
@@ -337,8 +361,15 @@ def test_a_bad_request_ends_with_its_reason(desk):
     assert desk.snapshot(job).counts.failed == 4
 
 
-@pytest.mark.parametrize(("ending", "word"), [(State.EXPIRED, "expired"), (State.CANCELLED, "cancelled"),
-                                              (State.FAILED, "failed"), (State.COMPLETED, "no result")])
+@pytest.mark.parametrize(
+    ("ending", "word"),
+    [
+        (State.EXPIRED, "expired"),
+        (State.CANCELLED, "cancelled"),
+        (State.FAILED, "failed"),
+        (State.COMPLETED, "no result"),
+    ],
+)
 def test_what_finished_is_kept_in_each_ending(desk, ending, word):
     """In each of the four endings the rows that finished keep their answers; the others say why they have none."""
     job = desk.plan(shard_size=4)
@@ -364,7 +395,9 @@ def test_completed_without_its_file_is_asked_again(desk, completed):
         await desk.step()
         batch = str(desk.shard(job).batch_id)
         whole = desk.provider.finish(batch)
-        desk.provider.batches[batch] = msgspec.structs.replace(whole, output_file_id=None, completed=completed)
+        desk.provider.batches[batch] = msgspec.structs.replace(
+            whole, output_file_id=None, completed=completed
+        )
         for _ in range(5):
             await desk.step(60)
         assert desk.shard(job).step is Step.RUNNING
@@ -399,7 +432,9 @@ def fetched_at_first(desk, job, instead, **changes):
 def test_a_file_shorter_than_its_counts_is_fetched_again(desk):
     """A download that lost its tail at a line's end is seen by the counts, and fetched again."""
     job = desk.plan(shard_size=4)
-    assert "fetched again" in fetched_at_first(desk, job, lambda whole: whole[: whole.index(b"\n") + 1])
+    assert "fetched again" in fetched_at_first(
+        desk, job, lambda whole: whole[: whole.index(b"\n") + 1]
+    )
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
@@ -463,7 +498,9 @@ def test_what_was_fetched_is_kept_while_it_is_fetched_again(desk):
 
     play(way())
     assert desk.told(job).answers == [None, None, None, "D"]
-    assert desk.shard(job).note == "the output file tells of 1 of the 4 rows that the provider counted"
+    assert (
+        desk.shard(job).note == "the output file tells of 1 of the 4 rows that the provider counted"
+    )
 
 
 def test_answers_without_a_text_are_not_fetched_again(desk):
@@ -494,8 +531,13 @@ def test_a_passing_trouble_is_forgotten_at_the_end(desk):
     assert desk.told(job).reasons == dict.fromkeys((2, 3), "the batch failed: bad line 3")
 
 
-@pytest.mark.parametrize("error", [BadRequestError("proxy authentication required", status=407),
-                                   NotFoundError("log in to the hotel's network", status=404)])
+@pytest.mark.parametrize(
+    "error",
+    [
+        BadRequestError("proxy authentication required", status=407),
+        NotFoundError("log in to the hotel's network", status=404),
+    ],
+)
 @pytest.mark.parametrize("verb", ["poll", "fetch"])
 def test_what_a_proxy_says_is_no_ending(desk, verb, error):
     """A batch that was paid for outlives half an hour of refusals, also on the first day after a long weekend."""
@@ -512,7 +554,9 @@ def test_what_a_proxy_says_is_no_ending(desk, verb, error):
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
-@pytest.mark.parametrize("error", [BadRequestError("gone", status=410), NotFoundError("no such file", status=404)])
+@pytest.mark.parametrize(
+    "error", [BadRequestError("gone", status=410), NotFoundError("no such file", status=404)]
+)
 @pytest.mark.parametrize("verb", ["poll", "fetch"])
 def test_what_is_gone_for_days_is_done_without(desk, verb, error):
     """A batch or a file that the provider refuses for days: the job ends, and each row says that it has no answer."""
@@ -533,7 +577,8 @@ def test_tokens_that_can_not_be_are_not_counted(desk, tokens):
         await desk.step()
         file = str(desk.provider.finish(str(desk.shard(job).batch_id)).output_file_id)
         desk.provider.files[file] = desk.provider.files[file].replace(
-            b'"prompt_tokens":1,', b'"prompt_tokens":%d,' % tokens, 1)
+            b'"prompt_tokens":1,', b'"prompt_tokens":%d,' % tokens, 1
+        )
         await to_the_end(desk, job)
 
     play(way())
@@ -545,6 +590,7 @@ def test_tokens_that_can_not_be_are_not_counted(desk, tokens):
 
 def test_all_rows_failed(desk):
     """A batch that is completed with every row failed has no output file at all: it ends, with each row's reason."""
+
     def answer(_):
         raise ValueError("the model fell over")
 
@@ -553,12 +599,13 @@ def test_all_rows_failed(desk):
     play(to_the_end(desk, job))
     assert desk.snapshot(job).state is State.COMPLETED
     assert desk.snapshot(job).counts.failed == 4
-    (reason, rows), = desk.snapshot(job).reasons
+    ((reason, rows),) = desk.snapshot(job).reasons
     assert ("fell over" in reason, rows) == (True, 4)
 
 
 def test_a_cancel_of_an_old_batch_is_followed_closely(desk):
     """A batch of hours that is cancelled is asked for every few seconds at first, as a new one is."""
+
     class Slow(Scripted):
         async def cancel(self, batch_id):
             self._begin("cancel")
@@ -623,7 +670,9 @@ def test_cancel_while_it_runs(desk):
     assert desk.snapshot(job).state is State.CANCELLED
 
 
-@pytest.mark.parametrize("error", [NotFoundError("no such route", status=404), ProviderDownError("no", status=501)])
+@pytest.mark.parametrize(
+    "error", [NotFoundError("no such route", status=404), ProviderDownError("no", status=501)]
+)
 def test_a_provider_that_can_not_cancel(desk, error):
     """The batch goes on there, whatever was asked: its end is seen, and what it answered is kept."""
     desk.provider = Scripted(lambda body: body["messages"][-1]["content"].upper(), polls=1_000)
@@ -655,7 +704,8 @@ def test_a_cancelled_batch_whose_promised_file_never_comes(desk):
         batch = str(desk.shard(job).batch_id)
         desk.ledger.cancel(job, desk.now)
         desk.provider.batches[batch] = msgspec.structs.replace(
-            desk.provider.batches[batch], status="cancelled", ending=State.CANCELLED, completed=3)
+            desk.provider.batches[batch], status="cancelled", ending=State.CANCELLED, completed=3
+        )
         await desk.step()
         await desk.step(290)
         assert desk.shard(job).step is not Step.COLLECTED
@@ -677,7 +727,12 @@ def test_a_batch_refused_for_quota_waits_and_is_sent_again(desk):
         await desk.step()
         batch = str(desk.shard(job).batch_id)
         desk.provider.batches[batch] = msgspec.structs.replace(
-            desk.provider.batches[batch], status="failed", ending=State.FAILED, quota=True, errors="enqueued limit")
+            desk.provider.batches[batch],
+            status="failed",
+            ending=State.FAILED,
+            quota=True,
+            errors="enqueued limit",
+        )
         await desk.step(10)
         assert desk.snapshot(job).state is State.WAITING
         assert "quota" in desk.snapshot(job).message
@@ -754,7 +809,9 @@ def test_two_cells_at_once_get_one_job(desk):
 
 
 @pytest.mark.parametrize("step", ["upload", "poll"])
-@pytest.mark.parametrize("told", [RuntimeError, lambda said: normalise(RuntimeError(said), "http://127.0.0.1:9/v1")])
+@pytest.mark.parametrize(
+    "told", [RuntimeError, lambda said: normalise(RuntimeError(said), "http://127.0.0.1:9/v1")]
+)
 @pytest.mark.parametrize("when", ["interpreter shutdown", "shutdown"])
 def test_a_process_that_ends_is_no_trouble_of_its_shards(desk, step, told, when):
     """At its end no thread can be started: that is not told to anybody, and the next process goes on at once."""
@@ -774,7 +831,9 @@ def test_a_process_that_ends_is_no_trouble_of_its_shards(desk, step, told, when)
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
-@pytest.mark.parametrize(("told_ago", "over_ago"), [(5 * 3600.0, 5 * 3600.0), (30.0, None), (None, None), (1e6, None)])
+@pytest.mark.parametrize(
+    ("told_ago", "over_ago"), [(5 * 3600.0, 5 * 3600.0), (30.0, None), (None, None), (1e6, None)]
+)
 def test_a_batch_that_ended_while_nobody_looked_has_the_providers_time(desk, told_ago, over_ago):
     """A closed laptop makes no batch slower; what was seen at once, or can't be, has this machine's time alone."""
     job = desk.plan(shard_size=4)
@@ -785,7 +844,9 @@ def test_a_batch_that_ended_while_nobody_looked_has_the_providers_time(desk, tol
         desk.now += 9 * 3600.0
         desk.provider.finish(batch)
         told = None if told_ago is None else desk.now - told_ago
-        desk.provider.batches[batch] = msgspec.structs.replace(desk.provider.batches[batch], ended_at=told)
+        desk.provider.batches[batch] = msgspec.structs.replace(
+            desk.provider.batches[batch], ended_at=told
+        )
         await desk.step()
 
     play(way())

@@ -29,17 +29,40 @@ PATIENCE = 120  # seconds until a test gives up; none waits for them
 
 def record(job, **more):
     """A job of a hundred rows."""
-    return JobRecord(**{"id": job, "fingerprint": job, "created_at": time.time() - 600, "model": "openai/x",
-                        "provider": "openai", "dialect": "openai", "endpoint": "/v1/chat/completions",
-                        "body_model": "x", "out": "out", "columns": ["t"], "rows": 100, **more})
+    return JobRecord(
+        **{
+            "id": job,
+            "fingerprint": job,
+            "created_at": time.time() - 600,
+            "model": "openai/x",
+            "provider": "openai",
+            "dialect": "openai",
+            "endpoint": "/v1/chat/completions",
+            "body_model": "x",
+            "out": "out",
+            "columns": ["t"],
+            "rows": 100,
+            **more,
+        }
+    )
 
 
 def planned(ledger, job, *, done=0, over=False, shard=None, **more):
     """A job in the ledger, running, or over."""
     step = {"step": Step.COLLECTED, "ending": State.COMPLETED} if over else {"step": Step.RUNNING}
-    one = ShardRecord(job=job, number=0, requests=100, bytes=9, first=0, last=99, completed=100 if over else done,
-                      batch_id=f"batch_{job}", sent_at=time.time() - 600, due_at=time.time() + 9_999,
-                      **{**step, **(shard or {})})
+    one = ShardRecord(
+        job=job,
+        number=0,
+        requests=100,
+        bytes=9,
+        first=0,
+        last=99,
+        completed=100 if over else done,
+        batch_id=f"batch_{job}",
+        sent_at=time.time() - 600,
+        due_at=time.time() + 9_999,
+        **{**step, **(shard or {})},
+    )
     ledger.plan(record(job, finished_at=time.time() if over else 0.0, **more), [one], lambda: None)
 
 
@@ -54,7 +77,9 @@ def ledger(tmp_path):
 @pytest.fixture
 def lease():
     """`lease(ledger, job)`: as if a kernel followed it."""
-    return lambda ledger, job, seconds=3600.0: ledger.lease(job, this_process(), time.time(), seconds)
+    return lambda ledger, job, seconds=3600.0: ledger.lease(
+        job, this_process(), time.time(), seconds
+    )
 
 
 class Server:
@@ -66,19 +91,43 @@ class Server:
         (place / "jupyter_server_config.d").mkdir(parents=True)
         shutil.copy2(CONFIG, place / "jupyter_server_config.d" / "jupyter_batch.json")
         (folder / "root").mkdir()
-        self.env = {**{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")},
-                    **{f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "RUNTIME", "DATA")},
-                    "JUPYTER_PLATFORM_DIRS": "1", "JUPYTER_BATCH_HOME": str(home), "PYTHONPATH": str(REPO), **env}
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")},
+            **{
+                f"JUPYTER_{name}_DIR": str(folder / name.lower())
+                for name in ("CONFIG", "RUNTIME", "DATA")
+            },
+            "JUPYTER_PLATFORM_DIRS": "1",
+            "JUPYTER_BATCH_HOME": str(home),
+            "PYTHONPATH": str(REPO),
+            **env,
+        }
         self.log = folder / "server.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
-                 "--ServerApp.port=0", f"--IdentityProvider.token={self.token}",
-                 f"--ServerApp.root_dir={folder / 'root'}", *config],
-                env=self.env, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+                [
+                    sys.executable,
+                    "-m",
+                    "jupyter_server",
+                    "--no-browser",
+                    "--allow-root",
+                    "--ServerApp.ip=127.0.0.1",
+                    "--ServerApp.port=0",
+                    f"--IdentityProvider.token={self.token}",
+                    f"--ServerApp.root_dir={folder / 'root'}",
+                    *config,
+                ],
+                env=self.env,
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         info = folder / "runtime" / f"jpserver-{self.process.pid}.json"
         try:
-            self.url = self.until(lambda: json.loads(info.read_text("utf-8"))["url"])  # it is there before it is whole
+            self.url = self.until(
+                lambda: json.loads(info.read_text("utf-8"))["url"]
+            )  # it is there before it is whole
             self.until(lambda: self.get("api/status").status == 200)
         except BaseException:
             self.close()
@@ -99,11 +148,14 @@ class Server:
         """What it answers: status, headers, body."""
         if token:
             headers["Authorization"] = f"token {self.token}"
-        request = urllib.request.Request(self.url + path, method=method, headers=headers,
-                                         data=b"" if method == "POST" else None)
+        request = urllib.request.Request(
+            self.url + path, method=method, headers=headers, data=b"" if method == "POST" else None
+        )
         try:
             with (opener or urllib.request.build_opener()).open(request, timeout=PATIENCE) as found:
-                return SimpleNamespace(status=found.status, headers=found.headers, body=found.read())
+                return SimpleNamespace(
+                    status=found.status, headers=found.headers, body=found.read()
+                )
         except urllib.error.HTTPError as e:
             with e:
                 return SimpleNamespace(status=e.code, headers=e.headers, body=e.read())

@@ -28,7 +28,12 @@ def told(listing):
 
 def test_an_absent_ledger_has_no_jobs_and_none_is_made(ledger):
     """Looking writes nothing."""
-    assert told(Listing(ledger)) == {"jobs": [], "older": 0, "problem": "", "home": str(ledger.home)}
+    assert told(Listing(ledger)) == {
+        "jobs": [],
+        "older": 0,
+        "problem": "",
+        "home": str(ledger.home),
+    }
     assert not ledger.home.exists()
 
 
@@ -71,7 +76,12 @@ def test_jobs_of_one_call_are_one(ledger):
         planned(ledger, job, done=10, model=f"openai/{job}")
     ledger.keep_group("jg1", ["jbaaa", "jbaab"], time.time())
     [job] = told(Listing(ledger))["jobs"]
-    assert (job["id"], job["done"], job["total"], job["model"]) == ("jg1", 20, 200, "openai/jbaaa, openai/jbaab")
+    assert (job["id"], job["done"], job["total"], job["model"]) == (
+        "jg1",
+        20,
+        200,
+        "openai/jbaaa, openai/jbaab",
+    )
     assert job["attach"] == 'import jupyter_batch; jupyter_batch.open("jg1")'
     assert Listing(ledger).cancel("jg1") == ["jbaaa", "jbaab"]
     assert all(record.cancel_at for record in ledger.jobs())
@@ -101,7 +111,9 @@ def test_old_jobs_that_are_over_are_counted_and_open_ones_all_are_there(ledger):
     with ledger._transaction() as db:
         db.execute("UPDATE job SET finished_at = ? WHERE id = 'jbopen'", (time.time() + 1,))
     found = told(Listing(ledger))
-    assert [job["id"] for job in found["jobs"]] == ["jbopen", *newest[:-1]], "the one whose end is to be told now"
+    assert [job["id"] for job in found["jobs"]] == ["jbopen", *newest[:-1]], (
+        "the one whose end is to be told now"
+    )
     assert found["older"] == 4
 
 
@@ -144,10 +156,18 @@ def test_the_time_that_is_left_is_told_by_the_pace_of_late(ledger):
     assert seen.eta == pytest.approx(70 / (20 / 100))
 
 
-@pytest.mark.parametrize(("where", "path"), [
-    ("{root}/a b/n.ipynb", "a b/n.ipynb"), ("a b/n.ipynb", "a b/n.ipynb"), ("{root}/gone.ipynb", ""),
-    ("/elsewhere/n.ipynb", ""), ("{root}/../n.ipynb", ""), ("javascript:alert(1)", ""), (None, ""),
-])
+@pytest.mark.parametrize(
+    ("where", "path"),
+    [
+        ("{root}/a b/n.ipynb", "a b/n.ipynb"),
+        ("a b/n.ipynb", "a b/n.ipynb"),
+        ("{root}/gone.ipynb", ""),
+        ("/elsewhere/n.ipynb", ""),
+        ("{root}/../n.ipynb", ""),
+        ("javascript:alert(1)", ""),
+        (None, ""),
+    ],
+)
 def test_a_notebook_is_named_as_the_server_names_it(ledger, tmp_path, where, path):
     """A path below the server's root can be opened; one that is gone, or elsewhere, is only told."""
     root = tmp_path / "root"
@@ -166,10 +186,15 @@ def test_it_tells_whether_anybody_follows(ledger, lease):
     planned(ledger, "jbaab")
     assert lease(ledger, "jbaaa")
     listing = Listing(ledger)
-    assert {job["id"]: job["followed"] for job in told(listing)["jobs"]} == {"jbaaa": True, "jbaab": False}
+    assert {job["id"]: job["followed"] for job in told(listing)["jobs"]} == {
+        "jbaaa": True,
+        "jbaab": False,
+    }
     assert listing.cancel("jbaaa") == []
     assert listing.cancel("jbaab") == ["jbaab"]
-    assert {job["state"] for job in told(listing)["jobs"]} == {"cancelling"}, "our own writing is seen at once"
+    assert {job["state"] for job in told(listing)["jobs"]} == {"cancelling"}, (
+        "our own writing is seen at once"
+    )
 
 
 def test_only_a_whole_id_is_cancelled(ledger):
@@ -224,15 +249,32 @@ def test_whatever_is_wrong_with_the_ledger_is_a_sentence(tmp_path, wrong):
 def test_nothing_heavy_is_loaded_into_the_server(ledger):
     """With its handlers loaded and a list made, there is no litellm, pandas, numpy or IPython of ours."""
     planned(ledger, "jbaaa", done=1)
-    code = ("import sys, jupyter_server.serverapp; before = set(sys.modules)\n"
-            "from pathlib import Path\n"
-            "from jupyter_batch.lab import config, handlers, listing, watch, _load_jupyter_server_extension\n"
-            "from jupyter_batch.ledger.store import Ledger\n"
-            "made = listing.Listing(Ledger(Path(sys.argv[1]))); assert b'jbaaa' in made.json()\n"
-            "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))")
-    done = subprocess.run([sys.executable, "-c", code, str(ledger.home)], cwd=REPO, capture_output=True, text=True,
-                          timeout=120)
+    code = (
+        "import sys, jupyter_server.serverapp; before = set(sys.modules)\n"
+        "from pathlib import Path\n"
+        "from jupyter_batch.lab import config, handlers, listing, watch, _load_jupyter_server_extension\n"
+        "from jupyter_batch.ledger.store import Ledger\n"
+        "made = listing.Listing(Ledger(Path(sys.argv[1]))); assert b'jbaaa' in made.json()\n"
+        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ledger.home)],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     fresh = set(done.stdout.split())
     assert "jupyter_batch" in fresh
-    assert not fresh & {"litellm", "openai", "pandas", "numpy", "IPython", "ipywidgets", "aiohttp", "httpx", "jinja2"}
+    assert not fresh & {
+        "litellm",
+        "openai",
+        "pandas",
+        "numpy",
+        "IPython",
+        "ipywidgets",
+        "aiohttp",
+        "httpx",
+        "jinja2",
+    }

@@ -47,22 +47,35 @@ def test_it_asks_who_is_there(plain):
     opener, xsrf = server.signed_in()
     assert server.ask("GET", listed, token=False, opener=opener).status == 200
     assert server.ask("POST", cancel, token=False, opener=opener).status == 403
-    assert server.ask("GET", listed, token=False, opener=opener, Origin="http://elsewhere.example").status == 404
+    assert (
+        server.ask(
+            "GET", listed, token=False, opener=opener, Origin="http://elsewhere.example"
+        ).status
+        == 404
+    )
     assert server.ask("GET", cancel).status == 405
     assert ledger.job("jbaaa").cancel_at == 0, "so far nothing was cancelled"
 
     found = server.get(listed)
     assert found.headers["Content-Type"].startswith("application/json")
     assert found.headers["X-Content-Type-Options"] == "nosniff"
-    assert {job["title"] for job in json.loads(found.body)["jobs"]} == {"out", "<script>alert(1)</script>"}
+    assert {job["title"] for job in json.loads(found.body)["jobs"]} == {
+        "out",
+        "<script>alert(1)</script>",
+    }
     again = server.ask("GET", listed, **{"If-None-Match": found.headers["Etag"]})
     assert (again.status, again.body) == (304, b"")
 
-    assert server.ask("POST", cancel, token=False, opener=opener, **{"X-XSRFToken": xsrf}).status == 202
+    assert (
+        server.ask("POST", cancel, token=False, opener=opener, **{"X-XSRFToken": xsrf}).status
+        == 202
+    )
     assert ledger.job("jbaaa").cancel_at > 0
     changed = server.ask("GET", listed, **{"If-None-Match": found.headers["Etag"]})
     assert changed.status == 200
-    assert {job["id"]: job["state"] for job in json.loads(changed.body)["jobs"]}["jbaaa"] == "cancelling"
+    assert {job["id"]: job["state"] for job in json.loads(changed.body)["jobs"]}[
+        "jbaaa"
+    ] == "cancelling"
     refused = server.ask("POST", "jupyter-batch/jobs/jbzzz/cancel")
     assert (refused.status, json.loads(refused.body)["message"]) == (404, "there is no job 'jbzzz'")
 
@@ -73,11 +86,14 @@ def test_a_person_may_look_and_not_cancel(serve, ledger, tmp_path):
         "from jupyter_server.auth.authorizer import Authorizer\n"
         "class Looking(Authorizer):\n"
         "    def is_authorized(self, handler, user, action, resource):\n"
-        "        return resource != 'jupyter_batch' or action == 'read'\n")
+        "        return resource != 'jupyter_batch' or action == 'read'\n"
+    )
     planned(ledger, "jbaaa")
     from .conftest import REPO
 
-    server = serve(ledger.home, "--ServerApp.authorizer_class=looking.Looking", PYTHONPATH=f"{REPO}:{tmp_path}")
+    server = serve(
+        ledger.home, "--ServerApp.authorizer_class=looking.Looking", PYTHONPATH=f"{REPO}:{tmp_path}"
+    )
     assert server.get("jupyter-batch/jobs").status == 200
     assert server.ask("POST", "jupyter-batch/jobs/jbaaa/cancel").status == 403
     assert ledger.job("jbaaa").cancel_at == 0
@@ -92,8 +108,14 @@ def provider(tmp_path):
 
 def submitted(server):
     """The id of a job whose process is gone."""
-    done = subprocess.run([sys.executable, "-c", SUBMIT], env=server.env, cwd=server.folder, capture_output=True,
-                          text=True, timeout=PATIENCE)
+    done = subprocess.run(
+        [sys.executable, "-c", SUBMIT],
+        env=server.env,
+        cwd=server.folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()[-1]
 
@@ -109,7 +131,11 @@ def test_with_watch_a_closed_kernel_loses_nothing(serve, tmp_path, provider):
     assert (seen["state"], seen["share"]) == ("completed", "3 of 3 rows (100%)")
     maps = Path(f"/proc/{server.process.pid}/maps")
     if maps.exists():
-        assert not [name for name in ("pandas", "numpy", "tokenizers") if f"/{name}/" in maps.read_text("utf-8")]
+        assert not [
+            name
+            for name in ("pandas", "numpy", "tokenizers")
+            if f"/{name}/" in maps.read_text("utf-8")
+        ]
 
 
 def test_cancel_with_the_kernel_shut_reaches_the_provider(serve, tmp_path, provider):
@@ -126,8 +152,13 @@ def test_cancel_with_the_kernel_shut_reaches_the_provider(serve, tmp_path, provi
 def test_the_server_lists_it_as_enabled(plain):
     """`jupyter server extension list` says enabled and OK, and the log has no complaint."""
     server, _ = plain
-    done = subprocess.run([sys.executable, "-m", "jupyter_server.extension.serverextension", "list"], env=server.env,
-                          capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter_server.extension.serverextension", "list"],
+        env=server.env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
     said = ANSI.sub("", done.stdout + done.stderr)
     assert re.search(r"jupyter_batch\s+enabled", said), said
     assert re.search(r"jupyter_batch [0-9.]+\S* +.*OK", said), said

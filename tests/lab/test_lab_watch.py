@@ -34,10 +34,16 @@ class Child:
 def watching(ledger):
     """(watch, its children, the time as a list of one)."""
     children, now = [], [time.time()]
+
     def start(command, env):
         children.append(Child(command, env))
         return children[-1]
-    return Watch(ledger, logging.getLogger("test"), start=start, clock=lambda: now[0]), children, now
+
+    return (
+        Watch(ledger, logging.getLogger("test"), start=start, clock=lambda: now[0]),
+        children,
+        now,
+    )
 
 
 def test_one_process_for_what_nobody_follows(ledger, lease, watching):

@@ -26,7 +26,9 @@ class Notebook:
         self.manager.cleanup_resources()
 
     def send(self, code, *, allow_stdin=False):
-        return self.client.execute(textwrap.dedent(code), allow_stdin=allow_stdin, store_history=True)
+        return self.client.execute(
+            textwrap.dedent(code), allow_stdin=allow_stdin, store_history=True
+        )
 
     def run(self, code, **more):
         """What the cell printed, and its error's name at the end.
@@ -54,9 +56,13 @@ class Notebook:
 
     def until_idle(self, ident):
         """All that is printed until that cell is over."""
-        return self.until(lambda message: message["msg_type"] == "status"
-                          and message["parent_header"].get("msg_id") == ident
-                          and message["content"]["execution_state"] == "idle")
+        return self.until(
+            lambda message: (
+                message["msg_type"] == "status"
+                and message["parent_header"].get("msg_id") == ident
+                and message["content"]["execution_state"] == "idle"
+            )
+        )
 
     def until(self, test):
         """All that is printed until a message passes the test."""

@@ -25,9 +25,21 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>]")
 
 def environment(home, **more):
     """That of a process whose ledger is `home`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "JUPYTER_BATCH_"))}
-    return {**kept, "JUPYTER_BATCH_HOME": str(home), "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(home / "ipython"),
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True", "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", **more}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OPENAI_", "JUPYTER_BATCH_"))
+    }
+    return {
+        **kept,
+        "JUPYTER_BATCH_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "IPYTHONDIR": str(home / "ipython"),
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "TERM": "xterm",
+        "PROMPT_TOOLKIT_NO_CPR": "1",
+        **more,
+    }
 
 
 class Terminal:
@@ -38,8 +50,15 @@ class Terminal:
         self._end, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         words = [sys.executable, "-c", OWN, os.ttyname(inner), *words]
-        self.process = subprocess.Popen(words, stdin=inner, stdout=inner, stderr=inner, cwd=home, env=environment(home),
-                                        start_new_session=True)
+        self.process = subprocess.Popen(
+            words,
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            cwd=home,
+            env=environment(home),
+            start_new_session=True,
+        )
         os.close(inner)
         self._raw = ""
 

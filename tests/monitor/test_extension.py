@@ -39,19 +39,32 @@ def run(ip, cell):
 
 def ours(ip):
     """What of ours is called around a cell, by name, and how many magics, matchers and configurables there are."""
-    called = [f"{event} {type(callback.__self__).__name__}" for event, callbacks in ip.events.callbacks.items()
-              for callback in callbacks
-              if type(getattr(callback, "__self__", None)).__module__.startswith("jupyter_batch")]
-    return (sorted(called), sum("llm_batch" in kind for kind in ip.magics_manager.magics.values()),
-            sum(getattr(one, "matcher_identifier", "") == "jupyter_batch" for one in ip.Completer.custom_matchers),
-            sum(type(one).__name__ == "LLMBatch" for one in ip.configurables))
+    called = [
+        f"{event} {type(callback.__self__).__name__}"
+        for event, callbacks in ip.events.callbacks.items()
+        for callback in callbacks
+        if type(getattr(callback, "__self__", None)).__module__.startswith("jupyter_batch")
+    ]
+    return (
+        sorted(called),
+        sum("llm_batch" in kind for kind in ip.magics_manager.magics.values()),
+        sum(
+            getattr(one, "matcher_identifier", "") == "jupyter_batch"
+            for one in ip.Completer.custom_matchers
+        ),
+        sum(type(one).__name__ == "LLMBatch" for one in ip.configurables),
+    )
 
 
 def test_twice_while_a_job_is_under_way(ip, held, capsys):
     """Reloaded, unloaded and loaded twice, nothing is doubled, the screen goes on, and the answers land once."""
     run(ip, "%load_ext jupyter_batch")
-    ip.user_ns["call"] = {"model": "openai/echo", "api_base": held.base_url, "api_key": held.token,
-                          "poll_interval": 0.05}
+    ip.user_ns["call"] = {
+        "model": "openai/echo",
+        "api_base": held.base_url,
+        "api_key": held.token,
+        "poll_interval": 0.05,
+    }
     run(ip, "job = df.llm.batch('{text}', out='said', **call)")
     run(ip, "job._ipython_display_()")
     job, one = ip.user_ns["job"], ours(ip)
@@ -62,7 +75,9 @@ def test_twice_while_a_job_is_under_way(ip, held, capsys):
     for _ in range(2):
         run(ip, "%reload_ext jupyter_batch")
         assert ours(ip) == one
-        lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("said: ")]  # its own
+        lines = [
+            line for line in capsys.readouterr().out.splitlines() if not line.startswith("said: ")
+        ]  # its own
         assert lines == ["1 LLM batch is still running: %llm_batch list"]
         run(ip, "%load_ext jupyter_batch")
         assert "already loaded" in capsys.readouterr().out
@@ -89,8 +104,12 @@ def test_twice_while_a_job_is_under_way(ip, held, capsys):
 def test_a_job_that_ends_while_the_extension_is_unloaded_lands_too(ip, held):
     """%unload_ext takes the magics away, not the jobs, nor df.llm."""
     run(ip, "%load_ext jupyter_batch")
-    ip.user_ns["call"] = {"model": "openai/echo", "api_base": held.base_url, "api_key": held.token,
-                          "poll_interval": 0.05}
+    ip.user_ns["call"] = {
+        "model": "openai/echo",
+        "api_base": held.base_url,
+        "api_key": held.token,
+        "poll_interval": 0.05,
+    }
     run(ip, "job = df.llm.batch('{text}', out='said', **call)")
     run(ip, "%unload_ext jupyter_batch")
     held.set_faults("")
@@ -166,20 +185,28 @@ def tab(book, cell, mark="|"):
     code = cell.replace(mark, "", 1)
     content = book.reply(book.client.complete(code, at))["content"]
     assert content["status"] == "ok"
-    return [code[:content["cursor_start"]] + match + code[content["cursor_end"]:] for match in content["matches"]]
+    return [
+        code[: content["cursor_start"]] + match + code[content["cursor_end"] :]
+        for match in content["matches"]
+    ]
 
 
-@pytest.mark.parametrize(("cell", "comes"), [
-    ("%%llm_batch df --out x\nSay {te| it", ["%%llm_batch df --out x\nSay {text it"]),
-    ("%%llm_batch df\nSay {Customer F|} it", ["%%llm_batch df\nSay {Customer Feedback} it"]),
-    ("%%llm_batch df\n{|", ["%%llm_batch df\n{text", "%%llm_batch df\n{Customer Feedback"]),
-    ("%%llm_batch other\nthe 💰 of {T|", ["%%llm_batch other\nthe 💰 of {Total"]),
-    ("%%llm_batch ot|\n{text}", ["%%llm_batch other\n{text}"]),
-    ("%%llm_batch df --max-tok|\n{text}", ["%%llm_batch df --max-tokens\n{text}"]),
-    ("%%llm_batch df -m local/|\n{text}", ["%%llm_batch df -m local/echo\n{text}"]),
-    ("%%llm_batch df --template jinja\n{{ Cust| }}",
-     ['%%llm_batch df --template jinja\n{{ row["Customer Feedback"] }}']),
-])
+@pytest.mark.parametrize(
+    ("cell", "comes"),
+    [
+        ("%%llm_batch df --out x\nSay {te| it", ["%%llm_batch df --out x\nSay {text it"]),
+        ("%%llm_batch df\nSay {Customer F|} it", ["%%llm_batch df\nSay {Customer Feedback} it"]),
+        ("%%llm_batch df\n{|", ["%%llm_batch df\n{text", "%%llm_batch df\n{Customer Feedback"]),
+        ("%%llm_batch other\nthe 💰 of {T|", ["%%llm_batch other\nthe 💰 of {Total"]),
+        ("%%llm_batch ot|\n{text}", ["%%llm_batch other\n{text}"]),
+        ("%%llm_batch df --max-tok|\n{text}", ["%%llm_batch df --max-tokens\n{text}"]),
+        ("%%llm_batch df -m local/|\n{text}", ["%%llm_batch df -m local/echo\n{text}"]),
+        (
+            "%%llm_batch df --template jinja\n{{ Cust| }}",
+            ['%%llm_batch df --template jinja\n{{ row["Customer Feedback"] }}'],
+        ),
+    ],
+)
 def test_a_kernel_completes_the_whole_cell(notebook, cell, comes):
     """In the line and in the body, with text behind the cursor, and behind characters beyond the first plane."""
     assert tab(notebook, cell) == comes

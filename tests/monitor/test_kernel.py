@@ -19,7 +19,9 @@ def notebook():
     """One kernel with this module loaded."""
     book = Notebook()
     try:
-        book.run("import asyncio, threading\nfrom jupyter_batch import kernel\nseen = []\ngap = kernel.between()")
+        book.run(
+            "import asyncio, threading\nfrom jupyter_batch import kernel\nseen = []\ngap = kernel.between()"
+        )
         yield book
     finally:
         book.close()
@@ -27,8 +29,12 @@ def notebook():
 
 def script(code, *arguments):
     """What a fresh Python prints."""
-    done = subprocess.run([sys.executable, "-W", "error", *arguments, "-c", textwrap.dedent(code)], text=True,
-                          capture_output=True, timeout=PATIENCE)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments, "-c", textwrap.dedent(code)],
+        text=True,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -94,7 +100,10 @@ def test_one_failure_does_not_stop_the_others(notebook):
 
 def test_there_is_one_for_each_shell(notebook):
     """Reloading the extension does not make a second."""
-    assert notebook.run("print(kernel.between() is gap, kernel.on_main(lambda: None))") == "True True\n"
+    assert (
+        notebook.run("print(kernel.between() is gap, kernel.on_main(lambda: None))")
+        == "True True\n"
+    )
 
 
 def test_who_is_listening(notebook):
@@ -135,13 +144,18 @@ def test_an_interrupt_ends_the_wait_and_nothing_else(notebook):
     """)
     notebook.until_said("waiting")
     notebook.manager.interrupt_kernel()
-    assert notebook.until_said("False").split("\n")[:2] == ["Stopped waiting. The batch goes on.", "False"]
+    assert notebook.until_said("False").split("\n")[:2] == [
+        "Stopped waiting. The batch goes on.",
+        "False",
+    ]
     assert notebook.run("print('next')") == "next\n"
 
 
 def test_an_interrupt_ends_an_await(notebook):
     """SIGINT does not wake an idle loop: the wait wakes itself and is interrupted, the job's event untouched."""
-    cell = notebook.send("event = threading.Event()\nprint('waiting', flush=True)\nawait kernel.await_done(event)")
+    cell = notebook.send(
+        "event = threading.Event()\nprint('waiting', flush=True)\nawait kernel.await_done(event)"
+    )
     notebook.until_said("waiting")
     notebook.manager.interrupt_kernel()
     assert notebook.until_idle(cell).endswith(("KeyboardInterrupt", "CancelledError"))
@@ -152,7 +166,10 @@ def test_widgets_are_not_pinned_to_the_cell(notebook):
     """In the widgets' context the shell's parent is empty, and the cell's own stays as it is: where that pins them."""
     pins = tuple(map(int, version("ipykernel").split(".")[:2])) >= (7, 4)
     notebook.run("parent = get_ipython().kernel.get_parent")
-    assert notebook.run("print(bool(kernel.widget_context().run(parent)), bool(parent()))") == f"{not pins} True\n"
+    assert (
+        notebook.run("print(bool(kernel.widget_context().run(parent)), bool(parent()))")
+        == f"{not pins} True\n"
+    )
 
 
 def test_the_notebooks_path(notebook):
@@ -192,9 +209,22 @@ ip.events.register("post_run_cell", once)
 print("then", seen)
 print(kernel.has_frontend(), kernel.current_cell(), kernel.notebook_path())
 """
-    done = subprocess.run([sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=nocolor",
-                           "--no-confirm-exit", "--quick"],
-                          input=lines, text=True, capture_output=True, timeout=PATIENCE)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "IPython",
+            "--simple-prompt",
+            "--no-banner",
+            "--colors=nocolor",
+            "--no-confirm-exit",
+            "--quick",
+        ],
+        input=lines,
+        text=True,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
     assert "now []" in done.stdout
     assert "then ['x']" in done.stdout
     assert re.search(r"False In \[\d+\] None", done.stdout)
@@ -202,19 +232,23 @@ print(kernel.has_frontend(), kernel.current_cell(), kernel.notebook_path())
 
 def test_a_script_runs_nothing_and_imports_nothing():
     """Without IPython there is nobody between cells, and no IPython is imported to find that out."""
-    assert script("""
+    assert (
+        script("""
         import sys
         from jupyter_batch import kernel
         print(kernel.on_main(lambda: print("never")), kernel.between(), kernel.has_frontend(), kernel.notebook_path())
         print([name for name in ("IPython", "ipykernel", "ipywidgets", "nest_asyncio") if name in sys.modules])
-    """) == "False None False None\n[]\n"
+    """)
+        == "False None False None\n[]\n"
+    )
 
 
 def test_a_wait_inside_a_running_loop_lets_its_tasks_go_on():
     """In a coroutine of one's own, a blocking wait runs the other tasks meanwhile (nest_asyncio, and only there)."""
     if sys.version_info >= (3, 14):
         pytest.skip("from 3.14 on the wait blocks plainly: nest_asyncio breaks anyio there")
-    assert script("""
+    assert (
+        script("""
         import asyncio, threading
         from jupyter_batch import kernel
         async def main():
@@ -224,11 +258,14 @@ def test_a_wait_inside_a_running_loop_lets_its_tasks_go_on():
             task = asyncio.create_task(other())
             print(kernel.wait_blocking(event, timeout=30), task.done())
         asyncio.run(main())
-    """) == "True True\n"
+    """)
+        == "True True\n"
+    )
 
 
 def test_a_loop_that_can_not_nest_is_waited_in_plainly():
     """A loop that nest_asyncio refuses (uvloop's kind) is blocked in slices, with no warning and no error."""
+
     class Strange(asyncio.SelectorEventLoop):
         @property
         def _nest_patched(self):
@@ -257,8 +294,10 @@ def test_a_timeout_stops_the_waiting():
 
 def test_slices_are_called_while_waiting():
     """The caller's slice runs on the waiting thread, blocking and awaiting alike."""
-    for wait in (lambda event, slice_: kernel.wait_blocking(event, on_slice=slice_),
-                 lambda event, slice_: asyncio.run(kernel.await_done(event, on_slice=slice_))):
+    for wait in (
+        lambda event, slice_: kernel.wait_blocking(event, on_slice=slice_),
+        lambda event, slice_: asyncio.run(kernel.await_done(event, on_slice=slice_)),
+    ):
         event, threads = threading.Event(), []
 
         def slice_(event=event, threads=threads):

@@ -18,7 +18,7 @@ WAITS = {
     "blocking": "print('waiting', flush=True)\nwhole = kernel.wait_blocking(over)",
     "awaiting": "print('waiting', flush=True)\nwhole = await kernel.await_done(over)",
     "two at once": "import asyncio\nprint('waiting', flush=True)\n"
-                   "whole = all(await asyncio.gather(kernel.await_done(over), kernel.await_done(over)))",
+    "whole = all(await asyncio.gather(kernel.await_done(over), kernel.await_done(over)))",
 }
 
 
@@ -82,7 +82,10 @@ def test_a_page_that_is_opened_anew_finds_its_widgets_in_the_wait(notebook, wait
     """Its questions are answered while the cell waits: which kernel this is, and which widgets it has."""
     cell = notebook.send(WAITS[wait])
     notebook.until_said("waiting")
-    assert notebook.reply(notebook.post("kernel_info_request"))["content"]["implementation"] == "ipython"
+    assert (
+        notebook.reply(notebook.post("kernel_info_request"))["content"]["implementation"]
+        == "ipython"
+    )
     comms = notebook.reply(notebook.post("comm_info_request"))["content"]["comms"]
     assert comms["line"] == {"target_name": "test"}
     click(notebook, "end")
@@ -120,8 +123,11 @@ def test_an_interrupt_ends_the_wait_within_half_a_second_after_a_click_too(noteb
         cell = notebook.send(f"told.clear()\n{WAITS[wait]}")
         notebook.until_said("waiting")
         click(notebook, "one")
-        notebook.until(lambda message, cell=cell: message["msg_type"] == "status"
-                       and message["parent_header"].get("msg_id") == cell)
+        notebook.until(
+            lambda message, cell=cell: (
+                message["msg_type"] == "status" and message["parent_header"].get("msg_id") == cell
+            )
+        )
         began = time.monotonic()
         notebook.manager.interrupt_kernel()
         notebook.until_idle(cell)
@@ -141,8 +147,11 @@ def test_an_interrupt_while_a_click_is_answered_loses_no_cell(notebook):
             if parent:
                 signal.raise_signal(signal.SIGINT)
     """)
-    cell = notebook.send("of_kernel._publish_status = publish\n" + WAITS["blocking"]
-                         + "\ndel of_kernel._publish_status\nprint(told, over.is_set())")
+    cell = notebook.send(
+        "of_kernel._publish_status = publish\n"
+        + WAITS["blocking"]
+        + "\ndel of_kernel._publish_status\nprint(told, over.is_set())"
+    )
     notebook.until_said("waiting")
     click(notebook, "one")
     last = notebook.send("print('next')")
@@ -152,7 +161,9 @@ def test_an_interrupt_while_a_click_is_answered_loses_no_cell(notebook):
 
 def test_a_click_that_fails_does_not_end_the_wait(notebook):
     """What a widget's handler raises is not the waiting cell's error."""
-    notebook.run("bad = create_comm(target_name='test', comm_id='bad')\nbad.on_msg(lambda message: 1 / 0)")
+    notebook.run(
+        "bad = create_comm(target_name='test', comm_id='bad')\nbad.on_msg(lambda message: 1 / 0)"
+    )
     cell = notebook.send(WAITS["blocking"] + "\nprint('waited', whole)")
     notebook.until_said("waiting")
     notebook.post("comm_msg", comm_id="bad", data="x")

@@ -27,8 +27,11 @@ def notebook(tmp_path_factory):
     """One kernel, and a provider that takes half a second for a batch."""
     folder = tmp_path_factory.mktemp("merge")
     with Embedded(folder / "server", pace=0.5) as server:
-        book = Notebook(JUPYTER_BATCH_HOME=str(folder / "ledger"), OPENAI_BASE_URL=server.base_url,
-                        OPENAI_API_KEY=server.token)
+        book = Notebook(
+            JUPYTER_BATCH_HOME=str(folder / "ledger"),
+            OPENAI_BASE_URL=server.base_url,
+            OPENAI_API_KEY=server.token,
+        )
         try:
             book.run(START)
             yield book
@@ -46,7 +49,9 @@ def test_a_running_cell_sees_no_change_and_the_next_one_the_column(notebook, cel
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_cell_that_saw_the_end_is_followed_by_the_column_though_the_worker_is_slow(notebook, cell):
+def test_a_cell_that_saw_the_end_is_followed_by_the_column_though_the_worker_is_slow(
+    notebook, cell
+):
     """`job.is_complete` was True: then the next cell has the column, whether or not the worker has told of the end."""
     notebook.run(f"Job._on_change = lambda self, seen: None\nsubmit('late, it {cell}')")
     notebook.send(CELLS[cell])
@@ -71,12 +76,15 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("cell", [CELLS["computes"].replace("\n", " "), "job.wait()"], ids=["computes", "waits"])
+@pytest.mark.parametrize(
+    "cell", [CELLS["computes"].replace("\n", " "), "job.wait()"], ids=["computes", "waits"]
+)
 def test_a_merge_that_was_interrupted_is_done_before_the_next_cell(notebook, cell):
     """A Ctrl-C between a job's first and second column, in the wait or between two cells, loses none of them."""
     notebook.run(INTERRUPTED.replace("CELL", cell))
-    assert notebook.run("pd.DataFrame.insert = insert\nprint(len(hits) > 1, df.notna().sum().tolist())") == (
-        "True [2, 2, 2]\n")
+    assert notebook.run(
+        "pd.DataFrame.insert = insert\nprint(len(hits) > 1, df.notna().sum().tolist())"
+    ) == ("True [2, 2, 2]\n")
 
 
 @pytest.mark.parametrize("wait", ["job.wait()", "await job"])
@@ -94,6 +102,10 @@ def test_jobs_that_end_in_one_cell_each_fill_their_column(notebook):
         first = job
         other = df.llm.batch("Again: {text}", out="two", model="openai/local/echo")
     """)
-    notebook.send("while not (first.is_complete and other.is_complete):\n    pass\nprint('inside', list(df.columns))")
-    last = notebook.send("print('after', sorted(df.columns), df[['one', 'two']].notna().all().all())")
+    notebook.send(
+        "while not (first.is_complete and other.is_complete):\n    pass\nprint('inside', list(df.columns))"
+    )
+    last = notebook.send(
+        "print('after', sorted(df.columns), df[['one', 'two']].notna().all().all())"
+    )
     assert notebook.until_idle(last) == "inside ['text']\nafter ['one', 'text', 'two'] True\n"

@@ -11,7 +11,13 @@ from jupyter_batch.monitor.course import COLUMNS
 from jupyter_batch.monitor.view import view
 
 START = 1_700_000_000.0  # the fixture's
-HISTORY = ((START, 10), (START + 60, 10), (START + 120, 100), (START + 200, 300), (START + 240, 412))
+HISTORY = (
+    (START, 10),
+    (START + 60, 10),
+    (START + 120, 100),
+    (START + 200, 300),
+    (START + 240, 412),
+)
 
 
 def test_it_is_the_rows_done_at_moments_of_equal_distance(shot):
@@ -20,21 +26,32 @@ def test_it_is_the_rows_done_at_moments_of_equal_distance(shot):
     assert len(curve) == COLUMNS
     assert (curve[0], curve[COLUMNS // 2], curve[-1]) == (1, 10, 41)
     assert list(curve) == sorted(curve)
-    assert view(shot(history=HISTORY[:-1])).curve[-1] == 41, "the count is newer than the last event"
+    assert view(shot(history=HISTORY[:-1])).curve[-1] == 41, (
+        "the count is newer than the last event"
+    )
 
 
 def test_it_is_said_in_words(shot, done):
     """When a quarter, a half, three quarters were there, and how many rows after how long."""
-    assert view(shot(history=HISTORY)).curve_words == "25% after 3 min, 412 of 1,000 rows after 4 min"
+    assert (
+        view(shot(history=HISTORY)).curve_words == "25% after 3 min, 412 of 1,000 rows after 4 min"
+    )
     told = view(shot(history=HISTORY, counts=Counts(succeeded=700, running=300))).curve_words
     assert told == "25% after 3 min, 50% after 4 min, 700 of 1,000 rows after 4 min"
     over = view(msgspec.structs.replace(done, history=HISTORY)).curve_words
     assert over == "25% after 3 min, 75% after 4 min, 1,000 of 1,000 rows after 4 min"
 
 
-@pytest.mark.parametrize("history", [
-    (), ((START, 10),), ((START, 10), (START + 200, 412)), ((START, 412),), ((START + 250, 412),),
-])
+@pytest.mark.parametrize(
+    "history",
+    [
+        (),
+        ((START, 10),),
+        ((START, 10), (START + 200, 412)),
+        ((START, 412),),
+        ((START + 250, 412),),
+    ],
+)
 def test_without_a_course_there_is_no_curve(shot, history):
     """No event yet, or all at one moment: what is no course is not drawn as one."""
     seen = view(shot(history=history))
@@ -47,7 +64,9 @@ def test_without_a_course_there_is_no_curve(shot, history):
 def test_the_curve_speaks_to_a_screen_reader_and_without_a_drawing(shot):
     """It is an image with a name; where a sanitizer takes drawings out, that name is what is left of it."""
     body = html.body(view(shot(history=HISTORY)))
-    assert re.search(r'<svg role="img"[^>]*><title>25% after 3 min, 412 of 1,000 rows after 4 min</title>', body)
+    assert re.search(
+        r'<svg role="img"[^>]*><title>25% after 3 min, 412 of 1,000 rows after 4 min</title>', body
+    )
     bare = re.sub(r"<[^>]+>", " ", body)
     assert "25% after 3 min, 412 of 1,000 rows after 4 min" in bare
 
@@ -63,7 +82,11 @@ def test_the_line_goes_up_where_rows_were_done(shot):
 
 def test_the_card_keeps_the_course(shot):
     """What stays in the notebook has it too, in the state's colour."""
-    card = html.card(view(shot(history=HISTORY, state=State.EXPIRED, collected=True, finished_at=START + 250)))
+    card = html.card(
+        view(shot(history=HISTORY, state=State.EXPIRED, collected=True, finished_at=START + 250))
+    )
     assert '<div class="jb-curve" data-c="warn"><svg' in card["text/html"]
     assert "25% after 3 min, 412 of 1,000 rows after 4 min" in card["text/plain"].splitlines()
-    assert not re.search(r"<(script|link|img|iframe|use|image)|url\(|https?:|\son\w+=", card["text/html"])
+    assert not re.search(
+        r"<(script|link|img|iframe|use|image)|url\(|https?:|\son\w+=", card["text/html"]
+    )

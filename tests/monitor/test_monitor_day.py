@@ -17,7 +17,9 @@ from jupyter_batch.providers.protocol import Facts
 START = 1_700_000_000.0  # the fixture's
 DAY = 86_400
 SHARDS, ROWS = 20, 50_000
-FACTS = Facts(name="openai", dialect="openai", key="", limits=Limits(requests=50_000, bytes=200 * 10**6))
+FACTS = Facts(
+    name="openai", dialect="openai", key="", limits=Limits(requests=50_000, bytes=200 * 10**6)
+)
 ENVELOPE = 900
 """What Jupyter puts around each message: its header and its parent's, ids, a signature."""
 
@@ -83,20 +85,38 @@ def at(shot):
 def job(make, age, done):
     """The job at that age: 20 batches of 50,000 rows, each with so many that are done; one is over now and then."""
     shards = tuple(
-        ShardView(number=n, step=Step.COLLECTED if rows == ROWS else Step.RUNNING, batch_id=f"batch_68a1f0c2d4b8{n:04}",
-                  ending=State.COMPLETED if rows == ROWS else None,
-                  counts=Counts(succeeded=rows - rows // 100, failed=rows // 100, running=ROWS - rows))
-        for n, rows in enumerate(done))
+        ShardView(
+            number=n,
+            step=Step.COLLECTED if rows == ROWS else Step.RUNNING,
+            batch_id=f"batch_68a1f0c2d4b8{n:04}",
+            ending=State.COMPLETED if rows == ROWS else None,
+            counts=Counts(succeeded=rows - rows // 100, failed=rows // 100, running=ROWS - rows),
+        )
+        for n, rows in enumerate(done)
+    )
     counts = sum((shard.counts for shard in shards), Counts())
     over = sum(rows == ROWS for rows in done)
     example = Answer(row=7, asked="the screen broke after a week " * 4, answer="negative " * 9)
     return make(
-        now=START + age, counts=counts, shards=shards, most=12.5, deadline=START + DAY, offers=("finish", "merge"),
-        expires_at=START + DAY, bill=Bill(known=0.5 * over, standard=float(over)) if over else None,
-        input_tokens=9_000_000 * over, output_tokens=100_000 * over, answers=(example,) * 3 if over else (),
+        now=START + age,
+        counts=counts,
+        shards=shards,
+        most=12.5,
+        deadline=START + DAY,
+        offers=("finish", "merge"),
+        expires_at=START + DAY,
+        bill=Bill(known=0.5 * over, standard=float(over)) if over else None,
+        input_tokens=9_000_000 * over,
+        output_tokens=100_000 * over,
+        answers=(example,) * 3 if over else (),
         reasons=(("rate limit reached, gave up after 5 tries", 500 * over),) if over else (),
         examples=(("rate limit reached, gave up after 5 tries", example),),
-        history=((START, 0), (START + 60, 0), *((START + age * n / 60, counts.done * n // 60) for n in range(1, 61))))
+        history=(
+            (START, 0),
+            (START + 60, 0),
+            *((START + age * n / 60, counts.done * n // 60) for n in range(1, 61)),
+        ),
+    )
 
 
 @pytest.mark.parametrize("unfolded", [False, True])
@@ -116,8 +136,11 @@ def test_a_day_of_a_million_rows_is_fewer_than_2000_messages_and_a_megabyte(sent
         monitor.update(at(age, done))
         seen += 1
     done = [ROWS] * SHARDS
-    monitor.update(msgspec.structs.replace(at(DAY, done), state=State.COMPLETED, collected=True,
-                                           finished_at=START + DAY))
+    monitor.update(
+        msgspec.structs.replace(
+            at(DAY, done), state=State.COMPLETED, collected=True, finished_at=START + DAY
+        )
+    )
     assert seen > 5_000
     assert len(sent) < 2_000
     assert sum(sent) < 1_000_000

@@ -66,7 +66,11 @@ def test_nbconvert_shows_the_card_alone(shot):
     import nbformat
     from nbconvert import HTMLExporter
 
-    panel = {"text/plain": "", "text/html": "", "application/vnd.jupyter.widget-view+json": {"model_id": "gone"}}
+    panel = {
+        "text/plain": "",
+        "text/html": "",
+        "application/vnd.jupyter.widget-view+json": {"model_id": "gone"},
+    }
     card = html.card(view(shot()), paired=True)
     outputs = [nbformat.v4.new_output("display_data", data=data) for data in (card, panel)]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("job", outputs=outputs)])

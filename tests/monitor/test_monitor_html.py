@@ -13,8 +13,15 @@ from jupyter_batch.monitor import html, table
 from jupyter_batch.monitor.view import view
 
 EVIL = [
-    "<script>alert(1)</script>", '" onmouseover="alert(1)', "' onclick='x", "</style><img src=x onerror=alert(1)>",
-    "\u202eevil\u2066", "\x1b[31mred", "&lt;b&gt;", "{{x}} ${y} `z`", "javascript:alert(1)",
+    "<script>alert(1)</script>",
+    '" onmouseover="alert(1)',
+    "' onclick='x",
+    "</style><img src=x onerror=alert(1)>",
+    "\u202eevil\u2066",
+    "\x1b[31mred",
+    "&lt;b&gt;",
+    "{{x}} ${y} `z`",
+    "javascript:alert(1)",
 ]
 
 
@@ -46,11 +53,25 @@ class Reader(HTMLParser):
 
 def everywhere(shot, text):
     """A snapshot with this text in each of its free texts."""
-    shards = tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"{text}{n}", note=text) for n in range(4))
+    shards = tuple(
+        ShardView(number=n, step=Step.RUNNING, batch_id=f"{text}{n}", note=text) for n in range(4)
+    )
     answer = Answer(row=1, asked=text, answer=text, of=text)
-    return shot(answers=(answer,), examples=((text, answer),), again=text, name=text,
-                model=text, provider=text, out=text, message=text, merged=text, attach=text, notebook=text,
-                reasons=((text, 3),), shards=shards)
+    return shot(
+        answers=(answer,),
+        examples=((text, answer),),
+        again=text,
+        name=text,
+        model=text,
+        provider=text,
+        out=text,
+        message=text,
+        merged=text,
+        attach=text,
+        notebook=text,
+        reasons=((text, 3),),
+        shards=shards,
+    )
 
 
 @pytest.mark.parametrize("evil", EVIL)
@@ -70,7 +91,8 @@ def test_nothing_a_person_or_provider_wrote_becomes_markup(evil, shot):
     told = Reader(listing)
     assert told.tags == Reader(table.html([everywhere(shot, "plain")])).tags
     assert [name for name, _ in told.attributes] == [
-        name for name, _ in Reader(table.html([everywhere(shot, "plain")])).attributes]
+        name for name, _ in Reader(table.html([everywhere(shot, "plain")])).attributes
+    ]
     in_text = table.text([everywhere(shot, evil)])
     assert len(in_text.splitlines()) == 2
     for bad in ("\u202e", "\u2066", "\x1b"):
@@ -80,17 +102,26 @@ def test_nothing_a_person_or_provider_wrote_becomes_markup(evil, shot):
 def test_the_card_reads_well_without_its_style(shot):
     """GitHub and untrusted notebooks strip the style: state, counts, times, batch and the way back are still text."""
     text = Reader(html.card(view(shot()))["text/html"]).text
-    for part in ("running sentiment openai/gpt-4.1-mini", "412 of 1,000 rows (41%)",
-                 "400 succeeded, 10 reused, 2 failed, 588 running", "batch batch_68a1f", ", job jb3f9c2k7a1q",
-                 "2 rate limit reached", 'Come back to it with job = jupyter_batch.open("jb3f9c2k7a1q")', "As of"):
+    for part in (
+        "running sentiment openai/gpt-4.1-mini",
+        "412 of 1,000 rows (41%)",
+        "400 succeeded, 10 reused, 2 failed, 588 running",
+        "batch batch_68a1f",
+        ", job jb3f9c2k7a1q",
+        "2 rate limit reached",
+        'Come back to it with job = jupyter_batch.open("jb3f9c2k7a1q")',
+        "As of",
+    ):
         assert part in text
 
 
 def test_a_card_of_a_thousand_batches_stays_small(shot, done, shards):
     """It lists twenty, those that lost rows among them, says so, and is less than eleven kilobytes in the file."""
     whole = Counts(succeeded=9)
-    many = [msgspec.structs.replace(one, step=Step.COLLECTED, ending=State.COMPLETED, counts=whole)
-            for one in shards(1000)]
+    many = [
+        msgspec.structs.replace(one, step=Step.COLLECTED, ending=State.COMPLETED, counts=whole)
+        for one in shards(1000)
+    ]
     many[150] = msgspec.structs.replace(many[150], counts=Counts(succeeded=8, failed=1))
     card = html.card(view(msgspec.structs.replace(done, shards=tuple(many))), paired=True)
     text = Reader(card["text/html"]).text
@@ -106,10 +137,16 @@ def test_answers_and_times_are_told_apart_without_the_style_too(shot):
     seen = shot(answers=(answer,), examples=(("rate limit reached", answer),), expires_at=None)
     reader = Reader(html.card(view(seen))["text/html"])
     assert "row 4 זה טוב! → local/echo: positive" in reader.text
-    assert re.search(r"min since [\d:]+, about .* left", reader.text) or re.search(r"since [\d:]+, as of", reader.text)
-    assert '<span><span class="jb-sep">→' in html.peek(view(seen)), "still the third of three columns"
+    assert re.search(r"min since [\d:]+, about .* left", reader.text) or re.search(
+        r"since [\d:]+, as of", reader.text
+    )
+    assert '<span><span class="jb-sep">→' in html.peek(view(seen)), (
+        "still the third of three columns"
+    )
     assert "rate limit reached such as row 4: “זה טוב!”" in reader.text
-    assert reader.attributes.count(("dir", "auto")) == 5, "the title, the row, the answer, the reason, its example"
+    assert reader.attributes.count(("dir", "auto")) == 5, (
+        "the title, the row, the answer, the reason, its example"
+    )
 
 
 def test_an_id_is_selected_whole_by_a_click():
@@ -122,7 +159,9 @@ def test_the_bar_keeps_its_colours_on_paper_and_with_forced_ones():
     """Browsers leave out backgrounds there: in Chromium's PDF, and under its forced colours, the bar was empty."""
     sheet = html.STYLE.replace("\n", "")
     assert re.search(r"\.jb\{[^}]*print-color-adjust:exact", sheet)
-    assert re.search(r"@media \(forced-colors:active\)\{\.jb-bar,[^}]*forced-color-adjust:none", sheet)
+    assert re.search(
+        r"@media \(forced-colors:active\)\{\.jb-bar,[^}]*forced-color-adjust:none", sheet
+    )
 
 
 def test_each_variable_of_jupyterlab_has_a_colour_behind_it():
@@ -171,7 +210,16 @@ def test_the_card_of_a_finished_job_says_all_that_is_left_to_know(shot, done, sh
     bill = Bill(known=0.25, standard=0.5)
     over = msgspec.structs.replace(done, bill=bill, shards=shards(3))
     reader = Reader(html.card(view(over, UTC))["text/html"])
-    for part in ("998 of 1,000 rows answered", "998 succeeded, 2 failed", "cost $0.2500, saved $0.2500", "took 4 min",
-                 "ended 22:17", "As of 14 Nov 2023, 22:17.", "Come back to it with", "All 3 batches", "batch_2"):
+    for part in (
+        "998 of 1,000 rows answered",
+        "998 succeeded, 2 failed",
+        "cost $0.2500, saved $0.2500",
+        "took 4 min",
+        "ended 22:17",
+        "As of 14 Nov 2023, 22:17.",
+        "Come back to it with",
+        "All 3 batches",
+        "batch_2",
+    ):
         assert part in reader.text
     assert {"details", "summary"} <= set(reader.tags)

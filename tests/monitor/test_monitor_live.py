@@ -81,7 +81,9 @@ def test_the_card_changes_at_milestones_alone(shot, done, displayed):
     assert "completed" in displayed[-1][1]["text/html"]
     assert displayed[-1][1]["text/plain"] == monitor.bundle()["text/plain"]
     assert "jb-paired" in displayed[-1][1]["text/html"]
-    assert 'jb-paired"' not in monitor.bundle()["text/html"], "alone it must not hide what is displayed below it"
+    assert 'jb-paired"' not in monitor.bundle()["text/html"], (
+        "alone it must not hide what is displayed below it"
+    )
 
 
 def test_equal_snapshots_draw_nothing(shot, displayed, monkeypatch):
@@ -113,7 +115,9 @@ def test_widget_work_is_done_in_the_given_context(shot, displayed, monkeypatch):
     context.run(variable.set, "submitting")
     monitor = open_live(shot(), context=context)
     seen = []
-    monkeypatch.setattr(monitor._panel, "draw", lambda _, parts: seen.append(variable.get()) or (0, 0))
+    monkeypatch.setattr(
+        monitor._panel, "draw", lambda _, parts: seen.append(variable.get()) or (0, 0)
+    )
     thread = threading.Thread(target=monitor.update, args=(shot(message="new"),))
     thread.start()
     thread.join()
@@ -139,7 +143,9 @@ def test_lines_at_the_submission_at_each_state_and_at_the_end(shot, done):
     for n in range(5):
         monitor.update(shot(counts=Counts(succeeded=n, running=100 - n), reasons=()))
     monitor.update(done)
-    states = [text.split(",")[0] for text in out.getvalue().splitlines() if not text.startswith(" ")]
+    states = [
+        text.split(",")[0] for text in out.getvalue().splitlines() if not text.startswith(" ")
+    ]
     assert states == ["sentiment: submitting", "sentiment: running", "sentiment: completed"]
 
 
@@ -168,7 +174,9 @@ def test_each_cell_that_shows_a_job_says_all_of_it_once(shot):
     with monitor.attended("d"):
         pass
     monitor.show("d")
-    assert said()[0] == "sentiment: cancelling", "nothing new in the wait: what it gives is shown all the same"
+    assert said()[0] == "sentiment: cancelling", (
+        "nothing new in the wait: what it gives is shown all the same"
+    )
 
 
 def test_a_panel_in_another_cell_shows_the_job_as_it_is_then(shot, displayed):
@@ -198,6 +206,7 @@ def test_a_waiting_cell_prints_for_the_worker(shot, done):
 
 def test_a_terminal_has_a_bar_only_while_someone_waits(shot, done):
     """At a prompt there are lines; a wait draws a bar, which any thread moves."""
+
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -227,8 +236,9 @@ def test_an_overtaken_snapshot_is_not_drawn(shot, done, displayed):
         monitor.update(newest)
         monitor.update(late)
         assert "completed" in monitor.bundle()["text/plain"]
-    assert [text.split(",")[0] for text in out.getvalue().splitlines() if not text.startswith(" ")] == [
-        "sentiment: running", "sentiment: completed"]
+    assert [
+        text.split(",")[0] for text in out.getvalue().splitlines() if not text.startswith(" ")
+    ] == ["sentiment: running", "sentiment: completed"]
 
 
 def test_a_clock_that_was_set_back_does_not_freeze_the_screen(shot, displayed):

@@ -15,7 +15,9 @@ class Terminal(io.StringIO):
 def test_one_line_says_it_all(shot):
     """The line has name, state, rows, failures, times and id."""
     text = line(shot())
-    assert text.startswith("sentiment: running, 412 of 1,000 rows (41%), 10 reused, 2 failed, 4 min since ")
+    assert text.startswith(
+        "sentiment: running, 412 of 1,000 rows (41%), 10 reused, 2 failed, 4 min since "
+    )
     assert "about 6 min left" in text
     assert text.endswith("[jb3f9c2k7a1q]")
     assert line(view(shot())) == text
@@ -33,7 +35,11 @@ def test_without_a_terminal_a_line_for_each_change(shot, done):
         progress.update(done)
     lines = out.getvalue().splitlines()
     assert [text.split(",")[0] for text in lines if not text.startswith("  ")] == [
-        "sentiment: submitting", "sentiment: running", "sentiment: HTTP 429", "sentiment: completed"]
+        "sentiment: submitting",
+        "sentiment: running",
+        "sentiment: HTTP 429",
+        "sentiment: completed",
+    ]
     assert "  2 x rate limit reached" in lines
 
 
@@ -54,7 +60,9 @@ def test_a_long_name_leaves_the_bar_its_figures(shot):
     """In 80 columns: what it is, how far it is, and how long it takes; a name of a whole line is cut."""
     out = Terminal()
     with Progress(out) as progress:
-        progress.update(shot(name="Feedback of the third quarter, all regions and all languages, twice"))
+        progress.update(
+            shot(name="Feedback of the third quarter, all regions and all languages, twice")
+        )
     bar = next(line for line in out.getvalue().replace("\n", "\r").split("\r") if "%|" in line)
     assert bar.startswith("Feedback of the third q…: running")
     assert "412/1000, 10 reused, 2 failed, 4 min" in bar

@@ -18,7 +18,11 @@ def test_a_running_job_in_words(shot):
     assert (seen.title, seen.state, seen.colour) == ("sentiment", "running", "busy")
     assert seen.progress == "412 of 1,000 rows"
     assert seen.counts == "400 succeeded, 10 reused, 2 failed, 588 running"
-    assert seen.times == ("4 min since 22:13", "about 6 min left (5 to 7 min)", "expires 15 Nov 22:13")
+    assert seen.times == (
+        "4 min since 22:13",
+        "about 6 min left (5 to 7 min)",
+        "expires 15 Nov 22:13",
+    )
     assert seen.batches == ("batch_68a1f",)
     assert seen.can_cancel
     assert not seen.is_final
@@ -70,7 +74,9 @@ def test_an_eta_behind_the_expiry_is_not_kept_back(shot):
 
 def test_what_is_asked_in_real_time_says_so_and_names_no_batch(shot):
     """Our own name for it is no id that a provider could be asked about."""
-    shards = tuple(ShardView(number=n, step=Step.RUNNING, batch_id=f"realtime-jb1-{n}") for n in (0, 1))
+    shards = tuple(
+        ShardView(number=n, step=Step.RUNNING, batch_id=f"realtime-jb1-{n}") for n in (0, 1)
+    )
     seen = view(shot(shards=shards))
     assert (seen.model, seen.batches) == ("openai/gpt-4.1-mini, in real time", ())
     assert [part.batch for part in seen.parts] == ["", ""]
@@ -85,19 +91,39 @@ def test_a_batch_that_has_outlived_its_expiry_is_not_said_to_expire_in_the_past(
     assert view(late).eta.endswith("min)")
 
 
-@pytest.mark.parametrize(("seconds", "words"), [
-    (0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (7500, "2 h 5 min"),
-    (86_400, "1 day"), (180_000, "2 days 2 h"), (-5, "0 s"),
-])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (3600, "1 h"),
+        (7500, "2 h 5 min"),
+        (86_400, "1 day"),
+        (180_000, "2 days 2 h"),
+        (-5, "0 s"),
+    ],
+)
 def test_durations(seconds, words):
     """A duration has at most two units."""
     assert span(seconds) == words
 
 
-@pytest.mark.parametrize(("seconds", "words"), [
-    (5, "under a minute"), (89, "about 1 min"), (352, "about 6 min"), (1000, "about 15 min"), (3500, "about 1 h"),
-    (5400, "about 1.5 h"), (20_000, "about 6 h"), (100_000, "about 1 day"), (200_000, "about 2 days"),
-])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (5, "under a minute"),
+        (89, "about 1 min"),
+        (352, "about 6 min"),
+        (1000, "about 15 min"),
+        (3500, "about 1 h"),
+        (5400, "about 1.5 h"),
+        (20_000, "about 6 h"),
+        (100_000, "about 1 day"),
+        (200_000, "about 2 days"),
+    ],
+)
 def test_guesses_are_coarse(seconds, words):
     """An eta is no finer than it can be known."""
     assert roughly(seconds) == words
@@ -116,16 +142,46 @@ def test_a_clock_time_has_its_day_where_that_is_not_today():
     assert clock(START, START, UTC, year=True) == "14 Nov 2023, 22:13"
 
 
-@pytest.mark.parametrize("text", [
-    "red \x1b[31mtext\x1b[0m", "title \x1b]0;pwned\x07", "a\u202egnp.exe", "\u2066x\u2069", "a\nb\r\nc", "\x00\x08\x7f",
-    "\ud800 half", "\u200b\ufeff",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "red \x1b[31mtext\x1b[0m",
+        "title \x1b]0;pwned\x07",
+        "a\u202egnp.exe",
+        "\u2066x\u2069",
+        "a\nb\r\nc",
+        "\x00\x08\x7f",
+        "\ud800 half",
+        "\u200b\ufeff",
+    ],
+)
 def test_no_control_reaches_a_screen(text, shot):
     """ANSI, bidi and other controls in names, models, messages and reasons are gone from every word of the view."""
-    seen = view(shot(name=text, model=text, message=text, merged=text, reasons=((text, 1),), attach=text,
-                     shards=(ShardView(number=0, step=Step.RUNNING, batch_id=text, note=text),)))
+    seen = view(
+        shot(
+            name=text,
+            model=text,
+            message=text,
+            merged=text,
+            reasons=((text, 1),),
+            attach=text,
+            shards=(ShardView(number=0, step=Step.RUNNING, batch_id=text, note=text),),
+        )
+    )
     words = repr(seen)
-    for bad in ("\\x1b", "[31m", "]0;", "\\u202e", "\\u2066", "\\n", "\\r", "\\x00", "\\x08", "\\ud800", "\\ufeff"):
+    for bad in (
+        "\\x1b",
+        "[31m",
+        "]0;",
+        "\\u202e",
+        "\\u2066",
+        "\\n",
+        "\\r",
+        "\\x00",
+        "\\x08",
+        "\\ud800",
+        "\\ufeff",
+    ):
         assert bad not in words
 
 
@@ -144,15 +200,21 @@ def test_only_the_first_reasons_are_named(shot):
 
 def test_each_message_is_said_once(shot):
     """Seven shards with the same note, which is also the job's message, make one line."""
-    shards = tuple(ShardView(number=n, step=Step.WAITING, note="waiting for quota") for n in range(7))
-    seen = view(shot(message="waiting for quota", shards=shards, merged="`df` is another frame now"))
+    shards = tuple(
+        ShardView(number=n, step=Step.WAITING, note="waiting for quota") for n in range(7)
+    )
+    seen = view(
+        shot(message="waiting for quota", shards=shards, merged="`df` is another frame now")
+    )
     assert seen.lines == ("waiting for quota", "`df` is another frame now")
 
 
 def test_what_is_a_reason_is_no_message_too(shot):
     """A shard's note that is part of a reason is said once, as the reason."""
     shards = (ShardView(number=0, step=Step.ENDED, note="model_not_found: no such model"),)
-    seen = view(shot(shards=shards, reasons=(("the batch failed: model_not_found: no such model", 20),)))
+    seen = view(
+        shot(shards=shards, reasons=(("the batch failed: model_not_found: no such model", 20),))
+    )
     assert seen.lines == ()
 
 
@@ -169,30 +231,65 @@ def test_the_deadline_and_the_most_it_can_cost_are_told(shot):
     seen = view(shot(deadline=START + 3600, most=1.25), UTC)
     assert "the rest in real time from 23:13 on" in seen.times
     assert seen.estimate == "at most $1.25 in all"
-    assert view(shot(state=State.COMPLETED, collected=True, most=1.25, finished_at=START + 9)).estimate == ""
+    assert (
+        view(shot(state=State.COMPLETED, collected=True, most=1.25, finished_at=START + 9)).estimate
+        == ""
+    )
 
 
 def test_each_batch_is_a_part(shot):
     """A batch that waits for quota says so; one that ended and is not here yet is being collected."""
     shards = (
-        ShardView(number=0, step=Step.COLLECTED, ending=State.COMPLETED, batch_id="batch_1",
-                  counts=Counts(succeeded=40, failed=2)),
-        ShardView(number=1, step=Step.ENDED, ending=State.COMPLETED, batch_id="batch_2", counts=Counts(succeeded=42)),
-        ShardView(number=2, step=Step.WAITING, note="waiting for quota: 2M tokens", counts=Counts(running=42)),
+        ShardView(
+            number=0,
+            step=Step.COLLECTED,
+            ending=State.COMPLETED,
+            batch_id="batch_1",
+            counts=Counts(succeeded=40, failed=2),
+        ),
+        ShardView(
+            number=1,
+            step=Step.ENDED,
+            ending=State.COMPLETED,
+            batch_id="batch_2",
+            counts=Counts(succeeded=42),
+        ),
+        ShardView(
+            number=2,
+            step=Step.WAITING,
+            note="waiting for quota: 2M tokens",
+            counts=Counts(running=42),
+        ),
     )
     parts = view(shot(shards=shards)).parts
-    assert [(part.state, part.colour, part.progress, part.failed, part.note, part.batch) for part in parts] == [
-        ("completed", "good", "42 of 42", 2, "", "batch_1"), ("collecting", "busy", "42 of 42", 0, "", "batch_2"),
-        ("waiting", "warn", "0 of 42", 0, "waiting for quota: 2M tokens", "")]
+    assert [
+        (part.state, part.colour, part.progress, part.failed, part.note, part.batch)
+        for part in parts
+    ] == [
+        ("completed", "good", "42 of 42", 2, "", "batch_1"),
+        ("collecting", "busy", "42 of 42", 0, "", "batch_2"),
+        ("waiting", "warn", "0 of 42", 0, "waiting for quota: 2M tokens", ""),
+    ]
 
 
 def test_answers_and_examples_are_cut_and_clean(shot):
     """What a model wrote is one line of visible text, of some 80 characters, beside the row it is the answer to."""
-    answer = Answer(row=7, asked="the\nscreen " + "broke " * 99, answer="\x1b[31mred\x1b[0m \u202egnp")
-    seen = view(shot(answers=(answer,), reasons=(("why", 2), ("none", 1)), examples=(("why", answer),)))
+    answer = Answer(
+        row=7, asked="the\nscreen " + "broke " * 99, answer="\x1b[31mred\x1b[0m \u202egnp"
+    )
+    seen = view(
+        shot(answers=(answer,), reasons=(("why", 2), ("none", 1)), examples=(("why", answer),))
+    )
     assert seen.answers[0].asked.startswith("the screen broke")
     assert len(seen.answers[0].asked) == 80
-    assert len(view(shot(answers=(Answer(row=1, asked="", answer="why: it broke, " * 20),))).answers[0].answer) == 160
+    assert (
+        len(
+            view(shot(answers=(Answer(row=1, asked="", answer="why: it broke, " * 20),)))
+            .answers[0]
+            .answer
+        )
+        == 160
+    )
     assert seen.answers[0].answer == "red gnp"
     assert seen.examples[0].words.startswith("row 7: “the screen")
     assert seen.examples[1] is None

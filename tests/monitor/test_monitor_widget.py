@@ -83,6 +83,7 @@ def test_refresh_calls_back(panel, clicks):
 
 def test_a_click_that_fails_says_why(shot):
     """An exception in a click, which nobody would see, stands in the message line, escaped."""
+
     def broken():
         raise OSError("<no> ledger")
 
@@ -125,13 +126,16 @@ def test_a_click_is_heard_at_once_and_its_end_is_told(shot, actions):
     assert "Merging, between two cells…" in said(panel)
     assert len(waiting) == 1
     panel.draw(view(shot(message="something else")))
-    assert "Merging, between two cells…" in said(panel), "news of the job do not take away what is still being done"
+    assert "Merging, between two cells…" in said(panel), (
+        "news of the job do not take away what is still being done"
+    )
     waiting[0]()
     assert "merge is done" in said(panel)
 
 
 def test_a_refusal_is_told_in_its_own_words(shot):
     """What the job refuses is said as the job says it, without a class's name."""
+
     def refuse():
         raise InputError("nothing is left to be sent")
 
@@ -142,8 +146,11 @@ def test_a_refusal_is_told_in_its_own_words(shot):
 
 def test_only_what_can_be_done_is_offered(shot, done, actions):
     """Retry, Finish and Merge are there when the job offers them; Refresh and Cancel while it is open."""
+
     def offered(snapshot):
-        return {name for name, button in Panel(view(snapshot), actions).buttons.items() if shown(button)}
+        return {
+            name for name, button in Panel(view(snapshot), actions).buttons.items() if shown(button)
+        }
 
     assert offered(shot()) == {"refresh", "cancel"}
     assert offered(shot(offers=("finish", "merge"))) == {"refresh", "cancel", "finish", "merge"}

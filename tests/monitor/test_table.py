@@ -17,24 +17,46 @@ def test_the_columns_are_aligned(shot, done):
     lines = table.text([shot(name="名前"), done]).splitlines()
     assert len(lines) == 3
     assert tuple(lines[0].split()) == table.HEADINGS
-    assert lines[0].index("state") == lines[2].index("completed") == lines[1].index("running") + len("名前")
+    assert (
+        lines[0].index("state")
+        == lines[2].index("completed")
+        == lines[1].index("running") + len("名前")
+    )
     assert table.text([]) == "No jobs."
 
 
 def test_a_line_has_notebook_age_state_counts_and_cost(shot, done):
     """Of one that runs also how long it may take yet."""
-    over = shot(state=State.COMPLETED, counts=Counts(succeeded=998, failed=2), collected=True, notebook=NOTEBOOK,
-                finished_at=shot().now, now=shot().now + 90_000, bill=Bill(known=0.25, standard=0.5))
+    over = shot(
+        state=State.COMPLETED,
+        counts=Counts(succeeded=998, failed=2),
+        collected=True,
+        notebook=NOTEBOOK,
+        finished_at=shot().now,
+        now=shot().now + 90_000,
+        bill=Bill(known=0.25, standard=0.5),
+    )
     first, second = table.text([shot(notebook="a.ipynb"), over], 200).splitlines()[1:]
-    assert re.search(r"sentiment +running +412 of 1,000 +2 +4 min, 6 min left +openai/gpt-4.1-mini +a.ipynb$", first)
-    assert re.search(r"completed +1,000 of 1,000 +2 +\$0.2500 +1 day 1 h +openai/gpt-4.1-mini", second)
+    assert re.search(
+        r"sentiment +running +412 of 1,000 +2 +4 min, 6 min left +openai/gpt-4.1-mini +a.ipynb$",
+        first,
+    )
+    assert re.search(
+        r"completed +1,000 of 1,000 +2 +\$0.2500 +1 day 1 h +openai/gpt-4.1-mini", second
+    )
     assert second.endswith("sentiment.ipynb")
 
 
 def test_long_names_are_cut_so_that_a_line_fits_a_terminal(shot):
     """Names and models lose their end, a path its beginning; short ones nothing, wide characters do not overflow."""
-    shots = [shot(notebook=NOTEBOOK, name="a very long name that nobody could ever read in full", model="m/" * 40),
-             shot(notebook="b.ipynb", name="名前" * 30, model="openai/gpt")]
+    shots = [
+        shot(
+            notebook=NOTEBOOK,
+            name="a very long name that nobody could ever read in full",
+            model="m/" * 40,
+        ),
+        shot(notebook="b.ipynb", name="名前" * 30, model="openai/gpt"),
+    ]
     first, second = table.text(shots).splitlines()[1:]
     assert max(map(table.width, (first, second))) <= table.WIDTH
     assert "a very long" in first
@@ -53,8 +75,19 @@ def test_nothing_is_cut_where_all_fits(shot):
 
 def test_the_frame_sorts(shot, done):
     """Numbers are numbers, times know their zone, what is not known is missing, and the index is the id."""
-    old = shot(id="jbold", created_at=1_000_000_000.0, notebook=NOTEBOOK, bill=Bill(known=2.0, standard=4.0))
-    costly = shot(id="jbcostly", name="x", bill=Bill(known=10.0, standard=20.0), input_tokens=7, output_tokens=8)
+    old = shot(
+        id="jbold",
+        created_at=1_000_000_000.0,
+        notebook=NOTEBOOK,
+        bill=Bill(known=2.0, standard=4.0),
+    )
+    costly = shot(
+        id="jbcostly",
+        name="x",
+        bill=Bill(known=10.0, standard=20.0),
+        input_tokens=7,
+        output_tokens=8,
+    )
     unknown = shot(id="jbunknown", bill=Bill(unknown=3, standard=None))
     told = table.frame([old, costly, unknown, done])
     assert list(told.index) == ["jbold", "jbcostly", "jbunknown", "jb3f9c2k7a1q"]
@@ -74,8 +107,18 @@ def test_the_frame_sorts(shot, done):
 @pytest.mark.parametrize("count", [0, 1])
 def test_the_kinds_do_not_hang_on_what_is_there(shot, count):
     """An empty list has the same columns of the same types as one with a job that has no cost, name or end yet."""
-    full = table.frame([shot(name="x", notebook="n", finished_at=shot().now, bill=Bill(known=1.0, standard=1.0),
-                             input_tokens=1, output_tokens=1)])
+    full = table.frame(
+        [
+            shot(
+                name="x",
+                notebook="n",
+                finished_at=shot().now,
+                bill=Bill(known=1.0, standard=1.0),
+                input_tokens=1,
+                output_tokens=1,
+            )
+        ]
+    )
     told = table.frame([shot()] * count)
     assert told.dtypes.to_dict() == full.dtypes.to_dict()
     for name in table.HEADINGS[1:]:

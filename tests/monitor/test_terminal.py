@@ -11,7 +11,9 @@ from jupyter_batch.server.embedded import Embedded
 from tests.kernels import apart
 
 IPYTHON = ("-m", "IPython", "--no-banner", "--no-confirm-exit", "--quick", "--colors=nocolor")
-PROMPTS = pytest.mark.parametrize("more", [(), ("--simple-prompt",)], ids=["prompt_toolkit", "simple"])
+PROMPTS = pytest.mark.parametrize(
+    "more", [(), ("--simple-prompt",)], ids=["prompt_toolkit", "simple"]
+)
 TYPED = "40 + 2"
 
 
@@ -31,8 +33,14 @@ def server(tmp_path):
 
 def submission(server, **more):
     """The call, in one line."""
-    options = {"out": "said", "model": "openai/echo", "api_base": server.base_url, "api_key": server.token,
-               "poll_interval": 0.1, **more}
+    options = {
+        "out": "said",
+        "model": "openai/echo",
+        "api_base": server.base_url,
+        "api_key": server.token,
+        "poll_interval": 0.1,
+        **more,
+    }
     return f"df.llm.batch('{{text}}', {', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
 
@@ -58,7 +66,7 @@ def test_a_line_comes_above_the_prompt_when_a_job_ends(held, tmp_path, more):
         prompt = person.until("In [3]:", after=came)
         if not more:
             person.until(TYPED, after=prompt)
-        told = person.text[person.text.index("said: completed", before):came + 200]
+        told = person.text[person.text.index("said: completed", before) : came + 200]
         assert re.match(r"said: completed, 3 of 3 rows .*\[jb\w+\]\s*\nIn \[3\]:", told)
         answer = person.run("", 4)
         assert "Out[3]: 42" in answer
@@ -90,7 +98,9 @@ def test_a_job_that_is_shown_again_is_said_again(server, tmp_path):
         person.until("In [1]:")
         person.run(FRAME, 2)
         person.run(f"job = {submission(server)}", 3)
-        assert person.run("job.wait()", 4).count(said) <= 1, "as a bar, or as a line where it was over"
+        assert person.run("job.wait()", 4).count(said) <= 1, (
+            "as a bar, or as a line where it was over"
+        )
         person.run("%load_ext jupyter_batch", 5)
         show = "get_ipython().run_line_magic('llm_batch', f'show {job.id}')"
         for number, source in enumerate(("job", "job", "job.wait()", show), 6):
@@ -101,8 +111,13 @@ def test_a_job_of_another_day_is_told_of_too(held, tmp_path):
     """`%load_ext` takes up what is open; where that ends at the prompt, a line says so, for a group one for all."""
     home = tmp_path / "home"
     code = f"{FRAME}; {submission(held, model=['openai/echo', 'hosted_vllm/echo'])}"
-    done = subprocess.run([sys.executable, "-c", code], env=environment(home), capture_output=True, text=True,
-                          timeout=PATIENCE)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
     assert done.returncode == 0, done.stderr
     with Terminal(*IPYTHON, home=home) as person:
         person.until("In [1]:")
@@ -139,7 +154,10 @@ def test_tab_in_the_terminal_writes_the_column_and_no_escape_code(tmp_path):
     with Terminal(*IPYTHON, home=tmp_path / "home") as person:
         person.until("In [1]:")
         person.run("%load_ext jupyter_batch", 2)
-        person.run("import pandas as pd; df = pd.DataFrame(columns=['Total', 'Topic one', chr(27) + '[41mTored'])", 3)
+        person.run(
+            "import pandas as pd; df = pd.DataFrame(columns=['Total', 'Topic one', chr(27) + '[41mTored'])",
+            3,
+        )
         before, raw = len(person.text), len(person.raw)
         person.type("%%llm_batch df\r")
         person.until("...:", after=before)
@@ -180,8 +198,14 @@ def test_a_script_whose_output_is_a_file_has_one_line_a_change(server, tmp_path)
     """No bar, no carriage return, no colour: the lines of a log, one for each state, and the reasons."""
     path = tmp_path / "log.txt"
     with path.open("w", encoding="utf-8") as log:
-        done = subprocess.run([sys.executable, str(script(tmp_path, server))], env=environment(tmp_path / "home"),
-                              stdout=log, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            [sys.executable, str(script(tmp_path, server))],
+            env=environment(tmp_path / "home"),
+            stdout=log,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+        )
     assert (done.returncode, done.stderr) == (0, "")
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[-1] == "['a', 'b', 'c']"
@@ -196,10 +220,17 @@ def test_a_name_with_escape_codes_is_text_in_terminal_and_log(server, tmp_path):
     """ANSI, a title change, a bell and a bidi override in a job's name reach neither the terminal nor the log."""
     hostile = "\x1b[31mred\x1b]0;title\x07 \u202eevil"
     path = script(tmp_path, server, name=hostile)
-    done = subprocess.run([sys.executable, str(path)], env=environment(tmp_path / "home"), capture_output=True,
-                          text=True, timeout=PATIENCE)
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        env=environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
     assert done.returncode == 0, done.stderr
-    with Terminal(str(script(tmp_path, server, name=hostile, reuse=False)), home=tmp_path / "other") as person:
+    with Terminal(
+        str(script(tmp_path, server, name=hostile, reuse=False)), home=tmp_path / "other"
+    ) as person:
         assert person.until_end() == 0
     for said in (done.stdout, person.raw):
         assert "red evil: completed" in said
@@ -213,9 +244,16 @@ def book(server):
     """A notebook that submits in one cell, waits in the next, and shows what came."""
     import nbformat  # three seconds of CPU, of the process that comes here alone
 
-    cells = [FRAME, submission(server), "job = jupyter_batch.jobs()[0]\njob.wait()\nNone", "print(df['said'].tolist())"]
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
-                                    metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    cells = [
+        FRAME,
+        submission(server),
+        "job = jupyter_batch.jobs()[0]\njob.wait()\nNone",
+        "print(df['said'].tolist())",
+    ]
+    return nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
 
 
 def check_lines(ran):
@@ -223,7 +261,9 @@ def check_lines(ran):
     outputs = [output for cell in ran.cells for output in cell.outputs]
     assert {output.output_type for output in outputs} == {"stream"}, outputs
     assert {output.name for output in outputs} == {"stdout"}, outputs
-    submitted, waited, printed = ("".join(output.text for output in cell.outputs) for cell in ran.cells[1:])
+    submitted, waited, printed = (
+        "".join(output.text for output in cell.outputs) for cell in ran.cells[1:]
+    )
     assert submitted.startswith("said: ")
     assert "said: completed, 3 of 3 rows (100%)" in submitted + waited
     assert "%|" not in submitted + waited
@@ -237,7 +277,8 @@ def test_nbclient_has_lines(server, tmp_path):
 
     made = book(server)
     NotebookClient(made, timeout=PATIENCE, kernel_name="python3", config=apart()).execute(
-        env=environment(tmp_path / "home"))
+        env=environment(tmp_path / "home")
+    )
     check_lines(made)
 
 
@@ -247,10 +288,25 @@ def test_papermill_has_lines(server, tmp_path):
 
     before, after = tmp_path / "before.ipynb", tmp_path / "after.ipynb"
     nbformat.write(book(server), before)
-    for _ in range(5):  # papermill gives the kernel ports, and another process may be first at one of them
-        done = subprocess.run([sys.executable, "-m", "papermill", str(before), str(after), "--kernel", "python3",
-                               "--no-progress-bar"], env=environment(tmp_path / "home"), capture_output=True, text=True,
-                              timeout=PATIENCE)
+    for _ in range(
+        5
+    ):  # papermill gives the kernel ports, and another process may be first at one of them
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "papermill",
+                str(before),
+                str(after),
+                "--kernel",
+                "python3",
+                "--no-progress-bar",
+            ],
+            env=environment(tmp_path / "home"),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
         if "Address already in use" not in done.stderr:
             break
     assert done.returncode == 0, done.stderr

@@ -17,18 +17,43 @@ from jupyter_batch.engine.conversations import Spoken, conversation, plain
 
 from .files import sent
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a machine that others share
+UNHURRIED = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # of a machine that others share
 SYSTEM = {"role": "system", "content": "Be brief."}
 TALKS = [
     [{"role": "user", "content": "What is {this}?"}],
-    [SYSTEM, {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."},
-     {"role": "user", "content": "Again"}],
-    [{"role": "user", "content": [{"type": "text", "text": "two"},
-                                  {"type": "image_url", "image_url": {"url": "https://x.invalid/a.png"}}]}],
-    [{"role": "user", "content": "6 times 7?"},
-     {"role": "assistant", "content": None, "tool_calls": [
-         {"id": "c1", "type": "function", "function": {"name": "times", "arguments": '{"a": 6, "b": 7}'}}]},
-     {"role": "tool", "tool_call_id": "c1", "content": "42"}]]
+    [
+        SYSTEM,
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi."},
+        {"role": "user", "content": "Again"},
+    ],
+    [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "two"},
+                {"type": "image_url", "image_url": {"url": "https://x.invalid/a.png"}},
+            ],
+        }
+    ],
+    [
+        {"role": "user", "content": "6 times 7?"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "c1",
+                    "type": "function",
+                    "function": {"name": "times", "arguments": '{"a": 6, "b": 7}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "42"},
+    ],
+]
 
 
 def test_each_row_is_its_own_conversation(server, call, home):
@@ -37,7 +62,11 @@ def test_each_row_is_its_own_conversation(server, call, home):
     job = df.llm.batch(col("messages"), out="o", **call).wait(60)
     assert job.is_successful, job.errors["_error"].tolist()
     assert sent(job) == TALKS
-    assert df["o"].tolist()[:3] == ["What is {this}?", "Again", "two\n[image https://x.invalid/a.png]"]
+    assert df["o"].tolist()[:3] == [
+        "What is {this}?",
+        "Again",
+        "two\n[image https://x.invalid/a.png]",
+    ]
     again = pd.DataFrame({"messages": TALKS, "n": range(4)}).iloc[[2, 0, 3, 1]]
     assert again.llm.batch(col("messages"), out="o", **call).wait(60).id == job.id
     assert again["o"].tolist() == [df["o"].iloc[n] for n in (2, 0, 3, 1)]
@@ -61,22 +90,40 @@ def test_out_of_parquet(backend, call, home, tmp_path):
 
 def test_texts_json_and_what_is_none(call, home):
     """A text is one user message, JSON of messages those messages; what is no conversation is its row's reason."""
-    cells = ["plain text", json.dumps(TALKS[1]), "[1, 2]", "[not json", None, [], {"role": "user", "content": "x"}, 7,
-             [{"role": "robot", "content": "x"}], [{"role": "user"}], tuple(TALKS[1])]
+    cells = [
+        "plain text",
+        json.dumps(TALKS[1]),
+        "[1, 2]",
+        "[not json",
+        None,
+        [],
+        {"role": "user", "content": "x"},
+        7,
+        [{"role": "robot", "content": "x"}],
+        [{"role": "user"}],
+        tuple(TALKS[1]),
+    ]
     df = pd.DataFrame({"talk": pd.Series(cells, dtype=object)})
     job = df.llm.batch(col("talk"), out="o", **call).wait(60)
     asked = sent(job)
-    assert asked[:4] == [[{"role": "user", "content": "plain text"}], TALKS[1], [{"role": "user", "content": "[1, 2]"}],
-                         [{"role": "user", "content": "[not json"}]]
-    roles = ('each message is {"role": ..., "content": ...} with a role out of system, developer, user, assistant, '
-             "tool")
+    assert asked[:4] == [
+        [{"role": "user", "content": "plain text"}],
+        TALKS[1],
+        [{"role": "user", "content": "[1, 2]"}],
+        [{"role": "user", "content": "[not json"}],
+    ]
+    roles = (
+        'each message is {"role": ..., "content": ...} with a role out of system, developer, user, assistant, '
+        "tool"
+    )
     assert [reason.partition(", function")[0] for reason in job.errors["_error"]] == [
         "no value in column 'talk'",
         "the conversation is an empty list: it has to be a text or a list of messages",
         "the conversation is a dict (\"{'role': 'user', 'content': 'x'}\"): it has to be a text or a list of messages",
         "the conversation is a int ('7'): it has to be a text or a list of messages",
         f"the conversation holds a dict (\"{{'role': 'robot', 'content': 'x'}}\"): {roles}",
-        f"the conversation holds a dict (\"{{'role': 'user'}}\"): {roles}"]
+        f"the conversation holds a dict (\"{{'role': 'user'}}\"): {roles}",
+    ]
     assert df["o"].iloc[-1] == "Again"
 
 
@@ -91,15 +138,19 @@ def test_with_a_system_template(call, home):
 def test_mistakes(call, home):
     """A column that is not there is named, with the nearest."""
     df = pd.DataFrame({"messages": TALKS})
-    with pytest.raises(ColumnError, match=r"the frame has no column 'mesages'; did you mean 'messages'\?"):
+    with pytest.raises(
+        ColumnError, match=r"the frame has no column 'mesages'; did you mean 'messages'\?"
+    ):
         df.llm.batch(col("mesages"), **call)
     with pytest.raises(TemplateError, match=r'col\("a column of conversations"\)'):
         df.llm.batch(7, **call)
 
 
 TEXT = st.text('aé{ \n"[🙂', max_size=5)
-MESSAGE = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": TEXT},
-                                optional={"name": TEXT})
+MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "user", "assistant"]), "content": TEXT},
+    optional={"name": TEXT},
+)
 
 
 @UNHURRIED
@@ -113,14 +164,23 @@ def test_what_arrow_adds_is_taken_away(messages):
 
 def test_fields_come_in_one_order():
     """Whoever kept a conversation, and however its fields were ordered there, it is the same request."""
-    orders = [{"tool_calls": [], "name": "n", "audio": 1, "content": "c", "role": "user"},
-              {"role": "user", "audio": 1, "name": "n", "content": "c", "tool_calls": []}]
-    assert [list(plain(one)) for one in orders] == [["role", "content", "name", "audio", "tool_calls"]] * 2
+    orders = [
+        {"tool_calls": [], "name": "n", "audio": 1, "content": "c", "role": "user"},
+        {"role": "user", "audio": 1, "name": "n", "content": "c", "tool_calls": []},
+    ]
+    assert [list(plain(one)) for one in orders] == [
+        ["role", "content", "name", "audio", "tool_calls"]
+    ] * 2
 
 
 @UNHURRIED
-@given(st.recursive(st.none() | st.booleans() | st.integers() | TEXT | st.binary(max_size=3),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=6))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | TEXT | st.binary(max_size=3),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+        max_leaves=6,
+    )
+)
 def test_any_cell(cell):
     """Whatever a cell holds, it is a conversation, or a reason in a sentence."""
     (said,) = Spoken("c", None).holes(0, [[cell]], 1)["messages"]

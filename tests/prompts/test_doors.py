@@ -33,46 +33,94 @@ ROOT = Path(__file__).parents[2]
 def test_the_magics_line():
     """--images may be given several times, --examples takes the name of a frame."""
     shots = pd.DataFrame({"text": ["a"], "label": ["b"]})
-    asked, given = read_line("df --images photo --images 'other one' --image-size 512 --examples shots",
-                             {"shots": shots})
+    asked, given = read_line(
+        "df --images photo --images 'other one' --image-size 512 --examples shots", {"shots": shots}
+    )
     assert asked.frame == "df"
     assert given["images"] == ["photo", "other one"]
     assert given["image_size"] == 512
     assert given["examples"] is shots
     assert complete("%%llm_batch shots --images te", {"shots": shots}) == ["text"]
-    with pytest.raises(OptionError, match="--examples takes the name of a DataFrame; 'shoots' is not defined here"):
+    with pytest.raises(
+        OptionError, match="--examples takes the name of a DataFrame; 'shoots' is not defined here"
+    ):
         read_line("df --examples shoots", {"shots": shots})
 
 
 def test_anthropic_gets_what_litellm_makes():
     """Each kind of part is, byte for byte, what litellm makes of that row; documents and addresses too."""
     litellm = load_litellm()
-    parts = [part_of(cell, None) for cell in (png(3, 2), JPEG, GIF, WEBP, PDF, "https://x.invalid/a.png?b=1")]
-    rows = [[{"type": "text", "text": "Look"}, part] for part in parts] + [[parts[0], *parts[3:5]], "plain", parts[:1]]
+    parts = [
+        part_of(cell, None)
+        for cell in (png(3, 2), JPEG, GIF, WEBP, PDF, "https://x.invalid/a.png?b=1")
+    ]
+    rows = [[{"type": "text", "text": "Look"}, part] for part in parts] + [
+        [parts[0], *parts[3:5]],
+        "plain",
+        parts[:1],
+    ]
     pairs = [{"role": "user", "content": rows[1]}, {"role": "assistant", "content": "a picture"}]
     for before in ([], [{"role": "system", "content": "Be brief."}, *pairs]):
-        made = encoder(ANTHROPIC, CHAT, {"model": MODEL, "messages": [*before, {"role": "user", "content": Hole("t")}],
-                                         "max_tokens": 9}, load_litellm)
+        made = encoder(
+            ANTHROPIC,
+            CHAT,
+            {
+                "model": MODEL,
+                "messages": [*before, {"role": "user", "content": Hole("t")}],
+                "max_tokens": 9,
+            },
+            load_litellm,
+        )
         lines = made.encode([f"x-{n}" for n in range(len(rows))], {"t": rows})
         for line, row in zip(lines, rows, strict=True):
-            same(line, by_litellm(litellm, MODEL, [*before, {"role": "user", "content": row}], max_tokens=9))
+            same(
+                line,
+                by_litellm(
+                    litellm, MODEL, [*before, {"role": "user", "content": row}], max_tokens=9
+                ),
+            )
     sources = [orjson.loads(line)["params"]["messages"][-1]["content"][-1] for line in lines[:6]]
-    assert sources[4] == {"type": "document", "source": {"type": "base64", "media_type": "application/pdf",
-                                                         "data": base64.b64encode(PDF).decode()}}
-    assert sources[5] == {"type": "image", "source": {"type": "url", "url": "https://x.invalid/a.png?b=1"}}
+    assert sources[4] == {
+        "type": "document",
+        "source": {
+            "type": "base64",
+            "media_type": "application/pdf",
+            "data": base64.b64encode(PDF).decode(),
+        },
+    }
+    assert sources[5] == {
+        "type": "image",
+        "source": {"type": "url", "url": "https://x.invalid/a.png?b=1"},
+    }
 
 
-@pytest.mark.parametrize(("dialect", "model"), [
-    (ANTHROPIC, MODEL), (VERTEX, "gemini-2.5-flash"), (BEDROCK, "anthropic.claude-3-haiku-20240307-v1:0")])
+@pytest.mark.parametrize(
+    ("dialect", "model"),
+    [
+        (ANTHROPIC, MODEL),
+        (VERTEX, "gemini-2.5-flash"),
+        (BEDROCK, "anthropic.claude-3-haiku-20240307-v1:0"),
+    ],
+)
 def test_nothing_is_fetched(dialect, model, monkeypatch):
     """Some addresses litellm fetches itself as it translates: such a row has its reason instead, nobody is asked."""
     asked = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **_: asked.append(given) or [])
-    addresses = ["http://x.invalid/a.png", "http://x.invalid/a", "https://x.invalid/a.png", "https://x.invalid/a?b",
-                 "gs://bucket/a.png"]
+    addresses = [
+        "http://x.invalid/a.png",
+        "http://x.invalid/a",
+        "https://x.invalid/a.png",
+        "https://x.invalid/a?b",
+        "gs://bucket/a.png",
+    ]
     rows = [[{"type": "text", "text": "x"}, part_of(address, None)] for address in addresses]
     rows += [[{"type": "text", "text": "x"}, {"type": "file", "file": {"file_id": addresses[0]}}]]
-    made = encoder(dialect, CHAT, {"model": model, "messages": [{"role": "user", "content": Hole("t")}]}, load_litellm)
+    made = encoder(
+        dialect,
+        CHAT,
+        {"model": model, "messages": [{"role": "user", "content": Hole("t")}]},
+        load_litellm,
+    )
     lines = made.encode([f"x-{n}" for n in range(len(rows))], {"t": rows})
     assert asked == []
     assert all("can't be handed on" in line.reason for line in (lines[0], lines[1], lines[5]))
@@ -117,9 +165,14 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path):
     """600 MB of pictures are rendered in far less memory, some at a time."""
     pictures, home = tmp_path / "pictures", tmp_path / "home"
     pictures.mkdir()
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(pictures), "300", "2000000", str(home)], cwd=ROOT,
-                          env={**os.environ, "JUPYTER_BATCH_HOME": str(home), "OPENAI_API_KEY": "none is asked"},
-                          capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(pictures), "300", "2000000", str(home)],
+        cwd=ROOT,
+        env={**os.environ, "JUPYTER_BATCH_HOME": str(home), "OPENAI_API_KEY": "none is asked"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stderr.splitlines()[-1])
     print(told)
@@ -130,16 +183,37 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path):
 def test_what_pictures_are_expected_to_cost(call, home):
     """An estimate holds no picture's bytes, counts no base64 as words, and bounds what a picture or a PDF may take."""
     noise = os.urandom(300_000)
-    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"},
-                                                      part_of(png(9, 9) + noise, None), part_of(PDF + noise, None)]}]}
+    body = {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What is it?"},
+                    part_of(png(9, 9) + noise, None),
+                    part_of(PDF + noise, None),
+                ],
+            }
+        ]
+    }
     small = light(body)
     assert len(orjson.dumps(small)) < 500
     assert light(small) == small
-    assert counter("gpt-4.1-mini", load_litellm)(small) == counter("gpt-4.1-mini", load_litellm)(body) < 1000
+    assert (
+        counter("gpt-4.1-mini", load_litellm)(small)
+        == counter("gpt-4.1-mini", load_litellm)(body)
+        < 1000
+    )
     assert 450_000 < at_most(body) == at_most(small) < 600_000
-    for dialect, model in ((BEDROCK, "anthropic.claude-3-haiku-20240307-v1:0"), (VERTEX, "gemini-2.5-flash")):
-        made = encoder(dialect, CHAT, {"model": model, "messages": [{"role": "user", "content": Hole("t")}]},
-                       load_litellm)
+    for dialect, model in (
+        (BEDROCK, "anthropic.claude-3-haiku-20240307-v1:0"),
+        (VERTEX, "gemini-2.5-flash"),
+    ):
+        made = encoder(
+            dialect,
+            CHAT,
+            {"model": model, "messages": [{"role": "user", "content": Hole("t")}]},
+            load_litellm,
+        )
         (line,) = made.encode(["x-0"], {"t": [body["messages"][0]["content"]]})
         told = request_of(orjson.loads(line))
         assert counter(model, load_litellm)(told) < 100

@@ -26,40 +26,67 @@ from .files import png, sent
 def said(*texts):
     """Messages, user and assistant in turn; the first is the system's where it begins with S:."""
     first = [{"role": "system", "content": texts[0][2:]}] if texts[0].startswith("S:") else []
-    return first + [{"role": "user" if n % 2 == 0 else "assistant", "content": text}
-                    for n, text in enumerate(texts[len(first):])]
+    return first + [
+        {"role": "user" if n % 2 == 0 else "assistant", "content": text}
+        for n, text in enumerate(texts[len(first) :])
+    ]
 
 
-EXAMPLES = pd.DataFrame({"text": ["great", "awful"], "label": ["good", "bad"], "unused": [None, None]})
+EXAMPLES = pd.DataFrame(
+    {"text": ["great", "awful"], "label": ["good", "bad"], "unused": [None, None]}
+)
 ROWS = pd.DataFrame({"text": ["I love it", "I hate it"]})
 
 
 def test_pairs_before_each_row(server, call, home):
     """The same template, after the system message; run again it is the same job, other examples are another."""
     df = ROWS.copy()
-    job = df.llm.batch("Judge: {text}", system="S of {text}", out="label", examples=EXAMPLES, **call).wait(60)
+    job = df.llm.batch(
+        "Judge: {text}", system="S of {text}", out="label", examples=EXAMPLES, **call
+    ).wait(60)
     assert sent(job) == [
-        said(f"S:S of {text}", "Judge: great", "good", "Judge: awful", "bad", f"Judge: {text}") for text in df["text"]]
+        said(f"S:S of {text}", "Judge: great", "good", "Judge: awful", "bad", f"Judge: {text}")
+        for text in df["text"]
+    ]
     assert df["label"].tolist() == ["Judge: I love it", "Judge: I hate it"]
     again = ROWS.copy()
-    assert again.llm.batch("Judge: {text}", system="S of {text}", out="label", examples=EXAMPLES.copy(),
-                           **call).id == job.id
+    assert (
+        again.llm.batch(
+            "Judge: {text}", system="S of {text}", out="label", examples=EXAMPLES.copy(), **call
+        ).id
+        == job.id
+    )
     other = ROWS.copy()
-    assert other.llm.batch("Judge: {text}", system="S of {text}", out="label", examples=EXAMPLES.head(1),
-                           **call).wait(60).id != job.id
+    assert (
+        other.llm.batch(
+            "Judge: {text}", system="S of {text}", out="label", examples=EXAMPLES.head(1), **call
+        )
+        .wait(60)
+        .id
+        != job.id
+    )
     assert server.stats()["batches_created"] == 2
 
 
 def test_all_forms_of_prompts(call, home):
     """Messages, functions, conversations and lists without a frame take them in the same place."""
-    many = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "See {text}"},
-            {"role": "assistant", "content": "Yes."}, {"role": "user", "content": "Now?"}]
+    many = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "See {text}"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "Now?"},
+    ]
     df = ROWS.head(1).copy()
     job = df.llm.batch(many, out="label", examples=EXAMPLES.head(1), **call).wait(60)
-    assert sent(job) == [said("S:Be brief.", "See great", "Yes.", "Now?", "good", "See I love it", "Yes.", "Now?")]
+    assert sent(job) == [
+        said("S:Be brief.", "See great", "Yes.", "Now?", "good", "See I love it", "Yes.", "Now?")
+    ]
 
     def asked(row):
-        return [{"role": "system", "content": "F"}, {"role": "user", "content": row["text"].upper()}]
+        return [
+            {"role": "system", "content": "F"},
+            {"role": "user", "content": row["text"].upper()},
+        ]
 
     df = ROWS.head(1).copy()
     job = df.llm.batch(asked, out="label", examples=EXAMPLES, **call).wait(60)
@@ -70,7 +97,9 @@ def test_all_forms_of_prompts(call, home):
     job = talks.llm.batch(col("talk"), examples=shown, **call).wait(60)
     assert sent(job) == [said("S:T", "a", "b", "c", "e", "d", "5", "one", "two", "three")]
 
-    job = jupyter_batch.batch(["x"], system="L", examples=[{"prompt": "p", "response": "r"}], **call).wait(60)
+    job = jupyter_batch.batch(
+        ["x"], system="L", examples=[{"prompt": "p", "response": "r"}], **call
+    ).wait(60)
     assert sent(job) == [said("S:L", "p", "r", "x")]
 
 
@@ -83,21 +112,45 @@ class Verdict(BaseModel):
 
 def test_with_a_schema(call, home):
     """The fields' columns are the JSON that is wanted, in its types, prefix or not."""
-    shown = pd.DataFrame({"text": ["a", "b"], "label": pd.Categorical(["good", "bad"]), "stars": [3, None],
-                          "day": pd.to_datetime(["2024-01-02", "2024-01-03"]),
-                          "tags": [["x"], np.array(["y", "z"], dtype=object)]})
-    wanted = [{"label": "good", "stars": 3, "day": "2024-01-02", "tags": ["x"]},
-              {"label": "bad", "stars": None, "day": "2024-01-03", "tags": ["y", "z"]}]
-    for prefix, frame in (({}, shown), ({"out": "v"}, shown), ({"out": "w"}, shown.rename(columns=lambda c: f"w_{c}")
-                                                               .rename(columns={"w_text": "text"}))):
-        job = ROWS.copy().llm.batch("{text}", schema=Verdict, examples=frame, **prefix, **call).wait(60)
+    shown = pd.DataFrame(
+        {
+            "text": ["a", "b"],
+            "label": pd.Categorical(["good", "bad"]),
+            "stars": [3, None],
+            "day": pd.to_datetime(["2024-01-02", "2024-01-03"]),
+            "tags": [["x"], np.array(["y", "z"], dtype=object)],
+        }
+    )
+    wanted = [
+        {"label": "good", "stars": 3, "day": "2024-01-02", "tags": ["x"]},
+        {"label": "bad", "stars": None, "day": "2024-01-03", "tags": ["y", "z"]},
+    ]
+    for prefix, frame in (
+        ({}, shown),
+        ({"out": "v"}, shown),
+        ({"out": "w"}, shown.rename(columns=lambda c: f"w_{c}").rename(columns={"w_text": "text"})),
+    ):
+        job = (
+            ROWS.copy()
+            .llm.batch("{text}", schema=Verdict, examples=frame, **prefix, **call)
+            .wait(60)
+        )
         asked = sent(job)[0]
         assert [json.loads(one["content"]) for one in asked if one["role"] == "assistant"] == wanted
-    with pytest.raises(InputError, match=r"row 1 of the examples .* does not fit the schema: .*\(there is no value in "
-                                         r"column 'label'\)"):
-        ROWS.copy().llm.batch("{text}", schema=Verdict, examples=shown.assign(label=["good", None]), **call)
-    with pytest.raises(InputError, match=r"row 0 of the examples .* does not fit the schema: .*'great'"):
-        ROWS.copy().llm.batch("{text}", schema=Verdict, examples=shown.assign(label="great"), **call)
+    with pytest.raises(
+        InputError,
+        match=r"row 1 of the examples .* does not fit the schema: .*\(there is no value in "
+        r"column 'label'\)",
+    ):
+        ROWS.copy().llm.batch(
+            "{text}", schema=Verdict, examples=shown.assign(label=["good", None]), **call
+        )
+    with pytest.raises(
+        InputError, match=r"row 0 of the examples .* does not fit the schema: .*'great'"
+    ):
+        ROWS.copy().llm.batch(
+            "{text}", schema=Verdict, examples=shown.assign(label="great"), **call
+        )
     with pytest.raises(ColumnError, match=r"examples= has no column 'day'"):
         ROWS.copy().llm.batch("{text}", schema=Verdict, examples=shown.drop(columns="day"), **call)
 
@@ -106,11 +159,15 @@ def test_of_several_models(call, home):
     """Each model's column ends with its name; the examples' columns need not."""
     df = ROWS.copy()
     models = ["openai/echo", "openai/local/echo"]
-    group = df.llm.batch("{text}", out="label", examples=EXAMPLES, **{**call, "model": models}).wait(60)
+    group = df.llm.batch(
+        "{text}", out="label", examples=EXAMPLES, **{**call, "model": models}
+    ).wait(60)
     for job in group.jobs:
         assert sent(job)[0] == said("great", "good", "awful", "bad", "I love it")
     shown = pd.DataFrame({"text": ["a"], "ok": [True]})
-    group = df.llm.batch("{text}", schema={"ok": bool}, examples=shown, **{**call, "model": models}).wait(60)
+    group = df.llm.batch(
+        "{text}", schema={"ok": bool}, examples=shown, **{**call, "model": models}
+    ).wait(60)
     for job in group.jobs:
         assert sent(job)[0][1]["content"] == '{"ok":true}'
 
@@ -122,25 +179,56 @@ def test_with_pictures(call, home, here):
     df = pd.DataFrame({"text": ["y"], "photo": [png(2, 2)]})
     job = df.llm.batch("{text}", images="photo", examples=shown, out="label", **call).wait(60)
     asked = sent(job)[0]
-    assert [[part["type"] for part in one["content"]] for one in (asked[0], asked[2])] == [["text", "image_url"]] * 2
+    assert [[part["type"] for part in one["content"]] for one in (asked[0], asked[2])] == [
+        ["text", "image_url"]
+    ] * 2
     assert df["label"].tolist() == ["y\n[image png 2x2]"]
-    with pytest.raises(InputError, match=r"row 0 of the examples \(counted from 0\): no such file: gone\.png"):
-        df.llm.batch("{text}", images="photo", examples=shown.assign(photo="gone.png"), out="label", **call)
+    with pytest.raises(
+        InputError, match=r"row 0 of the examples \(counted from 0\): no such file: gone\.png"
+    ):
+        df.llm.batch(
+            "{text}", images="photo", examples=shown.assign(photo="gone.png"), out="label", **call
+        )
     with pytest.raises(ColumnError, match="examples= has no column 'photo'"):
-        df.llm.batch("{text}", images="photo", examples=shown.drop(columns="photo"), out="label", **call)
+        df.llm.batch(
+            "{text}", images="photo", examples=shown.drop(columns="photo"), out="label", **call
+        )
 
 
-@pytest.mark.parametrize(("shown", "error", "says"), [
-    (EXAMPLES.drop(columns="text"), ColumnError, r"examples= has no column 'text'"),
-    (EXAMPLES.rename(columns={"label": "lable"}), ColumnError, r"no column 'label'; did you mean 'lable'\?"),
-    (EXAMPLES.assign(label=["good", None]), InputError, r"row 1 of the examples .* no value in column 'label'"),
-    (EXAMPLES.assign(text=[None, "x"]), InputError, r"row 0 of the examples .* no value in column 'text'"),
-    (EXAMPLES.head(0), InputError, "examples= has no rows"),
-    (pd.concat([EXAMPLES] * 501), InputError, r"examples= has 1,002 rows, and each request repeats them all"),
-    (pd.DataFrame({"text": ["x" * 17_000_000], "label": "y"}), InputError, "makes 17,000,.* bytes of each request"),
-    ("examples.csv", OptionError, "`examples` takes a DataFrame .*, not a str"),
-    (["a", "b"], OptionError, "`examples` takes a DataFrame .*, not a list"),
-])
+@pytest.mark.parametrize(
+    ("shown", "error", "says"),
+    [
+        (EXAMPLES.drop(columns="text"), ColumnError, r"examples= has no column 'text'"),
+        (
+            EXAMPLES.rename(columns={"label": "lable"}),
+            ColumnError,
+            r"no column 'label'; did you mean 'lable'\?",
+        ),
+        (
+            EXAMPLES.assign(label=["good", None]),
+            InputError,
+            r"row 1 of the examples .* no value in column 'label'",
+        ),
+        (
+            EXAMPLES.assign(text=[None, "x"]),
+            InputError,
+            r"row 0 of the examples .* no value in column 'text'",
+        ),
+        (EXAMPLES.head(0), InputError, "examples= has no rows"),
+        (
+            pd.concat([EXAMPLES] * 501),
+            InputError,
+            r"examples= has 1,002 rows, and each request repeats them all",
+        ),
+        (
+            pd.DataFrame({"text": ["x" * 17_000_000], "label": "y"}),
+            InputError,
+            "makes 17,000,.* bytes of each request",
+        ),
+        ("examples.csv", OptionError, "`examples` takes a DataFrame .*, not a str"),
+        (["a", "b"], OptionError, "`examples` takes a DataFrame .*, not a list"),
+    ],
+)
 def test_mistakes(shown, error, says, call, home):
     """Whatever is wrong with them is told before anything is sent, by its row or its column."""
     with pytest.raises(error, match=says):
@@ -150,7 +238,9 @@ def test_mistakes(shown, error, says, call, home):
 def test_the_system_message_is_the_rows_own(call, home):
     """What only the system message takes from a row, examples need not have."""
     df = ROWS.head(1).assign(who="a judge")
-    job = df.llm.batch("{text}", system="You are {who}.", out="label", examples=EXAMPLES.head(1), **call).wait(60)
+    job = df.llm.batch(
+        "{text}", system="You are {who}.", out="label", examples=EXAMPLES.head(1), **call
+    ).wait(60)
     assert sent(job) == [said("S:You are a judge.", "great", "good", "I love it")]
 
 
@@ -183,5 +273,8 @@ def test_a_modules_own_business(name):
     signature = SimpleNamespace(input_fields={"text": SimpleNamespace(annotation=str)})
     prompt = Module(SimpleNamespace(signature=signature), None)
     options = Options(model="local/echo", **{name: {"examples": EXAMPLES, "images": "text"}[name]})
-    with pytest.raises(OptionError, match=f"`{name}` is the prompt's own business here: a dspy module has it in its"):
+    with pytest.raises(
+        OptionError,
+        match=f"`{name}` is the prompt's own business here: a dspy module has it in its",
+    ):
         with_extras(prompt, ["text"], prompt, options, None)

@@ -25,7 +25,13 @@ NOW = MIDNIGHT + 3600 * 15
 
 @pytest.fixture(autouse=True)
 def _to_no_other_host(monkeypatch):
-    for name in ("AZURE_API_KEY", "AZURE_OPENAI_API_KEY", "XAI_API_KEY", "MISTRAL_API_KEY", "OPENAI_API_KEY"):
+    for name in (
+        "AZURE_API_KEY",
+        "AZURE_OPENAI_API_KEY",
+        "XAI_API_KEY",
+        "MISTRAL_API_KEY",
+        "OPENAI_API_KEY",
+    ):
         monkeypatch.delenv(name, raising=False)
     with nobody_else_called():
         yield
@@ -36,13 +42,23 @@ class ProviderDesk(Desk):
 
     def __init__(self, home, fake, name):
         self.name = name
-        super().__init__(home, self.provider, fake=fake, model=f"{name}/the-model", limits=None, now=NOW)
+        super().__init__(
+            home, self.provider, fake=fake, model=f"{name}/the-model", limits=None, now=NOW
+        )
 
     def provider(self, key=None, url=None):
         """The adapter, as `connect` makes it."""
         record = RECORDS[self.name]
-        facts = Facts(name=record.name, dialect="openai", key=record.key[0], limits=record.limits(),
-                      poll_first=1.0, poll_last=300.0, settle=15.0, one_file=record.files == 1)
+        facts = Facts(
+            name=record.name,
+            dialect="openai",
+            key=record.key[0],
+            limits=record.limits(),
+            poll_first=1.0,
+            poll_last=300.0,
+            settle=15.0,
+            one_file=record.files == 1,
+        )
         access = Access(api_base=url or self.fake.url, api_key=key or Host.key)
         if self.name == "azure":
             return ViaAzure(facts, access, api_version="2024-10-21")
@@ -52,7 +68,11 @@ class ProviderDesk(Desk):
 
     def plan(self, shard_size=4, **more):
         """A job of the frame's rows."""
-        return super().plan(endpoint=RECORDS[self.name].chat, limits=Limits(requests=shard_size, bytes=1 << 20), **more)
+        return super().plan(
+            endpoint=RECORDS[self.name].chat,
+            limits=Limits(requests=shard_size, bytes=1 << 20),
+            **more,
+        )
 
 
 FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral}

@@ -52,7 +52,9 @@ def test_the_list_is_paged_for_real(azure):
     async def way():
         await azure.step()
         for n in range(10):
-            azure.fake.batches[f"batch_x{n}"] = Batch(f"batch_x{n}", "f", {}, {"n": str(n)}, azure.now - n * 1000)
+            azure.fake.batches[f"batch_x{n}"] = Batch(
+                f"batch_x{n}", "f", {}, {"n": str(n)}, azure.now - n * 1000
+            )
         everything = await azure.provider().find({}, since=0)
         assert len({view.id for view in everything}) == len(everything) == 11
         asked = azure.fake.asked["list"]
@@ -70,9 +72,15 @@ def test_a_persons_own_client_does_not_lend_its_retries(azure):
 
     async def way():
         with pytest.raises(Exception, match="there is no"):
-            await litellm.aretrieve_batch("batch_none", custom_llm_provider="azure", api_base=azure.fake.url,
-                                          api_key=Host.key, api_version="2024-10-21", max_retries=2,
-                                          litellm_metadata={"batch_ignore_default_logging": True})
+            await litellm.aretrieve_batch(
+                "batch_none",
+                custom_llm_provider="azure",
+                api_base=azure.fake.url,
+                api_key=Host.key,
+                api_version="2024-10-21",
+                max_retries=2,
+                litellm_metadata={"batch_ignore_default_logging": True},
+            )
         await azure.step()
         await litellm.close_litellm_async_clients()
 

@@ -28,8 +28,15 @@ def test_the_whole_way(desk):
     assert desk.snapshot(job).input_tokens == 12
 
 
-@pytest.mark.parametrize(("ending", "word"), [("expired", "expired"), ("cancelled", "cancelled"),
-                                              ("completed", "no result"), ("failed", "stopped by them")])
+@pytest.mark.parametrize(
+    ("ending", "word"),
+    [
+        ("expired", "expired"),
+        ("cancelled", "cancelled"),
+        ("completed", "no result"),
+        ("failed", "stopped by them"),
+    ],
+)
 def test_what_finished_is_kept_in_each_ending(desk, ending, word):
     """Three rows were answered before the end: they are filled, and the fourth says why it is not."""
     job = desk.plan()
@@ -75,7 +82,7 @@ def test_all_rows_failed(desk):
     desk.play(way())
     assert desk.snapshot(job).state is State.COMPLETED
     assert desk.snapshot(job).counts.failed == 4
-    (reason, rows), = desk.snapshot(job).reasons
+    ((reason, rows),) = desk.snapshot(job).reasons
     assert ("the model fell over" in reason, rows) == (True, 4)
 
 
@@ -154,7 +161,11 @@ def test_a_tag_is_found_on_any_page(desk):
             await desk.step(30)
         provider = desk.provider()
         for batch in desk.fake.batches.values():
-            tag = batch.named if isinstance(batch.named, dict) else {"jupyter_batch": batch.named.split()[1]}
+            tag = (
+                batch.named
+                if isinstance(batch.named, dict)
+                else {"jupyter_batch": batch.named.split()[1]}
+            )
             found = await provider.find(tag, since=desk.now - 7200)
             assert [view.id for view in found] == [batch.id]
         assert await provider.find({"jupyter_batch": "another/0"}, since=desk.now - 7200) == []
@@ -182,8 +193,11 @@ def test_a_create_that_never_arrived_is_sent_again(desk):
 
 
 @pytest.mark.parametrize("verb", ["poll", "fetch", "create", "upload"])
-@pytest.mark.parametrize("fault", [Fault(429, headers={"retry-after": "90"}), Fault(500), Fault(503), Fault(404),
-                                   Fault()], ids=["429", "500", "503", "404", "cut"])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(429, headers={"retry-after": "90"}), Fault(500), Fault(503), Fault(404), Fault()],
+    ids=["429", "500", "503", "404", "cut"],
+)
 def test_what_passes_is_waited_out(desk, verb, fault):
     """429, 5xx, 404 just after, connections that break, at each verb: all rows arrive, and one batch is paid."""
     desk.fake.faults[verb] = [fault]
@@ -249,7 +263,9 @@ def test_a_file_that_is_late_is_waited_for(desk):
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
-@pytest.mark.parametrize("desk", ["azure", "mistral"], indirect=True)  # xAI's errors stand among its results
+@pytest.mark.parametrize(
+    "desk", ["azure", "mistral"], indirect=True
+)  # xAI's errors stand among its results
 def test_an_error_file_that_never_comes_is_done_without(desk):
     """A row failed, no error file is ever named: the job ends, and the row says that there was nothing."""
     job = desk.plan()

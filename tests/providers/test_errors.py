@@ -34,8 +34,10 @@ async def call(desk, provider, verb):
     """One verb of a provider whose fake has one batch."""
     requests = desk.ledger.home.parent / "requests.jsonl"
     url = "/chat/completions" if desk.name == "azure" else "/v1/chat/completions"
-    requests.write_text(f'{{"custom_id":"a-0","method":"POST","url":"{url}","body":{{"model":"m",'
-                        '"messages":[{"role":"user","content":"x"}]}}\n')
+    requests.write_text(
+        f'{{"custom_id":"a-0","method":"POST","url":"{url}","body":{{"model":"m",'
+        '"messages":[{"role":"user","content":"x"}]}}\n'
+    )
     how = {"endpoint": url, "window": "24h", "on_upload": _nothing}
     if verb in ("upload", "create"):
         return await provider.submit(requests, {"jupyter_batch": "a/0"}, uploaded=None, **how)
@@ -51,14 +53,23 @@ async def call(desk, provider, verb):
             return await provider.cancel(batch)
         case _:
             desk.fake.end()
-            return await provider.fetch(batch if desk.name == "xai" else f"out-of-{batch}", lambda _: None)
+            return await provider.fetch(
+                batch if desk.name == "xai" else f"out-of-{batch}", lambda _: None
+            )
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_refusal_has_its_kind(desk, verb):
     """Each HTTP status becomes its error of our tree, with the provider's words, and without the key."""
-    kinds = {401: AuthenticationError, 403: AuthenticationError, 404: NotFoundError, 429: RateLimitError,
-             422: BadRequestError, 500: ProviderDownError, 503: ProviderDownError}
+    kinds = {
+        401: AuthenticationError,
+        403: AuthenticationError,
+        404: NotFoundError,
+        429: RateLimitError,
+        422: BadRequestError,
+        500: ProviderDownError,
+        503: ProviderDownError,
+    }
 
     async def way():
         provider = desk.provider()
@@ -80,13 +91,30 @@ def test_each_refusal_has_its_kind(desk, verb):
     desk.play(way())
 
 
-@pytest.mark.parametrize(("headers", "seconds"), [
-    ({"retry-after": "7"}, 7.0),
-    ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30.0),
-    ({"retry-after": "Wed, 21 Oct 2026 07:27:00 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.0),
-    ({"retry-after": "soon", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
-    ({"retry-after": "nan"}, None), ({"retry-after": "-1"}, None), ({}, None),
-])
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        (
+            {
+                "retry-after": "Wed, 21 Oct 2026 07:28:30 GMT",
+                "date": "Wed, 21 Oct 2026 07:28:00 GMT",
+            },
+            30.0,
+        ),
+        (
+            {
+                "retry-after": "Wed, 21 Oct 2026 07:27:00 GMT",
+                "date": "Wed, 21 Oct 2026 07:28:00 GMT",
+            },
+            0.0,
+        ),
+        ({"retry-after": "soon", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "-1"}, None),
+        ({}, None),
+    ],
+)
 def test_retry_after_is_seconds_or_a_date(headers, seconds):
     """A date is held against the server's own clock; what is neither says nothing."""
     assert by_status(429, "slow down", headers=headers).retry_after == seconds
@@ -101,6 +129,7 @@ def test_a_date_without_the_server_s_clock_is_held_against_ours():
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_connection_that_breaks_is_told_as_such(desk, verb):
     """Cut without an answer: it is not known whether it was done, so it passes for nothing but that."""
+
     async def way():
         provider = desk.provider()
         await call(desk, provider, "create")
@@ -160,6 +189,7 @@ def test_a_download_that_is_cut_is_no_download(desk):
 
 def test_a_download_is_never_whole_in_memory(desk):
     """Results of 12 MB arrive in many small blocks."""
+
     async def way():
         provider = desk.provider()
         await call(desk, provider, "create")
@@ -167,8 +197,10 @@ def test_a_download_is_never_whole_in_memory(desk):
         batch.answers = {f"a-{n}": "x" * 400_000 for n in range(30)}
         batch.ending = "completed"
         sizes = []
-        await provider.fetch(batch.id if desk.name == "xai" else f"out-of-{batch.id}",
-                             lambda block: sizes.append(len(block)))
+        await provider.fetch(
+            batch.id if desk.name == "xai" else f"out-of-{batch.id}",
+            lambda block: sizes.append(len(block)),
+        )
         assert sum(sizes) > 12_000_000
         assert max(sizes) < 2_000_000
 
@@ -177,6 +209,7 @@ def test_a_download_is_never_whole_in_memory(desk):
 
 def test_a_full_disk_is_not_the_providers_fault(desk):
     """What our own disk says while a download is written is passed on as it is."""
+
     def full(_):
         raise OSError(28, "No space left on device")
 

@@ -21,13 +21,19 @@ def mistral(tmp_path):
 def test_lines_are_bare(tmp_path):
     """Method, url and model are gone; every other byte of a body stays, in its order."""
     file = tmp_path / "requests.jsonl"
-    file.write_bytes('{"custom_id":"j-0","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":'
-                     '[{"role":"user","content":"é \\n 1.10"}],"temperature":1e-1}}\n'.encode())
-    assert bare_lines(file).decode() == ('{"custom_id":"j-0","body":{"messages":[{"role":"user","content":"é \\n 1.10"}'
-                                         '],"temperature":1e-1}}\n')
+    file.write_bytes(
+        '{"custom_id":"j-0","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":'
+        '[{"role":"user","content":"é \\n 1.10"}],"temperature":1e-1}}\n'.encode()
+    )
+    assert bare_lines(file).decode() == (
+        '{"custom_id":"j-0","body":{"messages":[{"role":"user","content":"é \\n 1.10"}'
+        '],"temperature":1e-1}}\n'
+    )
 
 
-@pytest.mark.parametrize(("window", "hours"), [("24h", 24), ("1h", 1), ("7d", 168), ("168h", 168), ("2d", 48)])
+@pytest.mark.parametrize(
+    ("window", "hours"), [("24h", 24), ("1h", 1), ("7d", 168), ("168h", 168), ("2d", 48)]
+)
 def test_windows(window, hours):
     """Hours or days become hours."""
     assert hours_of(window) == hours
@@ -47,10 +53,19 @@ def test_the_order_holds_model_window_and_tag(mistral):
     async def way():
         await mistral.step()
         order = mistral.fake.only.order
-        assert order == {"input_files": [mistral.fake.only.file], "endpoint": "/v1/chat/completions",
-                         "model": "the-model", "timeout_hours": 48,
-                         "metadata": {"team": "nlp", "jupyter_batch": f"{job}/0", "jupyter_batch_of": "1/4/0-3",
-                                      "jupyter_batch_out": "out", "jupyter_batch_model": "mistral/the-model"}}
+        assert order == {
+            "input_files": [mistral.fake.only.file],
+            "endpoint": "/v1/chat/completions",
+            "model": "the-model",
+            "timeout_hours": 48,
+            "metadata": {
+                "team": "nlp",
+                "jupyter_batch": f"{job}/0",
+                "jupyter_batch_of": "1/4/0-3",
+                "jupyter_batch_out": "out",
+                "jupyter_batch_model": "mistral/the-model",
+            },
+        }
         assert mistral.shard(job).expires_at == int(mistral.fake.only.created) + 48 * 3600
         await mistral.step(10)
         assert mistral.shard(job).expires_at is not None, "a poll does not forget it"
@@ -67,17 +82,34 @@ def test_a_bad_window_sends_nothing(mistral):
     assert all("7d" in reason for reason in mistral.told(job).reasons.values())
 
 
-@pytest.mark.parametrize(("state", "ending"), [
-    ("QUEUED", None), ("RUNNING", None), ("SUCCESS", State.COMPLETED), ("FAILED", State.FAILED),
-    ("TIMEOUT_EXCEEDED", State.EXPIRED), ("CANCELLATION_REQUESTED", None), ("CANCELLED", State.CANCELLED),
-    ("SCHEDULED", None), (None, None)])
+@pytest.mark.parametrize(
+    ("state", "ending"),
+    [
+        ("QUEUED", None),
+        ("RUNNING", None),
+        ("SUCCESS", State.COMPLETED),
+        ("FAILED", State.FAILED),
+        ("TIMEOUT_EXCEEDED", State.EXPIRED),
+        ("CANCELLATION_REQUESTED", None),
+        ("CANCELLED", State.CANCELLED),
+        ("SCHEDULED", None),
+        (None, None),
+    ],
+)
 def test_states(state, ending):
     """Each documented state, and one that nobody knows, which is an open one."""
     assert read_job({"id": "x", "status": state}).ending is ending
 
 
-@pytest.mark.parametrize("odd", [{}, {"id": None}, {"errors": None, "input_files": None, "metadata": None},
-                                 {"errors": ["text", {"count": None}], "total_requests": None, "created_at": "soon"}])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"id": None},
+        {"errors": None, "input_files": None, "metadata": None},
+        {"errors": ["text", {"count": None}], "total_requests": None, "created_at": "soon"},
+    ],
+)
 def test_odd_jobs_are_open(odd):
     """Fields that are missing, null or of another type break nothing."""
     assert read_job(odd).ending is None
@@ -85,7 +117,9 @@ def test_odd_jobs_are_open(odd):
 
 def test_errors_are_counted():
     """A reason that many lines share is told once, with how many."""
-    view = read_job({"id": "x", "status": "FAILED", "errors": [{"message": "bad line", "count": 1200}]})
+    view = read_job(
+        {"id": "x", "status": "FAILED", "errors": [{"message": "bad line", "count": 1200}]}
+    )
     assert view.errors == "bad line (1,200 times)"
 
 
@@ -97,10 +131,16 @@ def test_the_list_is_read_until_it_is_older(mistral):
         await mistral.step()
         ours = mistral.fake.only
         for n in range(PAGE):
-            mistral.fake.batches[f"new-{n}"] = Batch(f"new-{n}", "f", {}, None, ours.created + 10 + n, ours.order)
+            mistral.fake.batches[f"new-{n}"] = Batch(
+                f"new-{n}", "f", {}, None, ours.created + 10 + n, ours.order
+            )
         for n in range(2 * PAGE):
-            mistral.fake.batches[f"old-{n}"] = Batch(f"old-{n}", "f", {}, None, ours.created - 99999 - n, ours.order)
-        found = await mistral.provider().find({"jupyter_batch": f"{job}/0"}, since=mistral.now - 3600)
+            mistral.fake.batches[f"old-{n}"] = Batch(
+                f"old-{n}", "f", {}, None, ours.created - 99999 - n, ours.order
+            )
+        found = await mistral.provider().find(
+            {"jupyter_batch": f"{job}/0"}, since=mistral.now - 3600
+        )
         assert [view.id for view in found] == [ours.id]
         assert mistral.fake.asked["list"] == 3
 

@@ -14,11 +14,17 @@ BATCHES = "Too many active batch jobs: try again once some have finished"
 RATE = "Too many requests"
 
 
-@pytest.mark.parametrize(("status", "said"), [(429, TOKENS), (400, f"token_limit_exceeded: {TOKENS}"), (429, BATCHES),
-                                              (429, RATE)], ids=["tokens", "tokens as 400", "batches", "rate"])
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(429, TOKENS), (400, f"token_limit_exceeded: {TOKENS}"), (429, BATCHES), (429, RATE)],
+    ids=["tokens", "tokens as 400", "batches", "rate"],
+)
 def test_a_create_that_is_refused_is_sent_again(desk, status, said):
     """The second of two shards is refused: it waits, says for what, and arrives; nothing is sent twice."""
-    desk.fake.faults["create"] = [None, Fault(status=status, message=said, headers={"retry-after": "200"})]
+    desk.fake.faults["create"] = [
+        None,
+        Fault(status=status, message=said, headers={"retry-after": "200"}),
+    ]
 
     async def way():
         job = desk.plan(shard_size=2)
@@ -30,16 +36,22 @@ def test_a_create_that_is_refused_is_sent_again(desk, status, said):
         assert waiting[0].held == ("rate" if said == RATE else "queue")
         created = desk.fake.asked["create"]
         await desk.step(100.0)
-        assert desk.fake.asked["create"] == created, "not before retry-after, while nothing has ended"
+        assert desk.fake.asked["create"] == created, (
+            "not before retry-after, while nothing has ended"
+        )
         for batch in desk.fake.batches.values():
-            batch.answers = {one: body["messages"][-1]["content"].upper() for one, body in batch.requests.items()}
+            batch.answers = {
+                one: body["messages"][-1]["content"].upper() for one, body in batch.requests.items()
+            }
             batch.ending = "completed"
         for _ in range(10):
             await desk.step(60.0)
             for batch in desk.fake.batches.values():
                 if batch.ending is None:
-                    batch.answers = {one: body["messages"][-1]["content"].upper()
-                                     for one, body in batch.requests.items()}
+                    batch.answers = {
+                        one: body["messages"][-1]["content"].upper()
+                        for one, body in batch.requests.items()
+                    }
                     batch.ending = "completed"
         assert desk.snapshot(job).is_complete
         return job
@@ -53,11 +65,24 @@ def test_a_create_that_is_refused_is_sent_again(desk, status, said):
 def test_anthropic_s_batch_queue_is_full(home):
     """Anthropic's 429 at the create: the same, with its words in the monitor."""
     with anthropic() as fake:
-        fake.faults = [("create", RefusalError(429, "This would exceed the limit on batch requests in processing queue",
-                                               {"retry-after": "3"}))]
+        fake.faults = [
+            (
+                "create",
+                RefusalError(
+                    429,
+                    "This would exceed the limit on batch requests in processing queue",
+                    {"retry-after": "3"},
+                ),
+            )
+        ]
         df = frame()
-        job = df.llm.batch("{t}", out="out", model="anthropic/claude-haiku-4-5", api_base=fake.base,
-                           api_key=ANTHROPIC_KEY)
+        job = df.llm.batch(
+            "{t}",
+            out="out",
+            model="anthropic/claude-haiku-4-5",
+            api_base=fake.base,
+            api_key=ANTHROPIC_KEY,
+        )
         while not (said := job.snapshot().message):
             job.wait(0.02)
         assert said.startswith("waiting for quota: ")

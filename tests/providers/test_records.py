@@ -43,20 +43,28 @@ def test_a_price_is_a_number_only_where_it_is_sure():
 
 def test_what_is_not_known_is_a_question_mark():
     """Not a zero, not a guess, not OpenAI's number."""
-    row = next(line for line in table(list(RECORDS.values())).splitlines() if line.startswith("hosted_vllm"))
+    row = next(
+        line
+        for line in table(list(RECORDS.values())).splitlines()
+        if line.startswith("hosted_vllm")
+    )
     assert row.split()[2:] == ["?"] * 8
 
 
 def test_the_table_has_a_row_for_each():
     """In a terminal and in a notebook."""
     shown = Providers()
-    assert [line.split("  ")[0] for line in repr(shown).splitlines()[1:len(RECORDS) + 1]] == list(RECORDS)
+    assert [line.split("  ")[0] for line in repr(shown).splitlines()[1 : len(RECORDS) + 1]] == list(
+        RECORDS
+    )
     assert shown._repr_html_().count("<tr>") == len(RECORDS) + 1
 
 
 def test_html_is_escaped():
     """A record's text is a text."""
-    nasty = msgspec.structs.replace(RECORDS["openai"], name="<script>", note="a & b", source='"<img>')
+    nasty = msgspec.structs.replace(
+        RECORDS["openai"], name="<script>", note="a & b", source='"<img>'
+    )
     html = Providers([nasty])._repr_html_()
     assert "<script>" not in html
     assert "<img>" not in html
@@ -65,6 +73,8 @@ def test_html_is_escaped():
 
 def test_the_table_is_read_without_anything_heavy():
     """No litellm, no openai, no pandas, no httpx: it is there at once."""
-    code = ("import sys; import jupyter_batch.providers.shown as s; repr(s.Providers()); "
-            "sys.exit(bool({'litellm', 'openai', 'pandas', 'httpx'} & set(sys.modules)))")
+    code = (
+        "import sys; import jupyter_batch.providers.shown as s; repr(s.Providers()); "
+        "sys.exit(bool({'litellm', 'openai', 'pandas', 'httpx'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -33,13 +33,23 @@ def test_results_are_translated_as_litellm_does():
     load_litellm()
     transformation = pytest.importorskip("litellm.llms.xai.batches.transformation")
     results = [
-        {"batch_request_id": "j-0", "batch_result": {"response": {"chat_get_completion": completion("é\n1")}}},
-        {"batch_request_id": "j-1", "batch_result": {"response": {"responses": {"id": "r", "output": []}}}},
-        {"batch_request_id": "j-2", "batch_result": {"error": {"code": 3, "message": "Invalid argument"}}},
+        {
+            "batch_request_id": "j-0",
+            "batch_result": {"response": {"chat_get_completion": completion("é\n1")}},
+        },
+        {
+            "batch_request_id": "j-1",
+            "batch_result": {"response": {"responses": {"id": "r", "output": []}}},
+        },
+        {
+            "batch_request_id": "j-2",
+            "batch_result": {"error": {"code": 3, "message": "Invalid argument"}},
+        },
         {"batch_request_id": "j-3", "batch_result": {"error": {"message": "no code"}}},
     ]
     theirs = transformation.results_to_openai_jsonl(
-        tuple(transformation.XAIBatchResult.model_validate(result) for result in results)).splitlines()
+        tuple(transformation.XAIBatchResult.model_validate(result) for result in results)
+    ).splitlines()
     for result, line in zip(results, map(msgspec.json.decode, theirs), strict=True):
         ours = msgspec.json.decode(line_of(msgspec.Raw(msgspec.json.encode(result))))
         assert ours["custom_id"] == line["custom_id"]
@@ -49,9 +59,16 @@ def test_results_are_translated_as_litellm_does():
 
 def test_code_zero_is_no_error():
     """An OK of gRPC stands beside an answer: the answer counts."""
-    answer = told({"batch_request_id": "j-0", "error_message": None,
-                   "batch_result": {"response": {"chat_get_completion": completion("yes")},
-                                    "error": {"code": 0, "message": ""}}})
+    answer = told(
+        {
+            "batch_request_id": "j-0",
+            "error_message": None,
+            "batch_result": {
+                "response": {"chat_get_completion": completion("yes")},
+                "error": {"code": 0, "message": ""},
+            },
+        }
+    )
     assert (answer.custom_id, answer.value) == ("j-0", "yes")
 
 
@@ -62,13 +79,21 @@ def test_a_reason_at_the_top_is_told():
 
 def test_a_cancelled_request_is_cancelled():
     """The code of gRPC's CANCELLED on a row is no failure of the model."""
-    row = told({"batch_request_id": "j-0", "batch_result": {"error": {"code": 1, "message": "cancelled"}}})
+    row = told(
+        {"batch_request_id": "j-0", "batch_result": {"error": {"code": 1, "message": "cancelled"}}}
+    )
     assert row.status is Status.CANCELLED
 
 
-@pytest.mark.parametrize("odd", [{"batch_request_id": "j-0", "batch_result": {"response": "text"}},
-                                 {"batch_request_id": "j-0", "batch_result": 7}, {"batch_request_id": "j-0"},
-                                 {"batch_request_id": "j-0", "batch_result": {"response": {}, "error": None}}])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"batch_request_id": "j-0", "batch_result": {"response": "text"}},
+        {"batch_request_id": "j-0", "batch_result": 7},
+        {"batch_request_id": "j-0"},
+        {"batch_request_id": "j-0", "batch_result": {"response": {}, "error": None}},
+    ],
+)
 def test_an_odd_result_is_one_failed_row(odd):
     """A shape that nobody knows costs its own row alone, and says so."""
     row = told(odd)
@@ -84,8 +109,12 @@ def test_a_result_without_its_id_is_nobodys(odd):
 
 def test_pretty_printed_answers_stay_on_one_line():
     """A body with line breaks between its fields is one line of the file."""
-    line = line_of(msgspec.Raw(b'{"batch_request_id": "j-0", "batch_result": {"response":\n {"chat_get_completion": '
-                               b'{\n "choices": [\n]}}}}'))
+    line = line_of(
+        msgspec.Raw(
+            b'{"batch_request_id": "j-0", "batch_result": {"response":\n {"chat_get_completion": '
+            b'{\n "choices": [\n]}}}}'
+        )
+    )
     assert line.count(b"\n") == 1
 
 
@@ -119,7 +148,10 @@ def test_the_name_is_the_tag(xai):
         assert xai.fake.only.named == f"jupyter_batch {job}/0 1/4/0-3 {xai.fake.only.file}"
         xai.fake.batches["batch_other"] = Batch("batch_other", "f", {"a": {}}, "nightly", xai.now)
         views = await xai.provider().find({}, since=0)
-        assert [view.tag for view in views] == [{"jupyter_batch": f"{job}/0", "jupyter_batch_of": "1/4/0-3"}, {}]
+        assert [view.tag for view in views] == [
+            {"jupyter_batch": f"{job}/0", "jupyter_batch_of": "1/4/0-3"},
+            {},
+        ]
 
     xai.play(way())
 
@@ -146,5 +178,7 @@ def test_pages_that_never_end_are_left(xai, monkeypatch):
 @pytest.mark.parametrize("state", [None, {}, {"num_requests": None}, "?"])
 def test_a_state_that_says_nothing_is_open(xai, state):
     """No counters yet: the batch is open, whatever stands there."""
-    view = xai.provider()._view({"batch_id": "b", "state": state, "create_time": None, "name": None})
+    view = xai.provider()._view(
+        {"batch_id": "b", "state": state, "create_time": None, "name": None}
+    )
     assert (view.ending, view.status, view.output_file_id) == (None, "validating", None)

@@ -20,8 +20,14 @@ from jupyter_batch.providers.running import Tries
 from jupyter_batch.providers.straight import call_to
 from jupyter_batch.wire.openai import CHAT, decode
 
-FACTS = realtime_facts(Facts(name="openai", dialect="openai", key="OPENAI_API_KEY",
-                             limits=Limits(requests=50_000, bytes=200_000_000)))
+FACTS = realtime_facts(
+    Facts(
+        name="openai",
+        dialect="openai",
+        key="OPENAI_API_KEY",
+        limits=Limits(requests=50_000, bytes=200_000_000),
+    )
+)
 KEY = "sk-of-the-test"
 QUICK = Tries(most=4, first=0.001, last=0.004)
 SECONDS = 60.0
@@ -33,33 +39,65 @@ def texts(count: int) -> list[str]:
     return [f"row {number}" for number in range(count)]
 
 
-def requests(folder: Path, texts: list[str], endpoint: str = CHAT, name: str = "requests-0.jsonl") -> Path:
+def requests(
+    folder: Path, texts: list[str], endpoint: str = CHAT, name: str = "requests-0.jsonl"
+) -> Path:
     """A request file with a row for each text."""
     path = folder / name
     lines = []
     for number, text in enumerate(texts):
-        asked = {"messages": [{"role": "user", "content": text}]} if endpoint == CHAT else {"input": text}
-        lines.append(orjson.dumps({"custom_id": f"jb-{number}", "method": "POST", "url": endpoint,
-                                   "body": {"model": "m", **asked}}) + b"\n")
+        asked = (
+            {"messages": [{"role": "user", "content": text}]}
+            if endpoint == CHAT
+            else {"input": text}
+        )
+        lines.append(
+            orjson.dumps(
+                {
+                    "custom_id": f"jb-{number}",
+                    "method": "POST",
+                    "url": endpoint,
+                    "body": {"model": "m", **asked},
+                }
+            )
+            + b"\n"
+        )
     path.write_bytes(b"".join(lines))
     return path
 
 
-def provider(folder: Path, base: str, *, model: str = "openai/m", key: str = KEY, seconds: float = 20.0,
-             **more: Any) -> Realtime:
+def provider(
+    folder: Path,
+    base: str,
+    *,
+    model: str = "openai/m",
+    key: str = KEY,
+    seconds: float = 20.0,
+    **more: Any,
+) -> Realtime:
     """Real time by litellm, with pauses of a millisecond."""
-    return Realtime(FACTS, folder=folder, call=call_to(model, api_base=base, api_key=key,
-                                                                            seconds=seconds),
-                    **{"tries": QUICK, "concurrency": 8, **more})
+    return Realtime(
+        FACTS,
+        folder=folder,
+        call=call_to(model, api_base=base, api_key=key, seconds=seconds),
+        **{"tries": QUICK, "concurrency": 8, **more},
+    )
 
 
 async def begin(real: Realtime, path: Path, endpoint: str = CHAT) -> BatchView:
     """Submit the shard."""
+
     async def nothing(_: str) -> None:
         raise AssertionError("nothing is uploaded")
 
-    return await real.submit(path, {"team": "a", TAG: "jb/0"}, endpoint=endpoint, window="24h", uploaded=None,
-                             on_upload=nothing)
+    return await real.submit(
+        path,
+        {"team": "a", TAG: "jb/0"},
+        endpoint=endpoint,
+        window="24h",
+        uploaded=None,
+        on_upload=nothing,
+    )
 
 
 async def until(holds: Callable[[], Any]) -> Any:
@@ -77,6 +115,7 @@ async def until(holds: Callable[[], Any]) -> Any:
 
 async def ended(real: Realtime, name: str = "realtime-jb-0") -> BatchView:
     """Poll until it is over."""
+
     async def look() -> BatchView | None:
         view = await real.poll(name)
         return view if view.ending is not None else None
@@ -102,6 +141,7 @@ async def results(real: Realtime, view: BatchView, endpoint: str = CHAT) -> dict
 
 def run(real: Realtime, path: Path, endpoint: str = CHAT) -> tuple[BatchView, dict[str, Result]]:
     """The whole cycle."""
+
     async def cycle() -> tuple[BatchView, dict[str, Result]]:
         try:
             await begin(real, path, endpoint)
@@ -115,4 +155,8 @@ def run(real: Realtime, path: Path, endpoint: str = CHAT) -> tuple[BatchView, di
 
 def modes(folder: Path) -> set[str]:
     """The modes of what a run left in its folder."""
-    return {oct(stat.S_IMODE(path.stat().st_mode)) for path in folder.iterdir() if path.name.startswith("realtime-")}
+    return {
+        oct(stat.S_IMODE(path.stat().st_mode))
+        for path in folder.iterdir()
+        if path.name.startswith("realtime-")
+    }

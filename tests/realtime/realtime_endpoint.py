@@ -25,8 +25,13 @@ class Endpoint:
     of each request.
     """
 
-    def __init__(self, decide: Decide = lambda text, before: None, *, headers: dict[str, str] | None = None,
-                 cancels: bool = False) -> None:
+    def __init__(
+        self,
+        decide: Decide = lambda text, before: None,
+        *,
+        headers: dict[str, str] | None = None,
+        cancels: bool = False,
+    ) -> None:
         """headers: of each refusal. cancels: who hangs up is not served any more."""
         self.decide = decide
         self.headers = headers or {}
@@ -61,7 +66,9 @@ class Endpoint:
         app = web.Application(client_max_size=1 << 26)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._vectors)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=self.cancels)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=1.0, handler_cancellation=self.cancels
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -71,7 +78,9 @@ class Endpoint:
         before = self.asked[text]
         self.asked[text] += 1
         self.order.append(text)
-        self.sent.append((request.path, await request.read(), {k.lower(): v for k, v in request.headers.items()}))
+        self.sent.append(
+            (request.path, await request.read(), {k.lower(): v for k, v in request.headers.items()})
+        )
         self.keys.add(request.headers.get("authorization", ""))
         decision = self.decide(text, before)
         if decision == HANG:
@@ -85,7 +94,12 @@ class Endpoint:
             request.transport.close()
             return web.Response()
         if isinstance(decision, int):
-            error = {"message": f"told {decision} about {text}", "type": "t", "param": "messages", "code": "c"}
+            error = {
+                "message": f"told {decision} about {text}",
+                "type": "t",
+                "param": "messages",
+                "code": "c",
+            }
             return web.json_response({"error": error}, status=decision, headers=self.headers)
         if isinstance(decision, web.StreamResponse):
             return decision
@@ -98,20 +112,42 @@ class Endpoint:
         body = await request.json()
         content = body["messages"][-1]["content"]
         text = content if isinstance(content, str) else str(content)
-        return await self._counted(request, text, {
-            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"],
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text.upper()},
-                         "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}})
+        return await self._counted(
+            request,
+            text,
+            {
+                "id": "chatcmpl-1",
+                "object": "chat.completion",
+                "created": 1,
+                "model": body["model"],
+                "choices": [
+                    {
+                        "index": 0,
+                        "message": {"role": "assistant", "content": text.upper()},
+                        "finish_reason": "stop",
+                    }
+                ],
+                "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
+            },
+        )
 
     async def _vectors(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         text = body["input"] if isinstance(body["input"], str) else body["input"][0]
-        return await self._counted(request, text, {
-            "object": "list", "model": body["model"], "usage": {"prompt_tokens": 3, "total_tokens": 3},
-            "data": [{"object": "embedding", "index": 0, "embedding": [0.5, float(len(text))]}]})
+        return await self._counted(
+            request,
+            text,
+            {
+                "object": "list",
+                "model": body["model"],
+                "usage": {"prompt_tokens": 3, "total_tokens": 3},
+                "data": [{"object": "embedding", "index": 0, "embedding": [0.5, float(len(text))]}],
+            },
+        )
 
-    async def _counted(self, request: web.Request, text: str, answer: dict[str, Any]) -> web.StreamResponse:
+    async def _counted(
+        self, request: web.Request, text: str, answer: dict[str, Any]
+    ) -> web.StreamResponse:
         self.busy += 1
         self.peak = max(self.peak, self.busy)
         try:

@@ -24,7 +24,9 @@ from jupyter_batch.wire.openai import EMBEDDINGS, RESPONSES
 def test_a_shard_is_answered_row_by_row(tmp_path, model, capfd):
     """Each row is asked once and has its answer and its tokens; nothing is printed, and the files are ours alone."""
     with Endpoint() as endpoint:
-        view, found = run(provider(tmp_path, endpoint.base, model=model), requests(tmp_path, texts(50)))
+        view, found = run(
+            provider(tmp_path, endpoint.base, model=model), requests(tmp_path, texts(50))
+        )
     assert (view.ending, view.total, view.completed, view.failed) == (State.COMPLETED, 50, 50, 0)
     assert {i: r.value for i, r in found.items()} == {f"jb-{n}": f"ROW {n}" for n in range(50)}
     assert {r.usage for r in found.values()} == {Usage(5, 2)}
@@ -41,15 +43,25 @@ def test_a_person_s_own_litellm_calls_are_not_disturbed(tmp_path, capfd):
     litellm = load_litellm()
 
     async def theirs(base):
-        asked = (litellm.acompletion(model="openai/m", api_base=base, api_key="k", max_retries=0,
-                                     messages=[{"role": "user", "content": f"theirs {n}"}]) for n in range(60))
+        asked = (
+            litellm.acompletion(
+                model="openai/m",
+                api_base=base,
+                api_key="k",
+                max_retries=0,
+                messages=[{"role": "user", "content": f"theirs {n}"}],
+            )
+            for n in range(60)
+        )
         answers = await asyncio.gather(*asked)
         closed = False
         while not closed:
             try:
                 await litellm.close_litellm_async_clients()
                 closed = True
-            except RuntimeError:  # litellm walks over its cache while the other loop puts a client there
+            except (
+                RuntimeError
+            ):  # litellm walks over its cache while the other loop puts a client there
                 await asyncio.sleep(0)
         return [answer.choices[0].message.content for answer in answers]
 
@@ -58,7 +70,9 @@ def test_a_person_s_own_litellm_calls_are_not_disturbed(tmp_path, capfd):
         view, _ = run(provider(tmp_path, endpoint.base), requests(tmp_path, texts(60)))
         assert answers.result() == [f"THEIRS {n}" for n in range(60)]
     assert (view.completed, view.failed) == (60, 0)
-    assert sum(endpoint.asked.values()) <= 60 + 8  # those that were in flight when theirs closed all clients
+    assert (
+        sum(endpoint.asked.values()) <= 60 + 8
+    )  # those that were in flight when theirs closed all clients
     assert capfd.readouterr().err == ""
 
 
@@ -68,8 +82,13 @@ def test_ending_ours_leaves_the_person_s_clients_open(tmp_path, capfd):
 
     async def cycle(endpoint):
         async def theirs():
-            return await litellm.acompletion(model="openai/m", api_base=endpoint.base, api_key="k", max_retries=0,
-                                             messages=[{"role": "user", "content": "theirs"}])
+            return await litellm.acompletion(
+                model="openai/m",
+                api_base=endpoint.base,
+                api_key="k",
+                max_retries=0,
+                messages=[{"role": "user", "content": "theirs"}],
+            )
 
         await theirs()
         path = requests(tmp_path, texts(3))
@@ -86,7 +105,9 @@ def test_ending_ours_leaves_the_person_s_clients_open(tmp_path, capfd):
 def test_embeddings_have_their_own_call(tmp_path):
     """Lines for /v1/embeddings are answered with vectors, with their tokens."""
     with Endpoint() as endpoint:
-        view, found = run(provider(tmp_path, endpoint.base), requests(tmp_path, texts(3), EMBEDDINGS), EMBEDDINGS)
+        view, found = run(
+            provider(tmp_path, endpoint.base), requests(tmp_path, texts(3), EMBEDDINGS), EMBEDDINGS
+        )
     assert (view.completed, view.failed) == (3, 0)
     assert found["jb-0"].value == [0.5, 5.0]
     assert found["jb-0"].usage == Usage(3, 0)
@@ -110,7 +131,12 @@ def test_the_last_line_may_lack_its_newline_and_a_file_may_be_empty(tmp_path):
         empty = tmp_path / "empty"
         empty.mkdir()
         view, found = run(provider(empty, endpoint.base), requests(empty, []))
-        assert (view.ending, view.total, view.output_file_id, found) == (State.COMPLETED, 0, None, {})
+        assert (view.ending, view.total, view.output_file_id, found) == (
+            State.COMPLETED,
+            0,
+            None,
+            {},
+        )
 
 
 def test_requests_per_minute_are_kept(tmp_path):
@@ -134,6 +160,7 @@ def test_requests_per_minute_are_kept(tmp_path):
 def test_memory_holds_a_window_of_the_rows(tmp_path):
     """However many rows there are, no more than twice the concurrency are held."""
     with Endpoint(lambda text, before: HANG) as endpoint:
+
         async def cycle():
             real = provider(tmp_path, endpoint.base, concurrency=4)
             await begin(real, requests(tmp_path, texts(100)))
@@ -166,9 +193,22 @@ def test_a_body_can_t_send_a_request_elsewhere(tmp_path):
 
     with Endpoint() as endpoint, Endpoint() as stranger:
         path = tmp_path / "requests-0.jsonl"
-        path.write_bytes(orjson.dumps({"custom_id": "jb-0", "body": {
-            "model": "m", "messages": [{"role": "user", "content": "x"}], "api_base": stranger.base,
-            "base_url": stranger.base, "api_key": "other", "stream": True}}) + b"\n")
+        path.write_bytes(
+            orjson.dumps(
+                {
+                    "custom_id": "jb-0",
+                    "body": {
+                        "model": "m",
+                        "messages": [{"role": "user", "content": "x"}],
+                        "api_base": stranger.base,
+                        "base_url": stranger.base,
+                        "api_key": "other",
+                        "stream": True,
+                    },
+                }
+            )
+            + b"\n"
+        )
         view, _ = run(provider(tmp_path, endpoint.base), path)
     assert view.completed == 1
     assert endpoint.keys == {f"Bearer {KEY}"}

@@ -21,6 +21,7 @@ from jupyter_batch.providers.protocol import TAG
 def test_cancel_keeps_what_is_under_way_and_starts_nothing(tmp_path):
     """Answers that are being made are waited for and kept; the rest was never asked."""
     with Endpoint(lambda text, before: HANG) as endpoint:
+
         async def cycle():
             real = provider(tmp_path, endpoint.base)
             await begin(real, requests(tmp_path, texts(50)))
@@ -44,7 +45,10 @@ def test_cancel_keeps_what_is_under_way_and_starts_nothing(tmp_path):
 
 def test_a_process_that_ends_in_order_is_gone_on_with(tmp_path, capfd):
     """What hangs is dropped at aclose; a later object, told only the id, asks what was not answered."""
-    with Endpoint(lambda text, before: HANG if int(text[4:]) >= 10 and not before else None) as endpoint:
+    with Endpoint(
+        lambda text, before: HANG if int(text[4:]) >= 10 and not before else None
+    ) as endpoint:
+
         async def first():
             real = provider(tmp_path, endpoint.base, concurrency=4)
             await begin(real, requests(tmp_path, texts(30)))
@@ -53,7 +57,7 @@ def test_a_process_that_ends_in_order_is_gone_on_with(tmp_path, capfd):
 
         async def second():
             real = provider(tmp_path, endpoint.base, concurrency=4)
-            view, = await real.find({TAG: "jb/0"}, since=0.0)
+            (view,) = await real.find({TAG: "jb/0"}, since=0.0)
             assert view.ending is None
             assert view.tag == {"team": "a", TAG: "jb/0"}
             endpoint.release()
@@ -93,6 +97,7 @@ def test_a_torn_line_is_dropped_and_its_row_asked_again(tmp_path):
 def test_two_at_the_same_run_ask_each_row_once(tmp_path):
     """Another object (another process whose lease came too early) only looks on, and takes over when the first ends."""
     with Endpoint(lambda text, before: HANG) as endpoint:
+
         async def cycle():
             one, two = provider(tmp_path, endpoint.base), provider(tmp_path, endpoint.base)
             path = requests(tmp_path, texts(20))
@@ -122,6 +127,7 @@ def test_a_full_disk_loses_no_answer(tmp_path, monkeypatch):
 
     monkeypatch.setattr(answered.os, "write", write)
     with Endpoint(lambda text, before: HANG) as endpoint:
+
         async def cycle():
             real = provider(tmp_path, endpoint.base)
             await begin(real, requests(tmp_path, texts(30)))
@@ -144,6 +150,7 @@ def test_a_full_disk_loses_no_answer(tmp_path, monkeypatch):
 
 def test_an_unknown_run_or_file_is_not_found(tmp_path):
     """An id that this folder does not hold, or that tries to leave it, is NotFound."""
+
     async def cycle():
         real = provider(tmp_path, "http://127.0.0.1:9/v1")
         for name in ("realtime-nothing", "../../etc/passwd", "realtime-../x"):

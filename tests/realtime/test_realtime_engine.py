@@ -42,19 +42,33 @@ class Desk:
         self.ledger = Ledger(home)
         self.ledgers.append(self.ledger)
         frame = pd.DataFrame({"t": [f"row {n}" for n in range(ROWS)]})
-        ask = Ask(prompt=prompt_of("{t}", ["t"], system=None, kind="braces"), params={}, model="openai/m",
-                  provider="openai", dialect="openai", body_model="m", out="out",
-                  limits=msgspec.structs.replace(FACTS.limits, requests=10))
+        ask = Ask(
+            prompt=prompt_of("{t}", ["t"], system=None, kind="braces"),
+            params={},
+            model="openai/m",
+            provider="openai",
+            dialect="openai",
+            body_model="m",
+            out="out",
+            limits=msgspec.structs.replace(FACTS.limits, requests=10),
+        )
         self.job = plan(self.ledger, ask, frame, now=self.now, reuse=True, accept=lambda _: None).id
         self.worker = self.process()
 
     def process(self) -> Worker:
         async def connect(job):
             folder = self.ledger.folders.of(job.id).path
-            return Realtime(FACTS, folder=folder, concurrency=4, tries=QUICK,
-                            call=call_to("openai/m", api_base=self.endpoint.base, api_key=self.key))
+            return Realtime(
+                FACTS,
+                folder=folder,
+                concurrency=4,
+                tries=QUICK,
+                call=call_to("openai/m", api_base=self.endpoint.base, api_key=self.key),
+            )
 
-        return Worker(self.ledger, connect, clock=lambda: self.now, dice=lambda: 0.5, everything=True)
+        return Worker(
+            self.ledger, connect, clock=lambda: self.now, dice=lambda: 0.5, everything=True
+        )
 
     async def step(self, seconds=0.0, worker=None):
         self.now += seconds
@@ -76,11 +90,19 @@ class Desk:
     def written(self):
         """The rows that have a line on disk, before any shard has ended."""
         folder = self.ledger.folders.of(self.job).path
-        lines = [line for path in folder.glob("*.output.jsonl") for line in path.read_bytes().splitlines()]
+        lines = [
+            line
+            for path in folder.glob("*.output.jsonl")
+            for line in path.read_bytes().splitlines()
+        ]
         return {f"row {json.loads(line)['custom_id'].rpartition('-')[2]}" for line in lines}
 
     def answers(self):
-        return of_job(self.ledger.job(self.job), self.ledger.shards(self.job), self.ledger.folders.of(self.job))
+        return of_job(
+            self.ledger.job(self.job),
+            self.ledger.shards(self.job),
+            self.ledger.folders.of(self.job),
+        )
 
 
 @pytest.fixture
@@ -162,7 +184,9 @@ def test_a_cancelled_job_keeps_its_answers(tmp_path, endpoint):
 
     asyncio.run(cycle())
     found = desk.answers()
-    assert {n: a for n, a in enumerate(found.answers) if a} == {int(t[4:]): t.upper() for t in endpoint.asked}
+    assert {n: a for n, a in enumerate(found.answers) if a} == {
+        int(t[4:]): t.upper() for t in endpoint.asked
+    }
     assert len(found.reasons) == ROWS - 10
     assert {"cancelled" in reason for reason in found.reasons.values()} == {True}
     assert sum(endpoint.asked.values()) == 10

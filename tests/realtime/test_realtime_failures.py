@@ -24,7 +24,9 @@ from jupyter_batch.providers.realtime import Realtime
 def test_rows_that_fail_at_first_are_asked_again(tmp_path, capfd):
     """Each row is refused twice, in a way of its own, and answered in the end."""
     first = [500, 429, CUT, 503, 408, 529]
-    with Endpoint(lambda text, before: first[int(text[4:]) % 6] if before < 2 else None) as endpoint:
+    with Endpoint(
+        lambda text, before: first[int(text[4:]) % 6] if before < 2 else None
+    ) as endpoint:
         view, found = run(provider(tmp_path, endpoint.base), requests(tmp_path, texts(30)))
     assert (view.completed, view.failed) == (30, 0)
     assert {r.status for r in found.values()} == {Status.SUCCEEDED}
@@ -45,7 +47,9 @@ def test_a_bad_request_is_its_row_s_failure_alone(tmp_path):
 def test_a_row_that_always_breaks_the_server_fails_alone(tmp_path):
     """A row that meets 500 at each try while others are answered has failed after its tries, with the reason."""
     with Endpoint(lambda text, before: 500 if text == "row 0" else None) as endpoint:
-        view, found = run(provider(tmp_path, endpoint.base, concurrency=1), requests(tmp_path, texts(40)))
+        view, found = run(
+            provider(tmp_path, endpoint.base, concurrency=1), requests(tmp_path, texts(40))
+        )
     assert (view.completed, view.failed) == (39, 1)
     assert "told 500 about row 0" in found["jb-0"].error
     assert endpoint.asked["row 0"] == 4
@@ -75,15 +79,21 @@ def test_a_storm_of_429_is_waited_out(tmp_path):
     """A server that takes four at once and refuses the rest answers all 100 rows, since the limit adapts."""
     with Endpoint(headers={"retry-after": "0"}) as endpoint:
         endpoint.decide = lambda text, before: 429 if endpoint.busy > 4 else None
-        view, _ = run(provider(tmp_path, endpoint.base, concurrency=32), requests(tmp_path, texts(100)))
+        view, _ = run(
+            provider(tmp_path, endpoint.base, concurrency=32), requests(tmp_path, texts(100))
+        )
     assert (view.completed, view.failed) == (100, 0)
     assert sum(endpoint.asked.values()) < 1000
 
 
 def test_a_timeout_is_asked_again(tmp_path):
     """An answer that does not come in time is asked for once more."""
-    with Endpoint(lambda text, before: HANG if text == "row 1" and not before else None) as endpoint:
-        view, found = run(provider(tmp_path, endpoint.base, seconds=4.0), requests(tmp_path, texts(4)))
+    with Endpoint(
+        lambda text, before: HANG if text == "row 1" and not before else None
+    ) as endpoint:
+        view, found = run(
+            provider(tmp_path, endpoint.base, seconds=4.0), requests(tmp_path, texts(4))
+        )
     assert (view.completed, view.failed) == (4, 0)
     assert endpoint.asked["row 1"] == 2
     assert found["jb-1"].value == "ROW 1"
@@ -128,6 +138,7 @@ def test_a_403_for_one_row_does_not_stop_the_others(tmp_path):
 def test_a_provider_that_is_down_loses_no_row(tmp_path):
     """500 for everything: poll raises it with a pause, no row is failed; when it is up again, all rows are answered."""
     with Endpoint(lambda text, before: 500) as endpoint:
+
         async def cycle():
             real = provider(tmp_path, endpoint.base)
             view = await begin(real, requests(tmp_path, texts(20)))
@@ -149,6 +160,7 @@ def test_a_provider_that_is_down_loses_no_row(tmp_path):
 def test_errors_for_every_row_end_at_last(tmp_path):
     """A server that never does anything but 500 is believed after some stops: each row has its reason."""
     with Endpoint(lambda text, before: 500) as endpoint:
+
         async def cycle():
             real = provider(tmp_path, endpoint.base)
             await begin(real, requests(tmp_path, texts(5)))
@@ -168,6 +180,7 @@ def test_errors_for_every_row_end_at_last(tmp_path):
 
 def test_without_a_connection_no_row_is_ever_given_up(tmp_path):
     """Nobody listens (a laptop without network): poll says so each time, however often, and no row has failed."""
+
     async def cycle():
         real = provider(tmp_path, "http://127.0.0.1:9/v1")
         await begin(real, requests(tmp_path, texts(3)))
@@ -202,15 +215,19 @@ class Wire:
             raise CallFailedError(ConnectionFailedError("no connection"), unreachable=True)
         self.left -= 1
         await asyncio.sleep(0)
-        return {"choices": [{"index": 0, "message": {"content": text.upper()}, "finish_reason": "stop"}]}
+        return {
+            "choices": [{"index": 0, "message": {"content": text.upper()}, "finish_reason": "stop"}]
+        }
 
 
 def test_a_network_that_goes_away_in_the_middle_fails_no_row(tmp_path):
     """Rows that were under way while others were still answered wait for the network like all others."""
+
     async def cycle():
         wire = Wire(left=13)
-        real = Realtime(FACTS, folder=tmp_path, call=wire, concurrency=8, tries=QUICK,
-                        dice=lambda: 1.0)
+        real = Realtime(
+            FACTS, folder=tmp_path, call=wire, concurrency=8, tries=QUICK, dice=lambda: 1.0
+        )
         await begin(real, requests(tmp_path, texts(40)))
         for _ in range(3):
             with pytest.raises(ConnectionFailedError):
@@ -226,6 +243,7 @@ def test_a_network_that_goes_away_in_the_middle_fails_no_row(tmp_path):
 
 def test_a_quota_that_is_used_up_pauses(tmp_path):
     """429 with insufficient_quota is about the account: the run stops, and no row is failed for it."""
+
     class Empty(LitellmCall):
         def _failure(self, error):
             failure = super()._failure(error)
@@ -233,6 +251,7 @@ def test_a_quota_that_is_used_up_pauses(tmp_path):
             return failure
 
     with Endpoint(lambda text, before: 429) as endpoint:
+
         async def cycle():
             real = provider(tmp_path, endpoint.base)
             real._call = Empty("openai/m", api_base=endpoint.base, api_key=KEY)

@@ -21,8 +21,17 @@ ROWS = 60
 def killed(folder: Path, endpoint: Endpoint, answers: int) -> None:
     """Work in a process of its own, and kill it when so many rows are answered and the next ones are in flight."""
     path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
-    process = subprocess.Popen([sys.executable, str(HERE / "realtime_process.py"), str(folder), endpoint.base,
-                                str(CONCURRENCY)], env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(HERE / "realtime_process.py"),
+            str(folder),
+            endpoint.base,
+            str(CONCURRENCY),
+        ],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+    )
     end, never = time.monotonic() + SECONDS, threading.Event()
     while not (endpoint.answered == answers and endpoint.hanging == CONCURRENCY):
         assert process.poll() is None, process.stderr.read().decode()

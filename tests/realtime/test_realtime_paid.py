@@ -16,8 +16,11 @@ USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 @pytest.mark.parametrize("body", [{"choices": []}, {"choices": None}, {}])
 def test_an_answer_of_nothing_with_its_bill_is_asked_once(tmp_path, body):
     """Some gateways filter the whole answer away and count its tokens: that row has failed, with its tokens."""
+
     def decide(text, before):
-        return web.Response(body=orjson.dumps({**body, "usage": USAGE})) if text == "row 3" else None
+        return (
+            web.Response(body=orjson.dumps({**body, "usage": USAGE})) if text == "row 3" else None
+        )
 
     with Endpoint(decide) as endpoint:
         view, found = run(provider(tmp_path, endpoint.base), requests(tmp_path, texts(10)))
@@ -31,6 +34,7 @@ def test_an_answer_of_nothing_with_its_bill_is_asked_once(tmp_path, body):
 
 def test_nothing_at_all_is_asked_again(tmp_path):
     """No choices, no bill: the server has not answered yet."""
+
     def decide(text, before):
         return web.Response(body=b'{"choices": []}') if text == "row 3" and before < 2 else None
 

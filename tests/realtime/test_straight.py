@@ -11,7 +11,12 @@ from aiohttp import web
 from realtime_desk import KEY, provider, requests, run, texts
 from realtime_endpoint import Endpoint
 
-from jupyter_batch.core.errors import BadRequestError, ConnectionFailedError, ProviderDownError, RateLimitError
+from jupyter_batch.core.errors import (
+    BadRequestError,
+    ConnectionFailedError,
+    ProviderDownError,
+    RateLimitError,
+)
 from jupyter_batch.providers.asking import CallFailedError, LitellmCall
 from jupyter_batch.providers.straight import StraightCall, _proxy_for, call_to
 from jupyter_batch.providers.via_litellm import load_litellm
@@ -24,24 +29,77 @@ def said(text, role="user"):
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
+}
 BODIES = {
     "plain": ("openai/m", {"messages": [said("é “x”")]}),
-    "system": ("openai/m", {"messages": [said("be short", "system"), said("x")], "temperature": 0.2, "seed": 7}),
-    "turns": ("openai/m", {"messages": [said("a"), said("b", "assistant"), said("c")], "stop": ["\n"]}),
-    "renamed": ("openai/gpt-5-mini", {"messages": [said("x")], "max_tokens": 9, "reasoning_effort": "low"}),
+    "system": (
+        "openai/m",
+        {"messages": [said("be short", "system"), said("x")], "temperature": 0.2, "seed": 7},
+    ),
+    "turns": (
+        "openai/m",
+        {"messages": [said("a"), said("b", "assistant"), said("c")], "stop": ["\n"]},
+    ),
+    "renamed": (
+        "openai/gpt-5-mini",
+        {"messages": [said("x")], "max_tokens": 9, "reasoning_effort": "low"},
+    ),
     "other roles": ("openai/o3-mini", {"messages": [said("be short", "system"), said("x")]}),
     "schema": ("openai/m", {"messages": [said("x")], "response_format": {"type": "json_object"}}),
     "tools": ("openai/m", {"messages": [said("x")], "tools": [TOOL], "tool_choice": "auto"}),
-    "image": ("openai/m", {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, IMAGE]}]}),
+    "image": (
+        "openai/m",
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, IMAGE]}]},
+    ),
     "empty": ("openai/m", {"messages": [said("")]}),
-    "cache": ("openai/m", {"messages": [{"role": "user", "content": [
-        {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]}]}),
-    "bare image": ("openai/m", {"messages": [{"role": "user", "content": [
-        {"type": "image_url", "image_url": "data:image/png;base64,AAAA"}]}]}),
-    "called": ("openai/m", {"messages": [said("x"), {"role": "assistant", "content": None, "tool_calls": [
-        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
-        {"role": "tool", "tool_call_id": "c1", "content": "1"}], "tools": [TOOL]}),
+    "cache": (
+        "openai/m",
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
+                    ],
+                }
+            ]
+        },
+    ),
+    "bare image": (
+        "openai/m",
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": "data:image/png;base64,AAAA"}],
+                }
+            ]
+        },
+    ),
+    "called": (
+        "openai/m",
+        {
+            "messages": [
+                said("x"),
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "id": "c1",
+                            "type": "function",
+                            "function": {"name": "f", "arguments": "{}"},
+                        }
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "c1", "content": "1"},
+            ],
+            "tools": [TOOL],
+        },
+    ),
 }
 
 
@@ -57,9 +115,12 @@ class Counted(StraightCall):
 
 def asked(call, bodies, endpoint=CHAT):
     """The answers to bodies, one after the other; the call is closed."""
+
     async def cycle():
         try:
-            return [await call(endpoint, deepcopy(body)) for body in bodies]  # litellm changes what it is given
+            return [
+                await call(endpoint, deepcopy(body)) for body in bodies
+            ]  # litellm changes what it is given
         finally:
             await call.aclose()
 
@@ -92,12 +153,24 @@ def test_what_is_sent_is_what_litellm_sends(endpoint, name):
     of_the_connection = {"host", "accept-encoding", "connection", "content-length", "user-agent"}
     for _, _, mine in ours:
         assert {k: v for k, v in mine.items() if k not in of_the_connection} == {
-            k: v for k, v in headers.items() if k not in of_the_connection}
+            k: v for k, v in headers.items() if k not in of_the_connection
+        }
 
 
-@pytest.mark.parametrize(("name", "own"), [
-    ("plain", 1), ("renamed", 1), ("other roles", 1), ("image", 1), ("tools", 1), ("empty", 3), ("cache", 3),
-    ("bare image", 3), ("called", 3)])
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("plain", 1),
+        ("renamed", 1),
+        ("other roles", 1),
+        ("image", 1),
+        ("tools", 1),
+        ("empty", 3),
+        ("cache", 3),
+        ("bare image", 3),
+        ("called", 3),
+    ],
+)
 def test_a_kind_of_request_is_learnt_once(endpoint, name, own):
     """Texts and images are translated once for all rows; what litellm may change is asked by its own call."""
     model, body = BODIES[name]
@@ -121,7 +194,10 @@ def test_a_parameter_from_each_row_is_sent_with_its_row(endpoint):
     """A parameter that differs is another kind: each request goes out with its own."""
     call = Counted("openai/m", api_base=endpoint.base, api_key=KEY)
     asked(call, [{"messages": [said("x")], "max_tokens": most} for most in (5, 6, 5)])
-    assert [b'"max_tokens":%d' % most in sent for most, (_, sent, _) in zip((5, 6, 5), endpoint.sent, strict=True)]
+    assert [
+        b'"max_tokens":%d' % most in sent
+        for most, (_, sent, _) in zip((5, 6, 5), endpoint.sent, strict=True)
+    ]
     assert call.own == 2
 
 
@@ -156,21 +232,38 @@ def test_rows_go_nowhere_else(endpoint):
     with Endpoint() as stranger:
         away = {"location": f"{stranger.base}/chat/completions"}
         endpoint.decide = lambda text, before: web.Response(status=307, headers=away)
-        failure = refused(call_to("openai/m", api_base=endpoint.base, api_key=KEY), BODIES["plain"][1])
-    assert isinstance(failure.error, ProviderDownError)  # about the address: no row is failed for it at once
+        failure = refused(
+            call_to("openai/m", api_base=endpoint.base, api_key=KEY), BODIES["plain"][1]
+        )
+    assert isinstance(
+        failure.error, ProviderDownError
+    )  # about the address: no row is failed for it at once
     assert stranger.base in str(failure.error)
     assert stranger.sent == []
 
 
-@pytest.mark.parametrize(("answer", "kind", "words"), [
-    (web.Response(status=400, text='{"error": {"message": "no sk-of-the-test here", "code": "c"}}'), BadRequestError,
-     "no *** here"),
-    (web.Response(status=429, text="slow down", headers={"retry-after": "7"}), RateLimitError, "slow down"),
-    (web.Response(text="<html>hello</html>"), ProviderDownError, "hello"),
-    (web.Response(text='{"choices": []}'), ProviderDownError, "no answer"),
-    (web.Response(text='{"error": {"message": "busy", "code": 429}}'), RateLimitError, "busy"),
-    (web.Response(text='{"error": "broken"}'), ProviderDownError, "broken"),
-], ids=["key", "text", "page", "nothing", "told with 200", "no code"])
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (
+            web.Response(
+                status=400, text='{"error": {"message": "no sk-of-the-test here", "code": "c"}}'
+            ),
+            BadRequestError,
+            "no *** here",
+        ),
+        (
+            web.Response(status=429, text="slow down", headers={"retry-after": "7"}),
+            RateLimitError,
+            "slow down",
+        ),
+        (web.Response(text="<html>hello</html>"), ProviderDownError, "hello"),
+        (web.Response(text='{"choices": []}'), ProviderDownError, "no answer"),
+        (web.Response(text='{"error": {"message": "busy", "code": 429}}'), RateLimitError, "busy"),
+        (web.Response(text='{"error": "broken"}'), ProviderDownError, "broken"),
+    ],
+    ids=["key", "text", "page", "nothing", "told with 200", "no code"],
+)
 def test_an_answer_that_is_none(endpoint, answer, kind, words):
     """It is told in our tree, in the provider's words, without the key."""
     endpoint.decide = lambda text, before: answer
@@ -185,7 +278,9 @@ def test_an_answer_that_is_none(endpoint, answer, kind, words):
 
 def test_no_connection_is_nobody_s_fault():
     """Where nobody listens the call says so, and that no row is to blame."""
-    failure = refused(call_to("openai/m", api_base="http://127.0.0.1:9/v1", api_key=KEY), BODIES["plain"][1])
+    failure = refused(
+        call_to("openai/m", api_base="http://127.0.0.1:9/v1", api_key=KEY), BODIES["plain"][1]
+    )
     assert isinstance(failure.error, ConnectionFailedError)
     assert failure.unreachable
 
@@ -203,8 +298,13 @@ def test_only_openai_s_shape_goes_straight():
     """Other providers, and calls with more to say, are litellm's."""
     where = {"api_base": "http://h/v1", "api_key": KEY}
     assert type(call_to("openai/m", **where)) is StraightCall
-    for model, more in (("anthropic/m", where), ("mistral/m", where), ("openai/m", {"api_key": KEY}),
-                        ("openai/m", {"api_base": "http://h/v1"}), ("azure/m", {**where, "api_version": "v"})):
+    for model, more in (
+        ("anthropic/m", where),
+        ("mistral/m", where),
+        ("openai/m", {"api_key": KEY}),
+        ("openai/m", {"api_base": "http://h/v1"}),
+        ("azure/m", {**where, "api_version": "v"}),
+    ):
         assert type(call_to(model, **more)) is LitellmCall, (model, more)
 
 

@@ -30,8 +30,17 @@ def one(text, parser=SENTIMENT, finish=None):
 
 def test_a_default_belongs_to_its_row():
     """What is done to one row's list is not done to the others'."""
-    parser = Parser(read({"type": "object", "properties": {"tags": {"type": "array", "default": ["x"]},
-                                                           "n": {"type": "integer"}}}))
+    parser = Parser(
+        read(
+            {
+                "type": "object",
+                "properties": {
+                    "tags": {"type": "array", "default": ["x"]},
+                    "n": {"type": "integer"},
+                },
+            }
+        )
+    )
     first, second = one('{"n": 1}', parser).value, one('{"n": 2}', parser).value
     first["tags"].append("mine")
     assert second["tags"] == ["x"]
@@ -41,13 +50,25 @@ def test_a_default_belongs_to_its_row():
 # --- where the JSON is ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", [
-    GOOD, f"  {GOOD}\n", f"\ufeff{GOOD}", f"```json\n{GOOD}\n```", f"```\n{GOOD}\n```", f"```JSON\n{GOOD}\n```\n",
-    f"Sure! Here it is:\n\n```json\n{GOOD}\n```\nLet me know.", f"Sure! {GOOD} I hope {{this}} helps.",
-    f"{{label}} is what you asked for: {GOOD}", f"```python\nx = {{}}\n```\n{GOOD}".replace("{}", "1"),
-    f'<think>It might be {{"label": "neg"}}.</think>{GOOD}', f"{GOOD}\n{GOOD}", f"[1] says: {GOOD}",
-    f"```json\n{GOOD}\n```\nor, the same:\n```json\n{GOOD}\n```",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        f"  {GOOD}\n",
+        f"\ufeff{GOOD}",
+        f"```json\n{GOOD}\n```",
+        f"```\n{GOOD}\n```",
+        f"```JSON\n{GOOD}\n```\n",
+        f"Sure! Here it is:\n\n```json\n{GOOD}\n```\nLet me know.",
+        f"Sure! {GOOD} I hope {{this}} helps.",
+        f"{{label}} is what you asked for: {GOOD}",
+        f"```python\nx = {{}}\n```\n{GOOD}".replace("{}", "1"),
+        f'<think>It might be {{"label": "neg"}}.</think>{GOOD}',
+        f"{GOOD}\n{GOOD}",
+        f"[1] says: {GOOD}",
+        f"```json\n{GOOD}\n```\nor, the same:\n```json\n{GOOD}\n```",
+    ],
+)
 def test_fenced_and_chatty_json_is_read(text):
     """In a fence, among words, after thoughts, twice the same: there is one thing that can be meant."""
     assert one(text).value == VALUES
@@ -56,20 +77,32 @@ def test_fenced_and_chatty_json_is_read(text):
 OTHER = GOOD.replace("pos", "neg")
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ("", "not JSON"), ("positive", "not JSON"), ("I can't help with that.", "not JSON"), ("null", "not a JSON object"),
-    ('"pos"', "not a JSON object"), ("3", "not a JSON object"), ("NaN", "not valid JSON|not JSON"),
-    (f"[{GOOD}]", "is a list"), (f"Here: [{GOOD}, {OTHER}]", "is a list"),
-    (f"{GOOD} or {OTHER}", "2 JSON objects, and which is meant can't be told"),
-    (f"```json\n{GOOD}\n```\n```json\n{OTHER}\n```", "2 JSON objects"),
-    (GOOD[:-1], "not valid JSON"), (f"Sure: {GOOD[:-8]}", "not valid JSON"),
-    ('{"label": "pos", "inner": {"label": "pos", "score": 1, "note": null}', "not valid JSON"),
-    ("{'label': 'pos', 'score': 1, 'note': None}", "not JSON"), ('{"label": "pos",}', "not valid JSON"),
-    ('{"label": "pos", "score": NaN, "note": null}', "NaN is no number"),
-    ('{"label": "pos", "score": 1e999, "note": null}', "too large"),
-    ("{" * 5000, "not JSON"),
-    ('{"a":' * 100_000, "not valid JSON|too deep"), ('{"a":' * 900 + "1" + "}" * 900, "missing"),
-])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not JSON"),
+        ("positive", "not JSON"),
+        ("I can't help with that.", "not JSON"),
+        ("null", "not a JSON object"),
+        ('"pos"', "not a JSON object"),
+        ("3", "not a JSON object"),
+        ("NaN", "not valid JSON|not JSON"),
+        (f"[{GOOD}]", "is a list"),
+        (f"Here: [{GOOD}, {OTHER}]", "is a list"),
+        (f"{GOOD} or {OTHER}", "2 JSON objects, and which is meant can't be told"),
+        (f"```json\n{GOOD}\n```\n```json\n{OTHER}\n```", "2 JSON objects"),
+        (GOOD[:-1], "not valid JSON"),
+        (f"Sure: {GOOD[:-8]}", "not valid JSON"),
+        ('{"label": "pos", "inner": {"label": "pos", "score": 1, "note": null}', "not valid JSON"),
+        ("{'label': 'pos', 'score': 1, 'note': None}", "not JSON"),
+        ('{"label": "pos",}', "not valid JSON"),
+        ('{"label": "pos", "score": NaN, "note": null}', "NaN is no number"),
+        ('{"label": "pos", "score": 1e999, "note": null}', "too large"),
+        ("{" * 5000, "not JSON"),
+        ('{"a":' * 100_000, "not valid JSON|too deep"),
+        ('{"a":' * 900 + "1" + "}" * 900, "missing"),
+    ],
+)
 def test_what_can_not_be_told_is_a_failure(text, reason):
     """The row has failed, its text is kept whole, its usage too, and the reason says what is wrong."""
     result = one(text)
@@ -92,13 +125,22 @@ def test_a_deep_answer_that_fits_nothing_costs_no_more_than_its_length():
 # --- what it says ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ('{"label": "pos", "score": "1", "note": null}', "score: a number is asked for, not the text '1'"),
-    ('{"label": "pos", "score": true, "note": null}', "score: a number is asked for, not true"),
-    ('{"label": "POS", "score": 1, "note": null}', "label: one of 'pos', 'neg' is asked for, not the text 'POS'"),
-    ('{"label": "pos", "note": null}', "'score' is missing"),
-    ('{"label": null, "score": 1, "note": ""}', "label: one of"),
-])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            '{"label": "pos", "score": "1", "note": null}',
+            "score: a number is asked for, not the text '1'",
+        ),
+        ('{"label": "pos", "score": true, "note": null}', "score: a number is asked for, not true"),
+        (
+            '{"label": "POS", "score": 1, "note": null}',
+            "label: one of 'pos', 'neg' is asked for, not the text 'POS'",
+        ),
+        ('{"label": "pos", "note": null}', "'score' is missing"),
+        ('{"label": null, "score": 1, "note": ""}', "label: one of"),
+    ],
+)
 def test_nothing_is_guessed(text, reason):
     """A number in quotes is a text, true is no 1, and a label is what was offered, letter for letter."""
     assert one(text).error.startswith(reason)
@@ -122,9 +164,16 @@ def test_values_in_their_own_types():
     parser = Parser(read({"n": int, "x": float, "day": dt.date, "at": dt.datetime}))
     told = {"n": 3.0, "x": 2, "day": "2024-02-29", "at": "2024-02-29T10:00:00Z"}
     value = one(json.dumps(told), parser).value
-    assert value == {"n": 3, "x": 2.0, "day": dt.date(2024, 2, 29), "at": dt.datetime(2024, 2, 29, 10, tzinfo=dt.UTC)}
+    assert value == {
+        "n": 3,
+        "x": 2.0,
+        "day": dt.date(2024, 2, 29),
+        "at": dt.datetime(2024, 2, 29, 10, tzinfo=dt.UTC),
+    }
     assert [type(value[key]) for key in ("n", "x")] == [int, float]
-    assert "n: 9223372036854775808 is too large" in one(json.dumps(told | {"n": 2**63}), parser).error
+    assert (
+        "n: 9223372036854775808 is too large" in one(json.dumps(told | {"n": 2**63}), parser).error
+    )
     assert "x: the number is too large" in one(json.dumps(told | {"x": 10**400}), parser).error
     assert "at: a date-time is asked for" in one(json.dumps(told | {"at": "soon"}), parser).error
     early = "0001-01-01T00:00:00+23:00"
@@ -133,6 +182,7 @@ def test_values_in_their_own_types():
 
 def test_fields_that_are_left_out():
     """The default, where there is one; a null counts as left out unless null is something to say; else missing."""
+
     class Rated(pydantic.BaseModel):
         stars: int = 3
         note: str | None = "none given"
@@ -158,63 +208,135 @@ def test_fields_that_nobody_asked_for():
 
 def chat(content, finish, **message):
     """A line of OpenAI's."""
-    return json.dumps({"custom_id": "j-0", "error": None, "response": {"status_code": 200, "body": {
-        "choices": [{"index": 0, "finish_reason": finish,
-                     "message": {"role": "assistant", "content": content, **message}}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 4}}}}).encode()
+    return json.dumps(
+        {
+            "custom_id": "j-0",
+            "error": None,
+            "response": {
+                "status_code": 200,
+                "body": {
+                    "choices": [
+                        {
+                            "index": 0,
+                            "finish_reason": finish,
+                            "message": {"role": "assistant", "content": content, **message},
+                        }
+                    ],
+                    "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+                },
+            },
+        }
+    ).encode()
 
 
 def claude(content, stop):
     """A line of Anthropic's."""
-    return json.dumps({"custom_id": "j-0", "result": {"type": "succeeded", "message": {
-        "content": content, "stop_reason": stop, "usage": {"input_tokens": 3, "output_tokens": 4}}}}).encode()
+    return json.dumps(
+        {
+            "custom_id": "j-0",
+            "result": {
+                "type": "succeeded",
+                "message": {
+                    "content": content,
+                    "stop_reason": stop,
+                    "usage": {"input_tokens": 3, "output_tokens": 4},
+                },
+            },
+        }
+    ).encode()
 
 
 def response(text, reason):
     """A line of OpenAI's responses."""
-    return json.dumps({"custom_id": "j-0", "error": None, "response": {"status_code": 200, "body": {
-        "status": "incomplete", "incomplete_details": {"reason": reason}, "output": [
-            {"type": "message", "content": [{"type": "output_text", "text": text}]}],
-        "usage": {"input_tokens": 3, "output_tokens": 4}}}}).encode()
+    return json.dumps(
+        {
+            "custom_id": "j-0",
+            "error": None,
+            "response": {
+                "status_code": 200,
+                "body": {
+                    "status": "incomplete",
+                    "incomplete_details": {"reason": reason},
+                    "output": [
+                        {"type": "message", "content": [{"type": "output_text", "text": text}]}
+                    ],
+                    "usage": {"input_tokens": 3, "output_tokens": 4},
+                },
+            },
+        }
+    ).encode()
 
 
 def gemini(text, stop):
     """A line of Vertex AI's."""
-    return json.dumps({"custom_id": "j-0", "status": "", "response": {
-        "candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": stop}],
-        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 4}}}).encode()
+    return json.dumps(
+        {
+            "custom_id": "j-0",
+            "status": "",
+            "response": {
+                "candidates": [
+                    {"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": stop}
+                ],
+                "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 4},
+            },
+        }
+    ).encode()
 
 
 def converse(text, stop):
     """A line of Bedrock's."""
-    return json.dumps({"recordId": "j-0", "custom_id": "j-0", "modelOutput": {
-        "output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": stop,
-        "usage": {"inputTokens": 3, "outputTokens": 4}}}).encode()
+    return json.dumps(
+        {
+            "recordId": "j-0",
+            "custom_id": "j-0",
+            "modelOutput": {
+                "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+                "stopReason": stop,
+                "usage": {"inputTokens": 3, "outputTokens": 4},
+            },
+        }
+    ).encode()
 
 
 HALF = GOOD[:20]
 
 
-@pytest.mark.parametrize(("line", "dialect", "reason"), [
-    (chat(HALF, "length"), openai, "length: the answer was cut off.*max_tokens"),
-    (chat(HALF, "content_filter"), openai, "content_filter: "),
-    (chat(None, "content_filter"), openai, "content_filter: "),
-    (chat(None, "stop", refusal="I won't"), openai, "refusal: I won't"),
-    (chat(None, "length"), openai, "length: "),
-    (chat(HALF, "stop"), openai, "the answer is not valid JSON"),
-    (response(HALF, "max_output_tokens"), openai, "max_output_tokens: the answer was cut off"),
-    (response(HALF, "content_filter"), openai, "content_filter: "),
-    (claude([{"type": "text", "text": HALF}], "max_tokens"), anthropic, "max_tokens: the answer was cut off"),
-    (claude([{"type": "tool_use", "name": "json_tool_call", "input": {"label": "pos"}}], "max_tokens"), anthropic,
-     "max_tokens: the answer was cut off"),
-    (claude([{"type": "text", "text": HALF}], "refusal"), anthropic, "refusal: "),
-    (gemini(HALF, "MAX_TOKENS"), VERTEX, "MAX_TOKENS: the answer was cut off"),
-    (gemini(HALF, "SAFETY"), VERTEX, "content_filter: "),
-    (gemini(HALF, "STOP"), VERTEX, "the answer is not valid JSON"),
-    (converse(HALF, "max_tokens"), BEDROCK, "max_tokens: the answer was cut off"),
-    (claude([{"type": "text", "text": HALF}], "model_context_window_exceeded"), anthropic,
-     "model_context_window_exceeded: .*context"),
-])
+@pytest.mark.parametrize(
+    ("line", "dialect", "reason"),
+    [
+        (chat(HALF, "length"), openai, "length: the answer was cut off.*max_tokens"),
+        (chat(HALF, "content_filter"), openai, "content_filter: "),
+        (chat(None, "content_filter"), openai, "content_filter: "),
+        (chat(None, "stop", refusal="I won't"), openai, "refusal: I won't"),
+        (chat(None, "length"), openai, "length: "),
+        (chat(HALF, "stop"), openai, "the answer is not valid JSON"),
+        (response(HALF, "max_output_tokens"), openai, "max_output_tokens: the answer was cut off"),
+        (response(HALF, "content_filter"), openai, "content_filter: "),
+        (
+            claude([{"type": "text", "text": HALF}], "max_tokens"),
+            anthropic,
+            "max_tokens: the answer was cut off",
+        ),
+        (
+            claude(
+                [{"type": "tool_use", "name": "json_tool_call", "input": {"label": "pos"}}],
+                "max_tokens",
+            ),
+            anthropic,
+            "max_tokens: the answer was cut off",
+        ),
+        (claude([{"type": "text", "text": HALF}], "refusal"), anthropic, "refusal: "),
+        (gemini(HALF, "MAX_TOKENS"), VERTEX, "MAX_TOKENS: the answer was cut off"),
+        (gemini(HALF, "SAFETY"), VERTEX, "content_filter: "),
+        (gemini(HALF, "STOP"), VERTEX, "the answer is not valid JSON"),
+        (converse(HALF, "max_tokens"), BEDROCK, "max_tokens: the answer was cut off"),
+        (
+            claude([{"type": "text", "text": HALF}], "model_context_window_exceeded"),
+            anthropic,
+            "model_context_window_exceeded: .*context",
+        ),
+    ],
+)
 def test_each_is_named_as_what_it_is(line, dialect, reason):
     """A cut-off, a filter and a refusal are no validation errors; what there is of the text is kept."""
     endpoint = openai.RESPONSES if b"output_text" in line else openai.CHAT
@@ -230,17 +352,32 @@ def test_each_is_named_as_what_it_is(line, dialect, reason):
     assert result.usage == Usage(3, 4)
 
 
-@pytest.mark.parametrize("line", [
-    chat(GOOD, "stop"), chat(GOOD, "length"), response(GOOD, "max_output_tokens"),
-    claude([{"type": "text", "text": GOOD}], "end_turn"), claude([{"type": "text", "text": GOOD}], "max_tokens"),
-    claude([{"type": "tool_use", "name": "json_tool_call", "input": json.loads(GOOD)}], "tool_use"),
-    claude([{"type": "tool_use", "name": "json_tool_call", "input": {"values": json.loads(GOOD)}}], "tool_use"),
-    claude([{"type": "thinking", "thinking": HALF}, {"type": "text", "text": GOOD}], "end_turn"),
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        chat(GOOD, "stop"),
+        chat(GOOD, "length"),
+        response(GOOD, "max_output_tokens"),
+        claude([{"type": "text", "text": GOOD}], "end_turn"),
+        claude([{"type": "text", "text": GOOD}], "max_tokens"),
+        claude(
+            [{"type": "tool_use", "name": "json_tool_call", "input": json.loads(GOOD)}], "tool_use"
+        ),
+        claude(
+            [{"type": "tool_use", "name": "json_tool_call", "input": {"values": json.loads(GOOD)}}],
+            "tool_use",
+        ),
+        claude(
+            [{"type": "thinking", "thinking": HALF}, {"type": "text", "text": GOOD}], "end_turn"
+        ),
+    ],
+)
 def test_an_answer_that_is_whole_is_an_answer(line):
     """In each dialect's way of carrying it; and where it was cut off, but not in the JSON."""
     dialect = anthropic if b'"result"' in line else openai
-    (plain,) = dialect.decode_lines(line, openai.RESPONSES if b"output_text" in line else openai.CHAT)
+    (plain,) = dialect.decode_lines(
+        line, openai.RESPONSES if b"output_text" in line else openai.CHAT
+    )
     (result,) = SENTIMENT.read([plain])
     assert result.value == VALUES
 
@@ -254,13 +391,23 @@ def records(name):
         return {record["case"]: record for record in map(json.loads, file)}
 
 
-CASES = {**{case: (record, openai) for name in ("openai_output_lines", "openai_error_lines", "other_provider_lines")
-            for case, record in records(name).items() if "line" in record},
-         **{case: (record, anthropic) for case, record in records("anthropic_results").items()}}
+CASES = {
+    **{
+        case: (record, openai)
+        for name in ("openai_output_lines", "openai_error_lines", "other_provider_lines")
+        for case, record in records(name).items()
+        if "line" in record
+    },
+    **{case: (record, anthropic) for case, record in records("anthropic_results").items()},
+}
 EXPECTED = records("expected")
-HELD = {"responses_structured_1": ({"name": str}, {"name": "Berlin"}),
-        "chat_n3": ({"city": str, "temperature": float, "units": Literal["c", "f"]},
-                    {"city": "San Francisco", "temperature": 64.0, "units": "f"})}
+HELD = {
+    "responses_structured_1": ({"name": str}, {"name": "Berlin"}),
+    "chat_n3": (
+        {"city": str, "temperature": float, "units": Literal["c", "f"]},
+        {"city": "San Francisco", "temperature": 64.0, "units": "f"},
+    ),
+}
 
 
 @pytest.mark.parametrize("case", list(CASES))
@@ -278,7 +425,9 @@ def test_recorded_lines(case):
     assert result.error
     if plain.status is Status.SUCCEEDED:
         assert result.status is Status.FAILED
-        assert result.raw == (plain.value if isinstance(plain.value, str) else json.dumps(plain.value))
+        assert result.raw == (
+            plain.value if isinstance(plain.value, str) else json.dumps(plain.value)
+        )
     else:
         assert result == plain
     for part in EXPECTED.get(case, {}).get("error_contains") or ():
@@ -296,11 +445,35 @@ def test_broken_json_of_the_records():
 
 # --- anything at all ------------------------------------------------------------------------------------------------
 
-JSONS = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-                         st.sampled_from(["label", "score", "note", "x"]), inner, max_size=4), max_leaves=8)
-PIECES = st.text(max_size=30) | JSONS.map(json.dumps) | st.sampled_from(
-    [GOOD, OTHER, HALF, "```json\n", "\n```\n", "{", "}", "[", '"', "<think>", "</think>", "NaN", "\ud800"])
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["label", "score", "note", "x"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+PIECES = (
+    st.text(max_size=30)
+    | JSONS.map(json.dumps)
+    | st.sampled_from(
+        [
+            GOOD,
+            OTHER,
+            HALF,
+            "```json\n",
+            "\n```\n",
+            "{",
+            "}",
+            "[",
+            '"',
+            "<think>",
+            "</think>",
+            "NaN",
+            "\ud800",
+        ]
+    )
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -318,9 +491,12 @@ def test_any_text_gives_fields_or_a_reason(text):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(["pos", "neg"]), st.floats(allow_nan=False, allow_infinity=False),
-       st.none() | st.text(max_size=20),
-       st.sampled_from(["{}", "```json\n{}\n```", "Here: {} Bye", "\n\n{}"]))
+@given(
+    st.sampled_from(["pos", "neg"]),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.none() | st.text(max_size=20),
+    st.sampled_from(["{}", "```json\n{}\n```", "Here: {} Bye", "\n\n{}"]),
+)
 def test_what_was_said_is_what_is_read(label, score, note, around):
     """Every value comes through as it was, in any wrapping."""
     try:

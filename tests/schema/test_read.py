@@ -63,10 +63,31 @@ class Dict(TypedDict):
     place: Place
 
 
-Plain = {"label": Literal["positive", "negative"], "score": float, "stars": int, "sure": bool, "why": str,
-         "tone": Tone, "when": dt.datetime, "day": dt.date, "tags": list[str], "place": Place}
+Plain = {
+    "label": Literal["positive", "negative"],
+    "score": float,
+    "stars": int,
+    "sure": bool,
+    "why": str,
+    "tone": Tone,
+    "when": dt.datetime,
+    "day": dt.date,
+    "tags": list[str],
+    "place": Place,
+}
 Data = dataclasses.make_dataclass("Data", list(Plain.items()))
-KINDS = ["category", "float", "int", "bool", "text", "category", "datetime", "date", "object", "object"]
+KINDS = [
+    "category",
+    "float",
+    "int",
+    "bool",
+    "text",
+    "category",
+    "datetime",
+    "date",
+    "object",
+    "object",
+]
 
 
 def kinds(given):
@@ -74,31 +95,56 @@ def kinds(given):
     return {field.name: field.kind for field in read(given).fields}
 
 
-@pytest.mark.parametrize("given", [Model, Dict, Plain, Data, Model.model_json_schema()],
-                         ids=["pydantic", "typeddict", "dict", "dataclass", "json"])
+@pytest.mark.parametrize(
+    "given",
+    [Model, Dict, Plain, Data, Model.model_json_schema()],
+    ids=["pydantic", "typeddict", "dict", "dataclass", "json"],
+)
 def test_each_form_says_the_same(given):
     """A model, a TypedDict, {name: type}, a dataclass and a JSON schema give the same fields, in their order."""
     schema = read(given)
-    assert [(field.name, field.kind) for field in schema.fields] == list(zip(Plain, KINDS, strict=True))
+    assert [(field.name, field.kind) for field in schema.fields] == list(
+        zip(Plain, KINDS, strict=True)
+    )
     assert schema.fields[0].categories == ("positive", "negative")
     assert schema.fields[5].categories == ("warm", "cold")
     assert schema.json["required"] == list(Plain)
 
 
-@pytest.mark.parametrize(("given", "kind", "categories"), [
-    (typing.Optional[int], "int", ()), (int | None, "int", ()),  # noqa: UP045 - both are written
-    (int | float, "float", ()), (str | int, "object", ()),
-    (Literal["a", "b"] | None, "category", ("a", "b")),
-    (Literal["a", None], "category", ("a",)),  # noqa: PYI061 - it is written
-    (Literal["only"], "category", ("only",)), (Literal[1, 2], "category", (1, 2)), (Level, "category", (1, 2)),
-    (Literal["b", "a"], "category", ("b", "a")), (Literal[True, 1], "object", ()),
-    (Literal["a"] | Tone, "category", ("a", "warm", "cold")), (dt.date | None, "date", ()),
-    (dt.date | dt.datetime, "datetime", ()), (dt.time, "text", ()), (dt.timedelta, "text", ()), (uuid.UUID, "text", ()),
-    (decimal.Decimal, "object", ()), (Any, "object", ()), (object, "object", ()), (dict[str, int], "object", ()),
-    (tuple[int, str], "object", ()), (set[str], "object", ()), (Place | None, "object", ()), (None, "object", ()),
-    (Annotated[int, pydantic.Field(ge=1)], "int", ()), (list, "object", ()), (pydantic.AnyUrl, "text", ()),
-    (Literal["a"] | int, "object", ()),
-])
+@pytest.mark.parametrize(
+    ("given", "kind", "categories"),
+    [
+        (typing.Optional[int], "int", ()),  # noqa: UP045
+        (int | None, "int", ()),
+        (int | float, "float", ()),
+        (str | int, "object", ()),
+        (Literal["a", "b"] | None, "category", ("a", "b")),
+        (Literal["a", None], "category", ("a",)),  # noqa: PYI061 - it is written
+        (Literal["only"], "category", ("only",)),
+        (Literal[1, 2], "category", (1, 2)),
+        (Level, "category", (1, 2)),
+        (Literal["b", "a"], "category", ("b", "a")),
+        (Literal[True, 1], "object", ()),
+        (Literal["a"] | Tone, "category", ("a", "warm", "cold")),
+        (dt.date | None, "date", ()),
+        (dt.date | dt.datetime, "datetime", ()),
+        (dt.time, "text", ()),
+        (dt.timedelta, "text", ()),
+        (uuid.UUID, "text", ()),
+        (decimal.Decimal, "object", ()),
+        (Any, "object", ()),
+        (object, "object", ()),
+        (dict[str, int], "object", ()),
+        (tuple[int, str], "object", ()),
+        (set[str], "object", ()),
+        (Place | None, "object", ()),
+        (None, "object", ()),
+        (Annotated[int, pydantic.Field(ge=1)], "int", ()),
+        (list, "object", ()),
+        (pydantic.AnyUrl, "text", ()),
+        (Literal["a"] | int, "object", ()),
+    ],
+)
 def test_kinds_of_types(given, kind, categories):
     """Each type of Python's own comes to the column that people expect."""
     (field,) = read({"x": given}).fields
@@ -107,6 +153,7 @@ def test_kinds_of_types(given, kind, categories):
 
 def test_a_typed_dict_of_this_python_works_whatever_it_holds():
     """Nested TypedDicts, optional keys, in lists and unions; Pydantic alone refuses them before Python 3.12."""
+
     class Item(TypedDict, total=False):
         name: typing.Required[str]
         price: Annotated[float, pydantic.Field(ge=0)]
@@ -127,15 +174,20 @@ def test_a_typed_dict_of_this_python_works_whatever_it_holds():
 
 def test_an_alias_is_the_key_and_the_name_the_column():
     """The JSON has Pydantic's alias, the column the name in Python."""
+
     class Person(pydantic.BaseModel):
         full_name: str = pydantic.Field(alias="fullName")
         age: int = pydantic.Field(validation_alias=pydantic.AliasChoices("years", "age"))
 
-    assert [(field.name, field.key) for field in read(Person).fields] == [("full_name", "fullName"), ("age", "years")]
+    assert [(field.name, field.key) for field in read(Person).fields] == [
+        ("full_name", "fullName"),
+        ("age", "years"),
+    ]
 
 
 def test_an_empty_default_is_kept():
     """Of a factory, too, where it is one that makes the same each time."""
+
     class Tagged(pydantic.BaseModel):
         tags: list[str] = pydantic.Field(default_factory=list)
         notes: dict[str, str] = pydantic.Field(default_factory=dict, alias="remarks")
@@ -151,6 +203,7 @@ def test_an_empty_default_is_kept():
 
 def test_a_default_is_kept():
     """What a field says when the answer leaves it out."""
+
     class Rated(pydantic.BaseModel):
         stars: int = 3
         note: str | None = None
@@ -160,55 +213,105 @@ def test_a_default_is_kept():
 
 def test_names_that_are_no_names():
     """A column may be called anything; nothing of Pydantic's own names is in the way."""
-    given = {"model_config": str, "schema": int, "_x": bool, "my field": float, "copy": str, "class": str}
+    given = {
+        "model_config": str,
+        "schema": int,
+        "_x": bool,
+        "my field": float,
+        "copy": str,
+        "class": str,
+    }
     assert list(kinds(given)) == list(given)
 
 
-@pytest.mark.parametrize("given", [
-    {"name": "reply", "strict": False, "schema": {"type": "object", "properties": {"a": {"type": "string"}}}},
-    {"type": "json_schema", "json_schema": {
-        "name": "reply", "strict": False, "schema": {"properties": {"a": {"type": "string"}}}}},
-])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {
+            "name": "reply",
+            "strict": False,
+            "schema": {"type": "object", "properties": {"a": {"type": "string"}}},
+        },
+        {
+            "type": "json_schema",
+            "json_schema": {
+                "name": "reply",
+                "strict": False,
+                "schema": {"properties": {"a": {"type": "string"}}},
+            },
+        },
+    ],
+)
 def test_openais_wrapping_is_taken(given):
     """A whole response_format, or what is inside it, is the schema that it holds."""
     schema = read(given)
-    assert (schema.name, schema.strict, [field.name for field in schema.fields]) == ("reply", False, ["a"])
+    assert (schema.name, schema.strict, [field.name for field in schema.fields]) == (
+        "reply",
+        False,
+        ["a"],
+    )
 
 
 def test_a_root_that_refers():
     """A root that is a reference, as of a model that holds itself, is the object that it refers to."""
+
     class Node(pydantic.BaseModel):
         value: int
         below: list["Node"] = []
 
     assert kinds(Node) == {"value": "int", "below": "object"}
-    assert kinds({"$ref": "#/$defs/A", "$defs": {"A": {"type": "object", "properties": {"x": {"$ref": "#/$defs/B"}}},
-                                                 "B": {"enum": ["u", "v"]}}}) == {"x": "category"}
-    assert kinds({"allOf": [{"type": "object", "properties": {"x": {"type": "integer"}}}]}) == {"x": "int"}
+    assert kinds(
+        {
+            "$ref": "#/$defs/A",
+            "$defs": {
+                "A": {"type": "object", "properties": {"x": {"$ref": "#/$defs/B"}}},
+                "B": {"enum": ["u", "v"]},
+            },
+        }
+    ) == {"x": "category"}
+    assert kinds({"allOf": [{"type": "object", "properties": {"x": {"type": "integer"}}}]}) == {
+        "x": "int"
+    }
 
 
-@pytest.mark.parametrize(("given", "says"), [
-    ({}, "is empty"), ([], "takes a Pydantic model.*not a list"), (3, "not a int"), (str, "not str alone"),
-    (Place(city="x"), "give the class Place itself"), (list[int], "takes a Pydantic model"),
-    (Odd, "not the class Odd"),
-    ({"a": "str"}, "has the text 'str' as the type of 'a'"), ({"a": list[Odd]}, "list.*Odd.*of 'a'"),
-    ({"a": print}, "as the type of 'a'"), ({3: str}, "field 3"), ({"": str}, "field ''"),
-    ({"type": "array", "items": {"type": "string"}}, "root is 'array'.*a list can be a field"),
-    (pydantic.RootModel[list[int]], "root is 'array'"), (pydantic.RootModel[Place | int], "choice of several"),
-    ({"type": "object"}, "has no fields"), ({"type": "object", "properties": {}}, "has no fields"),
-    ({"type": "object", "properties": {"a": str}}, "is no JSON schema.*{name: type} holds types alone"),
-    ({"properties": {"a": {"type": "strin"}}}, "type 'strin': JSON schema knows"),
-    ({"properties": {"a": {"$ref": "#/$defs/Gone"}}}, "'#/\\$defs/Gone', which is not in it"),
-    ({"properties": {"a": {"$ref": "https://x.org/a.json"}}}, "put it under \\$defs"),
-    ({"properties": {"a": {"pattern": "("}}}, "Python's re can't read"),
-    ({"properties": {"a": {"enum": []}}}, "enum without values"),
-    ({"properties": {"a": 3}}, "where a schema has to be"),
-    ({"properties": {"a": {"minimum": "1"}}}, "which is no number"),
-    ({"properties": {"a": {"minItems": -1}}}, "no count"),
-    ({"properties": {"a": {}}, "required": "a"}, "list of names"), ({"properties": {"a": {"anyOf": []}}}, "anyOf"),
-    ({"properties": {"a": {"multipleOf": 0}}}, "not above 0"),
-    ({"properties": {"a": {"unevaluatedProperties": False}}}, "can't be checked here"),
-])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "is empty"),
+        ([], "takes a Pydantic model.*not a list"),
+        (3, "not a int"),
+        (str, "not str alone"),
+        (Place(city="x"), "give the class Place itself"),
+        (list[int], "takes a Pydantic model"),
+        (Odd, "not the class Odd"),
+        ({"a": "str"}, "has the text 'str' as the type of 'a'"),
+        ({"a": list[Odd]}, "list.*Odd.*of 'a'"),
+        ({"a": print}, "as the type of 'a'"),
+        ({3: str}, "field 3"),
+        ({"": str}, "field ''"),
+        ({"type": "array", "items": {"type": "string"}}, "root is 'array'.*a list can be a field"),
+        (pydantic.RootModel[list[int]], "root is 'array'"),
+        (pydantic.RootModel[Place | int], "choice of several"),
+        ({"type": "object"}, "has no fields"),
+        ({"type": "object", "properties": {}}, "has no fields"),
+        (
+            {"type": "object", "properties": {"a": str}},
+            "is no JSON schema.*{name: type} holds types alone",
+        ),
+        ({"properties": {"a": {"type": "strin"}}}, "type 'strin': JSON schema knows"),
+        ({"properties": {"a": {"$ref": "#/$defs/Gone"}}}, "'#/\\$defs/Gone', which is not in it"),
+        ({"properties": {"a": {"$ref": "https://x.org/a.json"}}}, "put it under \\$defs"),
+        ({"properties": {"a": {"pattern": "("}}}, "Python's re can't read"),
+        ({"properties": {"a": {"enum": []}}}, "enum without values"),
+        ({"properties": {"a": 3}}, "where a schema has to be"),
+        ({"properties": {"a": {"minimum": "1"}}}, "which is no number"),
+        ({"properties": {"a": {"minItems": -1}}}, "no count"),
+        ({"properties": {"a": {}}, "required": "a"}, "list of names"),
+        ({"properties": {"a": {"anyOf": []}}}, "anyOf"),
+        ({"properties": {"a": {"multipleOf": 0}}}, "not above 0"),
+        ({"properties": {"a": {"unevaluatedProperties": False}}}, "can't be checked here"),
+    ],
+)
 def test_what_can_not_be_a_schema(given, says):
     """One sentence: what is there, and what to give."""
     with pytest.raises(OptionError, match=says):
@@ -217,6 +320,7 @@ def test_what_can_not_be_a_schema(given, says):
 
 def test_a_type_that_is_not_defined():
     """A name that no type has is told by its name."""
+
     class Broken(pydantic.BaseModel):
         a: "Nowhere"  # noqa: F821
 

@@ -10,10 +10,40 @@ import pytest
 from server_asking import jsonl, line, until
 
 BATCH_FIELDS = {
-    "id", "object", "endpoint", "model", "errors", "input_file_id", "completion_window", "status", "output_file_id",
-    "error_file_id", "created_at", "in_progress_at", "expires_at", "finalizing_at", "completed_at", "failed_at",
-    "expired_at", "cancelling_at", "cancelled_at", "request_counts", "usage", "metadata"}
-FILE_FIELDS = {"id", "object", "bytes", "created_at", "expires_at", "filename", "purpose", "status", "status_details"}
+    "id",
+    "object",
+    "endpoint",
+    "model",
+    "errors",
+    "input_file_id",
+    "completion_window",
+    "status",
+    "output_file_id",
+    "error_file_id",
+    "created_at",
+    "in_progress_at",
+    "expires_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+    "request_counts",
+    "usage",
+    "metadata",
+}
+FILE_FIELDS = {
+    "id",
+    "object",
+    "bytes",
+    "created_at",
+    "expires_at",
+    "filename",
+    "purpose",
+    "status",
+    "status_details",
+}
 
 
 def test_the_sdk_does_the_whole_cycle(ask):
@@ -21,17 +51,27 @@ def test_the_sdk_does_the_whole_cycle(ask):
     data = jsonl(*(line(f"r-{i}", f"text {i}") for i in range(20)), line("bad", "x", temperature=9))
     sdk = ask.sdk
     file = sdk.files.create(file=("rows.jsonl", data), purpose="batch")
-    batch = sdk.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h",
-                               metadata={"job": "j1"})
+    batch = sdk.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata={"job": "j1"},
+    )
     assert (batch.status, batch.request_counts.total, batch.errors) == ("validating", 0, None)
     done = until(lambda: (now := sdk.batches.retrieve(batch.id)).status == "completed" and now)
-    assert (done.request_counts.total, done.request_counts.completed, done.request_counts.failed) == (21, 20, 1)
+    assert (
+        done.request_counts.total,
+        done.request_counts.completed,
+        done.request_counts.failed,
+    ) == (21, 20, 1)
     assert done.metadata == {"job": "j1"}
     assert done.model == "echo"
     assert done.usage.total_tokens == done.usage.input_tokens + done.usage.output_tokens > 0
     rows = [json.loads(one) for one in sdk.files.content(done.output_file_id).text.splitlines()]
-    assert {row["custom_id"]: row["response"]["body"]["choices"][0]["message"]["content"] for row in rows} == {
-        f"r-{i}": f"text {i}" for i in range(20)}
+    assert {
+        row["custom_id"]: row["response"]["body"]["choices"][0]["message"]["content"]
+        for row in rows
+    } == {f"r-{i}": f"text {i}" for i in range(20)}
     assert [row["custom_id"] for row in rows] != [f"r-{i}" for i in range(20)]
     failed = [json.loads(one) for one in sdk.files.content(done.error_file_id).text.splitlines()]
     assert failed[0]["error"] is None
@@ -43,8 +83,12 @@ def test_the_sdk_does_the_whole_cycle(ask):
     assert sdk.files.delete(file.id).deleted
     with pytest.raises(openai.NotFoundError) as refused:
         sdk.files.retrieve(file.id)
-    assert refused.value.body == {"message": f"No such File object: {file.id}", "type": "invalid_request_error",
-                                  "param": "id", "code": None}
+    assert refused.value.body == {
+        "message": f"No such File object: {file.id}",
+        "type": "invalid_request_error",
+        "param": "id",
+        "code": None,
+    }
 
 
 def test_objects_have_each_field_of_the_openapi_document(ask):
@@ -55,10 +99,20 @@ def test_objects_have_each_field_of_the_openapi_document(ask):
     ended = ask.ended(created["id"])
     assert set(created) == set(ended) == BATCH_FIELDS
     assert ended["expires_at"] == ended["created_at"] + 86400
-    assert ended["created_at"] <= ended["in_progress_at"] <= ended["finalizing_at"] <= ended["completed_at"]
+    assert (
+        ended["created_at"]
+        <= ended["in_progress_at"]
+        <= ended["finalizing_at"]
+        <= ended["completed_at"]
+    )
     assert ended["error_file_id"] is None
-    assert set(ended["usage"]) == {"input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details",
-                                   "total_tokens"}
+    assert set(ended["usage"]) == {
+        "input_tokens",
+        "input_tokens_details",
+        "output_tokens",
+        "output_tokens_details",
+        "total_tokens",
+    }
 
 
 def test_result_lines_have_the_documented_shape(ask):
@@ -69,7 +123,11 @@ def test_result_lines_have_the_documented_shape(ask):
     assert row["error"] is None
     assert set(row["response"]) == {"status_code", "request_id", "body"}
     body = row["response"]["body"]
-    assert (body["object"], body["model"], body["choices"][0]["finish_reason"]) == ("chat.completion", "echo", "stop")
+    assert (body["object"], body["model"], body["choices"][0]["finish_reason"]) == (
+        "chat.completion",
+        "echo",
+        "stop",
+    )
     assert body["choices"][0]["message"]["refusal"] is None
 
 
@@ -121,10 +179,16 @@ def test_a_cancelled_batch_keeps_what_was_done(started):
     assert ended["cancelled_at"] >= ended["cancelling_at"]
     output, errors = ask.results(ended)
     assert 20 < len(output) < 400
-    assert sorted(row["custom_id"] for row in output + errors) == sorted(f"r-{i}" for i in range(400))
+    assert sorted(row["custom_id"] for row in output + errors) == sorted(
+        f"r-{i}" for i in range(400)
+    )
     assert {row["error"]["code"] for row in errors} == {"batch_cancelled"}
     assert all(row["response"] is None for row in errors)
-    assert ended["request_counts"] == {"total": 400, "completed": len(output), "failed": len(errors)}
+    assert ended["request_counts"] == {
+        "total": 400,
+        "completed": len(output),
+        "failed": len(errors),
+    }
     again = ask.call("POST", f"/batches/{batch['id']}/cancel")
     assert (again.status_code, again.json()["status"]) == (200, "cancelled")
 
@@ -146,8 +210,12 @@ def test_cancel_of_a_finished_batch_is_a_conflict(ask):
         assert ended["status"] == status
         answer = ask.call("POST", f"/batches/{ended['id']}/cancel")
         assert answer.status_code == 409
-        assert answer.json()["error"] == {"message": f"Cannot cancel a batch with status '{status}'.",
-                                          "type": "invalid_request_error", "param": None, "code": None}
+        assert answer.json()["error"] == {
+            "message": f"Cannot cancel a batch with status '{status}'.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": None,
+        }
     assert ask.call("POST", "/batches/batch_none/cancel").status_code == 404
 
 
@@ -164,8 +232,10 @@ def test_a_batch_expires_after_its_window(started):
     assert ended["expired_at"] >= ended["expires_at"]
     assert ended["finalizing_at"] is ended["completed_at"] is None
     assert len(output) + len(errors) == 300
-    assert errors[0]["error"] == {"code": "batch_expired", "message": (
-        "This request could not be executed before the completion window expired.")}
+    assert errors[0]["error"] == {
+        "code": "batch_expired",
+        "message": ("This request could not be executed before the completion window expired."),
+    }
 
 
 def test_output_expires_after_is_what_was_asked(ask):
@@ -179,7 +249,9 @@ def test_a_file_that_expired_is_gone(started):
     """A file past its `expires_at` is neither listed nor found."""
     shift = [0.0]
     ask = started(clock=lambda: time.time() + shift[0])
-    file = ask.upload(jsonl(line()), **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"})
+    file = ask.upload(
+        jsonl(line()), **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    )
     assert file["expires_at"] == file["created_at"] + 3600
     shift[0] = 3601
     assert ask.call("GET", f"/files/{file['id']}").status_code == 404

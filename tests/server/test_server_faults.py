@@ -35,8 +35,12 @@ def test_a_spec_names_faults_and_refuses_what_it_does_not_know():
     assert faults.expire_after == 300
     assert parse_faults("") == parse_faults(None) == Faults()
     assert parse_faults({"500": 0.5, "shuffle": True}).server_error == 0.5
-    for spec, named in (("nonsense=1", "nonsense"), ("429=2", "between 0 and 1"), ("latency=x", "latency"),
-                        ("drop=-1", "negative")):
+    for spec, named in (
+        ("nonsense=1", "nonsense"),
+        ("429=2", "between 0 and 1"),
+        ("latency=x", "latency"),
+        ("drop=-1", "negative"),
+    ):
         with pytest.raises(OptionError, match=named):
             parse_faults(spec)
 
@@ -45,14 +49,20 @@ def test_the_table_of_faults_names_each_once():
     """The docs' table and the code have the same faults."""
     import jupyter_batch.server.faults as module
 
-    table = [row.split("|")[1].strip(" `") for row in module.__doc__.splitlines() if row.startswith("| `")]
+    table = [
+        row.split("|")[1].strip(" `")
+        for row in module.__doc__.splitlines()
+        if row.startswith("| `")
+    ]
     assert sorted(table) == sorted(NAMES)
 
 
 def test_rate_limits_say_when_to_come_back(started):
     """429 with `retry-after` and OpenAI's shape; nothing took effect."""
     ask = started(faults="429=1,retry_after=3")
-    answer = ask.call("POST", "/files", files={"file": ("a.jsonl", rows(3))}, data={"purpose": "batch"})
+    answer = ask.call(
+        "POST", "/files", files={"file": ("a.jsonl", rows(3))}, data={"purpose": "batch"}
+    )
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
     assert answer.json()["error"]["code"] == "rate_limit_exceeded"
     assert ask.server.stats()["routes"]["POST /v1/files"] == {"received": 1, "took_effect": 0}
@@ -86,7 +96,11 @@ def test_a_reset_before_the_effect_does_nothing(started):
     ask = started()
     file_id = ask.upload(rows(3))["id"]
     ask.server.set_faults("reset=1")
-    body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    body = {
+        "input_file_id": file_id,
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+    }
     with pytest.raises(httpx.TransportError):
         ask.call("POST", "/batches", json=body)
     assert ask.server.batches() == []
@@ -98,8 +112,12 @@ def test_a_reset_after_the_effect_loses_only_the_answer(started):
     ask = started()
     file_id = ask.upload(rows(3))["id"]
     ask.server.set_faults({"reset_after": 1})
-    body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h",
-            "metadata": {"tag": "t"}}
+    body = {
+        "input_file_id": file_id,
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        "metadata": {"tag": "t"},
+    }
     with pytest.raises(httpx.TransportError):
         ask.call("POST", "/batches", json=body)
     assert [one["metadata"] for one in ask.server.batches()] == [{"tag": "t"}]
@@ -151,7 +169,11 @@ def test_row_errors_go_to_the_error_file(started):
     assert 10 < len(errors) < 60
     assert sorted(ids(output + errors)) == sorted(f"r-{i}" for i in range(100))
     assert {row["response"]["status_code"] for row in errors} == {500}
-    assert ended["request_counts"] == {"total": 100, "completed": len(output), "failed": len(errors)}
+    assert ended["request_counts"] == {
+        "total": 100,
+        "completed": len(output),
+        "failed": len(errors),
+    }
 
 
 def test_dropped_rows_have_no_line(started):
@@ -161,7 +183,11 @@ def test_dropped_rows_have_no_line(started):
     output, errors = ask.results(ended)
     assert 50 < len(output) < 100
     assert errors == []
-    assert ended["request_counts"] == {"total": 100, "completed": len(output), "failed": 100 - len(output)}
+    assert ended["request_counts"] == {
+        "total": 100,
+        "completed": len(output),
+        "failed": 100 - len(output),
+    }
 
 
 def test_doubled_rows_have_their_line_twice(started):

@@ -45,8 +45,20 @@ def cpu(pid: int) -> float:
 @pytest.mark.heavy
 def test_four_full_batches_at_once_stay_small_and_quick(tmp_path):
     """4 x 50,000 rows: over 10,000 rows a second of CPU, less than 60 MB more memory, and others are answered soon."""
-    child = subprocess.Popen([sys.executable, "-m", "jupyter_batch.server", "--state", str(tmp_path / "s"),
-                              "--token", "t"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "jupyter_batch.server",
+            "--state",
+            str(tmp_path / "s"),
+            "--token",
+            "t",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     url, headers = child.stdout.readline().split()[1], {"Authorization": "Bearer t"}
     source = tmp_path / "rows.jsonl"
     prompt = "Classify the sentiment (positive/negative/neutral): " + "text " * 50
@@ -59,19 +71,40 @@ def test_four_full_batches_at_once_stay_small_and_quick(tmp_path):
         files = []
         for _ in range(SHARDS):
             with source.open("rb") as handle:
-                files.append(http.post(f"{url}/files", files={"file": ("rows.jsonl", handle)},
-                                       data={"purpose": "batch"}).json()["id"])
+                files.append(
+                    http.post(
+                        f"{url}/files",
+                        files={"file": ("rows.jsonl", handle)},
+                        data={"purpose": "batch"},
+                    ).json()["id"]
+                )
         began = cpu(child.pid)
-        ids = [http.post(f"{url}/batches", json={"input_file_id": one, "endpoint": "/v1/chat/completions",
-                                                 "completion_window": "24h"}).json()["id"] for one in files]
-        batches = [until(lambda one=one: (now := http.get(f"{url}/batches/{one}").json())["status"] in ENDED and now,
-                         seconds=120) for one in ids]
+        ids = [
+            http.post(
+                f"{url}/batches",
+                json={
+                    "input_file_id": one,
+                    "endpoint": "/v1/chat/completions",
+                    "completion_window": "24h",
+                },
+            ).json()["id"]
+            for one in files
+        ]
+        batches = [
+            until(
+                lambda one=one: (
+                    (now := http.get(f"{url}/batches/{one}").json())["status"] in ENDED and now
+                ),
+                seconds=120,
+            )
+            for one in ids
+        ]
         took = cpu(child.pid) - began
         for batch in batches:
             seen = set()
             with http.stream("GET", f"{url}/files/{batch['output_file_id']}/content") as answer:
                 for text in answer.iter_lines():
-                    seen.add(text[text.index("job-"):].split('"', 1)[0])
+                    seen.add(text[text.index("job-") :].split('"', 1)[0])
             assert len(seen) == ROWS
     watch.stop.set()
     watch.join()
@@ -79,9 +112,11 @@ def test_four_full_batches_at_once_stay_small_and_quick(tmp_path):
     child.wait(20)
     child.stdout.close()
     waits = sorted(watch.waits)
-    print(f"{SHARDS * ROWS / took:,.0f} rows/s, {(watch.most - before) / 1e6:.0f} MB over {before / 1e6:.0f} MB, "
-          f"waits: median {waits[len(waits) // 2] * 1e3:.0f} ms, 99 % {waits[int(len(waits) * .99)] * 1e3:.0f} ms, "
-          f"most {waits[-1] * 1e3:.0f} ms")
+    print(
+        f"{SHARDS * ROWS / took:,.0f} rows/s, {(watch.most - before) / 1e6:.0f} MB over {before / 1e6:.0f} MB, "
+        f"waits: median {waits[len(waits) // 2] * 1e3:.0f} ms, 99 % {waits[int(len(waits) * 0.99)] * 1e3:.0f} ms, "
+        f"most {waits[-1] * 1e3:.0f} ms"
+    )
     assert {one["status"] for one in batches} == {"completed"}
     assert SHARDS * ROWS / took > 10_000
     assert watch.most - before < 60e6

@@ -43,7 +43,9 @@ def gone(number: int) -> bool:
 def test_the_server_is_started_once_found_again_and_stopped(home):
     """`ensure` starts it, then finds it; `stop` ends it; files are private; the token is in one of them alone."""
     endpoint = launch.ensure(home)
-    assert httpx.get(endpoint.base_url + "/models", headers={"Authorization": f"Bearer {endpoint.token}"}).is_success
+    assert httpx.get(
+        endpoint.base_url + "/models", headers={"Authorization": f"Bearer {endpoint.token}"}
+    ).is_success
     assert launch.ensure(home) == endpoint
     assert endpoint.token not in repr(endpoint)
     for path in (home / "server", *(home / "server").rglob("*")):
@@ -68,10 +70,16 @@ def test_a_killed_server_comes_back_with_its_token_and_port(home):
 
 def test_many_processes_at_once_start_one_server(home):
     """Six processes that ask at the same moment get the same server."""
-    code = ("import sys; from pathlib import Path; from jupyter_batch.server.launch import ensure;"
-            "e = ensure(Path(sys.argv[1]), timeout=60); print(e.base_url, e.token)")
-    children = [subprocess.Popen([sys.executable, "-c", code, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-                for _ in range(6)]
+    code = (
+        "import sys; from pathlib import Path; from jupyter_batch.server.launch import ensure;"
+        "e = ensure(Path(sys.argv[1]), timeout=60); print(e.base_url, e.token)"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(6)
+    ]
     said = {child.communicate(timeout=90)[0] for child in children}
     assert len(said) == 1
     assert all(child.returncode == 0 for child in children)

@@ -41,5 +41,10 @@ def test_lines_know_their_place(tmp_path):
     path.write_bytes(data)
     with path.open("rb") as handle:
         found = list(lines(handle))
-    assert [(text[:1], number) for text, number, _ in found] == [(b"a", 1), (b"b", 3), (b"c", 4), (b"d", 6)]
-    assert all(data[offset: offset + len(text)] == text for text, _, offset in found)
+    assert [(text[:1], number) for text, number, _ in found] == [
+        (b"a", 1),
+        (b"b", 3),
+        (b"c", 4),
+        (b"d", 6),
+    ]
+    assert all(data[offset : offset + len(text)] == text for text, _, offset in found)

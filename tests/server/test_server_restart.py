@@ -40,8 +40,20 @@ class Process:
 
     def __init__(self, state: Path, *options: str) -> None:
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "jupyter_batch.server", "--state", str(state), "--token", "secret", *options],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            [
+                sys.executable,
+                "-m",
+                "jupyter_batch.server",
+                "--state",
+                str(state),
+                "--token",
+                "secret",
+                *options,
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.base_url = self.child.stdout.readline().split()[1]
         self.token = "secret"
 
@@ -55,7 +67,9 @@ class Process:
         return code
 
 
-@pytest.mark.parametrize("options", [(), ("--faults", "seed=5,double=0.1,row_errors=0.1,drop=0.05")])
+@pytest.mark.parametrize(
+    "options", [(), ("--faults", "seed=5,double=0.1,row_errors=0.1,drop=0.05")]
+)
 def test_a_killed_server_goes_on_where_it_was(tmp_path, options):
     """SIGKILL in validating and three times in progress: after the last start each row has its line, once."""
     state, count = tmp_path / "state", 3000
@@ -111,8 +125,12 @@ def test_a_half_written_line_is_cut_off(tmp_path, started):
     until(lambda: ask.batch(batch["id"])["request_counts"]["completed"] > 5)
     state = tmp_path / "state0"
     ask.server.stop()
-    known = {path: path.read_bytes() for path in (state / "files").iterdir() if path.name != batch["input_file_id"]}
-    (path, content), = known.items()
+    known = {
+        path: path.read_bytes()
+        for path in (state / "files").iterdir()
+        if path.name != batch["input_file_id"]
+    }
+    ((path, content),) = known.items()
     path.write_bytes(content + content.splitlines()[0][:40])
     with Embedded(state) as server:
         again = Asking(server)
@@ -130,13 +148,21 @@ def test_a_restart_keeps_all_and_goes_on(started):
     ask = started(pace=3.0)
     done = ask.run(rows(3))
     openly, stopped = ask.create(rows(200)), ask.create(rows(200))
-    until(lambda: all(ask.batch(one["id"])["request_counts"]["completed"] for one in (openly, stopped)))
+    until(
+        lambda: all(
+            ask.batch(one["id"])["request_counts"]["completed"] for one in (openly, stopped)
+        )
+    )
     url = ask.server.base_url
     ask.call("POST", f"/batches/{stopped['id']}/cancel")
     ask.server.restart()
     assert ask.server.base_url == url
     assert ask.batch(done["id"]) == done
-    assert ask.ended(openly["id"])["request_counts"] == {"total": 200, "completed": 200, "failed": 0}
+    assert ask.ended(openly["id"])["request_counts"] == {
+        "total": 200,
+        "completed": 200,
+        "failed": 0,
+    }
     ended = ask.ended(stopped["id"])
     output, errors = ask.results(ended)
     assert ended["status"] == "cancelled"
@@ -145,7 +171,10 @@ def test_a_restart_keeps_all_and_goes_on(started):
 
 def test_two_servers_do_not_share_a_state(tmp_path):
     """The second server on a state is refused with a sentence."""
-    with Embedded(tmp_path), pytest.raises(OptionError, match="another server is running on the state"):
+    with (
+        Embedded(tmp_path),
+        pytest.raises(OptionError, match="another server is running on the state"),
+    ):
         Embedded(tmp_path).start()
 
 
@@ -177,8 +206,14 @@ def test_a_newer_state_is_refused(tmp_path):
 def test_serve_prints_where_it_is_and_stops_cleanly(tmp_path):
     """`serve` prints its base_url and a token that it made up; SIGINT and SIGTERM end it with 0, its own state goes."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        child = subprocess.Popen([sys.executable, "-m", "jupyter_batch.server"], cwd=ROOT, stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+        child = subprocess.Popen(
+            [sys.executable, "-m", "jupyter_batch.server"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
         base_url = child.stdout.readline().removeprefix("base_url: ").strip()
         token = child.stdout.readline().removeprefix("token: ").strip()
         answer = httpx.get(f"{base_url}/models", headers={"Authorization": f"Bearer {token}"})
@@ -189,15 +224,23 @@ def test_serve_prints_where_it_is_and_stops_cleanly(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    (["--no-token", "--host", "0.0.0.0"], "--no-token with --host 0.0.0.0"),
-    (["--faults", "nonsense=1"], "no fault is called 'nonsense'"),
-    (["--pace", "-1"], "can't be negative"),
-])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--no-token", "--host", "0.0.0.0"], "--no-token with --host 0.0.0.0"),
+        (["--faults", "nonsense=1"], "no fault is called 'nonsense'"),
+        (["--pace", "-1"], "can't be negative"),
+    ],
+)
 def test_serve_says_in_one_line_what_can_not_be(options, said):
     """A bad option is one line on stderr and exit code 2."""
-    done = subprocess.run([sys.executable, "-m", "jupyter_batch.server", *options], cwd=ROOT, capture_output=True,
-                          text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter_batch.server", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -211,14 +254,18 @@ def test_serve_stops_when_idle(tmp_path):
     ask.close()
     assert process.end() == 0
     with Embedded(tmp_path) as server:
-        assert [(one["id"], one["status"]) for one in server.batches()] == [(batch["id"], "completed")]
+        assert [(one["id"], one["status"]) for one in server.batches()] == [
+            (batch["id"], "completed")
+        ]
 
 
 def test_importing_the_server_is_light():
     """Neither litellm nor pandas comes with it."""
-    code = ("import sys, json, jupyter_batch.server.serve, jupyter_batch.server.launch, jupyter_batch.server.embedded;"
-            "print(json.dumps([m for m in ('litellm', 'openai', 'pandas', 'numpy', 'IPython') if m in sys.modules]))")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    code = (
+        "import sys, json, jupyter_batch.server.serve, jupyter_batch.server.launch, jupyter_batch.server.embedded;"
+        "print(json.dumps([m for m in ('litellm', 'openai', 'pandas', 'numpy', 'IPython') if m in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert json.loads(done.stdout) == []
-
-

@@ -12,23 +12,35 @@ from jupyter_batch.server.errors import ApiError
 def pair(started):
     """(the server in front, the one behind it): the front one answers through litellm."""
     behind = started(token="behind-key")
-    front = started(upstream="openai/echo", api_base=behind.server.base_url, api_key="behind-key", concurrency=4)
+    front = started(
+        upstream="openai/echo", api_base=behind.server.base_url, api_key="behind-key", concurrency=4
+    )
     return front, behind
 
 
 def test_an_upstream_answers_whatever_model_is_named(pair):
     """A batch for any model name goes to the upstream, row by row; all rows come back on their own custom_id."""
     front, behind = pair
-    ended = front.ended(front.create(jsonl(*(line(f"r-{i}", f"text {i}", model="anything") for i in range(30))))["id"],
-                        seconds=60)
+    ended = front.ended(
+        front.create(jsonl(*(line(f"r-{i}", f"text {i}", model="anything") for i in range(30))))[
+            "id"
+        ],
+        seconds=60,
+    )
     output, errors = front.results(ended)
     assert errors == []
-    assert {row["custom_id"]: row["response"]["body"]["choices"][0]["message"]["content"] for row in output} == {
-        f"r-{i}": f"text {i}" for i in range(30)}
+    assert {
+        row["custom_id"]: row["response"]["body"]["choices"][0]["message"]["content"]
+        for row in output
+    } == {f"r-{i}": f"text {i}" for i in range(30)}
     assert behind.server.stats()["routes"]["POST /v1/chat/completions"]["received"] == 30
     assert ended["usage"]["total_tokens"] > 0
-    assert front.sdk.chat.completions.create(
-        model="x", messages=[{"role": "user", "content": "hi"}]).choices[0].message.content == "hi"
+    assert (
+        front.sdk.chat.completions.create(model="x", messages=[{"role": "user", "content": "hi"}])
+        .choices[0]
+        .message.content
+        == "hi"
+    )
     assert len(front.sdk.embeddings.create(model="x", input="hi").data[0].embedding) > 10
 
 
@@ -37,11 +49,15 @@ def test_an_upstreams_refusal_is_an_error_line(pair, monkeypatch):
     front, behind = pair
     behind.server.set_faults("seed=2,429=0.3,500=0.2,retry_after=0")
     monkeypatch.setattr("jupyter_batch.server.upstream.TRIES", 12)
-    ended = front.ended(front.create(jsonl(*(line(f"r-{i}", model="m") for i in range(10))))["id"], seconds=60)
+    ended = front.ended(
+        front.create(jsonl(*(line(f"r-{i}", model="m") for i in range(10))))["id"], seconds=60
+    )
     assert ended["request_counts"] == {"total": 10, "completed": 10, "failed": 0}
     behind.server.set_faults("500=1")
     monkeypatch.setattr("jupyter_batch.server.upstream.TRIES", 1)
-    output, errors = front.results(front.ended(front.create(jsonl(line("a", model="m")))["id"], seconds=60))
+    output, errors = front.results(
+        front.ended(front.create(jsonl(line("a", model="m")))["id"], seconds=60)
+    )
     assert output == []
     assert errors[0]["response"]["status_code"] == 500
     assert errors[0]["response"]["body"]["error"]["type"] == "server_error"
@@ -80,13 +96,19 @@ def test_a_model_with_a_provider_needs_no_upstream_option(started):
     behind = started(token="k")
     front = started(api_base=behind.server.base_url, api_key="k")
     for model in ("local/openai/echo", "openai/echo"):
-        answer = front.sdk.chat.completions.create(model=model, messages=[{"role": "user", "content": "hi"}])
+        answer = front.sdk.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": "hi"}]
+        )
         assert answer.choices[0].message.content == "hi"
-    assert front.call("POST", "/chat/completions", json=line(model="gpt-4o-mini")["body"]).status_code == 404
+    assert (
+        front.call("POST", "/chat/completions", json=line(model="gpt-4o-mini")["body"]).status_code
+        == 404
+    )
 
 
 def test_a_call_that_times_out_is_told_as_such(started, monkeypatch):
     """OpenAI's third code of a line: no response, and `request_timeout`."""
+
     async def ask_in_vain(*_):
         raise ApiError(408, "Request timed out.")
 
@@ -99,6 +121,7 @@ def test_a_call_that_times_out_is_told_as_such(started, monkeypatch):
 
 def test_a_broken_litellm_is_the_rows_failure(started, monkeypatch):
     """Whatever breaks below is that row's 500, and the batch ends."""
+
     async def break_down(*_):
         raise ImportError("no litellm here")
 
@@ -106,7 +129,10 @@ def test_a_broken_litellm_is_the_rows_failure(started, monkeypatch):
     ask = started(upstream="ollama/x")
     ended = ask.run(jsonl(line("a", model="m"), line("b", model="m")))
     assert (ended["status"], ended["request_counts"]["failed"]) == ("completed", 2)
-    assert "no litellm here" in ask.lines(ended["error_file_id"])[0]["response"]["body"]["error"]["message"]
+    assert (
+        "no litellm here"
+        in ask.lines(ended["error_file_id"])[0]["response"]["body"]["error"]["message"]
+    )
 
 
 def test_rows_do_not_go_to_openai_for_want_of_an_address(started):

@@ -53,9 +53,17 @@ def free_port():
 @contextlib.contextmanager
 def serving(arguments, port, path, folder, **environ):
     """A server's process, once it answers at `path`; what it says is in `folder`/said."""
-    with (folder / "said").open("wb") as said, subprocess.Popen(
-            arguments, cwd=folder, stdout=said, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, "HOME": str(folder), **environ}) as process:
+    with (
+        (folder / "said").open("wb") as said,
+        subprocess.Popen(
+            arguments,
+            cwd=folder,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "HOME": str(folder), **environ},
+        ) as process,
+    ):
         try:
             end, still = time.monotonic() + START_SECONDS, Event()
             while not _answers(f"http://127.0.0.1:{port}{path}"):
@@ -83,7 +91,11 @@ def _answers(url):
 @pytest.fixture(scope="session")
 def aibrix(tmp_path_factory):
     """The address of AIBrix's metadata service in its dry run: each answer is its request's body."""
-    program, port, folder = command("aibrix_metadata"), free_port(), tmp_path_factory.mktemp("aibrix")
+    program, port, folder = (
+        command("aibrix_metadata"),
+        free_port(),
+        tmp_path_factory.mktemp("aibrix"),
+    )
     arguments = [program, "--host", "127.0.0.1", "--port", str(port), "--dry-run"]
     with serving(arguments, port, "/v1/batches", folder):
         yield f"http://127.0.0.1:{port}/v1"
@@ -110,9 +122,26 @@ files_settings:
     api_key: "{upstream.token}"
 general_settings: {{master_key: {MASTER}}}
 """)
-    arguments = [program, "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
-    with serving(arguments, port, "/health/liveliness", folder, OPENAI_API_KEY=upstream.token,
-                 OPENAI_BASE_URL=upstream.base_url, LITELLM_LOCAL_MODEL_COST_MAP="True"):
+    arguments = [
+        program,
+        "--config",
+        "config.yaml",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--telemetry",
+        "False",
+    ]
+    with serving(
+        arguments,
+        port,
+        "/health/liveliness",
+        folder,
+        OPENAI_API_KEY=upstream.token,
+        OPENAI_BASE_URL=upstream.base_url,
+        LITELLM_LOCAL_MODEL_COST_MAP="True",
+    ):
         yield Proxy(f"http://127.0.0.1:{port}", folder / "said")
 
 
@@ -128,9 +157,11 @@ class Proxy:
 
     def asked(self):
         """The calls, as "GET files content": without version and ids."""
-        lines = _CALL.findall(self._said.read_text(errors="replace")[self._from:])
-        return [" ".join([verb, *(part for part in path.split("?")[0].split("/") if part.isalpha())])
-                for verb, path in lines]
+        lines = _CALL.findall(self._said.read_text(errors="replace")[self._from :])
+        return [
+            " ".join([verb, *(part for part in path.split("?")[0].split("/") if part.isalpha())])
+            for verb, path in lines
+        ]
 
 
 _CALL = re.compile(r'"(GET|POST|DELETE) (\S+) HTTP')
@@ -199,4 +230,6 @@ def home(home):
 
 def numbered(rows):
     """A frame whose rows say who they are."""
-    return pd.DataFrame({"text": [f"row number {n}" for n in range(rows)]}, index=[f"k{n}" for n in range(rows)])
+    return pd.DataFrame(
+        {"text": [f"row number {n}" for n in range(rows)]}, index=[f"k{n}" for n in range(rows)]
+    )

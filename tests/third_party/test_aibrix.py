@@ -8,22 +8,32 @@ from jupyter_batch.providers.table import facts_of
 from jupyter_batch.providers.via_litellm import ViaLitellm
 from tests.third_party.conftest import numbered
 
-SAID = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "said"}}],
-        "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}}
+SAID = {
+    "choices": [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "said"}}
+    ],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
+}
 
 
 def test_the_whole_cycle(aibrix, home):
     """Sent, taken at once though its state is unknown, polled, fetched: what comes back is in the column."""
     df = numbered(20)
     seen = []
-    job = df.llm.batch("{text}", out="out", model="openai/echo", api_base=aibrix, api_key="none", extra_body=SAID)
+    job = df.llm.batch(
+        "{text}", out="out", model="openai/echo", api_base=aibrix, api_key="none", extra_body=SAID
+    )
     job._here.worker.take(job.id, seen.append)
     job.wait(90)
     assert job.is_successful, job
     assert df["out"].tolist() == ["said"] * 20
     assert (job.usage.input_tokens, job.usage.output_tokens) == (60, 20)
-    assert not any("can't be read" in snapshot.message for snapshot in seen), "a state of its own is no error"
-    assert {shard.provider_status for snapshot in seen for shard in snapshot.shards} >= {"completed"}
+    assert not any("can't be read" in snapshot.message for snapshot in seen), (
+        "a state of its own is no error"
+    )
+    assert {shard.provider_status for snapshot in seen for shard in snapshot.shards} >= {
+        "completed"
+    }
     assert len(home_batches(home)) == 1
 
 
@@ -55,7 +65,9 @@ def test_its_batches_are_found_by_our_tag(aibrix, home):
     """Each shard's batch is in the server's list under its tag, alone: what a lost answer is made good by."""
     import asyncio
 
-    job = numbered(9).llm.batch("{text}", out="out", model="openai/echo", api_base=aibrix, api_key="none", shard_size=3)
+    job = numbered(9).llm.batch(
+        "{text}", out="out", model="openai/echo", api_base=aibrix, api_key="none", shard_size=3
+    )
     job.wait(90)
     ids = [view.id for number in range(3) for view in asyncio.run(found(aibrix, job, number))]
     assert ids == list(job.batches)

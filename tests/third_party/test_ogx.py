@@ -48,12 +48,16 @@ def calling(dialect, ogx):
 
 def asked_of(home, job, question):
     """What a job's provider answers."""
+
     async def ask():
-        provider = await connect(sessions.session(home).ledger.job(job.id), home=home, api_key="none")
+        provider = await connect(
+            sessions.session(home).ledger.job(job.id), home=home, api_key="none"
+        )
         try:
             return await question(provider)
         finally:
             await provider.aclose()
+
     return asyncio.run(ask())
 
 
@@ -82,8 +86,10 @@ def test_the_whole_cycle(call, ogx, home):
 def test_each_batch_is_found_by_its_tag(call, home):
     """Each shard's batch, and no other, is what a lost answer is made good by; cancelled too late it is as it was."""
     job = numbered(9).llm.batch("{text}", out="out", shard_size=3, **call).wait(90)
-    found = [asked_of(home, job, lambda it, n=n: it.find({"jupyter_batch": f"{job.id}/{n}"}, since=0.0))
-             for n in range(SHARDS)]
+    found = [
+        asked_of(home, job, lambda it, n=n: it.find({"jupyter_batch": f"{job.id}/{n}"}, since=0.0))
+        for n in range(SHARDS)
+    ]
     assert [view.id for views in found for view in views] == list(job.batches)
     assert len(set(job.batches)) == SHARDS
     assert asked_of(home, job, lambda it: it.cancel(job.batches[0])).ending is State.COMPLETED
@@ -92,7 +98,9 @@ def test_each_batch_is_found_by_its_tag(call, home):
 def test_what_it_sends_is_as_odd_as_we_say(ogx, home):
     """The bodies are JSON texts, and the error has a type alone: what this file claims to prove is there."""
     df = numbered(4).assign(heat=[0.5, 5.0, 0.5, 5.0])
-    job = df.llm.batch("{text}", out="out", temperature=col("heat"), **calling("openai", ogx)).wait(90)
+    job = df.llm.batch("{text}", out="out", temperature=col("heat"), **calling("openai", ogx)).wait(
+        90
+    )
     lines = []
 
     async def both(provider):
@@ -104,11 +112,14 @@ def test_what_it_sends_is_as_odd_as_we_say(ogx, home):
 
     asked_of(home, job, both)
     assert all(isinstance(line["response"]["body"], str) for line in lines[0])
-    assert all("response" not in line and set(line["error"]) == {"type", "message"} for line in lines[1])
+    assert all(
+        "response" not in line and set(line["error"]) == {"type", "message"} for line in lines[1]
+    )
     assert df["out"].isna().tolist() == [False, True, False, True]
     assert job.state == "completed"
-    assert job.errors["_error"].str.contains("request_failed: .*temperature.*less than or equal to 2",
-                                             regex=True, flags=re.DOTALL).tolist() == [True, True]
+    assert job.errors["_error"].str.contains(
+        "request_failed: .*temperature.*less than or equal to 2", regex=True, flags=re.DOTALL
+    ).tolist() == [True, True]
 
 
 def test_rows_that_fail_are_retried_alone(call, ogx, upstream):
@@ -124,7 +135,9 @@ def test_rows_that_fail_are_retried_alone(call, ogx, upstream):
     assert job.state == "completed"
     assert (df["out"].dropna() == df["text"][df["out"].notna()]).all()
     assert df["out"].isna().sum() == failed
-    assert job.errors["_error"].str.contains("50[0-9]|server", regex=True).all(), job.errors["_error"].tolist()
+    assert job.errors["_error"].str.contains("50[0-9]|server", regex=True).all(), job.errors[
+        "_error"
+    ].tolist()
     before = len(ogx.batches(call["model"]))
     again = job.retry().wait(90)
     assert again.is_successful, again
@@ -160,7 +173,9 @@ def test_cancelled_and_retried(call, upstream, monkeypatch):
     try:
         asked = chats(upstream)
         job = df.llm.batch("{text}", out="out", **call)
-        wait_for(lambda: chats(upstream) > asked + 10, job)  # ten at once: the first of them have answers
+        wait_for(
+            lambda: chats(upstream) > asked + 10, job
+        )  # ten at once: the first of them have answers
         job.cancel().wait(90)
     finally:
         upstream.set_faults("")
@@ -216,9 +231,19 @@ def test_a_batch_that_is_refused_names_its_rows(call, ogx):
         assert said.str.contains("model_not_found: Model 'up/nothing' does not exist").all()
         assert "refused the whole batch for this row" in said.iloc[0]
     else:
-        assert "requests.1.params.temperature: Input should be less than or equal to 1" in said.iloc[1]
-        assert said.str.contains("refused the whole batch for this row").tolist() == [False, True, False]
-        assert said.str.contains(r"at fault: row 1 \(from 0\)", regex=True).tolist() == [True, False, True]
+        assert (
+            "requests.1.params.temperature: Input should be less than or equal to 1" in said.iloc[1]
+        )
+        assert said.str.contains("refused the whole batch for this row").tolist() == [
+            False,
+            True,
+            False,
+        ]
+        assert said.str.contains(r"at fault: row 1 \(from 0\)", regex=True).tolist() == [
+            True,
+            False,
+            True,
+        ]
     assert df["out"].isna().all()
 
 
@@ -226,7 +251,9 @@ def test_in_real_time(call, ogx):
     """The same frame at once: answers on their rows, the row that is refused has its reason, and no batch is made."""
     before = len(ogx.batches(call["model"]))
     df = numbered(8).assign(heat=[0.5] * 7 + [5.0])
-    job = df.llm.batch("{text}", out="out", mode="realtime", temperature=col("heat"), **call).wait(90)
+    job = df.llm.batch("{text}", out="out", mode="realtime", temperature=col("heat"), **call).wait(
+        90
+    )
     assert job.is_complete
     assert df["out"].tolist()[:7] == df["text"].tolist()[:7]
     assert job.errors.index.tolist() == ["k7"]
@@ -237,7 +264,9 @@ def test_in_real_time(call, ogx):
 def test_typed_columns_and_tools(call):
     """A schema's fields are columns, and calls of tools are read out of its bodies, run, and answered."""
     df = numbered(3)
-    df.llm.batch("{text} is good", schema={"label": Literal["good", "bad"], "score": float}, **call).wait(90)
+    df.llm.batch(
+        "{text} is good", schema={"label": Literal["good", "bad"], "score": float}, **call
+    ).wait(90)
     assert df["label"].tolist() == ["good"] * 3
     assert str(df["score"].dtype) == "Float64"
 

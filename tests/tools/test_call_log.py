@@ -25,7 +25,10 @@ def test_a_line_that_was_cut_off_is_passed_over(tmp_path):
         log.put(Entry(2, 0, None, "später\n", failed=True))
     found = list(entries(path))
     assert [entry for _, entry in found] == [
-        Entry(0, 0, "a"), Entry(0, 0, "a", "told"), Entry(2, 0, None, "später\n", failed=True)]
+        Entry(0, 0, "a"),
+        Entry(0, 0, "a", "told"),
+        Entry(2, 0, None, "später\n", failed=True),
+    ]
     with path.open("rb") as file:
         assert [entry_at(file, start) for start, _ in found] == [entry for _, entry in found]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -36,14 +39,19 @@ def test_threads_write_whole_lines(tmp_path):
     """Each of them is on the disk when `put` returns; a closed log takes none."""
     path = tmp_path / "calls.jsonl"
     with CallLog(path) as log:
-        threads = [threading.Thread(target=lambda row=row: [log.put(Entry(row, call, "x" * 200)) for call in range(50)])
-                   for row in range(8)]
+        threads = [
+            threading.Thread(
+                target=lambda row=row: [log.put(Entry(row, call, "x" * 200)) for call in range(50)]
+            )
+            for row in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     assert sorted((entry.row, entry.call) for _, entry in entries(path)) == [
-        (row, call) for row in range(8) for call in range(50)]
+        (row, call) for row in range(8) for call in range(50)
+    ]
     with pytest.raises(LedgerError, match="closed"):
         log.put(Entry(0, 0))
 

@@ -17,8 +17,17 @@ from jupyter_batch.engine.calls import Runner
 from jupyter_batch.locks import FileLock
 from tests.ledgers import forget
 
-LOOK_UP = {"type": "function", "function": {"name": "look_up", "parameters": {
-    "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}}}
+LOOK_UP = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "parameters": {
+            "type": "object",
+            "properties": {"n": {"type": "integer"}},
+            "required": ["n"],
+        },
+    },
+}
 
 
 @pytest.fixture
@@ -30,6 +39,7 @@ def ran():
 @pytest.fixture
 def look_up(ran):
     """A tool that tells what it was asked, and fails for 13."""
+
     def look_up(n: int) -> str:
         """Look a thing up."""
         ran.append(n)
@@ -47,15 +57,23 @@ def frame(*texts):
 
 def requests_of(job):
     """The requests of a job, by row."""
-    lines = [json.loads(line) for path in sorted(job._folder.path.glob("requests-*.jsonl"))
-             for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for path in sorted(job._folder.path.glob("requests-*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
     return {int(line["custom_id"].rpartition("-")[2]): line["body"] for line in lines}
 
 
 def test_calls_land_as_objects_and_their_answers_follow(server, call, home, look_up, ran):
     """The calls are the column; then every row's answer is, and each round is a job linked to the one before."""
-    df = frame('look_up({"n": 3})', "plain", None, 'look_up({"n": 1}) look_up({"n": 2}) then look_up({"n": 4})',
-               'look_up({"n": 3})')
+    df = frame(
+        'look_up({"n": 3})',
+        "plain",
+        None,
+        'look_up({"n": 1}) look_up({"n": 2}) then look_up({"n": 4})',
+        'look_up({"n": 3})',
+    )
     job = df.llm.batch("{text}", out="out", tools=[look_up], **call).wait(60)
     first = df["out"].iloc[0]
     assert [(one["name"], one["arguments"]) for one in first] == [("look_up", {"n": 3})]
@@ -64,7 +82,12 @@ def test_calls_land_as_objects_and_their_answers_follow(server, call, home, look
     assert pd.isna(df["out"].iloc[2])
     assert len(df["out"].iloc[3]) == 2
     assert job.results()["_tool_calls"].map(lambda cell: isinstance(cell, list)).tolist() == [
-        True, False, False, True, True]
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
     last = job.run_tools()
     assert df["out"].tolist()[:2] == ["thing 3", "plain"]
     assert df["out"].tolist()[3:] == ["thing 4", "thing 3"]
@@ -82,7 +105,9 @@ def test_calls_land_as_objects_and_their_answers_follow(server, call, home, look
     assert [one["content"] for one in sent[2:]] == ["thing 1", "thing 2"]
 
 
-def test_a_row_that_failed_in_a_round_between_comes_into_the_frame(server, call, home, look_up, ran):
+def test_a_row_that_failed_in_a_round_between_comes_into_the_frame(
+    server, call, home, look_up, ran
+):
     """The line that its reason names brings its answer into the column, though nobody holds that round's job."""
     texts = [f'look_up({{"n": {n}}}) then look_up({{"n": {n + 50}}})' for n in range(12)]
     df = frame(*texts)
@@ -94,7 +119,9 @@ def test_a_row_that_failed_in_a_round_between_comes_into_the_frame(server, call,
     last = first.run_tools()
     del job, first
     gc.collect()
-    name = last.errors["_error"].str.extract(r'open\("(\w+)"\)\.retry\(\)\.run_tools\(\)')[0].iloc[0]
+    name = (
+        last.errors["_error"].str.extract(r'open\("(\w+)"\)\.retry\(\)\.run_tools\(\)')[0].iloc[0]
+    )
     jupyter_batch.open(name).retry().run_tools()
     assert df["out"].tolist() == [f"thing {n + 50}" for n in range(12)]
     assert len(ran) == 24
@@ -114,7 +141,9 @@ def test_a_group_goes_round_by_round(server, call, home, look_up, ran):
     assert jupyter_batch.open(last.id).results().iloc[:, :2].equals(last.results().iloc[:, :2])
     forget(home)
     again = frame(*df["text"])
-    assert again.llm.batch("{text}", out="out", tools=[look_up], **several).run_tools().id == last.id
+    assert (
+        again.llm.batch("{text}", out="out", tools=[look_up], **several).run_tools().id == last.id
+    )
     assert again["out_openai/echo"].tolist() == ["thing 5", "plain", "thing 4"]
     assert len(ran) == 6
     assert server.stats()["batches_created"] == 6
@@ -122,14 +151,20 @@ def test_a_group_goes_round_by_round(server, call, home, look_up, ran):
 
 def test_a_group_s_missing_function_runs_nothing(call, home, ran):
     """As a job's: it is said, and nothing is run."""
-    definition = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
-    group = frame('look_up({"n": 3})').llm.batch("{text}", tools=[definition], **{**call, "model": ["openai/echo"]})
+    definition = {
+        "type": "function",
+        "function": {"name": "look_up", "parameters": {"type": "object"}},
+    }
+    group = frame('look_up({"n": 3})').llm.batch(
+        "{text}", tools=[definition], **{**call, "model": ["openai/echo"]}
+    )
     with pytest.raises(InputError, match="no such function was given"):
         group.run_tools()
 
 
 def test_run_again_runs_nothing_again(server, call, home, look_up, ran):
     """The cells run again, in this process and after a restart: the same job, no call, no batch, the column."""
+
     def cells():
         df = frame('look_up({"n": 3}) then look_up({"n": 5})', "plain")
         job = df.llm.batch("{text}", out="out", tools=[look_up], **call).run_tools()
@@ -140,7 +175,9 @@ def test_run_again_runs_nothing_again(server, call, home, look_up, ran):
     assert cells() is last
     forget(home)
     assert cells().id == last.id
-    assert jupyter_batch.open(jupyter_batch.jobs()[-1].id).run_tools().id == last.id, "from the first job too"
+    assert jupyter_batch.open(jupyter_batch.jobs()[-1].id).run_tools().id == last.id, (
+        "from the first job too"
+    )
     assert sorted(ran) == [3, 5]
     assert server.stats()["batches_created"] == 3
 
@@ -175,7 +212,9 @@ def test_what_goes_wrong_in_a_tool_is_told_to_the_model(call, home, look_up):
     assert json.loads(told[3]) == {"of": "it", "ä": [1, None]}
     assert last.is_successful
     sent = requests_of(last)[2]["messages"][1]["tool_calls"][0]["function"]
-    assert sent == {"name": "look_up", "arguments": "{}"}, "what is no JSON can't be read by every provider"
+    assert sent == {"name": "look_up", "arguments": "{}"}, (
+        "what is no JSON can't be read by every provider"
+    )
 
 
 def test_a_missing_function_is_told_before_anything_runs(server, call, home, look_up, ran):
@@ -183,7 +222,9 @@ def test_a_missing_function_is_told_before_anything_runs(server, call, home, loo
     df = frame('look_up({"n": 3})', "other")
     tools = [LOOK_UP, {"type": "function", "function": {"name": "other"}}]
     job = df.llm.batch("{text}", out="out", tools=tools, **call).wait(60)
-    with pytest.raises(InputError, match=r"call 'look_up', 'other', and no such function .*Nothing was run"):
+    with pytest.raises(
+        InputError, match=r"call 'look_up', 'other', and no such function .*Nothing was run"
+    ):
         job.run_tools()
     with pytest.raises(InputError, match=r"call 'other'"):
         job.run_tools([look_up])
@@ -200,8 +241,9 @@ def test_a_tool_that_the_model_made_up_is_told_so(call, home, look_up, monkeypat
     from jupyter_batch.server import echo
 
     real = echo.calls
-    monkeypatch.setattr(echo, "calls", lambda body, prompt: [
-        ("dream", "{}") for _ in real(body, prompt)])
+    monkeypatch.setattr(
+        echo, "calls", lambda body, prompt: [("dream", "{}") for _ in real(body, prompt)]
+    )
     df = frame('look_up({"n": 3})')
     df.llm.batch("{text}", out="out", tools=[look_up], **call).run_tools()
     assert df["out"].tolist() == ["Error: there is no tool 'dream'; there is look_up"]
@@ -224,10 +266,15 @@ def test_rounds_end_at_the_most_and_go_on_where_more_are_allowed(server, call, h
 def test_a_forced_tool_is_forced_once(server, call, home, look_up, ran, choice):
     """A choice that forces a call would call for ever: it holds for the first request alone."""
     df = frame("3 apples")
-    last = df.llm.batch("{text}", out="out", tools=[look_up], tool_choice=choice, **call).run_tools()
+    last = df.llm.batch(
+        "{text}", out="out", tools=[look_up], tool_choice=choice, **call
+    ).run_tools()
     assert df["out"].tolist() == ["thing 3"]
     assert "tool_choice" not in requests_of(last)[0]
-    assert requests_of(last)[0]["tools"] == requests_of(jupyter_batch.open(last._record().parent))[0]["tools"]
+    assert (
+        requests_of(last)[0]["tools"]
+        == requests_of(jupyter_batch.open(last._record().parent))[0]["tools"]
+    )
 
 
 def test_no_tool_may_be_called(call, home, look_up):
@@ -240,7 +287,9 @@ def test_no_tool_may_be_called(call, home, look_up):
 def test_with_a_schema_the_last_answers_are_its_columns(call, home, look_up):
     """A round of calls is no answer that fails the schema; the columns are missing until there is one."""
     df = frame('look_up({"n": 3})', "plain")
-    job = df.llm.batch("{text}", schema={"words": str, "count": int}, tools=[look_up], **call).wait(60)
+    job = df.llm.batch("{text}", schema={"words": str, "count": int}, tools=[look_up], **call).wait(
+        60
+    )
     told = job.results()
     assert told["_status"].tolist() == ["succeeded", "succeeded"]
     assert told["words"].isna().tolist() == [True, False]
@@ -252,8 +301,15 @@ def test_with_a_schema_the_last_answers_are_its_columns(call, home, look_up):
     assert last.is_successful
 
 
-@pytest.mark.parametrize("more", [{"mode": "realtime"}, {"model": "openai/responses/echo"},
-                                  {"model": "openai/responses/echo", "mode": "realtime"}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"mode": "realtime"},
+        {"model": "openai/responses/echo"},
+        {"model": "openai/responses/echo", "mode": "realtime"},
+    ],
+    ids=str,
+)
 def test_other_ways_to_ask(server, call, home, look_up, ran, more):
     """In real time, and by the Responses API, whose items are others."""
     df = frame('look_up({"n": 3}) look_up({"n": 4}) then look_up({"n": 5})', "plain")
@@ -277,14 +333,19 @@ def test_failed_rows_keep_their_reason_and_retry_brings_them_in(server, call, ho
     assert last.counts.total == 20
     assert df["out"].isna().sum() == failed
     assert len(ran) == 20 - failed
-    with pytest.raises(InputError, match=r"no row is left .*; how those of earlier rounds are is in job\.errors"):
+    with pytest.raises(
+        InputError, match=r"no row is left .*; how those of earlier rounds are is in job\.errors"
+    ):
         last.retry()
     way = f'jupyter_batch.open("{job.id}").retry().run_tools()'
     assert last.errors["_error"].str.contains(way, regex=False).all()
     jupyter_batch.open(job.id).retry().run_tools()
     assert df["out"].tolist() == [f"thing {n}" for n in range(20, 40)]
     assert sorted(ran) == list(range(20, 40))
-    assert sum(one["request_counts"]["total"] for one in server.batches()) == 20 + (20 - failed) + failed + failed
+    assert (
+        sum(one["request_counts"]["total"] for one in server.batches())
+        == 20 + (20 - failed) + failed + failed
+    )
 
 
 def test_a_follow_up_that_failed_is_sent_again_by_retry(server, call, home, look_up, ran):
@@ -412,8 +473,13 @@ def test_the_magic_takes_tools_by_their_names(home, server, look_up):
 
     other = {"type": "function", "function": {"name": "other"}}
     names = {"look_up": look_up, "other": other, "both": [look_up, other]}
-    assert read_line("df --tools look_up --tool-choice auto", names)[1] == {"tools": look_up, "tool_choice": "auto"}
+    assert read_line("df --tools look_up --tool-choice auto", names)[1] == {
+        "tools": look_up,
+        "tool_choice": "auto",
+    }
     assert read_line("df --tools look_up,other", names)[1] == {"tools": [look_up, other]}
     assert read_line("df --tools both", names)[1] == {"tools": names["both"]}
-    with pytest.raises(OptionError, match=r"--tools takes the name of OpenAI tool definitions, .*'nothing'"):
+    with pytest.raises(
+        OptionError, match=r"--tools takes the name of OpenAI tool definitions, .*'nothing'"
+    ):
         read_line("df --tools nothing", names)

@@ -29,21 +29,37 @@ def calling(fake):
     real = fake.result
 
     def result(request, kind):
-        made = real({**request, "params": {**request["params"], "messages": [{"content": "x"}]}}, kind)
+        made = real(
+            {**request, "params": {**request["params"], "messages": [{"content": "x"}]}}, kind
+        )
         if kind != "succeeded":
             return made
         said, message = request["params"]["messages"][-1]["content"], made["result"]["message"]
-        results = [part for part in said if part["type"] == "tool_result"] if isinstance(said, list) else []
+        results = (
+            [part for part in said if part["type"] == "tool_result"]
+            if isinstance(said, list)
+            else []
+        )
         if results:
-            message["content"] = [{"type": "text", "text": "; ".join(one["content"] for one in results)}]
+            message["content"] = [
+                {"type": "text", "text": "; ".join(one["content"] for one in results)}
+            ]
             return made
         text = said if isinstance(said, str) else said[0]["text"]
         name = request["params"]["tools"][0]["name"]
         message["stop_reason"] = "tool_use"
         message["content"] = [
             {"type": "thinking", "thinking": "hm", "signature": f"s{text}"},
-            *({"type": "tool_use", "id": f"toolu_{text}_{n}", "name": name, "input": {"n": int(text) + n}}
-              for n in range(2))]
+            *(
+                {
+                    "type": "tool_use",
+                    "id": f"toolu_{text}_{n}",
+                    "name": name,
+                    "input": {"n": int(text) + n},
+                }
+                for n in range(2)
+            ),
+        ]
         return made
 
     fake.result = result
@@ -55,30 +71,60 @@ def test_anthropic(home, cache):
     df = pd.DataFrame({"t": ["1", "2", "7"]})  # the fake fails the last request of the first batch
     with anthropic() as fake:
         calling(fake)
-        job = df.llm.batch("{t}", out="out", model="anthropic/claude-haiku-4-5", api_base=fake.base,
-                           api_key=ANTHROPIC_KEY, system="Be loud", tools={"look_up": look_up}, cache=cache).wait(60)
+        job = df.llm.batch(
+            "{t}",
+            out="out",
+            model="anthropic/claude-haiku-4-5",
+            api_base=fake.base,
+            api_key=ANTHROPIC_KEY,
+            system="Be loud",
+            tools={"look_up": look_up},
+            cache=cache,
+        ).wait(60)
         assert [call["arguments"] for call in df["out"].iloc[0]] == [{"n": 1}, {"n": 2}]
         assert df["out"].iloc[0][0]["name"] == "look_up"
         last = job.run_tools()
-        assert df["out"].tolist()[:2] == ["thing 1; thing 2", "thing 2; Error: LookupError: there is no 3"]
+        assert df["out"].tolist()[:2] == [
+            "thing 1; thing 2",
+            "thing 2; Error: LookupError: there is no 3",
+        ]
         assert last.counts.failed == 1
-        first, second = ([request["params"] for request in batch["requests"]] for batch in fake.batches.values())
+        first, second = (
+            [request["params"] for request in batch["requests"]] for batch in fake.batches.values()
+        )
         for asked, followed in zip(first, second, strict=False):
-            assert {**asked, "messages": followed["messages"]} == followed, "all that is before is as it was"
+            assert {**asked, "messages": followed["messages"]} == followed, (
+                "all that is before is as it was"
+            )
             assert followed["messages"][:-2] == asked["messages"]
             said, results = followed["messages"][-2:]
-            assert [block["type"] for block in said["content"]] == ["thinking", "tool_use", "tool_use"]
-            assert [one["tool_use_id"] for one in results["content"]] == [one["id"] for one in said["content"][1:]]
+            assert [block["type"] for block in said["content"]] == [
+                "thinking",
+                "tool_use",
+                "tool_use",
+            ]
+            assert [one["tool_use_id"] for one in results["content"]] == [
+                one["id"] for one in said["content"][1:]
+            ]
         marked = {"cache_control": {"type": "ephemeral"}}.items() <= first[0]["tools"][-1].items()
         assert marked == (cache is not None)
         assert [one.get("is_error") for one in second[1]["messages"][-1]["content"]] == [None, True]
 
 
-@pytest.mark.parametrize(("model", "place"), [
-    ("anthropic/claude-3-5-haiku-20241022", {"api_key": "k"}),
-    ("bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0", {
-        "aws_region_name": "us-east-1", "s3_bucket_name": "my-bucket",
-        "aws_batch_role_arn": "arn:aws:iam::123456789012:role/batch"})])
+@pytest.mark.parametrize(
+    ("model", "place"),
+    [
+        ("anthropic/claude-3-5-haiku-20241022", {"api_key": "k"}),
+        (
+            "bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0",
+            {
+                "aws_region_name": "us-east-1",
+                "s3_bucket_name": "my-bucket",
+                "aws_batch_role_arn": "arn:aws:iam::123456789012:role/batch",
+            },
+        ),
+    ],
+)
 def test_a_schema_that_is_said_as_a_tool_leaves_room_for_the_others(model, place, home):
     """Where a model takes no schema litellm makes a tool of it: it is not the one that has to be called."""
     df = pd.DataFrame({"t": [str(n) for n in range(100)]})
@@ -91,7 +137,9 @@ def test_a_schema_that_is_said_as_a_tool_leaves_room_for_the_others(model, place
     assert (asked.get("tool_choice") or asked.get("toolChoice")) in ({"type": "auto"}, {"auto": {}})
 
 
-def test_a_follow_up_that_is_too_small_for_a_batch_can_be_asked_at_once(server, call, home, monkeypatch):
+def test_a_follow_up_that_is_too_small_for_a_batch_can_be_asked_at_once(
+    server, call, home, monkeypatch
+):
     """Some providers want a hundred requests: the refusal names the way, and what was run is not run again."""
     facts = again.facts_of
 
@@ -126,15 +174,38 @@ def test_a_batch_at_anthropic_goes_on_in_real_time(home):
     df = pd.DataFrame({"t": ["1", "5", "9"]})
     with anthropic() as fake:
         calling(fake)
-        job = df.llm.batch("{t}", out="out", model="anthropic/claude-haiku-4-5", api_base=fake.base,
-                           api_key=ANTHROPIC_KEY, system="Be loud", tools=[look_up]).wait(60)
+        job = df.llm.batch(
+            "{t}",
+            out="out",
+            model="anthropic/claude-haiku-4-5",
+            api_base=fake.base,
+            api_key=ANTHROPIC_KEY,
+            system="Be loud",
+            tools=[look_up],
+        ).wait(60)
         with Waiting(job._here.ledger, job._record()) as waiting:
-            way = rounds.Way(functions={"look_up": look_up}, max_rounds=1, concurrency=1, rerun=False, max_cost=None,
-                      at_once=True)
+            way = rounds.Way(
+                functions={"look_up": look_up},
+                max_rounds=1,
+                concurrency=1,
+                rerun=False,
+                max_cost=None,
+                at_once=True,
+            )
             assert rounds._run(waiting, way)
             record = plan_round(waiting, Limits(requests=100, bytes=10**6), now=1.0, at_once=True)
         made = requests_of(type(job)(job._here, record.id))
     assert record.mode == "realtime"
     assert record.dialect == "openai"
-    assert [message["role"] for message in made[0]["messages"]] == ["system", "user", "assistant", "tool", "tool"]
-    assert made[1]["messages"][-1] == {"role": "tool", "tool_call_id": "toolu_5_1", "content": "thing 6"}
+    assert [message["role"] for message in made[0]["messages"]] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "tool",
+    ]
+    assert made[1]["messages"][-1] == {
+        "role": "tool",
+        "tool_call_id": "toolu_5_1",
+        "content": "thing 6",
+    }

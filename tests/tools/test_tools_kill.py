@@ -27,21 +27,31 @@ def test_killed_there_and_gone_on(point, host, server, tmp_path):
 
     A call whose outcome nobody knows is not run again: the model is told so.
     """
-    order = {"home": str(tmp_path / "home"), "base_url": server.base_url, "token": server.token,
-             "answers": str(tmp_path / "answers.json"), "ran": str(tmp_path / "ran")}
+    order = {
+        "home": str(tmp_path / "home"),
+        "base_url": server.base_url,
+        "token": server.token,
+        "answers": str(tmp_path / "answers.json"),
+        "ran": str(tmp_path / "ran"),
+    }
     told = killed_and_gone_on(host, point, order)
     assert told["successful"]
     ran = Counter(Path(order["ran"]).read_text().split())
     assert max(ran.values()) == 1, "no call ran twice"
     lost = [out == INTERRUPTED for out in told["out"]]
     assert [out for out, gone in zip(told["out"], lost, strict=True) if not gone] == [
-        f"told {100 + n}" for n in range(ROWS) if not lost[n]]
-    assert sum(lost) == (point in UNKNOWN and "second" in point), "the model was told, and repeats it"
+        f"told {100 + n}" for n in range(ROWS) if not lost[n]
+    ]
+    assert sum(lost) == (point in UNKNOWN and "second" in point), (
+        "the model was told, and repeats it"
+    )
     notes = "".join(path.read_text() for path in (tmp_path / "home").glob("jobs/*/calls.jsonl"))
     assert notes.count(INTERRUPTED) == (point in UNKNOWN)
     least = 2 * ROWS - (point in {"a call is noted as begun", "in a tool, before its effect"})
     assert sum(ran.values()) == least, "all others ran"
     tags = Counter(batch["metadata"]["jupyter_batch"] for batch in server.batches())
     assert max(tags.values()) == 1
-    assert len(tags) == 6, "two batches of the first job, and of each follow-up, which keeps to its size"
+    assert len(tags) == 6, (
+        "two batches of the first job, and of each follow-up, which keeps to its size"
+    )
     assert server.stats()["batches_created"] == 6

@@ -85,8 +85,12 @@ POINTS = {
     "the second follow-up is sent, its handle nowhere": lambda: at_submit(3, done=True),
     "the second follow-up is finished": lambda: at(Ledger, "finish", 3, done=True),
 }
-UNKNOWN = {"a call is noted as begun", "in a tool, before its effect", "in a tool, after its effect",
-           "in a tool of the second round, after its effect"}
+UNKNOWN = {
+    "a call is noted as begun",
+    "in a tool, before its effect",
+    "in a tool, after its effect",
+    "in a tool of the second round, after its effect",
+}
 """Where a call is begun, and nothing is known of its outcome."""
 
 
@@ -110,8 +114,15 @@ def cell(order):
     if order.get("kill"):
         POINTS[order["kill"]]()
     df = pd.DataFrame({"text": TEXTS})
-    job = df.llm.batch("{text}", out="out", model="openai/echo", api_base=order["base_url"], api_key=order["token"],
-                       tools=[step], shard_size=4)
+    job = df.llm.batch(
+        "{text}",
+        out="out",
+        model="openai/echo",
+        api_base=order["base_url"],
+        api_key=order["token"],
+        tools=[step],
+        shard_size=4,
+    )
     last = job.run_tools(concurrency=1)
     told = {"out": df["out"].tolist(), "successful": last.is_successful}
     Path(order["answers"]).write_text(json.dumps(told))

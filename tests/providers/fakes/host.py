@@ -94,8 +94,10 @@ class Host:
         batch = self.only
         ids = list(batch.requests)
         answered = len(ids) - failed if answered is None else answered
-        batch.answers = {one: batch.requests[one]["messages"][-1]["content"].upper() for one in ids[:answered]}
-        batch.errors = dict.fromkeys(ids[answered:answered + failed], "the model fell over")
+        batch.answers = {
+            one: batch.requests[one]["messages"][-1]["content"].upper() for one in ids[:answered]
+        }
+        batch.errors = dict.fromkeys(ids[answered : answered + failed], "the model fell over")
         batch.ending = ending
         for name, value in more.items():
             setattr(batch, name, value)
@@ -132,7 +134,9 @@ class Host:
         self.asked[verb] += 1
         self.log.append((verb, request.path))
         if not self.allowed(request):
-            return self.no(401, f"Incorrect API key provided: {request.headers.get('Authorization')}")
+            return self.no(
+                401, f"Incorrect API key provided: {request.headers.get('Authorization')}"
+            )
         fault = self.faults[verb].pop(0) if self.faults.get(verb) else None
         if fault is not None and not fault.after and not fault.half:
             await request.read()
@@ -182,16 +186,23 @@ class Host:
 async def _half(request, answer):
     cut = web.StreamResponse(headers={"Content-Length": str(len(answer.body))})
     await cut.prepare(request)
-    await cut.write(answer.body[:len(answer.body) // 2])
+    await cut.write(answer.body[: len(answer.body) // 2])
     request.transport.close()
     return cut
 
 
 def completion(text, model="the-model"):
     """A chat completion."""
-    return {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model,
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": model,
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+    }
 
 
 def jsonl(lines):

@@ -23,10 +23,15 @@ class Xai(Host):
 
     def routes(self):
         """The verbs' paths."""
-        return [web.post("/v1/files", self.upload), web.post("/v1/batches", self.create),
-                web.get("/v1/files/{id}/content", self.content), web.get("/v1/batches", self.list),
-                web.get("/v1/batches/{id}/results", self.fetch),
-                web.post("/v1/batches/{id:[^:/]+}:cancel", self.cancel), web.get("/v1/batches/{id}", self.poll)]
+        return [
+            web.post("/v1/files", self.upload),
+            web.post("/v1/batches", self.create),
+            web.get("/v1/files/{id}/content", self.content),
+            web.get("/v1/batches", self.list),
+            web.get("/v1/batches/{id}/results", self.fetch),
+            web.post("/v1/batches/{id:[^:/]+}:cancel", self.cancel),
+            web.get("/v1/batches/{id}", self.poll),
+        ]
 
     def refusal(self, status, message):
         """As xAI says no."""
@@ -35,12 +40,22 @@ class Xai(Host):
     async def upload(self, request):
         """POST files."""
         file, size, name = await self.keep_file(request, f"file_{next(self._numbers)}")
-        return web.json_response({"id": file, "bytes": size, "filename": name, "purpose": "",
-                                  "created_at": int(self.clock()), "object": "file"})
+        return web.json_response(
+            {
+                "id": file,
+                "bytes": size,
+                "filename": name,
+                "purpose": "",
+                "created_at": int(self.clock()),
+                "object": "file",
+            }
+        )
 
     async def content(self, request):
         """GET a file's content."""
-        return web.Response(body=self.files[request.match_info["id"]], content_type="application/octet-stream")
+        return web.Response(
+            body=self.files[request.match_info["id"]], content_type="application/octet-stream"
+        )
 
     async def create(self, request):
         """POST batches: a name and the file."""
@@ -50,8 +65,14 @@ class Xai(Host):
         lines = self.lines(order["input_file_id"])
         if {(line["method"], line["url"]) for line in lines} != {("POST", "/v1/chat/completions")}:
             raise ValueError("a line without its url")
-        batch = Batch(f"batch_{next(self._numbers)}", order["input_file_id"],
-                      {line["custom_id"]: line["body"] for line in lines}, order["name"], self.clock(), order)
+        batch = Batch(
+            f"batch_{next(self._numbers)}",
+            order["input_file_id"],
+            {line["custom_id"]: line["body"] for line in lines},
+            order["name"],
+            self.clock(),
+            order,
+        )
         self.batches[batch.id] = batch
         return web.json_response(self._told(batch, fresh=True))
 
@@ -59,9 +80,11 @@ class Xai(Host):
         """GET batches, oldest first."""
         start = int(request.query.get("pagination_token", 0))
         all_of_them = list(self.batches.values())
-        page = all_of_them[start:start + PAGE]
+        page = all_of_them[start : start + PAGE]
         token = str(start + PAGE) if len(all_of_them) > start + PAGE else None
-        return web.json_response({"batches": [self._told(batch) for batch in page], "pagination_token": token})
+        return web.json_response(
+            {"batches": [self._told(batch) for batch in page], "pagination_token": token}
+        )
 
     async def poll(self, request):
         """GET a batch."""
@@ -79,15 +102,32 @@ class Xai(Host):
         """GET results: answers and errors in one list of pages."""
         batch = self.batches[request.match_info["id"]]
         start = int(request.query.get("pagination_token", 0))
-        results = [{"batch_request_id": one, "error_message": None,
-                    "batch_result": {"response": {"chat_get_completion": completion(text)},
-                                     "error": {"code": 0, "message": ""}}}
-                   for one, text in batch.answers.items()]
-        results += [{"batch_request_id": one, "error_message": why,
-                     "batch_result": {"response": None, "error": {"code": 3, "message": "Invalid argument"}}}
-                    for one, why in batch.errors.items()]
+        results = [
+            {
+                "batch_request_id": one,
+                "error_message": None,
+                "batch_result": {
+                    "response": {"chat_get_completion": completion(text)},
+                    "error": {"code": 0, "message": ""},
+                },
+            }
+            for one, text in batch.answers.items()
+        ]
+        results += [
+            {
+                "batch_request_id": one,
+                "error_message": why,
+                "batch_result": {
+                    "response": None,
+                    "error": {"code": 3, "message": "Invalid argument"},
+                },
+            }
+            for one, why in batch.errors.items()
+        ]
         token = str(start + PAGE) if len(results) > start + PAGE else None
-        return web.json_response({"results": results[start:start + PAGE], "pagination_token": token})
+        return web.json_response(
+            {"results": results[start : start + PAGE], "pagination_token": token}
+        )
 
     def _told(self, batch, *, fresh=False):
         def day(at):
@@ -101,9 +141,19 @@ class Xai(Host):
             pending = total - done
         if fresh or (batch.reason and not done):  # its file is not read yet, or was refused
             total = pending = 0
-        return {"batch_id": batch.id, "name": batch.named, "create_time": day(batch.created),
-                "expire_time": day(batch.created + 86400), "create_api_key_id": "********",
-                "cancel_time": day(self.clock()) if stopped else None,
-                "cancel_by_xai_message": batch.reason or None,
-                "state": {"num_requests": total, "num_pending": pending, "num_success": len(batch.answers),
-                          "num_error": len(batch.errors), "num_cancelled": dead}}
+        return {
+            "batch_id": batch.id,
+            "name": batch.named,
+            "create_time": day(batch.created),
+            "expire_time": day(batch.created + 86400),
+            "create_api_key_id": "********",
+            "cancel_time": day(self.clock()) if stopped else None,
+            "cancel_by_xai_message": batch.reason or None,
+            "state": {
+                "num_requests": total,
+                "num_pending": pending,
+                "num_success": len(batch.answers),
+                "num_error": len(batch.errors),
+                "num_cancelled": dead,
+            },
+        }
