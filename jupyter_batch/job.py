@@ -89,11 +89,13 @@ class Job(Standing):
 
     @property
     def is_successful(self) -> bool:
-        """Complete, and each row that was sent has its answer."""
+        """Complete, each row that was sent has its answer, and none was cut off."""
         seen = self.snapshot()
         counts = seen.counts
         return (
-            seen.is_complete and counts.succeeded + counts.reused + counts.skipped == counts.total
+            seen.is_complete
+            and not seen.cut_off
+            and counts.succeeded + counts.reused + counts.skipped == counts.total
         )
 
     def snapshot(self) -> Snapshot:
@@ -116,7 +118,7 @@ class Job(Standing):
     # -- what came of it ------------------------------------------------------------------------------------
 
     def results(self) -> pd.DataFrame:
-        """One row for each row of the source, on its index: the column, _status, _error, _cost and the tokens.
+        """One row for each row of the source, on its index: the column, _status, _error, _finish, _cost and the tokens.
 
         Of several frames that asked for the same, the source is the last.
 

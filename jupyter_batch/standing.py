@@ -52,6 +52,11 @@ class Standing(Holder):
         return self.snapshot().counts
 
     @property
+    def cut_off(self) -> int:
+        """Answers that were cut off (`results()["_finish"]` says why); `retry(max_tokens=...)` sends them again."""
+        return self.snapshot().cut_off
+
+    @property
     def cost(self) -> float | None:
         """US dollars of what was collected so far, by the price that was known at the submission.
 

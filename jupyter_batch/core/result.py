@@ -76,6 +76,8 @@ class Result(msgspec.Struct, frozen=True):
     error: the reason, a short sentence, where status is not `succeeded`.
     usage: None where the provider said nothing of it.
     unbilled: an error came instead of an answer, so that nothing was paid though no usage is told.
+    finish: why the model stopped (core/finish.py), of a failure too; None where the provider did not say.
+    stop: the provider's own word for it, of an answer that is not plain.
     calls: of an answer that wants tools called; `value` is then what `ToolCalls.as_text` says.
     """
 
@@ -88,3 +90,4 @@ class Result(msgspec.Struct, frozen=True):
     raw: str | None = None
     unbilled: bool = False
     calls: ToolCalls | None = None
+    stop: str | None = None

@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from jupyter_batch.core.cost import Bill
+from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.history import Points, pace_of
 
 
@@ -134,6 +135,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     a reason of `reasons`, a row that it was told of. offers: what a person may do now beside cancelling it, out of
     `retry`, `finish` and `merge`. merged: what became of the frame. again: the job that sends its missed rows again.
     notebook: its path, where it is known. equal: of the reused rows those that ask just what another row of it asks.
+    cuts: answers that were cut off, by finish reason; they count as succeeded or reused.
     history: (when, rows done from then on), from the beginning on, a few dozen points; () where it is not known.
     """
 
@@ -159,6 +161,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     most: float | None = None
     message: str = ""
     reasons: tuple[tuple[str, int], ...] = ()
+    cuts: Cuts = ()
     answers: tuple[Answer, ...] = ()
     examples: tuple[tuple[str, Answer], ...] = ()
     offers: tuple[str, ...] = ()
@@ -172,6 +175,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def is_complete(self) -> bool:
         """In one of the four endings, and all that came back is on this disk."""
         return self.state.is_ending and self.collected
+
+    @property
+    def cut_off(self) -> int:
+        """Answers that are there, and were cut off."""
+        return sum(answers for _, answers in self.cuts)
 
     @property
     def cost(self) -> float | None:

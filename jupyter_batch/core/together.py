@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.core.finish import added as cuts_of_all
 from jupyter_batch.core.history import added
 from jupyter_batch.core.status import Answer, Counts, Snapshot, State, job_state, reopen
 
@@ -43,6 +44,7 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "reasons": tuple(
             sorted((pair for one in seen for pair in one.reasons), key=lambda pair: -pair[1])[:5]
         ),
+        "cuts": cuts_of_all(one.cuts for one in seen),
         "deadline": min((one.deadline for one in seen if one.deadline), default=None),
         "equal": sum(one.equal for one in seen),
         "most": sum(one.most or 0.0 for one in seen)

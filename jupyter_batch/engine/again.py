@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from jupyter_batch.core.errors import InputError
+from jupyter_batch.core.finish import Cuts, added, counted
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Step
@@ -33,6 +34,8 @@ from jupyter_batch.wire.openai import CHAT
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from jupyter_batch.engine.arrange import Arranged
 
     Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -145,8 +148,9 @@ def _drafted(
                 else ""
             )
             raise InputError(f"in job {job.id} no row is left to be sent again{earlier}")
+        cuts: list[Cuts] = []
         if shared:  # other jobs may have asked for it meanwhile
-            made = _arranged(
+            arranged = _arranged(
                 ledger,
                 draft,
                 msgspec.structs.replace(job, id=new),
@@ -156,6 +160,8 @@ def _drafted(
                 missed,
                 at_once=at_once,
             )
+            made, cuts = arranged.shards, [arranged.record.cuts]
+        cut: dict[int, str] = {}
         carried = carry(
             job,
             shards,
@@ -163,6 +169,7 @@ def _drafted(
             array("q", range(job.rows)),
             new,
             lambda dialect: draft.reused(job.id, dialect),
+            cut,
         )
         made, places, reused = _placed(draft, was, missed, made, carried)
         draft.write(draft.places, places.to_bytes())
@@ -178,6 +185,7 @@ def _drafted(
             new,
             now,
             reused=reused,
+            cuts=added([*cuts, counted(cut, [*carried, *places.leaders_of_followers()])]),
             finished_at=0.0 if made else now,
             max_cost=left_of(job, shards) if max_cost is None else max_cost,
             before=job.bill(shards) if job.rush_at else None,
@@ -232,8 +240,8 @@ def _arranged(
     missed: Array,
     *,
     at_once: bool,
-) -> list[ShardRecord]:
-    """The shards of what no other job has answered, or is waiting for; nobody waits for these at once.
+) -> Arranged:
+    """The job with the shards of what no other job has answered, or is waiting for; nobody waits for these at once.
 
     A shard that itself waits for another job is left alone: it may wait for the very one that is sent again.
     """
@@ -251,7 +259,7 @@ def _arranged(
         limits,
         prints.astype("<u8").tobytes(),
         waits=lambda shard: not (at_once or shard.joins),
-    ).shards
+    )
 
 
 def _missed(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, was: Places) -> Array:

@@ -62,7 +62,10 @@ def arrange(
     made, places = _packed(draft, record.id, shards, reuse, limits, keep=bool(record.tools))
     draft.write(draft.places, places.astype("<i8").tobytes())
     over = 0.0 if made else record.created_at  # nothing is asked at all
-    return Arranged(msgspec.structs.replace(record, reused=reuse.reused, finished_at=over), made)
+    return Arranged(
+        msgspec.structs.replace(record, reused=reuse.reused, cuts=reuse.cuts, finished_at=over),
+        made,
+    )
 
 
 def _packed(

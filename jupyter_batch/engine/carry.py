@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
+from jupyter_batch.core.finish import CUT
 from jupyter_batch.core.request import custom_id, position_of
 from jupyter_batch.core.result import Result, Status
 from jupyter_batch.engine.gather import results_in
@@ -38,11 +39,13 @@ def carry(
     wanted: array[int],
     new: str,
     target: Callable[[str], Path],
+    cut: dict[int, str] | None = None,
 ) -> array[int]:
     """Copy the answers of `job` that are wanted, each once, to the rows of job `new`.
 
     wanted: for each position in `job` the one in `new`, or -1; it is used up. target: where the lines of a dialect go;
-    a file that is there whole or not at all. Returns the positions in `new` that have their answer now.
+    a file that is there whole or not at all. cut: takes the finish reason of each answer that was cut off, by its
+    position in `new`. Returns the positions in `new` that have their answer now.
     """
     taken = array("q")
     with contextlib.ExitStack() as stack:
@@ -60,6 +63,8 @@ def carry(
                     files[dialect] = stack.enter_context(written(target(dialect)))
                 files[dialect].write(ours + b"\n")
                 taken.append(at)
+                if cut is not None and result.finish in CUT:
+                    cut[at] = str(result.finish)
                 wanted[was] = -1
     return taken
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.core.finish import CUT, Cuts, added
 from jupyter_batch.core.request import custom_id, position_of
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.schema import Schema
@@ -74,6 +75,8 @@ class Outcomes:
         if values and endpoint == EMBEDDINGS:
             self.answers = Vectors(rows)
         self._keep = values
+        self.finish = bytearray(rows)
+        self.finishes: list[str | None] = [None]
         self.reasons: dict[int, str] = {}
         self.raws: dict[int, str] = {}
         self.input_tokens = array("i", [-1]) * rows
@@ -111,6 +114,7 @@ class Outcomes:
                 self.reasons.pop(first + at, None)
                 self.raws.pop(first + at, None)
             status[at] = code if paid else _REUSED
+            self.finish[at] = self._finish_code(result.finish)
             if code == _ANSWERED:
                 if self._keep:
                     self.answers[at] = result.value
@@ -128,6 +132,24 @@ class Outcomes:
                 self.costs.take(at, result, usage)
             else:
                 self.costs.free(at)
+
+    def _finish_code(self, finish: str | None) -> int:
+        """Its index in `finishes`, which takes no more words than a byte can tell apart."""
+        if finish not in self.finishes:
+            if len(self.finishes) > _NOTHING:
+                return 0
+            self.finishes.append(finish)
+        return self.finishes.index(finish)
+
+    def cuts(self, rows: Iterable[int]) -> Cuts:
+        """How many of the answers at these offsets were cut off, by finish reason. A row may be named twice."""
+        cut = {code for code, finish in enumerate(self.finishes) if finish in CUT}
+        if not cut:
+            return ()
+        counted = Counter(
+            self.finish[at] for at in rows if self.finish[at] in cut and self.status[at] in _GOOD
+        )
+        return added([((str(self.finishes[code]), count),) for code, count in counted.items()])
 
     def hush(self, shard: ShardRecord, asked: bytearray) -> None:
         """Give each request of a shard that is over and came back without a line its reason."""
@@ -171,6 +193,7 @@ class Outcomes:
             code = self.status[leader]
             self.status[row] = _REUSED if code == _ANSWERED else code
             self.costs.free(row)
+            self.finish[row] = self.finish[leader]
             if self._keep:
                 self.answers[row] = self.answers[leader]
             if leader in self.reasons:
@@ -200,6 +223,7 @@ class Outcomes:
             self.answers[at],
             self.reasons.get(position),
             usage,
+            self.finishes[self.finish[at]],
             raw=self.raws.get(position),
         )
 
@@ -286,7 +310,8 @@ def of_shard(
     for at, reason in found.reasons.items():
         if asked[at - shard.first] and at < firsts.get(reason, job.rows):
             firsts[reason] = at
-    for leader in places.followers(shard.number)[1].tolist():
+    leaders = places.followers(shard.number)[1].tolist()
+    for leader in leaders:
         code = found.status[leader - shard.first]
         tally[_REUSED if code == _ANSWERED else code] += 1
         if leader in found.reasons:
@@ -303,6 +328,12 @@ def of_shard(
         "note": note,
         "examples": tuple((reason, firsts[reason]) for reason, _ in common),
         "bill": found.costs.bill(asked),
+        "cuts": found.cuts(
+            [
+                *(at for at, was_asked in enumerate(asked) if was_asked),
+                *(leader - shard.first for leader in leaders),
+            ]
+        ),
     }, told_of
 
 

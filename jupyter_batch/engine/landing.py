@@ -261,10 +261,10 @@ def labels(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
 def table(
     job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled | None, out: str
 ) -> pd.DataFrame:
-    """All outcomes on the source's index: the columns, _status, _error, _cost, _input_tokens, _output_tokens.
+    """All outcomes on the source's index: the columns, _status, _error, _finish, _cost, _input_tokens, _output_tokens.
 
     out: what the columns are called by, as in the frame.
-    _cost: US dollars, NaN where it is not known, or not yet.
+    _finish: why the model stopped (core/finish.py). _cost: US dollars, NaN where it is not known, or not yet.
     With a schema _raw too: the text of an answer that is not as the schema says. With tools _tool_calls: what is to be
     called, a list for each row that is not at its end.
     """
@@ -282,6 +282,8 @@ def table(
     fill_with(job, found, made, out, order)
     made["_status"] = words[codes[order]]
     made["_error"] = np.array([found.reasons.get(at) for at in order.tolist()], dtype=object)
+    finishes = np.array(found.finishes, dtype=object)
+    made["_finish"] = finishes[np.frombuffer(found.finish, dtype=np.uint8)[order]]
     made["_cost"] = np.array(found.costs.paid, dtype=np.float64)[order]
     for name, tokens in (
         ("_input_tokens", found.input_tokens),

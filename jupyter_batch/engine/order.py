@@ -60,7 +60,16 @@ if TYPE_CHECKING:
 
 
 RESERVED = frozenset(
-    {"_status", "_error", "_cost", "_input_tokens", "_output_tokens", "_raw", "_tool_calls"}
+    {
+        "_status",
+        "_error",
+        "_finish",
+        "_cost",
+        "_input_tokens",
+        "_output_tokens",
+        "_raw",
+        "_tool_calls",
+    }
 )
 
 

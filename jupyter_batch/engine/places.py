@@ -70,6 +70,11 @@ class Places:
         """1 for each row from the shard's first to its last that it asks for, else 0."""
         return bytearray((self.array[shard.first : shard.last + 1] == shard.number).tobytes())
 
+    def leaders_of_followers(self) -> list[int]:
+        """For each row that follows another, that other row."""
+        found: list[int] = self.followers()[1].tolist()
+        return found
+
     def followers(self, shard: int | None = None) -> tuple[Array, Array]:
         """(the rows that follow another, the rows that they follow): of those that this shard asks for, or all."""
         import numpy as np

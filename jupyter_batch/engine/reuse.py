@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from jupyter_batch.core.finish import Cuts
+from jupyter_batch.core.finish import counted as cuts_of
 from jupyter_batch.core.status import Step
 from jupyter_batch.engine.carry import carry, onto
 from jupyter_batch.engine.gather import places_of
@@ -38,11 +40,15 @@ class Join(NamedTuple):
 
 
 class Reuse(NamedTuple):
-    """For each row what is to be done. whose: OWN, ... or JOINS + n. leaders: the row that a row follows."""
+    """For each row what is to be done. whose: OWN, ... or JOINS + n. leaders: the row that a row follows.
+
+    cut: the finish reason of each answer that is taken over and was cut off, by its row.
+    """
 
     whose: Array
     leaders: Array
     joins: list[Join]
+    cut: dict[int, str]
 
     @property
     def plain(self) -> bool:
@@ -54,6 +60,12 @@ class Reuse(NamedTuple):
         """How many rows have their answer at once: carried over, or following one that was."""
         followed = self.leaders[self.whose == FOLLOWS]
         return int((self.whose == ANSWERED).sum() + (self.whose[followed] == ANSWERED).sum())
+
+    @property
+    def cuts(self) -> Cuts:
+        """Of these rows those whose answer was cut off."""
+        followed = self.leaders[self.whose == FOLLOWS].tolist()
+        return cuts_of(self.cut, [*self.cut, *followed])
 
 
 Waits = Callable[[ShardRecord], bool]
@@ -76,13 +88,14 @@ def decide(
     whose[~prints.any(axis=1)] = LEFT_OUT
     leaders = _leaders(prints, whose)
     joins: list[Join] = []
+    cut: dict[int, str] = {}
     for job in ledger.jobs() if ledger.exists() else ():
         open_rows = np.flatnonzero(whose == OWN)
         if not len(open_rows):
             break
         if known(ledger, job) == space:
-            _take_from(ledger, job, prints, open_rows, whose, joins, draft, new, waits)
-    return Reuse(whose, leaders, joins)
+            _take_from(ledger, job, prints, open_rows, whose, joins, draft, new, waits, cut)
+    return Reuse(whose, leaders, joins, cut)
 
 
 def _leaders(prints: Array, whose: Array) -> Array:
@@ -119,6 +132,7 @@ def _take_from(
     draft: JobFolder,
     new: str,
     waits: Waits,
+    cut: dict[int, str],
 ) -> None:
     folder = ledger.folders.of(job.id)
     if not folder.prints.exists():
@@ -134,6 +148,7 @@ def _take_from(
         onto(job.rows, there, here),
         new,
         lambda dialect: draft.reused(job.id, dialect),
+        cut,
     )
     whose[np.frombuffer(carried, dtype=np.int64)] = ANSWERED
     if job.finished_at:

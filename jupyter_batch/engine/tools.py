@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from jupyter_batch.core.errors import InputError
+from jupyter_batch.core.finish import added, counted
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status, ToolCalls
 from jupyter_batch.engine.again import MISSED, live
@@ -161,6 +162,7 @@ def plan_round(
         )
         record = live(record) if at_once else record
         record, made = arrange(ledger, draft, record, made, limits, lines.prints)
+        cut: dict[int, str] = {}
         carried = carry(
             job,
             waiting.shards,
@@ -168,6 +170,7 @@ def plan_round(
             onto(job.rows, waiting.final, waiting.final),
             new,
             lambda dialect: draft.reused(job.id, dialect),
+            cut,
         ).tolist()
         left = _left_out(waiting, lines.left)
         places = _places(waiting, draft, made, lines.sent, left)
@@ -181,6 +184,7 @@ def plan_round(
         record = msgspec.structs.replace(
             record,
             reused=reused,
+            cuts=added([record.cuts, counted(cut, [*carried, *places.leaders_of_followers()])]),
             finished_at=0.0 if made else now,
             unsendable=job.unsendable + sum(len(one.positions) for one in left),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from jupyter_batch.core.cost import Bill, Price
+from jupyter_batch.core.finish import Cuts, added
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.core.status import PAUSED, Counts, ShardView, Snapshot, State, Step, job_state
@@ -29,7 +30,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     joins: the job that has asked the same for these rows and is waited for; "" for none. waited: there was one, and it
     left rows without an answer. joined: rows that took their answer from it. followers: rows of the job that have just
     the same request as one of these.
-    bill: what its requests cost, once it is collected.
+    bill: what its requests cost, once it is collected. cuts: its answers that were cut off, by finish reason.
     """
 
     job: str
@@ -72,6 +73,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     joined: int = 0
     followers: int = 0
     bill: Bill | None = None
+    cuts: Cuts = ()
 
     def row_counts(self) -> Counts:
         """Its rows: our own count once collected, until then what the provider says, within what we asked."""
@@ -102,10 +104,11 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt uses, as texts.
     out: the column to fill; with a schema, what its columns' names begin with.
     rows: of the frame, those without a request too: `skipped` for a missing value,
-    `unsendable` for one that can't be rendered, `reused` for an answer of an earlier job. parent: the job whose missed
-    rows this one sends again. space: in jobs of one space, requests that read the same are the same. alone: it
-    takes no other job's answers (`reuse=False`). shard_size: the most requests in a batch, if the person said so.
-    pace: in real time, how many calls at once and a minute. headers, tool_names: what the wire needs beside the request
+    `unsendable` for one that can't be rendered, `reused` for an answer of an earlier job; `cuts`: how many of these
+    were cut off, by finish reason. parent: the job whose missed rows this one sends again. space: in jobs of one
+    space, requests that read the same are the same. alone: it takes no other job's answers (`reuse=False`).
+    shard_size: the most requests in a batch, if the person said so. pace: in real time, how many calls at once and a
+    minute. headers, tool_names: what the wire needs beside the request
     files. deadline: when what is open then is cancelled and asked in real time (rush_at: since when); 0 for never.
     overdue: why that was let pass. adopted: taken up from the provider, where another ledger sent it;
     nothing of it is sent from here. aligned: the rows' keys are here; without them they are told by their positions
@@ -146,6 +149,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     tool_names: dict[str, str] = {}
     parent: str | None = None
     reused: int = 0
+    cuts: Cuts = ()
     adopted: bool = False
     aligned: bool = True
     space: str = ""
@@ -181,6 +185,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "created_at": now,
             "adopted": False,
             "reused": 0,
+            "cuts": (),
             "most": None,
             "before": None,
             "used": None,
@@ -248,6 +253,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "bill": self.bill(shards),
             "message": self.message or overdue or (notes[0] if notes else ""),
             "reasons": _reasons(shards),
+            "cuts": added([self.cuts, *(shard.cuts for shard in shards)]),
             "deadline": self.deadline
             if self.deadline and not (self.cancel_at or self.finished_at)
             else None,

@@ -150,6 +150,8 @@ def _counts(seen: View) -> str:
         f'<span class="jb-key" data-c="{_kind(part)}">{part.count:,} {esc(part.word)}</span>'
         for part in seen.segments
     ]
+    if seen.cut_off:
+        keys.append(f'<span class="jb-key" data-c="warn">{esc(seen.cut_off)}</span>')
     return f'<div class="jb-keys">{SEPARATOR.join(keys)}</div>'
 
 

@@ -64,7 +64,7 @@ def cells(shot: Snapshot) -> tuple[str, ...]:
         seen.title,
         seen.state,
         f"{seen.done:,} of {seen.total:,}",
-        f"{lost:,}" if lost else "",
+        ", ".join(filter(None, [f"{lost:,}" if lost else "", seen.cut_off])),
         seen.cost.removeprefix("cost ").partition(",")[0],
         f"{span(shot.now - shot.created_at)}{left}",
         seen.model,
@@ -110,6 +110,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[Snapshot], Any]]] = {
             "skipped",
         )
     },
+    "cut_off": ("int64", attrgetter("cut_off")),
     "cost": ("Float64", attrgetter("cost")),
     "saved": ("Float64", lambda shot: shot.bill.saved if shot.bill is not None else None),
     "model": ("string", attrgetter("model")),

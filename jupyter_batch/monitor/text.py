@@ -20,12 +20,7 @@ TITLE = 24
 def line(shown: View | Snapshot) -> str:
     """A job in one line: `sentiment: running, 412 of 1,000 rows (41%), 2 failed, 4 min since 12:03 [jb3f…]`."""
     seen = view(shown) if isinstance(shown, Snapshot) else shown
-    asides = [
-        f"{part.count:,} {part.word}"
-        for part in seen.segments
-        if part.kind not in {"succeeded", "running"}
-    ]
-    parts = [seen.state, seen.share, *asides, *seen.times, seen.cost]
+    parts = [seen.state, seen.share, *seen.asides, *seen.times, seen.cost]
     return f"{seen.title}: {', '.join(filter(None, parts))} [{seen.id}]"
 
 
@@ -109,14 +104,9 @@ class Progress:
         bar = self._bar
         self._state = seen.state
         bar.total, bar.n = seen.total, seen.done
-        asides = [
-            f"{part.count:,} {part.word}"
-            for part in seen.segments
-            if part.kind not in {"succeeded", "running"}
-        ]
         bar.set_description_str(f"{clean(seen.title, TITLE)}: {seen.state}", refresh=False)
         bar.set_postfix_str(
-            ", ".join(filter(None, [*asides, *seen.times, seen.cost])), refresh=False
+            ", ".join(filter(None, [*seen.asides, *seen.times, seen.cost])), refresh=False
         )
         for text in self._fresh(seen):  # each draws the bar anew below it
             bar.write(f"{seen.title}: {text}", file=self._stream)

@@ -11,6 +11,7 @@ from datetime import tzinfo
 import msgspec
 
 from jupyter_batch.core.cost import money
+from jupyter_batch.core.finish import Finish
 from jupyter_batch.core.status import LIVE, Answer, ShardView, Snapshot, State, Step
 from jupyter_batch.monitor.course import curve
 from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span
@@ -83,7 +84,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     yet. lines: what there is to say, newest last. estimate: what it can cost at the most. examples: of each reason
     a row that it was told of, or None. more_parts: batches that are not among `parts`. offers: what may be done
     now, out of retry, finish and merge. curve: rows done over the job's time, in percent of all, at moments of
-    equal distance; curve_words: the same as a sentence's part.
+    equal distance; curve_words: the same as a sentence's part. cut_off: `3 cut off`, "" for none.
     """
 
     id: str
@@ -116,6 +117,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     offers: tuple[str, ...] = ()
     curve: tuple[int, ...] = ()
     curve_words: str = ""
+    cut_off: str = ""
 
     @property
     def progress(self) -> str:
@@ -137,7 +139,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def counts(self) -> str:
         """`410 succeeded, 2 failed, 588 running`; empty kinds are left out."""
-        return ", ".join(f"{part.count:,} {part.word}" for part in self.segments)
+        told = [f"{part.count:,} {part.word}" for part in self.segments]
+        return ", ".join([*told, *filter(None, [self.cut_off])])
+
+    @property
+    def asides(self) -> list[str]:
+        """What is said of the rows beside how many are done: `2 failed`, `3 cut off`."""
+        quiet = {"succeeded", "running"}
+        told = [f"{part.count:,} {part.word}" for part in self.segments if part.kind not in quiet]
+        return [*told, *filter(None, [self.cut_off])]
 
 
 def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
@@ -173,15 +183,40 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         parts=_parts(shot),
         offers=shot.offers,
         more_parts=max(0, len(shot.shards) - SHARDS_SHOWN),
+        cut_off=f"{shot.cut_off:,} cut off" if shot.cut_off else "",
         **curve(shot),
     )
+
+
+_CUT = {
+    Finish.LENGTH: "allow more (max_tokens)",
+    Finish.CONTENT_FILTER: "the provider's filter held back the rest; reword the prompt, or ask another model",
+    Finish.CONTEXT_WINDOW: "the model's context was full; send less, or ask a model with a larger one",
+    Finish.PAUSE: "the provider paused a long turn; ask for less, or allow fewer tool uses",
+    Finish.REFUSAL: "the model refused to go on; reword the prompt, or ask another model",
+    Finish.ERROR: "the provider broke them off; send them again with job.retry(...) and a changed parameter",
+}
+_FINISHES = frozenset(map(str, Finish))
+_BY_RETRY = {Finish.LENGTH: "; job.retry(max_tokens=...) sends them again"}
+
+
+def _cuts(shot: Snapshot) -> list[str]:
+    """`3 answers were cut off: allow more (max_tokens)`, and the like, for each finish reason."""
+    told = []
+    for word, answers in shot.cuts:
+        finish = Finish(word) if word in _FINISHES else Finish.ERROR
+        were = "answer was" if answers == 1 else "answers were"
+        able = _BY_RETRY.get(finish, "") if shot.is_complete else ""
+        told.append(f"{answers:,} {were} cut off: {_CUT[finish]}{able}")
+    return told
 
 
 def _state(shot: Snapshot) -> tuple[str, str]:
     counts = shot.counts
     if shot.state.is_ending and not shot.collected:
         return "collecting", "busy"
-    if shot.state is State.COMPLETED and counts.failed + counts.expired + counts.cancelled:
+    lost = counts.failed + counts.expired + counts.cancelled
+    if shot.state is State.COMPLETED and lost + shot.cut_off:
         return str(shot.state), "warn"
     return str(shot.state), COLOURS[shot.state]
 
@@ -349,6 +384,7 @@ def _lines(shot: Snapshot) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
     notes = [
         *_counted([shot.message, *(shard.note for shard in shot.shards)]),
+        *_cuts(shot),
         shot.merged,
         shot.again,
     ]

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.core.finish import Finish
 from jupyter_batch.core.result import Result, Status
 from jupyter_batch.core.schema import Field, Schema
 from jupyter_batch.schema.adapters import reader_of
@@ -31,12 +32,9 @@ _THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _STARTS = re.compile(r'\{\s*["}]')  # what is meant as JSON; a brace in prose is not followed so
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
 _CUT = {
-    "length": "the answer was cut off at its last token; allow more (max_tokens)",
-    "max_tokens": "the answer was cut off at its last token; allow more (max_tokens)",
-    "MAX_TOKENS": "the answer was cut off at its last token; allow more (max_tokens)",
-    "max_output_tokens": "the answer was cut off at its last token; allow more (max_tokens)",
-    "model_context_window_exceeded": "the answer was cut off where the model's context was full; send less",
-    "content_filter": "the provider's filter held back the rest of the answer",
+    Finish.LENGTH: "the answer was cut off at its last token; allow more (max_tokens)",
+    Finish.CONTEXT_WINDOW: "the answer was cut off where the model's context was full; send less",
+    Finish.CONTENT_FILTER: "the provider's filter held back the rest of the answer",
 }
 
 
@@ -76,8 +74,10 @@ class Parser:
         try:
             value = self.values(text)
         except Misfit as e:
-            cut = _CUT.get(result.finish or "")
-            reason = f"{result.finish}: {cut}" if cut else str(e)
+            cut = next((why for word, why in _CUT.items() if word == result.finish), None)
+            filtered = result.finish == Finish.CONTENT_FILTER
+            word = result.finish if filtered else result.stop or result.finish
+            reason = f"{word}: {cut}" if cut else str(e)
             reason = reason if len(reason) <= REASON_CHARS else reason[: REASON_CHARS - 1] + "…"
             raw = text if isinstance(text, str) else json.dumps(text)
             return msgspec.structs.replace(

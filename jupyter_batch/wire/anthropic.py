@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.finish import Finish, finish_of, is_whole
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
@@ -24,7 +25,6 @@ __all__ = ["MAX_TOKENS", "MAX_TOKENS_THINKING", "Encoder", "decode", "decode_lin
 JSON_TOOL = "json_tool_call"
 """The tool that litellm asks a model to call where it can't be asked for JSON itself: its input is the answer."""
 
-_NOT_PLAIN = frozenset({"refusal", *tolerant.CUTS})
 _SILENT = ("thinking", "redacted_thinking")
 _SUCCEEDED = Status.SUCCEEDED
 
@@ -81,7 +81,7 @@ _DECODER = msgspec.json.Decoder(_Line)
 def _typed(line: _Line) -> Result | None:
     """The Result of a plain answer; None for the tolerant way to see."""
     message = line.result.message
-    if line.result.type != "succeeded" or message is None or message.stop_reason in _NOT_PLAIN:
+    if line.result.type != "succeeded" or message is None or not is_whole(message.stop_reason):
         return None
     texts = []
     for block in message.content:
@@ -94,7 +94,7 @@ def _typed(line: _Line) -> Result | None:
         return None
     used = message.usage
     if used is None:
-        return Result(line.custom_id, _SUCCEEDED, value)
+        return Result(line.custom_id, _SUCCEEDED, value, finish=finish_of(message.stop_reason))
     if used.iterations:
         return None
     read, thought = used.cache_read_input_tokens or 0, used.output_tokens_details
@@ -114,6 +114,7 @@ def _typed(line: _Line) -> Result | None:
             put,
             cache_write_1h_tokens=longer,
         ),
+        finish_of(message.stop_reason),
     )
 
 
@@ -169,13 +170,14 @@ def _failed(
     *,
     status: Status = Status.FAILED,
     unbilled: bool = False,
+    finish: str | None = None,
 ) -> Result:
     short = (
         reason
         if len(reason) <= tolerant.REASON_CHARS
         else reason[: tolerant.REASON_CHARS - 1] + "…"
     )
-    return Result(custom_id, status, error=short, usage=usage, unbilled=unbilled)
+    return Result(custom_id, status, error=short, usage=usage, unbilled=unbilled, finish=finish)
 
 
 def _outcome(
@@ -203,18 +205,24 @@ def _outcome(
         )
     usage = _usage(message.get("usage"))
     value, reason = _answer(message, tool_names)
+    finish = finish_of(message.get("stop_reason"))
     if value is None:
-        return _failed(custom_id, reason, usage)
-    stop = message.get("stop_reason")
+        return _failed(custom_id, reason, usage, finish=finish)
     calls = value if isinstance(value, ToolCalls) else None
     return Result(
         custom_id,
         _SUCCEEDED,
         value if calls is None else calls.as_text(),
         usage=usage,
-        finish=stop if stop in tolerant.CUTS else None,
+        finish=answer_finish(finish, calls),
         calls=calls,
+        stop=message.get("stop_reason"),
     )
+
+
+def answer_finish(finish: str | None, calls: ToolCalls | None) -> str | None:
+    """The finish reason of an answer: JSON that was asked for as a tool's input is no call."""
+    return Finish.STOP if finish == Finish.TOOL_CALLS and calls is None else finish
 
 
 def _reason(error: Any) -> str:

@@ -30,9 +30,10 @@ from jupyter_batch.wire.anthropic_requests import Refused, Translation, sentence
 from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
 
 MODEL_INVOCATION = "Converse"
+_GUARDRAIL = "guardrail_intervened"  # the text is then the guardrail's own, not the model's
 _FILTERS = {
     "content_filtered": "content_filter: the provider's filter held the answer back",
-    "guardrail_intervened": "content_filter: a guardrail held the answer back",
+    _GUARDRAIL: "content_filter: a guardrail held the answer back",
 }
 _DASH = b"Z"  # in a recordId; no job's id has a capital
 
@@ -214,7 +215,7 @@ def _outcome(custom_id: str | None, data: dict[str, Any], tool_names: Mapping[st
     usage = usage_of(output.get("usage"))
     value, reason = _answer(output, tool_names)
     if value is None:
-        return failed(custom_id, reason, usage)
+        return failed(custom_id, reason, usage, stop=output.get("stopReason"))
     return answered(custom_id, value, usage, output.get("stopReason"))
 
 
@@ -236,13 +237,13 @@ def _answer(output: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any,
     message = told.get("message") if isinstance(told, dict) else None
     content = message.get("content") if isinstance(message, dict) else None
     blocks = [block for block in content or [] if isinstance(block, dict)]
-    if stop in _FILTERS:
+    text = "".join(map(_text, blocks))
+    if stop in _FILTERS and (stop == _GUARDRAIL or not text):
         return None, _FILTERS[stop]
     calls = [block["toolUse"] for block in blocks if isinstance(block.get("toolUse"), dict)]
     asked = [call for call in calls if call.get("name") == JSON_TOOL]
     if asked:  # the tool that litellm asks a model to call where it can't be asked for JSON itself
         return json.dumps(asked[0].get("input"), ensure_ascii=False), ""
-    text = "".join(map(_text, blocks))
     if calls:
         return ToolCalls(
             [

@@ -15,6 +15,7 @@ import msgspec
 import orjson
 
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.finish import finish_of, is_whole
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.template import RowError
 from jupyter_batch.wire import tolerant
@@ -155,9 +156,12 @@ class _Chat(msgspec.Struct, gc=False):
             first.index == 0
             and not said.refusal
             and not said.tool_calls
-            and first.finish_reason not in tolerant.CUTS
+            and is_whole(first.finish_reason)
         )
         return said.content if plain else None
+
+    def finish(self) -> str | None:
+        return finish_of(self.choices[0].finish_reason)
 
 
 class _Content(msgspec.Struct, gc=False):
@@ -175,9 +179,12 @@ class _Response(msgspec.Struct, gc=False):
     usage: _ResponseUsage | None = None
     error: Any = None
     incomplete_details: Any = None
+    status: str | None = None
 
     def value(self) -> str | None:
-        if self.incomplete_details or any(item.type == "function_call" for item in self.output):
+        if not is_whole(self.status) or self.incomplete_details:
+            return None
+        if any(item.type == "function_call" for item in self.output):
             return None
         parts = [
             part for item in self.output if item.type == "message" for part in item.content or ()
@@ -185,6 +192,9 @@ class _Response(msgspec.Struct, gc=False):
         if any(part.type != "output_text" for part in parts):
             return None
         return "".join(part.text or "" for part in parts)
+
+    def finish(self) -> str | None:
+        return finish_of(self.status)
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -199,6 +209,9 @@ class _Vectors(msgspec.Struct, gc=False):
     def value(self) -> list[float] | array[float] | None:
         held = self.data[0].embedding if len(self.data) == 1 else None
         return tolerant.unpacked(held) if isinstance(held, str) else held
+
+    def finish(self) -> str | None:
+        return None
 
 
 _Body = TypeVar("_Body", _Chat, _Response, _Vectors)
@@ -238,9 +251,11 @@ def _typed(line: Any) -> Result | None:
     if not value:
         return None
     if body.usage is None:
-        return Result(line.custom_id, _SUCCEEDED, value)
+        return Result(line.custom_id, _SUCCEEDED, value, finish=body.finish())
     usage = _used(body.usage)  # None: in other words than this endpoint's
-    return None if usage is None else Result(line.custom_id, _SUCCEEDED, value, None, usage)
+    if usage is None:
+        return None
+    return Result(line.custom_id, _SUCCEEDED, value, None, usage, body.finish())
 
 
 _SUCCEEDED = Status.SUCCEEDED

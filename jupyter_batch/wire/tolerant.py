@@ -15,22 +15,11 @@ from typing import Any
 
 import orjson
 
+from jupyter_batch.core.finish import Finish, finish_of
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 
 REASON_CHARS = 500
 """A reason is a sentence for a table's cell; some servers send pages."""
-
-CUTS = frozenset(
-    {
-        "length",
-        "max_tokens",
-        "max_output_tokens",
-        "MAX_TOKENS",
-        "content_filter",
-        "model_context_window_exceeded",
-    }
-)
-"""The words for an answer that is not whole."""
 
 _ENDINGS = {
     "batch_expired": Status.EXPIRED,
@@ -103,14 +92,25 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
         status, reason = _failure(error, code, body)
         return Result(custom_id, status, error=reason, usage=usage, unbilled=usage is None)
     value, reason = _answer(mapping)
+    stop = finish_word(mapping)
+    stop = stop if isinstance(stop, str) else None
+    finish = finish_of(stop)
     if value is None:
         if not mapping and isinstance(body, str) and body:
             reason = f"no answer but: {body}"
-        return Result(custom_id, Status.FAILED, error=_short(reason), usage=usage)
+        if reason.startswith("refusal: "):
+            finish = Finish.REFUSAL
+        return Result(custom_id, Status.FAILED, error=_short(reason), usage=usage, finish=finish)
     calls = value if isinstance(value, ToolCalls) else None
     value = value if calls is None else calls.as_text()
     return Result(
-        custom_id, Status.SUCCEEDED, value, usage=usage, finish=_cut(mapping), calls=calls
+        custom_id,
+        Status.SUCCEEDED,
+        value,
+        usage=usage,
+        finish=finish,
+        calls=calls,
+        stop=stop,
     )
 
 
@@ -181,12 +181,14 @@ def _first(choices: list[Any]) -> dict[str, Any]:
     return next((choice for choice in dicts if choice.get("index") == 0), dicts[0] if dicts else {})
 
 
-def _cut(body: Mapping[str, Any]) -> str | None:
-    """Why the answer is not whole, if it is not."""
+def finish_word(body: Mapping[str, Any]) -> Any:
+    """The provider's own word for why a chat or a responses answer ended; None where there is none."""
     choices, details = body.get("choices"), body.get("incomplete_details")
-    word = _first(choices).get("finish_reason") if isinstance(choices, list) else None
-    word = details.get("reason") if word is None and isinstance(details, dict) else word
-    return word if isinstance(word, str) and word in CUTS else None
+    if isinstance(choices, list):
+        return _first(choices).get("finish_reason")
+    if isinstance(details, dict) and details.get("reason"):
+        return details["reason"]
+    return body.get("status") if isinstance(body.get("output"), list) else None
 
 
 def _chat(choice: dict[str, Any]) -> tuple[Any, str]:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from jupyter_batch.core.finish import finish_of
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.anthropic import answer_finish
 from jupyter_batch.wire.anthropic_requests import Refused
 
 _ADDRESSES = ("url", "file_id", "file_data")
@@ -46,14 +48,15 @@ def failed(
     usage: Usage | None = None,
     *,
     status: Status = Status.FAILED,
+    stop: Any = None,
 ) -> Result:
-    """A Result without a value; its reason is cut to what a screen can hold."""
+    """A Result without a value; its reason is cut to what a screen can hold. stop: as for `answered`."""
     short = (
         reason
         if len(reason) <= tolerant.REASON_CHARS
         else reason[: tolerant.REASON_CHARS - 1] + "…"
     )
-    return Result(custom_id, status, error=short, usage=usage)
+    return Result(custom_id, status, error=short, usage=usage, finish=finish_of(stop))
 
 
 def answered(custom_id: str | None, value: Any, usage: Usage | None, stop: Any = None) -> Result:
@@ -64,8 +67,9 @@ def answered(custom_id: str | None, value: Any, usage: Usage | None, stop: Any =
         Status.SUCCEEDED,
         value if calls is None else calls.as_text(),
         usage=usage,
-        finish=stop if stop in tolerant.CUTS else None,
+        finish=answer_finish(finish_of(stop), calls),
         calls=calls,
+        stop=stop if isinstance(stop, str) else None,
     )
 
 

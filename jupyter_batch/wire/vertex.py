@@ -21,6 +21,7 @@ import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.finish import Finish
 from jupyter_batch.core.result import Result, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import anthropic_requests, tolerant
@@ -223,9 +224,19 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
     if wrong and not response.get("candidates"):
         return failed(custom_id, _reason(wrong), usage)
     value, reason = _answer(response)
+    stop = _stop(response)
     if value is None:
-        return failed(custom_id, reason, usage)
-    return answered(custom_id, value, usage, response["candidates"][0].get("finishReason"))
+        return failed(custom_id, reason, usage, stop=stop)
+    return answered(custom_id, value, usage, stop)
+
+
+def _stop(response: Mapping[str, Any]) -> Any:
+    """The word for why the first candidate ended; a prompt that was blocked has none of these."""
+    candidates = response.get("candidates")
+    if isinstance(candidates, list) and candidates:
+        return mapping(candidates[0]).get("finishReason")
+    blocked = mapping(response.get("promptFeedback")).get("blockReason")
+    return Finish.CONTENT_FILTER if blocked else None
 
 
 def _reason(status: Any) -> str:
@@ -270,7 +281,7 @@ def _answer(response: dict[str, Any]) -> tuple[Any, str]:
     parts = [part for part in parts or [] if isinstance(part, dict) and not part.get("thought")]
     text = "".join(str(part["text"]) for part in parts if isinstance(part.get("text"), str))
     calls = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
-    if finish in _FILTERS:
+    if finish in _FILTERS and not text:
         return None, f"content_filter: the answer was held back ({finish}){_more(first)}"
     if calls:
         return ToolCalls(

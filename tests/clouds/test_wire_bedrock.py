@@ -242,10 +242,11 @@ DECODED = {
         "max_tokens: all the tokens",
     ),
     "filtered": (
-        {"modelOutput": converse("x", "content_filtered")},
+        {"modelOutput": converse("", "content_filtered")},
         None,
         "content_filter: the provider's filter",
     ),
+    "filtered halfway": ({"modelOutput": converse("x", "content_filtered")}, "x", None),
     "guarded": (
         {"modelOutput": converse("Sorry", "guardrail_intervened")},
         None,

@@ -176,10 +176,11 @@ DECODED = {
     ),
     "filtered": (said([], "SAFETY"), None, "content_filter: the answer was held back (SAFETY)"),
     "recited": (
-        said([{"text": "Call me Ish"}], "RECITATION", finishMessage="a book"),
+        said([], "RECITATION", finishMessage="a book"),
         None,
         "(RECITATION): a book",
     ),
+    "recited halfway": (said([{"text": "Call me Ish"}], "RECITATION"), "Call me Ish", None),
     "malformed": (
         said([], "MALFORMED_FUNCTION_CALL"),
         None,

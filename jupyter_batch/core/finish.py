@@ -1,0 +1,79 @@
+"""Finish reasons: why a model stopped, in OpenAI's words where they exist, and which of them cut an answer off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+
+class Finish(StrEnum):
+    """Why an answer ended (`results()["_finish"]`); a provider's word that is not listed below is kept as it came."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    TOOL_CALLS = "tool_calls"
+    REFUSAL = "refusal"
+    PAUSE = "pause_turn"
+    CONTEXT_WINDOW = "model_context_window_exceeded"
+    ERROR = "error"
+
+    __repr__ = str.__repr__  # in a cell it is the word
+
+
+# Sources: OpenAI API reference (chat finish_reason, responses incomplete_details); Anthropic "Handling stop reasons";
+# Gemini API reference, FinishReason; Bedrock API reference, Converse stopReason; Mistral API reference (model_length);
+# litellm's own table of finish reasons (litellm_core_utils/core_helpers.py) for the rest.
+_WORDS: dict[Finish, str] = {
+    Finish.STOP: "stop completed end_turn stop_sequence STOP STOP_SEQUENCE COMPLETE eos eos_token",
+    Finish.LENGTH: "length max_tokens max_output_tokens MAX_TOKENS compaction CONTINUATION",
+    Finish.CONTENT_FILTER: (
+        "content_filter content_filtered guardrail_intervened sensitive ERROR_TOXIC SAFETY RECITATION BLOCKLIST "
+        "PROHIBITED_CONTENT SPII LANGUAGE MODEL_ARMOR IMAGE_SAFETY IMAGE_PROHIBITED_CONTENT IMAGE_RECITATION ESCALATION"
+    ),
+    Finish.TOOL_CALLS: "tool_calls function_call tool_use TOOL_CALL",
+    Finish.REFUSAL: "refusal",
+    Finish.PAUSE: "pause_turn",
+    Finish.CONTEXT_WINDOW: "model_context_window_exceeded model_length",
+    Finish.ERROR: (
+        "error ERROR OTHER IMAGE_OTHER network_error insufficient_system_resource abort incomplete cancelled failed "
+        "MALFORMED_FUNCTION_CALL MALFORMED_RESPONSE UNEXPECTED_TOOL_CALL TOO_MANY_TOOL_CALLS malformed_model_output "
+        "malformed_tool_use"
+    ),
+}
+FINISH: Mapping[str, str] = {
+    word: str(finish) for finish, words in _WORDS.items() for word in words.split()
+}
+"""A provider's word -> ours."""
+
+CUT: frozenset[str] = frozenset(map(str, Finish)) - {Finish.STOP, Finish.TOOL_CALLS}
+"""An answer that ended so is not whole."""
+
+Cuts = tuple[tuple[str, int], ...]
+"""How many answers were cut off, by finish reason, the most frequent first."""
+
+
+def finish_of(word: object) -> str | None:
+    """The finish reason for a provider's word; a word that is not known is kept, and nothing is None."""
+    if not isinstance(word, str) or not word:
+        return None
+    return FINISH.get(word, word)
+
+
+def is_whole(word: str | None) -> bool:
+    """Whether a provider's word says that the answer ended by itself; silence and unknown words count as that."""
+    return word is None or FINISH.get(word, word) not in CUT
+
+
+def counted(cut: Mapping[int, str], rows: Iterable[int]) -> Cuts:
+    """The counts of these rows. cut: the finish reason of each row whose answer was cut off."""
+    return added(((cut[row], 1),) for row in rows if row in cut) if cut else ()
+
+
+def added(cuts: Iterable[Cuts]) -> Cuts:
+    """The counts of several shards or jobs as one."""
+    counted: dict[str, int] = {}
+    for each in cuts:
+        for finish, answers in each:
+            counted[finish] = counted.get(finish, 0) + answers
+    return tuple(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
