@@ -59,7 +59,7 @@ def cells():
     for language, text in FENCED.findall(readme):
         if language == "bash":
             continue
-        found += [text] if text.startswith("%%") else re.split(r"\n+(?=\S)", text.strip())
+        found += [text] if text.startswith("%%") else re.split(r"\n+(?=[^\s)\]}])", text.strip())
     return found
 
 

@@ -21,7 +21,8 @@
         ├── BadRequestError         any other 4xx: asking again can't help
         ├── ProviderDownError       5xx
         ├── ProviderTimeoutError    no answer in time
-        └── ConnectionFailedError   refused, reset, cut off, or no such host
+        ├── ConnectionFailedError   refused, reset, cut off, or no such host
+        └── WarningRaisedError      a library's warning, which this process makes an error
 
 It knows nothing of how an error is shown, but for one thing: in IPython each is one sentence, without a traceback.
 """
@@ -145,3 +146,7 @@ class ConnectionFailedError(ProviderError):
     """Refused, reset, cut off, or no such host."""
 
     transient = True
+
+
+class WarningRaisedError(ProviderError):
+    """A call that a library's warning ended: asked again, it would be raised again."""

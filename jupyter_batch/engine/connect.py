@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import ProviderDownError
+from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.providers.asking import Call
@@ -36,9 +38,33 @@ from jupyter_batch.providers.via_xai import ViaXai
 from jupyter_batch.server import launch
 from jupyter_batch.wire.openai import RESPONSES
 
+VERBS = ("submit", "find", "tagged", "requests", "poll", "fetch", "cancel", "aclose")
+"""What a provider does over the network: Provider and Listed in providers/protocol.py."""
+
 
 async def connect(job: JobRecord, *, home: Path, api_key: str | None) -> Provider:
-    """The provider of a job. Raises KeyMissingError where this process has no key for it."""
+    """The provider of a job, its verbs in a warnings context of their own.
+
+    Raises KeyMissingError where this process has no key for it.
+    """
+    with quiet():
+        provider = await _provider_of(job, home=home, api_key=api_key)
+    for name in VERBS:
+        if hasattr(provider, name):
+            setattr(provider, name, _quieted(getattr(provider, name)))
+    return provider
+
+
+def _quieted(verb: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(verb)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        with quiet():
+            return await verb(*args, **kwargs)
+
+    return call
+
+
+async def _provider_of(job: JobRecord, *, home: Path, api_key: str | None) -> Provider:
     folder = Folders(home).of(job.id)
     if job.mode == REALTIME:
         return await _realtime(job, folder, home, api_key)

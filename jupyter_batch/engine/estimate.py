@@ -16,6 +16,7 @@ import msgspec
 import orjson
 
 from jupyter_batch.core.cost import FREE, Price, Range, estimate
+from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
@@ -281,6 +282,7 @@ def counter(model: str, load_litellm: Callable[[], Any]) -> Count:
     """Count with litellm's token_counter. litellm is imported here: it takes seconds, once."""
     litellm = load_litellm()
 
+    @quiet()
     def count(body: Mapping[str, Any]) -> int:
         messages = body.get("messages")
         if isinstance(messages, list) and "system" not in body:

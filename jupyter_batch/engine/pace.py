@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.core.errors import AuthenticationError, ProviderError
+from jupyter_batch.core.errors import AuthenticationError, ProviderError, WarningRaisedError
 from jupyter_batch.providers.protocol import Facts
 
 _AUTH_SECONDS = 60.0
@@ -11,6 +11,8 @@ LONGEST = 3600.0
 """No pause is longer, but one that the person asked for; so one that is was set before the clock was put back."""
 GONE_TRIES = 24
 """How many refusals in a row, about an hour of them, come before one is believed: it may be a proxy's or a portal's."""
+WARNING_TRIES = 6
+"""How often a call is tried that a library's warning ends; the filters of a process may change meanwhile."""
 LOST_SECONDS = 2 * 86400.0
 """How long a batch that was taken is held to be there against all refusals."""
 
@@ -42,5 +44,7 @@ def is_due(due_at: float, now: float, interval: float | None = None) -> bool:
 
 def is_lost(error: ProviderError, attempts: int, age: float) -> bool:
     """Whether what was there `age` seconds ago is given up, refused `attempts` times in a row."""
+    if isinstance(error, WarningRaisedError):  # no time will mend it: this process raises it
+        return attempts >= WARNING_TRIES
     refused = not error.transient and not isinstance(error, AuthenticationError)
     return refused and attempts >= GONE_TRIES and age > LOST_SECONDS

@@ -16,7 +16,9 @@ from jupyter_batch.core.errors import (
     OptionError,
     ProviderDownError,
     ProviderError,
+    WarningRaisedError,
 )
+from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.via_litellm import OursAreRaised, load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
@@ -172,9 +174,11 @@ class LitellmCall:
         if asked.get("tools"):  # else litellm looks for a package that it does not bring
             asked["_skip_mcp_handler"] = True
         try:
-            async with asyncio.timeout(self._seconds + GRACE):
-                answer = await getattr(self._litellm, VERBS[endpoint])(**asked)
-            return _plain(answer)
+            # `quiet` again, though the run is in it: a cell may have put filters before ours since it began.
+            with quiet():
+                async with asyncio.timeout(self._seconds + GRACE):
+                    answer = await getattr(self._litellm, VERBS[endpoint])(**asked)
+                return _plain(answer)
         except Exception as e:  # each of litellm's many trees
             raise self._failure(e) from None  # the cause holds headers, and in them the key
 
@@ -192,9 +196,10 @@ class LitellmCall:
             )
             return CallFailedError(ours, {"message": str(ours)}, unreachable=unreachable)
         ours = normalise(error, self._place, self._key)
-        if not ours.transient and (ours.status is None or ours.status < 400):  # noqa: PLR2004 - HTTP's errors begin there
+        answered = ours.status is not None and ours.status >= 400  # noqa: PLR2004 - HTTP's errors begin there
+        if not ours.transient and not answered and not isinstance(ours, WarningRaisedError):
             ours = ProviderDownError(str(ours), status=ours.status)  # an answer that can't be read
-        told = _words(error)
+        told = {"message": str(ours)} if isinstance(ours, WarningRaisedError) else _words(error)
         if self._key:
             told = {
                 name: value.replace(self._key, "***") if isinstance(value, str) else value
@@ -213,11 +218,16 @@ class LitellmCall:
 
 
 def _forget_clients(litellm: Any) -> list[Any]:
-    """Take the clients of the running loop out of litellm's cache, whose keys end with the loop's id."""
-    held: dict[str, Any] = getattr(
-        getattr(litellm, "in_memory_llm_clients_cache", None), "cache_dict", {}
-    )
-    mark = f"-{id(asyncio.get_running_loop())}"
+    """Take the clients of the running loop out of litellm's cache, whose keys end with a token of the loop.
+
+    The token was the loop's id up to litellm 1.109, and is a counter since: the cache itself is asked for it.
+    """
+    cache = getattr(litellm, "in_memory_llm_clients_cache", None)
+    held: dict[str, Any] = getattr(cache, "cache_dict", {})
+    keyed = getattr(cache, "update_cache_key_with_event_loop", None)
+    mark = str(keyed("")) if keyed is not None else f"-{id(asyncio.get_running_loop())}"
+    if not mark:  # it would be the end of every key, the user's clients' too
+        return []
     return [held.pop(key) for key in list(held) if str(key).endswith(mark)]
 
 

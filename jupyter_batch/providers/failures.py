@@ -23,6 +23,7 @@ from jupyter_batch.core.errors import (
     ProviderError,
     ProviderTimeoutError,
     RateLimitError,
+    WarningRaisedError,
 )
 from jupyter_batch.core.quota import is_queue, is_quota
 
@@ -55,6 +56,12 @@ def normalise(error: BaseException, place: str, secret: str = "") -> ProviderErr
 
 
 def _told(error: BaseException, place: str) -> ProviderError:
+    if (warning := raised_warning(error)) is not None:
+        return WarningRaisedError(
+            f"a library's warning ended the call to {place} ({type(warning).__name__}: "
+            f"{_short(str(warning))}); don't make warnings errors (python -W error, PYTHONWARNINGS, "
+            "warnings.simplefilter) while jobs run"
+        )
     names = {kind.__name__ for kind in type(error).__mro__}
     status = _status(error)
     if names & {"APITimeoutError", "TimeoutException", "Timeout", "TimeoutError"}:
@@ -77,6 +84,18 @@ def _told(error: BaseException, place: str) -> ProviderError:
     return by_status(
         status, f"{place}: {_message(error)}", headers=_headers(error), code=_code(error)
     )
+
+
+def raised_warning(error: BaseException) -> Warning | None:
+    """The warning that led to an error, if one did: libraries wrap it in errors of their own."""
+    seen: set[int] = set()
+    inner: BaseException | None = error
+    while inner is not None and id(inner) not in seen:
+        if isinstance(inner, Warning):
+            return inner
+        seen.add(id(inner))
+        inner = inner.__cause__ or (None if inner.__suppress_context__ else inner.__context__)
+    return None
 
 
 def by_status(

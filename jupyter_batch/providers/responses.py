@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from jupyter_batch.core.errors import BadRequestError
+from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.providers.asking import GRACE, NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
+from jupyter_batch.providers.openai_http import http_module
 from jupyter_batch.wire.openai import RESPONSES
 
 if TYPE_CHECKING:
@@ -35,13 +37,11 @@ class ResponsesCall(LitellmCall):
         """Import litellm and the SDK off the loop, and make the client."""
         await super().ready()
         if self._client is None:
-            import httpx
             import openai
 
             # As many connections as the pace allows: it is the only limit on calls at once.
-            http = openai.DefaultAsyncHttpxClient(
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None)
-            )
+            limits = http_module().Limits(max_connections=None, max_keepalive_connections=None)
+            http = openai.DefaultAsyncHttpxClient(limits=limits)
             self._client = openai.AsyncOpenAI(
                 api_key=self._key,
                 base_url=self._base,
@@ -58,14 +58,14 @@ class ResponsesCall(LitellmCall):
             )
         await self.ready()
         assert self._client is not None  # noqa: S101 - the line above
-        import httpx
-
+        response: Any = http_module().Response
         asked = {name: value for name, value in body.items() if name not in NOT_THEIRS} | {
             "model": self.model
         }
         try:
-            async with asyncio.timeout(self._seconds + GRACE):
-                answer = await self._client.post("/responses", body=asked, cast_to=httpx.Response)
+            with quiet():
+                async with asyncio.timeout(self._seconds + GRACE):
+                    answer = await self._client.post("/responses", body=asked, cast_to=response)
             said: dict[str, Any] = orjson.loads(answer.content)
         except Exception as e:  # the SDK's tree, and an answer that can't be read
             raise self._failure(e) from None  # the cause holds headers, and in them the key

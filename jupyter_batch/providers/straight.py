@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import urllib.request
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -24,7 +25,6 @@ from jupyter_batch.wire.openai import CHAT
 
 if TYPE_CHECKING:
     import aiohttp
-    import httpx
 
 _KINDS = 256
 """So many kinds of requests are learnt; a job with more (a parameter from each row) goes on with litellm's own call."""
@@ -167,20 +167,16 @@ class StraightCall(LitellmCall):
 
     async def _learn(self, endpoint: str, body: dict[str, Any], varying: str) -> _Learnt:
         """Have litellm make the request, and take it down instead of sending it."""
-        import httpx
         import openai
 
-        taken: list[httpx.Request] = []
-        async with (
-            httpx.AsyncClient(transport=_notebook(taken)) as http,
-            openai.AsyncOpenAI(
-                api_key=self._key,
-                base_url=self._base,
-                max_retries=0,
-                http_client=http,
-                organization=getattr(self._litellm, "organization", None),
-            ) as client,
-        ):
+        taken: list[Any] = []
+        async with openai.AsyncOpenAI(
+            api_key=self._key,
+            base_url=self._base,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [_recorder(taken)]}),
+            organization=getattr(self._litellm, "organization", None),
+        ) as client:
             try:
                 # A copy: litellm changes messages in place, and what it leaves as it is must be told from what not.
                 answer = await self._ask(endpoint, orjson.loads(orjson.dumps(body)), client=client)
@@ -234,21 +230,21 @@ class StraightCall(LitellmCall):
         await super().aclose()
 
 
-def _notebook(taken: list[httpx.Request]) -> httpx.AsyncBaseTransport:
-    import httpx
+def _recorder(taken: list[Any]) -> Callable[[Any], Awaitable[None]]:
+    """A request hook that records the request and stops it before anything is connected.
 
-    class Notebook(httpx.AsyncBaseTransport):
-        """Takes requests down, and sends none."""
+    A hook and not a transport: httpx and httpx2 have the same hooks, whichever the SDK speaks.
+    """
 
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            await request.aread()
-            taken.append(request)
-            raise httpx.ConnectError("taken down")
+    async def record(request: Any) -> None:
+        await request.aread()
+        taken.append(request)
+        raise ConnectionError("recorded, not sent")
 
-    return Notebook()
+    return record
 
 
-def _form_of(request: httpx.Request, base: str, varying: str, value: Any) -> _Form | None:
+def _form_of(request: Any, base: str, varying: str, value: Any) -> _Form | None:
     """The form of what was taken down; None where the messages were changed, or it would go to another address."""
     body = _read(request.content)
     url = str(request.url)

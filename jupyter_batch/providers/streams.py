@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    import httpx
+from typing import Protocol
 
 
 class Closable(Protocol):
@@ -17,8 +14,15 @@ class Closable(Protocol):
         """Give it back."""
 
 
+class Streamed(Closable, Protocol):
+    """A streamed response, of httpx or of httpx2: openai 3 speaks the latter."""
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """Iterate over the body's blocks, decompressed."""
+
+
 @contextlib.asynccontextmanager
-async def blocks_of(answer: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+async def blocks_of(answer: Streamed) -> AsyncIterator[AsyncIterator[bytes]]:
     """The body of a streamed answer, block by block; the answer is closed at the end.
 
     httpx reads through generators within generators. Left in the middle they would be ended by the garbage collector,

@@ -20,6 +20,7 @@ import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
+from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.providers.failures import UnreadableError, normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name
 from jupyter_batch.providers.streams import let_go
@@ -45,7 +46,7 @@ def load_litellm() -> Any:
     It is kept from asking the network for its price map and header list, and from printing.
     """
     global _litellm  # noqa: PLW0603 - one module, imported late
-    with _loading:
+    with _loading, quiet():
         if _litellm is None:
             for name in ("LITELLM_LOCAL_MODEL_COST_MAP", "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"):
                 os.environ.setdefault(name, "True")

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
+from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR, ApiError
 
 TRIES = 3
@@ -25,7 +26,7 @@ _loading = threading.Lock()
 
 def _load() -> Any:
     """Import litellm so that it fetches nothing, prints nothing and logs nothing of our calls."""
-    with _loading:
+    with _loading, quiet():
         for name in ("LITELLM_LOCAL_MODEL_COST_MAP", "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"):
             os.environ.setdefault(name, "True")
         import litellm
@@ -108,7 +109,8 @@ class Upstream:
 
         Who stops waiting does not stop it: cut off in the middle, litellm leaves connections and coroutines behind.
         """
-        context = contextvars.copy_context()
+        with quiet():
+            context = contextvars.copy_context()
         if internal is not None:
             context.run(internal.set, True)
         call = asyncio.get_running_loop().create_task(coroutine, context=context)

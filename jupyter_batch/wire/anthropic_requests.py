@@ -17,6 +17,7 @@ import orjson
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.template import RowError
+from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.wire.openai import Hole
 
 MAX_TOKENS = 4096
@@ -43,6 +44,7 @@ class Encoder:
 
     taker = "Anthropic"
 
+    @quiet()
     def __init__(self, endpoint: str, body: Mapping[str, Any], *, litellm: Any) -> None:
         """`body` is a chat request in OpenAI's words, with a Hole wherever a row's own value goes.
 
@@ -94,6 +96,7 @@ class Encoder:
         """Anthropic's name of a tool -> the person's."""
         return dict(self._translation.tool_names)
 
+    @quiet()
     def encode(
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
     ) -> list[bytes | RowError]:
