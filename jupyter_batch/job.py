@@ -430,7 +430,8 @@ class Job(Standing):
             kernel.between()  # made on the main thread, within a cell
         self._here.move(self.id, watcher, api_key)
         for other in self._here.ledger.joined_by(self.id):  # what it waits for has to be moved too
-            self._here.move(other, api_key=api_key)
+            lent = None if api_key is None else self._here.lend_key(self.id, other)
+            self._here.move(other, api_key=lent)
 
     def _on_change(self, seen: Snapshot) -> None:
         """In the worker's thread: draw, and when it is over, have the answers land between two cells."""

@@ -30,6 +30,7 @@ from jupyter_batch.job import Job, of
 from jupyter_batch.ledger.overview import Lines, Overview
 from jupyter_batch.monitor import table
 from jupyter_batch.providers.clouds import secret_of
+from jupyter_batch.providers.keys import NO_KEY
 
 __all__ = [
     "Adopted",
@@ -90,6 +91,7 @@ def submit(
         job._answers.out = opts.out
         jobs.append(job)
     for job, (opts, _) in zip(jobs, orders, strict=True):
+        here.name(opts.api_base, opts.api_key)
         job._begin(secret_of(opts))
     made = keep_group(here, jobs) if several else jobs[0]
     if opts.wait:
@@ -135,6 +137,7 @@ def build(
         )
     made = []
     for opts, order in orders:
+        here.name(opts.api_base, key)
         place = files.build(
             here.ledger, order, None if folder is None else Path(folder), now=time.time()
         )
@@ -421,7 +424,7 @@ def _checked(
     for one in several or [given]:
         asked, rest = by_model(prompt, one, one.get("model") or configured.model)
         opts = options.resolve(
-            rest if needs_key else {**rest, "api_key": key or "none is needed"}, configured
+            rest if needs_key else {**rest, "api_key": key or NO_KEY}, configured
         )
         orders.append(
             (

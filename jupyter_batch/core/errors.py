@@ -29,9 +29,14 @@ It knows nothing of how an error is shown, but for one thing: in IPython each is
 
 from __future__ import annotations
 
+from jupyter_batch.core.secrets import masked
+
 
 class JupyterBatchError(Exception):
-    """The root of the tree."""
+    """The root of the tree. Its message is masked: texts from outside may hold a key (core/secrets.py)."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(masked(arg) if isinstance(arg, str) else arg for arg in args))
 
     def _render_traceback_(self) -> list[str]:
         """IPython's own hook: one line instead of a traceback."""

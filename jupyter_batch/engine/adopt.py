@@ -129,6 +129,7 @@ def _restored(
         holder=None,
         lease_until=0.0,
         api_base=place.api_base,
+        keyless=place.keyless,
         api_version=place.api_version,
     )
     return record, [

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from jupyter_batch.core.address import check_base
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import ProviderDownError
+from jupyter_batch.core.errors import KeyMissingError, ProviderDownError
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord
@@ -23,6 +24,7 @@ from jupyter_batch.providers.clouds import (
     check_package,
     secrets_in,
 )
+from jupyter_batch.providers.keys import NO_KEY, Key, Source, decide
 from jupyter_batch.providers.protocol import Access, Facts, Provider
 from jupyter_batch.providers.realtime import Realtime, realtime_facts
 from jupyter_batch.providers.responses import ResponsesCall
@@ -42,13 +44,16 @@ VERBS = ("submit", "find", "tagged", "requests", "poll", "fetch", "cancel", "acl
 """What a provider does over the network: Provider and Listed in providers/protocol.py."""
 
 
-async def connect(job: JobRecord, *, home: Path, api_key: str | None) -> Provider:
+async def connect(
+    job: JobRecord, *, home: Path, api_key: str | None, named: Collection[str] | None = ()
+) -> Provider:
     """The provider of a job, its verbs in a warnings context of their own.
 
-    Raises KeyMissingError where this process has no key for it.
+    named: the addresses that this kernel named (providers/keys.py); None where the job's own was named just now.
+    Raises KeyMissingError where this process has no key that may go to the job's address.
     """
     with quiet():
-        provider = await _provider_of(job, home=home, api_key=api_key)
+        provider = await _provider_of(job, home, api_key, named)
     for name in VERBS:
         if hasattr(provider, name):
             setattr(provider, name, _quieted(getattr(provider, name)))
@@ -64,16 +69,18 @@ def _quieted(verb: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
     return call
 
 
-async def _provider_of(job: JobRecord, *, home: Path, api_key: str | None) -> Provider:
+async def _provider_of(
+    job: JobRecord, home: Path, api_key: str | None, named: Collection[str] | None
+) -> Provider:
     folder = Folders(home).of(job.id)
     if job.mode == REALTIME:
-        return await _realtime(job, folder, home, api_key)
+        return await _realtime(job, folder, home, api_key, named)
     if job.provider == LOCAL:
         return Embedded(home)
     facts = facts_of(job.provider, job.api_base)
     if job.provider in SETTINGS:
-        return _cloud(job, facts, api_key)
-    access = access_for(job.provider, api_base=job.api_base, api_key=api_key, environ=os.environ)
+        return _cloud(job, facts, api_key, named)
+    access = _access(job, api_key, named)
     match job.provider:
         case "anthropic":
             return ViaAnthropic(facts, access, requests_of=folder.requests, headers=job.headers)
@@ -87,48 +94,92 @@ async def _provider_of(job: JobRecord, *, home: Path, api_key: str | None) -> Pr
             return ViaLitellm(facts, access)
 
 
-def _cloud(job: JobRecord, facts: Facts, secret: str | None) -> Provider:
+def _access(job: JobRecord, api_key: str | None, named: Collection[str] | None) -> Access:
+    """Address and key of a job. What the ledger says is not a name that the user gave here."""
+    return access_for(
+        job.provider,
+        api_base=job.api_base,
+        api_key=api_key,
+        environ=os.environ,
+        named=named,
+        keyless=job.keyless,
+    )
+
+
+def _cloud(
+    job: JobRecord, facts: Facts, secret: str | None, named: Collection[str] | None
+) -> Provider:
     """A cloud's batches: what is not secret stands in the job, the rest is in this process or on its machine."""
+    base = _cloud_base(job, secret, named)
     check_package(job.provider, secret)
     kind = ViaVertex if job.provider == VERTEX else ViaBedrock
     return kind(
         facts,
-        api_base=base_of(job.provider, job.cloud, job.api_base, os.environ),
+        api_base=base,
         model=job.body_model,
         settings=job.cloud,
         secrets=secrets_in(secret),
     )
 
 
-async def _realtime(job: JobRecord, folder: JobFolder, home: Path, api_key: str | None) -> Provider:
+def _cloud_base(job: JobRecord, secret: str | None, named: Collection[str] | None) -> str:
+    """The address of a cloud's API. Raises KeyMissingError where its credentials may not go there.
+
+    A region is a part of the host, and stands in the ledger like an address.
+    """
+    base = base_of(job.provider, job.cloud, job.api_base, os.environ)
+    check_base(base)
+    login = Key("", Source.ENVIRONMENT if secret is None else Source.CALL, "", job.provider)
+    chosen = decide(job.provider, base, [login], environ=os.environ, named=named)
+    if chosen.key is None:
+        raise KeyMissingError(chosen.reason)
+    return base
+
+
+async def _realtime(
+    job: JobRecord,
+    folder: JobFolder,
+    home: Path,
+    api_key: str | None,
+    named: Collection[str] | None,
+) -> Provider:
     """A litellm model, asked at once; a local one at the embedded server."""
     facts = realtime_facts(facts_of(job.provider, job.api_base))
     call: Call
     access: Access | None = None
     if job.provider == LOCAL:
         endpoint = await asyncio.to_thread(launch.ensure, home)
-        access = Access(api_base=endpoint.base_url, api_key=endpoint.token or "no-key")
+        access = Access(api_base=endpoint.base_url, api_key=endpoint.token or NO_KEY)
     elif job.endpoint == RESPONSES:
-        access = access_for(
-            job.provider, api_base=job.api_base, api_key=api_key, environ=os.environ
-        )
+        access = _access(job, api_key, named)
     if access is not None and job.endpoint == RESPONSES:
         call = ResponsesCall(job.body_model, api_base=access.api_base, api_key=access.api_key)
     elif access is not None:
         call = call_to(f"openai/{job.body_model}", api_base=access.api_base, api_key=access.api_key)
     else:
-        key = realtime_key(job.provider, api_key, os.environ)
-        if job.provider in SETTINGS:
-            key = secrets_in(api_key).get("api_key")
-        if job.provider == "openai" and job.api_base is not None:
-            key = access_for(
-                "openai", api_base=job.api_base, api_key=api_key, environ=os.environ
-            ).api_key
-        more: dict[str, Any] = {} if job.api_version is None else {"api_version": job.api_version}
-        if job.provider in SETTINGS:
-            more = arguments_of(job.cloud, api_key)
-        call = call_to(job.model, api_base=job.api_base, api_key=key, **more)
+        call = _litellm_call(job, api_key, named)
     return Realtime(facts, folder=folder.path / "realtime", call=call, **_pace(job.pace))
+
+
+def _litellm_call(job: JobRecord, api_key: str | None, named: Collection[str] | None) -> Call:
+    if job.provider in SETTINGS:
+        _cloud_base(job, api_key, named)
+        more: dict[str, Any] = arguments_of(job.cloud, api_key)
+        key = secrets_in(api_key).get("api_key")
+        return call_to(job.model, api_base=job.api_base, api_key=key, **more)
+    more = {} if job.api_version is None else {"api_version": job.api_version}
+    if job.provider == "openai" and job.api_base is not None:
+        key = _access(job, api_key, named).api_key
+    else:
+        key = realtime_key(
+            job.provider,
+            api_key,
+            os.environ,
+            api_base=job.api_base,
+            named=named,
+            keyless=job.keyless,
+        )
+    return call_to(job.model, api_base=job.api_base, api_key=key, **more)
 
 
 def _pace(pace: Mapping[str, float]) -> dict[str, Any]:
@@ -149,7 +200,7 @@ class Embedded:
             endpoint = await asyncio.to_thread(launch.ensure, self._home)
         except Exception as e:  # it is a process of ours: whatever keeps it from starting may pass
             raise ProviderDownError(f"the embedded server can't be started: {e}") from e
-        access = Access(api_base=endpoint.base_url, api_key=endpoint.token or "no-key")
+        access = Access(api_base=endpoint.base_url, api_key=endpoint.token or NO_KEY)
         if self._there is None or access != self._access:
             self._access, self._there = access, ViaLitellm(self.facts, access)
         return self._there

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch import tools
+from jupyter_batch.core.address import check_base
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema, columns, listed
@@ -42,10 +43,10 @@ from jupyter_batch.providers.table import (
     REALTIME,
     access_for,
     address_of,
-    check_base,
     check_live,
     check_window,
     facts_of,
+    is_keyless,
     mode_of,
     realtime_key,
     split_model,
@@ -148,6 +149,7 @@ def order(
         api_version=version,
         name=opts.name,
         api_base=base,
+        keyless=is_keyless(provider, base, opts.api_key, os.environ),
         place=base or address_of(provider, opts.api_base, os.environ),
         completion_window=opts.completion_window,
         deadline=opts.deadline,
@@ -198,15 +200,15 @@ def _limits(facts: Facts, shard_size: int | None) -> Limits:
 
 def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
     """(batch or realtime, the address, the API's version); a missing key or address is told here."""
+    if opts.api_base is not None:
+        check_base(opts.api_base)
     mode = mode_of(opts.model, opts.mode, api_base=opts.api_base)
     if provider == LOCAL:
         return mode, None, None
     version = version_for(provider, opts.api_version, os.environ)
     if mode == REALTIME:
         check_place(opts.model, opts.api_base)
-        if opts.api_base is not None:
-            check_base(opts.api_base)
-        elif provider == "openai":
+        if opts.api_base is None and provider == "openai":
             return (
                 mode,
                 access_for(
@@ -214,7 +216,7 @@ def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
                 ).api_base,
                 None,
             )
-        realtime_key(provider, opts.api_key, os.environ)
+        realtime_key(provider, opts.api_key, os.environ, api_base=opts.api_base)
         return mode, opts.api_base, version
     check_window(provider, opts.completion_window)
     if provider in SETTINGS:

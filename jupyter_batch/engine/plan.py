@@ -64,6 +64,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     na: str = "skip"
     name: str | None = None
     api_base: str | None = None
+    keyless: bool = False
     place: str | None = None
     completion_window: str = "24h"
     poll_interval: float | None = None
@@ -363,6 +364,7 @@ class _Lines:
             unsendable=sum(map(len, self._broken.values())),
             name=ask.name,
             api_base=ask.api_base,
+            keyless=ask.keyless,
             completion_window=ask.completion_window,
             poll_interval=ask.poll_interval,
             shard_size=ask.shard_size,

@@ -12,16 +12,18 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from jupyter_batch.core.address import address
 from jupyter_batch.core.errors import LedgerError
-from jupyter_batch.core.status import PAUSED, Step
+from jupyter_batch.core.secrets import remember
+from jupyter_batch.core.status import Step
 from jupyter_batch.engine.connect import connect
 from jupyter_batch.engine.worker import Watcher, Worker
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.keys import is_named, key_names
 from jupyter_batch.providers.protocol import Provider
-from jupyter_batch.providers.table import key_names
 
 
 class Session:
@@ -30,7 +32,8 @@ class Session:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.ledger = Ledger(home)
-        self._keys: dict[str, str] = {}  # in memory alone; never in a repr
+        self._keys: dict[str, _Lent] = {}  # in memory alone; never in a repr
+        self._named: set[str] = set()
         self._functions: dict[str, dict[str, Callable[..., Any]]] = {}
         self.worker = Worker(self.ledger, self._connect)
         self._moved: set[str] = set()
@@ -52,19 +55,37 @@ class Session:
         One that was refused is forgotten as soon as there is another where the provider's key is looked for.
         """
         if api_key is not None:
-            self._keys[job] = api_key
-        elif job in self._keys and self._is_refused(job):
+            remember(api_key)
+            self._keys[job] = _Lent(api_key, _place(self.ledger.job(job)))
+        elif job in self._keys and job in self.worker.refused and self._has_another(job):
             del self._keys[job]
 
-    def _is_refused(self, job: str) -> bool:
-        names = key_names(self.ledger.job(job).provider)
-        return any(os.environ.get(name) for name in names) and any(
-            shard.note.startswith(PAUSED) for shard in self.ledger.shards(job)
-        )
+    def _has_another(self, job: str) -> bool:
+        return any(os.environ.get(name) for name in key_names(self.ledger.job(job).provider))
 
     def key_of(self, job: str) -> str | None:
         """The key that was given for a job's call, as long as this process lives."""
-        return self._keys.get(job)
+        lent = self._keys.get(job)
+        return None if lent is None else lent.key
+
+    def name(self, api_base: str | None, api_key: str | None) -> None:
+        """Remember an address that a call of this kernel gave: the environment's key may go there.
+
+        One that was given together with a key is for that key alone.
+        """
+        if api_base is not None and api_key is None:
+            self._named.add(address(api_base))
+
+    def is_named(self, provider: str, api_base: str) -> bool:
+        """Whether this kernel, or its environment, named an address."""
+        return is_named(provider, api_base, environ=os.environ, named=self._named)
+
+    def lend_key(self, job: str, other: str) -> str | None:
+        """The key of a job's call for another job, where that is at the same address."""
+        lent = self._keys.get(job)
+        if lent is None or lent.place != _place(self.ledger.job(other)):
+            return None
+        return lent.key
 
     def lend(self, job: str, functions: dict[str, Callable[..., Any]]) -> None:
         """Remember the functions that were given as a job's tools, as long as this process lives."""
@@ -123,10 +144,26 @@ class Session:
         self.worker.start()
 
     async def _connect(self, job: JobRecord) -> Provider:
-        key = self._keys.get(job.id) or self._keys.get(
-            job.parent or ""
-        )  # what goes on from a job is asked as it was
-        return await connect(job, home=self.home, api_key=key)
+        # What continues a job is asked as that was, where it is at the same address.
+        lent = self._keys.get(job.id) or self._keys.get(job.parent or "")
+        key = lent.key if lent is not None and lent.place == _place(job) else None
+        return await connect(job, home=self.home, api_key=key, named=self._named)
+
+
+class _Lent(NamedTuple):
+    """A key that a call gave, and the place that it is for. It is in no repr."""
+
+    key: str
+    place: str
+
+    def __repr__(self) -> str:
+        return f"_Lent(place={self.place!r})"
+
+
+def _place(job: JobRecord) -> str:
+    """Where a job's requests go, as far as its key is concerned."""
+    region = sorted(job.cloud.items())
+    return f"{job.provider} {address(job.api_base) if job.api_base else ''} {region}"
 
 
 _lock = threading.Lock()

@@ -72,6 +72,8 @@ class Worker:
         self._retired: list[Provider] = []
         self._leased: set[str] = set()
         self._barred: dict[str, float] = {}
+        self.refused: set[str] = set()
+        """The jobs whose key, as this process has it now, was refused."""
         self._warned: dict[str, str] = {}
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._lock = threading.Lock()
@@ -96,6 +98,7 @@ class Worker:
             self._mine.add(job)
             self._retire(job)  # a key may have come
             self._barred.pop(job, None)
+            self.refused.discard(job)
             if watcher is not None:
                 self.watchers.setdefault(job, []).append(watcher)
                 self._shown.pop(job, None)
@@ -317,12 +320,17 @@ class Worker:
 
     async def _advance(self, mover: Mover, shard: ShardRecord) -> None:
         await mover.advance(shard)
-        if (
-            mover.key_refused
-        ):  # another process may have a key that is taken: it must not wait for us
-            self._barred[mover.job.id] = self._clock() + BARRED_SECONDS
-            self._leased.discard(mover.job.id)
-            self.ledger.release(mover.job.id, self.holder)
+        job = mover.job.id
+        if not mover.key_refused:
+            return
+        if self._providers.get(job) is not mover.provider:
+            self.ledger.wake(job)  # a late answer to a key that was replaced meanwhile
+            return
+        # Another process may have a key that is taken: it must not wait for us.
+        self.refused.add(job)
+        self._barred[job] = self._clock() + BARRED_SECONDS
+        self._leased.discard(job)
+        self.ledger.release(job, self.holder)
 
     def _done(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)

@@ -107,7 +107,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     `unsendable` for one that can't be rendered, `reused` for an answer of an earlier job; `cuts`: how many of these
     were cut off, by finish reason. parent: the job whose missed rows this one sends again. space: in jobs of one
     space, requests that read the same are the same. alone: it takes no other job's answers (`reuse=False`).
-    shard_size: the most requests in a batch, if the person said so. pace: in real time, how many calls at once and a
+    shard_size: the most requests in a batch, if the person said so. keyless: it was submitted without a key, to a
+    server on this machine. pace: in real time, how many calls at once and a
     minute. headers, tool_names: what the wire needs beside the request
     files. deadline: when what is open then is cancelled and asked in real time (rush_at: since when); 0 for never.
     overdue: why that was let pass. adopted: taken up from the provider, where another ledger sent it;
@@ -135,6 +136,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     unsendable: int = 0
     name: str | None = None
     api_base: str | None = None
+    keyless: bool = False
     completion_window: str = "24h"
     poll_interval: float | None = None
     shard_size: int | None = None

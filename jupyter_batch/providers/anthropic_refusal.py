@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from jupyter_batch.core.secrets import masked
 from jupyter_batch.wire.tolerant import REASON_CHARS
 
 TEXT = 65_536
@@ -44,7 +45,9 @@ def read_refusal(body: bytes) -> Refusal:
     found = _placed(text)
     if found:
         text = "; ".join(found.values())
-    message = " ".join(f"{kind}: {text}".strip(": ").split())[:_TOLD] or "no reason was given"
+    message = (
+        masked(" ".join(f"{kind}: {text}".strip(": ").split()))[:_TOLD] or "no reason was given"
+    )
     if not found and (named := _REQUEST.match(message)):
         found = {int(named[1]) + 1: message}
     return Refusal(message, request, tuple(found.items()))

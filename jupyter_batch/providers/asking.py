@@ -12,14 +12,15 @@ from typing import Any, Protocol
 import orjson
 
 from jupyter_batch.core.errors import (
-    ConnectionFailedError,
     OptionError,
     ProviderDownError,
     ProviderError,
     WarningRaisedError,
 )
+from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.failures import no_connection, normalise
+from jupyter_batch.providers.network import guard_all
 from jupyter_batch.providers.via_litellm import OursAreRaised, load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
@@ -126,6 +127,7 @@ class LitellmCall:
         self.model = model
         self._seconds = seconds
         self._key = api_key or ""
+        remember(api_key)
         self._place = api_base or model
         where = {"api_base": api_base, "api_key": api_key, **more}
         self._fixed = {
@@ -153,6 +155,7 @@ class LitellmCall:
             from litellm._internal_context import is_internal_call
         except ImportError:  # private: without it litellm's logging costs time, and no answer
             is_internal_call = None
+        guard_all(litellm)
         self._litellm, self._internal = litellm, is_internal_call
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -191,20 +194,16 @@ class LitellmCall:
             _forget_clients(self._litellm)
         unreachable = closed or bool(names & _NO_CONNECTION)
         if unreachable or names & _CUT:  # litellm calls either a 500 of the server's
-            ours: ProviderError = ConnectionFailedError(
-                f"no connection to {self._place}: {_last(error)}"
-            )
+            ours: ProviderError = no_connection(self._place, masked(_last(error)))
             return CallFailedError(ours, {"message": str(ours)}, unreachable=unreachable)
         ours = normalise(error, self._place, self._key)
         answered = ours.status is not None and ours.status >= 400  # noqa: PLR2004 - HTTP's errors begin there
         if not ours.transient and not answered and not isinstance(ours, WarningRaisedError):
             ours = ProviderDownError(str(ours), status=ours.status)  # an answer that can't be read
         told = {"message": str(ours)} if isinstance(ours, WarningRaisedError) else _words(error)
-        if self._key:
-            told = {
-                name: value.replace(self._key, "***") if isinstance(value, str) else value
-                for name, value in told.items()
-            }
+        told = {
+            name: masked(value) if isinstance(value, str) else value for name, value in told.items()
+        }
         return CallFailedError(ours, told)
 
     async def aclose(self) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 from jupyter_batch.core.errors import (
     AuthenticationError,
     BadRequestError,
-    ConnectionFailedError,
     NotFoundError,
     ProviderError,
     ProviderTimeoutError,
     RateLimitError,
 )
-from jupyter_batch.providers.failures import by_status, normalise
+from jupyter_batch.core.secrets import masked
+from jupyter_batch.providers.failures import by_status, no_connection, normalise
 
 HOW = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, run `aws sso login`, or give aws_profile_name= or "
@@ -58,7 +58,7 @@ def told(error: Exception, place: str) -> ProviderError:
     answer: Any = getattr(error, "response", None)
     if "ClientError" in names and isinstance(answer, Mapping):
         return _refused(answer, place)
-    words = " ".join(str(error).split())[:_TEXT]
+    words = masked(" ".join(str(error).split()))[:_TEXT]
     if names & {
         "NoCredentialsError",
         "PartialCredentialsError",
@@ -78,7 +78,7 @@ def told(error: Exception, place: str) -> ProviderError:
         "IncompleteReadError",
         "ResponseStreamingError",
     }:
-        return ConnectionFailedError(f"no connection to {place}: {words}")
+        return no_connection(place, words)
     if names & {
         "ParamValidationError",
         "UnknownRegionError",
@@ -95,7 +95,7 @@ def _refused(answer: Mapping[str, Any], place: str) -> ProviderError:
     meta: Mapping[str, Any] = answer.get("ResponseMetadata") or {}
     code, status = str(said.get("Code") or ""), meta.get("HTTPStatusCode")
     status = status if isinstance(status, int) else 500
-    words = " ".join(f"{code}: {said.get('Message') or ''}".strip(": ").split())[:_TEXT]
+    words = masked(" ".join(f"{code}: {said.get('Message') or ''}".strip(": ").split()))[:_TEXT]
     message = f"{place}: {words} (HTTP {status})"
     if code in _SLOW:
         seconds = by_status(429, "", headers=meta.get("HTTPHeaders")).retry_after

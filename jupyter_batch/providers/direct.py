@@ -9,8 +9,6 @@ holds uploads and downloads in memory.
 from __future__ import annotations
 
 import asyncio
-import functools
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -18,7 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from jupyter_batch.core.errors import ProviderError
+from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.providers.failures import by_status, normalise
+from jupyter_batch.providers.network import client_for, through
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, TRANSFER_SECONDS
@@ -63,9 +63,9 @@ class Direct:
         try:
             async with (
                 asyncio.timeout(seconds),
-                httpx.AsyncClient(
+                client_for(
+                    self._access.api_base,
                     timeout=min(seconds, QUIET_SECONDS),
-                    verify=_trusted(),
                     headers={"Authorization": f"Bearer {self._access.api_key}"},
                 ) as client,
             ):
@@ -94,20 +94,14 @@ class Direct:
                     write(block)
 
     def _refusal(self, answer: httpx.Response) -> ProviderError:
-        said = _said(answer.content).replace(self._access.api_key, "***")
+        place = self._access.api_base
+        remember(self._access.api_key)
+        said = _said(answer.content)
         return by_status(
             answer.status_code,
-            f"{self._access.api_base}: {said or answer.reason_phrase}",
+            f"{place}{through(place, answer.status_code)}: {said or answer.reason_phrase}",
             headers=answer.headers,
         )
-
-
-@functools.cache
-def _trusted() -> ssl.SSLContext:
-    """Whose certificates are trusted, read once: 20 to 80 ms of CPU for each client otherwise, on the event loop."""
-    import httpx
-
-    return httpx.create_ssl_context()
 
 
 class _There(msgspec.Struct):
@@ -123,5 +117,6 @@ def _said(content: bytes) -> str:
     for key in ("error", "message", "detail"):
         if isinstance(body, dict) and body.get(key):
             body = body[key]
-    text = " ".join((body if isinstance(body, str) else msgspec.json.encode(body).decode()).split())
+    said = body if isinstance(body, str) else msgspec.json.encode(body).decode()
+    text = masked(" ".join(said.split()))
     return text if len(text) <= _TEXT else f"{text[:_TEXT]}..."

@@ -26,6 +26,8 @@ from jupyter_batch.core.errors import (
     WarningRaisedError,
 )
 from jupyter_batch.core.quota import is_queue, is_quota
+from jupyter_batch.core.secrets import masked, remember
+from jupyter_batch.providers.network import certificate_words, through
 
 _TEXT = 400
 """How much of a provider's message is told, in characters."""
@@ -45,14 +47,11 @@ class UnreadableError(ProviderDownError):
 def normalise(error: BaseException, place: str, secret: str = "") -> ProviderError:
     """The error of ours that says the same.
 
-    place: the address that was called. secret: the key, which some servers repeat in their refusal; it is masked.
+    place: the address that was called. secret: the key, which some servers repeat in their refusal; it is masked, as
+    each text of an error is (core/secrets.py).
     """
-    if isinstance(error, ProviderError):
-        return error
-    told = _told(error, place)
-    if secret and secret in str(told):
-        told.args = (str(told).replace(secret, "***"),)
-    return told
+    remember(secret)
+    return error if isinstance(error, ProviderError) else _told(error, place)
 
 
 def _told(error: BaseException, place: str) -> ProviderError:
@@ -65,7 +64,7 @@ def _told(error: BaseException, place: str) -> ProviderError:
     names = {kind.__name__ for kind in type(error).__mro__}
     status = _status(error)
     if names & {"APITimeoutError", "TimeoutException", "Timeout", "TimeoutError"}:
-        return ProviderTimeoutError(f"no answer from {place} in time")
+        return ProviderTimeoutError(f"no answer from {place}{through(place)} in time")
     if status is None:
         if names & {
             "APIConnectionError",
@@ -75,14 +74,24 @@ def _told(error: BaseException, place: str) -> ProviderError:
             "OSError",
             "EOFError",
         }:
-            return ConnectionFailedError(f"no connection to {place}: {_cause(error)}")
+            return no_connection(place, _cause(error))
         if isinstance(error, asyncio.CancelledError):  # a library that cancels itself
             return ConnectionFailedError(f"the call to {place} was cut off")
         return UnreadableError(
             f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}"
         )
     return by_status(
-        status, f"{place}: {_message(error)}", headers=_headers(error), code=_code(error)
+        status,
+        f"{place}{through(place, status)}: {_message(error)}",
+        headers=_headers(error),
+        code=_code(error),
+    )
+
+
+def no_connection(place: str, cause: str) -> ConnectionFailedError:
+    """The error of a call that did not come through; it names the proxy, and what to do about a certificate."""
+    return ConnectionFailedError(
+        f"no connection to {place}{through(place)}: {cause}{certificate_words(cause)}"
     )
 
 
@@ -204,5 +213,5 @@ def _cause(error: BaseException) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = masked(" ".join(text.split()))  # before it is cut: a part of a key is hard to find
     return text if len(text) <= _TEXT else f"{text[:_TEXT]}..."

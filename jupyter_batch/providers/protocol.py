@@ -58,10 +58,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the provider is, and the key; in memory alone, and in no repr."""
+    """Where the provider is, and the key, which is in memory alone and in no repr. keyless: the server needs none."""
 
     api_base: str
     api_key: str
+    keyless: bool = False
 
     def __repr__(self) -> str:
         return f"Access(api_base={self.api_base!r}, api_key=...)"

@@ -26,7 +26,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     fetched, in words; keeps_days: the same as a number, from the batch's "creation" or its "end" (keeps_from),
     where it is one. discount: in words; price: a batch's price as a part of the real-time price, where that is sure
     for all models. cancel, listed, tagged: whether a batch can be cancelled, batches listed, and found again by a
-    tag of ours. files: results come in one file or in two (answers, errors). tells_all: the one has a line for each
+    tag of ours. hosts: the provider's own, as regular expressions of the whole name: its key may go there.
+    files: results come in one file or in two (answers, errors). tells_all: the one has a line for each
     request, whatever became of it. carried: by what its batches are called.
     """
 
@@ -42,6 +43,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     base: tuple[str, ...] = ()
     version: tuple[str, ...] = ()
     default_base: str | None = None
+    hosts: tuple[str, ...] = ()
     chat: str = CHAT
     requests: int | None = None
     bytes: int | None = None
@@ -81,6 +83,7 @@ _OPENAI = Record(
     key=("OPENAI_API_KEY",),
     base=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
     default_base="https://api.openai.com/v1",
+    hosts=(r"([a-z]{2}\.)?api\.openai\.com",),  # data residency guide: us., eu., au., ...
     requests=50_000,
     bytes=200_000_000,  # batch guide: 50,000 requests (and embedding inputs), 200 MB a file
     windows=("24h",),  # API reference: "currently only 24h is supported"
@@ -102,6 +105,7 @@ _COMPATIBLE = msgspec.structs.replace(
     litellm="openai",
     source="the server's own documentation",
     default_base=None,
+    hosts=(),
     requests=None,
     bytes=None,
     minimum=None,
@@ -117,7 +121,6 @@ _COMPATIBLE = msgspec.structs.replace(
     files=2,
     note='give api_base=, and the model as "openai/<the server\'s name for it>"',
 )
-_PROXIED = msgspec.structs.replace(_COMPATIBLE, key=("OPENAI_API_KEY",), base=())
 _ALL = (
     _OPENAI,
     Record(
@@ -129,6 +132,12 @@ _ALL = (
         key=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
         base=("AZURE_API_BASE",),  # litellm's own order
         version=("AZURE_API_VERSION",),
+        # Azure answers for each name below these itself; an API gateway (azure-api.net) is its customer's.
+        hosts=(
+            r"[a-z0-9-]+\.openai\.azure\.(com|us|cn)",
+            r"[a-z0-9-]+\.cognitiveservices\.azure\.(com|us|cn)",
+            r"[a-z0-9-]+\.services\.ai\.azure\.com",
+        ),
         chat="/chat/completions",  # batch how-to: no /v1 in the lines
         requests=100_000,
         bytes=200_000_000,  # quotas: 100,000 requests, 200 MB
@@ -144,15 +153,19 @@ _ALL = (
     ),
     _COMPATIBLE,
     msgspec.structs.replace(
-        _PROXIED,
+        _COMPATIBLE,
         name="hosted_vllm",
+        key=("HOSTED_VLLM_API_KEY",),  # as litellm
+        base=("HOSTED_VLLM_API_BASE",),
         title="vLLM behind a batch server",
         litellm="hosted_vllm",
         note="needs api_base=; vLLM alone has no /v1/files and no /v1/batches",
     ),  # vLLM's documentation
     msgspec.structs.replace(
-        _PROXIED,
+        _COMPATIBLE,
         name="litellm_proxy",
+        key=("LITELLM_PROXY_API_KEY",),  # as litellm
+        base=("LITELLM_PROXY_API_BASE",),
         title="a litellm proxy",
         litellm="litellm_proxy",
         note="needs api_base=; limits and prices are those of the provider behind it",
@@ -167,6 +180,7 @@ _ALL = (
         key=("ANTHROPIC_API_KEY",),
         base=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
         default_base="https://api.anthropic.com",
+        hosts=(r"api\.anthropic\.com",),
         chat="/v1/messages",
         requests=100_000,
         bytes=256_000_000,  # batch processing: 100,000 requests or 256 MB
@@ -195,6 +209,7 @@ _ALL = (
         key=("XAI_API_KEY",),
         base=("XAI_API_BASE",),
         default_base="https://api.x.ai/v1",
+        hosts=(r"([a-z0-9-]+\.)?api\.x\.ai",),  # regions
         # batch API: more than 100,000 requests may be throttled; 25 MB a call that adds requests inline. A JSONL
         # file's limit is not told, so that size is kept to.
         pack=Limits(requests=50_000, bytes=25_000_000),
@@ -215,6 +230,7 @@ _ALL = (
         key=("MISTRAL_API_KEY",),
         base=("MISTRAL_API_BASE",),
         default_base="https://api.mistral.ai/v1",
+        hosts=(r"api\.mistral\.ai", r"codestral\.mistral\.ai"),
         requests=1_000_000,
         bytes=512_000_000,  # 1 M pending requests a workspace; 512 MB a file
         pack=Limits(
@@ -236,6 +252,11 @@ _ALL = (
         litellm="vertex_ai",
         carried="httpx and google-auth, translated by litellm",
         login="GOOGLE_APPLICATION_CREDENTIALS",
+        base=("VERTEXAI_API_BASE", "VERTEX_API_BASE"),
+        hosts=(
+            r"([a-z0-9-]+-)?aiplatform\.googleapis\.com",
+            r"aiplatform\.[a-z]+\.rep\.googleapis\.com",
+        ),
         source="Google Cloud: batch prediction for Gemini, REST reference",
         requests=200_000,
         bytes=1_000_000_000,  # a file in Cloud Storage
@@ -260,6 +281,12 @@ _ALL = (
         litellm="bedrock",
         carried="boto3, translated by litellm",
         login="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        base=("AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL"),
+        # AWS: service endpoints. Other names below amazonaws.com are its customers' machines.
+        hosts=(
+            r"bedrock(-runtime)?(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?",
+            r"bedrock(-runtime)?(-fips)?\.[a-z0-9-]+\.api\.aws",
+        ),
         source="AWS: batch inference, quotas, API reference",
         requests=50_000,
         bytes=1_000_000_000,
@@ -279,6 +306,8 @@ _ALL = (
         title="Gemini API",
         dialect=None,
         litellm="gemini",
+        key=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        hosts=(r"generativelanguage\.googleapis\.com",),
         source="ai.google.dev: batch, limits",
         batch=False,
         instead='mode="realtime"',
@@ -296,6 +325,7 @@ _ALL = (
         instead='model="openai/<model>", api_base="https://api.groq.com/openai/v1"',
         key=("GROQ_API_KEY",),
         default_base="https://api.groq.com/openai/v1",
+        hosts=(r"api\.groq\.com",),
         requests=50_000,
         bytes=200_000_000,
         windows=("24h", "7d"),
@@ -310,7 +340,8 @@ _ALL = (
         source="docs.together.ai: batch",
         batch=False,
         instead='mode="realtime"',
-        key=("TOGETHERAI_API_KEY", "TOGETHER_API_KEY"),
+        key=("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
+        hosts=(r"api\.together\.(xyz|ai)",),
         requests=50_000,
         bytes=100_000_000,
         windows=("24h",),
@@ -324,7 +355,8 @@ _ALL = (
         source="docs.fireworks.ai: batch",
         batch=False,
         instead='mode="realtime"',
-        key=("FIREWORKS_API_KEY",),
+        key=("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
+        hosts=(r"api\.fireworks\.ai",),
         bytes=500_000_000,
         windows=("24h",),
         keeps="your own data set",
@@ -340,6 +372,7 @@ _ALL = (
         batch=False,
         instead='mode="realtime"',
         key=("OPENROUTER_API_KEY",),
+        hosts=(r"openrouter\.ai",),
         requests=5_000,
         bytes=200_000_000,
         discount="50%, typically",
@@ -354,8 +387,14 @@ _ALL = (
             batch=False,
             instead='mode="realtime"',
             key=(f"{name.upper()}_API_KEY",) if name != "ollama" else (),
+            base=(f"{name.upper()}_API_BASE",),
+            hosts=hosts,
         )
-        for name, title in (("cohere", "Cohere"), ("deepseek", "DeepSeek"), ("ollama", "Ollama"))
+        for name, title, hosts in (
+            ("cohere", "Cohere", (r"api\.cohere\.(ai|com)",)),
+            ("deepseek", "DeepSeek", (r"api\.deepseek\.com",)),
+            ("ollama", "Ollama", ()),
+        )
     ),
 )
 RECORDS: Mapping[str, Record] = {record.name: record for record in _ALL}

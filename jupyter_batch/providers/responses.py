@@ -14,6 +14,7 @@ import orjson
 from jupyter_batch.core.errors import BadRequestError
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.providers.asking import GRACE, NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
+from jupyter_batch.providers.network import sdk_client_for
 from jupyter_batch.providers.openai_http import http_module
 from jupyter_batch.wire.openai import RESPONSES
 
@@ -41,7 +42,7 @@ class ResponsesCall(LitellmCall):
 
             # As many connections as the pace allows: it is the only limit on calls at once.
             limits = http_module().Limits(max_connections=None, max_keepalive_connections=None)
-            http = openai.DefaultAsyncHttpxClient(limits=limits)
+            http = sdk_client_for(self._base, limits=limits)
             self._client = openai.AsyncOpenAI(
                 api_key=self._key,
                 base_url=self._base,

@@ -10,16 +10,14 @@ own call, as before.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import urllib.request
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import msgspec
 import orjson
 
 from jupyter_batch.providers.asking import NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
+from jupyter_batch.providers.network import proxy_for, trusted
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import CHAT
 
@@ -106,13 +104,13 @@ class StraightCall(LitellmCall):
             import aiohttp
 
             # As many connections as the pace allows: it is the only limit on calls at once.
-            connector = aiohttp.TCPConnector(limit=0, ssl=_ssl())
+            connector = aiohttp.TCPConnector(limit=0, ssl=trusted())
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=self._seconds),
             )
-            self._proxy = _proxy_for(self._base)
+            self._proxy = proxy_for(self._base)
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         """Ask once. See Call."""
@@ -328,24 +326,3 @@ def _read(content: bytes) -> Any:
         return tolerant.loads(content)
     except (ValueError, RecursionError):
         return content.decode("utf-8", "replace")
-
-
-def _ssl() -> Any:
-    """What certificates are checked against: litellm's own choice (SSL_CERT_FILE, litellm.ssl_verify)."""
-    with contextlib.suppress(
-        ImportError
-    ):  # its own place moved in the past; the system's certificates serve
-        from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
-
-        chosen = get_ssl_configuration()
-        return chosen if not isinstance(chosen, str) else True
-    return True
-
-
-def _proxy_for(base: str) -> str | None:
-    """The proxy of the environment for an address, as every HTTP client has it."""
-    url = urlsplit(base)
-    if urllib.request.proxy_bypass(url.hostname or ""):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from ipaddress import ip_address
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 import msgspec
 
+from jupyter_batch.core.address import check_base, is_near
 from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelError, OptionError
 from jupyter_batch.core.request import Limits
+from jupyter_batch.core.secrets import masked
 from jupyter_batch.providers.asking import NEED_BASE, check_place
-from jupyter_batch.providers.clouds import hours_from_a_day
+from jupyter_batch.providers.clouds import SETTINGS, hours_from_a_day
+from jupyter_batch.providers.keys import NO_KEY, decide, is_named, key_names, keys_of
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.records import RECORDS, Record
 from jupyter_batch.providers.via_mistral import hours_of
@@ -42,12 +44,24 @@ def split_model(model: str | None) -> tuple[str, str]:
             '%config LLMBatch.model = "openai/gpt-4.1-mini" or JUPYTER_BATCH_MODEL; "local/echo" needs no '
             "key"
         )
+    check_model(model)
     provider, slash, name = model.partition("/")
     if not slash or not name or not provider:
         raise ModelError(
             f'the model {model!r} has no provider: write it as litellm does, such as "openai/{model}"'
         )
     return provider, name
+
+
+def check_model(model: str) -> None:
+    """Refuse a model's name that holds a query or a key, without repeating it: names are written to the ledger."""
+    if "?" in model or "#" in model:
+        raise ModelError(
+            "model= holds a query (?...) or a fragment (#...), which no model's name has: give a key as "
+            "api_key= and an address as api_base="
+        )
+    if masked(model) != model:
+        raise ModelError("model= holds a key: give the model's name alone, and the key as api_key=")
 
 
 def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
@@ -88,11 +102,17 @@ def _way_out(record: Record | None, name: str) -> str:
 
 
 def access_for(
-    provider: str, *, api_base: str | None, api_key: str | None, environ: Mapping[str, str]
+    provider: str,
+    *,
+    api_base: str | None,
+    api_key: str | None,
+    environ: Mapping[str, str],
+    named: Collection[str] | None = None,
+    keyless: bool = False,
 ) -> Access:
     """Address and key: the call's own, else where litellm looks. Raises KeyMissingError, OptionError.
 
-    A provider's key is never taken for another's, and its rows never go to another's address.
+    named, keyless: as `keys.decide` takes them; named is None where the user gives `api_base` just now.
     """
     record = RECORDS[provider]
     if provider in NEED_BASE and not api_base:
@@ -100,13 +120,11 @@ def access_for(
             f"{provider}/... needs api_base= (the server's address, such as http://localhost:8000/v1): "
             "without it litellm would send the rows to OpenAI"
         )
-    litellm = sys.modules.get(
-        "litellm"
-    )  # what the user set on it counts, but it isn't imported for that
-    of_openai = provider == "openai"
+    # What the user set on litellm counts, but it isn't imported for that.
+    litellm = sys.modules.get("litellm")
     base = (
         api_base
-        or (getattr(litellm, "api_base", None) if of_openai else None)
+        or (getattr(litellm, "api_base", None) if provider == "openai" else None)
         or _first(record.base, environ)
         or record.default_base
     )
@@ -114,30 +132,18 @@ def access_for(
         raise OptionError(
             f"{record.title} needs api_base=, or {' or '.join(record.base)} in the environment"
         )
-    check_base(base)
-    keys = key_names(provider)
-    key = (
-        api_key
-        or (getattr(litellm, "api_key", None) if of_openai else None)
-        or getattr(litellm, f"{provider}_key", None)
-        or _first(keys, environ)
+    check_base(base, "api_base" if api_base else _name_of(base, record, environ))
+    chosen = decide(
+        provider,
+        base,
+        keys_of(provider, base, api_key, environ, litellm),
+        environ=environ,
+        named=named if api_base else None,
+        keyless=keyless,
     )
-    if not key and is_near(base):
-        key = "no-key"  # the SDK wants one; servers on one's own machine rarely do
-    if not key:
-        raise KeyMissingError(
-            f"no API key for {provider}: set {keys[0]} in the environment before Jupyter starts (or "
-            "os.environ in a cell), or give api_key= for this call; it is kept in memory alone"
-        )
-    return Access(api_base=base.rstrip("/"), api_key=str(key))
-
-
-def key_names(provider: str) -> tuple[str, ...]:
-    """The environment variables that a provider's key is looked for in."""
-    if provider in NEED_BASE:
-        return (f"{provider.upper()}_API_KEY",)
-    record = RECORDS.get(provider)
-    return record.key if record is not None else ()
+    if chosen.key is None:
+        raise KeyMissingError(chosen.reason)
+    return Access(api_base=base.rstrip("/"), api_key=chosen.key, keyless=chosen.key == NO_KEY)
 
 
 def check_live(model: str, provider: str, api_base: str | None, api_key: str | None) -> None:
@@ -145,7 +151,7 @@ def check_live(model: str, provider: str, api_base: str | None, api_key: str | N
     if provider != LOCAL:
         check_place(model, api_base)
         if api_base is None or not is_near(api_base):
-            realtime_key(provider, api_key, os.environ)
+            realtime_key(provider, api_key, os.environ, api_base=api_base)
 
 
 def address_of(provider: str, api_base: str | None, environ: Mapping[str, str]) -> str | None:
@@ -186,27 +192,55 @@ def check_window(provider: str, window: str) -> None:
         )
 
 
-def realtime_key(provider: str, given: str | None, environ: Mapping[str, str]) -> str | None:
-    """The key for real time: the call's own, else litellm looks for it. Raises KeyMissingError where none is set."""
+def is_keyless(
+    provider: str, base: str | None, api_key: str | None, environ: Mapping[str, str]
+) -> bool:
+    """Whether a server on this machine is called without any key, since this process has none for it."""
+    if provider == LOCAL or provider in SETTINGS or base is None or not is_near(base):
+        return False
+    return not keys_of(provider, base, api_key, environ, sys.modules.get("litellm"))
+
+
+def realtime_key(
+    provider: str,
+    given: str | None,
+    environ: Mapping[str, str],
+    *,
+    api_base: str | None = None,
+    named: Collection[str] | None = None,
+    keyless: bool = False,
+) -> str | None:
+    """The key for real time; None where litellm has to look for it. Raises KeyMissingError.
+
+    named, keyless: as `keys.decide` takes them. Without an address litellm calls the provider itself.
+    """
     record = RECORDS.get(provider)
-    if given is None and record is not None and record.key and not _first(record.key, environ):
-        litellm = sys.modules.get("litellm")
-        if not (getattr(litellm, "api_key", None) or getattr(litellm, f"{provider}_key", None)):
-            raise KeyMissingError(
-                f"no API key for {provider}: set {record.key[0]}, or give api_key= for this call"
-            )
-    return given
+    litellm = sys.modules.get("litellm")
+    for name in record.base if record is not None and api_base is None else ():
+        if environ.get(name):
+            check_base(environ[name], name)
+    keys = keys_of(provider, api_base, given, environ, litellm)
+    chosen = decide(provider, api_base, keys, environ=environ, named=named, keyless=keyless)
+    if chosen.key is not None:
+        return chosen.key
+    optional = record is None or not record.key
+    if optional and is_named(provider, api_base, environ=environ, named=named):
+        return None
+    if not keys and api_base is None and getattr(litellm, "api_key", None):
+        return None
+    raise KeyMissingError(chosen.reason)
 
 
 def facts_of(provider: str, base: str | None) -> Facts:
     """The facts of a provider at an address: one on this machine is asked more often."""
     record = RECORDS.get("openai" if provider == LOCAL else provider)
-    facts = Facts(name=provider, dialect="openai", key="", limits=_ANY)
+    key = "" if provider == LOCAL else key_names(provider)[:1]
+    facts = Facts(name=provider, dialect="openai", key=key[0] if key else "", limits=_ANY)
     if record is not None:
         facts = msgspec.structs.replace(
             facts,
             dialect=record.dialect or "openai",
-            key=record.key[0] if record.key else record.login,
+            key=(key_names(provider) or (record.login,))[0],
             tells_all=record.tells_all,
             limits=record.limits() or _ANY,
             one_file=record.files == 1,
@@ -233,27 +267,9 @@ def chat_path(provider: str) -> str:
     return record.chat if record is not None else RECORDS["openai"].chat
 
 
-def check_base(base: str) -> None:
-    """An address that can be called and may be written down."""
-    url = urlsplit(base)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise OptionError(
-            f"api_base={base.rpartition('@')[2]!r} is no address: it looks like https://host/v1"
-        )
-    if url.username or url.password:
-        raise OptionError(
-            "api_base holds a user name or a password: give the key as api_key= instead, since the "
-            "address is written to the ledger"
-        )
-
-
-def is_near(base: str) -> bool:
-    """Whether an address is on this machine."""
-    host = urlsplit(base).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _name_of(base: str, record: Record, environ: Mapping[str, str]) -> str:
+    """What an address is from, where the call did not give it."""
+    return next((name for name in record.base if environ.get(name) == base), "litellm.api_base")
 
 
 def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> str | None:

@@ -27,9 +27,11 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.core.request import position_of
+from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.providers.anthropic_file import Body, extent
 from jupyter_batch.providers.anthropic_refusal import TEXT, read_refusal
 from jupyter_batch.providers.failures import by_status, normalise
+from jupyter_batch.providers.network import client_for, through
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.wire.anthropic import read_batch
@@ -205,7 +207,8 @@ class ViaAnthropic:
 
             # No idle connections: minutes lie between two polls, and one that the far side had closed meanwhile would
             # leave it open whether a create arrived.
-            self._http = httpx.AsyncClient(
+            self._http = client_for(
+                self._base,
                 headers=self._headers,
                 timeout=CALL_SECONDS,
                 follow_redirects=False,
@@ -302,19 +305,20 @@ class ViaAnthropic:
 
     def _refusal(self, response: httpx.Response, body: bytes) -> ProviderError:
         """An answer other than 200, in our words."""
+        remember(self._access.api_key)
         message, request, lines = read_refusal(body)
-        told = f"{self._base}: {message}" + (f" ({request})" if request else "")
+        told = f"{self._base}{through(self._base, response.status_code)}: {message}" + (
+            f" ({request})" if request else ""
+        )
         status, headers = response.status_code, {k.lower(): v for k, v in response.headers.items()}
         error = by_status(status, told, headers=headers)
         if status in (400, 422):  # HTTP's, of a body that was not right
-            error.bad_lines = tuple(
-                (line, _hidden(why, self._access.api_key)) for line, why in lines
-            )
+            error.bad_lines = tuple((line, masked(why)) for line, why in lines)
         if status == 402 or "usage limit" in message.lower():  # noqa: PLR2004 - no money, or the limit one has set:
             error = RateLimitError(
                 str(error), status=status, retry_after=error.retry_after
             )  # that can change
-        return normalise(_masked(error, self._access.api_key), self._base)
+        return error
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -322,9 +326,7 @@ class ViaAnthropic:
         try:
             yield
         except Exception as e:
-            raise _masked(
-                normalise(e, self._base, self._access.api_key), self._access.api_key
-            ) from None
+            raise normalise(e, self._base, self._access.api_key) from None
 
 
 def _undecided(unknown: list[BatchView], requests: int) -> str:
@@ -351,16 +353,6 @@ def _view(obj: dict[str, Any]) -> BatchView:
     if not view.id:
         raise ProviderDownError("Anthropic's answer holds no batch")
     return view
-
-
-def _masked(error: ProviderError, secret: str) -> ProviderError:
-    if secret and secret in str(error):
-        error.args = (_hidden(str(error), secret),)
-    return error
-
-
-def _hidden(text: str, secret: str) -> str:
-    return text.replace(secret, "***") if secret else text
 
 
 async def _start(chunks: AsyncIterator[bytes], size: int) -> bytes:

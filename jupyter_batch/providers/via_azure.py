@@ -15,19 +15,19 @@ import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.direct import QUIET_SECONDS
 from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.network import sdk_client_for
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import (
     CALL_SECONDS,
     LIST_PAGES,
     TRANSFER_SECONDS,
-    stay,
     upload,
 )
 from jupyter_batch.wire.openai_batches import read_batch
@@ -65,7 +65,7 @@ class ViaAzure:
                     api_version=self._version,
                     max_retries=0,
                     timeout=min(seconds, QUIET_SECONDS),
-                    http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [stay]}),
+                    http_client=sdk_client_for(self._access.api_base),
                 ) as client,
             ):
                 yield client
@@ -159,7 +159,7 @@ class ViaAzure:
         async with (
             self._open(TRANSFER_SECONDS) as client,
             client.files.with_streaming_response.content(file_id) as answer,
-            blocks_of(answer.http_response) as blocks,
+            blocks_of(cast("Any", answer.http_response)) as blocks,
         ):
             async for block in blocks:
                 write(block)

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,11 +25,13 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.core.address import is_near
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.aws_errors import told
 from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
 from jupyter_batch.providers.clouds import hours_from_a_day
+from jupyter_batch.providers.network import bundle
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import bedrock
@@ -191,10 +194,13 @@ class ViaBedrock:
                 profile_name=self._settings.get("aws_profile_name"),
                 **{name: self._secrets.get(name) for name in keys},
             )
+            storage = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
             client = session.client(
                 service,
                 endpoint_url=self._base if service == "bedrock" else None,
+                verify=bundle(),  # None: as AWS's own variables say
                 config=Config(
+                    proxies=_proxies(self._base if service == "bedrock" else storage),
                     connect_timeout=CALL_SECONDS,
                     read_timeout=CALL_SECONDS,
                     retries={"total_max_attempts": 1},
@@ -317,6 +323,11 @@ class ViaBedrock:
             yield
         except Exception as e:
             raise told(e, self._base) from None
+
+
+def _proxies(base: str | None) -> dict[str, str] | None:
+    """No proxy for this machine (a stand-in for AWS); None: as the environment says."""
+    return {} if base and is_near(base) else None
 
 
 @functools.cache

@@ -21,9 +21,10 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.providers.failures import UnreadableError, normalise
+from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.network import bundle, sdk_client_for
 from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name
-from jupyter_batch.providers.streams import let_go
+from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.wire.openai_batches import read_batch
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def load_litellm() -> Any:
 
             litellm.suppress_debug_info = True
             litellm.disable_hf_tokenizer_download = True
+            if litellm.ssl_verify is True and not os.environ.get("SSL_CERT_FILE"):
+                litellm.ssl_verify = bundle() or True  # litellm reads none of the other variables
             _litellm = litellm
     return _litellm
 
@@ -69,52 +72,13 @@ class OursAreRaised(logging.Filter):
         return not (task is not None and task.get_name().startswith("jupyter_batch"))
 
 
-async def _quietly(call: Awaitable[Any]) -> Any:
-    try:
-        from litellm._internal_context import is_internal_call
-    except ImportError:  # private: the flag in `_GUARD` is the second guard
-        pass
-    else:
-        is_internal_call.set(True)
-    return await call
-
-
-_GUARD: dict[str, Any] = {
-    "litellm_metadata": {"batch_ignore_default_logging": True},
-    "max_retries": 0,
-    # litellm makes a client for each call and never closes it: without this each call leaves a socket open
-    "extra_headers": {"Connection": "close"},
-}
-
-
 class ViaLitellm:
     """One provider at one address with one key, through litellm's Files and Batches calls."""
 
     def __init__(self, facts: Facts, access: Access) -> None:
         self.facts = facts
         self._access = access
-        self._where = {
-            "custom_llm_provider": "openai",
-            "api_base": access.api_base,
-            "api_key": access.api_key,
-        }
         self._ready = False
-        self._odd = False
-
-    async def _call(self, verb: str, *, seconds: float = CALL_SECONDS, **arguments: Any) -> Any:
-        """One call in a task of its own, so that the guards' context is its alone."""
-        litellm = await self._load()
-        task = asyncio.create_task(
-            _quietly(getattr(litellm, verb)(**_GUARD, **self._where, timeout=seconds, **arguments)),
-            name=f"jupyter_batch {verb}",
-        )
-        try:
-            async with asyncio.timeout(seconds + 5):
-                return await task
-        except Exception as e:
-            raise normalise(
-                e, self._access.api_base, self._access.api_key
-            ) from None  # the cause holds headers
 
     async def _load(self) -> Any:
         if not self._ready:
@@ -193,13 +157,6 @@ class ViaLitellm:
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
-        if not self._odd:
-            try:
-                return _view(await self._call("aretrieve_batch", batch_id=batch_id))
-            except (
-                UnreadableError
-            ):  # litellm insists on its states, and on fields that some servers leave null
-                self._odd = True
         async with self._sdk() as client:
             return _read((await client.batches.with_raw_response.retrieve(batch_id)).content)
 
@@ -219,7 +176,7 @@ class ViaLitellm:
                     timeout=seconds,
                     organization=litellm.organization
                     or os.environ.get("OPENAI_ORGANIZATION"),  # as litellm's calls
-                    http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [stay]}),
+                    http_client=sdk_client_for(self._access.api_base),
                 ) as client,
             ):
                 yield client
@@ -229,28 +186,19 @@ class ViaLitellm:
             raise normalise(e, self._access.api_base, self._access.api_key) from None
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
-        """Stream a file; nothing of it is held in memory where litellm can stream."""
-        content = await self._call(
-            "afile_content", seconds=TRANSFER_SECONDS, file_id=file_id, stream=True
-        )
-        stream = getattr(content, "stream_iterator", None)
-        if stream is None:
-            write(content.content)
-            return
-        try:
-            async with asyncio.timeout(TRANSFER_SECONDS):
-                await _copy(stream, write, getattr(content, "headers", None))
-        except Exception as e:
-            if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
-                raise  # our own disk's
-            raise normalise(e, self._access.api_base, self._access.api_key) from None
-        finally:
-            await let_go(stream, stream)
+        """Stream a file; nothing of it is held in memory."""
+        async with (
+            self._sdk(TRANSFER_SECONDS) as client,
+            client.files.with_streaming_response.content(file_id) as answer,
+            blocks_of(cast("Any", answer.http_response)) as blocks,
+        ):
+            await _copy(blocks, write, answer.headers)
 
     async def cancel(self, batch_id: str) -> BatchView:
         """Ask for the end; a refusal because it is over already is answered by how it stands."""
         try:
-            return _view(await self._call("acancel_batch", batch_id=batch_id))
+            async with self._sdk() as client:
+                return _read((await client.batches.with_raw_response.cancel(batch_id)).content)
         except BadRequestError:
             return await self.poll(batch_id)
 
@@ -267,18 +215,6 @@ async def upload(
     if not there.id:
         raise ProviderDownError(f"{where} took the file and named no id")
     return there.id
-
-
-async def stay(answer: Any) -> None:
-    """A hook of httpx's on each answer: what we send goes to the address that was given, or nowhere."""
-    if not answer.has_redirect_location or answer.request.method != "POST":
-        return
-    here, to = answer.url, answer.url.join(answer.headers["location"])
-    if to.host != here.host or (to.scheme == here.scheme and to.port != here.port):
-        raise ConnectionError(
-            f"it sends us on to {to.scheme}://{to.netloc.decode()}, where nothing was sent: if that "
-            "is the right address, give it as api_base"
-        )
 
 
 async def _copy(

@@ -1,0 +1,80 @@
+"""Addresses of servers: what may be given as one, how one is compared and shown, and whether it is on this machine."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from jupyter_batch.core.errors import OptionError
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def check_base(base: str, name: str = "api_base", key: str = "api_key=") -> None:
+    """An address that can be called and may be written down. Raises OptionError, which repeats nothing of it.
+
+    name: what it was given as. key: how a key is given there.
+    """
+    url = _split(base)
+    if url is None or url.scheme not in _PORTS or not url.hostname:
+        raise OptionError(f"{name} is no address: it looks like https://host/v1")
+    if url.username is not None or url.password is not None:
+        raise OptionError(
+            f"{name} holds a user name or a password: give the key as {key} instead, since the "
+            "address is written to disk and shown"
+        )
+    if "?" in base or "#" in base:
+        part = "a query (?...)" if "?" in base else "a fragment (#...)"
+        raise OptionError(
+            f"{name} holds {part}: leave it out, and give a key as {key}, since the address is "
+            "written to disk and shown"
+        )
+
+
+def _split(base: str) -> SplitResult | None:
+    try:
+        url = urlsplit(base)
+        _ = url.port
+    except ValueError:
+        return None
+    return url
+
+
+def address(base: str) -> str:
+    """An address in one spelling: scheme, host, port and path, since hosts serve many users below their paths."""
+    url = _split(base.strip())
+    if url is None:
+        return base
+    port = url.port or _PORTS.get(url.scheme, 0)
+    return f"{url.scheme}://{(url.hostname or '').lower()}:{port}{url.path.rstrip('/')}"
+
+
+def origin(base: str) -> str:
+    """Scheme, host and port of an address."""
+    url = _split(base)
+    if url is None:
+        return base
+    return f"{url.scheme}://{(url.hostname or '').lower()}:{url.port or _PORTS.get(url.scheme, 0)}"
+
+
+def host_of(base: str) -> str:
+    """A host with its port, to be shown."""
+    return urlsplit(base).netloc.rpartition("@")[2]
+
+
+def is_near(base: str) -> bool:
+    """Whether an address is on this machine."""
+    url = _split(base)
+    return url is not None and is_this_machine(url.hostname or "")
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host's name or number is this machine's own. No name is looked up."""
+    host = host.lower().strip("[]").rstrip(".")
+    try:
+        number = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    if isinstance(number, IPv6Address) and number.ipv4_mapped is not None:
+        number = number.ipv4_mapped
+    return number.is_loopback or number.is_unspecified

@@ -1,0 +1,198 @@
+"""Masking of secrets in texts from outside, and the secrets of this process. It knows no provider and no network.
+
+Every message of the error tree passes through `masked` (core/errors.py), and so does every record of our logger.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+_SHORTEST = 5
+"""Shorter texts are no keys, and masking them would make sentences unreadable."""
+_PART = 8
+"""The leading or trailing characters of a secret that are masked where they stand by themselves."""
+_NO_SECRETS = frozenset(
+    {
+        "no-key",
+        "none",
+        "empty",
+        "dummy",
+        "ollama",
+        "lm-studio",
+        "local",
+        "token",
+        "secret",
+        "password",
+    }
+)
+"""What servers without keys are called with, and words that messages consist of."""
+_NAME = re.compile(r"(?i)(api_?key|_key|secret|token|password|credentials)$")
+"""How the environment variables end that hold secrets."""
+_NO_SECRET_VARIABLES = re.compile(r"(?i)(^|_)(path|file|dir|url|name|id|key_id)$")
+_HALF = re.compile(
+    r"(?P<head>[\w\-+/=]{0,64}?)(?P<mask>\*{2,}|\.{3,}|…+|•{2,}|[xX]{4,})(?P<tail>[\w\-+/=]{0,64})"
+)
+"""How providers repeat a key: its beginning, its end, and a mask between."""
+_SHAPES = (
+    # A header's value, also as Python or JSON write it. A digit tells a token from a word of a sentence.
+    (re.compile(r"(?i)\b(bearer|basic)(\s+|%20)(?=[^\s\"'<>]*\d)[\w.~+/=%-]{8,}"), rf"\1 {MASK}"),
+    (
+        re.compile(
+            r"(?i)([?&;](?:amp;)?(?:[\w.-]*(?:api[-_]?key|sig|signature|token|secret|credential)"
+            r"|key|code|auth|password)=)[^&\s\"'<>)#]+"
+        ),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"(://)[^/\s\"'@]+@"), rf"\1{MASK}@"),
+    (
+        re.compile(
+            r"(?i)(\b(?:x-)?(?:goog-)?api-?key[\"']?\s*[:=]\s*b?[\"']?)(?=[^\s\"',}]*\d)[^\s\"',}]{8,}"
+        ),
+        rf"\1{MASK}",
+    ),
+    # OpenAI and its kin, Groq, xAI, Google, AWS, Hugging Face, Perplexity, Fireworks, GitHub.
+    (
+        re.compile(
+            r"\b(?:sk|rk|pk|gsk|xai|pplx|fw|hf|ghp|gho|github_pat|nvapi|r8|tgp)[-_](?=[\w-]*\d)[\w-]{16,}"
+        ),
+        MASK,
+    ),
+    (re.compile(r"\bAIza[\w-]{30,}|\bya29\.[\w.-]{20,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), MASK),
+)
+"""Secrets that this process does not know, by their shapes."""
+
+_known: dict[str, None] = {}  # in memory alone, in the order in which they came
+
+
+def remember(secret: str | None) -> None:
+    """Have a secret masked from now on in every text that passes through `masked`."""
+    if secret and _is_secret(secret):
+        _known[secret] = None
+
+
+def clean(text: str) -> str:
+    """A key as a header can carry it: without the white space and quotes around it.
+
+    Raises ValueError, which says what is wrong and does not repeat it, for characters that no key has.
+    """
+    key = text.strip()
+    if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
+        key = key[1:-1].strip()
+    if not key:
+        raise ValueError("is empty")
+    bad = next((at for at, char in enumerate(key) if not "!" <= char <= "~"), None)
+    if bad is None:
+        return key
+    what = "white space or a control character" if key[bad] <= " " else "a character outside ASCII"
+    raise ValueError(f"holds {what} (at position {bad + 1} of {len(key)})")
+
+
+def known(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The secrets of this process: those that calls gave, and those of the environment."""
+    found = dict(_known)
+    for name, value in (os.environ if environ is None else environ).items():
+        if _NAME.search(name) and not _NO_SECRET_VARIABLES.search(name) and _is_secret(value):
+            found[value] = None
+    return tuple(found)
+
+
+def masked(text: str) -> str:
+    """The text without any form of the secrets that this process knows, nor what has a key's shape."""
+    return mask(text, known())
+
+
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """The text without any form of these secrets: written out, encoded, in part, or half masked already."""
+    kept = tuple(dict.fromkeys(secret.strip() for secret in secrets if _is_secret(secret)))
+    for secret in kept:
+        for form in forms(secret):
+            text = text.replace(form, MASK)
+    for pattern, instead in _SHAPES:
+        text = pattern.sub(instead, text)
+    if not kept:
+        return text
+    text = _HALF.sub(functools.partial(_half, kept), text)
+    for secret in kept:
+        text = _parts(text, secret)
+    return text
+
+
+@functools.lru_cache(maxsize=256)
+def forms(secret: str) -> tuple[str, ...]:
+    """How a secret may be written, the longest first: as it is, escaped, URL-encoded, in base64 and hexadecimal."""
+    made = {secret}
+    for text in (secret, secret.strip()):
+        data = text.encode("utf-8", "surrogatepass")
+        made |= {
+            text,
+            repr(text)[1:-1],
+            repr(data)[2:-1],
+            json.dumps(text)[1:-1],
+            json.dumps(text, ensure_ascii=False)[1:-1],
+            html.escape(text),
+            data.hex(),
+            *_quoted(data),
+            *_base64(data),
+        }
+    return tuple(sorted((one for one in made if len(one) >= _SHORTEST), key=len, reverse=True))
+
+
+def _quoted(data: bytes) -> set[str]:
+    made = {quote(data), quote(data, safe=""), quote_plus(data)}
+    return made | {re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), one) for one in made}
+
+
+def _base64(data: bytes) -> set[str]:
+    """The part that is the same wherever the secret begins in the text that was encoded (`user:secret`)."""
+    made = set()
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
+        inner = whole[(0, 2, 3)[before] :]
+        inner = inner if (before + len(data)) % 3 == 0 else inner[:-1]
+        made |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return {one for one in made if len(one) >= _PART}
+
+
+def _half(secrets: tuple[str, ...], found: re.Match[str]) -> str:
+    head, tail = found["head"], found["tail"]
+    for secret in secrets:
+        begins = any(secret.startswith(head[at:]) for at in range(len(head) - 1))
+        ends = len(tail) > 1 and secret.endswith(tail)
+        if begins or (ends and not head):
+            return MASK if ends or not tail else MASK + tail
+    return found[0]
+
+
+def _parts(text: str, secret: str) -> str:
+    """The text without the secret's beginning or end, as far as it goes: some servers show a part."""
+    if len(secret) < 2 * _PART:
+        return text
+    head, tail = secret[:_PART], secret[-_PART:]
+    at = text.find(head)
+    while at >= 0:
+        length = _PART
+        while length < len(secret) and text[at + length : at + length + 1] == secret[length]:
+            length += 1
+        text = text[:at] + MASK + text[at + length :]
+        at = text.find(head, at + len(MASK))
+    at = text.find(tail)
+    while at >= 0:
+        length = _PART
+        while length < len(secret) and at > 0 and text[at - 1] == secret[-length - 1]:
+            at, length = at - 1, length + 1
+        text = text[:at] + MASK + text[at + length :]
+        at = text.find(tail, at + len(MASK))
+    return text
+
+
+def _is_secret(text: str) -> bool:
+    kept = text.strip()
+    return len(kept) >= _SHORTEST and kept.lower() not in _NO_SECRETS
