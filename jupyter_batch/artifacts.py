@@ -52,12 +52,14 @@ class Artifacts:
         """Send them: the Job, at once. Asked twice, it is the same one; what was answered before is not paid again.
 
         The answers land in the frame that `build` was called on; of a folder that was opened again `df.llm.attach(job)`
-        brings them onto one. Raises InputError where a file was changed meanwhile.
+        brings them onto one. A folder that names a server which this kernel did not is sent with a key given for it.
+        Raises InputError where a file was changed meanwhile, and KeyMissingError.
         """
-        from jupyter_batch.engine.build import take
+        from jupyter_batch.engine.build import read_built, take
 
         here = session(settings.read().home)
         now = time.time()
+        here.check_key(read_built(self.folder).job, api_key or self._secret)
         record = take(here.ledger, self.folder, now=now)
         job = of(here, record.id)
         if self._functions is not None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.status import Snapshot
+from jupyter_batch.network import opener
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,7 +198,7 @@ def _ask(endpoint: Any, path: str) -> Any:
         endpoint.base_url + path,
         headers={"Authorization": f"Bearer {endpoint.token}"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+    with opener(endpoint.base_url).open(request, timeout=10) as answer:
         return json.load(answer)
 
 

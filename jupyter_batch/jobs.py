@@ -90,9 +90,12 @@ def submit(
             )
         job._answers.out = opts.out
         jobs.append(job)
-    for job, (opts, _) in zip(jobs, orders, strict=True):
-        here.name(opts.api_base, opts.api_key)
-        job._begin(secret_of(opts))
+    for job, (opts, order) in zip(jobs, orders, strict=True):
+        # A job that the ledger has for this call, and that names another server, gets nothing of this call.
+        ours = job._record().api_base == order.ask.api_base
+        if ours:
+            here.name(opts.api_base, job.id, with_key=opts.api_key is not None)
+        job._begin(secret_of(opts) if ours else None)
     made = keep_group(here, jobs) if several else jobs[0]
     if opts.wait:
         made._ipython_display_()  # to be seen while the cell blocks; the cell's own result shows it no second time
@@ -137,7 +140,7 @@ def build(
         )
     made = []
     for opts, order in orders:
-        here.name(opts.api_base, key)
+        here.name(opts.api_base, with_key=key is not None)
         place = files.build(
             here.ledger, order, None if folder is None else Path(folder), now=time.time()
         )
@@ -278,6 +281,7 @@ def adopt(which: str | None = None, **where: Any) -> Adopted:
 
     here = session(settings.home())
     records, said = _in_a_loop(take_up(here.ledger, time.time(), which, _where(where)))
+    here.name(where.get("api_base"), with_key=where.get("api_key") is not None)
     return Adopted((of(here, record.id) for record in records), said, where.get("api_key"))
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 import os
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from jupyter_batch.log import logger
 from jupyter_batch.meanwhile import answering, leave_none_unread
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ AWAIT_SLICE = 0.25
 _BETWEEN = "jupyter_batch_between"
 
 T = TypeVar("T")
-_log = logging.getLogger("jupyter_batch")
+_log = logger()
 
 
 class Done(Protocol):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jupyter_batch.core.cost import KINDS
+from jupyter_batch.core.secrets import clean, remember
 
 MOST_TAGS = 12
 """OpenAI takes 16 pairs of metadata a batch; four are kept for the tags by which a batch is found again."""
@@ -41,6 +42,13 @@ def _line(value: Any) -> str:
     if "\n" in _text(value):
         raise ValueError
     return str(value)
+
+
+def _key(value: Any) -> str:
+    """A key as a header can carry it; those of the environment are read alike."""
+    key = clean(_text(value))
+    remember(key)
+    return key
 
 
 def _flag(value: Any) -> bool:
@@ -201,6 +209,9 @@ def choice(*choices: str) -> Kind:
     )
 
 
+KEY = Kind(
+    "a key: a text without white space, quotes or characters outside ASCII", _key, metavar="TEXT"
+)
 TEXT = Kind("a text", _text, metavar="TEXT")
 LINE = Kind("a text of one line", _line, metavar="TEXT")
 FLAG = Kind("True or False", _flag)

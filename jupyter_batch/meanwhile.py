@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import inspect
-import logging
 import signal
 from typing import TYPE_CHECKING, Any
+
+from jupyter_batch.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -21,7 +22,7 @@ ASIDE = frozenset(
 )
 """What needs no turn: a widget's messages, and the questions by which a reloaded page finds the widgets again."""
 
-_log = logging.getLogger("jupyter_batch")
+_log = logger()
 
 
 def leave_none_unread(kernel: Any) -> None:

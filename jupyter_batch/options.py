@@ -20,6 +20,7 @@ from jupyter_batch.kinds import (
     DOLLARS,
     EXAMPLES,
     FLAG,
+    KEY,
     LINE,
     NUMBER,
     OBJECT,
@@ -152,7 +153,7 @@ OPTIONS = (
     ),
     Option(
         "api_key",
-        LINE,
+        KEY,
         "the provider's key, kept in memory alone (default: where litellm looks, such as "
         "$OPENAI_API_KEY)",
         by_name=True,
@@ -238,7 +239,7 @@ OPTIONS = (
         "memory alone",
         by_name=True,
     ),
-    Option("aws_secret_access_key", LINE, "Bedrock: the secret that belongs to it", by_name=True),
+    Option("aws_secret_access_key", KEY, "Bedrock: the secret that belongs to it", by_name=True),
     Option(
         "aws_session_token",
         LINE,
@@ -383,7 +384,8 @@ def checked(option: Option, value: Any) -> Any:
     try:
         return option.kind.check(value)
     except (TypeError, ValueError):
-        shown = "what was given" if option.by_name else _shown(value)
+        secret = option.by_name or (option.kind is URL and set(str(value)) & set("?#@"))
+        shown = "what was given" if secret else _shown(value)
         raise OptionError(f"`{option.name}` takes {option.kind.says}, not {shown}") from None
 
 

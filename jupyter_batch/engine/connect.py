@@ -94,6 +94,18 @@ async def _provider_of(
             return ViaLitellm(facts, access)
 
 
+def check_key(job: JobRecord, *, api_key: str | None, named: Collection[str] | None) -> None:
+    """Raise KeyMissingError where this process has no key that may go to a job's address."""
+    if job.provider == LOCAL:
+        return
+    if job.provider in SETTINGS:
+        _cloud_base(job, api_key, named)
+    elif job.mode == REALTIME and (job.provider != "openai" or job.api_base is None):
+        _realtime_key(job, api_key, named)
+    else:
+        _access(job, api_key, named)
+
+
 def _access(job: JobRecord, api_key: str | None, named: Collection[str] | None) -> Access:
     """Address and key of a job. What the ledger says is not a name that the user gave here."""
     return access_for(
@@ -171,15 +183,19 @@ def _litellm_call(job: JobRecord, api_key: str | None, named: Collection[str] | 
     if job.provider == "openai" and job.api_base is not None:
         key = _access(job, api_key, named).api_key
     else:
-        key = realtime_key(
-            job.provider,
-            api_key,
-            os.environ,
-            api_base=job.api_base,
-            named=named,
-            keyless=job.keyless,
-        )
+        key = _realtime_key(job, api_key, named)
     return call_to(job.model, api_base=job.api_base, api_key=key, **more)
+
+
+def _realtime_key(job: JobRecord, api_key: str | None, named: Collection[str] | None) -> str | None:
+    return realtime_key(
+        job.provider,
+        api_key,
+        os.environ,
+        api_base=job.api_base,
+        named=named,
+        keyless=job.keyless,
+    )
 
 
 def _pace(pace: Mapping[str, float]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+from jupyter_batch.core.address import check_base
 from jupyter_batch.core.errors import InputError, JobNotFoundError, ModelError, OptionError
 from jupyter_batch.engine.adopt import adopt
 from jupyter_batch.engine.connect import connect
@@ -27,6 +28,7 @@ from jupyter_batch.providers.table import (
     address_of,
     chat_path,
     facts_of,
+    is_keyless,
     split_model,
     version_for,
 )
@@ -141,6 +143,8 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
             f"{can}, and, with --api-base, to any server of OpenAI's batch API"
         )
     base = version = None
+    if "api_base" in given:
+        check_base(given["api_base"])
     cloud = settings_of(provider, {}, os.environ)
     if provider in SETTINGS:
         check_cloud(provider, model or f"{provider}/{name}", cloud, given.get("api_key"), None)
@@ -166,6 +170,7 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
         columns=[],
         rows=0,
         api_base=base,
+        keyless=is_keyless(provider, base, given.get("api_key"), os.environ),
         api_version=version,
         cloud=cloud,
         space=base or address_of(provider, None, os.environ) or "",
@@ -176,7 +181,8 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
 async def _reached(
     ledger: Ledger, place: JobRecord, where: Mapping[str, Any]
 ) -> AsyncIterator[Searched]:
-    provider = await connect(place, home=ledger.home, api_key=where.get("api_key"))
+    # The address is the user's own: given in this call, or through the environment.
+    provider = await connect(place, home=ledger.home, api_key=where.get("api_key"), named=None)
     try:
         if not hasattr(provider, "tagged"):
             raise ModelError(

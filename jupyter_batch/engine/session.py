@@ -18,11 +18,11 @@ from jupyter_batch.core.address import address
 from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.core.secrets import remember
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.connect import connect
+from jupyter_batch.engine.connect import check_key, connect
 from jupyter_batch.engine.worker import Watcher, Worker
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.keys import is_named, key_names
+from jupyter_batch.providers.keys import key_names
 from jupyter_batch.providers.protocol import Provider
 
 
@@ -34,6 +34,7 @@ class Session:
         self.ledger = Ledger(home)
         self._keys: dict[str, _Lent] = {}  # in memory alone; never in a repr
         self._named: set[str] = set()
+        self._placed: set[str] = set()
         self._functions: dict[str, dict[str, Callable[..., Any]]] = {}
         self.worker = Worker(self.ledger, self._connect)
         self._moved: set[str] = set()
@@ -68,17 +69,22 @@ class Session:
         lent = self._keys.get(job)
         return None if lent is None else lent.key
 
-    def name(self, api_base: str | None, api_key: str | None) -> None:
+    def name(self, api_base: str | None, job: str = "", *, with_key: bool = False) -> None:
         """Remember an address that a call of this kernel gave: the environment's key may go there.
 
-        One that was given together with a key is for that key alone.
+        job: the one of that call. with_key: a key was given for it; then the environment's is for this job alone, and
+        only once that key was refused: other jobs at the address have keys of their own.
         """
-        if api_base is not None and api_key is None:
+        if api_base is None:
+            return
+        if job:
+            self._placed.add(job)
+        if not with_key:
             self._named.add(address(api_base))
 
-    def is_named(self, provider: str, api_base: str) -> bool:
-        """Whether this kernel, or its environment, named an address."""
-        return is_named(provider, api_base, environ=os.environ, named=self._named)
+    def check_key(self, job: JobRecord, api_key: str | None) -> None:
+        """Raise KeyMissingError, which names the host, where no key of this process may go to a job's address."""
+        check_key(job, api_key=api_key, named=self._named)
 
     def lend_key(self, job: str, other: str) -> str | None:
         """The key of a job's call for another job, where that is at the same address."""
@@ -147,7 +153,8 @@ class Session:
         # What continues a job is asked as that was, where it is at the same address.
         lent = self._keys.get(job.id) or self._keys.get(job.parent or "")
         key = lent.key if lent is not None and lent.place == _place(job) else None
-        return await connect(job, home=self.home, api_key=key, named=self._named)
+        here = bool(self._placed & {job.id, job.parent})
+        return await connect(job, home=self.home, api_key=key, named=None if here else self._named)
 
 
 class _Lent(NamedTuple):

@@ -18,6 +18,7 @@ from jupyter_batch.core.errors import (
     ProviderError,
     RateLimitError,
 )
+from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import PAUSED, State, Step
 from jupyter_batch.engine import budget, quota
 from jupyter_batch.engine.collect import collect
@@ -107,7 +108,7 @@ class Mover:
         except Exception as e:  # one broken shard must not stop the others, nor be lost
             if isinstance(e, RuntimeError) and _ends(e):
                 return self.put(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
-            note = f"unexpected {type(e).__name__}: {e}"
+            note = masked(f"unexpected {type(e).__name__}: {e}")
             return self.put(
                 self._current(shard), note=note[:300], due_at=self.clock() + DISK_SECONDS
             )

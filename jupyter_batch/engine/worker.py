@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import random
 import threading
 import time
@@ -18,11 +17,13 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
+from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.engine.pace import is_due
 from jupyter_batch.engine.tick import Mover
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger, this_process
+from jupyter_batch.log import logger
 from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.providers.table import REALTIME
 
@@ -40,7 +41,7 @@ Connect = Callable[[JobRecord], Awaitable[Provider]]
 """How a job's provider is reached. Raises InputError where this process can't (no key)."""
 Watcher = Callable[[Snapshot], None]
 
-_log = logging.getLogger("jupyter_batch")
+_log = logger()
 
 
 class Worker:
@@ -362,7 +363,7 @@ def _told(error: BaseException) -> str:
     return (
         str(error)
         if isinstance(error, JupyterBatchError)
-        else f"unexpected {type(error).__name__}: {error}"
+        else masked(f"unexpected {type(error).__name__}: {error}")
     )
 
 

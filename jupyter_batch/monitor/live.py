@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import logging
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
+from jupyter_batch.log import logger
 from jupyter_batch.monitor import html
 from jupyter_batch.monitor.pace import Pace
 from jupyter_batch.monitor.text import Progress
@@ -33,7 +33,7 @@ HURRY = 10.0
 CARDS = 20
 """Of all the cards of a job those that were displayed last are kept up to date: a cell may display it in a loop."""
 
-_log = logging.getLogger("jupyter_batch")
+_log = logger()
 
 
 class Monitor(Protocol):

@@ -19,8 +19,8 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.core.warnings_context import quiet
+from jupyter_batch.network import guard_all
 from jupyter_batch.providers.failures import no_connection, normalise
-from jupyter_batch.providers.network import guard_all
 from jupyter_batch.providers.via_litellm import OursAreRaised, load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 

@@ -17,8 +17,8 @@ import msgspec
 
 from jupyter_batch.core.errors import ProviderError
 from jupyter_batch.core.secrets import masked, remember
+from jupyter_batch.network import client_for, through
 from jupyter_batch.providers.failures import by_status, normalise
-from jupyter_batch.providers.network import client_for, through
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, TRANSFER_SECONDS

@@ -27,7 +27,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.quota import is_queue, is_quota
 from jupyter_batch.core.secrets import masked, remember
-from jupyter_batch.providers.network import certificate_words, through
+from jupyter_batch.network import certificate_words, through
 
 _TEXT = 400
 """How much of a provider's message is told, in characters."""

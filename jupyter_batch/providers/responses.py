@@ -13,8 +13,8 @@ import orjson
 
 from jupyter_batch.core.errors import BadRequestError
 from jupyter_batch.core.warnings_context import quiet
+from jupyter_batch.network import sdk_client_for
 from jupyter_batch.providers.asking import GRACE, NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
-from jupyter_batch.providers.network import sdk_client_for
 from jupyter_batch.providers.openai_http import http_module
 from jupyter_batch.wire.openai import RESPONSES
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
+from jupyter_batch.network import proxy_for, trusted
 from jupyter_batch.providers.asking import NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
-from jupyter_batch.providers.network import proxy_for, trusted
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import CHAT
 

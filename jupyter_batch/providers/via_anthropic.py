@@ -28,10 +28,10 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.secrets import masked, remember
+from jupyter_batch.network import client_for, through
 from jupyter_batch.providers.anthropic_file import Body, extent
 from jupyter_batch.providers.anthropic_refusal import TEXT, read_refusal
 from jupyter_batch.providers.failures import by_status, normalise
-from jupyter_batch.providers.network import client_for, through
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.wire.anthropic import read_batch

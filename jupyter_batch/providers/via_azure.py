@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
+from jupyter_batch.network import sdk_client_for
 from jupyter_batch.providers.direct import QUIET_SECONDS
 from jupyter_batch.providers.failures import normalise
-from jupyter_batch.providers.network import sdk_client_for
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import (

@@ -28,10 +28,10 @@ import msgspec
 from jupyter_batch.core.address import is_near
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
+from jupyter_batch.network import bundle
 from jupyter_batch.providers.aws_errors import told
 from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
 from jupyter_batch.providers.clouds import hours_from_a_day
-from jupyter_batch.providers.network import bundle
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import bedrock

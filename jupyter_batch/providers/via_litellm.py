@@ -21,8 +21,8 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.core.warnings_context import quiet
+from jupyter_batch.network import bundle, sdk_client_for
 from jupyter_batch.providers.failures import normalise
-from jupyter_batch.providers.network import bundle, sdk_client_for
 from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.wire.openai_batches import read_batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 import uuid
 from base64 import b64decode
@@ -14,6 +13,7 @@ from contextvars import ContextVar
 from aiohttp import hdrs, web
 from aiohttp.web_urldispatcher import SystemRoute
 
+from jupyter_batch.log import logger
 from jupyter_batch.server import batches, files, realtime
 from jupyter_batch.server.errors import ApiError, no_key, server_error, wrong_key
 from jupyter_batch.server.faults import Faults, parse_faults
@@ -25,7 +25,7 @@ OPENAI_VERSION = "2020-10-01"
 ORGANIZATION = "org-local"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 _BEGAN: ContextVar[float] = ContextVar("_BEGAN")
-_LOG = logging.getLogger(__name__)
+_LOG = logger(__name__)
 
 routes = web.RouteTableDef()
 

@@ -9,11 +9,11 @@ Whatever state a killed server left a batch in, the next one goes on from the li
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from jupyter_batch.log import logger
 from jupyter_batch.server.answers import Answers
 from jupyter_batch.server.faults import FaultBox
 from jupyter_batch.server.objects import OPEN, Errors, File, LineError, Record
@@ -26,7 +26,7 @@ CANCEL_GRACE = 60.0
 """Seconds that requests which are under way at an upstream may still take after a cancel."""
 _EACH = 8
 _BYTES_A_TOKEN = 4
-_LOG = logging.getLogger(__name__)
+_LOG = logger(__name__)
 _VALIDATING, _RUNNING, _FINALIZING = 0.1, 0.8, 0.1
 
 

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jupyter_batch.core.address import check_base
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.secrets import clean, remember
 from jupyter_batch.server import faults
 from jupyter_batch.server.faults import parse_faults
 
@@ -120,6 +122,10 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
     token = None if args.no_token else given or secrets.token_urlsafe(24)
     if args.concurrency < 1 or args.pace < 0:
         raise OptionError("--concurrency must be at least 1, and --pace can't be negative")
+    if args.api_base is not None:
+        check_base(args.api_base, "--api-base", "--api-key")
+    upstream_key = _upstream_key(args)
+    remember(token)
     options = Options(
         state=state,
         host=args.host,
@@ -128,7 +134,7 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
         token=token,
         upstream=args.upstream,
         api_base=args.api_base,
-        api_key=args.api_key or os.environ.get(API_KEY_VARIABLE),
+        api_key=upstream_key,
         concurrency=args.concurrency,
         pace=args.pace,
         faults=parse_faults(args.faults),
@@ -154,6 +160,22 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
         for one in waits:
             one.cancel()
     return 0
+
+
+def _upstream_key(args: argparse.Namespace) -> str | None:
+    """The upstream's key, as a header can carry it. Raises OptionError, which does not repeat it."""
+    given, name = args.api_key, "--api-key"
+    if not given:
+        given, name = os.environ.get(API_KEY_VARIABLE), API_KEY_VARIABLE
+    if not given:
+        return None
+    remember(given)
+    try:
+        key = clean(given)
+    except ValueError as error:
+        raise OptionError(f"{name} {error}: copy the key again") from None
+    remember(key)
+    return key
 
 
 def announce(path: Path, base_url: str, token: str | None) -> None:

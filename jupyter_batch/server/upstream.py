@@ -11,7 +11,9 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
+from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.warnings_context import quiet
+from jupyter_batch.network import guard_all
 from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR, ApiError
 
 TRIES = 3
@@ -20,7 +22,28 @@ _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _LONGEST_WAIT = 30.0
 _LAST_MOMENT = 2.0
 _NEEDS_BASE = ("hosted_vllm/", "litellm_proxy/", "openai_like/", "custom_openai/")
-_OURS = frozenset({"model", "stream", "stream_options"})
+_OURS = frozenset(
+    {
+        "model",
+        "stream",
+        "stream_options",
+        "api_base",
+        "base_url",
+        "api_key",
+        "api_version",
+        "client",
+        "custom_llm_provider",
+        "default_headers",
+        "extra_headers",
+        "fallbacks",
+        "headers",
+        "mock_response",
+        "organization",
+        "ssl_verify",
+        "timeout",
+    }
+)
+"""What a request may not decide: where it goes, with which key, and in which form the answer comes."""
 _loading = threading.Lock()
 
 
@@ -73,6 +96,7 @@ class Upstream:
             )
         if self._litellm is None:
             self._litellm = await asyncio.get_running_loop().run_in_executor(None, _load)
+            guard_all(self._litellm[0])
         asked = {name: value for name, value in body.items() if name not in _OURS}
         packed = (
             asked.pop("encoding_format", None) == "base64"
@@ -151,7 +175,7 @@ def _refusal(error: Exception) -> ApiError:
     elif not isinstance(kind, str):
         kind = INVALID_REQUEST
     code, param = getattr(error, "code", None), getattr(error, "param", None)
-    message = str(getattr(error, "message", "") or error).strip() or type(error).__name__
+    message = masked(str(getattr(error, "message", "") or error).strip()) or type(error).__name__
     return ApiError(
         status,
         message,

@@ -17,8 +17,9 @@ from jupyter_batch.core.errors import (
     ProviderDownError,
     RateLimitError,
 )
+from jupyter_batch.network import proxy_for
 from jupyter_batch.providers.asking import CallFailedError, LitellmCall
-from jupyter_batch.providers.straight import StraightCall, _proxy_for, call_to
+from jupyter_batch.providers.straight import StraightCall, call_to
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
@@ -312,6 +313,6 @@ def test_the_proxy_is_the_environment_s(monkeypatch):
     """HTTPS_PROXY and NO_PROXY count, as for litellm."""
     monkeypatch.setenv("https_proxy", "http://proxy:3128")
     monkeypatch.setenv("no_proxy", "inside.example")
-    assert _proxy_for("https://api.openai.com/v1/") == "http://proxy:3128"
-    assert _proxy_for("https://inside.example/v1/") is None
-    assert _proxy_for("http://127.0.0.1:1/v1/") is None
+    assert proxy_for("https://api.openai.com/v1/") == "http://proxy:3128"
+    assert proxy_for("https://inside.example/v1/") is None
+    assert proxy_for("http://127.0.0.1:1/v1/") is None
