@@ -131,13 +131,17 @@ def test_log_records_and_their_tracebacks_are_masked(monkeypatch, caplog):
     assert KEY not in caplog.text
 
 
-@pytest.mark.parametrize("text", ["sk-1234\n", "  sk-1234", '"sk-1234"', "'sk-1234'\n", "\tsk-1234"])
+@pytest.mark.parametrize(
+    "text", ["sk-1234\n", "  sk-1234", '"sk-1234"', "'sk-1234'\n", "\tsk-1234"]
+)
 def test_what_stands_around_a_key_is_taken_off(text):
     """A4: a mounted secret ends with a line break, an .env file's has quotes."""
     assert clean(text) == "sk-1234"
 
 
-@pytest.mark.parametrize("text", ["", " ", "''", "sk 1234", "sk-\n1234", "sk-\x00", "sk-é1234", "sk-…"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "''", "sk 1234", "sk-\n1234", "sk-\x00", "sk-é1234", "sk-…"]
+)
 def test_what_is_no_key_is_refused_without_repeating_it(text):
     """A4: a character that no header can carry is told by its position."""
     with pytest.raises(ValueError, match=r"is empty|holds") as caught:
