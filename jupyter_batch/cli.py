@@ -67,7 +67,10 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     watch.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1"
     )
-    _with_id(command("cancel", _cancel, "cancel a job at the provider; finished rows are kept"))
+    _with_base(watch)
+    _with_base(
+        _with_id(command("cancel", _cancel, "cancel a job at the provider; finished rows are kept"))
+    )
     retry = _with_id(
         command(
             "retry",
@@ -81,6 +84,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
         metavar="DOLLARS",
         help="US dollars that it may cost (default: what the job has left of its own)",
     )
+    _with_base(retry)
     adopt = command(
         "adopt",
         _adopt,
@@ -151,6 +155,16 @@ def _with_id(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return sub
 
 
+def _with_base(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    sub.add_argument(
+        "--api-base",
+        metavar="URL",
+        help="an address that the key in the environment may go to, beside the provider's own "
+        "(several: in $JUPYTER_BATCH_API_BASES)",
+    )
+    return sub
+
+
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +200,7 @@ def _watch(asked: argparse.Namespace) -> int:
     """Failed rows are printed, but they are collected too: only what is still open at the end is a 1."""
     from jupyter_batch import jobs
 
+    jobs.name_address(asked.api_base)
     until = None if asked.timeout is None else time.monotonic() + asked.timeout
     chosen = [jobs.open_job(asked.id)] if asked.id else _still_open()
     if not chosen:
@@ -215,6 +230,7 @@ def _cancel(asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
     from jupyter_batch.core.status import Step
 
+    jobs.name_address(asked.api_base)
     job = jobs.open_job(
         asked.id, follow=False
     )  # noted before anything moves: what is not sent yet, never is
@@ -239,6 +255,7 @@ def _retry(asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
     from jupyter_batch.core.status import Step
 
+    jobs.name_address(asked.api_base)
     job = jobs.open_job(asked.id, follow=False).retry(max_cost=asked.max_cost)
     _until(
         lambda: all(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jupyter_batch import kernel, options, settings, terminal, tools
+from jupyter_batch.core.address import check_base
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.engine.belonging import group_named, whole
@@ -43,6 +44,7 @@ __all__ = [
     "embed",
     "forget",
     "list_jobs",
+    "name_address",
     "open_job",
     "orphans",
     "resume_open",
@@ -299,6 +301,13 @@ def forget(name: str) -> str:
     ):  # an open one first: it refuses
         ledger.forget(record.id)
     return group or records[0].id
+
+
+def name_address(api_base: str | None) -> None:
+    """Let the environment's keys go to an address, for this process. Raises OptionError for what is none."""
+    if api_base is not None:
+        check_base(api_base, "--api-base")
+        session(settings.home()).name(api_base)
 
 
 def list_jobs() -> Jobs:
