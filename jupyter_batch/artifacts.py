@@ -13,6 +13,8 @@ from jupyter_batch.job import Job, of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jupyter_batch.engine.rendered import Rendered
+
 
 class Artifacts:
     """What `df.llm.build` made: a folder with the request files and a metadata.json. Nothing of it is sent yet.
@@ -25,6 +27,7 @@ class Artifacts:
         folder: str | Path,
         *,
         frame: pd.DataFrame | None = None,
+        rendered: Rendered | None = None,
         out: str = "",
         secret: str | None = None,
         functions: Any = None,
@@ -38,6 +41,7 @@ class Artifacts:
         self.rows = built.job.rows
         self._sent = sum(shard.requests for shard in built.shards)
         self._frame, self._out, self._secret, self._functions = frame, out, secret, functions
+        self._rendered = rendered
 
     @property
     def requests(self) -> list[Path]:
@@ -65,7 +69,8 @@ class Artifacts:
         if self._functions is not None:
             here.lend(record.id, self._functions)
         if self._frame is not None:
-            job._answers.asked_on(self._frame, self._out, again=record.created_at != now)
+            again = record.created_at != now
+            job._answers.asked_on(self._frame, self._out, again=again, rendered=self._rendered)
         job._begin(api_key or self._secret)
         if wait:
             job.wait(timeout)

@@ -21,6 +21,7 @@ from jupyter_batch.cells import content_text
 from jupyter_batch.core.errors import AlignmentError, ColumnError
 from jupyter_batch.core.schema import Field
 from jupyter_batch.labels import index_from_bytes, index_to_bytes, label_hashes
+from jupyter_batch.row_keys import Keys, by_content, pairs
 
 __all__ = [
     "Block",
@@ -34,6 +35,7 @@ __all__ = [
     "index_from_bytes",
     "index_to_bytes",
     "missing_reason",
+    "row_hashes",
     "used",
 ]
 
@@ -230,198 +232,45 @@ def _hashed(texts: Sequence[str | None]) -> list[bytes]:
         ]
 
 
-# --- keys -----------------------------------------------------------------------------------------------------------
-
-_MAGIC = b"JBK1"
-
-
-class Keys:
-    """What is remembered of the submitted rows, 24 bytes and a bit each: label hash, fingerprint, whether skipped.
-
-    labels: uint64. prints: uint64 of shape (rows, 2). skipped: bool; these rows have no request.
-    """
-
-    def __init__(self, labels: Array, prints: Array, skipped: Array) -> None:
-        self.labels = labels
-        self.prints = prints
-        self.skipped = skipped
-
-    @classmethod
-    def of(cls, index: Index, fingerprints: bytes | bytearray, skipped: Sequence[int] = ()) -> Keys:
-        """Out of the frame's index, all its blocks' fingerprints joined, and the positions of the skipped rows."""
-        flags = np.zeros(len(index), dtype=bool)
-        flags[np.asarray(skipped, dtype=np.int64)] = True
-        return cls(label_hashes(index), _prints(fingerprints), flags)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to_bytes(self) -> bytes:
-        """For the ledger; the same in every process and on every machine."""
-        return b"".join(
-            [
-                _MAGIC,
-                len(self).to_bytes(8, "little"),
-                self.labels.astype("<u8").tobytes(),
-                self.prints.astype("<u8").tobytes(),
-                np.packbits(self.skipped).tobytes(),
-            ]
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Keys:
-        """What `to_bytes` wrote. Raises ValueError for anything else."""
-        rows = int.from_bytes(data[4:12], "little")
-        if data[:4] != _MAGIC or len(data) != 12 + rows * 24 + (rows + 7) // 8:
-            raise ValueError("these are no row keys")
-        labels = np.frombuffer(data, "<u8", rows, 12).astype(np.uint64, copy=False)
-        prints = (
-            np.frombuffer(data, "<u8", rows * 2, 12 + rows * 8)
-            .astype(np.uint64, copy=False)
-            .reshape(rows, 2)
-        )
-        flags = np.unpackbits(
-            np.frombuffer(data, np.uint8, offset=12 + rows * 24), count=rows
-        ).astype(bool)
-        return cls(labels, prints, flags)
-
-
-def _prints(fingerprints: bytes | bytearray) -> Array:
-    return np.frombuffer(bytes(fingerprints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
-
-
 # --- cells in -------------------------------------------------------------------------------------------------------
 
 
 def align(frame: pd.DataFrame, columns: Sequence[Any], keys: Keys, *, alike: bool = False) -> Array:
     """For each row of the frame the position that it was submitted at, as int64; -1 for a row that is new.
 
-    `columns` are the labels that the fingerprints were taken over. Label and content together tell a row; content alone
-    does where labels were dealt anew and no two rows read the same. Raises AlignmentError, with how many rows moved or
-    changed, wherever it can't be told: no answer ever lands on another row.
-
-    alike: rows that read the same may take each other's answers, since just the same was asked for each; so it is when
-    the person asks anew for the answers to these very rows, and not when a frame only happens to hold them.
+    `columns` are the labels that the fingerprints were taken over. Raises AlignmentError, with the number of rows that
+    moved or changed, where a row can't be told: no answer lands on a row that asked something else.
     """
+    labels, prints = row_hashes(frame, columns)
+    return by_content(labels, prints, keys, alike=alike)
+
+
+def row_hashes(frame: pd.DataFrame, columns: Sequence[Any]) -> tuple[Array, Array]:
+    """The hashes of the rows' labels, and their fingerprints over these columns. Raises AlignmentError without them."""
     try:
-        prints = _prints(b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns)))
+        prints = pairs(b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns)))
     except ColumnError as error:
         raise AlignmentError(
             f"the frame's columns are not those that were submitted: {error}"
         ) from None
-    labels = label_hashes(frame.index)
-    rows = len(frame)
-    if (
-        rows == len(keys)
-        and np.array_equal(prints, keys.prints)
-        and (np.array_equal(labels, keys.labels) or not np.isin(labels, keys.labels).any())
-    ):
-        return np.arange(rows, dtype=np.int64)
-    positions = _match(labels ^ prints[:, 0], keys.labels ^ keys.prints[:, 0])
-    right = (
-        (keys.labels[positions] == labels) & (keys.prints[positions] == prints).all(axis=1)
-        if len(keys)
-        else False
-    )
-    positions[~(np.asarray(right) & (positions >= 0))] = -1
-    if (positions < 0).any():
-        _settle(positions, labels, prints, keys, alike=alike)
-    return positions
+    return label_hashes(frame.index), prints
 
 
-def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike: bool) -> None:
-    """What label and content together did not find: by content alone, or new, or (AlignmentError) not to be told."""
-    left = positions < 0
-    free = np.ones(len(keys), dtype=bool)
-    free[positions[~left]] = False
-    known = left & np.isin(
-        labels, keys.labels[free]
-    )  # the label is an old row's, and the content is not that row's
-    there = left & np.isin(
-        prints[:, 0], keys.prints[free, 0]
-    )  # the content is an old row's that is still to be found
-    single = ~_repeated(prints[:, 0])
-    if (
-        known & there
-    ).any():  # labels were dealt anew: they tell nothing, not even where they seem right
-        there |= ~left
-    found = np.flatnonzero(there & single)
-    candidates = np.flatnonzero(~_repeated(keys.prints[:, 0]))
-    matched = (
-        candidates[_match(prints[found, 0], keys.prints[candidates, 0])]
-        if len(candidates)
-        else found[:0]
-    )
-    sure = (
-        (keys.prints[matched] == prints[found]).all(axis=1)
-        if len(matched)
-        else np.zeros(len(found), dtype=bool)
-    )
-    positions[there] = -1
-    if len(matched):
-        positions[found[sure]] = matched[sure]
-    if alike:
-        _pair(positions, np.flatnonzero(there & (positions < 0)), prints, keys)
-    unclear = int((there & (positions < 0)).sum())
-    changed = int((known & ~there).sum())
-    if unclear or changed:
-        raise AlignmentError(_refusal(changed, unclear, len(labels)))
-    if (positions < 0).all():
-        raise AlignmentError(
-            f"none of the frame's {len(labels):,} rows was submitted with this job. {_WAY_OUT}"
-        )
+def is_single(frame: pd.DataFrame, label: Any) -> bool:
+    """Whether just one column has this very label."""
+    return len(_places(frame, label)) == 1
 
 
-def _pair(positions: Array, rest: Array, prints: Array, keys: Keys) -> None:
-    """Give the n-th row of a content the n-th submitted row of that content that is still free."""
-    free = np.ones(len(keys), dtype=bool)
-    free[positions[positions >= 0]] = False
-    candidates = np.flatnonzero(free)
-    at = _match(prints[rest, 0], keys.prints[candidates, 0])
-    rest, at = rest[at >= 0], candidates[at[at >= 0]] if len(candidates) else at[:0]
-    same = (keys.prints[at] == prints[rest]).all(axis=1)
-    positions[rest[same]] = at[same]
+def identities(frame: pd.DataFrame, columns: Sequence[Any]) -> Array:
+    """A fingerprint of each row in these columns, by which objects its cells are; for frames of one process."""
+    texts = []
+    for label in columns:
+        cells, _ = _cells(frame.iloc[:, _places(frame, label)[0]])
+        texts.append([_text(cell) if type(cell) in _VALUES else f"{id(cell)}" for cell in cells])
+    return pairs(b"".join(_fingerprints(texts, len(frame))))
 
 
-_WAY_OUT = (
-    "Nothing was written. `job.merge(df)` fills the frame that was submitted, in any order and with its index; "
-    "running the cell again sends this one."
-)
-
-
-def _refusal(changed: int, unclear: int, rows: int) -> str:
-    parts = [f"{changed:,} changed"] if changed else []
-    parts += (
-        [f"{unclear:,} moved and can't be told from others with the same text"] if unclear else []
-    )
-    return f"{changed + unclear:,} of {rows:,} rows are not as they were submitted ({', '.join(parts)}). {_WAY_OUT}"
-
-
-def _repeated(values: Array) -> Array:
-    """Which values are there more than once."""
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    repeated: Array = counts[where.reshape(-1)] > 1
-    return repeated
-
-
-def _match(wanted: Array, held: Array) -> Array:
-    """For each wanted value its index in `held`, the n-th of a value to the n-th, -1 where there is none."""
-    if not len(held):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    order = np.argsort(held, kind="stable")
-    mine = np.argsort(wanted, kind="stable")
-    ordered = wanted[mine]
-    first = (
-        np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-        if len(ordered)
-        else np.zeros(0, np.int64)
-    )
-    nth = np.arange(len(ordered)) - np.repeat(first, np.diff(np.append(first, len(ordered))))
-    places = np.searchsorted(held[order], ordered) + nth
-    inside = np.minimum(places, len(held) - 1)
-    out = np.empty(len(wanted), dtype=np.int64)
-    out[mine] = np.where((places < len(held)) & (held[order][inside] == ordered), order[inside], -1)
-    return out
+_VALUES = _PLAIN | {float, pd.Timestamp, pd.Timedelta, type(pd.NaT)}
 
 
 def column_label(frame: pd.DataFrame, out: Any) -> Any:

@@ -82,13 +82,17 @@ def submit(
     here, several, orders, _ = _checked(source, prompt, given, door)
     jobs, now = [], time.time()
     planned = plan_all(here.ledger, [order for _, order in orders], now)
-    for (opts, _), (record, frame) in zip(orders, planned, strict=True):
+    for (opts, _), (record, frame, rendered) in zip(orders, planned, strict=True):
         job = of(here, record.id)
         if opts.tools is not None:
             here.lend(record.id, tools.read(opts.tools).functions)
         if frame is not None:
             job._answers.asked_on(
-                frame, opts.out, by_name=frame_name, again=record.created_at != now
+                frame,
+                opts.out,
+                by_name=frame_name,
+                again=record.created_at != now,
+                rendered=rendered,
             )
         job._answers.out = opts.out
         jobs.append(job)
@@ -143,7 +147,7 @@ def build(
     made = []
     for opts, order in orders:
         here.name(opts.api_base, with_key=key is not None)
-        place = files.build(
+        place, rendered = files.build(
             here.ledger, order, None if folder is None else Path(folder), now=time.time()
         )
         lent = None if opts.tools is None else tools.read(opts.tools).functions
@@ -151,6 +155,7 @@ def build(
             Artifacts(
                 place,
                 frame=order.rows if order.ask.framed else None,
+                rendered=rendered,
                 out=opts.out,
                 secret=key,
                 functions=lent,
@@ -250,14 +255,14 @@ def attach(
         return found
     record = found._record()
     out = out or record.out
-    known_by = None
+    rendered = None
     if by_position:
-        known_by = landing.by_position(record, frame, out)
+        rendered = landing.by_position(record, frame, out)
     else:
         landing.check_aligned(record)
         with contextlib.suppress(JupyterBatchError):  # said where the answers are to land
-            found._answers.seen_on(frame, alike=False)
-    found._answers.bind(frame, out, known_by=known_by)
+            found._answers.seen_on(frame)
+    found._answers.bind(frame, out, rendered=rendered)
     if found.is_complete:
         found.merge(frame)
     return found

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from jupyter_batch.engine.landing import KnownBy, Landing, Relabelled
+    from jupyter_batch.engine.landing import Landing, Relabelled
+    from jupyter_batch.engine.rendered import Rendered
 
 NOT_MERGED = "not merged"
 
@@ -95,23 +96,36 @@ class Answers:
         """Whether the last frame that was to be filled refused."""
         return self.said.startswith(NOT_MERGED)
 
-    def seen_on(self, frame: pd.DataFrame, *, alike: bool = True) -> None:
+    def seen_on(self, frame: pd.DataFrame, rendered: Rendered | None = None) -> None:
         """The source is this frame from now on, in its order and under its labels, if it has just the job's rows."""
-        from jupyter_batch.engine.landing import relabelled
+        from jupyter_batch.engine.landing import in_order, relabelled
 
         job, _, folder = self._read()
-        self._source = relabelled(job, folder, frame, alike=alike)
+        if rendered is None:
+            self._source = relabelled(job, folder, frame)
+        else:
+            self._source = in_order(job, folder, frame, rendered.places())
 
     def asked_on(
-        self, frame: pd.DataFrame, out: str, *, by_name: str | None = None, again: bool
+        self,
+        frame: pd.DataFrame,
+        out: str,
+        *,
+        by_name: str | None = None,
+        again: bool,
+        rendered: Rendered | None = None,
     ) -> None:
         """The rows of this frame were just asked for: have the answers land there.
 
-        again: the job was there already, of a frame that may have had other labels.
+        again: the job was there already, of a frame that may have had other labels. rendered: the rows as they are.
         """
         if again:
-            self.seen_on(frame)
-        self.bind(frame, out, by_name=by_name, alike=again)
+            self.seen_on(frame, rendered)
+        elif rendered is not None and not rendered.keys.ambiguous.any():
+            rendered = (
+                None  # what the ledger keeps is enough, and is in memory only while it is needed
+            )
+        self.bind(frame, out, by_name=by_name, rendered=rendered)
 
     def bind(
         self,
@@ -119,8 +133,7 @@ class Answers:
         out: str,
         *,
         by_name: str | None = None,
-        alike: bool = False,
-        known_by: KnownBy | None = None,
+        rendered: Rendered | None = None,
     ) -> Landing:
         """Have the answers land in this frame (see Landing)."""
         from jupyter_batch.engine.landing import Landing
@@ -131,8 +144,7 @@ class Answers:
                 out,
                 names=kernel.frame_names(kernel.shell(), frame),
                 by_name=by_name,
-                alike=alike,
-                known_by=known_by,
+                rendered=rendered,
                 schema=self._read().record.schema,
             )
             others = [one for one in self.landings if one.frame is not frame or one.out != out]
@@ -143,7 +155,9 @@ class Answers:
     def bind_as(self, other: Answers) -> None:
         """Have them land wherever another job's do, which this one goes on from."""
         for landing in other.landings:
-            self.bind(landing.frame, landing.out, by_name=landing.by_name, alike=landing.alike)
+            self.bind(
+                landing.frame, landing.out, by_name=landing.by_name, rendered=landing.rendered
+            )
         self._source, self.out = other._source, other.out
         with other._lock:
             other._gathered = (

@@ -25,8 +25,8 @@ from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.engine.budget import within
 from jupyter_batch.engine.gather import read_unsent
-from jupyter_batch.engine.landing import labels
 from jupyter_batch.engine.plan import Ask, Drafted, StaleError, drafted, keep, known_to, settled
+from jupyter_batch.engine.rendered import Rendered, columns_of
 from jupyter_batch.ledger.folder import JobFolder, private_folder, told, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -52,8 +52,10 @@ class Built(msgspec.Struct, frozen=True):
     digests: dict[str, str]
 
 
-def build(ledger: Ledger, asked: Order, place: Path | None, *, now: float) -> Path:
-    """The folder, made: `place`, which must not be there or be empty, or one of the ledger's own.
+def build(
+    ledger: Ledger, asked: Order, place: Path | None, *, now: float
+) -> tuple[Path, Rendered | None]:
+    """The folder, made: `place`, which must not be there or be empty, or one of the ledger's own; and the rows.
 
     Raises an InputError where no row can be sent; then there is no folder.
     """
@@ -74,7 +76,7 @@ def build(ledger: Ledger, asked: Order, place: Path | None, *, now: float) -> Pa
         JobFolder(folder).write(
             folder / _BUILT, msgspec.json.encode(built)
         )  # last: with it the folder is whole
-    return folder
+    return folder, made.rendered
 
 
 def read_built(folder: Path) -> Built:
@@ -187,7 +189,7 @@ def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
     yield _json(head)[:-1] + b',"rows":['
     reasons = {at: group.reason for group in read_unsent(made.draft) for at in group.positions}
     comma = b"\n"
-    columns = labels(frame, record.columns)
+    columns = columns_of(frame, record.columns)
     for block in frames.blocks(frame, columns):
         index = frame.index[block.start : block.start + block.rows].tolist()
         for offset, label in enumerate(index):

@@ -5,16 +5,17 @@ It knows the frame and the gathered outcomes; when this may run (between cells) 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jupyter_batch import frame as frames
-from jupyter_batch.core.errors import AlignmentError, ColumnError, JupyterBatchError
+from jupyter_batch.core.errors import AlignmentError, ColumnError
 from jupyter_batch.core.result import Status, ToolCalls
 from jupyter_batch.core.schema import Field, Schema, listed
 from jupyter_batch.core.schema import columns as columns_of
 from jupyter_batch.engine.gather import CODES, Outcomes
+from jupyter_batch.engine.rendered import Rendered, kept
 from jupyter_batch.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
@@ -28,14 +29,7 @@ if TYPE_CHECKING:
     ]  # an index, and each row's position in the job
 
 
-class KnownBy(NamedTuple):
-    """What the rows of a frame are told by: the columns, and their keys; row k has the job's k-th answer."""
-
-    columns: list[str]
-    keys: frames.Keys
-
-
-def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> KnownBy:
+def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Rendered:
     """The person says that the rows of this frame are the job's, in the order in which they were sent.
 
     From now on they are told by all that they hold, so that a frame that is sorted meanwhile is filled rightly all the
@@ -56,7 +50,7 @@ def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> KnownBy:
     prints = bytearray().join(
         b"".join(block.fingerprints) for block in frames.blocks(frame, columns)
     )
-    return KnownBy([str(label) for label in columns], frames.Keys.of(frame.index, prints))
+    return Rendered([str(label) for label in columns], frames.Keys.of(frame.index, prints))
 
 
 def check_aligned(job: JobRecord) -> None:
@@ -77,18 +71,17 @@ def land(
     frame: pd.DataFrame,
     out: str,
     *,
-    alike: bool = False,
-    known_by: KnownBy | None = None,
+    rendered: Rendered | None = None,
 ) -> str:
     """Fill the column `out` of this very frame, or those of the schema, with what there is; a sentence that says so.
 
     Raises AlignmentError where rows moved or changed, ColumnError where the prompt's columns are gone; then nothing was
     written.
     """
-    if known_by is None:
+    if rendered is None:
         check_aligned(job)
-        known_by = KnownBy(job.columns, frames.Keys.from_bytes(folder.keys.read_bytes()))
-    positions = frames.align(frame, labels(frame, known_by.columns), known_by.keys, alike=alike)
+        rendered = kept(job, folder)
+    positions = rendered.find(frame)
     fill_with(job, found, frame, out, positions)
     answered = np.isin(
         np.frombuffer(found.status, dtype=np.uint8),
@@ -127,39 +120,23 @@ def fill_with(
     frames.fill_all(frame, fields, values, positions)
 
 
-def fit(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> bool:
-    """Whether the job's answers, whatever they are, can land in this frame: its rows are told by the same columns."""
-    try:
-        frames.align(
-            frame,
-            labels(frame, job.columns),
-            frames.Keys.from_bytes(folder.keys.read_bytes()),
-            alike=True,
-        )
-    except (
-        JupyterBatchError,
-        OSError,
-        ValueError,
-    ):  # other rows, or a folder that somebody removed
-        return False
-    return True
-
-
-def relabelled(
-    job: JobRecord, folder: JobFolder, frame: pd.DataFrame, *, alike: bool = True
-) -> Relabelled | None:
+def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> Relabelled | None:
     """Where this frame gives the job's rows other labels, or another order: its own labels, and whose they are.
 
-    None also where it has not just the job's rows. alike: as for `frame.align`, which raises where it can't be told.
+    None also where it has not just the job's rows. Raises AlignmentError where a row can't be told.
     """
-    keys = frames.Keys.from_bytes(folder.keys.read_bytes())
-    positions = frames.align(frame, labels(frame, job.columns), keys, alike=alike)
+    return in_order(job, folder, frame, kept(job, folder).find(frame))
+
+
+def in_order(
+    job: JobRecord, folder: JobFolder, frame: pd.DataFrame, positions: np.ndarray[Any, Any]
+) -> Relabelled | None:
+    """The same, for rows whose positions in the job are known."""
     every = np.arange(job.rows)
     if not np.array_equal(np.sort(positions), every):
         return None
-    same = np.array_equal(positions, every) and np.array_equal(
-        keys.labels, label_hashes(frame.index)
-    )
+    known = frames.Keys.from_bytes(folder.keys.read_bytes()).labels
+    same = np.array_equal(positions, every) and np.array_equal(known, label_hashes(frame.index))
     return None if same else (frame.index, positions)
 
 
@@ -167,9 +144,8 @@ class Landing:
     """One frame that waits for a job's answers, held strongly: one that nobody names any more still gets them.
 
     names: the person's names for it when it was submitted. by_name: the one name whose frame, whatever it is when the
-    answers come, is to be filled (the magic's). alike: it was not this frame that was submitted, but the same was asked
-    for its rows (frame.align). known_by: what its rows are told by, if not what the job knows of them. landed: the last
-    answers were put there, or refused, once and for all.
+    answers come, is to be filled (the magic's). rendered: its rows as they were rendered; None where the ledger alone
+    knows them. landed: the last answers were put there, or refused, once and for all.
     """
 
     def __init__(
@@ -179,15 +155,13 @@ class Landing:
         *,
         names: list[str],
         by_name: str | None,
-        alike: bool = False,
-        known_by: KnownBy | None = None,
+        rendered: Rendered | None = None,
         schema: Schema | None = None,
     ) -> None:
         self.frame = frame
-        self._known_by = known_by
+        self.rendered = rendered
         self.out = out
         self.landed = False
-        self.alike = alike
         self._names = names
         self.by_name = by_name
         self._columns = tuple(columns_of(out, schema))
@@ -227,9 +201,7 @@ class Landing:
                 "which was left alone: job.merge(df) fills it"
             )
         try:
-            said = land(
-                job, folder, found, self.frame, self.out, alike=self.alike, known_by=self._known_by
-            )
+            said = land(job, folder, found, self.frame, self.out, rendered=self.rendered)
         except KeyboardInterrupt:  # what is there by now is ours
             self.allow()
             raise
@@ -240,22 +212,6 @@ class Landing:
         if self._names and len(gone) == len(self._names):
             said += f"; but {gone[0]!r} is another frame now: job.merge({gone[0]}) fills that one"
         return said
-
-
-def labels(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
-    """The frame's own labels for columns that the ledger knows as texts. Raises ColumnError."""
-    by_text: dict[str, Any] = {}
-    present: list[Any] = frame.columns.tolist()
-    for label in present:
-        if isinstance(label, str) or str(label) not in by_text:
-            by_text[str(label)] = label
-    gone = [text for text in texts if text not in by_text]
-    if gone:
-        raise ColumnError(
-            f"the frame has no column {gone[0]!r}, which the job's prompt used: its rows can't be told "
-            "apart from changed ones, so nothing was written"
-        )
-    return [by_text[text] for text in texts]
 
 
 def table(

@@ -17,7 +17,7 @@ import msgspec
 
 from jupyter_batch import frame as frames
 from jupyter_batch.core.cost import Price
-from jupyter_batch.core.errors import ColumnError, InputError, LedgerError
+from jupyter_batch.core.errors import ColumnError, InputError, JupyterBatchError, LedgerError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import Schema, without_names
@@ -26,14 +26,15 @@ from jupyter_batch.engine.caching import marked_body, marked_holes
 from jupyter_batch.engine.filled import is_filled_by_us
 from jupyter_batch.engine.gather import Unsent
 from jupyter_batch.engine.images import in_pieces, within
-from jupyter_batch.engine.landing import fit
 from jupyter_batch.engine.places import PRINT_BYTES, space_of
-from jupyter_batch.engine.prompt import Prompt, param_of, params_of
+from jupyter_batch.engine.prompt import Prompt, calls_function, param_of, params_of
+from jupyter_batch.engine.rendered import Rendered, keys_of
 from jupyter_batch.engine.requests import write_requests
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.row_keys import by_content, by_request
 from jupyter_batch.tools import names_of
 from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of, is_translated, tool_names_of
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
@@ -91,6 +92,7 @@ def new_id() -> str:
 class Drafted(NamedTuple):
     """A job as it would be kept. there: the one that asked for just the same, which makes it needless.
 
+    rendered: the rows of the frame, and their positions in the job that they are of.
     shards: of what would be sent or waited for; their request files lie in the draft. same: raises StaleError where
     another job that may ask for the same was planned meanwhile.
     """
@@ -99,6 +101,7 @@ class Drafted(NamedTuple):
     record: JobRecord
     shards: list[ShardRecord]
     there: JobRecord | None = None
+    rendered: Rendered | None = None
     same: Callable[[], JobRecord | None] = lambda: None
 
 
@@ -111,7 +114,20 @@ def plan(
     reuse: bool,
     accept: Callable[[JobRecord | None], None],
 ) -> JobRecord:
-    """The job for these rows: a new one on disk, or with `reuse` the one that asked for just the same.
+    """The job of `plan_rows`."""
+    return plan_rows(ledger, ask, frame, now=now, reuse=reuse, accept=accept)[0]
+
+
+def plan_rows(
+    ledger: Ledger,
+    ask: Ask,
+    frame: pd.DataFrame,
+    *,
+    now: float,
+    reuse: bool,
+    accept: Callable[[JobRecord | None], None],
+) -> tuple[JobRecord, Rendered | None]:
+    """The job for these rows: a new one on disk, or with `reuse` the one that asked for just the same; and its rows.
 
     accept: told which job there is for just the same requests (None: none) before anything is kept; it may raise.
     Raises InputError where no row can be sent, or it may cost more than `max_cost`; nothing is left behind then.
@@ -120,11 +136,12 @@ def plan(
 
     with drafted(ledger, ask, frame, now=now, reuse=reuse, accept=accept) as made:
         if made.there is not None:
-            return made.there
+            return made.there, made.rendered
         record = within(ledger, made.record, made.shards, made.draft)
         with contextlib.suppress(StaleError):
-            return keep(ledger, made.draft, record, made.shards, there=made.same)
-    return plan(ledger, ask, frame, now=now, reuse=reuse, accept=accept)
+            record = keep(ledger, made.draft, record, made.shards, there=made.same)
+            return record, made.rendered
+    return plan_rows(ledger, ask, frame, now=now, reuse=reuse, accept=accept)
 
 
 @contextlib.contextmanager
@@ -139,13 +156,6 @@ def drafted(
 ) -> Iterator[Drafted]:
     """The same on disk, but not kept: at the end the draft is gone, unless a job was made of it."""
     job = new_id()
-    fitting: dict[str, bool] = {}
-
-    def fits(other: JobRecord) -> bool:
-        if other.id not in fitting:
-            fitting[other.id] = not other.framed or fit(other, ledger.folders.of(other.id), frame)
-        return fitting[other.id]
-
     ledger.folders.sweep()
     with ledger.folders.drafted(job) as draft:
         lines = _Lines(ask, frame, job, draft.asked if ask.dialect != OPENAI else None)
@@ -155,6 +165,15 @@ def drafted(
         lines.check(shards)
         record = lines.record(now)
         known = known_to(ledger)
+        rendered = lines.rendered()
+        found: dict[str, Rendered] = {}
+
+        def fits(other: JobRecord) -> bool:
+            at = _places_in(other, ledger.folders.of(other.id), rendered) if other.framed else None
+            if at is not None:
+                found[other.id] = at
+            return at is not None or not other.framed
+
         there = ledger.answering(record.fingerprint, fits)
         try:
             accept(there)
@@ -162,16 +181,32 @@ def drafted(
             if not is_filled_by_us(ledger, record, lines.prints, frame):
                 raise
         if reuse and there is not None:
-            yield Drafted(draft, record, shards, there)
+            yield Drafted(draft, record, shards, there, found.get(there.id, rendered))
             return
-        draft.write(draft.keys, lines.keys().to_bytes())
+        draft.write(draft.keys, rendered.keys.to_bytes())
         draft.write(draft.index, frames.index_to_bytes(frame.index))
         draft.write(draft.unsent, msgspec.json.encode(lines.unsent()))
         if not reuse:
             draft.write(draft.prints, bytes(lines.prints))
-            yield Drafted(draft, msgspec.structs.replace(record, alone=True), shards)
+            alone = msgspec.structs.replace(record, alone=True)
+            yield Drafted(draft, alone, shards, rendered=rendered)
             return
-        yield settled(ledger, draft, record, shards, ask.limits, lines.prints, known)
+        made = settled(ledger, draft, record, shards, ask.limits, lines.prints, known)
+        yield made._replace(rendered=rendered)
+
+
+def _places_in(job: JobRecord, folder: JobFolder, rendered: Rendered) -> Rendered | None:
+    """The rows with their positions in a job that was there, told by their requests; None where one is not in it."""
+    try:
+        keys = keys_of(job, folder)
+        at = (
+            by_content(rendered.keys.labels, rendered.keys.prints, keys, alike=True)
+            if keys.asks is None
+            else by_request(rendered.keys, keys)
+        )
+    except (JupyterBatchError, OSError, ValueError):  # a folder that somebody removed
+        return None
+    return msgspec.structs.replace(rendered, positions=at) if (at >= 0).all() else None
 
 
 def known_to(ledger: Ledger) -> set[str]:
@@ -391,7 +426,7 @@ class _Lines:
         return tuple(label for label in self.columns if label in read)
 
     def keys(self) -> frames.Keys:
-        """Each row's key and fingerprint."""
+        """The rows' keys, with the request hashes; rows that are left out have the hash of their reason."""
         left_out = [
             at
             for group in (self._skipped, self._broken)
@@ -403,7 +438,28 @@ class _Lines:
             prints = bytearray().join(
                 b"".join(block.fingerprints) for block in frames.blocks(self._frame, told_by)
             )
-        return frames.Keys.of(self._frame.index, prints, left_out)
+        asks = bytearray(self.prints)
+        for reason, positions in (*self._skipped.items(), *self._broken.items()):
+            mark = blake2b(reason.encode(), digest_size=PRINT_BYTES, person=b"unsent").digest()
+            for at in positions:
+                asks[at * PRINT_BYTES : (at + 1) * PRINT_BYTES] = mark
+        return frames.Keys.of(self._frame.index, prints, left_out, asks)
+
+    def rendered(self) -> Rendered:
+        """The frame as it was rendered just now, by which its rows are found when the answers come."""
+        keys = self.keys()
+        columns = [str(label) for label in self._told_by()]
+        if not calls_function(self._prompt):
+            return Rendered(columns, keys, again=self._again)
+        witness = self._frame.copy() if keys.ambiguous.any() else None
+        return Rendered(columns, keys, witness=witness)
+
+    def _again(self, frame: pd.DataFrame) -> frames.Keys:
+        """The keys of a frame's rows as they are rendered now."""
+        lines = _Lines(self._ask, frame, self._job)
+        for _ in lines:
+            pass
+        return lines.keys()
 
     def unsent(self) -> list[Unsent]:
         """The rows without a request, and why."""

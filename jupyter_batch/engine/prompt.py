@@ -113,6 +113,15 @@ class Called:
         return messages if system is None else [{"role": "system", "content": system}, *messages]
 
 
+def calls_function(prompt: Any) -> bool:
+    """Whether a function of the user's renders the rows: it may give something else the next time."""
+    while not isinstance(prompt, Called):
+        prompt = getattr(prompt, "_inner", None)
+        if prompt is None:
+            return False
+    return True
+
+
 class _Row(Mapping[Any, Any]):
     """A row as a prompt function sees it; what is looked at is noted in `read`."""
 

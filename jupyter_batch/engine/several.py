@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from jupyter_batch.engine.budget import Draft, all_within
 from jupyter_batch.engine.order import Order
-from jupyter_batch.engine.plan import StaleError, drafted, keep, plan
+from jupyter_batch.engine.plan import StaleError, drafted, keep, plan_rows
+from jupyter_batch.engine.rendered import Rendered
 from jupyter_batch.engine.reprice import repriced
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
@@ -23,10 +24,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def plan_all(
-    ledger: Ledger, orders: Sequence[Order], now: float
-) -> list[tuple[JobRecord, pd.DataFrame | None]]:
-    """(the job, the frame to fill or None) of each order.
+class Planned(NamedTuple):
+    """A job, the frame to fill (None: there is none), and that frame's rows as they were rendered."""
+
+    record: JobRecord
+    frame: pd.DataFrame | None
+    rendered: Rendered | None
+
+
+def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planned]:
+    """The job of each order.
 
     Raises an InputError where no row of one can be sent, or all together may cost more than `max_cost`; none of them is
     kept then.
@@ -44,21 +51,25 @@ def plan_all(
         ]
         for asked, one, record in zip(orders, made, all_within(ledger, drafts), strict=True):
             if one.there is not None:
-                records.append(one.there)
+                records.append((one.there, one.rendered))
                 continue
             try:
-                records.append(keep(ledger, one.draft, record, one.shards, there=one.same))
+                kept = keep(ledger, one.draft, record, one.shards, there=one.same)
+                records.append((kept, one.rendered))
             except StaleError:  # another kernel asked for some of it meanwhile: it is looked at again, for its share
                 ask = msgspec.structs.replace(asked.ask, max_cost=record.max_cost)
                 records.append(
-                    plan(ledger, ask, asked.rows, now=now, reuse=asked.reuse, accept=asked.accept)
+                    plan_rows(
+                        ledger, ask, asked.rows, now=now, reuse=asked.reuse, accept=asked.accept
+                    )
                 )
     return [
-        (
+        Planned(
             _hastened(ledger, repriced(ledger, record, asked.ask.price), asked.ask.deadline, now),
             asked.rows if asked.ask.framed else None,
+            rendered,
         )
-        for asked, record in zip(orders, records, strict=True)
+        for asked, (record, rendered) in zip(orders, records, strict=True)
     ]
 
 
