@@ -17,7 +17,7 @@ import msgspec
 
 from jupyter_batch.core.errors import ProviderError
 from jupyter_batch.core.secrets import masked, remember
-from jupyter_batch.network import client_for, through
+from jupyter_batch.network import SentOnError, client_for, through
 from jupyter_batch.providers.failures import by_status, normalise
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.streams import blocks_of
@@ -70,7 +70,13 @@ class Direct:
                 ) as client,
             ):
                 yield client
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, TimeoutError) as e:
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            msgspec.DecodeError,
+            SentOnError,
+            TimeoutError,
+        ) as e:
             raise normalise(e, self._access.api_base, self._access.api_key) from None
 
     async def _ask(self, client: httpx.AsyncClient, method: str, path: str, **more: Any) -> bytes:

@@ -1,0 +1,299 @@
+"""A6, A7: proxies, certificates, and servers that send a call on."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+
+import pandas as pd
+import pytest
+
+from jupyter_batch import network
+from jupyter_batch.core.errors import ConnectionFailedError, ProviderError
+from jupyter_batch.providers.asking import CallFailedError, LitellmCall
+from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.protocol import Access
+from jupyter_batch.providers.responses import ResponsesCall
+from jupyter_batch.providers.straight import StraightCall, call_to
+from jupyter_batch.providers.table import facts_of
+from jupyter_batch.providers.via_anthropic import ViaAnthropic
+from jupyter_batch.providers.via_azure import ViaAzure
+from jupyter_batch.providers.via_litellm import ViaLitellm
+from jupyter_batch.providers.via_mistral import ViaMistral
+from jupyter_batch.providers.via_xai import ViaXai
+from tests.keys.recorder import recording
+
+KEY = "sk-0123456789-abcdef"
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+CHAT = "/v1/chat/completions"
+BODY = {"model": "m", "messages": [{"role": "user", "content": "the prompt"}]}
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    """The environment of who runs the tests does not count."""
+    for name in (*PROXIES, "NO_PROXY", "no_proxy", *network.BUNDLES, "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def far():
+    """A server that is asked."""
+    with recording() as recorder:
+        yield recorder
+
+
+@pytest.fixture
+def other():
+    """A server that nobody named: a proxy, or where another one sends calls on to."""
+    with recording() as recorder:
+        yield recorder
+
+
+def adapters(base, tmp_path):
+    """Each adapter for batches, at an address."""
+    access = Access(api_base=base, api_key=KEY)
+    v1 = Access(api_base=f"{base}/v1", api_key=KEY)
+    return {
+        "openai": ViaLitellm(facts_of("openai", base), v1),
+        "azure": ViaAzure(facts_of("azure", base), access, api_version="2024-10-21"),
+        "anthropic": ViaAnthropic(
+            facts_of("anthropic", base), access, requests_of=lambda _: tmp_path / "r.jsonl"
+        ),
+        "mistral": ViaMistral(facts_of("mistral", base), v1, model="m"),
+        "xai": ViaXai(facts_of("xai", base), v1),
+    }
+
+
+CALLS = {
+    "straight": lambda base: call_to("openai/m", api_base=f"{base}/v1", api_key=KEY),
+    "openai by litellm": lambda base: LitellmCall("openai/m", api_base=f"{base}/v1", api_key=KEY),
+    "hosted_vllm": lambda base: LitellmCall("hosted_vllm/m", api_base=f"{base}/v1", api_key=KEY),
+    "litellm_proxy": lambda base: LitellmCall("litellm_proxy/m", api_base=base, api_key=KEY),
+    "anthropic": lambda base: LitellmCall("anthropic/claude-3", api_base=base, api_key=KEY),
+    "mistral": lambda base: LitellmCall("mistral/m", api_base=f"{base}/v1", api_key=KEY),
+    "groq": lambda base: LitellmCall("groq/m", api_base=f"{base}/v1", api_key=KEY),
+    "gemini": lambda base: LitellmCall("gemini/gemini-2.5-flash", api_base=base, api_key=KEY),
+    "ollama": lambda base: LitellmCall("ollama/m", api_base=base),
+    "ollama_chat": lambda base: LitellmCall("ollama_chat/m", api_base=base),
+    "azure": lambda base: LitellmCall(
+        "azure/m", api_base=base, api_key=KEY, api_version="2024-10-21"
+    ),
+    "cohere": lambda base: LitellmCall("cohere/m", api_base=base, api_key=KEY),
+    "xai": lambda base: LitellmCall("xai/m", api_base=f"{base}/v1", api_key=KEY),
+    "responses": lambda base: ResponsesCall("m", api_base=f"{base}/v1", api_key=KEY),
+}
+
+
+async def asked(make, base, times=1):
+    """What a real-time call comes to: an answer or a CallFailedError."""
+    call = make(base)
+    endpoint, body = CHAT, BODY
+    if isinstance(call, ResponsesCall):
+        endpoint, body = "/v1/responses", {"model": "m", "input": "the prompt"}
+    try:
+        for _ in range(times):
+            await call(endpoint, dict(body))
+    except CallFailedError as e:
+        return e
+    finally:
+        await call.aclose()
+    return None
+
+
+async def driven(provider, tmp_path):
+    """Each verb of an adapter once; what fails is not the question."""
+
+    async def on_upload(_):
+        pass
+
+    requests = tmp_path / "r.jsonl"
+    requests.write_text(
+        '{"custom_id":"a-0","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}\n'
+    )
+    verbs = (
+        functools.partial(
+            provider.submit,
+            requests,
+            {"jupyter_batch": "a/0"},
+            endpoint=CHAT,
+            window="24h",
+            uploaded=None,
+            on_upload=on_upload,
+        ),
+        functools.partial(provider.poll, "batch_1"),
+        functools.partial(provider.cancel, "batch_1"),
+        functools.partial(provider.find, {"jupyter_batch": "a/0"}, since=0.0),
+        functools.partial(provider.fetch, "file-1", lambda _: None),
+    )
+    failed = []
+    for verb in verbs:
+        try:
+            await verb()
+        except ProviderError as e:
+            failed.append(str(e))
+    await provider.aclose()
+    return failed
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy", "HTTP_PROXY"])
+@pytest.mark.parametrize("kind", ["openai", "azure", "anthropic", "mistral", "xai"])
+def test_this_machine_is_reached_without_a_proxy(kind, variable, far, other, tmp_path, monkeypatch):
+    """A6: batches, every verb; NO_PROXY is not set."""
+    monkeypatch.setenv(variable, other.url)
+    asyncio.run(driven(adapters(far.url, tmp_path)[kind], tmp_path))
+    assert len(far.calls) >= 4
+    assert other.calls == []
+
+
+def test_a_socks_proxy_does_not_matter_for_this_machine(far, tmp_path, monkeypatch):
+    """A6: no client for it is made, for which a package would be missing."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    asyncio.run(driven(adapters(far.url, tmp_path)["openai"], tmp_path))
+    assert len(far.calls) >= 4
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_this_machine_is_asked_in_real_time_without_a_proxy(kind, far, other, monkeypatch):
+    """A6: our own session and each of litellm's handlers."""
+    monkeypatch.setenv("http_proxy", other.url)
+    asyncio.run(asked(CALLS[kind], far.url))
+    assert far.calls
+    # litellm asks Ollama what a model can do by a client of its own, which holds no key and no prompt.
+    assert [path for path in other.paths if not path.endswith("/api/show")] == []
+
+
+def test_the_proxies_of_the_system_do_not_count_either(far, other, tmp_path, monkeypatch):
+    """A6: macOS and Windows have them in a registry, which urllib reads."""
+    for name in ("getproxies", "getproxies_environment"):
+        monkeypatch.setattr(f"urllib.request.{name}", lambda: {"http": other.url, "all": other.url})
+    asyncio.run(driven(adapters(far.url, tmp_path)["openai"], tmp_path))
+    asyncio.run(asked(CALLS["straight"], far.url))
+    assert far.calls
+    assert other.calls == []
+    assert network.proxy_for("http://far.example/v1") == other.url
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure", "anthropic", "mistral", "xai"])
+def test_other_hosts_are_reached_through_it(kind, other, tmp_path, monkeypatch):
+    """A6: in an office nothing else works; a refusal of the proxy's own names it, without its password."""
+    monkeypatch.setenv("http_proxy", other.url.replace("//", "//me:secret-password@"))
+    other.answer = lambda *_: (503, {}, {"error": {"message": "no route"}})
+    failed = asyncio.run(driven(adapters("http://far.invalid", tmp_path)[kind], tmp_path))
+    assert other.calls
+    assert all(f"through the proxy {other.url}" in words for words in failed)
+    assert "secret-password" not in " ".join(failed)
+
+
+def test_litellms_handlers_go_through_it_to_other_hosts(other, monkeypatch):
+    """A6: real time."""
+    monkeypatch.setenv("http_proxy", other.url)
+    for kind in ("straight", "hosted_vllm", "anthropic"):
+        other.calls.clear()
+        asyncio.run(asked(CALLS[kind], "http://far.invalid"))
+        assert other.calls, kind
+
+
+def test_a_proxy_that_is_not_there_is_named(monkeypatch):
+    """A6: not "no connection" alone."""
+    monkeypatch.setenv("https_proxy", "http://me:secret-password@127.0.0.1:9")
+    told = normalise(OSError("refused"), "https://api.openai.com/v1")
+    assert isinstance(told, ConnectionFailedError)
+    assert "no connection to https://api.openai.com/v1 through the proxy http://127.0.0.1:9" in str(
+        told
+    )
+    assert "secret" not in str(told)
+    assert "proxy" not in str(normalise(OSError("refused"), "http://127.0.0.1:8000/v1"))
+
+
+def test_a_certificate_that_is_not_trusted_is_told_with_the_way_out():
+    """A6: in an office whose proxy signs by itself."""
+    cause = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate"
+    told = str(normalise(OSError(cause), "https://api.openai.com/v1"))
+    assert "set SSL_CERT_FILE to the file of your network's certificates" in told
+
+
+@pytest.mark.parametrize("name", network.BUNDLES)
+def test_certificates_of_each_variable(name, tmp_path, monkeypatch):
+    """A6: SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE name one file for every client."""
+    path = tmp_path / "ca.pem"
+    path.write_text("")
+    monkeypatch.setenv(name, str(path))
+    assert network.bundle() == str(path)
+    monkeypatch.setenv(name, str(tmp_path / "absent.pem"))
+    assert network.bundle() is None
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("kind", CALLS)
+def test_prompts_are_not_sent_on_in_real_time(kind, status, far, other):
+    """A7: the other host hears nothing: neither the prompt, nor the key, nor a bare GET."""
+    far.answer = lambda _m, path, *_: (status, {"location": f"{other.url}{path}"}, b"")
+    failed = asyncio.run(asked(CALLS[kind], far.url))
+    assert failed is not None
+    assert far.calls
+    assert other.calls == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("kind", ["openai", "azure", "anthropic", "mistral", "xai"])
+def test_a_key_is_never_sent_on(kind, status, far, other, tmp_path):
+    """A7: what carries rows is not sent on at all; a download may be, and carries no key there."""
+    far.answer = lambda _m, path, *_: (status, {"location": f"{other.url}{path}"}, b"")
+    asyncio.run(driven(adapters(far.url, tmp_path)[kind], tmp_path))
+    assert far.calls
+    assert KEY not in other.headers
+    assert [path for path in other.paths if not path.startswith("GET")] == []
+    assert [call for call in other.calls if call[3]] == []
+
+
+def test_results_at_a_storage_host_are_fetched_without_the_key(far, other, tmp_path):
+    """A7: a signed address; the content is there, the key and the organisation are not."""
+    far.answer = lambda _m, path, *_: (302, {"location": f"{other.url}/signed?sig=1"}, b"")
+    other.answer = lambda *_: (200, {}, b'{"custom_id":"a-0"}\n')
+    for kind in ("openai", "azure"):
+        blocks = []
+        asyncio.run(adapters(far.url, tmp_path)[kind].fetch("file-1", blocks.append))
+        assert b"".join(blocks) == b'{"custom_id":"a-0"}\n'
+    assert KEY not in other.headers
+    assert not {"authorization", "api-key", "openai-organization"} & set(other.calls[-1][2])
+
+
+def test_the_users_own_calls_to_litellm_are_as_they_were(far, other):
+    """A7: clients are guarded on our own loops alone."""
+    asyncio.run(asked(CALLS["hosted_vllm"], far.url))
+    from jupyter_batch.providers.via_litellm import load_litellm
+
+    far.answer = lambda _m, path, *_: (307, {"location": f"{other.url}{path}"}, b"")
+
+    async def theirs():
+        litellm = load_litellm()
+        await litellm.acompletion(
+            "hosted_vllm/m", messages=BODY["messages"], api_base=f"{far.url}/v1", api_key=KEY
+        )
+        await litellm.close_litellm_async_clients()
+
+    asyncio.run(theirs())
+    assert other.calls
+
+
+def test_the_straight_way_is_tried(far):
+    """The table above tries what is used."""
+    assert isinstance(CALLS["straight"](far.url), StraightCall)
+    assert not isinstance(CALLS["openai by litellm"](far.url), StraightCall)
+
+
+def test_the_embedded_server_is_asked_without_a_proxy(home, other, monkeypatch):
+    """A6: `local/echo`, whose token is for it alone; what runs beside it (the demo) asks it so, too."""
+    for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, other.url)
+    frame = pd.DataFrame({"t": ["a", "b"]})
+    assert frame.llm.batch("{t}", out="o", model="local/echo").wait(60).is_successful
+    assert other.calls == []
+    from jupyter_batch.demo import _ask
+    from jupyter_batch.server import launch
+
+    endpoint = launch.ensure(home)
+    assert _ask(endpoint, "/batches?limit=1")["data"]
+    launch.stop(home)
+    assert other.calls == []
