@@ -118,6 +118,19 @@ def _json_object(value: Any) -> dict[str, Any]:
     return made
 
 
+_NOT_IN_A_BODY = frozenset(
+    {"api_key", "api_base", "base_url", "extra_headers", "headers", "default_headers"}
+)
+
+
+def _body(value: Any) -> dict[str, Any]:
+    """More fields of a body, which is written to disk: no key and no address of the call."""
+    made = _json_object(value)
+    if _NOT_IN_A_BODY & {key.lower() for key in made}:
+        raise ValueError
+    return made
+
+
 def _prices(value: Any) -> dict[str, dict[str, Any]]:
     """By model; under "" where one price is given for whichever model it is."""
     if not isinstance(value, Mapping) or not value:
@@ -228,6 +241,12 @@ DEADLINE = Kind(
 )
 WINDOW = Kind('a duration such as "24h" or "7d"', _window, metavar="DURATION")
 OBJECT = Kind("a dict that JSON can hold", _json_object, json.loads, "JSON")
+BODY = Kind(
+    f"a dict that JSON can hold, without {', '.join(sorted(_NOT_IN_A_BODY))}",
+    _body,
+    json.loads,
+    "JSON",
+)
 STOPS = Kind("a text, or a list of texts", _stops, str, "TEXT", many=True)
 TAGS = Kind(
     f"a dict of texts (at most {MOST_TAGS}; keys to 64 characters, values to 512)",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from jupyter_batch.core.cost import KINDS
 from jupyter_batch.core.errors import ModelError, OptionError
 from jupyter_batch.kinds import (
+    BODY,
     COLUMNS,
     COUNT,
     CREDENTIALS,
@@ -279,7 +280,7 @@ CHAT_PARAMS = (
     Option("prompt_cache_retention", LINE, "OpenAI's prompt_cache_retention"),
     Option("service_tier", LINE, "OpenAI's service_tier"),
     Option("store", FLAG, "whether the provider keeps the answer"),
-    Option("extra_body", OBJECT, "more fields for each request's body, as the provider names them"),
+    Option("extra_body", BODY, "more fields for each request's body, as the provider names them"),
 )
 """The chat parameters that litellm knows and that make sense in a batch, whose answers are texts."""
 
@@ -384,17 +385,37 @@ def checked(option: Option, value: Any) -> Any:
     try:
         return option.kind.check(value)
     except (TypeError, ValueError):
-        secret = option.by_name or (option.kind is URL and set(str(value)) & set("?#@"))
+        secret = (
+            option.by_name
+            or option.kind is BODY
+            or (option.kind is URL and set(str(value)) & set("?#@"))
+        )
         shown = "what was given" if secret else _shown(value)
         raise OptionError(f"`{option.name}` takes {option.kind.says}, not {shown}") from None
+
+
+_HEADERS = (
+    "headers are not taken, since a job continues after a restart of the kernel, and what may hold a secret is not "
+    "written to disk; give a key as api_key=, and reach a gateway that wants more headers through a litellm "
+    'proxy (model="litellm_proxy/NAME", api_base=...), whose configuration holds them'
+)
+_NOT_TAKEN = {
+    "stream": "the answers of a batch come whole, there is no stream",
+    "extra_headers": _HEADERS,
+    "default_headers": _HEADERS,
+    "headers": _HEADERS,
+    "base_url": "it is called api_base here, as in litellm",
+    "extra_query": "an address is taken without a query: give a key as api_key=, a version as api_version=",
+}
 
 
 def unknown(
     name: str, names: Iterable[str] = EVERY, mark: Callable[[str], str] = "`{}`".format
 ) -> str:
     """The sentence about an option that does not exist: with the nearest ones, else with all."""
-    if name == "stream":
-        return f"unknown option {mark(name)}: the answers of a batch come whole, there is no stream"
+    reason = _NOT_TAKEN.get(name.lstrip("-").replace("-", "_"))
+    if reason is not None:
+        return f"unknown option {mark(name)}: {reason}"
     near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
     if near:
         return f"unknown option {mark(name)}: did you mean {' or '.join(map(mark, near))}?"

@@ -1,0 +1,221 @@
+"""A3, A4, A5: what is given wrongly, repeated by a server, or refused, is nowhere on disk nor on a screen."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pandas as pd
+import pytest
+
+import jupyter_batch
+from jupyter_batch import jobs
+from jupyter_batch.core.errors import InputError, OptionError
+from jupyter_batch.core.secrets import forms
+from jupyter_batch.engine.session import session
+from tests.keys.recorder import recording
+from tests.keys.test_doors import until
+from tests.ledgers import forget
+
+DOORS = {
+    "batch": lambda frame, given: frame.llm.batch("{t}", **given),
+    "preview": lambda frame, given: frame.llm.preview("{t}", **given),
+    "build": lambda frame, given: frame.llm.build("{t}", **given),
+    "realtime": lambda frame, given: frame.llm.batch("{t}", mode="realtime", **given),
+    "sample": lambda frame, given: frame.llm.sample("{t}", **given),
+    "embed": lambda frame, given: frame.llm.embed("t", **given),
+}
+KEY = "sk-SECRET-0123456789-zyxw"
+
+
+@pytest.fixture
+def far():
+    """A server that is asked."""
+    with recording() as recorder:
+        yield recorder
+
+
+@pytest.fixture
+def frame():
+    """Two rows."""
+    return pd.DataFrame({"t": ["a", "b"]})
+
+
+def shown(job):
+    """All that is on a screen of a job, in one text."""
+    seen = job.snapshot()
+    return "\n".join(
+        [
+            repr(job),
+            job._repr_html_() if hasattr(job, "_repr_html_") else "",
+            str(seen),
+            job.results().to_string(),
+            job.errors.to_string(),
+            repr(jobs.list_jobs()),
+        ]
+    )
+
+
+def assert_nowhere(key, home, *texts):
+    """No form of it is in a file of the ledger, nor in these texts."""
+    files = [path for path in home.rglob("*") if path.is_file()]
+    for form in forms(key):
+        assert not [path for path in files if form.encode() in path.read_bytes()], form
+        assert not [text for text in texts if form in text], form
+
+
+@pytest.mark.parametrize("mode", ["batch", "realtime"])
+@pytest.mark.parametrize("around", ["{}\n", ' "{}"', "\t{}\r\n"])
+def test_a_mounted_secret_works(around, mode, far, frame, home, monkeypatch):
+    """A4: a line break at the end of the variable's value is none of the key's."""
+    monkeypatch.setenv("OPENAI_API_KEY", around.format(KEY))
+    monkeypatch.setenv("HOSTED_VLLM_API_KEY", around.format(KEY))
+    for model in ("openai/m", "hosted_vllm/m"):
+        frame.llm.batch("{t}", out=model, model=model, mode=mode, api_base=f"{far.url}/v1")
+    until(lambda: len([path for path in far.paths if path.startswith("POST")]) >= 4)
+    assert {call[2]["authorization"] for call in far.calls} == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("mode", ["batch", "realtime"])
+@pytest.mark.parametrize(
+    "says",
+    [
+        "Incorrect API key provided: {}",
+        "Illegal header value b'Bearer {}\\n'",
+        "https://h/v1?api_key={} was not found",
+        "Incorrect API key provided: sk-SE*****zyxw",
+    ],
+)
+def test_what_a_server_repeats_is_masked(says, mode, far, frame, home):
+    """A4: the key in a refusal is neither stored nor shown, in batches and in real time."""
+    words = says.format(KEY)
+    far.answer = lambda *_: (400, {}, {"error": {"message": words, "code": words, "type": words}})
+    job = frame.llm.batch(
+        "{t}", out="o", model="openai/m", mode=mode, api_base=f"{far.url}/v1", api_key=KEY
+    )
+    job.wait(20)
+    assert job.is_complete
+    assert "***" in job.results()["_error"].iloc[0]
+    assert_nowhere(KEY, home, shown(job))
+    assert "zyxw" not in shown(job)
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-3-5-haiku", "mistral/m", "xai/m", "azure/m"])
+def test_other_adapters_mask_too(model, far, frame, home):
+    """A4: whichever adapter hears it."""
+    far.answer = lambda *_: (400, {}, {"error": {"message": f"bad key {KEY}"}, "detail": KEY})
+    job = frame.llm.batch(
+        "{t}", out="o", model=model, api_base=far.url, api_key=KEY, api_version="2024-10-21"
+    )
+    until(lambda: "***" in str(job.snapshot()))
+    assert_nowhere(KEY, home, shown(job))
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"api_base": "http://h/v1?key=SECRET-KEY"}, "query"),
+        ({"api_base": "http://h/v1#SECRET-KEY"}, "fragment"),
+        ({"api_base": "http://me:SECRET-KEY@h/v1"}, "password"),
+        ({"api_base": "h/v1?key=SECRET-KEY"}, "address"),
+        ({"model": "openai/m?api_key=SECRET-KEY"}, "query"),
+        ({"model": "m?api_key=SECRET-KEY"}, "query"),
+        ({"model": "openai/m#SECRET-KEY"}, "fragment"),
+        ({"api_key": "SECRET-KEY x"}, "white space"),
+        ({"api_key": "SECRET-KEY\x07"}, "api_key"),
+        ({"extra_headers": {"x-portkey-api-key": "SECRET-KEY"}}, "litellm_proxy"),
+        ({"default_headers": {"x": "SECRET-KEY"}}, "litellm_proxy"),
+        ({"extra_body": {"extra_headers": {"x": "SECRET-KEY"}}}, "extra_headers"),
+        ({"extra_body": {"api_key": "SECRET-KEY"}}, "api_key"),
+        ({"extra_query": {"key": "SECRET-KEY"}}, "query"),
+    ],
+)
+@pytest.mark.parametrize("door", DOORS)
+def test_a_secret_in_the_wrong_place(door, options, word, frame, home):
+    """A5: refused at every door in words that do not repeat it; nothing is on disk."""
+    given = {"model": "openai/m", "api_base": "http://127.0.0.1:9/v1", "api_key": KEY, **options}
+    with pytest.raises(InputError, match=word) as caught:
+        DOORS[door](frame, given)
+    told = f"{caught.value!r} {caught.value}"
+    assert "SECRET" not in told
+    if "headers" in str(options) and "extra_body" not in options:
+        assert "extra_body" not in told
+    assert_nowhere("SECRET-KEY", home)
+
+
+def test_an_address_with_a_secret_on_the_command_line(capsys, home):
+    """A5: `adopt`, `watch` and `serve`."""
+    from jupyter_batch.cli import main
+
+    for words in (
+        ["adopt", "--provider", "openai"],
+        ["watch"],
+        ["serve", "--upstream", "openai/m"],
+    ):
+        assert main([*words, "--api-base", "http://h/v1?key=SECRET-KEY"]) == 2
+        told = capsys.readouterr()
+        assert "query" in told.err
+        assert "SECRET" not in told.out + told.err
+
+
+def test_orphans_at_an_address_with_a_secret(home):
+    """A5: adoption."""
+    with pytest.raises(OptionError, match="query") as caught:
+        jobs.orphans(provider="openai", api_base="http://h/v1?key=SECRET-KEY", api_key=KEY)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_late_refusal_of_an_older_key(far, frame, home, monkeypatch):
+    """A3: it counts against the key that was used: the new one is asked with at once, and nobody is told of the old."""
+    asked, late = threading.Event(), threading.Event()
+
+    def answer(method, path, headers, body):
+        if "old-key" in headers["authorization"]:
+            if not late.is_set():
+                asked.set()
+                late.wait(20)
+            return 401, {}, {"error": {"message": "no such key"}}
+        return usual(method, path, headers, body)
+
+    usual, far.answer = far.answer, answer
+    call = {"model": "openai/m", "api_base": f"{far.url}/v1"}
+    job = frame.llm.batch("{t}", out="o", api_key="old-key-012345", **call)
+    assert asked.wait(20)
+    again = frame.llm.batch("{t}", out="o", api_key="new-key-012345", **call)
+    late.set()
+    began = time.monotonic()
+    until(lambda: again.state == "running")
+    assert time.monotonic() - began < 10
+    assert job.id == again.id
+    assert "refused" not in again.snapshot().message
+    assert "new-key-012345" in far.calls[-1][2]["authorization"]
+
+
+def test_an_open_folder_and_an_open_job_show_no_key(far, frame, home):
+    """A4: reprs of what holds one."""
+    call = {"model": "openai/m", "api_base": f"{far.url}/v1", "api_key": KEY}
+    job = frame.llm.batch("{t}", out="o", **call)
+    here = session(home)
+    built = frame.llm.build("{t} again", out="p", **call)
+    held = [here, here._keys, here.worker, built, job, vars(here)["_keys"]]
+    until(lambda: far.calls)
+    assert KEY not in " ".join(map(repr, held))
+    for provider in list(here.worker._providers.values()):
+        assert KEY not in repr(provider)
+    assert_nowhere(KEY, home, json.dumps(str(built.metadata.read_text())))
+
+
+def test_a_job_of_the_day_before_says_nothing_of_keys(far, frame, home, monkeypatch):
+    """A4: neither key is in the sentence of a job that is blocked."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    frame.llm.batch(
+        "{t}", out="o", model="openai/m", api_base=f"{far.url}/v1", api_key="sk-other-0123456789"
+    )
+    until(lambda: far.calls)
+    forget(home)
+    [job] = jobs.list_jobs()
+    jupyter_batch.open(job.id)
+    until(lambda: "was not sent" in job.snapshot().message)
+    assert_nowhere(KEY, home, shown(job))
+    assert_nowhere("sk-other-0123456789", home, shown(job))
