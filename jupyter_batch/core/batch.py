@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from jupyter_batch.core.result import Usage
+from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import State
 
 
@@ -37,3 +38,11 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     tag: dict[str, str] = {}
     endpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        """Mask what a server repeats of a key in its reasons."""
+        if self.errors:
+            msgspec.structs.force_setattr(self, "errors", masked(self.errors))
+        if self.bad_lines:
+            lines = tuple((line, masked(why)) for line, why in self.bad_lines)
+            msgspec.structs.force_setattr(self, "bad_lines", lines)

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.core.secrets import masked
+
 
 class Status(StrEnum):
     """What became of one row (`results()["_status"]`)."""
@@ -91,3 +93,11 @@ class Result(msgspec.Struct, frozen=True):
     unbilled: bool = False
     calls: ToolCalls | None = None
     stop: str | None = None
+
+    def __post_init__(self) -> None:
+        """Mask what a server repeats of a key in a reason; an answer is as it came."""
+        if self.error is None:
+            return
+        msgspec.structs.force_setattr(self, "error", masked(self.error))
+        if self.raw is not None:
+            msgspec.structs.force_setattr(self, "raw", masked(self.raw))

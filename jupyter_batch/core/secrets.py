@@ -99,14 +99,24 @@ def known(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The secrets of this process: those that calls gave, and those of the environment."""
     found = dict(_known)
     for name, value in (os.environ if environ is None else environ).items():
-        if _NAME.search(name) and not _NO_SECRET_VARIABLES.search(name) and _is_secret(value):
+        if _holds_secret(name) and _is_secret(value):
             found[value] = None
     return tuple(found)
 
 
+@functools.lru_cache(maxsize=1024)
+def _holds_secret(name: str) -> bool:
+    return bool(_NAME.search(name)) and not _NO_SECRET_VARIABLES.search(name)
+
+
 def masked(text: str) -> str:
     """The text without any form of the secrets that this process knows, nor what has a key's shape."""
-    return mask(text, known())
+    return _masked(text, known())
+
+
+@functools.lru_cache(maxsize=4096)
+def _masked(text: str, secrets: tuple[str, ...]) -> str:
+    return mask(text, secrets)  # the rows of a batch fail for a few reasons
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:

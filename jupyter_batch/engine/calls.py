@@ -17,6 +17,7 @@ import numpy as np
 
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.result import ToolCalls
+from jupyter_batch.core.secrets import masked
 from jupyter_batch.ledger.calls import CallLog, Entry, entries
 from jupyter_batch.tools import BadArgumentsError, callable_with, told
 
@@ -207,7 +208,7 @@ class Runner:
         except BadArgumentsError as e:
             return tell(f"Error: the arguments do not fit: {e}")
         except (Exception, SystemExit) as e:  # whatever a tool raises is for the model to read
-            return tell(told(f"Error: {type(e).__name__}: {e}"))
+            return tell(told(masked(f"Error: {type(e).__name__}: {e}")))
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:

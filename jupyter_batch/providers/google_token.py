@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_batch.core.errors import AuthenticationError, ConnectionFailedError, ProviderError
+from jupyter_batch.network import bundle
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 HOW = (
@@ -48,6 +49,7 @@ class Token:
             if self._credentials is None:
                 self._credentials = self._find()
             with requests.Session() as session:
+                session.verify = bundle() or True
                 self._credentials.refresh(Request(session=session))
         except (GoogleAuthError, ValueError, OSError) as e:
             raise _told(e) from None

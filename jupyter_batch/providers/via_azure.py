@@ -68,6 +68,8 @@ class ViaAzure:
                     http_client=sdk_client_for(self._access.api_base),
                 ) as client,
             ):
+                # openai 2 sends AZURE_OPENAI_AD_TOKEN of the environment in the place of the key.
+                client._azure_ad_token = None  # noqa: SLF001
                 yield client
         except Exception as e:
             if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
