@@ -5,6 +5,7 @@ It knows how a job is shown, waited for and landed; how it came about is jobs.py
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import weakref
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jupyter_batch import kernel
-from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.errors import LedgerReadOnlyError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Snapshot, reopen
 from jupyter_batch.engine.answers import Answers, Standpoint
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from jupyter_batch.engine.rounds import Gone, Way
 
 MAX_ROUNDS = 10
+FETCH_SECONDS = 60.0
+"""How long `retry` waits for a result file that is fetched again first."""
 
 
 class Job(Standing):
@@ -124,6 +127,7 @@ class Job(Standing):
 
         Works at any time, in any process; what is still open has the status `running`.
         """
+        self._fetch_again()
         return self._answers.table()
 
     def vectors(self) -> np.ndarray[Any, Any]:
@@ -155,6 +159,8 @@ class Job(Standing):
 
         Raises AlignmentError where rows moved or changed, and writes nothing then.
         """
+        if self._fetch_again():
+            self._follow()
         with self._lock:
             landings = self._answers.asked_for(df)
             last = (
@@ -185,6 +191,9 @@ class Job(Standing):
     ) -> Job:
         from jupyter_batch.engine.again import plan_again
 
+        if self._fetch_again():  # what the provider holds is not asked again
+            self._follow(api_key)
+            self._over.wait(FETCH_SECONDS)
         record, shards, _ = self._read()
         again = plan_again(
             self._here.ledger, record, shards, now=time.time(), max_cost=max_cost, at_once=at_once
@@ -416,8 +425,31 @@ class Job(Standing):
         if self._over.is_set():
             self._land()
 
+    def _fetch_again(self, *, forced: bool = False) -> bool:
+        """Have result files fetched again that came short, or are gone or damaged on this disk; whether there are any.
+
+        forced: those too that were fetched again a moment ago.
+        """
+        from jupyter_batch.engine import refetch
+
+        if self._salvaged is not None:
+            return False
+        record, shards, _ = self._read()
+        with contextlib.suppress(LedgerReadOnlyError):
+            if not refetch.reopen(
+                self._here.ledger, record, shards, now=time.time(), forced=forced
+            ):
+                return False
+            with self._lock:
+                self._over.clear()
+                self._following = False
+                self._answers.reopen()
+            return True
+        return False
+
     def _follow(self, api_key: str | None = None) -> None:
         """Have the worker move it and tell us; create nothing that needs a screen."""
+        self._fetch_again()
         if self._salvaged is not None or self.is_complete:
             self._here.know(self.id, api_key)  # what goes on from it may need it
             if not self._over.is_set():  # the worker, which looks for this too, comes too late now

@@ -100,9 +100,11 @@ class ProviderError(JupyterBatchError):
 
     status: the HTTP status, where there was an answer. retry_after: seconds. transient: asking again can help.
     bad_lines: lines of the request file, counted from 1, that it was refused for, each with the provider's reason.
+    not_sent: there was no connection, so that nothing of the request can have had an effect.
     """
 
     transient = False
+    not_sent = False
     bad_lines: tuple[tuple[int, str], ...] = ()
 
     def __init__(

@@ -40,6 +40,16 @@ PAUSED = "paused: "
 ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.EXPIRED, State.CANCELLED})
 
 
+class Block(StrEnum):
+    """Why a shard or a job cannot go on without the user (`job.blocked`)."""
+
+    KEY = "key"
+    QUOTA = "quota"
+    NO_BATCH_API = "no batch API"
+    BUDGET = "budget"
+    UNKNOWN_CREATE = "unknown create"
+
+
 class Step(StrEnum):
     """Where one shard stands on its way; `ended` and `collected` come with an ending beside them."""
 

@@ -24,6 +24,7 @@ from jupyter_batch.engine.carry import carry
 from jupyter_batch.engine.gather import CODES, of_job, places_of
 from jupyter_batch.engine.places import NOWHERE, Places
 from jupyter_batch.engine.plan import Drafted, keep, new_id
+from jupyter_batch.engine.refetch import reopen
 from jupyter_batch.engine.requests import REQUEST_ID, write_requests
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -122,6 +123,11 @@ def _drafted(
         raise InputError(
             f"which rows job {job.id} has is not known, since it was adopted without its ledger: run its "
             "cell again, which sends the rows alone that have no answer"
+        )
+    if job.finished_at and reopen(ledger, job, shards, now=now):
+        raise InputError(
+            f"answers of job {job.id} are at the provider, and not on this disk (any more): they are fetched "
+            "again first; ask once more when the job is complete"
         )
     folder = ledger.folders.of(job.id)
     limits = limits_of(job, at_once=at_once)

@@ -44,7 +44,7 @@ class Answers:
     def __init__(self, read: Callable[[], Standpoint], lock: threading.RLock) -> None:
         self._read = read
         self._lock = lock
-        self._gathered: tuple[str, Outcomes] | None = None
+        self._gathered: tuple[tuple[object, ...], Outcomes] | None = None
         self._source: Relabelled | None = None
         self.landings: list[Landing] = []
         self.said = ""
@@ -56,13 +56,14 @@ class Answers:
         """Of all rows, from what is on this disk now."""
         with self._lock:
             job, shards, folder = self._read()
+            stand = (job.id, *((shard.step, shard.kept, shard.lost) for shard in shards))
             if self._gathered is not None:
                 of, found = self._gathered
-                if of == job.id and found.costs.price == job.price:
+                if of == stand and found.costs.price == job.price:
                     return found
             found = of_job(job, shards, folder)
             if all(shard.step is Step.COLLECTED for shard in shards):
-                self._gathered = job.id, found  # nothing changes any more
+                self._gathered = stand, found  # nothing changes until a file is fetched again
             return found
 
     def table(self) -> pd.DataFrame:
@@ -83,6 +84,12 @@ class Answers:
         return array_of(
             self._read().record, self.outcomes().answers, None if source is None else source[1]
         )
+
+    def reopen(self) -> None:
+        """More is to come of a job that was over: every frame is filled once more then."""
+        with self._lock:
+            for landing in self.landings:
+                landing.landed = False
 
     # -- in frames --------------------------------------------------------------------------------------------
 

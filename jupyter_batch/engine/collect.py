@@ -6,15 +6,16 @@ It knows the provider's verbs and the folder; how a line becomes an outcome is g
 from __future__ import annotations
 
 import asyncio
-from codecs import BOM_UTF8
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from jupyter_batch.core.errors import ConnectionFailedError, NotFoundError, ProviderError
-from jupyter_batch.core.status import State, Step
+from jupyter_batch.core.status import Step
+from jupyter_batch.engine import contents, keeping
 from jupyter_batch.engine.blame import for_the_others, rows_at_fault
+from jupyter_batch.engine.contents import Contents, Missing
 from jupyter_batch.engine.gather import of_shard, places_of
 from jupyter_batch.engine.pace import GONE_TRIES, is_lost
 from jupyter_batch.ledger.folder import written
@@ -23,46 +24,104 @@ from jupyter_batch.ledger.records import ShardRecord
 if TYPE_CHECKING:
     from jupyter_batch.engine.tick import Mover
 
-SHORT_TRIES = 3
-"""How often a file that is shorter than its counts promise is fetched again, before it is taken as it is."""
-PAGE_TRIES = 8
-"""The same of what is no result file at all (nothing, a login page): some minutes."""
+SHORT_SECONDS = 600.0
+"""How long a provider has, since its batch was seen to be over, to complete a result file that lacks rows."""
+_DRAFT = ".fetched"
+
+
+class NotWholeError(ConnectionFailedError):
+    """What was fetched is no result file, or lacks rows that the provider counted; it is fetched again."""
 
 
 async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
-    """Bring a shard's results to this disk, whole; then count them."""
+    """Bring a shard's results to this disk, whole; then count them.
+
+    Raises NotWholeError where what came is not all there must be, and may become so.
+    """
     folder = mover.ledger.folders.of(mover.job.id)
-    output = folder.output(shard.number)
+    shard = await _named(mover, shard)
+    gone, odd = False, ""
     for file_id, target in (
         (shard.error_file_id, folder.errors(shard.number)),
-        (shard.output_file_id, output),
+        (shard.output_file_id, folder.output(shard.number)),
     ):
-        there = target.exists()
-        short = (
-            there and target == output and shard.attempts > 0
-        )  # it comes last, and yet it is tried again
-        if file_id and (short or not there):
-            await _fetch(mover, shard, file_id, target, there=there)
-    shard = await _blamed(mover, shard)
+        again = shard.refetch or (shard.attempts > 0 and target == folder.output(shard.number))
+        if file_id and (again or not target.exists()):
+            came = await _fetch(mover, shard, file_id, target)
+            gone, odd = gone or came is None, odd if came is None else came.odd
+    output, errors = [
+        await asyncio.to_thread(contents.read, path, mover.job.id, shard)
+        for path in (folder.output(shard.number), folder.errors(shard.number))
+    ]
+    if not output.count and odd:
+        output = output._replace(odd=odd)
+    lacks = contents.missing(shard, mover.facts, output, errors)
+    if lacks.rows and not gone and _may_come(mover, shard, lacks):
+        raise NotWholeError(_lacking(shard, lacks, output))
+    return await _counted(mover, shard, lacks, output)
+
+
+def _may_come(mover: Mover, shard: ShardRecord, lacks: Missing) -> bool:
+    """Whether it is worth fetching again what lacks rows. What is no result file is never taken for one."""
+    now = mover.clock()
+    if not (shard.output_file_id or shard.error_file_id):
+        return False
+    if mover.job.cancel_at and not mover.job.rush_at:  # the user gives up what is not here
+        return False
+    if _is_deleted(shard, now):
+        return False
+    return lacks.nothing or now - shard.ended_at < SHORT_SECONDS
+
+
+def _is_deleted(shard: ShardRecord, now: float) -> bool:
+    """Whether the provider has deleted its copy of the results by now, as it documents it."""
+    return shard.keeps_until is not None and now > shard.keeps_until
+
+
+def _lacking(shard: ShardRecord, lacks: Missing, output: Contents) -> str:
+    """What is wrong with what was fetched."""
+    until = (
+        "; it is fetched again, and nothing is sent again meanwhile. To give it up, cancel the job"
+    )
+    if lacks.nothing and output.odd:
+        return f"the provider's result file is not there yet: its address answers {output.odd!r}{until}"
+    if lacks.nothing:
+        return f"the provider's result file is empty{until}"
+    return f"{_short_by(shard, lacks)}; it is fetched again"
+
+
+def _short_by(shard: ShardRecord, lacks: Missing) -> str:
+    rows = max(min(shard.completed + shard.failed, shard.requests) or shard.requests, lacks.rows)
+    return f"the provider's result file lacks {lacks.rows:,} of the {rows:,} rows that it counted"
+
+
+async def _named(mover: Mover, shard: ShardRecord) -> ShardRecord:
+    """The shard with the files that the provider names by now, where it had counted answers and named none."""
+    if not shard.refetch or not shard.batch_id or shard.output_file_id or not shard.completed:
+        return shard
+    view = await mover.provider.poll(shard.batch_id)
+    return mover.put(
+        shard,
+        output_file_id=view.output_file_id,
+        error_file_id=view.error_file_id or shard.error_file_id,
+    )
+
+
+async def _counted(
+    mover: Mover, shard: ShardRecord, lacks: Missing, output: Contents
+) -> ShardRecord:
+    """The shard, collected: its rows and what they cost."""
+    folder = mover.ledger.folders.of(mover.job.id)
+    shard = await _blamed(mover, msgspec.structs.replace(shard, missing=lacks.rows))
+    if not lacks.rows:
+        shard = msgspec.structs.replace(shard, lost="")
+    kept = await asyncio.to_thread(keeping.sums, folder, shard.number)
     places = places_of(mover.job, mover.ledger.shards(mover.job.id), folder)
-    fields, told_of = await asyncio.to_thread(of_shard, mover.job, shard, folder, places)
-    promised = shard.requests if mover.facts.tells_all else min(shard.completed, shard.requests)
-    uncounted = shard.ending is State.COMPLETED and not (shard.completed or shard.failed)
-    if uncounted:  # and yet there is a file: of one row at least
-        promised = max(promised, 1)
-    if told_of < promised and output.exists():
-        rows = (
-            "no row"
-            if uncounted and not told_of
-            else f"{told_of} of the {promised} rows that the provider counted"
-        )
-        note = f"the output file tells of {rows}"
-        if shard.short < (
-            SHORT_TRIES if await asyncio.to_thread(_holds_lines, output) else PAGE_TRIES
-        ):
-            mover.put(shard, short=shard.short + 1)
-            raise ConnectionFailedError(f"{note}; it is fetched again")
-        fields["note"] = fields["note"] or note
+    fields = await asyncio.to_thread(of_shard, mover.job, shard, folder, places)
+    if lacks.rows and not fields["note"]:
+        fields["note"] = _short_by(shard, lacks)
+        if lacks.nothing and output.odd:
+            fields["note"] += f": {output.odd!r}"
     return mover.put(
         shard,
         Step.COLLECTED,
@@ -70,13 +129,13 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
         due_at=0.0,
         why=shard.why,
         at_fault=shard.at_fault,
+        missing=lacks.rows,
+        kept=kept,
+        refetch=False,
+        fetched_at=mover.clock(),
+        lost=shard.lost,
         **fields,
     )
-
-
-def _holds_lines(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(64).removeprefix(BOM_UTF8).lstrip()[:1] == b"{"
 
 
 async def _blamed(mover: Mover, shard: ShardRecord) -> ShardRecord:
@@ -90,14 +149,32 @@ async def _blamed(mover: Mover, shard: ShardRecord) -> ShardRecord:
     )
 
 
-async def _fetch(
-    mover: Mover, shard: ShardRecord, file_id: str, target: Path, *, there: bool
-) -> None:
+async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -> Contents | None:
+    """Fetch a result file, and return what came; None: it is not to be had any more.
+
+    What tells of fewer rows than the file that is here does not replace it.
+    """
+    draft = target.with_name(target.name + _DRAFT)
     try:
-        with written(target) as file:
+        with written(draft) as file:
             await mover.provider.fetch(file_id, file.write)
     except ProviderError as e:
-        gone = isinstance(e, NotFoundError) and (shard.attempts >= GONE_TRIES or there)
+        late = mover.clock() - shard.ended_at >= SHORT_SECONDS
+        there = await asyncio.to_thread(target.exists)
+        enough = there and late and not shard.refetch
+        tried = shard.attempts >= GONE_TRIES or _is_deleted(shard, mover.clock())
+        gone = isinstance(e, NotFoundError) and (enough or tried)
         if not gone and not is_lost(e, shard.attempts, mover.clock() - shard.ended_at):
             raise
-        # It is not to be had any more: what is there is kept, and each row without a line says so.
+        return None  # what is here counts, and each row without a line says so
+    return await asyncio.to_thread(_put_in_place, draft, target, mover.job.id, shard)
+
+
+def _put_in_place(draft: Path, target: Path, job: str, shard: ShardRecord) -> Contents:
+    came = contents.read(draft, job, shard)
+    foreign = came.odd and not came.count
+    if foreign or came.count < contents.read(target, job, shard).count:
+        draft.unlink()
+    else:
+        draft.replace(target)
+    return came

@@ -237,9 +237,11 @@ class Embedded:
             requests, tag, endpoint=endpoint, window=window, uploaded=uploaded, on_upload=on_upload
         )
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
         """See Provider.find."""
-        return await (await self._server()).find(tag, since=since)
+        return await (await self._server()).find(tag, since=since, file_id=file_id)
 
     async def tagged(self, *, since: float) -> list[BatchView]:
         """See Listed.tagged."""

@@ -11,8 +11,8 @@ from jupyter_batch.core.status import State
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
 UNSURE = (
-    "cancelled before it was known whether the batch was created: the provider's list of batches can't be read; "
-    "look there before it is sent again"
+    "cancelled before it was known whether the batch was created: the provider's list of batches does not show it, or "
+    "can't be read; look there before it is sent again"
 )
 """Why nothing more is asked about a shard that may be under way all the same."""
 _NEVER_ASKED = (Status.EXPIRED, Status.CANCELLED)

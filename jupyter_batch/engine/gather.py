@@ -160,6 +160,8 @@ class Outcomes:
             shard.why and shard.ending is State.CANCELLED and not shard.batch_id
         ):  # by us, before it was sent
             reason = shard.why
+        if unfetched := _unfetched(shard):
+            status, reason = Status.FAILED, unfetched
         code, start = _CODE[status], shard.first - self.first
         silent = [
             offset
@@ -235,6 +237,23 @@ class Outcomes:
                 self.status[at] = code
 
 
+def _unfetched(shard: ShardRecord) -> str:
+    """Why a row has no line though the provider may have its answer; "" where that is not so."""
+    if shard.lost and shard.step is Step.COLLECTED:
+        return f"{shard.lost} on this disk is gone or damaged, and the provider has no copy of it any more"
+    if shard.lost:
+        return (
+            f"{shard.lost} on this disk is gone or damaged: it is fetched again while the provider keeps it; "
+            "job.resume() tries at once"
+        )
+    if shard.missing and shard.ending is State.COMPLETED:
+        return (
+            "the provider sent no result for this row, though it was counted: job.resume(), or the cell again, "
+            "fetches the result file again"
+        )
+    return ""
+
+
 def _is_sane(usage: Usage) -> bool:
     told: tuple[int, ...] = msgspec.structs.astuple(usage)
     return min(told) >= 0 and max(told) <= _MOST_TOKENS
@@ -285,24 +304,21 @@ def places_of(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> P
 
 def _taken(
     found: Outcomes, job: JobRecord, shard: ShardRecord, folder: JobFolder, asked: bytearray | None
-) -> int:
-    """All that a shard brought; how many rows its output file alone tells of."""
+) -> None:
+    """All that a shard brought."""
     for dialect, path in folder.taken_over(shard.number):
         found.take(job.id, decoded(path, job, dialect), asked, paid=False)
-    untold = found.status.count(_NOTHING)
     found.take(job.id, decoded(folder.output(shard.number), job), asked)
-    told_of = untold - found.status.count(_NOTHING)
     found.take(job.id, decoded(folder.errors(shard.number), job), asked)
-    return told_of
 
 
 def of_shard(
     job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places
-) -> tuple[dict[str, Any], int]:
-    """A fetched shard in figures: (fields for the ledger, how many rows its output file tells of)."""
+) -> dict[str, Any]:
+    """A fetched shard in figures: fields for the ledger."""
     asked = places.asked(shard)
     found = Outcomes(shard.first, shard.last, values=False, job=job, live=True)
-    told_of = _taken(found, job, shard, folder, asked)
+    _taken(found, job, shard, folder, asked)
     found.hush(shard, asked)
     tally = Counter(code for code, was_asked in zip(found.status, asked, strict=True) if was_asked)
     reasons = Counter(reason for at, reason in found.reasons.items() if asked[at - shard.first])
@@ -334,7 +350,7 @@ def of_shard(
                 *(leader - shard.first for leader in leaders),
             ]
         ),
-    }, told_of
+    }
 
 
 def of_job(
@@ -349,7 +365,7 @@ def of_job(
         _taken(found, job, shard, folder, None)
     found.leave_out(read_unsent(folder))
     for shard in shards:
-        if shard.step is Step.COLLECTED:
+        if shard.step is Step.COLLECTED or shard.lost:
             found.hush(shard, places.asked(shard))
     found.follow(places)
     found.close()

@@ -22,7 +22,7 @@ def repriced(ledger: Ledger, job: JobRecord, price: Price | None) -> JobRecord:
     bills: dict[int, Bill] = {}
     for shard in shards:
         if shard.step is Step.COLLECTED:
-            fields, _ = of_shard(job, shard, folder, places)
+            fields = of_shard(job, shard, folder, places)
             bills[shard.number] = fields["bill"]
     ledger.reprice(job.id, price, bills)
     return job

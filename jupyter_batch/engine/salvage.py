@@ -60,6 +60,6 @@ def _collected(
         return (
             over
             if places is None
-            else msgspec.structs.replace(over, **of_shard(job, over, folder, places)[0])
+            else msgspec.structs.replace(over, **of_shard(job, over, folder, places))
         )
     return over

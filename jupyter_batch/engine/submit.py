@@ -5,20 +5,25 @@ It knows how to find out whether a batch exists; how a shard came to its file is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import (
+    AuthenticationError,
     BadRequestError,
     NotFoundError,
     ProviderDownError,
     ProviderError,
 )
-from jupyter_batch.core.status import State, Step
+from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.engine import quota
 from jupyter_batch.engine.costs import UNSURE
+from jupyter_batch.engine.pace import poll_pause
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.providers.protocol import TAG, TAG_MODEL, TAG_OF, TAG_OUT
+from jupyter_batch.providers.protocol import TAG, TAG_MODEL, TAG_OF, TAG_OUT, Facts
 from jupyter_batch.providers.via_anthropic import UndecidedError
 
 if TYPE_CHECKING:
@@ -30,6 +35,8 @@ CLOCKS_SECONDS = 3600.0
 """How far the provider's clock and ours may be apart."""
 BLIND_TRIES = 3
 """How often a list is refused before it is believed that there is none."""
+UNKNOWN_SECONDS = 60.0
+"""How often a batch is looked for that the user was asked about."""
 
 
 def tag_of(job: JobRecord, shard: ShardRecord) -> dict[str, str]:
@@ -54,7 +61,7 @@ async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
     async def on_upload(file_id: str) -> None:
         nonlocal shard
         # The create goes out now: what `settle` counts from, however long the upload took.
-        shard = mover.put(shard, file_id=file_id, sent_at=mover.clock())
+        shard = mover.put(shard, file_id=file_id, sent_at=mover.clock(), create_sent=True)
 
     job = mover.job
     view = await mover.provider.submit(
@@ -74,48 +81,132 @@ async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
     return taken(mover, shard, view)
 
 
-async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
-    """A shard found in `submitting`: the process died, or the answer was lost. Look for its batch before sending again.
+class Fate(StrEnum):
+    """What is known about a create without an answer whose batch is not in the provider's list."""
 
-    An empty list proves nothing while the create may still be on its way (`facts.settle`).
+    ABSENT = "absent"  # no batch was made, and none will be
+    OPEN = "open"  # it may still arrive
+    UNKNOWN = "unknown"  # it did not arrive in time, and may have been made all the same
+
+
+def fate(shard: ShardRecord, facts: Facts, now: float) -> Fate:
+    """What an empty search says about a shard's create; its sent_at: when that was sent, or its answer failed."""
+    if not shard.create_sent:
+        return Fate.ABSENT
+    if now - shard.sent_at < facts.settle:
+        return Fate.OPEN
+    surely = facts.sure or facts.idempotent or shard.create_answered
+    return Fate.ABSENT if surely else Fate.UNKNOWN
+
+
+async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
+    """Look for the batch of a shard found in `submitting`: the process died, or the answer was lost.
+
+    It is sent again only where no batch of it can be there. Where that can't be known it is blocked, and looked for
+    all the same: a batch that shows up late is taken.
     """
+    if not shard.create_sent:
+        return await _absent(mover, shard)
     try:  # back to the plan: no batch of ours is older
         found = await mover.provider.find(
-            tag_of(mover.job, shard), since=mover.job.created_at - CLOCKS_SECONDS
+            tag_of(mover.job, shard),
+            since=mover.job.created_at - CLOCKS_SECONDS,
+            file_id=shard.file_id,
         )
     except UndecidedError as e:
         if any(not mover.ledger.holds(view.id, mover.job) for view in e.candidates):
-            return mover.later(shard, e)
+            return _given_up(mover, shard) or mover.later(shard, e)
         found = []  # each of them is another shard's of this ledger
     except ProviderError as e:  # nothing is known, so nothing is sent
-        blind = isinstance(e, NotFoundError | BadRequestError) and shard.attempts >= BLIND_TRIES
-        if blind and mover.job.cancel_at:  # the person's word
-            return mover.put(
-                shard,
-                Step.ENDED,
-                ending=State.CANCELLED,
-                due_at=0.0,
-                note=UNSURE,
-                attempts=0,
-                ended_at=mover.clock(),
-            )
-        way = ". Look there; to give it up, cancel the job" if blind else ""
-        return mover.later(
-            shard, e, f"was the batch created? The provider's list can't be read: {e}{way}"
-        )
+        return _blind(mover, shard, e)
     live = [view for view in found if view.id and view.id not in shard.refused]
     if live:
         # The oldest, should there ever be two: the one that was asked for first.
         return taken(mover, shard, live[-1])
     now = mover.clock()
     sent_at = min(shard.sent_at, now)  # a clock that was put back
-    if now - sent_at < mover.facts.settle:
-        return mover.put(shard, sent_at=sent_at, due_at=sent_at + mover.facts.settle)
+    match fate(msgspec.structs.replace(shard, sent_at=sent_at), mover.facts, now):
+        case Fate.ABSENT:
+            return await _absent(mover, shard)
+        case Fate.OPEN:
+            pause = poll_pause(mover.facts, now - sent_at, mover.dice())
+            due_at = min(now + pause, sent_at + mover.facts.settle)
+            return mover.put(shard, sent_at=sent_at, due_at=due_at, attempts=0, note="")
+        case Fate.UNKNOWN:
+            return _unknown(mover, shard)
+
+
+async def _absent(mover: Mover, shard: ShardRecord) -> ShardRecord:
+    """No batch of the shard is there: send it, or end it where that is not wanted any more."""
     if mover.job.cancel_at:
         return mover.put(
-            shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note="", ended_at=now
+            shard,
+            Step.ENDED,
+            ending=State.CANCELLED,
+            due_at=0.0,
+            note="",
+            attempts=0,
+            ended_at=mover.clock(),
         )
-    return await send(mover, mover.put(shard, sent_at=now, due_at=0.0))
+    return await send(mover, mover.put(shard, **sending(shard, mover.clock())))
+
+
+def sending(shard: ShardRecord, now: float) -> dict[str, Any]:
+    """What changes on a shard that is about to be sent; where its file was uploaded before, the create is next."""
+    return {
+        "sent_at": now,
+        "due_at": 0.0,
+        "create_sent": shard.file_id is not None,
+        "create_answered": False,
+        "blocked_by": None,
+    }
+
+
+def _unknown(mover: Mover, shard: ShardRecord) -> ShardRecord:
+    """Nobody can tell whether there is a batch of the shard: the user decides, and it is looked for meanwhile."""
+    if (ended := _given_up(mover, shard)) is not None:
+        return ended
+    return mover.put(
+        shard,
+        blocked_by=Block.UNKNOWN_CREATE,
+        attempts=0,
+        note="",
+        due_at=mover.clock() + min(UNKNOWN_SECONDS, mover.facts.poll_last),
+    )
+
+
+def _blind(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecord:
+    """The provider's list can't be read: ask again; where it refuses each time, only the user can decide."""
+    refused = isinstance(error, NotFoundError | BadRequestError) and shard.attempts >= BLIND_TRIES
+    if refused or isinstance(error, AuthenticationError):
+        ended = _given_up(mover, shard)
+        if ended is not None:
+            return ended
+    unknown = refused and mover.clock() - shard.sent_at >= mover.facts.settle
+    return mover.later(
+        shard,
+        error,
+        f"was the batch created? The provider's list can't be read: {error}",
+        blocked_by=Block.UNKNOWN_CREATE if unknown else shard.blocked_by,
+    )
+
+
+def _given_up(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
+    """The shard's end, where the user has cancelled the job; None where what is open is to be asked in real time.
+
+    That would pay again for answers that the provider may hold.
+    """
+    if not mover.job.cancel_at or mover.job.rush_at:
+        return None
+    return mover.put(
+        shard,
+        Step.ENDED,
+        ending=State.CANCELLED,
+        due_at=0.0,
+        note=UNSURE,
+        attempts=0,
+        ended_at=mover.clock(),
+    )
 
 
 def taken(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:

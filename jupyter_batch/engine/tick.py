@@ -23,7 +23,7 @@ from jupyter_batch.core.status import PAUSED, State, Step
 from jupyter_batch.engine import budget, quota
 from jupyter_batch.engine.collect import collect
 from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
-from jupyter_batch.engine.submit import adopt, send
+from jupyter_batch.engine.submit import adopt, send, sending
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.protocol import Facts, Provider
@@ -135,7 +135,7 @@ class Mover:
                 if (held := budget.hold(self, shard) or quota.hold(self, shard)) is not None:
                     return held
                 return await send(
-                    self, self.put(shard, Step.SUBMITTING, sent_at=self.clock(), due_at=0.0)
+                    self, self.put(shard, Step.SUBMITTING, **sending(shard, self.clock()))
                 )
             case Step.SUBMITTING:
                 return await adopt(self, shard)
@@ -291,12 +291,13 @@ class Mover:
 
     def _not_sent(self, shard: ShardRecord, error: ProviderError, *, hopeless: bool) -> ShardRecord:
         """The provider refused (nothing is there: wait and send again), or was silent (look before sending again)."""
-        answered = error.status is not None and error.status < 500  # noqa: PLR2004 - an HTTP status
-        if (
-            not answered and shard.file_id is not None
-        ):  # it may arrive yet: `settle` counts from the silence's end
-            return self.later(shard, error, sent_at=self.clock())
-        if answered and isinstance(error, RateLimitError):
+        refused = is_refusal(error)
+        if shard.create_sent and not refused:
+            # It may arrive yet: `settle` counts from the silence's end.
+            return self.later(
+                shard, error, sent_at=self.clock(), create_answered=is_answered(error.status)
+            )
+        if refused and isinstance(error, RateLimitError):
             return quota.refused_at_once(self, shard, error)
         if hopeless:
             return self.put(
@@ -311,6 +312,24 @@ class Mover:
             )
         gone = isinstance(error, NotFoundError)  # of the uploaded file: it is sent once more
         return self.later(shard, error, to=Step.WAITING, file_id=None if gone else shard.file_id)
+
+
+_TIMED_OUT = 408
+_SERVER = 500
+_GATEWAY = frozenset({502, 504, *range(520, 528)})
+"""A gateway's words for a server behind it that was silent, and may have taken the request. 52x: Cloudflare's."""
+
+
+def is_refusal(error: ProviderError) -> bool:
+    """Whether a request surely had no effect: it was refused, or never sent."""
+    if error.not_sent:
+        return True
+    return error.status is not None and error.status < _SERVER and error.status != _TIMED_OUT
+
+
+def is_answered(status: int | None) -> bool:
+    """Whether the server itself answered with an error: nothing of the request is under way any more."""
+    return status is not None and status >= _SERVER and status not in _GATEWAY
 
 
 def _long_over(shard: ShardRecord, view: BatchView, now: float) -> float:

@@ -8,7 +8,16 @@ from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.finish import Cuts, added
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.schema import Schema, columns, listed
-from jupyter_batch.core.status import PAUSED, Counts, ShardView, Snapshot, State, Step, job_state
+from jupyter_batch.core.status import (
+    PAUSED,
+    Block,
+    Counts,
+    ShardView,
+    Snapshot,
+    State,
+    Step,
+    job_state,
+)
 
 
 class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,11 +26,16 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     bad_lines: lines of its request file, from 1, that the provider refused it for; at_fault: the same by their rows'
     positions; each with the reason.
     first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
-    short: how often its output file came with fewer rows than there must be.
+    missing: rows that the provider counted, and whose lines its result files lacked when they were fetched last.
+    kept: the files that its results are in on this disk: (name, bytes, CRC-32). refetch: a file is fetched although one
+    is here, since that one lacks rows or is damaged; lost: the name of the file that was found gone or damaged.
+    fetched_at: when its results were counted last.
     refused: batches that the provider took and refused for its quota; they are never adopted. alone: how often in a row
     that was so with no other batch of the job in its way. reasons: why rows of it failed, the most frequent first;
     examples: the position of the first row of each.
     note: what the person should read of it now. why: what the provider, or we, said at its ending.
+    create_sent: while it is submitting: its create may have left this machine. create_answered: the last create was
+    answered with an error of the server's own, so that nothing of it is under way any more.
     ended_at: when it was seen that it had ended; over_at: when it had, as the provider tells it, where that was long
     before.
     keeps_until: when the provider deletes its copy of the results, if that is known.
@@ -58,14 +72,21 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     at_fault: tuple[tuple[int, str], ...] = ()
     refused: tuple[str, ...] = ()
     alone: int = 0
-    short: int = 0
+    missing: int = 0
+    kept: tuple[tuple[str, int, int], ...] = ()
+    refetch: bool = False
+    fetched_at: float = 0.0
+    lost: str = ""
     attempts: int = 0
     due_at: float = 0.0
     sent_at: float = 0.0
+    create_sent: bool = True
+    create_answered: bool = False
     ended_at: float = 0.0
     over_at: float = 0.0
     expires_at: float | None = None
     keeps_until: float | None = None
+    blocked_by: Block | None = None
     held: str = ""
     absent: bool = False
     joins: str = ""

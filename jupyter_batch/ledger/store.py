@@ -305,6 +305,26 @@ class Ledger(Database):
                     (_encode(msgspec.structs.replace(shard, due_at=0.0)), job, row[0]),
                 )
 
+    def reopen(self, job: str, changes: Mapping[int, Mapping[str, Any]]) -> bool:
+        """Have collected shards of a job that is over fetched again; changes: by number. False where it is open."""
+        with self._transaction() as db:
+            row = db.execute("SELECT finished_at FROM job WHERE id = ?", (job,)).fetchone()
+            if row is None or not row[0]:
+                return False
+            for number, fields in changes.items():
+                (facts,) = db.execute(
+                    "SELECT facts FROM shard WHERE job = ? AND number = ?", (job, number)
+                ).fetchone()
+                shard = msgspec.structs.replace(
+                    _decode(facts, ShardRecord), step=Step.ENDED, due_at=0.0, **fields
+                )
+                db.execute(
+                    "UPDATE shard SET step = ?, facts = ? WHERE job = ? AND number = ?",
+                    (shard.step, _encode(shard), job, number),
+                )
+            db.execute("UPDATE job SET finished_at = 0 WHERE id = ?", (job,))
+        return True
+
     def forget(self, job: str) -> None:
         """Remove a job that is over, with its files. Killed at any point: asked again, it goes on."""
         with self._transaction() as db:

@@ -40,6 +40,15 @@ _NO_SUCH_KEY = "no connected db"
 """What a litellm proxy that has no database says, with 400, of any key but its own (seen with 1.106)."""
 
 
+_NO_CONNECTION = frozenset(
+    {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "SentOnError"}
+)
+_BROKEN = frozenset(
+    {"ReadError", "ReadTimeout", "WriteError", "WriteTimeout", "CloseError", "RemoteProtocolError"}
+)
+"""httpx's and httpcore's words for a call that never had a connection, and for one that lost it."""
+
+
 class UnreadableError(ProviderDownError):
     """An answer that makes no sense to whoever read it first."""
 
@@ -51,7 +60,11 @@ def normalise(error: BaseException, place: str, secret: str = "") -> ProviderErr
     each text of an error is (core/secrets.py).
     """
     remember(secret)
-    return error if isinstance(error, ProviderError) else _told(error, place)
+    if isinstance(error, ProviderError):
+        return error
+    told = _told(error, place)
+    told.not_sent = told.status is None and _never_connected(error)
+    return told
 
 
 def _told(error: BaseException, place: str) -> ProviderError:
@@ -129,6 +142,21 @@ def by_status(
     else:
         kind = BadRequestError
     return kind(f"{message} (HTTP {status})", status=status, retry_after=retry_after)
+
+
+def _never_connected(error: BaseException) -> bool:
+    """Whether a call failed before there was a connection; what an SDK raises holds httpx's reason as its cause."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        names = {kind.__name__ for kind in type(link).__mro__}
+        if names & _BROKEN:
+            return False
+        if names & _NO_CONNECTION:
+            return True
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def _status(error: BaseException) -> int | None:

@@ -20,9 +20,20 @@ TAG_OUT, TAG_MODEL = "jupyter_batch_out", "jupyter_batch_model"
 """The column that the job fills, and the model by litellm's name."""
 
 
+SETTLE_SECONDS = 60.0
+"""Servers, proxies and tunnels were seen to accept a create 22 and 30 s after its sender was gone."""
+
+
 def file_name(tag: Mapping[str, str], requests: Path) -> str:
     """What a request file is called at the provider: its job and shard."""
     return f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl"
+
+
+def is_of(view: BatchView, tag: Mapping[str, str], file_id: str | None) -> bool:
+    """Whether a batch was made from this tag or this request file."""
+    if tag.items() <= view.tag.items():
+        return True
+    return file_id is not None and view.input_file_id == file_id
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +43,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     key: the environment variable of its API key. poll_first, poll_last: the shortest and the longest pause between two
     polls of one batch. one_file: answers and failures come in one result file.
     keeps: how long results can be fetched, from the batch's "creation" or its "end"; None: not known, or for good.
-    settle: how long after a create whose answer was lost an empty search proves nothing yet.
+    settle: how long after a create whose answer was lost an empty search proves nothing yet. sure: after that time an
+    empty search proves that no batch was made and none will be, as at a server of our own. idempotent: the same create,
+    sent again, is the same batch.
     late_cancelled: how long a cancelled batch may stay without the output file that its counts promise.
     """
 
@@ -43,7 +56,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     completion_window: str = "24h"
     poll_first: float = 3.0
     poll_last: float = 300.0
-    settle: float = 15.0
+    settle: float = SETTLE_SECONDS
+    sure: bool = False
+    idempotent: bool = False
     late_cancelled: float = 3600.0
     tells_all: bool = False
     one_file: bool = False
@@ -90,8 +105,13 @@ class Provider(Protocol):
         """
         ...
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
-        """The batches created at or after `since` whose metadata hold all of `tag`, newest first."""
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """The batches created at or after `since` that are `tag`'s, newest first.
+
+        That is, whose metadata hold all of `tag`, or whose request file is `file_id`: some servers lose metadata.
+        """
         ...
 
     async def poll(self, batch_id: str) -> BatchView:

@@ -42,6 +42,7 @@ def realtime_facts(facts: Facts) -> Facts:
         poll_first=0.5,
         poll_last=5.0,
         settle=0.0,
+        sure=True,
     )
 
 
@@ -103,7 +104,13 @@ class Realtime:
         )
         return await self.poll(name)
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:  # noqa: ARG002 - ids are exact
+    async def find(
+        self,
+        tag: Mapping[str, str],
+        *,
+        since: float,  # noqa: ARG002 - ids are exact
+        file_id: str | None = None,  # noqa: ARG002 - nothing is uploaded
+    ) -> list[BatchView]:
         """What this disk holds for the tag: sure at once, however old."""
         book = Book(self._folder, _name(tag))
         record = await asyncio.to_thread(book.record)

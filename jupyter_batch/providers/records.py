@@ -28,7 +28,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     for all models. cancel, listed, tagged: whether a batch can be cancelled, batches listed, and found again by a
     tag of ours. hosts: the provider's own, as regular expressions of the whole name: its key may go there.
     files: results come in one file or in two (answers, errors). tells_all: the one has a line for each
-    request, whatever became of it. carried: by what its batches are called.
+    request, whatever became of it. idempotent: a create that is sent again, under the same token, is the same batch.
+    carried: by what its batches are called.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     tagged: bool | None = None
     files: int | None = None
     tells_all: bool = False
+    idempotent: bool = False
     carried: str = ""
     note: str = ""
 
@@ -291,6 +293,7 @@ _ALL = (
         requests=50_000,
         bytes=1_000_000_000,
         minimum=100,  # quotas, by model; these are the defaults
+        idempotent=True,  # API reference: CreateModelInvocationJob, clientRequestToken
         keeps="your own bucket",
         discount="about 50%",
         cancel=True,

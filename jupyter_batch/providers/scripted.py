@@ -18,7 +18,7 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import NotFoundError, ProviderError
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.protocol import Facts
+from jupyter_batch.providers.protocol import Facts, is_of
 
 FACTS = Facts(
     name="scripted", dialect="openai", key="", limits=Limits(requests=50_000, bytes=200_000_000)
@@ -86,11 +86,13 @@ class Scripted:
         _raise_next(self.after, "create")
         return view
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
-        """By tag; it knows no times, so `since` finds all."""
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """By tag or file; it knows no times, so `since` finds all."""
         del since
         self._begin("find")
-        return [view for view in reversed(self.batches.values()) if tag.items() <= view.tag.items()]
+        return [view for view in reversed(self.batches.values()) if is_of(view, tag, file_id)]
 
     async def poll(self, batch_id: str) -> BatchView:
         """The batch; over after `polls` of these."""

@@ -30,8 +30,11 @@ BATCH, REALTIME = "batch", "realtime"
 
 _OWN = frozenset({"ollama", "ollama_chat", "lm_studio", "llamafile"})
 """Servers of models on one's own machine, without a batch API: real time costs nothing there."""
-_NEAR = {"poll_first": 0.2, "poll_last": 5.0, "settle": 1.0, "late_cancelled": 300.0}
+_NEAR = {"poll_first": 0.2, "poll_last": 5.0, "late_cancelled": 300.0}
 """On this machine asking costs nothing. There are servers that never give what a cancelled batch has (OGX 1.5.0)."""
+_OURS = {**_NEAR, "settle": 1.0, "sure": True}
+"""The embedded server, whose list shows a batch before its create is answered. Any other server on this machine may be
+a proxy or a tunnel to one that is far away."""
 _ANY = Limits(requests=50_000, bytes=200_000_000)
 """One request file's size where no provider sets it (real time, the embedded server): OpenAI's."""
 
@@ -244,16 +247,15 @@ def facts_of(provider: str, base: str | None) -> Facts:
             tells_all=record.tells_all,
             limits=record.limits() or _ANY,
             one_file=record.files == 1,
+            idempotent=record.idempotent,
         )
         if record.keeps_days is not None and provider != LOCAL and _is_its_own(record, base):
             facts = msgspec.structs.replace(
                 facts, keeps=record.keeps_days * DAY, keeps_from=record.keeps_from
             )
-    return (
-        msgspec.structs.replace(facts, **_NEAR)
-        if provider == LOCAL or (base and is_near(base))
-        else facts
-    )
+    if provider == LOCAL:
+        return msgspec.structs.replace(facts, **_OURS)
+    return msgspec.structs.replace(facts, **_NEAR) if base and is_near(base) else facts
 
 
 def _is_its_own(record: Record, base: str | None) -> bool:

@@ -121,7 +121,9 @@ class ViaAnthropic:
                 raise body.failure from None  # our own disk's or ledger's
             raise
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
         """The batches created at or after `since` that hold the requests of the tag's shard, newest first.
 
         A batch is known by what is in it, never by its age or size alone:
@@ -131,6 +133,7 @@ class ViaAnthropic:
           can't be told yet, and UndecidedError says so: the job waits until it has ended (a day at most), or until the
           person decides. A foreign batch is never taken for ours, and ours is not paid twice.
         """
+        del file_id  # requests and batch are one call
         job, _, number = tag.get(TAG, "").rpartition("/")
         if not job:
             return []

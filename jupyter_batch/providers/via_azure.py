@@ -22,7 +22,7 @@ from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDo
 from jupyter_batch.network import sdk_client_for
 from jupyter_batch.providers.direct import QUIET_SECONDS
 from jupyter_batch.providers.failures import normalise
-from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.protocol import TAG, Access, Facts, is_of
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import (
     CALL_SECONDS,
@@ -105,9 +105,11 @@ class ViaAzure:
                 )
             )
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
         """See Provider.find."""
-        return [view for view in await self._listed(since) if tag.items() <= view.tag.items()]
+        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
 
     async def tagged(self, *, since: float) -> list[BatchView]:
         """See Listed.tagged."""

@@ -118,8 +118,11 @@ class ViaBedrock:
             id=str(made["jobArn"]), status="submitted", input_file_id=uploaded, tag=dict(tag)
         )
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
-        """See Provider.find: by the job's name."""
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """See Provider.find: by the job's name, which Bedrock always keeps."""
+        del file_id
         return [
             view
             for view in await self._listed(name_of(tag), since)

@@ -23,7 +23,7 @@ from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDo
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.network import bundle, sdk_client_for
 from jupyter_batch.providers.failures import normalise
-from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name
+from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.wire.openai_batches import read_batch
 
@@ -118,12 +118,14 @@ class ViaLitellm:
             )
             return _read(answer.content)
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
         """Page through the provider's list, newest first, until it is older than `since`.
 
         With the SDK below litellm, because `litellm.alist_batches` leaves a socket open at each call.
         """
-        return [view for view in await self._listed(since) if tag.items() <= view.tag.items()]
+        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
 
     async def tagged(self, *, since: float) -> list[BatchView]:
         """See Listed.tagged."""

@@ -19,7 +19,7 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.direct import Direct
-from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name
+from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai_batches import read_batch
@@ -83,9 +83,11 @@ class ViaMistral(Direct):
             expires_at=view.created_at + hours * 3600 if view.created_at else None,
         )
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
         """See Provider.find. How its `metadata` filter is written is not documented: the list itself is read."""
-        return [view for view in await self._listed(since) if tag.items() <= view.tag.items()]
+        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
 
     async def tagged(self, *, since: float) -> list[BatchView]:
         """See Listed.tagged."""

@@ -110,8 +110,11 @@ class ViaVertex(Direct):
             )
         return _view(job)
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
-        """See Provider.find: by the label that says which job and shard."""
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """See Provider.find: by the label that says which job and shard, and by which the list is filtered."""
+        del file_id
         label = tag[TAG].replace("/", "-")
         views = await self._listed(f'labels.{TAG}="{label}"', since)
         return [view for view in views if view.tag.get(TAG) == tag[TAG]]

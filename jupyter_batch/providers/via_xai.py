@@ -25,7 +25,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.direct import Direct
-from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, file_name
+from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, file_name, is_of
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai_batches import read_batch
@@ -79,9 +79,11 @@ class ViaXai(Direct):
             id=made.batch_id, status="validating", input_file_id=uploaded, tag=dict(tag)
         )
 
-    async def find(self, tag: Mapping[str, str], *, since: float) -> list[BatchView]:
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
         """See Provider.find."""
-        return [view for view in await self._listed(since) if tag.items() <= view.tag.items()]
+        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
 
     async def tagged(self, *, since: float) -> list[BatchView]:
         """See Listed.tagged."""

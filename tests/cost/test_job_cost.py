@@ -214,7 +214,7 @@ def shard_of(folder, dialect, lines, model="openai/gpt-4.1-mini", **fields):
     there = JobFolder(folder)
     data = [{**line, "custom_id": f"jb-{n}"} for n, line in enumerate(lines)]
     there.output(0).write_text("".join(json.dumps(line) + "\n" for line in data))
-    made, _ = of_shard(job, shard, there, places_of(job, [shard], there))
+    made = of_shard(job, shard, there, places_of(job, [shard], there))
     return job, of_job(job, [shard], there), made["bill"]
 
 

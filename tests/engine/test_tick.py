@@ -18,7 +18,7 @@ from jupyter_batch.core.errors import (
     ProviderTimeoutError,
     RateLimitError,
 )
-from jupyter_batch.core.status import State, Step
+from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.engine.worker import LEASE_SECONDS, Worker
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.scripted import FACTS, Scripted
@@ -86,7 +86,7 @@ def test_a_create_whose_answer_was_lost_is_adopted(desk):
 
 
 def test_an_empty_list_proves_nothing_at_once(desk):
-    """A create that timed out may still arrive: the shard is sent again only when the provider had time to show it."""
+    """C1: a create that timed out may still arrive: nothing is sent again, and in the end the user is asked."""
     desk.provider.faults["create"] = [ProviderTimeoutError("slow")]
     job = desk.plan(shard_size=4)
 
@@ -94,13 +94,13 @@ def test_an_empty_list_proves_nothing_at_once(desk):
         await desk.step()
         assert desk.shard(job).step is Step.SUBMITTING
         await desk.step(5)
-        assert desk.provider.asked["create"] == 1, "too early to send again"
-        await desk.step(FACTS.settle)
-        await desk.step(FACTS.settle)
+        assert desk.shard(job).blocked_by is None, "too early to ask"
+        for _ in range(5):
+            await desk.step(FACTS.settle)
 
     play(way())
-    assert desk.provider.asked["create"] == 2
-    assert len(desk.provider.batches) == 1
+    assert desk.provider.asked["create"] == 1
+    assert desk.shard(job).blocked_by is Block.UNKNOWN_CREATE
 
 
 def test_a_create_answered_without_an_id_is_adopted(desk):
@@ -135,16 +135,18 @@ def test_an_empty_list_proves_nothing_after_a_long_call(desk, slow):
         await desk.step()
         await desk.step(5)
         assert desk.provider.asked["find"] == 1
-        assert desk.provider.asked["create"] == 1, "too early to send again"
+        assert desk.shard(job).blocked_by is None, "too early to ask"
         await desk.step(FACTS.settle)
 
     play(way())
-    assert desk.provider.asked["create"] == 2
-    assert desk.shard(job).step is Step.RUNNING
+    assert desk.provider.asked["create"] == 1
+    assert desk.shard(job).blocked_by is Block.UNKNOWN_CREATE
 
 
-@pytest.mark.parametrize(("address", "sent"), [(None, 2), ("http://127.0.0.1:9/v1", 1)])
-def test_whose_a_batch_is_can_not_be_told_yet(desk, address, sent):
+@pytest.mark.parametrize(
+    ("address", "blocked"), [(None, Block.UNKNOWN_CREATE), ("http://127.0.0.1:9/v1", None)]
+)
+def test_whose_a_batch_is_can_not_be_told_yet(desk, address, blocked):
     """A batch that may be ours is waited for, but for one that another job of this ledger has, at the same address."""
     first = desk.plan(shard_size=4, api_base=address)
     play(to_the_end(desk, first))
@@ -163,8 +165,8 @@ def test_whose_a_batch_is_can_not_be_told_yet(desk, address, sent):
             await desk.step(600)
 
     play(way())
-    assert desk.provider.asked["create"] == sent
-    assert desk.snapshot(second).is_complete is (sent == 2)
+    assert desk.provider.asked["create"] == 1
+    assert desk.shard(second).blocked_by is blocked
 
 
 def test_a_list_that_can_not_be_read_sends_nothing(desk):
@@ -183,6 +185,7 @@ def test_a_list_that_can_not_be_read_sends_nothing(desk):
     assert desk.provider.asked["create"] == 1
     assert "can't be read" in desk.shard(job).note
     assert desk.shard(job).step is Step.SUBMITTING
+    assert desk.shard(job).blocked_by is Block.UNKNOWN_CREATE
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def test_a_person_gives_up_what_can_not_be_looked_for(desk, error):
     async def way():
         for _ in range(6):
             await desk.step(600)
-        assert "cancel the job" in desk.shard(job).note
+        assert desk.shard(job).blocked_by is Block.UNKNOWN_CREATE
         desk.ledger.cancel(job, desk.now)
         await to_the_end(desk, job, pause=600)
 
@@ -442,7 +445,7 @@ def test_a_file_of_nothing_is_fetched_again_where_nothing_was_counted(desk):
     """A login page in the place of the answers, of a batch that has no counts."""
     job = desk.plan(shard_size=4)
     note = fetched_at_first(desk, job, lambda _: b"<html>Log in</html>\n", completed=0)
-    assert note == "the output file tells of no row; it is fetched again"
+    assert "'<html>Log in</html>'; it is fetched again" in note
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
@@ -456,7 +459,7 @@ def test_other_troubles_do_not_use_up_the_tries_of_a_short_file(desk):
         view = desk.provider.finish(str(desk.shard(job).batch_id))
         whole = desk.provider.files[str(view.output_file_id)]
         desk.provider.files[str(view.output_file_id)] = b"<html>Log in</html>\n"
-        while not desk.shard(job).short:
+        while "html" not in desk.shard(job).note:
             await desk.step(400)
         for _ in range(5):
             await desk.step(400)
@@ -467,18 +470,30 @@ def test_other_troubles_do_not_use_up_the_tries_of_a_short_file(desk):
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
-def test_a_page_that_stays_ends_the_job_with_its_reasons(desk):
-    """What never becomes a result file is kept as it came, and each row says so."""
+@pytest.mark.parametrize(
+    "page", [b"<html>Log in</html>\n", b'{"error": {"message": "try later"}}', b""]
+)
+def test_a_page_that_stays_is_never_the_end(desk, page):
+    """C3: what is no result file is never taken for one, however long it stays; the user may give the job up."""
     job = desk.plan(shard_size=4)
 
     async def way():
         await desk.step()
         view = desk.provider.finish(str(desk.shard(job).batch_id))
-        desk.provider.files[str(view.output_file_id)] = b"<html>Log in</html>\n"
+        desk.provider.files[str(view.output_file_id)] = page
+        for _ in range(100):
+            await desk.step(900)
+        assert desk.shard(job).step is Step.ENDED
+        assert "nothing is sent again meanwhile" in desk.snapshot(job).message
+        assert page.decode().strip() in desk.snapshot(job).message
+        desk.ledger.rush(job, desk.now)
+        await desk.step(900)
+        assert desk.shard(job).step is Step.ENDED, "finish() does not pay for what is there"
+        with desk.ledger._transaction() as db:
+            db.execute("UPDATE job SET rush_at = 0 WHERE id = ?", (job,))
         await to_the_end(desk, job, pause=400)
 
     play(way())
-    assert desk.provider.asked["fetch"] == 9
     assert desk.snapshot(job).counts.failed == 4
     assert "no result" in desk.snapshot(job).reasons[0][0]
 
@@ -498,8 +513,9 @@ def test_what_was_fetched_is_kept_while_it_is_fetched_again(desk):
 
     play(way())
     assert desk.told(job).answers == [None, None, None, "D"]
+    assert desk.now >= 1_000_000 + 600, "the provider had minutes to complete it"
     assert (
-        desk.shard(job).note == "the output file tells of 1 of the 4 rows that the provider counted"
+        desk.shard(job).note == "the provider's result file lacks 3 of the 4 rows that it counted"
     )
 
 

@@ -1,0 +1,118 @@
+"""Contents of a result file: the rows that it has a line for, and what stands in it where it is no result file.
+
+It knows no provider, no clock and no ledger; a file is read once, in blocks, without its answers being decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from jupyter_batch.core.request import position_of
+from jupyter_batch.core.status import State
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.providers.protocol import Facts
+from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
+
+_ID = re.compile(rb'"custom_id"\s*:\s*"([^"\\]{1,80})"')
+_SHOWN = 200
+"""How much is shown of what is no result file, in characters."""
+
+
+class Contents(NamedTuple):
+    """What a file holds.
+
+    rows: 1 for each row of the shard that has a line. odd: the first line that is of no row, as text. cut: its last
+    line ends in the middle.
+    """
+
+    rows: bytearray
+    odd: str = ""
+    cut: bool = False
+
+    @property
+    def count(self) -> int:
+        """Rows that have a line."""
+        return self.rows.count(1)
+
+
+def read(path: Path, job: str, shard: ShardRecord) -> Contents:
+    """The contents of a result file of a shard; of a file that is not there, none."""
+    rows = bytearray(shard.last - shard.first + 1)
+    odd, last = "", b""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
+            for line in block.split(b"\n"):
+                if not line or line.isspace():
+                    continue
+                last = line
+                at = _row(line, job, shard)
+                if at is not None:
+                    rows[at] = 1
+                elif not odd:
+                    odd = _text(line)
+            last = b"" if block.endswith(b"\n") else last
+    cut = bool(last) and not _is_json(last)
+    if cut and (at := _row(last, job, shard)) is not None:  # a row without its answer
+        rows[at] = 0
+    return Contents(rows, odd, cut)
+
+
+def _row(line: bytes, job: str, shard: ShardRecord) -> int | None:
+    """Which row of the shard, from 0, a line is of. In a text within the line the quotes would be escaped."""
+    for found in _ID.finditer(line):
+        at = position_of(job, found[1].decode("utf-8", "replace"))
+        if at is not None and shard.first <= at <= shard.last:
+            return at - shard.first
+    return None
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        tolerant.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _text(line: bytes) -> str:
+    text = " ".join(line[: 4 * _SHOWN].decode("utf-8", "replace").split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+class Missing(NamedTuple):
+    """Rows that a provider counted, or must have answered, and whose lines its files lack.
+
+    nothing: there is no line of any row, so that what came is no result file. in_output: those of the output file.
+    """
+
+    rows: int
+    in_output: int
+    nothing: bool
+
+
+def missing(shard: ShardRecord, facts: Facts, output: Contents, errors: Contents) -> Missing:
+    """What is missing of a shard's results, by what the provider counted."""
+    asked = shard.requests
+    told = sum(map(max, output.rows, errors.rows))
+    completed, failed = min(shard.completed, asked), min(shard.failed, asked)
+    in_output = 0 if shard.output_file_id is None else completed - output.count
+    whole = completed
+    if shard.ending is State.COMPLETED:
+        # Without counts, each request of a batch that was completed has a line.
+        whole = min(completed + failed, asked) or asked
+        in_output = 0 if told >= whole else in_output
+    if facts.tells_all and shard.output_file_id is not None:
+        whole = asked
+        in_output = asked - output.count
+    if output.cut:
+        in_output = max(in_output, 1)
+    named = shard.output_file_id is not None
+    if named and output.odd and not output.count:  # a page, an error: whatever was counted
+        in_output = max(in_output, 1)
+    rows = max(in_output, whole - told, 0)
+    nothing = rows > 0 and (not told or (named and not output.count))
+    return Missing(rows, max(in_output, 0), nothing)
