@@ -53,7 +53,7 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
         await asyncio.to_thread(contents.read, path, mover.job.id, shard)
         for path in (folder.output(shard.number), folder.errors(shard.number))
     ]
-    if not output.count and odd:
+    if not output.told and odd:
         output = output._replace(odd=odd)
     lacks = contents.missing(shard, mover.facts, output, errors)
     if lacks.rows and not gone and _may_come(mover, shard, lacks):
@@ -172,8 +172,8 @@ async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -
 
 def _put_in_place(draft: Path, target: Path, job: str, shard: ShardRecord) -> Contents:
     came = contents.read(draft, job, shard)
-    foreign = came.odd and not came.count
-    if foreign or came.count < contents.read(target, job, shard).count:
+    foreign = came.odd and not came.told
+    if foreign or came.told < contents.read(target, job, shard).told:
         draft.unlink()
     else:
         draft.replace(target)

@@ -34,7 +34,7 @@ class Contents(NamedTuple):
     cut: bool = False
 
     @property
-    def count(self) -> int:
+    def told(self) -> int:
         """Rows that have a line."""
         return self.rows.count(1)
 
@@ -99,7 +99,7 @@ def missing(shard: ShardRecord, facts: Facts, output: Contents, errors: Contents
     asked = shard.requests
     told = sum(map(max, output.rows, errors.rows))
     completed, failed = min(shard.completed, asked), min(shard.failed, asked)
-    in_output = 0 if shard.output_file_id is None else completed - output.count
+    in_output = 0 if shard.output_file_id is None else completed - output.told
     whole = completed
     if shard.ending is State.COMPLETED:
         # Without counts, each request of a batch that was completed has a line.
@@ -107,12 +107,12 @@ def missing(shard: ShardRecord, facts: Facts, output: Contents, errors: Contents
         in_output = 0 if told >= whole else in_output
     if facts.tells_all and shard.output_file_id is not None:
         whole = asked
-        in_output = asked - output.count
+        in_output = asked - output.told
     if output.cut:
         in_output = max(in_output, 1)
     named = shard.output_file_id is not None
-    if named and output.odd and not output.count:  # a page, an error: whatever was counted
+    if named and output.odd and not output.told:  # a page, an error: whatever was counted
         in_output = max(in_output, 1)
     rows = max(in_output, whole - told, 0)
-    nothing = rows > 0 and (not told or (named and not output.count))
+    nothing = rows > 0 and (not told or (named and not output.told))
     return Missing(rows, max(in_output, 0), nothing)
