@@ -66,7 +66,9 @@ def _may_come(mover: Mover, shard: ShardRecord, lacks: Missing) -> bool:
     now = mover.clock()
     if not (shard.output_file_id or shard.error_file_id):
         return False
-    if mover.job.cancel_at and not mover.job.rush_at:  # the user gives up what is not here
+    if (
+        mover.job.cancel_at > shard.ended_at and not mover.job.rush_at
+    ):  # the user gives up what is not here
         return False
     if _is_deleted(shard, now):
         return False

@@ -276,7 +276,7 @@ class Ledger(Database):
         """Note that the person wants it cancelled; whoever holds the lease does it."""
         with self._transaction() as db:
             db.execute(
-                "UPDATE job SET cancel_at = ? WHERE id = ? AND cancel_at = 0 AND finished_at = 0",
+                "UPDATE job SET cancel_at = ? WHERE id = ? AND finished_at = 0",
                 (now, job),
             )
             db.execute("UPDATE job SET rush_at = 0 WHERE id = ? AND finished_at = 0", (job,))

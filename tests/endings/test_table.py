@@ -71,7 +71,11 @@ def check(cell, far, df, job):
     assert verbs.count("list") == 0
     outputs, errors = cell.downloads
     fetched = [far.is_output(path) for verb, path in far.log if verb == "fetch"]
-    assert (fetched.count(True), fetched.count(False)) == (outputs, errors)
+    if cell.output == "short":  # for minutes
+        assert fetched.count(True) >= outputs
+    else:
+        assert fetched.count(True) == outputs
+    assert fetched.count(False) == errors
     if fetched:
         assert "poll" not in verbs[verbs.index("fetch") :], "no poll after the end"
     assert job.cost == (cell.cost if cell.cost is None else pytest.approx(cell.cost))
