@@ -91,16 +91,24 @@ class LLMAccessor:
 
         return jobs.sample(self._frame, prompt, n, door="accessor", **given)
 
-    def attach(self, job: Any, out: str | None = None, *, by_position: bool = False) -> Any:
+    def attach(
+        self,
+        job: Any,
+        out: str | None = None,
+        *,
+        by_position: bool = False,
+        overwrite: bool = False,
+    ) -> Any:
         """Bring a job of another day to this frame: its answers land here, now and as they come. The job is returned.
 
         job: a Job, its id or its name; a group of several models too. out: the column to fill, if not the job's own.
-        by_position: of an adopted job whose rows nobody knows, say that they are this frame's, in this order. Raises
-        JobNotFoundError, and AlignmentError where the frame's rows are not the job's.
+        by_position: of an adopted job whose rows nobody knows, say that they are this frame's, in this order.
+        overwrite: replace cells that are no answers of ours. Raises JobNotFoundError, AlignmentError where the frame's
+        rows are not the job's, and ColumnError where such cells would be replaced.
         """
         from jupyter_batch import jobs
 
-        return jobs.attach(job, self._frame, out, by_position=by_position)
+        return jobs.attach(job, self._frame, out, by_position=by_position, overwrite=overwrite)
 
 
 def _describe() -> None:

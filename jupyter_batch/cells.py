@@ -5,6 +5,8 @@ It knows pandas, and nothing of frames.
 
 from __future__ import annotations
 
+import ast
+import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -169,3 +171,85 @@ def content_text(cell: Any) -> str | None:
 
 def _digest(data: Any) -> str:
     return blake2b(data, digest_size=16).hexdigest()
+
+
+# --- the same value -------------------------------------------------------------------------------------------------
+
+
+def same(mine: Any, theirs: Any) -> bool:
+    """Whether two cells have the same value, if one of them went through a file (CSV, Parquet, JSON) meanwhile.
+
+    A text and what pandas reads it as are the same, and so are a list, an array, and the text of either.
+    """
+    if type(mine) is type(theirs) and type(mine) in (str, int, bool):
+        return bool(mine == theirs)
+    if is_missing(theirs) or is_missing(mine):
+        return False
+    if _is_nested(theirs) or _is_nested(mine):
+        return _nested_same(mine, theirs)
+    if isinstance(mine, bool | np.bool_) or isinstance(theirs, bool | np.bool_):
+        return str(mine).lower() == str(theirs).lower()
+    if isinstance(mine, date) or isinstance(theirs, date):
+        return _moment(mine) == _moment(theirs)
+    try:
+        return float(mine) == float(theirs)
+    except (TypeError, ValueError, OverflowError):
+        return bool(str(mine) == str(theirs))
+
+
+def is_missing(cell: Any) -> bool:
+    """None, NaN, NaT, pd.NA."""
+    missing: Any = pd.isna(cell)
+    return isinstance(missing, bool) and missing
+
+
+def _is_nested(cell: Any) -> bool:
+    return isinstance(cell, list | tuple | dict | np.ndarray)
+
+
+def _nested_same(mine: Any, theirs: Any) -> bool:
+    if isinstance(mine, str) or isinstance(theirs, str):
+        if _read(mine) is None or _read(theirs) is None:
+            return bool(str(mine) == str(theirs))
+        return bool(_plain(_read(mine)) == _plain(_read(theirs)))
+    try:
+        left, right = np.asarray(mine, np.float32), np.asarray(theirs, np.float32)
+    except (TypeError, ValueError):
+        return bool(_plain(mine) == _plain(theirs))
+    return left.shape == right.shape and bool(np.array_equal(left, right, equal_nan=True))
+
+
+def _read(cell: Any) -> Any:
+    """A list or an object out of its text, as Python or JSON writes it; None for any other text."""
+    if not isinstance(cell, str):
+        return cell
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if _is_nested(found):
+            return found
+    return None
+
+
+def _plain(cell: Any) -> Any:
+    """Lists and dicts out of what a file makes of them; a field that says None is there since another row has it."""
+    if isinstance(cell, np.ndarray):
+        return _plain(cell.tolist())
+    if isinstance(cell, list | tuple):
+        return [_plain(item) for item in cell]
+    if isinstance(cell, dict):
+        return {str(key): _plain(item) for key, item in cell.items() if item is not None}
+    if isinstance(cell, np.generic):
+        return cell.item()
+    return cell
+
+
+def _moment(cell: Any) -> Any:
+    """A time without regard to its unit and its zone; None for what is no time."""
+    try:
+        moment = pd.Timestamp(cell)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo is None else moment.tz_convert("UTC").tz_localize(None)

@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -296,6 +297,11 @@ def has_column(frame: pd.DataFrame, out: Any) -> bool:
     return bool(where)
 
 
+def place_of(frame: pd.DataFrame, out: Any) -> int:
+    """The position among the columns of the one that `out` stands for, which is there."""
+    return _places(frame, column_label(frame, out))[0]
+
+
 def fill(frame: pd.DataFrame, out: Any, values: Sequence[Any], positions: Array) -> None:
     """Put the answers into the column, in this very frame and at one stroke; a column that is there keeps its place.
 
@@ -305,22 +311,40 @@ def fill(frame: pd.DataFrame, out: Any, values: Sequence[Any], positions: Array)
     fill_all(frame, {out: None}, lambda _: values, positions)
 
 
+def _with_spared(array: Any, held: Series, rows: Array) -> Any:
+    """The array with the column's own cells in these rows; of the same dtype, where that can hold them."""
+    cells = pd.Series(array).astype(object).tolist()
+    for row, cell in zip(rows.tolist(), held.iloc[rows].tolist(), strict=True):
+        cells[row] = cell
+    plain: Any = np.fromiter(cells, dtype=object, count=len(cells))
+    try:
+        made = pd.Series(plain, dtype=array.dtype).array
+    except (TypeError, ValueError):
+        return plain
+    return plain if pd.isna(made[rows]).any() else made
+
+
 def fill_all(
     frame: pd.DataFrame,
     columns: Mapping[Any, Field | None],
     values: Callable[[Any], Sequence[Any]],
     positions: Array,
+    spare: Mapping[str, Array] = MappingProxyType({}),
 ) -> None:
     """The same for several columns: nothing is written before all of them are made.
 
-    columns: each with the field that says of what dtype it is. values: a column's values, as `fill` takes them.
+    columns: each with the field that says of what dtype it is. values: a column's values, as `fill` takes them. spare:
+    the rows of a column that is there whose cells stay.
     """
     at = positions.tolist()
     made = []
     for out, field in columns.items():
         held = values(out)
         cells = [held[position] if position >= 0 else None for position in at]
-        made.append((out, column_label(frame, out), has_column(frame, out), array_of(cells, field)))
+        array, there = array_of(cells, field), has_column(frame, out)
+        if there and len(spare.get(out, ())):
+            array = _with_spared(array, frame.iloc[:, place_of(frame, out)], spare[out])
+        made.append((out, column_label(frame, out), there, array))
     for out, label, there, array in made:
         if there:
             frame.isetitem(_places(frame, column_label(frame, out))[0], array)

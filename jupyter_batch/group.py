@@ -155,9 +155,9 @@ class Group(Standing):
             for job, model in zip(self.jobs, self.models, strict=True)
         }
 
-    def merge(self, df: pd.DataFrame | None = None) -> Group:
+    def merge(self, df: pd.DataFrame | None = None, *, overwrite: bool = False) -> Group:
         """Put what there is so far onto `df`, or onto the frame that was submitted."""
-        return self._each(lambda job: job.merge(df))
+        return self._each(lambda job: job.merge(df, overwrite=overwrite))
 
     def cancel(self) -> Group:
         """Ask the providers to end all of it; rows that are finished are kept."""

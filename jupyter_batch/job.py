@@ -58,7 +58,9 @@ class Job(Standing):
         self._salvaged = salvaged
         self._following = False
         self._in_group = False  # whose screen tells of it
-        self._answers = Answers(self._read, self._lock)
+        self._answers = Answers(
+            self._read, self._lock, None if salvaged is not None else here.ledger
+        )
         self._glimpse = Glimpse()
         self._history = History()
         self._next: Job | None = None  # what a click sent again
@@ -154,10 +156,11 @@ class Job(Standing):
             ~found["_status"].isin(["succeeded", "reused", "running"]), ["_status", "_error"]
         ]
 
-    def merge(self, df: pd.DataFrame | None = None) -> Job:
+    def merge(self, df: pd.DataFrame | None = None, *, overwrite: bool = False) -> Job:
         """Put what there is so far onto `df`, or onto the frame that was submitted.
 
-        Raises AlignmentError where rows moved or changed, and writes nothing then.
+        Raises AlignmentError where rows moved or changed, and ColumnError where a column holds cells that are no
+        answers of this ledger, unless overwrite=True replaces them; nothing is written then.
         """
         if self._fetch_again():
             self._follow()
@@ -167,7 +170,8 @@ class Job(Standing):
                 self.is_complete
             )  # else the answers that are still to come will land by themselves
             for landing in landings:
-                self._say(self._answers.fill(landing))
+                landing.overwrite = landing.overwrite or overwrite
+                self._say(self._answers.fill(landing, by_hand=True))
                 landing.landed = last
         return self
 

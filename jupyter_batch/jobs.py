@@ -93,6 +93,7 @@ def submit(
                 by_name=frame_name,
                 again=record.created_at != now,
                 rendered=rendered,
+                overwrite=opts.overwrite,
             )
         job._answers.out = opts.out
         jobs.append(job)
@@ -235,11 +236,13 @@ def attach(
     out: str | None = None,
     *,
     by_position: bool = False,
+    overwrite: bool = False,
 ) -> Any:
     """Bring a job of another day, or a group of them, to this frame: the answers land there, now or when they come.
 
     by_position: the person says that row k of the frame is the k-th that was sent; only for a job that was adopted, and
-    whose rows nobody here knows. Raises JobNotFoundError, and AlignmentError where the rows are not the job's.
+    whose rows nobody here knows. overwrite: as for `Job.merge`. Raises JobNotFoundError, AlignmentError where the rows
+    are not the job's, and ColumnError where cells of the user's would be replaced.
     """
     from jupyter_batch.engine import landing
 
@@ -251,7 +254,7 @@ def attach(
                 "by one, each with its out= and by_position="
             )
         for one in found.jobs:
-            attach(one, frame)
+            attach(one, frame, overwrite=overwrite)
         return found
     record = found._record()
     out = out or record.out
@@ -262,8 +265,9 @@ def attach(
         landing.check_aligned(record)
         with contextlib.suppress(JupyterBatchError):  # said where the answers are to land
             found._answers.seen_on(frame)
-    found._answers.bind(frame, out, rendered=rendered)
+    bound = found._answers.bind(frame, out, rendered=rendered, overwrite=overwrite)
     if found.is_complete:
+        bound.landed = True  # now, or never
         found.merge(frame)
     return found
 

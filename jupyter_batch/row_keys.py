@@ -136,7 +136,7 @@ def by_content(
     if len(labels) == len(keys) and np.array_equal(prints, keys.prints):
         positions: Array = np.arange(len(keys), dtype=np.int64)
     else:
-        positions = _find(labels, prints, keys.labels, keys.prints, share=share)
+        positions = find(labels, prints, keys.labels, keys.prints, share=share)
     known = positions >= 0
     unclear = int(keys.ambiguous[positions[known]].sum())
     if not share:
@@ -155,12 +155,12 @@ def by_request(mine: Keys, keys: Keys) -> Array:
         raise ValueError("the request hashes are not known")
     if np.array_equal(mine.asks, keys.asks):
         return np.arange(len(keys), dtype=np.int64)
-    positions = _find(mine.labels, mine.asks, keys.labels, keys.asks)
+    positions = find(mine.labels, mine.asks, keys.labels, keys.asks)
     _check(positions, mine.labels, keys, 0)
     return positions
 
 
-def _find(
+def find(
     labels: Array, marks: Array, old_labels: Array, old_marks: Array, *, share: bool = True
 ) -> Array:
     """The position of an old row with the same mark: under the same label, else a free one, else a taken one."""

@@ -15,6 +15,7 @@ from jupyter_batch.core.status import Step
 from jupyter_batch.engine.gather import Outcomes, of_job
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +42,14 @@ class Answers:
     several calls that asked for the same; None for the one that the job was planned with.
     """
 
-    def __init__(self, read: Callable[[], Standpoint], lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Standpoint],
+        lock: threading.RLock,
+        ledger: Ledger | None = None,
+    ) -> None:
         self._read = read
+        self._ledger = ledger
         self._lock = lock
         self._gathered: tuple[tuple[object, ...], Outcomes] | None = None
         self._source: Relabelled | None = None
@@ -121,6 +128,7 @@ class Answers:
         by_name: str | None = None,
         again: bool,
         rendered: Rendered | None = None,
+        overwrite: bool = False,
     ) -> None:
         """The rows of this frame were just asked for: have the answers land there.
 
@@ -132,7 +140,7 @@ class Answers:
             rendered = (
                 None  # what the ledger keeps is enough, and is in memory only while it is needed
             )
-        self.bind(frame, out, by_name=by_name, rendered=rendered)
+        self.bind(frame, out, by_name=by_name, rendered=rendered, overwrite=overwrite)
 
     def bind(
         self,
@@ -141,6 +149,7 @@ class Answers:
         *,
         by_name: str | None = None,
         rendered: Rendered | None = None,
+        overwrite: bool = False,
     ) -> Landing:
         """Have the answers land in this frame (see Landing)."""
         from jupyter_batch.engine.landing import Landing
@@ -152,6 +161,7 @@ class Answers:
                 names=kernel.frame_names(kernel.shell(), frame),
                 by_name=by_name,
                 rendered=rendered,
+                overwrite=overwrite,
                 schema=self._read().record.schema,
             )
             others = [one for one in self.landings if one.frame is not frame or one.out != out]
@@ -163,7 +173,11 @@ class Answers:
         """Have them land wherever another job's do, which this one goes on from."""
         for landing in other.landings:
             self.bind(
-                landing.frame, landing.out, by_name=landing.by_name, rendered=landing.rendered
+                landing.frame,
+                landing.out,
+                by_name=landing.by_name,
+                rendered=landing.rendered,
+                overwrite=landing.overwrite,
             )
         self._source, self.out = other._source, other.out
         with other._lock:
@@ -186,10 +200,14 @@ class Answers:
             landing.allow()
         return found
 
-    def fill(self, landing: Landing, names: dict[str, Any] | None = None) -> str:
+    def fill(
+        self, landing: Landing, names: dict[str, Any] | None = None, *, by_hand: bool = False
+    ) -> str:
         """Put into a frame what there is so far, and say so. Raises as `Landing.land` does."""
         job, _, folder = self._read()
-        return landing.land(job, folder, self.outcomes(), names)
+        return landing.land(
+            job, folder, self.outcomes(), names, ledger=self._ledger, by_hand=by_hand
+        )
 
     def land(self) -> Iterator[str]:
         """Into each frame that was not filled for good, once; what is to be said of each, a refusal too."""

@@ -60,7 +60,7 @@ def build(
     Raises an InputError where no row can be sent; then there is no folder.
     """
     ask = asked.ask
-    with drafted(ledger, ask, asked.rows, now=now, reuse=False, accept=asked.accept) as made:
+    with drafted(ledger, ask, asked.rows, now=now, reuse=False) as made:
         folder = place if place is not None else ledger.home / "builds" / made.record.id
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} is there already, and not empty: give another folder")

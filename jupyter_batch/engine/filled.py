@@ -1,90 +1,178 @@
-"""Whether a column that a frame has already holds our answers and nothing else. It reads the ledger, writes nothing."""
+"""Which cells of a column that a frame has already are no answers of ours. It reads the ledger and writes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from jupyter_batch import frame as frames
-from jupyter_batch.core.schema import columns as columns_of
-from jupyter_batch.engine.gather import of_job, places_of
-from jupyter_batch.engine.landing import fill_with
-from jupyter_batch.engine.reuse import matches, prints_array
-from jupyter_batch.labels import label_hashes
-from jupyter_batch.ledger.folder import JobFolder
-from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.cells import same
+from jupyter_batch.core.errors import ColumnError, JupyterBatchError
+from jupyter_batch.core.schema import Schema, listed
+from jupyter_batch.core.schema import columns as columns_named
+from jupyter_batch.engine.filling import fill_with
+from jupyter_batch.engine.gather import Outcomes, of_job
+from jupyter_batch.engine.rendered import columns_of, keys_of
+from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.row_keys import Keys, find, match
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.reuse import Array
 
+_SHOWN = 5
 
-def is_filled_by_us(
-    ledger: Ledger, record: JobRecord, prints: bytes | bytearray, frame: pd.DataFrame
-) -> bool:
-    """Whether the columns that a job is to fill hold what earlier jobs answered to the same questions, and no more.
 
-    A row that asks what was asked before has that answer, or none; one that was edited has what its label had before;
-    and one that asks something new has the answer of some row, or none. So it is with a frame that was filled, and then
-    has grown or was edited. prints: of its requests.
+class ForeignCells:
+    """The cells of some columns of a frame that no job of this ledger wrote.
+
+    A cell is ours if its value is what a job answered for its row: for the request that is made of it now, for the
+    content that it had, or for the row that it was before it was edited. A missing cell is nobody's. What a round trip
+    through a file makes of an answer is the same value.
     """
-    there = [column for column in record.fills if frames.has_column(frame, column)]
-    cells, filled = _cells(frame, there)
-    asked, matched = prints_array(prints), np.zeros(len(frame), dtype=bool)
-    said: set[bytes] = set()
-    for job in ledger.jobs():
-        folder = ledger.folders.of(job.id)
-        if matched.any() and not filled.any():
-            break
-        alike = job.space == record.space and set(there) <= set(columns_of(record.out, job.schema))
-        if not alike or not folder.prints.exists() or not folder.keys.exists():
-            continue
-        shards, was = ledger.shards(job.id), prints_array(folder.prints.read_bytes()).copy()
-        rows, leaders = places_of(job, shards, folder).followers()
-        was[rows] = was[leaders]
-        here, at = matches(asked, np.arange(len(frame)), was)
-        if not len(here):
-            continue
-        theirs, answered = _cells(_filled(job, shards, folder, record.out), there)
-        said.update(theirs[answered].tolist())
-        matched[here] = True
-        filled[here[cells[here] == theirs[at]]] = False
-        here, at = _alike(frame.index, frames.Keys.from_bytes(folder.keys.read_bytes()).labels)
-        edited = (asked[here] != was[at]).any(axis=1)
-        filled[here[edited & (cells[here] == theirs[at])]] = False
-    return (
-        bool(matched.any())
-        and not filled[matched].any()
-        and said.issuperset(cells[filled].tolist())
-    )
+
+    def __init__(self, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+        self._frame = frame
+        self._held = {
+            column: frame.iloc[:, frames.place_of(frame, column)]
+            for column in columns
+            if frames.has_column(frame, column)
+        }
+        self._open = {
+            column: np.flatnonzero(~held.isna().to_numpy(dtype=bool))
+            for column, held in self._held.items()
+        }
+        self._prints: dict[tuple[str, ...], tuple[Array, Array] | None] = {}
+
+    @property
+    def rows(self) -> dict[str, Array]:
+        """The positions of the foreign cells, by column; columns that have none are left out."""
+        return {column: rows for column, rows in self._open.items() if len(rows)}
+
+    def check(self, out: str) -> None:
+        """Raise ColumnError where there are any: their number, some of their rows, and the ways out."""
+        if not self.rows:
+            return
+        names = (f"{out or 'answer'}{number}" for number in range(2, len(self._frame.columns) + 3))
+        free = next(name for name in names if not frames.has_column(self._frame, name))
+        raise ColumnError(f"{self.said()}: overwrite=True replaces {self.them}, or out={free!r}")
+
+    @property
+    def them(self) -> str:
+        """The pronoun of their number."""
+        return "it" if sum(map(len, self.rows.values())) == 1 else "them"
+
+    def said(self) -> str:
+        """How many there are, and where."""
+        rows = self.rows
+        count = sum(map(len, rows.values()))
+        places = np.unique(np.concatenate(list(rows.values())))
+        named = [str(label) for label in self._frame.index[places[:_SHOWN]]]
+        more = f" and {len(places) - _SHOWN:,} more" if len(places) > _SHOWN else ""
+        cells, were = ("cell", "was") if count == 1 else ("cells", "were")
+        which = "row" if len(places) == 1 else "rows"
+        return (
+            f"{count:,} {cells} of {listed(map(repr, rows))} {were} not written by this job "
+            f"({which} {', '.join(named)}{more})"
+        )
+
+    def without(self, made: pd.DataFrame, at: Array) -> None:
+        """Leave out the cells that are what a job wrote. made: its columns; at: for each row its place there, or -1."""
+        for column, left in self.rows.items():
+            if column not in made.columns:
+                continue
+            rows = left[at[left] >= 0]
+            mine = self._held[column].iloc[rows]
+            theirs = made[column].iloc[at[rows]]
+            ours = rows[_equal(mine, theirs)]
+            self._open[column] = np.setdiff1d(left, ours, assume_unique=True)
+
+    def look(self, ledger: Ledger, record: JobRecord, asked: Keys) -> ForeignCells:
+        """Leave out the cells that any job of the ledger wrote. asked: the keys of the frame's rows as it asks now."""
+        for job in ledger.jobs() if self.rows and ledger.exists() else ():
+            out = record.out if _names(job.schema) == _names(record.schema) else job.out
+            if not self.rows:
+                break
+            if not set(self.rows).intersection(columns_named(out, job.schema)):
+                continue
+            folder = ledger.folders.of(job.id)
+            try:
+                places = [
+                    at for at in self._places(job, keys_of(job, folder), record, asked) if at.any()
+                ]
+            except (JupyterBatchError, OSError, ValueError):  # removed, adopted, damaged
+                continue
+            if not any((at[rows] >= 0).any() for at in places for rows in self.rows.values()):
+                continue
+            made = as_written(job, of_job(job, ledger.shards(job.id), folder), out)
+            for at in places:
+                self.without(made, at)
+        return self
+
+    def _places(
+        self, job: JobRecord, keys: Keys, record: JobRecord, asked: Keys
+    ) -> Iterator[Array]:
+        """For each row of the frame the row of a job that it is, or was: in several ways, the surest first."""
+        rows = len(self._frame)
+        best: Array = np.full(rows, -1, dtype=np.int64)
+        if job.space == record.space and keys.asks is not None and asked.asks is not None:
+            best = find(asked.labels, asked.asks, keys.labels, keys.asks)
+            yield best
+        told = self._told(tuple(job.columns)) if job.columns else None
+        if told is not None:
+            at = find(*told, keys.labels, keys.prints)
+            at[(at >= 0) & keys.ambiguous[at]] = -1
+            yield at
+            best = np.where(best >= 0, best, at)
+        known = best >= 0
+        if not known.any():
+            return
+        if np.array_equal(asked.labels[known], keys.labels[best[known]]):
+            yield match(asked.labels, keys.labels)  # a row that was edited has its label still
+        between = best.copy()
+        between[1:-1] = np.where(
+            ~known[1:-1] & known[:-2] & known[2:] & (np.abs(best[:-2] - best[2:]) == 2),  # noqa: PLR2004 - neighbours
+            (best[:-2] + best[2:]) // 2,
+            -1,
+        )
+        between[[0, -1]] = -1
+        yield between
+
+    def _told(self, columns: tuple[str, ...]) -> tuple[Array, Array] | None:
+        """The hashes of the frame's labels and of its cells in these columns; None where it has not all of them."""
+        if columns not in self._prints:
+            try:
+                labels = columns_of(self._frame, list(columns))
+                self._prints[columns] = frames.row_hashes(self._frame, labels)
+            except JupyterBatchError:
+                self._prints[columns] = None
+        return self._prints[columns]
 
 
-def _filled(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, out: str) -> pd.DataFrame:
-    """A job's answers in the columns that `out` gives them, row by row."""
+def as_written(job: JobRecord, found: Outcomes, out: str) -> pd.DataFrame:
+    """A job's answers in the columns that they fill, row by row."""
     made = pd.DataFrame(index=pd.RangeIndex(job.rows))
-    fill_with(job, of_job(job, shards, folder), made, out, np.arange(job.rows))
+    fill_with(job, found, made, out, np.arange(job.rows))
     return made
 
 
-def _alike(index: pd.Index[Any], labels: Array) -> tuple[Array, Array]:
-    """(which of the index's rows have a label that is among these, and where there)."""
-    mine, theirs = (np.stack([hashes, hashes], axis=1) for hashes in (label_hashes(index), labels))
-    return matches(mine, np.arange(len(index)), theirs)
+def _names(schema: Schema | None) -> tuple[str, ...] | None:
+    return None if schema is None else tuple(field.name for field in schema.fields)
 
 
-def _cells(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Array, Array]:
-    """(a hash of each row's cells in these columns, whether any of them is there)."""
-    labels = [frames.column_label(frame, column) for column in columns]
-    cells = np.empty(
-        len(frame), dtype=object
-    )  # an array of bytes would lose the zeros at their ends
-    filled = np.zeros(len(frame), dtype=bool)
-    for start, held, _, hashes in frames.blocks(frame, labels):
-        cells[start : start + len(hashes)] = hashes
-        filled[start : start + len(hashes)] = [
-            any(cell is not None for cell in row) for row in zip(*held, strict=True)
-        ]
-    return cells, filled
+def _equal(mine: Any, theirs: Any) -> Array:
+    """Which cells have the same value: at once where the columns are of one plain dtype, else one by one."""
+    found: Array = np.zeros(len(mine), dtype=bool)
+    if mine.dtype == theirs.dtype and mine.dtype != object:
+        found = (
+            (mine.array == theirs.array).to_numpy(dtype=bool, na_value=False)
+            if hasattr(mine.array == theirs.array, "to_numpy")
+            else np.asarray(mine.array == theirs.array, dtype=bool)
+        )
+    rest = np.flatnonzero(~found)
+    left, right = mine.iloc[rest].tolist(), theirs.iloc[rest].tolist()
+    found[rest] = [same(a, b) for a, b in zip(left, right, strict=True)]
+    return found

@@ -5,25 +5,30 @@ It knows the frame and the gathered outcomes; when this may run (between cells) 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import numpy as np
 
 from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import AlignmentError, ColumnError
 from jupyter_batch.core.result import Status, ToolCalls
-from jupyter_batch.core.schema import Field, Schema, listed
+from jupyter_batch.core.schema import Schema, listed
 from jupyter_batch.core.schema import columns as columns_of
+from jupyter_batch.engine.filled import ForeignCells, as_written
+from jupyter_batch.engine.filling import fill_with
 from jupyter_batch.engine.gather import CODES, Outcomes
-from jupyter_batch.engine.rendered import Rendered, kept
+from jupyter_batch.engine.rendered import Rendered, kept, keys_of
 from jupyter_batch.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.wire.openai import EMBEDDINGS
+from jupyter_batch.ledger.store import Ledger
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    Foreign: TypeAlias = Callable[[pd.DataFrame, np.ndarray[Any, Any]], ForeignCells]
     Relabelled: TypeAlias = tuple[
         pd.Index[Any], np.ndarray[Any, Any]
     ]  # an index, and each row's position in the job
@@ -72,17 +77,26 @@ def land(
     out: str,
     *,
     rendered: Rendered | None = None,
+    foreign: Foreign | None = None,
+    by_hand: bool = False,
 ) -> str:
     """Fill the column `out` of this very frame, or those of the schema, with what there is; a sentence that says so.
 
-    Raises AlignmentError where rows moved or changed, ColumnError where the prompt's columns are gone; then nothing was
-    written.
+    foreign: finds the cells that are no answers of ours; they are left as they are, unless there is no such function.
+    by_hand: they are a ColumnError instead. Raises AlignmentError where rows moved or changed, ColumnError where the
+    prompt's columns are gone; then nothing was written.
     """
     if rendered is None:
         check_aligned(job)
         rendered = kept(job, folder)
     positions = rendered.find(frame)
-    fill_with(job, found, frame, out, positions)
+    cells = None if foreign is None else foreign(frame, positions)
+    if by_hand and cells is not None and cells.rows:
+        raise ColumnError(
+            f"{cells.said()}, and nothing was written: job.merge(df, overwrite=True) replaces {cells.them}, "
+            "job.results() has the answers"
+        )
+    fill_with(job, found, frame, out, positions, {} if cells is None else cells.rows)
     answered = np.isin(
         np.frombuffer(found.status, dtype=np.uint8),
         [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)],
@@ -98,26 +112,15 @@ def land(
     return (
         f"{filled:,} of {len(frame):,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}"
         + hint
+        + ("" if cells is None else _left(cells))
     )
 
 
-def fill_with(
-    job: JobRecord, found: Outcomes, frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]
-) -> None:
-    """Put what was found into the job's columns of the frame, under the names that `out` gives them."""
-    vectors = Field(out, out, "object")  # whether or not some row has one
-    fields = {out: vectors} if job.endpoint == EMBEDDINGS else columns_of(out, job.schema)
-
-    def values(column: str) -> Any:
-        field = fields[column]
-        if field is None or field is vectors:
-            return found.answers
-        return [
-            None if answer is None or isinstance(answer, ToolCalls) else answer[field.name]
-            for answer in found.answers
-        ]
-
-    frames.fill_all(frame, fields, values, positions)
+def _left(cells: ForeignCells) -> str:
+    if not cells.rows:
+        return ""
+    were = "was left as it was" if cells.them == "it" else "were left as they were"
+    return f"; {cells.said()} and {were}: job.merge(df, overwrite=True) replaces {cells.them}"
 
 
 def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> Relabelled | None:
@@ -140,6 +143,31 @@ def in_order(
     return None if same else (frame.index, positions)
 
 
+def _foreign(
+    job: JobRecord,
+    folder: JobFolder,
+    found: Outcomes,
+    out: str,
+    frame: pd.DataFrame,
+    positions: np.ndarray[Any, Any],
+    ledger: Ledger | None,
+) -> ForeignCells:
+    """The cells of the job's columns that are neither its own answers, nor those of another job of the ledger."""
+    cells = ForeignCells(frame, list(columns_of(out, job.schema)))
+    if cells.rows:
+        cells.without(as_written(job, found, out), positions)
+    if not cells.rows or ledger is None:
+        return cells
+    keys = keys_of(job, folder) if folder.keys.exists() else None
+    asks = None
+    if keys is not None and keys.asks is not None:
+        asks = np.where((positions >= 0)[:, None], keys.asks[positions], np.uint64(0))
+    labels = label_hashes(frame.index)
+    nothing = np.zeros(len(labels), dtype=bool)
+    asked = frames.Keys(labels, np.zeros((len(labels), 2), dtype=np.uint64), nothing, asks)
+    return cells.look(ledger, msgspec.structs.replace(job, out=out), asked)
+
+
 class Landing:
     """One frame that waits for a job's answers, held strongly: one that nobody names any more still gets them.
 
@@ -157,9 +185,11 @@ class Landing:
         by_name: str | None,
         rendered: Rendered | None = None,
         schema: Schema | None = None,
+        overwrite: bool = False,
     ) -> None:
         self.frame = frame
         self.rendered = rendered
+        self.overwrite = overwrite
         self.out = out
         self.landed = False
         self._names = names
@@ -182,6 +212,9 @@ class Landing:
         folder: JobFolder,
         found: Outcomes,
         names: dict[str, Any] | None = None,
+        *,
+        ledger: Ledger | None = None,
+        by_hand: bool = False,
     ) -> str:
         """Fill it, and say so. names: what the person's names hold now. Raises as the function `land` does."""
         import pandas as pd
@@ -194,14 +227,27 @@ class Landing:
             frame = names[self.by_name]
             self._may_fill = self._may_fill if frame is self.frame else self._there(frame)
             self.frame = frame
+
+        def foreign(frame: pd.DataFrame, positions: np.ndarray[Any, Any]) -> ForeignCells:
+            return _foreign(job, folder, found, self.out, frame, positions, ledger)
+
         strange = self._there(self.frame) - self._may_fill
         if strange:
             raise ColumnError(
                 f"the frame got a column {listed(map(repr, sorted(strange)))} of its own meanwhile, "
-                "which was left alone: job.merge(df) fills it"
+                "which was left alone: job.merge(df, overwrite=True) fills it"
             )
         try:
-            said = land(job, folder, found, self.frame, self.out, rendered=self.rendered)
+            said = land(
+                job,
+                folder,
+                found,
+                self.frame,
+                self.out,
+                rendered=self.rendered,
+                foreign=None if self.overwrite else foreign,
+                by_hand=by_hand,
+            )
         except KeyboardInterrupt:  # what is there by now is ours
             self.allow()
             raise

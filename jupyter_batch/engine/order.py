@@ -6,22 +6,22 @@ It knows options, models and frames; it sends nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch import tools
 from jupyter_batch.core.address import check_base
-from jupyter_batch.core.errors import ColumnError, InputError, OptionError
+from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.request import Limits
-from jupyter_batch.core.schema import Schema, columns, listed
+from jupyter_batch.core.schema import Schema, columns
 from jupyter_batch.engine.caching import marks
 from jupyter_batch.engine.embed import Embed
 from jupyter_batch.engine.extras import with_extras
+from jupyter_batch.engine.filled import ForeignCells
 from jupyter_batch.engine.module import Module
 from jupyter_batch.engine.plan import Ask
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
 from jupyter_batch.frame import has_column
-from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import Options
 from jupyter_batch.providers.asking import check_place
@@ -75,11 +75,10 @@ RESERVED = frozenset(
 
 
 class Order(NamedTuple):
-    """What was asked for, checked, and not kept yet. accept: told which job there is for just the same; may raise."""
+    """What was asked for, checked, and not kept yet."""
 
     ask: Ask
     rows: pd.DataFrame
-    accept: Callable[[JobRecord | None], None]
     reuse: bool
 
 
@@ -116,13 +115,8 @@ def order(
         if opts.overwrite or not framed
         else [column for column in fills if has_column(frame, column)]
     )
-    if taken and opts.reuse and not any(job.fills == fills for job in ledger.jobs()):
-        raise _column_taken(taken, schema)
-
-    def accept(there: JobRecord | None) -> None:
-        if taken and (there is None or there.fills != fills):
-            raise _column_taken(taken, schema)
-
+    if taken and not ledger.exists():
+        ForeignCells(frame, taken).check(opts.out)
     facts = facts_of(provider, base)
     if mode == REALTIME:
         facts = realtime_facts(facts)
@@ -142,6 +136,7 @@ def order(
         body_model=spoken.model,
         limits=limits,
         out=opts.out,
+        taken=tuple(taken),
         na=opts.na,
         endpoint=spoken.endpoint,
         mode=mode,
@@ -169,7 +164,7 @@ def order(
         max_cost=opts.max_cost,
         versions={**versions, "door": door},
     )
-    return Order(ask, frame, accept, opts.reuse)
+    return Order(ask, frame, opts.reuse)
 
 
 def _fills(opts: Options, schema: Schema | None) -> tuple[str, ...]:
@@ -273,17 +268,6 @@ def _source(
             False,
         )
     raise InputError(f"a job takes a DataFrame or a list of prompts, not a {type(source).__name__}")
-
-
-def _column_taken(taken: list[str], schema: Schema | None) -> ColumnError:
-    several = len(taken) > 1
-    there = f"columns {listed(map(repr, taken))}" if several else f"a column {taken[0]!r}"
-    way = (
-        "give out= another name" if schema is None else "give an out=, which their names begin with"
-    )
-    return ColumnError(
-        f"the frame has {there} already: {way}, or overwrite=True to fill {'them' if several else 'it'}"
-    )
 
 
 _SCHEMA_AS_TOOL = frozenset({"anthropic", "bedrock"})

@@ -17,13 +17,13 @@ import msgspec
 
 from jupyter_batch import frame as frames
 from jupyter_batch.core.cost import Price
-from jupyter_batch.core.errors import ColumnError, InputError, JupyterBatchError, LedgerError
+from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import Schema, without_names
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.caching import marked_body, marked_holes
-from jupyter_batch.engine.filled import is_filled_by_us
+from jupyter_batch.engine.filled import ForeignCells
 from jupyter_batch.engine.gather import Unsent
 from jupyter_batch.engine.images import in_pieces, within
 from jupyter_batch.engine.places import PRINT_BYTES, space_of
@@ -49,7 +49,8 @@ _ONLY = (1 << 128) - 1
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked: everything about a job but its rows. na: skip, send, raise. place: the address, if known.
 
-    cache: what is marked for the provider's cache (caching.py).
+    cache: what is marked for the provider's cache (caching.py). taken: the columns to fill that the frame has already,
+    of which only our own cells may be replaced.
     """
 
     prompt: Any
@@ -60,6 +61,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     body_model: str
     limits: Limits
     out: str
+    taken: tuple[str, ...] = ()
     schema: Schema | None = None
     cache: str | None = None
     na: str = "skip"
@@ -112,7 +114,7 @@ def plan(
     *,
     now: float,
     reuse: bool,
-    accept: Callable[[JobRecord | None], None],
+    accept: Callable[[JobRecord | None], None] = lambda _: None,
 ) -> JobRecord:
     """The job of `plan_rows`."""
     return plan_rows(ledger, ask, frame, now=now, reuse=reuse, accept=accept)[0]
@@ -125,7 +127,7 @@ def plan_rows(
     *,
     now: float,
     reuse: bool,
-    accept: Callable[[JobRecord | None], None],
+    accept: Callable[[JobRecord | None], None] = lambda _: None,
 ) -> tuple[JobRecord, Rendered | None]:
     """The job for these rows: a new one on disk, or with `reuse` the one that asked for just the same; and its rows.
 
@@ -152,7 +154,7 @@ def drafted(
     *,
     now: float,
     reuse: bool,
-    accept: Callable[[JobRecord | None], None],
+    accept: Callable[[JobRecord | None], None] = lambda _: None,
 ) -> Iterator[Drafted]:
     """The same on disk, but not kept: at the end the draft is gone, unless a job was made of it."""
     job = new_id()
@@ -175,11 +177,10 @@ def drafted(
             return at is not None or not other.framed
 
         there = ledger.answering(record.fingerprint, fits)
-        try:
-            accept(there)
-        except ColumnError:
-            if not is_filled_by_us(ledger, record, lines.prints, frame):
-                raise
+        accept(there)
+        if ask.taken:
+            cells = ForeignCells(frame, ask.taken)
+            cells.look(ledger, record, rendered.keys).check(ask.out)
         if reuse and there is not None:
             yield Drafted(draft, record, shards, there, found.get(there.id, rendered))
             return

@@ -201,9 +201,7 @@ def _max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
 
 def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
     """The preview of what was asked for. It writes a draft and removes it; litellm is imported to count tokens."""
-    with drafted(
-        ledger, order.ask, order.rows, now=now, reuse=order.reuse, accept=order.accept
-    ) as made:
+    with drafted(ledger, order.ask, order.rows, now=now, reuse=order.reuse) as made:
         own = [] if made.there is not None else [shard for shard in made.shards if not shard.joins]
         usual = usual_answer(earlier(ledger), made.record)
         count = counter(made.record.body_model, load_litellm)

@@ -41,9 +41,7 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
     records = []
     with ExitStack() as stack:
         made = [
-            stack.enter_context(
-                drafted(ledger, one.ask, one.rows, now=now, reuse=one.reuse, accept=one.accept)
-            )
+            stack.enter_context(drafted(ledger, one.ask, one.rows, now=now, reuse=one.reuse))
             for one in orders
         ]
         drafts = [
@@ -58,11 +56,7 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
                 records.append((kept, one.rendered))
             except StaleError:  # another kernel asked for some of it meanwhile: it is looked at again, for its share
                 ask = msgspec.structs.replace(asked.ask, max_cost=record.max_cost)
-                records.append(
-                    plan_rows(
-                        ledger, ask, asked.rows, now=now, reuse=asked.reuse, accept=asked.accept
-                    )
-                )
+                records.append(plan_rows(ledger, ask, asked.rows, now=now, reuse=asked.reuse))
     return [
         Planned(
             _hastened(ledger, repriced(ledger, record, asked.ask.price), asked.ask.deadline, now),

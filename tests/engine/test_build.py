@@ -150,7 +150,7 @@ def test_what_is_refused(call, home, tmp_path):
         numbered(2).llm.build("{text}", folder=tmp_path / "full", **call)
     with pytest.raises(InputError, match="holds no requests that `build` made"):
         Artifacts(tmp_path / "full")
-    with pytest.raises(ColumnError, match="already"):
+    with pytest.raises(ColumnError, match="overwrite=True"):
         numbered(2).assign(out=1).llm.build("{text}", out="out", **call)
     with pytest.raises(InputError, match="none of the 1 rows can be sent"):
         pd.DataFrame({"text": [None]}).llm.build("{text}", folder=tmp_path / "new", **call)

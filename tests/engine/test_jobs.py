@@ -203,7 +203,10 @@ def test_a_column_of_the_persons_own_is_not_overwritten(call, home):
     late.wait(60)
     assert (other["out"] == "came meanwhile").all()
     assert "left alone" in late.snapshot().merged or "left alone" in repr(late.snapshot())
-    late.merge(other)
+    with pytest.raises(ColumnError, match="4 cells of 'out' were not written by this job"):
+        late.merge(other)
+    assert (other["out"] == "came meanwhile").all()
+    late.merge(other, overwrite=True)
     assert (other["out"] == other["text"]).all()
     assert job.id != late.id
 

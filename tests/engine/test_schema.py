@@ -250,7 +250,7 @@ def test_columns_that_are_there(call, home):
     """A frame that has one of the columns is refused, with the way out; overwrite fills it; nothing else is touched."""
     df = frame().assign(score="mine")
     with pytest.raises(
-        ColumnError, match=r"has a column 'score' already: give an out=.* or overwrite=True"
+        ColumnError, match=r"of 'score' were not written by this job .*overwrite=True .*or out="
     ):
         df.llm.batch("{text}", schema=SHORT, **call)
     assert list(df.columns) == ["text", "score"]
@@ -270,7 +270,7 @@ def test_a_column_that_came_meanwhile_is_left_alone(server, call, home):
     job.wait(60)
     assert list(df.columns) == ["text", "score"]
     assert "'score' of its own meanwhile" in job.snapshot().merged
-    job.merge(df)
+    job.merge(df, overwrite=True)
     assert list(df.columns) == ["text", "score", "label"]
 
 

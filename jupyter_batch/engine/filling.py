@@ -1,0 +1,49 @@
+"""A job's outcomes as columns of a frame. The rows' positions are given; how they were found is not its business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from jupyter_batch import frame as frames
+from jupyter_batch.core.result import ToolCalls
+from jupyter_batch.core.schema import Field
+from jupyter_batch.core.schema import columns as columns_of
+from jupyter_batch.engine.gather import Outcomes
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.wire.openai import EMBEDDINGS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+
+def fill_with(
+    job: JobRecord,
+    found: Outcomes,
+    frame: pd.DataFrame,
+    out: str,
+    positions: Array,
+    spare: Mapping[str, Array] = MappingProxyType({}),
+) -> None:
+    """Put what was found into the job's columns of the frame, under the names that `out` gives them.
+
+    spare: the rows of a column whose cells are left as they are.
+    """
+    vectors = Field(out, out, "object")  # whether or not some row has one
+    fields = {out: vectors} if job.endpoint == EMBEDDINGS else columns_of(out, job.schema)
+
+    def values(column: str) -> Any:
+        field = fields[column]
+        if field is None or field is vectors:
+            return found.answers
+        return [
+            None if answer is None or isinstance(answer, ToolCalls) else answer[field.name]
+            for answer in found.answers
+        ]
+
+    frames.fill_all(frame, fields, values, positions, spare)
