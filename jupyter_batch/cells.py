@@ -190,7 +190,7 @@ def same(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, bool | np.bool_) or isinstance(theirs, bool | np.bool_):
         return str(mine).lower() == str(theirs).lower()
     if isinstance(mine, date) or isinstance(theirs, date):
-        return _moment(mine) == _moment(theirs)
+        return bool(_moment(mine) == _moment(theirs))
     try:
         return float(mine) == float(theirs)
     except (TypeError, ValueError, OverflowError):

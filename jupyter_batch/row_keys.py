@@ -284,13 +284,13 @@ def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike
     there = left & np.isin(
         prints[:, 0], keys.prints[free, 0]
     )  # the content is an old row's that is still to be found
-    single = ~_repeated(prints[:, 0])
+    single = ~repeated(prints[:, 0])
     if (
         known & there
     ).any():  # the labels are not those that were submitted: they tell nothing, even where they seem right
         there |= ~left
     found = np.flatnonzero(there & single)
-    candidates = np.flatnonzero(~_repeated(keys.prints[:, 0]))
+    candidates = np.flatnonzero(~repeated(keys.prints[:, 0]))
     matched = (
         candidates[match(prints[found, 0], keys.prints[candidates, 0])]
         if len(candidates)
@@ -327,8 +327,8 @@ def _pair(positions: Array, rest: Array, prints: Array, keys: Keys) -> None:
     positions[rest[same]] = at[same]
 
 
-def _repeated(values: Array) -> Array:
+def repeated(values: Array) -> Array:
     """The values that are there more than once."""
     _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    repeated: Array = counts[where.reshape(-1)] > 1
-    return repeated
+    flags: Array = counts[where.reshape(-1)] > 1
+    return flags

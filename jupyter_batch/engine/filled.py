@@ -18,7 +18,7 @@ from jupyter_batch.engine.gather import Outcomes, of_job
 from jupyter_batch.engine.rendered import columns_of, keys_of
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.row_keys import Keys, find, match
+from jupyter_batch.row_keys import Keys, find, match, repeated
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.reuse import Array
@@ -118,19 +118,22 @@ class ForeignCells:
         """For each row of the frame the row of a job that it is, or was: in several ways, the surest first."""
         rows = len(self._frame)
         best: Array = np.full(rows, -1, dtype=np.int64)
+        moved = False
         if job.space == record.space and keys.asks is not None and asked.asks is not None:
             best = find(asked.labels, asked.asks, keys.labels, keys.asks)
+            moved = _moved(asked.labels, asked.asks, keys.labels, keys.asks, best)
             yield best
         told = self._told(tuple(job.columns)) if job.columns else None
         if told is not None:
             at = find(*told, keys.labels, keys.prints)
             at[(at >= 0) & keys.ambiguous[at]] = -1
+            moved = moved or _moved(*told, keys.labels, keys.prints, at)
             yield at
             best = np.where(best >= 0, best, at)
         known = best >= 0
         if not known.any():
             return
-        if np.array_equal(asked.labels[known], keys.labels[best[known]]):
+        if not moved:
             yield match(asked.labels, keys.labels)  # a row that was edited has its label still
         between = best.copy()
         between[1:-1] = np.where(
@@ -161,6 +164,14 @@ def as_written(job: JobRecord, found: Outcomes, out: str) -> pd.DataFrame:
 
 def _names(schema: Schema | None) -> tuple[str, ...] | None:
     return None if schema is None else tuple(field.name for field in schema.fields)
+
+
+def _moved(labels: Array, marks: Array, old_labels: Array, old_marks: Array, at: Array) -> bool:
+    """Whether a row that is like no other has another label than it had: then labels tell nothing."""
+    rows = np.flatnonzero(at >= 0)
+    rows = rows[labels[rows] != old_labels[at[rows]]]
+    single = ~repeated(marks[:, 0])[rows] & ~repeated(old_marks[:, 0])[at[rows]]
+    return bool(single.any())
 
 
 def _equal(mine: Any, theirs: Any) -> Array:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch import tools
 from jupyter_batch.core.address import check_base
-from jupyter_batch.core.errors import InputError, OptionError
+from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.request import Limits
-from jupyter_batch.core.schema import Schema, columns
+from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.engine.caching import marks
 from jupyter_batch.engine.embed import Embed
 from jupyter_batch.engine.extras import with_extras
@@ -115,8 +115,8 @@ def order(
         if opts.overwrite or not framed
         else [column for column in fills if has_column(frame, column)]
     )
-    if taken and not ledger.exists():
-        ForeignCells(frame, taken).check(opts.out)
+    if taken:
+        _check_taken(ledger, frame, taken, opts.out)
     facts = facts_of(provider, base)
     if mode == REALTIME:
         facts = realtime_facts(facts)
@@ -268,6 +268,19 @@ def _source(
             False,
         )
     raise InputError(f"a job takes a DataFrame or a list of prompts, not a {type(source).__name__}")
+
+
+def _check_taken(ledger: Ledger, frame: pd.DataFrame, taken: list[str], out: str) -> None:
+    """Raise ColumnError where it is plain, without a look at the rows, that the columns are the user's own."""
+    jobs = ledger.jobs() if ledger.exists() else []
+    cells = ForeignCells(frame, taken)
+    if not jobs:
+        cells.check(out)
+    if not cells.rows and not any(set(taken) & set(job.fills) for job in jobs):
+        raise ColumnError(
+            f"the frame has {listed(map(repr, taken))} already, without a value: overwrite=True fills "
+            f"{'it' if len(taken) == 1 else 'them'}, or give another out="
+        )
 
 
 _SCHEMA_AS_TOOL = frozenset({"anthropic", "bedrock"})

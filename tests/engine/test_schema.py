@@ -208,7 +208,7 @@ def test_run_again(server, call, home):
     """The same cell: the job that is there, its columns filled, nothing sent, no `overwrite` needed."""
     df = frame()
     job = df.llm.batch("{text}", schema=SHORT, **call).wait(60)
-    df["label"] = "changed"
+    df["label"] = None
     assert df.llm.batch("{text}", schema=SHORT, **call) is job
     assert df["label"].tolist()[:2] == ["positive", "negative"]
     assert server.stats()["batches_created"] == 1
@@ -254,7 +254,9 @@ def test_columns_that_are_there(call, home):
     ):
         df.llm.batch("{text}", schema=SHORT, **call)
     assert list(df.columns) == ["text", "score"]
-    with pytest.raises(ColumnError, match=r"columns 'label', 'score' already.*fill them"):
+    with pytest.raises(
+        ColumnError, match=r"8 cells of 'label', 'score' were not written.*replaces them"
+    ):
         df.assign(label=1).llm.batch("{text}", schema=SHORT, **call)
     df.llm.batch("{text}", schema=SHORT, overwrite=True, **call).wait(60)
     assert list(df.columns) == ["text", "score", "label"]
