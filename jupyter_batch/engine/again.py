@@ -143,7 +143,7 @@ def _drafted(
             with written(draft.asked) as file:
                 file.writelines(line for _, line in _asked_again(job, sources, new, missed))
         if foreign or not sources:
-            sources = [(shard.first, folder.requests(shard.number)) for shard in shards]
+            sources = _sources(job, shards, folder)
         shared = folder.prints.exists() and not job.alone
         few = msgspec.structs.replace(limits, minimum=1) if shared else limits
         made = write_requests(draft, new, _asked_again(job, sources, new, missed), few)
@@ -265,6 +265,7 @@ def _arranged(
         limits,
         prints.astype("<u8").tobytes(),
         waits=lambda shard: not (at_once or shard.joins),
+        failures=False,
     )
 
 
@@ -274,8 +275,21 @@ def _missed(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, was: P
 
     bad = [code for code, status in enumerate(CODES) if status in MISSED]
     codes = np.frombuffer(of_job(job, shards, folder, values=False).status, dtype=np.uint8)
-    flags: Array = np.isin(codes, bad) & (was.array >= 0)
+    asked = was.array >= 0
+    if job.inherited:  # billed in another job: their requests are kept here
+        prints = np.frombuffer(folder.prints.read_bytes(), "<u8").reshape(-1, 2)
+        asked |= (was.array == NOWHERE) & prints.any(axis=1)
+    flags: Array = np.isin(codes, bad) & asked
     return flags
+
+
+def _sources(
+    job: JobRecord, shards: list[ShardRecord], folder: JobFolder
+) -> list[tuple[int, Path]]:
+    """The files that hold the requests of a job's rows, each with the first row that it may have."""
+    if job.inherited:
+        return [(0, path) for path in sorted(folder.path.glob("all-*.jsonl"))]
+    return [(shard.first, folder.requests(shard.number)) for shard in shards]
 
 
 def _placed(

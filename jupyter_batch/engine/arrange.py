@@ -50,20 +50,31 @@ def arrange(
     prints: bytes | bytearray,
     *,
     waits: Waits = lambda _: True,
+    failures: bool = True,
 ) -> Arranged:
-    """The job with what is there taken over, and requests for the rest alone; the draft's files are made so."""
+    """The job with what is there taken over, and requests for the rest alone; the draft's files are made so.
+
+    failures: what was answered and billed before, and can't be used, is not asked again.
+    """
     rows = prints_array(prints)
-    reuse = decide(ledger, record.space, rows, draft, record.id, waits)
+    reuse = decide(ledger, record.space, rows, draft, record.id, waits, failures)
     if reuse.plain:
         draft.write(draft.prints, bytes(prints))
         return Arranged(record, filled(draft, record.id, shards, limits))
     own = np.where(np.isin(reuse.whose, (FOLLOWS, LEFT_OUT))[:, None], 0, rows)
     draft.write(draft.prints, own.astype("<u8").tobytes())
-    made, places = _packed(draft, record.id, shards, reuse, limits, keep=bool(record.tools))
+    keep = bool(record.tools or reuse.inherited)
+    made, places = _packed(draft, record.id, shards, reuse, limits, keep=keep)
     draft.write(draft.places, places.astype("<i8").tobytes())
     over = 0.0 if made else record.created_at  # nothing is asked at all
     return Arranged(
-        msgspec.structs.replace(record, reused=reuse.reused, cuts=reuse.cuts, finished_at=over),
+        msgspec.structs.replace(
+            record,
+            reused=reuse.reused,
+            inherited=reuse.inherited,
+            cuts=reuse.cuts,
+            finished_at=over,
+        ),
         made,
     )
 

@@ -32,6 +32,21 @@ def onto(rows: int, there: Array, here: Array) -> array[int]:
     return wanted
 
 
+def is_answer(result: Result) -> bool:
+    """Whether it is an answer that can be used."""
+    return result.status is Status.SUCCEEDED
+
+
+def is_billed_failure(result: Result) -> bool:
+    """Whether the provider answered, and billed, what can't be used: a refusal, no text, a misfit to the schema."""
+    return result.status is Status.FAILED and not result.unbilled
+
+
+def is_billed(result: Result) -> bool:
+    """Whether the provider answered and billed it."""
+    return is_answer(result) or is_billed_failure(result)
+
+
 def carry(
     job: JobRecord,
     shards: Sequence[ShardRecord],
@@ -40,12 +55,14 @@ def carry(
     new: str,
     target: Callable[[str], Path],
     cut: dict[int, str] | None = None,
+    *,
+    takes: Callable[[Result], bool] = is_answer,
 ) -> array[int]:
     """Copy the answers of `job` that are wanted, each once, to the rows of job `new`.
 
     wanted: for each position in `job` the one in `new`, or -1; it is used up. target: where the lines of a dialect go;
     a file that is there whole or not at all. cut: takes the finish reason of each answer that was cut off, by its
-    position in `new`. Returns the positions in `new` that have their answer now.
+    position in `new`. takes: which results are copied. Returns the positions in `new` that have theirs now.
     """
     taken = array("q")
     with contextlib.ExitStack() as stack:
@@ -54,7 +71,7 @@ def carry(
             for _, line, result in lines_in(path, job, dialect):
                 was = position_of(job.id, result.custom_id)
                 at = wanted[was] if was is not None and was < len(wanted) else -1
-                if was is None or at < 0 or result.status is not Status.SUCCEEDED:
+                if was is None or at < 0 or not takes(result):
                     continue
                 ours = _renamed(line, job, dialect, custom_id(job.id, was), custom_id(new, at))
                 if ours is None:

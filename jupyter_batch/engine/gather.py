@@ -33,6 +33,7 @@ CODES = tuple(Status)
 _CODE = {status: code for code, status in enumerate(CODES)}
 _NOTHING = 255
 _ANSWERED, _REUSED = _CODE[Status.SUCCEEDED], _CODE[Status.REUSED]
+_BILLED = (Status.SUCCEEDED, Status.FAILED)
 _GOOD = (_ANSWERED, _REUSED)
 _MOST_TOKENS = (1 << 31) - 1  # of one row; what tells of more, or of fewer than none, tells nothing
 
@@ -84,6 +85,7 @@ class Outcomes:
         self.costs = Costs(rows, job, live=live)
         self.usage: Usage | None = None
         self.strange = 0
+        self.billed = 0
 
     def take(
         self,
@@ -113,7 +115,8 @@ class Outcomes:
                     continue
                 self.reasons.pop(first + at, None)
                 self.raws.pop(first + at, None)
-            status[at] = code if paid else _REUSED
+            status[at] = _REUSED if code == _ANSWERED and not paid else code
+            self.billed += paid and result.status in _BILLED and not result.unbilled
             self.finish[at] = self._finish_code(result.finish)
             if code == _ANSWERED:
                 if self._keep:
@@ -344,6 +347,7 @@ def of_shard(
         "note": note,
         "examples": tuple((reason, firsts[reason]) for reason, _ in common),
         "bill": found.costs.bill(asked),
+        "billed": found.billed,
         "cuts": found.cuts(
             [
                 *(at for at, was_asked in enumerate(asked) if was_asked),
@@ -379,8 +383,8 @@ def carried_over(job: JobRecord, folder: JobFolder, places: Places) -> Iterator[
         found.take(job.id, decoded(path, job, dialect), paid=False)
     found.follow(places)
     for at, code in enumerate(found.status):
-        if code == _REUSED:
-            yield found.result(job.id, at, Status.REUSED)
+        if code != _NOTHING:
+            yield found.result(job.id, at, CODES[code])
 
 
 def results_of(

@@ -16,7 +16,7 @@ from jupyter_batch.core.errors import JobNotFoundError
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine.carry import carry, onto
+from jupyter_batch.engine.carry import carry, is_billed, onto
 from jupyter_batch.engine.gather import CODES, Outcomes, decoded, of_job, places_of
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.requests import REQUEST_ID
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jupyter_batch.engine.reuse import Array
     from jupyter_batch.engine.tick import Mover
 
+_TAKEN = [CODES.index(status) for status in (Status.REUSED, Status.FAILED)]
 _ANSWERED = (Status.SUCCEEDED, Status.REUSED)
 
 LOOK_SECONDS = 2.0
@@ -70,6 +71,7 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
             wanted,
             job.id,
             lambda dialect: folder.joined(shard.number, dialect, other.id),
+            takes=is_billed,
         )
     done = {*before.tolist(), *taken}
     left = _drop(folder.requests(shard.number), job.id, done)
@@ -157,7 +159,7 @@ def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "")
         if not but or path != folder.joined(shard.number, dialect, but):
             found.take(job.id, decoded(path, job, dialect), paid=False)
     codes = np.frombuffer(found.status, dtype=np.uint8)
-    return shard.first + np.flatnonzero(codes == CODES.index(Status.REUSED))
+    return shard.first + np.flatnonzero(np.isin(codes, _TAKEN))
 
 
 def _drop(path: Path, job: str, taken: set[int]) -> int:

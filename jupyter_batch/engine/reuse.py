@@ -6,6 +6,7 @@ It decides on arrays; answers are moved by carry.py, requests by arrange.py.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -14,7 +15,7 @@ import numpy as np
 from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.finish import counted as cuts_of
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.carry import carry, onto
+from jupyter_batch.engine.carry import carry, is_billed_failure, onto
 from jupyter_batch.engine.gather import places_of
 from jupyter_batch.engine.older import known
 from jupyter_batch.engine.places import NOWHERE
@@ -25,6 +26,7 @@ from jupyter_batch.ledger.store import Ledger
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
 
+INHERITED = -1  # in Reuse.whose: it was answered and billed before, and the answer can't be used
 OWN = 0  # in Reuse.whose: the row's request has to be sent
 ANSWERED = 1
 FOLLOWS = 2
@@ -58,8 +60,16 @@ class Reuse(NamedTuple):
     @property
     def reused(self) -> int:
         """How many rows have their answer at once: carried over, or following one that was."""
+        return self._how_many(ANSWERED)
+
+    @property
+    def inherited(self) -> int:
+        """How many rows have at once an answer that was billed and can't be used."""
+        return self._how_many(INHERITED)
+
+    def _how_many(self, what: int) -> int:
         followed = self.leaders[self.whose == FOLLOWS]
-        return int((self.whose == ANSWERED).sum() + (self.whose[followed] == ANSWERED).sum())
+        return int((self.whose == what).sum() + (self.whose[followed] == what).sum())
 
     @property
     def cuts(self) -> Cuts:
@@ -78,11 +88,17 @@ def prints_array(prints: bytes | bytearray) -> Array:
 
 
 def decide(
-    ledger: Ledger, space: str, prints: Array, draft: JobFolder, new: str, waits: Waits
+    ledger: Ledger,
+    space: str,
+    prints: Array,
+    draft: JobFolder,
+    new: str,
+    waits: Waits,
+    failures: bool,
 ) -> Reuse:
     """What each row needs; answers that are there already are copied into the draft.
 
-    prints: zeros for a row without a request.
+    prints: zeros for a row without a request. failures: what was answered and billed, and can't be used, is copied too.
     """
     whose = np.full(len(prints), OWN, dtype=np.int64)
     whose[~prints.any(axis=1)] = LEFT_OUT
@@ -95,7 +111,33 @@ def decide(
             break
         if known(ledger, job) == space:
             _take_from(ledger, job, prints, open_rows, whose, joins, draft, new, waits, cut)
+    if failures:  # after all answers: one that can be used comes first, whichever job has it
+        _inherit(ledger, space, prints, whose, draft, new)
     return Reuse(whose, leaders, joins, cut)
+
+
+def _inherit(
+    ledger: Ledger, space: str, prints: Array, whose: Array, draft: JobFolder, new: str
+) -> None:
+    """Take over what was answered and billed in other jobs, and can't be used: it is asked again by `retry` alone."""
+    for job in ledger.jobs() if ledger.exists() else ():
+        rows = np.flatnonzero(whose == OWN)
+        folder = ledger.folders.of(job.id)
+        if not len(rows) or known(ledger, job) != space or not folder.prints.exists():
+            continue
+        here, there = matches(prints, rows, prints_array(folder.prints.read_bytes()))
+        if not len(here):
+            continue
+        carried = carry(
+            job,
+            ledger.shards(job.id),
+            folder,
+            onto(job.rows, there, here),
+            new,
+            functools.partial(draft.reused, f"{job.id}.failed"),
+            takes=is_billed_failure,
+        )
+        whose[np.frombuffer(carried, dtype=np.int64)] = INHERITED
 
 
 def _leaders(prints: Array, whose: Array) -> Array:
@@ -165,5 +207,5 @@ def _take_from(
 def places_array(reuse: Reuse, shard_of: Array) -> Array:
     """The places of a job's rows. shard_of: the shard that asks for a row, NOWHERE for none."""
     places: Array = np.where(reuse.whose == FOLLOWS, -2 - reuse.leaders, shard_of)
-    places[np.isin(reuse.whose, (ANSWERED, LEFT_OUT))] = NOWHERE
+    places[np.isin(reuse.whose, (INHERITED, ANSWERED, LEFT_OUT))] = NOWHERE
     return places

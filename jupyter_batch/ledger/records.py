@@ -26,6 +26,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     bad_lines: lines of its request file, from 1, that the provider refused it for; at_fault: the same by their rows'
     positions; each with the reason.
     first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
+    billed: rows that were answered and billed, whether their answer can be used or not.
     missing: rows that the provider counted, and whose lines its result files lacked when they were fetched last.
     kept: the files that its results are in on this disk: (name, bytes, CRC-32). refetch: a file is fetched although one
     is here, since that one lacks rows or is damaged; lost: the name of the file that was found gone or damaged.
@@ -72,6 +73,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     at_fault: tuple[tuple[int, str], ...] = ()
     refused: tuple[str, ...] = ()
     alone: int = 0
+    billed: int = 0
     missing: int = 0
     kept: tuple[tuple[str, int, int], ...] = ()
     refetch: bool = False
@@ -125,7 +127,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt uses, as texts.
     out: the column to fill; with a schema, what its columns' names begin with.
     rows: of the frame, those without a request too: `skipped` for a missing value,
-    `unsendable` for one that can't be rendered, `reused` for an answer of an earlier job; `cuts`: how many of these
+    `unsendable` for one that can't be rendered, `inherited` for one that an earlier job was billed for without a usable
+    answer, `reused` for an answer of an earlier job; `cuts`: how many of these
     were cut off, by finish reason. parent: the job whose missed rows this one sends again. space: in jobs of one
     space, requests that read the same are the same. alone: it takes no other job's answers (`reuse=False`).
     shard_size: the most requests in a batch, if the person said so. keyless: it was submitted without a key, to a
@@ -172,6 +175,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     tool_names: dict[str, str] = {}
     parent: str | None = None
     reused: int = 0
+    inherited: int = 0
     cuts: Cuts = ()
     adopted: bool = False
     aligned: bool = True
@@ -208,6 +212,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "created_at": now,
             "adopted": False,
             "reused": 0,
+            "inherited": 0,
             "cuts": (),
             "most": None,
             "before": None,
@@ -236,7 +241,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def snapshot(self, shards: list[ShardRecord], now: float, **more: object) -> Snapshot:
         """The job at one moment, for a screen."""
-        counts = Counts(skipped=self.skipped, failed=self.unsendable, reused=self.reused)
+        counts = Counts(
+            skipped=self.skipped, failed=self.unsendable + self.inherited, reused=self.reused
+        )
         for shard in shards:
             counts = counts + shard.row_counts()
         usage = self.usage(shards)

@@ -91,18 +91,21 @@ class Ledger(Database):
     def answering(
         self, fingerprint: str, fits: Callable[[JobRecord], bool] = lambda _: True
     ) -> JobRecord | None:
-        """The newest job with just these requests that is open, or from which at least one answer came, and `fits`."""
+        """The newest job with just these requests that is open, or whose answers were billed, and `fits`.
+
+        Answers that can't be used count, too: they are asked again by `retry`, not by the cell.
+        """
         if not self.exists():
             return None
         for row in self._rows(
             f"{_JOB} WHERE fingerprint = ? ORDER BY created_at DESC", fingerprint
         ):
             record = _job(row)
-            counts = [shard.row_counts() for shard in self.shards(record.id)]
             alive = (
                 not record.finished_at
                 or record.reused
-                or any(c.succeeded or c.reused for c in counts)
+                or record.inherited
+                or any(_is_billed(shard) for shard in self.shards(record.id))
             )
             if alive and fits(record):
                 return record
@@ -417,6 +420,12 @@ class Ledger(Database):
                 "UPDATE job SET holder = NULL, lease_until = 0 WHERE id = ? AND holder = ?",
                 (job, holder),
             )
+
+
+def _is_billed(shard: ShardRecord) -> bool:
+    counts = shard.row_counts()
+    # The usage alone tells it of what was collected before `billed` was counted.
+    return bool(counts.succeeded or counts.reused or shard.billed or shard.usage is not None)
 
 
 _Record = TypeVar("_Record", JobRecord, ShardRecord)
