@@ -96,7 +96,7 @@ class Mover:
         try:
             return await self._step(shard)
         except ProviderError as e:
-            if e.status is None and _ends(e):
+            if e.status is None and is_ending(e):
                 return self.put(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
             return self._failed(self._current(shard), e)
         except (
@@ -106,7 +106,7 @@ class Mover:
         except LostError:
             raise
         except Exception as e:  # one broken shard must not stop the others, nor be lost
-            if isinstance(e, RuntimeError) and _ends(e):
+            if isinstance(e, RuntimeError) and is_ending(e):
                 return self.put(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
             note = masked(f"unexpected {type(e).__name__}: {e}")
             return self.put(
@@ -365,6 +365,6 @@ def _how_to_key(facts: Facts) -> str:
     return f"Set {name} and run the cell again, or job.resume() (either takes api_key=); nothing was lost"
 
 
-def _ends(error: Exception) -> bool:
+def is_ending(error: Exception) -> bool:
     """Whether it is this process that ends; another goes on with the job, and is told of no trouble."""
     return any(words in str(error) for words in ENDING)

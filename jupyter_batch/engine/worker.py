@@ -20,7 +20,7 @@ from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatch
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.engine.pace import is_due
-from jupyter_batch.engine.tick import Mover
+from jupyter_batch.engine.tick import Mover, is_ending
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger, this_process
 from jupyter_batch.log import logger
@@ -131,8 +131,14 @@ class Worker:
     # -- the loop -------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            runner.run(self._forever())
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._forever())
+        except RuntimeError as e:
+            # Python 3.12 starts no thread any more once the interpreter ends, and the Runner wants a thread to
+            # close the loop's executor with. All is closed by then but the executor, which ends with the process.
+            if not is_ending(e):
+                raise
 
     async def _forever(self) -> None:
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
