@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jupyter_batch.core.errors import InputError, JupyterBatchError
+from jupyter_batch.core.errors import InputError, JobBlockedError, JupyterBatchError
 from jupyter_batch.core.result import ToolCalls
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     watch = command(
         "watch",
         _watch,
-        "poll and download, without any kernel, until all is collected; then exit 0",
+        "poll and download, without any kernel, until all is collected; then exit 0 (1 where a job "
+        "can't go on without you: it says why)",
     )
     watch.add_argument(
         "id", nargs="?", metavar="ID", help="only this job (default: all that are open)"
@@ -197,7 +198,10 @@ def _print(job: Job) -> None:
 
 
 def _watch(asked: argparse.Namespace) -> int:
-    """Failed rows are printed, but they are collected too: only what is still open at the end is a 1."""
+    """Failed rows are printed, but they are collected too: only what is still open at the end is a 1.
+
+    A job that can't go on without the user says so and is left: cron and systemd would wait for it without an end.
+    """
     from jupyter_batch import jobs
 
     jobs.name_address(asked.api_base)
@@ -207,16 +211,21 @@ def _watch(asked: argparse.Namespace) -> int:
         print("No job is open.")
     if asked.id is None:
         jobs.resume_open()
+    blocked: dict[str, str] = {}
     while chosen:
         for job in chosen:
             if job.is_complete:
                 _print(job)
-            if not job.wait(
-                None if until is None else max(0.0, until - time.monotonic())
-            ).is_complete:
-                return 1  # out of time, or Ctrl-C
-        chosen = [] if asked.id else _still_open()  # more may have come meanwhile
-    return 0
+            try:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                if not job.wait(left).is_complete:
+                    return 1  # out of time, or Ctrl-C
+            except JobBlockedError as error:
+                blocked[job.id] = str(error)
+                print(f"jupyter batch: {error}", file=sys.stderr)
+        # More may have come meanwhile; what is blocked was tried, and has said why.
+        chosen = [] if asked.id else [job for job in _still_open() if job.id not in blocked]
+    return 1 if blocked else 0
 
 
 def _still_open() -> list[Job]:

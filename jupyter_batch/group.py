@@ -163,9 +163,12 @@ class Group(Standing):
         """Ask the providers to end all of it; rows that are finished are kept."""
         return self._each(Job.cancel)
 
-    def resume(self, *, api_key: str | None = None) -> Group:
-        """Go on now with what waits."""
-        return self._each(lambda job: job.resume(api_key=api_key))
+    def resume(self, *, api_key: str | None = None, send_again: bool = False) -> Group:
+        """Go on now with what waits; see Job.resume."""
+        self._still.clear()
+        self._each(lambda job: job.resume(api_key=api_key, send_again=send_again))
+        self._look()
+        return self
 
     def retry(self, *, api_key: str | None = None, max_cost: float | None = None) -> Group:
         """The jobs that missed rows send these again, as linked jobs; a group of those and the others.
@@ -310,9 +313,21 @@ class Group(Standing):
         self._look()
 
     def _look(self) -> None:
-        if not self._over.is_set() and self.is_complete:
-            self._over.set()
+        if self._over.is_set():
+            return
+        if self.is_complete:
+            self._ends()
             kernel.on_main(self._land)
+            return
+        self._still.clear()  # before the look: what comes after sets it again
+        if self.snapshot().blocked is not None:
+            self._still.set()
+
+    def _land_done(self) -> None:
+        for job in self.jobs:
+            if job.is_complete:
+                job._land()
+        self._redraw()
 
     def _land(self) -> None:
         for job in self.jobs:

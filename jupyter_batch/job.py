@@ -18,7 +18,7 @@ import msgspec
 from jupyter_batch import kernel
 from jupyter_batch.core.errors import LedgerReadOnlyError, OptionError
 from jupyter_batch.core.result import Result, Usage
-from jupyter_batch.core.status import Snapshot, reopen
+from jupyter_batch.core.status import Block, Snapshot, reopen
 from jupyter_batch.engine.answers import Answers, Standpoint
 from jupyter_batch.engine.glimpse import Glimpse
 from jupyter_batch.engine.news import News
@@ -118,6 +118,8 @@ class Job(Standing):
             if over:
                 self._land()
                 return
+            if self._still.is_set() and (error := self._block()) is not None:
+                raise error
             await kernel.await_done(self._over, kernel.AWAIT_SLICE)
 
     # -- what came of it ------------------------------------------------------------------------------------
@@ -340,10 +342,17 @@ class Job(Standing):
             )
             check_rest(self._here.ledger, record, shards, max_cost)
 
-    def resume(self, *, api_key: str | None = None) -> Job:
-        """Go on now with a job that waits: for a key that was refused or missing, for quota, for a provider."""
+    def resume(self, *, api_key: str | None = None, send_again: bool = False) -> Job:
+        """Go on now with a job that waits: for a key that was refused or missing, for quota, for a provider.
+
+        send_again: what may have been created before, and was not found, is sent again; it may be paid twice. Without
+        it, it is looked for again.
+        """
         if self._salvaged is None and not self.is_complete:
-            self._here.ledger.wake(self.id)
+            ledger = self._here.ledger
+            self._still.clear()
+            for job in (self.id, *ledger.joined_by(self.id)):
+                ledger.resume(job, send_again=send_again and job == self.id)
             self._follow(api_key)
         return self
 
@@ -457,13 +466,18 @@ class Job(Standing):
         if self._salvaged is not None or self.is_complete:
             self._here.know(self.id, api_key)  # what goes on from it may need it
             if not self._over.is_set():  # the worker, which looks for this too, comes too late now
-                self._over.set()
+                self._ends()
                 kernel.on_main(self._land)
             return
         watcher = None if self._following else self._on_change
         if watcher is not None:
             self._following = True
             kernel.between()  # made on the main thread, within a cell
+            if self.blocked in (
+                Block.KEY,
+                Block.QUOTA,
+            ):  # by what another process met; this one may do better
+                self._here.ledger.resume(self.id)
         self._here.move(self.id, watcher, api_key)
         for other in self._here.ledger.joined_by(self.id):  # what it waits for has to be moved too
             lent = None if api_key is None else self._here.lend_key(self.id, other)
@@ -474,10 +488,12 @@ class Job(Standing):
         over = seen.is_complete and not self._over.is_set() and self._record().id == seen.id
         if over and not self._in_group:
             self._tell_end()
+        if not over:
+            self._stands(seen)
         if self._monitor is not None:  # first: who waits is shown the end before the wait is over
             self._monitor.update(self._with_words(seen))
         if over:
-            self._over.set()
+            self._ends()
             kernel.on_main(self._land)
 
     def _land(self) -> None:

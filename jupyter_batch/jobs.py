@@ -377,9 +377,9 @@ class Jobs(list[Any]):
     def to_frame(self) -> pd.DataFrame:
         """The table as a DataFrame, one row for each job on its id: to sort, filter and sum.
 
-        name, state, notebook, created, age, the counts as in `job.counts`, cost and saved in US dollars (NA where that
-        is not known), model, provider, out, ended, elapsed, input_tokens, output_tokens. created and ended are
-        Timestamps in UTC, age and elapsed are Timedeltas. Texts are as they were given, not cleaned for a screen.
+        name, state, blocked, notebook, created, age, the counts as in `job.counts`, cost and saved in US dollars (NA
+        where that is not known), model, provider, out, ended, elapsed, input_tokens, output_tokens. created and ended
+        are Timestamps in UTC, age and elapsed are Timedeltas. Texts are as they were given, not cleaned for a screen.
         """
         return table.frame(self.snapshots())
 

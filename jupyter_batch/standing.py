@@ -6,14 +6,15 @@ It knows neither of them, and no ledger: how it stands comes as a snapshot.
 from __future__ import annotations
 
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Self
 
 from jupyter_batch import clicks, kernel, terminal
 from jupyter_batch.clicks import Holder
-from jupyter_batch.core.errors import JupyterBatchError
-from jupyter_batch.core.status import Counts, State
+from jupyter_batch.core.errors import JobBlockedError, JupyterBatchError
+from jupyter_batch.core.status import Counts, Snapshot, State
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
 
 
 class Standing(Holder):
-    """What is under way at a provider, and what it came to. `_over` is set once nothing more can come."""
+    """What is under way at a provider, and what it came to.
+
+    `_over` is set once nothing more can come, `_still` while nothing more comes without the user.
+    """
 
     id: str
 
     def __init__(self) -> None:
         self._over = threading.Event()
+        self._still = threading.Event()
         self._lock = threading.RLock()
         self._monitor: Monitor | None = None
 
@@ -42,6 +47,15 @@ class Standing(Holder):
         Of a group: the least advanced of the jobs that are open, else the worst ending.
         """
         return self.snapshot().state
+
+    @property
+    def blocked(self) -> str | None:
+        """Why nothing that is open can go on without the user; None while something can.
+
+        "key", "quota", "no batch API", "budget" or "unknown create"; `resume()` goes on when the cause is mended.
+        """
+        blocked = self.snapshot().blocked
+        return None if blocked is None else str(blocked)
 
     @property
     def counts(self) -> Counts:
@@ -93,8 +107,11 @@ class Standing(Holder):
         return self.snapshot().batches
 
     @abstractmethod
-    def resume(self, *, api_key: str | None = None) -> Self:
-        """Go on now with what waits."""
+    def resume(self, *, api_key: str | None = None, send_again: bool = False) -> Self:
+        """Go on now with what waits, or is blocked; what is still blocked says so again.
+
+        api_key: another key for it. send_again: also send what may have been created before, and may be paid twice.
+        """
 
     def refresh(self) -> Self:
         """Ask the provider now."""
@@ -105,20 +122,30 @@ class Standing(Holder):
     def wait(self, timeout: float | None = None) -> Self:
         """Block until it is complete, for at most `timeout` seconds; it is returned, complete or not.
 
-        In a notebook clicks on the monitor work meanwhile. Ctrl-C ends the waiting, and nothing else.
+        In a notebook clicks on the monitor work meanwhile. Ctrl-C ends the waiting, and nothing else. Raises
+        JobBlockedError where nothing that is open can go on without the user.
         """
-        over = False
+        over, error = False, None
+        until = None if timeout is None else time.monotonic() + timeout
         try:
             self._follow()
             screen = self._screen()
             with screen.attended(kernel.current_cell()):
-                over = kernel.wait_blocking(self._over, timeout, screen.flush, stopped=None)
-                if over:
-                    self._land()
+                while not over and error is None:
+                    left = None if until is None else max(0.0, until - time.monotonic())
+                    still = kernel.wait_blocking(self._still, left, screen.flush, stopped=None)
+                    over = self._over.is_set()
+                    if not still:
+                        break
+                    error = None if over else self._block()
+                self._land() if over else self._land_done()
         except KeyboardInterrupt:
             if over:  # while the answers came into the frame
                 raise
             print(kernel.STOPPED, flush=True)  # noqa: T201  # behind the bar, to the person who pressed Ctrl-C
+            return self
+        if error is not None:
+            raise error
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -128,9 +155,39 @@ class Standing(Holder):
         self._follow()
         screen = self._screen()
         with screen.attended(kernel.current_cell()):
-            await kernel.await_done(self._over, None, screen.flush)
+            while not self._over.is_set():
+                await kernel.await_done(self._still, None, screen.flush)
+                if not self._over.is_set() and (error := self._block()) is not None:
+                    self._land_done()
+                    raise error
         self._land()
         return self
+
+    def _block(self) -> JobBlockedError | None:
+        """What a wait raises, by the ledger as it is now; None, and `_still` says so, where it goes on."""
+        self._still.clear()  # before the look: the worker sets it for what comes after
+        seen = self.snapshot()
+        if seen.blocked is None:
+            if self._over.is_set():
+                self._still.set()
+            elif self.is_complete:
+                self._follow()  # it notes the end
+            return None
+        self._still.set()
+        said = "; ".join(view(seen).blocked)
+        return JobBlockedError(f"{self.id}: {said}", job=self.id, blocked=str(seen.blocked))
+
+    def _stands(self, seen: Snapshot) -> None:
+        """Note whether anything more comes by itself."""
+        if self._over.is_set() or seen.blocked is not None:
+            self._still.set()
+        else:
+            self._still.clear()
+
+    def _ends(self) -> None:
+        """Note that nothing more can come."""
+        self._over.set()
+        self._still.set()
 
     # -- how it is shown ------------------------------------------------------------------------------------
 
@@ -154,7 +211,8 @@ class Standing(Holder):
             return f"<{type(self).__name__} {self.id}: {e}>"
 
     def _in_words(self) -> str:
-        return text.line(self.snapshot())
+        seen = view(self.snapshot())
+        return "\n".join([text.line(seen), *(f"  {line}" for line in seen.blocked)])
 
     def _ipython_display_(self) -> None:
         """As the last expression of a cell: the live monitor."""
@@ -203,6 +261,14 @@ class Standing(Holder):
     @abstractmethod
     def _land(self) -> None:
         """The answers into the frames that are bound; each once."""
+
+    def _land_done(self) -> None:
+        """The answers of those of its jobs that are complete, where not all are."""
+
+    @property
+    @abstractmethod
+    def is_complete(self) -> bool:
+        """It has ended, and all that came back is on this disk."""
 
     @abstractmethod
     def _shards(self) -> list[ShardRecord]:

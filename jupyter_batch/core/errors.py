@@ -9,6 +9,7 @@
     │   └── KeyMissingError         no API key for the provider
     ├── AlignmentError              the frame is not the one that was submitted: how many rows moved
     ├── JobNotFoundError (LookupError)
+    ├── JobBlockedError (ValueError) nothing of the job can go on without the user; the job stays as it is
     ├── LedgerError                 the record on disk
     │   ├── LedgerNewerError        written by a newer jupyter_batch
     │   ├── LedgerCorruptError      not a database, or damaged
@@ -73,6 +74,18 @@ class AlignmentError(JupyterBatchError):
 
 class JobNotFoundError(JupyterBatchError, LookupError):
     """No job of that id or name is in the ledger."""
+
+
+class JobBlockedError(JupyterBatchError, ValueError):
+    """No open batch of the job can go on without the user; raised by waiting, and the job stays as it is.
+
+    job: its id. blocked: as `job.blocked`.
+    """
+
+    def __init__(self, message: str, *, job: str = "", blocked: str = "") -> None:
+        super().__init__(message)
+        self.job = job
+        self.blocked = blocked
 
 
 class LedgerError(JupyterBatchError):

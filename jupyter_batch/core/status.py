@@ -35,19 +35,33 @@ class State(StrEnum):
 
 LIVE = "realtime-"
 """How our own names begin of what is asked in real time, where a batch has its id: no provider knows them."""
-PAUSED = "paused: "
-"""How the note of a shard begins whose provider refused the key."""
 ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.EXPIRED, State.CANCELLED})
 
 
 class Block(StrEnum):
-    """Why a shard or a job cannot go on without the user (`job.blocked`)."""
+    """Why a shard can't go on now (`job.blocked`); `budget` passes by itself, the others take the user."""
 
     KEY = "key"
     QUOTA = "quota"
     NO_BATCH_API = "no batch API"
     BUDGET = "budget"
     UNKNOWN_CREATE = "unknown create"
+
+    __repr__ = str.__repr__
+
+
+class Blocked(msgspec.Struct, frozen=True, kw_only=True):
+    """A block as data; monitor/blocked.py renders its sentence.
+
+    why: the cause in the provider's words, or in ours. key: the environment variable of the key, if one is missing or
+    was refused. until: when it gives up, in seconds since the epoch; 0 for never. of: the model, in a group.
+    """
+
+    by: Block
+    why: str = ""
+    key: str = ""
+    until: float = 0.0
+    of: str = ""
 
 
 class Step(StrEnum):
@@ -115,7 +129,11 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardView(msgspec.Struct, frozen=True, kw_only=True):
-    """One shard, as a screen needs it. Times are seconds since the epoch."""
+    """One shard, as a screen needs it. Times are seconds since the epoch.
+
+    held: it waits for a limit that passes ("queue" or "rate"). alone: it was refused for that again and again with no
+    other batch of this ledger under way. until: when it gives up; 0 for never.
+    """
 
     number: int
     step: Step
@@ -125,6 +143,10 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts = Counts()
     note: str = ""
     expires_at: float | None = None
+    blocked: Block | None = None
+    held: str = ""
+    alone: bool = False
+    until: float = 0.0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +169,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     notebook: its path, where it is known. equal: of the reused rows those that ask just what another row of it asks.
     cuts: answers that were cut off, by finish reason; they count as succeeded or reused.
     history: (when, rows done from then on), from the beginning on, a few dozen points; () where it is not known.
+    blocks: what is blocked now, each cause once. blocked: the cause where nothing that is open can go on without the
+    user; the state is `waiting` then. message: what there is to say first, without moments.
     """
 
     id: str
@@ -170,6 +194,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     bill: Bill | None = None
     most: float | None = None
     message: str = ""
+    blocks: tuple[Blocked, ...] = ()
+    blocked: Block | None = None
     reasons: tuple[tuple[str, int], ...] = ()
     cuts: Cuts = ()
     answers: tuple[Answer, ...] = ()

@@ -9,7 +9,7 @@ import msgspec
 
 from jupyter_batch.core.finish import added as cuts_of_all
 from jupyter_batch.core.history import added
-from jupyter_batch.core.status import Answer, Counts, Snapshot, State, job_state, reopen
+from jupyter_batch.core.status import Answer, Block, Counts, Snapshot, State, job_state, reopen
 
 
 def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
@@ -38,6 +38,12 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "bill": sum(bills[1:], bills[0]) if len(bills) == len(seen) else None,
         "input_tokens": _sum(one.input_tokens for one in seen),
         "output_tokens": _sum(one.output_tokens for one in seen),
+        "blocks": tuple(
+            msgspec.structs.replace(block, of=block.of or one.model)
+            for one in seen
+            for block in one.blocks
+        ),
+        "blocked": _blocked(seen),
         "message": next((one.message for one in seen if one.message), ""),
         "merged": "; ".join(merged),
         "again": "; ".join(one.again for one in seen if one.again),
@@ -59,7 +65,15 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
     return msgspec.structs.replace(first, **fields)
 
 
+def _blocked(seen: Sequence[Snapshot]) -> Block | None:
+    """Why none of the jobs that are open can go on without the user."""
+    causes = [one.blocked for one in seen if not one.is_complete]
+    return causes[0] if causes and None not in causes else None
+
+
 def _state(seen: Sequence[Snapshot]) -> State:
+    if _blocked(seen) is not None:
+        return State.WAITING
     shards = [(shard.step, shard.ending) for one in seen for shard in one.shards]
     return job_state(shards, cancelling=any(one.state is State.CANCELLING for one in seen))
 

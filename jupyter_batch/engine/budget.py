@@ -10,7 +10,7 @@ import msgspec
 
 from jupyter_batch.core.cost import money
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.status import State, Step
+from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.engine.estimate import (
     Count,
     Estimate,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _SENT = (Step.SUBMITTING, Step.RUNNING, Step.CANCELLING, Step.ENDED)
 _LOOK_SECONDS = 60.0
 _ROUNDING = 1e-9
-_HELD = "held back"
 
 
 class Draft(NamedTuple):
@@ -203,11 +202,8 @@ def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
         return None
     now = mover.clock()
     if under_way:
-        note = (
-            f"{_HELD} until others have ended: with it, the cost may come to {money(need)} "
-            f"(max_cost={job.max_cost:g})"
-        )
-        return mover.put(shard, note=note, due_at=now + _LOOK_SECONDS)
+        note = f"with this one, the cost may come to {money(need)} (max_cost={job.max_cost:g})"
+        return mover.put(shard, blocked_by=Block.BUDGET, note=note, due_at=now + _LOOK_SECONDS)
     note = (
         f"max_cost: {money(spent)} is spent, and with this batch it would come to about {money(need)}, above "
         f"max_cost={job.max_cost:g}; job.retry(max_cost=...) sends it"
@@ -222,10 +218,10 @@ def release(mover: Mover) -> None:
     for shard in mover.ledger.shards(mover.job.id):
         if (
             shard.step in (Step.PLANNED, Step.WAITING)
-            and shard.note.startswith(_HELD)
+            and shard.blocked_by is Block.BUDGET
             and shard.due_at
         ):
-            mover.put(shard, due_at=0.0)
+            mover.amend(shard, due_at=0.0)
 
 
 def _share(job: JobRecord, shard: ShardRecord, total: int) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,12 +58,7 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
         )  # what it missed is about to be asked in real time
         wanted = None if leaving else _wanted(ledger, job, shard, other, before)
         if wanted is None:
-            return mover.put(
-                shard,
-                Step.WAITING,
-                due_at=mover.clock() + LOOK_SECONDS,
-                note=f"waiting for job {shard.joins}, which has asked the same",
-            )
+            return _wait(mover, shard, other)
         taken = carry(
             other,
             ledger.shards(other.id),
@@ -98,6 +93,19 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
         note="",
         ended_at=mover.clock(),
     )
+
+
+def _wait(mover: Mover, shard: ShardRecord, other: JobRecord) -> ShardRecord:
+    """Look again soon; while the other job is blocked, this shard is, for the same cause."""
+    shards = mover.ledger.shards(other.id)
+    note = f"waiting for job {other.id}, which has asked the same"
+    changes: dict[str, Any] = {"note": note}
+    blocked = other.blocked(shards)
+    cause = next((block for block in other.blocks(shards) if block.by is blocked), None)
+    if cause is not None:
+        why = f"{cause.why}; {note}"
+        changes = {"note": why, "blocked_by": cause.by, "key": cause.key}
+    return mover.put(shard, Step.WAITING, due_at=mover.clock() + LOOK_SECONDS, **changes)
 
 
 def _rows(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> Array:

@@ -11,16 +11,13 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import RateLimitError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine.pace import retry_pause
-from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.ledger.records import QUOTA_TRIES, ShardRecord
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.tick import Mover
 
-QUOTA_TRIES = 6
-"""How often a batch is refused for quota, with none of ours in its way, before that is believed."""
 QUOTA_SECONDS = 26 * 3600.0
-"""And for how long: what others have under way, of the same account, has ended within a day."""
-WAITING = "waiting for quota"
+"""How long a batch is refused for quota before that is believed: others' batches have ended within a day."""
 QUEUE, RATE = "queue", "rate"
 """ShardRecord.held: until batches have ended, or until some time has passed."""
 
@@ -53,7 +50,7 @@ def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
             other.step is Step.WAITING and other.due_at <= now and _rank(other) < rank
             for other in others
         )
-        return mover.put(shard, due_at=soon) if before or knocking is not None else None
+        return mover.amend(shard, due_at=soon) if before or knocking is not None else None
     asleep = next((other for other in others if other.step is Step.WAITING), None)
     if shard.step is not Step.PLANNED or (first := asleep or knocking) is None:
         return None
@@ -61,7 +58,9 @@ def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
         shard,
         Step.WAITING,
         held=first.held,
-        note=first.note or WAITING,
+        note=first.note,
+        blocked_by=first.blocked_by,
+        blocked_until=first.blocked_until,
         due_at=max(soon, first.due_at),
     )
 
@@ -92,7 +91,7 @@ def refused_at_once(mover: Mover, shard: ShardRecord, error: RateLimitError) -> 
             held=RATE,
             attempts=attempts,
             due_at=mover.clock() + pause,
-            note=f"{WAITING}: {error}",
+            note=str(error),
         )
     return _back(mover, shard, str(error), pause, attempts=attempts)
 
@@ -127,7 +126,7 @@ def _calm(mover: Mover, shard: ShardRecord, pause: float) -> None:
             and other.number != shard.number
             and other.due_at < until
         ):
-            mover.put(other, due_at=until)
+            mover.amend(other, due_at=until)
 
 
 def _back(mover: Mover, shard: ShardRecord, why: str, pause: float, **changes: Any) -> ShardRecord:
@@ -144,11 +143,16 @@ def _back(mover: Mover, shard: ShardRecord, why: str, pause: float, **changes: A
             ended_at=now,
             **{**changes, "attempts": 0, "batch_id": shard.batch_id, "refused": shard.refused},
         )
-    note = f"{WAITING}: {why}"
-    if alone >= QUOTA_TRIES:
-        note += " No batch of this ledger is in its way: if it never fits, cancel it and give a smaller shard_size"
+    gives_up = mover.job.created_at + QUOTA_SECONDS if alone >= QUOTA_TRIES else 0.0
     return mover.put(
-        shard, Step.WAITING, held=QUEUE, alone=alone, note=note, due_at=now + pause, **changes
+        shard,
+        Step.WAITING,
+        held=QUEUE,
+        alone=alone,
+        note=why,
+        blocked_until=gives_up,
+        due_at=now + pause,
+        **changes,
     )
 
 

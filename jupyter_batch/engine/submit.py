@@ -95,7 +95,7 @@ def fate(shard: ShardRecord, facts: Facts, now: float) -> Fate:
         return Fate.ABSENT
     if now - shard.sent_at < facts.settle:
         return Fate.OPEN
-    surely = facts.sure or facts.idempotent or shard.create_answered
+    surely = facts.sure or facts.idempotent or shard.create_answered or shard.send_again
     return Fate.ABSENT if surely else Fate.UNKNOWN
 
 
@@ -118,7 +118,7 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
             return _given_up(mover, shard) or mover.later(shard, e)
         found = []  # each of them is another shard's of this ledger
     except ProviderError as e:  # nothing is known, so nothing is sent
-        return _blind(mover, shard, e)
+        return await _blind(mover, shard, e)
     live = [view for view in found if view.id and view.id not in shard.refused]
     if live:
         # The oldest, should there ever be two: the one that was asked for first.
@@ -158,7 +158,7 @@ def sending(shard: ShardRecord, now: float) -> dict[str, Any]:
         "due_at": 0.0,
         "create_sent": shard.file_id is not None,
         "create_answered": False,
-        "blocked_by": None,
+        "send_again": False,
     }
 
 
@@ -175,9 +175,11 @@ def _unknown(mover: Mover, shard: ShardRecord) -> ShardRecord:
     )
 
 
-def _blind(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecord:
+async def _blind(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecord:
     """The provider's list can't be read: ask again; where it refuses each time, only the user can decide."""
     refused = isinstance(error, NotFoundError | BadRequestError) and shard.attempts >= BLIND_TRIES
+    if refused and shard.send_again:
+        return await _absent(mover, shard)
     if refused or isinstance(error, AuthenticationError):
         ended = _given_up(mover, shard)
         if ended is not None:

@@ -19,7 +19,7 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.core.secrets import masked
-from jupyter_batch.core.status import PAUSED, State, Step
+from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.engine import budget, quota
 from jupyter_batch.engine.collect import collect
 from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
@@ -73,9 +73,14 @@ class Mover:
         return self.provider.facts
 
     def put(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
-        """Write what is so now. Raises LostError where it is not ours to write any more."""
+        """Write what is so now; a block that is not named is over. Raises LostError where the shard is not ours."""
+        changes = {"blocked_by": None, "blocked_until": 0.0, "key": "", **changes}
         if to is Step.ENDED:
             changes["why"] = changes["note"]
+        return self.amend(shard, to, **changes)
+
+    def amend(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
+        """Write these changes alone. Raises LostError where the shard is not ours to write any more."""
         moved = self.ledger.move(shard, to or shard.step, self.holder, self.clock(), **changes)
         if moved is None:
             raise LostError
@@ -97,7 +102,7 @@ class Mover:
             return await self._step(shard)
         except ProviderError as e:
             if e.status is None and is_ending(e):
-                return self.put(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
+                return self.amend(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
             return self._failed(self._current(shard), e)
         except (
             LedgerError
@@ -107,7 +112,7 @@ class Mover:
             raise
         except Exception as e:  # one broken shard must not stop the others, nor be lost
             if isinstance(e, RuntimeError) and is_ending(e):
-                return self.put(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
+                return self.amend(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
             note = masked(f"unexpected {type(e).__name__}: {e}")
             return self.put(
                 self._current(shard), note=note[:300], due_at=self.clock() + DISK_SECONDS
@@ -278,7 +283,9 @@ class Mover:
         """Try again after a pause that grows with the failures in a row."""
         if isinstance(error, AuthenticationError):
             self.key_refused = True
-            note = f"{PAUSED}the key was refused ({error}). {_how_to_key(self.facts)}"
+            note = str(error)
+            changes["blocked_by"] = changes.get("blocked_by") or Block.KEY
+            changes["key"] = self.facts.key or "api_key"
         attempts = shard.attempts + 1
         return self.put(
             shard,
@@ -358,11 +365,6 @@ def _not_given(view: BatchView) -> str:
     if not view.completed or view.output_file_id:
         return ""
     return f"the provider counted {view.completed:,} answers, and named no file that holds them"
-
-
-def _how_to_key(facts: Facts) -> str:
-    name = facts.key or "api_key"
-    return f"Set {name} and run the cell again, or job.resume() (either takes api_key=); nothing was lost"
 
 
 def is_ending(error: Exception) -> bool:

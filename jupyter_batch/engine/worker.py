@@ -18,9 +18,10 @@ import msgspec
 
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.secrets import masked
-from jupyter_batch.core.status import Snapshot, Step
+from jupyter_batch.core.status import Block, Snapshot, Step
 from jupyter_batch.engine.pace import is_due
 from jupyter_batch.engine.tick import Mover, is_ending
+from jupyter_batch.ledger.folder import holds
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger, this_process
 from jupyter_batch.log import logger
@@ -100,9 +101,9 @@ class Worker:
             self._retire(job)  # a key may have come
             self._barred.pop(job, None)
             self.refused.discard(job)
+            self._shown.pop(job, None)  # who waits is told how it stands from now on
             if watcher is not None:
                 self.watchers.setdefault(job, []).append(watcher)
-                self._shown.pop(job, None)
         self.poke()
 
     def poke(self) -> None:
@@ -226,8 +227,8 @@ class Worker:
         try:
             provider = await self._provider(job)
         except InputError as e:  # this process can't call it: another that can may move it
-            if job.holder is None:
-                self.ledger.say(job.id, str(e))
+            if not self._is_another_s(job, now):
+                job = self._blocked(job, str(e))
             self._tell(job)
             return LOOK_SECONDS
         except JupyterBatchError as e:
@@ -237,7 +238,7 @@ class Worker:
         if not self._lease(job, now):
             self._tell(job)
             return LOOK_SECONDS
-        if job.message:  # of a process without a key, before this one came
+        if job.message or job.blocked_by:  # of a process without a key, before this one came
             self.ledger.say(job.id, "")
             job = self.ledger.job(job.id)
         shards = self.ledger.shards(job.id)
@@ -293,6 +294,16 @@ class Worker:
             return
         self.take(child.id)
 
+    def _is_another_s(self, job: JobRecord, now: float) -> bool:
+        return job.holder != self.holder and holds(job.holder, job.lease_until, now)
+
+    def _blocked(self, job: JobRecord, why: str) -> JobRecord:
+        """Note that no process can move the job now; written once, not at each pass."""
+        if (job.message, job.blocked_by) == (why, Block.KEY):
+            return job
+        self.ledger.say(job.id, why, Block.KEY)
+        return self.ledger.job(job.id)
+
     def _lease(self, job: JobRecord, now: float) -> bool:
         if job.holder == self.holder and job.lease_until - now > LEASE_SECONDS - RENEW_SECONDS:
             return True
@@ -312,7 +323,7 @@ class Worker:
         pause = IDLE_SECONDS
         for shard in shards:
             key = (job.id, shard.number)
-            if shard.step is Step.COLLECTED or key in self._tasks:
+            if shard.step is Step.COLLECTED or key in self._tasks or _is_parked(job, shard):
                 continue
             if not is_due(shard.due_at, now, job.poll_interval) and not _to_cancel(job, shard):
                 pause = min(pause, shard.due_at - now)
@@ -331,7 +342,7 @@ class Worker:
         if not mover.key_refused:
             return
         if self._providers.get(job) is not mover.provider:
-            self.ledger.wake(job)  # a late answer to a key that was replaced meanwhile
+            self.ledger.resume(job)  # a late answer to a key that was replaced meanwhile
             return
         # Another process may have a key that is taken: it must not wait for us.
         self.refused.add(job)
@@ -380,6 +391,11 @@ def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:
         and not shard.attempts
         and shard.step in (Step.PLANNED, Step.WAITING, Step.RUNNING)
     )
+
+
+def _is_parked(job: JobRecord, shard: ShardRecord) -> bool:
+    """Asking again can't help before the user has changed something: not even a pause ends that."""
+    return shard.blocked_by is Block.NO_BATCH_API and not job.cancel_at
 
 
 def _same(one: Snapshot, other: Snapshot) -> bool:

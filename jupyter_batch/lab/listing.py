@@ -18,7 +18,7 @@ from jupyter_batch.core.errors import JobNotFoundError, LedgerError
 from jupyter_batch.core.history import Points
 from jupyter_batch.core.status import Snapshot, reopen
 from jupyter_batch.core.together import together
-from jupyter_batch.ledger.folder import has_died, machine
+from jupyter_batch.ledger.folder import holds
 from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.overview import Lines
 from jupyter_batch.ledger.records import JobRecord
@@ -179,11 +179,7 @@ def followed(record: JobRecord, now: float) -> bool:
 
     One that died on this machine does not, however long its lease.
     """
-    return (
-        record.holder is not None
-        and record.lease_until > now
-        and not has_died(record.holder, machine())
-    )
+    return holds(record.holder, record.lease_until, now)
 
 
 def _words(shot: Snapshot) -> dict[str, Any]:

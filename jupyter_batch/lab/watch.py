@@ -74,10 +74,14 @@ class Watch:
         """Start a process where a job is open that nobody follows. Never raises."""
         try:
             now = self._clock()
-            if any(
-                not followed(job, now) and now - job.created_at > GRACE_SECONDS
+            left = [
+                job
                 for job in self._ledger.jobs(unfinished=True)
-            ):
+                if not followed(job, now) and now - job.created_at > GRACE_SECONDS
+            ]
+            # What is blocked waits for the user: a process of its own looks again once an hour.
+            free = any(job.blocked(self._ledger.shards(job.id)) is None for job in left)
+            if free or (left and now - self._began.get(ALL, 0.0) >= LIFE_SECONDS):
                 self.fetch(ALL)
         except (LedgerError, OSError) as e:
             self._log.warning("jupyter_batch: %s", e)

@@ -228,6 +228,11 @@ def has_died(holder: str, here: str) -> bool:
     return where == here and pid.isdecimal() and not process_alive(int(pid))
 
 
+def holds(holder: str | None, until: float, now: float) -> bool:
+    """Whether a lease is good: its time is not over, and its holder has not died on this machine."""
+    return holder is not None and until > now and not has_died(holder, machine())
+
+
 def process_alive(pid: int) -> bool:
     """Whether a process of that id runs on this machine."""
     if os.name == "nt":  # there os.kill(pid, 0) would end it; the lease's own time decides instead

@@ -48,4 +48,16 @@ CREATE TABLE bundle (
 M003_RUSH = "ALTER TABLE job ADD COLUMN rush_at REAL NOT NULL DEFAULT 0"
 """Since when what is open is to be cancelled, and asked in real time by a job of its own."""
 
-MIGRATIONS: tuple[str, ...] = (M001_JOBS_AND_SHARDS, M002_GROUPS, M003_RUSH)
+M004_BLOCKS = """
+UPDATE shard SET facts = json_set(facts, '$.blocked_by', 'key', '$.note', substr(json_extract(facts, '$.note'), 9))
+WHERE step <> 'collected' AND json_extract(facts, '$.note') LIKE 'paused: %';
+UPDATE shard SET facts = json_set(facts, '$.blocked_by', 'budget')
+WHERE step <> 'collected' AND json_extract(facts, '$.note') LIKE 'held back %';
+UPDATE shard SET facts = json_set(facts, '$.note', substr(json_extract(facts, '$.note'), 20))
+WHERE step = 'waiting' AND json_extract(facts, '$.note') LIKE 'waiting for quota: %';
+UPDATE shard SET facts = json_set(facts, '$.note', '')
+WHERE step = 'waiting' AND json_extract(facts, '$.note') = 'waiting for quota';
+"""
+"""Why a batch is blocked is a field of its own; before, its note began with words for that."""
+
+MIGRATIONS: tuple[str, ...] = (M001_JOBS_AND_SHARDS, M002_GROUPS, M003_RUSH, M004_BLOCKS)

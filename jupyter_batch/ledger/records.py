@@ -9,8 +9,8 @@ from jupyter_batch.core.finish import Cuts, added
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.core.status import (
-    PAUSED,
     Block,
+    Blocked,
     Counts,
     ShardView,
     Snapshot,
@@ -18,6 +18,10 @@ from jupyter_batch.core.status import (
     Step,
     job_state,
 )
+from jupyter_batch.monitor.blocked import sentence, waits
+
+QUOTA_TRIES = 6
+"""How often a batch is refused for quota, with none of ours in its way, before that is believed."""
 
 
 class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +49,9 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     joins: the job that has asked the same for these rows and is waited for; "" for none. waited: there was one, and it
     left rows without an answer. joined: rows that took their answer from it. followers: rows of the job that have just
     the same request as one of these.
+    blocked_by: why it can't go on now; blocked_until: when it gives up, 0 for never; key: the environment variable of
+    the key that was refused. note is the cause then. send_again: the user wants it sent again, whether or not an
+    earlier create came through.
     bill: what its requests cost, once it is collected. cuts: its answers that were cut off, by finish reason.
     """
 
@@ -88,13 +95,16 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     over_at: float = 0.0
     expires_at: float | None = None
     keeps_until: float | None = None
-    blocked_by: Block | None = None
     held: str = ""
     absent: bool = False
     joins: str = ""
     waited: bool = False
     joined: int = 0
     followers: int = 0
+    blocked_by: Block | None = None
+    blocked_until: float = 0.0
+    key: str = ""
+    send_again: bool = False
     bill: Bill | None = None
     cuts: Cuts = ()
 
@@ -118,6 +128,10 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
             counts=self.row_counts(),
             note=self.note,
             expires_at=self.expires_at,
+            blocked=self.blocked_by,
+            held=self.held if self.step is Step.WAITING else "",
+            alone=self.alone >= QUOTA_TRIES,
+            until=self.blocked_until,
         )
 
 
@@ -142,7 +156,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     most: US dollars that its requests can cost at the most, by the estimate at that time. tools: the names of those
     that its model may call. round: how many rounds of tool calls were answered before it: in one that is above 0,
     `parent` is the job whose calls it answers, or, where that is of the same round, the job whose missed rows it sends
-    again.
+    again. blocked_by: why no process can move it now, such as a missing key; message is the cause then.
     """
 
     id: str
@@ -196,6 +210,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     rush_at: float = 0.0
     finished_at: float = 0.0
     message: str = ""
+    blocked_by: Block | None = None
     holder: str | None = None
     lease_until: float = 0.0
 
@@ -222,6 +237,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "rush_at": 0.0,
             "finished_at": 0.0,
             "message": "",
+            "blocked_by": None,
             "holder": None,
             "lease_until": 0.0,
         }
@@ -239,6 +255,37 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         ]
         return sum(told, Usage()) if told else None
 
+    def blocks(self, shards: list[ShardRecord]) -> tuple[Blocked, ...]:
+        """What is blocked now, each cause once."""
+        if self.finished_at:
+            return ()
+        found: dict[Block, Blocked] = {}
+        if self.blocked_by is not None:
+            found[self.blocked_by] = Blocked(by=self.blocked_by, why=self.message)
+        for shard in shards:
+            if shard.blocked_by is not None and shard.step is not Step.COLLECTED:
+                found.setdefault(
+                    shard.blocked_by,
+                    Blocked(
+                        by=shard.blocked_by,
+                        why=shard.note,
+                        key=shard.key,
+                        until=shard.blocked_until,
+                    ),
+                )
+        return tuple(found.values())
+
+    def blocked(self, shards: list[ShardRecord]) -> Block | None:
+        """Why nothing that is open can go on without the user; None while something can."""
+        causes = [shard.blocked_by for shard in shards if shard.step is not Step.COLLECTED]
+        if not causes or self.finished_at:
+            return None
+        if self.blocked_by is not None:
+            return self.blocked_by
+        # A shard held for its budget goes on when the others have ended: by itself it blocks nothing.
+        others = [cause for cause in causes if cause is not Block.BUDGET]
+        return others[0] if others and None not in others else None
+
     def snapshot(self, shards: list[ShardRecord], now: float, **more: object) -> Snapshot:
         """The job at one moment, for a screen."""
         counts = Counts(
@@ -247,7 +294,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         for shard in shards:
             counts = counts + shard.row_counts()
         usage = self.usage(shards)
-        notes = [s.note for s in shards if s.note]
+        blocks = self.blocks(shards)
+        blocked = self.blocked(shards)
         overdue = self.overdue if not self.finished_at or counts.cancelled or counts.expired else ""
         expiries = [
             s.expires_at
@@ -255,11 +303,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             if s.expires_at and s.step not in (Step.ENDED, Step.COLLECTED)
         ]
         state = job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at))
-        refused = state is State.RUNNING and any(
-            s.note.startswith(PAUSED) for s in shards if s.step is Step.RUNNING
-        )
-        if refused or (self.message and state in (State.PLANNED, State.SUBMITTING)):
-            state = State.WAITING  # for a key
+        if blocked or (self.message and state in (State.PLANNED, State.SUBMITTING)):
+            state = State.WAITING
         fields: dict[str, object] = {
             "id": self.id,
             "name": self.name,
@@ -281,7 +326,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None,
             "bill": self.bill(shards),
-            "message": self.message or overdue or (notes[0] if notes else ""),
+            "blocks": blocks,
+            "blocked": blocked,
+            "message": _first([*map(sentence, blocks), self.message, overdue, *_notes(shards)]),
             "reasons": _reasons(shards),
             "cuts": added([self.cuts, *(shard.cuts for shard in shards)]),
             "deadline": self.deadline
@@ -293,6 +340,19 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             ),
         }
         return msgspec.convert({**fields, **more}, Snapshot)
+
+
+def _first(texts: list[str]) -> str:
+    return next(filter(None, texts), "")
+
+
+def _notes(shards: list[ShardRecord]) -> list[str]:
+    return [
+        waits(shard.note, alone=shard.alone >= QUOTA_TRIES)
+        if shard.held and shard.step is Step.WAITING
+        else shard.note
+        for shard in shards
+    ]
 
 
 def bill_of(shards: list[ShardRecord]) -> Bill | None:

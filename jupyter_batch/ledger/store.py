@@ -17,7 +17,7 @@ import msgspec
 
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerCorruptError, LedgerError
-from jupyter_batch.core.status import MOVES, Step
+from jupyter_batch.core.status import MOVES, Block, Step
 from jupyter_batch.ledger.database import Database
 from jupyter_batch.ledger.folder import Folders, has_died, machine
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -299,13 +299,31 @@ class Ledger(Database):
         with self._transaction() as db:
             self._wake(db, job)
 
-    def _wake(self, db: sqlite3.Connection, job: str) -> None:
+    def resume(self, job: str, *, send_again: bool = False) -> None:
+        """Make every open shard due now, and lift what blocks them; each is blocked again if the cause is still there.
+
+        send_again: also send what may have been created before.
+        """
+        with self._transaction() as db:
+            self._wake(db, job, lifted=lambda shard: _lifted(shard, send_again=send_again))
+            row = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()
+            if row is not None and _decode(row[0], JobRecord).blocked_by is not None:
+                self._change(db, job, blocked_by=None)
+                db.execute("UPDATE job SET message = '' WHERE id = ?", (job,))
+
+    def _wake(
+        self,
+        db: sqlite3.Connection,
+        job: str,
+        lifted: Callable[[ShardRecord], ShardRecord] = lambda shard: shard,
+    ) -> None:
         for row in db.execute("SELECT number, facts FROM shard WHERE job = ?", (job,)).fetchall():
             shard = _decode(row[1], ShardRecord)
-            if shard.due_at:
+            woken = msgspec.structs.replace(lifted(shard), due_at=0.0)
+            if woken != shard:
                 db.execute(
                     "UPDATE shard SET facts = ? WHERE job = ? AND number = ?",
-                    (_encode(msgspec.structs.replace(shard, due_at=0.0)), job, row[0]),
+                    (_encode(woken), job, row[0]),
                 )
 
     def reopen(self, job: str, changes: Mapping[int, Mapping[str, Any]]) -> bool:
@@ -370,12 +388,15 @@ class Ledger(Database):
         record = msgspec.structs.replace(_decode(facts, JobRecord), **changes)
         db.execute("UPDATE job SET facts = ? WHERE id = ?", (_encode(record), job))
 
-    def say(self, job: str, message: str) -> None:
-        """What the person should read about the job as a whole; "" clears it."""
+    def say(self, job: str, message: str, blocked_by: Block | None = None) -> None:
+        """What the user should read about the job as a whole, and whether that blocks it; "" clears both."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE job SET message = ? WHERE id = ? AND message <> ?", (message, job, message)
             )
+            row = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()
+            if row is not None and _decode(row[0], JobRecord).blocked_by is not blocked_by:
+                self._change(db, job, blocked_by=blocked_by)
 
     def finish(self, job: str, holder: str, now: float) -> bool:
         """The job is over: all its shards are collected. False where it is not, or not this holder's to say."""
@@ -444,6 +465,23 @@ def _job(row: tuple[Any, ...]) -> JobRecord:
         holder=row[5],
         lease_until=row[6],
         rush_at=row[7],
+    )
+
+
+def _lifted(shard: ShardRecord, *, send_again: bool) -> ShardRecord:
+    """The shard without its block; an unknown create stays one until the user wants it sent again."""
+    if shard.blocked_by is None or shard.step is Step.COLLECTED:
+        return shard
+    if shard.blocked_by is Block.UNKNOWN_CREATE and not send_again:
+        return shard
+    return msgspec.structs.replace(
+        shard,
+        blocked_by=None,
+        blocked_until=0.0,
+        key="",
+        note="",
+        attempts=0,
+        send_again=shard.blocked_by is Block.UNKNOWN_CREATE,
     )
 
 

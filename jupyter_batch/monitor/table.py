@@ -34,24 +34,34 @@ def text(snapshots: Iterable[Snapshot], room: int = WIDTH) -> str:
 
     room: the terminal's columns.
     """
-    rows = [cells(shot) for shot in snapshots]
+    shots = list(snapshots)
+    rows, blocked = [cells(shot) for shot in shots], _blocked(shots)
     if not rows:
         return "No jobs."
     everything = [HEADINGS, *rows]
     widths = _fitting([max(map(width, column)) for column in zip(*everything, strict=True)], room)
-    return "\n".join("  ".join(map(_padded, HEADINGS, row, widths)).rstrip() for row in everything)
+    lines = ["  ".join(map(_padded, HEADINGS, row, widths)).rstrip() for row in everything]
+    return "\n".join([*lines, *blocked])
 
 
 def html(snapshots: Iterable[Snapshot]) -> str:
     """All jobs in an HTML table; a sentence where there are none."""
-    rows = "".join(f"<tr>{_tds(shot)}</tr>" for shot in snapshots)
+    shots = list(snapshots)
+    rows = "".join(f"<tr>{_tds(shot)}</tr>" for shot in shots)
+    blocked = "".join(f'<p class="jb">{esc(line)}</p>' for line in _blocked(shots))
     if not rows:
         return f'{STYLE}<p class="jb">No jobs.</p>'
     head = "".join(f'<th scope="col">{esc(name)}</th>' for name in HEADINGS)
     table = f'<table class="jb-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     # A region that scrolls has to be reached by Tab, and so to have a name.
     region = 'role="region" aria-label="LLM batches" tabindex="0"'
-    return f'{STYLE}<div class="jb jb-list {style.AS_TEXT}" {region}>{table}</div>'
+    return f'{STYLE}<div class="jb jb-list {style.AS_TEXT}" {region}>{table}</div>{blocked}'
+
+
+def _blocked(shots: list[Snapshot]) -> list[str]:
+    """Below the table: of each job that is blocked the cause and the remedy."""
+    seen = [view(shot) for shot in shots if shot.blocks]
+    return [f"{one.id}: {line}" for one in seen for line in one.blocked]
 
 
 def cells(shot: Snapshot) -> tuple[str, ...]:
@@ -94,6 +104,7 @@ def frame(snapshots: Iterable[Snapshot]) -> pd.DataFrame:
 _COLUMNS: dict[str, tuple[str, Callable[[Snapshot], Any]]] = {
     "name": ("string", attrgetter("name")),
     "state": ("string", lambda shot: str(shot.state)),
+    "blocked": ("string", attrgetter("blocked")),
     "notebook": ("string", attrgetter("notebook")),
     "created": ("time", attrgetter("created_at")),
     "age": ("span", lambda shot: shot.now - shot.created_at),

@@ -13,14 +13,15 @@ import msgspec
 from jupyter_batch.core.cost import money
 from jupyter_batch.core.finish import Finish
 from jupyter_batch.core.status import LIVE, Answer, ShardView, Snapshot, State, Step
+from jupyter_batch.monitor.blocked import sentence, waits
 from jupyter_batch.monitor.course import curve
 from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span
 
 __all__ = ["Part", "Segment", "Sight", "View", "clean", "clock", "roughly", "span", "view"]
 
 REASONS_SHOWN = 5
-QUOTA = "waiting for quota"
-"""How the notes of shards begin that the provider has no room for."""
+LINE = 1200
+"""Characters of a line that says what happened and what to do: its advice, which comes last, is never cut off."""
 ETA_ROWS = 20
 """An eta is told from this many answered rows on (or a fiftieth of all): from fewer it would be a guess."""
 ETA_SPREAD = 0.1
@@ -81,10 +82,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     colour: idle, busy, warn, good or bad. fraction: 0 to 1. percent: whole, 100 only when all is done. times:
     phrases such as "4 min since 12:03". as_of: the moment of it all. cost: a phrase, "" where nothing was paid for
-    yet. lines: what there is to say, newest last. estimate: what it can cost at the most. examples: of each reason
-    a row that it was told of, or None. more_parts: batches that are not among `parts`. offers: what may be done
-    now, out of retry, finish and merge. curve: rows done over the job's time, in percent of all, at moments of
-    equal distance; curve_words: the same as a sentence's part. cut_off: `3 cut off`, "" for none.
+    yet. lines: what there is to say, newest last. blocked: of these a sentence for each cause of a block. estimate:
+    what it can cost at the most. examples: of each reason a row that it was told of, or None. more_parts: batches
+    that are not among `parts`. offers: what may be done now, out of retry, finish and merge. curve: rows done over
+    the job's time, in percent of all, at moments of equal distance; curve_words: the same as a sentence's part.
+    cut_off: `3 cut off`, "" for none.
     """
 
     id: str
@@ -109,6 +111,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[tuple[str, int], ...]
     more_reasons: int
     attach: str
+    blocked: tuple[str, ...] = ()
     estimate: str = ""
     answers: tuple[Sight, ...] = ()
     examples: tuple[Sight | None, ...] = ()
@@ -173,7 +176,8 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         batches=tuple(clean(b, 100) for b in shot.batches if not b.startswith(LIVE)),
         tokens=_tokens(shot),
         cost=_cost(shot),
-        lines=_lines(shot),
+        lines=_lines(shot, tz),
+        blocked=tuple(clean(line, LINE) for line in _blocked(shot, tz)),
         reasons=tuple((clean(why), count) for why, count in shot.reasons[:REASONS_SHOWN]),
         more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN),
         attach=clean(shot.attach, 200),
@@ -349,6 +353,8 @@ def _part(shard: ShardView) -> Part:
         state, colour = str(shard.ending), COLOURS[shard.ending]
         if shard.step is not Step.COLLECTED:
             state, colour = "collecting", "busy"
+    elif shard.blocked is not None:
+        state, colour = "waiting", "warn"
     elif shard.step in {Step.WAITING, Step.CANCELLING, Step.PLANNED}:
         colour = "idle" if shard.step is Step.PLANNED else "warn"
     batch = shard.batch_id or ""
@@ -358,39 +364,60 @@ def _part(shard: ShardView) -> Part:
         colour,
         f"{counts.done:,} of {counts.total:,}",
         lost,
-        clean(shard.note, 160),
+        clean(_note(shard), 160),
         "" if batch.startswith(LIVE) else clean(batch, 100),
     )
+
+
+def _note(shard: ShardView) -> str:
+    if shard.blocked is not None:
+        return f"blocked ({shard.blocked}): {shard.note}"
+    return waits(shard.note) if shard.held else shard.note
 
 
 def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def _counted(notes: list[str]) -> list[str]:
-    """The job's message and the shards' notes; of many that wait for quota one, and how many there are."""
-    waiting = [note for note in notes[1:] if note.startswith(QUOTA)]
-    if len(set(waiting)) < 2:  # noqa: PLR2004 - one is told as it is
-        return notes
-    others = [note for note in notes if not note.startswith(QUOTA)]
-    return [
-        *others[:1],
-        f"{QUOTA} ({len(waiting):,} batches){waiting[0].removeprefix(QUOTA)}",
-        *others[1:],
-    ]
-
-
-def _lines(shot: Snapshot) -> tuple[str, ...]:
+def _lines(shot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
-    notes = [
-        *_counted([shot.message, *(shard.note for shard in shot.shards)]),
-        *_cuts(shot),
-        shot.merged,
-        shot.again,
-    ]
-    told = [clean(why) for why, _ in shot.reasons]
+    blocked, held = _blocked(shot, tz), _held(shot, tz)
+    free = [shard.note for shard in shot.shards if not (shard.held or shard.blocked)]
+    message = "" if shot.message in _rendered(shot) else shot.message
+    notes = [*blocked, message, *held, *free, *_cuts(shot), shot.merged, shot.again]
+    told = [clean(why, LINE) for why, _ in shot.reasons]
     return tuple(
         dict.fromkeys(
-            line for line in map(clean, notes) if line and not any(line in why for why in told)
+            line
+            for line in (clean(note, LINE) for note in notes)
+            if line and not any(line in why for why in told)
         )
     )
+
+
+def _blocked(shot: Snapshot, tz: tzinfo | None) -> list[str]:
+    return [sentence(block, _moment(block.until, shot, tz)) for block in shot.blocks]
+
+
+def _held(shot: Snapshot, tz: tzinfo | None) -> list[str]:
+    """Shards that wait for a limit that passes: one line for all, of those that never fit perhaps another."""
+    lines = []
+    for alone in (False, True):
+        held = [shard for shard in shot.shards if shard.held and shard.alone is alone]
+        if held:
+            first = held[0]
+            many = len(held) if len({shard.note for shard in held}) > 1 else 1
+            gives_up = _moment(first.until, shot, tz)
+            lines.append(waits(first.note, alone=alone, gives_up=gives_up, batches=many))
+    return lines
+
+
+def _rendered(shot: Snapshot) -> set[str]:
+    """What the message says where it is the sentence of a block or a wait, which has a line of its own."""
+    blocks = (sentence(msgspec.structs.replace(block, of="")) for block in shot.blocks)
+    held = (waits(shard.note, alone=shard.alone) for shard in shot.shards if shard.held)
+    return {*blocks, *held}
+
+
+def _moment(when: float, shot: Snapshot, tz: tzinfo | None) -> str:
+    return clock(when, shot.now, tz) if when else ""

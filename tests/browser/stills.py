@@ -73,7 +73,7 @@ def _shards() -> tuple[ShardView, ...]:
         )
 
     done = Counts(succeeded=49_800, failed=200)
-    quota = "waiting for quota (2,000,000 tokens may be enqueued): it is sent when one of the others ends"
+    quota = "2,000,000 tokens may be enqueued: it is sent when one of the others ends"
     return (
         one(0, Step.COLLECTED, ending=State.COMPLETED, counts=done),
         one(1, Step.ENDED, ending=State.COMPLETED, counts=done),
@@ -82,7 +82,13 @@ def _shards() -> tuple[ShardView, ...]:
             for n in (2, 3, 4)
         ),
         *(
-            ShardView(number=n, step=Step.WAITING, counts=Counts(running=50_000), note=quota)
+            ShardView(
+                number=n,
+                step=Step.WAITING,
+                counts=Counts(running=50_000),
+                held="queue",
+                note=quota,
+            )
             for n in (5, 6)
         ),
     )

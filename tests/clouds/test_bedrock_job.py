@@ -168,7 +168,7 @@ def test_what_can_not_go_there_is_told_at_once(name, home):
 def test_no_credentials_pause_the_job(fake, home):
     """AWS's own library finds none: the job waits and says how to give some; nothing is sent."""
     job = frame().llm.batch("{t}", out="out", **CALL)
-    wait_for(lambda: "paused" in job.snapshot().message, job)
+    wait_for(lambda: job.blocked == "key", job)
     assert "aws sso login" in job.snapshot().message
     assert not fake.asked
 
@@ -177,7 +177,7 @@ def test_a_profile_that_is_not_there(fake, home):
     """It is named, and what to do."""
     job = frame().llm.batch("{t}", out="out", aws_profile_name="nobody", **CALL)
     wait_for(lambda: "nobody" in job.snapshot().message, job)
-    assert "paused" in job.snapshot().message
+    assert job.blocked == "key"
 
 
 def test_a_missing_library_is_told_with_its_line(home, monkeypatch):

@@ -149,7 +149,7 @@ def test_credentials_that_are_none_pause_the_job(fake, home):
         vertex_credentials={"type": "service_account", "private_key": "a-secret-text"},
         **SETTINGS,
     )
-    wait_for(lambda: "paused" in job.snapshot().message, job)
+    wait_for(lambda: job.blocked == "key", job)
     assert "gcloud auth application-default login" in job.snapshot().message
     assert_nowhere("a-secret-text", home)
     assert not fake.objects

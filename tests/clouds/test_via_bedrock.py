@@ -9,7 +9,7 @@ import pytest
 from jupyter_batch.core.errors import NotFoundError
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.result import Usage
-from jupyter_batch.core.status import State, Step
+from jupyter_batch.core.status import Block, State, Step
 from tests.clouds.bedrock import BUCKET, ROLE, Bedrock
 from tests.clouds.conftest import at_bedrock
 from tests.desk import NOW
@@ -279,7 +279,7 @@ def test_keys_that_are_refused_pause(desk):
 
     async def way():
         await desk.step()
-        assert "paused" in desk.snapshot(job).message
+        assert desk.snapshot(job).blocked is Block.KEY
         assert "AWS_ACCESS_KEY_ID" in desk.snapshot(job).message
         desk.ledger.wake(job)
         await desk.step(400)

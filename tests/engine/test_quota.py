@@ -180,7 +180,8 @@ def test_a_batch_that_never_fits_fails_after_a_day(desk):
         for _ in range(30):
             await desk.step(400.0)
         assert desk.snapshot(job).state is State.WAITING
-        assert "smaller shard_size" in desk.shard(job).note
+        assert "smaller shard_size" in desk.snapshot(job).message
+        assert "It gives up" in view(desk.snapshot(job)).lines[0]
         await desk.step(QUOTA_SECONDS)
         await desk.step(400.0)
 
@@ -222,8 +223,7 @@ def test_many_that_wait_are_one_line(desk):
     seen = desk.snapshot(job)
     assert view(seen).lines == ("waiting for quota: the queue is full (HTTP 429)",)
     shards = tuple(
-        msgspec.structs.replace(one, note=f"waiting for quota: request {one.number}")
-        for one in seen.shards
+        msgspec.structs.replace(one, note=f"request {one.number}") for one in seen.shards
     )
-    seen = msgspec.structs.replace(seen, shards=shards, message=shards[0].note)
+    seen = msgspec.structs.replace(seen, shards=shards, message="waiting for quota: request 0")
     assert view(seen).lines == ("waiting for quota (4 batches): request 0",)

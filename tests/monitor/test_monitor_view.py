@@ -200,9 +200,7 @@ def test_only_the_first_reasons_are_named(shot):
 
 def test_each_message_is_said_once(shot):
     """Seven shards with the same note, which is also the job's message, make one line."""
-    shards = tuple(
-        ShardView(number=n, step=Step.WAITING, note="waiting for quota") for n in range(7)
-    )
+    shards = tuple(ShardView(number=n, step=Step.WAITING, held="queue", note="") for n in range(7))
     seen = view(
         shot(message="waiting for quota", shards=shards, merged="`df` is another frame now")
     )
@@ -257,7 +255,8 @@ def test_each_batch_is_a_part(shot):
         ShardView(
             number=2,
             step=Step.WAITING,
-            note="waiting for quota: 2M tokens",
+            held="queue",
+            note="2M tokens",
             counts=Counts(running=42),
         ),
     )

@@ -31,7 +31,7 @@ def test_a_create_that_is_refused_is_sent_again(desk, status, said):
         await desk.step()
         waiting = [shard for shard in desk.ledger.shards(job) if shard.step is Step.WAITING]
         assert len(waiting) == 1
-        assert waiting[0].note.startswith("waiting for quota: ")
+        assert desk.snapshot(job).message.startswith("waiting for quota: ")
         assert said in waiting[0].note
         assert waiting[0].held == ("rate" if said == RATE else "queue")
         created = desk.fake.asked["create"]

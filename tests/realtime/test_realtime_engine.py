@@ -11,7 +11,7 @@ import pytest
 from realtime_desk import FACTS, KEY, QUICK, until
 from realtime_endpoint import HANG, Endpoint
 
-from jupyter_batch.core.status import State
+from jupyter_batch.core.status import Block, State
 from jupyter_batch.engine.gather import of_job
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import prompt_of
@@ -148,10 +148,11 @@ def test_a_refused_key_pauses_the_job_and_another_process_goes_on(tmp_path, endp
     async def refused():
         async def look():
             await desk.step(1.0)
-            return any("paused" in s.note for s in desk.ledger.shards(desk.job))
+            return any(s.blocked_by is Block.KEY for s in desk.ledger.shards(desk.job))
 
         await until(look)
-        note = next(s.note for s in desk.ledger.shards(desk.job) if "paused" in s.note)
+        shards = desk.ledger.shards(desk.job)
+        note = desk.ledger.job(desk.job).snapshot(shards, desk.now).message
         await desk.worker._close()
         return note
 

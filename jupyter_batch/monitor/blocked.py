@@ -1,0 +1,54 @@
+"""The sentences for what is blocked, and for what waits for a limit that passes, rendered from fields. Pure."""
+
+from __future__ import annotations
+
+from jupyter_batch.core.status import Block, Blocked
+
+QUOTA = "waiting for quota"
+_NO_BATCH_API = (
+    "the server has no batch API at this address{why}. If api_base lacks its /v1, or names a path such as "
+    '/v1/chat/completions, correct it; else mode="realtime" asks request by request, and `jupyter batch serve '
+    "--upstream MODEL --api-base URL` gives that server a batch API. Correct the call and run the cell again, or "
+    "job.resume()"
+)
+_UNKNOWN_CREATE = (
+    "it is not known whether the provider created the batch{why}. Look for it in the provider's own list; "
+    "job.resume() searches again, job.resume(send_again=True) sends it again, which may be paid twice, and "
+    "job.cancel() gives it up"
+)
+_SENTENCES = {
+    Block.KEY: "the key was refused{why}. Set {key} and run the cell again, or job.resume() (either takes "
+    "api_key=); nothing was lost",
+    Block.QUOTA: "the account's quota is used up{why}. Add credit or have the limit raised, then job.resume(); "
+    "it is tried again from time to time",
+    Block.NO_BATCH_API: _NO_BATCH_API,
+    Block.BUDGET: "held back until other batches have ended: {why}",
+    Block.UNKNOWN_CREATE: _UNKNOWN_CREATE,
+}
+
+
+def sentence(block: Blocked, gives_up: str = "") -> str:
+    """Cause, remedy, and when it gives up (a moment in words, if there is any)."""
+    if (
+        block.by is Block.KEY and not block.key
+    ):  # of a process that has none: the cause names the remedy
+        text = f"{block.why}; then run the cell again, or job.resume(api_key=...). Nothing was lost"
+    else:
+        text = _SENTENCES[block.by].format(
+            why=f" ({block.why})" if block.why else "", key=block.key
+        )
+    name = f"{block.of}: " if block.of else ""
+    return f"{name}blocked: {text}{_until(gives_up)}"
+
+
+def waits(why: str, *, alone: bool = False, gives_up: str = "", batches: int = 1) -> str:
+    """A wait for a limit that passes. alone: no other batch of this ledger is under way."""
+    many = f" ({batches:,} batches)" if batches > 1 else ""
+    text = f"{QUOTA}{many}{f': {why}' if why else ''}"
+    if alone:
+        text += ". No batch of this ledger is in its way: if it never fits, cancel it and give a smaller shard_size"
+    return f"{text}{_until(gives_up)}"
+
+
+def _until(moment: str) -> str:
+    return f". It gives up {moment}" if moment else ""

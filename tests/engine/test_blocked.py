@@ -1,0 +1,269 @@
+"""Blocked is a state: what only the user can mend raises from waiting, says so on each screen, and can be resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import pytest
+
+import jupyter_batch
+from jupyter_batch import cli
+from jupyter_batch.core.errors import (
+    AuthenticationError,
+    BadRequestError,
+    JobBlockedError,
+    JupyterBatchError,
+    KeyMissingError,
+    ProviderTimeoutError,
+)
+from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.lab.listing import Listing
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.monitor import table
+from jupyter_batch.monitor.view import view
+from tests.ledgers import forget
+
+from .conftest import numbered
+from .test_tick import ScriptedDesk, play, to_the_end
+
+SAID = "blocked: the key was refused"
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """One desk, its ledger closed at the end."""
+    made = ScriptedDesk(tmp_path / "home")
+    yield made
+    made.ledger.close()
+
+
+def refused(server, rows=4, **more):
+    """A job whose key the server refuses."""
+    call = {"model": "openai/echo", "api_base": server.base_url, "api_key": "sk-wrong", **more}
+    return numbered(rows).llm.batch("{text}", out="out", **call)
+
+
+def test_waiting_raises_what_to_do_and_resume_goes_on(server, home):
+    """E3: `wait()` on a refused key raises a ValueError with the remedy; the job stays, and `resume` completes it."""
+    job = refused(server)
+    with pytest.raises(
+        JobBlockedError, match=r"the key was refused.*OPENAI_API_KEY.*resume"
+    ) as told:
+        job.wait(60)
+    assert isinstance(told.value, ValueError)
+    assert isinstance(told.value, JupyterBatchError)
+    assert (told.value.blocked, told.value.job) == ("key", job.id)
+    assert (job.blocked, str(job.state)) == ("key", "waiting")
+    assert not job.is_complete
+    with pytest.raises(JobBlockedError):
+        job.wait()  # at once
+    assert job.resume(api_key=server.token).wait(60).is_successful
+    assert job.blocked is None
+
+
+def test_awaiting_and_iterating_raise_too(server, home):
+    """E3: `await job`, `async for`, `abatch` and a cell with wait=True don't wait for ever either."""
+    job = refused(server)
+
+    async def waits():
+        with pytest.raises(JobBlockedError):
+            await job
+        with pytest.raises(JobBlockedError):
+            async for _ in job:
+                pass
+        with pytest.raises(JobBlockedError):
+            await jupyter_batch.abatch(
+                ["hi"], model="openai/echo", api_base=server.base_url, api_key="sk-wrong"
+            )
+
+    asyncio.run(waits())
+    with pytest.raises(JobBlockedError):
+        refused(server, wait=True)
+
+
+def test_a_block_of_one_process_is_tried_again_by_the_next(server, home, monkeypatch):
+    """E3: after a restart with a good key in the environment the job that was blocked goes on by itself."""
+    job = refused(server, api_key="sk-wrong").id
+    with pytest.raises(JobBlockedError):
+        jupyter_batch.open(job).wait(60)
+    forget(home)
+    with pytest.raises(JobBlockedError):
+        jupyter_batch.open(job).resume(api_key="sk-wrong-too").wait(60)
+    forget(home)
+    opened = jupyter_batch.open(job)
+    assert opened.resume(api_key=server.token).wait(60).is_successful
+
+
+def test_every_screen_has_the_same_sentence(server, home, capsys):
+    """E3: repr, card, list, the Jupyter panel's list and the command line name cause and remedy; none says running."""
+    job = refused(server)
+    with pytest.raises(JobBlockedError):
+        job.wait(60)
+    sentence = view(job.snapshot()).blocked[0]
+    assert sentence.startswith(SAID)
+    capsys.readouterr()
+    listing = Listing(Ledger(home)).json().decode()
+    assert cli.main(["show", job.id]) == 0
+    assert cli.main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert out.count(sentence) == 2
+    html = job._repr_mimebundle_()["text/html"]
+    shown = [repr(job), repr(jupyter_batch.jobs()), listing]
+    assert all(sentence in screen for screen in shown)
+    assert SAID in html
+    assert SAID in jupyter_batch.jobs()._repr_html_()
+    assert not any("running," in screen or "submitting," in screen for screen in [*shown, html])
+    assert jupyter_batch.jobs().to_frame()["state"].tolist() == ["waiting"]
+    assert jupyter_batch.jobs().to_frame()["blocked"].tolist() == ["key"]
+
+
+def test_watch_says_so_and_ends(server, home, monkeypatch, capsys):
+    """E3: `jupyter batch watch` prints the sentence and ends with 1: cron and systemd would wait for ever else."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
+    job = refused(server)
+    with pytest.raises(JobBlockedError):
+        job.wait(60)
+    forget(home)
+    assert cli.main(["watch"]) == 1
+    assert f"{job.id}: blocked:" in capsys.readouterr().err
+
+
+def test_a_process_without_a_key_is_no_reason_while_another_moves_it(desk):
+    """E3: a job is blocked for a missing key only while no process moves it, and not by the lease of a dead one."""
+    job = desk.plan(shard_size=4)
+
+    async def no_key(_):
+        raise KeyMissingError("no API key for scripted")
+
+    keyless = desk.another_process()
+    keyless._connect = no_key
+
+    async def way():
+        assert desk.ledger.lease(job, "elsewhere:1:x", desk.now, 60)
+        await desk.step(worker=keyless)
+        assert desk.snapshot(job).blocked is None
+        await desk.step(3600, worker=keyless)  # that lease is over
+        seen = desk.snapshot(job)
+        assert (seen.blocked, seen.state) == (Block.KEY, State.WAITING)
+        assert "no API key for scripted" in view(seen).blocked[0]
+        await to_the_end(desk, job)
+        assert desk.snapshot(job).blocked is None
+
+    play(way())
+
+
+def test_a_block_of_some_batches_is_no_block_of_the_job(desk):
+    """E3: while one batch runs, a wait goes on though another's key was refused; the reason is shown all the same."""
+    desk.provider.faults["create"] = [None, AuthenticationError("not this one", status=403)]
+    job = desk.plan(shard_size=2)
+
+    async def way():
+        await desk.step()
+        seen = desk.snapshot(job)
+        assert seen.blocked is None
+        assert [block.by for block in seen.blocks] == [Block.KEY]
+        assert "not this one" in view(seen).lines[0]
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.snapshot(job).blocks == ()
+
+
+def test_results_that_the_key_may_not_fetch_are_blocked(desk):
+    """E3: a batch that has ended, and whose files the key may not read, is blocked, not "collecting"."""
+    desk.provider.faults["fetch"] = [AuthenticationError("not yours", status=401)] * 3
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        for _ in range(3):
+            await desk.step(10.0)
+        seen = desk.snapshot(job)
+        assert desk.shard(job).step is Step.ENDED
+        assert (seen.blocked, seen.state) == (Block.KEY, State.WAITING)
+        desk.ledger.resume(job)
+        assert desk.snapshot(job).blocked is None
+        await to_the_end(desk, job, pause=600)
+
+    play(way())
+
+
+def test_a_group_waits_for_what_can_go_on_and_is_blocked_by_the_rest(server, home):
+    """E3, E5: of two models one has a refused key: the other's answers are merged before `wait` raises."""
+    df = numbered(3)
+    good = df.llm.batch(
+        "{text}", out="a", model="openai/echo", api_base=server.base_url, api_key=server.token
+    )
+    bad = df.llm.batch(
+        "{text}!", out="b", model="openai/echo", api_base=server.base_url, api_key="sk-wrong"
+    )
+    from jupyter_batch.group import keep
+
+    group = keep(good._here, [good, bad])
+    with pytest.raises(JobBlockedError, match="the key was refused"):
+        group.wait(60)
+    assert (df["a"] == df["text"]).all()
+    assert (group.blocked, str(group.state)) == ("key", "waiting")
+    assert group.resume(api_key=server.token).wait(60).is_successful
+    assert (df["b"] == df["text"] + "!").all()
+
+
+def test_a_ledger_of_the_older_version_opens(desk):
+    """E3: a block that an older version wrote as the beginning of a note is one here, once it was opened."""
+    job = desk.plan(shard_size=2)
+    home = desk.ledger.home
+    desk.ledger.close()
+    notes = {
+        0: ("planned", "paused: the key was refused (no). Set X and run the cell again"),
+        1: ("waiting", "waiting for quota: the queue is full"),
+    }
+    with sqlite3.connect(home / "ledger.sqlite3") as db:
+        for number, (step, note) in notes.items():
+            db.execute(
+                "UPDATE shard SET step = ?, facts = json_remove(json_set(facts, '$.note', ?, '$.step', ?, '$.held',"
+                " 'queue'), '$.blocked_by', '$.blocked_until', '$.key', '$.send_again') WHERE number = ?",
+                (step, note, step, number),
+            )
+        db.execute("PRAGMA user_version = 3")
+    db.close()
+    first, second = desk.ledger.shards(job)
+    assert first.blocked_by is Block.KEY
+    assert first.note.startswith("the key was refused")
+    assert (second.blocked_by, second.note) == (None, "the queue is full")
+    lines = view(desk.snapshot(job)).lines
+    assert "waiting for quota: the queue is full" in lines
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_an_unknown_create_is_lifted_only_by_the_user_s_word(desk, listed):
+    """C1: `resume()` looks again; `resume(send_again=True)` alone sends it again, with and without a readable list."""
+    desk.provider.faults["create"] = [ProviderTimeoutError("slow")]
+    if not listed:
+        desk.provider.faults["find"] = [BadRequestError("no list here", status=405)] * 50
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        for _ in range(12):
+            await desk.step(600)
+        seen = desk.snapshot(job)
+        assert (seen.blocked, seen.state) == (Block.UNKNOWN_CREATE, State.WAITING)
+        assert "send_again=True" in view(seen).blocked[0]
+        desk.ledger.resume(job)
+        for _ in range(3):
+            await desk.step(600)
+        assert desk.shard(job).blocked_by is Block.UNKNOWN_CREATE
+        assert desk.provider.asked["create"] == 1
+        desk.ledger.resume(job, send_again=True)
+        await to_the_end(desk, job, pause=600)
+
+    play(way())
+    assert desk.provider.asked["create"] == 2
+    assert not desk.shard(job).send_again
+
+
+def test_the_table_names_what_is_blocked(desk):
+    """E3: below a list of jobs the cause and the remedy of each that is blocked."""
+    desk.provider.faults["upload"] = [AuthenticationError("bad key", status=401)]
+    job = desk.plan(shard_size=4)
+    play(desk.step())
+    assert table.text([desk.snapshot(job)]).splitlines()[-1].startswith(f"{job}: {SAID}")
