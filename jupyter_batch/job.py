@@ -351,9 +351,10 @@ class Job(Standing):
         if self._salvaged is None and not self.is_complete:
             ledger = self._here.ledger
             self._still.clear()
+            self._follow(api_key)  # first: what a look with another key comes to, counts no more
             for job in (self.id, *ledger.joined_by(self.id)):
                 ledger.resume(job, send_again=send_again and job == self.id)
-            self._follow(api_key)
+            self._here.worker.poke()
         return self
 
     # -- inside ---------------------------------------------------------------------------------------------

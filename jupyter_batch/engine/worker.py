@@ -68,6 +68,7 @@ class Worker:
         self._clock = clock
         self._dice = dice
         self._mine: set[str] = set()
+        self._takes: dict[str, int] = {}
         self.watchers: dict[str, list[Watcher]] = {}
         self._shown: dict[str, Snapshot] = {}
         self._providers: dict[str, Provider] = {}
@@ -98,6 +99,7 @@ class Worker:
         """Move this job from now on; `watcher` is called with a Snapshot at each change, in the worker's thread."""
         with self._lock:
             self._mine.add(job)
+            self._takes[job] = self._takes.get(job, 0) + 1
             self._retire(job)  # a key may have come
             self._barred.pop(job, None)
             self.refused.discard(job)
@@ -224,9 +226,12 @@ class Worker:
         if self._barred.get(job.id, 0.0) > now:
             self._tell(job)
             return LOOK_SECONDS
+        takes = self._takes.get(job.id)
         try:
             provider = await self._provider(job)
         except InputError as e:  # this process can't call it: another that can may move it
+            if takes != self._takes.get(job.id):  # a key may have come in the meantime
+                return 0.0
             if not self._is_another_s(job, now):
                 job = self._blocked(job, str(e))
             self._tell(job)
