@@ -19,6 +19,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from jupyter_batch.bodies import ask_for_bounded, bound
 from jupyter_batch.core.address import host_of, is_near, is_this_machine, origin
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _rules(base: str) -> dict[str, Any]:
     return {
         "trust_env": not is_near(base),
         "verify": trusted(),
-        "event_hooks": {"request": [without_key], "response": [stay]},
+        "event_hooks": {"request": [ask_for_bounded, without_key], "response": [stay, bound]},
     }
 
 
@@ -203,8 +204,8 @@ def guard(holder: Any) -> None:
     if "request" not in hooks or not hasattr(client._transport, "handle_async_request"):  # noqa: SLF001
         return
     client.event_hooks = {
-        "request": [*hooks["request"], without_key],
-        "response": [stay, *hooks.get("response", ())],
+        "request": [*hooks["request"], ask_for_bounded, without_key],
+        "response": [stay, bound, *hooks.get("response", ())],
     }
     near = client._transport  # noqa: SLF001
     known = getattr(near, "proxy_cache", None)  # of litellm's transport over aiohttp

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from .errors import OptionError, TemplateError
+from .limits import FIELD_WIDTH, LOOP_STEPS, TEXT_CHARS
 
 if TYPE_CHECKING:
     import jinja2
@@ -138,6 +139,7 @@ _SPEC = re.compile(
     r"(?:.?[<>=^])?(?:[-+]|[ ](?=[\d.,]))?z?#?0?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?", re.DOTALL
 )
 _SURE_SPEC = re.compile(r".*\.\d+[eEfFgGs%]|,\w?|.?[<>^]\d+\w?|%[A-Za-z].*", re.DOTALL)
+_NUMBERS = re.compile(r"\d+")
 _TAIL = re.compile(r"(?:!([rsa]))?(?::(.*))?", re.DOTALL)
 _TYPO = 0.85
 """How near a text of several words must be to a column's name to be taken for a misspelling of it."""
@@ -182,6 +184,10 @@ def _formatted(content: str, at: int, label: Any) -> _Hole | TemplateError | Non
         return None
     conversion, spec = tail[1] or "", tail[2] or ""
     if _SPEC.fullmatch(spec) or "%" in spec:
+        if any(int(number[:9]) > FIELD_WIDTH for number in _NUMBERS.findall(spec)):
+            return TemplateError(
+                f"{{{content}}}: a width or precision above {FIELD_WIDTH:,}; write a smaller one"
+            )
         return _Hole(label, conversion, spec)
     if spec[0].isspace() or spec[0] in "\"'":  # {label: "positive"}
         return None
@@ -285,9 +291,10 @@ class _Jinja:
 
     def __init__(self, text: str, names: _Names) -> None:
         import jinja2
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        environment = ImmutableSandboxedEnvironment(
+        from .jinja_sandbox import environment_class
+
+        environment = environment_class()(
             undefined=jinja2.StrictUndefined,
             keep_trailing_newline=True,
             autoescape=False,
@@ -315,9 +322,21 @@ class _Jinja:
 
     def _row(self, values: Mapping[str, Any]) -> str | RowError:
         try:
-            return self._template.render({"row": values, **values})
+            return _bounded_text(self._template.generate({"row": values, **values}))
         except Exception as error:  # an expression over the row's values may raise anything
             return RowError(f"the Jinja template: {type(error).__name__}: {error}")
+
+
+def _bounded_text(pieces: Iterable[str]) -> str:
+    """The pieces joined. Raises ValueError for a text that no provider takes, or that does not end."""
+    held: list[str] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size > TEXT_CHARS or len(held) > LOOP_STEPS:
+            raise ValueError(f"its text is longer than {TEXT_CHARS:,} characters, or does not end")
+    return "".join(held)
 
 
 def _jinja_columns(environment: jinja2.Environment, text: str, names: _Names) -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
+from jupyter_batch.bodies import ACCEPTED, read_bounded
 from jupyter_batch.network import proxy_for, trusted
 from jupyter_batch.providers.asking import NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
 from jupyter_batch.wire import tolerant
@@ -108,6 +109,8 @@ class StraightCall(LitellmCall):
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # bodies.py bounds it
+                headers={"accept-encoding": ACCEPTED},
                 timeout=aiohttp.ClientTimeout(total=self._seconds),
             )
             self._proxy = proxy_for(self._base)
@@ -197,7 +200,7 @@ class StraightCall(LitellmCall):
         async with session.post(
             form.url, data=data, headers=form.headers, proxy=self._proxy, allow_redirects=False
         ) as answer:  # the rows go to the address that was given alone
-            content = await answer.read()
+            content = await read_bounded(answer)
             status, headers = (
                 answer.status,
                 {name.lower(): text for name, text in answer.headers.items()},

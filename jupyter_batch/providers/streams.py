@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
+
+from jupyter_batch.core.limits import LINE_BYTES, LINE_HEAD_BYTES, MIB
 
 
 class Closable(Protocol):
@@ -42,3 +45,69 @@ async def let_go(answer: Closable, blocks: AsyncIterator[bytes]) -> None:
     with contextlib.suppress(Exception):
         async for _ in blocks:
             pass
+
+
+_CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*("(?:[^"\\]|\\.){0,512}")')
+_CUT_LINE = (
+    b'{"custom_id":%b,"response":null,"error":{"code":"answer_too_large","message":"%b"},'
+    b'"result":{"type":"errored","error":{"error":{"message":"%b"}}}}'
+)
+"""A failure in the words of every dialect."""
+
+
+class LineBound:
+    """A writer of result files in which no line is longer than a limit: a longer one becomes its row's error.
+
+    write: takes the bytes; each line that fits is passed on as it came.
+    """
+
+    def __init__(
+        self, write: Callable[[bytes], object], most: int = LINE_BYTES, head: int = LINE_HEAD_BYTES
+    ) -> None:
+        self._write = write
+        self._most = most
+        self._keep = head
+        self._line: list[bytes] = []  # of the present line, what is not passed on yet
+        self._size = 0
+        self._cut = False
+
+    def write(self, block: bytes) -> None:
+        """Take the next bytes of the file."""
+        end = block.rfind(b"\n") + 1
+        first = block.find(b"\n") + 1
+        if end and not self._cut and self._size + first <= self._most and end <= self._most:
+            self._flush()
+            self._write(block[:end])
+            block, self._size = block[end:], 0
+        while block:
+            part, newline, block = block.partition(b"\n")
+            self._take(part)
+            if newline:
+                self._end_line()
+
+    def close(self) -> None:
+        """The file has ended; a last line may have no newline."""
+        if self._size:
+            self._end_line(newline=b"")
+
+    def _take(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size <= self._most and not self._cut:
+            self._line.append(part)
+        elif not self._cut:
+            self._cut = True
+            self._line = [b"".join([*self._line, part])[: self._keep]]
+
+    def _end_line(self, newline: bytes = b"\n") -> None:
+        if self._cut:
+            found = _CUSTOM_ID.search(self._line[0])
+            why = b"the answer has more than %d MiB: it is not kept" % (self._most // MIB)
+            self._line = [_CUT_LINE % (found[1], why, why)] if found else []
+        self._flush()
+        self._write(newline)
+        self._size, self._cut = 0, False
+
+    def _flush(self) -> None:
+        if self._line:
+            self._write(b"".join(self._line))
+        self._line = []

@@ -1,0 +1,171 @@
+"""Bodies of HTTP answers, decompressed here and bounded: a hook for every client, and a reader for aiohttp's.
+
+An HTTP library decompresses whatever a block holds in one go and joins the blocks without a limit: 2 MB of gzip make
+2 GiB. Here each step is bounded, and encodings that were not asked for, or that are nested, are refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from jupyter_batch.core.limits import BODY_BYTES, ERROR_BYTES, FILE_BYTES, MIB, PIECE_BYTES
+
+ACCEPTED = "gzip, deflate"
+"""The encodings that are asked for: those whose output zlib can bound."""
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_downloading: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "jupyter_batch_downloading", default=False
+)
+
+
+class TooLargeError(ConnectionError):
+    """An answer above the limits of core/limits.py, or in an encoding that can't be bounded."""
+
+
+@contextlib.contextmanager
+def downloading() -> Iterator[None]:
+    """Calls inside stream result files to the disk: they may be as large as a file."""
+    mark = _downloading.set(True)
+    try:
+        yield
+    finally:
+        _downloading.reset(mark)
+
+
+class Decoder:
+    """A bounded decoder for a body. encoding: the answer's content-encoding. most: decoded bytes."""
+
+    def __init__(self, encoding: str, most: int) -> None:
+        name = encoding.strip().lower()
+        if name not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise TooLargeError(
+                f"the server answers in the encoding {name[:40]!r}, which was not asked for "
+                f"(asked for: {ACCEPTED})"
+            )
+        self._inflate = None if name in ("", "identity") else _inflater(name)
+        self._most = most
+        self._size = 0
+
+    def decode(self, block: bytes) -> Iterator[bytes]:
+        """The pieces that a block decodes to. Raises TooLargeError."""
+        if self._inflate is None:
+            yield self._counted(block)
+            return
+        while block:
+            try:
+                piece = self._inflate.decompress(block, PIECE_BYTES)
+            except zlib.error as e:
+                raise ConnectionError(f"the server's answer can't be decompressed: {e}") from None
+            if piece:
+                yield self._counted(piece)
+            block = self._inflate.unconsumed_tail
+            if not piece and not block:
+                return
+
+    def _counted(self, piece: bytes) -> bytes:
+        self._size += len(piece)
+        if self._size > self._most:
+            raise TooLargeError(
+                f"the server's answer has more than {max(1, self._most // MIB):,} MiB; it was not "
+                "read to its end"
+            )
+        return piece
+
+
+class _Deflate:
+    """`deflate` as servers send it: with zlib's header, or without."""
+
+    def __init__(self) -> None:
+        self._inner: Any = None
+        self.unconsumed_tail = b""
+
+    def decompress(self, block: bytes, most: int) -> bytes:
+        """As zlib's objects have it."""
+        if self._inner is None:
+            self._inner = zlib.decompressobj(_GZIP_OR_ZLIB)
+            try:
+                zlib.decompressobj(_GZIP_OR_ZLIB).decompress(block[:2], 1)
+            except zlib.error:
+                self._inner = zlib.decompressobj(-zlib.MAX_WBITS)
+        piece: bytes = self._inner.decompress(block, most)
+        self.unconsumed_tail = self._inner.unconsumed_tail
+        return piece
+
+
+def _inflater(name: str) -> Any:
+    return _Deflate() if name == "deflate" else zlib.decompressobj(_GZIP_OR_ZLIB)
+
+
+# --- httpx and httpx2 -------------------------------------------------------------------------------------------------
+
+
+async def ask_for_bounded(request: Any) -> None:
+    """A hook on each request: ask for encodings that can be bounded alone."""
+    request.headers["accept-encoding"] = ACCEPTED
+
+
+async def bound(answer: Any) -> None:
+    """A hook on each answer, before its body is read: it is decompressed and counted here."""
+    if answer.is_stream_consumed:  # a client without a network
+        return
+    stream = answer.stream
+    kind = _bounded_kind(_async_stream(type(stream)))
+    if kind is None:
+        return
+    encoding = answer.headers.get("content-encoding", "")
+    answer.stream = kind(stream, Decoder(encoding, _most(answer.status_code)))
+    if encoding:
+        del answer.headers["content-encoding"]  # done here
+        if "content-length" in answer.headers:
+            del answer.headers["content-length"]  # of the compressed body
+
+
+def _most(status: int) -> int:
+    if status >= 400:  # noqa: PLR2004 - HTTP's errors begin there
+        return ERROR_BYTES
+    return FILE_BYTES if _downloading.get() else BODY_BYTES
+
+
+def _async_stream(kind: type) -> type | None:
+    """The library's own class of streams, which it wants its answers to have."""
+    return next((one for one in kind.__mro__ if one.__name__ == "AsyncByteStream"), None)
+
+
+@functools.cache
+def _bounded_kind(base: type | None) -> type | None:
+    if base is None:
+        return None
+
+    class Bounded(base):  # type: ignore[valid-type, misc] # httpx's, or httpx2's
+        """A stream that is decoded and counted on its way."""
+
+        def __init__(self, inner: Any, decoder: Decoder) -> None:
+            self._inner = inner
+            self._decoder = decoder
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for block in self._inner:
+                for piece in self._decoder.decode(block):
+                    yield piece
+
+        async def aclose(self) -> None:
+            await self._inner.aclose()
+
+    return Bounded
+
+
+# --- aiohttp ----------------------------------------------------------------------------------------------------------
+
+
+async def read_bounded(answer: Any) -> bytes:
+    """The body of an aiohttp answer whose session was made with `auto_decompress=False`. Raises TooLargeError."""
+    decoder = Decoder(answer.headers.get("content-encoding", ""), _most(answer.status))
+    held: list[bytes] = []
+    async for block in answer.content.iter_any():
+        held.extend(decoder.decode(block))
+    return b"".join(held)
