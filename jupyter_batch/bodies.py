@@ -82,11 +82,17 @@ class _Deflate:
 
     def __init__(self) -> None:
         self._inner: Any = None
+        self._head = b""
         self.unconsumed_tail = b""
 
     def decompress(self, block: bytes, most: int) -> bytes:
         """As zlib's objects have it."""
         if self._inner is None:
+            self._head += block
+            if len(self._head) < 2:  # noqa: PLR2004 - zlib's header
+                self.unconsumed_tail = b""
+                return b""
+            block = self._head
             self._inner = zlib.decompressobj(_GZIP_OR_ZLIB)
             try:
                 zlib.decompressobj(_GZIP_OR_ZLIB).decompress(block[:2], 1)

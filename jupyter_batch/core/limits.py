@@ -8,7 +8,7 @@ from __future__ import annotations
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
-BODY_BYTES = 64 * MIB
+BODY_BYTES = 32 * MIB
 """An answer that is held in memory (an object, a page of a list, an answer in real time), after decompression.
 
 The largest honest one is a page of embeddings or an answer with generated pictures, some ten megabytes."""
@@ -16,7 +16,7 @@ ERROR_BYTES = 1 * MIB
 """The body of an answer with an error status."""
 FILE_BYTES = 64 * GIB
 """A result file on its way to the disk, after decompression: 50,000 answers of a megabyte."""
-LINE_BYTES = 64 * MIB
+LINE_BYTES = 32 * MIB
 """A line of a result file, that is one answer. What is longer is replaced by an error for its row."""
 LINE_HEAD_BYTES = 64 * KIB
 """The beginning of a line that is too long, which is searched for its row's id."""
@@ -25,7 +25,7 @@ PIECE_BYTES = 1 * MIB
 
 FIELD_WIDTH = 100_000
 """Width and precision of a format in a template, and the count of a repetition or padding in Jinja, in characters."""
-TEXT_CHARS = 64 * MIB
+TEXT_CHARS = 32 * MIB
 """A rendered text. No provider takes a request that is as long."""
 LOOP_STEPS = 1_000_000
 """Pieces of text that one row of a Jinja template may produce."""

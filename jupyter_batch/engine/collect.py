@@ -20,6 +20,7 @@ from jupyter_batch.engine.gather import of_shard, places_of
 from jupyter_batch.engine.pace import GONE_TRIES, is_lost
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.providers.streams import bounded
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.tick import Mover
@@ -158,8 +159,8 @@ async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -
     """
     draft = target.with_name(target.name + _DRAFT)
     try:
-        with written(draft) as file:
-            await mover.provider.fetch(file_id, file.write)
+        with written(draft) as file, bounded(file.write) as write:
+            await mover.provider.fetch(file_id, write)
     except ProviderError as e:
         late = mover.clock() - shard.ended_at >= SHORT_SECONDS
         there = await asyncio.to_thread(target.exists)

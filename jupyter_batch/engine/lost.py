@@ -22,6 +22,7 @@ from jupyter_batch.engine.requests import REQUEST_ID
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.providers.protocol import Listed, Provider
+from jupyter_batch.providers.streams import bounded
 from jupyter_batch.wire.dialects import decode_lines, is_translated
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
@@ -66,8 +67,8 @@ async def learn(
     if not path.exists():
         path = draft.requests(number)
         try:
-            with written(path) as file:
-                await provider.requests(orphan.batch, file.write)
+            with written(path) as file, bounded(file.write) as write:
+                await provider.requests(orphan.batch, write)
         except (
             NotFoundError,
             BadRequestError,
@@ -133,8 +134,8 @@ async def _by_results(
     ):
         if file_id is None:
             continue
-        with written(path) as file:
-            await provider.fetch(file_id, file.write)
+        with written(path) as file, bounded(file.write) as write:
+            await provider.fetch(file_id, write)
         for block in _blocks(path):
             model = model or _MODEL.search(block)
             for result in decode_lines(place.dialect, block, place.endpoint, {}):

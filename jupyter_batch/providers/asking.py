@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import orjson
 
+from jupyter_batch.bodies import TooLargeError
 from jupyter_batch.core.errors import (
+    BadRequestError,
     OptionError,
     ProviderDownError,
     ProviderError,
@@ -187,6 +189,11 @@ class LitellmCall:
 
     def _failure(self, error: Exception) -> CallFailedError:
         names = _kinds(error)
+        without_bound = next(
+            (one for one in _chain(error) if isinstance(one, TooLargeError | RecursionError)), None
+        )
+        if without_bound is not None:  # it was answered, and billed: it is not asked again
+            return CallFailedError(BadRequestError(_without_bound(without_bound)))
         closed = any(
             isinstance(one, RuntimeError) and "closed" in str(one) for one in _chain(error)
         )
@@ -272,6 +279,12 @@ def _kinds(error: BaseException) -> set[str]:
 def _last(error: BaseException) -> str:
     inner = _chain(error)[-1]
     return str(inner) or type(inner).__name__
+
+
+def _without_bound(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "the server's answer is nested too deeply to be read"
+    return str(error)
 
 
 _PREFIX = re.compile(r"^(?:(?:litellm\.)?\w+(?:Error|Timeout): )*(?:\w+Exception - )?")

@@ -2,6 +2,8 @@
 
 Additive increase, multiplicative decrease, as TCP does it: the limit doubles in each round until the provider first
 says "too much", is halved whenever it says so again, and grows by one in each round otherwise.
+A few refusals among many answers (a gateway that refuses some percent of its calls) only take one from it: a provider
+that refuses a good part of the calls closes the window.
 """
 
 from __future__ import annotations
@@ -10,6 +12,10 @@ import math
 
 FIRST = 32
 """The limit to begin with: a provider that takes more shows it within a few rounds."""
+_FEW = 0.1
+"""The share of refusals among the latest calls below which a refusal says little about the load."""
+_MEMORY = 1 / 32
+"""The weight of the latest call in that share: about the latest 32 count."""
 _NEVER = -math.inf
 _GRAIN = 1e-9
 """Seconds: what rounding may leave of a wait."""
@@ -60,6 +66,9 @@ class Pacer:
         self._steep = float(most)  # below it the limit doubles in a round, above it grows by one
         self._filled = False
         self._cut = _NEVER
+        self._eased = _NEVER
+        self._share = 0.0  # of refusals, among the latest calls
+        self._before: float | None = None  # the limit before it was eased, since the last halving
         self._held = _NEVER
         self._requests = Bucket(requests_per_minute, now) if requests_per_minute else None
         self._tokens = Bucket(tokens_per_minute, now) if tokens_per_minute else None
@@ -89,6 +98,7 @@ class Pacer:
         filled = self._filled  # a limit that nobody comes near says nothing about a higher one
         self.ended(tokens, used)
         self.answers += 1
+        self._share -= self._share * _MEMORY
         if filled:
             step = 1.0 if self.limit < self._steep else 1 / self.limit
             self.limit = min(float(self.most), self.limit + step)
@@ -101,16 +111,30 @@ class Pacer:
             self._tokens.take(used - tokens)
 
     def refused(self, now: float, started: float, retry_after: float | None = None) -> None:
-        """A call that began at `started` was refused as too much. No call starts for `retry_after` seconds.
+        """Count a call that began at `started` and was refused as too much.
 
-        The calls that were under way when the limit was cut tell the same story once more: they don't cut it again.
+        Few refusals take one from the limit. Where they are a good part, no call starts for `retry_after` seconds and
+        the limit is halved. Calls that were under way when the limit was changed don't change it again.
         """
         self.ended()
+        self._share += (1.0 - self._share) * _MEMORY
+        if self._share < _FEW:
+            self._ease(now, started)
+            return
         if retry_after:
             self._held = max(self._held, now + retry_after)
         if started >= self._cut:
-            self._cut = now
-            self.limit = self._steep = max(1.0, self.limit / 2)
+            self._cut = self._eased = now
+            before = self.limit if self._before is None else self._before
+            self.limit = self._steep = max(1.0, before / 2)
+            self._before = None
+
+    def _ease(self, now: float, started: float) -> None:
+        if started < self._eased:
+            return
+        self._eased = now
+        self._before = self.limit
+        self.limit = max(1.0, self.limit - 1)
 
     def restart(self) -> None:
         """After a stop the first call goes alone: if it fails too, little was asked in vain."""

@@ -327,5 +327,5 @@ def _read(content: bytes) -> Any:
     """JSON, or the text where it is none."""
     try:
         return tolerant.loads(content)
-    except (ValueError, RecursionError):
+    except ValueError:
         return content.decode("utf-8", "replace")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 
+import msgspec
+
+from jupyter_batch.bodies import downloading
 from jupyter_batch.core.limits import LINE_BYTES, LINE_HEAD_BYTES, MIB
 
 
@@ -47,12 +50,27 @@ async def let_go(answer: Closable, blocks: AsyncIterator[bytes]) -> None:
             pass
 
 
+@contextlib.contextmanager
+def bounded(write: Callable[[bytes], object]) -> Iterator[Callable[[bytes], object]]:
+    """A writer of a provider's file: an answer inside may be as large as a file, its lines are bounded."""
+    lines = LineBound(write)
+    with downloading():
+        yield lines.write
+    lines.close()
+
+
 _CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*("(?:[^"\\]|\\.){0,512}")')
 _CUT_LINE = (
     b'{"custom_id":%b,"response":null,"error":{"code":"answer_too_large","message":"%b"},'
     b'"result":{"type":"errored","error":{"error":{"message":"%b"}}}}'
 )
 """A failure in the words of every dialect."""
+
+
+def custom_id_in(head: bytes) -> str:
+    """The row's id in the beginning of a line of results; "" where there is none."""
+    found = _CUSTOM_ID.search(head)
+    return msgspec.json.decode(found[1], type=str) if found else ""
 
 
 class LineBound:

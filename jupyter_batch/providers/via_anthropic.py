@@ -26,6 +26,7 @@ from jupyter_batch.core.errors import (
     ProviderTimeoutError,
     RateLimitError,
 )
+from jupyter_batch.core.limits import LINE_HEAD_BYTES
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.network import client_for, through
@@ -33,7 +34,7 @@ from jupyter_batch.providers.anthropic_file import Body, extent
 from jupyter_batch.providers.anthropic_refusal import TEXT, read_refusal
 from jupyter_batch.providers.failures import by_status, normalise
 from jupyter_batch.providers.protocol import TAG, Access, Facts
-from jupyter_batch.providers.streams import blocks_of
+from jupyter_batch.providers.streams import blocks_of, custom_id_in
 from jupyter_batch.wire.anthropic import read_batch
 
 if TYPE_CHECKING:
@@ -273,12 +274,17 @@ class ViaAnthropic:
                     asyncio.timeout(CALL_SECONDS),
                     self._results(view.output_file_id) as chunks,
                 ):
-                    while b"\n" not in line and (chunk := await self._next(chunks)):
+                    while b"\n" not in line and len(line) <= LINE_HEAD_BYTES:
+                        chunk = await self._next(chunks)
+                        if not chunk:
+                            break
                         line += chunk
             except (
                 NotFoundError
             ):  # removed, or older than the results are kept: there is nothing to be had from it
                 return ""
+        if b"\n" not in line and (head := custom_id_in(line)):  # a line that is cut here
+            return self._first_ids.setdefault(view.id, head)
         with contextlib.suppress(msgspec.DecodeError):
             found = msgspec.json.decode(line.removeprefix(BOM_UTF8).partition(b"\n")[0])
             if isinstance(found, dict) and "custom_id" in found:

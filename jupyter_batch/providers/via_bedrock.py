@@ -33,6 +33,7 @@ from jupyter_batch.providers.aws_errors import told
 from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
 from jupyter_batch.providers.clouds import hours_from_a_day
 from jupyter_batch.providers.protocol import TAG, Facts
+from jupyter_batch.providers.streams import LineBound
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import bedrock
 
@@ -306,12 +307,14 @@ class ViaBedrock:
         self, uris: list[str], change: Callable[[bytes], bytes], write: Callable[[bytes], object]
     ) -> None:
         lines = Lines(change, write)
+        bound = LineBound(lines.take)
         for uri in uris:
             bucket, key = _parts(uri)
             there = await self._call("s3", "get_object", Bucket=bucket, Key=key)
             with contextlib.closing(there["Body"]) as body:
                 while block := await self._block(body):
-                    lines.take(block)
+                    bound.write(block)
+            bound.close()
             lines.end()
 
     async def _block(self, body: Any) -> bytes:

@@ -29,7 +29,7 @@ from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
 from jupyter_batch.providers.direct import Direct
 from jupyter_batch.providers.google_token import Token
 from jupyter_batch.providers.protocol import TAG, Access, Facts
-from jupyter_batch.providers.streams import blocks_of
+from jupyter_batch.providers.streams import LineBound, blocks_of
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import vertex
 
@@ -234,6 +234,7 @@ class ViaVertex(Direct):
         self, uris: list[str], change: Callable[[bytes], bytes], write: Callable[[bytes], object]
     ) -> None:
         lines = Lines(change, write)
+        bound = LineBound(lines.take)
         for uri in uris:
             bucket, name = _parts(uri)
             path = f"{self._storage}/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
@@ -246,7 +247,8 @@ class ViaVertex(Direct):
                     raise self._refusal(answer)
                 async with blocks_of(answer) as blocks:
                     async for block in blocks:
-                        lines.take(block)
+                        bound.write(block)
+            bound.close()
             lines.end()
 
     def _check(self, answer: httpx.Response, what: str) -> None:

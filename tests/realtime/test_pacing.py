@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 
@@ -75,11 +76,12 @@ def test_the_limit_never_falls_below_one():
 
 
 def test_nothing_starts_before_retry_after():
-    """A provider that says "in 7 seconds" is left alone for 7 seconds by all rows, also by those it did not refuse."""
+    """A provider that says "in 7 seconds" to a good part of the calls is left alone for 7 seconds by all rows."""
     pacer = Pacer(10, now=0.0)
     fill(pacer)
-    pacer.refused(5.0, started=0.0, retry_after=7.0)
-    for _ in range(9):
+    for _ in range(4):
+        pacer.refused(5.0, started=0.0, retry_after=7.0)
+    for _ in range(6):
         pacer.answered()
     assert pacer.wait(5.0) == 7.0
     assert pacer.wait(11.0) == pytest.approx(1.0)
@@ -159,3 +161,36 @@ def test_pauses_double_are_jittered_and_never_sooner_than_asked():
     assert retry_wait(0.5, 60, 500, 1.0) == 60
     assert retry_wait(0.5, 60, 1, 1.0, retry_after=9.0) == 9
     assert math.isfinite(retry_wait(0.5, 60, 10**6, 1.0))
+
+
+def rows_done_by(seconds, refused_share, retry_after=1.0, latency=0.05):
+    """Rows answered by a moment on a manual clock, where a share of the calls is refused."""
+    pacer = Pacer(200, now=0.0)
+    now, calls, done = 0.0, 0, 0
+    under_way = []
+    while now < seconds:
+        while pacer.wait(now) == 0.0:
+            pacer.start()
+            calls += 1
+            heapq.heappush(under_way, (now + latency, calls, now))
+        wait = pacer.wait(now)
+        if not under_way:
+            now += wait
+            continue
+        now, number, started = heapq.heappop(under_way)
+        if refused_share and number % round(1 / refused_share) == 0:
+            pacer.refused(now, started, retry_after)
+        else:
+            pacer.answered()
+            done += 1
+    return done
+
+
+def test_a_few_refusals_do_not_close_the_window():
+    """F: 3 % of 429 with `Retry-After: 1` cost about 3 % of the answers, not three quarters of them."""
+    assert rows_done_by(20, 0.03) > 0.8 * rows_done_by(20, 0)
+
+
+def test_many_refusals_close_it():
+    """F: a provider that refuses half of the calls is asked for far less."""
+    assert rows_done_by(20, 0.5) < 0.1 * rows_done_by(20, 0)
