@@ -67,7 +67,7 @@ class Standing(Holder):
 
     @property
     def cut_off(self) -> int:
-        """Answers that were cut off (`results()["_finish"]` says why); `retry(max_tokens=...)` sends them again."""
+        """Answers that were cut off (`results()["_finish"]` says why)."""
         return self.snapshot().cut_off
 
     @property

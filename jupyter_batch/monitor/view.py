@@ -201,7 +201,6 @@ _CUT = {
     Finish.ERROR: "the provider broke them off; send them again with job.retry(...) and a changed parameter",
 }
 _FINISHES = frozenset(map(str, Finish))
-_BY_RETRY = {Finish.LENGTH: "; job.retry(max_tokens=...) sends them again"}
 
 
 def _cuts(shot: Snapshot) -> list[str]:
@@ -210,8 +209,7 @@ def _cuts(shot: Snapshot) -> list[str]:
     for word, answers in shot.cuts:
         finish = Finish(word) if word in _FINISHES else Finish.ERROR
         were = "answer was" if answers == 1 else "answers were"
-        able = _BY_RETRY.get(finish, "") if shot.is_complete else ""
-        told.append(f"{answers:,} {were} cut off: {_CUT[finish]}{able}")
+        told.append(f"{answers:,} {were} cut off: {_CUT[finish]}")
     return told
 
 

@@ -216,7 +216,7 @@ def _outcome(
         usage=usage,
         finish=answer_finish(finish, calls),
         calls=calls,
-        stop=message.get("stop_reason"),
+        stop=None if is_whole(message.get("stop_reason")) else message.get("stop_reason"),
     )
 
 

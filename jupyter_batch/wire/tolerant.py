@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from jupyter_batch.core.finish import Finish, finish_of
+from jupyter_batch.core.finish import Finish, finish_of, is_whole
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 
 REASON_CHARS = 500
@@ -110,7 +110,7 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
         usage=usage,
         finish=finish,
         calls=calls,
-        stop=stop,
+        stop=None if is_whole(stop) or stop == finish else stop,
     )
 
 

@@ -174,8 +174,8 @@ def test_a_tag_is_found_on_any_page(desk):
     assert len(desk.fake.batches) == 4
 
 
-def test_a_create_that_never_arrived_is_sent_again(desk):
-    """The connection broke before the provider took it: once the list had time to show it, it is sent again."""
+def test_a_create_that_never_arrived_is_asked_about(desk):
+    """C1: the connection broke and the list never shows it: the user is asked, and then it is sent again."""
     desk.fake.faults["create"] = [Fault()]
     job = desk.plan()
 
@@ -184,6 +184,10 @@ def test_a_create_that_never_arrived_is_sent_again(desk):
         assert len(desk.fake.batches) == 0
         for _ in range(4):
             await desk.step(60)
+        assert desk.snapshot(job).blocked == "unknown create"
+        assert len(desk.fake.batches) == 0
+        desk.ledger.resume(job, send_again=True)
+        await desk.step(60)
         desk.fake.end()
         await desk.to_the_end(job)
 
@@ -205,6 +209,10 @@ def test_what_passes_is_waited_out(desk, verb, fault):
 
     async def way():
         for _ in range(4):
+            await desk.step(400)
+        if desk.snapshot(job).blocked:  # a create whose connection broke may have arrived
+            assert (verb, fault.status) == ("create", 0)
+            desk.ledger.resume(job, send_again=True)
             await desk.step(400)
         desk.fake.end()
         await desk.to_the_end(job)
