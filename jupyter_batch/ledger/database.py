@@ -9,6 +9,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from jupyter_batch.ledger.migrations import MIGRATIONS
 
 FILE = "ledger.sqlite3"
 BUSY_SECONDS = 20.0
+_WAL_PAUSE = 0.02
 
 _ERRORS: dict[str, type[LedgerError]] = {
     "SQLITE_CORRUPT": LedgerCorruptError,
@@ -130,7 +132,7 @@ class Database:
                 f"the ledger {self.path} was written by an older jupyter_batch: `%load_ext "
                 "jupyter_batch` in a notebook, or `jupyter batch list`, brings it up to date"
             )
-        connection.execute("PRAGMA journal_mode = WAL")
+        _switch_to_wal(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             version = _version(connection)  # another process may have been first
@@ -160,6 +162,21 @@ class Database:
     def _rows(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
         with self._lock, self._told():
             return self._open().execute(sql, arguments).fetchall()
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Switch the journal to WAL, which does not honour SQLite's busy timeout: another process may be at it."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as e:
+            is_busy = (e.sqlite_errorname or "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+            if not is_busy or time.monotonic() > until:
+                raise
+            time.sleep(_WAL_PAUSE)
+        else:
+            return
 
 
 def _version(connection: sqlite3.Connection) -> int:
