@@ -114,6 +114,7 @@ def test_a_job_that_another_process_began_has_its_price(home, priced, monkeypatc
         env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
     )
     monkeypatch.setenv("OPENAI_API_KEY", priced["api_key"])
+    monkeypatch.setenv("OPENAI_BASE_URL", priced["api_base"])
     job = jupyter_batch.open(run.stdout.split()[0]).wait(60)
     assert job.cost == pytest.approx(whole(job.results()))
     assert job.cost > 0
