@@ -101,9 +101,8 @@ class ForeignCells:
                 continue
             folder = ledger.folders.of(job.id)
             try:
-                places = [
-                    at for at in self._places(job, keys_of(job, folder), record, asked) if at.any()
-                ]
+                every = self._places(job, keys_of(job, folder), record, asked)
+                places = [at for at in every if (at >= 0).any()]
             except (JupyterBatchError, OSError, ValueError):  # removed, adopted, damaged
                 continue
             if not any((at[rows] >= 0).any() for at in places for rows in self.rows.values()):

@@ -102,6 +102,10 @@ def test_answers_that_went_through_a_file_are_still_ours(server, call, kind):
 
 def test_another_question_refreshes_what_the_ledger_wrote(server, call):
     """B3: a changed prompt over a column of answers alone asks for no consent; a value of one's own does."""
+    one = numbered(1)
+    for prompt in ("{text}", "Say {text}"):
+        one.llm.batch(prompt, out="out", **call).wait(60)
+    assert one["out"].tolist() == ["Say row number 0"]
     df = numbered(3)
     df.llm.batch("{text}", out="out", **call).wait(60)
     df.llm.batch("Say {text}", out="out", **call).wait(60)
