@@ -57,7 +57,7 @@ class Artifacts:
 
         The answers land in the frame that `build` was called on; of a folder that was opened again `df.llm.attach(job)`
         brings them onto one. A folder that names a server which this kernel did not is sent with a key given for it.
-        Raises InputError where a file was changed meanwhile, and KeyMissingError.
+        Raises InputError where a file was changed since it was built, and KeyMissingError.
         """
         from jupyter_batch.engine.build import read_built, take
 

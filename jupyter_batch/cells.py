@@ -177,7 +177,7 @@ def _digest(data: Any) -> str:
 
 
 def same(mine: Any, theirs: Any) -> bool:
-    """Whether two cells have the same value, if one of them went through a file (CSV, Parquet, JSON) meanwhile.
+    """Whether two cells have the same value, if one of them was written to a file (CSV, Parquet, JSON) and read back.
 
     A text and what pandas reads it as are the same, and so are a list, an array, and the text of either.
     """

@@ -160,7 +160,7 @@ def _with_base(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
     sub.add_argument(
         "--api-base",
         metavar="URL",
-        help="an address that the key in the environment may go to, beside the provider's own "
+        help="an address that the key in the environment may go to, as well as the provider's own "
         "(several: in $JUPYTER_BATCH_API_BASES)",
     )
     return sub
@@ -223,7 +223,7 @@ def _watch(asked: argparse.Namespace) -> int:
             except JobBlockedError as error:
                 blocked[job.id] = str(error)
                 print(f"jupyter batch: {error}", file=sys.stderr)
-        # More may have come meanwhile; what is blocked was tried, and has said why.
+        # More jobs may have been submitted since; blocked ones were tried once and have printed why.
         chosen = [] if asked.id else [job for job in _still_open() if job.id not in blocked]
     return 1 if blocked else 0
 

@@ -122,8 +122,13 @@ def _rules(base: str) -> dict[str, Any]:
     return {
         "trust_env": not is_near(base),
         "verify": trusted(),
-        "event_hooks": {"request": [ask_for_bounded, without_key], "response": [stay, bound]},
+        "event_hooks": _hooks(),
     }
+
+
+def _hooks() -> dict[str, list[Any]]:
+    """What is done with each request and each answer, of our clients and of litellm's."""
+    return {"request": [ask_for_bounded, without_key], "response": [stay, bound]}
 
 
 async def stay(answer: httpx.Response) -> None:
@@ -203,9 +208,10 @@ def guard(holder: Any) -> None:
     hooks = client.event_hooks
     if "request" not in hooks or not hasattr(client._transport, "handle_async_request"):  # noqa: SLF001
         return
+    ours = _hooks()
     client.event_hooks = {
-        "request": [*hooks["request"], ask_for_bounded, without_key],
-        "response": [stay, bound, *hooks.get("response", ())],
+        "request": [*hooks["request"], *ours["request"]],
+        "response": [*ours["response"], *hooks.get("response", ())],
     }
     near = client._transport  # noqa: SLF001
     known = getattr(near, "proxy_cache", None)  # of litellm's transport over aiohttp

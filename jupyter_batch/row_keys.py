@@ -197,9 +197,7 @@ def _check(positions: Array, labels: Array, keys: Keys, unclear: int) -> None:
     if changed or unclear:
         raise AlignmentError(_refusal(changed, unclear, len(labels), _SAME_CELLS))
     if len(new) and new.all():
-        raise AlignmentError(
-            f"none of the frame's {len(labels):,} rows was submitted with this job. {_WAY_OUT}"
-        )
+        raise _none_submitted(len(labels))
 
 
 _WAY_OUT = (
@@ -216,6 +214,12 @@ def _refusal(changed: int, unclear: int, rows: int, why: str) -> str:
     parts = [f"{changed:,} changed"] if changed else []
     parts += [f"{unclear:,} {why}"] if unclear else []
     return f"{changed + unclear:,} of {rows:,} rows are not as they were submitted ({', '.join(parts)}). {_WAY_OUT}"
+
+
+def _none_submitted(rows: int) -> AlignmentError:
+    return AlignmentError(
+        f"none of the frame's {rows:,} rows was submitted with this job. {_WAY_OUT}"
+    )
 
 
 def match(wanted: Array, held: Array) -> Array:
@@ -311,9 +315,7 @@ def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike
     if unclear or changed:
         raise AlignmentError(_refusal(changed, unclear, len(labels), _SAME_TEXT))
     if (positions < 0).all():
-        raise AlignmentError(
-            f"none of the frame's {len(labels):,} rows was submitted with this job. {_WAY_OUT}"
-        )
+        raise _none_submitted(len(labels))
 
 
 def _pair(positions: Array, rest: Array, prints: Array, keys: Keys) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import re
 from typing import Any
 
-from .limits import FIELD_WIDTH, TEXT_CHARS
+from .limits import FIELD_WIDTH, TEXT_CHARS, is_too_wide
 
 _EXPONENT = 10_000
-_NUMBERS = re.compile(r"\d+")
 _PADDING = ("format", "center", "indent", "wordwrap", "truncate", "round", "slice", "batch")
 """Jinja's filters that take a length."""
 
@@ -82,7 +80,7 @@ def _check_operation(operator: str, left: Any, right: Any, error: type[Exception
 
 
 def _check_format(text: str, error: type[Exception]) -> None:
-    if any(int(number[:9]) > FIELD_WIDTH for number in _NUMBERS.findall(text)):
+    if is_too_wide(text):
         raise error(f"a format with a number above {FIELD_WIDTH:,}")
 
 

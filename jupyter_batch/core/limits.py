@@ -6,6 +6,8 @@ the disk and the time of this process against an answer or a template that never
 
 from __future__ import annotations
 
+import re
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 BODY_BYTES = 32 * MIB
@@ -29,3 +31,10 @@ TEXT_CHARS = 32 * MIB
 """A rendered text. No provider takes a request that is as long."""
 LOOP_STEPS = 1_000_000
 """Pieces of text that one row of a Jinja template may produce."""
+
+_NUMBERS = re.compile(r"\d+")
+
+
+def is_too_wide(spec: str) -> bool:
+    """Whether a format asks for a width or precision above FIELD_WIDTH."""
+    return any(int(number[:9]) > FIELD_WIDTH for number in _NUMBERS.findall(spec))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from .errors import OptionError, TemplateError
-from .limits import FIELD_WIDTH, LOOP_STEPS, TEXT_CHARS
+from .limits import FIELD_WIDTH, LOOP_STEPS, TEXT_CHARS, is_too_wide
 
 if TYPE_CHECKING:
     import jinja2
@@ -139,7 +139,6 @@ _SPEC = re.compile(
     r"(?:.?[<>=^])?(?:[-+]|[ ](?=[\d.,]))?z?#?0?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?", re.DOTALL
 )
 _SURE_SPEC = re.compile(r".*\.\d+[eEfFgGs%]|,\w?|.?[<>^]\d+\w?|%[A-Za-z].*", re.DOTALL)
-_NUMBERS = re.compile(r"\d+")
 _TAIL = re.compile(r"(?:!([rsa]))?(?::(.*))?", re.DOTALL)
 _TYPO = 0.85
 """How near a text of several words must be to a column's name to be taken for a misspelling of it."""
@@ -184,7 +183,7 @@ def _formatted(content: str, at: int, label: Any) -> _Hole | TemplateError | Non
         return None
     conversion, spec = tail[1] or "", tail[2] or ""
     if _SPEC.fullmatch(spec) or "%" in spec:
-        if any(int(number[:9]) > FIELD_WIDTH for number in _NUMBERS.findall(spec)):
+        if is_too_wide(spec):
             return TemplateError(
                 f"{{{content}}}: a width or precision above {FIELD_WIDTH:,}; write a smaller one"
             )

@@ -11,7 +11,6 @@ import pandas as pd
 from jupyter_batch import frame as frames
 from jupyter_batch.cells import same
 from jupyter_batch.core.errors import ColumnError, JupyterBatchError
-from jupyter_batch.core.result import ToolCalls
 from jupyter_batch.core.schema import Schema, listed
 from jupyter_batch.core.schema import columns as columns_named
 from jupyter_batch.engine.filling import fill_with
@@ -43,7 +42,7 @@ class ForeignCells:
             if frames.has_column(frame, column)
         }
         self._open = {
-            column: np.flatnonzero(~(held.isna().to_numpy(dtype=bool) | _are_calls(held)))
+            column: np.flatnonzero(~held.isna().to_numpy(dtype=bool))
             for column, held in self._held.items()
         }
         self._prints: dict[tuple[str, ...], tuple[Array, Array] | None] = {}
@@ -153,13 +152,6 @@ class ForeignCells:
             except JupyterBatchError:
                 self._prints[columns] = None
         return self._prints[columns]
-
-
-def _are_calls(held: pd.Series[Any]) -> Array:
-    """Which cells are tool calls as we write them; the next round of tools replaces them by its answers."""
-    if held.dtype != object:
-        return np.zeros(len(held), dtype=bool)
-    return np.fromiter((isinstance(cell, ToolCalls) for cell in held), dtype=bool, count=len(held))
 
 
 def as_written(job: JobRecord, found: Outcomes, out: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ LONGEST = 3600.0
 GONE_TRIES = 24
 """How many refusals in a row, about an hour of them, come before one is believed: it may be a proxy's or a portal's."""
 WARNING_TRIES = 6
-"""How often a call is tried that a library's warning ends; the filters of a process may change meanwhile."""
+"""How often a call is tried that a library's warning ends; the filters of a process may change."""
 LOST_SECONDS = 2 * 86400.0
 """How long a batch that was taken is held to be there against all refusals."""
 

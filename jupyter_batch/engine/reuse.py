@@ -105,34 +105,43 @@ def decide(
     leaders = _leaders(prints, whose)
     joins: list[Join] = []
     cut: dict[int, str] = {}
+    asked_there: list[tuple[JobRecord, Array, Array]] = []
     for job in ledger.jobs() if ledger.exists() else ():
         open_rows = np.flatnonzero(whose == OWN)
         if not len(open_rows):
             break
-        if known(ledger, job) == space:
-            _take_from(ledger, job, prints, open_rows, whose, joins, draft, new, waits, cut)
+        folder = ledger.folders.of(job.id)
+        if known(ledger, job) != space or not folder.prints.exists():
+            continue
+        here, there = matches(prints, open_rows, prints_array(folder.prints.read_bytes()))
+        if len(here):
+            _take_from(ledger, job, here, there, whose, joins, draft, new, waits, cut)
+            asked_there.append((job, here, there))
     if failures:  # after all answers: one that can be used comes first, whichever job has it
-        _inherit(ledger, space, prints, whose, draft, new)
+        _inherit(ledger, asked_there, whose, draft, new)
     return Reuse(whose, leaders, joins, cut)
 
 
 def _inherit(
-    ledger: Ledger, space: str, prints: Array, whose: Array, draft: JobFolder, new: str
+    ledger: Ledger,
+    asked_there: list[tuple[JobRecord, Array, Array]],
+    whose: Array,
+    draft: JobFolder,
+    new: str,
 ) -> None:
-    """Take over what was answered and billed in other jobs, and can't be used: it is asked again by `retry` alone."""
-    for job in ledger.jobs() if ledger.exists() else ():
-        rows = np.flatnonzero(whose == OWN)
-        folder = ledger.folders.of(job.id)
-        if not len(rows) or known(ledger, job) != space or not folder.prints.exists():
-            continue
-        here, there = matches(prints, rows, prints_array(folder.prints.read_bytes()))
-        if not len(here):
+    """Take over what was answered and billed in other jobs, and can't be used: it is asked again by `retry` alone.
+
+    asked_there: jobs that asked for rows of this one, with these rows and their positions there.
+    """
+    for job, here, there in asked_there:
+        still = whose[here] == OWN
+        if not still.any():
             continue
         carried = carry(
             job,
             ledger.shards(job.id),
-            folder,
-            onto(job.rows, there, here),
+            ledger.folders.of(job.id),
+            onto(job.rows, there[still], here[still]),
             new,
             functools.partial(draft.reused, f"{job.id}.failed"),
             takes=is_billed_failure,
@@ -167,8 +176,8 @@ def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
 def _take_from(
     ledger: Ledger,
     job: JobRecord,
-    prints: Array,
-    rows: Array,
+    here: Array,
+    there: Array,
     whose: Array,
     joins: list[Join],
     draft: JobFolder,
@@ -176,12 +185,8 @@ def _take_from(
     waits: Waits,
     cut: dict[int, str],
 ) -> None:
+    """Take over what a job has answered; what it has under way is waited for. there: the rows' positions in it."""
     folder = ledger.folders.of(job.id)
-    if not folder.prints.exists():
-        return
-    here, there = matches(prints, rows, prints_array(folder.prints.read_bytes()))
-    if not len(here):
-        return
     shards = ledger.shards(job.id)
     carried = carry(
         job,

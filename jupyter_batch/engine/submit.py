@@ -139,15 +139,7 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
 async def _absent(mover: Mover, shard: ShardRecord) -> ShardRecord:
     """No batch of the shard is there: send it, or end it where that is not wanted any more."""
     if mover.job.cancel_at:
-        return mover.put(
-            shard,
-            Step.ENDED,
-            ending=State.CANCELLED,
-            due_at=0.0,
-            note="",
-            attempts=0,
-            ended_at=mover.clock(),
-        )
+        return _cancelled(mover, shard, "")
     return await send(mover, mover.put(shard, **sending(shard, mover.clock())))
 
 
@@ -163,7 +155,7 @@ def sending(shard: ShardRecord, now: float) -> dict[str, Any]:
 
 
 def _unknown(mover: Mover, shard: ShardRecord) -> ShardRecord:
-    """Nobody can tell whether there is a batch of the shard: the user decides, and it is looked for meanwhile."""
+    """Block a shard whose batch may or may not exist: the user decides, and the search for it continues."""
     if (ended := _given_up(mover, shard)) is not None:
         return ended
     return mover.put(
@@ -200,12 +192,16 @@ def _given_up(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
     """
     if not mover.job.cancel_at or mover.job.rush_at:
         return None
+    return _cancelled(mover, shard, UNSURE)
+
+
+def _cancelled(mover: Mover, shard: ShardRecord, note: str) -> ShardRecord:
     return mover.put(
         shard,
         Step.ENDED,
         ending=State.CANCELLED,
         due_at=0.0,
-        note=UNSURE,
+        note=note,
         attempts=0,
         ended_at=mover.clock(),
     )

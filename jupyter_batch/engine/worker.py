@@ -347,7 +347,7 @@ class Worker:
         if not mover.key_refused:
             return
         if self._providers.get(job) is not mover.provider:
-            self.ledger.resume(job)  # a late answer to a key that was replaced meanwhile
+            self.ledger.resume(job)  # a late answer to a key that was replaced since
             return
         # Another process may have a key that is taken: it must not wait for us.
         self.refused.add(job)

@@ -1,8 +1,8 @@
-"""Batches through litellm's batch SDK, called so that it is safe in a notebook. It knows no ledger and no frame.
+"""Batches of OpenAI's shape over the SDK below litellm, and litellm's import. It knows no ledger and no frame.
 
-What the guards are for was measured with litellm 1.84 to 1.109: without them a retrieve of a finished batch downloads
-and prices all results on the event loop, a second event loop in the process fills stderr, a failing call is sent three
-times, the price map is fetched at import, and what goes wrong is told in four different trees of exceptions.
+litellm's own batch calls are not used, as measured with 1.84 to 1.110: a retrieve of a finished batch downloads and
+prices all results on the event loop, a failing call is sent three times, and no client of ours (proxy, redirects,
+bounds) can be given to them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class OursAreRaised(logging.Filter):
 
 
 class ViaLitellm:
-    """One provider at one address with one key, through litellm's Files and Batches calls."""
+    """One provider of OpenAI's Files and Batches API, at one address with one key."""
 
     def __init__(self, facts: Facts, access: Access) -> None:
         self.facts = facts
@@ -220,15 +220,14 @@ async def upload(
 
 
 async def _copy(
-    stream: AsyncIterator[bytes], write: Callable[[bytes], object], headers: Any
+    stream: AsyncIterator[bytes], write: Callable[[bytes], object], headers: Mapping[str, str]
 ) -> None:
     size = 0
     async for block in stream:
         size += len(block)
         write(block)
-    expected = (headers or {}).get("content-length") if hasattr(headers or {}, "get") else None
-    encoded = (headers or {}).get("content-encoding") if hasattr(headers or {}, "get") else None
-    if expected and not encoded and str(expected).isdecimal() and int(expected) != size:
+    expected = headers.get("content-length", "")
+    if "content-encoding" not in headers and expected.isdecimal() and int(expected) != size:
         raise ConnectionError(f"the download ended after {size} of {expected} bytes")
 
 

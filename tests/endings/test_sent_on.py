@@ -13,26 +13,9 @@ from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
 from jupyter_batch.providers.via_azure import ViaAzure
 from jupyter_batch.providers.via_litellm import ViaLitellm
+from tests.keys.recorder import BATCH, FILE
 
 LINE = '{"custom_id":"a-0","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}\n'
-FILE = {
-    "id": "file-1",
-    "object": "file",
-    "bytes": 1,
-    "created_at": 1,
-    "filename": "f",
-    "purpose": "batch",
-    "status": "processed",
-}
-BATCH = {
-    "id": "batch_1",
-    "object": "batch",
-    "endpoint": "/v1/chat/completions",
-    "status": "in_progress",
-    "completion_window": "24h",
-    "created_at": 1,
-    "input_file_id": "file-1",
-}
 
 
 @asynccontextmanager
