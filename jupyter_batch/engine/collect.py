@@ -67,6 +67,8 @@ def _may_come(mover: Mover, shard: ShardRecord, lacks: Missing) -> bool:
     now = mover.clock()
     if not (shard.output_file_id or shard.error_file_id):
         return False
+    if not (lacks.in_output or shard.error_file_id):  # no file that is named lacks a row
+        return False
     if (
         mover.job.cancel_at > shard.ended_at and not mover.job.rush_at
     ):  # the user gives up what is not here

@@ -5,12 +5,17 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from jupyter_batch.providers import table
 from jupyter_batch.server.embedded import Embedded
 
 
 @pytest.fixture
-def server(tmp_path):
-    """The embedded server, without any pause."""
+def server(tmp_path, monkeypatch):
+    """The embedded server, without any pause, with the facts that `local/` has of it.
+
+    Addressed as a stranger's server, it would be given a minute after each lost create, and then the user be asked.
+    """
+    monkeypatch.setattr(table, "_NEAR", table._OURS)
     with Embedded(tmp_path / "server") as running:
         yield running
 

@@ -236,14 +236,16 @@ def test_another_schema_is_another_job(server, call, home, other):
     assert server.stats()["batches_created"] == 3
 
 
-def test_answers_that_did_not_fit_are_asked_again(server, call, home):
-    """A grown frame takes over what was answered; the row whose answer did not fit is sent again."""
+def test_answers_that_did_not_fit_are_asked_again_by_retry_alone(server, call, home):
+    """C8: a grown frame takes over what was answered and billed, fitting or not; `retry` sends the latter again."""
     codes().llm.batch("{text}", schema=CODE, **call).wait(60)
     df = pd.DataFrame({"text": ["ABC", "abc", "XYZ", "NEW"]})
     job = df.llm.batch("{text}", schema=CODE, **call).wait(60)
     assert job.counts.reused == 2
-    assert sorted(batch["request_counts"]["total"] for batch in server.batches()) == [2, 3]
+    assert sorted(batch["request_counts"]["total"] for batch in server.batches()) == [1, 3]
     assert df["code"].fillna("-").tolist() == ["ABC", "-", "XYZ", "NEW"]
+    job.retry().wait(60)
+    assert sorted(batch["request_counts"]["total"] for batch in server.batches()) == [1, 1, 3]
 
 
 def test_columns_that_are_there(call, home):

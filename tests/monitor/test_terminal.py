@@ -123,11 +123,12 @@ def test_a_job_of_another_day_is_told_of_too(held, tmp_path):
         person.until("In [1]:")
         person.run(f"%env OPENAI_API_KEY={held.token}", 2)
         person.run(f"%env HOSTED_VLLM_API_KEY={held.token}", 3)
-        assert "2 LLM batches are still running" in person.run("%load_ext jupyter_batch", 4)
+        person.run(f"%env JUPYTER_BATCH_API_BASES={held.base_url}", 4)
+        assert "2 LLM batches are still running" in person.run("%load_ext jupyter_batch", 5)
         before = len(person.text)
         held.set_faults("")
         person.until("completed, 6 of 6 rows (100%)", after=before)
-        person.run("1", 5)
+        person.run("1", 6)
         assert person.text.count("completed,") == 1
 
 
