@@ -518,8 +518,9 @@ def test_the_environments_key_takes_over_from_one_that_was_refused(server, call,
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     df = numbered(3)
     job = df.llm.batch("{text}", out="out", **{**call, "api_key": "sk-wrong"})
-    wait_for(lambda: job.state == "waiting", job)
-    assert "Set OPENAI_API_KEY and run the cell again, or job.resume()" in job.snapshot().message
+    remedy = "Set OPENAI_API_KEY and run the cell again, or job.resume()"
+    wait_for(lambda: remedy in job.snapshot().message, job)
+    assert job.state == "waiting"
     with pytest.raises(JobBlockedError):  # nothing has changed
         job.resume().wait(60)
     monkeypatch.setenv("OPENAI_API_KEY", server.token)
