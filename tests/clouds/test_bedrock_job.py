@@ -168,8 +168,8 @@ def test_what_can_not_go_there_is_told_at_once(name, home):
 def test_no_credentials_pause_the_job(fake, home):
     """AWS's own library finds none: the job waits and says how to give some; nothing is sent."""
     job = frame().llm.batch("{t}", out="out", **CALL)
+    wait_for(lambda: "aws sso login" in job.snapshot().message, job)
     wait_for(lambda: job.blocked == "key", job)
-    assert "aws sso login" in job.snapshot().message
     assert not fake.asked
 
 
