@@ -101,7 +101,7 @@ def submit(
         # A job that the ledger has for this call, and that names another server, gets nothing of this call.
         ours = job._record().api_base == order.ask.api_base
         if ours:
-            here.name(opts.api_base, job.id, with_key=opts.api_key is not None)
+            here.name(opts.api_base, with_key=opts.api_key is not None)
         job._begin(secret_of(opts) if ours else None)
     made = keep_group(here, jobs) if several else jobs[0]
     if opts.wait:

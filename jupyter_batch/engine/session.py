@@ -34,7 +34,6 @@ class Session:
         self.ledger = Ledger(home)
         self._keys: dict[str, _Lent] = {}  # in memory alone; never in a repr
         self._named: set[str] = set()
-        self._placed: set[str] = set()
         self._functions: dict[str, dict[str, Callable[..., Any]]] = {}
         self.worker = Worker(self.ledger, self._connect)
         self._moved: set[str] = set()
@@ -69,17 +68,12 @@ class Session:
         lent = self._keys.get(job)
         return None if lent is None else lent.key
 
-    def name(self, api_base: str | None, job: str = "", *, with_key: bool = False) -> None:
+    def name(self, api_base: str | None, *, with_key: bool = False) -> None:
         """Remember an address that a call of this kernel gave: the environment's key may go there.
 
-        job: the one of that call. with_key: a key was given for it; then the environment's is for this job alone, and
-        only once that key was refused: other jobs at the address have keys of their own.
+        with_key: a key was given for it; then the environment's is not meant for it, even where that key is refused.
         """
-        if api_base is None:
-            return
-        if job:
-            self._placed.add(job)
-        if not with_key:
+        if api_base is not None and not with_key:
             self._named.add(address(api_base))
 
     def check_key(self, job: JobRecord, api_key: str | None) -> None:
@@ -153,8 +147,7 @@ class Session:
         # What continues a job is asked as that was, where it is at the same address.
         lent = self._keys.get(job.id) or self._keys.get(job.parent or "")
         key = lent.key if lent is not None and lent.place == _place(job) else None
-        here = bool(self._placed & {job.id, job.parent})
-        return await connect(job, home=self.home, api_key=key, named=None if here else self._named)
+        return await connect(job, home=self.home, api_key=key, named=self._named)
 
 
 class _Lent(NamedTuple):

@@ -131,6 +131,23 @@ def test_the_key_of_the_cell_sets_it_going(day_two, foreign, frame, home):
     assert not again.snapshot().message
 
 
+def test_where_the_key_of_the_cell_is_refused_the_environments_is_not_sent(
+    day_two, foreign, frame, home
+):
+    """A1: a refusal does not make the environment's key one for this address; the job is blocked."""
+    usual = foreign.answer
+    refusal = {"error": {"message": "Invalid API Key", "code": "invalid_api_key"}}
+    foreign.answer = lambda *_: (401, {}, refusal)
+    asked = {"model": "openai/llama-3", "api_base": f"{foreign.url}/v1", "api_key": THEIRS}
+    again = frame.llm.batch("Say {t}", out="said", **asked)
+    until(lambda: again.blocked == "key" and foreign.calls)
+    foreign.answer = usual
+    again.resume()
+    jobs.resume_open()
+    passes(home)
+    assert {call[2]["authorization"] for call in foreign.calls} == {f"Bearer {THEIRS}"}
+
+
 def test_another_job_there_does_not_get_the_environments_key(day_two, foreign, frame, home):
     """A1: an address that was given with a key is for that key; yesterday's other jobs there have keys of their own."""
     frame.llm.batch(
