@@ -34,6 +34,7 @@ class Session:
         self.ledger = Ledger(home)
         self._keys: dict[str, _Lent] = {}  # in memory alone; never in a repr
         self._named: set[str] = set()
+        self._handed_over: set[str] = set()
         self._functions: dict[str, dict[str, Callable[..., Any]]] = {}
         self.worker = Worker(self.ledger, self._connect)
         self._moved: set[str] = set()
@@ -52,16 +53,19 @@ class Session:
     def know(self, job: str, api_key: str | None) -> None:
         """Remember the key that was given for a job's call, if one was.
 
-        One that was refused is forgotten as soon as there is another where the provider's key is looked for.
+        A refused one is forgotten once the user has set another in the environment: that one is for this job, too.
         """
         if api_key is not None:
             remember(api_key)
-            self._keys[job] = _Lent(api_key, _place(self.ledger.job(job)))
-        elif job in self._keys and job in self.worker.refused and self._has_another(job):
+            record = self.ledger.job(job)
+            self._keys[job] = _Lent(api_key, _place(record), _set_for(record))
+            return
+        lent = self._keys.get(job)
+        if lent is None or job not in self.worker.refused:
+            return
+        if _set_for(self.ledger.job(job)) - lent.environment:
             del self._keys[job]
-
-    def _has_another(self, job: str) -> bool:
-        return any(os.environ.get(name) for name in key_names(self.ledger.job(job).provider))
+            self._handed_over.add(job)
 
     def key_of(self, job: str) -> str | None:
         """The key that was given for a job's call, as long as this process lives."""
@@ -71,7 +75,8 @@ class Session:
     def name(self, api_base: str | None, *, with_key: bool = False) -> None:
         """Remember an address that a call of this kernel gave: the environment's key may go there.
 
-        with_key: a key was given for it; then the environment's is not meant for it, even where that key is refused.
+        with_key: a key was given for it; then the environment's is not meant for it, even where that key
+        is refused (see `know`).
         """
         if api_base is not None and not with_key:
             self._named.add(address(api_base))
@@ -147,17 +152,24 @@ class Session:
         # What continues a job is asked as that was, where it is at the same address.
         lent = self._keys.get(job.id) or self._keys.get(job.parent or "")
         key = lent.key if lent is not None and lent.place == _place(job) else None
-        return await connect(job, home=self.home, api_key=key, named=self._named)
+        named = None if self._handed_over & {job.id, job.parent} else self._named
+        return await connect(job, home=self.home, api_key=key, named=named)
 
 
 class _Lent(NamedTuple):
-    """A key that a call gave, and the place that it is for. It is in no repr."""
+    """A key that a call gave, its place, and the environment's keys of that moment. They are in no repr."""
 
     key: str
     place: str
+    environment: frozenset[str]
 
     def __repr__(self) -> str:
         return f"_Lent(place={self.place!r})"
+
+
+def _set_for(job: JobRecord) -> frozenset[str]:
+    """The keys that the environment has for a job's provider."""
+    return frozenset(filter(None, (os.environ.get(name) for name in key_names(job.provider))))
 
 
 def _place(job: JobRecord) -> str:
