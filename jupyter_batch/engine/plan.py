@@ -32,6 +32,7 @@ from jupyter_batch.engine.rendered import Rendered, keys_of
 from jupyter_batch.engine.requests import write_requests
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.recovery import manifest
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.row_keys import by_content, by_request
@@ -176,6 +177,8 @@ def drafted(
                 found[other.id] = at
             return at is not None or not other.framed
 
+        if reuse:
+            check_folder(ledger, record)
         there = ledger.answering(record.fingerprint, fits)
         accept(there)
         if ask.taken:
@@ -208,6 +211,25 @@ def _places_in(job: JobRecord, folder: JobFolder, rendered: Rendered) -> Rendere
     except (JupyterBatchError, OSError, ValueError):  # a folder that somebody removed
         return None
     return msgspec.structs.replace(rendered, positions=at) if (at >= 0).all() else None
+
+
+def check_folder(ledger: Ledger, record: JobRecord) -> None:
+    """Raise InputError where a job has asked for just the same, and its folder is gone: it was paid for."""
+    for other in ledger.jobs():
+        gone = (
+            other.fingerprint == record.fingerprint
+            and not ledger.folders.of(other.id).path.is_dir()
+        )
+        batches = (
+            [shard.batch_id for shard in ledger.shards(other.id) if shard.batch_id] if gone else []
+        )
+        if batches:
+            raise InputError(
+                f"job {other.id} asked for just this, and its folder {ledger.folders.of(other.id).path} is gone: put "
+                f"it back; or fetch its answers from the provider again, jupyter_batch.forget({other.id!r}), "
+                f"jupyter_batch.adopt({other.id!r}, model={other.model!r}) and this cell; reuse=False pays again "
+                f"(its batches: {', '.join(batches[:3])})"
+            )
 
 
 def known_to(ledger: Ledger) -> set[str]:
@@ -249,7 +271,7 @@ def keep(
     there: Callable[[], JobRecord | None],
 ) -> JobRecord:
     """A drafted folder becomes a job, in one transaction; unless `there` finds one that makes it needless."""
-    draft.write(draft.manifest, msgspec.json.encode({"job": record, "shards": shards}))
+    draft.write(draft.manifest, manifest(record, shards))
     try:
         return ledger.plan(
             record, shards, lambda: ledger.folders.keep(draft, record.id), there=there

@@ -126,6 +126,7 @@ class Database:
                 "jupyter_batch.open(ID).results() still reads what was fetched"
             )
         if version == len(MIGRATIONS):
+            self._recover(connection)
             return
         if not self._upgrade:
             raise LedgerError(
@@ -145,6 +146,10 @@ class Database:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+        self._recover(connection)
+
+    def _recover(self, connection: sqlite3.Connection) -> None:
+        """Take up what a database that is gone or was emptied had, where that is written elsewhere."""
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

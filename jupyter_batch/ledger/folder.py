@@ -143,6 +143,10 @@ class JobFolder:
         """The job's record, so that answers can be read without the database."""
         return self.path / "job.json"
 
+    def handle(self, number: int) -> Path:
+        """A shard's record as it was when it last took a step, so that its batch is known without the database."""
+        return self.path / f"shard-{number}.json"
+
     def write(self, target: Path, data: bytes) -> None:
         """One small file, whole or not at all."""
         with written(target) as file:
@@ -158,6 +162,14 @@ class Folders:
     def of(self, job: str) -> JobFolder:
         """The folder of a job, whether it is there or not."""
         return JobFolder(self.root / job)
+
+    def any(self) -> bool:
+        """Whether there is the folder of a job."""
+        return next(self.manifests(), None) is not None
+
+    def manifests(self) -> Iterator[Path]:
+        """The manifest of each job that has a folder."""
+        return self.root.glob("jb*/job.json")
 
     @contextlib.contextmanager
     def drafted(self, job: str) -> Iterator[JobFolder]:

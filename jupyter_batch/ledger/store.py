@@ -6,9 +6,11 @@ holder, so that one whose lease has run out (a laptop that slept) can't write ov
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +23,9 @@ from jupyter_batch.core.status import MOVES, Block, Step
 from jupyter_batch.ledger.database import Database
 from jupyter_batch.ledger.folder import Folders, has_died, machine
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.recovery import recovered, write_handle
+
+_log = logging.getLogger("jupyter_batch")
 
 Event = tuple[float, int | None, str, int, str]
 """Time, shard (None: the job as a whole), step, rows of the shard that are done, note."""
@@ -37,6 +42,33 @@ class Ledger(Database):
     def __init__(self, home: Path, *, upgrade: bool = True) -> None:
         super().__init__(home, upgrade=upgrade)
         self.folders = Folders(home)
+
+    def exists(self) -> bool:
+        """Whether there is a ledger, or a job's folder to recover one from; asking writes nothing."""
+        return super().exists() or (self._upgrade and self.folders.any())
+
+    def _recover(self, connection: sqlite3.Connection) -> None:
+        """Recover the jobs that have a folder where the database has none at all: it is new, or was emptied."""
+        if connection.execute("SELECT 1 FROM job LIMIT 1").fetchone() or not self.folders.any():
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            jobs = 0
+            if connection.execute("SELECT 1 FROM job LIMIT 1").fetchone() is None:
+                for job, shards in recovered(self.folders, time.time()):
+                    _insert(connection, job, shards)
+                    jobs += 1
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        if jobs:
+            _log.warning(
+                "jupyter_batch: the ledger's database %s was gone or empty: %d job(s) were recovered from "
+                "their folders, and nothing is paid again",
+                self.path,
+                jobs,
+            )
 
     # -- reading --------------------------------------------------------------------------------------------
 
@@ -191,14 +223,7 @@ class Ledger(Database):
             if (other := there()) is not None:
                 return other
             keep()
-            db.execute(
-                "INSERT INTO job (id, fingerprint, created_at, finished_at, facts) VALUES (?, ?, ?, ?, ?)",
-                (job.id, job.fingerprint, job.created_at, job.finished_at, _encode(job)),
-            )
-            db.executemany(
-                "INSERT INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
-                [(s.job, s.number, s.step, s.ending, _encode(s)) for s in shards],
-            )
+            _insert(db, job, shards)
             db.execute(
                 "INSERT INTO event (job, at, step) VALUES (?, ?, ?)",
                 (job.id, job.created_at, Step.PLANNED),
@@ -267,6 +292,10 @@ class Ledger(Database):
                 "UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
                 (to, moved.ending, _encode(moved), shard.job, shard.number),
             )
+            if _handle(moved) != _handle(
+                shard
+            ):  # before it is sent: found again without the database
+                write_handle(self.folders.of(shard.job), moved)
             done = moved.row_counts().done
             if to is not shard.step or done != shard.row_counts().done:
                 db.execute(
@@ -447,6 +476,22 @@ def _is_billed(shard: ShardRecord) -> bool:
     counts = shard.row_counts()
     # The usage alone tells it of what was collected before `billed` was counted.
     return bool(counts.succeeded or counts.reused or shard.billed or shard.usage is not None)
+
+
+def _insert(db: sqlite3.Connection, job: JobRecord, shards: list[ShardRecord]) -> None:
+    db.execute(
+        "INSERT INTO job (id, fingerprint, created_at, finished_at, message, facts) VALUES (?, ?, ?, ?, ?, ?)",
+        (job.id, job.fingerprint, job.created_at, job.finished_at, job.message, _encode(job)),
+    )
+    db.executemany(
+        "INSERT INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
+        [(s.job, s.number, s.step, s.ending, _encode(s)) for s in shards],
+    )
+
+
+def _handle(shard: ShardRecord) -> tuple[object, ...]:
+    """What must be known of a shard so that it is not sent again."""
+    return shard.step, shard.batch_id, shard.file_id, shard.create_sent
 
 
 _Record = TypeVar("_Record", JobRecord, ShardRecord)

@@ -1,0 +1,70 @@
+"""Jobs without their database: read back from the manifest and the shards' records in their folders."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import msgspec
+
+from jupyter_batch.core.errors import LedgerError
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.ledger.folder import Folders, JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+
+
+class _Manifest(msgspec.Struct):
+    job: JobRecord
+    shards: list[ShardRecord]
+    handles: bool = False
+
+
+def manifest(job: JobRecord, shards: list[ShardRecord]) -> bytes:
+    """What is written of a job when it is planned. handles: each step of a shard is written into its folder, too."""
+    return msgspec.json.encode({"job": job, "shards": shards, "handles": True})
+
+
+def recovered(folders: Folders, now: float) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:
+    """Each job that has a folder, as far as that tells; what is damaged is passed over.
+
+    A shard that may have been sent is looked for at the provider before it is sent.
+    """
+    for path in sorted(folders.manifests()):
+        try:
+            there = msgspec.json.decode(path.read_bytes(), type=_Manifest)
+        except (OSError, msgspec.DecodeError):
+            continue
+        folder = folders.of(there.job.id)
+        shards = [_shard(there, shard, folder) for shard in there.shards]
+        over = all(shard.step is Step.COLLECTED for shard in shards)
+        finished = max((shard.fetched_at for shard in shards), default=0.0) or now
+        job = msgspec.structs.replace(
+            there.job,
+            finished_at=there.job.finished_at or (finished if over else 0.0),
+            message="the ledger's database was gone: this job was recovered from its folder",
+            holder=None,
+            lease_until=0.0,
+        )
+        yield job, shards
+
+
+def _shard(there: _Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRecord:
+    number = planned.number
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(folder.handle(number).read_bytes(), type=ShardRecord)
+    if folder.output(number).exists() or folder.errors(number).exists():
+        return msgspec.structs.replace(planned, step=Step.ENDED, ending=State.COMPLETED)
+    unsent = there.handles and not folder.handle(number).exists()
+    if planned.joins or planned.step is not Step.PLANNED or unsent:
+        return planned
+    return msgspec.structs.replace(
+        planned, step=Step.SUBMITTING, create_sent=True, sent_at=there.job.created_at
+    )
+
+
+def write_handle(folder: JobFolder, shard: ShardRecord) -> None:
+    """Write a shard's record beside its files; a folder that is gone is not made again."""
+    if not folder.path.is_dir():
+        return
+    with contextlib.suppress(LedgerError):  # the database has it
+        folder.write(folder.handle(shard.number), msgspec.json.encode(shard))
