@@ -14,11 +14,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import orjson
 import pandas as pd
 
+from jupyter_batch.canonical import HOLDERS, content, ordered
 from jupyter_batch.cells import column as array_of
-from jupyter_batch.cells import content_text
 from jupyter_batch.core.errors import AlignmentError, ColumnError
 from jupyter_batch.core.schema import Field
 from jupyter_batch.labels import index_from_bytes, index_to_bytes, label_hashes
@@ -140,6 +139,8 @@ def _cells(column: Series) -> tuple[list[Any], list[int]]:
         absent = sorted({*absent, *nans})
     if any(issubclass(kind, np.generic) for kind in kinds):
         values = [_own(value) if isinstance(value, np.generic) else value for value in values]
+    if not kinds.isdisjoint(HOLDERS):
+        values = [ordered(value) for value in values]
     for at in absent:
         values[at] = None
     return values, absent
@@ -173,30 +174,7 @@ def _text(cell: Any) -> str | None:
         return cell
     if isinstance(cell, float):
         return str(int(cell)) if math.isfinite(cell) and cell.is_integer() else repr(cell)
-    content = content_text(cell)
-    if content is not None:
-        return content
-    if isinstance(cell, (dict, list, tuple, set, frozenset, np.ndarray)):
-        try:
-            return orjson.dumps(cell, default=_plain, option=_NESTED).decode()
-        except (TypeError, ValueError):
-            return repr(_plain(cell)) if not isinstance(cell, (dict, list, tuple)) else repr(cell)
-    return str(cell)
-
-
-_NESTED = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-
-
-def _plain(value: Any) -> Any:
-    """What orjson does not know: in an order and a form that is the same in every process."""
-    content = content_text(value)
-    if content is not None:
-        return content
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(repr, value))
-    return str(value)
+    return content(cell)
 
 
 _ABSENT = blake2b(b"\xff", digest_size=FINGERPRINT_BYTES).digest()  # no text's: this is no UTF-8

@@ -436,32 +436,33 @@ def _checked(
     """Check all that was given, of all models, before anything of it is kept. Raises an InputError."""
     from jupyter_batch.engine.embed import by_model
     from jupyter_batch.engine.forms import spelled_out
-    from jupyter_batch.engine.order import order
+    from jupyter_batch.engine.order import filled_by, order
 
     configured = settings.read()
     prompt, given = spelled_out(source, prompt, given)
     several, key = models_of(given), given.get("api_key")
     here = session(configured.home)
-    orders = []
+    asks = []
     for one in several or [given]:
         asked, rest = by_model(prompt, one, one.get("model") or configured.model)
         opts = options.resolve(
             rest if needs_key else {**rest, "api_key": key or NO_KEY}, configured
         )
-        orders.append(
-            (
-                opts,
-                order(
-                    here.ledger,
-                    source,
-                    asked,
-                    opts,
-                    door=door,
-                    notebook=kernel.notebook_path(),
-                    versions=_versions(),
-                ),
-            )
+        asks.append((asked, opts))
+    beside = filled_by([opts for _, opts in asks]) if several else ()
+    orders = []
+    for asked, opts in asks:
+        made = order(
+            here.ledger,
+            source,
+            asked,
+            opts,
+            door=door,
+            notebook=kernel.notebook_path(),
+            versions=_versions(),
+            beside=beside,
         )
+        orders.append((opts, made))
     return _Checked(here, bool(several), orders, key)
 
 

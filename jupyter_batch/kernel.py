@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import os
+import re
 import sys
 import threading
 import time
@@ -101,6 +103,45 @@ def frame_names(ip: Any, frame: object) -> list[str]:
         for name, held in list(names.items())
         if held is frame and not name.startswith("_") and name not in hidden
     ]
+
+
+def is_held(ip: Any, frame: object) -> bool:
+    """Whether a name of the user's leads to this very object: in the notebook, or where the call comes from.
+
+    A name stands for the object itself, or for a list, a dict or an object that holds it.
+    """
+    spaces: list[dict[str, Any]] = [getattr(ip, "user_ns", {})]
+    caller = inspect.currentframe()
+    while caller is not None:
+        module = caller.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in ("jupyter_batch", "pandas", "IPython"):
+            spaces.append(caller.f_locals)
+            spaces.append(caller.f_globals)
+        caller = caller.f_back
+    for space in spaces:
+        for name, held in list(space.items()):
+            if not _OF_IPYTHON.fullmatch(name) and _leads_to(held, frame):
+                return True
+    return False
+
+
+_OF_IPYTHON = re.compile(r"_+|_+i*\d*|_[ioh]*h?|In|Out")
+_MOST_LOOKED = 1000
+
+
+def _leads_to(held: Any, frame: object) -> bool:
+    if held is frame:
+        return True
+    if isinstance(held, (list, tuple)):
+        return any(item is frame for item in held[:_MOST_LOOKED])
+    if isinstance(held, dict):
+        return len(held) <= _MOST_LOOKED and any(item is frame for item in list(held.values()))
+    if type(held).__module__.partition(".")[0] in ("jupyter_batch", "pandas", "builtins"):
+        return False
+    try:
+        return any(item is frame for item in list(vars(held).values()))
+    except Exception:  # an object without attributes, or one that makes them up
+        return False
 
 
 def widget_context(ip: Any = None) -> contextvars.Context:

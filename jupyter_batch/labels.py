@@ -116,9 +116,16 @@ def _hash_objects(values: Array) -> Array:
             )
             out[where] = _hash_ticks(micros, nanos, int(kind))
         else:
-            texts = [value if kind == _TEXT else repr(value) for value in chosen]
+            texts = [value if kind == _TEXT else _shown(value) for value in chosen]
             out[where] = _mix(_hash_texts(texts), int(kind))
     return out
+
+
+def _shown(label: Any) -> str:
+    try:
+        return repr(label)
+    except Exception:  # the label's own
+        return f"a {type(label).__name__}"
 
 
 def _hash_texts(texts: list[str]) -> Array:
@@ -296,7 +303,10 @@ def _told(label: Any) -> Any:
         return ["span", _spec(pd.TimedeltaIndex([label]))]
     if isinstance(label, tuple):
         return ["tuple", [_told(part) for part in label]]
-    return ["text", _escaped(str(label))]
+    try:
+        return ["text", _escaped(str(label))]
+    except Exception:  # the label's own
+        return ["text", f"a {type(label).__name__}"]
 
 
 def _escaped(text: str) -> str:

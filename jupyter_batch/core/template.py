@@ -34,6 +34,43 @@ class RowError(msgspec.Struct, frozen=True):
     reason: str
 
 
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types whose texts are the same in every process."""
+_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9A-Fa-f]+")
+_MOST_NESTED = 20
+
+
+class UnstableError(ValueError):
+    """A value has no text that is the same the next time; the message says what to do."""
+
+
+def stable(value: Any, text: str | None = None) -> str:
+    """The text of a value, or the `text` that was made of it.
+
+    Raises UnstableError for one that changes with the process, and whatever the value's own __str__ raises.
+    """
+    if hasattr(value, "__next__"):
+        raise UnstableError(
+            f"a {type(value).__name__} can be read only once: make a list of it, such as list(value)"
+        )
+    text = str(value) if text is None else text
+    if _ADDRESS.search(text) and not _is_plain(value):
+        raise UnstableError(
+            f"the text of a {type(value).__name__} holds a memory address, which is another one the next time: "
+            "put what is to be asked into a column, or give its class a __str__"
+        )
+    return text
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if type(value) in PLAIN:
+        return True
+    if depth > _MOST_NESTED or not isinstance(value, list | tuple | dict | set | frozenset):
+        return False
+    held = [*value, *value.values()] if isinstance(value, dict) else list(value)
+    return all(_is_plain(item, depth + 1) for item in held)
+
+
 class Template(Protocol):
     """A prompt, parsed once."""
 
@@ -107,7 +144,7 @@ class _Hole(msgspec.Struct, frozen=True):
 
     def texts(self, column: Sequence[Any], errors: dict[int, RowError]) -> list[Any]:
         """What `%s` gets for each value; a value that can't be formatted is told in `errors`."""
-        if not self.conversion and not self.spec:
+        if not self.conversion and not self.spec and PLAIN.issuperset(map(type, column)):
             return ["" if value is None else value for value in column]
         try:
             return ["" if value is None else self._format(value) for value in column]
@@ -115,19 +152,27 @@ class _Hole(msgspec.Struct, frozen=True):
             return [self._try(at, value, errors) for at, value in enumerate(column)]
 
     def _format(self, value: Any) -> str:
-        if self.conversion:
-            value = _CONVERSIONS[self.conversion](value)
-        return format(value, self.spec)
+        if not self.conversion and not self.spec:
+            return value if isinstance(value, str) else stable(value)
+        shown = _CONVERSIONS[self.conversion](value) if self.conversion else value
+        text = format(shown, self.spec)
+        return text if type(value) in PLAIN else stable(value, text)
 
     def _try(self, at: int, value: Any, errors: dict[int, RowError]) -> str:
         try:
             return "" if value is None else self._format(value)
+        except UnstableError as error:
+            errors[at] = RowError(f"{{{self.label}}}: {error}")
+            return ""
         except Exception as error:  # a value's own __format__ may raise anything
+            if not self.conversion and not self.spec:
+                errors[at] = RowError(f"a value can't be written as text: {raised(error)}")
+                return ""
             mark = (f"!{self.conversion}" if self.conversion else "") + (
                 f":{self.spec}" if self.spec else ""
             )
             errors[at] = RowError(
-                f"{{{self.label}{mark}}} does not fit the value {_short(value)}: {error}"
+                f"{{{self.label}{mark}}} does not fit the value {short(value)}: {raised(error)}"
             )
             return ""
 
@@ -274,7 +319,7 @@ def _split(text: str, names: _Names) -> tuple[list[str], list[_Hole]]:
 
 def _is_jinja(mark: str) -> TemplateError:
     return TemplateError(
-        f'{_short(mark, 40)} is Jinja: say template="jinja", or write {{column}} with single braces'
+        f'{short(mark, 40)} is Jinja: say template="jinja", or write {{column}} with single braces'
     )
 
 
@@ -282,7 +327,7 @@ def _one(pattern: str, row: tuple[Any, ...]) -> str | RowError:
     try:
         return pattern % row
     except Exception as error:  # the value's own
-        return RowError(f"a value can't be written as text: {type(error).__name__}: {error}")
+        return RowError(f"a value can't be written as text: {raised(error)}")
 
 
 class _Jinja:
@@ -297,7 +342,7 @@ class _Jinja:
             undefined=jinja2.StrictUndefined,
             keep_trailing_newline=True,
             autoescape=False,
-            finalize=lambda value: "" if value is None else value,
+            finalize=_final,
         )
         try:
             used = _jinja_columns(environment, text, names)
@@ -322,8 +367,17 @@ class _Jinja:
     def _row(self, values: Mapping[str, Any]) -> str | RowError:
         try:
             return _bounded_text(self._template.generate({"row": values, **values}))
+        except UnstableError as error:
+            return RowError(f"the Jinja template: {error}")
         except Exception as error:  # an expression over the row's values may raise anything
-            return RowError(f"the Jinja template: {type(error).__name__}: {error}")
+            return RowError(f"the Jinja template: {raised(error)}")
+
+
+def _final(value: Any) -> Any:
+    """What is written of an expression's value."""
+    if value is None:
+        return ""
+    return value if type(value) in PLAIN else stable(value)
 
 
 def _bounded_text(pieces: Iterable[str]) -> str:
@@ -375,6 +429,20 @@ def _row_item(node: Any) -> str | None:
     return str(node.arg.value) if of_row else None
 
 
-def _short(value: Any, width: int = 60) -> str:
-    text = value if isinstance(value, str) else repr(value)
+def raised(error: Exception) -> str:
+    """The name and the message of what a value's own method raised."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # the message's own
+        return type(error).__name__
+
+
+def short(value: Any, width: int = 60) -> str:
+    """The beginning of a text, or of a value's repr."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:  # the value's own
+        text = f"a {type(value).__name__}"
+    if not isinstance(value, str) and _ADDRESS.search(text):
+        text = f"a {type(value).__name__}"
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -150,6 +150,7 @@ class Answers:
         by_name: str | None = None,
         rendered: Rendered | None = None,
         overwrite: bool = False,
+        held: bool = False,
     ) -> Landing:
         """Have the answers land in this frame (see Landing)."""
         from jupyter_batch.engine.landing import Landing
@@ -162,6 +163,7 @@ class Answers:
                 by_name=by_name,
                 rendered=rendered,
                 overwrite=overwrite,
+                held=held or by_name is not None or kernel.is_held(kernel.shell(), frame),
                 schema=self._read().record.schema,
             )
             others = [one for one in self.landings if one.frame is not frame or one.out != out]
@@ -178,6 +180,7 @@ class Answers:
                 by_name=landing.by_name,
                 rendered=landing.rendered,
                 overwrite=landing.overwrite,
+                held=landing.held,
             )
         self._source, self.out = other._source, other.out
         with other._lock:

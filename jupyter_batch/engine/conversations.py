@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.core.template import RowError
+from jupyter_batch.core.template import RowError, raised
 from jupyter_batch.wire.openai import Hole
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -116,13 +116,15 @@ def _after(
 
 
 def _messages(cell: Any) -> list[dict[str, Any]] | RowError:
-    said = "" if cell is None else plain(cell)
-    if isinstance(said, str):
-        said = _written(said) or said
     try:
+        said = "" if cell is None else plain(cell)
+        if isinstance(said, str):
+            said = _written(said) or said
         return conversation(said, "the conversation")
     except InputError as e:
         return RowError(str(e))
+    except Exception as e:  # a value's own methods may raise anything
+        return RowError(f"the conversation can't be read: {raised(e)}")
 
 
 def _written(text: str) -> list[Any] | None:

@@ -12,7 +12,14 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
-from jupyter_batch.core.template import RowError, Template, parse
+from jupyter_batch.core.template import (
+    RowError,
+    Template,
+    UnstableError,
+    parse,
+    raised,
+    stable,
+)
 from jupyter_batch.engine.prompt import Columns
 from jupyter_batch.kinds import SOME
 from jupyter_batch.options import CHAT_PARAMS, EVERY, Option, checked
@@ -141,4 +148,9 @@ class Texts:
 def _text(cell: Any) -> str | RowError:
     if isinstance(cell, list | tuple | dict | set | bytes):
         return RowError(f"a {type(cell).__name__} is no text")
-    return "" if cell is None else str(cell)
+    try:
+        return "" if cell is None else stable(cell)
+    except UnstableError as e:
+        return RowError(str(e))
+    except Exception as e:  # a value's own __str__ may raise anything
+        return RowError(f"a value can't be written as text: {raised(e)}")

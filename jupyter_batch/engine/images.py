@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.media import TYPES, kind_of
-from jupyter_batch.core.template import RowError
+from jupyter_batch.core.template import RowError, raised
 from jupyter_batch.engine.pixels import Unreadable, bytes_of, is_several, weight
 from jupyter_batch.frame import Block
 from jupyter_batch.wire.openai import Hole
@@ -84,6 +84,10 @@ class Pictured:
             return [part_of(one, self._longest) for cell in cells for one in _each(cell)]
         except Unreadable as e:
             return RowError(str(e))
+        except InputError:
+            raise
+        except Exception as e:  # a value's own methods may raise anything
+            return RowError(f"a picture can't be read: {raised(e)}")
 
     def _put(self, said: Any, parts: list[dict[str, Any]] | RowError) -> Any:
         if isinstance(said, RowError) or parts == []:

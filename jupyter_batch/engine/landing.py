@@ -174,6 +174,7 @@ class Landing:
     names: the person's names for it when it was submitted. by_name: the one name whose frame, whatever it is when the
     answers come, is to be filled (the magic's). rendered: its rows as they were rendered; None where the ledger alone
     knows them. landed: the last answers were put there, or refused, once and for all.
+    held: whether a name of the user's led to it when it was bound.
     """
 
     def __init__(
@@ -186,10 +187,12 @@ class Landing:
         rendered: Rendered | None = None,
         schema: Schema | None = None,
         overwrite: bool = False,
+        held: bool = True,
     ) -> None:
         self.frame = frame
         self.rendered = rendered
         self.overwrite = overwrite
+        self.held = held
         self.out = out
         self.landed = False
         self._names = names
@@ -257,6 +260,11 @@ class Landing:
         ]
         if self._names and len(gone) == len(self._names):
             said += f"; but {gone[0]!r} is another frame now: job.merge({gone[0]}) fills that one"
+        if not self.held:
+            said += (
+                "; but no name leads to this frame: job.results() has the answers. Assign it first, "
+                "such as part = df[...], and its column is there"
+            )
         return said
 
 

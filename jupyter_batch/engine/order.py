@@ -23,7 +23,7 @@ from jupyter_batch.engine.plan import Ask
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
 from jupyter_batch.frame import has_column
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.options import Options
+from jupyter_batch.options import Col, Options
 from jupyter_batch.providers.asking import check_place
 from jupyter_batch.providers.clouds import (
     SETTINGS,
@@ -91,13 +91,15 @@ def order(
     door: str,
     notebook: str | None,
     versions: dict[str, str],
+    beside: tuple[str, ...] = (),
 ) -> Order:
     """All that can be checked before the rows are rendered. Writes nothing.
 
+    beside: the columns that the other models of the call fill.
     Raises an InputError (core/errors.py) for whatever can't be used.
     """
     schema = None if opts.schema is None else read_schema(opts.schema)
-    fills = _fills(opts, schema)
+    fills = fills_of(opts, schema)
     provider, _ = split_model(opts.model)
     mode, base, version = _place(provider, opts)
     cloud = settings_of(provider, given_of(opts), os.environ)
@@ -108,7 +110,7 @@ def order(
         ).api_base
     if opts.deadline is not None and mode == BATCH:
         check_live(opts.model, provider, opts.api_base, opts.api_key)
-    frame, form, framed = _source(source, prompt, opts, fills)
+    frame, form, framed = _source(source, prompt, opts, (*fills, *beside))
     form = with_extras(form, list(frame.columns), prompt, opts, schema)
     taken = (
         []
@@ -125,6 +127,8 @@ def order(
         params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
     else:
         params = _params(opts, schema, provider, spoken.model, facts.dialect)
+    if framed:
+        _check_reads(form, params, (*fills, *beside))
     ask = Ask(
         prompt=form,
         params=params,
@@ -167,7 +171,7 @@ def order(
     return Order(ask, frame, opts.reuse)
 
 
-def _fills(opts: Options, schema: Schema | None) -> tuple[str, ...]:
+def fills_of(opts: Options, schema: Schema | None) -> tuple[str, ...]:
     """The columns to fill. Raises OptionError for one that job.results() has itself."""
     fills = tuple(columns(opts.out, schema))
     reserved = RESERVED.intersection(fills)
@@ -181,6 +185,16 @@ def _fills(opts: Options, schema: Schema | None) -> tuple[str, ...]:
             "out="
         )
     return fills
+
+
+def filled_by(every: Sequence[Options]) -> tuple[str, ...]:
+    """The columns that the jobs of one call fill together."""
+    schemas = [None if opts.schema is None else read_schema(opts.schema) for opts in every]
+    return tuple(
+        column
+        for opts, schema in zip(every, schemas, strict=True)
+        for column in fills_of(opts, schema)
+    )
 
 
 def _limits(facts: Facts, shard_size: int | None) -> Limits:
@@ -244,14 +258,7 @@ def _source(
     if isinstance(source, pd.DataFrame):
         if prompt is None:
             raise InputError("there is no prompt: give a text with {columns}")
-        if isinstance(prompt, Embed):
-            return source, prompt.over(list(source.columns), opts.template), True
-        shown = (
-            [label for label in source.columns if str(label) not in fills]
-            if callable(prompt)
-            else source.columns
-        )
-        return source, prompt_of(prompt, list(shown), system=opts.system, kind=opts.template), True
+        return source, _over(source, prompt, opts, fills), True
     if isinstance(source, Sequence | pd.Series) and not isinstance(source, str | bytes):
         prompts = list(source)
         if not prompts:
@@ -268,6 +275,34 @@ def _source(
             False,
         )
     raise InputError(f"a job takes a DataFrame or a list of prompts, not a {type(source).__name__}")
+
+
+def _over(frame: pd.DataFrame, prompt: Any, opts: Options, fills: tuple[str, ...]) -> Prompt:
+    """The prompt over the columns that are not filled: answers of an earlier run are no part of what is asked."""
+
+    def form(labels: list[Any]) -> Prompt:
+        if isinstance(prompt, Embed):
+            return prompt.over(labels, opts.template)
+        return prompt_of(prompt, labels, system=opts.system, kind=opts.template, fills=fills)
+
+    shown = [label for label in frame.columns if str(label) not in fills]
+    try:
+        return form(shown)
+    except InputError:
+        if len(shown) < len(frame.columns):
+            _check_reads(form(list(frame.columns)), {}, fills)
+        raise
+
+
+def _check_reads(form: Prompt, params: dict[str, Any], fills: tuple[str, ...]) -> None:
+    """Raise ColumnError where the prompt or a parameter reads a column that is filled: the next run would pay again."""
+    read = [*form.columns, *(value.name for value in params.values() if isinstance(value, Col))]
+    own = next((label for label in read if str(label) in fills), None)
+    if own is not None:
+        raise ColumnError(
+            f"the prompt reads the column {own!r}, which its answers would replace: the input would be gone, and the "
+            "next run would ask about its own answers, and pay for them; give out= another name"
+        )
 
 
 def _check_taken(ledger: Ledger, frame: pd.DataFrame, taken: list[str], out: str) -> None:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import msgspec
 
 from jupyter_batch import frame as frames
+from jupyter_batch.canonical import whole_texts
 from jupyter_batch.core.cost import Price
 from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import Schema, without_names
-from jupyter_batch.core.template import RowError
+from jupyter_batch.core.template import PLAIN, RowError
 from jupyter_batch.engine.caching import marked_body, marked_holes
 from jupyter_batch.engine.filled import ForeignCells
 from jupyter_batch.engine.gather import Unsent
@@ -369,9 +370,11 @@ class _Lines:
     ) -> tuple[list[bytes | RowError], list[bytes | RowError]]:
         """(the lines that are sent, the lines that tell one request from another)."""
         at = dict(zip(self.columns, block.values, strict=True))
-        holes = self._prompt.holes(
-            block.start, [at[label] for label in self._prompt.columns], block.rows
-        )
+        plain = all(PLAIN.issuperset(map(type, cells)) for cells in at.values())
+        with contextlib.nullcontext() if plain else whole_texts():
+            holes = self._prompt.holes(
+                block.start, [at[label] for label in self._prompt.columns], block.rows
+            )
         for hole, column in self._of_params.items():
             holes[hole] = [param_of(hole, value) for value in at[column]]
         ids = [custom_id(self._job, block.start + offset) for offset in range(block.rows)]

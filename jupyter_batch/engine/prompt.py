@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from jupyter_batch.core.errors import InputError, TemplateError
-from jupyter_batch.core.template import RowError, Template, parse
+from jupyter_batch.core.template import (
+    PLAIN,
+    RowError,
+    Template,
+    UnstableError,
+    parse,
+    raised,
+    short,
+    stable,
+)
 from jupyter_batch.engine.conversations import Spoken, conversation
 from jupyter_batch.engine.named import label_of
 from jupyter_batch.options import EVERY, Col
@@ -73,7 +82,10 @@ class Called:
         function: Callable[[Mapping[Any, Any]], Any],
         columns: Sequence[Any],
         system: Written | None,
+        fills: Sequence[str] = (),
     ) -> None:
+        """`fills`: the columns that the answers will fill, which it must not read."""
+        self._fills = frozenset(fills)
         self._function = function
         self._system = system
         self.needed = system.needed if system is not None else ()
@@ -90,27 +102,40 @@ class Called:
         return Hole("messages")
 
     def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
-        """Call it for each row. Raises InputError with the row and what it raised: nothing was sent yet."""
+        """Call it for each row; where it raises, or gives no prompt, that is the row's reason."""
+        del start
         at = {label: n for n, label in enumerate(self.columns)}
         system: list[Any] = [None] * rows
         if self._system is not None:
             used = [columns[at[label]] for label in self._system.columns]
-            system = self._system.holes(start, used, rows)["text0"]
+            system = self._system.holes(0, used, rows)["text0"]
         cells = zip(*columns, strict=True) if columns else iter([()] * rows)
-        return {"messages": [self._one(start + n, row, system[n]) for n, row in enumerate(cells)]}
+        return {"messages": [self._one(row, system[n]) for n, row in enumerate(cells)]}
 
-    def _one(self, position: int, row: tuple[Any, ...], system: Any) -> Any:
+    def _one(self, row: tuple[Any, ...], system: Any) -> Any:
         if isinstance(system, RowError):
             return system
+        cells = _Row(dict(zip(self.columns, row, strict=True)), self._read, self._fills)
         try:
-            said = self._function(_Row(dict(zip(self.columns, row, strict=True)), self._read))
-        except Exception as e:
-            raise InputError(
-                f"the prompt function failed at row {position} (counted from 0): {type(e).__name__}: {e}; "
-                "nothing was sent"
-            ) from e
-        messages = conversation(said, f"the prompt function's answer for row {position}")
+            said = self._function(cells)
+            messages = conversation(said, "the prompt function's answer")
+            check_addresses(messages, row)
+        except (InputError, UnstableError) as e:
+            return RowError(str(e))
+        except Exception as e:  # the user's own function may raise anything
+            return RowError(f"the prompt function failed: {raised(e)}")
         return messages if system is None else [{"role": "system", "content": system}, *messages]
+
+
+def check_addresses(messages: Any, row: tuple[Any, ...]) -> None:
+    """Raise UnstableError where the address of one of a row's objects is in what was made of it."""
+    objects = [cell for cell in row if type(cell) not in PLAIN]
+    if not objects:
+        return
+    text = str(messages)
+    for cell in objects:
+        if f"{id(cell):x}" in text.lower():
+            stable(cell, f"<a at 0x{id(cell):x}>")
 
 
 def calls_function(prompt: Any) -> bool:
@@ -125,15 +150,22 @@ def calls_function(prompt: Any) -> bool:
 class _Row(Mapping[Any, Any]):
     """A row as a prompt function sees it; what is looked at is noted in `read`."""
 
-    __slots__ = ("_cells", "_read")
+    __slots__ = ("_cells", "_fills", "_read")
 
-    def __init__(self, cells: dict[Any, Any], read: set[Any]) -> None:
+    def __init__(self, cells: dict[Any, Any], read: set[Any], fills: frozenset[str]) -> None:
         self._cells = cells
         self._read = read
+        self._fills = fills
 
     def __getitem__(self, label: Any) -> Any:
+        if label not in self._cells and str(label) in self._fills:
+            raise InputError(
+                f"it reads {label!r}, a column that the answers fill: give out= another name"
+            )
         value = self._cells[label]
         self._read.add(label)
+        if hasattr(value, "__next__"):
+            stable(value)  # it says what to do
         return value
 
     def __iter__(self) -> Iterator[Any]:
@@ -171,8 +203,18 @@ class Given:
         }
 
 
-def prompt_of(prompt: Any, columns: Sequence[Any], *, system: str | None, kind: str) -> Prompt:
-    """The prompt in the form that was given: text, messages, a column, or a function. Raises TemplateError."""
+def prompt_of(
+    prompt: Any,
+    columns: Sequence[Any],
+    *,
+    system: str | None,
+    kind: str,
+    fills: Sequence[str] = (),
+) -> Prompt:
+    """The prompt in the form that was given: text, messages, a column, or a function. Raises TemplateError.
+
+    fills: the columns that the answers will fill.
+    """
     first = [] if system is None else [("system", system)]
     if isinstance(prompt, Col):
         return Spoken(
@@ -183,7 +225,7 @@ def prompt_of(prompt: Any, columns: Sequence[Any], *, system: str | None, kind: 
             raise TemplateError("the prompt is empty")
         return Written([*first, ("user", prompt)], columns, kind)
     if callable(prompt):
-        return Called(prompt, columns, Written(first, columns, kind) if first else None)
+        return Called(prompt, columns, Written(first, columns, kind) if first else None, fills)
     if isinstance(prompt, list | tuple):
         messages = conversation(list(prompt), "the prompt")
         if not all(
@@ -225,8 +267,8 @@ def param_of(hole: str, value: Any) -> Any:
         value = int(value)
     try:
         return None if value is None else option.kind.check(value)
-    except (TypeError, ValueError):
-        return RowError(f"`{option.name}` takes {option.kind.says}, not {str(value)[:40]!r}")
+    except Exception:  # a value's own methods may raise anything
+        return RowError(f"`{option.name}` takes {option.kind.says}, not {short(value, 40)}")
 
 
 def _united(groups: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:
