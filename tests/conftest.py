@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_batch.core import secrets
 from tests.ledgers import forget
+from tests.nowhere import found, since
 from tests.outside import no_certificates
 
 no_certificates()
@@ -55,6 +57,17 @@ def _no_ledger_of_anyone(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
     yield
     forget(home)
+
+
+@pytest.fixture(autouse=True)
+def _no_key_anywhere(request, tmp_path, caplog, monkeypatch):
+    """After each test, whether it passed or not: no form of a key that it used is on disk, on a screen, in a repr."""
+    monkeypatch.setattr(secrets, "_known", {})  # a key that an earlier test used, too
+    yield
+    keys = since(())
+    if keys:
+        outputs = [text for _, _, text in request.node._report_sections]
+        assert found(keys, tmp_path, caplog.text, *outputs) == []
 
 
 @pytest.fixture
