@@ -16,6 +16,7 @@ import re
 import ssl
 import urllib.request
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -53,6 +54,15 @@ def proxy_for(base: str) -> str | None:
     if not proxy:
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def http_only(proxy: str | None) -> str | None:
+    """A proxy for a client that speaks to HTTP proxies alone. Raises ConnectionError for one of SOCKS."""
+    if proxy is not None and proxy.startswith("socks"):
+        raise ConnectionError(
+            "real time takes no SOCKS proxy: set HTTPS_PROXY (HTTP_PROXY) to an HTTP proxy, or NO_PROXY"
+        )
+    return proxy
 
 
 def through(base: str, status: int | None = None) -> str:
@@ -108,14 +118,27 @@ def client_for(base: str, **more: Any) -> httpx.AsyncClient:
     """An HTTP client for one address. more: as httpx takes it."""
     import httpx
 
-    return httpx.AsyncClient(**_rules(base), **more)
+    with _socks():
+        return httpx.AsyncClient(**_rules(base), **more)
 
 
 def sdk_client_for(base: str, **more: Any) -> Any:
     """The same for the openai SDK, with its own timeouts and limits: a client of httpx, or of httpx2 in openai 3."""
     from openai import DefaultAsyncHttpxClient
 
-    return DefaultAsyncHttpxClient(**_rules(base), **more)
+    with _socks():
+        return DefaultAsyncHttpxClient(**_rules(base), **more)
+
+
+@contextlib.contextmanager
+def _socks() -> Iterator[None]:
+    """Say what is missing where the environment names a SOCKS proxy."""
+    try:
+        yield
+    except ImportError as e:
+        raise ConnectionError(
+            f"a SOCKS proxy needs the package socksio: pip install socksio ({e})"
+        ) from None
 
 
 def _rules(base: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from jupyter_batch.bodies import ACCEPTED, read_bounded
-from jupyter_batch.network import proxy_for, trusted
+from jupyter_batch.network import http_only, proxy_for, trusted
 from jupyter_batch.providers.asking import NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import CHAT
@@ -175,7 +175,9 @@ class StraightCall(LitellmCall):
             api_key=self._key,
             base_url=self._base,
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [_recorder(taken)]}),
+            http_client=openai.DefaultAsyncHttpxClient(
+                trust_env=False, event_hooks={"request": [_recorder(taken)]}
+            ),
             organization=getattr(self._litellm, "organization", None),
         ) as client:
             try:
@@ -198,7 +200,11 @@ class StraightCall(LitellmCall):
             ]
         data = orjson.dumps({**form.body, varying: value})
         async with session.post(
-            form.url, data=data, headers=form.headers, proxy=self._proxy, allow_redirects=False
+            form.url,
+            data=data,
+            headers=form.headers,
+            proxy=http_only(self._proxy),
+            allow_redirects=False,
         ) as answer:  # the rows go to the address that was given alone
             content = await read_bounded(answer)
             status, headers = (

@@ -153,6 +153,18 @@ def test_a_socks_proxy_does_not_matter_for_this_machine(far, tmp_path, monkeypat
     assert len(far.calls) >= 4
 
 
+def test_a_socks_proxy_to_other_hosts_is_told(tmp_path, monkeypatch):
+    """A6: what is missing, or what to set; not an answer that can't be read."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:secret-password@127.0.0.1:9")
+    failed = asyncio.run(driven(adapters("http://far.invalid", tmp_path)["openai"], tmp_path))
+    failed.append(str(asyncio.run(asked(CALLS["straight"], "http://far.invalid"))))
+    for words in failed:
+        assert "no connection to http://far.invalid" in words
+        assert "through the proxy socks5://127.0.0.1:9" in words
+        assert "secret-password" not in words
+    assert "SOCKS" in failed[-1]
+
+
 @pytest.mark.parametrize("kind", CALLS)
 def test_this_machine_is_asked_in_real_time_without_a_proxy(kind, far, other, monkeypatch):
     """A6: our own session and each of litellm's handlers."""
