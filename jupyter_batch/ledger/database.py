@@ -37,8 +37,8 @@ _ERRORS: dict[str, type[LedgerError]] = {
     "SQLITE_FULL": LedgerFullError,
 }
 _ADVICE: dict[type[LedgerError], str] = {
-    LedgerCorruptError: "it is damaged. Move it aside to go on; the answers that were fetched lie in {jobs} and "
-    "jupyter_batch.open(ID).results() still reads them",
+    LedgerCorruptError: "it is damaged. Move it aside to go on: the jobs are recovered from their folders in {jobs}; "
+    "jupyter_batch.open(ID).results() reads what was fetched without it",
     LedgerReadOnlyError: "it can't be written to. Make the folder writable, or set JUPYTER_BATCH_HOME to one that is; "
     "answers that were fetched can still be read",
     LedgerFullError: "the disk is full. Free some space and go on; nothing that was fetched is lost",

@@ -163,13 +163,9 @@ class Folders:
         """The folder of a job, whether it is there or not."""
         return JobFolder(self.root / job)
 
-    def any(self) -> bool:
-        """Whether there is the folder of a job."""
-        return next(self.manifests(), None) is not None
-
-    def manifests(self) -> Iterator[Path]:
-        """The manifest of each job that has a folder."""
-        return self.root.glob("jb*/job.json")
+    def jobs(self) -> set[str]:
+        """The jobs that have a folder with a manifest."""
+        return {path.parent.name for path in self.root.glob("jb*/job.json")}
 
     @contextlib.contextmanager
     def drafted(self, job: str) -> Iterator[JobFolder]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -24,24 +24,28 @@ def manifest(job: JobRecord, shards: list[ShardRecord]) -> bytes:
     return msgspec.json.encode({"job": job, "shards": shards, "handles": True})
 
 
-def recovered(folders: Folders, now: float) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:
-    """Each job that has a folder, as far as that tells; what is damaged is passed over.
+def recovered(
+    folders: Folders, jobs: Iterable[str], now: float
+) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:
+    """Each of these jobs with its shards, as far as its folder tells; a damaged manifest is passed over.
 
     A shard that may have been sent is looked for at the provider before it is sent.
     """
-    for path in sorted(folders.manifests()):
+    for name in sorted(jobs):
+        folder = folders.of(name)
         try:
-            there = msgspec.json.decode(path.read_bytes(), type=_Manifest)
+            there = msgspec.json.decode(folder.manifest.read_bytes(), type=_Manifest)
         except (OSError, msgspec.DecodeError):
             continue
-        folder = folders.of(there.job.id)
+        if there.job.id != name:  # a copy of the folder, under another name
+            continue
         shards = [_shard(there, shard, folder) for shard in there.shards]
         over = all(shard.step is Step.COLLECTED for shard in shards)
         finished = max((shard.fetched_at for shard in shards), default=0.0) or now
         job = msgspec.structs.replace(
             there.job,
             finished_at=there.job.finished_at or (finished if over else 0.0),
-            message="the ledger's database was gone: this job was recovered from its folder",
+            message="this job was not in the ledger's database: it was recovered from its folder",
             holder=None,
             lease_until=0.0,
         )

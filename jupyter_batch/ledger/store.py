@@ -45,30 +45,32 @@ class Ledger(Database):
 
     def exists(self) -> bool:
         """Whether there is a ledger, or a job's folder to recover one from; asking writes nothing."""
-        return super().exists() or (self._upgrade and self.folders.any())
+        return super().exists() or (self._upgrade and bool(self.folders.jobs()))
 
     def _recover(self, connection: sqlite3.Connection) -> None:
-        """Recover the jobs that have a folder where the database has none at all: it is new, or was emptied."""
-        if connection.execute("SELECT 1 FROM job LIMIT 1").fetchone() or not self.folders.any():
+        """Record the jobs that have a folder and are not in the database: it is new, was emptied, or is an old copy."""
+        if not self._upgrade or not self._lost(connection):
             return
         connection.execute("BEGIN IMMEDIATE")
-        try:
-            jobs = 0
-            if connection.execute("SELECT 1 FROM job LIMIT 1").fetchone() is None:
-                for job, shards in recovered(self.folders, time.time()):
-                    _insert(connection, job, shards)
-                    jobs += 1
+        try:  # another process may have been first, or have been about to record its job
+            found = list(recovered(self.folders, self._lost(connection), time.time()))
+            for job, shards in found:
+                _insert(connection, job, shards)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
-        if jobs:
+        if found:
             _log.warning(
-                "jupyter_batch: the ledger's database %s was gone or empty: %d job(s) were recovered from "
-                "their folders, and nothing is paid again",
+                "jupyter_batch: %d job(s) were not in the ledger's database %s, which is new, empty or an old copy: "
+                "they were recovered from their folders, and nothing is paid again",
+                len(found),
                 self.path,
-                jobs,
             )
+
+    def _lost(self, connection: sqlite3.Connection) -> set[str]:
+        """The jobs that have a folder and are not in the database."""
+        return self.folders.jobs() - {row[0] for row in connection.execute("SELECT id FROM job")}
 
     # -- reading --------------------------------------------------------------------------------------------
 

@@ -190,6 +190,26 @@ def test_a_lost_database_is_recovered_from_the_folders(desk, how, when, caplog):
     assert desk.provider.asked["create"] == 1
 
 
+def test_a_database_that_is_an_old_copy(desk, caplog):  # noqa: F811
+    """C6: a backup of the database from before the job was put back: the job is recovered from its folder."""
+    first = desk.plan(shard_size=4)
+    play(to_the_end(desk, first))
+    desk.ledger.close()
+    backup = desk.ledger.path.read_bytes()
+    second = desk.plan(shard_size=4, params={"max_tokens": 7})
+    play(desk.step())
+    desk.ledger.close()
+    for path in desk.ledger.home.glob("ledger.sqlite3*"):
+        path.unlink()
+    desk.ledger.path.write_bytes(backup)
+    desk.ledger = Ledger(desk.ledger.home)
+    desk.worker = desk.another_process()
+    assert desk.plan(shard_size=4, params={"max_tokens": 7}) == second
+    assert "recovered from their folders" in caplog.text
+    play(to_the_end(desk, second))
+    assert desk.provider.asked["create"] == 2
+
+
 def test_a_job_without_its_folder_is_not_paid_again(desk):  # noqa: F811
     """C6: the folder is gone, the database is there: the same cell is refused, and names the ways out."""
     job = desk.plan(shard_size=4)
