@@ -170,22 +170,27 @@ class Group(Standing):
         self._look()
         return self
 
-    def retry(self, *, api_key: str | None = None, max_cost: float | None = None) -> Group:
+    def retry(
+        self, *, api_key: str | None = None, max_cost: float | None = None, **params: Any
+    ) -> Group:
         """The jobs that missed rows send these again, as linked jobs; a group of those and the others.
 
-        max_cost: US dollars that all of these may cost together; else what each has left of its own share. Raises
-        InputError where no row of any is left, and OptionError where it may cost more; nothing is sent then.
+        params: as for `Job.retry`, for all of them. max_cost: US dollars that all of these may cost together; else what
+        each has left of its own share. Raises InputError where no row of any is left, and OptionError where it may
+        cost more; nothing is sent then.
         """
         if max_cost is not None:
             from jupyter_batch.engine.again import plan_all_again
+            from jupyter_batch.engine.changed import changes_of
 
             plan_all_again(
                 self._here.ledger,
                 [job._record() for job in self.jobs],
                 now=time.time(),
                 max_cost=max_cost,
+                changes=changes_of(params),
             )
-        return self._again(lambda job: job.retry(api_key=api_key))
+        return self._again(lambda job: job.retry(api_key=api_key, **params))
 
     def finish(self, *, api_key: str | None = None) -> Group:
         """The rest of each in real time, now, at its full price; what is over asks what it missed.

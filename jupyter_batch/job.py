@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,25 +184,42 @@ class Job(Standing):
             self._follow()
         return self
 
-    def retry(self, *, api_key: str | None = None, max_cost: float | None = None) -> Job:
+    def retry(
+        self, *, api_key: str | None = None, max_cost: float | None = None, **params: Any
+    ) -> Job:
         """Send the rows again that failed, expired, were cancelled or came back without a line: those alone.
 
         A linked job, into the same column; asked twice, it is the same one. max_cost: US dollars that it may cost by
-        itself; else what this job has left of its own. Raises InputError where nothing is left to be sent.
+        itself; else what this job has left of its own. params: chat parameters to send them with, such as
+        `max_tokens=2000`; then the answers that were cut off are sent again too, and stay where nothing better comes.
+        Raises InputError where nothing is left to be sent, and OptionError for a parameter that can't be given.
         """
-        return self._again(api_key, max_cost)
+        return self._again(api_key, max_cost, params=params)
 
     def _again(
-        self, api_key: str | None, max_cost: float | None = None, *, at_once: bool = False
+        self,
+        api_key: str | None,
+        max_cost: float | None = None,
+        *,
+        at_once: bool = False,
+        params: Mapping[str, Any] | None = None,
     ) -> Job:
         from jupyter_batch.engine.again import plan_again
+        from jupyter_batch.engine.changed import changes_of
 
+        changes = changes_of(params or {})
         if self._fetch_again():  # what the provider holds is not asked again
             self._follow(api_key)
             self._over.wait(FETCH_SECONDS)
         record, shards, _ = self._read()
         again = plan_again(
-            self._here.ledger, record, shards, now=time.time(), max_cost=max_cost, at_once=at_once
+            self._here.ledger,
+            record,
+            shards,
+            now=time.time(),
+            max_cost=max_cost,
+            at_once=at_once,
+            changes=changes,
         )
         return self._pass_on(again.id, api_key)
 

@@ -149,6 +149,25 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
     return asked, given
 
 
+def read_params(words: list[str], names: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """(the chat parameters among the words of a verb, the other words). Raises OptionError."""
+    made = Parser(prog=f"%{NAME} retry", add_help=False, allow_abbrev=False)
+    for option in CHAT_PARAMS:
+        add(made, option)
+    asked, left = made.parse_known_args(words)
+    refuse(
+        [word for word in left if word.startswith("-")],
+        [option.flag for option in CHAT_PARAMS],
+        f"%{NAME} {VERBS['retry']}",
+    )
+    given = {
+        option.name: value(option, getattr(asked, option.name), names)
+        for option in CHAT_PARAMS
+        if hasattr(asked, option.name)
+    }
+    return given, left
+
+
 def refuse(left: list[str], known: Iterable[str], hint: str) -> None:
     """OptionError for the first word that a parser left: with the nearest option, where it was meant as one."""
     for word in left:
