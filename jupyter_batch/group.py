@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,6 +29,7 @@ from jupyter_batch.schema import read as read_schema
 from jupyter_batch.standing import Standing
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from jupyter_batch.engine.graph import Told
@@ -192,15 +194,29 @@ class Group(Standing):
             )
         return self._again(lambda job: job.retry(api_key=api_key, **params))
 
-    def finish(self, *, api_key: str | None = None) -> Group:
+    def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Group:
         """The rest of each in real time, now, at its full price; what is over asks what it missed.
 
-        The group itself, or, where a job was over, one of what goes on. Raises InputError where no row of any is left.
-        Raises OptionError where one may cost more than its share of max_cost allows; nothing is cancelled then.
+        The group itself, or, where a job was over, one of what goes on. max_cost: US dollars that all of these may
+        cost together, in equal shares; else what each has left of its own. Raises InputError where no row of any is
+        left, and OptionError where one may cost more than its share; nothing is cancelled then.
         """
+        share = self._share(max_cost)
         for job in self.jobs:
-            job._check_finish(api_key)
-        return self._again(lambda job: job.finish(api_key=api_key))
+            job._check_finish(api_key, share)
+        return self._again(lambda job: job.finish(api_key=api_key, max_cost=share))
+
+    def _share(self, max_cost: float | None) -> float | None:
+        return None if max_cost is None else max_cost / len(self.jobs)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of all of its jobs on this disk, as `Job.files` has them."""
+        return [path for job in self.jobs for path in job.files]
+
+    def vectors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The vectors of each model, as `Job.vectors` has them. Raises InputError for jobs that asked for text."""
+        return {model: job.vectors() for model, job in zip(self.models, self.jobs, strict=True)}
 
     def run_tools(
         self,
@@ -210,12 +226,14 @@ class Group(Standing):
         concurrency: int = 8,
         rerun: bool = False,
         mode: str | None = None,
+        max_cost: float | None = None,
         api_key: str | None = None,
     ) -> Group:
         """Run the tool calls of each model's answers, and send the follow-ups, round by round, until no call is left.
 
         As `Job.run_tools`; a round of all models is under way at the same time, and a follow-up may cost what its job
-        has left of its own. Returns a group of the last jobs, whose answers are in the same columns.
+        has left of its own. max_cost: US dollars that the follow-ups of a round may cost together, in equal shares.
+        Returns a group of the last jobs, whose answers are in the same columns.
         """
         ways = [
             job._way(
@@ -224,6 +242,7 @@ class Group(Standing):
                 concurrency=concurrency,
                 rerun=rerun,
                 mode=mode,
+                max_cost=self._share(max_cost),
                 api_key=api_key,
             )
             for job in self.jobs

@@ -82,6 +82,7 @@ class Outcomes:
         self.raws: dict[int, str] = {}
         self.input_tokens = array("i", [-1]) * rows
         self.output_tokens = array("i", [-1]) * rows
+        self.cached_tokens = array("i", [-1]) * rows
         self.costs = Costs(rows, job, live=live)
         self.usage: Usage | None = None
         self.strange = 0
@@ -128,6 +129,7 @@ class Outcomes:
             usage = result.usage if result.usage is not None and _is_sane(result.usage) else None
             if usage is not None:
                 self.input_tokens[at] = usage.input_tokens
+                self.cached_tokens[at] = usage.cached_tokens
                 self.output_tokens[at] = usage.output_tokens
                 if paid:
                     self.usage = usage if self.usage is None else self.usage + usage
@@ -242,7 +244,11 @@ class Outcomes:
         """What came at a position, as a Result of that row, or of `row`, which follows it."""
         at = position - self.first
         told = self.input_tokens[at] >= 0 and status is not Status.REUSED
-        usage = Usage(self.input_tokens[at], self.output_tokens[at]) if told else None
+        usage = (
+            Usage(self.input_tokens[at], self.output_tokens[at], self.cached_tokens[at])
+            if told
+            else None
+        )
         return Result(
             custom_id(job, position if row is None else row),
             status,

@@ -274,6 +274,8 @@ def table(
     """All outcomes on the source's index: the columns, _status, _error, _finish, _cost, _input_tokens, _output_tokens.
 
     out: what the columns are called by, as in the frame.
+    _input_tokens: all that were sent, with those written to and read from the provider's cache, whatever the provider
+    calls them. _cached_tokens: those of them that were read from the cache.
     _finish: why the model stopped (core/finish.py). _cost: US dollars, NaN where it is not known, or not yet.
     With a schema _raw too: the text of an answer that is not as the schema says. With tools _tool_calls: what is to be
     called, a list for each row that is not at its end.
@@ -298,6 +300,7 @@ def table(
     for name, tokens in (
         ("_input_tokens", found.input_tokens),
         ("_output_tokens", found.output_tokens),
+        ("_cached_tokens", found.cached_tokens),
     ):
         counted = np.array(tokens, dtype=np.int64)[order]
         made[name] = pd.arrays.IntegerArray(counted, counted < 0)

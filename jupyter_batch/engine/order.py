@@ -68,6 +68,7 @@ RESERVED = frozenset(
         "_cost",
         "_input_tokens",
         "_output_tokens",
+        "_cached_tokens",
         "_raw",
         "_tool_calls",
     }
@@ -247,6 +248,15 @@ def _pace(opts: Options) -> dict[str, float]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _library_of(source: Any) -> str | None:
+    """What a frame of another library is called; None for anything else."""
+    library, kind = type(source).__module__.partition(".")[0], type(source).__name__
+    if hasattr(source, "__arrow_c_stream__") and library != "pandas":
+        return f"{library} {kind}"
+    frames = {"polars", "pyarrow", "dask", "modin", "cudf", "duckdb", "pyspark", "ibis"}
+    return f"{library} {kind}" if library in frames else None
+
+
 def _source(
     source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]
 ) -> tuple[pd.DataFrame, Prompt, bool]:
@@ -259,6 +269,11 @@ def _source(
         if prompt is None:
             raise InputError("there is no prompt: give a text with {columns}")
         return source, _over(source, prompt, opts, fills), True
+    if (library := _library_of(source)) is not None:
+        raise InputError(
+            f"{library} is no pandas DataFrame: give {library.partition(' ')[0]}'s data as df.to_pandas(), "
+            "and assign the answers from job.results()"
+        )
     if isinstance(source, Sequence | pd.Series) and not isinstance(source, str | bytes):
         prompts = list(source)
         if not prompts:

@@ -357,7 +357,7 @@ BAD = {
     "no model": (ModelError, lambda df, c: df.llm.batch("{feedback}", api_key="k"), "model"),
     "a model without a provider": (
         ModelError,
-        lambda df, c: df.llm.batch("{feedback}", **{**c, "model": "gpt"}),
+        lambda df, c: df.llm.batch("{feedback}", **{**c, "model": "gpt", "api_base": None}),
         "provider",
     ),
     "a provider without a batch API": (
