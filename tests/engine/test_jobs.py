@@ -408,7 +408,7 @@ BAD = {
     "a function that fails": (
         InputError,
         lambda df, c: df.llm.batch(lambda row: row["nope"], **c),
-        "row 0",
+        "KeyError: 'nope'",
     ),
     "an empty list": (InputError, lambda df, c: jupyter_batch.batch([], **c), "empty"),
     "no list": (InputError, lambda df, c: jupyter_batch.batch("a text", **c), "list of prompts"),
