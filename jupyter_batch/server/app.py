@@ -17,6 +17,9 @@ from jupyter_batch.log import logger
 from jupyter_batch.server import batches, files, realtime
 from jupyter_batch.server.errors import ApiError, no_key, server_error, wrong_key
 from jupyter_batch.server.faults import Faults, parse_faults
+from jupyter_batch.server.messages import routes as messages
+from jupyter_batch.server.messages.errors import envelope
+from jupyter_batch.server.messages.objects import speaks
 from jupyter_batch.server.service import SERVICE, Service, json_body, reply, service
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -25,6 +28,7 @@ OPENAI_VERSION = "2020-10-01"
 ORGANIZATION = "org-local"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 _BEGAN: ContextVar[float] = ContextVar("_BEGAN")
+_REQUEST_ID: ContextVar[str] = ContextVar("_REQUEST_ID")
 _LOG = logger(__name__)
 
 routes = web.RouteTableDef()
@@ -59,7 +63,7 @@ def build(serving: Service) -> web.Application:
     app = web.Application(middlewares=[_shape, _guard, _break], client_max_size=0)
     app[SERVICE] = serving
     app.on_response_prepare.append(_sign)
-    for table in (routes, files.routes, batches.routes, realtime.routes):
+    for table in (routes, files.routes, batches.routes, realtime.routes, messages.routes):
         app.add_routes(table)
     return app
 
@@ -72,35 +76,51 @@ def _route(request: web.Request) -> str:
 
 @web.middleware
 async def _shape(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error in OpenAI's shape, every request counted."""
+    """Every error in the shape of the API that was called, every request counted."""
     began, serving = time.perf_counter(), service(request)
     serving.touched = time.monotonic()
     _BEGAN.set(began)
+    _REQUEST_ID.set(f"req_{uuid.uuid4().hex}")
     if not isinstance(request.match_info.route, SystemRoute):
         serving.stats.received[_route(request)] += 1
     try:
         response = await handler(request)
     except ApiError as error:
-        response = reply(error.body(), error.status)
-        response.headers.update(error.headers)
+        response = _refused(request, error)
     except web.HTTPException as error:
         response = _http_error(request, error)
     except UnicodeError:
-        response = reply(
-            ApiError(400, "The request holds text that is not valid UTF-8.").body(), 400
+        response = _refused(
+            request, ApiError(400, "The request holds text that is not valid UTF-8.")
         )
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception:
         _LOG.exception("%s %s", request.method, request.path)
-        response = reply(server_error().body(), 500)
+        response = _refused(request, server_error())
     serving.stats.answered[response.status] += 1
     return response
 
 
-async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
+def _refused(request: web.Request, error: ApiError) -> web.Response:
+    """An error's response; Anthropic's envelope on its paths."""
+    body = (
+        envelope(error.status, error.message, _REQUEST_ID.get())
+        if speaks(request.path)
+        else error.body()
+    )
+    response = reply(body, error.status)
+    response.headers.update(error.headers)
+    return response
+
+
+async def _sign(request: web.Request, response: web.StreamResponse) -> None:
     """The headers that every answer has, a streamed one too."""
-    response.headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
+    if speaks(request.path):
+        response.headers["request-id"] = _REQUEST_ID.get()
+        response.headers["anthropic-organization-id"] = ORGANIZATION
+        return
+    response.headers["x-request-id"] = _REQUEST_ID.get()
     response.headers["openai-version"] = OPENAI_VERSION
     response.headers["openai-organization"] = ORGANIZATION
     response.headers["openai-processing-ms"] = str(
@@ -121,9 +141,7 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
         wrong = ApiError(404, f"Invalid URL ({request.method} {request.path})")
     else:
         wrong = ApiError(error.status, error.text or error.reason)
-    response = reply(wrong.body(), wrong.status)
-    response.headers.update(wrong.headers)
-    return response
+    return _refused(request, wrong)
 
 
 def _key(request: web.Request) -> str:

@@ -99,13 +99,16 @@ def _schema(form: Any) -> Any:
     return form["json_schema"].get("schema") or {"type": "object"}
 
 
-def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
-    """A chat completion object. The body was checked before (requests.py)."""
+def chat(
+    body: Mapping[str, Any], *, id_: str, created: int, names_stop: bool = False
+) -> dict[str, Any]:
+    """A chat completion object. The body was checked before (requests.py).
+
+    names_stop: each choice says in `stop_reason`, as vLLM's do, which stop sequence ended its text.
+    """
     called = calls(body, prompt_of(body["messages"]))
     text, reason = "" if called else answer_text(body), "tool_calls" if called else "stop"
-    stop = body.get("stop")
-    for one in [stop] if isinstance(stop, str) else stop or ():
-        text = text.split(one, 1)[0] if one else text
+    text, stopped = _stopped(text, body.get("stop"))
     most = body.get("max_completion_tokens") or body.get("max_tokens")
     if most and tokens(text) > most:
         text, reason = text[: most * TOKEN], "length"
@@ -127,13 +130,14 @@ def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
             }
             for at, (name, arguments) in enumerate(called)
         ]
+    more = {"stop_reason": stopped} if names_stop else {}
     return {
         "id": f"chatcmpl-{id_}",
         "object": "chat.completion",
         "created": created,
         "model": body["model"],
         "choices": [
-            {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+            {"index": index, "message": message, "logprobs": None, "finish_reason": reason, **more}
             for index in range(count)
         ],
         "usage": {
@@ -151,6 +155,16 @@ def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
         "service_tier": "default",
         "system_fingerprint": "fp_echo",
     }
+
+
+def _stopped(text: str, stop: Any) -> tuple[str, str | None]:
+    """The text up to the first stop sequence in it, and that sequence."""
+    found = None
+    for one in [stop] if isinstance(stop, str) else stop or ():
+        head, mark, _ = text.partition(one) if one else (text, "", "")
+        if mark:
+            text, found = head, one
+    return text, found
 
 
 def inputs_of(value: Any) -> list[Any]:

@@ -24,6 +24,8 @@ from jupyter_batch.server.errors import (
     server_error,
 )
 from jupyter_batch.server.faults import Faults
+from jupyter_batch.server.messages.objects import MESSAGES
+from jupyter_batch.server.messages.scan import MessageScan
 from jupyter_batch.server.objects import Record
 from jupyter_batch.server.output import Appender, answered_line, line_key, take_up, unanswered_line
 from jupyter_batch.server.store import Store
@@ -32,12 +34,7 @@ from jupyter_batch.server.validation import Scan, decode_request, lines
 SLICE = 0.003
 """Seconds of work before the loop gets its turn, shared by all batches that run."""
 _EACH = 16
-EXPIRED = (
-    "batch_expired",
-    "This request could not be executed before the completion window expired.",
-)
 TIMED_OUT = ("request_timeout", "The underlying call to the model timed out.")
-CANCELLED = ("batch_cancelled", "This request was not executed because the batch was cancelled.")
 
 
 class Run:
@@ -51,7 +48,7 @@ class Run:
         self.faults = faults
         self.cancelling = asyncio.Event()
         self.tokens = 0
-        self.scan = Scan(record.batch.endpoint, answers.serves)
+        self.scan = self._scan()
         self._input: BinaryIO | None = None
         self._output = Appender(store.path(record.output_id))
         self._error = Appender(store.path(record.error_id))
@@ -62,15 +59,16 @@ class Run:
         """Look at each line of the input, in slices of `turn()` seconds; take up what an earlier process wrote."""
         self.batch.request_counts.completed = self.batch.request_counts.failed = 0
         self.batch.usage = type(self.batch.usage)()
+        self.record.left = 0
         paths = self.store.path(self.record.output_id), self.store.path(self.record.error_id)
         answered: set[int] = set()
         until = time.perf_counter() + turn()
-        for custom_id in take_up(*paths, self.batch.request_counts, self.batch.usage):
+        for custom_id in take_up(*paths, self.record):
             answered.add(custom_id)
             if time.perf_counter() > until:
                 await asyncio.sleep(0)
                 until = time.perf_counter() + turn()
-        scan = Scan(self.batch.endpoint, self.answers.serves, answered)
+        scan = self._scan(answered)
         with self.store.path(self.batch.input_file_id).open("rb") as handle:
             for count, (line, number, offset) in enumerate(lines(handle)):
                 scan.add(line, number, offset)
@@ -82,6 +80,10 @@ class Run:
         scan.end()
         self.scan, self.tokens, self.batch.model = scan, scan.tokens, scan.model
         return scan
+
+    def _scan(self, answered: set[int] | None = None) -> Scan:
+        kind = MessageScan if self.batch.endpoint == MESSAGES else Scan
+        return kind(self.batch.endpoint, self.answers.serves, answered)
 
     def open(self) -> None:
         """Open the file that the rows are read from."""
@@ -150,6 +152,7 @@ class Run:
         )
         self.scan.done[row] = 1
         self.batch.request_counts.failed += 1
+        self.record.left += 1
 
     def _answer(self, request: Any, key: str) -> Answer:
         try:

@@ -108,13 +108,19 @@ def reply(value: Any, status: int = 200) -> web.Response:
     )
 
 
-async def json_body(request: web.Request) -> dict[str, Any]:
-    """The request's JSON object; ApiError for anything else."""
+async def read_body(request: web.Request, most: int) -> bytearray:
+    """The request's body; ApiError where it has more bytes than `most`."""
     data = bytearray()
     async for chunk in request.content.iter_chunked(1 << 16):
         data += chunk
-        if len(data) > MOST_JSON:
-            raise ApiError(413, f"The request's body is larger than {MOST_JSON} bytes.")
+        if len(data) > most:
+            raise ApiError(413, f"The request's body is larger than {most} bytes.")
+    return data
+
+
+async def json_body(request: web.Request) -> dict[str, Any]:
+    """The request's JSON object; ApiError for anything else."""
+    data = await read_body(request, MOST_JSON)
     try:
         value = orjson.loads(data)
     except ValueError as error:
