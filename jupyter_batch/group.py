@@ -24,7 +24,7 @@ from jupyter_batch.engine.offered import to_attach
 from jupyter_batch.engine.session import Session
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.options import EVERY
+from jupyter_batch.options import EVERY, checked
 from jupyter_batch.schema import read as read_schema
 from jupyter_batch.standing import Standing
 
@@ -387,8 +387,17 @@ def models_of(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     if schema is None:
         base = OUT if out is None else out
         return [{**given, "model": model, "out": f"{base}_{model}"} for model in models]
-    read = read_schema(schema)
-    return [{**given, "model": model, "schema": suffixed(read, str(model))} for model in models]
+    read, keep = read_schema(schema), given.get("keep")
+    kept = {} if keep is None else checked(EVERY["keep"], keep)
+    return [
+        {
+            **given,
+            "model": model,
+            "schema": suffixed(read, str(model)),
+            "keep": {f"{end}_{model}": name for end, name in kept.items()},
+        }
+        for model in models
+    ]
 
 
 def _said(answer: Any, model: str) -> Any:

@@ -106,8 +106,9 @@ def submit(
                 again=record.created_at != now,
                 rendered=rendered,
                 overwrite=opts.overwrite,
+                keep=opts.keep or {},
             )
-        job._answers.out = opts.out
+        job._answers.out, job._answers.keep = opts.out, opts.keep or {}
         jobs.append(job)
     for job, (opts, order) in zip(jobs, orders, strict=True):
         # A job that the ledger has for this call, and that names another server, gets nothing of this call.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from jupyter_batch.core.cost import KINDS
 from jupyter_batch.core.errors import ModelError, OptionError
+from jupyter_batch.core.kept import KINDS as KEPT
 from jupyter_batch.core.model_names import full_name
 from jupyter_batch.kinds import (
     BODY,
@@ -23,6 +24,7 @@ from jupyter_batch.kinds import (
     DOLLARS,
     EXAMPLES,
     FLAG,
+    KEEP,
     KEY,
     LINE,
     MOST_TAGS,
@@ -98,6 +100,12 @@ OPTIONS = (
         SCHEMA,
         "what an answer holds: one typed column for each field, named as it (after `out` and _, "
         "where out is given)",
+    ),
+    Option(
+        "keep",
+        KEEP,
+        "what else of an answer has a column, named `out` and _ and this: "
+        f"{', '.join(KEPT)}; adding it to a job that is done costs nothing",
     ),
     Option(
         "images",
@@ -299,6 +307,7 @@ class Options:
     out: str = "response"
     system: str | None = None
     schema: Any = None
+    keep: dict[str, str] | None = None
     images: Any = None
     image_size: int | None = None
     examples: Any = None

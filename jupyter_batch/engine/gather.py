@@ -73,6 +73,7 @@ class Outcomes:
         self.first = first
         self.status = bytearray([_NOTHING]) * rows
         self.answers: Any = [None] * rows if values else []
+        self.kept: dict[str, list[Any]] = {}  # what else answers hold, by name (engine/kept.py)
         if values and endpoint == EMBEDDINGS:
             self.answers = Vectors(rows)
         self._keep = values

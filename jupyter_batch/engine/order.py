@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jupyter_batch import tools
 from jupyter_batch.core.address import check_base
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
+from jupyter_batch.core.kept import kept_columns
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.engine.caching import marks
@@ -125,6 +126,10 @@ def order(
         facts = realtime_facts(facts)
     limits = _limits(facts, opts.shard_size)
     if isinstance(prompt, Embed):
+        if opts.keep:
+            raise OptionError(
+                "`keep` is about answers in words: an embedding has nothing else to keep"
+            )
         params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
     else:
         params = _params(opts, schema, provider, spoken.model, facts.dialect)
@@ -134,6 +139,7 @@ def order(
         prompt=form,
         params=params,
         schema=schema,
+        keep=opts.keep or {},
         cache=marks(provider, spoken.endpoint, opts.cache),
         model=opts.model,
         provider=provider,
@@ -174,7 +180,14 @@ def order(
 
 def fills_of(opts: Options, schema: Schema | None) -> tuple[str, ...]:
     """The columns to fill. Raises OptionError for one that job.results() has itself."""
-    fills = tuple(columns(opts.out, schema))
+    beside = kept_columns(opts.out, opts.keep or {})
+    fields = columns(opts.out, schema)
+    if both := sorted(beside.keys() & fields.keys()):
+        raise OptionError(
+            f"`keep` and the schema would both fill the column {both[0]!r}: give another out=, or leave "
+            f"{beside[both[0]].key!r} out of keep="
+        )
+    fills = (*fields, *beside)
     reserved = RESERVED.intersection(fills)
     if reserved and schema is None:
         raise OptionError(
@@ -326,7 +339,7 @@ def _check_taken(ledger: Ledger, frame: pd.DataFrame, taken: list[str], out: str
     cells = ForeignCells(frame, taken)
     if not jobs:
         cells.check(out)
-    if not cells.rows and not any(set(taken) & set(job.fills) for job in jobs):
+    if not cells.rows and not any(set(taken) & set(job.all_fills) for job in jobs):
         raise ColumnError(
             f"the frame has {listed(map(repr, taken))} already, without a value: overwrite=True fills "
             f"{'it' if len(taken) == 1 else 'them'}, or give another out="
