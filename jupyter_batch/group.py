@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.engine.graph import Told
+    from jupyter_batch.engine.row import Row
 
 OUT = EVERY["out"].default
 
@@ -213,6 +214,13 @@ class Group(Standing):
     def files(self) -> list[Path]:
         """The files of all of its jobs on this disk, as `Job.files` has them."""
         return [path for job in self.jobs for path in job.files]
+
+    def row(self, label: Any = None, *, position: int | None = None) -> dict[str, Row]:
+        """One row whole, by model, as `Job.row` has it."""
+        return {
+            model: job.row(label, position=position)
+            for model, job in zip(self.models, self.jobs, strict=True)
+        }
 
     def vectors(self) -> dict[str, np.ndarray[Any, Any]]:
         """The vectors of each model, as `Job.vectors` has them. Raises InputError for jobs that asked for text."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from jupyter_batch.engine import graph
     from jupyter_batch.engine.rounds import Gone, Way
+    from jupyter_batch.engine.row import Row
 
 MAX_ROUNDS = 10
 FETCH_SECONDS = 60.0
@@ -133,6 +134,15 @@ class Job(Standing):
         """
         self._fetch_again()
         return self._answers.table()
+
+    def row(self, label: Any = None, *, position: int | None = None) -> Row:
+        """One row whole: its request, answer, reasoning, finish reason, tokens, cost, error, and the raw line.
+
+        label: on the source's index; position: counted from 0, where a label is not unique. Works at any time, in any
+        process. Raises InputError for a row that is not there.
+        """
+        self._fetch_again()
+        return self._answers.row(label, position)
 
     def vectors(self) -> np.ndarray[Any, Any]:
         """The vectors of `df.llm.embed` as one array of float32, of shape (rows, dim), aligned with the frame.

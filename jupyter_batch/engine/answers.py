@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from jupyter_batch.engine.landing import Landing, Relabelled
     from jupyter_batch.engine.rendered import Rendered
+    from jupyter_batch.engine.row import Row
 
 NOT_MERGED = "not merged"
 
@@ -103,6 +104,15 @@ class Answers:
         return array_of(
             self._read().record, self.outcomes().answers, None if source is None else source[1]
         )
+
+    def row(self, label: Any, position: int | None) -> Row:
+        """One row whole (see Job.row)."""
+        from jupyter_batch.engine.landing import place_in
+        from jupyter_batch.engine.row import row_of
+
+        job, shards, folder = self._read()
+        at, name = place_in(job, folder, self._source, label, position)
+        return row_of(self._ledger, job, shards, folder, self.outcomes(), at, name)
 
     def reopen(self) -> None:
         """More is to come of a job that was over: every frame is filled once more then."""

@@ -25,14 +25,12 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import CHAT_PARAMS, EVERY, Col, checked, unknown
 from jupyter_batch.providers.via_litellm import load_litellm
-from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of
+from jupyter_batch.wire.dialects import BODIES, OPENAI, encoder, headers_of, request_in
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.reuse import Array
 
-_BODIES = ("body", "params", "modelInput", "request")
-"""Where a dialect's line has its request."""
 _LIMITS = ("max_tokens", "max_completion_tokens")
 """One parameter under two names: a request has one of them."""
 _NOT_NOW = frozenset({"n", "response_format"})
@@ -81,7 +79,7 @@ class Changed:
     def line(self, line: bytes, custom_id: str) -> bytes:
         """A request line with these parameters, under another id."""
         data = orjson.loads(line)
-        where = next(key for key in _BODIES if key in data)
+        where = next(key for key in BODIES if key in data)
         body = data[where]
         for name in self._drop:
             body.pop(name, None)
@@ -181,8 +179,7 @@ def _request(
     (line,) = made.encode(["j-0"], {})
     if isinstance(line, RowError):
         raise OptionError(f"retry: {line.reason}")
-    data = orjson.loads(line)
-    return next(data[key] for key in _BODIES if key in data), headers_of(made)
+    return request_in(line), headers_of(made)
 
 
 def _difference(was: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

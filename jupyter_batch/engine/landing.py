@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from jupyter_batch import frame as frames
-from jupyter_batch.core.errors import AlignmentError, ColumnError
+from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError
 from jupyter_batch.core.kept import Keep, all_columns, kept_columns
 from jupyter_batch.core.result import Status, ToolCalls
 from jupyter_batch.core.schema import Schema, listed
@@ -290,6 +290,54 @@ class Landing:
         return said
 
 
+def index_of(
+    job: JobRecord, folder: JobFolder, source: Relabelled | None
+) -> tuple[pd.Index[Any], np.ndarray[Any, Any]]:
+    """The source's index, and each of its rows' position in the job."""
+    import pandas as pd
+
+    if source is not None:
+        return source
+    known = (
+        frames.index_from_bytes(folder.index.read_bytes())
+        if job.aligned
+        else pd.RangeIndex(job.rows)
+    )
+    return known, np.arange(job.rows)
+
+
+def place_in(
+    job: JobRecord,
+    folder: JobFolder,
+    source: Relabelled | None,
+    label: Any,
+    position: int | None,
+) -> tuple[int, Any]:
+    """(the position in the job of the source's row with this label, or at this position; its label).
+
+    Raises InputError for a label that no row has, or several have.
+    """
+    index, order = index_of(job, folder, source)
+    if position is not None:
+        if not -len(index) <= position < len(index):
+            raise InputError(f"job {job.id} has {len(index):,} rows: there is none at {position}")
+        return int(order[position]), index[position]
+    try:
+        found = index.get_loc(label)
+    except (KeyError, TypeError):
+        raise InputError(
+            f"job {job.id} has no row {label!r}: its rows are labelled as its frame's index was, "
+            f"from {index[0]!r} on; job.row(position=0) is the first"
+        ) from None
+    if isinstance(found, int | np.integer):
+        return int(order[found]), label
+    places = np.arange(len(index))[found].tolist()
+    raise InputError(
+        f"{len(places):,} rows of job {job.id} have the label {label!r}: give one of their positions, "
+        f"job.row(position={places[0]})"
+    )
+
+
 def table(
     job: JobRecord,
     folder: JobFolder,
@@ -309,12 +357,7 @@ def table(
     """
     import pandas as pd
 
-    known = (
-        frames.index_from_bytes(folder.index.read_bytes())
-        if job.aligned
-        else pd.RangeIndex(job.rows)
-    )
-    index, order = source or (known, np.arange(job.rows))
+    index, order = index_of(job, folder, source)
     words = np.array([str(status) for status in CODES], dtype=object)
     codes = np.frombuffer(found.status, dtype=np.uint8)
     made = pd.DataFrame(index=index)
