@@ -123,7 +123,7 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
             400, f"'{purpose}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'", param="purpose"
         )
     if purpose == "batch":
-        if not filename.lower().endswith(".jsonl"):
+        if Path(filename).suffix and not filename.lower().endswith(".jsonl"):
             raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
         if size > MOST_BATCH_BYTES:
             raise _too_large(MOST_BATCH_BYTES)
