@@ -24,6 +24,15 @@ _TRANSLATED = {
     MESSAGES: (translate.chat_of, translate.message_of),
 }
 """The endpoints that are answered by a chat request: how the request and its answer are translated."""
+_MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What an odd request raises where it is read; it must not lose other rows."""
 
 
 class Answer(NamedTuple):
@@ -62,22 +71,35 @@ class Answers:
     def refusal(self, endpoint: str, body: Any) -> ApiError | None:
         """Why a request isn't taken; None if it is."""
         messages = endpoint == MESSAGES
-        wrong = messages_check.check(body) if messages else check(endpoint, body)
+        try:
+            wrong = messages_check.check(body) if messages else check(endpoint, body)
+        except _MALFORMED as error:
+            return ApiError(400, f"This request can't be read: {error}")
         if wrong is None and not self.serves(body["model"]):
             unknown = messages_errors.no_model if messages else no_model
             wrong = unknown(body["model"])
         return wrong
 
     def now(self, endpoint: str, body: Mapping[str, Any], *, id_: str) -> Answer:
-        """Echo's answer to a request that was checked."""
-        if endpoint == "/v1/embeddings":
-            return Answer(200, echo.embeddings(body))
+        """Echo's answer to a request that was checked. A request that it can't answer is a refusal."""
+        try:
+            return Answer(200, self._echo(endpoint, body, id_))
+        except ApiError as error:
+            return Answer(error.status, error.body())
+        except _MALFORMED as error:
+            wrong = ApiError(400, f"This request can't be answered: {error}")
+            return Answer(wrong.status, wrong.body())
+
+    @staticmethod
+    def _echo(endpoint: str, body: Mapping[str, Any], id_: str) -> dict[str, Any]:
         created = int(time.time())
+        if endpoint == "/v1/embeddings":
+            return echo.embeddings(body)
         if endpoint not in _TRANSLATED:
-            return Answer(200, echo.chat(body, id_=id_, created=created))
+            return echo.chat(body, id_=id_, created=created)
         request_of, answer_of = _TRANSLATED[endpoint]
         said = echo.chat(request_of(body), id_=id_, created=created, names_stop=True)
-        return Answer(200, answer_of(said, body, id_=id_))
+        return answer_of(said, body, id_=id_)
 
     async def later(self, endpoint: str, body: Mapping[str, Any], *, id_: str) -> Answer:
         """The answer to a request that was checked, from whoever gives it; a failure is an answer too."""

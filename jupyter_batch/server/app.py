@@ -1,4 +1,4 @@
-"""The HTTP application: who may enter, what goes wrong on request, how errors look; it knows not what a route does."""
+"""The HTTP application: admission, faults on request, the shape of errors. What a route does is the route's."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_urldispatcher import SystemRoute
 
 from jupyter_batch.log import logger
 from jupyter_batch.server import batches, files, realtime
-from jupyter_batch.server.errors import ApiError, no_key, server_error, wrong_key
+from jupyter_batch.server.errors import ApiError, no_key, server_error, unreadable, wrong_key
 from jupyter_batch.server.faults import Faults, parse_faults
+from jupyter_batch.server.guard import refuse_pages
 from jupyter_batch.server.messages import routes as messages
 from jupyter_batch.server.messages.errors import envelope
 from jupyter_batch.server.messages.objects import speaks
+from jupyter_batch.server.protocol import Connection
 from jupyter_batch.server.service import SERVICE, Service, json_body, reply, service
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ADMIN = "/jupyter_batch/"
 OPENAI_VERSION = "2020-10-01"
 ORGANIZATION = "org-local"
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_UNREAD = frozenset({408, 413})
+"""Refusals that leave the rest of a body unread: the connection can't be used again."""
 _BEGAN: ContextVar[float] = ContextVar("_BEGAN")
 _REQUEST_ID: ContextVar[str] = ContextVar("_REQUEST_ID")
 _LOG = logger(__name__)
@@ -64,8 +69,31 @@ def build(serving: Service) -> web.Application:
     app[SERVICE] = serving
     app.on_response_prepare.append(_sign)
     for table in (routes, files.routes, batches.routes, realtime.routes, messages.routes):
-        app.add_routes(table)
+        app.add_routes(_with_expect(table))
     return app
+
+
+def _with_expect(table: web.RouteTableDef) -> list[web.RouteDef]:
+    """The routes of a table, each of which answers a header `Expect` in OpenAI's shape."""
+    return [
+        web.RouteDef(
+            route.method, route.path, route.handler, {**route.kwargs, "expect_handler": _expect}
+        )
+        for route in table
+        if isinstance(route, web.RouteDef)
+    ]
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    _BEGAN.set(time.perf_counter())
+    _REQUEST_ID.set(f"req_{uuid.uuid4().hex}")
+    wanted = request.headers.get(hdrs.EXPECT, "")
+    if wanted.lower() != "100-continue":
+        return _refused(request, ApiError(417, f"Unknown expectation: '{wanted}'."))
+    if request.version >= HttpVersion11:
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0  # the answer itself did not begin
+    return None
 
 
 def _route(request: web.Request) -> str:
@@ -81,18 +109,25 @@ async def _shape(request: web.Request, handler: Handler) -> web.StreamResponse:
     serving.touched = time.monotonic()
     _BEGAN.set(began)
     _REQUEST_ID.set(f"req_{uuid.uuid4().hex}")
+    if isinstance(request.protocol, Connection):
+        request.protocol.headers_arrived()
     if not isinstance(request.match_info.route, SystemRoute):
         serving.stats.received[_route(request)] += 1
     try:
         response = await handler(request)
     except ApiError as error:
         response = _refused(request, error)
+        if error.status in _UNREAD:
+            response.force_close()
     except web.HTTPException as error:
         response = _http_error(request, error)
     except UnicodeError:
         response = _refused(
             request, ApiError(400, "The request holds text that is not valid UTF-8.")
         )
+    except (HttpProcessingError, web.RequestPayloadError) as error:
+        response = _refused(request, unreadable(error))
+        response.force_close()
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception:
@@ -164,12 +199,7 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     if isinstance(request.match_info.route, SystemRoute):
         return await handler(request)
     if serving.is_open_to_all:
-        host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
-        if host not in _LOOPBACK:  # a web page could reach us under a name of its own
-            raise ApiError(
-                403,
-                f"This server has no token, so it answers on loopback names only, not as '{host}'.",
-            )
+        refuse_pages(request)
         return await handler(request)
     key = _key(request)
     if not key:

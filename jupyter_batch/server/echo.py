@@ -32,13 +32,14 @@ from typing import Any
 import orjson
 
 from jupyter_batch.server.calls import calls, results
-from jupyter_batch.server.fill import fill
+from jupyter_batch.server.fill import Budget, fill
 from jupyter_batch.server.labels import choose, offered
 from jupyter_batch.server.pictures import seen
 
 NAMES = ("local/echo", "echo")
 DIMENSIONS = 256
 TOKEN = 4
+_MOST_TEXT = 64 << 20
 _KINDS = ("text", "input_text", "image_url", "file")
 
 
@@ -113,6 +114,7 @@ def chat(
     if most and tokens(text) > most:
         text, reason = text[: most * TOKEN], "length"
     count = body.get("n") or 1
+    Budget(_MOST_TEXT).spend(len(text) * (count - 1))
     asked = sum(tokens(text_of(message.get("content"))) for message in body["messages"])
     said = (tokens(text) + sum(tokens(name + arguments) for name, arguments in called)) * count
     message: dict[str, Any] = {

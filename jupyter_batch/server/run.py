@@ -18,7 +18,6 @@ import msgspec
 
 from jupyter_batch.server.answers import Answer, Answers
 from jupyter_batch.server.errors import (
-    INVALID_REQUEST,
     SERVER_ERROR_MESSAGE,
     ApiError,
     server_error,
@@ -26,6 +25,7 @@ from jupyter_batch.server.errors import (
 from jupyter_batch.server.faults import Faults
 from jupyter_batch.server.messages.objects import MESSAGES
 from jupyter_batch.server.messages.scan import MessageScan
+from jupyter_batch.server.nesting import pruned, too_deep
 from jupyter_batch.server.objects import Record
 from jupyter_batch.server.output import Appender, answered_line, line_key, take_up, unanswered_line
 from jupyter_batch.server.store import Store
@@ -108,7 +108,8 @@ class Run:
         if self._input is None:
             raise ValueError("the input is not open")
         self._input.seek(self.scan.offsets[row])
-        return decode_request(self._input.read(self.scan.lengths[row]))
+        raw = self._input.read(self.scan.lengths[row])
+        return decode_request(pruned(raw) if row in self.scan.deep else raw)
 
     # --- writing
 
@@ -120,14 +121,14 @@ class Run:
             row,
             request.custom_id,
             key,
-            self._fault(request.custom_id) or self._answer(request, key),
+            self._unasked(row, request.custom_id) or self._answer(request, key),
         )
 
     async def answer_later(self, row: int) -> None:
         """Answer a row by a model that takes its time, and write its line at once."""
         request = self._request(row)
         key = line_key(self.batch.id, request.custom_id)
-        answer = self._fault(request.custom_id)
+        answer = self._unasked(row, request.custom_id)
         if answer is None:
             body = msgspec.json.decode(request.body)
             refusal = self.answers.refusal(self.batch.endpoint, body)
@@ -155,20 +156,20 @@ class Run:
         self.record.left += 1
 
     def _answer(self, request: Any, key: str) -> Answer:
-        try:
-            body = msgspec.json.decode(request.body)
-            refusal = self.answers.refusal(self.batch.endpoint, body)
-            if refusal is not None:
-                return Answer(refusal.status, refusal.body())
-            return self.answers.now(self.batch.endpoint, body, id_=key)
-        except Exception as error:  # one odd row must not lose the others
-            wrong = ApiError(400, f"This request can't be answered: {error}", type_=INVALID_REQUEST)
-            return Answer(wrong.status, wrong.body())
+        body = msgspec.json.decode(request.body)
+        refusal = self.answers.refusal(self.batch.endpoint, body)
+        if refusal is not None:
+            return Answer(refusal.status, refusal.body())
+        return self.answers.now(self.batch.endpoint, body, id_=key)
 
-    def _fault(self, custom_id: str) -> Answer | None:
-        if not self.faults.falls(self.faults.row_errors, "row", custom_id):
-            return None
-        return Answer(500, server_error().body())
+    def _unasked(self, row: int, custom_id: str) -> Answer | None:
+        """The failure of a row that no model is asked for; None where one is."""
+        if row in self.scan.deep:
+            wrong = too_deep(self.scan.deep[row])
+            return Answer(wrong.status, wrong.body())
+        if self.faults.falls(self.faults.row_errors, "row", custom_id):
+            return Answer(500, server_error().body())
+        return None
 
     def _write(self, row: int, custom_id: str, key: str, answer: Answer) -> None:
         counts, good = self.batch.request_counts, answer.status < 400  # noqa: PLR2004 - HTTP errors begin there

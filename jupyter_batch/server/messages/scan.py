@@ -27,10 +27,7 @@ class MessageScan(Scan):
 
     def add(self, raw: bytes, number: int, offset: int) -> None:
         """Take up one line; `number` counts from 1."""
-        self.offsets.append(offset)
-        self.lengths.append(len(raw))
-        self.done.append(0)
-        request = decode_request(raw)
+        request = decode_request(self.placed(raw, number, offset))
         model = _decode_params(request.body).model
         if number == 1 and isinstance(model, str):
             self.model = model
