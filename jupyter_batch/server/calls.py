@@ -15,11 +15,9 @@ from typing import Any
 
 import orjson
 
-from jupyter_batch.server.fill import Budget, fill
+from jupyter_batch.server.fill import fill
 
 _THEN = re.compile(r"\bthen\b", re.IGNORECASE)
-_MOST_CALLS = 128
-"""Calls of one turn, so that a long text that names a tool often stays cheap."""
 
 
 def calls(body: Mapping[str, Any], prompt: str) -> list[tuple[str, str]]:
@@ -37,12 +35,11 @@ def calls(body: Mapping[str, Any], prompt: str) -> list[tuple[str, str]]:
     )
     if named is not None:
         tools = {name: tool for name, tool in tools.items() if name == named}
-    budget = Budget()
     steps, done = _THEN.split(prompt), rounds(body["messages"])
-    wanted = _mentioned(steps[done] if done < len(steps) else "", tools, prompt, budget)
+    wanted = _mentioned(steps[done] if done < len(steps) else "", tools, prompt)
     if not wanted and (named is not None or choice == "required"):
         name, tool = next(iter(tools.items()))
-        wanted = [(name, _filled(tool, prompt, budget))]
+        wanted = [(name, _filled(tool, prompt))]
     return wanted[:1] if body.get("parallel_tool_calls") is False else wanted
 
 
@@ -65,30 +62,27 @@ def results(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 
 def _mentioned(
-    text: str, tools: Mapping[str, Mapping[str, Any]], prompt: str, budget: Budget
+    text: str, tools: Mapping[str, Mapping[str, Any]], prompt: str
 ) -> list[tuple[str, str]]:
     if not tools:
         return []
     names = "|".join(re.escape(name) for name in sorted(tools, key=len, reverse=True))
-    found: list[tuple[str, str]] = []
-    at = 0
+    found, at = [], 0
     mention = re.compile(rf"(?<![\w-])({names})(?![\w-])(\()?")
-    while len(found) < _MOST_CALLS and (match := mention.search(text, at)):
+    while match := mention.search(text, at):
         name, at = match[1], match.end()
         if match[2] is None:
-            found.append((name, _filled(tools[name], prompt, budget)))
+            found.append((name, _filled(tools[name], prompt)))
             continue
         try:
-            arguments, end = json.JSONDecoder().raw_decode(text, at)
+            arguments, at = json.JSONDecoder().raw_decode(text, at)
             found.append((name, orjson.dumps(arguments).decode()))
-            at = end
-        except (ValueError, TypeError, RecursionError):  # no JSON, or none that orjson writes
+        except ValueError:
             said = text[at:].partition(")")[0]
             at += len(said)
             found.append((name, said))
     return found
 
 
-def _filled(tool: Mapping[str, Any], prompt: str, budget: Budget) -> str:
-    schema = tool.get("parameters") or {"type": "object"}
-    return orjson.dumps(fill(schema, prompt, budget)).decode()
+def _filled(tool: Mapping[str, Any], prompt: str) -> str:
+    return orjson.dumps(fill(tool.get("parameters") or {"type": "object"}, prompt)).decode()
