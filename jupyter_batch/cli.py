@@ -80,6 +80,15 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
         )
     )
     retry.add_argument(
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="send the answers that were cut off again too, and allow so many tokens",
+    )
+    retry.add_argument(
+        "--temperature", type=float, metavar="NUMBER", help="the same, at another temperature"
+    )
+    retry.add_argument(
         "--max-cost",
         type=float,
         metavar="DOLLARS",
@@ -265,7 +274,8 @@ def _retry(asked: argparse.Namespace) -> int:
     from jupyter_batch.core.status import Step
 
     jobs.name_address(asked.api_base)
-    job = jobs.open_job(asked.id, follow=False).retry(max_cost=asked.max_cost)
+    params = {name: getattr(asked, name) for name in ("max_tokens", "temperature")}
+    job = jobs.open_job(asked.id, follow=False).retry(max_cost=asked.max_cost, **params)
     _until(
         lambda: all(
             shard.step not in {Step.PLANNED, Step.SUBMITTING} for shard in job.snapshot().shards

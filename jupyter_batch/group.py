@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,14 +24,16 @@ from jupyter_batch.engine.offered import to_attach
 from jupyter_batch.engine.session import Session
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.options import EVERY
+from jupyter_batch.options import EVERY, checked
 from jupyter_batch.schema import read as read_schema
 from jupyter_batch.standing import Standing
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from jupyter_batch.engine.graph import Told
+    from jupyter_batch.engine.row import Row
 
 OUT = EVERY["out"].default
 
@@ -170,32 +173,58 @@ class Group(Standing):
         self._look()
         return self
 
-    def retry(self, *, api_key: str | None = None, max_cost: float | None = None) -> Group:
+    def retry(
+        self, *, api_key: str | None = None, max_cost: float | None = None, **params: Any
+    ) -> Group:
         """The jobs that missed rows send these again, as linked jobs; a group of those and the others.
 
-        max_cost: US dollars that all of these may cost together; else what each has left of its own share. Raises
-        InputError where no row of any is left, and OptionError where it may cost more; nothing is sent then.
+        params: as for `Job.retry`, for all of them. max_cost: US dollars that all of these may cost together; else what
+        each has left of its own share. Raises InputError where no row of any is left, and OptionError where it may
+        cost more; nothing is sent then.
         """
         if max_cost is not None:
             from jupyter_batch.engine.again import plan_all_again
+            from jupyter_batch.engine.changed import changes_of
 
             plan_all_again(
                 self._here.ledger,
                 [job._record() for job in self.jobs],
                 now=time.time(),
                 max_cost=max_cost,
+                changes=changes_of(params),
             )
-        return self._again(lambda job: job.retry(api_key=api_key))
+        return self._again(lambda job: job.retry(api_key=api_key, **params))
 
-    def finish(self, *, api_key: str | None = None) -> Group:
+    def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Group:
         """The rest of each in real time, now, at its full price; what is over asks what it missed.
 
-        The group itself, or, where a job was over, one of what goes on. Raises InputError where no row of any is left.
-        Raises OptionError where one may cost more than its share of max_cost allows; nothing is cancelled then.
+        The group itself, or, where a job was over, one of what goes on. max_cost: US dollars that all of these may
+        cost together, in equal shares; else what each has left of its own. Raises InputError where no row of any is
+        left, and OptionError where one may cost more than its share; nothing is cancelled then.
         """
+        share = self._share(max_cost)
         for job in self.jobs:
-            job._check_finish(api_key)
-        return self._again(lambda job: job.finish(api_key=api_key))
+            job._check_finish(api_key, share)
+        return self._again(lambda job: job.finish(api_key=api_key, max_cost=share))
+
+    def _share(self, max_cost: float | None) -> float | None:
+        return None if max_cost is None else max_cost / len(self.jobs)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of all of its jobs on this disk, as `Job.files` has them."""
+        return [path for job in self.jobs for path in job.files]
+
+    def row(self, label: Any = None, *, position: int | None = None) -> dict[str, Row]:
+        """One row whole, by model, as `Job.row` has it."""
+        return {
+            model: job.row(label, position=position)
+            for model, job in zip(self.models, self.jobs, strict=True)
+        }
+
+    def vectors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The vectors of each model, as `Job.vectors` has them. Raises InputError for jobs that asked for text."""
+        return {model: job.vectors() for model, job in zip(self.models, self.jobs, strict=True)}
 
     def run_tools(
         self,
@@ -205,12 +234,14 @@ class Group(Standing):
         concurrency: int = 8,
         rerun: bool = False,
         mode: str | None = None,
+        max_cost: float | None = None,
         api_key: str | None = None,
     ) -> Group:
         """Run the tool calls of each model's answers, and send the follow-ups, round by round, until no call is left.
 
         As `Job.run_tools`; a round of all models is under way at the same time, and a follow-up may cost what its job
-        has left of its own. Returns a group of the last jobs, whose answers are in the same columns.
+        has left of its own. max_cost: US dollars that the follow-ups of a round may cost together, in equal shares.
+        Returns a group of the last jobs, whose answers are in the same columns.
         """
         ways = [
             job._way(
@@ -219,6 +250,7 @@ class Group(Standing):
                 concurrency=concurrency,
                 rerun=rerun,
                 mode=mode,
+                max_cost=self._share(max_cost),
                 api_key=api_key,
             )
             for job in self.jobs
@@ -363,8 +395,17 @@ def models_of(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     if schema is None:
         base = OUT if out is None else out
         return [{**given, "model": model, "out": f"{base}_{model}"} for model in models]
-    read = read_schema(schema)
-    return [{**given, "model": model, "schema": suffixed(read, str(model))} for model in models]
+    read, keep = read_schema(schema), given.get("keep")
+    kept = {} if keep is None else checked(EVERY["keep"], keep)
+    return [
+        {
+            **given,
+            "model": model,
+            "schema": suffixed(read, str(model)),
+            "keep": {f"{end}_{model}": name for end, name in kept.items()},
+        }
+        for model in models
+    ]
 
 
 def _said(answer: Any, model: str) -> Any:

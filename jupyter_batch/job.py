@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from jupyter_batch.engine import graph
     from jupyter_batch.engine.rounds import Gone, Way
+    from jupyter_batch.engine.row import Row
 
 MAX_ROUNDS = 10
 FETCH_SECONDS = 60.0
@@ -134,6 +135,15 @@ class Job(Standing):
         self._fetch_again()
         return self._answers.table()
 
+    def row(self, label: Any = None, *, position: int | None = None) -> Row:
+        """One row whole: its request, answer, reasoning, finish reason, tokens, cost, error, and the raw line.
+
+        label: on the source's index; position: counted from 0, where a label is not unique. Works at any time, in any
+        process. Raises InputError for a row that is not there.
+        """
+        self._fetch_again()
+        return self._answers.row(label, position)
+
     def vectors(self) -> np.ndarray[Any, Any]:
         """The vectors of `df.llm.embed` as one array of float32, of shape (rows, dim), aligned with the frame.
 
@@ -184,25 +194,42 @@ class Job(Standing):
             self._follow()
         return self
 
-    def retry(self, *, api_key: str | None = None, max_cost: float | None = None) -> Job:
+    def retry(
+        self, *, api_key: str | None = None, max_cost: float | None = None, **params: Any
+    ) -> Job:
         """Send the rows again that failed, expired, were cancelled or came back without a line: those alone.
 
         A linked job, into the same column; asked twice, it is the same one. max_cost: US dollars that it may cost by
-        itself; else what this job has left of its own. Raises InputError where nothing is left to be sent.
+        itself; else what this job has left of its own. params: chat parameters to send them with, such as
+        `max_tokens=2000`; then the answers that were cut off are sent again too, and stay where nothing better comes.
+        Raises InputError where nothing is left to be sent, and OptionError for a parameter that can't be given.
         """
-        return self._again(api_key, max_cost)
+        return self._again(api_key, max_cost, params=params)
 
     def _again(
-        self, api_key: str | None, max_cost: float | None = None, *, at_once: bool = False
+        self,
+        api_key: str | None,
+        max_cost: float | None = None,
+        *,
+        at_once: bool = False,
+        params: Mapping[str, Any] | None = None,
     ) -> Job:
         from jupyter_batch.engine.again import plan_again
+        from jupyter_batch.engine.changed import changes_of
 
+        changes = changes_of(params or {})
         if self._fetch_again():  # what the provider holds is not asked again
             self._follow(api_key)
             self._over.wait(FETCH_SECONDS)
         record, shards, _ = self._read()
         again = plan_again(
-            self._here.ledger, record, shards, now=time.time(), max_cost=max_cost, at_once=at_once
+            self._here.ledger,
+            record,
+            shards,
+            now=time.time(),
+            max_cost=max_cost,
+            at_once=at_once,
+            changes=changes,
         )
         return self._pass_on(again.id, api_key)
 

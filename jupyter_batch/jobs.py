@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
 import shutil
 import sys
@@ -15,12 +16,23 @@ import types
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import msgspec
+
 from jupyter_batch import kernel, options, settings, terminal, tools
 from jupyter_batch.core.address import check_base
-from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
+from jupyter_batch.core.cost import Bill
+from jupyter_batch.core.errors import (
+    InputError,
+    JobNotFoundError,
+    JupyterBatchError,
+    LedgerError,
+    OptionError,
+)
+from jupyter_batch.core.model_names import full_name
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.engine.belonging import group_named, whole
 from jupyter_batch.engine.salvage import salvage
@@ -94,8 +106,9 @@ def submit(
                 again=record.created_at != now,
                 rendered=rendered,
                 overwrite=opts.overwrite,
+                keep=opts.keep or {},
             )
-        job._answers.out = opts.out
+        job._answers.out, job._answers.keep = opts.out, opts.keep or {}
         jobs.append(job)
     for job, (opts, order) in zip(jobs, orders, strict=True):
         # A job that the ledger has for this call, and that names another server, gets nothing of this call.
@@ -319,8 +332,10 @@ def name_address(api_base: str | None) -> None:
         session(settings.home()).name(api_base)
 
 
-def list_jobs() -> Jobs:
-    """Every job of the ledger, newest first."""
+def list_jobs(limit: int | None = None) -> Jobs:
+    """The jobs of the ledger, newest first; limit: at most so many of them. Raises OptionError."""
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+        raise OptionError(f"`limit` takes a whole number from 0 up; got {limit!r}")
     here = session(settings.home())
     groups = here.ledger.groups()
     grouped = {job: group for group, jobs in groups.items() for job in jobs}
@@ -332,7 +347,7 @@ def list_jobs() -> Jobs:
         found.setdefault(grouped.get(first, first), []).append(of(here, first))
     return Jobs(
         Group(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
-        for name, jobs in found.items()
+        for name, jobs in islice(found.items(), limit)
     )
 
 
@@ -380,8 +395,30 @@ class Jobs(list[Any]):
         name, state, blocked, notebook, created, age, the counts as in `job.counts`, cost and saved in US dollars (NA
         where that is not known), model, provider, out, ended, elapsed, input_tokens, output_tokens. created and ended
         are Timestamps in UTC, age and elapsed are Timedeltas. Texts are as they were given, not cleaned for a screen.
+        A job that several groups share has its cost and tokens in the oldest of them, so that a column's sum is right.
         """
-        return table.frame(self.snapshots())
+        return table.frame(self._each_dollar_once())
+
+    def _each_dollar_once(self) -> list[Snapshot]:
+        counted: set[str] = set()
+        shots = []
+        for one, shot in reversed(self._standing()):  # the oldest first: its call paid
+            ids = [job.id for job in one.jobs] if isinstance(one, Group) else [one.id]
+            own = [job for job in ids if job not in counted]
+            counted.update(own)
+            if len(own) == len(ids):
+                shots.append(shot)
+                continue
+            paid = Overview(one._here.ledger, time.time()).snapshot(own, one.id) if own else None
+            shots.append(
+                msgspec.structs.replace(
+                    shot,
+                    bill=paid.bill if paid is not None else Bill(),
+                    input_tokens=paid.input_tokens if paid is not None else 0,
+                    output_tokens=paid.output_tokens if paid is not None else 0,
+                )
+            )
+        return shots[::-1]
 
     def __repr__(self) -> str:
         return table.text(self.snapshots(), max(table.WIDTH, shutil.get_terminal_size().columns))
@@ -414,8 +451,9 @@ class Adopted(Jobs):
 class _Face(types.ModuleType):
     """`jupyter_batch.jobs` is this module, and `jupyter_batch.jobs()` the list of jobs."""
 
-    def __call__(self) -> Jobs:
-        return list_jobs()
+    def __call__(self, limit: int | None = None) -> Jobs:
+        """The jobs of the ledger, newest first; limit: at most so many of them."""
+        return list_jobs(limit)
 
 
 sys.modules[__name__].__class__ = _Face
@@ -440,6 +478,7 @@ def _checked(
 
     configured = settings.read()
     prompt, given = spelled_out(source, prompt, given)
+    given = _in_full(given, configured.model)
     several, key = models_of(given), given.get("api_key")
     here = session(configured.home)
     asks = []
@@ -466,10 +505,25 @@ def _checked(
     return _Checked(here, bool(several), orders, key)
 
 
+def _in_full(given: dict[str, Any], configured: str | None) -> dict[str, Any]:
+    """The options with each model's full name. Raises ModelError for a bare name that fits several providers."""
+    model = given.get("model") or configured
+
+    def full(name: Any) -> Any:
+        if not isinstance(name, str):
+            return name
+        return full_name(name, api_base=given.get("api_base"), environ=os.environ)
+
+    if isinstance(model, list | tuple):
+        return {**given, "model": [full(one) for one in model]}
+    return {**given, "model": full(model)} if isinstance(model, str) else given
+
+
 def _where(given: dict[str, Any]) -> dict[str, Any]:
     """Without a provider's or a model's name, the configured model's provider is looked at."""
-    named = given.get("provider") or given.get("model")
-    return given if named else {**given, "model": settings.read().model}
+    if given.get("provider"):
+        return given
+    return _in_full(given, settings.read().model)
 
 
 def _in_a_loop(work: Coroutine[Any, Any, _T]) -> _T:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jupyter_batch.core.cost import KINDS
+from jupyter_batch.core.kept import KINDS as KEPT
 from jupyter_batch.core.secrets import clean, remember
 
 MOST_TAGS = 12
@@ -161,6 +162,19 @@ def _columns(value: Any) -> Any:
     return list(value) if isinstance(value, list) else value
 
 
+def _keep(value: Any) -> dict[str, str]:
+    """Names of what is kept, as a list or with commas; a mapping says how their columns end."""
+    if isinstance(value, Mapping):
+        made = {str(end): name for end, name in value.items()}
+    else:
+        texts = [value] if isinstance(value, str) else list(value)
+        names = [name.strip() for text in texts for name in text.split(",")]
+        made = {name: name for name in names if name}
+    if not set(made.values()) <= set(KEPT):
+        raise ValueError
+    return made
+
+
 def _stops(value: Any) -> str | list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
@@ -248,6 +262,13 @@ BODY = Kind(
     "JSON",
 )
 STOPS = Kind("a text, or a list of texts", _stops, str, "TEXT", many=True)
+KEEP = Kind(
+    f"a name, or a list of names, out of {', '.join(KEPT)}",
+    _keep,
+    str,
+    f"{{{','.join(KEPT)}}}",
+    many=True,
+)
 TAGS = Kind(
     f"a dict of texts (at most {MOST_TAGS}; keys to 64 characters, values to 512)",
     _tags,

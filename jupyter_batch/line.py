@@ -144,9 +144,44 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
         for option in OPTIONS + CHAT_PARAMS
         if hasattr(asked, option.name)
     }
+    if "system" in given and not re.search(r"""--system(\s+|=)['"]""", line):
+        given["system"] = _text_named(given["system"], names)
     if "," in (models := str(given.get("model", ""))):
         given["model"] = [model.strip() for model in models.split(",")]
     return asked, given
+
+
+def read_params(words: list[str], names: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """(the chat parameters among the words of a verb, the other words). Raises OptionError."""
+    made = Parser(prog=f"%{NAME} retry", add_help=False, allow_abbrev=False)
+    for option in CHAT_PARAMS:
+        add(made, option)
+    asked, left = made.parse_known_args(words)
+    refuse(
+        [word for word in left if word.startswith("-")],
+        [option.flag for option in CHAT_PARAMS],
+        f"%{NAME} {VERBS['retry']}",
+    )
+    given = {
+        option.name: value(option, getattr(asked, option.name), names)
+        for option in CHAT_PARAMS
+        if hasattr(asked, option.name)
+    }
+    return given, left
+
+
+def _text_named(word: str, names: Mapping[str, Any]) -> str:
+    """The text in the variable of that name; what is no name is the text itself. Raises OptionError."""
+    if not word.isidentifier():
+        return word
+    held = names.get(word)
+    if not isinstance(held, str):
+        what = f"holds a {type(held).__name__}" if word in names else "is not defined here"
+        raise OptionError(
+            f"--system takes the name of a text, or a text in quotes; {word!r} {what} "
+            f"(the word itself is --system '{word}')"
+        )
+    return held
 
 
 def refuse(left: list[str], known: Iterable[str], hint: str) -> None:
@@ -210,7 +245,12 @@ def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
             else option.kind.from_text(text)
         )
     except ValueError:
-        raise OptionError(f"{option.flag} takes {option.kind.metavar}, not {text!r}") from None
+        hint = ""
+        if isinstance(text, str) and text.startswith(("{", "[")):
+            hint = "; put it in single quotes, or the double quotes in it are lost"
+        raise OptionError(
+            f"{option.flag} takes {option.kind.metavar}, not {text!r}{hint}"
+        ) from None
     return dict(read) if option.kind is TAGS else read
 
 

@@ -24,6 +24,7 @@ from jupyter_batch.line import (
     frame_named,
     parser,
     read_line,
+    read_params,
     refuse,
     value,
     words_of,
@@ -137,6 +138,9 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             return _adopt(rest, names)
         by_position = verb == "attach" and BY_POSITION in rest
         rest = [word for word in rest if not (by_position and word == BY_POSITION)]
+        params: dict[str, Any] = {}
+        if verb == "retry":
+            params, rest = read_params(rest, names)
         _check_words(verb, rest)
         if verb == "list":
             return jobs.list_jobs()
@@ -156,7 +160,7 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         if verb == "errors":
             return job.errors
         if verb == "retry":
-            return job.retry()
+            return job.retry(**params)
         if verb == "cancel":
             job.cancel()
         return job

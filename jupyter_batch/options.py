@@ -6,12 +6,15 @@ It must not know where an option was typed, nor what is done with it.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from jupyter_batch.core.cost import KINDS
 from jupyter_batch.core.errors import ModelError, OptionError
+from jupyter_batch.core.kept import KINDS as KEPT
+from jupyter_batch.core.model_names import full_name
 from jupyter_batch.kinds import (
     BODY,
     COLUMNS,
@@ -21,8 +24,10 @@ from jupyter_batch.kinds import (
     DOLLARS,
     EXAMPLES,
     FLAG,
+    KEEP,
     KEY,
     LINE,
+    MOST_TAGS,
     NUMBER,
     OBJECT,
     ONE,
@@ -95,6 +100,12 @@ OPTIONS = (
         SCHEMA,
         "what an answer holds: one typed column for each field, named as it (after `out` and _, "
         "where out is given)",
+    ),
+    Option(
+        "keep",
+        KEEP,
+        "what else of an answer has a column, named `out` and _ and this: "
+        f"{', '.join(KEPT)}; adding it to a job that is done costs nothing",
     ),
     Option(
         "images",
@@ -296,6 +307,7 @@ class Options:
     out: str = "response"
     system: str | None = None
     schema: Any = None
+    keep: dict[str, str] | None = None
     images: Any = None
     image_size: int | None = None
     examples: Any = None
@@ -377,6 +389,10 @@ def resolve(given: Mapping[str, Any], settings: Defaults) -> Options:
         )
     if settings.prices:  # a price given with the call comes first, model by model
         known["prices"] = checked(EVERY["prices"], settings.prices) | known.get("prices", {})
+    if isinstance(
+        model, str
+    ):  # the full name is what is stored, so that both spellings are one request
+        known["model"] = full_name(model, api_base=known.get("api_base"), environ=os.environ)
     return Options(**known, params=params)
 
 
@@ -391,6 +407,8 @@ def checked(option: Option, value: Any) -> Any:
             or (option.kind is URL and set(str(value)) & set("?#@"))
         )
         shown = "what was given" if secret else _shown(value)
+        if option.kind is TAGS and isinstance(value, Mapping) and len(value) > MOST_TAGS:
+            shown = f"{len(value)} of them"
         raise OptionError(f"`{option.name}` takes {option.kind.says}, not {shown}") from None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.core.finish import Cuts, added, counted
+from jupyter_batch.core.finish import CUT, Cuts, added, counted
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Step
 from jupyter_batch.engine.budget import Draft, all_within, left_of, spent, within
 from jupyter_batch.engine.carry import carry
+from jupyter_batch.engine.changed import ChangedLines
 from jupyter_batch.engine.gather import CODES, of_job, places_of
 from jupyter_batch.engine.places import NOWHERE, Places
 from jupyter_batch.engine.plan import Drafted, keep, new_id
@@ -58,28 +59,52 @@ def plan_again(
     now: float,
     max_cost: float | None = None,
     at_once: bool = False,
+    changes: Mapping[str, Any] | None = None,
 ) -> JobRecord:
     """The job that sends again what was missed in `job`; the one there is, if that was asked for before.
 
-    at_once: in real time. max_cost: US dollars that it may cost; else what the job has left of its own. Raises
-    InputError where the job is not over, or every row that has a request has its answer, and OptionError where it may
-    cost more.
+    changes: the chat parameters to send it with, and what was cut off too; with others than before it goes on from the
+    last job of these. at_once: in real time. max_cost: US dollars that it may cost; else what the job has left of its
+    own. Raises InputError where the job is not over, or every row that has a request has its answer, and OptionError
+    where it may cost more.
     """
-    if (there := ledger.child(job.id)) is not None:
+    latest, there = _latest(ledger, job, changes)
+    if there is not None:
         return there
-    with _drafted(ledger, job, shards, now=now, max_cost=max_cost, at_once=at_once) as made:
+    if latest.id != job.id:
+        job, shards = latest, ledger.shards(latest.id)
+    with _drafted(
+        ledger, job, shards, now=now, max_cost=max_cost, at_once=at_once, changes=changes
+    ) as made:
         record = within(ledger, made.record, made.shards, made.draft, hint=_MORE)
         return keep(ledger, made.draft, record, made.shards, there=made.same)
 
 
+def _latest(
+    ledger: Ledger, job: JobRecord, changes: Mapping[str, Any] | None
+) -> tuple[JobRecord, JobRecord | None]:
+    """(the job that such a retry goes on from, the retry itself where it was made before)."""
+    while (there := ledger.child(job.id)) is not None:
+        if not changes or there.changes == changes:
+            return job, there
+        job = there
+    return job, None
+
+
 def plan_all_again(
-    ledger: Ledger, jobs: Sequence[JobRecord], *, now: float, max_cost: float
+    ledger: Ledger,
+    jobs: Sequence[JobRecord],
+    *,
+    now: float,
+    max_cost: float,
+    changes: Mapping[str, Any] | None = None,
 ) -> None:
     """The same for those of several jobs that missed rows; max_cost is of all of them together, else none is kept."""
     with contextlib.ExitStack() as stack:
         made = []
-        for job in jobs:
-            if ledger.child(job.id) is None:
+        for first in jobs:
+            job, there = _latest(ledger, first, changes)
+            if there is None:
                 try:
                     made.append(
                         stack.enter_context(
@@ -90,6 +115,7 @@ def plan_all_again(
                                 now=now,
                                 max_cost=max_cost,
                                 at_once=False,
+                                changes=changes,
                             )
                         )
                     )
@@ -112,6 +138,7 @@ def _drafted(
     now: float,
     max_cost: float | None,
     at_once: bool,
+    changes: Mapping[str, Any] | None = None,
 ) -> Iterator[Drafted]:
     """What was missed, drafted as a job of its own; at the end the draft is gone, unless it was kept."""
     collected = all(shard.step is Step.COLLECTED for shard in shards)
@@ -130,21 +157,29 @@ def _drafted(
     folder = ledger.folders.of(job.id)
     limits = limits_of(job, at_once=at_once)
     was = places_of(job, shards, folder)
-    missed = _missed(job, shards, folder, was)
+    missed = _missed(job, shards, folder, was, cut_off=bool(changes))
     new = new_id()
     with ledger.folders.drafted(new) as draft:
-        sources = [(0, folder.asked)] if folder.asked.exists() else []
-        foreign = (
-            bool(sources) and not at_once
-        )  # the requests are in a dialect that real time does not speak
-        if foreign:
-            with written(draft.asked) as file:
-                file.writelines(line for _, line in _asked_again(job, sources, new, missed))
-        if foreign or not sources:
-            sources = _sources(job, shards, folder)
         shared = folder.prints.exists() and not job.alone
         few = msgspec.structs.replace(limits, minimum=1) if shared else limits
-        made = write_requests(draft, new, _asked_again(job, sources, new, missed), few)
+        headers = job.headers
+        if changes:
+            lines = ChangedLines(ledger, job, new, missed, changes)
+            with lines.writing(draft):
+                made = write_requests(draft, new, lines, few)
+            missed, headers = lines.sent, lines.headers
+        else:
+            again = _unchanged(job, shards, folder, draft, new, missed, at_once=at_once)
+            made = write_requests(draft, new, again, few)
+        if (
+            not made
+            and not changes
+            and (left := _missed(job, shards, folder, was, cut_off=True)).any()
+        ):
+            raise InputError(
+                f"in job {job.id} no row failed; {int(left.sum()):,} that were cut off would be so again with the "
+                "same request: job.retry(max_tokens=...), or another parameter, sends them again"
+            )
         if not made:
             earlier = (
                 "; how those of earlier rounds are is in job.errors"
@@ -157,10 +192,10 @@ def _drafted(
             arranged = _arranged(
                 ledger,
                 draft,
-                msgspec.structs.replace(job, id=new),
+                msgspec.structs.replace(job, id=new, cuts=()),
                 made,
                 limits,
-                folder,
+                draft if changes else folder,
                 missed,
                 at_once=at_once,
             )
@@ -182,6 +217,7 @@ def _drafted(
             (folder.index, draft.index),
             (folder.unsent, draft.unsent),
             (folder.prints, draft.prints),
+            *([] if changes else [(folder.changed, draft.changed)]),
         ):
             if source.exists():  # an old job may have no prints
                 draft.write(target, source.read_bytes())
@@ -189,7 +225,11 @@ def _drafted(
             new,
             now,
             reused=reused,
-            cuts=added([*cuts, counted(cut, [*carried, *places.leaders_of_followers()])]),
+            cuts=added(
+                [*cuts, counted(cut, places.settled([*carried, *places.leaders_of_followers()]))]
+            ),
+            changes=dict(changes or {}),
+            headers=headers,
             finished_at=0.0 if made else now,
             max_cost=left_of(job, shards) if max_cost is None else max_cost,
             before=job.bill(shards) if job.rush_at else None,
@@ -198,6 +238,29 @@ def _drafted(
         yield Drafted(
             draft, live(record) if at_once else record, made, same=lambda: ledger.child(job.id)
         )
+
+
+def _unchanged(
+    job: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    draft: JobFolder,
+    new: str,
+    missed: Array,
+    *,
+    at_once: bool,
+) -> Iterator[tuple[int, bytes]]:
+    """The requests of the missed rows as they were; in OpenAI's words too, where real time may go on from them."""
+    sources = [(0, folder.asked)] if folder.asked.exists() else []
+    foreign = (
+        bool(sources) and not at_once
+    )  # the requests are in a dialect that real time does not speak
+    if foreign:
+        with written(draft.asked) as file:
+            file.writelines(line for _, line in _asked_again(job, sources, new, missed))
+    if foreign or not sources:
+        sources = _sources(job, shards, folder)
+    return _asked_again(job, sources, new, missed)
 
 
 def check_rest(
@@ -252,9 +315,9 @@ def _arranged(
     import numpy as np
 
     from jupyter_batch.engine.arrange import arrange
-    from jupyter_batch.engine.reuse import prints_array
+    from jupyter_batch.engine.reuse import sent_prints
 
-    prints = np.where(missed[:, None], prints_array(folder.prints.read_bytes()), 0)
+    prints = np.where(missed[:, None], sent_prints(folder), 0)
     return arrange(
         ledger,
         draft,
@@ -267,17 +330,30 @@ def _arranged(
     )
 
 
-def _missed(job: JobRecord, shards: list[ShardRecord], folder: JobFolder, was: Places) -> Array:
-    """Which rows had a request of their own, and no answer: 1 for each, else 0."""
+def _missed(
+    job: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    was: Places,
+    *,
+    cut_off: bool = False,
+) -> Array:
+    """Which rows had a request of their own, and no answer: 1 for each, else 0. cut_off: or one that was cut off."""
     import numpy as np
 
     bad = [code for code, status in enumerate(CODES) if status in MISSED]
-    codes = np.frombuffer(of_job(job, shards, folder, values=False).status, dtype=np.uint8)
+    found = of_job(job, shards, folder, values=False)
+    codes = np.frombuffer(found.status, dtype=np.uint8)
     asked = was.array >= 0
     if job.inherited:  # billed in another job: their requests are kept here
         prints = np.frombuffer(folder.prints.read_bytes(), "<u8").reshape(-1, 2)
         asked |= (was.array == NOWHERE) & prints.any(axis=1)
     flags: Array = np.isin(codes, bad) & asked
+    if cut_off:
+        cut = [code for code, finish in enumerate(found.finishes) if finish in CUT]
+        good = [CODES.index(status) for status in (Status.SUCCEEDED, Status.REUSED)]
+        ended = np.isin(np.frombuffer(found.finish, dtype=np.uint8), cut)
+        flags |= ended & np.isin(codes, good) & (was.array >= NOWHERE)
     return flags
 
 
@@ -307,6 +383,7 @@ def _placed(
             places.array[span][missed[span]] = shard.number
     answered = missed & (places.array == NOWHERE)
     answered[np.frombuffer(carried, dtype=np.int64)] = True
+    answered[places.array >= 0] = False  # what is sent again has its old answer meanwhile
     reused = int(answered.sum() + answered[places.followers()[1]].sum())
     followed = [
         msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0]))

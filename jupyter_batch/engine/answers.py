@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError
+from jupyter_batch.core.kept import Keep
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.gather import Outcomes, of_job
+from jupyter_batch.engine.gather import Outcomes
+from jupyter_batch.engine.kept import outcomes_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from jupyter_batch.engine.landing import Landing, Relabelled
     from jupyter_batch.engine.rendered import Rendered
+    from jupyter_batch.engine.row import Row
 
 NOT_MERGED = "not merged"
 
@@ -39,7 +42,8 @@ class Answers:
     """The outcomes of a job's rows, and the frames that they go into. From any thread, under the job's own lock.
 
     said: what was said of the last frame that was filled, or that refused. out: the column that was asked for last, of
-    several calls that asked for the same; None for the one that the job was planned with.
+    several calls that asked for the same; None for the one that the job was planned with. keep: the same of what else
+    of an answer has a column.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Answers:
         self.landings: list[Landing] = []
         self.said = ""
         self.out: str | None = None
+        self.keep: Keep | None = None
 
     # -- as values --------------------------------------------------------------------------------------------
 
@@ -63,12 +68,17 @@ class Answers:
         """Of all rows, from what is on this disk now."""
         with self._lock:
             job, shards, folder = self._read()
-            stand = (job.id, *((shard.step, shard.kept, shard.lost) for shard in shards))
+            keep = {**job.keep, **(self.keep or {})}
+            stand = (
+                job.id,
+                *keep.values(),
+                *((shard.step, shard.kept, shard.lost) for shard in shards),
+            )
             if self._gathered is not None:
                 of, found = self._gathered
                 if of == stand and found.costs.price == job.price:
                     return found
-            found = of_job(job, shards, folder)
+            found = outcomes_of(job, shards, folder, keep)
             if all(shard.step is Step.COLLECTED for shard in shards):
                 self._gathered = stand, found  # nothing changes until a file is fetched again
             return found
@@ -78,10 +88,13 @@ class Answers:
         from jupyter_batch.engine.landing import table
 
         job, _, folder = self._read()
-        return table(job, folder, self.outcomes(), self._source, self._called(job))
+        return table(job, folder, self.outcomes(), self._source, self._called(job), self._kept(job))
 
     def _called(self, job: JobRecord) -> str:
         return job.out if self.out is None else self.out
+
+    def _kept(self, job: JobRecord) -> Keep:
+        return job.keep if self.keep is None else self.keep
 
     def vectors(self) -> np.ndarray[Any, Any]:
         """One array of all vectors (see Job.vectors)."""
@@ -91,6 +104,15 @@ class Answers:
         return array_of(
             self._read().record, self.outcomes().answers, None if source is None else source[1]
         )
+
+    def row(self, label: Any, position: int | None) -> Row:
+        """One row whole (see Job.row)."""
+        from jupyter_batch.engine.landing import place_in
+        from jupyter_batch.engine.row import row_of
+
+        job, shards, folder = self._read()
+        at, name = place_in(job, folder, self._source, label, position)
+        return row_of(self._ledger, job, shards, folder, self.outcomes(), at, name)
 
     def reopen(self) -> None:
         """More is to come of a job that was over: every frame is filled once more then."""
@@ -129,6 +151,7 @@ class Answers:
         again: bool,
         rendered: Rendered | None = None,
         overwrite: bool = False,
+        keep: Keep | None = None,
     ) -> None:
         """The rows of this frame were just asked for: have the answers land there.
 
@@ -140,7 +163,7 @@ class Answers:
             rendered = (
                 None  # what the ledger keeps is enough, and is in memory only while it is needed
             )
-        self.bind(frame, out, by_name=by_name, rendered=rendered, overwrite=overwrite)
+        self.bind(frame, out, by_name=by_name, rendered=rendered, overwrite=overwrite, keep=keep)
 
     def bind(
         self,
@@ -151,11 +174,14 @@ class Answers:
         rendered: Rendered | None = None,
         overwrite: bool = False,
         held: bool = False,
+        keep: Keep | None = None,
     ) -> Landing:
         """Have the answers land in this frame (see Landing)."""
         from jupyter_batch.engine.landing import Landing
 
         with self._lock:
+            record = self._read().record
+            self.keep = self.keep if keep is None else keep
             landing = Landing(
                 frame,
                 out,
@@ -164,7 +190,8 @@ class Answers:
                 rendered=rendered,
                 overwrite=overwrite,
                 held=held or by_name is not None or kernel.is_held(kernel.shell(), frame),
-                schema=self._read().record.schema,
+                schema=record.schema,
+                keep=self._kept(record),
             )
             others = [one for one in self.landings if one.frame is not frame or one.out != out]
             self.landings = [*others, landing]
@@ -181,8 +208,9 @@ class Answers:
                 rendered=landing.rendered,
                 overwrite=landing.overwrite,
                 held=landing.held,
+                keep=landing.keep,
             )
-        self._source, self.out = other._source, other.out
+        self._source, self.out, self.keep = other._source, other.out, other.keep
         with other._lock:
             other._gathered = (
                 None  # read again where somebody asks: that one may be held for its frames alone

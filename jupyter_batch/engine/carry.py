@@ -105,11 +105,14 @@ def _renamed(line: bytes, job: JobRecord, dialect: str, old: str, new: str) -> b
 def answer_files(
     job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder
 ) -> Iterator[tuple[str, Path]]:
-    """(dialect, file) of all that answers of a job are in; of two answers for one row the first counts."""
-    yield from folder.taken_over()
+    """(dialect, file) of all that answers of a job are in; of two answers for one row the first counts.
+
+    What was taken over comes last: a row that was sent again has its old answer there.
+    """
     for shard in shards:
         yield from folder.taken_over(shard.number)
         yield job.dialect, folder.output(shard.number)
+    yield from folder.taken_over()
 
 
 def lines_in(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[int, bytes, Result]]:

@@ -11,10 +11,11 @@ import pandas as pd
 from jupyter_batch import frame as frames
 from jupyter_batch.cells import same
 from jupyter_batch.core.errors import ColumnError, JupyterBatchError
+from jupyter_batch.core.kept import Keep, all_columns
 from jupyter_batch.core.schema import Schema, listed
-from jupyter_batch.core.schema import columns as columns_named
 from jupyter_batch.engine.filling import fill_with
-from jupyter_batch.engine.gather import Outcomes, of_job
+from jupyter_batch.engine.gather import Outcomes
+from jupyter_batch.engine.kept import outcomes_of
 from jupyter_batch.engine.rendered import columns_of, keys_of
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
@@ -96,7 +97,8 @@ class ForeignCells:
             out = record.out if _names(job.schema) == _names(record.schema) else job.out
             if not self.rows:
                 break
-            if not set(self.rows).intersection(columns_named(out, job.schema)):
+            keep = {**job.keep, **record.keep}
+            if not set(self.rows).intersection(all_columns(out, job.schema, keep)):
                 continue
             folder = ledger.folders.of(job.id)
             try:
@@ -106,7 +108,8 @@ class ForeignCells:
                 continue
             if not any((at[rows] >= 0).any() for at in places for rows in self.rows.values()):
                 continue
-            made = as_written(job, of_job(job, ledger.shards(job.id), folder), out)
+            found = outcomes_of(job, ledger.shards(job.id), folder, keep)
+            made = as_written(job, found, out, keep)
             for at in places:
                 self.without(made, at)
         return self
@@ -154,10 +157,10 @@ class ForeignCells:
         return self._prints[columns]
 
 
-def as_written(job: JobRecord, found: Outcomes, out: str) -> pd.DataFrame:
+def as_written(job: JobRecord, found: Outcomes, out: str, keep: Keep) -> pd.DataFrame:
     """A job's answers in the columns that they fill, row by row."""
     made = pd.DataFrame(index=pd.RangeIndex(job.rows))
-    fill_with(job, found, made, out, np.arange(job.rows))
+    fill_with(job, found, made, out, np.arange(job.rows), keep=keep)
     return made
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from jupyter_batch import frame as frames
+from jupyter_batch.core.kept import Keep, all_columns, kept_columns
 from jupyter_batch.core.result import ToolCalls
 from jupyter_batch.core.schema import Field
-from jupyter_batch.core.schema import columns as columns_of
 from jupyter_batch.engine.gather import Outcomes
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.wire.openai import EMBEDDINGS
@@ -29,15 +29,19 @@ def fill_with(
     out: str,
     positions: Array,
     spare: Mapping[str, Array] = MappingProxyType({}),
+    keep: Keep = MappingProxyType({}),
 ) -> None:
     """Put what was found into the job's columns of the frame, under the names that `out` gives them.
 
-    spare: the rows of a column whose cells are left as they are.
+    spare: the rows of a column whose cells are left as they are. keep: what else of an answer has a column.
     """
     vectors = Field(out, out, "object")  # whether or not some row has one
-    fields = {out: vectors} if job.endpoint == EMBEDDINGS else columns_of(out, job.schema)
+    fields = {out: vectors} if job.endpoint == EMBEDDINGS else all_columns(out, job.schema, keep)
+    beside = kept_columns(out, keep)
 
     def values(column: str) -> Any:
+        if column in beside:
+            return found.kept[beside[column].key]
         field = fields[column]
         if field is None or field is vectors:
             return found.answers

@@ -21,7 +21,7 @@ from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.engine.costs import Costs, silence_is_free
-from jupyter_batch.engine.places import Places
+from jupyter_batch.engine.places import NOWHERE, Places
 from jupyter_batch.engine.vectors import Vectors
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -73,6 +73,7 @@ class Outcomes:
         self.first = first
         self.status = bytearray([_NOTHING]) * rows
         self.answers: Any = [None] * rows if values else []
+        self.kept: dict[str, list[Any]] = {}  # what else answers hold, by name (engine/kept.py)
         if values and endpoint == EMBEDDINGS:
             self.answers = Vectors(rows)
         self._keep = values
@@ -82,6 +83,7 @@ class Outcomes:
         self.raws: dict[int, str] = {}
         self.input_tokens = array("i", [-1]) * rows
         self.output_tokens = array("i", [-1]) * rows
+        self.cached_tokens = array("i", [-1]) * rows
         self.costs = Costs(rows, job, live=live)
         self.usage: Usage | None = None
         self.strange = 0
@@ -128,6 +130,7 @@ class Outcomes:
             usage = result.usage if result.usage is not None and _is_sane(result.usage) else None
             if usage is not None:
                 self.input_tokens[at] = usage.input_tokens
+                self.cached_tokens[at] = usage.cached_tokens
                 self.output_tokens[at] = usage.output_tokens
                 if paid:
                     self.usage = usage if self.usage is None else self.usage + usage
@@ -206,6 +209,27 @@ class Outcomes:
             if leader in self.raws:
                 self.raws[row] = self.raws[leader]
 
+    def fall_back(self, job: str, results: Iterable[Result], places: Places) -> None:
+        """Keep the answer that a row had before it was sent again, where nothing better came.
+
+        A row that is still under way has it meanwhile, and one that was not sent again has it for good.
+        """
+        for result in results:
+            position = position_of(job, result.custom_id)
+            at = -1 if position is None else position - self.first
+            if position is None or not 0 <= at < len(self.status) or self.status[at] in _GOOD:
+                continue
+            asked = places.array[position] > NOWHERE
+            if self.status[at] != _NOTHING or not asked:
+                self.status[at] = _REUSED
+            if not asked:
+                self.costs.free(at)
+            self.finish[at] = self._finish_code(result.finish)
+            self.reasons.pop(position, None)
+            self.raws.pop(position, None)
+            if self._keep:
+                self.answers[at] = result.value
+
     def leave_out(self, unsent: Iterable[Unsent]) -> None:
         """Mark the rows that have no request."""
         for group in unsent:
@@ -221,7 +245,11 @@ class Outcomes:
         """What came at a position, as a Result of that row, or of `row`, which follows it."""
         at = position - self.first
         told = self.input_tokens[at] >= 0 and status is not Status.REUSED
-        usage = Usage(self.input_tokens[at], self.output_tokens[at]) if told else None
+        usage = (
+            Usage(self.input_tokens[at], self.output_tokens[at], self.cached_tokens[at])
+            if told
+            else None
+        )
         return Result(
             custom_id(job, position if row is None else row),
             status,
@@ -315,6 +343,12 @@ def _taken(
     found.take(job.id, decoded(folder.errors(shard.number), job), asked)
 
 
+def _fall_back(found: Outcomes, job: JobRecord, folder: JobFolder, places: Places) -> None:
+    """Of a job that sends rows again with other parameters, their answers of before."""
+    for dialect, path in folder.taken_over() if job.changes else ():
+        found.fall_back(job.id, decoded(path, job, dialect), places)
+
+
 def of_shard(
     job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places
 ) -> dict[str, Any]:
@@ -323,6 +357,7 @@ def of_shard(
     found = Outcomes(shard.first, shard.last, values=False, job=job, live=True)
     _taken(found, job, shard, folder, asked)
     found.hush(shard, asked)
+    _fall_back(found, job, folder, places)
     tally = Counter(code for code, was_asked in zip(found.status, asked, strict=True) if was_asked)
     reasons = Counter(reason for at, reason in found.reasons.items() if asked[at - shard.first])
     firsts: dict[str, int] = {}
@@ -363,14 +398,16 @@ def of_job(
     """All rows of a job, from what is on this disk now: also of one that is still under way."""
     found = Outcomes(0, job.rows - 1, values=values, job=job, endpoint=job.endpoint)
     places = places_of(job, shards, folder)
-    for dialect, path in folder.taken_over():
-        found.take(job.id, decoded(path, job, dialect), paid=False)
+    if not job.changes:
+        for dialect, path in folder.taken_over():
+            found.take(job.id, decoded(path, job, dialect), paid=False)
     for shard in shards:
         _taken(found, job, shard, folder, None)
     found.leave_out(read_unsent(folder))
     for shard in shards:
         if shard.step is Step.COLLECTED or shard.lost:
             found.hush(shard, places.asked(shard))
+    _fall_back(found, job, folder, places)
     found.follow(places)
     found.close()
     return found
@@ -381,6 +418,9 @@ def carried_over(job: JobRecord, folder: JobFolder, places: Places) -> Iterator[
     found = Outcomes(0, job.rows - 1, values=True, endpoint=job.endpoint)
     for dialect, path in folder.taken_over():
         found.take(job.id, decoded(path, job, dialect), paid=False)
+    if job.changes:  # those that were sent again are told of with what comes for them
+        for at in (places.array > NOWHERE).nonzero()[0].tolist():
+            found.status[at] = _NOTHING
     found.follow(places)
     for at, code in enumerate(found.status):
         if code != _NOTHING:
@@ -398,6 +438,7 @@ def results_of(
     found = Outcomes(shard.first, shard.last, values=True, endpoint=job.endpoint)
     _taken(found, job, shard, folder, asked)
     found.hush(shard, asked)
+    _fall_back(found, job, folder, places)
     for at, code in enumerate(found.status):
         if asked[at]:
             yield found.result(job.id, shard.first + at, CODES[code])

@@ -11,6 +11,7 @@ import numpy as np
 
 from jupyter_batch.core.request import position_of
 from jupyter_batch.engine.requests import REQUEST_ID
+from jupyter_batch.engine.reuse import matches, prints_array
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
@@ -85,6 +86,28 @@ def requests_of(ledger: Ledger, job: JobRecord, wanted: Array, dialect: str) -> 
     return held
 
 
+def look_elsewhere(
+    held: Held, ledger: Ledger, job: JobRecord, prints: Array, wanted: Array, dialect: str
+) -> None:
+    """The same for rows whose answers were taken over: out of the files of the jobs that asked just the same.
+
+    prints: the request hashes of the job's rows.
+    """
+    for other in ledger.jobs():
+        rows = np.flatnonzero(wanted & (held.which < 0))
+        if not len(rows):
+            return
+        folder = ledger.folders.of(other.id)
+        if other.id == job.id or other.space != job.space or not folder.prints.exists():
+            continue
+        here, there = matches(prints, rows, prints_array(folder.prints.read_bytes()))
+        onto = np.full(other.rows, -1, dtype=np.int64)
+        onto[there] = here
+        own = other.dialect == dialect
+        paths = _files(folder) if own else [folder.asked] if dialect == OPENAI else []
+        _look(held, other.id, paths, onto >= 0, onto)
+
+
 def _same(job: JobRecord, ledger: Ledger) -> bool:
     """Whether the job it goes on from asked the same for a row, so that its request stands for this one's."""
     parent = next((one for one in ledger.jobs() if one.id == job.parent), None)
@@ -95,7 +118,9 @@ def _files(folder: JobFolder) -> Iterable[Path]:
     return sorted(folder.path.glob("all-*.jsonl")) or sorted(folder.path.glob("requests-*.jsonl"))
 
 
-def _look(held: Held, job: str, paths: Iterable[Path], missing: Array) -> None:
+def _look(
+    held: Held, job: str, paths: Iterable[Path], missing: Array, onto: Array | None = None
+) -> None:
     for path in paths:
         if not path.exists():
             continue
@@ -105,5 +130,5 @@ def _look(held: Held, job: str, paths: Iterable[Path], missing: Array) -> None:
                 found = REQUEST_ID.match(line)
                 row = position_of(job, found[1].decode()) if found else None
                 if row is not None and row < len(missing) and missing[row]:
-                    held.put(row, path, start)
+                    held.put(row if onto is None else int(onto[row]), path, start)
                 start += len(line)

@@ -6,13 +6,15 @@ It knows the frame and the gathered outcomes; when this may run (between cells) 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
 
 from jupyter_batch import frame as frames
-from jupyter_batch.core.errors import AlignmentError, ColumnError
+from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError
+from jupyter_batch.core.kept import Keep, all_columns, kept_columns
 from jupyter_batch.core.result import Status, ToolCalls
 from jupyter_batch.core.schema import Schema, listed
 from jupyter_batch.core.schema import columns as columns_of
@@ -24,6 +26,8 @@ from jupyter_batch.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
+
+NOTHING: Keep = MappingProxyType({})
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +54,7 @@ def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Rendered:
             f"the frame has {len(frame):,} rows, and job {job.id} has {job.rows:,}: it is not the one "
             "that was sent. Nothing was written"
         )
-    fills = columns_of(out, job.schema)
+    fills = all_columns(out, job.schema, job.keep)
     columns = [label for label in frame.columns if str(label) not in fills]
     prints = bytearray().join(
         b"".join(block.fingerprints) for block in frames.blocks(frame, columns)
@@ -79,6 +83,7 @@ def land(
     rendered: Rendered | None = None,
     foreign: Foreign | None = None,
     by_hand: bool = False,
+    keep: Keep = NOTHING,
 ) -> str:
     """Fill the column `out` of this very frame, or those of the schema, with what there is; a sentence that says so.
 
@@ -96,7 +101,7 @@ def land(
             f"{cells.said()}, and nothing was written: job.merge(df, overwrite=True) replaces {cells.them}, "
             "job.results() has the answers"
         )
-    fill_with(job, found, frame, out, positions, {} if cells is None else cells.rows)
+    fill_with(job, found, frame, out, positions, {} if cells is None else cells.rows, keep)
     answered = np.isin(
         np.frombuffer(found.status, dtype=np.uint8),
         [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)],
@@ -111,9 +116,22 @@ def land(
     whose = "row has its" if len(frame) == 1 else "rows have their"
     return (
         f"{filled:,} of {len(frame):,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}"
+        + _without(found, out, keep)
         + hint
         + ("" if cells is None else _left(cells))
     )
+
+
+def _without(found: Outcomes, out: str, keep: Keep) -> str:
+    """A hint at columns of `keep` for which no answer has a value; "" where each has some."""
+    empty = [
+        repr(column)
+        for column, field in kept_columns(out, keep).items()
+        if all(value is None for value in found.kept[field.key])
+    ]
+    if not empty:
+        return ""
+    return f"; no answer holds what {listed(empty)} is for: the model, or the request, has to ask for it"
 
 
 def _left(cells: ForeignCells) -> str:
@@ -151,11 +169,12 @@ def _foreign(
     frame: pd.DataFrame,
     positions: np.ndarray[Any, Any],
     ledger: Ledger | None,
+    keep: Keep,
 ) -> ForeignCells:
     """The cells of the job's columns that are neither its own answers, nor those of another job of the ledger."""
-    cells = ForeignCells(frame, list(columns_of(out, job.schema)))
+    cells = ForeignCells(frame, list(all_columns(out, job.schema, keep)))
     if cells.rows:
-        cells.without(as_written(job, found, out), positions)
+        cells.without(as_written(job, found, out, keep), positions)
     if not cells.rows or ledger is None:
         return cells
     keys = keys_of(job, folder) if folder.keys.exists() else None
@@ -174,7 +193,7 @@ class Landing:
     names: the person's names for it when it was submitted. by_name: the one name whose frame, whatever it is when the
     answers come, is to be filled (the magic's). rendered: its rows as they were rendered; None where the ledger alone
     knows them. landed: the last answers were put there, or refused, once and for all.
-    held: whether a name of the user's led to it when it was bound.
+    held: whether a name of the user's led to it when it was bound. keep: what else of an answer has a column there.
     """
 
     def __init__(
@@ -188,8 +207,10 @@ class Landing:
         schema: Schema | None = None,
         overwrite: bool = False,
         held: bool = True,
+        keep: Keep = NOTHING,
     ) -> None:
         self.frame = frame
+        self.keep = keep
         self.rendered = rendered
         self.overwrite = overwrite
         self.held = held
@@ -197,7 +218,7 @@ class Landing:
         self.landed = False
         self._names = names
         self.by_name = by_name
-        self._columns = tuple(columns_of(out, schema))
+        self._columns = tuple(all_columns(out, schema, keep))
         self._may_fill = self._there(
             frame
         )  # they were there when the job was bound: that was agreed to
@@ -232,7 +253,7 @@ class Landing:
             self.frame = frame
 
         def foreign(frame: pd.DataFrame, positions: np.ndarray[Any, Any]) -> ForeignCells:
-            return _foreign(job, folder, found, self.out, frame, positions, ledger)
+            return _foreign(job, folder, found, self.out, frame, positions, ledger, self.keep)
 
         strange = self._there(self.frame) - self._may_fill
         if strange:
@@ -250,6 +271,7 @@ class Landing:
                 rendered=self.rendered,
                 foreign=None if self.overwrite else foreign,
                 by_hand=by_hand,
+                keep=self.keep,
             )
         except KeyboardInterrupt:  # what is there by now is ours
             self.allow()
@@ -268,28 +290,78 @@ class Landing:
         return said
 
 
+def index_of(
+    job: JobRecord, folder: JobFolder, source: Relabelled | None
+) -> tuple[pd.Index[Any], np.ndarray[Any, Any]]:
+    """The source's index, and each of its rows' position in the job."""
+    import pandas as pd
+
+    if source is not None:
+        return source
+    known = (
+        frames.index_from_bytes(folder.index.read_bytes())
+        if job.aligned
+        else pd.RangeIndex(job.rows)
+    )
+    return known, np.arange(job.rows)
+
+
+def place_in(
+    job: JobRecord,
+    folder: JobFolder,
+    source: Relabelled | None,
+    label: Any,
+    position: int | None,
+) -> tuple[int, Any]:
+    """(the position in the job of the source's row with this label, or at this position; its label).
+
+    Raises InputError for a label that no row has, or several have.
+    """
+    index, order = index_of(job, folder, source)
+    if position is not None:
+        if not -len(index) <= position < len(index):
+            raise InputError(f"job {job.id} has {len(index):,} rows: there is none at {position}")
+        return int(order[position]), index[position]
+    try:
+        found = index.get_loc(label)
+    except (KeyError, TypeError):
+        raise InputError(
+            f"job {job.id} has no row {label!r}: its rows are labelled as its frame's index was, "
+            f"from {index[0]!r} on; job.row(position=0) is the first"
+        ) from None
+    if isinstance(found, int | np.integer):
+        return int(order[found]), label
+    places = np.arange(len(index))[found].tolist()
+    raise InputError(
+        f"{len(places):,} rows of job {job.id} have the label {label!r}: give one of their positions, "
+        f"job.row(position={places[0]})"
+    )
+
+
 def table(
-    job: JobRecord, folder: JobFolder, found: Outcomes, source: Relabelled | None, out: str
+    job: JobRecord,
+    folder: JobFolder,
+    found: Outcomes,
+    source: Relabelled | None,
+    out: str,
+    keep: Keep,
 ) -> pd.DataFrame:
     """All outcomes on the source's index: the columns, _status, _error, _finish, _cost, _input_tokens, _output_tokens.
 
-    out: what the columns are called by, as in the frame.
+    out, keep: what the columns are called by, as in the frame, and what else of an answer has one.
+    _input_tokens: all that were sent, with those written to and read from the provider's cache, whatever the provider
+    calls them. _cached_tokens: those of them that were read from the cache.
     _finish: why the model stopped (core/finish.py). _cost: US dollars, NaN where it is not known, or not yet.
     With a schema _raw too: the text of an answer that is not as the schema says. With tools _tool_calls: what is to be
     called, a list for each row that is not at its end.
     """
     import pandas as pd
 
-    known = (
-        frames.index_from_bytes(folder.index.read_bytes())
-        if job.aligned
-        else pd.RangeIndex(job.rows)
-    )
-    index, order = source or (known, np.arange(job.rows))
+    index, order = index_of(job, folder, source)
     words = np.array([str(status) for status in CODES], dtype=object)
     codes = np.frombuffer(found.status, dtype=np.uint8)
     made = pd.DataFrame(index=index)
-    fill_with(job, found, made, out, order)
+    fill_with(job, found, made, out, order, keep=keep)
     made["_status"] = words[codes[order]]
     made["_error"] = np.array([found.reasons.get(at) for at in order.tolist()], dtype=object)
     finishes = np.array(found.finishes, dtype=object)
@@ -298,6 +370,7 @@ def table(
     for name, tokens in (
         ("_input_tokens", found.input_tokens),
         ("_output_tokens", found.output_tokens),
+        ("_cached_tokens", found.cached_tokens),
     ):
         counted = np.array(tokens, dtype=np.int64)[order]
         made[name] = pd.arrays.IntegerArray(counted, counted < 0)

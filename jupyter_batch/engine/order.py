@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jupyter_batch import tools
 from jupyter_batch.core.address import check_base
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
+from jupyter_batch.core.kept import kept_columns
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.engine.caching import marks
@@ -68,6 +69,7 @@ RESERVED = frozenset(
         "_cost",
         "_input_tokens",
         "_output_tokens",
+        "_cached_tokens",
         "_raw",
         "_tool_calls",
     }
@@ -124,6 +126,10 @@ def order(
         facts = realtime_facts(facts)
     limits = _limits(facts, opts.shard_size)
     if isinstance(prompt, Embed):
+        if opts.keep:
+            raise OptionError(
+                "`keep` is about answers in words: an embedding has nothing else to keep"
+            )
         params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
     else:
         params = _params(opts, schema, provider, spoken.model, facts.dialect)
@@ -133,6 +139,7 @@ def order(
         prompt=form,
         params=params,
         schema=schema,
+        keep=opts.keep or {},
         cache=marks(provider, spoken.endpoint, opts.cache),
         model=opts.model,
         provider=provider,
@@ -173,7 +180,14 @@ def order(
 
 def fills_of(opts: Options, schema: Schema | None) -> tuple[str, ...]:
     """The columns to fill. Raises OptionError for one that job.results() has itself."""
-    fills = tuple(columns(opts.out, schema))
+    beside = kept_columns(opts.out, opts.keep or {})
+    fields = columns(opts.out, schema)
+    if both := sorted(beside.keys() & fields.keys()):
+        raise OptionError(
+            f"`keep` and the schema would both fill the column {both[0]!r}: give another out=, or leave "
+            f"{beside[both[0]].key!r} out of keep="
+        )
+    fills = (*fields, *beside)
     reserved = RESERVED.intersection(fills)
     if reserved and schema is None:
         raise OptionError(
@@ -247,6 +261,15 @@ def _pace(opts: Options) -> dict[str, float]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _library_of(source: Any) -> str | None:
+    """What a frame of another library is called; None for anything else."""
+    library, kind = type(source).__module__.partition(".")[0], type(source).__name__
+    if hasattr(source, "__arrow_c_stream__") and library != "pandas":
+        return f"{library} {kind}"
+    frames = {"polars", "pyarrow", "dask", "modin", "cudf", "duckdb", "pyspark", "ibis"}
+    return f"{library} {kind}" if library in frames else None
+
+
 def _source(
     source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]
 ) -> tuple[pd.DataFrame, Prompt, bool]:
@@ -259,6 +282,11 @@ def _source(
         if prompt is None:
             raise InputError("there is no prompt: give a text with {columns}")
         return source, _over(source, prompt, opts, fills), True
+    if (library := _library_of(source)) is not None:
+        raise InputError(
+            f"{library} is no pandas DataFrame: give {library.partition(' ')[0]}'s data as df.to_pandas(), "
+            "and assign the answers from job.results()"
+        )
     if isinstance(source, Sequence | pd.Series) and not isinstance(source, str | bytes):
         prompts = list(source)
         if not prompts:
@@ -311,7 +339,7 @@ def _check_taken(ledger: Ledger, frame: pd.DataFrame, taken: list[str], out: str
     cells = ForeignCells(frame, taken)
     if not jobs:
         cells.check(out)
-    if not cells.rows and not any(set(taken) & set(job.fills) for job in jobs):
+    if not cells.rows and not any(set(taken) & set(job.all_fills) for job in jobs):
         raise ColumnError(
             f"the frame has {listed(map(repr, taken))} already, without a value: overwrite=True fills "
             f"{'it' if len(taken) == 1 else 'them'}, or give another out="

@@ -70,6 +70,10 @@ class Places:
         """1 for each row from the shard's first to its last that it asks for, else 0."""
         return bytearray((self.array[shard.first : shard.last + 1] == shard.number).tobytes())
 
+    def settled(self, rows: list[int]) -> list[int]:
+        """Those of the rows that no shard asks for."""
+        return [row for row in rows if self.array[row] < 0]
+
     def leaders_of_followers(self) -> list[int]:
         """For each row that follows another, that other row."""
         found: list[int] = self.followers()[1].tolist()

@@ -65,6 +65,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     out: str
     taken: tuple[str, ...] = ()
     schema: Schema | None = None
+    keep: dict[str, str] = {}
     cache: str | None = None
     na: str = "skip"
     name: str | None = None
@@ -439,6 +440,7 @@ class _Lines:
             headers=headers_of(self._encoder),
             tool_names=tool_names_of(self._encoder),
             tools=self._tools,
+            keep=ask.keep,
             schema=ask.schema,
             deadline=now + ask.deadline if ask.deadline else 0.0,
             price=ask.price,

@@ -87,6 +87,16 @@ def prints_array(prints: bytes | bytearray) -> Array:
     return np.frombuffer(bytes(prints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
+def sent_prints(folder: JobFolder) -> Array:
+    """The hashes of the requests as they were sent last."""
+    prints = prints_array(folder.prints.read_bytes())
+    if not folder.changed.exists():
+        return prints
+    changed = prints_array(folder.changed.read_bytes())
+    sent: Array = np.where(changed.any(axis=1, keepdims=True), changed, prints)
+    return sent
+
+
 def decide(
     ledger: Ledger,
     space: str,
@@ -113,7 +123,7 @@ def decide(
         folder = ledger.folders.of(job.id)
         if known(ledger, job) != space or not folder.prints.exists():
             continue
-        here, there = matches(prints, open_rows, prints_array(folder.prints.read_bytes()))
+        here, there = _asked_there(folder, prints, open_rows)
         if len(here):
             _take_from(ledger, job, here, there, whose, joins, draft, new, waits, cut)
             asked_there.append((job, here, there))
@@ -171,6 +181,15 @@ def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
     at = order[np.minimum(np.searchsorted(held, mine[rows, 0]), len(held) - 1)]
     same = (theirs[at] == mine[rows]).all(axis=1)
     return rows[same], at[same]
+
+
+def _asked_there(folder: JobFolder, prints: Array, rows: Array) -> tuple[Array, Array]:
+    """(which of these rows a job asks for, where there), by the requests before a retry's changes and after."""
+    here, there = matches(prints, rows, prints_array(folder.prints.read_bytes()))
+    if not folder.changed.exists():
+        return here, there
+    also, at = matches(prints, rows, prints_array(folder.changed.read_bytes()))
+    return np.concatenate([here, also]), np.concatenate([there, at])
 
 
 def _take_from(

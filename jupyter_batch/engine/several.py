@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from jupyter_batch.engine.budget import Draft, all_within
+from jupyter_batch.engine.kept import keep_more
 from jupyter_batch.engine.order import Order
 from jupyter_batch.engine.plan import StaleError, drafted, keep, plan_rows
 from jupyter_batch.engine.rendered import Rendered
@@ -59,12 +60,19 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
                 records.append(plan_rows(ledger, ask, asked.rows, now=now, reuse=asked.reuse))
     return [
         Planned(
-            _hastened(ledger, repriced(ledger, record, asked.ask.price), asked.ask.deadline, now),
+            _taken_up(ledger, record, asked, now),
             asked.rows if asked.ask.framed else None,
             rendered,
         )
         for asked, (record, rendered) in zip(orders, records, strict=True)
     ]
+
+
+def _taken_up(ledger: Ledger, record: JobRecord, asked: Order, now: float) -> JobRecord:
+    """A job, new or not, with what may differ from call to call: its price, its deadline, what else it fills."""
+    record = repriced(ledger, record, asked.ask.price)
+    record = _hastened(ledger, record, asked.ask.deadline, now)
+    return keep_more(ledger, record, asked.ask.keep)
 
 
 def _hastened(ledger: Ledger, record: JobRecord, seconds: float | None, now: float) -> JobRecord:

@@ -119,6 +119,11 @@ class JobFolder:
         return self.path / "prints.bin"
 
     @property
+    def changed(self) -> Path:
+        """The same of rows that were sent again with other parameters: hashes of what was sent then."""
+        return self.path / "changed.bin"
+
+    @property
     def places(self) -> Path:
         """Which shard, or which other row, each row's answer comes from (engine/places.py)."""
         return self.path / "places.bin"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.finish import Cuts, added
+from jupyter_batch.core.kept import all_columns
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.core.status import (
@@ -153,7 +156,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     nothing of it is sent from here. aligned: the rows' keys are here; without them they are told by their positions
     alone. price: of its model, as it was when the job was planned. before, used: what was paid, and the tokens, in a
     batch whose rest this job asks in real time: a person holds both as one. max_cost: US dollars that it may cost.
-    most: US dollars that its requests can cost at the most, by the estimate at that time. tools: the names of those
+    keep: what else of an answer fills a column (core/kept.py). most: US dollars that its requests can cost at the most,
+    by the estimate at that time. changes: the chat
+    parameters that it sends its parent's rows again with, where they are others. tools: the names of those
     that its model may call. round: how many rounds of tool calls were answered before it: in one that is above 0,
     `parent` is the job whose calls it answers, or, where that is of the same round, the job whose missed rows it sends
     again. blocked_by: why no process can move it now, such as a missing key; message is the cause then.
@@ -196,6 +201,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     space: str = ""
     alone: bool = False
     schema: Schema | None = None
+    keep: dict[str, str] = {}
+    changes: dict[str, Any] = {}
     tools: tuple[str, ...] = ()
     round: int = 0
     price: Price | None = None
@@ -219,6 +226,11 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         """The columns that its answers fill."""
         return tuple(columns(self.out, self.schema))
 
+    @property
+    def all_fills(self) -> tuple[str, ...]:
+        """These, and the columns of what is kept beside the answers."""
+        return tuple(all_columns(self.out, self.schema, self.keep))
+
     def going_on(self, new: str, now: float, **changes: object) -> JobRecord:
         """The job `new`, which asks further for this one's rows: of what became of this one it has nothing."""
         fresh: dict[str, object] = {
@@ -229,6 +241,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "reused": 0,
             "inherited": 0,
             "cuts": (),
+            "changes": {},
             "most": None,
             "before": None,
             "used": None,

@@ -408,8 +408,8 @@ class Ledger(Database):
                     )
             self._change(db, job, price=price)
 
-    def amend(self, job: str, **changes: float | str) -> None:
-        """Change what a job is to keep to: `deadline`, `max_cost`; and `overdue`."""
+    def amend(self, job: str, **changes: float | str | Mapping[str, str]) -> None:
+        """Change what a job is to keep to: `deadline`, `max_cost`; and `overdue`, `keep`."""
         with self._transaction() as db:
             self._change(db, job, **changes)
             self._wake(db, job)

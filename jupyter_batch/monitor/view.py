@@ -204,12 +204,16 @@ _FINISHES = frozenset(map(str, Finish))
 
 
 def _cuts(shot: Snapshot) -> list[str]:
-    """`3 answers were cut off: allow more (max_tokens)`, and the like, for each finish reason."""
+    """`3 answers were cut off: allow more (max_tokens); ...`, and the like, for each finish reason."""
     told = []
     for word, answers in shot.cuts:
         finish = Finish(word) if word in _FINISHES else Finish.ERROR
         were = "answer was" if answers == 1 else "answers were"
-        told.append(f"{answers:,} {were} cut off: {_CUT[finish]}")
+        them = "it" if answers == 1 else "them"
+        again = f"; job.retry(max_tokens=...) sends {them} again" if finish is Finish.LENGTH else ""
+        told.append(
+            f"{answers:,} {were} cut off: {_CUT[finish]}{again if shot.is_complete else ''}"
+        )
     return told
 
 

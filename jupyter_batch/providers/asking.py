@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -22,6 +22,7 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.network import guard_all
+from jupyter_batch.providers.anthropic_address import root_of
 from jupyter_batch.providers.failures import no_connection, normalise
 from jupyter_batch.providers.via_litellm import OursAreRaised, load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
@@ -37,6 +38,9 @@ VERBS = {CHAT: "acompletion", EMBEDDINGS: "aembedding"}
 
 NEED_BASE = frozenset({"hosted_vllm", "litellm_proxy", "openai_like", "custom_openai"})
 """Without an address litellm sends what is meant for these to OPENAI_BASE_URL or to api.openai.com, key and all."""
+
+_ADDRESSES: Mapping[str, Callable[[str], str]] = {"anthropic": root_of}
+"""By provider: the form of an address that litellm expects, where it takes fewer forms than our own batch calls."""
 
 NOT_THEIRS = (
     "stream",
@@ -126,6 +130,9 @@ class LitellmCall:
         **more: Any,
     ) -> None:
         check_place(model, api_base)
+        form = _ADDRESSES.get(model.partition("/")[0])
+        if api_base and form is not None:
+            api_base = form(api_base)
         self.model = model
         self._seconds = seconds
         self._key = api_key or ""

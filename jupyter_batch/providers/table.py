@@ -14,6 +14,7 @@ import msgspec
 
 from jupyter_batch.core.address import check_base, is_near
 from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelError, OptionError
+from jupyter_batch.core.model_names import full_name
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.providers.asking import NEED_BASE, check_place
@@ -48,10 +49,11 @@ def split_model(model: str | None) -> tuple[str, str]:
             "key"
         )
     check_model(model)
+    model = full_name(model, api_base=None, environ=os.environ)
     provider, slash, name = model.partition("/")
     if not slash or not name or not provider:
         raise ModelError(
-            f'the model {model!r} has no provider: write it as litellm does, such as "openai/{model}"'
+            f"the model {model!r} has no provider: write it as litellm does, PROVIDER/MODEL"
         )
     return provider, name
 

@@ -30,6 +30,7 @@ from jupyter_batch.core.limits import LINE_HEAD_BYTES
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.network import client_for, through
+from jupyter_batch.providers.anthropic_address import root_of
 from jupyter_batch.providers.anthropic_file import Body, extent
 from jupyter_batch.providers.anthropic_refusal import TEXT, read_refusal
 from jupyter_batch.providers.failures import by_status, normalise
@@ -83,7 +84,7 @@ class ViaAnthropic:
         self.facts = facts
         self._access = access
         self._requests_of = requests_of
-        self._base = _root(access.api_base)
+        self._base = root_of(access.api_base)
         self._headers = {
             **(headers or {}),
             "x-api-key": access.api_key,
@@ -347,14 +348,6 @@ def _undecided(unknown: list[BatchView], requests: int) -> str:
         "here, and shows what is in a batch only once it has ended, within a day; it is looked at again then, "
         "and nothing is sent twice"
     )
-
-
-def _root(base: str) -> str:
-    """The address below which `/v1/messages` lies; litellm takes it in all these forms."""
-    base = base.rstrip("/")
-    for tail in ("/batches", "/messages", "/v1"):
-        base = base.removesuffix(tail).rstrip("/")
-    return base
 
 
 def _view(obj: dict[str, Any]) -> BatchView:

@@ -8,12 +8,31 @@ from typing import Any, NamedTuple
 
 from jupyter_batch.server import echo
 from jupyter_batch.server.errors import SERVER_ERROR, ApiError, no_model
+from jupyter_batch.server.messages import check as messages_check
+from jupyter_batch.server.messages import errors as messages_errors
+from jupyter_batch.server.messages import translate
+from jupyter_batch.server.messages.objects import MESSAGES
 from jupyter_batch.server.requests import check
 from jupyter_batch.server.responses import chat_of, response_of
 from jupyter_batch.server.upstream import Upstream
 
 LOCAL = "local/"
+CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"
+_TRANSLATED = {
+    RESPONSES: (chat_of, response_of),
+    MESSAGES: (translate.chat_of, translate.message_of),
+}
+"""The endpoints that are answered by a chat request: how the request and its answer are translated."""
+_MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What an odd request raises where it is read; it must not lose other rows."""
 
 
 class Answer(NamedTuple):
@@ -51,33 +70,47 @@ class Answers:
 
     def refusal(self, endpoint: str, body: Any) -> ApiError | None:
         """Why a request isn't taken; None if it is."""
-        wrong = check(endpoint, body)
+        messages = endpoint == MESSAGES
+        try:
+            wrong = messages_check.check(body) if messages else check(endpoint, body)
+        except _MALFORMED as error:
+            return ApiError(400, f"This request can't be read: {error}")
         if wrong is None and not self.serves(body["model"]):
-            wrong = no_model(body["model"])
+            unknown = messages_errors.no_model if messages else no_model
+            wrong = unknown(body["model"])
         return wrong
 
     def now(self, endpoint: str, body: Mapping[str, Any], *, id_: str) -> Answer:
-        """Echo's answer to a request that was checked."""
+        """Echo's answer to a request that was checked. A request that it can't answer is a refusal."""
+        try:
+            return Answer(200, self._echo(endpoint, body, id_))
+        except ApiError as error:
+            return Answer(error.status, error.body())
+        except _MALFORMED as error:
+            wrong = ApiError(400, f"This request can't be answered: {error}")
+            return Answer(wrong.status, wrong.body())
+
+    @staticmethod
+    def _echo(endpoint: str, body: Mapping[str, Any], id_: str) -> dict[str, Any]:
+        created = int(time.time())
         if endpoint == "/v1/embeddings":
-            return Answer(200, echo.embeddings(body))
-        if endpoint == RESPONSES:
-            return Answer(
-                200,
-                response_of(
-                    echo.chat(chat_of(body), id_=id_, created=int(time.time())), body, id_=id_
-                ),
-            )
-        return Answer(200, echo.chat(body, id_=id_, created=int(time.time())))
+            return echo.embeddings(body)
+        if endpoint not in _TRANSLATED:
+            return echo.chat(body, id_=id_, created=created)
+        request_of, answer_of = _TRANSLATED[endpoint]
+        said = echo.chat(request_of(body), id_=id_, created=created, names_stop=True)
+        return answer_of(said, body, id_=id_)
 
     async def later(self, endpoint: str, body: Mapping[str, Any], *, id_: str) -> Answer:
         """The answer to a request that was checked, from whoever gives it; a failure is an answer too."""
         if self.at_once(body["model"]):
             return self.now(endpoint, body, id_=id_)
         try:
-            if endpoint != RESPONSES:
+            if endpoint not in _TRANSLATED:
                 return Answer(200, await self.upstream.ask(endpoint, body))
-            said = await self.upstream.ask("/v1/chat/completions", chat_of(body))
-            return Answer(200, response_of(said, body, id_=id_))
+            request_of, answer_of = _TRANSLATED[endpoint]
+            said = await self.upstream.ask(CHAT, request_of(body))
+            return Answer(200, answer_of(said, body, id_=id_))
         except ApiError as error:
             return Answer(error.status, error.body())
         except Exception as error:  # litellm itself broke: this request's failure, not the server's

@@ -1,4 +1,4 @@
-"""The HTTP application: who may enter, what goes wrong on request, how errors look; it knows not what a route does."""
+"""The HTTP application: admission, faults on request, the shape of errors. What a route does is the route's."""
 
 from __future__ import annotations
 
@@ -10,21 +10,30 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_urldispatcher import SystemRoute
 
 from jupyter_batch.log import logger
 from jupyter_batch.server import batches, files, realtime
-from jupyter_batch.server.errors import ApiError, no_key, server_error, wrong_key
+from jupyter_batch.server.errors import ApiError, no_key, server_error, unreadable, wrong_key
 from jupyter_batch.server.faults import Faults, parse_faults
+from jupyter_batch.server.guard import refuse_pages
+from jupyter_batch.server.messages import routes as messages
+from jupyter_batch.server.messages.errors import envelope
+from jupyter_batch.server.messages.objects import speaks
+from jupyter_batch.server.protocol import Connection
 from jupyter_batch.server.service import SERVICE, Service, json_body, reply, service
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ADMIN = "/jupyter_batch/"
 OPENAI_VERSION = "2020-10-01"
 ORGANIZATION = "org-local"
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_UNREAD = frozenset({408, 413})
+"""Refusals that leave the rest of a body unread: the connection can't be used again."""
 _BEGAN: ContextVar[float] = ContextVar("_BEGAN")
+_REQUEST_ID: ContextVar[str] = ContextVar("_REQUEST_ID")
 _LOG = logger(__name__)
 
 routes = web.RouteTableDef()
@@ -59,9 +68,32 @@ def build(serving: Service) -> web.Application:
     app = web.Application(middlewares=[_shape, _guard, _break], client_max_size=0)
     app[SERVICE] = serving
     app.on_response_prepare.append(_sign)
-    for table in (routes, files.routes, batches.routes, realtime.routes):
-        app.add_routes(table)
+    for table in (routes, files.routes, batches.routes, realtime.routes, messages.routes):
+        app.add_routes(_with_expect(table))
     return app
+
+
+def _with_expect(table: web.RouteTableDef) -> list[web.RouteDef]:
+    """The routes of a table, each of which answers a header `Expect` in OpenAI's shape."""
+    return [
+        web.RouteDef(
+            route.method, route.path, route.handler, {**route.kwargs, "expect_handler": _expect}
+        )
+        for route in table
+        if isinstance(route, web.RouteDef)
+    ]
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    _BEGAN.set(time.perf_counter())
+    _REQUEST_ID.set(f"req_{uuid.uuid4().hex}")
+    wanted = request.headers.get(hdrs.EXPECT, "")
+    if wanted.lower() != "100-continue":
+        return _refused(request, ApiError(417, f"Unknown expectation: '{wanted}'."))
+    if request.version >= HttpVersion11:
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0  # the answer itself did not begin
+    return None
 
 
 def _route(request: web.Request) -> str:
@@ -72,35 +104,58 @@ def _route(request: web.Request) -> str:
 
 @web.middleware
 async def _shape(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error in OpenAI's shape, every request counted."""
+    """Every error in the shape of the API that was called, every request counted."""
     began, serving = time.perf_counter(), service(request)
     serving.touched = time.monotonic()
     _BEGAN.set(began)
+    _REQUEST_ID.set(f"req_{uuid.uuid4().hex}")
+    if isinstance(request.protocol, Connection):
+        request.protocol.headers_arrived()
     if not isinstance(request.match_info.route, SystemRoute):
         serving.stats.received[_route(request)] += 1
     try:
         response = await handler(request)
     except ApiError as error:
-        response = reply(error.body(), error.status)
-        response.headers.update(error.headers)
+        response = _refused(request, error)
+        if error.status in _UNREAD:
+            response.force_close()
     except web.HTTPException as error:
         response = _http_error(request, error)
     except UnicodeError:
-        response = reply(
-            ApiError(400, "The request holds text that is not valid UTF-8.").body(), 400
+        response = _refused(
+            request, ApiError(400, "The request holds text that is not valid UTF-8.")
         )
+    except (HttpProcessingError, web.RequestPayloadError) as error:
+        response = _refused(request, unreadable(error))
+        response.force_close()
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception:
         _LOG.exception("%s %s", request.method, request.path)
-        response = reply(server_error().body(), 500)
+        response = _refused(request, server_error())
     serving.stats.answered[response.status] += 1
     return response
 
 
-async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
+def _refused(request: web.Request, error: ApiError) -> web.Response:
+    """An error's response; Anthropic's envelope on its paths."""
+    body = (
+        envelope(error.status, error.message, _REQUEST_ID.get())
+        if speaks(request.path)
+        else error.body()
+    )
+    response = reply(body, error.status)
+    response.headers.update(error.headers)
+    return response
+
+
+async def _sign(request: web.Request, response: web.StreamResponse) -> None:
     """The headers that every answer has, a streamed one too."""
-    response.headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
+    if speaks(request.path):
+        response.headers["request-id"] = _REQUEST_ID.get()
+        response.headers["anthropic-organization-id"] = ORGANIZATION
+        return
+    response.headers["x-request-id"] = _REQUEST_ID.get()
     response.headers["openai-version"] = OPENAI_VERSION
     response.headers["openai-organization"] = ORGANIZATION
     response.headers["openai-processing-ms"] = str(
@@ -121,9 +176,7 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
         wrong = ApiError(404, f"Invalid URL ({request.method} {request.path})")
     else:
         wrong = ApiError(error.status, error.text or error.reason)
-    response = reply(wrong.body(), wrong.status)
-    response.headers.update(wrong.headers)
-    return response
+    return _refused(request, wrong)
 
 
 def _key(request: web.Request) -> str:
@@ -146,12 +199,7 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     if isinstance(request.match_info.route, SystemRoute):
         return await handler(request)
     if serving.is_open_to_all:
-        host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
-        if host not in _LOOPBACK:  # a web page could reach us under a name of its own
-            raise ApiError(
-                403,
-                f"This server has no token, so it answers on loopback names only, not as '{host}'.",
-            )
+        refuse_pages(request)
         return await handler(request)
     key = _key(request)
     if not key:

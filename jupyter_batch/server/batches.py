@@ -15,6 +15,7 @@ from jupyter_batch.server.errors import (
     wrong_type,
     wrong_value,
 )
+from jupyter_batch.server.messages.objects import MESSAGES
 from jupyter_batch.server.objects import (
     BATCH_FILE_LIFE,
     COMPLETION_WINDOW,
@@ -171,7 +172,7 @@ async def index(request: web.Request) -> web.Response:
 def _found(request: web.Request) -> Record:
     batch_id = request.match_info["batch_id"]
     record = service(request).runner.record(batch_id)
-    if record is None:
+    if record is None or record.batch.endpoint == MESSAGES:  # that API has its own routes
         raise no_batch(batch_id)
     return record
 

@@ -15,9 +15,11 @@ from typing import Any
 
 import orjson
 
-from jupyter_batch.server.fill import fill
+from jupyter_batch.server.fill import Budget, fill
 
 _THEN = re.compile(r"\bthen\b", re.IGNORECASE)
+_MOST_CALLS = 128
+"""Calls of one turn, so that a long text that names a tool often stays cheap."""
 
 
 def calls(body: Mapping[str, Any], prompt: str) -> list[tuple[str, str]]:
@@ -35,11 +37,12 @@ def calls(body: Mapping[str, Any], prompt: str) -> list[tuple[str, str]]:
     )
     if named is not None:
         tools = {name: tool for name, tool in tools.items() if name == named}
+    budget = Budget()
     steps, done = _THEN.split(prompt), rounds(body["messages"])
-    wanted = _mentioned(steps[done] if done < len(steps) else "", tools, prompt)
+    wanted = _mentioned(steps[done] if done < len(steps) else "", tools, prompt, budget)
     if not wanted and (named is not None or choice == "required"):
         name, tool = next(iter(tools.items()))
-        wanted = [(name, _filled(tool, prompt))]
+        wanted = [(name, _filled(tool, prompt, budget))]
     return wanted[:1] if body.get("parallel_tool_calls") is False else wanted
 
 
@@ -62,27 +65,30 @@ def results(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 
 def _mentioned(
-    text: str, tools: Mapping[str, Mapping[str, Any]], prompt: str
+    text: str, tools: Mapping[str, Mapping[str, Any]], prompt: str, budget: Budget
 ) -> list[tuple[str, str]]:
     if not tools:
         return []
     names = "|".join(re.escape(name) for name in sorted(tools, key=len, reverse=True))
-    found, at = [], 0
+    found: list[tuple[str, str]] = []
+    at = 0
     mention = re.compile(rf"(?<![\w-])({names})(?![\w-])(\()?")
-    while match := mention.search(text, at):
+    while len(found) < _MOST_CALLS and (match := mention.search(text, at)):
         name, at = match[1], match.end()
         if match[2] is None:
-            found.append((name, _filled(tools[name], prompt)))
+            found.append((name, _filled(tools[name], prompt, budget)))
             continue
         try:
-            arguments, at = json.JSONDecoder().raw_decode(text, at)
+            arguments, end = json.JSONDecoder().raw_decode(text, at)
             found.append((name, orjson.dumps(arguments).decode()))
-        except ValueError:
+            at = end
+        except (ValueError, TypeError, RecursionError):  # no JSON, or none that orjson writes
             said = text[at:].partition(")")[0]
             at += len(said)
             found.append((name, said))
     return found
 
 
-def _filled(tool: Mapping[str, Any], prompt: str) -> str:
-    return orjson.dumps(fill(tool.get("parameters") or {"type": "object"}, prompt)).decode()
+def _filled(tool: Mapping[str, Any], prompt: str, budget: Budget) -> str:
+    schema = tool.get("parameters") or {"type": "object"}
+    return orjson.dumps(fill(schema, prompt, budget)).decode()

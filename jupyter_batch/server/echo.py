@@ -32,13 +32,14 @@ from typing import Any
 import orjson
 
 from jupyter_batch.server.calls import calls, results
-from jupyter_batch.server.fill import fill
+from jupyter_batch.server.fill import Budget, fill
 from jupyter_batch.server.labels import choose, offered
 from jupyter_batch.server.pictures import seen
 
 NAMES = ("local/echo", "echo")
 DIMENSIONS = 256
 TOKEN = 4
+_MOST_TEXT = 64 << 20
 _KINDS = ("text", "input_text", "image_url", "file")
 
 
@@ -99,17 +100,21 @@ def _schema(form: Any) -> Any:
     return form["json_schema"].get("schema") or {"type": "object"}
 
 
-def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
-    """A chat completion object. The body was checked before (requests.py)."""
+def chat(
+    body: Mapping[str, Any], *, id_: str, created: int, names_stop: bool = False
+) -> dict[str, Any]:
+    """A chat completion object. The body was checked before (requests.py).
+
+    names_stop: each choice says in `stop_reason`, as vLLM's do, which stop sequence ended its text.
+    """
     called = calls(body, prompt_of(body["messages"]))
     text, reason = "" if called else answer_text(body), "tool_calls" if called else "stop"
-    stop = body.get("stop")
-    for one in [stop] if isinstance(stop, str) else stop or ():
-        text = text.split(one, 1)[0] if one else text
+    text, stopped = _stopped(text, body.get("stop"))
     most = body.get("max_completion_tokens") or body.get("max_tokens")
     if most and tokens(text) > most:
         text, reason = text[: most * TOKEN], "length"
     count = body.get("n") or 1
+    Budget(_MOST_TEXT).spend(len(text) * (count - 1))
     asked = sum(tokens(text_of(message.get("content"))) for message in body["messages"])
     said = (tokens(text) + sum(tokens(name + arguments) for name, arguments in called)) * count
     message: dict[str, Any] = {
@@ -127,13 +132,14 @@ def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
             }
             for at, (name, arguments) in enumerate(called)
         ]
+    more = {"stop_reason": stopped} if names_stop else {}
     return {
         "id": f"chatcmpl-{id_}",
         "object": "chat.completion",
         "created": created,
         "model": body["model"],
         "choices": [
-            {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+            {"index": index, "message": message, "logprobs": None, "finish_reason": reason, **more}
             for index in range(count)
         ],
         "usage": {
@@ -151,6 +157,16 @@ def chat(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
         "service_tier": "default",
         "system_fingerprint": "fp_echo",
     }
+
+
+def _stopped(text: str, stop: Any) -> tuple[str, str | None]:
+    """The text up to the first stop sequence in it, and that sequence."""
+    found = None
+    for one in [stop] if isinstance(stop, str) else stop or ():
+        head, mark, _ = text.partition(one) if one else (text, "", "")
+        if mark:
+            text, found = head, one
+    return text, found
 
 
 def inputs_of(value: Any) -> list[Any]:

@@ -155,6 +155,13 @@ def bad_json() -> ApiError:
     )
 
 
+def unreadable(error: Exception) -> ApiError:
+    """The request's body breaks off, or its encoding or a part's header is broken."""
+    cause = " ".join(str(getattr(error, "message", "") or error).split())
+    cause = cause.removeprefix("400, message: ")  # aiohttp's own prefix
+    return ApiError(400, f"The request's body can't be read: {cause}")
+
+
 def no_key() -> ApiError:
     """No key was sent at all."""
     return ApiError(

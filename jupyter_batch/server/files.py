@@ -11,7 +11,7 @@ from aiohttp import BodyPartReader, MultipartReader, hdrs, web
 
 from jupyter_batch.server.errors import ApiError, missing, no_file, wrong_value
 from jupyter_batch.server.objects import BATCH_FILE_LIFE, UPLOAD_PURPOSES, File, new_id
-from jupyter_batch.server.service import life_of, limit_of, reply, service, whole
+from jupyter_batch.server.service import arriving, life_of, limit_of, reply, service, whole
 
 MOST_BYTES = 512 << 20
 MOST_BATCH_BYTES = 200 << 20
@@ -52,11 +52,11 @@ async def _read_form(request: web.Request, path: Path) -> dict[str, Any]:
     form: dict[str, Any] = {}
     try:
         reader = await request.multipart()
-        while (part := await reader.next()) is not None:
+        while (part := await arriving(reader.next())) is not None:
             if isinstance(part, MultipartReader):
                 raise ApiError(400, "Invalid multipart form: a part holds parts.")
             if part.name == "file":
-                form["file"] = (part.filename or "", *await _save(part, path))
+                form["file"] = (_plain_name(part.filename), *await _save(part, path))
             elif part.name:
                 form[part.name] = await _field(part)
     except (ValueError, AssertionError) as error:
@@ -66,7 +66,7 @@ async def _read_form(request: web.Request, path: Path) -> dict[str, Any]:
 
 async def _field(part: BodyPartReader) -> str:
     data = bytearray()
-    while chunk := await part.read_chunk():
+    while chunk := await arriving(part.read_chunk()):
         data += chunk
         if len(data) > _MOST_FIELD:
             raise ApiError(400, f"The form's field '{part.name}' is too long.", param=part.name)
@@ -78,7 +78,7 @@ async def _save(part: BodyPartReader, path: Path) -> tuple[int, bool]:
     size, text, is_text = 0, getincrementaldecoder("utf-8")(), True
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb", buffering=0) as out:
-        while chunk := await part.read_chunk(CHUNK):
+        while chunk := await arriving(part.read_chunk(CHUNK)):
             size += len(chunk)
             if size > MOST_BYTES:
                 raise _too_large(MOST_BYTES)
@@ -123,7 +123,7 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
             400, f"'{purpose}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'", param="purpose"
         )
     if purpose == "batch":
-        if not filename.lower().endswith(".jsonl"):
+        if Path(filename).suffix and not filename.lower().endswith(".jsonl"):
             raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
         if size > MOST_BATCH_BYTES:
             raise _too_large(MOST_BATCH_BYTES)
@@ -143,18 +143,20 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
         if purpose == "batch"
         else None
     )
-    name = "".join(
-        char if char.isprintable() else "_" for char in Path(filename.replace("\\", "/")).name
-    )
-    name = name[:_LONGEST_NAME] or file_id
     return File(
         id=file_id,
         bytes=size,
         created_at=now,
         expires_at=None if life is None else now + life,
-        filename=name,
+        filename=filename or file_id,
         purpose=purpose,
     )
+
+
+def _plain_name(sent: str | None) -> str:
+    """The file's name as it is stored: no folders, nothing that cannot be printed; "" where none was sent."""
+    name = (sent or "").replace("\\", "/").rpartition("/")[2]
+    return "".join(char if char.isprintable() else "_" for char in name)[:_LONGEST_NAME]
 
 
 @routes.get("/v1/files")

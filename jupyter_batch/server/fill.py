@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
+import orjson
+
+from jupyter_batch.server.errors import ApiError
 from jupyter_batch.server.labels import choose, sentiment, words
 
 _DEEPEST = 24
+_MOST_NESTED = 100
+_MOST_CHARS = 8 << 20
+_VALUE = 256
+"""Characters that a value counts for, whatever its size."""
 _FORMATS = {
     "date": "2024-01-01",
     "time": "12:00:00Z",
@@ -30,24 +38,70 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _LISTED = 3
 
 
-def fill(schema: Any, text: str) -> Any:
+class Budget:
+    """A bound on what one request's answer may hold, in characters: few bytes of a schema can ask for very many."""
+
+    def __init__(self, chars: int = _MOST_CHARS) -> None:
+        self._most = self._left = chars
+
+    def spend(self, chars: int) -> None:
+        """Count characters before they are made. Raises ApiError where the answer would get too large."""
+        self._left -= chars
+        if self._left < 0:
+            raise ApiError(
+                400,
+                "The answer that this request asks for is too large: the built-in model writes at "
+                f"most {self._most} characters. Ask for less (minLength, minItems, n, nested $defs).",
+                code="string_above_max_length",
+            )
+
+
+def fill(schema: Any, text: str, budget: Budget | None = None) -> Any:
     """A value that fits the schema (types, enum, const, $ref, anyOf, oneOf, allOf, bounds), the same for a text."""
-    return _Filler(schema, text).value(schema, "", 0)
+    return _Filler(schema, text, budget or Budget()).value(schema, "", 0)
 
 
 class _Filler:
     """One schema's root, for `$ref`, and the text."""
 
-    def __init__(self, root: Any, text: str) -> None:
+    def __init__(self, root: Any, text: str, budget: Budget) -> None:
         self.root = root
         self.text = text
+        self.budget = budget
+        self._chosen: dict[tuple[str, ...], str] = {}
+
+    @cached_property
+    def sentiment(self) -> float:
+        """The text's sentiment: counted once, however many fields ask for it."""
+        return sentiment(self.text)
+
+    @cached_property
+    def mentioned(self) -> float | None:
+        """The first number in the text."""
+        found = _NUMBER.search(self.text)
+        return float(found[0]) if found else None
+
+    @cached_property
+    def longest_words(self) -> list[str]:
+        """The text's words, the longest first."""
+        return sorted(dict.fromkeys(words(self.text)), key=lambda word: (-len(word), word))
+
+    @cached_property
+    def _hash(self) -> int:
+        return int.from_bytes(blake2b(self.text.encode(errors="replace"), digest_size=4).digest())
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
+        self.budget.spend(_VALUE)
+        if depth > _MOST_NESTED:
+            raise ApiError(
+                400,
+                f"The schema asks for a value that is nested deeper than {_MOST_NESTED} levels.",
+            )
         if not isinstance(schema, Mapping):
-            return self.text
+            return self._spent(self.text)
         schema = self._resolved(schema)
         if "const" in schema:
-            return schema["const"]
+            return self._spent(schema["const"])
         if schema.get("enum"):
             return self._enum(schema["enum"])
         for several in ("anyOf", "oneOf"):
@@ -61,23 +115,33 @@ class _Filler:
         if kind in ("integer", "number"):
             return self._number(schema, name, whole=kind == "integer")
         if kind == "boolean":
-            return sentiment(self.text) >= 0
+            return self.sentiment >= 0
         return None if kind == "null" else self._string(schema)
+
+    def _spent(self, value: Any) -> Any:
+        """A value out of the request, counted by its size."""
+        self.budget.spend(len(value) if isinstance(value, str) else len(orjson.dumps(value)))
+        return value
 
     def _resolved(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """The schema with its `$ref` followed and its `allOf` merged."""
         merged, seen = dict(schema), 0
+        self.budget.spend(_VALUE * len(merged))
         while "$ref" in merged and seen < _DEEPEST:
             target: Any = self.root
             for part in str(merged.pop("$ref")).lstrip("#").strip("/").split("/"):
                 part = part.replace("~1", "/").replace("~0", "~")  # noqa: PLW2901 - JSON pointer's escapes
                 target = target.get(part, {}) if part and isinstance(target, Mapping) else target
             merged = {**(target if isinstance(target, Mapping) else {}), **merged}
+            self.budget.spend(_VALUE * len(merged))
             seen += 1
         for part in merged.pop("allOf", None) or ():
             inner = self._resolved(part)
+            self.budget.spend(_VALUE * len(inner.get("properties", ())))
             properties = {**merged.get("properties", {}), **inner.get("properties", {})}
-            required = [*merged.get("required", []), *inner.get("required", [])]
+            required = list(
+                dict.fromkeys([*merged.get("required", []), *inner.get("required", [])])
+            )
             merged = {**inner, **merged}
             if properties:
                 merged["properties"] = properties
@@ -110,9 +174,13 @@ class _Filler:
 
     def _enum(self, values: list[Any]) -> Any:
         texts = [value for value in values if isinstance(value, str)]
-        if len(texts) == len(values):
-            return choose(texts, self.text)
-        return values[self._dice(len(values))]
+        if len(texts) < len(values):
+            return self._spent(values[self._dice(len(values))])
+        labels = tuple(texts)
+        if labels not in self._chosen:
+            self.budget.spend(len(self.text) + sum(map(len, labels)))
+            self._chosen[labels] = choose(texts, self.text)
+        return self._spent(self._chosen[labels])
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties: Mapping[str, Any] = schema.get("properties") or {}
@@ -122,8 +190,9 @@ class _Filler:
             if depth > _DEEPEST // 4
             else list(dict.fromkeys([*properties, *required]))
         )
-        if depth > _DEEPEST:
+        if depth > _DEEPEST and not required:
             return {}
+        self.budget.spend(sum(map(len, names)))
         return {name: self.value(properties.get(name, {}), name, depth + 1) for name in names}
 
     def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
@@ -137,22 +206,26 @@ class _Filler:
         )
         count = low if depth > _DEEPEST // 4 else max(low, 1)
         count = count if high is None else min(count, int(high))
+        self.budget.spend(_VALUE * count)
         if items.get("enum"):
-            return list(dict.fromkeys([self._enum(items["enum"]), *items["enum"]]))[:count]
+            first = self._enum(items["enum"])
+            others = [one for one in items["enum"] if one != first]
+            return [self._spent(one) for one in [first, *others][:count]]
         if self._kind(items, depth) == "string" and not {
             "format",
             "pattern",
             "anyOf",
             "oneOf",
         } & set(items):
-            longest = sorted(dict.fromkeys(words(self.text)), key=lambda word: (-len(word), word))
+            longest = self.longest_words
             wanted = max(
                 low,
                 min(_LISTED, len(longest))
                 if high is None
                 else min(_LISTED, int(high), len(longest)),
             )
-            found = longest[:wanted]
+            self.budget.spend((_VALUE + len(name)) * wanted)
+            found = [self._spent(word) for word in longest[:wanted]]
             return found + [
                 f"{name or 'item'}{number}" for number in range(1, wanted - len(found) + 1)
             ]
@@ -166,13 +239,13 @@ class _Filler:
             low = schema["exclusiveMinimum"] + edge
         if high is None and "exclusiveMaximum" in schema:
             high = schema["exclusiveMaximum"] - edge
-        mentioned = _NUMBER.search(self.text)
-        if _SCALE.search(name) or (low is not None and high is not None and not mentioned):
+        mentioned = self.mentioned
+        if _SCALE.search(name) or (low is not None and high is not None and mentioned is None):
             bottom = 0.0 if low is None else float(low)
             top = float(high) if high is not None else bottom + (5.0 if whole else 1.0)
-            value = bottom + (top - bottom) * (math.tanh(sentiment(self.text) / 2) + 1) / 2
+            value = bottom + (top - bottom) * (math.tanh(self.sentiment / 2) + 1) / 2
         else:
-            value = float(mentioned[0]) if mentioned else float(self._dice(10))
+            value = float(self._dice(10)) if mentioned is None else mentioned
         value = value if low is None else max(value, float(low))
         value = value if high is None else min(value, float(high))
         if step:
@@ -189,10 +262,8 @@ class _Filler:
         longest, least = schema.get("maxLength"), int(schema.get("minLength", 0))
         if longest is not None:
             text = text[: int(longest)]
+        self.budget.spend(max(len(text), least))
         return text + "." * (least - len(text))
 
     def _dice(self, sides: int) -> int:
-        return (
-            int.from_bytes(blake2b(self.text.encode(errors="replace"), digest_size=4).digest())
-            % sides
-        )
+        return self._hash % sides

@@ -18,23 +18,26 @@ ASKS = re.compile(
     r"answer (?:only )?with|reply (?:only )?with|respond (?:only )?with|is (?:it|this)|options?)\b",
     re.IGNORECASE,
 )
+# Each repetition is bounded and can be read in one way alone: a prompt is from outside, and takes linear time.
 _BRACKETS = re.compile(r"\(([^()\n]{3,200})\)|\[([^\[\]\n]{3,200})\]|\{([^{}\n]{3,200})\}")
 _SLASHES = re.compile(r"(?<![\w/:.])[^\W\d_][\w-]{0,30}(?:/[^\W\d_][\w-]{0,30}){1,19}(?![\w/])")
 _QUOTED = re.compile(
-    r"""(?:["'`]([^"'`\n]{1,40})["'`](?:\s*(?:,|\bor\b|\band\b|/|\|)\s*)*){2,20}"""
+    r"""(?:["'`]([^"'`\n]{1,40})["'`](?:\s{0,9}(?:,|\bor\b|\band\b|/|\|)){0,3}\s{0,9}){2,20}"""
 )
 _ONE_QUOTED = re.compile(r"""["'`]([^"'`\n]{1,40})["'`]""")
 _LISTED = re.compile(
-    r"\b(?:one of(?: the following)?(?: \w+)?|labels?|options?|categories|classes)\s*:?\s+"
-    r"([^.:;\n?!]{3,200})",
+    r"\b(?:one of(?: the following)?(?: \w{1,40})?|labels?|options?|categories|classes)"
+    r"(?:\s{0,9}:)?\s{1,9}([^.:;\n?!]{3,200})",
     re.IGNORECASE,
 )
 _AS = re.compile(
-    r"\b(?:as(?: either)?|either|with(?: either)?)\s*:?\s+([^.:;\n?!]{3,200})", re.IGNORECASE
+    r"\b(?:as(?: either)?|either|with(?: either)?)(?:\s{0,9}:)?\s{1,9}([^.:;\n?!]{3,200})",
+    re.IGNORECASE,
 )
 _PLAIN = re.compile(
-    r"[^\W\d_][\w-]*(?:,\s*[^\W\d_][\w-]*)+,?\s+or\s+[^\W\d_][\w-]*|"
-    r"[^\W\d_][\w-]*\s+or\s+[^\W\d_][\w-]*(?=\?)",
+    r"(?<![\w-])(?<!,)(?<!,\s)[^\W\d_][\w-]{0,40}"
+    r"(?:(?:,\s{0,9}[^\W\d_][\w-]{0,40}){1,19},?\s{1,9}or\s{1,9}[^\W\d_][\w-]{0,40}|"
+    r"\s{1,9}or\s{1,9}[^\W\d_][\w-]{0,40}(?=\?))",
     re.IGNORECASE,
 )
 _BETWEEN = re.compile(r"\s*(?:,\s*or\b|,\s*and\b|,|\bor\b|\band\b|/|\|)\s*", re.IGNORECASE)
@@ -49,6 +52,8 @@ _SPACES = str.maketrans(
 )
 _NEAR = 80  # characters between the asking word and its labels: a list deep in somebody's text is no offer
 _MOST_LABELS, _LONGEST_LABEL, _LONGEST_WORDS = 20, 40, 4
+_HEAD, _TAIL = 48_000, 16_000
+"""Characters at a prompt's two ends in which labels are looked for."""
 
 GOOD = frozenset(
     """
@@ -148,11 +153,17 @@ def sentiment(text: str) -> float:
 
 def offered(prompt: str) -> tuple[tuple[str, ...], str] | None:
     """The labels that the prompt offers, and the text that is to be judged; None if it offers none."""
-    if not ASKS.search(prompt):
+    if len(prompt) <= _HEAD + _TAIL:
+        return _offered_in(prompt, 0, len(prompt))
+    return _offered_in(prompt, 0, _HEAD) or _offered_in(prompt, len(prompt) - _TAIL, len(prompt))
+
+
+def _offered_in(prompt: str, start: int, end: int) -> tuple[tuple[str, ...], str] | None:
+    if not ASKS.search(prompt, start, end):
         return None
     for pattern in (_BRACKETS, _QUOTED, _SLASHES, _LISTED, _AS, _PLAIN):
-        for match in pattern.finditer(prompt):
-            if not ASKS.search(prompt, max(0, match.start() - _NEAR), match.end()):
+        for match in pattern.finditer(prompt, start, end):
+            if not ASKS.search(prompt, max(start, match.start() - _NEAR), match.end()):
                 continue
             if pattern is _QUOTED:
                 labels = tuple(label.strip() for label in _ONE_QUOTED.findall(match[0]))

@@ -140,7 +140,7 @@ class Record(msgspec.Struct, kw_only=True):
 
     output_id, error_id: the ids that the result files will have; their bytes are written there from the start, and
     the files come into being for clients when the batch ends. output_life: seconds that they live. expired: no further
-    row is answered.
+    row is answered. left: requests that were not processed, because the batch expired or was cancelled.
     """
 
     batch: Batch
@@ -148,3 +148,4 @@ class Record(msgspec.Struct, kw_only=True):
     error_id: str
     output_life: int = BATCH_FILE_LIFE
     expired: bool = False
+    left: int = 0

@@ -11,18 +11,30 @@ from typing import Any
 import msgspec
 import orjson
 
-from jupyter_batch.server.objects import Counts, Usage
+from jupyter_batch.server.objects import Record
 
 BLOCK = 1 << 16
+EXPIRED = (
+    "batch_expired",
+    "This request could not be executed before the completion window expired.",
+)
+CANCELLED = ("batch_cancelled", "This request was not executed because the batch was cancelled.")
+NOT_PROCESSED = frozenset({EXPIRED[0], CANCELLED[0]})
+"""The error codes of requests that were never sent to a model."""
 
 
 class _Response(msgspec.Struct):
     body: msgspec.Raw
 
 
+class _Error(msgspec.Struct):
+    code: str = ""
+
+
 class _Left(msgspec.Struct):
     custom_id: str
     response: _Response | None = None
+    error: _Error | None = None
 
 
 class _Used(msgspec.Struct):
@@ -107,9 +119,10 @@ class Appender:
                 self._fd = -1
 
 
-def take_up(output: Path, error: Path, counts: Counts, usage: Usage) -> Iterator[int]:
+def take_up(output: Path, error: Path, record: Record) -> Iterator[int]:
     """Read what an earlier process wrote: cut a half line off, count the rest, yield the hashes of its custom_ids."""
     seen: set[int] = set()
+    counts, usage = record.batch.request_counts, record.batch.usage
     for path, good in ((output, True), (error, False)):
         if not path.exists():
             continue
@@ -126,6 +139,7 @@ def take_up(output: Path, error: Path, counts: Counts, usage: Usage) -> Iterator
                 seen.add(key)
                 counts.completed += good
                 counts.failed += not good
+                record.left += left.error is not None and left.error.code in NOT_PROCESSED
                 if good and left.response is not None:
                     usage.add(_decode_used(left.response.body).usage or {})
                 yield key

@@ -18,12 +18,14 @@ import msgspec
 
 from jupyter_batch.server.answers import Answer, Answers
 from jupyter_batch.server.errors import (
-    INVALID_REQUEST,
     SERVER_ERROR_MESSAGE,
     ApiError,
     server_error,
 )
 from jupyter_batch.server.faults import Faults
+from jupyter_batch.server.messages.objects import MESSAGES
+from jupyter_batch.server.messages.scan import MessageScan
+from jupyter_batch.server.nesting import pruned, too_deep
 from jupyter_batch.server.objects import Record
 from jupyter_batch.server.output import Appender, answered_line, line_key, take_up, unanswered_line
 from jupyter_batch.server.store import Store
@@ -32,12 +34,7 @@ from jupyter_batch.server.validation import Scan, decode_request, lines
 SLICE = 0.003
 """Seconds of work before the loop gets its turn, shared by all batches that run."""
 _EACH = 16
-EXPIRED = (
-    "batch_expired",
-    "This request could not be executed before the completion window expired.",
-)
 TIMED_OUT = ("request_timeout", "The underlying call to the model timed out.")
-CANCELLED = ("batch_cancelled", "This request was not executed because the batch was cancelled.")
 
 
 class Run:
@@ -51,7 +48,7 @@ class Run:
         self.faults = faults
         self.cancelling = asyncio.Event()
         self.tokens = 0
-        self.scan = Scan(record.batch.endpoint, answers.serves)
+        self.scan = self._scan()
         self._input: BinaryIO | None = None
         self._output = Appender(store.path(record.output_id))
         self._error = Appender(store.path(record.error_id))
@@ -62,15 +59,16 @@ class Run:
         """Look at each line of the input, in slices of `turn()` seconds; take up what an earlier process wrote."""
         self.batch.request_counts.completed = self.batch.request_counts.failed = 0
         self.batch.usage = type(self.batch.usage)()
+        self.record.left = 0
         paths = self.store.path(self.record.output_id), self.store.path(self.record.error_id)
         answered: set[int] = set()
         until = time.perf_counter() + turn()
-        for custom_id in take_up(*paths, self.batch.request_counts, self.batch.usage):
+        for custom_id in take_up(*paths, self.record):
             answered.add(custom_id)
             if time.perf_counter() > until:
                 await asyncio.sleep(0)
                 until = time.perf_counter() + turn()
-        scan = Scan(self.batch.endpoint, self.answers.serves, answered)
+        scan = self._scan(answered)
         with self.store.path(self.batch.input_file_id).open("rb") as handle:
             for count, (line, number, offset) in enumerate(lines(handle)):
                 scan.add(line, number, offset)
@@ -82,6 +80,10 @@ class Run:
         scan.end()
         self.scan, self.tokens, self.batch.model = scan, scan.tokens, scan.model
         return scan
+
+    def _scan(self, answered: set[int] | None = None) -> Scan:
+        kind = MessageScan if self.batch.endpoint == MESSAGES else Scan
+        return kind(self.batch.endpoint, self.answers.serves, answered)
 
     def open(self) -> None:
         """Open the file that the rows are read from."""
@@ -106,7 +108,8 @@ class Run:
         if self._input is None:
             raise ValueError("the input is not open")
         self._input.seek(self.scan.offsets[row])
-        return decode_request(self._input.read(self.scan.lengths[row]))
+        raw = self._input.read(self.scan.lengths[row])
+        return decode_request(pruned(raw) if row in self.scan.deep else raw)
 
     # --- writing
 
@@ -118,14 +121,14 @@ class Run:
             row,
             request.custom_id,
             key,
-            self._fault(request.custom_id) or self._answer(request, key),
+            self._unasked(row, request.custom_id) or self._answer(request, key),
         )
 
     async def answer_later(self, row: int) -> None:
         """Answer a row by a model that takes its time, and write its line at once."""
         request = self._request(row)
         key = line_key(self.batch.id, request.custom_id)
-        answer = self._fault(request.custom_id)
+        answer = self._unasked(row, request.custom_id)
         if answer is None:
             body = msgspec.json.decode(request.body)
             refusal = self.answers.refusal(self.batch.endpoint, body)
@@ -150,22 +153,23 @@ class Run:
         )
         self.scan.done[row] = 1
         self.batch.request_counts.failed += 1
+        self.record.left += 1
 
     def _answer(self, request: Any, key: str) -> Answer:
-        try:
-            body = msgspec.json.decode(request.body)
-            refusal = self.answers.refusal(self.batch.endpoint, body)
-            if refusal is not None:
-                return Answer(refusal.status, refusal.body())
-            return self.answers.now(self.batch.endpoint, body, id_=key)
-        except Exception as error:  # one odd row must not lose the others
-            wrong = ApiError(400, f"This request can't be answered: {error}", type_=INVALID_REQUEST)
-            return Answer(wrong.status, wrong.body())
+        body = msgspec.json.decode(request.body)
+        refusal = self.answers.refusal(self.batch.endpoint, body)
+        if refusal is not None:
+            return Answer(refusal.status, refusal.body())
+        return self.answers.now(self.batch.endpoint, body, id_=key)
 
-    def _fault(self, custom_id: str) -> Answer | None:
-        if not self.faults.falls(self.faults.row_errors, "row", custom_id):
-            return None
-        return Answer(500, server_error().body())
+    def _unasked(self, row: int, custom_id: str) -> Answer | None:
+        """The failure of a row that no model is asked for; None where one is."""
+        if row in self.scan.deep:
+            wrong = too_deep(self.scan.deep[row])
+            return Answer(wrong.status, wrong.body())
+        if self.faults.falls(self.faults.row_errors, "row", custom_id):
+            return Answer(500, server_error().body())
+        return None
 
     def _write(self, row: int, custom_id: str, key: str, answer: Answer) -> None:
         counts, good = self.batch.request_counts, answer.status < 400  # noqa: PLR2004 - HTTP errors begin there

@@ -17,8 +17,9 @@ from jupyter_batch.log import logger
 from jupyter_batch.server.answers import Answers
 from jupyter_batch.server.faults import FaultBox
 from jupyter_batch.server.objects import OPEN, Errors, File, LineError, Record
+from jupyter_batch.server.output import CANCELLED, EXPIRED
 from jupyter_batch.server.room import Room
-from jupyter_batch.server.run import CANCELLED, EXPIRED, SLICE, Run, allowed
+from jupyter_batch.server.run import SLICE, Run, allowed
 from jupyter_batch.server.store import Store
 
 SAVED_EACH = 0.5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from jupyter_batch.locks import FileLock
 from jupyter_batch.server.answers import Answers
 from jupyter_batch.server.app import build
 from jupyter_batch.server.faults import FaultBox, Faults
+from jupyter_batch.server.protocol import Connection
 from jupyter_batch.server.runner import Runner
 from jupyter_batch.server.service import Service
 from jupyter_batch.server.store import Store
@@ -24,10 +24,6 @@ from jupyter_batch.server.upstream import Upstream
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _GRACE = 1.0
-_HTTP_LOG = logging.getLogger("jupyter_batch.server.http")
-_HTTP_LOG.setLevel(
-    logging.CRITICAL
-)  # a client that goes away is no error of ours; what is, the application logs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +64,7 @@ class Server:
         self.service: Service
         self._lock = FileLock(options.state / "lock")
         self._runner: web.AppRunner | None = None
+        self._socket: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Open the state, go on with the open batches, listen. OptionError where that can't be."""
@@ -93,9 +90,7 @@ class Server:
         self.service = Service(
             store, runner, answers, faults, token=options.token, clock=options.clock
         )
-        self._runner = web.AppRunner(
-            build(self.service), access_log=None, shutdown_timeout=_GRACE, logger=_HTTP_LOG
-        )
+        self._runner = web.AppRunner(build(self.service), shutdown_timeout=_GRACE)
         try:
             await self._runner.setup()
             await self._listen(self._runner)
@@ -105,20 +100,30 @@ class Server:
             raise
 
     async def _listen(self, runner: web.AppRunner) -> None:
-        host = self.options.host
+        """Open the socket: on the port that was asked for, on the preferred one if it is free, or on any."""
+        host, loop, manager = self.options.host, asyncio.get_running_loop(), runner.server
+        if manager is None:
+            raise RuntimeError("the application is not set up")
+
+        async def listen(port: int) -> asyncio.Server:
+            return await loop.create_server(lambda: Connection(manager, loop=loop), host, port)
+
         try:
-            await web.TCPSite(runner, host, self.options.port or self.options.prefer_port).start()
+            self._socket = await listen(self.options.port or self.options.prefer_port)
         except OSError as error:
-            if self.options.port:
+            if self.options.port or not self.options.prefer_port:
                 raise OptionError(
-                    f"can't listen on port {self.options.port} of {host}: {error.strerror}"
+                    f"can't listen on port {self.options.port} of {host}: {error.strerror or error}"
                 ) from error
-            await web.TCPSite(runner, host, 0).start()
-        self.port = int(runner.addresses[0][1])
+            self._socket = await listen(0)
+        self.port = int(self._socket.sockets[0].getsockname()[1])
         self.base_url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
 
     async def stop(self) -> None:
         """Stop listening and moving batches; what is open is gone on with at the next start."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         if self._runner is not None:
             await self.service.runner.close()
             await self._runner.cleanup()

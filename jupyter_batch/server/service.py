@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 import orjson
@@ -23,11 +24,15 @@ from jupyter_batch.server.errors import (
     wrong_value,
 )
 from jupyter_batch.server.faults import FaultBox
+from jupyter_batch.server.nesting import is_too_deep, too_deep
 from jupyter_batch.server.runner import Runner
 from jupyter_batch.server.store import Store
 
 MOST_JSON = 64 << 20
 """Bytes of a JSON body (a chat request may hold images)."""
+BODY_TIMEOUT = 60.0
+"""Seconds without a byte after which a body is given up."""
+T = TypeVar("T")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 LEAST_LIFE, LONGEST_LIFE = 3_600, 2_592_000
 
@@ -108,13 +113,32 @@ def reply(value: Any, status: int = 200) -> web.Response:
     )
 
 
+async def arriving(reading: Coroutine[Any, Any, T]) -> T:
+    """What is read of a request's body next; ApiError where nothing comes for too long."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await reading
+    except TimeoutError as error:
+        raise ApiError(
+            408, f"Nothing more of the request's body came for {BODY_TIMEOUT:g} seconds."
+        ) from error
+
+
+async def read_body(request: web.Request, most: int) -> bytearray:
+    """The request's body; ApiError where it has more bytes than `most`."""
+    data = bytearray()
+    while chunk := await arriving(request.content.read(1 << 16)):
+        data += chunk
+        if len(data) > most:
+            raise ApiError(413, f"The request's body is larger than {most} bytes.")
+    return data
+
+
 async def json_body(request: web.Request) -> dict[str, Any]:
     """The request's JSON object; ApiError for anything else."""
-    data = bytearray()
-    async for chunk in request.content.iter_chunked(1 << 16):
-        data += chunk
-        if len(data) > MOST_JSON:
-            raise ApiError(413, f"The request's body is larger than {MOST_JSON} bytes.")
+    data = await read_body(request, MOST_JSON)
+    if is_too_deep(data):
+        raise too_deep()
     try:
         value = orjson.loads(data)
     except ValueError as error:

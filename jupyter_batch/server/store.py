@@ -106,7 +106,11 @@ class Store:
         descending: bool = True,
     ) -> tuple[list[File], bool]:
         """A page of files by age, from behind the cursor, and whether there are more."""
-        clauses = ["gone = 0", "(expires_at is null or expires_at > ?)"]
+        clauses = [
+            "gone = 0",
+            "(expires_at is null or expires_at > ?)",
+            "substr(id, 1, 5) = 'file-'",  # the files of another API's batches are not listed
+        ]
         values: list[object] = [now]
         if purpose is not None:
             clauses.append("purpose = ?")
@@ -181,13 +185,33 @@ class Store:
         row = self._db.execute("select doc from batches where id = ?", (batch_id,)).fetchone()
         return msgspec.json.decode(row[0], type=Record) if row else None
 
-    def batches(self, *, after: int | None, limit: int) -> tuple[list[Record], bool]:
-        """A page of batches, newest first, from behind the cursor, and whether there are more."""
-        rows = self._db.execute(
-            "select doc from batches where seq < ? order by seq desc limit ?",
-            (1 << 62 if after is None else after, limit + 1),
-        ).fetchall()
-        return [msgspec.json.decode(row[0], type=Record) for row in rows[:limit]], len(rows) > limit
+    def batches(
+        self,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int,
+        prefix: str = "batch_",
+    ) -> tuple[list[Record], bool]:
+        """A page of batches, newest first, and whether there are more in its direction.
+
+        after, before: the cursor that the page follows or precedes. prefix: of the ids, by which the APIs differ.
+        """
+        order = "desc" if before is None else "asc"
+        query = f"select doc from batches where seq < ? and seq > ? and substr(id, 1, ?) = ? order by seq {order} limit ?"  # noqa: S608, E501 - our own words
+        span = (1 << 62 if after is None else after, -1 if before is None else before)
+        rows = self._db.execute(query, (*span, len(prefix), prefix, limit + 1)).fetchall()
+        page = [msgspec.json.decode(row[0], type=Record) for row in rows[:limit]]
+        return page if before is None else page[::-1], len(rows) > limit
+
+    def delete_batch(self, record: Record) -> None:
+        """Remove an ended batch and its files."""
+        files = (record.output_id, record.error_id, record.batch.input_file_id)
+        with self._transaction():
+            self._db.execute("delete from batches where id = ?", (record.batch.id,))
+            self._db.execute("update files set gone = 1 where id in (?, ?, ?)", files)
+        for file_id in files:
+            self.path(file_id).unlink(missing_ok=True)
 
     def cursor_of_batch(self, batch_id: str) -> int | None:
         """Where a batch stands in the list."""

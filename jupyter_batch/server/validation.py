@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from jupyter_batch.server.errors import json_kind
+from jupyter_batch.server.nesting import is_too_deep, pruned
 from jupyter_batch.server.objects import LineError
 
 MOST_LINES = 50_000
@@ -52,7 +53,8 @@ class Scan:
     """What is found out about an input file while it is read, line by line.
 
     offsets, lengths: where each request is. errors: why the batch fails. model: the first request's. tokens: about as
-    many as the requests have. done: one byte a request, 1 where `answered` has the hash of its custom_id.
+    many as the requests have. deep: the line numbers of requests that are nested too deep to be answered. done: one
+    byte a request, 1 where `answered` has the hash of its custom_id.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Scan:
         self.offsets = array("Q")
         self.lengths = array("I")
         self.done = bytearray()
+        self.deep: dict[int, int] = {}
         self.errors: list[LineError] = []
         self.model: str | None = None
         self.tokens = 0
@@ -73,9 +76,7 @@ class Scan:
 
     def add(self, raw: bytes, number: int, offset: int) -> None:
         """Take up one line that is not blank; `number` counts from 1."""
-        self.offsets.append(offset)
-        self.lengths.append(len(raw))
-        self.done.append(0)
+        raw = self.placed(raw, number, offset)
         try:
             request = decode_request(raw)
             head = _decode_head(request.body)
@@ -95,6 +96,16 @@ class Scan:
             self._explain(raw, number)
         else:
             self._count(request.custom_id, len(raw), head.input)
+
+    def placed(self, raw: bytes, number: int, offset: int) -> bytes:
+        """Note where a line is; the line, without what is nested too deep: that is this row's failure alone."""
+        self.offsets.append(offset)
+        self.lengths.append(len(raw))
+        self.done.append(0)
+        if not is_too_deep(raw):
+            return raw
+        self.deep[len(self.offsets) - 1] = number
+        return pruned(raw)
 
     def end(self) -> None:
         """The file is read: what is to be said of it as a whole. The set of ids is given up."""

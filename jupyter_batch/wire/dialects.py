@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import orjson
+
 from jupyter_batch.core.errors import LedgerNewerError
 from jupyter_batch.core.result import Result
 from jupyter_batch.core.template import RowError
@@ -49,6 +51,17 @@ def headers_of(made: Encoder) -> dict[str, str]:
 def tool_names_of(made: Encoder) -> dict[str, str]:
     """Tool names as the provider got them -> as the person gave them, where they differ."""
     return made.tool_names if isinstance(made, AnthropicEncoder) else {}
+
+
+BODIES = ("body", "params", "modelInput", "request")
+"""Where a dialect's request line has its request."""
+
+
+def request_in(line: bytes) -> dict[str, Any]:
+    """The body of a request line of any dialect; an empty one where there is no line."""
+    data = orjson.loads(line) if line else {}
+    found: dict[str, Any] = next((data[key] for key in BODIES if key in data), {})
+    return found
 
 
 def decode_lines(

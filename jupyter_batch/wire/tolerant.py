@@ -197,6 +197,9 @@ def _chat(choice: dict[str, Any]) -> tuple[Any, str]:
         message = {"content": choice.get("text")}  # the old completions
     finish = choice.get("finish_reason")
     text, refusal = _parts(message.get("content"))
+    spoken = message.get("audio")
+    if not text and isinstance(spoken, dict) and isinstance(spoken.get("transcript"), str):
+        text = spoken["transcript"]
     refusal = message.get("refusal") or refusal
     calls = message.get("tool_calls") or [
         {"function": message.get("function_call")}

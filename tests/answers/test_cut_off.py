@@ -80,6 +80,8 @@ def test_every_screen_says_how_many_and_what_helps():
     seen = view(shot(("length", 3)))
     assert seen.colour == "warn"
     assert "3 answers were cut off: allow more (max_tokens)" in seen.lines[0]
+    assert "job.retry(max_tokens=...) sends them again" in seen.lines[0]
+    assert "retry" not in view(shot(("length", 3), state=State.RUNNING, collected=False)).lines[0]
     assert "3 cut off" in text.line(seen)
     assert "3 cut off" in html.card(seen)["text/html"]
     assert "3 cut off" in table.text([shot(("length", 3))])

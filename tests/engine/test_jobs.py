@@ -357,7 +357,7 @@ BAD = {
     "no model": (ModelError, lambda df, c: df.llm.batch("{feedback}", api_key="k"), "model"),
     "a model without a provider": (
         ModelError,
-        lambda df, c: df.llm.batch("{feedback}", **{**c, "model": "gpt"}),
+        lambda df, c: df.llm.batch("{feedback}", **{**c, "model": "gpt", "api_base": None}),
         "provider",
     ),
     "a provider without a batch API": (
@@ -408,7 +408,7 @@ BAD = {
     "a function that fails": (
         InputError,
         lambda df, c: df.llm.batch(lambda row: row["nope"], **c),
-        "row 0",
+        "KeyError: 'nope'",
     ),
     "an empty list": (InputError, lambda df, c: jupyter_batch.batch([], **c), "empty"),
     "no list": (InputError, lambda df, c: jupyter_batch.batch("a text", **c), "list of prompts"),

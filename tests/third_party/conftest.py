@@ -2,7 +2,8 @@
 
 JUPYTER_BATCH_THIRD_PARTY names the folder that their commands lie in (a virtual environment's `bin`); what is not there
 is skipped. `pip install aibrix==0.8.0` gives `aibrix_metadata`, `pip install 'litellm[proxy]'` gives `litellm`, and
-`pip install ogx==1.5.0` (Python 3.12 or newer) gives `ogx`.
+`pip install ogx==1.5.0` (Python 3.12 or newer) gives `ogx`. Clients that others wrote run in that environment's
+`python`: `pip install bespokelabs-curator==0.1.31`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,14 @@
+"""The address of an Anthropic-compatible API, in whichever form a user gives it."""
+
+from __future__ import annotations
+
+
+def root_of(base: str) -> str:
+    """The address below which `/v1/messages` lies.
+
+    litellm appends that route to any address, so `http://host/v1` would become `http://host/v1/v1/messages`.
+    """
+    base = base.rstrip("/")
+    for tail in ("/batches", "/messages", "/v1"):
+        base = base.removesuffix(tail).rstrip("/")
+    return base

@@ -1,0 +1,213 @@
+"""Result lines -> what an answer holds beside its text: reasoning, logprobs, citations. It goes by a line's shape.
+
+Never raises: what can't be read has nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.translated import mapping
+
+_THOUGHT = re.compile(r"\s*<think(?:ing)?>(.*?)</think(?:ing)?>", re.DOTALL)
+_APART = "\n\n"
+
+
+def kept(line: bytes) -> dict[str, Any]:
+    """What a result line's answer has of core/kept.py's KINDS; None for what it has not."""
+    try:
+        data = tolerant.loads(line)
+        return _of(data) if isinstance(data, dict) else {}
+    except Exception:  # bytes from outside, in a shape that nobody has seen yet
+        return {}
+
+
+def _of(data: dict[str, Any]) -> dict[str, Any]:
+    if "result" in data:
+        return _anthropic(mapping(mapping(data["result"]).get("message")))
+    if "modelOutput" in data:
+        output = mapping(mapping(data["modelOutput"]).get("output"))
+        return _bedrock(mapping(output.get("message")))
+    body = tolerant.body_of(data)
+    if isinstance(body.get("candidates"), list):
+        return _gemini(body)
+    if isinstance(body.get("output"), list):
+        return _response(body)
+    return _chat(body)
+
+
+def _made(
+    *,
+    reasoning: Iterable[Any] = (),
+    logprobs: Any = None,
+    citations: Any = None,
+    annotations: Any = None,
+    transcript: Any = None,
+) -> dict[str, Any]:
+    return {
+        "reasoning": _joined(reasoning),
+        "logprobs": logprobs or None,
+        "citations": citations or None,
+        "annotations": annotations or citations or None,
+        "transcript": transcript if isinstance(transcript, str) and transcript else None,
+    }
+
+
+def _joined(texts: Iterable[Any]) -> str | None:
+    return _APART.join(text for text in texts if isinstance(text, str) and text) or None
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _flat(lists: Iterable[Any]) -> list[Any]:
+    return [item for held in lists if isinstance(held, list) for item in held]
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value), None)
+
+
+# --- chat completions -----------------------------------------------------------------------------------------------
+
+
+def _chat(body: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI's, and those of servers and of litellm that speak like it."""
+    choices = _dicts(body.get("choices"))
+    choice = next(
+        (one for one in choices if one.get("index", 0) == 0), choices[0] if choices else {}
+    )
+    message = mapping(choice.get("message"))
+    more = mapping(message.get("provider_specific_fields"))
+    annotations = _first(message.get("annotations"))
+    citations = _first(
+        annotations,
+        message.get("citations"),
+        _citations_of(more.get("citations")),
+        body.get("citations"),
+        body.get("search_results"),
+        body.get("vertex_ai_grounding_metadata"),
+    )
+    return _made(
+        reasoning=_thoughts(message, more),
+        logprobs=_token_list(choice.get("logprobs")),
+        citations=citations,
+        annotations=annotations,
+        transcript=mapping(message.get("audio")).get("transcript"),
+    )
+
+
+def _thoughts(message: Mapping[str, Any], more: Mapping[str, Any]) -> list[Any]:
+    """The thinking of a message: under the first of the names that servers have for it."""
+    for key in ("reasoning_content", "reasoning"):
+        if isinstance(text := message.get(key), str) and text:
+            return [text]
+    details = _dicts(message.get("reasoning_details"))
+    blocks = _dicts(message.get("thinking_blocks") or more.get("thinking_blocks"))
+    content = message.get("content")
+    told = [
+        *(detail.get("text") or detail.get("summary") for detail in details),
+        *(block.get("thinking") for block in blocks if not details),
+        *(_part_thought(part) for part in _dicts(content)),
+    ]
+    if not any(told) and isinstance(content, str) and (found := _THOUGHT.match(content)):
+        return [found[1].strip()]
+    return told
+
+
+def _part_thought(part: Mapping[str, Any]) -> Any:
+    """Mistral's content parts, and Anthropic's."""
+    if part.get("type") not in ("thinking", "reasoning"):
+        return None
+    held = part.get("thinking") or part.get("text")
+    return (
+        "".join(str(piece.get("text") or "") for piece in _dicts(held))
+        if isinstance(held, list)
+        else held
+    )
+
+
+def _citations_of(held: Any) -> Any:
+    """Anthropic's citations are a list for each block of text, as litellm has them."""
+    return (
+        _flat(held) if isinstance(held, list) and all(isinstance(x, list) for x in held) else held
+    )
+
+
+def _token_list(logprobs: Any) -> Any:
+    """The tokens, one by one; of the old completions, and where nothing is known, all of it."""
+    if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
+        return logprobs["content"]
+    if isinstance(logprobs, dict) and not any(logprobs.values()):
+        return None
+    return logprobs
+
+
+# --- responses ------------------------------------------------------------------------------------------------------
+
+
+def _response(body: Mapping[str, Any]) -> dict[str, Any]:
+    items = _dicts(body.get("output"))
+    parts = [
+        part
+        for item in items
+        if item.get("type") == "message"
+        for part in _dicts(item.get("content"))
+    ]
+    spoken = [part.get("transcript") for part in parts if part.get("type") == "output_audio"]
+    return _made(
+        reasoning=[
+            text
+            for item in items
+            if item.get("type") == "reasoning"
+            for text in _texts(item.get("content")) or _texts(item.get("summary"))
+        ],
+        logprobs=_flat(part.get("logprobs") for part in parts),
+        citations=_flat(part.get("annotations") for part in parts),
+        transcript=_joined(spoken),
+    )
+
+
+def _texts(parts: Any) -> list[Any]:
+    return [part["text"] for part in _dicts(parts) if part.get("text")]
+
+
+# --- providers' own words -------------------------------------------------------------------------------------------
+
+
+def _anthropic(message: Mapping[str, Any]) -> dict[str, Any]:
+    blocks = _dicts(message.get("content"))
+    return _made(
+        reasoning=[block.get("thinking") for block in blocks if block.get("type") == "thinking"],
+        citations=_flat(block.get("citations") for block in blocks),
+    )
+
+
+def _gemini(body: Mapping[str, Any]) -> dict[str, Any]:
+    first = next(iter(_dicts(body.get("candidates"))), {})
+    parts = _dicts(mapping(first.get("content")).get("parts"))
+    logprobs = mapping(first.get("logprobsResult"))
+    cited = mapping(first.get("citationMetadata"))
+    sources = mapping(first.get("groundingMetadata")).get("groundingChunks")
+    return _made(
+        reasoning=[part.get("text") for part in parts if part.get("thought")],
+        logprobs=logprobs.get("chosenCandidates") or logprobs,
+        citations=_flat([cited.get("citations") or cited.get("citationSources"), sources]),
+    )
+
+
+def _bedrock(message: Mapping[str, Any]) -> dict[str, Any]:
+    blocks = _dicts(message.get("content"))
+    thought = [
+        mapping(mapping(block.get("reasoningContent")).get("reasoningText")) for block in blocks
+    ]
+    return _made(
+        reasoning=[part.get("text") for part in thought],
+        citations=_flat(
+            mapping(block.get("citationsContent")).get("citations") for block in blocks
+        ),
+    )
