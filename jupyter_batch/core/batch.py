@@ -16,6 +16,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     bad_lines: lines of the request file, from 1, that it failed for, each with the reason; the first few hundred.
     output_file_id, error_file_id: None where there is no such file (yet). errors: why the batch as a whole failed, the
     first few and a count. quota: it was refused because too much is enqueued already; sending it later can work.
+    spent: it was refused because the account's quota or credit is used up.
     ended_at: when it was over, if the provider tells.
     tag: the metadata that the batch was created with. endpoint: where its requests go, if the provider tells.
     """
@@ -35,6 +36,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     errors: str = ""
     quota: bool = False
+    spent: bool = False
     usage: Usage | None = None
     tag: dict[str, str] = {}
     endpoint: str | None = None

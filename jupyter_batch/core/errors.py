@@ -19,6 +19,7 @@
         ├── AuthenticationError     401 and 403: the job pauses
         ├── RateLimitError          429; `.retry_after` in seconds, where the provider said so
         ├── NotFoundError           404; just after a create it is transient
+        │   └── NoBatchApiError     404, 405 or 501 for the path itself: the server has no such call
         ├── BadRequestError         any other 4xx: asking again can't help
         ├── ProviderDownError       5xx
         ├── ProviderTimeoutError    no answer in time
@@ -135,15 +136,21 @@ class AuthenticationError(ProviderError):
 class RateLimitError(ProviderError):
     """429: too much at once.
 
-    queue: the limit is on what is under way (enqueued tokens, batches): it passes when batches end.
+    queue: the limit is on what is under way (enqueued tokens, batches): it passes when batches end. spent: the
+    account's quota, credit or budget is used up: it passes when the user does something about it.
     """
 
     transient = True
     queue = False
+    spent = False
 
 
 class NotFoundError(ProviderError):
     """404: the provider does not know it (yet: just after a create this passes)."""
+
+
+class NoBatchApiError(NotFoundError):
+    """404, 405 or 501 for the path itself: the server has no batch API there."""
 
 
 class BadRequestError(ProviderError):

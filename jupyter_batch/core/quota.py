@@ -1,4 +1,4 @@
-"""Which refusals are about a limit that passes, by the words in which providers say so. Pure.
+"""Refusals for a limit that passes, and for a quota that is used up, by the words of the providers. Pure.
 
 OpenAI's and Azure's texts were recorded (openai-python issue 2084, Microsoft Q&A 2285577); for the others the terms in
 which their documentation speaks of such limits are looked for, with the provider beside the pattern. What is not
@@ -24,6 +24,38 @@ _LIMIT = re.compile(
 )
 _NOT = re.compile(r"size[ _]limit|file[ _]size|context[ _](?:length|window)|too large")
 """Limits on one request or one file: they never pass."""
+
+
+_SPENT_CODES = re.compile(
+    r"insufficient_(?:user_)?(?:quota|funds?|balance|credits?)|billing_(?:hard_limit|not_active|disabled|error)"
+    r"|exceeded_current_quota|budget_?exceeded|exceeded_?budget|arrearage|invalid_payment_instrument|payment_required"
+)
+"""OpenAI, Perplexity, one-api; Google; Moonshot; litellm's proxy; Alibaba; Bedrock."""
+_SPENT = re.compile(
+    r"check your (?:plan and )?billing|billing (?:hard )?limit|billing to be enabled"  # OpenAI; Google
+    r"|billing (?:account|is|has)\b.{0,80}(?:disabled|closed|inactive|absent)"  # Google
+    r"|balance (?:is |was )?(?:too low|insufficient|not enough|exhausted|negative)"  # Anthropic
+    r"|(?:insufficient|not enough|no remaining|out of|lack of) (?:balance|funds?|credits?|quota)"  # DeepSeek
+    r"|(?:doesn't|does not|don't|do not) have (?:any|enough|sufficient) (?:credits?|balance|funds)"  # xAI
+    r"|(?:used(?: up)?|exhausted|exceeded|run out of|ran out of)\b.{0,40}\bcredits?\b"  # xAI, Hugging Face, OpenRouter
+    r"|(?:spend(?:ing)?|usage|budget|credit|billing)[ _](?:limit|cap)s?\b"  # Anthropic, xAI, Groq, Together, Cohere
+    r"|budget has been exceeded|payment (?:required|method)|(?:account|overdue).{0,30}(?:in arrears|overdue|unpaid)"
+    r"|余额不足|欠费"  # Zhipu, Alibaba
+)
+"""What only the account's owner can mend."""
+_IN_TIME = re.compile(
+    r"rate[ _-]?limit|per[ _-]?(?:second|minute|hour|day)|\b[rt]p[md]\b|resource_exhausted|quota exceeded for|enqueued"
+    r"|retry in|call volume quota"
+)
+"""Limits on a pace, which OpenAI and Google put beside advice on billing."""
+
+
+def is_spent(said: str) -> bool:
+    """Whether a refusal (code and message) says that the account's quota, credit or budget is used up."""
+    text = said.lower()
+    if _SPENT_CODES.search(text):
+        return True
+    return bool(_SPENT.search(text)) and not _IN_TIME.search(text)
 
 
 def is_quota(said: str) -> bool:

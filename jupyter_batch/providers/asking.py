@@ -19,6 +19,7 @@ from jupyter_batch.core.errors import (
     ProviderError,
     WarningRaisedError,
 )
+from jupyter_batch.core.refusal import read_refusal
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.network import guard_all
@@ -306,10 +307,14 @@ def _words(error: Exception) -> dict[str, Any]:
             held = orjson.loads(text)
         except orjson.JSONDecodeError:
             held = None
+    whole = held
     if isinstance(held, dict):
         inner = held.get("error", held)
         held = inner if isinstance(inner, dict) else {"message": inner}
     else:
         held = {}
-    text = str(held.get("message") or text or type(error).__name__)
+    message = held.get("message")
+    if not isinstance(message, str) or not message:
+        message = read_refusal(whole or text).message
+    text = message or type(error).__name__
     return {"message": text, **{name: held.get(name) for name in ("type", "param", "code")}}

@@ -13,14 +13,14 @@ from jupyter_batch.core.errors import (
     ProviderTimeoutError,
     RateLimitError,
 )
-from jupyter_batch.core.secrets import masked
-from jupyter_batch.providers.failures import by_status, no_connection, normalise
+from jupyter_batch.core.quota import is_spent
+from jupyter_batch.core.refusal import Refusal, read_refusal, short
+from jupyter_batch.providers.failures import by_refusal, by_status, no_connection, normalise
 
 HOW = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, run `aws sso login`, or give aws_profile_name= or "
     "aws_access_key_id= and aws_secret_access_key="
 )
-_TEXT = 400
 
 # By the error's own word: AWS says of many things "400" that can be waited out, or set right.
 _SLOW = {
@@ -58,7 +58,7 @@ def told(error: Exception, place: str) -> ProviderError:
     answer: Any = getattr(error, "response", None)
     if "ClientError" in names and isinstance(answer, Mapping):
         return _refused(answer, place)
-    words = masked(" ".join(str(error).split()))[:_TEXT]
+    words = short(str(error))
     if names & {
         "NoCredentialsError",
         "PartialCredentialsError",
@@ -95,8 +95,10 @@ def _refused(answer: Mapping[str, Any], place: str) -> ProviderError:
     meta: Mapping[str, Any] = answer.get("ResponseMetadata") or {}
     code, status = str(said.get("Code") or ""), meta.get("HTTPStatusCode")
     status = status if isinstance(status, int) else 500
-    words = masked(" ".join(f"{code}: {said.get('Message') or ''}".strip(": ").split()))[:_TEXT]
+    words = short(f"{code}: {read_refusal(said.get('Message') or '').message}".strip(": "))
     message = f"{place}: {words} (HTTP {status})"
+    if is_spent(words):
+        return by_refusal(status, Refusal(words, code), place, meta.get("HTTPHeaders") or {})
     if code in _SLOW:
         seconds = by_status(429, "", headers=meta.get("HTTPHeaders")).retry_after
         return RateLimitError(message, status=status, retry_after=seconds)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from jupyter_batch.core.errors import ProviderError
-from jupyter_batch.core.secrets import masked, remember
-from jupyter_batch.network import SentOnError, client_for, through
-from jupyter_batch.providers.failures import by_status, normalise
+from jupyter_batch.core.secrets import remember
+from jupyter_batch.network import SentOnError, client_for
+from jupyter_batch.providers.failures import list_in, normalise, object_in, refused
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import CALL_SECONDS, TRANSFER_SECONDS
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 300.0
 """How long nothing at all may come during a transfer: a server may think about 200 MB for a while."""
-_TEXT = 400
-"""How much of a refusal is told, in characters."""
 
 
 class Direct:
@@ -53,7 +51,7 @@ class Direct:
                 data={"purpose": "batch"},  # fields before the file
                 files={"file": (name, file, "application/jsonl")},
             )
-        return msgspec.json.decode(there, type=_There).id
+        return str(object_in(there, self._access.api_base)["id"])
 
     @asynccontextmanager
     async def _open(self, seconds: float = CALL_SECONDS) -> AsyncIterator[httpx.AsyncClient]:
@@ -86,6 +84,20 @@ class Direct:
             raise self._refusal(answer)
         return answer.content
 
+    async def _object(
+        self, client: httpx.AsyncClient, method: str, path: str, *, holds: str = "id", **more: Any
+    ) -> dict[str, Any]:
+        """The object in the answer to one call. See object_in."""
+        answer = await self._ask(client, method, path, **more)
+        return object_in(answer, self._access.api_base, holds=holds)
+
+    async def _list(
+        self, client: httpx.AsyncClient, path: str, name: str, *, bare: bool = False, **more: Any
+    ) -> dict[str, Any]:
+        """A page of a list. See list_in."""
+        answer = await self._ask(client, "GET", path, **more)
+        return list_in(answer, self._access.api_base, name, bare=bare)
+
     async def _stream(self, path: str, write: Callable[[bytes], object]) -> None:
         """A download, block by block; raises where it was cut off."""
         async with (
@@ -100,29 +112,11 @@ class Direct:
                     write(block)
 
     def _refusal(self, answer: httpx.Response) -> ProviderError:
-        place = self._access.api_base
         remember(self._access.api_key)
-        said = _said(answer.content)
-        return by_status(
+        return refused(
             answer.status_code,
-            f"{place}{through(place, answer.status_code)}: {said or answer.reason_phrase}",
+            answer.content,
+            self._access.api_base,
             headers=answer.headers,
+            reason=answer.reason_phrase,
         )
-
-
-class _There(msgspec.Struct):
-    id: str
-
-
-def _said(content: bytes) -> str:
-    """The sentence in a refusal, in whichever of the usual places it stands."""
-    try:
-        body = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        body = content.decode("utf-8", "replace")
-    for key in ("error", "message", "detail"):
-        if isinstance(body, dict) and body.get(key):
-            body = body[key]
-    said = body if isinstance(body, str) else msgspec.json.encode(body).decode()
-    text = masked(" ".join(said.split()))
-    return text if len(text) <= _TEXT else f"{text[:_TEXT]}..."

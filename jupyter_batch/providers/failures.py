@@ -6,18 +6,18 @@ litellm's batch calls are not mapped to its own exceptions: openai's, httpx's, p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
-
-import msgspec
+from typing import Any, cast
 
 from jupyter_batch.core.errors import (
     AuthenticationError,
     BadRequestError,
     ConnectionFailedError,
+    NoBatchApiError,
     NotFoundError,
     ProviderDownError,
     ProviderError,
@@ -25,13 +25,17 @@ from jupyter_batch.core.errors import (
     RateLimitError,
     WarningRaisedError,
 )
-from jupyter_batch.core.quota import is_queue, is_quota
-from jupyter_batch.core.secrets import masked, remember
+from jupyter_batch.core.quota import is_queue, is_quota, is_spent
+from jupyter_batch.core.refusal import Refusal, decoded, is_error, is_no_route, read_refusal, short
+from jupyter_batch.core.secrets import remember
 from jupyter_batch.network import certificate_words, through
 
-_TEXT = 400
-"""How much of a provider's message is told, in characters."""
-
+_OK = 200
+_SPENT = 402
+"""Payment required."""
+_NEVER_SPENT = frozenset({404, 405, 501})
+_STATES = ("status", "state", "processing_status")
+"""What a batch or a file calls itself."""
 _QUOTA_STATUSES = frozenset({400, 403, 409, 422})
 """What providers answer besides 429 where a limit that passes was met; its words tell it from other refusals."""
 
@@ -53,6 +57,10 @@ class UnreadableError(ProviderDownError):
     """An answer that makes no sense to whoever read it first."""
 
 
+class WebPageError(ProviderDownError):
+    """A web page, with a 2xx: a login, a portal, or a site that has no API at this address."""
+
+
 def normalise(error: BaseException, place: str, secret: str = "") -> ProviderError:
     """The error of ours that says the same.
 
@@ -71,7 +79,7 @@ def _told(error: BaseException, place: str) -> ProviderError:
     if (warning := raised_warning(error)) is not None:
         return WarningRaisedError(
             f"a library's warning ended the call to {place} ({type(warning).__name__}: "
-            f"{_short(str(warning))}); don't make warnings errors (python -W error, PYTHONWARNINGS, "
+            f"{short(str(warning))}); don't make warnings errors (python -W error, PYTHONWARNINGS, "
             "warnings.simplefilter) while jobs run"
         )
     names = {kind.__name__ for kind in type(error).__mro__}
@@ -93,12 +101,7 @@ def _told(error: BaseException, place: str) -> ProviderError:
         return UnreadableError(
             f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}"
         )
-    return by_status(
-        status,
-        f"{place}{through(place, status)}: {_message(error)}",
-        headers=_headers(error),
-        code=_code(error),
-    )
+    return refused(status, _body(error), place, headers=_headers(error), reason=short(str(error)))
 
 
 def no_connection(place: str, cause: str) -> ConnectionFailedError:
@@ -120,28 +123,112 @@ def raised_warning(error: BaseException) -> Warning | None:
     return None
 
 
+def refused(
+    status: int,
+    body: object,
+    place: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    reason: str = "",
+) -> ProviderError:
+    """The error for an answer other than 2xx, in the server's own sentence (core/refusal.py).
+
+    body: as it came, or decoded. reason: the words beside the status, for a body that says nothing.
+    """
+    refusal = read_refusal(body)
+    if not refusal.message:
+        refusal = refusal._replace(message=reason)
+    return by_refusal(status, refusal, f"{place}{through(place, status)}", headers or {})
+
+
+def object_in(body: bytes, place: str, *, holds: str = "id") -> dict[str, Any]:
+    """The object in an answer with a 2xx. Raises ProviderError, in the server's words, for what is an error instead.
+
+    holds: the field that an object of that kind has. One with a state of its own may carry an error all the same.
+    """
+    value = decoded(body)
+    whole = isinstance(value, dict) and value.get(holds) and value.get("object") != "error"
+    if whole and (not is_error(value) or any(value.get(name) for name in _STATES)):
+        return cast("dict[str, Any]", value)
+    raise _no_answer(body, value, place, holds)
+
+
+def list_in(body: bytes, place: str, name: str, *, bare: bool = False) -> dict[str, Any]:
+    """The page of a list in an answer with a 2xx; as object_in. name: the field of its items.
+
+    What is no list is never taken for an empty one: that would mean that no batch is there. bare: an empty object is an
+    empty list, as gRPC's gateways write it.
+    """
+    value = decoded(body)
+    if isinstance(value, dict) and not is_error(value):
+        items = value.get(name)
+        if isinstance(items, list) or (items is None and name in value):
+            return value
+        if items is None and (value.get("object") == "list" or (bare and not value)):
+            return value
+    raise _no_answer(body, value, place, name)
+
+
+def _no_answer(body: bytes, value: object, place: str, wanted: str) -> ProviderError:
+    """The error for a 2xx whose body is not what was asked for."""
+    refusal = read_refusal(body if value is None else value)
+    if refusal.page:
+        return WebPageError(f"{place} answered with a web page: {refusal.message} (HTTP {_OK})")
+    spent = is_spent(f"{refusal.kind} {refusal.message}")
+    status = _SPENT if spent else refusal.status
+    if status is not None:
+        return by_refusal(status, refusal, place, {}, shown=_OK)
+    said = refusal.message or "an empty answer"
+    without = "" if is_error(value) else f" answered without {wanted!r}"
+    return ProviderDownError(f"{place}{without}: {said} (HTTP {_OK})")
+
+
 def by_status(
     status: int, message: str, *, headers: Mapping[str, str] | None = None, code: str = ""
 ) -> ProviderError:
     """The error for an HTTP status; code: the provider's own word for it, where there is one."""
-    said = f"{code} {message}"
-    retry_after = _retry_after(headers or {})
-    kind: type[ProviderError]
-    if status == 429 or (status in _QUOTA_STATUSES and is_quota(said)):  # noqa: PLR2004 - HTTP's own
-        limited = RateLimitError(
-            f"{message} (HTTP {status})", status=status, retry_after=retry_after
-        )
-        limited.queue = is_queue(said)
-        return limited
-    if status in (401, 403) or (status == 400 and _NO_SUCH_KEY in message.lower()):  # noqa: PLR2004
-        kind = AuthenticationError
-    elif status == 404:  # noqa: PLR2004 - an HTTP status is its own name
-        kind = NotFoundError
-    elif status in (408, 425) or status >= 500:  # noqa: PLR2004
-        kind = ProviderDownError
-    else:
-        kind = BadRequestError
-    return kind(f"{message} (HTTP {status})", status=status, retry_after=retry_after)
+    return by_refusal(status, Refusal(message, code), "", headers or {})
+
+
+def by_refusal(
+    status: int,
+    refusal: Refusal,
+    place: str,
+    headers: Mapping[str, str],
+    *,
+    shown: int | None = None,
+    words: str = "",
+) -> ProviderError:
+    """The error for what a server said. shown: the answer's own status; words: what is shown of the sentence."""
+    said = f"{refusal.kind} {refusal.message}"
+    words = words or refusal.message
+    message = f"{f'{place}: ' if place else ''}{words} (HTTP {shown or status})"
+    retry_after = _retry_after({name.lower(): value for name, value in headers.items()})
+    kind = _kind(status, refusal, said)
+    error = kind(message, status=status, retry_after=retry_after)
+    if isinstance(error, RateLimitError):
+        error.spent = _is_spent(status, said)
+        error.queue = not error.spent and is_queue(said)
+    return error
+
+
+def _kind(status: int, refusal: Refusal, said: str) -> type[ProviderError]:
+    """The class of the error for a status; a quota is met under several."""
+    if status == 429 or _is_spent(status, said):  # noqa: PLR2004 - HTTP's own
+        return RateLimitError
+    if status in _QUOTA_STATUSES and is_quota(said):
+        return RateLimitError
+    if status in (401, 403) or (status == 400 and _NO_SUCH_KEY in said.lower()):  # noqa: PLR2004
+        return AuthenticationError
+    if is_no_route(status, refusal):
+        return NoBatchApiError
+    if status == 404:  # noqa: PLR2004 - an HTTP status is its own name
+        return NotFoundError
+    return ProviderDownError if status in (408, 425) or status >= 500 else BadRequestError  # noqa: PLR2004
+
+
+def _is_spent(status: int, said: str) -> bool:
+    return status == _SPENT or (status not in _NEVER_SPENT and is_spent(said))
 
 
 def _never_connected(error: BaseException) -> bool:
@@ -204,31 +291,22 @@ def _date(text: str) -> float | None:
         return None
 
 
-def _code(error: BaseException) -> str:
-    """The `code` or `type` in an error's body."""
-    body: Any = getattr(error, "body", None)
-    inner = body.get("error", body) if isinstance(body, dict) else None
-    return (
-        " ".join(str(inner[key]) for key in ("code", "type") if inner.get(key))
-        if isinstance(inner, dict)
-        else ""
-    )
+def _body(error: BaseException) -> object:
+    """The body of the answer that an SDK raised an error for, as it came, or what the SDK kept of it.
 
-
-def _message(error: BaseException) -> str:
-    body: Any = getattr(error, "body", None)
-    if isinstance(body, str | bytes):
-        try:
-            body = msgspec.json.decode(body)
-        except msgspec.DecodeError:
-            return _short(body if isinstance(body, str) else body.decode("utf-8", "replace"))
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        if isinstance(inner, dict) and inner.get("message"):
-            return _short(str(inner["message"]))
-        if isinstance(inner, str):
-            return _short(inner)
-    return _short(str(error))
+    OpenAI's keeps of a body its `error` alone; litellm's errors carry an answer that is made up, and the body in their
+    text.
+    """
+    with contextlib.suppress(Exception):  # not read, or not httpx's
+        content = getattr(error, "response").content  # noqa: B009 - any kind of error
+        if isinstance(content, bytes) and content.strip():
+            return content
+    body: object = getattr(error, "body", None)
+    if body:
+        return body
+    text = str(error)
+    inner = decoded(text[text.find("{") :]) if "{" in text else None
+    return inner if is_error(inner) else text
 
 
 def _cause(error: BaseException) -> str:
@@ -237,9 +315,4 @@ def _cause(error: BaseException) -> str:
     while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
         seen.add(id(inner))
         error = inner
-    return _short(str(error) or type(error).__name__)
-
-
-def _short(text: str) -> str:
-    text = masked(" ".join(text.split()))  # before it is cut: a part of a key is hard to find
-    return text if len(text) <= _TEXT else f"{text[:_TEXT]}..."
+    return short(str(error) or type(error).__name__)

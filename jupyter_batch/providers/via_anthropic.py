@@ -24,16 +24,16 @@ from jupyter_batch.core.errors import (
     ProviderDownError,
     ProviderError,
     ProviderTimeoutError,
-    RateLimitError,
 )
 from jupyter_batch.core.limits import LINE_HEAD_BYTES
+from jupyter_batch.core.refusal import read_refusal
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.network import client_for, through
 from jupyter_batch.providers.anthropic_address import root_of
 from jupyter_batch.providers.anthropic_file import Body, extent
-from jupyter_batch.providers.anthropic_refusal import TEXT, read_refusal
-from jupyter_batch.providers.failures import by_status, normalise
+from jupyter_batch.providers.anthropic_refusal import TEXT, read_rows
+from jupyter_batch.providers.failures import by_refusal, list_in, normalise, object_in
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import blocks_of, custom_id_in
 from jupyter_batch.wire.anthropic import read_batch
@@ -236,10 +236,9 @@ class ViaAnthropic:
                 response = await client.send(request)
                 if response.status_code != 200:  # noqa: PLR2004 - HTTP's OK
                     raise self._refusal(response, response.content)
-                obj = response.json()
-        if not isinstance(obj, dict):
-            raise ProviderDownError(f"{self._base} gave an answer that is no object")
-        return obj
+        if path or verb != "GET":
+            return object_in(response.content, self._base)
+        return list_in(response.content, self._base, "data")
 
     @contextlib.asynccontextmanager
     async def _results(self, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -316,18 +315,15 @@ class ViaAnthropic:
     def _refusal(self, response: httpx.Response, body: bytes) -> ProviderError:
         """An answer other than 200, in our words."""
         remember(self._access.api_key)
-        message, request, lines = read_refusal(body)
-        told = f"{self._base}{through(self._base, response.status_code)}: {message}" + (
-            f" ({request})" if request else ""
+        status, place = response.status_code, self._base
+        said = read_refusal(body)
+        message, request, lines = read_rows(body, said)
+        words = f"{message} ({request})" if request else message
+        error = by_refusal(
+            status, said, f"{place}{through(place, status)}", response.headers, words=words
         )
-        status, headers = response.status_code, {k.lower(): v for k, v in response.headers.items()}
-        error = by_status(status, told, headers=headers)
         if status in (400, 422):  # HTTP's, of a body that was not right
             error.bad_lines = tuple((line, masked(why)) for line, why in lines)
-        if status == 402 or "usage limit" in message.lower():  # noqa: PLR2004 - no money, or the limit one has set:
-            error = RateLimitError(
-                str(error), status=status, retry_after=error.retry_after
-            )  # that can change
         return error
 
     @contextlib.contextmanager

@@ -21,20 +21,20 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.network import sdk_client_for
 from jupyter_batch.providers.direct import QUIET_SECONDS
-from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.failures import normalise, object_in
 from jupyter_batch.providers.protocol import TAG, Access, Facts, is_of
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.providers.via_litellm import (
     CALL_SECONDS,
     LIST_PAGES,
     TRANSFER_SECONDS,
+    page_of,
     upload,
 )
 from jupyter_batch.wire.openai_batches import read_batch
 
 if TYPE_CHECKING:
     import openai
-    from openai.types import Batch
 
 PAGE = 100
 """Batches in a page of the list: the most that Azure gives."""
@@ -94,16 +94,15 @@ class ViaAzure:
                 uploaded = await upload(client, requests, tag, self._access.api_base)
             await on_upload(uploaded)
         async with self._open() as client:
-            return _view(
-                await client.batches.create(
-                    input_file_id=uploaded,
-                    metadata=dict(tag),
-                    endpoint=cast(
-                        "Literal['/v1/chat/completions']", endpoint
-                    ),  # the SDK knows OpenAI's own paths alone
-                    completion_window=cast("Literal['24h']", window),
-                )
+            answer = await client.batches.with_raw_response.create(
+                input_file_id=uploaded,
+                metadata=dict(tag),
+                endpoint=cast(
+                    "Literal['/v1/chat/completions']", endpoint
+                ),  # the SDK knows OpenAI's own paths alone
+                completion_window=cast("Literal['24h']", window),
             )
+            return self._read(answer.content)
 
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
@@ -126,18 +125,14 @@ class ViaAzure:
         after: str | None = None
         async with self._open(TRANSFER_SECONDS) as client:
             for _ in range(LIST_PAGES):
-                page = await (
-                    client.batches.list(limit=PAGE, after=after)
-                    if after
-                    else client.batches.list(limit=PAGE)
-                )
-                views = [_view(item) for item in page.data or []]
+                page = await page_of(client, after, self._access.api_base, PAGE)
+                views = [read_batch(item) for item in page.get("data") or []]
                 found += views
                 older = all(
                     view.created_at is not None and view.created_at < since for view in views
                 )
                 if (
-                    older or not page.has_more or views[-1].id == after
+                    older or not page.get("has_more") or views[-1].id == after
                 ):  # `older` is true of no views, too
                     return found
                 after = views[-1].id
@@ -148,13 +143,15 @@ class ViaAzure:
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
         async with self._open() as client:
-            return _view(await client.batches.retrieve(batch_id))
+            answer = await client.batches.with_raw_response.retrieve(batch_id)
+            return self._read(answer.content)
 
     async def cancel(self, batch_id: str) -> BatchView:
         """See Provider.cancel."""
         try:
             async with self._open() as client:
-                return _view(await client.batches.cancel(batch_id))
+                answer = await client.batches.with_raw_response.cancel(batch_id)
+                return self._read(answer.content)
         except BadRequestError:  # it is over already
             return await self.poll(batch_id)
 
@@ -168,11 +165,8 @@ class ViaAzure:
             async for block in blocks:
                 write(block)
 
+    def _read(self, answer: bytes) -> BatchView:
+        return read_batch(object_in(answer, self._access.api_base))
+
     async def aclose(self) -> None:
         """See Provider.aclose. Each verb closes what it opened."""
-
-
-def _view(batch: Batch) -> BatchView:
-    return read_batch(
-        batch.model_dump(warnings=False)
-    )  # of a type that is not the SDK's: a float, a new status

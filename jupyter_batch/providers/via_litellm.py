@@ -16,13 +16,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import msgspec
-
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.network import bundle, sdk_client_for
-from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.failures import list_in, normalise, object_in
 from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
 from jupyter_batch.providers.streams import blocks_of
 from jupyter_batch.wire.openai_batches import read_batch
@@ -116,7 +114,7 @@ class ViaLitellm:
                 ),  # any that the provider has
                 completion_window=cast("Literal['24h']", window),
             )
-            return _read(answer.content)
+            return self._read(answer.content)
 
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
@@ -142,15 +140,11 @@ class ViaLitellm:
         after: str | None = None
         async with self._sdk() as client:
             for _ in range(LIST_PAGES):
-                page = await (
-                    client.batches.list(limit=100, after=after)
-                    if after
-                    else client.batches.list(limit=100)
-                )
-                views = [_view(item) for item in page.data or []]
+                page = await page_of(client, after, self._access.api_base)
+                views = [read_batch(item) for item in page.get("data") or []]
                 found += views
                 older = all(v.created_at is not None and v.created_at < since for v in views)
-                if older or not views or not page.has_more or views[-1].id == after:
+                if older or not views or not page.get("has_more") or views[-1].id == after:
                     return found
                 after = views[-1].id
         raise ProviderDownError(
@@ -160,7 +154,8 @@ class ViaLitellm:
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
         async with self._sdk() as client:
-            return _read((await client.batches.with_raw_response.retrieve(batch_id)).content)
+            answer = await client.batches.with_raw_response.retrieve(batch_id)
+            return self._read(answer.content)
 
     @contextlib.asynccontextmanager
     async def _sdk(self, seconds: float = CALL_SECONDS) -> AsyncIterator[openai.AsyncOpenAI]:
@@ -200,9 +195,13 @@ class ViaLitellm:
         """Ask for the end; a refusal because it is over already is answered by how it stands."""
         try:
             async with self._sdk() as client:
-                return _read((await client.batches.with_raw_response.cancel(batch_id)).content)
+                answer = await client.batches.with_raw_response.cancel(batch_id)
+                return self._read(answer.content)
         except BadRequestError:
             return await self.poll(batch_id)
+
+    def _read(self, answer: bytes) -> BatchView:
+        return read_batch(object_in(answer, self._access.api_base))
 
     async def aclose(self) -> None:
         """Nothing is open between calls; litellm's own closing would close the person's clients too."""
@@ -211,12 +210,21 @@ class ViaLitellm:
 async def upload(
     client: openai.AsyncOpenAI, requests: Path, tag: Mapping[str, str], where: str
 ) -> str:
-    """The id there of a request file, streamed from disk. Raises ProviderDownError where none is named."""
+    """The id there of a request file, streamed from disk. Raises ProviderError where none is named."""
     with requests.open("rb") as file:
-        there = await client.files.create(file=(file_name(tag, requests), file), purpose="batch")
-    if not there.id:
-        raise ProviderDownError(f"{where} took the file and named no id")
-    return there.id
+        answer = await client.files.with_raw_response.create(
+            file=(file_name(tag, requests), file), purpose="batch"
+        )
+    return str(object_in(answer.content, where)["id"])
+
+
+async def page_of(
+    client: openai.AsyncOpenAI, after: str | None, where: str, limit: int = 100
+) -> dict[str, Any]:
+    """A page of the list of batches, as it came: `data`, `has_more`. after: the id of the last one before it."""
+    raw = client.batches.with_raw_response
+    answer = await (raw.list(limit=limit, after=after) if after else raw.list(limit=limit))
+    return list_in(answer.content, where, "data")
 
 
 async def _copy(
@@ -229,14 +237,3 @@ async def _copy(
     expected = headers.get("content-length", "")
     if "content-encoding" not in headers and expected.isdecimal() and int(expected) != size:
         raise ConnectionError(f"the download ended after {size} of {expected} bytes")
-
-
-def _read(answer: bytes) -> BatchView:
-    return read_batch(msgspec.json.decode(answer, type=dict[str, Any]))
-
-
-def _view(batch: Any) -> BatchView:
-    # Not warned of: a float where the SDK has an int, or a status that is new to it.
-    return read_batch(
-        batch.model_dump(warnings=False) if hasattr(batch, "model_dump") else dict(batch)
-    )

@@ -72,7 +72,7 @@ class ViaMistral(Direct):
             "timeout_hours": hours,
         }
         async with self._open() as client:
-            view = read_job(msgspec.json.decode(await self._ask(client, "POST", _JOBS, json=body)))
+            view = read_job(await self._object(client, "POST", _JOBS, json=body))
         if not view.id:
             raise ProviderDownError(
                 f"{self._access.api_base} answered a create without the job's id"
@@ -111,10 +111,8 @@ class ViaMistral(Direct):
         async with self._open(TRANSFER_SECONDS) as client:
             for number in range(LIST_PAGES):
                 params = {"page": number, "page_size": PAGE}
-                page = msgspec.json.decode(
-                    await self._ask(client, "GET", _JOBS, params=params), type=_Jobs
-                )
-                views = [read_job(job) for job in page.data or []]
+                page = await self._list(client, _JOBS, "data", params=params)
+                views = [read_job(job) for job in page.get("data") or []]
                 found += views
                 older = all(
                     view.created_at is not None and view.created_at < since for view in views
@@ -131,7 +129,7 @@ class ViaMistral(Direct):
         """See Provider.poll."""
         async with self._open() as client:
             path = f"{_JOBS}/{quote(batch_id, safe='')}"
-            return read_job(msgspec.json.decode(await self._ask(client, "GET", path), type=dict))
+            return read_job(await self._object(client, "GET", path))
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """See Provider.fetch."""
@@ -142,13 +140,9 @@ class ViaMistral(Direct):
         try:
             async with self._open() as client:
                 path = f"{_JOBS}/{quote(batch_id, safe='')}/cancel"
-                return read_job(msgspec.json.decode(await self._ask(client, "POST", path)))
+                return read_job(await self._object(client, "POST", path))
         except BadRequestError:
             return await self.poll(batch_id)
-
-
-class _Jobs(msgspec.Struct):
-    data: list[dict[str, Any]] | None = None
 
 
 class _Asked(msgspec.Struct):

@@ -27,6 +27,7 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
 from jupyter_batch.providers.direct import Direct
+from jupyter_batch.providers.failures import object_in
 from jupyter_batch.providers.google_token import Token
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.streams import LineBound, blocks_of
@@ -105,8 +106,8 @@ class ViaVertex(Direct):
             },
         }
         async with self._open() as client:
-            job = await self._json(
-                client, "POST", f"{self._parent}/batchPredictionJobs", json=order
+            job = await self._object(
+                client, "POST", f"{self._parent}/batchPredictionJobs", holds="name", json=order
             )
         return _view(job)
 
@@ -132,7 +133,7 @@ class ViaVertex(Direct):
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll. Of a job that is over, it is looked which files its folder has."""
         async with self._open() as client:
-            job = await self._json(client, "GET", f"/{quote(batch_id)}")
+            job = await self._object(client, "GET", f"/{quote(batch_id)}", holds="name")
             view = _view(job)
             if view.ending is None or view.output_file_id is None:
                 return msgspec.structs.replace(view, output_file_id=None)
@@ -152,7 +153,7 @@ class ViaVertex(Direct):
         """See Provider.cancel. One that is over is refused, and told as it is."""
         async with self._open() as client:
             with contextlib.suppress(BadRequestError):
-                await self._json(client, "POST", f"/{quote(batch_id)}:cancel", json={})
+                await self._ask(client, "POST", f"/{quote(batch_id)}:cancel", json={})
         return await self.poll(batch_id)
 
     # --- the wire ---------------------------------------------------------------------------------------------------
@@ -163,21 +164,18 @@ class ViaVertex(Direct):
         async with super()._open(seconds) as client:
             yield client
 
-    async def _json(
-        self, client: httpx.AsyncClient, method: str, path: str, **more: Any
-    ) -> dict[str, Any]:
-        return msgspec.json.decode(
-            await self._ask(client, method, path, **more), type=dict[str, Any]
-        )
-
     async def _listed(self, where: str, since: float) -> list[BatchView]:
         """The jobs that a filter lets through, newest first: its list has no promised order."""
         found: list[BatchView] = []
         params: dict[str, str | int] = {"filter": where, "pageSize": PAGE}
         async with self._open(TRANSFER_SECONDS) as client:
             for _ in range(LIST_PAGES):
-                page = await self._json(
-                    client, "GET", f"{self._parent}/batchPredictionJobs", params=params
+                page = await self._list(
+                    client,
+                    f"{self._parent}/batchPredictionJobs",
+                    "batchPredictionJobs",
+                    bare=True,
+                    params=params,
                 )
                 found += [
                     _view(job)
@@ -211,6 +209,7 @@ class ViaVertex(Direct):
                     headers={"content-type": "application/jsonl", "content-length": str(size)},
                 )
                 self._check(answer, f"bucket {self._bucket}")
+                object_in(answer.content, self._storage, holds="name")
         return f"gs://{self._bucket}/{name}"
 
     async def _results(self, client: httpx.AsyncClient, folder: str) -> list[str]:

@@ -25,6 +25,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.direct import Direct
+from jupyter_batch.providers.failures import list_in
 from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, file_name, is_of
 from jupyter_batch.providers.via_litellm import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.wire import tolerant
@@ -72,11 +73,9 @@ class ViaXai(Direct):
             "input_file_id": uploaded,
         }
         async with self._open() as client:
-            made = msgspec.json.decode(
-                await self._ask(client, "POST", "/batches", json=body), type=_Made
-            )
+            made = await self._object(client, "POST", "/batches", json=body, holds="batch_id")
         return BatchView(
-            id=made.batch_id, status="validating", input_file_id=uploaded, tag=dict(tag)
+            id=str(made["batch_id"]), status="validating", input_file_id=uploaded, tag=dict(tag)
         )
 
     async def find(
@@ -105,8 +104,9 @@ class ViaXai(Direct):
                     "limit": PAGE,
                     **({"pagination_token": token} if token else {}),
                 }
-                page = msgspec.json.decode(
-                    await self._ask(client, "GET", "/batches", params=params), type=_Batches
+                page = msgspec.convert(
+                    await self._list(client, "/batches", "batches", bare=True, params=params),
+                    _Batches,
                 )
                 views = [self._view(batch) for batch in page.batches or []]
                 found += [
@@ -125,7 +125,7 @@ class ViaXai(Direct):
         """See Provider.poll."""
         async with self._open() as client:
             path = f"/batches/{quote(batch_id, safe='')}"
-            return self._view(msgspec.json.decode(await self._ask(client, "GET", path), type=dict))
+            return self._view(await self._object(client, "GET", path, holds="batch_id"))
 
     async def cancel(self, batch_id: str) -> BatchView:
         """See Provider.cancel."""
@@ -143,9 +143,9 @@ class ViaXai(Direct):
                     "limit": PAGE,
                     **({"pagination_token": token} if token else {}),
                 }
-                page = msgspec.json.decode(
-                    await self._ask(client, "GET", path, params=params), type=_Page
-                )
+                answer = await self._ask(client, "GET", path, params=params)
+                list_in(answer, self._access.api_base, "results", bare=True)
+                page = msgspec.json.decode(answer, type=_Page)
                 write(b"".join(map(line_of, page.results)))
                 token = page.pagination_token or ""
                 if not token:
@@ -231,10 +231,6 @@ def _file(name: str) -> str | None:
 class _Batches(msgspec.Struct):
     batches: list[dict[str, Any]] | None = None
     pagination_token: str | None = None
-
-
-class _Made(msgspec.Struct):
-    batch_id: str
 
 
 class _Page(msgspec.Struct):

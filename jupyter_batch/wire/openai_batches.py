@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.quota import is_quota
+from jupyter_batch.core.quota import is_quota, is_spent
+from jupyter_batch.core.refusal import read_refusal
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 
@@ -32,7 +33,9 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
     status = str(obj.get("status") or "unknown")
     counts = obj.get("request_counts")
     counts = counts if isinstance(counts, Mapping) else {}
-    errors, quota = _errors(obj.get("errors"))
+    found = _each(obj.get("errors")) or _each(obj.get("error"))
+    told = [_words(one) for one in found]
+    spent = any(map(is_spent, told))
     metadata = obj.get("metadata")
     return BatchView(
         id=str(obj.get("id") or ""),
@@ -47,8 +50,9 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
         failed=tolerant.count(counts.get("failed")),
         created_at=_time(obj.get("created_at")),
         expires_at=_time(obj.get("expires_at")),
-        errors=errors,
-        quota=quota,
+        errors=_errors(found),
+        quota=spent or any(map(is_quota, told)),
+        spent=spent,
         ended_at=next((at for name in _OVER if (at := _time(obj.get(name))) is not None), None),
         usage=tolerant.usage_of(obj.get("usage")),
         endpoint=_text(obj.get("endpoint")),
@@ -93,18 +97,19 @@ def _bad_lines(errors: Any) -> tuple[tuple[int, str], ...]:
     return tuple(found.items())
 
 
-def _errors(errors: Any) -> tuple[str, bool]:
-    """(the first few errors and how many more, whether a quota was the reason)."""
-    found = _each(errors)
+def _words(error: Any) -> str:
+    """An error's code and message, to be searched for what it is about."""
+    if isinstance(error, Mapping):
+        return f"{error.get('code')} {error.get('message')}"
+    return str(error)
+
+
+def _errors(found: list[Any]) -> str:
+    """The first few errors, and how many more."""
     told = "; ".join(_error(error) for error in found[:_SHOWN])
     if len(found) > _SHOWN:
         told += f"; and {len(found) - _SHOWN:,} more"
-    quota = any(
-        is_quota(f"{one.get('code')} {one.get('message')}")
-        for one in found
-        if isinstance(one, Mapping)
-    )
-    return told, quota
+    return told
 
 
 def _error(error: Any) -> str:
@@ -120,4 +125,4 @@ def _error(error: Any) -> str:
 
 def _said(error: Mapping[str, Any]) -> str:
     said = ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
-    return (said or str(dict(error)))[: tolerant.REASON_CHARS]
+    return (said or read_refusal(error).message)[: tolerant.REASON_CHARS]

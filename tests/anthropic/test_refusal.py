@@ -7,7 +7,8 @@ import json
 import pytest
 
 from jupyter_batch.core.errors import BadRequestError
-from jupyter_batch.providers.anthropic_refusal import read_refusal
+from jupyter_batch.core.refusal import read_refusal
+from jupyter_batch.providers.anthropic_refusal import read_rows
 from tests.anthropic.fake import RefusalError
 
 from .test_via_anthropic import play
@@ -98,7 +99,8 @@ OGX = {
 )
 def test_a_body_of_any_shape_has_its_reason(body, message, lines):
     """The message and the requests at fault, from 1, each once."""
-    read = read_refusal(json.dumps(body).encode())
+    sent = json.dumps(body).encode()
+    read = read_rows(sent, read_refusal(sent))
     assert (read.message, read.lines) == (message, lines)
 
 
@@ -107,19 +109,15 @@ def test_a_body_of_any_shape_has_its_reason(body, message, lines):
 )
 def test_a_body_that_says_nothing(body):
     """There is some text in any case, and no row is blamed."""
-    read = read_refusal(body)
+    read = read_rows(body, read_refusal(body))
     assert read.message
     assert read.lines == ()
 
 
 def test_the_calls_id_is_told():
     """What Anthropic's support asks for."""
-    assert (
-        read_refusal(
-            b'{"error": {"type": "api_error", "message": "m"}, "request_id": "req_7"}'
-        ).request
-        == "req_7"
-    )
+    body = b'{"error": {"type": "api_error", "message": "m"}, "request_id": "req_7"}'
+    assert read_rows(body, read_refusal(body)).request == "req_7"
 
 
 def test_the_key_is_in_no_reason(play):

@@ -1,15 +1,12 @@
-"""What a provider's odd answer is on its way through litellm's types."""
+"""A batch object with types of its own."""
 
 from __future__ import annotations
 
-from openai.types import Batch
-from openai.types.batch_request_counts import BatchRequestCounts
-
-from jupyter_batch.providers import via_litellm
+from jupyter_batch.wire.openai_batches import read_batch
 
 
 def test_an_odd_batch_object_is_read_without_a_word():
-    """Floats where the SDK has ints, and a status that is new to it: read, and no warning on the person's stderr."""
-    counts = BatchRequestCounts.construct(total=4.0, completed=3.0, failed=1.0)
-    view = via_litellm._view(Batch.construct(id="b", status="paused", request_counts=counts))
+    """Floats where OpenAI has ints, and a status that is new."""
+    counts = {"total": 4.0, "completed": 3.0, "failed": 1.0}
+    view = read_batch({"id": "b", "status": "paused", "request_counts": counts})
     assert (view.id, view.ending, view.total, view.completed, view.failed) == ("b", None, 4, 3, 1)

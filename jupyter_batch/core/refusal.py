@@ -1,0 +1,310 @@
+"""The sentence of a server's error, out of the body of its answer in whatever shape servers send one. Pure.
+
+Shapes seen: `{"error": {"message", "type", "code"}}` (OpenAI and most), `{"error": "text"}`, `{"detail": text | list |
+object}` (FastAPI), `{"title", "detail"}` (RFC 7807), `{"errors": [...]}`, `{"success": false, "msg": ...}`,
+`{"message": ...}`, `[{"error": ...}]` (Google), `{"__type", "Message"}` (AWS), an error with a code alone, XML, an HTML
+page, plain text.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from jupyter_batch.core.secrets import masked
+
+TEXT_CHARS = 400
+"""How much of a sentence is shown."""
+READ_BYTES = 65_536
+"""How much of a body that is no JSON is read."""
+_SHOWN = 3
+"""Errors of a list that are shown."""
+_DEEP = 8
+
+_INNER = ("error", "errors", "Error", "Response", "fault", "base_resp", "detail", "details")
+"""Fields that hold the error itself, where they hold an object or a list."""
+_SENTENCES = (
+    "message",
+    "Message",
+    "msg",
+    "error_description",
+    "error_message",
+    "errorMessage",
+    "error_msg",
+    "status_msg",
+    "faultstring",
+    "detail",
+    "description",
+    "reason",
+)
+_KINDS = ("code", "Code", "type", "__type", "status", "error_code", "errorCode", "err_code")
+_NAMES = ("error", "title", "statusText")
+"""Texts that name an error, and are its sentence only where there is no other."""
+_STATUSES = ("status", "statusCode", "status_code", "code", "error_code", "http_code")
+_FAILED = ("success", "ok")
+
+_HTML = re.compile(r"<(?:!doctype\s+html|html|head|body|title|h1|pre)\b", re.IGNORECASE)
+_TITLES = [
+    re.compile(rf"<{tag}\b[^>]*>(.*?)</{tag}>", re.IGNORECASE | re.DOTALL)
+    for tag in ("title", "h1", "pre")
+]
+_TAG = re.compile(r"<[^<>]{0,1000}>")
+_XML = {
+    name: re.compile(rf"<{name}>(.*?)</{name}>", re.DOTALL)
+    for name in ("Code", "Message", "Details")
+}
+_BARE = frozenset({"", "error", "errors"})
+"""Titles that say nothing."""
+
+_WORDS = (
+    (re.compile(r"unauth|invalid[_ ]api[_ ]key|authentication", re.IGNORECASE), 401),
+    (re.compile(r"permission|forbidden|access[_ ]?denied", re.IGNORECASE), 403),
+    (re.compile(r"not[_ ]?found", re.IGNORECASE), 404),
+    (re.compile(r"rate[_ ]?limit|too[_ ]many|exhausted|quota|throttl", re.IGNORECASE), 429),
+    (re.compile(r"invalid|bad[_ ]request|validation", re.IGNORECASE), 400),
+)
+"""The HTTP status that an error's kind stands for, where the answer's own status is a 200."""
+
+
+_NO_ROUTE = re.compile(
+    r"^(?:error:? )?(?:http )?(?:404\W*)?(?:(?:page|resource|route|endpoint|url|path|api) )?not[ _]found\W*(?:404\W*)?$"
+    r"|cannot (?:post|get|put)\b|unknown[_ ](?:request )?(?:url|route|path|endpoint)|no_route|default backend"
+    r"|(?:invalid|unrecognized|unsupported|undefined) (?:request )?(?:url|uri|route|path|endpoint)"
+    r"|no (?:such )?(?:matching )?(?:route|path|endpoint|handler)|not implemented|method not allowed"
+    r"|\b(?:route|path|endpoint|url|api)\b.{0,200}(?:not found|n[o']t exist|not supported|not available)",
+    re.IGNORECASE,
+)
+_OF_A_FILE = re.compile(r"\bfile\b|\bfile-", re.IGNORECASE)
+_ABSENT = frozenset({405, 501})
+"""Answers to a verb that a server does not have."""
+
+
+class Refusal(NamedTuple):
+    """message: one line, masked and cut; "" where the body says nothing. kind: the server's own words for the kind.
+
+    status: an HTTP status that the body names or that its kind stands for. page: it is a web page.
+    """
+
+    message: str
+    kind: str = ""
+    status: int | None = None
+    page: bool = False
+
+
+def read_refusal(body: Any) -> Refusal:
+    """The error in a body: bytes or text as they came, or what was decoded of them."""
+    value = body
+    if isinstance(body, bytes | bytearray | str) and (value := decoded(body)) is None:
+        return _text(_as_text(body))
+    message = _sentence(value)
+    kinds = list(dict.fromkeys(_kinds(value)))
+    named = [kind for kind in kinds if not kind.isdigit()]
+    if not message and isinstance(value, Mapping | list) and value:
+        message = " ".join(named or kinds) or _as_json(value)
+    return Refusal(short(message), " ".join(kinds), _status(value, named))
+
+
+def decoded(body: bytes | bytearray | str) -> Any:
+    """The JSON object or array in a body; None where it holds none."""
+    raw = body.encode("utf-8", "replace") if isinstance(body, str) else bytes(body)
+    if raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"{", b"["):
+        return None
+    try:
+        return msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def is_no_route(status: int, refusal: Refusal) -> bool:
+    """Whether a server says that it has nothing at the path itself, rather than that an object is missing there."""
+    if status in _ABSENT:
+        return True
+    if status != 404:  # noqa: PLR2004 - HTTP's own
+        return False
+    if refusal.page or not refusal.message:
+        return True
+    said = f"{refusal.kind} {refusal.message}"
+    alone = bool(_NO_ROUTE.search(refusal.message))
+    return (alone or "unknown_url" in said) and not _OF_A_FILE.search(refusal.message)
+
+
+def is_error(value: Any) -> bool:
+    """Whether an object that came with a 200 is an error all the same."""
+    if isinstance(value, list):
+        return bool(value) and all(is_error(item) for item in value)
+    if not isinstance(value, Mapping):
+        return False
+    if value.get("object") == "error" or value.get("type") == "error":
+        return True
+    if any(value.get(name) is False for name in _FAILED):
+        return True
+    return bool(value.get("error") or value.get("Error"))
+
+
+def short(text: str, most: int = TEXT_CHARS) -> str:
+    """One line, masked before it is cut: a part of a key is hard to find."""
+    text = masked(" ".join(text.split()))
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _as_text(body: bytes | bytearray | str) -> str:
+    if isinstance(body, str):
+        return body[:READ_BYTES]
+    return bytes(body[:READ_BYTES]).decode("utf-8", "replace")
+
+
+def _text(text: str) -> Refusal:
+    """The error in a body that is no JSON: a web page, XML, or plain text."""
+    if _HTML.search(text[:2000]):
+        return Refusal(short(_page(text)), page=True)
+    found = {name: _plain(match[1]) for name, by in _XML.items() if (match := by.search(text))}
+    if found:
+        code = found.get("Code", "")
+        return Refusal(short(": ".join(dict.fromkeys(filter(None, found.values())))), code)
+    return Refusal(short(text))
+
+
+def _page(text: str) -> str:
+    """The title of a web page; where it says nothing, its heading or its text."""
+    for by in _TITLES:
+        match = by.search(text)
+        title = _plain(match[1]) if match else ""
+        if title.lower() not in _BARE:
+            return title
+    body = re.sub(r"<(script|style)\b.*?</\1>", " ", text, flags=re.IGNORECASE | re.DOTALL)
+    return _plain(body) or "a web page without a title"
+
+
+def _plain(markup: str) -> str:
+    return " ".join(html.unescape(_TAG.sub(" ", markup)).split())
+
+
+def _sentence(value: Any, deep: int = 0) -> str:
+    """The sentence in a value of any kind; "" where there is none."""
+    if deep > _DEEP or value is None or isinstance(value, bool | int | float):
+        return ""
+    if isinstance(value, str):
+        inner = decoded(value)
+        return (_sentence(inner, deep + 1) if inner is not None else "") or value.strip()
+    if isinstance(value, list | tuple):
+        return _listed(value, deep)
+    return _of_object(value, deep) if isinstance(value, Mapping) else ""
+
+
+def _listed(items: list[Any] | tuple[Any, ...], deep: int) -> str:
+    found = [_sentence(item, deep + 1) or _kind_alone(item) for item in items]
+    found = list(dict.fromkeys(filter(None, found)))
+    more = f"; and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
+    return "; ".join(found[:_SHOWN]) + more
+
+
+def _of_object(value: Mapping[str, Any], deep: int) -> str:
+    for name in _INNER:
+        inner = value.get(name)
+        if isinstance(inner, Mapping | list | tuple) and (found := _inner(inner, deep)):
+            return _titled(value, found)
+    for name in _SENTENCES:
+        if found := _sentence(value.get(name), deep + 1):
+            return _placed(value, _titled(value, found))
+    for name in _NAMES:
+        held = value.get(name)
+        if isinstance(held, str) and held.strip():
+            return _sentence(held, deep + 1)
+        if isinstance(held, int) and not isinstance(held, bool):
+            return f"error {held}"
+    return ""
+
+
+def _inner(inner: Any, deep: int) -> str:
+    found = _sentence(inner, deep + 1)
+    if found or not isinstance(inner, Mapping):
+        return found
+    return _kind_alone(inner) or _fields(inner, deep)
+
+
+def _fields(value: Mapping[str, Any], deep: int) -> str:
+    """`{"file": ["is too large"]}`: a sentence for each field, as Rails and Django have it."""
+    told = [
+        f"{name}: {found}" for name, held in value.items() if (found := _sentence(held, deep + 1))
+    ]
+    return "; ".join(told[:_SHOWN])
+
+
+def _kind_alone(value: Any) -> str:
+    """What an error without a sentence is called; numbers only where there is nothing else."""
+    kinds = list(dict.fromkeys(_kinds(value)))
+    return " ".join([kind for kind in kinds if not kind.isdigit()] or kinds)
+
+
+def _titled(value: Mapping[str, Any], found: str) -> str:
+    """RFC 7807 has a title before the detail."""
+    title = value.get("title")
+    if not isinstance(title, str) or not title.strip() or title.strip() in found:
+        return found
+    return f"{title.strip().rstrip('.:')}: {found}"
+
+
+def _placed(value: Mapping[str, Any], found: str) -> str:
+    """FastAPI and pydantic say where: `{"loc": ["body", "x"], "msg": ...}`."""
+    loc = value.get("loc")
+    if not isinstance(loc, list | tuple) or not loc:
+        return found
+    return f"{'.'.join(map(str, loc))}: {found}"
+
+
+def _kinds(value: Any, deep: int = 0) -> Iterator[str]:
+    """The words and codes that name the kind of an error, the innermost object's too."""
+    if deep > _DEEP:
+        return
+    if isinstance(value, str) and (inner := decoded(value)) is not None:
+        value = inner
+    if isinstance(value, list | tuple):
+        for item in value[:_SHOWN]:
+            yield from _kinds(item, deep + 1)
+    if not isinstance(value, Mapping):
+        return
+    for name in _KINDS:
+        held = value.get(name)
+        if isinstance(held, str) and held.strip():
+            yield held.strip().rpartition("#")[2]
+        elif isinstance(held, int) and not isinstance(held, bool):
+            yield str(held)
+    if isinstance(value.get("error"), str) and any(name in value for name in _SENTENCES):
+        yield value["error"]
+    for name in (*_INNER, "message"):
+        yield from _kinds(value.get(name), deep + 1)
+
+
+def _status(value: Any, kinds: list[str], deep: int = 0) -> int | None:
+    """The HTTP status that a body names; else the one that its kind stands for."""
+    found = next(_numbers(value, deep), None)
+    if found is not None:
+        return found
+    told = " ".join(kinds)
+    return next((status for by, status in _WORDS if by.search(told)), None)
+
+
+def _numbers(value: Any, deep: int) -> Iterator[int]:
+    if deep > _DEEP:
+        return
+    if isinstance(value, list | tuple) and value:
+        yield from _numbers(value[0], deep + 1)
+    if not isinstance(value, Mapping):
+        return
+    for name in _STATUSES:
+        held = value.get(name)
+        if isinstance(held, str) and held.isdecimal() and len(held) == 3:  # noqa: PLR2004 - a status
+            held = int(held)
+        if isinstance(held, int) and not isinstance(held, bool) and 400 <= held < 600:  # noqa: PLR2004
+            yield held
+    for name in _INNER:
+        yield from _numbers(value.get(name), deep + 1)
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
