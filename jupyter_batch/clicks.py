@@ -98,7 +98,8 @@ def merged(held: Holder) -> str:
         finally:
             over.set()
 
-    if not kernel.on_main(work):
+    # The main thread can't wait for itself.
+    if kernel.is_main_thread() or not kernel.on_main(work):
         work()
     over.wait()
     if refusals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,15 @@ def _no_key_anywhere(request, tmp_path, caplog, monkeypatch):
     if keys:
         outputs = [text for _, _, text in request.node._report_sections]
         assert found(keys, tmp_path, caplog.text, *outputs) == []
+
+
+@pytest.fixture(autouse=True)
+def _no_shell_of_an_earlier_test():
+    """Each test starts without an IPython shell: work between cells would wait for a loop that does not run."""
+    yield
+    made = sys.modules.get("IPython.core.interactiveshell")
+    if made is not None and made.InteractiveShell.initialized():
+        made.InteractiveShell.clear_instance()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What the panel's buttons do with a job, what they say, and when they are offered."""
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from jupyter_batch import clicks
 from jupyter_batch.core.errors import ColumnError
@@ -85,6 +87,22 @@ def test_merge_is_offered_where_it_was_refused_and_says_that_it_is_done(slow):
     assert buttons(job)["merge"]().startswith("Merged at ")
     assert frame["out"].notna().all()
     assert job.snapshot().offers == ()
+
+
+def test_merge_from_the_main_thread_of_a_terminal_does_not_wait_for_itself(call):
+    """In IPython, too, where work between cells runs on the thread that clicks."""
+    InteractiveShell.clear_instance()
+    config = Config()
+    config.HistoryManager.enabled = False
+    InteractiveShell.instance(config=config)
+    try:
+        frame = numbered(3)
+        job = frame.llm.batch("{text}", out="out", **call).wait()
+        del frame["out"]
+        assert buttons(job)["merge"]().startswith("Merged at ")
+        assert frame["out"].notna().all()
+    finally:
+        InteractiveShell.clear_instance()
 
 
 def test_refresh_says_what_is_known_then_or_that_no_answer_came(slow):
