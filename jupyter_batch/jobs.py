@@ -29,6 +29,7 @@ from jupyter_batch.core.errors import (
     InputError,
     JobNotFoundError,
     JupyterBatchError,
+    LedgerCorruptError,
     LedgerError,
     OptionError,
 )
@@ -316,8 +317,14 @@ def forget(name: str) -> str:
     JobNotFoundError, and InputError where it is still open; then nothing is removed.
     """
     ledger = session(settings.home()).ledger
-    group, jobs = group_named(ledger, name) or ("", [name])
-    records = whole(ledger, jobs)
+    try:
+        group, jobs = group_named(ledger, name) or ("", [name])
+        records = whole(ledger, jobs)
+    except LedgerCorruptError:
+        if name not in ledger.unreadable:
+            raise
+        ledger.forget(name)
+        return name
     for record in sorted(
         records, key=lambda one: bool(one.finished_at)
     ):  # an open one first: it refuses
@@ -389,6 +396,13 @@ class Jobs(list[Any]):
         ]
         return [(one, shot) for one, shot in zip(self, shots, strict=True) if shot is not None]
 
+    def _damaged(self) -> list[str]:
+        """What is to be said of jobs that can't be shown."""
+        ledgers = {id(one._here): one._here.ledger for one in self} or {
+            0: session(settings.home()).ledger
+        }
+        return [said for ledger in ledgers.values() for said in ledger.unreadable.values()]
+
     def to_frame(self) -> pd.DataFrame:
         """The table as a DataFrame, one row for each job on its id: to sort, filter and sum.
 
@@ -421,10 +435,12 @@ class Jobs(list[Any]):
         return shots[::-1]
 
     def __repr__(self) -> str:
-        return table.text(self.snapshots(), max(table.WIDTH, shutil.get_terminal_size().columns))
+        shown = table.text(self.snapshots(), max(table.WIDTH, shutil.get_terminal_size().columns))
+        return "\n".join([shown, *self._damaged()])
 
     def _repr_html_(self) -> str:
-        return table.html(self.snapshots())
+        shown = table.html(self.snapshots())
+        return shown + "".join(f"<p>{escape(said)}</p>" for said in self._damaged())
 
 
 class Adopted(Jobs):

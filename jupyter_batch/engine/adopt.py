@@ -17,10 +17,10 @@ from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Counts, State, Step
-from jupyter_batch.engine.gather import Unsent
 from jupyter_batch.engine.lost import Part, Searched, learn
 from jupyter_batch.engine.orphans import Orphan, refused
 from jupyter_batch.engine.places import NOWHERE, PRINT_BYTES, Places, space_of
+from jupyter_batch.engine.row_files import Unsent
 from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from jupyter_batch.core.errors import InputError
+from jupyter_batch.core.errors import InputError, LedgerCorruptError
 from jupyter_batch.core.finish import CUT, Cuts, added, counted
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status
@@ -22,12 +22,14 @@ from jupyter_batch.core.status import Step
 from jupyter_batch.engine.budget import Draft, all_within, left_of, spent, within
 from jupyter_batch.engine.carry import carry
 from jupyter_batch.engine.changed import ChangedLines
-from jupyter_batch.engine.gather import CODES, of_job, places_of
+from jupyter_batch.engine.gather import CODES, of_job
 from jupyter_batch.engine.places import NOWHERE, Places
 from jupyter_batch.engine.plan import Drafted, keep, new_id
 from jupyter_batch.engine.refetch import reopen
 from jupyter_batch.engine.requests import REQUEST_ID, write_requests
+from jupyter_batch.engine.row_files import copy_row_files, places_of, prints_of, sent_prints
 from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.reading import RESTORE, opened
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.table import REALTIME, facts_of
@@ -162,7 +164,7 @@ def _drafted(
     missed = _missed(job, shards, folder, was, cut_off=bool(changes))
     new = new_id()
     with ledger.folders.drafted(new) as draft:
-        shared = folder.prints.exists() and not job.alone
+        shared = prints_of(job, folder) is not None and not job.alone
         few = msgspec.structs.replace(limits, minimum=1) if shared else limits
         headers = job.headers
         if changes:
@@ -194,6 +196,7 @@ def _drafted(
             arranged = _arranged(
                 ledger,
                 draft,
+                job,
                 msgspec.structs.replace(job, id=new, cuts=()),
                 made,
                 limits,
@@ -214,15 +217,7 @@ def _drafted(
         )
         made, places, reused = _placed(draft, was, missed, made, carried)
         draft.write(draft.places, places.to_bytes())
-        for source, target in (
-            (folder.keys, draft.keys),
-            (folder.index, draft.index),
-            (folder.unsent, draft.unsent),
-            (folder.prints, draft.prints),
-            *([] if changes else [(folder.changed, draft.changed)]),
-        ):
-            if source.exists():  # an old job may have no prints
-                draft.write(target, source.read_bytes())
+        copy_row_files(job, folder, draft, changed=not changes)
         record = job.going_on(
             new,
             now,
@@ -302,6 +297,7 @@ def live(record: JobRecord) -> JobRecord:
 def _arranged(
     ledger: Ledger,
     draft: JobFolder,
+    job: JobRecord,
     record: JobRecord,
     made: list[ShardRecord],
     limits: Limits,
@@ -317,9 +313,11 @@ def _arranged(
     import numpy as np
 
     from jupyter_batch.engine.arrange import arrange
-    from jupyter_batch.engine.reuse import sent_prints
 
-    prints = np.where(missed[:, None], sent_prints(folder), 0)
+    asked = sent_prints(job, folder)
+    if asked is None:
+        raise LedgerCorruptError(f"{folder.prints} is gone: {RESTORE}")
+    prints = np.where(missed[:, None], asked, 0)
     return arrange(
         ledger,
         draft,
@@ -348,8 +346,9 @@ def _missed(
     codes = np.frombuffer(found.status, dtype=np.uint8)
     asked = was.array >= 0
     if job.inherited:  # billed in another job: their requests are kept here
-        prints = np.frombuffer(folder.prints.read_bytes(), "<u8").reshape(-1, 2)
-        asked |= (was.array == NOWHERE) & prints.any(axis=1)
+        prints = prints_of(job, folder)
+        if prints is not None:
+            asked |= (was.array == NOWHERE) & prints.any(axis=1)
     flags: Array = np.isin(codes, bad) & asked
     if cut_off:
         cut = [code for code, finish in enumerate(found.finishes) if finish in CUT]
@@ -425,7 +424,7 @@ def _in_order(job: JobRecord, sources: list[tuple[int, Path]]) -> Iterator[tuple
 
 
 def _lines(job: JobRecord, path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as file:
+    with opened(path) as file:
         for line in file:
             found = REQUEST_ID.match(line)
             position = position_of(job.id, found[1].decode()) if found else None

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from jupyter_batch.core.request import position_of
+from jupyter_batch.ledger.reading import reading
 
 _SHOWN = 3
 
@@ -24,7 +25,7 @@ def rows_at_fault(
     last = max(reasons, default=0)
     decode = msgspec.json.Decoder(_Line).decode
     found: list[tuple[int, str]] = []
-    with requests.open("rb") as file:
+    with reading(requests), requests.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if number > last:
                 break

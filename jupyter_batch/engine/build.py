@@ -24,9 +24,9 @@ from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.engine.budget import within
-from jupyter_batch.engine.gather import read_unsent
 from jupyter_batch.engine.plan import Ask, Drafted, StaleError, drafted, keep, known_to, settled
 from jupyter_batch.engine.rendered import Rendered, columns_of
+from jupyter_batch.engine.row_files import prints_of, read_unsent
 from jupyter_batch.ledger.folder import JobFolder, private_folder, told, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -108,9 +108,10 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
         return ledger.job(built.job.id)
     ledger.folders.sweep()
     with ledger.folders.drafted(built.job.id) as draft:
-        for path in folder.iterdir():
-            if path.name not in (METADATA, _BUILT):
-                shutil.copy2(path, draft.path / path.name)
+        with told(draft.path):
+            for path in folder.iterdir():
+                if path.name not in (METADATA, _BUILT):
+                    shutil.copy2(path, draft.path / path.name)
         record = msgspec.structs.replace(built.job, created_at=now)
         known = known_to(ledger)
         there = ledger.answering(
@@ -120,7 +121,8 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
             return there
         made = Drafted(draft, record, built.shards)
         if built.reuse:
-            prints = bytearray(draft.prints.read_bytes())
+            asked = prints_of(record, draft)
+            prints = bytearray(b"" if asked is None else asked.astype("<u8").tobytes())
             made = settled(ledger, draft, record, built.shards, built.limits, prints, known)
         record = within(ledger, made.record, made.shards, made.draft)
         with contextlib.suppress(StaleError):
@@ -187,7 +189,9 @@ def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
         "metadata": record.metadata,
     }
     yield _json(head)[:-1] + b',"rows":['
-    reasons = {at: group.reason for group in read_unsent(made.draft) for at in group.positions}
+    reasons = {
+        at: group.reason for group in read_unsent(made.draft, record) for at in group.positions
+    }
     comma = b"\n"
     columns = columns_of(frame, record.columns)
     for block in frames.blocks(frame, columns):

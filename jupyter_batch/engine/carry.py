@@ -14,6 +14,7 @@ from jupyter_batch.core.request import custom_id, position_of
 from jupyter_batch.core.result import Result, Status
 from jupyter_batch.engine.gather import results_in
 from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.wire.dialects import decode_lines
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
@@ -117,10 +118,10 @@ def answer_files(
 
 def lines_in(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[int, bytes, Result]]:
     """Each line with where it begins in the file, and what it says."""
-    if not path.exists():
-        return
     start = 0
-    with path.open("rb") as file:
+    with opened_if_there(path) as file:
+        if file is None:
+            return
         for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
             parts = block.split(b"\n")
             starts = accumulate((len(part) + 1 for part in parts), initial=start)

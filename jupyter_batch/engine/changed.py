@@ -19,7 +19,7 @@ from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.held import Held, look_elsewhere, requests_of
 from jupyter_batch.engine.places import PRINT_BYTES
 from jupyter_batch.engine.prompt import params_of
-from jupyter_batch.engine.reuse import prints_array, sent_prints
+from jupyter_batch.engine.row_files import changed_of, prints_of, sent_prints
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
@@ -106,22 +106,17 @@ class ChangedLines:
         self.headers = {**job.headers, **self._native.headers}
         self.sent = np.zeros(job.rows, dtype=bool)
         self._folder = ledger.folders.of(job.id)
-        prints = self._folder.prints
-        self._prints = (
-            sent_prints(self._folder)
-            if prints.exists()
-            else np.zeros((job.rows, 2), dtype=np.uint64)
-        )
-        self._changed = np.zeros_like(self._prints)
-        if self._folder.changed.exists():
-            self._changed = prints_array(self._folder.changed.read_bytes()).copy()
+        self._unchanged = prints_of(job, self._folder)
+        sent, changed = sent_prints(job, self._folder), changed_of(job, self._folder)
+        self._prints = np.zeros((job.rows, 2), dtype=np.uint64) if sent is None else sent
+        self._changed = np.zeros_like(self._prints) if changed is None else changed.copy()
         dialects = [job.dialect] if self._plain is None else [job.dialect, OPENAI]
         self._held = [self._lines(ledger, dialect) for dialect in dialects]
         self._asked: BinaryIO | None = None
 
     def _lines(self, ledger: Ledger, dialect: str) -> Held:
         held = requests_of(ledger, self._job, self._wanted, dialect)
-        if self._folder.prints.exists():
+        if self._unchanged is not None:
             look_elsewhere(held, ledger, self._job, self._prints, self._wanted, dialect)
         return held
 
@@ -134,8 +129,8 @@ class ChangedLines:
             if self._plain is not None:
                 self._asked = stack.enter_context(written(draft.asked))
             yield
-        if self._folder.prints.exists():
-            draft.write(draft.prints, self._folder.prints.read_bytes())
+        if self._unchanged is not None:
+            draft.write(draft.prints, self._unchanged.astype("<u8").tobytes())
             draft.write(draft.changed, self._changed.astype("<u8").tobytes())
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:

@@ -16,9 +16,10 @@ from jupyter_batch.core.status import Step
 from jupyter_batch.engine import contents, keeping
 from jupyter_batch.engine.blame import for_the_others, rows_at_fault
 from jupyter_batch.engine.contents import Contents, Missing
-from jupyter_batch.engine.gather import of_shard, places_of
+from jupyter_batch.engine.gather import of_shard
 from jupyter_batch.engine.pace import GONE_TRIES, is_lost
-from jupyter_batch.ledger.folder import written
+from jupyter_batch.engine.row_files import places_of
+from jupyter_batch.ledger.folder import told, written
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.providers.streams import bounded
 
@@ -47,7 +48,7 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
         (shard.output_file_id, folder.output(shard.number)),
     ):
         again = shard.refetch or (shard.attempts > 0 and target == folder.output(shard.number))
-        if file_id and (again or not target.exists()):
+        if file_id and (again or not target.is_file()):
             came = await _fetch(mover, shard, file_id, target)
             gone, odd = gone or came is None, odd if came is None else came.odd
     output, errors = [
@@ -165,7 +166,7 @@ async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -
             await mover.provider.fetch(file_id, write)
     except ProviderError as e:
         late = mover.clock() - shard.ended_at >= SHORT_SECONDS
-        there = await asyncio.to_thread(target.exists)
+        there = await asyncio.to_thread(target.is_file)
         enough = there and late and not shard.refetch
         tried = shard.attempts >= GONE_TRIES or _is_deleted(shard, mover.clock())
         gone = isinstance(e, NotFoundError) and (enough or tried)
@@ -178,8 +179,9 @@ async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -
 def _put_in_place(draft: Path, target: Path, job: str, shard: ShardRecord) -> Contents:
     came = contents.read(draft, job, shard)
     foreign = came.odd and not came.told
-    if foreign or came.told < contents.read(target, job, shard).told:
-        draft.unlink()
-    else:
-        draft.replace(target)
+    with told(target.parent):
+        if foreign or came.told < contents.read(target, job, shard).told:
+            draft.unlink()
+        else:
+            draft.replace(target)
     return came

@@ -5,13 +5,13 @@ It knows no provider, no clock and no ledger; a file is read once, in blocks, wi
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.status import State
+from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.providers.protocol import Facts
 from jupyter_batch.wire import tolerant
@@ -43,8 +43,9 @@ def read(path: Path, job: str, shard: ShardRecord) -> Contents:
     """The contents of a result file of a shard; of a file that is not there, none."""
     rows = bytearray(shard.last - shard.first + 1)
     odd, last = "", b""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
+    with opened_if_there(path) as file:
+        blocks = () if file is None else iter(lambda: file.read(BLOCK_BYTES), b"")
+        for block in whole_lines(blocks):
             for line in block.split(b"\n"):
                 if not line or line.isspace():
                     continue

@@ -18,6 +18,7 @@ import orjson
 from jupyter_batch.core.cost import FREE, Price, Range, estimate
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
 EXACT = 2000
@@ -206,7 +207,7 @@ def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
 
 def _lines(shards: list[ShardRecord], folder: JobFolder) -> Iterator[bytes]:
     for shard in shards:
-        with folder.requests(shard.number).open("rb") as file:
+        with opened(folder.requests(shard.number)) as file:
             yield from file
 
 

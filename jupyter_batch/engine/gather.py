@@ -22,8 +22,10 @@ from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.engine.costs import Costs, silence_is_free
 from jupyter_batch.engine.places import NOWHERE, Places
+from jupyter_batch.engine.row_files import Unsent, places_of, read_unsent
 from jupyter_batch.engine.vectors import Vectors
 from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.schema import Parser
 from jupyter_batch.wire.dialects import decode_lines
@@ -37,20 +39,16 @@ _BILLED = (Status.SUCCEEDED, Status.FAILED)
 _GOOD = (_ANSWERED, _REUSED)
 _MOST_TOKENS = (1 << 31) - 1  # of one row; what tells of more, or of fewer than none, tells nothing
 
+LOST = (
+    "the answer of this row was taken from another job, and its file on this disk is gone or damaged: job.files are "
+    "the job's files"
+)
 _SILENCE: dict[State, tuple[Status, str]] = {
     State.COMPLETED: (Status.FAILED, "the provider sent no result for this row"),
     State.FAILED: (Status.FAILED, "the batch failed"),
     State.EXPIRED: (Status.EXPIRED, "the batch expired before this row was answered"),
     State.CANCELLED: (Status.CANCELLED, "the batch was cancelled before this row was answered"),
 }
-
-
-class Unsent(msgspec.Struct, frozen=True):
-    """Rows without a request, by the reason why."""
-
-    status: Status
-    reason: str
-    positions: list[int]
 
 
 class Outcomes:
@@ -260,12 +258,15 @@ class Outcomes:
             raw=self.raws.get(position),
         )
 
-    def close(self) -> None:
-        """What nothing was heard of is still running."""
-        code = _CODE[Status.RUNNING]
+    def close(self, *, over: bool = False) -> None:
+        """Give each row without an outcome one: it is still running; of a job that is over, its answer is lost here."""
+        code = _CODE[Status.FAILED if over else Status.RUNNING]
         for at, was in enumerate(self.status):
-            if was == _NOTHING:
-                self.status[at] = code
+            if was != _NOTHING:
+                continue
+            self.status[at] = code
+            if over:
+                self.reasons[self.first + at] = LOST
 
 
 def _unfetched(shard: ShardRecord) -> str:
@@ -292,9 +293,9 @@ def _is_sane(usage: Usage) -> bool:
 
 def decoded(path: Path, job: JobRecord, dialect: str | None = None) -> Iterator[Result]:
     """The results in a file of a job's folder, if it is there; in the job's own dialect, or that of another's lines."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
+    with opened_if_there(path) as file:
+        if file is None:
+            return
         for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
             yield from results_in(block, job, dialect)
 
@@ -325,12 +326,6 @@ def _called(result: Result) -> Result:
 @lru_cache(maxsize=64)
 def _parser(schema: bytes) -> Parser:
     return Parser(msgspec.json.decode(schema, type=Schema))
-
-
-def places_of(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Places:
-    """Where each row's answer comes from."""
-    left_out = [at for group in read_unsent(folder) for at in group.positions]
-    return Places.of(folder, job.rows, shards, left_out)
 
 
 def _taken(
@@ -403,13 +398,14 @@ def of_job(
             found.take(job.id, decoded(path, job, dialect), paid=False)
     for shard in shards:
         _taken(found, job, shard, folder, None)
-    found.leave_out(read_unsent(folder))
+    found.leave_out(read_unsent(folder, job))
+    collected = all(shard.step is Step.COLLECTED for shard in shards)
     for shard in shards:
         if shard.step is Step.COLLECTED or shard.lost:
             found.hush(shard, places.asked(shard))
     _fall_back(found, job, folder, places)
     found.follow(places)
-    found.close()
+    found.close(over=bool(job.finished_at) and collected)
     return found
 
 
@@ -449,10 +445,3 @@ def results_of(
         yield found.result(
             job.id, leader, Status.REUSED if status is Status.SUCCEEDED else status, row
         )
-
-
-def read_unsent(folder: JobFolder) -> list[Unsent]:
-    """The rows that were planned without a request."""
-    if not folder.unsent.exists():
-        return []
-    return msgspec.json.decode(folder.unsent.read_bytes(), type=list[Unsent])

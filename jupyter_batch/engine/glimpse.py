@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Result, Status, ToolCalls
 from jupyter_batch.core.status import Answer, Step
-from jupyter_batch.engine.gather import read_unsent, results_in
+from jupyter_batch.engine.gather import results_in
 from jupyter_batch.engine.requests import REQUEST_ID
+from jupyter_batch.engine.row_files import read_unsent
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.answered import Book
@@ -69,7 +71,7 @@ class Glimpse:
             if state != self._of:
                 self._of = state
                 with contextlib.suppress(
-                    OSError, ValueError, msgspec.MsgspecError
+                    OSError, ValueError, msgspec.MsgspecError, LedgerError
                 ):  # a folder that was cleaned up
                     self._seen = self._look(job, shards, folder)
             return self._seen
@@ -92,7 +94,7 @@ class Glimpse:
                     )
         unsent = [
             group
-            for group in read_unsent(folder)
+            for group in read_unsent(folder, job)
             if group.status is Status.FAILED and group.positions
         ]
         examples += [

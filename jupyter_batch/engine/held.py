@@ -11,8 +11,10 @@ import numpy as np
 
 from jupyter_batch.core.request import position_of
 from jupyter_batch.engine.requests import REQUEST_ID
-from jupyter_batch.engine.reuse import matches, prints_array
+from jupyter_batch.engine.reuse import matches
+from jupyter_batch.engine.row_files import prints_of
 from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import opened, opened_if_there
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.wire.dialects import OPENAI
@@ -59,7 +61,7 @@ class Held:
         if file is None:
             if len(self._open) >= _MOST_OPEN:
                 self.close()
-            file = self._open[which] = self._stack.enter_context(self.paths[which].open("rb"))
+            file = self._open[which] = self._stack.enter_context(opened(self.paths[which]))
         file.seek(int(self._start[row]))
         return file.readline().rstrip(b"\n")
 
@@ -98,9 +100,12 @@ def look_elsewhere(
         if not len(rows):
             return
         folder = ledger.folders.of(other.id)
-        if other.id == job.id or other.space != job.space or not folder.prints.exists():
+        if other.id == job.id or other.space != job.space:
             continue
-        here, there = matches(prints, rows, prints_array(folder.prints.read_bytes()))
+        theirs = prints_of(other, folder)
+        if theirs is None:
+            continue
+        here, there = matches(prints, rows, theirs)
         onto = np.full(other.rows, -1, dtype=np.int64)
         onto[there] = here
         own = other.dialect == dialect
@@ -122,11 +127,9 @@ def _look(
     held: Held, job: str, paths: Iterable[Path], missing: Array, onto: Array | None = None
 ) -> None:
     for path in paths:
-        if not path.exists():
-            continue
         start = 0
-        with path.open("rb") as file:
-            for line in file:
+        with opened_if_there(path) as file:
+            for line in file or ():
                 found = REQUEST_ID.match(line)
                 row = position_of(job, found[1].decode()) if found else None
                 if row is not None and row < len(missing) and missing[row]:

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jupyter_batch.core.errors import JobNotFoundError
+from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine.carry import carry, is_billed, onto
-from jupyter_batch.engine.gather import CODES, Outcomes, decoded, of_job, places_of
+from jupyter_batch.engine.gather import CODES, Outcomes, decoded, of_job
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.requests import REQUEST_ID
-from jupyter_batch.engine.reuse import matches, prints_array
+from jupyter_batch.engine.reuse import matches
+from jupyter_batch.engine.row_files import places_of, prints_of
 from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.reading import RESTORE, opened
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 
@@ -140,9 +142,12 @@ def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
     mine = _prints(ledger, job)
     for other in ledger.jobs():
         folder = ledger.folders.of(other.id)
-        if other.id == job.id or other.space != job.space or not folder.prints.exists():
+        if other.id == job.id or other.space != job.space:
             continue
-        here, there = matches(mine, rows, _prints(ledger, other))
+        theirs = prints_of(other, folder)
+        if theirs is None:
+            continue
+        here, there = matches(mine, rows, theirs)
         if not len(here):
             continue
         shards = ledger.shards(other.id)
@@ -157,7 +162,11 @@ def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
 
 
 def _prints(ledger: Ledger, job: JobRecord) -> Array:
-    return prints_array(ledger.folders.of(job.id).prints.read_bytes())
+    folder = ledger.folders.of(job.id)
+    prints = prints_of(job, folder)
+    if prints is None:
+        raise LedgerCorruptError(f"{folder.prints} is gone: {RESTORE}")
+    return prints
 
 
 def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "") -> Array:
@@ -173,7 +182,7 @@ def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "")
 def _drop(path: Path, job: str, taken: set[int]) -> int:
     """Leave the taken rows' lines out of a request file; how many lines are left."""
     left = 0
-    with path.open("rb") as file, written(path) as kept:
+    with opened(path) as file, written(path) as kept:
         for line in file:
             found = REQUEST_ID.match(line)
             if found is None or position_of(job, found[1].decode()) not in taken:

@@ -19,7 +19,7 @@ Sum = tuple[str, int, int]
 def sums(folder: JobFolder, number: int) -> tuple[Sum, ...]:
     """Of the result files of a shard that are here."""
     paths = (folder.output(number), folder.errors(number))
-    return tuple((path.name, *_sum(path)) for path in paths if path.exists())
+    return tuple((path.name, *_sum(path)) for path in paths if path.is_file())
 
 
 def _sum(path: Path) -> tuple[int, int]:
@@ -47,6 +47,8 @@ def lost(folder: JobFolder, shard: ShardRecord) -> str:
         try:
             if path.stat().st_size != size or _sum(path)[1] != check:
                 return name
+        except PermissionError:  # it is there: reading it says what is wrong
+            return ""
         except OSError:
             return name
     return ""

@@ -11,7 +11,8 @@ from typing import Any
 from jupyter_batch.core.kept import Keep
 from jupyter_batch.core.request import position_of
 from jupyter_batch.engine.carry import answer_files, is_answer, lines_in
-from jupyter_batch.engine.gather import Outcomes, of_job, places_of
+from jupyter_batch.engine.gather import Outcomes, of_job
+from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger

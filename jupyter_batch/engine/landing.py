@@ -5,6 +5,7 @@ It knows the frame and the gathered outcomes; when this may run (between cells) 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +14,7 @@ import msgspec
 import numpy as np
 
 from jupyter_batch import frame as frames
-from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError
+from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError, LedgerCorruptError
 from jupyter_batch.core.kept import Keep, all_columns, kept_columns
 from jupyter_batch.core.result import Status, ToolCalls
 from jupyter_batch.core.schema import Schema, listed
@@ -22,6 +23,7 @@ from jupyter_batch.engine.filled import ForeignCells, as_written
 from jupyter_batch.engine.filling import fill_with
 from jupyter_batch.engine.gather import CODES, Outcomes
 from jupyter_batch.engine.rendered import Rendered, kept, keys_of
+from jupyter_batch.engine.row_files import read_keys, source_index
 from jupyter_batch.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
@@ -156,7 +158,10 @@ def in_order(
     every = np.arange(job.rows)
     if not np.array_equal(np.sort(positions), every):
         return None
-    known = frames.Keys.from_bytes(folder.keys.read_bytes()).labels
+    try:
+        known = read_keys(folder, job).labels
+    except LedgerCorruptError:
+        return frame.index, positions
     same = np.array_equal(positions, every) and np.array_equal(known, label_hashes(frame.index))
     return None if same else (frame.index, positions)
 
@@ -177,8 +182,9 @@ def _foreign(
         cells.without(as_written(job, found, out, keep), positions)
     if not cells.rows or ledger is None:
         return cells
-    keys = keys_of(job, folder) if folder.keys.exists() else None
-    asks = None
+    keys = asks = None
+    with contextlib.suppress(LedgerCorruptError):
+        keys = keys_of(job, folder)
     if keys is not None and keys.asks is not None:
         asks = np.where((positions >= 0)[:, None], keys.asks[positions], np.uint64(0))
     labels = label_hashes(frame.index)
@@ -294,16 +300,7 @@ def index_of(
     job: JobRecord, folder: JobFolder, source: Relabelled | None
 ) -> tuple[pd.Index[Any], np.ndarray[Any, Any]]:
     """The source's index, and each of its rows' position in the job."""
-    import pandas as pd
-
-    if source is not None:
-        return source
-    known = (
-        frames.index_from_bytes(folder.index.read_bytes())
-        if job.aligned
-        else pd.RangeIndex(job.rows)
-    )
-    return known, np.arange(job.rows)
+    return source or (source_index(job, folder), np.arange(job.rows))
 
 
 def place_in(

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Result, Status
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.gather import carried_over, places_of, results_of
+from jupyter_batch.engine.gather import carried_over, results_of
+from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 

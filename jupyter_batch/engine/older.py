@@ -11,6 +11,7 @@ from hashlib import blake2b
 from jupyter_batch.core.request import position_of
 from jupyter_batch.engine.places import PRINT_BYTES, space_of
 from jupyter_batch.engine.requests import REQUEST_ID
+from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.table import address_of
@@ -27,9 +28,9 @@ def known(ledger: Ledger, job: JobRecord) -> str:
     if not folder.prints.exists():
         prints = bytearray(PRINT_BYTES * job.rows)
         for shard in ledger.shards(job.id):
-            if not folder.requests(shard.number).exists():
-                return ""
-            with folder.requests(shard.number).open("rb") as file:
+            with opened_if_there(folder.requests(shard.number)) as file:
+                if file is None:
+                    return ""
                 for line in file:
                     found = REQUEST_ID.match(line)
                     row = position_of(job.id, found[1].decode()) if found else None

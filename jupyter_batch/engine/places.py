@@ -62,6 +62,24 @@ class Places:
         array[np.asarray(left_out, dtype=np.int64)] = NOWHERE
         return cls(array)
 
+    @classmethod
+    def checked(cls, data: bytes, rows: int, shards: list[ShardRecord]) -> Places:
+        """Read what `to_bytes` wrote for a job of so many rows. Raises ValueError for anything else.
+
+        shards: the job's, or none where they are not known.
+        """
+        import numpy as np
+
+        array = np.frombuffer(data, "<i8").astype(np.int64)
+        most = max((shard.number for shard in shards), default=rows)
+        if (
+            len(array) != rows
+            or array.max(initial=most) > most
+            or (-2 - array).max(initial=0) >= rows
+        ):
+            raise ValueError(f"these are no places of {rows} rows")
+        return cls(array)
+
     def to_bytes(self) -> bytes:
         """For the job's folder."""
         return self.array.astype("<i8").tobytes()

@@ -18,19 +18,19 @@ import msgspec
 from jupyter_batch import frame as frames
 from jupyter_batch.canonical import whole_texts
 from jupyter_batch.core.cost import Price
-from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerError
+from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerCorruptError, LedgerError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import Schema, without_names
 from jupyter_batch.core.template import PLAIN, RowError
 from jupyter_batch.engine.caching import marked_body, marked_holes
 from jupyter_batch.engine.filled import ForeignCells
-from jupyter_batch.engine.gather import Unsent
 from jupyter_batch.engine.images import in_pieces, within
 from jupyter_batch.engine.places import PRINT_BYTES, space_of
 from jupyter_batch.engine.prompt import Prompt, calls_function, param_of, params_of
 from jupyter_batch.engine.rendered import Rendered, keys_of
 from jupyter_batch.engine.requests import write_requests
+from jupyter_batch.engine.row_files import Unsent
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import manifest
@@ -216,8 +216,17 @@ def _places_in(job: JobRecord, folder: JobFolder, rendered: Rendered) -> Rendere
 
 
 def check_folder(ledger: Ledger, record: JobRecord) -> None:
-    """Raise InputError where a job has asked for just the same, and its folder is gone: it was paid for."""
-    for other in ledger.jobs():
+    """Raise InputError where a job has asked for just the same, and its folder is gone: it was paid for.
+
+    Raises LedgerCorruptError where what a job has asked can't be read.
+    """
+    jobs = ledger.jobs()
+    if ledger.unreadable:
+        raise LedgerCorruptError(
+            f"{next(iter(ledger.unreadable.values()))}. What it asked is not known, and so not what is paid for "
+            "already: nothing was sent; reuse=False sends all rows, paid for or not"
+        )
+    for other in jobs:
         gone = (
             other.fingerprint == record.fingerprint
             and not ledger.folders.of(other.id).path.is_dir()
@@ -228,7 +237,7 @@ def check_folder(ledger: Ledger, record: JobRecord) -> None:
         if batches:
             raise InputError(
                 f"job {other.id} asked for just this, and its folder {ledger.folders.of(other.id).path} is gone: put "
-                f"it back; or fetch its answers from the provider again, jupyter_batch.forget({other.id!r}), "
+                f"it back; or fetch its answers from the provider again, `jupyter batch forget {other.id}`, "
                 f"jupyter_batch.adopt({other.id!r}, model={other.model!r}) and this cell; reuse=False pays again "
                 f"(its batches: {', '.join(batches[:3])})"
             )

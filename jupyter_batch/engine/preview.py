@@ -25,9 +25,10 @@ from jupyter_batch.engine.estimate import (
     text_of,
     usual_answer,
 )
-from jupyter_batch.engine.gather import decoded, places_of
+from jupyter_batch.engine.gather import decoded
 from jupyter_batch.engine.order import Order
 from jupyter_batch.engine.plan import Drafted, drafted
+from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger

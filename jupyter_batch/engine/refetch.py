@@ -13,8 +13,9 @@ import msgspec
 from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.core.status import Step
 from jupyter_batch.engine import keeping
-from jupyter_batch.engine.gather import of_shard, places_of
+from jupyter_batch.engine.gather import of_shard
 from jupyter_batch.engine.pace import GONE_TRIES
+from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger

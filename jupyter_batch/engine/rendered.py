@@ -15,8 +15,9 @@ from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import AlignmentError, ColumnError
 from jupyter_batch.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import reading
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.row_keys import Keys, by_content, by_request, pairs
+from jupyter_batch.row_keys import Keys, by_content, by_request
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,15 +92,19 @@ def kept(job: JobRecord, folder: JobFolder) -> Rendered:
 
 def keys_of(job: JobRecord, folder: JobFolder) -> Keys:
     """The keys of a job's rows; those of an older job get their request hashes from its other files."""
-    from jupyter_batch.engine.gather import read_unsent
     from jupyter_batch.engine.places import Places
+    from jupyter_batch.engine.row_files import prints_of, read_keys, read_unsent
 
-    keys = Keys.from_bytes(folder.keys.read_bytes())
-    if keys.asks is not None or job.round or not folder.prints.exists():
+    keys = read_keys(folder, job)
+    if keys.asks is not None or job.round:
         return keys
-    asks = pairs(folder.prints.read_bytes()).copy()
-    left_out = [at for group in read_unsent(folder) for at in group.positions]
-    rows, leaders = Places.of(folder, job.rows, [], left_out).followers()
+    prints = prints_of(job, folder)
+    if prints is None:
+        return keys
+    asks = prints.copy()
+    left_out = [at for group in read_unsent(folder, job) for at in group.positions]
+    with reading(folder.places):
+        rows, leaders = Places.of(folder, job.rows, [], left_out).followers()
     asks[rows] = asks[leaders]
     known = np.asarray(asks.any(axis=1))
     known[left_out] = True

@@ -6,7 +6,8 @@ import msgspec
 
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.gather import of_shard, places_of
+from jupyter_batch.engine.gather import of_shard
+from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.prices import OWN

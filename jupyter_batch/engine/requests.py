@@ -15,6 +15,7 @@ from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.request import Limits, position_of
 from jupyter_batch.core.shard import pack
 from jupyter_batch.ledger.folder import JobFolder, told
+from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import ShardRecord
 
 REQUEST_ID = re.compile(rb'^\{"custom_id":"([^"]*)"')
@@ -96,7 +97,7 @@ def filled(
 
 def _positioned(paths: list[Path], job: str) -> Iterator[tuple[int, bytes]]:
     for path in paths:
-        with path.open("rb") as file:
+        with opened(path) as file:
             for line in file:
                 found = REQUEST_ID.match(line)
                 position = position_of(job, found[1].decode()) if found else None

@@ -16,9 +16,9 @@ from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.finish import counted as cuts_of
 from jupyter_batch.core.status import Step
 from jupyter_batch.engine.carry import carry, is_billed_failure, onto
-from jupyter_batch.engine.gather import places_of
 from jupyter_batch.engine.older import known
 from jupyter_batch.engine.places import NOWHERE
+from jupyter_batch.engine.row_files import changed_of, places_of, prints_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -87,16 +87,6 @@ def prints_array(prints: bytes | bytearray) -> Array:
     return np.frombuffer(bytes(prints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
-def sent_prints(folder: JobFolder) -> Array:
-    """The hashes of the requests as they were sent last."""
-    prints = prints_array(folder.prints.read_bytes())
-    if not folder.changed.exists():
-        return prints
-    changed = prints_array(folder.changed.read_bytes())
-    sent: Array = np.where(changed.any(axis=1, keepdims=True), changed, prints)
-    return sent
-
-
 def decide(
     ledger: Ledger,
     space: str,
@@ -121,9 +111,9 @@ def decide(
         if not len(open_rows):
             break
         folder = ledger.folders.of(job.id)
-        if known(ledger, job) != space or not folder.prints.exists():
+        if known(ledger, job) != space:
             continue
-        here, there = _asked_there(folder, prints, open_rows)
+        here, there = _asked_there(job, folder, prints, open_rows)
         if len(here):
             _take_from(ledger, job, here, there, whose, joins, draft, new, waits, cut)
             asked_there.append((job, here, there))
@@ -183,12 +173,17 @@ def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
     return rows[same], at[same]
 
 
-def _asked_there(folder: JobFolder, prints: Array, rows: Array) -> tuple[Array, Array]:
+def _asked_there(
+    job: JobRecord, folder: JobFolder, prints: Array, rows: Array
+) -> tuple[Array, Array]:
     """(which of these rows a job asks for, where there), by the requests before a retry's changes and after."""
-    here, there = matches(prints, rows, prints_array(folder.prints.read_bytes()))
-    if not folder.changed.exists():
+    theirs, changed = prints_of(job, folder), changed_of(job, folder)
+    if theirs is None:
+        return rows[:0], rows[:0]
+    here, there = matches(prints, rows, theirs)
+    if changed is None:
         return here, there
-    also, at = matches(prints, rows, prints_array(folder.changed.read_bytes()))
+    also, at = matches(prints, rows, changed)
     return np.concatenate([here, also]), np.concatenate([there, at])
 
 

@@ -15,12 +15,13 @@ import numpy as np
 from jupyter_batch.core.request import custom_id
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.engine.carry import answer_files, is_answer
-from jupyter_batch.engine.gather import CODES, Outcomes, places_of, results_in
+from jupyter_batch.engine.gather import CODES, Outcomes, results_in
 from jupyter_batch.engine.glimpse import line_of
 from jupyter_batch.engine.held import look_elsewhere, requests_of
 from jupyter_batch.engine.places import NOWHERE
-from jupyter_batch.engine.reuse import sent_prints
+from jupyter_batch.engine.row_files import places_of, sent_prints
 from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.answered import Book
@@ -138,8 +139,9 @@ def _request(
     wanted[row] = True
     held = requests_of(ledger, job, wanted, dialect)
     try:
-        if row not in held and folder.prints.exists():
-            look_elsewhere(held, ledger, job, sent_prints(folder), wanted, dialect)
+        prints = None if row in held else sent_prints(job, folder)
+        if prints is not None:
+            look_elsewhere(held, ledger, job, prints, wanted, dialect)
         return held.line(row) if row in held else b""
     finally:
         held.close()
@@ -177,10 +179,10 @@ def _files(
 
 def _lines_with(path: Path, text: str) -> Iterator[bytes]:
     """The lines of a file in which a text stands in quotes."""
-    if not path.exists():
-        return
     quoted = f'"{text}"'.encode()
-    with path.open("rb") as file:
+    with opened_if_there(path) as file:
+        if file is None:
+            return
         for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
             if quoted in block:
                 yield from (line for line in block.split(b"\n") if quoted in line)

@@ -6,10 +6,11 @@ import contextlib
 
 import msgspec
 
-from jupyter_batch.core.errors import JobNotFoundError
+from jupyter_batch.core.errors import JobNotFoundError, LedgerError
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine.gather import of_shard, places_of
+from jupyter_batch.engine.gather import of_shard
 from jupyter_batch.engine.places import Places
+from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
@@ -31,9 +32,7 @@ def salvage(folders: Folders, job: str) -> tuple[JobRecord, list[ShardRecord]]:
         raise JobNotFoundError(f"no job {job!r} in {folders.root}: {e}") from e
     record, shards, last = manifest.job, [], 0.0
     places = None
-    with contextlib.suppress(
-        OSError, ValueError
-    ):  # a file of the folder that is damaged, too: results() says so
+    with contextlib.suppress(LedgerError):  # results() says so
         places = places_of(record, manifest.shards, folder)
     for shard in manifest.shards:
         fetched = [
@@ -56,7 +55,7 @@ def _collected(
     job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places | None
 ) -> ShardRecord:
     over = msgspec.structs.replace(shard, step=Step.COLLECTED, ending=State.COMPLETED)
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(LedgerError, ValueError, OSError):
         return (
             over
             if places is None

@@ -24,14 +24,16 @@ from jupyter_batch.engine.arrange import arrange
 from jupyter_batch.engine.budget import left_of, within
 from jupyter_batch.engine.calls import Slots
 from jupyter_batch.engine.carry import answer_files, carry, lines_in, onto
-from jupyter_batch.engine.gather import CODES, Unsent, of_job, places_of, read_unsent, results_in
+from jupyter_batch.engine.gather import CODES, of_job, results_in
 from jupyter_batch.engine.held import Held, requests_of
 from jupyter_batch.engine.places import NOWHERE, PRINT_BYTES, Places
 from jupyter_batch.engine.plan import keep, new_id
 from jupyter_batch.engine.requests import write_requests
 from jupyter_batch.engine.reuse import matches, prints_array
+from jupyter_batch.engine.row_files import Unsent, places_of, prints_of, read_unsent
 from jupyter_batch.ledger.calls import CallLog, Entry, entries, entry_at
 from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.reading import opened, read
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.wire.dialects import OPENAI
@@ -105,9 +107,9 @@ class Waiting:
         A grown frame, or a retry, has answers of the job before it: what was run for that one is not run again.
         """
         self.slots.read(self.folder.calls)
-        if not self.folder.prints.exists():
+        mine = prints_of(self.job, self.folder)
+        if mine is None:
             return
-        mine = prints_array(self.folder.prints.read_bytes())
         for other in self.ledger.jobs():
             folder = self.ledger.folders.of(other.id)
             rows = np.asarray(self.slots.open_rows(), dtype=np.int64)
@@ -115,10 +117,11 @@ class Waiting:
                 other.id == self.job.id
                 or other.space != self.job.space
                 or not len(rows)
-                or not (folder.calls.exists() and folder.prints.exists())
+                or not folder.calls.exists()
+                or (theirs := prints_of(other, folder)) is None
             ):
                 continue
-            here, there = matches(mine, rows, prints_array(folder.prints.read_bytes()))
+            here, there = matches(mine, rows, theirs)
             place = dict(zip(there.tolist(), here.tolist(), strict=True))
             for _, entry in entries(folder.calls):
                 row = place.get(entry.row)
@@ -217,8 +220,8 @@ class _Following:
             requests_of(waiting.ledger, job, wanted, OPENAI) if dialect != OPENAI else None
         )
         self._draft = draft
-        was = waiting.folder.prints
-        self._were = was.read_bytes() if was.exists() else bytes(PRINT_BYTES * job.rows)
+        was = prints_of(job, waiting.folder)
+        self._were = bytes(PRINT_BYTES * job.rows) if was is None else was.astype("<u8").tobytes()
 
     def __enter__(self) -> Self:
         return self
@@ -231,7 +234,7 @@ class _Following:
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         job = self._waiting.job
         with contextlib.ExitStack() as stack:
-            log = stack.enter_context(self._waiting.folder.calls.open("rb"))
+            log = stack.enter_context(opened(self._waiting.folder.calls))
             plain = None if self._plain is None else stack.enter_context(written(self._draft.asked))
             for row in self._waiting.slots.rows.tolist():
                 if row not in self._asked:
@@ -283,7 +286,7 @@ def _left_out(waiting: Waiting, left: dict[str, list[int]]) -> list[Unsent]:
     """The rows that are not asked again: those that failed in the job, and those that can't go on; with followers."""
     job, folder = waiting.job, waiting.folder
     found = of_job(job, waiting.shards, folder, values=False)
-    known = {at for group in read_unsent(folder) for at in group.positions}
+    known = {at for group in read_unsent(folder, job) for at in group.positions}
     reasons = {
         at: found.reasons[at]
         for at, code in enumerate(found.status)
@@ -326,9 +329,11 @@ def _write(
     folder = waiting.folder
     draft.write(draft.places, places.to_bytes())
     for source, target in ((folder.keys, draft.keys), (folder.index, draft.index)):
-        draft.write(target, source.read_bytes())
-    draft.write(draft.unsent, msgspec.json.encode([*read_unsent(folder), *left]))
+        draft.write(target, read(source))
+    unsent = [*read_unsent(folder, waiting.job), *left]
+    draft.write(draft.unsent, msgspec.json.encode(unsent))
     prints = prints_array(draft.prints.read_bytes()).copy()
-    if folder.prints.exists():  # an answer that is carried over stands for what was asked for it
-        prints[carried] = prints_array(folder.prints.read_bytes())[carried]
+    were = prints_of(waiting.job, folder)
+    if were is not None:  # an answer that is carried over stands for what was asked for it
+        prints[carried] = were[carried]
     draft.write(draft.prints, prints.astype("<u8").tobytes())

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_batch.core.errors import JobNotFoundError, LedgerError
+from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError, LedgerError
 from jupyter_batch.core.history import Points
 from jupyter_batch.core.status import Snapshot, reopen
 from jupyter_batch.core.together import together
@@ -64,7 +64,8 @@ class Listing:
                     or not self._until - STALE_SECONDS <= now < self._until
                 ):
                     jobs, older = self._jobs(now)
-                    self._made = self._told(jobs, older)
+                    damaged = " ".join(self.ledger.unreadable.values())
+                    self._made = self._told(jobs, older, clean(damaged, 1000))
                     self._stamp = stamp
                     self._until = now + (
                         STALE_SECONDS if all(job["final"] for job in jobs) else FRESH_SECONDS
@@ -132,7 +133,12 @@ class Listing:
             for job in jobs
         }
         self._histories = histories
-        shown = [self._shown(name, found[name], now) for name in [*still_open, *over[:FINISHED]]]
+        shown = []
+        for name in [*still_open, *over[:FINISHED]]:
+            with contextlib.suppress(
+                LedgerCorruptError
+            ):  # one that is damaged does not hide the others
+                shown.append(self._shown(name, found[name], now))
         return shown, max(0, len(over) - FINISHED)
 
     def _shown(self, name: str, records: list[JobRecord], now: float) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Overview:
         """Of a job, or of those of a group as one; None where one of them is not in the ledger (any more)."""
         found = [self._lines.last(job) for job in jobs]
         records = [record for record in found if record is not None]
-        if not records or len(records) < len(found):
+        damaged = any(record.id in self._ledger.unreadable for record in records)
+        if not records or len(records) < len(found) or damaged:
             return None
         is_open = not all(record.finished_at for record in records)
         shots = [self._one(record, with_history=is_open) for record in records]

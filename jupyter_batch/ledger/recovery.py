@@ -33,11 +33,8 @@ def recovered(
     """
     for name in sorted(jobs):
         folder = folders.of(name)
-        try:
-            there = msgspec.json.decode(folder.manifest.read_bytes(), type=_Manifest)
-        except (OSError, msgspec.DecodeError):
-            continue
-        if there.job.id != name:  # a copy of the folder, under another name
+        there = _read(folders, name)
+        if there is None:
             continue
         shards = [_shard(there, shard, folder) for shard in there.shards]
         over = all(shard.step is Step.COLLECTED for shard in shards)
@@ -50,6 +47,27 @@ def recovered(
             lease_until=0.0,
         )
         yield job, shards
+
+
+def job_of(folders: Folders, name: str) -> JobRecord | None:
+    """The record of a job as it was planned; None where its folder does not tell it."""
+    there = _read(folders, name)
+    return None if there is None else there.job
+
+
+def shard_of(folders: Folders, name: str, number: int) -> ShardRecord | None:
+    """The record of a shard as far as its job's folder tells it; None where it does not."""
+    there = _read(folders, name)
+    planned = [] if there is None else [one for one in there.shards if one.number == number]
+    return _shard(there, planned[0], folders.of(name)) if there is not None and planned else None
+
+
+def _read(folders: Folders, name: str) -> _Manifest | None:
+    try:
+        there = msgspec.json.decode(folders.of(name).manifest.read_bytes(), type=_Manifest)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return there if there.job.id == name else None  # else a copy of the folder, under another name
 
 
 def _shard(there: _Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRecord:

@@ -6,6 +6,7 @@ holder, so that one whose lease has run out (a laptop that slept) can't write ov
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -13,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -23,7 +24,8 @@ from jupyter_batch.core.status import MOVES, Block, Step
 from jupyter_batch.ledger.database import Database
 from jupyter_batch.ledger.folder import Folders, has_died, machine
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.recovery import recovered, write_handle
+from jupyter_batch.ledger.recovery import job_of, recovered, shard_of, write_handle
+from jupyter_batch.ledger.rows import SELECT_JOB, decode, encode, insert, job_from, with_columns
 
 _log = logging.getLogger("jupyter_batch")
 
@@ -42,6 +44,8 @@ class Ledger(Database):
     def __init__(self, home: Path, *, upgrade: bool = True) -> None:
         super().__init__(home, upgrade=upgrade)
         self.folders = Folders(home)
+        self.unreadable: dict[str, str] = {}
+        """Jobs whose records neither the database nor their folders tell, with a sentence about each."""
 
     def exists(self) -> bool:
         """Whether there is a ledger, or a job's folder to recover one from; asking writes nothing."""
@@ -55,7 +59,7 @@ class Ledger(Database):
         try:  # another process may have been first, or have been about to record its job
             found = list(recovered(self.folders, self._lost(connection), time.time()))
             for job, shards in found:
-                _insert(connection, job, shards)
+                insert(connection, job, shards)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -82,14 +86,14 @@ class Ledger(Database):
         """The job of that id, of a unique beginning of one, or the newest of that name. Raises JobNotFoundError."""
         if not self.exists():
             raise JobNotFoundError(f"no job {name!r}: there is no ledger at {self.home}")
-        found = self._rows(f"{_JOB} WHERE id = ?", name)
+        found = self._rows(f"{SELECT_JOB} WHERE id = ?", name)
         if not found:
             named = [r for r in self.jobs() if r.name == name]
             if named:
                 return named[0]
             found = [
                 r
-                for r in self._rows(f"{_JOB} ORDER BY created_at DESC")
+                for r in self._rows(f"{SELECT_JOB} ORDER BY created_at DESC")
                 if str(r[0]).startswith(name)
             ]
         if len(found) != 1:
@@ -99,28 +103,74 @@ class Ledger(Database):
                 else f"no job {name!r} in {self.home}"
             )
             raise JobNotFoundError(f"{what}; jupyter_batch.jobs() lists them")
-        return _job(found[0])
+        record = self._read_job(found[0])
+        if record is None:
+            raise LedgerCorruptError(self.unreadable[found[0][0]])
+        return record
 
     def jobs(self, *, unfinished: bool = False) -> list[JobRecord]:
-        """All jobs, newest first; an absent ledger has none."""
+        """All jobs, newest first, but those in `unreadable`; an absent ledger has none."""
         if not self.exists():
             return []
         where = "WHERE finished_at = 0 " if unfinished else ""
-        return [_job(row) for row in self._rows(f"{_JOB} {where}ORDER BY created_at DESC, id")]
+        if not unfinished:
+            self.unreadable.clear()
+        rows = self._rows(f"{SELECT_JOB} {where}ORDER BY created_at DESC, id")
+        return [record for row in rows if (record := self._read_job(row)) is not None]
 
     def shards(self, job: str) -> list[ShardRecord]:
         """A job's shards by number."""
-        return [
-            _decode(row[0], ShardRecord)
-            for row in self._rows("SELECT facts FROM shard WHERE job = ? ORDER BY number", job)
-        ]
+        rows = self._rows("SELECT number, facts FROM shard WHERE job = ? ORDER BY number", job)
+        return [self._read_shard(job, number, facts) for number, facts in rows]
 
     def shards_of_all(self) -> dict[str, list[ShardRecord]]:
         """Every job's shards by number, in one read."""
         found: dict[str, list[ShardRecord]] = {}
-        for job, facts in self._rows("SELECT job, facts FROM shard ORDER BY job, number"):
-            found.setdefault(job, []).append(_decode(facts, ShardRecord))
+        for job, number, facts in self._rows(
+            "SELECT job, number, facts FROM shard ORDER BY job, number"
+        ):
+            with contextlib.suppress(LedgerCorruptError):
+                found.setdefault(job, []).append(self._read_shard(job, number, facts))
         return found
+
+    def _read_job(self, row: tuple[Any, ...]) -> JobRecord | None:
+        """The job in a row; a damaged record is mended from the job's folder, or the job is in `unreadable`."""
+        job = str(row[0])
+        self.unreadable.pop(job, None)
+        try:
+            return job_from(row)
+        except LedgerCorruptError:
+            record = job_of(self.folders, job)
+        if record is None:
+            self.unreadable[job] = (
+                f"the record of job {job} in {self.path} is damaged, and its folder {self.folders.of(job).path} does "
+                f"not tell it either: put one of them back from a backup, or `jupyter batch forget {job}` removes "
+                "the job"
+            )
+            return None
+        with contextlib.suppress(LedgerError), self._transaction() as db:
+            db.execute("UPDATE job SET facts = ? WHERE id = ?", (encode(record), job))
+        return with_columns(record, row)
+
+    def _read_shard(self, job: str, number: int, facts: str) -> ShardRecord:
+        """A shard; a damaged record is mended from the job's folder. Raises LedgerCorruptError."""
+        try:
+            return decode(facts, ShardRecord)
+        except LedgerCorruptError:
+            shard = shard_of(self.folders, job, number)
+        if shard is None:
+            self.unreadable[job] = (
+                f"the record of batch {number} of job {job} in {self.path} is damaged, and its folder "
+                f"{self.folders.of(job).path} does not tell it either: put one of them back from a backup, or "
+                f"`jupyter batch forget {job}` removes the job"
+            )
+            raise LedgerCorruptError(self.unreadable[job])
+        with contextlib.suppress(LedgerError), self._transaction() as db:
+            db.execute(
+                "UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
+                (shard.step, shard.ending, encode(shard), job, number),
+            )
+        return shard
 
     def answering(
         self, fingerprint: str, fits: Callable[[JobRecord], bool] = lambda _: True
@@ -132,9 +182,11 @@ class Ledger(Database):
         if not self.exists():
             return None
         for row in self._rows(
-            f"{_JOB} WHERE fingerprint = ? ORDER BY created_at DESC", fingerprint
+            f"{SELECT_JOB} WHERE fingerprint = ? ORDER BY created_at DESC", fingerprint
         ):
-            record = _job(row)
+            record = self._read_job(row)
+            if record is None:
+                continue
             alive = (
                 not record.finished_at
                 or record.reused
@@ -225,7 +277,7 @@ class Ledger(Database):
             if (other := there()) is not None:
                 return other
             keep()
-            _insert(db, job, shards)
+            insert(db, job, shards)
             db.execute(
                 "INSERT INTO event (job, at, step) VALUES (?, ?, ?)",
                 (job.id, job.created_at, Step.PLANNED),
@@ -246,13 +298,13 @@ class Ledger(Database):
                 for s in shards
                 if s.number not in there or (there[s.number].absent and not s.absent)
             ]
-            if not new or (row is not None and not _decode(row[0], JobRecord).adopted):
+            if not new or (row is not None and not decode(row[0], JobRecord).adopted):
                 return False
             keep()
             if row is None:
                 db.execute(
                     "INSERT INTO job (id, fingerprint, created_at, facts) VALUES (?, ?, ?, ?)",
-                    (job.id, job.fingerprint, job.created_at, _encode(job)),
+                    (job.id, job.fingerprint, job.created_at, encode(job)),
                 )
             else:
                 new += [
@@ -260,11 +312,11 @@ class Ledger(Database):
                 ]
                 db.execute(
                     "UPDATE job SET fingerprint = ?, facts = ?, finished_at = 0 WHERE id = ?",
-                    (job.fingerprint, _encode(job), job.id),
+                    (job.fingerprint, encode(job), job.id),
                 )
             db.executemany(
                 "INSERT OR REPLACE INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
-                [(s.job, s.number, s.step, s.ending, _encode(s)) for s in new],
+                [(s.job, s.number, s.step, s.ending, encode(s)) for s in new],
             )
             db.executemany(
                 "INSERT INTO event (job, at, shard, step) VALUES (?, ?, ?, ?)",
@@ -289,10 +341,10 @@ class Ledger(Database):
             ).fetchone()
             if row is None:
                 return None
-            moved = msgspec.structs.replace(_decode(row[0], ShardRecord), step=to, **changes)
+            moved = msgspec.structs.replace(decode(row[0], ShardRecord), step=to, **changes)
             db.execute(
                 "UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
-                (to, moved.ending, _encode(moved), shard.job, shard.number),
+                (to, moved.ending, encode(moved), shard.job, shard.number),
             )
             if _handle(moved) != _handle(
                 shard
@@ -338,7 +390,7 @@ class Ledger(Database):
         with self._transaction() as db:
             self._wake(db, job, lifted=lambda shard: _lifted(shard, send_again=send_again))
             row = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()
-            if row is not None and _decode(row[0], JobRecord).blocked_by is not None:
+            if row is not None and decode(row[0], JobRecord).blocked_by is not None:
                 self._change(db, job, blocked_by=None)
                 db.execute("UPDATE job SET message = '' WHERE id = ?", (job,))
 
@@ -349,12 +401,12 @@ class Ledger(Database):
         lifted: Callable[[ShardRecord], ShardRecord] = lambda shard: shard,
     ) -> None:
         for row in db.execute("SELECT number, facts FROM shard WHERE job = ?", (job,)).fetchall():
-            shard = _decode(row[1], ShardRecord)
+            shard = decode(row[1], ShardRecord)
             woken = msgspec.structs.replace(lifted(shard), due_at=0.0)
             if woken != shard:
                 db.execute(
                     "UPDATE shard SET facts = ? WHERE job = ? AND number = ?",
-                    (_encode(woken), job, row[0]),
+                    (encode(woken), job, row[0]),
                 )
 
     def reopen(self, job: str, changes: Mapping[int, Mapping[str, Any]]) -> bool:
@@ -368,11 +420,11 @@ class Ledger(Database):
                     "SELECT facts FROM shard WHERE job = ? AND number = ?", (job, number)
                 ).fetchone()
                 shard = msgspec.structs.replace(
-                    _decode(facts, ShardRecord), step=Step.ENDED, due_at=0.0, **fields
+                    decode(facts, ShardRecord), step=Step.ENDED, due_at=0.0, **fields
                 )
                 db.execute(
                     "UPDATE shard SET step = ?, facts = ? WHERE job = ? AND number = ?",
-                    (shard.step, _encode(shard), job, number),
+                    (shard.step, encode(shard), job, number),
                 )
             db.execute("UPDATE job SET finished_at = 0 WHERE id = ?", (job,))
         return True
@@ -399,12 +451,10 @@ class Ledger(Database):
                 "SELECT number, facts FROM shard WHERE job = ?", (job,)
             ).fetchall():
                 if row[0] in bills:
-                    shard = msgspec.structs.replace(
-                        _decode(row[1], ShardRecord), bill=bills[row[0]]
-                    )
+                    shard = msgspec.structs.replace(decode(row[1], ShardRecord), bill=bills[row[0]])
                     db.execute(
                         "UPDATE shard SET facts = ? WHERE job = ? AND number = ?",
-                        (_encode(shard), job, row[0]),
+                        (encode(shard), job, row[0]),
                     )
             self._change(db, job, price=price)
 
@@ -416,8 +466,8 @@ class Ledger(Database):
 
     def _change(self, db: sqlite3.Connection, job: str, **changes: object) -> None:
         facts = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()[0]
-        record = msgspec.structs.replace(_decode(facts, JobRecord), **changes)
-        db.execute("UPDATE job SET facts = ? WHERE id = ?", (_encode(record), job))
+        record = msgspec.structs.replace(decode(facts, JobRecord), **changes)
+        db.execute("UPDATE job SET facts = ? WHERE id = ?", (encode(record), job))
 
     def say(self, job: str, message: str, blocked_by: Block | None = None) -> None:
         """What the user should read about the job as a whole, and whether that blocks it; "" clears both."""
@@ -426,7 +476,7 @@ class Ledger(Database):
                 "UPDATE job SET message = ? WHERE id = ? AND message <> ?", (message, job, message)
             )
             row = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()
-            if row is not None and _decode(row[0], JobRecord).blocked_by is not blocked_by:
+            if row is not None and decode(row[0], JobRecord).blocked_by is not blocked_by:
                 self._change(db, job, blocked_by=blocked_by)
 
     def finish(self, job: str, holder: str, now: float) -> bool:
@@ -480,39 +530,14 @@ def _is_billed(shard: ShardRecord) -> bool:
     return bool(counts.succeeded or counts.reused or shard.billed or shard.usage is not None)
 
 
-def _insert(db: sqlite3.Connection, job: JobRecord, shards: list[ShardRecord]) -> None:
-    db.execute(
-        "INSERT INTO job (id, fingerprint, created_at, finished_at, message, facts) VALUES (?, ?, ?, ?, ?, ?)",
-        (job.id, job.fingerprint, job.created_at, job.finished_at, job.message, _encode(job)),
-    )
-    db.executemany(
-        "INSERT INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
-        [(s.job, s.number, s.step, s.ending, _encode(s)) for s in shards],
-    )
-
-
 def _handle(shard: ShardRecord) -> tuple[object, ...]:
     """What must be known of a shard so that it is not sent again."""
     return shard.step, shard.batch_id, shard.file_id, shard.create_sent
 
 
-_Record = TypeVar("_Record", JobRecord, ShardRecord)
 _ALL_EVENTS = "SELECT rowid, at, shard, step, done, note FROM event WHERE job = ? AND rowid > ? ORDER BY rowid"
 _NEWS = _ALL_EVENTS.replace("job =", "+job =")
 """By number and not by job: those behind a mark are few, whoever's they are."""
-_JOB = "SELECT id, facts, cancel_at, finished_at, message, holder, lease_until, rush_at FROM job"
-
-
-def _job(row: tuple[Any, ...]) -> JobRecord:
-    return msgspec.structs.replace(
-        _decode(row[1], JobRecord),
-        cancel_at=row[2],
-        finished_at=row[3],
-        message=row[4],
-        holder=row[5],
-        lease_until=row[6],
-        rush_at=row[7],
-    )
 
 
 def _lifted(shard: ShardRecord, *, send_again: bool) -> ShardRecord:
@@ -530,17 +555,3 @@ def _lifted(shard: ShardRecord, *, send_again: bool) -> ShardRecord:
         attempts=0,
         send_again=shard.blocked_by is Block.UNKNOWN_CREATE,
     )
-
-
-def _encode(record: JobRecord | ShardRecord) -> str:
-    return msgspec.json.encode(record).decode()
-
-
-def _decode(facts: str, kind: type[_Record]) -> _Record:
-    try:
-        return msgspec.json.decode(facts, type=kind)
-    except msgspec.DecodeError as e:
-        raise LedgerCorruptError(
-            f"the ledger holds a record that can't be read ({e}); was it written by a newer "
-            "jupyter_batch?"
-        ) from e

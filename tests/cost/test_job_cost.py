@@ -20,7 +20,8 @@ from jupyter_batch.core.cost import actual, money
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine.costs import silence_is_free
-from jupyter_batch.engine.gather import of_job, of_shard, places_of
+from jupyter_batch.engine.gather import of_job, of_shard
+from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor import html, table

@@ -63,7 +63,7 @@ export class Jobs {
   take(told) {
     this.told = told;
     Object.assign(this, { jobs: told.jobs, older: told.older, problem: told.problem, home: told.home, asked: true });
-    if (!told.problem) {
+    if (!told.problem || told.jobs.length) {  // one damaged job does not hide the others
       const ended = told.jobs.filter(job => job.final && this.open.has(job.id));
       if (ended.length) this.tell("end", ended);
       this.open = new Set(this.running.map(job => job.id));

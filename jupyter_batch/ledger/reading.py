@@ -1,0 +1,59 @@
+"""Reading of files in the ledger's folders: a file that can't be read is a LedgerError that names it and a remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
+
+RESTORE = "put it back from a backup"
+_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+"""No file is there: nothing, a folder, or a link to itself."""
+
+
+@contextlib.contextmanager
+def reading(path: Path, remedy: str = RESTORE) -> Iterator[None]:
+    """Raise a LedgerError for what reading and decoding a file raises; LedgerCorruptError: it is gone or damaged."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in _NO_FILE:
+            gone, way = (path, remedy) if path.parent.is_dir() else (path.parent, RESTORE)
+            raise LedgerCorruptError(f"{gone} is gone or damaged: {way}") from e
+        raise LedgerError(
+            f"{path} can't be read ({e.strerror or e}): make it readable for this user, or set "
+            "JUPYTER_BATCH_HOME to a folder that is"
+        ) from e
+    except (ValueError, msgspec.MsgspecError) as e:
+        raise LedgerCorruptError(f"{path} is damaged: {remedy}") from e
+
+
+def read(path: Path, remedy: str = RESTORE) -> bytes:
+    """The bytes of a file. Raises LedgerError."""
+    with reading(path, remedy):
+        return path.read_bytes()
+
+
+@contextlib.contextmanager
+def opened(path: Path, remedy: str = RESTORE) -> Iterator[BinaryIO]:
+    """A file open for reading. Raises LedgerError where it can't be opened."""
+    with contextlib.ExitStack() as stack:
+        with reading(path, remedy):
+            file = stack.enter_context(path.open("rb"))
+        yield file
+
+
+@contextlib.contextmanager
+def opened_if_there(path: Path) -> Iterator[BinaryIO | None]:
+    """A file open for reading; None where there is no such file. Raises LedgerError where it can't be opened."""
+    with contextlib.ExitStack() as stack:
+        file: BinaryIO | None = None
+        with contextlib.suppress(LedgerCorruptError):
+            file = stack.enter_context(opened(path))
+        yield file

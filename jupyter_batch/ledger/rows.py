@@ -1,0 +1,62 @@
+"""Rows of the ledger's tables as records, and records as rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, TypeVar
+
+import msgspec
+
+from jupyter_batch.core.errors import LedgerCorruptError
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+
+SELECT_JOB = (
+    "SELECT id, facts, cancel_at, finished_at, message, holder, lease_until, rush_at FROM job"
+)
+_Record = TypeVar("_Record", JobRecord, ShardRecord)
+
+
+def job_from(row: tuple[Any, ...]) -> JobRecord:
+    """The job in a row of SELECT_JOB. Raises LedgerCorruptError."""
+    return with_columns(decode(row[1], JobRecord), row)
+
+
+def with_columns(job: JobRecord, row: tuple[Any, ...]) -> JobRecord:
+    """The job with what has columns of its own in the table."""
+    return msgspec.structs.replace(
+        job,
+        cancel_at=row[2],
+        finished_at=row[3],
+        message=row[4],
+        holder=row[5],
+        lease_until=row[6],
+        rush_at=row[7],
+    )
+
+
+def encode(record: JobRecord | ShardRecord) -> str:
+    """A record as JSON."""
+    return msgspec.json.encode(record).decode()
+
+
+def decode(facts: str, kind: type[_Record]) -> _Record:
+    """A record of JSON. Raises LedgerCorruptError."""
+    try:
+        return msgspec.json.decode(facts, type=kind)
+    except (msgspec.DecodeError, TypeError, ValueError) as e:
+        raise LedgerCorruptError(
+            f"the ledger holds a record that can't be read ({e}); was it written by a newer "
+            "jupyter_batch?"
+        ) from e
+
+
+def insert(db: sqlite3.Connection, job: JobRecord, shards: list[ShardRecord]) -> None:
+    """Put a job and its shards into the tables."""
+    db.execute(
+        "INSERT INTO job (id, fingerprint, created_at, finished_at, message, facts) VALUES (?, ?, ?, ?, ?, ?)",
+        (job.id, job.fingerprint, job.created_at, job.finished_at, job.message, encode(job)),
+    )
+    db.executemany(
+        "INSERT INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
+        [(s.job, s.number, s.step, s.ending, encode(s)) for s in shards],
+    )
