@@ -26,12 +26,15 @@ ROOT = Path(__file__).parents[1]
 # -- in the host ---------------------------------------------------------------------------------------------
 
 
-def serve(cell):
-    """Fork for each line; the child does `cell(order)`. What it had to import, the next one finds imported."""
+def serve(cell, *, ours=True):
+    """Fork for each line; the child does `cell(order)`. What it had to import, the next one finds imported.
+
+    ours: the servers on this machine are known as our own, whose list surely shows what was created.
+    """
     no_certificates()
     load_litellm()
-    # The server is ours: a create that a kill kept from it is surely not there.
-    table._NEAR = table._OURS
+    if ours:  # a create that a kill kept from it is surely not there
+        table._NEAR = table._OURS
     print("ready", flush=True)
     for line in sys.stdin:
         told, tell = os.pipe()

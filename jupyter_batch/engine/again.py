@@ -34,7 +34,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.table import REALTIME, facts_of
 from jupyter_batch.wire.dialects import OPENAI
-from jupyter_batch.wire.openai import CHAT
+from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
 
 _MORE = "; job.retry(max_cost=...) allows more"
-_CHAT = "/chat/completions"  # how some providers call it in a batch
 MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 
 
@@ -144,9 +143,8 @@ def _drafted(
     changes: Mapping[str, Any] | None = None,
 ) -> Iterator[Drafted]:
     """What was missed, drafted as a job of its own; at the end the draft is gone, unless it was kept."""
-    if not job.finished_at and not (
-        at_once and all(shard.step is Step.COLLECTED for shard in shards)
-    ):
+    collected = all(shard.step is Step.COLLECTED for shard in shards)
+    if not job.finished_at and not (collected and (at_once or not job.rush_at)):
         raise InputError(f"job {job.id} is not over yet: there is nothing to send again")
     if not job.aligned:
         raise InputError(
@@ -284,13 +282,13 @@ def check_rest(
 
 
 def live(record: JobRecord) -> JobRecord:
-    """The same job, asked in real time."""
+    """The same job, asked in real time, where a chat has one name for all providers."""
     return msgspec.structs.replace(
         record,
         mode=REALTIME,
         dialect=OPENAI,
         headers={},
-        endpoint=CHAT if record.endpoint.endswith(_CHAT) else record.endpoint,
+        endpoint=record.endpoint if record.endpoint in (EMBEDDINGS, RESPONSES) else CHAT,
     )
 
 

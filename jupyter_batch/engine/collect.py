@@ -43,11 +43,12 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
     folder = mover.ledger.folders.of(mover.job.id)
     shard = await _named(mover, shard)
     gone, odd = False, ""
+    short = shard.attempts > 0 and await asyncio.to_thread(_is_short, mover, shard)
     for file_id, target in (
         (shard.error_file_id, folder.errors(shard.number)),
         (shard.output_file_id, folder.output(shard.number)),
     ):
-        again = shard.refetch or (shard.attempts > 0 and target == folder.output(shard.number))
+        again = shard.refetch or short
         if file_id and (again or not target.is_file()):
             came = await _fetch(mover, shard, file_id, target)
             gone, odd = gone or came is None, odd if came is None else came.odd
@@ -61,6 +62,17 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
     if lacks.rows and not gone and _may_come(mover, shard, lacks):
         raise NotWholeError(_lacking(shard, lacks, output))
     return await _counted(mover, shard, lacks, output)
+
+
+def _is_short(mover: Mover, shard: ShardRecord) -> bool:
+    """Whether the files on this disk have no line of some row, or one that is cut: either may be fetched again."""
+    folder = mover.ledger.folders.of(mover.job.id)
+    files = [
+        contents.read(path, mover.job.id, shard)
+        for path in (folder.output(shard.number), folder.errors(shard.number))
+    ]
+    told = sum(map(max, *(file.rows for file in files)))
+    return told < shard.requests or any(file.cut for file in files)
 
 
 def _may_come(mover: Mover, shard: ShardRecord, lacks: Missing) -> bool:

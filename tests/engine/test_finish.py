@@ -11,7 +11,12 @@ import pytest
 import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.core.errors import InputError, OptionError
+from jupyter_batch.engine.again import live
+from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.options import EVERY, checked
+from jupyter_batch.providers.asking import VERBS
+from jupyter_batch.providers.records import RECORDS
+from jupyter_batch.providers.table import chat_path
 from jupyter_batch.server.embedded import Embedded
 from tests.ledgers import forget
 
@@ -55,6 +60,25 @@ def test_the_rest_now(slow, ask, home):
     again = numbered(5)
     again.llm.batch("{text}", out="out", **ask)
     assert (again["out"] == again["text"]).all(), "and so does the cell"
+
+
+@pytest.mark.parametrize("provider", sorted(RECORDS))
+def test_the_rest_of_any_providers_job_can_be_asked(provider):
+    """What a provider calls a chat in a batch is a chat in real time: finish() of an Anthropic job asks its rows."""
+    record = JobRecord(
+        id="jb1",
+        fingerprint="",
+        created_at=0.0,
+        model=f"{provider}/m",
+        provider=provider,
+        dialect="openai",
+        endpoint=chat_path(provider),
+        body_model="m",
+        out="out",
+        columns=[],
+        rows=1,
+    )
+    assert live(record).endpoint in VERBS
 
 
 @pytest.mark.parametrize("which", ["first", "last"])

@@ -170,6 +170,28 @@ def test_a_file_that_stayed_short_is_fetched_again_later(desk):  # noqa: F811
     assert desk.provider.asked["create"] == 1
 
 
+def test_an_error_file_that_was_empty_at_first(desk):  # noqa: F811
+    """C3: no row succeeded, and the error file is empty for a while: it is fetched again, as output files are."""
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        view = desk.provider.finish(str(desk.shard(job).batch_id))
+        lines = desk.provider.files.pop(str(view.output_file_id))
+        desk.provider.files["errors"] = b""
+        desk.provider.batches[view.id] = msgspec.structs.replace(
+            view, output_file_id=None, error_file_id="errors", completed=0, failed=4
+        )
+        await desk.step(400)
+        assert desk.shard(job).step is Step.ENDED
+        desk.provider.files["errors"] = lines.replace(b'"status_code":200', b'"status_code":500')
+        await to_the_end(desk, job)
+
+    play(way())
+    assert desk.snapshot(job).counts.failed == 4
+    assert desk.provider.asked["create"] == 1
+
+
 @pytest.mark.parametrize("when", ["running", "collected"])
 @pytest.mark.parametrize("how", ["gone", "empty"])
 def test_a_lost_database_is_recovered_from_the_folders(desk, how, when, caplog):  # noqa: F811
