@@ -19,6 +19,7 @@ from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.held import Held, look_elsewhere, requests_of
 from jupyter_batch.engine.places import PRINT_BYTES
 from jupyter_batch.engine.prompt import params_of
+from jupyter_batch.engine.route import route_of
 from jupyter_batch.engine.row_files import changed_of, prints_of, sent_prints
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
@@ -27,6 +28,7 @@ from jupyter_batch.options import CHAT_PARAMS, EVERY, Col, checked, unknown
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.wire.dialects import BODIES, OPENAI, encoder, headers_of, request_in
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
+from jupyter_batch.wire.openai_requests import Route
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.reuse import Array
@@ -56,19 +58,23 @@ def changes_of(given: Mapping[str, Any]) -> dict[str, Any]:
 class Changed:
     """The lines of a job in one dialect, with other parameters. Raises OptionError where they can't be said there.
 
-    headers: what has to go with the batch for them.
+    given: in the words that the user gave them in, not in those of the model. headers: what has to go with the batch
+    for them.
     """
 
-    def __init__(self, job: JobRecord, dialect: str, params: Mapping[str, Any]) -> None:
+    def __init__(
+        self, job: JobRecord, dialect: str, params: Mapping[str, Any], *, given: bool = False
+    ) -> None:
         if job.endpoint == EMBEDDINGS:
             raise OptionError(f"retry: job {job.id} made embeddings, which take no chat parameters")
         endpoint = job.endpoint if dialect == job.dialect else CHAT
         # Limits stand in the first request too, with another value: a default there is no limit of the user's.
         limits = {
-            name: value + 1 for name, value in params.items() if name in _LIMITS and value > 0
+            name: value - 1 or 2 for name, value in params.items() if name in _LIMITS and value > 0
         }
-        was, _ = _request(job, dialect, endpoint, limits)
-        new, self.headers = _request(job, dialect, endpoint, params)
+        route = None if given else route_of(job)
+        was, _ = _request(job, dialect, endpoint, limits, route)
+        new, self.headers = _request(job, dialect, endpoint, params, route)
         self._more = _difference(was, new)
         self._drop = [
             other
@@ -102,22 +108,26 @@ class ChangedLines:
     ) -> None:
         self._job, self._new, self._wanted, self._params = job, new, wanted, params
         self._native = Changed(job, job.dialect, params)
-        self._plain = None if job.dialect == OPENAI else Changed(job, OPENAI, params)
         self.headers = {**job.headers, **self._native.headers}
         self.sent = np.zeros(job.rows, dtype=bool)
         self._folder = ledger.folders.of(job.id)
+        apart = job.dialect != OPENAI or self._folder.asked.exists()
+        self._plain = Changed(job, OPENAI, params, given=True) if apart else None
         self._unchanged = prints_of(job, self._folder)
         sent, changed = sent_prints(job, self._folder), changed_of(job, self._folder)
         self._prints = np.zeros((job.rows, 2), dtype=np.uint64) if sent is None else sent
         self._changed = np.zeros_like(self._prints) if changed is None else changed.copy()
-        dialects = [job.dialect] if self._plain is None else [job.dialect, OPENAI]
-        self._held = [self._lines(ledger, dialect) for dialect in dialects]
+        self._held = [self._lines(ledger, job.dialect)]
+        if apart:
+            self._held.append(self._lines(ledger, OPENAI, given=True))
         self._asked: BinaryIO | None = None
 
-    def _lines(self, ledger: Ledger, dialect: str) -> Held:
-        held = requests_of(ledger, self._job, self._wanted, dialect)
+    def _lines(self, ledger: Ledger, dialect: str, *, given: bool = False) -> Held:
+        held = requests_of(ledger, self._job, self._wanted, dialect, given=given)
         if self._unchanged is not None:
-            look_elsewhere(held, ledger, self._job, self._prints, self._wanted, dialect)
+            look_elsewhere(
+                held, ledger, self._job, self._prints, self._wanted, dialect, given=given
+            )
         return held
 
     @contextlib.contextmanager
@@ -164,12 +174,21 @@ def print_of(line: bytes) -> bytes:
 
 
 def _request(
-    job: JobRecord, dialect: str, endpoint: str, params: Mapping[str, Any]
+    job: JobRecord,
+    dialect: str,
+    endpoint: str,
+    params: Mapping[str, Any],
+    route: Route | None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    said, _ = params_of(dict(params))
+    said = params_of(params)
     messages = [{"role": "user", "content": "x"}]
     made = encoder(
-        dialect, endpoint, {"model": job.body_model, "messages": messages, **said}, load_litellm
+        dialect,
+        endpoint,
+        {"model": job.body_model, "messages": messages, **said.body},
+        load_litellm,
+        route=route,
+        extra=said.extra,
     )
     (line,) = made.encode(["j-0"], {})
     if isinstance(line, RowError):

@@ -66,19 +66,19 @@ class Held:
         return file.readline().rstrip(b"\n")
 
 
-def requests_of(ledger: Ledger, job: JobRecord, wanted: Array, dialect: str) -> Held:
+def requests_of(
+    ledger: Ledger, job: JobRecord, wanted: Array, dialect: str, *, given: bool = False
+) -> Held:
     """The request lines of the wanted rows in a dialect, out of this job's files or of those that it goes on from.
 
-    They carry the ids of the job that they are of.
+    They carry the ids of the job that they are of. given: in OpenAI's dialect with the parameters as the user gave
+    them; else with those that are sent.
     """
     held = Held(job.rows)
     at: JobRecord | None = job
     while at is not None and (missing := wanted & (held.which < 0)).any():
         folder = ledger.folders.of(at.id)
-        paths = (
-            _files(folder) if at.dialect == dialect else [folder.asked] if dialect == OPENAI else []
-        )
-        _look(held, at.id, paths, missing)
+        _look(held, at.id, _paths(folder, at.dialect, dialect, given=given), missing)
         parent = at.parent
         at = (
             next((one for one in ledger.jobs() if one.id == parent), None)
@@ -89,7 +89,14 @@ def requests_of(ledger: Ledger, job: JobRecord, wanted: Array, dialect: str) -> 
 
 
 def look_elsewhere(
-    held: Held, ledger: Ledger, job: JobRecord, prints: Array, wanted: Array, dialect: str
+    held: Held,
+    ledger: Ledger,
+    job: JobRecord,
+    prints: Array,
+    wanted: Array,
+    dialect: str,
+    *,
+    given: bool = False,
 ) -> None:
     """The same for rows whose answers were taken over: out of the files of the jobs that asked just the same.
 
@@ -108,8 +115,7 @@ def look_elsewhere(
         here, there = matches(prints, rows, theirs)
         onto = np.full(other.rows, -1, dtype=np.int64)
         onto[there] = here
-        own = other.dialect == dialect
-        paths = _files(folder) if own else [folder.asked] if dialect == OPENAI else []
+        paths = _paths(folder, other.dialect, dialect, given=given)
         _look(held, other.id, paths, onto >= 0, onto)
 
 
@@ -117,6 +123,15 @@ def _same(job: JobRecord, ledger: Ledger) -> bool:
     """Whether the job it goes on from asked the same for a row, so that its request stands for this one's."""
     parent = next((one for one in ledger.jobs() if one.id == job.parent), None)
     return parent is not None and parent.round == job.round
+
+
+def _paths(folder: JobFolder, own: str, dialect: str, *, given: bool) -> Iterable[Path]:
+    """The files with a job's requests in a dialect. own: the dialect that the job speaks."""
+    if given and folder.asked.exists():
+        return [folder.asked]
+    if own == dialect:
+        return _files(folder)
+    return [folder.asked] if dialect == OPENAI else []
 
 
 def _files(folder: JobFolder) -> Iterable[Path]:

@@ -30,6 +30,7 @@ from jupyter_batch.engine.places import PRINT_BYTES, space_of
 from jupyter_batch.engine.prompt import Prompt, calls_function, param_of, params_of
 from jupyter_batch.engine.rendered import Rendered, keys_of
 from jupyter_batch.engine.requests import write_requests
+from jupyter_batch.engine.route import route_of
 from jupyter_batch.engine.row_files import Unsent
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -38,8 +39,16 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import load_litellm
 from jupyter_batch.row_keys import by_content, by_request
 from jupyter_batch.tools import names_of
-from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of, is_translated, tool_names_of
-from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
+from jupyter_batch.wire.dialects import (
+    OPENAI,
+    encoder,
+    headers_of,
+    is_mapped,
+    may_be_mapped,
+    tool_names_of,
+)
+from jupyter_batch.wire.message_parts import all_in_chat_form
+from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +172,7 @@ def drafted(
     job = new_id()
     ledger.folders.sweep()
     with ledger.folders.drafted(job) as draft:
-        lines = _Lines(ask, frame, job, draft.asked if ask.dialect != OPENAI else None)
+        lines = _Lines(ask, frame, job, draft.asked)
         # Of what is planned anew, much may be there: it is too little for a batch only once that is known.
         limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
         shards = write_requests(draft, job, lines, limits)
@@ -299,24 +308,31 @@ class _Lines:
         self, ask: Ask, frame: pd.DataFrame, job: str, asked_in: Path | None = None
     ) -> None:
         prompt: Prompt = ask.prompt
-        self._asked_in = asked_in
-        params, self._of_params = params_of(ask.params)
+        params = params_of(ask.params)
+        self._of_params = params.columns
         self._ask, self._frame, self._job, self._prompt = ask, frame, job, prompt
-        needed = [
-            *prompt.needed,
-            *self._of_params.values(),
-        ]  # first: a block tells the first column that is missing
-        self._needed = set(needed)
+        self._needed = set(prompt.needed)  # a parameter that a row has not is left out for it
+        needed = [*prompt.needed, *self._of_params.values()]  # first: a block tells them first
+        self._tells = set(needed)
         self.columns = tuple(dict.fromkeys([*needed, *prompt.columns]))
         frames.used(frame, self.columns)
         asked = "input" if ask.endpoint == EMBEDDINGS else "messages"
-        body = {"model": ask.body_model, asked: prompt.messages(), **params}
+        body = {"model": ask.body_model, asked: prompt.messages(), **params.body}
         sent = body if ask.cache is None else marked_body(body, ask.cache)
-        self._encoder = encoder(ask.dialect, ask.endpoint, sent, load_litellm)
+        route = route_of(ask)
+        self._encoder = encoder(
+            ask.dialect, ask.endpoint, sent, load_litellm, route=route, extra=params.extra
+        )
         self._tools = names_of(body.get("tools"))
         # What litellm makes of a request may change with its version, and must not make another job of it.
-        printed = is_translated(ask.dialect, ask.endpoint) or sent is not body
-        self._printed = encoder(OPENAI, CHAT, body, load_litellm) if printed else None
+        translated = is_mapped(self._encoder)
+        apart = bool(params.extra) and route is not None and route.as_given
+        rows_own = isinstance(body.get("messages"), Hole)
+        printed = may_be_mapped(self._encoder) or apart or rows_own or sent is not body
+        self._printed = (
+            encoder(OPENAI, CHAT, body, load_litellm, extra=params.extra) if printed else None
+        )
+        self._asked_in = asked_in if translated and ask.endpoint != RESPONSES else None
         schema = b"" if ask.schema is None else msgspec.json.encode(without_names(ask.schema))
         self._space = space_of(ask.place, ask.provider, ask.endpoint, schema)
         self._sum = 0
@@ -388,7 +404,10 @@ class _Lines:
         for hole, column in self._of_params.items():
             holes[hole] = [param_of(hole, value) for value in at[column]]
         ids = [custom_id(self._job, block.start + offset) for offset in range(block.rows)]
-        lines = self._encoder.encode(ids, holes if self._ask.cache is None else marked_holes(holes))
+        said = holes
+        if "messages" in holes:  # the request hash is of the messages as they were given
+            said = {**holes, "messages": all_in_chat_form(holes["messages"])}
+        lines = self._encoder.encode(ids, said if self._ask.cache is None else marked_holes(said))
         return lines, lines if self._printed is None else self._printed.encode(ids, holes)
 
     def check(self, shards: list[ShardRecord]) -> None:
@@ -459,7 +478,7 @@ class _Lines:
 
     def _told_by(self) -> tuple[Any, ...]:
         """The columns that tell a row from another: those that the prompt was made from, no others."""
-        read = {*self._needed, *self._prompt.read}
+        read = {*self._tells, *self._prompt.read}
         return tuple(label for label in self.columns if label in read)
 
     def keys(self) -> frames.Keys:

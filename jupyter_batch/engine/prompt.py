@@ -6,7 +6,9 @@ It knows templates and chat messages; no frame, no file, no ledger.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import orjson
 
 from jupyter_batch.core.errors import InputError, TemplateError
 from jupyter_batch.core.template import (
@@ -19,8 +21,9 @@ from jupyter_batch.core.template import (
     short,
     stable,
 )
-from jupyter_batch.engine.conversations import Spoken, conversation
+from jupyter_batch.engine.conversations import Spoken, conversation, plain
 from jupyter_batch.engine.named import label_of
+from jupyter_batch.kinds import OBJECT
 from jupyter_batch.options import EVERY, Col
 from jupyter_batch.wire.openai import Hole
 
@@ -241,32 +244,42 @@ def prompt_of(
     )
 
 
-def params_of(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The body's chat parameters with a Hole for each `col(...)`, and the column of each hole."""
+class Params(NamedTuple):
+    """Chat parameters with a Hole for each `col(...)`, `extra_body` apart, and the column of each hole."""
+
+    body: dict[str, Any]
+    extra: dict[str, Any] | Hole
+    columns: dict[str, Any]
+
+
+def params_of(params: Mapping[str, Any]) -> Params:
+    """The chat parameters as a request's body has them, in one order however they were typed."""
     body: dict[str, Any] = {}
     columns: dict[str, Any] = {}
-    for name, value in sorted(
-        params.items()
-    ):  # so that a request reads the same however it was typed
+    for name, value in sorted(params.items()):
         if isinstance(value, Col):
             body[name] = Hole(f"param {name}")
             columns[f"param {name}"] = value.name
         else:
             body[name] = value
-    body.update(body.pop("extra_body", None) or {})
-    return body, columns
+    return Params(body, body.pop("extra_body", None) or {}, columns)
 
 
 def param_of(hole: str, value: Any) -> Any:
-    """A row's own chat parameter in its own type, or why the row can't be sent.
+    """A row's own chat parameter in its own type, None where it has none, or why the row can't be sent.
 
-    A whole number stays one, though pandas makes floats of a column of them where one is missing.
+    A whole number stays one, though pandas makes floats of a column of them where one is missing. An object may be
+    written as JSON, as CSV files hold it.
     """
     option = EVERY[hole.removeprefix("param ")]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     try:
-        return None if value is None else option.kind.check(value)
+        if option.kind is OBJECT:
+            value = orjson.loads(value) if isinstance(value, str) else plain(value)
+        return option.kind.check(value)
     except Exception:  # a value's own methods may raise anything
         return RowError(f"`{option.name}` takes {option.kind.says}, not {short(value, 40)}")
 

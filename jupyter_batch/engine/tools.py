@@ -154,7 +154,7 @@ def plan_round(
     dialect = OPENAI if at_once else job.dialect
     with (
         ledger.folders.drafted(new) as draft,
-        _Following(waiting, draft, new, limits, dialect) as lines,
+        _Following(waiting, draft, new, limits, dialect, at_once=at_once) as lines,
     ):
         made = write_requests(draft, new, lines, msgspec.structs.replace(limits, minimum=1))
         record = job.going_on(
@@ -205,7 +205,14 @@ class _Following:
     """
 
     def __init__(
-        self, waiting: Waiting, draft: JobFolder, new: str, limits: Limits, dialect: str
+        self,
+        waiting: Waiting,
+        draft: JobFolder,
+        new: str,
+        limits: Limits,
+        dialect: str,
+        *,
+        at_once: bool,
     ) -> None:
         job, rows = waiting.job, waiting.slots.rows
         self._waiting, self._new, self._limits, self._dialect = waiting, new, limits, dialect
@@ -214,10 +221,11 @@ class _Following:
         self.left: dict[str, list[int]] = {}
         wanted = np.zeros(job.rows, dtype=bool)
         wanted[rows] = True
-        self._asked = requests_of(waiting.ledger, job, wanted, dialect)
-        # In OpenAI's words too, where others are sent: what real time, for a job that has to be finished, goes on from.
+        self._asked = requests_of(waiting.ledger, job, wanted, dialect, given=at_once)
+        # As the user gave them too, where other words are sent: real time goes on from these.
+        apart = dialect != OPENAI or (not at_once and waiting.folder.asked.exists())
         self._plain = (
-            requests_of(waiting.ledger, job, wanted, OPENAI) if dialect != OPENAI else None
+            requests_of(waiting.ledger, job, wanted, OPENAI, given=True) if apart else None
         )
         self._draft = draft
         was = prints_of(job, waiting.folder)

@@ -18,7 +18,9 @@ import orjson
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.template import RowError
 from jupyter_batch.core.warnings_context import quiet
+from jupyter_batch.wire import anthropic_rules
 from jupyter_batch.wire.openai import Hole
+from jupyter_batch.wire.whole import Refused, check_whole, lost_params, merged
 
 MAX_TOKENS = 4096
 """`max_tokens` where the person gives none: Anthropic wants one, and litellm's is all that the model can write."""
@@ -37,7 +39,8 @@ _REASON_CHARS = 300
 class Encoder:
     """Request lines `{"custom_id": ..., "params": ...}` whose bodies differ in their holes alone.
 
-    headers: what has to go with the batch as a whole, united over all rows; complete once all rows are encoded.
+    headers: what has to go with the batch as a whole, united over all rows; complete once all rows are encoded. lost:
+    parameters that litellm leaves out without a word.
     tool_names: tool names as Anthropic got them -> as the person gave them, where they differ; complete likewise.
     Other dialects that litellm translates (vertex.py, bedrock.py) are this, with a translation and a line of their own.
     """
@@ -45,20 +48,29 @@ class Encoder:
     taker = "Anthropic"
 
     @quiet()
-    def __init__(self, endpoint: str, body: Mapping[str, Any], *, litellm: Any) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        body: Mapping[str, Any],
+        *,
+        litellm: Any,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
         """`body` is a chat request in OpenAI's words, with a Hole wherever a row's own value goes.
 
-        endpoint: as for OpenAI's encoder; chat is all there is. Raises OptionError for what Anthropic does not take,
-        before anything is sent; a parameter that is a Hole is looked at with the first row.
+        endpoint: as for OpenAI's encoder; chat is all there is. extra: the user's `extra_body`. Raises OptionError for
+        what the provider does not take, before anything is sent; a Hole's value is looked at with its row.
         """
         if not endpoint.rstrip("/").endswith("/chat/completions"):
             raise OptionError(f"{self.taker}'s batches answer chat requests; {endpoint} is none")
         self._messages = body["messages"]
+        own, self._extra = self._parted(litellm, extra or {})
         self._params = {
-            key: value for key, value in body.items() if key not in ("model", "messages")
+            **{key: value for key, value in body.items() if key not in ("model", "messages")},
+            **own,
         }
-        self._param_holes = _holes(self._params)
-        self._message_holes = _holes(self._messages)
+        self._param_holes = holes_in(self._params)
+        self._message_holes = holes_in(self._messages)
         self.holes: tuple[str, ...] = tuple(
             dict.fromkeys([*self._message_holes, *self._param_holes])
         )
@@ -69,9 +81,10 @@ class Encoder:
         self._cut = re.compile(
             b'"(%b)"' % (b"|".join(mark.encode() for mark in self._marks.values()) or b"(?!)")
         )
-        constant = {key: value for key, value in self._params.items() if not _holes(value)}
+        constant = {key: value for key, value in self._params.items() if not holes_in(value)}
         try:
-            self._translation.options(constant)
+            made = self._translation.options(constant)
+            self.lost = lost_params(self._translation.options, constant, made)
             if not self._param_holes:
                 self._form({})
         except Refused as e:
@@ -81,6 +94,20 @@ class Encoder:
 
     def _translate(self, litellm: Any, model: str) -> Translation:
         return Translation(litellm, model)
+
+    def _parted(
+        self, litellm: Any, extra: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`extra_body` as (what litellm translates, chat parameters that are sent as they are)."""
+        chat = litellm.utils.DEFAULT_CHAT_COMPLETION_PARAM_VALUES
+        raw = {key: value for key, value in extra.items() if key in chat}
+        return {key: value for key, value in extra.items() if key not in chat}, raw
+
+    def _body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A request's whole body, `extra_body` included. Raises Refused."""
+        body = merged(self._translation.body(messages, options), self._extra)
+        check_whole(messages, body, self.taker)
+        return body
 
     def _request(self, custom_id: bytes, params: bytes) -> bytes:
         return b'{"custom_id":%b,"params":%b}\n' % (custom_id, params)
@@ -115,7 +142,7 @@ class Encoder:
             form = self._form({name: row[name] for name in self._param_holes})
             if form.order is None or not self._plain(row):
                 params = self._translation.dumps(
-                    self._translation.body(_filled(self._messages, row), form.options)
+                    self._body(filled(self._messages, row), form.options)
                 )
             else:
                 params = form.pattern % tuple(orjson.dumps(row[name]) for name in form.order)
@@ -154,17 +181,15 @@ class Encoder:
         return form
 
     def _made(self, values: Mapping[str, Any]) -> _Form:
-        options = self._translation.options(_filled(self._params, values))
+        options = self._translation.options(filled(self._params, values))
         if not _simple(self._messages):
             return _Form(options)
-        data = self._translation.dumps(
-            self._translation.body(_filled(self._messages, self._marks), options)
-        )
+        data = self._translation.dumps(self._body(filled(self._messages, self._marks), options))
         pieces = self._cut.split(data)
         names = {mark: name for name, mark in self._marks.items()}
         order = [names[mark.decode()] for mark in pieces[1::2]]
         rest = b"".join(pieces[::2])
-        if sorted(order) != sorted(_holes(self._messages, every=True)) or any(
+        if sorted(order) != sorted(holes_in(self._messages, every=True)) or any(
             mark.encode() in rest for mark in names
         ):
             return _Form(options)
@@ -182,10 +207,6 @@ class _Form:
         self.options = options
         self.order = order
         self.pattern = pattern
-
-
-class Refused(Exception):  # noqa: N818 - it never leaves this file
-    """litellm can't say this to Anthropic; why, in a sentence."""
 
 
 class Translation:
@@ -217,7 +238,7 @@ class Translation:
                 model=self._model, custom_llm_provider="anthropic", **given
             )
         except self._litellm.UnsupportedParamsError as e:
-            raise OptionError(f"anthropic/{self._model}: {sentence(e)}") from None
+            raise unsupported(f"anthropic/{self._model}", e) from None
         except Exception as e:
             raise Refused(sentence(e)) from None
         options: dict[str, Any] = dict(made)
@@ -225,7 +246,12 @@ class Translation:
         options.pop("stream", None)
         if "max_tokens" not in options:
             wanted = MAX_TOKENS_THINKING if options.get("thinking") else MAX_TOKENS
+            budget = anthropic_rules.budget_of(options)
+            wanted = max(wanted, budget + MAX_TOKENS) if budget else wanted
             options["max_tokens"] = min(wanted, self._limit or wanted)
+        refusal = anthropic_rules.refusal(self._model, options, self._limit)
+        if refusal is not None:
+            raise Refused(refusal)
         return options
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,6 +312,13 @@ class Translation:
         return most if isinstance(most, int) and most > 0 else None
 
 
+def unsupported(model: str, error: Exception) -> OptionError:
+    """Litellm's own words for a parameter that a model does not take, and the way to insist."""
+    return OptionError(
+        f"{model}: {sentence(error)}; leave it out, or give it in extra_body=, which is sent as it is"
+    )
+
+
 def sentence(error: Exception) -> str:
     """The first line of what litellm says, without its own advice and names."""
     text = str(error).partition("\nReceived Messages=")[0].partition("\n")[0]
@@ -307,20 +340,21 @@ def _visit(value: Any, found: Callable[[Hole], None]) -> None:
             _visit(item, found)
 
 
-def _holes(value: Any, *, every: bool = False) -> list[str]:
+def holes_in(value: Any, *, every: bool = False) -> list[str]:
     """The names of the holes in a value: each once, or as often as it stands there."""
     names: list[str] = []
     _visit(value, lambda hole: names.append(hole.name))
     return names if every else list(dict.fromkeys(names))
 
 
-def _filled(value: Any, row: Mapping[str, Any]) -> Any:
+def filled(value: Any, row: Mapping[str, Any]) -> Any:
+    """A value with a row's own values in its holes."""
     if isinstance(value, Hole):
         return row[value.name]
     if isinstance(value, Mapping):
-        return {key: _filled(item, row) for key, item in value.items()}
+        return {key: filled(item, row) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_filled(item, row) for item in value]
+        return [filled(item, row) for item in value]
     return value
 
 
@@ -339,7 +373,7 @@ def _simple(messages: Any) -> bool:
             and isinstance(part.get("text"), Hole)
         ]
         known = [content] if isinstance(content, Hole) else texts
-        if len(known) != len(_holes(message, every=True)):
+        if len(known) != len(holes_in(message, every=True)):
             return False
     return True
 
@@ -353,4 +387,4 @@ def _strict(messages: Any) -> frozenset[str]:
         for m in messages
         if isinstance(m, Mapping) and m.get("role") not in ("user", "system", "developer")
     ]
-    return frozenset(name for turn in turns for name in _holes(turn))
+    return frozenset(name for turn in turns for name in holes_in(turn))

@@ -26,8 +26,9 @@ from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import anthropic_requests, tolerant
 from jupyter_batch.wire.anthropic import JSON_TOOL
-from jupyter_batch.wire.anthropic_requests import Refused, Translation, sentence
+from jupyter_batch.wire.anthropic_requests import Translation, sentence, unsupported
 from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
+from jupyter_batch.wire.whole import Refused
 
 MODEL_INVOCATION = "Converse"
 _GUARDRAIL = "guardrail_intervened"  # the text is then the guardrail's own, not the model's
@@ -104,7 +105,7 @@ class ConverseTranslation(Translation):
                 model=f"converse/{self._model}", custom_llm_provider="bedrock", **given
             )
         except self._litellm.UnsupportedParamsError as e:
-            raise OptionError(f"bedrock/{self._model}: {sentence(e)}") from None
+            raise unsupported(f"bedrock/{self._model}", e) from None
         except Exception as e:
             raise Refused(sentence(e)) from None
         # Of those litellm makes fields of the request that no model knows.

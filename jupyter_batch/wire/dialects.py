@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -10,8 +11,18 @@ import orjson
 from jupyter_batch.core.errors import LedgerNewerError
 from jupyter_batch.core.result import Result
 from jupyter_batch.core.template import RowError
-from jupyter_batch.wire import anthropic, bedrock, openai, responses, vertex
+from jupyter_batch.wire import (
+    anthropic,
+    bedrock,
+    openai,
+    openai_requests,
+    openai_vectors,
+    responses,
+    vertex,
+)
 from jupyter_batch.wire.anthropic_requests import Encoder as AnthropicEncoder
+from jupyter_batch.wire.openai_requests import Route
+from jupyter_batch.wire.varying import Varying
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
 VERTEX, BEDROCK = "vertex", "bedrock"
@@ -28,14 +39,51 @@ class Encoder(Protocol):
 
 
 def encoder(
-    dialect: str, endpoint: str, body: Mapping[str, Any], load_litellm: Callable[[], Any]
-) -> Encoder:
-    """The encoder of a dialect; litellm is loaded where it translates. Raises OptionError."""
-    if dialect in _TRANSLATED:
-        return _TRANSLATED[dialect](openai.CHAT, body, litellm=load_litellm())
-    if endpoint == openai.RESPONSES:
-        return responses.Encoder(openai.CHAT, body, litellm=load_litellm())
-    return openai.Encoder(endpoint, body)
+    dialect: str,
+    endpoint: str,
+    body: Mapping[str, Any],
+    load_litellm: Callable[[], Any],
+    *,
+    route: Route | None = None,
+    extra: Mapping[str, Any] | openai.Hole | None = None,
+) -> Varying:
+    """The encoder of a dialect; litellm is loaded where it translates. Raises OptionError.
+
+    route: where the requests go, whose parameters are mapped as litellm does; None: the body is sent as it is. extra:
+    the user's `extra_body`, which goes into each request as it is.
+    """
+
+    def make(body: Mapping[str, Any], extra: Mapping[str, Any]) -> Encoder:
+        if dialect in _TRANSLATED:
+            return _TRANSLATED[dialect](openai.CHAT, body, litellm=load_litellm(), extra=extra)
+        if endpoint == openai.RESPONSES:
+            provider = openai_requests.OPENAI if route is None else route.provider
+            return responses.Encoder(
+                openai.CHAT, body, litellm=load_litellm(), extra=extra, provider=provider
+            )
+        if route is None:
+            return openai.Encoder(endpoint, {**body, **extra})
+        if endpoint == openai.EMBEDDINGS:
+            return openai_vectors.encoder(endpoint, body, load_litellm, route, extra)
+        return openai_requests.encoder(endpoint, body, load_litellm, route, extra)
+
+    made = Varying(make, body, extra or {})
+    _warn(made.whole)
+    return made
+
+
+def _warn(made: Encoder) -> None:
+    """Say which parameters litellm leaves out of a request, as it does in real time without a word."""
+    lost = getattr(made, "lost", ())
+    if lost:
+        names, taker = (
+            ", ".join(f"`{name}`" for name in lost),
+            getattr(made, "taker", "the provider"),
+        )
+        warnings.warn(
+            f"litellm leaves {names} out of requests to {taker}; extra_body= sends fields as they are",
+            stacklevel=2,
+        )
 
 
 def is_translated(dialect: str, endpoint: str) -> bool:
@@ -43,14 +91,25 @@ def is_translated(dialect: str, endpoint: str) -> bool:
     return dialect in _TRANSLATED or endpoint == openai.RESPONSES
 
 
-def headers_of(made: Encoder) -> dict[str, str]:
+def is_mapped(made: Varying) -> bool:
+    """Whether litellm makes all the lines of this encoder, in whatever dialect."""
+    return isinstance(made.whole, AnthropicEncoder)
+
+
+def may_be_mapped(made: Varying) -> bool:
+    """Whether litellm may make some of the lines: requests are told from each other as they were given, then."""
+    plain = isinstance(made.whole, openai.Encoder | openai_requests.Checked)
+    return not plain or isinstance(made.whole, openai_vectors.Encoder)
+
+
+def headers_of(made: Varying) -> dict[str, str]:
     """What has to go with the batch as a whole; complete once all rows are encoded."""
-    return made.headers if isinstance(made, AnthropicEncoder) else {}
+    return made.headers
 
 
-def tool_names_of(made: Encoder) -> dict[str, str]:
+def tool_names_of(made: Varying) -> dict[str, str]:
     """Tool names as the provider got them -> as the person gave them, where they differ."""
-    return made.tool_names if isinstance(made, AnthropicEncoder) else {}
+    return made.tool_names
 
 
 BODIES = ("body", "params", "modelInput", "request")

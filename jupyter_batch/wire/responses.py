@@ -15,7 +15,8 @@ import orjson
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.wire import anthropic_requests, openai
-from jupyter_batch.wire.anthropic_requests import Refused, sentence
+from jupyter_batch.wire.anthropic_requests import sentence, unsupported
+from jupyter_batch.wire.whole import Refused
 
 LEAST_TOKENS = 16
 """The smallest `max_output_tokens` (OpenAI API reference, create response); litellm raises a smaller one, too."""
@@ -47,6 +48,8 @@ _MAPPED = frozenset(
     }
 )
 _LIMITS = ("max_tokens", "max_completion_tokens")
+_ALLOWED = ("reasoning_effort", "verbosity", "web_search_options")
+"""What chat's parameters may not have for a model that has them here; litellm allows the first one likewise."""
 
 
 class Encoder(anthropic_requests.Encoder):
@@ -54,8 +57,21 @@ class Encoder(anthropic_requests.Encoder):
 
     taker = "/v1/responses"
 
+    def __init__(
+        self,
+        endpoint: str,
+        body: Mapping[str, Any],
+        *,
+        litellm: Any,
+        extra: Mapping[str, Any] | None = None,
+        provider: str = "openai",
+    ) -> None:
+        """As for its parent. provider: litellm's name of it, which says what parameters the model takes."""
+        self._provider = provider
+        super().__init__(endpoint, body, litellm=litellm, extra=extra)
+
     def _translate(self, litellm: Any, model: str) -> Translation:
-        return Translation(litellm, model)
+        return Translation(litellm, model, self._provider)
 
     def _request(self, custom_id: bytes, params: bytes) -> bytes:
         return b'{"custom_id":%b,"method":"POST","url":"%b","body":%b}\n' % (
@@ -68,13 +84,14 @@ class Encoder(anthropic_requests.Encoder):
 class Translation(anthropic_requests.Translation):
     """litellm's translation of chat requests for one model that speaks /v1/responses, in its two halves."""
 
-    def __init__(self, litellm: Any, model: str) -> None:
+    def __init__(self, litellm: Any, model: str, provider: str = "openai") -> None:
         from litellm.completion_extras.litellm_responses_transformation.transformation import (
             LiteLLMResponsesTransformationHandler,
         )
         from litellm.types.llms.openai import ResponsesAPIOptionalRequestParams
         from litellm.types.router import GenericLiteLLMParams
 
+        self._litellm, self._provider = litellm, provider
         self._model = model
         self._bridge = LiteLLMResponsesTransformationHandler()
         self._config = litellm.utils.ProviderConfigManager.get_provider_responses_api_config(
@@ -100,10 +117,27 @@ class Translation(anthropic_requests.Translation):
             for name, value in params.items()
             if value is not None and name not in (*_NO_PLACE, "n", "stream", "stream_options")
         }
+        self._check(given)
         for name in _LIMITS:
             if isinstance(given.get(name), int):
                 given[name] = max(given[name], LEAST_TOKENS)
         return given
+
+    def _check(self, params: Mapping[str, Any]) -> None:
+        """Raise OptionError for a parameter that litellm would not send to this model."""
+        chat = self._litellm.utils.DEFAULT_CHAT_COMPLETION_PARAM_VALUES
+        known = {name: copy.deepcopy(value) for name, value in params.items() if name in chat}
+        try:
+            self._litellm.utils.get_optional_params(
+                model=self._model,
+                custom_llm_provider=self._provider,
+                allowed_openai_params=[*_ALLOWED],
+                **known,
+            )
+        except self._litellm.UnsupportedParamsError as e:
+            raise unsupported(f"{self._provider}/{self._model}", e) from None
+        except Exception as e:
+            raise Refused(sentence(e)) from None
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """The request's body. Raises Refused."""

@@ -10,7 +10,7 @@ from jupyter_batch.core.finish import finish_of
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic import answer_finish
-from jupyter_batch.wire.anthropic_requests import Refused
+from jupyter_batch.wire.whole import Refused
 
 _ADDRESSES = ("url", "file_id", "file_data")
 """Where a picture or a file may be named by its address."""

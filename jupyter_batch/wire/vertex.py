@@ -25,8 +25,9 @@ from jupyter_batch.core.finish import Finish
 from jupyter_batch.core.result import Result, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import anthropic_requests, tolerant
-from jupyter_batch.wire.anthropic_requests import Refused, Translation, sentence
+from jupyter_batch.wire.anthropic_requests import Translation, sentence, unsupported
 from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
+from jupyter_batch.wire.whole import Refused
 
 ROW = "jupyter_batch_row"
 """The label of a request that says whose row it is."""
@@ -105,7 +106,7 @@ class GeminiTranslation(Translation):
                 model=self._model, custom_llm_provider="vertex_ai", **given
             )
         except self._litellm.UnsupportedParamsError as e:
-            raise OptionError(f"vertex_ai/{self._model}: {sentence(e)}") from None
+            raise unsupported(f"vertex_ai/{self._model}", e) from None
         except Exception as e:
             raise Refused(sentence(e)) from None
         return {key: value for key, value in dict(made).items() if key != "stream"}

@@ -235,7 +235,7 @@ def test_parameters_of_the_row_are_translated_with_their_row(litellm):
         "stop": Hole("s"),
         "reasoning_effort": Hole("r"),
         "temperature": Hole("h"),
-        "top_k": 3,
+        "user": "u",
     }
     encoder = Encoder(CHAT, body, litellm=litellm)
     assert encoder.holes == ("t", "m", "s", "r", "h")
@@ -260,7 +260,7 @@ def test_parameters_of_the_row_are_translated_with_their_row(litellm):
                 stop=stop,
                 reasoning_effort=effort,
                 temperature=heat,
-                top_k=3,
+                user="u",
             ),
         )
 

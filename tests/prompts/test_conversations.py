@@ -61,7 +61,8 @@ def test_each_row_is_its_own_conversation(server, call, home):
     df = pd.DataFrame({"messages": TALKS, "n": range(4)})
     job = df.llm.batch(col("messages"), out="o", **call).wait(60)
     assert job.is_successful, job.errors["_error"].tolist()
-    assert sent(job) == TALKS
+    said = [[{k: v for k, v in one.items() if v is not None} for one in talk] for talk in TALKS]
+    assert sent(job) == said, "litellm says nothing where a content is None"
     assert df["o"].tolist()[:3] == [
         "What is {this}?",
         "Again",

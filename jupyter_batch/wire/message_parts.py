@@ -1,0 +1,154 @@
+"""Message parts in the forms of Anthropic, Gemini and OpenAI's Responses -> OpenAI's chat form.
+
+All translations read that form. A part of a type that nobody knows is refused: it would be left out without a word, or
+refused row by row a day later. No network.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from jupyter_batch.wire.whole import Refused
+
+KNOWN = frozenset({"text", "image_url", "input_audio", "file", "refusal", "video_url", "audio_url"})
+"""Types of parts of OpenAI's chat API, and of servers of its shape."""
+_TEXTS = frozenset({"input_text", "output_text"})
+_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
+_OTHERS = ("image", "document", "tool_use", "tool_result", "input_image", "input_file")
+
+
+def in_chat_form(messages: Any) -> Any:
+    """Messages in OpenAI's chat form; those that are in it already are the same object. Raises Refused."""
+    if not isinstance(messages, list):
+        return messages
+    made: list[Any] = []
+    for at, message in enumerate(messages):
+        made += _message(message, f"messages[{at}]")
+    return messages if made == messages else made
+
+
+def _message(message: Any, path: str) -> list[Any]:
+    if not isinstance(message, Mapping) or not isinstance(message.get("content"), list | tuple):
+        return [message]
+    results: list[Any] = []
+    content: list[Any] = []
+    calls: list[Any] = []
+    thoughts: list[Any] = []
+    for at, part in enumerate(message["content"]):
+        where = f"{path}.content[{at}]"
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind == "tool_use":
+            calls.append(_call(part))
+        elif kind == "tool_result":
+            results.append(_result(part, where))
+        elif kind in _THOUGHTS:
+            thoughts.append(part)
+        else:
+            content.append(_part(part, where))
+    if not (results or calls or thoughts):
+        return [{**message, "content": content}]
+    rest = {key: value for key, value in message.items() if key != "content"}
+    if calls:
+        rest["tool_calls"] = [*(message.get("tool_calls") or []), *calls]
+    if thoughts:
+        rest["thinking_blocks"] = thoughts
+    if not content and not (calls or thoughts):
+        return results
+    return [*results, {**rest, "content": content or None}]
+
+
+def _call(part: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = orjson.dumps(part.get("input") or {}).decode()
+    function = {"name": part.get("name"), "arguments": arguments}
+    return {"id": part.get("id"), "type": "function", "function": function}
+
+
+def _result(part: Mapping[str, Any], path: str) -> dict[str, Any]:
+    if part.get("is_error"):
+        raise Refused(
+            f"{path}: is_error has no place in a tool's message: say it in the result's text"
+        )
+    held = part.get("content")
+    parts = held if isinstance(held, list | tuple) else None
+    content = held if parts is None else [_part(one, path) for one in parts]
+    return {"role": "tool", "tool_call_id": part.get("tool_use_id"), "content": content or ""}
+
+
+def _part(part: Any, path: str) -> Any:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if not isinstance(part, Mapping):
+        raise Refused(
+            f"{path} is a {type(part).__name__}: a part of a message is a dict with a type"
+        )
+    kind = part.get("type")
+    if kind in KNOWN:
+        return part
+    inline = part.get("inline_data") or part.get("inlineData")
+    if isinstance(inline, Mapping):
+        media = inline.get("mime_type") or inline.get("mimeType")
+        return _file(f"data:{media};base64,{inline.get('data')}", str(media))
+    if kind is None and isinstance(part.get("text"), str):
+        return {"type": "text", **part}
+    if kind in _TEXTS:
+        return {"type": "text", "text": part.get("text")}
+    if kind == "input_image" and isinstance(part.get("image_url"), str):
+        return {"type": "image_url", "image_url": {"url": part["image_url"]}}
+    if kind == "input_file":
+        held = {key: value for key, value in part.items() if key != "type"}
+        return {"type": "file", "file": held}
+    if kind in ("image", "document"):
+        return _source(part, path)
+    near = difflib.get_close_matches(str(kind), [*KNOWN, *_OTHERS], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(KNOWN))}"
+    raise Refused(f"{path} has the type {kind!r}, which nobody reads; {hint}")
+
+
+def _source(part: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Anthropic's picture or document."""
+    source = part.get("source")
+    source = source if isinstance(source, Mapping) else {}
+    kind, media = source.get("type"), str(source.get("media_type") or "")
+    more = {key: part[key] for key in ("cache_control",) if key in part}
+    lost = set(part) - {"type", "source", "cache_control"}
+    if lost:
+        raise Refused(
+            f"{path}: {min(lost)!r} of a {part['type']} has no place in a request: leave it out"
+        )
+    if kind == "base64" and source.get("data"):
+        return {**_file(f"data:{media};base64,{source['data']}", media), **more}
+    if kind == "url" and part["type"] == "image":
+        return {"type": "image_url", "image_url": {"url": source.get("url")}, **more}
+    if kind == "url":
+        return {"type": "file", "file": {"file_id": source.get("url")}, **more}
+    if kind == "file":
+        return {"type": "file", "file": {"file_id": source.get("file_id")}, **more}
+    if kind == "text" and source.get("data"):
+        return {"type": "text", "text": source["data"], **more}
+    raise Refused(f"{path}: a source of the type {kind!r} can't be read; give base64, url or file")
+
+
+def _file(url: str, media: str) -> dict[str, Any]:
+    if media.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": url}}
+    if media.startswith("audio/"):
+        data, form = url.partition(";base64,")[2], media.partition("/")[2]
+        return {"type": "input_audio", "input_audio": {"data": data, "format": form}}
+    return {"type": "file", "file": {"file_data": url}}
+
+
+def all_in_chat_form(rows: Sequence[Any]) -> list[Any]:
+    """The same for each row; a row that can't be read is a RowError."""
+    from jupyter_batch.core.template import RowError
+
+    made: list[Any] = []
+    for said in rows:
+        try:
+            made.append(in_chat_form(said))
+        except Refused as e:
+            made.append(RowError(str(e)))
+    return made

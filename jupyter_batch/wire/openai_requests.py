@@ -1,0 +1,417 @@
+"""Requests -> lines for servers of OpenAI's shape, as litellm would send them to that model in real time. No network.
+
+litellm maps parameters by model and provider (gpt-5: max_tokens -> max_completion_tokens; Mistral: seed -> random_seed)
+and rewrites messages (o1 knows no system role). It maps once for each set of parameter values, not once a row, and is
+loaded only where it may change something: it is handed in as a function that loads it.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.template import RowError
+from jupyter_batch.core.warnings_context import quiet
+from jupyter_batch.wire import anthropic_requests, openai
+from jupyter_batch.wire.anthropic_requests import sentence, unsupported
+from jupyter_batch.wire.whole import Refused, check_whole
+
+OPENAI = "openai"
+"""litellm's provider of OpenAI, and of any server of its shape."""
+
+_PLAIN_ROLES = frozenset({"system", "user", "assistant"})
+_PLAIN_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed", "presence_penalty"})
+"""Parameters that every model takes as they are which `_CHANGED` does not match."""
+_CHANGED = re.compile(r"(^|/)o\d|gpt-?[5-9]|audio|search|realtime|codex|claude|transcribe|tts")
+"""OpenAI's models whose requests litellm changes; a test compares each model of litellm's list."""
+_NOT_IN_A_BODY = ("stream", "stream_options", "max_retries", "extra_headers", "json_mode")
+_OWN = ("openai.com", "openai.azure.com")
+
+
+class Route(NamedTuple):
+    """Where requests go: litellm's provider, the model's bare name, the address, and the API's version.
+
+    as_given: litellm itself translates later (real time): lines stay in its words, and parameters are only checked.
+    """
+
+    provider: str
+    model: str
+    api_base: str | None = None
+    api_version: str | None = None
+    as_given: bool = False
+
+
+class Encoder(anthropic_requests.Encoder):
+    """Request lines `{"custom_id", "method", "url", "body"}` of a chat endpoint, in the words that this model takes."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        body: Mapping[str, Any],
+        *,
+        litellm: Any,
+        route: Route,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.taker = f"{route.provider}/{route.model}"
+        self._url, self._route = endpoint.encode(), route
+        super().__init__(openai.CHAT, body, litellm=litellm, extra=extra)
+
+    def _translate(self, litellm: Any, model: str) -> Translation:
+        del model
+        return Translation(litellm, self._route)
+
+    def _parted(
+        self, litellm: Any, extra: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        del litellm
+        return {}, dict(extra)
+
+    def _body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        body = {**self._translation.body(messages, options), **self._extra}
+        check_whole(messages, body, self.taker)
+        return body
+
+    def _request(self, custom_id: bytes, params: bytes) -> bytes:
+        return b'{"custom_id":%b,"method":"POST","url":"%b","body":%b}\n' % (
+            custom_id,
+            self._url,
+            params,
+        )
+
+    def _plain(self, row: Mapping[str, Any]) -> bool:
+        return all(type(row[name]) is str for name in self._message_holes)
+
+    @quiet()
+    def encode(
+        self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
+    ) -> list[bytes | RowError]:
+        """A line for each row of a block, or why the row can't be sent."""
+        form = None if self._param_holes else self._form({})
+        texts = [] if form is None or form.order is None else [holes[name] for name in form.order]
+        if not texts or any(type(text) is not str for column in texts for text in column):
+            return super().encode(custom_ids, holes)
+        assert form is not None  # noqa: S101 - else there are no texts
+        try:
+            cells = [[orjson.dumps(text) for text in column] for column in texts]
+        except TypeError:  # half a character: the slow way says in which row
+            return super().encode(custom_ids, holes)
+        return [
+            self._request(orjson.dumps(custom_id), form.pattern % row)
+            for custom_id, row in zip(custom_ids, zip(*cells, strict=True), strict=True)
+        ]
+
+
+class Translation(anthropic_requests.Translation):
+    """litellm's translation of chat requests for one model of OpenAI's shape, in its two halves."""
+
+    def __init__(self, litellm: Any, route: Route) -> None:
+        self._litellm, self._route = litellm, route
+        self._model = route.model
+        self.betas: list[str] = []
+        self.tool_names: dict[str, str] = {}
+        known = {one.value for one in litellm.LlmProviders}
+        self._config = (
+            litellm.utils.ProviderConfigManager.get_provider_chat_config(
+                model=route.model, provider=litellm.LlmProviders(route.provider)
+            )
+            if route.provider in known
+            else None
+        ) or litellm.OpenAIConfig()
+        self._own = route.provider in (OPENAI, "azure") and not _is_elsewhere(route)
+        self._turns: dict[tuple[str, ...], tuple[str, ...] | None] = {}
+
+    def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters in the model's words. Raises OptionError for those it does not take, Refused for a bad value."""
+        headers = params.get("extra_headers")
+        if headers:
+            raise OptionError("extra_headers: a batch takes none")
+        refusal = _refusal(params, own=self._own)
+        if refusal is not None:
+            raise Refused(refusal)
+        given = {
+            key: copy.deepcopy(value)
+            for key, value in params.items()
+            if key not in _NOT_IN_A_BODY and value is not None
+        }
+        self._validate(given)
+        version = {"api_version": self._route.api_version} if self._route.api_version else {}
+        try:
+            made = self._litellm.utils.get_optional_params(
+                model=self._model, custom_llm_provider=self._route.provider, **version, **given
+            )
+        except self._litellm.UnsupportedParamsError as e:
+            raise unsupported(f"{self._route.provider}/{self._model}", e) from None
+        except Exception as e:
+            raise Refused(sentence(e)) from None
+        return {key: value for key, value in dict(made).items() if key not in _NOT_IN_A_BODY}
+
+    def _validate(self, given: dict[str, Any]) -> None:
+        """What litellm's own call does first."""
+        utils = self._litellm.utils
+        if given.get("tools"):
+            given["tools"] = utils.validate_and_fix_openai_tools(tools=given["tools"])
+        choose = utils.validate_chat_completion_tool_choice
+        if given.get("tool_choice") is not None:
+            more = {"model": self._model} if "model" in inspect.signature(choose).parameters else {}
+            try:
+                given["tool_choice"] = choose(tool_choice=given["tool_choice"], **more)
+            except Exception as e:
+                raise Refused(sentence(e)) from None
+
+    def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The request's body. Raises Refused."""
+        _refuse_files(messages)
+        given = copy.deepcopy(dict(options))
+        shape = _shape(messages)
+        roles = self._turns.get(shape) if shape is not None else None
+        if shape is None or shape not in self._turns:
+            data = self._transformed(copy.deepcopy(messages), given)
+            if shape is not None:
+                self._turns[shape] = _roles(messages, data.get("messages"))
+        elif roles is None:
+            data = self._transformed(copy.deepcopy(messages), given)
+        else:
+            data = self._transformed([{"role": "user", "content": "x"}], given)
+            data["messages"] = [
+                {"role": role, "content": one["content"]}
+                for role, one in zip(roles, messages, strict=True)
+            ]
+        more = data.pop("extra_body", None)
+        made = {key: value for key, value in data.items() if key not in _NOT_IN_A_BODY}
+        return {**made, **(more if isinstance(more, Mapping) else {})}
+
+    def _transformed(self, messages: list[Any], options: dict[str, Any]) -> dict[str, Any]:
+        params = {
+            "custom_llm_provider": self._route.provider,
+            "api_base": self._route.api_base,
+            "drop_params": None,
+        }
+        try:
+            said = self._litellm.utils.validate_and_fix_openai_messages(messages=messages)
+            developer = self._config.translate_developer_role_to_system_role
+            names = inspect.signature(developer).parameters
+            told = {
+                "model": self._model,
+                "custom_llm_provider": self._route.provider,
+                "api_base": self._route.api_base,
+                "model_info": None,
+            }
+            said = developer(
+                messages=said, **{name: value for name, value in told.items() if name in names}
+            )
+            data: dict[str, Any] = dict(
+                self._config.transform_request(
+                    model=self._model,
+                    messages=list(said),
+                    optional_params=options,
+                    litellm_params=params,
+                    headers={},
+                )
+            )
+        except Exception as e:
+            raise Refused(sentence(e)) from None
+        return data
+
+
+class ByRow:
+    """The encoder of rows that are messages of their own: lines as given while litellm would change nothing in them.
+
+    litellm is loaded at the first row that it may change.
+    """
+
+    def __init__(self, given: openai.Encoder, mapped: Callable[[], Encoder]) -> None:
+        self._given, self._mapped = given, mapped
+        self._made: Encoder | None = None
+        self.holes = given.holes
+
+    def encode(
+        self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
+    ) -> list[bytes | RowError]:
+        """A line for each row of a block, or why the row can't be sent."""
+        lines = self._given.encode(custom_ids, holes)
+        for at, said in enumerate(holes["messages"]):
+            if isinstance(lines[at], RowError) or _is_plain(said):
+                continue
+            if self._made is None:
+                self._made = self._mapped()
+            row = {name: [values[at]] for name, values in holes.items()}
+            lines[at] = self._made.encode([custom_ids[at]], row)[0]
+        return lines
+
+
+class Checked:
+    """Lines as they are given, whose parameters are those that the model takes: another translates them."""
+
+    def __init__(
+        self,
+        given: openai.Encoder,
+        translation: anthropic_requests.Translation,
+        params: Mapping[str, Any],
+    ) -> None:
+        """Raises OptionError for a parameter that the model does not take."""
+        self._given, self._translation = given, translation
+        self._params = dict(params)
+        self._varying = anthropic_requests.holes_in(self._params)
+        self._known: dict[bytes, str | None] = {}
+        self.holes = given.holes
+        constant = {
+            key: value
+            for key, value in self._params.items()
+            if not anthropic_requests.holes_in(value)
+        }
+        refusal = self._refusal(constant)
+        if refusal is not None:
+            raise OptionError(refusal)
+
+    def encode(
+        self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
+    ) -> list[bytes | RowError]:
+        """A line for each row of a block, or why the row can't be sent."""
+        lines = self._given.encode(custom_ids, holes)
+        if not self._varying:
+            return lines
+        for at, line in enumerate(lines):
+            row = {name: holes[name][at] for name in self._varying}
+            refusal = None if isinstance(line, RowError) else self._of_row(row)
+            if refusal is not None:
+                lines[at] = RowError(refusal)
+        return lines
+
+    def _of_row(self, row: Mapping[str, Any]) -> str | None:
+        key = orjson.dumps(list(row.values()), option=orjson.OPT_NON_STR_KEYS)
+        if key not in self._known:
+            self._known[key] = self._refusal(anthropic_requests.filled(self._params, row))
+        return self._known[key]
+
+    @quiet()
+    def _refusal(self, params: Mapping[str, Any]) -> str | None:
+        try:
+            self._translation.options(params)
+        except (Refused, OptionError) as e:
+            return str(e)
+        return None
+
+
+def is_identity(route: Route, params: Mapping[str, Any]) -> bool:
+    """Whether litellm is known to hand these parameters on as they are, and plain messages too."""
+    return (
+        route.provider == OPENAI
+        and not _CHANGED.search(route.model.lower())
+        and params.keys() <= _PLAIN_PARAMS
+    )
+
+
+def is_foreign(route: Route) -> bool:
+    """Whether it is a server of OpenAI's shape that is not OpenAI's."""
+    return route.provider == OPENAI and not route.as_given and _is_elsewhere(route)
+
+
+def _is_elsewhere(route: Route) -> bool:
+    host = urlsplit(route.api_base or "").hostname or ""
+    return bool(host) and not host.endswith(_OWN)
+
+
+def _is_plain(messages: Any) -> bool:
+    """Whether messages are texts of the three plain roles."""
+    return isinstance(messages, list | tuple) and all(
+        isinstance(one, Mapping)
+        and one.keys() == {"role", "content"}
+        and one["role"] in _PLAIN_ROLES
+        and isinstance(one["content"], str | openai.Hole)
+        for one in messages
+    )
+
+
+def encoder(
+    endpoint: str,
+    body: Mapping[str, Any],
+    load: Callable[[], Any],
+    route: Route,
+    extra: Mapping[str, Any],
+) -> openai.Encoder | Encoder | ByRow | Checked:
+    """The encoder for a route, the lightest that gives what litellm would send. Raises OptionError."""
+    params = {key: value for key, value in body.items() if key not in ("model", "messages")}
+    plain = is_identity(route, params)
+    if route.as_given:
+        given = openai.Encoder(endpoint, {**body, **({"extra_body": extra} if extra else {})})
+        if plain or not params:
+            return given
+        return Checked(given, translation(load(), route), params)
+
+    def mapped() -> Encoder:
+        return Encoder(endpoint, body, litellm=load(), route=route, extra=extra)
+
+    if not plain:
+        return mapped()
+    given = openai.Encoder(endpoint, {**body, **extra})
+    if isinstance(body["messages"], openai.Hole):
+        return ByRow(given, mapped)
+    return given if _is_plain(body["messages"]) else mapped()
+
+
+def translation(litellm: Any, route: Route) -> anthropic_requests.Translation:
+    """What checks the parameters of a model of any provider."""
+    if route.provider == "anthropic":
+        return anthropic_requests.Translation(litellm, route.model)
+    return Translation(litellm, route)
+
+
+def _refusal(params: Mapping[str, Any], *, own: bool) -> str | None:
+    """Why a combination is refused by everyone, or (own) by OpenAI itself (API reference, chat completions)."""
+    if params.get("tool_choice") not in (None, "none") and not params.get("tools"):
+        return "tool_choice has no meaning without tools: give tools=, or leave it out"
+    if params.get("max_tokens") is not None and params.get("max_completion_tokens") is not None:
+        return "max_tokens and max_completion_tokens say the same: give one of them"
+    if not own:
+        return None
+    if params.get("top_logprobs") and not params.get("logprobs"):
+        return "top_logprobs wants logprobs=True beside it"
+    if params.get("parallel_tool_calls") is not None and not params.get("tools"):
+        return "parallel_tool_calls has no meaning without tools: give tools=, or leave it out"
+    stops = params.get("stop")
+    if isinstance(stops, list) and len(stops) > 4:  # noqa: PLR2004 - API reference: up to 4
+        return f"stop: OpenAI takes up to 4 texts, and these are {len(stops)}"
+    return None
+
+
+def _refuse_files(messages: Any) -> None:
+    """Refuse a file that is named by its address, which litellm would fetch while the rows are made. Raises Refused."""
+    for message in messages:
+        content = message.get("content") if isinstance(message, Mapping) else None
+        for part in content if isinstance(content, list | tuple) else ():
+            held = part.get("file") if isinstance(part, Mapping) else None
+            name = held.get("file_id") if isinstance(held, Mapping) else None
+            if isinstance(name, str) and name.startswith(("http://", "https://", "www.")):
+                raise Refused(
+                    f"{name[:100]}: a file's address can't be handed on: give the file itself (for images= its "
+                    "path, in a message a data: URL)"
+                )
+
+
+def _shape(messages: Any) -> tuple[str, ...] | None:
+    """The roles of messages that are texts alone; None for others, whose parts litellm may change."""
+    if not isinstance(messages, list | tuple) or not all(
+        isinstance(one, Mapping) and one.keys() == {"role", "content"} for one in messages
+    ):
+        return None
+    if not all(isinstance(one["content"], str) and one["content"] for one in messages):
+        return None
+    return tuple(str(one["role"]) for one in messages)
+
+
+def _roles(given: Sequence[Any], made: Any) -> tuple[str, ...] | None:
+    """The roles that litellm gave to messages, where it changed nothing else of them."""
+    if not isinstance(made, list) or len(made) != len(given):
+        return None
+    for one, other in zip(given, made, strict=True):
+        if set(other) != {"role", "content"} or other["content"] != one["content"]:
+            return None
+    return tuple(str(one["role"]) for one in made)

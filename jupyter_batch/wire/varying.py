@@ -1,0 +1,128 @@
+"""Requests whose parameters differ from row to row in kind: one is missing here, extra fields are given there.
+
+It makes one encoder for each such kind, by a function that is handed in; it knows no dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from jupyter_batch.core.template import RowError
+from jupyter_batch.wire.openai import Hole
+
+_KINDS = 256
+"""So many encoders are held; rows may each have extra fields of their own."""
+
+Make = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+"""(a request's body, extra fields) -> its encoder."""
+
+
+class Varying:
+    """An encoder (dialects.py) of rows with a parameter left out, or with extra fields of their own.
+
+    body: with a Hole for each parameter of a row; where its value is None, the parameter is left out for that row.
+    extra: the user's `extra_body`; a Hole where each row has its own dict. The first encoder, with every parameter, is
+    made at once, so that what can't be sent is an OptionError before anything is written.
+    """
+
+    def __init__(
+        self, make: Make, body: Mapping[str, Any], extra: Mapping[str, Any] | Hole
+    ) -> None:
+        self._make, self._body = make, body
+        self._extra = extra if isinstance(extra, Hole) else None
+        self._constant: Mapping[str, Any] = {} if isinstance(extra, Hole) else extra
+        self._params = {
+            key: value.name
+            for key, value in body.items()
+            if isinstance(value, Hole) and value.name.startswith("param ")
+        }
+        self.whole = make(body, self._constant)
+        self._kinds: dict[tuple[frozenset[str], bytes], Any] = {(frozenset(), b""): self.whole}
+        self._headers: dict[str, str] = {}
+        self._tool_names: dict[str, str] = {}
+
+    def encode(
+        self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
+    ) -> list[bytes | RowError]:
+        """A line for each row of a block, or why the row can't be sent."""
+        if self._extra is None and not any(
+            value is None for name in self._params.values() for value in holes[name]
+        ):
+            return list(self.whole.encode(custom_ids, holes))
+        lines: list[bytes | RowError] = [RowError("")] * len(custom_ids)
+        groups: dict[tuple[frozenset[str], bytes], list[int]] = {}
+        for at in range(len(custom_ids)):
+            extra = None if self._extra is None else holes[self._extra.name][at]
+            if isinstance(extra, RowError):
+                lines[at] = extra
+                continue
+            missing = frozenset(
+                key for key, name in self._params.items() if holes[name][at] is None
+            )
+            data = orjson.dumps(extra, option=orjson.OPT_SORT_KEYS) if extra else b""
+            groups.setdefault((missing, data), []).append(at)
+        for kind, rows in groups.items():
+            for at, line in zip(rows, self._of_kind(kind, rows, custom_ids, holes), strict=True):
+                lines[at] = line
+        return lines
+
+    def _of_kind(
+        self,
+        kind: tuple[frozenset[str], bytes],
+        rows: list[int],
+        custom_ids: Sequence[str],
+        holes: Mapping[str, Sequence[Any]],
+    ) -> list[bytes | RowError]:
+        from jupyter_batch.core.errors import OptionError
+
+        encoder = self._kinds.get(kind)
+        if encoder is None:
+            missing, data = kind
+            body = {key: value for key, value in self._body.items() if key not in missing}
+            try:
+                encoder = self._make(body, orjson.loads(data) if data else self._constant)
+            except OptionError as e:
+                return [RowError(str(e))] * len(rows)
+            self._remember(kind, encoder)
+        values = {name: [column[at] for at in rows] for name, column in holes.items()}
+        return list(encoder.encode([custom_ids[at] for at in rows], values))
+
+    def _remember(self, kind: tuple[frozenset[str], bytes], encoder: Any) -> None:
+        if len(self._kinds) >= _KINDS:
+            for held in self.encoders():
+                self._headers = united(self._headers, getattr(held, "headers", {}))
+                self._tool_names |= getattr(held, "tool_names", {})
+            self._kinds = {(frozenset(), b""): self.whole}
+        self._kinds[kind] = encoder
+
+    def encoders(self) -> list[Any]:
+        """Those that are held."""
+        return list(self._kinds.values())
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What has to go with the batch as a whole; complete once all rows are encoded."""
+        made = dict(self._headers)
+        for held in self.encoders():
+            made = united(made, getattr(held, "headers", {}))
+        return made
+
+    @property
+    def tool_names(self) -> dict[str, str]:
+        """Tool names as the provider got them -> as the user gave them, where they differ."""
+        made = dict(self._tool_names)
+        for held in self.encoders():
+            made |= getattr(held, "tool_names", {})
+        return made
+
+
+def united(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
+    """Headers whose values are lists with commas, of both."""
+    made = dict(one)
+    for name, value in other.items():
+        values = {*made.get(name, "").split(","), *value.split(",")} - {""}
+        made[name] = ",".join(sorted(values))
+    return made

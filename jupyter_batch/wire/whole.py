@@ -1,0 +1,138 @@
+"""Account for everything in a request: what went into a translation must be in what came out. No network.
+
+litellm leaves parts out that it does not know, without a word: a row would be answered without its picture, and paid.
+So each text in the messages as they were given is looked for in the request as it is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+
+class Refused(Exception):  # noqa: N818 - it never leaves the translations
+    """A request can't be said in a provider's words; why, in a sentence."""
+
+
+_STRUCTURE = frozenset({"role", "type", "cache_control", "format", "detail", "filename"})
+"""Keys whose values say how a thing is to be read, not what it is: they may be said otherwise, or not at all."""
+_IDS = frozenset({"id", "tool_call_id", "signature", "annotations", "provider_specific_fields"})
+"""Keys whose values some providers have no place for: a call and its result are matched by name or by order there."""
+_NO_OPTIONS = ("n", "extra_headers")
+_SHOWN = 60
+_OTHER_LETTERS = re.compile(r"[^a-zA-Z0-9_-]")
+"""What some providers don't take in a tool's name; litellm writes "_" for it."""
+
+
+def check_whole(given: Any, sent: Any, taker: str) -> None:
+    """Raise Refused where something of the messages `given` is nowhere in the request `sent`."""
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        return
+    wanted = list(_wanted(given))
+    there: set[str] = set()
+    _strings(sent, there)
+    missing = [one for one in wanted if one[1] not in there]
+    if not missing:
+        return
+    long = "\0".join(there)
+    for path, text in missing:
+        if not _is_there(path, text, there, long):
+            raise Refused(
+                f"{path} ({text[:_SHOWN]!r}) has no place in a request to {taker}, and would be left out: take it "
+                "out of the message, or say it in a text"
+            )
+
+
+def _wanted(messages: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    for at, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            continue
+        tool = message.get("role") in ("tool", "function")
+        for key, value in message.items():
+            if key not in _STRUCTURE and key not in _IDS and not (tool and key == "name"):
+                yield from _leaves(value, f"messages[{at}].{key}")
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """(where, text) of each text in a value; empty ones say nothing."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text:
+            yield path, _payload(text)
+    elif isinstance(value, Mapping):
+        for key, held in value.items():
+            if key not in _STRUCTURE and key not in _IDS:
+                yield from _leaves(held, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for at, held in enumerate(value):
+            yield from _leaves(held, f"{path}[{at}]")
+
+
+def _payload(text: str) -> str:
+    """What a data: URL holds, which is all of it that every provider is sent."""
+    if text.startswith("data:") and ";base64," in text[:200]:
+        return text.partition(";base64,")[2]
+    return text
+
+
+def _strings(value: Any, found: set[str]) -> None:
+    if isinstance(value, str):
+        found.add(_payload(value.strip()))
+    elif isinstance(value, Mapping):
+        for key, held in value.items():
+            found.add(str(key))
+            _strings(held, found)
+    elif isinstance(value, list | tuple):
+        for held in value:
+            _strings(held, found)
+
+
+def _is_there(path: str, text: str, there: set[str], long: str) -> bool:
+    """Whether a text stands in another one, in other letters (a tool's name), or is JSON whose own texts are there."""
+    if path.endswith(".name"):
+        return _OTHER_LETTERS.sub("_", text) in there
+    if text in long:
+        return True
+    if text[:1] not in "{[":
+        return False
+    try:
+        held = json.loads(text)
+    except ValueError:
+        return False
+    return all(one in there or one in long for _, one in _leaves(held, ""))
+
+
+def lost_params(
+    options: Callable[[Mapping[str, Any]], Any], params: Mapping[str, Any], made: Any
+) -> list[str]:
+    """The parameters without which the translated options are the same: they would be left out without a word.
+
+    options: the translation. made: what it makes of `params`.
+    """
+    named = [name for name, value in params.items() if value and name not in _NO_OPTIONS]
+    return [
+        name
+        for name in named
+        if _made_of(options, {key: held for key, held in params.items() if key != name}) == made
+    ]
+
+
+def _made_of(options: Callable[[Mapping[str, Any]], Any], params: Mapping[str, Any]) -> Any:
+    """What is made of parameters; None where they can't be given without another one, which then counts."""
+    try:
+        return options(params)
+    except Exception:
+        return None
+
+
+def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """A request's body with the user's own fields; an object of theirs goes into the one that is there."""
+    if not extra:
+        return body
+    made = dict(body)
+    for key, value in extra.items():
+        both = isinstance(value, Mapping) and isinstance(made.get(key), Mapping)
+        made[key] = {**made[key], **value} if both else value
+    return made
