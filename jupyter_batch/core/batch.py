@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from jupyter_batch.core.input_file import InputFile
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import State
@@ -17,6 +18,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     output_file_id, error_file_id: None where there is no such file (yet). errors: why the batch as a whole failed, the
     first few and a count. quota: it was refused because too much is enqueued already; sending it later can work.
     spent: it was refused because the account's quota or credit is used up.
+    input_file: it was refused because its request file is not there, or not processed yet.
     ended_at: when it was over, if the provider tells.
     tag: the metadata that the batch was created with. endpoint: where its requests go, if the provider tells.
     """
@@ -37,6 +39,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     errors: str = ""
     quota: bool = False
     spent: bool = False
+    input_file: InputFile | None = None
     usage: Usage | None = None
     tag: dict[str, str] = {}
     endpoint: str | None = None

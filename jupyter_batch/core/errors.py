@@ -24,6 +24,7 @@
         ├── ProviderDownError       5xx
         ├── ProviderTimeoutError    no answer in time
         ├── ConnectionFailedError   refused, reset, cut off, or no such host
+        ├── FileNotReadyError       the uploaded file is not processed yet
         └── WarningRaisedError      a library's warning, which this process makes an error
 
 It knows nothing of how an error is shown, but for one thing: in IPython each is one sentence, without a traceback.
@@ -31,6 +32,7 @@ It knows nothing of how an error is shown, but for one thing: in IPython each is
 
 from __future__ import annotations
 
+from jupyter_batch.core.input_file import InputFile
 from jupyter_batch.core.secrets import masked
 
 
@@ -114,11 +116,13 @@ class ProviderError(JupyterBatchError):
 
     status: the HTTP status, where there was an answer. retry_after: seconds. transient: asking again can help.
     bad_lines: lines of the request file, counted from 1, that it was refused for, each with the provider's reason.
-    not_sent: there was no connection, so that nothing of the request can have had an effect.
+    not_sent: there was no connection, so that nothing of the request can have had an effect. input_file: the refusal
+    is about the uploaded file, which is not there (yet) or not processed yet.
     """
 
     transient = False
     not_sent = False
+    input_file: InputFile | None = None
     bad_lines: tuple[tuple[int, str], ...] = ()
 
     def __init__(
@@ -173,6 +177,14 @@ class ConnectionFailedError(ProviderError):
     """Refused, reset, cut off, or no such host."""
 
     transient = True
+
+
+class FileNotReadyError(ProviderError):
+    """The uploaded file is not processed yet, so that no create was sent."""
+
+    transient = True
+    not_sent = True
+    input_file = InputFile.UNREADY
 
 
 class WarningRaisedError(ProviderError):

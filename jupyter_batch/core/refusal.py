@@ -18,8 +18,8 @@ import msgspec
 
 from jupyter_batch.core.secrets import masked
 
-TEXT_CHARS = 400
-"""How much of a sentence is shown."""
+TEXT_CHARS = 1000
+"""How much of a sentence is shown: the advice is often at its end."""
 READ_BYTES = 65_536
 """How much of a body that is no JSON is read."""
 _SHOWN = 3

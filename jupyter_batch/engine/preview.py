@@ -265,7 +265,7 @@ def _spared(ledger: Ledger, made: Drafted, rows: int, other: Estimate) -> Range:
     record, there = made.record, made.there
     cost_of = pricer(None if record.price is None else record.price.paid(record.mode))
     known, answered = (
-        _answered(record, [], made.draft, cost_of)
+        _answered(record, made.shards, made.draft, cost_of)
         if there is None
         else _answered(there, ledger.shards(there.id), ledger.folders.of(there.id), cost_of)
     )

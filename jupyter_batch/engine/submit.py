@@ -61,7 +61,15 @@ async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
     async def on_upload(file_id: str) -> None:
         nonlocal shard
         # The create goes out now: what `settle` counts from, however long the upload took.
-        shard = mover.put(shard, file_id=file_id, sent_at=mover.clock(), create_sent=True)
+        now = mover.clock()
+        shard = mover.put(
+            shard,
+            file_id=file_id,
+            sent_at=now,
+            create_sent=True,
+            uploaded_at=now,
+            uploads=shard.uploads + 1,
+        )
 
     job = mover.job
     view = await mover.provider.submit(

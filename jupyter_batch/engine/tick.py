@@ -20,9 +20,10 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.engine import budget, quota
+from jupyter_batch.engine import budget, quota, same_file
 from jupyter_batch.engine.collect import collect
 from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
+from jupyter_batch.engine.same_file import Next, about_file, next_try
 from jupyter_batch.engine.submit import adopt, send, sending
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -207,6 +208,8 @@ class Mover:
             and not (self.job.cancel_at or self.job.adopted)
         ):
             return quota.refused_later(self, shard, view)
+        if (again := same_file.refused_batch(self, shard, view)) is not None:
+            return again
         ended_at = shard.ended_at or now
         nothing = view.ending is State.COMPLETED and not (
             view.completed or view.failed
@@ -306,6 +309,15 @@ class Mover:
             )
         if refused and isinstance(error, RateLimitError):
             return quota.refused_at_once(self, shard, error)
+        state = about_file(error) if shard.file_id is not None and refused else None
+        if state is not None:
+            match next_try(state, shard, self.clock()):
+                case Next.SAME:
+                    return self.later(shard, error, to=Step.WAITING)
+                case Next.UPLOAD:
+                    return self.later(shard, error, to=Step.WAITING, file_id=None)
+                case Next.GIVE_UP:
+                    hopeless = True
         if hopeless:
             return self.put(
                 shard,
@@ -317,8 +329,7 @@ class Mover:
                 ended_at=self.clock(),
                 bad_lines=error.bad_lines,
             )
-        gone = isinstance(error, NotFoundError)  # of the uploaded file: it is sent once more
-        return self.later(shard, error, to=Step.WAITING, file_id=None if gone else shard.file_id)
+        return self.later(shard, error, to=Step.WAITING)
 
 
 _TIMED_OUT = 408

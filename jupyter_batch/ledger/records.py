@@ -44,6 +44,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     note: what the person should read of it now. why: what the provider, or we, said at its ending.
     create_sent: while it is submitting: its create may have left this machine. create_answered: the last create was
     answered with an error of the server's own, so that nothing of it is under way any more.
+    uploaded_at, uploads: when its request file was uploaded last, and how often.
     ended_at: when it was seen that it had ended; over_at: when it had, as the provider tells it, where that was long
     before.
     keeps_until: when the provider deletes its copy of the results, if that is known.
@@ -94,6 +95,8 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: float = 0.0
     create_sent: bool = True
     create_answered: bool = False
+    uploaded_at: float = 0.0
+    uploads: int = 0
     ended_at: float = 0.0
     over_at: float = 0.0
     expires_at: float | None = None

@@ -25,12 +25,14 @@ from jupyter_batch.core.errors import (
     RateLimitError,
     WarningRaisedError,
 )
+from jupyter_batch.core.input_file import of_file
 from jupyter_batch.core.quota import is_queue, is_quota, is_spent
 from jupyter_batch.core.refusal import Refusal, decoded, is_error, is_no_route, read_refusal, short
 from jupyter_batch.core.secrets import remember
 from jupyter_batch.network import certificate_words, through
 
 _OK = 200
+_SERVER = 500
 _SPENT = 402
 """Payment required."""
 _NEVER_SPENT = frozenset({404, 405, 501})
@@ -209,6 +211,8 @@ def by_refusal(
     if isinstance(error, RateLimitError):
         error.spent = _is_spent(status, said)
         error.queue = not error.spent and is_queue(said)
+    elif status < _SERVER and not isinstance(error, NoBatchApiError):
+        error.input_file = of_file(said)
     return error
 
 

@@ -89,8 +89,8 @@ class Realtime:
         *,
         endpoint: str,
         window: str,  # noqa: ARG002
-        uploaded: str | None,  # noqa: ARG002 - Provider's; nothing is uploaded
-        on_upload: Callable[[str], Awaitable[None]],  # noqa: ARG002
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
     ) -> BatchView:
         """Take up a request file: written down first, then begun. One that was taken up before goes on."""
         asked = getattr(self._call, "endpoints", VERBS)
@@ -99,6 +99,9 @@ class Realtime:
                 f"{endpoint} can't be asked in real time here, only {' and '.join(asked)}"
             )
         name = _name(tag)
+        if uploaded is None:
+            # Before the run exists: after a kill, it is looked for and not taken for one that never began.
+            await on_upload(name)
         await asyncio.to_thread(
             Book(self._folder, name).create, requests, dict(tag), endpoint, time.time()
         )

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
+from jupyter_batch.core.errors import (
+    BadRequestError,
+    FileNotReadyError,
+    NotFoundError,
+    ProviderDownError,
+    ProviderError,
+)
 from jupyter_batch.network import sdk_client_for
 from jupyter_batch.providers.direct import QUIET_SECONDS
 from jupyter_batch.providers.failures import normalise, object_in
@@ -36,6 +42,8 @@ from jupyter_batch.wire.openai_batches import read_batch
 if TYPE_CHECKING:
     import openai
 
+_UNREADY = frozenset({"pending", "notrunning", "running", "processing", "queued"})
+"""States of a file whose batch would be refused (REST reference, FileState, and the batch how-to's `pending`)."""
 PAGE = 100
 """Batches in a page of the list: the most that Azure gives."""
 
@@ -93,6 +101,7 @@ class ViaAzure:
             async with self._open(TRANSFER_SECONDS) as client:
                 uploaded = await upload(client, requests, tag, self._access.api_base)
             await on_upload(uploaded)
+        await self._processed(uploaded)
         async with self._open() as client:
             answer = await client.batches.with_raw_response.create(
                 input_file_id=uploaded,
@@ -103,6 +112,18 @@ class ViaAzure:
                 completion_window=cast("Literal['24h']", window),
             )
             return self._read(answer.content)
+
+    async def _processed(self, file_id: str) -> None:
+        """Raise FileNotReadyError while Azure processes the file: a create would be refused until then."""
+        try:
+            async with self._open() as client:
+                status = str((await client.files.retrieve(file_id)).status)
+        except ProviderError:  # the create's own answer decides
+            return
+        if status.lower() in _UNREADY:
+            raise FileNotReadyError(
+                f"Azure OpenAI has not processed the request file yet ({status})"
+            )
 
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None

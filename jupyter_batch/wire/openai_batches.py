@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.input_file import InputFile, of_file
 from jupyter_batch.core.quota import is_quota, is_spent
 from jupyter_batch.core.refusal import read_refusal
 from jupyter_batch.core.status import State
@@ -53,6 +54,7 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
         errors=_errors(found),
         quota=spent or any(map(is_quota, told)),
         spent=spent,
+        input_file=_of_file(found),
         ended_at=next((at for name in _OVER if (at := _time(obj.get(name))) is not None), None),
         usage=tolerant.usage_of(obj.get("usage")),
         endpoint=_text(obj.get("endpoint")),
@@ -110,6 +112,13 @@ def _errors(found: list[Any]) -> str:
     if len(found) > _SHOWN:
         told += f"; and {len(found) - _SHOWN:,} more"
     return told
+
+
+def _of_file(found: list[Any]) -> InputFile | None:
+    """What the only error of a batch says of its request file; an error of a line is about that line."""
+    if len(found) != 1 or not isinstance(found[0], Mapping) or found[0].get("line"):
+        return None
+    return of_file(f"{found[0].get('code')} {found[0].get('message')}")
 
 
 def _error(error: Any) -> str:

@@ -16,7 +16,7 @@ def azure(tmp_path):
 
 
 def test_each_call_names_the_version(azure):
-    """Upload, create, poll, list, cancel and fetch, all in the version that was asked for."""
+    """Upload, file, create, poll, list, cancel and fetch, all in the version that was asked for."""
     job = azure.plan()
 
     async def way():
@@ -28,7 +28,7 @@ def test_each_call_names_the_version(azure):
         await azure.to_the_end(job)
 
     azure.play(way())
-    assert set(azure.fake.asked) == {"upload", "create", "poll", "list", "cancel", "fetch"}
+    assert set(azure.fake.asked) == {"upload", "file", "create", "poll", "list", "cancel", "fetch"}
     assert azure.fake.versions == {"2024-10-21"}
 
 

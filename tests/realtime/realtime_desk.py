@@ -88,7 +88,7 @@ async def begin(real: Realtime, path: Path, endpoint: str = CHAT) -> BatchView:
     """Submit the shard."""
 
     async def nothing(_: str) -> None:
-        raise AssertionError("nothing is uploaded")
+        pass
 
     return await real.submit(
         path,

@@ -11,10 +11,11 @@ import pytest
 from realtime_desk import FACTS, KEY, QUICK, until
 from realtime_endpoint import HANG, Endpoint
 
-from jupyter_batch.core.status import Block, State
+from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.engine.gather import of_job
 from jupyter_batch.engine.plan import Ask, plan
 from jupyter_batch.engine.prompt import prompt_of
+from jupyter_batch.engine.tick import LostError
 from jupyter_batch.engine.worker import Worker
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.realtime import Realtime
@@ -165,6 +166,32 @@ def test_a_refused_key_pauses_the_job_and_another_process_goes_on(tmp_path, endp
     asyncio.run(desk.finished(desk.process()))
     assert desk.answers().answers == [f"ROW {n}" for n in range(ROWS)]
     assert set(endpoint.asked.values()) == {1}
+
+
+def test_a_kill_after_the_run_has_begun_and_a_cancel_lose_no_answer(
+    tmp_path, endpoint, monkeypatch
+):
+    """A process that dies between the start of a run and the note of it, then a cancel: the answers are merged."""
+    submit = Realtime.submit
+
+    async def dies(self, *args, **more):
+        await submit(self, *args, **more)
+        raise LostError
+
+    async def way():
+        desk = Desk(tmp_path / "home", endpoint)
+        monkeypatch.setattr(Realtime, "submit", dies)
+        await desk.step()
+        await until(lambda: len(desk.written()) == ROWS)
+        monkeypatch.setattr(Realtime, "submit", submit)
+        assert {shard.step for shard in desk.ledger.shards(desk.job)} == {Step.SUBMITTING}
+        await desk.worker._close()
+        desk.ledger.cancel(desk.job, desk.now)
+        await desk.finished(desk.process())
+        return desk.answers()
+
+    found = asyncio.run(way())
+    assert found.answers == [f"ROW {n}" for n in range(ROWS)]
 
 
 def test_a_cancelled_job_keeps_its_answers(tmp_path, endpoint):

@@ -15,6 +15,7 @@ class Azure(Host):
     def __init__(self, clock):
         super().__init__(clock)
         self.versions = set()
+        self.file_status = None
         self._numbers = itertools.count(1)
 
     def routes(self):
@@ -22,6 +23,7 @@ class Azure(Host):
         return [
             web.post("/openai/files", self.upload),
             web.get("/openai/files/{id}/content", self.fetch),
+            web.get("/openai/files/{id}", self.file),
             web.post("/openai/batches", self.create),
             web.get("/openai/batches", self.list),
             web.get("/openai/batches/{id}", self.poll),
@@ -51,6 +53,23 @@ class Azure(Host):
                 "created_at": int(self.clock()),
             },
             status=201,
+        )
+
+    async def file(self, request):
+        """GET a file's state: processed, where a test has no other."""
+        if self.file_status is not None:
+            return await self.file_status(request)
+        name = request.match_info["id"]
+        return web.json_response(
+            {
+                "id": name,
+                "bytes": len(self.files[name]),
+                "filename": name,
+                "purpose": "batch",
+                "object": "file",
+                "status": "processed",
+                "created_at": int(self.clock()),
+            }
         )
 
     async def create(self, request):

@@ -1,0 +1,116 @@
+"""An uploaded file that the provider does not know yet, or has not processed, when its batch is created."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+
+from jupyter_batch.core.status import Step
+from jupyter_batch.engine.same_file import UPLOADS
+from tests.endings.far import far_side
+from tests.providers.fakes.host import Fault
+
+UNKNOWN = {
+    "openai": (400, "Input file not found"),
+    "azure": (404, "The file 'file-1' could not be found."),
+    "mistral": (404, "File not found"),
+}
+
+
+def uploads(far):
+    """How many files were uploaded."""
+    return sum(verb == "upload" for verb, _ in far.log)
+
+
+def answered(desk, far, job):
+    """Let the job's batch be answered, to its end."""
+    desk.until(lambda: far.sent)
+    far.answer_all()
+    desk.until(lambda: job.is_complete)
+    assert job.wait(60).is_successful
+
+
+@pytest.mark.parametrize("provider", UNKNOWN)
+@pytest.mark.parametrize("status", [400, 404])
+def test_the_same_file_is_tried_again(provider, status, desk):
+    """D7: a file that is unknown just after its upload is tried again as it is, and uploaded once."""
+    with far_side(provider, desk.clock) as far:
+        far.fake.faults["create"] = [Fault(status, message=UNKNOWN[provider][1])] * 4
+        frame = desk.frame()
+        job = frame.llm.batch("{t}", out="out", **far.call)
+        desk.until(lambda: len(far.sent) == 1, skip=10.0)
+        assert uploads(far) == 1
+        answered(desk, far, job)
+        assert frame["out"].tolist() == list("ABCD")
+        assert len(far.sent) == 1
+
+
+def test_a_file_that_is_never_found_ends_the_job(desk):
+    """D7: after minutes the file is uploaded again, a few times; then the job has failed, with the server's reason."""
+    with far_side("openai", desk.clock) as far:
+        far.fake.faults["create"] = [Fault(404, message="Input file not found")] * 10_000
+        job = desk.frame().llm.batch("{t}", out="out", **far.call)
+        desk.until(lambda: job.is_complete, skip=60.0)
+        assert job.state == "failed"
+        assert uploads(far) == UPLOADS
+        assert job.errors["_error"].str.contains("Input file not found").all()
+
+
+def test_a_batch_that_fails_for_its_file_is_created_again(desk):
+    """D7: where the refusal comes as a failed batch, the same file gets another batch."""
+    with far_side("openai", desk.clock) as far:
+        frame = desk.frame()
+        job = frame.llm.batch("{t}", out="out", **far.call)
+        desk.until(lambda: far.sent)
+        batch = next(iter(far.fake.batches.values()))
+        batch.reason, batch.bad_lines, batch.ending = "Input file not found", (None,), "failed"
+        desk.until(lambda: len(far.sent) == 2, skip=10.0)
+        assert uploads(far) == 1
+        answered(desk, far, job)
+        assert frame["out"].tolist() == list("ABCD")
+
+
+def test_azure_is_asked_whether_the_file_is_processed(desk):
+    """D6: no batch is created before Azure has processed the file, and the file is uploaded once."""
+    asked = []
+    with far_side("azure", desk.clock) as far:
+
+        async def status(request):
+            asked.append(request.match_info["id"])
+            state = "pending" if len(asked) < 4 else "processed"
+            return web.json_response(
+                {
+                    "id": asked[-1],
+                    "object": "file",
+                    "bytes": 1,
+                    "created_at": 1,
+                    "filename": "f",
+                    "purpose": "batch",
+                    "status": state,
+                }
+            )
+
+        far.fake.file_status = status
+        frame = desk.frame()
+        job = frame.llm.batch("{t}", out="out", **far.call)
+        desk.until(lambda: asked and job._shards()[0].step is Step.WAITING, skip=0.0)
+        assert not far.sent
+        assert "not processed" in str(job.snapshot().message)
+        desk.until(lambda: far.sent, skip=10.0)
+        assert len(asked) == 4
+        answered(desk, far, job)
+        assert uploads(far) == 1
+        assert [verb for verb, _ in far.log].count("create") == 1
+
+
+def test_a_create_that_is_refused_because_the_file_is_not_processed(desk):
+    """D6: such a refusal ends nothing: the create is sent again with the same file, also after many minutes."""
+    with far_side("azure", desk.clock) as far:
+        refused = Fault(400, message="The file is still being processed. Please try again later.")
+        far.fake.faults["create"] = [refused] * 12
+        frame = desk.frame()
+        job = frame.llm.batch("{t}", out="out", **far.call)
+        desk.until(lambda: far.sent, skip=60.0)
+        answered(desk, far, job)
+        assert uploads(far) == 1
+        assert frame["out"].tolist() == list("ABCD")
