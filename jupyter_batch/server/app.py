@@ -16,6 +16,7 @@ from aiohttp.web_urldispatcher import SystemRoute
 
 from jupyter_batch.log import logger
 from jupyter_batch.server import batches, files, realtime
+from jupyter_batch.server.disk import is_full, no_room
 from jupyter_batch.server.errors import ApiError, no_key, server_error, unreadable, wrong_key
 from jupyter_batch.server.faults import Faults, parse_faults
 from jupyter_batch.server.guard import refuse_pages
@@ -130,9 +131,12 @@ async def _shape(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.force_close()
     except (asyncio.CancelledError, ConnectionError):
         raise
-    except Exception:
-        _LOG.exception("%s %s", request.method, request.path)
-        response = _refused(request, server_error())
+    except Exception as error:
+        if is_full(error):
+            response = _refused(request, no_room())
+        else:
+            _LOG.exception("%s %s", request.method, request.path)
+            response = _refused(request, server_error())
     serving.stats.answered[response.status] += 1
     return response
 

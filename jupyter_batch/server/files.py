@@ -32,10 +32,10 @@ async def create(request: web.Request) -> web.Response:
     try:
         form = await _read_form(request, path)
         file = _checked(form, file_id, int(serving.clock()))
+        serving.store.add_file(file)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    serving.store.add_file(file)
     serving.stats.upload_bytes += file.bytes
     return reply(file)
 

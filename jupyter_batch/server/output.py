@@ -88,35 +88,37 @@ class Appender:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = -1
-        self._held: list[bytes] = []
-        self._size = 0
+        self._lines: list[bytes] = []
+        self._rest = b""
+        self.held = 0
 
     def add(self, line: bytes) -> None:
-        """Take up a line; it is on disk after `flush`, or once enough are held."""
-        self._held.append(line)
-        self._size += len(line)
-        if self._size >= BLOCK:
-            self.flush()
+        """Hold a line; it is on disk after `flush`. `held`: bytes that are not."""
+        self._lines.append(line)
+        self.held += len(line)
 
     def flush(self) -> None:
-        """Write what is held."""
-        if not self._held:
+        """Write what is held. What OSError keeps from being written stays held, to the byte."""
+        if not self.held:
             return
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        data = memoryview(b"".join(self._held))
-        self._held, self._size = [], 0
-        while data:
-            data = data[os.write(self._fd, data) :]
+        data = memoryview(b"".join((self._rest, *self._lines)))
+        self._lines = []
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+        finally:
+            self._rest = bytes(data[written:])
+            self.held = len(self._rest)
 
     def close(self) -> None:
-        """Write what is held, and close."""
-        try:
-            self.flush()
-        finally:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+        """Close the file; what is held is given up."""
+        self._lines, self._rest, self.held = [], b"", 0
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def take_up(output: Path, error: Path, record: Record) -> Iterator[int]:
@@ -124,7 +126,7 @@ def take_up(output: Path, error: Path, record: Record) -> Iterator[int]:
     seen: set[int] = set()
     counts, usage = record.batch.request_counts, record.batch.usage
     for path, good in ((output, True), (error, False)):
-        if not path.exists():
+        if not path.is_file():
             continue
         with path.open("rb+") as handle:
             end = 0

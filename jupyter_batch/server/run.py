@@ -57,13 +57,9 @@ class Run:
 
     async def read_input(self, turn: Callable[[], float]) -> Scan:
         """Look at each line of the input, in slices of `turn()` seconds; take up what an earlier process wrote."""
-        self.batch.request_counts.completed = self.batch.request_counts.failed = 0
-        self.batch.usage = type(self.batch.usage)()
-        self.record.left = 0
-        paths = self.store.path(self.record.output_id), self.store.path(self.record.error_id)
         answered: set[int] = set()
         until = time.perf_counter() + turn()
-        for custom_id in take_up(*paths, self.record):
+        for custom_id in self._written():
             answered.add(custom_id)
             if time.perf_counter() > until:
                 await asyncio.sleep(0)
@@ -81,6 +77,22 @@ class Run:
         self.scan, self.tokens, self.batch.model = scan, scan.tokens, scan.model
         return scan
 
+    def recount(self) -> None:
+        """Count what is on disk, and nothing else: the end of a batch whose lines could not all be written."""
+        self.close()
+        for _ in self._written():
+            pass
+        counts = self.batch.request_counts
+        self.record.left = max(0, counts.total - counts.completed - counts.failed)
+
+    def _written(self) -> Iterator[int]:
+        """Count the lines on disk from zero; the hashes of their custom_ids."""
+        counts = self.batch.request_counts
+        counts.completed = counts.failed = self.record.left = 0
+        self.batch.usage = type(self.batch.usage)()
+        paths = self.store.path(self.record.output_id), self.store.path(self.record.error_id)
+        return take_up(*paths, self.record)
+
     def _scan(self, answered: set[int] | None = None) -> Scan:
         kind = MessageScan if self.batch.endpoint == MESSAGES else Scan
         return kind(self.batch.endpoint, self.answers.serves, answered)
@@ -90,7 +102,7 @@ class Run:
         self._input = self.store.path(self.batch.input_file_id).open("rb", buffering=0)
 
     def close(self) -> None:
-        """Close them."""
+        """Close the files; lines that are not on disk are given up."""
         if self._input is not None:
             self._input.close()
             self._input = None
@@ -125,7 +137,7 @@ class Run:
         )
 
     async def answer_later(self, row: int) -> None:
-        """Answer a row by a model that takes its time, and write its line at once."""
+        """Answer a row by a model that takes its time."""
         request = self._request(row)
         key = line_key(self.batch.id, request.custom_id)
         answer = self._unasked(row, request.custom_id)
@@ -138,7 +150,11 @@ class Run:
                 else await self.answers.later(self.batch.endpoint, body, id_=key)
             )
         self._write(row, request.custom_id, key, answer)
-        self.flush()
+
+    @property
+    def held(self) -> int:
+        """Bytes of lines that are not on disk yet."""
+        return self._output.held + self._error.held
 
     def flush(self) -> None:
         """Bring what is held to the disk."""

@@ -15,9 +15,10 @@ from contextlib import suppress
 
 from jupyter_batch.log import logger
 from jupyter_batch.server.answers import Answers
+from jupyter_batch.server.disk import is_full
 from jupyter_batch.server.faults import FaultBox
 from jupyter_batch.server.objects import OPEN, Errors, File, LineError, Record
-from jupyter_batch.server.output import CANCELLED, EXPIRED
+from jupyter_batch.server.output import BLOCK, CANCELLED, EXPIRED
 from jupyter_batch.server.room import Room
 from jupyter_batch.server.run import SLICE, Run, allowed
 from jupyter_batch.server.store import Store
@@ -25,6 +26,9 @@ from jupyter_batch.server.store import Store
 SAVED_EACH = 0.5
 CANCEL_GRACE = 60.0
 """Seconds that requests which are under way at an upstream may still take after a cancel."""
+DISK_GRACE = 15.0
+"""Seconds that a batch waits for room on a full disk before it fails."""
+_DISK_RETRY = 0.5
 _EACH = 8
 _BYTES_A_TOKEN = 4
 _LOG = logger(__name__)
@@ -128,12 +132,13 @@ class Runner:
                 await self._end(run)
         except asyncio.CancelledError:
             if run.batch.status in OPEN:
-                run.flush()
+                with suppress(OSError):
+                    run.flush()
                 self.store.save_batch(run.record)
             raise
-        except Exception:
+        except Exception as error:
             _LOG.exception("%s broke off", run.batch.id)
-            self._break_off(run)
+            await self._break_off(run, is_disk_full=is_full(error))
         finally:
             run.close()
             self._runs.pop(run.batch.id, None)
@@ -148,7 +153,7 @@ class Runner:
         await self._pause(run, began, _VALIDATING)
         if run.cancelling.is_set():
             batch.status, batch.cancelled_at = "cancelled", int(self.clock())
-            self.store.end_batch(run.record, [])
+            await self._close_record(run, [])
             return False
         if errors:
             batch.status, batch.failed_at, batch.errors = (
@@ -156,7 +161,7 @@ class Runner:
                 int(self.clock()),
                 Errors(data=errors),
             )
-            self.store.end_batch(run.record, [])
+            await self._close_record(run, [])
             return False
         batch.status, batch.in_progress_at = "in_progress", int(self.clock())
         batch.request_counts.total = len(run.scan.offsets)
@@ -198,12 +203,15 @@ class Runner:
 
     async def _answer(self, run: Run) -> None:
         """Answer the rows that have no line yet; those that a cancel or the expiry leaves over get one that says so."""
-        rows = run.rows()
+        rows, began = run.rows(), time.perf_counter()
         if not run.cancelling.is_set() and not run.record.expired:
             if self.answers.at_once(run.batch.model or ""):
                 await self._answer_at_once(run, rows)
             else:
                 await self._answer_beside(run, rows)
+            if not self._is_expired(run):  # few rows are answered sooner than the pace asks for
+                await self._flush(run)
+                await self._pause(run, began, _RUNNING)
         if _done(run) >= run.batch.request_counts.total:
             return
         reason = CANCELLED if run.cancelling.is_set() else EXPIRED
@@ -213,6 +221,8 @@ class Runner:
         for count, row in enumerate(run.rows()):
             run.leave(row, reason)
             if count % _EACH == 0 and time.perf_counter() > until:
+                if run.held > BLOCK:
+                    await self._flush(run)
                 await asyncio.sleep(0)
                 until = time.perf_counter() + self._turn()
 
@@ -233,9 +243,11 @@ class Runner:
             ):
                 run.answer_now(next(rows))
                 done += 1
-            if time.perf_counter() - saved > SAVED_EACH:
+            is_due = time.perf_counter() - saved > SAVED_EACH
+            if is_due or run.held > BLOCK:
+                await self._flush(run)
+            if is_due:
                 saved = time.perf_counter()
-                run.flush()
                 self.store.save_batch(run.record)
             await self._sleep(run, 0 if done < may else min(lasting / 20, 0.1))
 
@@ -247,11 +259,16 @@ class Runner:
                 if run.cancelling.is_set() or self._is_expired(run):
                     return
                 await run.answer_later(row)
+                await self._flush(run)
 
         tasks = [asyncio.ensure_future(work()) for _ in range(self.answers.upstream.concurrency)]
         cancelled = asyncio.ensure_future(run.cancelling.wait())
         try:
-            while not all(task.done() for task in tasks) and not cancelled.done():
+            while (
+                not all(task.done() for task in tasks)
+                and not cancelled.done()
+                and not any(task.done() and task.exception() for task in tasks)
+            ):
                 await asyncio.wait(
                     [cancelled, *(task for task in tasks if not task.done())],
                     timeout=SAVED_EACH,
@@ -279,7 +296,7 @@ class Runner:
     async def _end(self, run: Run) -> None:
         """Close the files and let the batch end, both in one transaction."""
         batch, began = run.batch, time.perf_counter()
-        run.flush()
+        await self._flush(run)
         if not run.record.expired and not run.cancelling.is_set():
             batch.status, batch.finalizing_at = "finalizing", int(self.clock())
             self.store.save_batch(run.record)
@@ -292,9 +309,9 @@ class Runner:
             batch.status, batch.expired_at = "expired", now
         else:
             batch.status, batch.completed_at = "completed", now
-        self._publish(run, now)
+        await self._publish(run, now)
 
-    def _publish(self, run: Run, now: int) -> None:
+    async def _publish(self, run: Run, now: int) -> None:
         batch, record, files = run.batch, run.record, []
         for id_, kind in ((record.output_id, "output"), (record.error_id, "error")):
             path = self.store.path(id_)
@@ -313,25 +330,50 @@ class Runner:
                 setattr(batch, f"{kind}_file_id", id_)
         if run.faults.late_output:
             self._late[batch.id] = run.faults.late_output
-        self.store.end_batch(record, files)
+        await self._close_record(run, files)
 
-    def _break_off(self, run: Run) -> None:
-        """Something on our side went wrong (a full disk): the batch fails, and keeps the lines that it has."""
+    async def _close_record(self, run: Run, files: list[File]) -> None:
+        """Store a batch's end. On a full disk clients see it at once, and it is stored when there is room."""
+        run.tokens = 0
+        self.store.end_batch(run.record, files)
+        while not self.store.settle():  # noqa: ASYNC110 - nothing says when a disk has room
+            await asyncio.sleep(_DISK_RETRY)
+
+    async def _flush(self, run: Run) -> None:
+        """Bring lines to the disk; wait for room where it is full. Raises OSError after a cancel or `DISK_GRACE`."""
+        until = time.monotonic() + DISK_GRACE
+        while True:
+            try:
+                run.flush()
+            except OSError as error:
+                if not is_full(error) or run.cancelling.is_set() or time.monotonic() > until:
+                    raise
+                _LOG.warning("%s waits: the disk is full", run.batch.id)
+            else:
+                return
+            await self._sleep(run, _DISK_RETRY)
+
+    async def _break_off(self, run: Run, *, is_disk_full: bool) -> None:
+        """An error on our side (a full disk): the batch ends, and keeps the lines that are on disk."""
         with suppress(OSError):
-            run.close()
+            run.flush()
+        run.recount()
         now = int(self.clock())
-        run.batch.status, run.batch.failed_at = "failed", now
-        run.batch.errors = Errors(
-            data=[
-                LineError(
-                    code="server_error",
-                    message=(
-                        "The server had an error while processing this batch; what was answered before is in its files."
-                    ),
-                )
-            ]
-        )
-        self._publish(run, now)
+        if run.cancelling.is_set():
+            run.batch.status, run.batch.cancelled_at = "cancelled", now
+        else:
+            cause = (
+                "The server's disk is full: free some space, and send the requests that have no "
+                "answer again."
+                if is_disk_full
+                else "The server had an error while processing this batch."
+            )
+            run.batch.status, run.batch.failed_at = "failed", now
+            error = LineError(
+                code="server_error", message=f"{cause} What was answered before is in its files."
+            )
+            run.batch.errors = Errors(data=[error])
+        await self._publish(run, now)
 
     # --- time
 

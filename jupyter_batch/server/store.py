@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from jupyter_batch.server.disk import Reserve, is_full, no_room
 from jupyter_batch.server.objects import OPEN, File, Record
 
 VERSION = 1
@@ -37,6 +39,9 @@ class Store:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = folder / "state.db"
         os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
+        self._reserve = Reserve(folder / "reserve")
+        self._deleted: set[str] = set()
+        self._ended: dict[str, tuple[Record, list[File]]] = {}
         self._db = sqlite3.connect(database, isolation_level=None, timeout=10)
         try:
             self._prepare()
@@ -63,14 +68,46 @@ class Store:
         self._db.execute("begin immediate")
         try:
             yield
+            self._db.execute("commit")  # a full disk shows here
         except BaseException:
-            self._db.execute("rollback")
+            if self._db.in_transaction:
+                self._db.execute("rollback")
             raise
-        self._db.execute("commit")
 
     def close(self) -> None:
         """Give the database up."""
+        self.settle()
         self._db.close()
+
+    # --- a full disk
+
+    def _attempt(self, write: Callable[[], None]) -> bool:
+        """Write, with the reserve's room where there is no other; whether it is written. Memory holds what is not."""
+        for _ in range(2):
+            try:
+                write()
+            except (OSError, sqlite3.OperationalError) as error:
+                if not is_full(error):
+                    raise
+                if not self._reserve.release():
+                    return False
+            else:
+                return True
+        return False
+
+    def settle(self) -> bool:
+        """Write what a full disk kept from being written; whether all of it is on disk now."""
+        for file_id in tuple(self._deleted):
+            if self._attempt(partial(self._mark_gone, file_id)):
+                self._deleted.discard(file_id)
+        for batch_id, (record, files) in tuple(self._ended.items()):
+            if self._attempt(partial(self._write_end, record, files)):
+                del self._ended[batch_id]
+                self._after_end(record, files)
+        if self._deleted or self._ended:
+            return False
+        self._reserve.take()
+        return True
 
     def path(self, file_id: str) -> Path:
         """Where a file's bytes are."""
@@ -79,8 +116,9 @@ class Store:
     # --- files
 
     def add_file(self, file: File) -> None:
-        """Make a file known whose bytes are in place."""
-        self._insert_file(file)
+        """Make a file known whose bytes are in place. Raises ApiError where the disk is full."""
+        if not self._attempt(partial(self._insert_file, file)):
+            raise no_room()
 
     def _insert_file(self, file: File) -> None:
         self._db.execute(
@@ -90,6 +128,12 @@ class Store:
 
     def file(self, file_id: str, now: float) -> File | None:
         """A file that is there and did not expire."""
+        if file_id in self._deleted:
+            return None
+        for _, files in self._ended.values():
+            for file in files:
+                if file.id == file_id:
+                    return file
         row = self._db.execute(
             "select doc from files where id = ? and gone = 0 and (expires_at is null or expires_at > ?)",
             (file_id, now),
@@ -112,6 +156,9 @@ class Store:
             "substr(id, 1, 5) = 'file-'",  # the files of another API's batches are not listed
         ]
         values: list[object] = [now]
+        if self._deleted:
+            clauses.append(f"id not in ({', '.join('?' * len(self._deleted))})")
+            values.extend(self._deleted)
         if purpose is not None:
             clauses.append("purpose = ?")
             values.append(purpose)
@@ -132,32 +179,53 @@ class Store:
 
     def delete_file(self, file_id: str) -> None:
         """Forget a file. Its bytes go at once, unless an open batch still reads them."""
-        self._db.execute("update files set gone = 1 where id = ?", (file_id,))
         if not any(record.batch.input_file_id == file_id for record in self.open_batches()):
-            self.path(file_id).unlink(missing_ok=True)
+            self.path(file_id).unlink(missing_ok=True)  # first, as that makes room for the rest
+        for record, files in self._ended.values():
+            self._ended[record.batch.id] = (record, [one for one in files if one.id != file_id])
+        if not self._attempt(partial(self._mark_gone, file_id)):
+            self._deleted.add(file_id)
+
+    def _mark_gone(self, file_id: str) -> None:
+        self._db.execute("update files set gone = 1 where id = ?", (file_id,))
 
     def sweep(self, now: float) -> None:
         """Take away the bytes of what expired, was deleted, or was cut off in the middle of an upload: at the start."""
-        self._db.execute("update files set gone = 1 where gone = 0 and expires_at <= ?", (now,))
-        kept = {row[0] for row in self._db.execute("select id from files where gone = 0")}
+        self._attempt(partial(self._mark_expired, now))
+        rows = self._db.execute(
+            "select id from files where gone = 0 and (expires_at is null or expires_at > ?)", (now,)
+        )
+        kept = {row[0] for row in rows}
         for record in self.open_batches():
             kept |= {record.batch.input_file_id, record.output_id, record.error_id}
         for path in self.blobs.iterdir():
             if path.name not in kept:
                 path.unlink(missing_ok=True)
+        self._reserve.take()
+
+    def _mark_expired(self, now: float) -> None:
+        """Forget the files that expired, and those whose bytes went before a full disk took their end."""
+        there = {path.name for path in self.blobs.iterdir()}
+        listed = self._db.execute("select id, expires_at from files where gone = 0").fetchall()
+        gone = [(id_,) for id_, end in listed if id_ not in there or (end or now + 1) <= now]
+        with self._transaction():
+            self._db.executemany("update files set gone = 1 where id = ?", gone)
 
     # --- batches
 
     def add_batch(self, record: Record) -> None:
-        """A new batch."""
-        self._db.execute(
-            "insert into batches (id, status, doc) values (?, ?, ?)",
-            (record.batch.id, record.batch.status, msgspec.json.encode(record)),
-        )
+        """A new batch. Raises ApiError where the disk is full."""
+        row = (record.batch.id, record.batch.status, msgspec.json.encode(record))
+
+        def insert() -> None:
+            self._db.execute("insert into batches (id, status, doc) values (?, ?, ?)", row)
+
+        if not self._attempt(insert):
+            raise no_room()
 
     def save_batch(self, record: Record) -> None:
-        """A batch's record as it is now."""
-        self._update_batch(record)
+        """A batch's record as it is now; on a full disk the next save makes up for it."""
+        self._attempt(partial(self._update_batch, record))
 
     def _update_batch(self, record: Record) -> None:
         self._db.execute(
@@ -166,11 +234,18 @@ class Store:
         )
 
     def end_batch(self, record: Record, files: list[File]) -> None:
-        """A batch's end together with its result files, or neither."""
+        """A batch's end together with its result files, or neither; on a full disk once `settle` finds room."""
+        self._ended[record.batch.id] = (record, files)
+        self.settle()
+
+    def _write_end(self, record: Record, files: list[File]) -> None:
         with self._transaction():
             for file in files:
                 self._insert_file(file)
             self._update_batch(record)
+
+    def _after_end(self, record: Record, files: list[File]) -> None:
+        """Remove the bytes that nobody needs any more."""
         given = {file.id for file in files}
         for unused in {record.output_id, record.error_id} - given:
             self.path(unused).unlink(missing_ok=True)
@@ -182,6 +257,8 @@ class Store:
 
     def batch(self, batch_id: str) -> Record | None:
         """A batch by its id."""
+        if batch_id in self._ended:
+            return self._ended[batch_id][0]
         row = self._db.execute("select doc from batches where id = ?", (batch_id,)).fetchone()
         return msgspec.json.decode(row[0], type=Record) if row else None
 
@@ -207,11 +284,17 @@ class Store:
     def delete_batch(self, record: Record) -> None:
         """Remove an ended batch and its files."""
         files = (record.output_id, record.error_id, record.batch.input_file_id)
-        with self._transaction():
-            self._db.execute("delete from batches where id = ?", (record.batch.id,))
-            self._db.execute("update files set gone = 1 where id in (?, ?, ?)", files)
-        for file_id in files:
+        for file_id in files:  # first, as that makes room for the rest
             self.path(file_id).unlink(missing_ok=True)
+
+        def delete() -> None:
+            with self._transaction():
+                self._db.execute("delete from batches where id = ?", (record.batch.id,))
+                self._db.execute("update files set gone = 1 where id in (?, ?, ?)", files)
+
+        self._ended.pop(record.batch.id, None)
+        if not self._attempt(delete):
+            raise no_room()
 
     def cursor_of_batch(self, batch_id: str) -> int | None:
         """Where a batch stands in the list."""

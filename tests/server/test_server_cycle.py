@@ -266,3 +266,18 @@ def test_the_input_can_be_deleted_while_the_batch_runs(started):
     assert ask.call("DELETE", f"/files/{batch['input_file_id']}").json()["deleted"]
     ended = ask.ended(batch["id"])
     assert ended["request_counts"]["completed"] == 50
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_pace_is_kept_by_few_rows_too(started, count, behind):
+    """G8: a batch of one row takes the seconds that were asked for, at the built-in model and at an upstream."""
+    options = {}
+    if behind:
+        other = started(token="k").server
+        options = {"upstream": "openai/echo", "api_base": other.base_url, "api_key": "k"}
+    ask = started(pace=1.0, **options)
+    began = time.monotonic()
+    ended = ask.run(jsonl(*(line(f"r-{i}") for i in range(count))))
+    assert ended["status"] == "completed"
+    assert time.monotonic() - began >= 1.0

@@ -76,7 +76,11 @@ async def create(request: web.Request) -> web.Response:
     input_id = new_id("msginput-")
     await write_input(serving.store.path(input_id), requests)
     record = new_record(input_id, len(requests), serving.clock())
-    serving.store.add_batch(record)
+    try:
+        serving.store.add_batch(record)
+    except ApiError:
+        serving.store.path(input_id).unlink(missing_ok=True)
+        raise
     answer = _shown(request, record)
     serving.runner.submit(record)
     return answer
