@@ -142,13 +142,9 @@ class Run:
         key = line_key(self.batch.id, request.custom_id)
         answer = self._unasked(row, request.custom_id)
         if answer is None:
-            body = msgspec.json.decode(request.body)
-            refusal = self.answers.refusal(self.batch.endpoint, body)
-            answer = (
-                Answer(refusal.status, refusal.body())
-                if refusal
-                else await self.answers.later(self.batch.endpoint, body, id_=key)
-            )
+            body, answer = self._checked(request)
+        if answer is None:
+            answer = await self.answers.later(self.batch.endpoint, body, id_=key)
         self._write(row, request.custom_id, key, answer)
 
     @property
@@ -172,16 +168,25 @@ class Run:
         self.record.left += 1
 
     def _answer(self, request: Any, key: str) -> Answer:
-        body = msgspec.json.decode(request.body)
-        refusal = self.answers.refusal(self.batch.endpoint, body)
-        if refusal is not None:
-            return Answer(refusal.status, refusal.body())
-        return self.answers.now(self.batch.endpoint, body, id_=key)
+        body, refused = self._checked(request)
+        return refused or self.answers.now(self.batch.endpoint, body, id_=key)
+
+    def _checked(self, request: Any) -> tuple[Any, Answer | None]:
+        """A request's body, and its refusal. One odd row must not lose the others."""
+        body: Any = None
+        wrong: ApiError | None
+        try:
+            body = msgspec.json.decode(request.body)
+            wrong = self.answers.refusal(self.batch.endpoint, body)
+        except msgspec.DecodeError as error:  # such as a number that is too large
+            wrong = ApiError(400, f"This request can't be read: {error}")
+        return body, None if wrong is None else Answer(wrong.status, wrong.body())
 
     def _unasked(self, row: int, custom_id: str) -> Answer | None:
         """The failure of a row that no model is asked for; None where one is."""
         if row in self.scan.deep:
-            wrong = too_deep(self.scan.deep[row])
+            has_file = self.batch.endpoint != MESSAGES
+            wrong = too_deep(self.scan.deep[row] if has_file else None)
             return Answer(wrong.status, wrong.body())
         if self.faults.falls(self.faults.row_errors, "row", custom_id):
             return Answer(500, server_error().body())

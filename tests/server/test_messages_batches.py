@@ -360,6 +360,59 @@ def test_a_batch_of_several_models(client):
     assert results(client, made.id)["r-1"].message.model == "local/echo"
 
 
+ODD = {
+    "number": b'"messages": [{"role": "user", "content": "x"}], "temperature": 1e999',
+    "integer": b'"messages": [{"role": "user", "content": "x"}], "top_k": ' + b"9" * 5000,
+    "schema": b'"messages": [{"role": "user", "content": "x"}], "tool_choice": {"type": "any"}, '
+    b'"tools": [{"name": "t", "input_schema": {"properties": {"a": {"minLength": "x"}}}}]',
+    "title": b'"messages": [{"role": "user", "content": [{"type": "document", "title": 5, '
+    b'"source": {"type": "text", "media_type": "text/plain", "data": "x"}}]}]',
+    "empty": b'"messages": [{"role": "user", "content": []}]',
+    "role": b'"messages": [{"role": ["user"], "content": "x"}]',
+    "source": b'"messages": [{"role": "user", "content": [{"type": "image", "source": '
+    b'{"type": ["url"]}}]}]',
+}
+
+
+@pytest.mark.parametrize("model", ["echo", "nobody"])
+def test_odd_requests_lose_no_other(server, client, model):
+    """Whatever is in a row, that row is `errored` alone, also where the rows name several models."""
+
+    def one(custom_id, params, model="echo"):
+        return b'{"custom_id": "%s", "params": {"model": "%s", "max_tokens": 9, %s}}' % (
+            custom_id.encode(),
+            model.encode(),
+            params,
+        )
+
+    good = b'"messages": [{"role": "user", "content": "fine"}]'
+    requests = [one(name, params) for name, params in ODD.items()]
+    requests += [one("good", good), one("other", good, model)]
+    answer = httpx.post(
+        f"{server.base_url}/messages/batches",
+        content=b'{"requests": [' + b", ".join(requests) + b"]}",
+        headers={"x-api-key": server.token, "content-type": "application/json"},
+    )
+    assert answer.status_code == 200, answer.text
+    batch_id = answer.json()["id"]
+    ended(client, batch_id)
+    found = results(client, batch_id)
+    assert found["good"].message.content[0].text == "fine"
+    assert {name: found[name].error.error.type for name in ODD} == dict.fromkeys(
+        ODD, "invalid_request_error"
+    )
+    assert found["other"].type == ("succeeded" if model == "echo" else "errored")
+
+
+def test_late_output_hides_the_results_url(server, client):
+    """The fault `late_output`: an ended batch has no `results_url` for so many retrieves."""
+    server.set_faults("late_output=2")
+    made = client.messages.batches.create(requests=[request()])
+    assert ended(client, made.id).results_url is None
+    assert client.messages.batches.retrieve(made.id).results_url is None
+    assert len(results(client, made.id)) == 1
+
+
 def test_a_request_on_several_lines(server, client):
     """A body that is indented holds line ends between its fields: each request is still one line of the input."""
     body = b'{"requests": [{"custom_id": "a", "params": {\n "model": "echo",\n "max_tokens": 9,\n'

@@ -72,9 +72,10 @@ def _message_problems(where: str, message: Any) -> Iterator[str]:
         )
     if content is None:
         yield f"{where}.content: Field required"
+    elif content in ("", []) and role != "assistant":
+        yield f"{where}: all messages must have non-empty content"
     elif isinstance(content, str):
-        if not content:
-            yield f"{where}: all messages must have non-empty content"
+        return
     elif isinstance(content, list) and isinstance(role, str):
         for place, block in enumerate(content):
             yield from _block_problems(f"{where}.content.{place}", block, _BLOCKS[role])
@@ -99,6 +100,9 @@ def _block_problems(where: str, block: Any, kinds: Sequence[str]) -> Iterator[st
         elif not block["text"]:
             yield "messages: text content blocks must be non-empty"
     elif kind in _SOURCES:
+        for field in ("title", "context"):
+            if not isinstance(block.get(field) or "", str):
+                yield f"{where}.{kind}.{field}: Input should be a valid string"
         yield from _source_problems(f"{where}.{kind}.source", block.get("source"), kind)
     elif kind == "tool_use":
         yield from _tool_use_problems(f"{where}.tool_use", block)

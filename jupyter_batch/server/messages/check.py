@@ -83,6 +83,9 @@ def _problems(body: Mapping[str, Any]) -> Iterator[str]:
     for name in _OBJECTS:
         if not isinstance(body.get(name) or {}, dict):
             yield f"{name}: Input should be a valid dictionary"
+    user = (body.get("metadata") or {}).get("user_id")
+    if user is not None and not isinstance(user, str):
+        yield "metadata.user_id: Input should be a valid string"
     if not isinstance(body.get("stream") or False, bool):
         yield "stream: Input should be a valid boolean"
     yield from _stop_problems(body.get("stop_sequences"))

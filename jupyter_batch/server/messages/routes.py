@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import Any
 
 from aiohttp import web
 
@@ -70,7 +71,7 @@ async def create(request: web.Request) -> web.Response:
     """Create a batch. It is in progress at once."""
     serving = _serving(request)
     data = await read_body(request, MOST_BYTES)
-    requests = read_requests(data)
+    requests = await read_requests(data)
     serving.runner.take_room(len(data))
     del data
     input_id = new_id("msginput-")
@@ -81,7 +82,7 @@ async def create(request: web.Request) -> web.Response:
     except ApiError:
         serving.store.path(input_id).unlink(missing_ok=True)
         raise
-    answer = _shown(request, record)
+    answer = reply(_shown(request, record))
     serving.runner.submit(record)
     return answer
 
@@ -96,14 +97,7 @@ async def index(request: web.Request) -> web.Response:
         limit=limit_of(request, default=LISTED, most=MOST_LISTED),
         prefix=BATCH_PREFIX,
     )
-    data = [
-        message_batch(
-            serving.runner.record(record.batch.id) or record,
-            origin=_origin(request),
-            now=serving.clock(),
-        )
-        for record in records
-    ]
+    data = [_shown(request, serving.runner.record(record.batch.id) or record) for record in records]
     return reply(
         {
             "data": data,
@@ -117,7 +111,13 @@ async def index(request: web.Request) -> web.Response:
 @routes.get(BATCHES + "/{batch_id}")
 async def retrieve(request: web.Request) -> web.Response:
     """One batch."""
-    return _shown(request, _found(request))
+    record = _found(request)
+    shown = _shown(request, record)
+    if record.batch.status not in OPEN and service(request).runner.hides_output(
+        record.batch.id, retrieved=True
+    ):
+        shown["results_url"] = None
+    return reply(shown)
 
 
 @routes.post(BATCHES + "/{batch_id}/cancel")
@@ -127,7 +127,7 @@ async def cancel(request: web.Request) -> web.Response:
     if record.batch.status not in OPEN:
         raise invalid(f"Message Batch `{record.batch.id}` has ended and can no longer be canceled.")
     service(request).runner.cancel(record.batch.id)
-    return _shown(request, record)
+    return reply(_shown(request, record))
 
 
 @routes.delete(BATCHES + "/{batch_id}")
@@ -217,9 +217,6 @@ def _cursor(request: web.Request, name: str) -> int | None:
     return cursor
 
 
-def _origin(request: web.Request) -> str:
-    return f"{request.scheme}://{request.host}"
-
-
-def _shown(request: web.Request, record: Record) -> web.Response:
-    return reply(message_batch(record, origin=_origin(request), now=service(request).clock()))
+def _shown(request: web.Request, record: Record) -> dict[str, Any]:
+    origin = f"{request.scheme}://{request.host}"
+    return message_batch(record, origin=origin, now=service(request).clock())

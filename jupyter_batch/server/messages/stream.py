@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
+import msgspec
 
 _PIECE = 16
 
@@ -35,7 +35,7 @@ def _block(index: int, block: Mapping[str, Any]) -> Iterator[bytes]:
         delta, field, text = (
             "input_json_delta",
             "partial_json",
-            orjson.dumps(block["input"]).decode(),
+            msgspec.json.encode(block["input"]).decode(),
         )
         started["input"] = {}
     else:
@@ -49,5 +49,5 @@ def _block(index: int, block: Mapping[str, Any]) -> Iterator[bytes]:
 
 
 def _event(kind: str, **fields: Any) -> bytes:
-    data = orjson.dumps({"type": kind, **fields})
+    data = msgspec.json.encode({"type": kind, **fields})
     return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import orjson
 
 _SAME = ("model", "max_tokens", "temperature", "top_p", "top_k")
@@ -106,7 +107,7 @@ def _assistant(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _call(block: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = orjson.dumps(block["input"]).decode()
+    arguments = msgspec.json.encode(block["input"]).decode()
     function = {"name": block["name"], "arguments": arguments}
     return {"id": block["id"], "type": "function", "function": function}
 
