@@ -38,7 +38,7 @@ class Artifacts:
         self.metadata = self.folder / METADATA
         built = read_built(self.folder)
         self.id = built.job.id
-        self.rows = built.job.rows
+        self.rows = built.job.frame_rows
         self._sent = sum(shard.requests for shard in built.shards)
         self._frame, self._out, self._secret, self._functions = frame, out, secret, functions
         self._rendered = rendered

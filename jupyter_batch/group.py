@@ -410,6 +410,8 @@ def models_of(given: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _said(answer: Any, model: str) -> Any:
     """The answer as it is alike for all models: without the ends that its fields' columns have."""
+    if type(answer) is list:
+        return [_said(one, model) for one in answer]
     if not isinstance(answer, dict):
         return answer
     return {name.removesuffix(f"_{model}"): value for name, value in answer.items()}

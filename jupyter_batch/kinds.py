@@ -17,6 +17,7 @@ from jupyter_batch.core.kept import KINDS as KEPT
 from jupyter_batch.core.secrets import clean, remember
 
 MOST_TAGS = 12
+MOST_ANSWERS = 128
 """OpenAI takes 16 pairs of metadata a batch; four are kept for the tags by which a batch is found again."""
 
 
@@ -84,10 +85,10 @@ def _above_zero(value: Any) -> float:
     return _number(value)
 
 
-def _one(value: Any) -> int:
-    if _whole(value) != 1:
+def _many(value: Any) -> int:
+    if _whole(value, 1) > MOST_ANSWERS:
         raise ValueError
-    return 1
+    return int(value)
 
 
 def _window(value: Any) -> str:
@@ -245,7 +246,7 @@ FLAG = Kind("True or False", _flag)
 WHOLE = Kind("a whole number", _whole, int, "N")
 COUNT = Kind("a whole number, 0 or more", lambda value: _whole(value, 0), int, "N")
 SOME = Kind("a whole number above 0", lambda value: _whole(value, 1), int, "N")
-ONE = Kind("1, because each row has one cell for one answer", _one, int, "1")
+MANY = Kind(f"a whole number from 1 to {MOST_ANSWERS}", _many, int, "N")
 NUMBER = Kind("a number", _number, float, "X")
 SECONDS = Kind("seconds: a number, 0 or more", lambda value: _number(value, 0), float, "SECONDS")
 PACE = Kind("seconds: a number above 0", _above_zero, float, "SECONDS")

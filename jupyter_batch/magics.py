@@ -112,6 +112,10 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         if asked.sample is not None:
             if asked.frame is None:
                 raise OptionError("--sample takes rows of a frame: put its name first")
+            if "n" in given:
+                raise OptionError(
+                    "--sample asks for one answer a row: leave --n out; the batch asks for the others"
+                )
             return jobs.sample(
                 frame_named(asked.frame, names), body, asked.sample, door="magic", **given
             )

@@ -27,10 +27,10 @@ from jupyter_batch.kinds import (
     KEEP,
     KEY,
     LINE,
+    MANY,
     MOST_TAGS,
     NUMBER,
     OBJECT,
-    ONE,
     PACE,
     PACE_A_MINUTE,
     PRICES,
@@ -106,6 +106,12 @@ OPTIONS = (
         KEEP,
         "what else of an answer has a column, named `out` and _ and this: "
         f"{', '.join(KEPT)}; adding it to a job that is done costs nothing",
+    ),
+    Option(
+        "n",
+        MANY,
+        "answers a row: each is a request of its own, and the cell is a list of them",
+        1,
     ),
     Option(
         "images",
@@ -270,7 +276,6 @@ CHAT_PARAMS = (
         SOME,
         "the same, reasoning included, for models that want it under this name",
     ),
-    Option("n", ONE, "answers a row: 1"),
     Option("stop", STOPS, "where the answer ends (may be given several times)"),
     Option("seed", WHOLE, "for answers that repeat, where the provider has it"),
     Option("presence_penalty", NUMBER, "against words that came before"),
@@ -308,6 +313,7 @@ class Options:
     system: str | None = None
     schema: Any = None
     keep: dict[str, str] | None = None
+    n: int = 1
     images: Any = None
     image_size: int | None = None
     examples: Any = None

@@ -167,6 +167,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     a reason of `reasons`, a row that it was told of. offers: what a person may do now beside cancelling it, out of
     `retry`, `finish` and `merge`. merged: what became of the frame. again: the job that sends its missed rows again.
     notebook: its path, where it is known. equal: of the reused rows those that ask just what another row of it asks.
+    samples: answers that are asked for each row; counts are of answers then.
     cuts: answers that were cut off, by finish reason; they count as succeeded or reused.
     history: (when, rows done from then on), from the beginning on, a few dozen points; () where it is not known.
     blocks: what is blocked now, each cause once. blocked: the cause where nothing that is open can go on without the
@@ -205,6 +206,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     merged: str = ""
     again: str = ""
     equal: int = 0
+    samples: int = 1
     history: Points = ()
 
     @property

@@ -34,6 +34,7 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "finished_at": max(one.finished_at or one.created_at for one in seen) if complete else None,
         "collected": all(one.collected for one in seen),
         "state": _state(seen),
+        "samples": max(one.samples for one in seen),
         "expires_at": min((one.expires_at for one in seen if one.expires_at), default=None),
         "bill": sum(bills[1:], bills[0]) if len(bills) == len(seen) else None,
         "input_tokens": _sum(one.input_tokens for one in seen),

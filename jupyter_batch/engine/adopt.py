@@ -224,11 +224,11 @@ def _record(
     group = (
         Unsent(Status.SKIPPED, UNASKED, unsent) if known else Unsent(Status.FAILED, UNKNOWN, unsent)
     )
+    record = was or _job(place, parts, now)
     draft.write(draft.unsent, msgspec.json.encode([group] if unsent else []))
     draft.write(draft.places, Places(places).to_bytes())
     draft.write(draft.prints, bytes(prints))
-    draft.write(draft.index, frames.index_to_bytes(pd.RangeIndex(rows)))
-    record = was or _job(place, parts, now)
+    draft.write(draft.index, frames.index_to_bytes(pd.RangeIndex(rows // record.samples)))
     record = msgspec.structs.replace(
         record,
         rows=rows,
@@ -270,6 +270,7 @@ def _job(place: JobRecord, parts: list[Part], now: float) -> JobRecord:
         body_model=body_model,
         endpoint=endpoint,
         out=tag.get(TAG_OUT) or place.out,
+        samples=told.samples,
         adopted=True,
         aligned=False,
     )

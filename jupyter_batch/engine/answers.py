@@ -13,7 +13,7 @@ from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError
 from jupyter_batch.core.kept import Keep
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.gather import Outcomes
+from jupyter_batch.engine.gather import Outcomes, of_job
 from jupyter_batch.engine.kept import outcomes_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -108,11 +108,16 @@ class Answers:
     def row(self, label: Any, position: int | None) -> Row:
         """One row whole (see Job.row)."""
         from jupyter_batch.engine.landing import place_in
-        from jupyter_batch.engine.row import row_of
+        from jupyter_batch.engine.row import row_of, together
 
         job, shards, folder = self._read()
         at, name = place_in(job, folder, self._source, label, position)
-        return row_of(self._ledger, job, shards, folder, self.outcomes(), at, name)
+        if job.samples == 1:
+            return row_of(self._ledger, job, shards, folder, self.outcomes(), at, name)
+        every = of_job(job, shards, folder)
+        places = range(at * job.samples, (at + 1) * job.samples)
+        samples = [row_of(self._ledger, job, shards, folder, every, one, name) for one in places]
+        return together(samples, self.outcomes(), at)
 
     def reopen(self) -> None:
         """More is to come of a job that was over: every frame is filled once more then."""

@@ -41,11 +41,12 @@ def rows_at_fault(
     return tuple(found)
 
 
-def for_the_others(at_fault: tuple[tuple[int, str], ...], why: str) -> str:
-    """What the other rows of such a batch are told."""
+def for_the_others(at_fault: tuple[tuple[int, str], ...], why: str, samples: int) -> str:
+    """The reason of the other rows of such a batch. samples: requests for each row."""
     if not at_fault:
         return why
-    named = ", ".join(f"{position:,}" for position, _ in at_fault[:_SHOWN])
-    if len(at_fault) > _SHOWN:
-        named += f" and {len(at_fault) - _SHOWN:,} more"
+    rows = list(dict.fromkeys(position // samples for position, _ in at_fault))
+    named = ", ".join(f"{row:,}" for row in rows[:_SHOWN])
+    if len(rows) > _SHOWN:
+        named += f" and {len(rows) - _SHOWN:,} more"
     return f"{why}; at fault: row {named} (counted from 0)"

@@ -197,18 +197,24 @@ def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
     for block in frames.blocks(frame, columns):
         index = frame.index[block.start : block.start + block.rows].tolist()
         for offset, label in enumerate(index):
-            at = block.start + offset
+            first = (block.start + offset) * record.samples
             row: dict[str, Any] = {
-                "custom_id": None if at in reasons else custom_id(record.id, at),
+                "custom_id": None if first in reasons else _ids(record, first),
                 "index": label,
                 "inputs": {
                     str(column): values[offset]
                     for column, values in zip(columns, block.values, strict=True)
                 },
             }
-            yield comma + _json({**row, "reason": reasons[at]} if at in reasons else row)
+            yield comma + _json({**row, "reason": reasons[first]} if first in reasons else row)
             comma = b",\n"
     yield b"\n]}\n"
+
+
+def _ids(record: JobRecord, first: int) -> str | list[str]:
+    """The id of a row's request, or those of its requests."""
+    ids = [custom_id(record.id, first + sample) for sample in range(record.samples)]
+    return ids[0] if len(ids) == 1 else ids
 
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS

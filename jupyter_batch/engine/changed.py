@@ -17,7 +17,7 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.request import custom_id
 from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.held import Held, look_elsewhere, requests_of
-from jupyter_batch.engine.places import PRINT_BYTES
+from jupyter_batch.engine.places import PRINT_BYTES, request_hash
 from jupyter_batch.engine.prompt import params_of
 from jupyter_batch.engine.route import route_of
 from jupyter_batch.engine.row_files import changed_of, prints_of, sent_prints
@@ -162,15 +162,15 @@ class ChangedLines:
     def _print(self, row: int, plain: bytes) -> bytes:
         """The request hash; where nobody has the request in OpenAI's words, one made of the hash before."""
         if self._job.endpoint != RESPONSES:
-            return print_of(plain)
+            return print_of(plain, row % self._job.samples)
         told = self._prints[row].tobytes() + orjson.dumps(self._params)
         return blake2b(told, digest_size=PRINT_BYTES).digest()
 
 
-def print_of(line: bytes) -> bytes:
+def print_of(line: bytes, sample: int) -> bytes:
     """The request hash of a line in OpenAI's dialect: the one that a cell has which asks just this."""
     _, _, body = line.partition(b'"body":')
-    return blake2b(body, digest_size=PRINT_BYTES).digest()
+    return request_hash(body, sample)
 
 
 def _request(

@@ -163,7 +163,7 @@ async def _blamed(mover: Mover, shard: ShardRecord) -> ShardRecord:
     requests = mover.ledger.folders.of(mover.job.id).requests(shard.number)
     at_fault = await asyncio.to_thread(rows_at_fault, requests, mover.job.id, shard.bad_lines)
     return msgspec.structs.replace(
-        shard, at_fault=at_fault, why=for_the_others(at_fault, shard.why)
+        shard, at_fault=at_fault, why=for_the_others(at_fault, shard.why, mover.job.samples)
     )
 
 

@@ -159,8 +159,8 @@ class ForeignCells:
 
 def as_written(job: JobRecord, found: Outcomes, out: str, keep: Keep) -> pd.DataFrame:
     """A job's answers in the columns that they fill, row by row."""
-    made = pd.DataFrame(index=pd.RangeIndex(job.rows))
-    fill_with(job, found, made, out, np.arange(job.rows), keep=keep)
+    made = pd.DataFrame(index=pd.RangeIndex(job.frame_rows))
+    fill_with(job, found, made, out, np.arange(job.frame_rows), keep=keep)
     return made
 
 

@@ -37,17 +37,27 @@ def fill_with(
     """
     vectors = Field(out, out, "object")  # whether or not some row has one
     fields = {out: vectors} if job.endpoint == EMBEDDINGS else all_columns(out, job.schema, keep)
+    named = fields
     beside = kept_columns(out, keep)
+
+    if job.samples > 1:
+        fields = dict.fromkeys(fields, Field(out, out, "object"))
 
     def values(column: str) -> Any:
         if column in beside:
             return found.kept[beside[column].key]
-        field = fields[column]
+        field = named[column]
         if field is None or field is vectors:
             return found.answers
-        return [
-            None if answer is None or isinstance(answer, ToolCalls) else answer[field.name]
-            for answer in found.answers
-        ]
+        return [_of(answer, field) for answer in found.answers]
 
     frames.fill_all(frame, fields, values, positions, spare)
+
+
+def _of(answer: Any, field: Field) -> Any:
+    """A field of an answer, or of each answer in a list; None where there is none."""
+    if answer is None or isinstance(answer, ToolCalls):
+        return None
+    if isinstance(answer, list):
+        return [_of(one, field) for one in answer]
+    return answer[field.name]

@@ -89,7 +89,11 @@ class Glimpse:
                     examples.append(
                         (
                             reason,
-                            Answer(row=row, asked=self._asked(job, shard, folder, row), answer=""),
+                            Answer(
+                                row=row // job.samples,
+                                asked=self._asked(job, shard, folder, row),
+                                answer="",
+                            ),
                         )
                     )
         unsent = [
@@ -98,7 +102,7 @@ class Glimpse:
             if group.status is Status.FAILED and group.positions
         ]
         examples += [
-            (group.reason, Answer(row=group.positions[0], asked="", answer=""))
+            (group.reason, Answer(row=group.positions[0] // job.samples, asked="", answer=""))
             for group in unsent
             if group.reason not in known
         ]
@@ -123,7 +127,7 @@ class Glimpse:
             if rows:
                 for row in sorted(row for row in rows if row is not None):
                     yield Answer(
-                        row=row,
+                        row=row // job.samples,
                         asked=self._asked(job, shard, folder, row),
                         answer=words(rows[row].value),
                     )

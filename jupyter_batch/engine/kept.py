@@ -13,6 +13,7 @@ from jupyter_batch.core.request import position_of
 from jupyter_batch.engine.carry import answer_files, is_answer, lines_in
 from jupyter_batch.engine.gather import Outcomes, of_job
 from jupyter_batch.engine.row_files import places_of
+from jupyter_batch.engine.samples import by_row
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -22,16 +23,16 @@ from jupyter_batch.wire.kept import kept
 def outcomes_of(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder, keep: Keep
 ) -> Outcomes:
-    """All rows of a job, with what `keep` names of each."""
+    """All rows of a job as its frame has them, with what `keep` names of each."""
     found = of_job(job, shards, folder)
     found.kept = columns_of(job, shards, folder, set(keep.values()))
-    return found
+    return by_row(job, found)
 
 
 def columns_of(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder, names: set[str]
 ) -> dict[str, list[Any]]:
-    """By name a value for each row, None where its answer has none. A row has it of the line that its cell is from."""
+    """By name a value for each request, None where its answer has none; of the line that its cell is from."""
     made: dict[str, list[Any]] = {name: [None] * job.rows for name in names}
     if not made:
         return made

@@ -51,9 +51,9 @@ def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Rendered:
             f"the rows of job {job.id} are known, so nothing is filled by position: "
             f'df.llm.attach("{job.id}") finds each row'
         )
-    if len(frame) != job.rows:
+    if len(frame) != job.frame_rows:
         raise AlignmentError(
-            f"the frame has {len(frame):,} rows, and job {job.id} has {job.rows:,}: it is not the one "
+            f"the frame has {len(frame):,} rows, and job {job.id} has {job.frame_rows:,}: it is not the one "
             "that was sent. Nothing was written"
         )
     fills = all_columns(out, job.schema, job.keep)
@@ -155,7 +155,7 @@ def in_order(
     job: JobRecord, folder: JobFolder, frame: pd.DataFrame, positions: np.ndarray[Any, Any]
 ) -> Relabelled | None:
     """The same, for rows whose positions in the job are known."""
-    every = np.arange(job.rows)
+    every = np.arange(job.frame_rows)
     if not np.array_equal(np.sort(positions), every):
         return None
     try:
@@ -300,7 +300,7 @@ def index_of(
     job: JobRecord, folder: JobFolder, source: Relabelled | None
 ) -> tuple[pd.Index[Any], np.ndarray[Any, Any]]:
     """The source's index, and each of its rows' position in the job."""
-    return source or (source_index(job, folder), np.arange(job.rows))
+    return source or (source_index(job, folder), np.arange(job.frame_rows))
 
 
 def place_in(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +16,7 @@ import msgspec
 from jupyter_batch.core.errors import BadRequestError, InputError, NotFoundError
 from jupyter_batch.core.request import position_of
 from jupyter_batch.engine.orphans import MOST_ROWS, Orphan
-from jupyter_batch.engine.places import PRINT_BYTES
+from jupyter_batch.engine.places import request_hash
 from jupyter_batch.engine.requests import REQUEST_ID
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
@@ -111,7 +110,7 @@ def _by_requests(place: JobRecord, orphan: Orphan, number: int, path: Path) -> P
             if not is_translated(
                 place.dialect, part.url or place.endpoint
             ):  # else what it was made of is not known
-                part.prints += print_of(line)
+                part.prints += print_of(line, position % orphan.samples)
     if not part.positions:
         raise InputError(f"the request file of {orphan.batch.id} is empty: it was not taken up")
     return part
@@ -178,6 +177,6 @@ def _told(line: bytes) -> tuple[str | None, str | None]:
     return read.url, read.body.model if read.body is not None else None
 
 
-def print_of(line: bytes) -> bytes:
+def print_of(line: bytes, sample: int = 0) -> bytes:
     """The print of the request in a line, as it is told from others when a job is planned (plan.py)."""
-    return blake2b(line.partition(_BODY)[2].rstrip(b"\n") + b"\n", digest_size=PRINT_BYTES).digest()
+    return request_hash(line.partition(_BODY)[2].rstrip(b"\n") + b"\n", sample)

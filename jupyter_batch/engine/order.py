@@ -112,6 +112,7 @@ def order(
         ).api_base
     if opts.deadline is not None and mode == BATCH:
         check_live(opts.model, provider, opts.api_base, opts.api_key)
+    _check_samples(opts, prompt)
     frame, form, framed = _source(source, prompt, opts, (*fills, *beside))
     form = with_extras(form, list(frame.columns), prompt, opts, schema)
     taken = (
@@ -140,6 +141,7 @@ def order(
         params=params,
         schema=schema,
         keep=opts.keep or {},
+        samples=opts.n,
         cache=marks(provider, spoken.endpoint, opts.cache),
         model=opts.model,
         provider=provider,
@@ -176,6 +178,18 @@ def order(
         versions={**versions, "door": door},
     )
     return Order(ask, frame, opts.reuse)
+
+
+def _check_samples(opts: Options, prompt: Any) -> None:
+    """Raise OptionError where several answers a row make no sense."""
+    if opts.n == 1:
+        return
+    if isinstance(prompt, Embed):
+        raise OptionError(f"n={opts.n}: an embedding is the same each time; leave `n` out")
+    if opts.tools is not None:
+        raise OptionError(
+            f"n={opts.n} can't be given with `tools`: each answer would call tools of its own; leave one of them out"
+        )
 
 
 def fills_of(opts: Options, schema: Schema | None) -> tuple[str, ...]:

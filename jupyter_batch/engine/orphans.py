@@ -21,7 +21,7 @@ MOST_ROWS = 50_000_000
 """A tag that tells of more rows, or of more shards, was not written by us."""
 
 _TAG = re.compile(r"(jb[a-km-np-z2-9]{10})(?:/(\d{1,7}))?")
-_OF = re.compile(r"(\d{1,7})/(\d{1,8})/(\d{1,8})-(\d{1,8})(?:/([0-9a-f]{32}))?")
+_OF = re.compile(r"(\d{1,7})/(\d{1,8})(?:x(\d{1,3}))?/(\d{1,8})-(\d{1,8})(?:/([0-9a-f]{32}))?")
 _HEAD = ("batch", "job", "part", "state", "requests", "answered", "failed", "age", "endpoint")
 _DAY, _HOUR, _MINUTE = 86400.0, 3600.0, 60.0
 
@@ -30,7 +30,8 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
     """A batch of a job that is not in the ledger. number: of its shard; None where the provider can't tell.
 
     shards, rows: of the whole job; None where the batch does not say. first, last: the positions of the rows of its
-    first and its last request. schema: the hash of what counts as an answer (places.space_of); "" for any text.
+    first and its last request. samples: requests for each row of the frame.
+    schema: the hash of what counts as an answer (places.space_of); "" for any text.
     """
 
     batch: BatchView
@@ -40,6 +41,7 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
     rows: int | None = None
     first: int | None = None
     last: int | None = None
+    samples: int = 1
     schema: str = ""
 
 
@@ -128,8 +130,11 @@ def read(view: BatchView) -> Orphan | None:
     of = _OF.fullmatch(view.tag.get(TAG_OF, ""))
     if of is None:
         return Orphan(batch=view, job=tag[1], number=number) if (number or 0) < MOST_ROWS else None
-    shards, rows, first, last = map(int, of.groups()[:4])
-    if number is None or not (number < shards <= rows <= MOST_ROWS and first <= last < rows):
+    shards, rows, first, last = (int(of[at]) for at in (1, 2, 4, 5))
+    samples = int(of[3] or 1)
+    if number is None or not (
+        number < shards <= rows <= MOST_ROWS and first <= last < rows and 0 < samples <= rows
+    ):
         return None
     return Orphan(
         batch=view,
@@ -139,7 +144,8 @@ def read(view: BatchView) -> Orphan | None:
         rows=rows,
         first=first,
         last=last,
-        schema=of[5] or "",
+        samples=samples,
+        schema=of[6] or "",
     )
 
 

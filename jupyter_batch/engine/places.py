@@ -31,6 +31,15 @@ def space_of(place: str | None, provider: str, endpoint: str, schema: bytes = b"
     return f"{space}.{blake2b(schema, digest_size=PRINT_BYTES).hexdigest()}" if schema else space
 
 
+def request_hash(body: bytes, sample: int = 0) -> bytes:
+    """The hash of a request by its body; of several answers to the same request each has its own, and is paid once.
+
+    Sample 0 has the hash of a request for one answer.
+    """
+    salt = sample.to_bytes(4, "big") if sample else b""
+    return blake2b(body, digest_size=PRINT_BYTES, salt=salt).digest()
+
+
 NOWHERE = -1
 """The row has no request of this job: it was left out, or its answer was carried over from an earlier job."""
 

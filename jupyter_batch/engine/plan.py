@@ -26,7 +26,7 @@ from jupyter_batch.core.template import PLAIN, RowError
 from jupyter_batch.engine.caching import marked_body, marked_holes
 from jupyter_batch.engine.filled import ForeignCells
 from jupyter_batch.engine.images import in_pieces, within
-from jupyter_batch.engine.places import PRINT_BYTES, space_of
+from jupyter_batch.engine.places import PRINT_BYTES, request_hash, space_of
 from jupyter_batch.engine.prompt import Prompt, calls_function, param_of, params_of
 from jupyter_batch.engine.rendered import Rendered, keys_of
 from jupyter_batch.engine.requests import write_requests
@@ -60,6 +60,7 @@ _ONLY = (1 << 128) - 1
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked: everything about a job but its rows. na: skip, send, raise. place: the address, if known.
 
+    samples: requests for each row.
     cache: what is marked for the provider's cache (caching.py). taken: the columns to fill that the frame has already,
     of which only our own cells may be replaced.
     """
@@ -75,6 +76,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     taken: tuple[str, ...] = ()
     schema: Schema | None = None
     keep: dict[str, str] = {}
+    samples: int = 1
     cache: str | None = None
     na: str = "skip"
     name: str | None = None
@@ -337,7 +339,8 @@ class _Lines:
         self._space = space_of(ask.place, ask.provider, ask.endpoint, schema)
         self._sum = 0
         self._prints = bytearray()
-        self.prints = bytearray(PRINT_BYTES * len(frame))
+        self._samples = ask.samples
+        self.prints = bytearray(PRINT_BYTES * len(frame) * ask.samples)
         self._skipped: dict[str, list[int]] = {}
         self._broken: dict[str, list[int]] = {}
 
@@ -360,15 +363,18 @@ class _Lines:
     ) -> Iterator[tuple[int, bytes]]:
         lines, printed = self._encoded(block)
         lines = within(self._prompt, lines, self._ask.limits.bytes)
-        for position, (line, same) in enumerate(zip(lines, printed, strict=True), block.start):
-            if position in left_out:
+        for position, (line, same) in enumerate(
+            zip(lines, printed, strict=True), block.start * self._samples
+        ):
+            row, number = divmod(position, self._samples)
+            if row in left_out:
                 continue
             if isinstance(line, RowError) or isinstance(same, RowError):
                 reason = line.reason if isinstance(line, RowError) else same.reason  # type: ignore[union-attr]
                 self._broken.setdefault(reason, []).append(position)
                 continue
             body = same[before + len(str(position)) :]  # the same for the same request in any job
-            mark = blake2b(body, digest_size=PRINT_BYTES).digest()
+            mark = request_hash(body, number)
             self.prints[position * PRINT_BYTES : (position + 1) * PRINT_BYTES] = mark
             self._sum += int.from_bytes(mark)
             if asked is not None:
@@ -388,7 +394,10 @@ class _Lines:
                 'na="raise"; na="skip" leaves such rows out, na="send" sends an empty text'
             )
         for offset, column in missing.items():
-            self._skipped.setdefault(frames.missing_reason(column), []).append(block.start + offset)
+            first = (block.start + offset) * self._samples
+            self._skipped.setdefault(frames.missing_reason(column), []).extend(
+                range(first, first + self._samples)
+            )
         return missing
 
     def _encoded(
@@ -403,7 +412,13 @@ class _Lines:
             )
         for hole, column in self._of_params.items():
             holes[hole] = [param_of(hole, value) for value in at[column]]
-        ids = [custom_id(self._job, block.start + offset) for offset in range(block.rows)]
+        n = self._samples
+        ids = [custom_id(self._job, block.start * n + offset) for offset in range(block.rows * n)]
+        if n > 1:
+            holes = {
+                name: [value for value in values for _ in range(n)]
+                for name, values in holes.items()
+            }
         said = holes
         if "messages" in holes:  # the request hash is of the messages as they were given
             said = {**holes, "messages": all_in_chat_form(holes["messages"])}
@@ -419,7 +434,7 @@ class _Lines:
             raise InputError("the frame has no rows: there is nothing to send")
         reason, positions = max(groups.items(), key=lambda item: len(item[1]))
         raise InputError(
-            f"none of the {len(self._frame)} rows can be sent ({len(positions)}: {reason}); "
+            f"none of the {len(self._frame)} rows can be sent ({len(positions) // self._samples}: {reason}); "
             "nothing was sent"
         )
 
@@ -449,7 +464,8 @@ class _Lines:
             body_model=ask.body_model,
             out=ask.out,
             columns=[str(label) for label in self._told_by()],
-            rows=len(self._frame),
+            rows=len(self._frame) * ask.samples,
+            samples=ask.samples,
             skipped=sum(map(len, self._skipped.values())),
             unsendable=sum(map(len, self._broken.values())),
             name=ask.name,
@@ -483,23 +499,25 @@ class _Lines:
 
     def keys(self) -> frames.Keys:
         """The rows' keys, with the request hashes; rows that are left out have the hash of their reason."""
-        left_out = [
-            at
-            for group in (self._skipped, self._broken)
-            for positions in group.values()
-            for at in positions
-        ]
+        left_out = [row for _, rows in self._left_out_rows() for row in rows]
         told_by, prints = self._told_by(), self._prints
         if told_by != self.columns:  # a function of the row, which only now has shown what it reads
             prints = bytearray().join(
                 b"".join(block.fingerprints) for block in frames.blocks(self._frame, told_by)
             )
-        asks = bytearray(self.prints)
-        for reason, positions in (*self._skipped.items(), *self._broken.items()):
+        step = PRINT_BYTES * self._samples
+        firsts = (self.prints[at : at + PRINT_BYTES] for at in range(0, len(self.prints), step))
+        asks = bytearray(self.prints) if self._samples == 1 else bytearray().join(firsts)
+        for reason, rows in self._left_out_rows():
             mark = blake2b(reason.encode(), digest_size=PRINT_BYTES, person=b"unsent").digest()
-            for at in positions:
+            for at in rows:
                 asks[at * PRINT_BYTES : (at + 1) * PRINT_BYTES] = mark
         return frames.Keys.of(self._frame.index, prints, left_out, asks)
+
+    def _left_out_rows(self) -> Iterator[tuple[str, list[int]]]:
+        """(a reason, the rows of the frame that are left out for it)."""
+        for reason, positions in (*self._skipped.items(), *self._broken.items()):
+            yield reason, list(dict.fromkeys(at // self._samples for at in positions))
 
     def rendered(self) -> Rendered:
         """The frame as it was rendered just now, by which its rows are found when the answers come."""

@@ -39,7 +39,7 @@ class Row:
     prompt: the messages, or the input, as they were sent; None for a row that was not sent. request: the body of the
     request, in the provider's words. answer: the text, the fields of a schema, or None. reasoning, citations, logprobs,
     transcript: what the answer holds beside it. tokens: None where the provider reports none. raw: the provider's line,
-    as it came. batch: the id of its batch at the provider.
+    as it came. batch: the id of its batch at the provider. With `n=`, what each answer has of its own is a list.
     """
 
     label: Any
@@ -123,6 +123,40 @@ def row_of(
         batch=next((one.batch_id for one in shards if one.number == number), None) or None,
         request=body or None,
         raw=tolerant.loads(line) if result is not None and line else None,
+    )
+
+
+_LISTED = (
+    "reasoning",
+    "finish",
+    "tokens",
+    "citations",
+    "logprobs",
+    "transcript",
+    "custom_id",
+    "batch",
+    "raw",
+)
+
+
+def together(samples: list[Row], found: Outcomes, row: int) -> Row:
+    """A row that was asked several times: what each answer has of its own is a list. found: by rows."""
+    listed = {name: [sample[name] for sample in samples] for name in _LISTED}
+    fields: dict[str, Any] = {
+        name: None if all(value is None for value in values) else values
+        for name, values in listed.items()
+    }
+    into, out, cost = found.input_tokens[row], found.output_tokens[row], found.costs.paid[row]
+    return dataclasses.replace(
+        samples[0],
+        **fields,
+        position=row,
+        status=str(CODES[found.status[row]]),
+        answer=found.answers[row],
+        error=found.reasons.get(row),
+        input_tokens=into if into >= 0 else None,
+        output_tokens=out if out >= 0 else None,
+        cost=None if np.isnan(cost) else float(cost),
     )
 
 

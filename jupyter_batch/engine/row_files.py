@@ -57,7 +57,7 @@ def read_unsent(folder: JobFolder, job: JobRecord) -> list[Unsent]:
     try:
         return _unsent(folder, job)
     except LedgerCorruptError:
-        left_out = np.flatnonzero(read_keys(folder, job).skipped).tolist()
+        left_out = np.flatnonzero(np.repeat(read_keys(folder, job).skipped, job.samples)).tolist()
         if not left_out:
             return []
         status = Status.FAILED if job.unsendable else Status.SKIPPED
@@ -84,7 +84,7 @@ def read_keys(folder: JobFolder, job: JobRecord) -> Keys:
     )
     with reading(folder.keys, remedy):
         keys = Keys.from_bytes(folder.keys.read_bytes())
-        if len(keys) != job.rows:
+        if len(keys) != job.frame_rows:
             raise ValueError(len(keys))
     return keys
 
@@ -94,11 +94,11 @@ def source_index(job: JobRecord, folder: JobFolder) -> pd.Index[Any]:
     import pandas as pd
 
     if not job.aligned:
-        return pd.RangeIndex(job.rows)
+        return pd.RangeIndex(job.frame_rows)
     try:
         with reading(folder.index):
             index: pd.Index[Any] = index_from_bytes(folder.index.read_bytes())
-            if len(index) != job.rows:
+            if len(index) != job.frame_rows:
                 raise ValueError(len(index))
     except LedgerCorruptError as e:
         logger().warning(
@@ -106,7 +106,7 @@ def source_index(job: JobRecord, folder: JobFolder) -> pd.Index[Any]:
             "in which they were sent; job.merge(df) finds each row of a frame all the same",
             e,
         )
-        ids = [custom_id(job.id, at) for at in range(job.rows)]
+        ids = [custom_id(job.id, at) for at in range(0, job.rows, job.samples)]
         return pd.Index(ids, dtype=object, name="custom_id")
     return index
 
@@ -157,11 +157,13 @@ def _placed_again(
     keys = read_keys(folder, job)
     if keys.asks is None or job.round or job.inherited:
         raise damage
-    first: dict[tuple[int, int], int] = {}
+    n = job.samples
+    asks = [tuple(ask) for ask in keys.asks.tolist()]
+    first: dict[tuple[Any, int], int] = {}
     for row in np.flatnonzero(has_answer).tolist():
-        first.setdefault(tuple(keys.asks[row].tolist()), row)
+        first.setdefault((asks[row // n], row % n), row)
     for row in rest.tolist():
-        leader = first.get(tuple(keys.asks[row].tolist()))
+        leader = first.get((asks[row // n], row % n))
         if leader is None:
             raise damage
         array[row] = -2 - leader
@@ -227,7 +229,7 @@ def sent_prints(job: JobRecord, folder: JobFolder) -> Array | None:
 
 
 def _prints_of_keys(job: JobRecord, folder: JobFolder) -> Array | None:
-    if job.round or job.adopted:  # their keys are of other requests, or of some of them
+    if job.round or job.adopted or job.samples > 1:  # keys are of other requests, or of some
         return None
     try:
         keys = read_keys(folder, job)

@@ -48,8 +48,9 @@ def about(job: JobRecord, shard: ShardRecord, shards: int) -> dict[str, str]:
     """The metadata that tell who finds the batch without its ledger what it is part of."""
     _, dot, schema = job.space.partition(".")
     kind = f"/{schema}" if dot else ""
+    samples = f"x{job.samples}" if job.samples > 1 else ""
     return {
-        TAG_OF: f"{shards}/{job.rows}/{shard.first}-{shard.last}{kind}",
+        TAG_OF: f"{shards}/{job.rows}{samples}/{shard.first}-{shard.last}{kind}",
         TAG_OUT: job.out[:MOST_CHARS],
         TAG_MODEL: job.model[:MOST_CHARS],
     }

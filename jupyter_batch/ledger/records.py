@@ -146,7 +146,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt uses, as texts.
     out: the column to fill; with a schema, what its columns' names begin with.
-    rows: of the frame, those without a request too: `skipped` for a missing value,
+    rows: of the frame, those without a request too, each `samples` times (`n=`; a request's position is the row's
+    times `samples` and the number of its sample): `skipped` for a missing value,
     `unsendable` for one that can't be rendered, `inherited` for one that an earlier job was billed for without a usable
     answer, `reused` for an answer of an earlier job; `cuts`: how many of these
     were cut off, by finish reason. parent: the job whose missed rows this one sends again. space: in jobs of one
@@ -205,6 +206,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     schema: Schema | None = None
     keep: dict[str, str] = {}
+    samples: int = 1
     changes: dict[str, Any] = {}
     tools: tuple[str, ...] = ()
     round: int = 0
@@ -223,6 +225,11 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     blocked_by: Block | None = None
     holder: str | None = None
     lease_until: float = 0.0
+
+    @property
+    def frame_rows(self) -> int:
+        """Rows of the frame: `rows` counts what is asked, which is more where each row is asked several times."""
+        return self.rows // self.samples
 
     @property
     def fills(self) -> tuple[str, ...]:
@@ -325,6 +332,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "id": self.id,
             "name": self.name,
             "counts": counts,
+            "samples": self.samples,
             "model": self.model,
             "provider": self.provider,
             "out": self.out or listed(self.fills),

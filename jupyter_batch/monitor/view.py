@@ -86,7 +86,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     what it can cost at the most. examples: of each reason a row that it was told of, or None. more_parts: batches
     that are not among `parts`. offers: what may be done now, out of retry, finish and merge. curve: rows done over
     the job's time, in percent of all, at moments of equal distance; curve_words: the same as a sentence's part.
-    cut_off: `3 cut off`, "" for none.
+    cut_off: `3 cut off`, "" for none. unit: what is counted, a row or an answer.
     """
 
     id: str
@@ -121,6 +121,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     curve: tuple[int, ...] = ()
     curve_words: str = ""
     cut_off: str = ""
+    unit: str = "row"
 
     @property
     def progress(self) -> str:
@@ -137,7 +138,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _rows(self) -> str:
-        return f"{self.total:,} {'row' if self.total == 1 else 'rows'}"
+        return f"{self.total:,} {_plural(self.unit, self.total)}"
 
     @property
     def counts(self) -> str:
@@ -187,6 +188,7 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         parts=_parts(shot),
         offers=shot.offers,
         more_parts=max(0, len(shot.shards) - SHARDS_SHOWN),
+        unit="row" if shot.samples == 1 else "answer",
         cut_off=f"{shot.cut_off:,} cut off" if shot.cut_off else "",
         **curve(shot),
     )
