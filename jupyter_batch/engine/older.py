@@ -5,9 +5,11 @@ It reads files of the ledger; where a provider's requests are translated ones, n
 
 from __future__ import annotations
 
+import contextlib
 import os
 from hashlib import blake2b
 
+from jupyter_batch.core.errors import LedgerReadOnlyError
 from jupyter_batch.core.request import position_of
 from jupyter_batch.engine.places import PRINT_BYTES, space_of
 from jupyter_batch.engine.requests import REQUEST_ID
@@ -38,7 +40,8 @@ def known(ledger: Ledger, job: JobRecord) -> str:
                         body = line[line.index(_BODY) + len(_BODY) :]
                         mark = blake2b(body, digest_size=PRINT_BYTES).digest()
                         prints[row * PRINT_BYTES : (row + 1) * PRINT_BYTES] = mark
-        folder.write(folder.prints, bytes(prints))
+        with contextlib.suppress(LedgerReadOnlyError):
+            folder.write(folder.prints, bytes(prints))
     return space_of(
         job.api_base or address_of(job.provider, None, os.environ), job.provider, job.endpoint
     )

@@ -32,7 +32,7 @@ from jupyter_batch.engine.rendered import Rendered, keys_of
 from jupyter_batch.engine.requests import write_requests
 from jupyter_batch.engine.route import route_of
 from jupyter_batch.engine.row_files import Unsent
-from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.folder import JobFolder, check_kept, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import manifest
 from jupyter_batch.ledger.store import Ledger
@@ -293,6 +293,7 @@ def keep(
     there: Callable[[], JobRecord | None],
 ) -> JobRecord:
     """A drafted folder becomes a job, in one transaction; unless `there` finds one that makes it needless."""
+    check_kept(draft)
     draft.write(draft.manifest, manifest(record, shards))
     try:
         return ledger.plan(

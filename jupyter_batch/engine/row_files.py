@@ -119,7 +119,7 @@ def places_of(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> P
     left_out = [at for group in read_unsent(folder, job) for at in group.positions]
     with opened_if_there(folder.places) as file:
         there = file is not None
-    if not there and (job.adopted or _is_plain(job, shards, left_out)):
+    if not there and (job.adopted or not shards or _is_plain(job, shards, left_out)):
         return Places.of(folder, job.rows, shards, left_out)
     try:
         with reading(folder.places):

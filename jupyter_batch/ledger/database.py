@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.ledger.folder import private_folder
 from jupyter_batch.ledger.migrations import MIGRATIONS
+from jupyter_batch.ledger.reader import Reader, check_readable, is_unwritable
+from jupyter_batch.ledger.reading import reading
 
 FILE = "ledger.sqlite3"
 BUSY_SECONDS = 20.0
@@ -62,10 +65,15 @@ class Database:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._reader = Reader(self.path, self._prepare)
 
     def exists(self) -> bool:
-        """Whether a ledger was ever written here; asking writes nothing."""
-        return self.path.is_file()
+        """Whether a ledger was ever written here; asking writes nothing. Raises LedgerError for a closed folder."""
+        try:
+            with reading(self.path):
+                return stat.S_ISREG(self.path.stat().st_mode)
+        except LedgerCorruptError:
+            return False
 
     def close(self) -> None:
         """Close the database; the next verb opens it again."""
@@ -73,6 +81,7 @@ class Database:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+            self._reader.close()
 
     def after_fork(self) -> None:
         """In a child process: SQLite forbids to use, and even to close, what the parent opened."""
@@ -80,6 +89,7 @@ class Database:
         if self._connection is not None:
             _parents.append(self._connection)
             self._connection = None
+        self._reader = Reader(self.path, self._prepare)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -90,6 +100,8 @@ class Database:
             kind = next(
                 (kind for code, kind in _ERRORS.items() if name.startswith(code)), LedgerError
             )
+            if kind is LedgerReadOnlyError:
+                check_readable(self.path)
             advice = _ADVICE.get(kind, str(e)).format(jobs=self.home / "jobs")
             raise kind(f"the ledger {self.path}: {advice}") from e
 
@@ -166,7 +178,12 @@ class Database:
 
     def _rows(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
         with self._lock, self._told():
-            return self._open().execute(sql, arguments).fetchall()
+            try:
+                return self._open().execute(sql, arguments).fetchall()
+            except (sqlite3.OperationalError, LedgerReadOnlyError) as e:
+                if not is_unwritable(e) or not self.exists():
+                    raise
+                return self._reader.rows(sql, arguments)
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -37,13 +38,18 @@ def told(place: Path) -> Iterator[None]:
                 f"{place} can't be written to ({e.strerror}): make it writable, or set "
                 "JUPYTER_BATCH_HOME to a folder that is"
             ) from e
+        if e.errno in (errno.ENOTDIR, errno.EEXIST, errno.ELOOP):
+            raise LedgerError(
+                f"{place} can't be made ({e.strerror}): a file is where a folder should be; move it aside, or set "
+                "JUPYTER_BATCH_HOME to another folder"
+            ) from e
         raise LedgerError(f"{place}: {e.strerror or e}") from e
 
 
 def private_folder(path: Path) -> Path:
     """The folder; it, and each folder above it that is missing, is made with mode 0700."""
     with told(path):
-        for folder in reversed([one for one in (path, *path.parents) if not one.exists()]):
+        for folder in reversed([one for one in (path, *path.parents) if not is_there(one)]):
             folder.mkdir(mode=0o700, exist_ok=True)
     return path
 
@@ -66,11 +72,29 @@ def written(target: Path) -> Iterator[BinaryIO]:
             raise
 
 
-class JobFolder:
-    """The files of one job, by what they hold."""
+def is_there(path: Path) -> bool:
+    """Whether something is at a path; what can't be looked at is."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
-    def __init__(self, path: Path) -> None:
+
+def check_kept(draft: JobFolder) -> None:
+    """Raise the LedgerError of a draft that can't become a job's folder."""
+    if draft.unkept is not None:
+        raise draft.unkept
+
+
+class JobFolder:
+    """The files of one job, by what they hold. unkept: of a draft, why it can't become a job's folder."""
+
+    def __init__(self, path: Path, unkept: LedgerError | None = None) -> None:
         self.path = path
+        self.unkept = unkept
 
     def requests(self, number: int) -> Path:
         """The request file of a shard, as it was or will be uploaded."""
@@ -174,10 +198,20 @@ class Folders:
 
     @contextlib.contextmanager
     def drafted(self, job: str) -> Iterator[JobFolder]:
-        """A folder to plan into. `keep` makes it the job's; otherwise it is gone at the end."""
-        fresh = [path for path in (self.root, self.root.parent) if not path.exists()]
-        private_folder(self.root)
-        draft = private_folder(self.root / f"{_DRAFT}{machine()}-{os.getpid()}-{job}")
+        """A folder to plan into. `keep` makes it the job's; otherwise it is gone at the end.
+
+        Where the ledger can't be written to it is elsewhere, to see what a call comes to, and can't be kept.
+        """
+        fresh = [path for path in (self.root, self.root.parent) if not is_there(path)]
+        try:
+            private_folder(self.root)
+            draft = self.root / f"{_DRAFT}{machine()}-{os.getpid()}-{job}"
+            with told(self.root):
+                draft.mkdir(mode=0o700)
+        except LedgerError as e:
+            with tempfile.TemporaryDirectory(prefix="jupyter_batch-") as place:
+                yield JobFolder(Path(place), unkept=e)
+            return
         try:
             yield JobFolder(draft)
         finally:
@@ -188,11 +222,13 @@ class Folders:
 
     def keep(self, draft: JobFolder, job: str) -> None:
         """A drafted folder becomes the job's, in one rename."""
+        check_kept(draft)
         with told(self.root):
             draft.path.rename(self.root / job)
 
     def adopt(self, draft: JobFolder, job: str) -> None:
         """What was drafted goes into the job's folder, file by file: one that a ledger lost may be there already."""
+        check_kept(draft)
         with told(self.root):
             target = private_folder(self.root / job)
             for path in sorted(draft.path.iterdir()):
@@ -209,9 +245,11 @@ class Folders:
 
     def sweep(self) -> None:
         """Remove what planners that died left behind, and what was forgotten. A job's folder is never touched."""
-        if not self.root.is_dir():
+        try:
+            found = list(self.root.iterdir())
+        except OSError:  # none is there, or it is not this user's to sweep
             return
-        for path in self.root.iterdir():
+        for path in found:
             if path.name.startswith(_GONE) or (
                 path.name.startswith(_DRAFT) and not _alive(path.name)
             ):
