@@ -178,6 +178,8 @@ class Run:
         try:
             body = msgspec.json.decode(request.body)
             wrong = self.answers.refusal(self.batch.endpoint, body)
+            if wrong is None and body.get("stream"):
+                wrong = ApiError(400, "stream: Streaming is not supported in a batch")
         except msgspec.DecodeError as error:  # such as a number that is too large
             wrong = ApiError(400, f"This request can't be read: {error}")
         return body, None if wrong is None else Answer(wrong.status, wrong.body())

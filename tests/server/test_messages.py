@@ -378,6 +378,16 @@ def pair(started):
         yield client, behind
 
 
+def test_counted_tokens(client):
+    """`count_tokens` counts as the message's usage does, and tools on top."""
+    question = {"model": "echo", "messages": [{"role": "user", "content": "good morning"}]}
+    counted = client.messages.count_tokens(**question, system="Be polite.").input_tokens
+    assert counted == ask(client, "good morning", system="Be polite.").usage.input_tokens
+    assert client.messages.count_tokens(**question, tools=[WEATHER]).input_tokens > counted
+    with pytest.raises(anthropic.BadRequestError):
+        client.messages.count_tokens(model="echo", messages=[])
+
+
 def test_an_upstream_in_real_time(pair):
     """Any model name goes to the upstream; its answer, tool calls and refusals come in Anthropic's shape."""
     client, behind = pair

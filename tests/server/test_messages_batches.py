@@ -112,9 +112,10 @@ def test_a_bad_request_is_its_own_row(client):
             request("unknown-model", model="claude-nobody"),
             request("hot", temperature=1.5),
             request("typo", top_pp=1),
+            request("streamed", stream=True),
         ]
     )
-    assert counts(ended(client, made.id)) == {"succeeded": 1, "errored": 4}
+    assert counts(ended(client, made.id)) == {"succeeded": 1, "errored": 5}
     found = results(client, made.id)
     assert found["good"].type == "succeeded"
     kinds = {
@@ -127,6 +128,7 @@ def test_a_bad_request_is_its_own_row(client):
         "unknown-model": ("not_found_error", "model: claude-nobody"),
         "hot": ("invalid_request_error", "temperature: Input should be less than or equal to 1"),
         "typo": ("invalid_request_error", "top_pp: Extra inputs are not permitted"),
+        "streamed": ("invalid_request_error", "stream: Streaming is not supported in a batch"),
     }
     assert found["hot"].error.request_id.startswith("req_")
 

@@ -26,6 +26,7 @@ from jupyter_batch.server.messages.objects import (
 )
 from jupyter_batch.server.messages.results import result_lines, result_paths
 from jupyter_batch.server.messages.stream import events
+from jupyter_batch.server.messages.translate import input_tokens
 from jupyter_batch.server.objects import OPEN, Record, new_id
 from jupyter_batch.server.service import (
     Service,
@@ -39,6 +40,8 @@ from jupyter_batch.server.service import (
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 LISTED, MOST_LISTED = 20, 1000
 _OK = 200
+_ANY_MAX_TOKENS = 1 << 30
+"""In place of the `max_tokens` that a count does not take, and above any thinking budget."""
 
 routes = web.RouteTableDef()
 
@@ -64,6 +67,17 @@ async def create_message(request: web.Request) -> web.StreamResponse:
         await response.write(event)
     await response.write_eof()
     return response
+
+
+@routes.post(MESSAGES + "/count_tokens")
+async def count_tokens(request: web.Request) -> web.Response:
+    """The input tokens of a message: an estimate of four characters a token, whichever model answers."""
+    serving = _serving(request)
+    body = {**await json_body(request), "max_tokens": _ANY_MAX_TOKENS}
+    refusal = serving.answers.refusal(MESSAGES, body)
+    if refusal is not None:
+        raise refusal
+    return reply({"input_tokens": input_tokens(body)})
 
 
 @routes.post(BATCHES)

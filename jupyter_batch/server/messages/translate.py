@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import orjson
 
+from jupyter_batch.server import echo
+
 _SAME = ("model", "max_tokens", "temperature", "top_p", "top_k")
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _EFFORTS = ((10_000, "high"), (5_000, "medium"), (0, "low"))
@@ -44,6 +46,15 @@ def chat_of(body: Mapping[str, Any]) -> dict[str, Any]:
         asked["tools"] = [_tool(tool) for tool in body["tools"]]
         asked.update(_tool_choice(body.get("tool_choice") or {"type": "auto"}))
     return asked
+
+
+def input_tokens(body: Mapping[str, Any]) -> int:
+    """The tokens of a request's prompt and tools, by echo's rule."""
+    asked = chat_of(body)
+    texts = [echo.text_of(message.get("content")) for message in asked["messages"]]
+    if asked.get("tools"):
+        texts.append(msgspec.json.encode(asked["tools"]).decode())
+    return sum(map(echo.tokens, texts))
 
 
 def _format(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
