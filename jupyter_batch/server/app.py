@@ -167,6 +167,13 @@ async def _sign(request: web.Request, response: web.StreamResponse) -> None:
     )
 
 
+def _hint(path: str) -> str:
+    """The remedy for an address with `/v1` in a client that appends `/v1` itself, as Anthropic's does."""
+    if not path.startswith("/v1/v1/"):
+        return ""
+    return "; this client appends /v1 itself: give it the server's address without /v1"
+
+
 def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
     if isinstance(error, web.HTTPMethodNotAllowed):
         wrong = ApiError(
@@ -177,7 +184,7 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
             headers={hdrs.ALLOW: ", ".join(sorted(error.allowed_methods))},
         )
     elif isinstance(error, web.HTTPNotFound):
-        wrong = ApiError(404, f"Invalid URL ({request.method} {request.path})")
+        wrong = ApiError(404, f"Invalid URL ({request.method} {request.path}){_hint(request.path)}")
     else:
         wrong = ApiError(error.status, error.text or error.reason)
     return _refused(request, wrong)

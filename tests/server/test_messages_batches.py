@@ -192,6 +192,17 @@ def test_errors_are_the_sdks_own_classes(server, client):
     assert refused.value.body["error"]["type"] == "not_found_error"
 
 
+def test_an_address_that_ends_in_v1(server):
+    """The SDK appends `/v1` itself: an address with `/v1` is answered by what to do about it."""
+    with (
+        anthropic.Anthropic(base_url=server.base_url, api_key=server.token) as other,
+        pytest.raises(anthropic.NotFoundError) as refused,
+    ):
+        other.messages.batches.list()
+    assert refused.value.body["error"]["type"] == "not_found_error"
+    assert "give it the server's address without /v1" in refused.value.body["error"]["message"]
+
+
 def test_faults_are_anthropics_errors(server, client):
     """429 and 500 come as `rate_limit_error` with `retry-after`, and `api_error`."""
     server.set_faults("429=1,retry_after=7")

@@ -16,7 +16,8 @@ RESULTS_LIFE = 29 * DAY
 
 
 def speaks(path: str) -> bool:
-    """Whether a request's path belongs to this API."""
+    """Whether a request's path belongs to this API; its clients append `/v1` to an address that may end in it."""
+    path = path.removeprefix("/v1") if path.startswith("/v1/v1/") else path
     return path == MESSAGES or path.startswith(f"{MESSAGES}/")
 
 
