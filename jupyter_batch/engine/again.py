@@ -26,6 +26,7 @@ from jupyter_batch.engine.gather import CODES, of_job
 from jupyter_batch.engine.places import NOWHERE, Places
 from jupyter_batch.engine.plan import Drafted, keep, new_id
 from jupyter_batch.engine.refetch import reopen
+from jupyter_batch.engine.remap import Remapped, is_unmapped
 from jupyter_batch.engine.requests import REQUEST_ID, write_requests
 from jupyter_batch.engine.row_files import copy_row_files, places_of, prints_of, sent_prints
 from jupyter_batch.ledger.folder import JobFolder, written
@@ -224,6 +225,7 @@ def _drafted(
                 [*cuts, counted(cut, places.settled([*carried, *places.leaders_of_followers()]))]
             ),
             changes=dict(changes or {}),
+            mapped=True,
             headers=headers,
             finished_at=0.0 if made else now,
             max_cost=left_of(job, shards) if max_cost is None else max_cost,
@@ -255,7 +257,19 @@ def _unchanged(
             file.writelines(line for _, line in _asked_again(job, sources, new, missed))
     if foreign or not sources:
         sources = _sources(job, shards, folder)
-    return _asked_again(job, sources, new, missed)
+    lines = _asked_again(job, sources, new, missed)
+    return lines if at_once or not is_unmapped(job) else _mapped(job, draft, lines)
+
+
+def _mapped(
+    job: JobRecord, draft: JobFolder, lines: Iterator[tuple[int, bytes]]
+) -> Iterator[tuple[int, bytes]]:
+    """The same in the words that the model takes; as the user gave them they are kept beside."""
+    remapped = Remapped(job)
+    with written(draft.asked) as asked:
+        for position, line in lines:
+            asked.write(line)
+            yield position, remapped.line(line)
 
 
 def check_rest(

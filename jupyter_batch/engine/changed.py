@@ -19,6 +19,7 @@ from jupyter_batch.core.template import RowError
 from jupyter_batch.engine.held import Held, look_elsewhere, requests_of
 from jupyter_batch.engine.places import PRINT_BYTES, request_hash
 from jupyter_batch.engine.prompt import params_of
+from jupyter_batch.engine.remap import Remapped, is_unmapped
 from jupyter_batch.engine.route import route_of
 from jupyter_batch.engine.row_files import changed_of, prints_of, sent_prints
 from jupyter_batch.ledger.folder import JobFolder, written
@@ -111,7 +112,8 @@ class ChangedLines:
         self.headers = {**job.headers, **self._native.headers}
         self.sent = np.zeros(job.rows, dtype=bool)
         self._folder = ledger.folders.of(job.id)
-        apart = job.dialect != OPENAI or self._folder.asked.exists()
+        self._remapped = Remapped(job) if is_unmapped(job) else None
+        apart = job.dialect != OPENAI or self._folder.asked.exists() or self._remapped is not None
         self._plain = Changed(job, OPENAI, params, given=True) if apart else None
         self._unchanged = prints_of(job, self._folder)
         sent, changed = sent_prints(job, self._folder), changed_of(job, self._folder)
@@ -149,6 +151,8 @@ class ChangedLines:
                 continue
             ours = custom_id(self._new, row)
             line = self._native.line(self._held[0].line(row), ours)
+            if self._remapped is not None:
+                line = self._remapped.line(line)
             plain = line if self._plain is None else self._plain.line(self._held[1].line(row), ours)
             mark = np.frombuffer(self._print(row, plain), "<u8")
             if (mark == self._prints[row]).all():

@@ -16,17 +16,15 @@ import msgspec
 from jupyter_batch.core.errors import BadRequestError, InputError, NotFoundError
 from jupyter_batch.core.request import position_of
 from jupyter_batch.engine.orphans import MOST_ROWS, Orphan
-from jupyter_batch.engine.places import request_hash
-from jupyter_batch.engine.requests import REQUEST_ID
+from jupyter_batch.engine.requests import REQUEST_ID, sent_hash
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.providers.protocol import Listed, Provider
 from jupyter_batch.providers.streams import bounded
-from jupyter_batch.wire.dialects import decode_lines, is_translated
+from jupyter_batch.wire.dialects import decode_lines
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
-_BODY = b',"body":'
 
 
 class Searched(Provider, Listed, Protocol):
@@ -81,10 +79,10 @@ async def learn(
                     positions=array("q", range(orphan.first, orphan.last + 1)),
                 )
             return await _by_results(provider, place, orphan, number, draft)
-    return _by_requests(place, orphan, number, path)
+    return _by_requests(orphan, number, path)
 
 
-def _by_requests(place: JobRecord, orphan: Orphan, number: int, path: Path) -> Part:
+def _by_requests(orphan: Orphan, number: int, path: Path) -> Part:
     part = Part(
         orphan=orphan,
         number=number,
@@ -107,10 +105,7 @@ def _by_requests(place: JobRecord, orphan: Orphan, number: int, path: Path) -> P
             if not part.positions:
                 part.url, part.model = _told(line)
             part.positions.append(position)
-            if not is_translated(
-                place.dialect, part.url or place.endpoint
-            ):  # else what it was made of is not known
-                part.prints += print_of(line, position % orphan.samples)
+            part.prints += sent_hash(line, position % orphan.samples)
     if not part.positions:
         raise InputError(f"the request file of {orphan.batch.id} is empty: it was not taken up")
     return part
@@ -175,8 +170,3 @@ def _told(line: bytes) -> tuple[str | None, str | None]:
     except msgspec.DecodeError:
         return None, None
     return read.url, read.body.model if read.body is not None else None
-
-
-def print_of(line: bytes, sample: int = 0) -> bytes:
-    """The print of the request in a line, as it is told from others when a job is planned (plan.py)."""
-    return request_hash(line.partition(_BODY)[2].rstrip(b"\n") + b"\n", sample)

@@ -29,7 +29,7 @@ from jupyter_batch.engine.images import in_pieces, within
 from jupyter_batch.engine.places import PRINT_BYTES, request_hash, space_of
 from jupyter_batch.engine.prompt import Prompt, calls_function, param_of, params_of
 from jupyter_batch.engine.rendered import Rendered, keys_of
-from jupyter_batch.engine.requests import write_requests
+from jupyter_batch.engine.requests import sent_hash, write_requests
 from jupyter_batch.engine.route import route_of
 from jupyter_batch.engine.row_files import Unsent
 from jupyter_batch.ledger.folder import JobFolder, check_kept, written
@@ -203,6 +203,8 @@ def drafted(
         draft.write(draft.keys, rendered.keys.to_bytes())
         draft.write(draft.index, frames.index_to_bytes(frame.index))
         draft.write(draft.unsent, msgspec.json.encode(lines.unsent()))
+        if lines.sent != lines.prints:
+            draft.write(draft.sent, bytes(lines.sent))
         if not reuse:
             draft.write(draft.prints, bytes(lines.prints))
             alone = msgspec.structs.replace(record, alone=True)
@@ -323,6 +325,7 @@ class _Lines:
         body = {"model": ask.body_model, asked: prompt.messages(), **params.body}
         sent = body if ask.cache is None else marked_body(body, ask.cache)
         route = route_of(ask)
+        self._mapped = route is not None
         self._encoder = encoder(
             ask.dialect, ask.endpoint, sent, load_litellm, route=route, extra=params.extra
         )
@@ -342,6 +345,7 @@ class _Lines:
         self._prints = bytearray()
         self._samples = ask.samples
         self.prints = bytearray(PRINT_BYTES * len(frame) * ask.samples)
+        self.sent = bytearray(PRINT_BYTES * len(frame) * ask.samples)
         self._skipped: dict[str, list[int]] = {}
         self._broken: dict[str, list[int]] = {}
 
@@ -376,7 +380,9 @@ class _Lines:
                 continue
             body = same[before + len(str(position)) :]  # the same for the same request in any job
             mark = request_hash(body, number)
-            self.prints[position * PRINT_BYTES : (position + 1) * PRINT_BYTES] = mark
+            at = slice(position * PRINT_BYTES, (position + 1) * PRINT_BYTES)
+            self.prints[at] = mark
+            self.sent[at] = mark if same is line else sent_hash(line, number) or mark
             self._sum += int.from_bytes(mark)
             if asked is not None:
                 asked.write(same)
@@ -482,6 +488,7 @@ class _Lines:
             pace=ask.pace,
             api_version=ask.api_version,
             cloud=ask.cloud,
+            mapped=self._mapped,
             headers=headers_of(self._encoder),
             tool_names=tool_names_of(self._encoder),
             tools=self._tools,

@@ -14,12 +14,23 @@ import msgspec
 from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.request import Limits, position_of
 from jupyter_batch.core.shard import pack
+from jupyter_batch.engine.places import request_hash
 from jupyter_batch.ledger.folder import JobFolder, told
 from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import ShardRecord
 
+_BODY = b',"body":'
 REQUEST_ID = re.compile(rb'^\{"custom_id":"([^"]*)"')
 """The id at the beginning of a request line, in every dialect."""
+
+
+def sent_hash(line: bytes, sample: int = 0) -> bytes:
+    """The hash of the request in a line as it is sent; b"" for a dialect that has no line of its own for each request.
+
+    Where the provider is sent the user's own words, it is the request hash. sample: which of a row's requests it is.
+    """
+    body = line.partition(_BODY)[2].rstrip(b"\n")
+    return request_hash(body + b"\n", sample) if body else b""
 
 
 def write_requests(

@@ -20,6 +20,7 @@ from jupyter_batch.engine.older import known
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.row_files import changed_of, places_of, prints_of
 from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import read
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 
@@ -106,6 +107,7 @@ def decide(
     joins: list[Join] = []
     cut: dict[int, str] = {}
     asked_there: list[tuple[JobRecord, Array, Array]] = []
+    sent = prints_array(read(draft.sent)) if draft.sent.exists() else None
     for job in ledger.jobs() if ledger.exists() else ():
         open_rows = np.flatnonzero(whose == OWN)
         if not len(open_rows):
@@ -114,6 +116,8 @@ def decide(
         if known(ledger, job) != space:
             continue
         here, there = _asked_there(job, folder, prints, open_rows)
+        if job.adopted and sent is not None:  # its hashes are of requests as they were sent
+            here, there = _either(here, there, *_asked_there(job, folder, sent, open_rows))
         if len(here):
             _take_from(ledger, job, here, there, whose, joins, draft, new, waits, cut)
             asked_there.append((job, here, there))
@@ -185,6 +189,12 @@ def _asked_there(
         return here, there
     also, at = matches(prints, rows, changed)
     return np.concatenate([here, also]), np.concatenate([there, at])
+
+
+def _either(here: Array, there: Array, also: Array, at: Array) -> tuple[Array, Array]:
+    """Two findings as one: each row once."""
+    new = ~np.isin(also, here)
+    return np.concatenate([here, also[new]]), np.concatenate([there, at[new]])
 
 
 def _take_from(

@@ -143,6 +143,11 @@ class JobFolder:
         return self.path / "prints.bin"
 
     @property
+    def sent(self) -> Path:
+        """The same of the requests as they are sent, where that is in other words than the user's."""
+        return self.path / "sent.bin"
+
+    @property
     def changed(self) -> Path:
         """The same of rows that were sent again with other parameters: hashes of what was sent then."""
         return self.path / "changed.bin"

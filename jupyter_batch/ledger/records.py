@@ -158,8 +158,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     files. deadline: when what is open then is cancelled and asked in real time (rush_at: since when); 0 for never.
     overdue: why that was let pass. adopted: taken up from the provider, where another ledger sent it;
     nothing of it is sent from here. aligned: the rows' keys are here; without them they are told by their positions
-    alone. price: of its model, as it was when the job was planned. before, used: what was paid, and the tokens, in a
-    batch whose rest this job asks in real time: a person holds both as one. max_cost: US dollars that it may cost.
+    alone. mapped: its batches hold parameters in the words that the model takes (wire/openai_requests.py); not so in
+    older jobs. price: of its model, as it was when the job was planned. before, used: what was paid, and the tokens,
+    in a batch whose rest this job asks in real time: a person holds both as one. max_cost: US dollars that it may cost.
     keep: what else of an answer fills a column (core/kept.py). most: US dollars that its requests can cost at the most,
     by the estimate at that time. changes: the chat
     parameters that it sends its parent's rows again with, where they are others. tools: the names of those
@@ -202,6 +203,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     cuts: Cuts = ()
     adopted: bool = False
     aligned: bool = True
+    mapped: bool = False
     space: str = ""
     alone: bool = False
     schema: Schema | None = None
