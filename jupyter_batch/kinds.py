@@ -121,8 +121,9 @@ def _json_object(value: Any) -> dict[str, Any]:
 
 
 _NOT_IN_A_BODY = frozenset(
-    {"api_key", "api_base", "base_url", "extra_headers", "headers", "default_headers"}
+    {"n", "api_key", "api_base", "base_url", "extra_headers", "headers", "default_headers"}
 )
+"""Of them `n` is an option: choices of one request, of which one would be read, are paid all the same."""
 
 
 def _body(value: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import pandas as pd
 import pytest
@@ -13,7 +14,8 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.monitor.view import view
 from jupyter_batch.server.embedded import Embedded
 from tests.ledgers import lose
-from tests.realtime.realtime_endpoint import Endpoint
+from tests.realtime.realtime_endpoint import HANG, Endpoint
+from tests.waiting import wait_for
 
 
 def saying(content, finish="stop"):
@@ -202,11 +204,13 @@ def test_a_lost_ledger(home, tmp_path):
 
 
 def test_where_it_makes_no_sense_it_is_refused(call, home):
-    """D9: embeddings, tools, and numbers that are none; before anything is sent."""
+    """D9: embeddings, tools, the body's own n, and numbers that are none; before anything is sent."""
     with pytest.raises(OptionError, match="embedding"):
         frame().llm.embed("text", n=2, **call)
     with pytest.raises(OptionError, match="tools"):
         frame().llm.batch("{text}", n=2, tools=[abs_of], **call)
+    with pytest.raises(OptionError, match=r"without .* n, not"):
+        frame().llm.batch("{text}", extra_body={"n": 2}, **call)
     for wrong in (0, 1.5, 1000):
         with pytest.raises(OptionError, match="from 1 to 128"):
             frame().llm.batch("{text}", n=wrong, **call)
@@ -215,3 +219,39 @@ def test_where_it_makes_no_sense_it_is_refused(call, home):
 def abs_of(x: int) -> int:
     """The absolute value."""
     return abs(x)
+
+
+def test_what_is_under_way_is_waited_for(home, model):
+    """D9: a larger n while the first is under way pays for what is new alone."""
+    model.decide = lambda text, before: HANG if model.hanging < 2 and text == "sky" else None
+    call = {"model": "openai/m", "api_base": model.base, "api_key": "k", "mode": "realtime"}
+    first, second = pd.DataFrame({"text": ["sky"]}), pd.DataFrame({"text": ["sky", "new"]})
+    one = first.llm.batch("{text}", out="said", n=2, **call)
+    wait_for(lambda: model.hanging == 2, one)
+    two = second.llm.batch("{text}", out="said", n=3, **call)
+    wait_for(lambda: model.asked["new"] == 3, two)
+    model.release()
+    one.wait(60)
+    two.wait(60)
+    assert (model.asked["sky"], model.asked["new"]) == (3, 3)
+    assert second["said"].tolist() == [["SKY"] * 3, ["NEW"] * 3]
+
+
+@pytest.mark.parametrize("name", ["places", "unsent", "index", "keys"])
+def test_a_damaged_file_is_made_again(name, home, tmp_path):
+    """D9: what a job keeps of its rows is told from its other files, as for one answer a row."""
+    with Embedded(tmp_path / "server") as server:
+        call = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
+        df = pd.concat([frame(), frame()])
+        job = df.llm.batch("{text}", out="said", n=2, **call).wait(60)
+        path = getattr(job._folder, name)
+        assert path.exists()
+        path.write_bytes(b"\x00damaged")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            told = jupyter_batch.open(job.id).results()["said"]
+        assert [cell if isinstance(cell, list) else None for cell in told] == [
+            ["sky"] * 2,
+            ["sea"] * 2,
+            None,
+        ] * 2
