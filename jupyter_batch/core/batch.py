@@ -7,6 +7,7 @@ import msgspec
 from jupyter_batch.core.input_file import InputFile
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.secrets import masked
+from jupyter_batch.core.stated_limit import StatedLimit
 from jupyter_batch.core.status import State
 
 
@@ -19,6 +20,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     first few and a count. quota: it was refused because too much is enqueued already; sending it later can work.
     spent: it was refused because the account's quota or credit is used up.
     input_file: it was refused because its request file is not there, or not processed yet.
+    limit: the one that its refusal names.
     ended_at: when it was over, if the provider tells.
     tag: the metadata that the batch was created with. endpoint: where its requests go, if the provider tells.
     """
@@ -40,6 +42,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     quota: bool = False
     spent: bool = False
     input_file: InputFile | None = None
+    limit: StatedLimit | None = None
     usage: Usage | None = None
     tag: dict[str, str] = {}
     endpoint: str | None = None

@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from jupyter_batch.core.input_file import InputFile
 from jupyter_batch.core.secrets import masked
+from jupyter_batch.core.stated_limit import StatedLimit
 
 
 class JupyterBatchError(Exception):
@@ -117,12 +118,14 @@ class ProviderError(JupyterBatchError):
     status: the HTTP status, where there was an answer. retry_after: seconds. transient: asking again can help.
     bad_lines: lines of the request file, counted from 1, that it was refused for, each with the provider's reason.
     not_sent: there was no connection, so that nothing of the request can have had an effect. input_file: the refusal
-    is about the uploaded file, which is not there (yet) or not processed yet.
+    is about the uploaded file, which is not there (yet) or not processed yet. limit: on the size of a batch, or on all
+    that is enqueued, which the refusal names.
     """
 
     transient = False
     not_sent = False
     input_file: InputFile | None = None
+    limit: StatedLimit | None = None
     bad_lines: tuple[tuple[int, str], ...] = ()
 
     def __init__(

@@ -158,7 +158,7 @@ class _Known:
             str, set[int] | None
         ] = {}  # the shards that an adopted job has; None: all are its own
         for job in ledger.jobs():
-            shards = ledger.shards(job.id)
+            shards = ledger.shards(job.id, replaced=True)
             self.batches.update(
                 one for shard in shards for one in (shard.batch_id, *shard.refused) if one
             )

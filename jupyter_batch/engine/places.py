@@ -64,7 +64,8 @@ class Places:
         import numpy as np
 
         if folder.places.exists():
-            return cls(np.frombuffer(folder.places.read_bytes(), "<i8").astype(np.int64))
+            array = np.frombuffer(folder.places.read_bytes(), "<i8").astype(np.int64)
+            return cls(array).with_pieces(shards)
         array = np.full(rows, NOWHERE, dtype=np.int64)
         for shard in shards:
             array[shard.first : shard.last + 1] = shard.number
@@ -87,7 +88,15 @@ class Places:
             or (-2 - array).max(initial=0) >= rows
         ):
             raise ValueError(f"these are no places of {rows} rows")
-        return cls(array)
+        return cls(array).with_pieces(shards)
+
+    def with_pieces(self, shards: list[ShardRecord]) -> Places:
+        """The same with the pieces of planned shards that were cut: the file has the planned shard's number."""
+        for shard in shards:
+            if shard.part_of is not None:
+                span = self.array[shard.first : shard.last + 1]
+                span[span == shard.part_of] = shard.number
+        return self
 
     def to_bytes(self) -> bytes:
         """For the job's folder."""

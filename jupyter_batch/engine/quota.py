@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import RateLimitError
+from jupyter_batch.core.stated_limit import Unit
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine.pace import retry_pause
 from jupyter_batch.ledger.records import QUOTA_TRIES, ShardRecord
@@ -21,6 +22,7 @@ QUOTA_SECONDS = 26 * 3600.0
 QUEUE, RATE = "queue", "rate"
 """ShardRecord.held: until batches have ended, or until some time has passed."""
 
+_UNDER_WAY = frozenset({Step.SUBMITTING, Step.RUNNING, Step.CANCELLING})
 _UNSURE = frozenset({"", "validating", "submitted", "unknown"})
 """What a batch calls itself that may yet be refused; in any other open state it takes part of the quota."""
 
@@ -44,6 +46,8 @@ def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
     ]
     now, soon = mover.clock(), mover.clock() + mover.facts.poll_first * 2
     knocking = next((other for other in others if _knocks(other)), None)
+    if _is_full(mover, shard):
+        return mover.amend(shard, due_at=soon)
     if shard.held:
         rank = _rank(shard)
         before = any(
@@ -63,6 +67,18 @@ def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
         blocked_until=first.blocked_until,
         due_at=max(soon, first.due_at),
     )
+
+
+def _is_full(mover: Mover, shard: ShardRecord) -> bool:
+    """Whether the batches of this job that are under way leave too little of the limit that the provider named."""
+    if shard.limit is None or shard.limit.unit is not Unit.TOKENS or not shard.tokens:
+        return False
+    taken = sum(
+        other.tokens
+        for other in mover.ledger.shards(mover.job.id)
+        if other.step in _UNDER_WAY and other.number != shard.number
+    )
+    return taken > 0 and taken + shard.tokens > shard.limit.most
 
 
 def _knocks(shard: ShardRecord) -> bool:
@@ -93,7 +109,8 @@ def refused_at_once(mover: Mover, shard: ShardRecord, error: RateLimitError) -> 
             due_at=mover.clock() + pause,
             note=str(error),
         )
-    return _back(mover, shard, str(error), pause, attempts=attempts)
+    limit = error.limit or shard.limit
+    return _back(mover, shard, str(error), pause, attempts=attempts, limit=limit)
 
 
 def refused_later(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
@@ -113,6 +130,7 @@ def refused_later(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRec
         completed=0,
         failed=0,
         refused=(*shard.refused, view.id),
+        limit=view.limit or shard.limit,
     )
 
 
@@ -132,7 +150,9 @@ def _calm(mover: Mover, shard: ShardRecord, pause: float) -> None:
 def _back(mover: Mover, shard: ShardRecord, why: str, pause: float, **changes: Any) -> ShardRecord:
     """Wait; but a shard that is refused again and again with nothing of ours in its way, for a day, has failed."""
     now = mover.clock()
-    alone = 0 if _in_its_way(mover, shard) else shard.alone + 1
+    theirs = _under_way(mover, shard)
+    # A batch that may be refused yet proves nothing in either way.
+    alone = 0 if any(map(is_in, theirs)) else shard.alone + (not theirs)
     if alone >= QUOTA_TRIES and now - mover.job.created_at > QUOTA_SECONDS:
         return mover.put(
             shard,
@@ -175,12 +195,12 @@ def make_way(mover: Mover) -> None:
             break  # not ours to move
 
 
-def _in_its_way(mover: Mover, shard: ShardRecord) -> bool:
-    """Whether batches of this ledger are under way at the same provider."""
-    return any(
-        is_in(other.provider_status) and other.step in (Step.RUNNING, Step.CANCELLING)
+def _under_way(mover: Mover, shard: ShardRecord) -> list[str | None]:
+    """The states of this ledger's other batches that are under way at the same provider."""
+    return [
+        other.provider_status
         for job in mover.ledger.jobs(unfinished=True)
         if (job.provider, job.api_base) == (mover.job.provider, mover.job.api_base)
         for other in mover.ledger.shards(job.id)
-        if (other.job, other.number) != (shard.job, shard.number)
-    )
+        if other.step in _UNDER_WAY and (other.job, other.number) != (shard.job, shard.number)
+    ]

@@ -13,6 +13,7 @@ from jupyter_batch.engine.places import Places
 from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.recovery import open_shards
 
 
 class _Manifest(msgspec.Struct):
@@ -31,10 +32,11 @@ def salvage(folders: Folders, job: str) -> tuple[JobRecord, list[ShardRecord]]:
     except (OSError, msgspec.DecodeError) as e:
         raise JobNotFoundError(f"no job {job!r} in {folders.root}: {e}") from e
     record, shards, last = manifest.job, [], 0.0
+    planned = open_shards(manifest.shards, folder)
     places = None
     with contextlib.suppress(LedgerError):  # results() says so
-        places = places_of(record, manifest.shards, folder)
-    for shard in manifest.shards:
+        places = places_of(record, planned, folder)
+    for shard in planned:
         fetched = [
             path
             for path in (folder.output(shard.number), folder.errors(shard.number))

@@ -78,7 +78,7 @@ async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
         {
             **job.metadata,
             **tag_of(job, shard),
-            **about(job, shard, len(mover.ledger.shards(job.id))),
+            **about(job, shard, mover.ledger.next_number(job.id)),
         },
         endpoint=job.endpoint,
         window=job.completion_window,

@@ -20,7 +20,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.engine import budget, quota, same_file
+from jupyter_batch.engine import budget, cutting, quota, same_file
 from jupyter_batch.engine.collect import collect
 from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
 from jupyter_batch.engine.same_file import Next, about_file, next_try
@@ -120,7 +120,10 @@ class Mover:
             )
 
     def _current(self, shard: ShardRecord) -> ShardRecord:
-        return self.ledger.shards(self.job.id)[shard.number]
+        for one in self.ledger.shards(self.job.id):
+            if one.number == shard.number:
+                return one
+        raise LostError  # it was cut into smaller ones
 
     async def _step(self, shard: ShardRecord) -> ShardRecord:
         if self.job.cancel_at and shard.step in (Step.PLANNED, Step.WAITING):
@@ -138,6 +141,8 @@ class Mover:
 
                 return await asyncio.to_thread(join, self, shard)
             case Step.PLANNED | Step.WAITING:
+                if (fitted := await cutting.fit(self, shard)) is not None:
+                    return fitted
                 if (held := budget.hold(self, shard) or quota.hold(self, shard)) is not None:
                     return held
                 return await send(
@@ -208,7 +213,8 @@ class Mover:
             and not (self.job.cancel_at or self.job.adopted)
         ):
             return quota.refused_later(self, shard, view)
-        if (again := same_file.refused_batch(self, shard, view)) is not None:
+        again = same_file.refused_batch(self, shard, view) or cutting.failed(self, shard, view)
+        if again is not None:
             return again
         ended_at = shard.ended_at or now
         nothing = view.ending is State.COMPLETED and not (
@@ -318,6 +324,8 @@ class Mover:
                     return self.later(shard, error, to=Step.WAITING, file_id=None)
                 case Next.GIVE_UP:
                     hopeless = True
+        if refused and (aside := cutting.refused(self, shard, error)) is not None:
+            return aside
         if hopeless:
             return self.put(
                 shard,

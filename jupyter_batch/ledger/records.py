@@ -11,6 +11,7 @@ from jupyter_batch.core.finish import Cuts, added
 from jupyter_batch.core.kept import all_columns
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.schema import Schema, columns, listed
+from jupyter_batch.core.stated_limit import StatedLimit
 from jupyter_batch.core.status import (
     Block,
     Blocked,
@@ -44,6 +45,8 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     note: what the person should read of it now. why: what the provider, or we, said at its ending.
     create_sent: while it is submitting: its create may have left this machine. create_answered: the last create was
     answered with an error of the server's own, so that nothing of it is under way any more.
+    limit: that the provider named when it refused it. tokens: of input, where they were counted for that. replaced_by:
+    the numbers of the shards that it was cut into; part_of: the planned shard whose rows these have.
     uploaded_at, uploads: when its request file was uploaded last, and how often.
     ended_at: when it was seen that it had ended; over_at: when it had, as the provider tells it, where that was long
     before.
@@ -97,6 +100,10 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     create_answered: bool = False
     uploaded_at: float = 0.0
     uploads: int = 0
+    limit: StatedLimit | None = None
+    tokens: int = 0
+    part_of: int | None = None
+    replaced_by: tuple[int, ...] = ()
     ended_at: float = 0.0
     over_at: float = 0.0
     expires_at: float | None = None

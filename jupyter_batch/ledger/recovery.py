@@ -36,7 +36,7 @@ def recovered(
         there = _read(folders, name)
         if there is None:
             continue
-        shards = [_shard(there, shard, folder) for shard in there.shards]
+        shards = with_pieces([_shard(there, shard, folder) for shard in there.shards], folder)
         over = all(shard.step is Step.COLLECTED for shard in shards)
         finished = max((shard.fetched_at for shard in shards), default=0.0) or now
         job = msgspec.structs.replace(
@@ -59,7 +59,36 @@ def shard_of(folders: Folders, name: str, number: int) -> ShardRecord | None:
     """The record of a shard as far as its job's folder tells it; None where it does not."""
     there = _read(folders, name)
     planned = [] if there is None else [one for one in there.shards if one.number == number]
-    return _shard(there, planned[0], folders.of(name)) if there is not None and planned else None
+    if there is not None and planned:
+        return _shard(there, planned[0], folders.of(name))
+    return _handle(folders.of(name), number)
+
+
+def with_pieces(shards: list[ShardRecord], folder: JobFolder) -> list[ShardRecord]:
+    """The shards, and after those that were cut the ones that they were cut into, by number."""
+    found = list(shards)
+    for shard in found:  # it grows: pieces may have been cut, too
+        found += [piece for n in shard.replaced_by if (piece := _handle(folder, n)) is not None]
+    return sorted(found, key=lambda shard: shard.number)
+
+
+def open_shards(planned: list[ShardRecord], folder: JobFolder) -> list[ShardRecord]:
+    """The planned shards of a job, with the pieces in the place of those that were cut."""
+    cut = {
+        shard.number: kept
+        for shard in planned
+        if (kept := _handle(folder, shard.number)) is not None and kept.replaced_by
+    }
+    found = with_pieces([cut.get(shard.number, shard) for shard in planned], folder)
+    return [shard for shard in found if not shard.replaced_by]
+
+
+def _handle(folder: JobFolder, number: int) -> ShardRecord | None:
+    """A shard's record as it was when it last took a step; None where the folder does not tell it."""
+    try:
+        return msgspec.json.decode(folder.handle(number).read_bytes(), type=ShardRecord)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _read(folders: Folders, name: str) -> _Manifest | None:
@@ -72,8 +101,8 @@ def _read(folders: Folders, name: str) -> _Manifest | None:
 
 def _shard(there: _Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRecord:
     number = planned.number
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(folder.handle(number).read_bytes(), type=ShardRecord)
+    if (kept := _handle(folder, number)) is not None:
+        return kept
     if folder.output(number).exists() or folder.errors(number).exists():
         return msgspec.structs.replace(planned, step=Step.ENDED, ending=State.COMPLETED)
     unsent = there.handles and not folder.handle(number).exists()

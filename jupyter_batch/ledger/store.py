@@ -21,10 +21,10 @@ import msgspec
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerCorruptError, LedgerError
 from jupyter_batch.core.status import MOVES, Block, Step
-from jupyter_batch.ledger.database import Database
 from jupyter_batch.ledger.folder import Folders, has_died, machine
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import job_of, recovered, shard_of, write_handle
+from jupyter_batch.ledger.replacing import Replacing
 from jupyter_batch.ledger.rows import SELECT_JOB, decode, encode, insert, job_from, with_columns
 
 _log = logging.getLogger("jupyter_batch")
@@ -38,7 +38,7 @@ def this_process() -> str:
     return f"{machine()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-class Ledger(Database):
+class Ledger(Replacing):
     """The record of all jobs under one folder."""
 
     def __init__(self, home: Path, *, upgrade: bool = True) -> None:
@@ -118,10 +118,11 @@ class Ledger(Database):
         rows = self._rows(f"{SELECT_JOB} {where}ORDER BY created_at DESC, id")
         return [record for row in rows if (record := self._read_job(row)) is not None]
 
-    def shards(self, job: str) -> list[ShardRecord]:
-        """A job's shards by number."""
+    def shards(self, job: str, *, replaced: bool = False) -> list[ShardRecord]:
+        """A job's shards by number; replaced: those too that were cut into smaller ones."""
         rows = self._rows("SELECT number, facts FROM shard WHERE job = ? ORDER BY number", job)
-        return [self._read_shard(job, number, facts) for number, facts in rows]
+        found = [self._read_shard(job, number, facts) for number, facts in rows]
+        return [shard for shard in found if replaced or not shard.replaced_by]
 
     def shards_of_all(self) -> dict[str, list[ShardRecord]]:
         """Every job's shards by number, in one read."""
@@ -130,7 +131,9 @@ class Ledger(Database):
             "SELECT job, number, facts FROM shard ORDER BY job, number"
         ):
             with contextlib.suppress(LedgerCorruptError):
-                found.setdefault(job, []).append(self._read_shard(job, number, facts))
+                shard = self._read_shard(job, number, facts)
+                if not shard.replaced_by:
+                    found.setdefault(job, []).append(shard)
         return found
 
     def _read_job(self, row: tuple[Any, ...]) -> JobRecord | None:
@@ -203,7 +206,7 @@ class Ledger(Database):
             shard.batch_id == batch_id or batch_id in shard.refused
             for job in self.jobs()
             if (job.provider, job.api_base) == (place.provider, place.api_base)
-            for shard in self.shards(job.id)
+            for shard in self.shards(job.id, replaced=True)
         )
 
     def child(self, job: str, *, rounds: int = 0) -> JobRecord | None:

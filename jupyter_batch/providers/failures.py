@@ -29,6 +29,7 @@ from jupyter_batch.core.input_file import of_file
 from jupyter_batch.core.quota import is_queue, is_quota, is_spent
 from jupyter_batch.core.refusal import Refusal, decoded, is_error, is_no_route, read_refusal, short
 from jupyter_batch.core.secrets import remember
+from jupyter_batch.core.stated_limit import stated_limit
 from jupyter_batch.network import certificate_words, through
 
 _OK = 200
@@ -211,8 +212,10 @@ def by_refusal(
     if isinstance(error, RateLimitError):
         error.spent = _is_spent(status, said)
         error.queue = not error.spent and is_queue(said)
+        error.limit = stated_limit(said) if error.queue else None
     elif status < _SERVER and not isinstance(error, NoBatchApiError):
         error.input_file = of_file(said)
+        error.limit = stated_limit(said)
     return error
 
 

@@ -13,6 +13,7 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.input_file import InputFile, of_file
 from jupyter_batch.core.quota import is_quota, is_spent
 from jupyter_batch.core.refusal import read_refusal
+from jupyter_batch.core.stated_limit import stated_limit
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 
@@ -55,6 +56,7 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
         quota=spent or any(map(is_quota, told)),
         spent=spent,
         input_file=_of_file(found),
+        limit=next(filter(None, map(stated_limit, told)), None),
         ended_at=next((at for name in _OVER if (at := _time(obj.get(name))) is not None), None),
         usage=tolerant.usage_of(obj.get("usage")),
         endpoint=_text(obj.get("endpoint")),

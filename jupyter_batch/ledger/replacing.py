@@ -1,0 +1,86 @@
+"""One verb of the ledger: a shard that no batch of the provider can hold is replaced by smaller ones, in one write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from jupyter_batch.core.status import Counts, Step
+from jupyter_batch.ledger.database import Database
+from jupyter_batch.ledger.folder import Folders
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.ledger.recovery import write_handle
+from jupyter_batch.ledger.rows import decode, encode
+
+
+class Replacing(Database):
+    """The part of the ledger that replaces shards."""
+
+    folders: Folders
+
+    def next_number(self, job: str) -> int:
+        """The number of the job's next shard, above those of replaced ones."""
+        return int(self._rows("SELECT max(number) + 1 FROM shard WHERE job = ?", job)[0][0])
+
+    def replace(
+        self,
+        shard: ShardRecord,
+        pieces: list[ShardRecord],
+        holder: str,
+        now: float,
+        keep: Callable[[int, int], None],
+    ) -> ShardRecord | None:
+        """Record the pieces in the place of a shard that has no batch, with the job's next numbers.
+
+        keep: put the files of the piece at an index in place under a number, within the same transaction. None where
+        the shard has moved on, or the lease is not the holder's any more: then nothing was written.
+        """
+        folder = self.folders.of(shard.job)
+        with self._transaction() as db:
+            row = db.execute(
+                "SELECT shard.facts FROM shard JOIN job ON job.id = shard.job WHERE shard.job = ? AND "
+                "number = ? AND step = ? AND job.holder = ? AND job.lease_until > ?",
+                (shard.job, shard.number, shard.step, holder, now),
+            ).fetchone()
+            if row is None or decode(row[0], ShardRecord).batch_id:
+                return None
+            (number,) = db.execute(
+                "SELECT max(number) + 1 FROM shard WHERE job = ?", (shard.job,)
+            ).fetchone()
+            pieces = [
+                msgspec.structs.replace(piece, number=number + at)
+                for at, piece in enumerate(pieces)
+            ]
+            for at, piece in enumerate(pieces):
+                keep(at, piece.number)
+                write_handle(folder, piece)
+            replaced = msgspec.structs.replace(
+                decode(row[0], ShardRecord),
+                step=Step.COLLECTED,
+                replaced_by=tuple(piece.number for piece in pieces),
+                counts=Counts(),
+                held="",
+                blocked_by=None,
+                blocked_until=0.0,
+                due_at=0.0,
+                ended_at=now,
+                note=f"cut into {len(pieces)} batches: {shard.note}",
+            )
+            db.execute(
+                "UPDATE shard SET step = ?, facts = ? WHERE job = ? AND number = ?",
+                (replaced.step, encode(replaced), shard.job, shard.number),
+            )
+            db.executemany(
+                "INSERT INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
+                [(one.job, one.number, one.step, one.ending, encode(one)) for one in pieces],
+            )
+            db.executemany(
+                "INSERT INTO event (job, at, shard, step, done, note) VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (one.job, now, one.number, one.step, 0, one.note)
+                    for one in (msgspec.structs.replace(replaced, step=Step.WAITING), *pieces)
+                ],
+            )
+            write_handle(folder, replaced)
+        return replaced
