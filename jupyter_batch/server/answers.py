@@ -14,10 +14,9 @@ from jupyter_batch.server.messages import translate
 from jupyter_batch.server.messages.objects import MESSAGES
 from jupyter_batch.server.requests import check
 from jupyter_batch.server.responses import chat_of, response_of
-from jupyter_batch.server.upstream import Upstream
+from jupyter_batch.server.upstream import CHAT, COMPLETIONS, EMBEDDINGS, Upstream
 
 LOCAL = "local/"
-CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"
 _TRANSLATED = {
     RESPONSES: (chat_of, response_of),
@@ -45,28 +44,42 @@ class Answer(NamedTuple):
 class Answers:
     """The models behind this server.
 
-    With an upstream model every request goes to it, whatever model it names. Without one, `echo` is answered here, and
+    With an upstream model every request goes to it, whatever model it names; embeddings go to an upstream of their own
+    where there is one. Without an upstream, `echo` is answered here, and
     `provider/name` (with or without `local/` before it) by that litellm model; a bare name is no model of ours.
     """
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, embeddings: Upstream | None = None) -> None:
         self.upstream = upstream
+        self.embeddings = embeddings or upstream
 
-    def serves(self, model: str) -> bool:
-        """Whether there is such a model here."""
+    def upstream_of(self, endpoint: str) -> Upstream:
+        """The upstream that answers an endpoint's requests."""
+        return self.embeddings if endpoint == EMBEDDINGS else self.upstream
+
+    def serves(self, model: str, endpoint: str = CHAT) -> bool:
+        """Whether there is such a model at this endpoint."""
         return (
-            self.upstream.model is not None
+            self.upstream_of(endpoint).model is not None
             or echo.is_echo(model)
             or "/" in model.removeprefix(LOCAL)
         )
 
-    def at_once(self, model: str) -> bool:
+    def at_once(self, model: str, endpoint: str = CHAT) -> bool:
         """Whether the answer needs no waiting."""
-        return self.upstream.model is None and echo.is_echo(model)
+        return self.upstream_of(endpoint).model is None and echo.is_echo(model)
 
     def names(self) -> list[str]:
         """The models that can be listed."""
-        return list(echo.NAMES) if self.upstream.model is None else [self.upstream.model]
+        chat, vectors = self.upstream.model, self.embeddings.model
+        named = list(echo.NAMES) if chat is None or vectors is None else []
+        return named + list(dict.fromkeys(one for one in (chat, vectors) if one is not None))
+
+    async def close(self) -> None:
+        """End the calls that are under way."""
+        await self.upstream.close()
+        if self.embeddings is not self.upstream:
+            await self.embeddings.close()
 
     def refusal(self, endpoint: str, body: Any) -> ApiError | None:
         """Why a request isn't taken; None if it is."""
@@ -75,7 +88,7 @@ class Answers:
             wrong = messages_check.check(body) if messages else check(endpoint, body)
         except _MALFORMED as error:
             return ApiError(400, f"This request can't be read: {error}")
-        if wrong is None and not self.serves(body["model"]):
+        if wrong is None and not self.serves(body["model"], endpoint):
             unknown = messages_errors.no_model if messages else no_model
             wrong = unknown(body["model"])
         return wrong
@@ -93,8 +106,10 @@ class Answers:
     @staticmethod
     def _echo(endpoint: str, body: Mapping[str, Any], id_: str) -> dict[str, Any]:
         created = int(time.time())
-        if endpoint == "/v1/embeddings":
+        if endpoint == EMBEDDINGS:
             return echo.embeddings(body)
+        if endpoint == COMPLETIONS:
+            return echo.completion(body, id_=id_, created=created)
         if endpoint not in _TRANSLATED:
             return echo.chat(body, id_=id_, created=created)
         request_of, answer_of = _TRANSLATED[endpoint]
@@ -103,11 +118,11 @@ class Answers:
 
     async def later(self, endpoint: str, body: Mapping[str, Any], *, id_: str) -> Answer:
         """The answer to a request that was checked, from whoever gives it; a failure is an answer too."""
-        if self.at_once(body["model"]):
+        if self.at_once(body["model"], endpoint):
             return self.now(endpoint, body, id_=id_)
         try:
             if endpoint not in _TRANSLATED:
-                return Answer(200, await self.upstream.ask(endpoint, body))
+                return Answer(200, await self.upstream_of(endpoint).ask(endpoint, body))
             request_of, answer_of = _TRANSLATED[endpoint]
             said = await self.upstream.ask(CHAT, request_of(body))
             return Answer(200, answer_of(said, body, id_=id_))

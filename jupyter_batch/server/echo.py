@@ -15,7 +15,8 @@ picture and file in it that says what it is and how large (`[image png 64x48]`):
    word.
 4. Anything else is answered with the prompt's own text, letter for letter.
 
-A request of the Responses API is answered as the chat request that asks the same (responses.py).
+A request of the Responses API is answered as the chat request that asks the same (responses.py), a text completion as
+a chat of each prompt by itself (its `max_tokens` has no default here; `echo` repeats the prompt before the answer).
 `stop` cuts, `max_tokens` cuts (finish_reason `length`), `n` gives the same answer n times. A token is four characters,
 rounded up. An embedding is a unit vector out of the text's hash, of 256 numbers if `dimensions` says nothing else.
 """
@@ -157,6 +158,52 @@ def chat(
         "service_tier": "default",
         "system_fingerprint": "fp_echo",
     }
+
+
+def completion(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, Any]:
+    """A text completion object. The body was checked before (requests.py)."""
+    prompts = [text_of_prompt(one) for one in inputs_of(body["prompt"] or "")]
+    count, budget = body.get("n") or 1, Budget(_MOST_TEXT)
+    choices: list[dict[str, Any]] = []
+    said = 0
+    for prompt in prompts:
+        text, _ = _stopped(
+            answer_text({"messages": [{"role": "user", "content": prompt}]}), body.get("stop")
+        )
+        text, reason = _cut(text, body.get("max_tokens"))
+        said += tokens(text) * count
+        shown = prompt + text if body.get("echo") else text
+        budget.spend(len(shown) * count)
+        choices += [
+            {"index": len(choices) + at, "text": shown, "logprobs": None, "finish_reason": reason}
+            for at in range(count)
+        ]
+    asked = sum(map(tokens, prompts))
+    return {
+        "id": f"cmpl-{id_}",
+        "object": "text_completion",
+        "created": created,
+        "model": body["model"],
+        "choices": choices,
+        "usage": {
+            "prompt_tokens": asked,
+            "completion_tokens": said,
+            "total_tokens": asked + said,
+        },
+        "system_fingerprint": "fp_echo",
+    }
+
+
+def text_of_prompt(prompt: str | list[int]) -> str:
+    """A prompt as text; of token numbers the numbers."""
+    return prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
+
+
+def _cut(text: str, most: int | None) -> tuple[str, str]:
+    """The text within so many tokens, and the finish reason."""
+    if most and tokens(text) > most:
+        return text[: most * TOKEN], "length"
+    return text, "stop"
 
 
 def _stopped(text: str, stop: Any) -> tuple[str, str | None]:

@@ -36,6 +36,7 @@ class Embedded:
     faults: what goes wrong, as for `--faults`, or by name.
     pace: the least seconds that a batch takes; 0 (the default here) for as fast as it goes.
     upstream, api_base, api_key, concurrency: a litellm model that answers, instead of the built-in echo model.
+    embeddings_upstream, embeddings_api_base, embeddings_api_key: another one that answers embeddings.
     """
 
     def __init__(
@@ -49,6 +50,9 @@ class Embedded:
         upstream: str | None = None,
         api_base: str | None = None,
         api_key: str | None = None,
+        embeddings_upstream: str | None = None,
+        embeddings_api_base: str | None = None,
+        embeddings_api_key: str | None = None,
         concurrency: int = 16,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -61,6 +65,9 @@ class Embedded:
             upstream=upstream,
             api_base=api_base,
             api_key=api_key,
+            embeddings_upstream=embeddings_upstream,
+            embeddings_api_base=embeddings_api_base,
+            embeddings_api_key=embeddings_api_key,
             concurrency=concurrency,
             clock=clock,
         )

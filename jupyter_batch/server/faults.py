@@ -28,6 +28,7 @@ Rows fall by seed and `custom_id`, so that a batch which is resumed meets the sa
 
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 from typing import Any
 
@@ -61,6 +62,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{field.encode_name} is no number")
             if value is not None and value < 0 and field.name != "seed":
                 raise ValueError(f"{field.encode_name} can't be negative")
             if field.name in SHARES and value > 1:

@@ -21,7 +21,7 @@ ENDPOINTS = (
     "/v1/videos",
 )
 """What OpenAI's batches take as `endpoint`."""
-SERVED = ("/v1/responses", "/v1/chat/completions", "/v1/embeddings")
+SERVED = ("/v1/responses", "/v1/chat/completions", "/v1/embeddings", "/v1/completions")
 """Those of them that this server answers."""
 UPLOAD_PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
 

@@ -1,4 +1,4 @@
-"""The routes of `/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/models`: answered at once."""
+"""The routes that are answered in real time: chat, text completions, responses, embeddings, models."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jupyter_batch.server import echo
 from jupyter_batch.server.answers import Answer
 from jupyter_batch.server.errors import ApiError
 from jupyter_batch.server.service import json_body, reply, service
+from jupyter_batch.server.upstream import EMBEDDINGS
 
 STARTED = 1_735_689_600
 """`created` of the models: the first of January 2025; there is no better truth for them."""
@@ -36,14 +37,18 @@ async def chat(request: web.Request) -> web.StreamResponse:
     answer = await _answer(request, "/v1/chat/completions", body)
     if not body.get("stream") or answer.status != 200:  # noqa: PLR2004 - HTTP's own
         return reply(answer.body, answer.status)
+    usage = bool((body.get("stream_options") or {}).get("include_usage"))
+    return await _streamed(request, chunks(answer.body, with_usage=usage))
+
+
+async def _streamed(request: web.Request, pieces: Iterator[dict[str, Any]]) -> web.StreamResponse:
+    """Server-sent events, and the mark of their end."""
     response = web.StreamResponse(
         headers={"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
     )
     await response.prepare(request)
-    for chunk in chunks(
-        answer.body, with_usage=bool((body.get("stream_options") or {}).get("include_usage"))
-    ):
-        await response.write(b"data: " + orjson.dumps(chunk) + b"\n\n")
+    for piece in pieces:
+        await response.write(b"data: " + orjson.dumps(piece) + b"\n\n")
     await response.write(b"data: [DONE]\n\n")
     await response.write_eof()
     return response
@@ -66,9 +71,10 @@ async def responses(request: web.Request) -> web.Response:
 
 def chunks(completion: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:
     """The pieces that a completion is streamed in."""
-    head = {
-        name: completion.get(name)
+    head: dict[str, Any] = {
+        name: completion[name]
         for name in ("id", "created", "model", "service_tier", "system_fingerprint")
+        if name in completion
     }
     head["object"] = "chat.completion.chunk"
     if with_usage:
@@ -102,6 +108,30 @@ def chunks(completion: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str
         yield {**head, "choices": [], "usage": completion.get("usage")}
 
 
+@routes.post("/v1/completions")
+async def completions(request: web.Request) -> web.StreamResponse:
+    """Text completions, whole or as server-sent events."""
+    body = await json_body(request)
+    answer = await _answer(request, "/v1/completions", body)
+    if not body.get("stream") or answer.status != 200:  # noqa: PLR2004 - HTTP's own
+        return reply(answer.body, answer.status)
+    usage = bool((body.get("stream_options") or {}).get("include_usage"))
+    return await _streamed(request, text_chunks(answer.body, with_usage=usage))
+
+
+def text_chunks(said: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:
+    """The pieces that a text completion is streamed in."""
+    head = {name: value for name, value in said.items() if name not in ("choices", "usage")}
+    for choice in said["choices"]:
+        text = choice["text"]
+        for start in range(0, len(text), _PIECE):
+            piece = {**choice, "text": text[start : start + _PIECE], "finish_reason": None}
+            yield {**head, "choices": [piece]}
+        yield {**head, "choices": [{**choice, "text": ""}]}
+    if with_usage:
+        yield {**head, "choices": [], "usage": said.get("usage")}
+
+
 @routes.post("/v1/embeddings")
 async def embeddings(request: web.Request) -> web.Response:
     """Embeddings."""
@@ -126,7 +156,8 @@ async def models(request: web.Request) -> web.Response:
 async def model(request: web.Request) -> web.Response:
     """One model."""
     name = request.match_info["model"]
-    if not service(request).answers.serves(name):
+    answers = service(request).answers
+    if not answers.serves(name) and not answers.serves(name, EMBEDDINGS):
         raise ApiError(
             404, f"The model '{name}' does not exist", param="model", code="model_not_found"
         )

@@ -1,4 +1,4 @@
-"""What a chat, responses or embeddings request must look like, real time or batch; not who answers it."""
+"""Checks of chat, responses, completions and embeddings requests, in real time and in batches."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _BOUNDS: dict[str, tuple[bool, int | None, int | None]] = {
     "max_completion_tokens": (True, 1, None),
     "max_output_tokens": (True, 16, None),
     "n": (True, 1, 128),
+    "best_of": (True, 1, 20),
     "top_logprobs": (True, 0, 20),
     "seed": (True, None, None),
 }
@@ -33,9 +34,12 @@ def check(endpoint: str, body: Any) -> ApiError | None:
         return ApiError(400, "you must provide a model parameter")
     if not isinstance(body["model"], str):
         return wrong_type("model", "a string", body["model"])
-    return {"/v1/chat/completions": _chat, "/v1/responses": _responses}.get(endpoint, _embeddings)(
-        body
-    )
+    checks = {
+        "/v1/chat/completions": _chat,
+        "/v1/responses": _responses,
+        "/v1/completions": _completions,
+    }
+    return checks.get(endpoint, _embeddings)(body)
 
 
 def _chat(body: Mapping[str, Any]) -> ApiError | None:
@@ -298,6 +302,61 @@ def _text_format(form: Any) -> ApiError | None:
         None
         if isinstance(form["schema"], dict)
         else wrong_type("text.format.schema", "an object", form["schema"])
+    )
+
+
+def _completions(body: Mapping[str, Any]) -> ApiError | None:
+    if "prompt" not in body:
+        return missing("prompt")
+    prompt = body["prompt"]
+    if prompt is not None and not isinstance(prompt, str) and not _is_prompts(prompt):
+        return ApiError(
+            400,
+            "Invalid 'prompt': expected a string, an array of strings, an array of integers or an "
+            "array of arrays of integers.",
+            param="prompt",
+            code="invalid_type",
+        )
+    if isinstance(prompt, list) and len(prompt) > MOST_INPUTS and not isinstance(prompt[0], int):
+        return ApiError(
+            400,
+            f"Invalid 'prompt': array too long. Expected an array with maximum length {MOST_INPUTS}, "
+            f"but got an array with length {len(prompt)} instead.",
+            param="prompt",
+            code="array_above_max_length",
+        )
+    for name in ("echo", "stream"):
+        if body.get(name) is not None and not isinstance(body[name], bool):
+            return wrong_type(name, "a boolean", body[name])
+    if body.get("suffix") is not None and not isinstance(body["suffix"], str):
+        return wrong_type("suffix", "a string", body["suffix"])
+    best, count = body.get("best_of"), body.get("n") or 1
+    wrong = _streaming(body) or _bounds(body)
+    if wrong is None and best is not None and best < count:
+        wrong = ApiError(
+            400,
+            f"You requested that the server return more choices than it will generate (HINT: you must "
+            f"set 'n' (currently {count}) to be at most 'best_of' (currently {best})).",
+        )
+    return wrong
+
+
+def _is_prompts(value: Any) -> bool:
+    """A list that is not empty, of texts alone, of token numbers alone, or of lists of token numbers."""
+    if not isinstance(value, list) or not value:
+        return False
+    return (
+        all(isinstance(one, str) for one in value)
+        or _is_tokens(value)
+        or all(_is_tokens(one) for one in value)
+    )
+
+
+def _is_tokens(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
     )
 
 

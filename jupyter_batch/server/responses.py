@@ -36,8 +36,15 @@ _TOLD = (
     "tools",
     "top_p",
     "truncation",
-    "user",
 )
+_DEFAULTS: dict[str, Any] = {
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+}
+"""What stands in a response for a field that the request does not have; the others are null."""
 
 
 def chat_of(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,9 +145,13 @@ def response_of(chat: Mapping[str, Any], body: Mapping[str, Any], *, id_: str) -
     """A chat completion, as the response to the request `body`."""
     choice: Mapping[str, Any] = next(iter(chat.get("choices") or ()), {})
     cut = _CUT.get(str(choice.get("finish_reason")))
-    told = {name: body.get(name) for name in _TOLD}
-    told["text"] = told["text"] or {"format": {"type": "text"}}
-    told["tools"] = told["tools"] or []
+    told: dict[str, Any] = {name: body.get(name) for name in _TOLD}
+    for name, default in _DEFAULTS.items():
+        if told[name] is None:
+            told[name] = default
+    told["tools"] = [_whole_tool(tool) for tool in told["tools"]]
+    if isinstance(body.get("user"), str):
+        told["user"] = body["user"]
     return {
         **told,
         "id": f"resp_{id_}",
@@ -156,6 +167,13 @@ def response_of(chat: Mapping[str, Any], body: Mapping[str, Any], *, id_: str) -
         ),
         "usage": _usage(chat.get("usage") or {}),
     }
+
+
+def _whole_tool(tool: Any) -> Any:
+    """A tool as a response shows it: a function with its defaults."""
+    if not isinstance(tool, Mapping) or tool.get("type") != "function":
+        return tool
+    return {"parameters": None, "strict": True, **tool}
 
 
 def _output(message: Mapping[str, Any], id_: str, status: str) -> Iterator[dict[str, Any]]:
@@ -194,7 +212,7 @@ def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
     thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
     return {
         "input_tokens": into,
-        "input_tokens_details": {"cached_tokens": cached},
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
         "output_tokens": out,
         "output_tokens_details": {"reasoning_tokens": thought},
         "total_tokens": into + out,

@@ -10,6 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import Any, BinaryIO
@@ -95,7 +96,8 @@ class Run:
 
     def _scan(self, answered: set[int] | None = None) -> Scan:
         kind = MessageScan if self.batch.endpoint == MESSAGES else Scan
-        return kind(self.batch.endpoint, self.answers.serves, answered)
+        serves = partial(self.answers.serves, endpoint=self.batch.endpoint)
+        return kind(self.batch.endpoint, serves, answered)
 
     def open(self) -> None:
         """Open the file that the rows are read from."""

@@ -205,7 +205,7 @@ class Runner:
         """Answer the rows that have no line yet; those that a cancel or the expiry leaves over get one that says so."""
         rows, began = run.rows(), time.perf_counter()
         if not run.cancelling.is_set() and not run.record.expired:
-            if self.answers.at_once(run.batch.model or ""):
+            if self.answers.at_once(run.batch.model or "", run.batch.endpoint):
                 await self._answer_at_once(run, rows)
             else:
                 await self._answer_beside(run, rows)
@@ -261,7 +261,8 @@ class Runner:
                 await run.answer_later(row)
                 await self._flush(run)
 
-        tasks = [asyncio.ensure_future(work()) for _ in range(self.answers.upstream.concurrency)]
+        places = self.answers.upstream_of(run.batch.endpoint).concurrency
+        tasks = [asyncio.ensure_future(work()) for _ in range(places)]
         cancelled = asyncio.ensure_future(run.cancelling.wait())
         try:
             while (

@@ -13,19 +13,23 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jupyter_batch.core.address import check_base
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.secrets import clean, remember
 from jupyter_batch.server import faults
+from jupyter_batch.server.echo import is_echo
 from jupyter_batch.server.faults import parse_faults
 
 API_KEY_VARIABLE = "JUPYTER_BATCH_UPSTREAM_API_KEY"
+EMBEDDINGS_KEY_VARIABLE = "JUPYTER_BATCH_EMBEDDINGS_API_KEY"
 TOKEN_VARIABLE = "JUPYTER_BATCH_SERVER_TOKEN"  # noqa: S105 - the name of a variable
 DESCRIPTION = """An OpenAI-compatible Files + Batches server on this machine. Without --upstream, the model
 `local/echo` answers by simple rules (it is no language model), and `provider/name` is answered by that litellm
 model."""
+_MOST_PORT = 65_535
+_MOST_SECONDS = 10**9
 FAULTS = "faults:\n" + "\n".join(
     row for row in (faults.__doc__ or "").splitlines() if row.startswith("|")
 )
@@ -47,6 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help=f"the upstream's key; better in ${API_KEY_VARIABLE}, as the "
         "list of processes shows this one",
+    )
+    parser.add_argument(
+        "--embeddings-upstream",
+        metavar="MODEL",
+        help="a litellm model that answers embeddings, where --upstream answers the rest; it shares "
+        "--api-base and --api-key if both models are of one provider",
+    )
+    parser.add_argument(
+        "--embeddings-api-base", metavar="URL", help="where the model for embeddings is"
+    )
+    parser.add_argument(
+        "--embeddings-api-key",
+        metavar="KEY",
+        help=f"its key; better in ${EMBEDDINGS_KEY_VARIABLE}",
     )
     parser.add_argument(
         "--concurrency",
@@ -110,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
             return asyncio.run(_serve(args, args.state))
         with tempfile.TemporaryDirectory(prefix="jupyter_batch_serve_") as folder:
             return asyncio.run(_serve(args, Path(folder)))
-    except (OptionError, RuntimeError, OSError, sqlite3.Error) as error:
+    except (OptionError, RuntimeError, OSError, OverflowError, sqlite3.Error) as error:
         sys.stderr.write(f"jupyter batch serve: {error}\n")
         return 2
 
@@ -120,11 +138,9 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
 
     given = args.token or os.environ.get(TOKEN_VARIABLE)
     token = None if args.no_token else given or secrets.token_urlsafe(24)
-    if args.concurrency < 1 or args.pace < 0:
-        raise OptionError("--concurrency must be at least 1, and --pace can't be negative")
-    if args.api_base is not None:
-        check_base(args.api_base, "--api-base", "--api-key")
-    upstream_key = _upstream_key(args)
+    _check(args, given)
+    upstream_key = _key(args.api_key, "--api-key", API_KEY_VARIABLE)
+    embeddings_key = _key(args.embeddings_api_key, "--embeddings-api-key", EMBEDDINGS_KEY_VARIABLE)
     remember(token)
     options = Options(
         state=state,
@@ -135,6 +151,9 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
         upstream=args.upstream,
         api_base=args.api_base,
         api_key=upstream_key,
+        embeddings_upstream=args.embeddings_upstream,
+        embeddings_api_base=args.embeddings_api_base,
+        embeddings_api_key=embeddings_key,
         concurrency=args.concurrency,
         pace=args.pace,
         faults=parse_faults(args.faults),
@@ -162,18 +181,69 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
     return 0
 
 
-def _upstream_key(args: argparse.Namespace) -> str | None:
-    """The upstream's key, as a header can carry it. Raises OptionError, which does not repeat it."""
-    given, name = args.api_key, "--api-key"
-    if not given:
-        given, name = os.environ.get(API_KEY_VARIABLE), API_KEY_VARIABLE
-    if not given:
-        return None
+def _check(args: argparse.Namespace, token: str | None) -> None:
+    """Raise OptionError for a value that can't be; nothing was opened yet."""
+    _check_numbers(args)
+    _check_upstreams(args)
+    if not args.host.strip():
+        raise OptionError("--host is empty; leave it out for 127.0.0.1")
+    if args.state is not None and args.state.exists() and not args.state.is_dir():
+        raise OptionError(f"--state expects a folder; {args.state} is a file")
+    if args.token is not None and not args.token:
+        raise OptionError("--token is empty; leave it out, or use --no-token")
+    if token is not None:
+        _check_key("--token" if args.token else TOKEN_VARIABLE, token)
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for name, port in (("--port", args.port), ("--prefer-port", args.prefer_port)):
+        if not 0 <= port <= _MOST_PORT:
+            raise OptionError(f"{name} expects a number from 0 to {_MOST_PORT}; got {port}")
+    if args.concurrency < 1:
+        raise OptionError(f"--concurrency expects at least 1; got {args.concurrency}")
+    for name, seconds in (("--pace", args.pace), ("--exit-when-idle", args.exit_when_idle)):
+        if seconds is not None and not 0 <= seconds <= _MOST_SECONDS:
+            raise OptionError(f"{name} expects seconds from 0 to {_MOST_SECONDS}; got {seconds:g}")
+
+
+def _check_upstreams(args: argparse.Namespace) -> None:
+    for name in ("upstream", "embeddings_upstream"):
+        _check_model(f"--{name.replace('_', '-')}", getattr(args, name))
+    for name in ("", "embeddings-"):
+        base = getattr(args, f"{name.replace('-', '_')}api_base")
+        if base is not None:
+            check_base(base, f"--{name}api-base", f"--{name}api-key")
+    if (args.embeddings_api_base or args.embeddings_api_key) and not args.embeddings_upstream:
+        raise OptionError(
+            "--embeddings-api-base and --embeddings-api-key need --embeddings-upstream"
+        )
+
+
+def _check_model(name: str, model: str | None) -> None:
+    if model is None:
+        return
+    if not model.strip():
+        raise OptionError(f"{name} is empty; it expects a litellm model, such as ollama/llama3.2")
+    if is_echo(model):
+        raise OptionError(f"{name} {model}: the built-in model answers without this option")
+
+
+def _check_key(name: str, given: str) -> str:
+    """A key, as a header can carry it. Raises OptionError, which does not repeat it."""
     remember(given)
     try:
-        key = clean(given)
+        return clean(given)
     except ValueError as error:
         raise OptionError(f"{name} {error}: copy the key again") from None
+
+
+def _key(given: str | None, name: str, variable: str) -> str | None:
+    """An upstream's key: the option's, else the variable's."""
+    if not given:
+        given, name = os.environ.get(variable), variable
+    if not given:
+        return None
+    key = _check_key(name, given)
     remember(key)
     return key
 
@@ -189,8 +259,17 @@ def announce(path: Path, base_url: str, token: str | None) -> None:
     partial.replace(path)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports a wrong option in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help)\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m jupyter_batch.server`."""
-    parser = argparse.ArgumentParser(prog="python -m jupyter_batch.server", description=DESCRIPTION)
+    parser = _Parser(
+        prog="python -m jupyter_batch.server", description=DESCRIPTION, allow_abbrev=False
+    )
     add_arguments(parser)
     return run(parser.parse_args(argv))

@@ -32,6 +32,7 @@ class Options:
 
     state: the folder that it keeps its files and batches in. port: 0 for a free one. prefer_port: taken if it is free.
     token: None for no token (loopback only). upstream, api_base, api_key, concurrency: the litellm model behind it.
+    embeddings_upstream, embeddings_api_base, embeddings_api_key: another one for embeddings.
     pace: the least seconds that a batch takes, spread over its states; 0 for as fast as it goes.
     """
 
@@ -43,10 +44,28 @@ class Options:
     upstream: str | None = None
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
+    embeddings_upstream: str | None = None
+    embeddings_api_base: str | None = None
+    embeddings_api_key: str | None = field(default=None, repr=False)
     concurrency: int = 16
     pace: float = 1.5
     faults: Faults = Faults()  # noqa: RUF009 - frozen
     clock: Callable[[], float] = time.time
+
+
+def _embeddings_of(options: Options) -> Upstream | None:
+    """The upstream for embeddings alone. The other one's address and key are its own only at the same provider."""
+    model = options.embeddings_upstream
+    if model is None:
+        return None
+    base, key = options.embeddings_api_base, options.embeddings_api_key
+    if base is None and _provider(model) == _provider(options.upstream or ""):
+        base, key = options.api_base, key or options.api_key
+    return Upstream(model, api_base=base, api_key=key, concurrency=options.concurrency)
+
+
+def _provider(model: str) -> str:
+    return model.removeprefix("local/").partition("/")[0]
 
 
 class Server:
@@ -83,7 +102,8 @@ class Server:
                 api_base=options.api_base,
                 api_key=options.api_key,
                 concurrency=options.concurrency,
-            )
+            ),
+            _embeddings_of(options),
         )
         faults = FaultBox(options.faults)
         runner = Runner(store, answers, faults, pace=options.pace, clock=options.clock)
@@ -112,9 +132,8 @@ class Server:
             self._socket = await listen(self.options.port or self.options.prefer_port)
         except OSError as error:
             if self.options.port or not self.options.prefer_port:
-                raise OptionError(
-                    f"can't listen on port {self.options.port} of {host}: {error.strerror or error}"
-                ) from error
+                where = f"port {self.options.port} of {host}" if self.options.port else host
+                raise OptionError(f"can't listen on {where}: {error.strerror or error}") from error
             self._socket = await listen(0)
         self.port = int(self._socket.sockets[0].getsockname()[1])
         self.base_url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
@@ -127,7 +146,7 @@ class Server:
         if self._runner is not None:
             await self.service.runner.close()
             await self._runner.cleanup()
-            await self.service.answers.upstream.close()
+            await self.service.answers.close()
             self.service.store.close()
             self._runner = None
         self._lock.release()

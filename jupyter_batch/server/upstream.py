@@ -14,6 +14,7 @@ from typing import Any
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.network import guard_all
+from jupyter_batch.server.conform import chat_completion, embeddings, joined, text_completion
 from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR, ApiError
 
 TRIES = 3
@@ -44,6 +45,9 @@ _OURS = frozenset(
     }
 )
 """What a request may not decide: where it goes, with which key, and in which form the answer comes."""
+CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+_FUNCTIONS = {CHAT: "acompletion", COMPLETIONS: "atext_completion", EMBEDDINGS: "aembedding"}
+_CONFORM = {CHAT: chat_completion, COMPLETIONS: text_completion, EMBEDDINGS: embeddings}
 _loading = threading.Lock()
 
 
@@ -101,26 +105,41 @@ class Upstream:
         packed = (
             asked.pop("encoding_format", None) == "base64"
         )  # not all have it: asked for as numbers, packed here
-        async with self._places:
-            answer = await self._tried(endpoint, model, asked)
-        for row in answer["data"] if packed else ():
+        prompts = asked.get("prompt")
+        if endpoint == COMPLETIONS and isinstance(prompts, list) and _are_texts(prompts):
+            bodies = [{**asked, "prompt": one} for one in prompts]  # litellm would join them
+        else:
+            bodies = [asked]
+        answers = [await self._placed(endpoint, model, one) for one in bodies]
+        answer = answers[0] if len(answers) == 1 else joined(answers)
+        for row in answer.get("data") or () if packed else ():
             if isinstance(row.get("embedding"), list):
                 row["embedding"] = base64.b64encode(array("f", row["embedding"]).tobytes()).decode()
         return answer
 
+    async def _placed(self, endpoint: str, model: str, asked: dict[str, Any]) -> dict[str, Any]:
+        async with self._places:
+            said = await self._tried(endpoint, model, asked)
+        return _CONFORM[endpoint](said)
+
     async def _tried(self, endpoint: str, model: str, asked: dict[str, Any]) -> dict[str, Any]:
         litellm, internal = self._litellm
-        function = litellm.aembedding if endpoint == "/v1/embeddings" else litellm.acompletion
+        function = getattr(litellm, _FUNCTIONS[endpoint])
         common: dict[str, Any] = {"max_retries": 0, "timeout": TIMEOUT}
-        if endpoint == "/v1/embeddings":
+        if endpoint == EMBEDDINGS:
             common["encoding_format"] = "float"
+            common["allowed_openai_params"] = [
+                "dimensions"
+            ]  # whether it is taken, the model decides
         if self.api_base:
             common["api_base"] = self.api_base
         if self._key:
             common["api_key"] = self._key
         for attempt in range(1, TRIES + 1):
             try:
-                return _plain(await self._call(internal, function(model=model, **asked, **common)))
+                said = await self._call(internal, function(model=model, **asked, **common))
+                dump: dict[str, Any] = said.model_dump(mode="json")
+                return dump
             except Exception as error:  # any provider's own class: its status is what counts
                 wrong, wait = _refusal(error), _wait(error, attempt)
                 if attempt == TRIES or wrong.status not in _RETRIED:
@@ -158,12 +177,8 @@ class Upstream:
             await self._litellm[0].close_litellm_async_clients()
 
 
-def _plain(answer: Any) -> dict[str, Any]:
-    body: dict[str, Any] = answer.model_dump(mode="json")
-    for choice in body.get("choices") or ():
-        choice.setdefault("logprobs", None)
-        choice.get("message", {}).setdefault("refusal", None)
-    return {name: value for name, value in body.items() if not name.startswith("_")}
+def _are_texts(prompts: list[Any]) -> bool:
+    return len(prompts) > 0 and all(isinstance(one, str) for one in prompts)
 
 
 def _refusal(error: Exception) -> ApiError:

@@ -28,6 +28,10 @@ _FIELDS = (
 )
 
 
+_ASKED = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
+"""The member of a body that holds what is asked, where it is not `input`."""
+
+
 class Request(msgspec.Struct):
     """One line, as far as it must be looked at to be answered."""
 
@@ -42,6 +46,7 @@ class _Head(msgspec.Struct):
     stream: bool | None = None
     messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 decode_request = msgspec.json.Decoder(Request).decode
@@ -61,7 +66,7 @@ class Scan:
         self, endpoint: str, serves: Callable[[str], bool], answered: set[int] | None = None
     ) -> None:
         self.endpoint = endpoint
-        self.field = "messages" if endpoint == "/v1/chat/completions" else "input"
+        self.field = _ASKED.get(endpoint, "input")
         self.serves = serves
         self.offsets = array("Q")
         self.lengths = array("I")
