@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import anthropic
 import pytest
+from messages_asking import client_of
 from server_asking import Asking
 
 from jupyter_batch.server.embedded import Embedded
@@ -24,6 +26,13 @@ def ask(server) -> Iterator[Asking]:
     asking = Asking(server)
     yield asking
     asking.close()
+
+
+@pytest.fixture
+def client(server) -> Iterator[anthropic.Anthropic]:
+    """Anthropic's SDK, with the server's token as its key."""
+    with client_of(server) as one:
+        yield one
 
 
 @pytest.fixture
