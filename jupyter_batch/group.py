@@ -18,7 +18,7 @@ from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.schema import suffixed
-from jupyter_batch.core.status import Snapshot
+from jupyter_batch.core.status import Block, Snapshot
 from jupyter_batch.core.together import together
 from jupyter_batch.engine.offered import to_attach
 from jupyter_batch.engine.session import Session
@@ -352,8 +352,14 @@ class Group(Standing):
             kernel.on_main(self._land)
             return
         self._still.clear()  # before the look: what comes after sets it again
-        if self.snapshot().blocked is not None:
+        if self._blocked_here(self.snapshot()) is not None:
             self._still.set()
+
+    def _blocked_here(self, seen: Snapshot) -> Block | None:
+        waiting = [job for job in self.jobs if not job.is_complete]
+        if any(job._blocked_here(job.snapshot()) is None for job in waiting):
+            return None
+        return seen.blocked
 
     def _land_done(self) -> None:
         for job in self.jobs:

@@ -351,7 +351,7 @@ class Job(Standing):
                 self._here.ledger.amend(
                     record.id, max_cost=spent(record, shards, of_open=False) + max_cost
                 )
-            self._here.ledger.rush(record.id, time.time())
+            self._here.ledger.rush(record.id, time.time(), after_cancel=True)
         self._follow(api_key)
         return self
 
@@ -378,6 +378,7 @@ class Job(Standing):
         if self._salvaged is None and not self.is_complete:
             ledger = self._here.ledger
             self._still.clear()
+            self._here.worker.forgive(self.id)
             self._follow(api_key)  # first: what a look with another key comes to, counts no more
             for job in (self.id, *ledger.joined_by(self.id)):
                 ledger.resume(job, send_again=send_again and job == self.id)
@@ -511,18 +512,24 @@ class Job(Standing):
             lent = None if api_key is None else self._here.lend_key(self.id, other)
             self._here.move(other, api_key=lent)
 
+    def _blocked_here(self, seen: Snapshot) -> Block | None:
+        of_a_key = seen.blocked is Block.KEY and not any(block.unseen for block in seen.blocks)
+        if of_a_key and not self._here.worker.lacks_key(self.id):
+            return None
+        return seen.blocked
+
     def _on_change(self, seen: Snapshot) -> None:
         """In the worker's thread: draw, and when it is over, have the answers land between two cells."""
         over = seen.is_complete and not self._over.is_set() and self._record().id == seen.id
         if over and not self._in_group:
             self._tell_end()
-        if not over:
-            self._stands(seen)
         if self._monitor is not None:  # first: who waits is shown the end before the wait is over
             self._monitor.update(self._with_words(seen))
-        if over:
-            self._ends()
-            kernel.on_main(self._land)
+        if not over:
+            self._stands(seen)
+            return
+        self._ends()
+        kernel.on_main(self._land)
 
     def _land(self) -> None:
         """The answers into the frames that are bound; each once. A refusal is said, in the monitor."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from jupyter_batch import clicks, kernel, terminal
 from jupyter_batch.clicks import Holder
 from jupyter_batch.core.errors import JobBlockedError, JupyterBatchError
-from jupyter_batch.core.status import Counts, Snapshot, State
+from jupyter_batch.core.status import Block, Counts, Snapshot, State
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
@@ -167,7 +167,7 @@ class Standing(Holder):
         """What a wait raises, by the ledger as it is now; None, and `_still` says so, where it goes on."""
         self._still.clear()  # before the look: the worker sets it for what comes after
         seen = self.snapshot()
-        if seen.blocked is None:
+        if self._blocked_here(seen) is None:
             if self._over.is_set():
                 self._still.set()
             elif self.is_complete:
@@ -177,9 +177,13 @@ class Standing(Holder):
         said = "; ".join(view(seen).blocked)
         return JobBlockedError(f"{self.id}: {said}", job=self.id, blocked=str(seen.blocked))
 
+    def _blocked_here(self, seen: Snapshot) -> Block | None:
+        """Why a wait of this process has no end; None where another process lacks a key that this one may have."""
+        return seen.blocked
+
     def _stands(self, seen: Snapshot) -> None:
         """Note whether anything more comes by itself."""
-        if self._over.is_set() or seen.blocked is not None:
+        if self._over.is_set() or self._blocked_here(seen) is not None:
             self._still.set()
         else:
             self._still.clear()

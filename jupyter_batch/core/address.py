@@ -7,6 +7,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from jupyter_batch.core.errors import OptionError
 
+_CALLS = (
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/responses",
+    "/files",
+    "/models",
+)
+"""Paths of calls, which are no base to put a path behind."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -22,6 +31,12 @@ def check_base(base: str, name: str = "api_base", key: str = "api_key=") -> None
         raise OptionError(
             f"{name} holds a user name or a password: give the key as {key} instead, since the "
             "address is written to disk and shown"
+        )
+    call = next((path for path in _CALLS if url.path.rstrip("/").endswith(path)), None)
+    if call is not None:
+        raise OptionError(
+            f"{name} ends with {call}, which is a call and no base: give what stands before it, such as "
+            "https://host/v1"
         )
     if "?" in base or "#" in base:
         part = "a query (?...)" if "?" in base else "a fragment (#...)"

@@ -54,7 +54,8 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     """A block as data; monitor/blocked.py renders its sentence.
 
     why: the cause in the provider's words, or in ours. key: the environment variable of the key, if one is missing or
-    was refused. until: when it gives up, in seconds since the epoch; 0 for never. of: the model, in a group.
+    was refused. until: when it gives up, in seconds since the epoch; 0 for never. of: the model, in a group. unseen:
+    the batch is not found under the key.
     """
 
     by: Block
@@ -62,6 +63,7 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     until: float = 0.0
     of: str = ""
+    unseen: bool = False
 
 
 class Step(StrEnum):
@@ -171,7 +173,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     cuts: answers that were cut off, by finish reason; they count as succeeded or reused.
     history: (when, rows done from then on), from the beginning on, a few dozen points; () where it is not known.
     blocks: what is blocked now, each cause once. blocked: the cause where nothing that is open can go on without the
-    user; the state is `waiting` then. message: what there is to say first, without moments.
+    user; the state is `waiting` then. message: what there is to say first, without moments;
+    of_a_wait: that is the sentence of a block or of a wait for a limit, which are here as fields too.
     """
 
     id: str
@@ -195,6 +198,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     bill: Bill | None = None
     most: float | None = None
     message: str = ""
+    of_a_wait: bool = False
     blocks: tuple[Blocked, ...] = ()
     blocked: Block | None = None
     reasons: tuple[tuple[str, int], ...] = ()

@@ -46,6 +46,7 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         ),
         "blocked": _blocked(seen),
         "message": next((one.message for one in seen if one.message), ""),
+        "of_a_wait": next((one.of_a_wait for one in seen if one.message), False),
         "merged": "; ".join(merged),
         "again": "; ".join(one.again for one in seen if one.again),
         "reasons": tuple(

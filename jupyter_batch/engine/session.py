@@ -59,6 +59,7 @@ class Session:
             remember(api_key)
             record = self.ledger.job(job)
             self._keys[job] = _Lent(api_key, _place(record), _set_for(record))
+            self.worker.forgive(job)
             return
         lent = self._keys.get(job)
         if lent is None or job not in self.worker.refused:

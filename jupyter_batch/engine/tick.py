@@ -20,7 +20,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.engine import budget, cutting, quota, same_file
+from jupyter_batch.engine import blocking, budget, cutting, quota, same_file
 from jupyter_batch.engine.collect import collect
 from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
 from jupyter_batch.engine.same_file import Next, about_file, next_try
@@ -75,7 +75,7 @@ class Mover:
 
     def put(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
         """Write what is so now; a block that is not named is over. Raises LostError where the shard is not ours."""
-        changes = {"blocked_by": None, "blocked_until": 0.0, "key": "", **changes}
+        changes = {"blocked_by": None, "blocked_until": 0.0, "key": "", "unseen": False, **changes}
         if to is Step.ENDED:
             changes["why"] = changes["note"]
         return self.amend(shard, to, **changes)
@@ -141,6 +141,8 @@ class Mover:
 
                 return await asyncio.to_thread(join, self, shard)
             case Step.PLANNED | Step.WAITING:
+                if (held := blocking.hold(self, shard)) is not None:
+                    return held
                 if (fitted := await cutting.fit(self, shard)) is not None:
                     return fitted
                 if (held := budget.hold(self, shard) or quota.hold(self, shard)) is not None:
@@ -186,6 +188,8 @@ class Mover:
         view = await self.provider.poll(str(shard.batch_id))
         if view.ending is not None:
             return self._ended(shard, view)
+        if (ended := blocking.overdue(self, shard, view)) is not None:
+            return ended
         since = (
             self.job.cancel_at if shard.step is Step.CANCELLING else shard.sent_at
         )  # a cancel is soon over
@@ -197,7 +201,7 @@ class Mover:
             failed=view.failed,
             expires_at=view.expires_at or shard.expires_at,
             attempts=0,
-            note="",
+            note=blocking.of_cancelling(self, shard),
             due_at=self.clock() + pause,
             **quota.let_in(view.status),
         )
@@ -212,7 +216,8 @@ class Mover:
             and view.quota
             and not (self.job.cancel_at or self.job.adopted)
         ):
-            return quota.refused_later(self, shard, view)
+            refused = blocking.spent if view.spent else quota.refused_later
+            return refused(self, shard, view)
         again = same_file.refused_batch(self, shard, view) or cutting.failed(self, shard, view)
         if again is not None:
             return again
@@ -267,9 +272,9 @@ class Mover:
                 error, AuthenticationError | NotFoundError
             )
             return self._not_sent(shard, error, hopeless=hopeless)
-        if shard.step in (Step.RUNNING, Step.CANCELLING) and is_lost(
-            error, shard.attempts, now - shard.sent_at
-        ):
+        if shard.step not in (Step.RUNNING, Step.CANCELLING):
+            return self.later(shard, error)
+        if is_lost(error, shard.attempts, now - shard.sent_at):
             return self.put(
                 shard,
                 Step.ENDED,
@@ -279,7 +284,7 @@ class Mover:
                 due_at=0.0,
                 ended_at=now,
             )
-        return self.later(shard, error)
+        return blocking.unseen(self, shard, error) or self.later(shard, error)
 
     def later(
         self,
@@ -295,6 +300,8 @@ class Mover:
             note = str(error)
             changes["blocked_by"] = changes.get("blocked_by") or Block.KEY
             changes["key"] = self.facts.key or "api_key"
+        if isinstance(error, RateLimitError) and error.spent:
+            changes["blocked_by"] = Block.QUOTA
         attempts = shard.attempts + 1
         return self.put(
             shard,
@@ -307,6 +314,8 @@ class Mover:
 
     def _not_sent(self, shard: ShardRecord, error: ProviderError, *, hopeless: bool) -> ShardRecord:
         """The provider refused (nothing is there: wait and send again), or was silent (look before sending again)."""
+        if (blocked := blocking.blocked(self, shard, error)) is not None:
+            return blocked
         refused = is_refusal(error)
         if shard.create_sent and not refused:
             # It may arrive yet: `settle` counts from the silence's end.

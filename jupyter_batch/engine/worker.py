@@ -77,6 +77,8 @@ class Worker:
         self._barred: dict[str, float] = {}
         self.refused: set[str] = set()
         """The jobs whose key, as this process has it now, was refused."""
+        self._keyless: set[str] = set()
+        self._key_failed: set[str] = set()
         self._warned: dict[str, str] = {}
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._lock = threading.Lock()
@@ -107,6 +109,15 @@ class Worker:
             if watcher is not None:
                 self.watchers.setdefault(job, []).append(watcher)
         self.poke()
+
+    def lacks_key(self, job: str) -> bool:
+        """Whether it is this process that has no key for a job, or whose key was refused; others write theirs too."""
+        return job in self._keyless or job in self._key_failed
+
+    def forgive(self, job: str) -> None:
+        """Forget what this process's key came to: another was given, or the user wants it tried again."""
+        self._keyless.discard(job)
+        self._key_failed.discard(job)
 
     def poke(self) -> None:
         """Look at everything now."""
@@ -240,13 +251,15 @@ class Worker:
             self.ledger.say(job.id, str(e))
             self._tell(job)
             return IDLE_SECONDS
+        self._keyless.discard(job.id)
+        held = job.id in self._leased
         if not self._lease(job, now):
             self._tell(job)
             return LOOK_SECONDS
         if job.message or job.blocked_by:  # of a process without a key, before this one came
             self.ledger.say(job.id, "")
             job = self.ledger.job(job.id)
-        shards = self.ledger.shards(job.id)
+        shards = self._shards_of(job, is_new=not held)
         for other in {shard.joins for shard in shards} - {
             "",
             *self._mine,
@@ -265,6 +278,15 @@ class Worker:
             job = self.ledger.job(job.id)
         self._tell(job)
         return pause
+
+    def _shards_of(self, job: JobRecord, *, is_new: bool) -> list[ShardRecord]:
+        """Those of a job; is_new: the lease was just taken, and what another process's key was refused is tried."""
+        shards = self.ledger.shards(job.id)
+        wanted = is_new and job.id in self._mine and job.id not in self._key_failed
+        if not wanted or not any(map(_of_a_key, shards)):
+            return shards
+        self.ledger.resume(job.id)
+        return self.ledger.shards(job.id)
 
     async def _press(self, job: JobRecord, shards: list[ShardRecord], now: float) -> float:
         """Seconds to the job's deadline; when it has passed, what is open is cancelled, to be asked in real time.
@@ -304,6 +326,9 @@ class Worker:
 
     def _blocked(self, job: JobRecord, why: str) -> JobRecord:
         """Note that no process can move the job now; written once, not at each pass."""
+        if job.id not in self._keyless:
+            self._keyless.add(job.id)
+            self._shown.pop(job.id, None)  # a wait may have passed over what others lack
         if (job.message, job.blocked_by) == (why, Block.KEY):
             return job
         self.ledger.say(job.id, why, Block.KEY)
@@ -351,6 +376,8 @@ class Worker:
             return
         # Another process may have a key that is taken: it must not wait for us.
         self.refused.add(job)
+        self._key_failed.add(job)
+        self._shown.pop(job, None)
         self._barred[job] = self._clock() + BARRED_SECONDS
         self._leased.discard(job)
         self.ledger.release(job, self.holder)
@@ -401,6 +428,11 @@ def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:
 def _is_parked(job: JobRecord, shard: ShardRecord) -> bool:
     """Asking again can't help before the user has changed something: not even a pause ends that."""
     return shard.blocked_by is Block.NO_BATCH_API and not job.cancel_at
+
+
+def _of_a_key(shard: ShardRecord) -> bool:
+    """Whether a shard is blocked for a key that was refused."""
+    return shard.blocked_by is Block.KEY and not shard.unseen and shard.step is not Step.COLLECTED
 
 
 def _same(one: Snapshot, other: Snapshot) -> bool:

@@ -57,7 +57,8 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     left rows without an answer. joined: rows that took their answer from it. followers: rows of the job that have just
     the same request as one of these.
     blocked_by: why it can't go on now; blocked_until: when it gives up, 0 for never; key: the environment variable of
-    the key that was refused. note is the cause then. send_again: the user wants it sent again, whether or not an
+    the key that was refused; unseen: that key does not show the batch, and is perhaps not the one that it was sent
+    with. note is the cause then. send_again: the user wants it sent again, whether or not an
     earlier create came through.
     bill: what its requests cost, once it is collected. cuts: its answers that were cut off, by finish reason.
     """
@@ -117,6 +118,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     blocked_by: Block | None = None
     blocked_until: float = 0.0
     key: str = ""
+    unseen: bool = False
     send_again: bool = False
     bill: Bill | None = None
     cuts: Cuts = ()
@@ -303,6 +305,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
                         why=shard.note,
                         key=shard.key,
                         until=shard.blocked_until,
+                        unseen=shard.unseen,
                     ),
                 )
         return tuple(found.values())
@@ -337,6 +340,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         state = job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at))
         if blocked or (self.message and state in (State.PLANNED, State.SUBMITTING)):
             state = State.WAITING
+        own = "" if self.blocked_by else self.message
+        message, of_a_wait = _first(
+            [*((sentence(block), True) for block in blocks), (own, False), (overdue, False)], shards
+        )
         fields: dict[str, object] = {
             "id": self.id,
             "name": self.name,
@@ -361,7 +368,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "bill": self.bill(shards),
             "blocks": blocks,
             "blocked": blocked,
-            "message": _first([*map(sentence, blocks), self.message, overdue, *_notes(shards)]),
+            "message": message,
+            "of_a_wait": of_a_wait,
             "reasons": _reasons(shards),
             "cuts": added([self.cuts, *(shard.cuts for shard in shards)]),
             "deadline": self.deadline
@@ -375,17 +383,15 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert({**fields, **more}, Snapshot)
 
 
-def _first(texts: list[str]) -> str:
-    return next(filter(None, texts), "")
+def _first(told: list[tuple[str, bool]], shards: list[ShardRecord]) -> tuple[str, bool]:
+    """(the first text that says something, whether it is the sentence of a block or a wait)."""
+    return next(((text, of) for text, of in (*told, *map(_note, shards)) if text), ("", False))
 
 
-def _notes(shards: list[ShardRecord]) -> list[str]:
-    return [
-        waits(shard.note, alone=shard.alone >= QUOTA_TRIES)
-        if shard.held and shard.step is Step.WAITING
-        else shard.note
-        for shard in shards
-    ]
+def _note(shard: ShardRecord) -> tuple[str, bool]:
+    if shard.held and shard.step is Step.WAITING:
+        return waits(shard.note, alone=shard.alone >= QUOTA_TRIES), True
+    return shard.note, False
 
 
 def bill_of(shards: list[ShardRecord]) -> Bill | None:

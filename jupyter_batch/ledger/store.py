@@ -371,13 +371,21 @@ class Ledger(Replacing):
             db.execute("UPDATE job SET rush_at = 0 WHERE id = ? AND finished_at = 0", (job,))
             self._wake(db, job)
 
-    def rush(self, job: str, now: float) -> None:
-        """Note that what is open is to be cancelled, and asked in real time; not of a job that is being cancelled."""
+    def rush(self, job: str, now: float, *, after_cancel: bool = False) -> None:
+        """Note that what is open is to be cancelled, and asked in real time.
+
+        after_cancel: also of a job that is being cancelled already.
+        """
         with self._transaction() as db:
             db.execute(
                 "UPDATE job SET rush_at = ?, cancel_at = ? WHERE id = ? AND cancel_at = 0 AND finished_at = 0",
                 (now, now, job),
             )
+            if after_cancel:
+                db.execute(
+                    "UPDATE job SET rush_at = ? WHERE id = ? AND rush_at = 0 AND finished_at = 0",
+                    (now, job),
+                )
             self._wake(db, job)
 
     def wake(self, job: str) -> None:
@@ -554,6 +562,7 @@ def _lifted(shard: ShardRecord, *, send_again: bool) -> ShardRecord:
         blocked_by=None,
         blocked_until=0.0,
         key="",
+        unseen=False,
         note="",
         attempts=0,
         send_again=shard.blocked_by is Block.UNKNOWN_CREATE,

@@ -16,6 +16,11 @@ _UNKNOWN_CREATE = (
     "job.resume() searches again, job.resume(send_again=True) sends it again, which may be paid twice, and "
     "job.cancel() gives it up"
 )
+_UNSEEN = (
+    "the provider does not find the batch under this key{why}. It may belong to another key's organization or "
+    "project: give the key that it was sent with, job.resume(api_key=...) or {key}. It is looked for again from time "
+    "to time; job.cancel() gives it up, and job.finish() asks its rows in real time, which pays for them again"
+)
 _SENTENCES = {
     Block.KEY: "the key was refused{why}. Set {key} and run the cell again, or job.resume() (either takes "
     "api_key=); nothing was lost",
@@ -29,7 +34,10 @@ _SENTENCES = {
 
 def sentence(block: Blocked, gives_up: str = "") -> str:
     """Cause, remedy, and when it gives up (a moment in words, if there is any)."""
-    if (
+    if block.unseen:
+        key = f"set {block.key}" if block.key else "the environment's"
+        text = _UNSEEN.format(why=f" ({block.why})" if block.why else "", key=key)
+    elif (
         block.by is Block.KEY and not block.key
     ):  # of a process that has none: the cause names the remedy
         text = f"{block.why}; then run the cell again, or job.resume(api_key=...). Nothing was lost"

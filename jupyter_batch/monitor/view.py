@@ -387,7 +387,7 @@ def _lines(shot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
     blocked, held = _blocked(shot, tz), _held(shot, tz)
     free = [shard.note for shard in shot.shards if not (shard.held or shard.blocked)]
-    message = "" if shot.message in _rendered(shot) else shot.message
+    message = "" if shot.of_a_wait else shot.message  # a block or a wait has a line of its own
     notes = [*blocked, message, *held, *free, *_cuts(shot), shot.merged, shot.again]
     told = [clean(why, LINE) for why, _ in shot.reasons]
     return tuple(
@@ -414,13 +414,6 @@ def _held(shot: Snapshot, tz: tzinfo | None) -> list[str]:
             gives_up = _moment(first.until, shot, tz)
             lines.append(waits(first.note, alone=alone, gives_up=gives_up, batches=many))
     return lines
-
-
-def _rendered(shot: Snapshot) -> set[str]:
-    """What the message says where it is the sentence of a block or a wait, which has a line of its own."""
-    blocks = (sentence(msgspec.structs.replace(block, of="")) for block in shot.blocks)
-    held = (waits(shard.note, alone=shard.alone) for shard in shot.shards if shard.held)
-    return {*blocks, *held}
 
 
 def _moment(when: float, shot: Snapshot, tz: tzinfo | None) -> str:

@@ -46,6 +46,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     settle: how long after a create whose answer was lost an empty search proves nothing yet. sure: after that time an
     empty search proves that no batch was made and none will be, as at a server of our own. idempotent: the same create,
     sent again, is the same batch.
+    cancelling: how long a batch that is being cancelled is waited for: OpenAI documents 10 minutes.
     late_cancelled: how long a cancelled batch may stay without the output file that its counts promise.
     """
 
@@ -59,6 +60,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     settle: float = SETTLE_SECONDS
     sure: bool = False
     idempotent: bool = False
+    cancelling: float = 900.0
     late_cancelled: float = 3600.0
     tells_all: bool = False
     one_file: bool = False

@@ -294,7 +294,7 @@ class Run:
                 and self._refusals < _REFUSALS
             )
             return None if theirs else error
-        if failure.told.get("code") == "insufficient_quota":
+        if isinstance(error, RateLimitError) and error.spent:
             return self._later(error)
         if over and (failure.unreachable or (alone and error.transient and self._stops < _STOPS)):
             return self._later(error)
@@ -306,9 +306,12 @@ class Run:
             return error
         pause = min(_STOP_FIRST * 2.0**self._stops, _STOP_LAST)
         self._stops += 1
-        return type(error)(
+        later = type(error)(
             str(error), status=error.status, retry_after=max(pause, error.retry_after or 0.0)
         )
+        if isinstance(later, RateLimitError) and isinstance(error, RateLimitError):
+            later.queue, later.spent = error.queue, error.spent
+        return later
 
     # -- the disk --------------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ BATCH, REALTIME = "batch", "realtime"
 
 _OWN = frozenset({"ollama", "ollama_chat", "lm_studio", "llamafile"})
 """Servers of models on one's own machine, without a batch API: real time costs nothing there."""
-_NEAR = {"poll_first": 0.2, "poll_last": 5.0, "late_cancelled": 300.0}
+_NEAR = {"poll_first": 0.2, "poll_last": 5.0, "late_cancelled": 300.0, "cancelling": 60.0}
 """On this machine asking costs nothing. There are servers that never give what a cancelled batch has (OGX 1.5.0)."""
 _OURS = {**_NEAR, "settle": 1.0, "sure": True}
 """The embedded server, whose list shows a batch before its create is answered. Any other server on this machine may be

@@ -225,5 +225,6 @@ def test_many_that_wait_are_one_line(desk):
     shards = tuple(
         msgspec.structs.replace(one, note=f"request {one.number}") for one in seen.shards
     )
+    assert seen.of_a_wait
     seen = msgspec.structs.replace(seen, shards=shards, message="waiting for quota: request 0")
     assert view(seen).lines == ("waiting for quota (4 batches): request 0",)

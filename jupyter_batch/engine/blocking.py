@@ -1,0 +1,190 @@
+"""Refusals that only the user can mend: no batch API at the address, a used-up quota, a batch that this key can't see.
+
+The first two hold for a whole job: one shard knocks, the others wait with it and upload nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import (
+    NoBatchApiError,
+    NotFoundError,
+    ProviderError,
+    RateLimitError,
+)
+from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.providers.failures import WebPageError
+
+if TYPE_CHECKING:
+    from jupyter_batch.engine.tick import Mover
+
+OF_THE_JOB = frozenset({Block.NO_BATCH_API, Block.QUOTA})
+"""What one shard meets, the others of its job would meet too."""
+PAGE_TRIES = 3
+"""How often a web page in the place of an answer is taken for a login or a portal that passes."""
+FIRST_SECONDS, LONGEST_SECONDS = 60.0, 3600.0
+"""The pauses before a used-up quota is tried again, which the user may have raised."""
+TURN_SECONDS = 5.0
+"""How much later than the shard that knocks the others look."""
+SLOW_SECONDS = 60.0
+"""How long a cancel may take before the user is told what is waited for."""
+UNSEEN_TRIES = 5
+"""How often in a row a batch is not found before the key is suspected: just after a create that passes."""
+
+_NO_SUCH_CALL = frozenset({404, 405, 501})
+
+
+def block_of(
+    shard: ShardRecord, error: ProviderError, others: Sequence[ShardRecord] = ()
+) -> Block | None:
+    """What a refused upload or create means; None where trying again can help, or where it is final. Pure."""
+    if isinstance(error, RateLimitError):
+        return Block.QUOTA if error.spent else None
+    if any(other.batch_id for other in others):  # there is a batch API
+        return None
+    uploading = shard.file_id is None and not shard.create_sent
+    if isinstance(error, NoBatchApiError) or (uploading and error.status in _NO_SUCH_CALL):
+        return Block.NO_BATCH_API
+    if isinstance(error, WebPageError) and uploading and shard.attempts + 1 >= PAGE_TRIES:
+        return Block.NO_BATCH_API
+    return None
+
+
+def blocked(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
+    """The shard, blocked for what only the user can mend; None where the error is no such thing."""
+    if mover.job.cancel_at:
+        return None
+    others = mover.ledger.shards(mover.job.id)
+    by = block_of(shard, error, others)
+    if by is None:
+        return None
+    return _wait(mover, shard, by, str(error), error.retry_after or 0.0)
+
+
+def spent(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
+    """The provider took the batch, and then failed it since the account's quota is used up."""
+    return _wait(
+        mover,
+        shard,
+        Block.QUOTA,
+        view.errors,
+        provider_status=view.status,
+        batch_id=None,
+        completed=0,
+        failed=0,
+        refused=(*shard.refused, view.id),
+    )
+
+
+def _wait(
+    mover: Mover,
+    shard: ShardRecord,
+    by: Block,
+    why: str,
+    at_least: float = 0.0,
+    **changes: Any,
+) -> ShardRecord:
+    attempts = shard.attempts + len(shard.refused)
+    pause = min(FIRST_SECONDS * 2.0 ** min(attempts, 10), LONGEST_SECONDS)
+    due_at = mover.clock() + max(pause * (0.75 + mover.dice() / 2), at_least)
+    return mover.put(
+        shard,
+        Step.WAITING,
+        blocked_by=by,
+        note=why,
+        held="",
+        attempts=shard.attempts + 1,
+        due_at=due_at,
+        **changes,
+    )
+
+
+def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
+    """The shard, put to wait with another of its job that is blocked and is before it; None: it may go."""
+    first = next(
+        (
+            other
+            for other in mover.ledger.shards(mover.job.id)
+            if other.step is Step.WAITING
+            and other.blocked_by in OF_THE_JOB
+            and other.number != shard.number
+        ),
+        None,
+    )
+    if first is None or (shard.blocked_by in OF_THE_JOB and shard.number < first.number):
+        return None
+    return mover.put(
+        shard,
+        Step.WAITING,
+        blocked_by=first.blocked_by,
+        note=first.note,
+        held="",
+        due_at=max(first.due_at, mover.clock()) + TURN_SECONDS,
+    )
+
+
+def unseen(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
+    """A batch that is not found under this key, again and again: blocked, or given up where the user wants its end.
+
+    None where it is something else, or too early to say.
+    """
+    if not isinstance(error, NotFoundError) or shard.attempts + 1 < UNSEEN_TRIES:
+        return None
+    if not mover.job.cancel_at:
+        return mover.later(shard, error, blocked_by=Block.KEY, key=mover.facts.key, unseen=True)
+    why = f"the batch was not found under this key: what it answers stays with the key that sent it ({error})"
+    return _given_up(mover, shard, why)
+
+
+def overdue(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
+    """The shard, ended, where its provider has been cancelling the batch for too long; None: it is waited for."""
+    if shard.step is not Step.CANCELLING or not _late(mover):
+        return None
+    why = (
+        f"the provider did not end the batch within {_minutes(mover)} of the cancel (it says {view.status}), so that "
+        "it is not waited for; job.resume() fetches what it has answered once it ends"
+    )
+    return _given_up(
+        mover,
+        shard,
+        why,
+        provider_status=view.status,
+        completed=view.completed,
+        failed=view.failed,
+    )
+
+
+def of_cancelling(mover: Mover, shard: ShardRecord) -> str:
+    """What is said of a batch whose end its provider takes its time with."""
+    waited = mover.clock() - mover.job.cancel_at
+    if shard.step is not Step.CANCELLING or waited < min(SLOW_SECONDS, mover.facts.cancelling / 2):
+        return ""
+    then = "its open rows are asked in real time" if mover.job.rush_at else "it is given up"
+    return f"the provider has not ended the batch yet; {_minutes(mover)} after the cancel {then}"
+
+
+def _late(mover: Mover) -> bool:
+    cancel_at = mover.job.cancel_at
+    return bool(cancel_at) and mover.clock() - cancel_at >= mover.facts.cancelling
+
+
+def _minutes(mover: Mover) -> str:
+    return f"{max(1, round(mover.facts.cancelling / 60))} min"
+
+
+def _given_up(mover: Mover, shard: ShardRecord, why: str, **changes: Any) -> ShardRecord:
+    """The end of a shard whose batch is not waited for."""
+    return mover.put(
+        shard,
+        Step.ENDED,
+        ending=State.CANCELLED,
+        note=why,
+        attempts=0,
+        due_at=0.0,
+        ended_at=mover.clock(),
+        **changes,
+    )

@@ -1,0 +1,354 @@
+"""Waits that only the user can end: a server without batches, a used-up quota, a batch that the key does not show."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import msgspec
+import pytest
+
+import jupyter_batch
+from jupyter_batch.core.errors import (
+    JobBlockedError,
+    KeyMissingError,
+    NotFoundError,
+    OptionError,
+    RateLimitError,
+)
+from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.engine.blocking import UNSEEN_TRIES
+from jupyter_batch.monitor.view import view
+from jupyter_batch.providers.scripted import FACTS
+
+from .conftest import numbered
+from .test_tick import ScriptedDesk, play, to_the_end
+
+SPENT = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
+FILE = {"id": "file-1", "object": "file", "purpose": "batch"}
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """One desk, its ledger closed at the end."""
+    made = ScriptedDesk(tmp_path / "home")
+    yield made
+    made.ledger.close()
+
+
+@contextmanager
+def serving(answer):
+    """A server whose every answer is `answer(method, path)`: (status, body); and how often each was asked."""
+    asked = Counter()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self):
+            length = int(self.headers.get("content-length") or 0)
+            self.rfile.read(length)
+            asked[self.command, self.path.partition("?")[0]] += 1
+            status, body = answer(self.command, self.path.partition("?")[0])
+            raw = (body if isinstance(body, str) else json.dumps(body)).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        do_GET = do_POST = _answer  # noqa: N815 - the library's names
+
+        def log_message(self, *_):
+            """Nothing is printed."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+def submitted(base, rows=4, **more):
+    """A job at that address."""
+    call = {"model": "openai/m", "api_base": base, "api_key": "sk-k", **more}
+    return numbered(rows).llm.batch("{text}", out="out", **call)
+
+
+NO_FILES = [
+    (404, {"detail": "Not Found"}),
+    (404, "404 page not found\n"),
+    (404, "<html><head><title>404 Not Found</title></head></html>"),
+    (404, {"error": {"message": "Unknown request URL: POST /files", "code": "unknown_url"}}),
+    (404, {"error": {"message": "something of its own"}}),
+    (405, {"detail": "Method Not Allowed"}),
+    (501, "Not Implemented"),
+    (200, "<!DOCTYPE html><html><title>Welcome</title></html>"),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), NO_FILES)
+def test_a_server_without_a_batch_api_is_named_in_seconds(home, status, body):
+    """E1: the upload of any such answer blocks the job; the causes and ways out are named, and nothing is repeated."""
+    with serving(lambda *_: (status, body)) as (base, asked):
+        job = submitted(f"{base}/v1")
+        with pytest.raises(JobBlockedError, match="no batch API") as told:
+            job.wait(120)
+        for way in ("/v1", 'mode="realtime"', "jupyter batch serve", "resume"):
+            assert way in str(told.value)
+        assert (job.blocked, str(job.state)) == ("no batch API", "waiting")
+        assert asked["POST", "/v1/files"] <= 3
+
+
+def test_each_batch_of_a_job_waits_with_the_first(home):
+    """E1: of many batches not each is uploaded to learn the same, and each door says so."""
+    with serving(lambda *_: (404, {"detail": "Not Found"})) as (base, asked):
+        job = submitted(f"{base}/v1", rows=40, shard_size=1)
+        with pytest.raises(JobBlockedError):
+            asyncio.run(_awaited(job))
+        assert asked["POST", "/v1/files"] <= 8
+        embedding = numbered(2).llm.embed(
+            "text", out="v", model="openai/m", api_base=f"{base}/v1", api_key="sk-k"
+        )
+        with pytest.raises(JobBlockedError, match="no batch API"):
+            embedding.wait(120)
+
+
+async def _awaited(job):
+    await job
+
+
+def test_a_server_that_takes_files_and_has_no_batches(home):
+    """E1: refused at the create; corrected on the server, `resume()` sends it with the same file."""
+    there = {"batches": False}
+
+    def answer(method, path):
+        if path.endswith("/files"):
+            return 200, FILE
+        if not there["batches"]:
+            return 404, {"detail": "Not Found"}
+        return 200, {"id": "batch_1", "object": "batch", "status": "in_progress", "created_at": 1}
+
+    with serving(answer) as (base, asked):
+        job = submitted(f"{base}/v1")
+        with pytest.raises(JobBlockedError, match="no batch API"):
+            job.wait(120)
+        there["batches"] = True
+        job.resume()
+        while not job.batches:
+            job.wait(0.05)
+        assert asked["POST", "/v1/files"] == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["chat/completions", "v1/chat/completions", "v1/completions/", "v1/embeddings", "v1/responses"],
+)
+def test_a_call_s_path_is_refused_as_a_base(home, path):
+    """E1: before anything is planned, in batches and in real time."""
+    for mode in ("batch", "realtime"):
+        with pytest.raises(OptionError, match=r"is a call and no base.*https://host/v1"):
+            submitted(f"http://127.0.0.1:9/{path}", mode=mode)
+    assert len(jupyter_batch.jobs()) == 0
+
+
+@pytest.mark.parametrize("at", ["upload", "create", "batch"])
+def test_a_used_up_quota_blocks_and_resume_goes_on(desk, at):
+    """E3: refused at once or after the batch was created: blocked, the others wait with it, tried again by itself."""
+    spent = RateLimitError("insufficient_quota: pay first", status=429)
+    spent.spent = True
+    if at != "batch":
+        desk.provider.faults[at] = [spent, spent]
+    job = desk.plan(shard_size=2)
+
+    async def way():
+        await desk.step()
+        if at == "batch":
+            for batch in desk.provider.batches.values():
+                desk.provider.batches[batch.id] = msgspec.structs.replace(
+                    batch,
+                    status="failed",
+                    ending=State.FAILED,
+                    errors="insufficient_quota: pay first",
+                    quota=True,
+                    spent=True,
+                )
+            await desk.step(10)
+        await desk.step(1)
+        seen = desk.snapshot(job)
+        assert (seen.blocked, seen.state) == (Block.QUOTA, State.WAITING)
+        assert "Add credit" in view(seen).blocked[0]
+        assert "pay first" in view(seen).blocked[0]
+        desk.ledger.resume(job)
+        assert desk.snapshot(job).blocked is None
+        await to_the_end(desk, job, pause=600)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+
+
+def test_a_used_up_quota_is_tried_again_by_itself(desk):
+    """E3: the user has paid meanwhile: nothing need be called."""
+    spent = RateLimitError("pay first", status=402)
+    spent.spent = True
+    desk.provider.faults["create"] = [spent] * 3
+    job = desk.plan(shard_size=2)
+    play(to_the_end(desk, job, pause=600))
+    assert desk.provider.asked["upload"] == 2
+
+
+@pytest.mark.parametrize("mode", ["batch", "realtime"])
+def test_a_wait_for_a_used_up_quota_raises(home, mode):
+    """E3: from the wire, in batches and in real time; every screen has the sentence."""
+    with serving(lambda *_: (429, SPENT)) as (base, _):
+        job = submitted(f"{base}/v1", mode=mode)
+        with pytest.raises(JobBlockedError, match=r"quota is used up.*exceeded your current quota"):
+            job.wait(60)
+        assert (job.blocked, str(job.state)) == ("quota", "waiting")
+        assert "quota is used up" in repr(job)
+        job.cancel()
+
+
+def not_found():
+    """What a provider says of a batch of another organization."""
+    return NotFoundError("No batch found with id 'batch-2'. (HTTP 404)", status=404)
+
+
+def test_a_batch_that_the_key_does_not_show_names_the_other_key(desk):
+    """E4: found again and again by nobody: blocked for its key, with the ways out; another key goes on."""
+    desk.provider.faults["poll"] = [not_found() for _ in range(UNSEEN_TRIES + 1)]
+    job = desk.plan(shard_size=4)
+
+    async def way():
+        await desk.step()
+        for _ in range(UNSEEN_TRIES - 1):
+            await desk.step(120)
+        assert desk.snapshot(job).blocked is None, "just after a create that passes"
+        await desk.step(300)
+        seen = desk.snapshot(job)
+        assert (seen.blocked, seen.state) == (Block.KEY, State.WAITING)
+        said = view(seen).blocked[0]
+        for way_out in ("organization or project", "resume(api_key=", "cancel()", "finish()"):
+            assert way_out in said
+        desk.ledger.resume(job)
+        await to_the_end(desk, job, pause=600)
+
+    play(way())
+    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    assert desk.provider.asked["create"] == 1
+
+
+@pytest.mark.parametrize("how", ["finish", "deadline", "cancel"])
+def test_the_end_of_a_batch_that_the_key_does_not_show(desk, how):
+    """E4: finish, a deadline and cancel give it up; the first two ask its rows in real time."""
+    missing = [not_found() for _ in range(50)]
+    desk.provider.faults["poll"] = missing
+    desk.provider.faults["cancel"] = [not_found() for _ in range(50)]
+    job = desk.plan(shard_size=4)
+    if how == "deadline":
+        desk.ledger.amend(job, deadline=desk.now + 3000)
+
+    async def way():
+        await desk.step()
+        for _ in range(6):
+            await desk.step(300)
+        if how == "finish":
+            desk.ledger.rush(job, desk.now)
+        if how == "cancel":
+            desk.ledger.cancel(job, desk.now)
+        for _ in range(12):
+            await desk.step(300)
+            if desk.ledger.job(job).finished_at:
+                return
+
+    play(way())
+    assert desk.snapshot(job).state is State.CANCELLED
+    assert "not found under this key" in desk.shard(job).why
+    child = desk.ledger.child(job)
+    assert (child is not None) == (how != "cancel")
+
+
+def stays(desk, job):
+    """A provider whose batch says `cancelling` for ever."""
+
+    async def cancelling(batch_id):
+        view = desk.provider._there(batch_id)
+        view = msgspec.structs.replace(view, status="cancelling", completed=1)
+        desk.provider.batches[batch_id] = view
+        return view
+
+    desk.provider.cancel = desk.provider.poll = cancelling
+
+
+@pytest.mark.parametrize("order", ["finish", "deadline", "cancel", "cancel, then finish"])
+def test_a_batch_that_stays_in_cancelling_is_not_waited_for_without_an_end(desk, order):
+    """E4: said after a minute; given up later, and then its rows are asked where that was wanted."""
+    job = desk.plan(shard_size=4)
+    stays(desk, job)
+    if order == "deadline":
+        desk.ledger.amend(job, deadline=desk.now + 5)
+
+    async def way():
+        await desk.step()
+        await desk.step(10)
+        if order == "finish":
+            desk.ledger.rush(job, desk.now)
+        if order.startswith("cancel"):
+            desk.ledger.cancel(job, desk.now)
+        if order.endswith("then finish"):
+            desk.ledger.rush(job, desk.now, after_cancel=True)
+        for _ in range(4):
+            await desk.step(60)
+        seen = desk.snapshot(job)
+        assert seen.state is State.CANCELLING
+        assert "has not ended the batch yet" in " ".join(view(seen).lines)
+        for _ in range(4):
+            await desk.step(FACTS.cancelling / 3)
+
+    play(way())
+    assert desk.snapshot(job).state is State.CANCELLED
+    assert desk.ledger.job(job).finished_at
+    assert "did not end the batch" in desk.shard(job).why
+    assert (desk.ledger.child(job) is not None) == (order != "cancel")
+
+
+def test_what_another_process_lacks_ends_no_wait_here(server, home):
+    """E3: a process without a key writes its block just after `resume(api_key=)` here: this wait goes on."""
+    job = submitted(server.base_url, model="openai/echo", api_key="sk-wrong")
+    with pytest.raises(JobBlockedError):
+        job.wait(60)
+    follow = job._follow
+
+    def followed(*given):
+        follow(*given)
+        job._here.ledger.say(job.id, "no API key for openai: set OPENAI_API_KEY", Block.KEY)
+
+    job._follow = followed
+    assert job.resume(api_key=server.token).wait(60).is_successful
+
+
+def test_a_process_without_a_key_raises_all_the_same(desk):
+    """E3: the process that lacks it says so, though another has written the same before."""
+    job = desk.plan(shard_size=4)
+
+    async def no_key(_):
+        raise KeyMissingError("no API key for scripted")
+
+    keyless, other = desk.another_process(), desk.another_process()
+    keyless._connect = other._connect = no_key
+    seen = []
+
+    async def way():
+        await desk.step(worker=keyless)
+        other.take(job, seen.append)
+        await desk.step(worker=other)
+        assert other.lacks_key(job)
+        assert seen[-1].blocked is Block.KEY
+        assert desk.shard(job).step is Step.PLANNED
+
+    play(way())
