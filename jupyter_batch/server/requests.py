@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from jupyter_batch.server.completion_prompt import check_prompt
 from jupyter_batch.server.errors import ApiError, missing, out_of_range, wrong_type, wrong_value
 
 MOST_INPUTS = 2048
@@ -306,25 +307,9 @@ def _text_format(form: Any) -> ApiError | None:
 
 
 def _completions(body: Mapping[str, Any]) -> ApiError | None:
-    if "prompt" not in body:
-        return missing("prompt")
-    prompt = body["prompt"]
-    if prompt is not None and not isinstance(prompt, str) and not _is_prompts(prompt):
-        return ApiError(
-            400,
-            "Invalid 'prompt': expected a string, an array of strings, an array of integers or an "
-            "array of arrays of integers.",
-            param="prompt",
-            code="invalid_type",
-        )
-    if isinstance(prompt, list) and len(prompt) > MOST_INPUTS and not isinstance(prompt[0], int):
-        return ApiError(
-            400,
-            f"Invalid 'prompt': array too long. Expected an array with maximum length {MOST_INPUTS}, "
-            f"but got an array with length {len(prompt)} instead.",
-            param="prompt",
-            code="array_above_max_length",
-        )
+    wrong = check_prompt(body)
+    if wrong is not None:
+        return wrong
     for name in ("echo", "stream"):
         if body.get(name) is not None and not isinstance(body[name], bool):
             return wrong_type(name, "a boolean", body[name])
@@ -339,25 +324,6 @@ def _completions(body: Mapping[str, Any]) -> ApiError | None:
             f"set 'n' (currently {count}) to be at most 'best_of' (currently {best})).",
         )
     return wrong
-
-
-def _is_prompts(value: Any) -> bool:
-    """A list that is not empty, of texts alone, of token numbers alone, or of lists of token numbers."""
-    if not isinstance(value, list) or not value:
-        return False
-    return (
-        all(isinstance(one, str) for one in value)
-        or _is_tokens(value)
-        or all(_is_tokens(one) for one in value)
-    )
-
-
-def _is_tokens(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
-    )
 
 
 def _embeddings(body: Mapping[str, Any]) -> ApiError | None:
