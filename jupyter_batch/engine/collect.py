@@ -43,12 +43,17 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
     folder = mover.ledger.folders.of(mover.job.id)
     shard = await _named(mover, shard)
     gone, odd = False, ""
-    short = shard.attempts > 0 and await asyncio.to_thread(_is_short, mover, shard)
     for file_id, target in (
         (shard.error_file_id, folder.errors(shard.number)),
         (shard.output_file_id, folder.output(shard.number)),
     ):
-        again = shard.refetch or short
+        again = shard.refetch or (
+            shard.attempts > 0
+            and (
+                target == folder.output(shard.number)
+                or await asyncio.to_thread(_is_short, target, mover.job.id, shard)
+            )
+        )
         if file_id and (again or not target.is_file()):
             came = await _fetch(mover, shard, file_id, target)
             gone, odd = gone or came is None, odd if came is None else came.odd
@@ -64,15 +69,10 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
     return await _counted(mover, shard, lacks, output)
 
 
-def _is_short(mover: Mover, shard: ShardRecord) -> bool:
-    """Whether the files on this disk have no line of some row, or one that is cut: either may be fetched again."""
-    folder = mover.ledger.folders.of(mover.job.id)
-    files = [
-        contents.read(path, mover.job.id, shard)
-        for path in (folder.output(shard.number), folder.errors(shard.number))
-    ]
-    told = sum(map(max, *(file.rows for file in files)))
-    return told < shard.requests or any(file.cut for file in files)
+def _is_short(errors: Path, job: str, shard: ShardRecord) -> bool:
+    """Whether a shard's error file on this disk is empty, cut, or lacks rows that the provider counted as failed."""
+    came = contents.read(errors, job, shard)
+    return came.cut or came.told < max(min(shard.failed, shard.requests), 1)
 
 
 def _may_come(mover: Mover, shard: ShardRecord, lacks: Missing) -> bool:
@@ -180,7 +180,9 @@ async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -
         late = mover.clock() - shard.ended_at >= SHORT_SECONDS
         there = await asyncio.to_thread(target.is_file)
         enough = there and late and not shard.refetch
-        tried = shard.attempts >= GONE_TRIES or _is_deleted(shard, mover.clock())
+        # Where the provider is this disk, or a server of our own, what was there once is surely gone.
+        surely = mover.facts.sure and shard.refetch
+        tried = shard.attempts >= GONE_TRIES or surely or _is_deleted(shard, mover.clock())
         gone = isinstance(e, NotFoundError) and (enough or tried)
         if not gone and not is_lost(e, shard.attempts, mover.clock() - shard.ended_at):
             raise
