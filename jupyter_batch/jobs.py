@@ -15,6 +15,7 @@ import time
 import types
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,7 @@ from jupyter_batch.core.errors import (
     InputError,
     JobNotFoundError,
     JupyterBatchError,
+    KeyMissingError,
     LedgerCorruptError,
     LedgerError,
     OptionError,
@@ -505,9 +507,9 @@ def _checked(
         )
         asks.append((asked, opts))
     beside = filled_by([opts for _, opts in asks]) if several else ()
-    orders = []
-    for asked, opts in asks:
-        made = order(
+
+    def made(asked: Any, opts: Options) -> Order:
+        return order(
             here.ledger,
             source,
             asked,
@@ -517,7 +519,20 @@ def _checked(
             versions=_versions(),
             beside=beside,
         )
-        orders.append((opts, made))
+
+    orders: list[tuple[Options, Order]] = []
+    refused: list[KeyMissingError] = []
+    for asked, opts in asks:
+        try:
+            orders.append((opts, made(asked, opts)))
+        except KeyMissingError as e:
+            if not several:
+                raise
+            refused.append(e)
+            # The job waits for its key, and the others run.
+            orders.append((opts, made(asked, replace(opts, api_key=NO_KEY))))
+    if refused and len(refused) == len(asks):
+        raise refused[0]
     return _Checked(here, bool(several), orders, key)
 
 
