@@ -25,9 +25,9 @@ from jupyter_batch.server.faults import parse_faults
 API_KEY_VARIABLE = "JUPYTER_BATCH_UPSTREAM_API_KEY"
 EMBEDDINGS_KEY_VARIABLE = "JUPYTER_BATCH_EMBEDDINGS_API_KEY"
 TOKEN_VARIABLE = "JUPYTER_BATCH_SERVER_TOKEN"  # noqa: S105 - the name of a variable
-DESCRIPTION = """An OpenAI-compatible Files + Batches server on this machine. Without --upstream, the model
-`local/echo` answers by simple rules (it is no language model), and `provider/name` is answered by that litellm
-model."""
+DESCRIPTION = """A batch server on this machine, with OpenAI's Files and Batches APIs and Anthropic's Messages and
+Message Batches APIs (whose clients take the address without /v1). Without --upstream, the model `local/echo` answers
+by simple rules (it is no language model), and `provider/name` is answered by that litellm model."""
 _MOST_PORT = 65_535
 _MOST_SECONDS = 10**9
 FAULTS = "faults:\n" + "\n".join(
