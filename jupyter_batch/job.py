@@ -150,6 +150,7 @@ class Job(Standing):
         NaN in the rows that have none (yet). The frame's cells are views of it, so it can't be written to: `.copy()`
         can. Raises InputError for a job that asked for text.
         """
+        self._fetch_again()
         return self._answers.vectors()
 
     @property
@@ -467,10 +468,11 @@ class Job(Standing):
         if self._over.is_set():
             self._land()
 
-    def _fetch_again(self, *, forced: bool = False) -> bool:
+    def _fetch_again(self, *, forced: bool = False, whole: bool = True) -> bool:
         """Have result files fetched again that came short, or are gone or damaged on this disk; whether there are any.
 
-        forced: those too that were fetched again a moment ago.
+        forced: those too that were fetched again a moment ago. whole: their bytes are compared; else their size alone,
+        until they are read.
         """
         from jupyter_batch.engine import refetch
 
@@ -479,7 +481,7 @@ class Job(Standing):
         record, shards, _ = self._read()
         with contextlib.suppress(LedgerReadOnlyError):
             if not refetch.reopen(
-                self._here.ledger, record, shards, now=time.time(), forced=forced
+                self._here.ledger, record, shards, now=time.time(), forced=forced, whole=whole
             ):
                 return False
             with self._lock:
@@ -489,9 +491,9 @@ class Job(Standing):
             return True
         return False
 
-    def _follow(self, api_key: str | None = None) -> None:
-        """Have the worker move it and tell us; create nothing that needs a screen."""
-        self._fetch_again()
+    def _follow(self, api_key: str | None = None, *, whole: bool = True) -> None:
+        """Have the worker move it and tell us; create nothing that needs a screen. whole: as for `_fetch_again`."""
+        self._fetch_again(whole=whole)
         if self._salvaged is not None or self.is_complete:
             self._here.know(self.id, api_key)  # what goes on from it may need it
             if not self._over.is_set():  # the worker, which looks for this too, comes too late now

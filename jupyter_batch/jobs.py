@@ -233,7 +233,7 @@ def open_job(name: str, *, follow: bool = True) -> Any:
             raise e from None
     job = of(here, record.id)
     if follow:
-        job._follow()
+        job._follow(whole=False)  # a file is read through when its answers are
     return job
 
 
@@ -373,7 +373,7 @@ def resume_open() -> int:
         ):  # to be told above the prompt when it ends; a notebook has other screens for that
             for one, shot in list_jobs()._standing():
                 if not shot.is_complete:
-                    one._follow()
+                    one._follow(whole=False)
     return unfinished
 
 

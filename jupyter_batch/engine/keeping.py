@@ -38,14 +38,17 @@ def _check(path: Path, size: int, changed: int) -> int:
     return check
 
 
-def lost(folder: JobFolder, shard: ShardRecord) -> str:
-    """The name of the first file of a collected shard that is gone, or is not as it was; "" for none."""
+def lost(folder: JobFolder, shard: ShardRecord, *, whole: bool = True) -> str:
+    """The name of the first file of a collected shard that is gone, or is not as it was; "" for none.
+
+    whole: its bytes are read, too, and not its size alone.
+    """
     if shard.step is not Step.COLLECTED:
         return ""
     for name, size, check in shard.kept:
         path = folder.path / name
         try:
-            if path.stat().st_size != size or _sum(path)[1] != check:
+            if path.stat().st_size != size or (whole and _sum(path)[1] != check):
                 return name
         except PermissionError:  # it is there: reading it says what is wrong
             return ""

@@ -25,11 +25,18 @@ AGAIN_SECONDS = 60.0
 
 
 def due(
-    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, now: float, forced: bool
+    job: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    *,
+    now: float,
+    forced: bool,
+    whole: bool = True,
 ) -> dict[int, str]:
     """Shards of a job that is over whose files are to be fetched again: the damaged file's name, "" for a short one.
 
-    forced: those too that were looked for again before, in vain.
+    forced: those too that were looked for again before, in vain. whole: what the files hold is compared, and not their
+    size alone.
     """
     if not job.finished_at:
         return {}
@@ -42,7 +49,7 @@ def due(
         if shard.lost:  # the provider had no copy of it any more
             if forced:
                 found[shard.number] = shard.lost
-        elif name := keeping.lost(folder, shard):
+        elif name := keeping.lost(folder, shard, whole=whole):
             found[shard.number] = name
         elif shard.missing and kept and not lately:
             found[shard.number] = ""
@@ -50,14 +57,21 @@ def due(
 
 
 def reopen(
-    ledger: Ledger, job: JobRecord, shards: list[ShardRecord], *, now: float, forced: bool = False
+    ledger: Ledger,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    *,
+    now: float,
+    forced: bool = False,
+    whole: bool = True,
 ) -> bool:
     """Have the result files that are damaged or short fetched again; whether there are any.
 
-    Its rows without a line are failures until then. A job that was sent again already is left as it is.
+    Its rows without a line are failures until then. A job that was sent again already is left as it is. whole: as for
+    `due`.
     """
     folder = ledger.folders.of(job.id)
-    found = due(job, shards, folder, now=now, forced=forced)
+    found = due(job, shards, folder, now=now, forced=forced, whole=whole)
     if not found:
         return False
     if ledger.child(job.id) is not None:

@@ -44,6 +44,7 @@ class Ledger(Replacing):
     def __init__(self, home: Path, *, upgrade: bool = True) -> None:
         super().__init__(home, upgrade=upgrade)
         self.folders = Folders(home)
+        self._listed: tuple[object, list[JobRecord]] = (None, [])
         self.unreadable: dict[str, str] = {}
         """Jobs whose records neither the database nor their folders tell, with a sentence about each."""
 
@@ -112,11 +113,25 @@ class Ledger(Replacing):
         """All jobs, newest first, but those in `unreadable`; an absent ledger has none."""
         if not self.exists():
             return []
-        where = "WHERE finished_at = 0 " if unfinished else ""
-        if not unfinished:
-            self.unreadable.clear()
+        if unfinished:
+            return self._read_jobs("WHERE finished_at = 0 ")
+        with self._lock:
+            mark = self._mark()
+            if mark is None or mark != self._listed[0]:
+                self.unreadable.clear()
+                self._listed = (mark, self._read_jobs())
+            return list(self._listed[1])
+
+    def _read_jobs(self, where: str = "") -> list[JobRecord]:
         rows = self._rows(f"{SELECT_JOB} {where}ORDER BY created_at DESC, id")
         return [record for row in rows if (record := self._read_job(row)) is not None]
+
+    def _mark(self) -> object:
+        """A value that changes with each write, by whichever process; None where that can't be told."""
+        version = self._rows("PRAGMA data_version")
+        if self._connection is None:
+            return None
+        return version, self._connection.total_changes, id(self._connection), self._file
 
     def shards(self, job: str, *, replaced: bool = False) -> list[ShardRecord]:
         """A job's shards by number; replaced: those too that were cut into smaller ones."""
