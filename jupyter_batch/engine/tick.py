@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.ending import is_ending
 from jupyter_batch.core.errors import (
     AuthenticationError,
     LedgerError,
@@ -34,8 +35,6 @@ LATE_FILE_SECONDS = 3600.0
 DISK_SECONDS = 30.0
 ENDING_SECONDS = 1.0
 """A process that ends starts no thread any more: how long the next one leaves its shards alone."""
-ENDING = ("interpreter shutdown", "new futures after shutdown", "Executor shutdown has been called")
-"""Python's words for that, also as the reason why a provider could not be asked."""
 SEEN_SECONDS = 60.0
 """An end that is told to have been within so many seconds was seen when it was: clocks differ."""
 
@@ -393,8 +392,3 @@ def _not_given(view: BatchView) -> str:
     if not view.completed or view.output_file_id:
         return ""
     return f"the provider counted {view.completed:,} answers, and named no file that holds them"
-
-
-def is_ending(error: Exception) -> bool:
-    """Whether it is this process that ends; another goes on with the job, and is told of no trouble."""
-    return any(words in str(error) for words in ENDING)

@@ -16,11 +16,12 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from jupyter_batch.core.ending import is_ending
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, Snapshot, Step
 from jupyter_batch.engine.pace import is_due
-from jupyter_batch.engine.tick import Mover, is_ending
+from jupyter_batch.engine.tick import Mover
 from jupyter_batch.ledger.folder import holds
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger, this_process
@@ -206,7 +207,8 @@ class Worker:
                 pause = min(pause, await self._look(job))
                 self._warned.pop(job.id, None)
             except Exception as e:  # one job's trouble must not keep the others from their end
-                self._warn(job.id, f"job {job.id}: {_told(e)}; it is tried again")
+                if not is_ending(e):
+                    self._warn(job.id, f"job {job.id}: {_told(e)}; it is tried again")
         return max(0.02, pause)
 
     async def settled(self) -> None:
@@ -243,11 +245,13 @@ class Worker:
         except InputError as e:  # this process can't call it: another that can may move it
             if takes != self._takes.get(job.id):  # a key may have come in the meantime
                 return 0.0
-            if not self._is_another_s(job, now):
+            if not self._is_another_s(job, now) and not is_ending(e):
                 job = self._blocked(job, str(e))
             self._tell(job)
             return LOOK_SECONDS
         except JupyterBatchError as e:
+            if is_ending(e):
+                return IDLE_SECONDS
             self.ledger.say(job.id, str(e))
             self._tell(job)
             return IDLE_SECONDS
@@ -384,7 +388,8 @@ class Worker:
 
     def _done(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not is_ending(error):
             self._warn(f"{key}", f"job {key[0]}, batch {key[1]}: {_told(error)}; it is tried again")
             with contextlib.suppress(RuntimeError):
                 asyncio.get_running_loop().call_later(IDLE_SECONDS, self.poke)

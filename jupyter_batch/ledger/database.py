@@ -38,13 +38,14 @@ _ERRORS: dict[str, type[LedgerError]] = {
     "SQLITE_CANTOPEN": LedgerReadOnlyError,
     "SQLITE_PERM": LedgerReadOnlyError,
     "SQLITE_FULL": LedgerFullError,
+    "SQLITE_IOERR": LedgerFullError,
 }
 _ADVICE: dict[type[LedgerError], str] = {
     LedgerCorruptError: "it is damaged. Move it aside to go on: the jobs are recovered from their folders in {jobs}; "
     "jupyter_batch.open(ID).results() reads what was fetched without it",
     LedgerReadOnlyError: "it can't be written to. Make the folder writable, or set JUPYTER_BATCH_HOME to one that is; "
     "answers that were fetched can still be read",
-    LedgerFullError: "the disk is full. Free some space and go on; nothing that was fetched is lost",
+    LedgerFullError: "the disk is full, or fails ({why}). Free some space and go on; nothing that was fetched is lost",
 }
 
 _parents: list[sqlite3.Connection] = []  # in a forked child: kept from being closed
@@ -102,7 +103,7 @@ class Database:
             )
             if kind is LedgerReadOnlyError:
                 check_readable(self.path)
-            advice = _ADVICE.get(kind, str(e)).format(jobs=self.home / "jobs")
+            advice = _ADVICE.get(kind, "{why}").format(jobs=self.home / "jobs", why=e)
             raise kind(f"the ledger {self.path}: {advice}") from e
 
     def _open(self) -> sqlite3.Connection:

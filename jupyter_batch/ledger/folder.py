@@ -28,9 +28,9 @@ def told(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise LedgerFullError(
-                f"the disk is full at {place}: free some space, then run the cell again; "
+                f"the disk is full at {place} ({e.strerror}): free some space, then run the cell again; "
                 "what was fetched so far is kept"
             ) from e
         if e.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

@@ -289,7 +289,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _told(place: Path, error: OSError) -> LedgerError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return LedgerFullError(
             f"the disk is full at {place}: free some space; no further request is sent until then"
         )

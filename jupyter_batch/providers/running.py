@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.core.ending import is_ending
 from jupyter_batch.core.errors import (
     AuthenticationError,
     JupyterBatchError,
@@ -208,6 +209,9 @@ class Run:
             else:
                 return answer_line(number, custom_id, answer), False
             error = failure.error
+            if is_ending(error):  # the row is asked by the next process
+                self.stop(error)
+                return None
             alone, before = self._gate.pacer.answers == before, self._gate.pacer.answers
             if isinstance(error, RateLimitError):
                 limited += 1

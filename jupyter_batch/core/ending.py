@@ -1,0 +1,11 @@
+"""The end of a process, as it shows in errors: from then on no thread is started, and nothing is wrong with a job."""
+
+from __future__ import annotations
+
+WORDS = ("interpreter shutdown", "new futures after shutdown", "Executor shutdown has been called")
+"""Python's words for it, which also stand in a library's reason why a provider could not be asked."""
+
+
+def is_ending(error: BaseException) -> bool:
+    """Whether it is this process that ends; another goes on with the job, and is told of no trouble."""
+    return any(words in str(error) for words in WORDS)
