@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -39,6 +39,8 @@ from jupyter_batch.providers.via_litellm import load_litellm
 
 PROMPTS = 3
 """So many rendered prompts are kept to look at."""
+BODY_CHARS = 1000
+"""So much of a request's body is shown; `body` has all of it."""
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +51,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     shards: batches that are sent. tokens: of the input. output: tokens of all answers, at the most. usual: tokens of an
     answer of such a job before. cost: as the job is sent (`mode`), from no answers to the longest; likely: with the
     usual ones; batch, realtime: in either way. reuse_saves: what the rows that need not be sent would have cost.
-    prompts: the first rendered requests, messages or input. limits: what binds. job: the job that is there for just
-    this call, whose answers would be taken.
+    prompts: the first rendered requests, messages or input. body: of the first request, as it is sent. limits: what
+    binds. job: the job that is there for just this call, whose answers would be taken.
     """
 
     model: str
@@ -75,6 +77,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     price: Price
     max_cost: float | None
     prompts: tuple[Any, ...]
+    body: dict[str, Any]
     limits: tuple[str, ...]
     job: str | None
 
@@ -129,6 +132,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             *told,
             ("price", self.price.source or "unknown"),
             ("limits", "; ".join(self.limits)),
+            *([("body", _json(self.body))] if self.body else []),
         ]
 
     def _tokens(self) -> str:
@@ -185,6 +189,12 @@ class Previews(list[Preview]):
         return "".join(one._repr_html_() for one in self) + screens.html(self.facts(), [])
 
 
+def _json(body: Mapping[str, Any]) -> str:
+    """A request's body for a screen."""
+    text = orjson.dumps(body).decode()
+    return text if len(text) <= BODY_CHARS else f"{text[:BODY_CHARS]}..."
+
+
 def _fits(limit: float | None, most: Sequence[float | None]) -> bool | None:
     known = [one for one in most if one is not None]
     return None if limit is None or len(known) < len(most) else math.fsum(known) <= limit
@@ -229,6 +239,7 @@ def _preview(
     )
     same = sum(shard.followers for shard in made.shards) if made.there is None else 0
     reused = record.rows - told.requests - joined - same - record.skipped - record.unsendable
+    prompts, body = _first(made)
     return Preview(
         model=record.model,
         mode=record.mode,
@@ -251,7 +262,8 @@ def _preview(
         price=price,
         max_cost=order.ask.max_cost,
         reuse_saves=_spared(ledger, made, reused + joined + same, other),
-        prompts=_first(made),
+        prompts=prompts,
+        body=body,
         limits=_limits(order, own),
         job=made.there.id if made.there is not None else None,
     )
@@ -291,17 +303,19 @@ def _answered(
     return float((costs * times).sum()), int(times[answered].sum())
 
 
-def _first(made: Drafted) -> tuple[Any, ...]:
-    """The first rendered prompts: also of rows that need not be sent, where there are no others."""
+def _first(made: Drafted) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """(the first rendered prompts, the first body): also of rows that need not be sent, where there are no others."""
+    first: dict[str, Any] = {}
     found: list[Any] = []
     for shard in made.shards:
         with made.draft.requests(shard.number).open("rb") as file:
             for line in file:
                 body = request_of(orjson.loads(line))
+                first = first or dict(body)
                 found.append(body.get("messages") or body.get("input") or text_of(body))
                 if len(found) == PROMPTS:
-                    return tuple(found)
-    return tuple(found)
+                    return tuple(found), first
+    return tuple(found), first
 
 
 def _limits(order: Order, own: list[ShardRecord]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from jupyter_batch.core.template import RowError
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.wire import anthropic_rules
 from jupyter_batch.wire.openai import Hole
-from jupyter_batch.wire.whole import Refused, check_whole, lost_params, merged
+from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole, merged
 
 MAX_TOKENS = 4096
 """`max_tokens` where the person gives none: Anthropic wants one, and litellm's is all that the model can write."""
@@ -39,8 +39,7 @@ _REASON_CHARS = 300
 class Encoder:
     """Request lines `{"custom_id": ..., "params": ...}` whose bodies differ in their holes alone.
 
-    headers: what has to go with the batch as a whole, united over all rows; complete once all rows are encoded. lost:
-    parameters that litellm leaves out without a word.
+    headers: what has to go with the batch as a whole, united over all rows; complete once all rows are encoded.
     tool_names: tool names as Anthropic got them -> as the person gave them, where they differ; complete likewise.
     Other dialects that litellm translates (vertex.py, bedrock.py) are this, with a translation and a line of their own.
     """
@@ -84,7 +83,8 @@ class Encoder:
         constant = {key: value for key, value in self._params.items() if not holes_in(value)}
         try:
             made = self._translation.options(constant)
-            self.lost = lost_params(self._translation.options, constant, made)
+            self._check = ParamCheck(self._translation.options, self.taker)
+            self._check.check(constant, made)
             if not self._param_holes:
                 self._form({})
         except Refused as e:
@@ -181,7 +181,9 @@ class Encoder:
         return form
 
     def _made(self, values: Mapping[str, Any]) -> _Form:
-        options = self._translation.options(filled(self._params, values))
+        params = filled(self._params, values)
+        options = self._translation.options(params)
+        self._check.check(params, options)
         if not _simple(self._messages):
             return _Form(options)
         data = self._translation.dumps(self._body(filled(self._messages, self._marks), options))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -67,23 +66,7 @@ def encoder(
             return openai_vectors.encoder(endpoint, body, load_litellm, route, extra)
         return openai_requests.encoder(endpoint, body, load_litellm, route, extra)
 
-    made = Varying(make, body, extra or {})
-    _warn(made.whole)
-    return made
-
-
-def _warn(made: Encoder) -> None:
-    """Say which parameters litellm leaves out of a request, as it does in real time without a word."""
-    lost = getattr(made, "lost", ())
-    if lost:
-        names, taker = (
-            ", ".join(f"`{name}`" for name in lost),
-            getattr(made, "taker", "the provider"),
-        )
-        warnings.warn(
-            f"litellm leaves {names} out of requests to {taker}; extra_body= sends fields as they are",
-            stacklevel=2,
-        )
+    return Varying(make, body, extra or {})
 
 
 def is_translated(dialect: str, endpoint: str) -> bool:

@@ -21,7 +21,7 @@ from jupyter_batch.core.template import RowError
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.wire import anthropic_requests, openai
 from jupyter_batch.wire.anthropic_requests import sentence, unsupported
-from jupyter_batch.wire.whole import Refused, check_whole
+from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole
 
 OPENAI = "openai"
 """litellm's provider of OpenAI, and of any server of its shape."""
@@ -255,12 +255,14 @@ class Checked:
         given: openai.Encoder,
         translation: anthropic_requests.Translation,
         params: Mapping[str, Any],
+        taker: str,
     ) -> None:
         """Raises OptionError for a parameter that the model does not take."""
         self._given, self._translation = given, translation
         self._params = dict(params)
         self._varying = anthropic_requests.holes_in(self._params)
         self._known: dict[bytes, str | None] = {}
+        self._check = ParamCheck(translation.options, taker)
         self.holes = given.holes
         constant = {
             key: value
@@ -294,7 +296,7 @@ class Checked:
     @quiet()
     def _refusal(self, params: Mapping[str, Any]) -> str | None:
         try:
-            self._translation.options(params)
+            self._check.check(params, self._translation.options(params))
         except (Refused, OptionError) as e:
             return str(e)
         return None
@@ -344,7 +346,7 @@ def encoder(
         given = openai.Encoder(endpoint, {**body, **({"extra_body": extra} if extra else {})})
         if plain or not params:
             return given
-        return Checked(given, translation(load(), route), params)
+        return Checked(given, translation(load(), route), params, f"{route.provider}/{route.model}")
 
     def mapped() -> Encoder:
         return Encoder(endpoint, body, litellm=load(), route=route, extra=extra)

@@ -21,6 +21,15 @@ _STRUCTURE = frozenset({"role", "type", "cache_control", "format", "detail", "fi
 _IDS = frozenset({"id", "tool_call_id", "signature", "annotations", "provider_specific_fields"})
 """Keys whose values some providers have no place for: a call and its result are matched by name or by order there."""
 _NO_OPTIONS = ("n", "extra_headers")
+_SILENT: dict[str, tuple[Any, ...]] = {
+    "reasoning_effort": ("none", "default"),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default", "standard"),
+    "modalities": (["text"],),
+    "tool_choice": ("auto",),
+    "parallel_tool_calls": (True,),
+}
+"""Values that ask for what a model does by itself: a translation may leave them out."""
 _SHOWN = 60
 _OTHER_LETTERS = re.compile(r"[^a-zA-Z0-9_-]")
 """What some providers don't take in a tool's name; litellm writes "_" for it."""
@@ -104,19 +113,39 @@ def _is_there(path: str, text: str, there: set[str], long: str) -> bool:
     return all(one in there or one in long for _, one in _leaves(held, ""))
 
 
-def lost_params(
-    options: Callable[[Mapping[str, Any]], Any], params: Mapping[str, Any], made: Any
-) -> list[str]:
-    """The parameters without which the translated options are the same: they would be left out without a word.
+class ParamCheck:
+    """Refuse parameters that a translation leaves out without a word: with them and without, its options are the same.
 
-    options: the translation. made: what it makes of `params`.
+    Each is looked at until it was seen to count once: rows differ in values, seldom in names.
     """
-    named = [name for name, value in params.items() if value and name not in _NO_OPTIONS]
-    return [
-        name
-        for name in named
-        if _made_of(options, {key: held for key, held in params.items() if key != name}) == made
-    ]
+
+    def __init__(self, options: Callable[[Mapping[str, Any]], Any], taker: str) -> None:
+        self._options, self._taker = options, taker
+        self._kept: set[str] = set()
+
+    def check(self, params: Mapping[str, Any], made: Any) -> None:
+        """Raise Refused where one of `params` is not in `made`, their translation."""
+        named = [
+            name
+            for name, value in params.items()
+            if name not in self._kept and _says_something(name, value)
+        ]
+        for name in named:
+            rest = {key: held for key, held in params.items() if key != name}
+            if _made_of(self._options, rest) == made:
+                raise Refused(
+                    f"{self._taker} has no `{name}`, and litellm would leave it out: leave it out, or give it in "
+                    "extra_body=, which is sent as it is"
+                )
+        self._kept.update(named)
+
+
+def _says_something(name: str, value: Any) -> bool:
+    """Whether a parameter is more than what holds without it."""
+    if name in _NO_OPTIONS or not value:
+        return False
+    silent = _SILENT.get(name, ())
+    return value not in silent
 
 
 def _made_of(options: Callable[[Mapping[str, Any]], Any], params: Mapping[str, Any]) -> Any:

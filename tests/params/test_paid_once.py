@@ -122,3 +122,15 @@ def line(**params):
     url = "/v1/chat/completions"
     made = {"custom_id": "j-0", "method": "POST", "url": url, "body": body}
     return orjson.dumps(made) + b"\n"
+
+
+def test_preview_shows_the_body_as_it_is_sent(mapped, home):
+    """D1: the first row's request, in the words that the model takes."""
+    seen = frame().llm.preview("{text}", max_tokens=50, **mapped)
+    assert seen.body == {
+        "model": "gpt-5-mini",
+        "messages": [{"role": "user", "content": "row number 0"}],
+        "max_completion_tokens": 50,
+    }
+    for screen in (repr(seen), seen._repr_html_()):
+        assert "max_completion_tokens" in screen
