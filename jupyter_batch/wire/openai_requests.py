@@ -31,7 +31,14 @@ _PLAIN_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed", "presen
 """Parameters that every model takes as they are which `_CHANGED` does not match."""
 _CHANGED = re.compile(r"(^|/)o\d|gpt-?[5-9]|audio|search|realtime|codex|claude|transcribe|tts")
 """OpenAI's models whose requests litellm changes; a test compares each model of litellm's list."""
-_NOT_IN_A_BODY = ("stream", "stream_options", "max_retries", "extra_headers", "json_mode")
+_NOT_IN_A_BODY = (
+    "stream",
+    "stream_options",
+    "max_retries",
+    "extra_headers",
+    "json_mode",
+    "fake_stream",
+)
 _OWN = ("openai.com", "openai.azure.com")
 
 
