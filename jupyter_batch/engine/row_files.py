@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
-import numpy as np
 
 from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
 from jupyter_batch.core.request import custom_id, position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.engine.places import NOWHERE, Places
 from jupyter_batch.engine.requests import REQUEST_ID
-from jupyter_batch.labels import index_from_bytes
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import RESTORE, opened_if_there, read, reading
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.log import logger
-from jupyter_batch.row_keys import Keys, pairs
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+    from jupyter_batch.row_keys import Keys
 
     Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -57,6 +57,8 @@ def read_unsent(folder: JobFolder, job: JobRecord) -> list[Unsent]:
     try:
         return _unsent(folder, job)
     except LedgerCorruptError:
+        import numpy as np
+
         left_out = np.flatnonzero(np.repeat(read_keys(folder, job).skipped, job.samples)).tolist()
         if not left_out:
             return []
@@ -78,6 +80,8 @@ def _unsent(folder: JobFolder, job: JobRecord) -> list[Unsent]:
 
 def read_keys(folder: JobFolder, job: JobRecord) -> Keys:
     """The keys of a job's rows as they were written. Raises LedgerError."""
+    from jupyter_batch.row_keys import Keys
+
     remedy = (
         f"the rows of job {job.id} can't be found in a frame by it. Run the job's cell again, which finds them by what "
         "they ask; job.results() has the answers"
@@ -92,6 +96,8 @@ def read_keys(folder: JobFolder, job: JobRecord) -> Keys:
 def source_index(job: JobRecord, folder: JobFolder) -> pd.Index[Any]:
     """The source's index; where it is damaged, the rows' custom ids, which stand for no other label by mistake."""
     import pandas as pd
+
+    from jupyter_batch.labels import index_from_bytes
 
     if not job.aligned:
         return pd.RangeIndex(job.frame_rows)
@@ -141,6 +147,8 @@ def _placed_again(
     damage: LedgerCorruptError,
 ) -> Array:
     """The places as the request files, the answers that were taken over and the request hashes tell them."""
+    import numpy as np
+
     array = np.full(job.rows, NOWHERE, dtype=np.int64)
     has_answer = np.zeros(job.rows, dtype=bool)
     for _, path in folder.taken_over():
@@ -192,6 +200,8 @@ def prints_of(job: JobRecord, folder: JobFolder) -> Array | None:
         f"what job {job.id} asked can't be told without it, and so not what is paid for already; nothing was sent. "
         f"{RESTORE[:1].upper()}{RESTORE[1:]}; reuse=False sends all rows, paid for or not"
     )
+    from jupyter_batch.row_keys import pairs
+
     with opened_if_there(folder.prints) as file:
         there = file is not None
     try:
@@ -209,6 +219,8 @@ def prints_of(job: JobRecord, folder: JobFolder) -> Array | None:
 
 def changed_of(job: JobRecord, folder: JobFolder) -> Array | None:
     """The hashes of requests that were sent with other parameters than before; None for a job that has none."""
+    from jupyter_batch.row_keys import pairs
+
     with opened_if_there(folder.changed) as file:
         if file is None:
             return None
@@ -224,6 +236,8 @@ def sent_prints(job: JobRecord, folder: JobFolder) -> Array | None:
     prints, changed = prints_of(job, folder), changed_of(job, folder)
     if prints is None or changed is None:
         return prints
+    import numpy as np
+
     sent: Array = np.where(changed.any(axis=1, keepdims=True), changed, prints)
     return sent
 
@@ -235,6 +249,8 @@ def _prints_of_keys(job: JobRecord, folder: JobFolder) -> Array | None:
         keys = read_keys(folder, job)
     except LedgerError:
         return None
+    import numpy as np
+
     return None if keys.asks is None else np.where(keys.skipped[:, None], 0, keys.asks)
 
 

@@ -74,6 +74,8 @@ class ViaAzure:
                     max_retries=0,
                     timeout=min(seconds, QUIET_SECONDS),
                     http_client=sdk_client_for(self._access.api_base),
+                    # openai 2.20 sends the key as a bearer token, too.
+                    default_headers=cast("dict[str, str]", {"Authorization": openai.Omit()}),
                 ) as client,
             ):
                 # openai 2 sends AZURE_OPENAI_AD_TOKEN of the environment in the place of the key.
