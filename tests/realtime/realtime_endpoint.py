@@ -151,6 +151,7 @@ class Endpoint:
         self.busy += 1
         self.peak = max(self.peak, self.busy)
         try:
-            return await self._decided(request, text) or web.json_response(answer)
+            decided = await self._decided(request, text)
+            return web.json_response(answer) if decided is None else decided
         finally:
             self.busy -= 1
