@@ -60,12 +60,14 @@ _NAMED = re.compile(rf"limit(?:ed)?\W{{0,3}}(?:of|is|was|to|set to|at)?\W{{0,3}}
 _AFTER = re.compile(rf"{_LIMIT}\b\D{{0,60}}?{_NUMBER}")
 _TOKENS = re.compile(rf"{_NUMBER}\s?(?:enqueued |queued |prompt |batch |input )*tokens")
 _AFTER_SIZE = re.compile(rf"(?:{_LIMIT}|larger than)\b\D{{0,60}}?{_SIZE}")
+_PATH = re.compile(r"\b[a-z_]\w*(?:\[\d+\]|\.\w+)+")
+"""Where a refusal is about one field: "requests.2.params.temperature: Input should be at most 1"."""
 _ANY_SIZE = re.compile(_SIZE)
 
 
 def stated_limit(said: str) -> StatedLimit | None:
     """The limit that a refusal (code and message) names; None where it names none, or one on a rate."""
-    text = " ".join(said.lower().split())
+    text = _PATH.sub("", " ".join(said.lower().split()))
     if _ENQUEUED.search(text):
         found = _NAMED.search(text) or _TOKENS.search(text) or _AFTER.search(text)
         return _limit(Unit.TOKENS, found)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ABSENT_SECONDS = 300.0
 """How long after its upload a file may be unknown to the rest of the provider."""
 UNREADY_SECONDS = 3600.0
-"""How long a provider may take to process a file: Azure was seen to take minutes for 200 MB."""
+"""How long a provider may take to process a file."""
 UPLOADS = 3
 """How often a file is uploaded that is not found again and again."""
 

@@ -45,6 +45,8 @@ def test_a_limit_is_read(said, unit, most):
         "Invalid value: max_tokens must be at most 4096",
         "This model's maximum context length is 8192 tokens",
         "The model gpt-4 does not exist",
+        "requests.2.params.temperature: Input should be at most 1",
+        "requests[17].params.max_tokens: Input should be at most 8192",
     ],
 )
 def test_other_texts_name_none(said):
