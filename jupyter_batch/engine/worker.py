@@ -20,6 +20,7 @@ from jupyter_batch.core.ending import is_ending
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, Snapshot, Step
+from jupyter_batch.engine.keyless import cancel_unsent
 from jupyter_batch.engine.pace import is_due
 from jupyter_batch.engine.tick import Mover
 from jupyter_batch.ledger.folder import holds
@@ -246,7 +247,7 @@ class Worker:
             if takes != self._takes.get(job.id):  # a key may have come in the meantime
                 return 0.0
             if not self._is_another_s(job, now) and not is_ending(e):
-                job = self._blocked(job, str(e))
+                job = await self._keyless_job(job, str(e), now)
             self._tell(job)
             return LOOK_SECONDS
         except JupyterBatchError as e:
@@ -327,6 +328,19 @@ class Worker:
 
     def _is_another_s(self, job: JobRecord, now: float) -> bool:
         return job.holder != self.holder and holds(job.holder, job.lease_until, now)
+
+    async def _keyless_job(self, job: JobRecord, why: str, now: float) -> JobRecord:
+        """Block a job for its key; where it is cancelled, end what was never sent, which takes none."""
+        if job.cancel_at and self._lease(job, now):
+            over = await cancel_unsent(self.ledger, job, self.holder, self._clock)
+            if over and self.ledger.finish(job.id, self.holder, now):
+                self.ledger.say(job.id, "")
+                self._leased.discard(job.id)
+                self._retire(job.id)
+                return self.ledger.job(job.id)
+            self._leased.discard(job.id)
+            self.ledger.release(job.id, self.holder)
+        return self._blocked(job, why)
 
     def _blocked(self, job: JobRecord, why: str) -> JobRecord:
         """Note that no process can move the job now; written once, not at each pass."""

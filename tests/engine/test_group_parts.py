@@ -6,6 +6,7 @@ import pytest
 
 from jupyter_batch.core.errors import JobBlockedError, KeyMissingError
 from jupyter_batch.server.embedded import Embedded
+from tests.waiting import wait_for
 
 from .conftest import numbered
 
@@ -36,6 +37,9 @@ def test_one_missing_key_blocks_its_model_alone(two_keys, home):
     assert group.blocked == "key"
     assert two_keys.stats()["batches_created"] == 1
     group.cancel()
+    wait_for(lambda: group.jobs[2].is_complete, group.jobs[2])
+    assert [job.state for job in group.jobs] == ["completed", "completed", "cancelled"]
+    assert group.blocked is None
 
 
 def test_all_keys_missing_is_an_error_at_once(two_keys, monkeypatch, home):
