@@ -319,10 +319,10 @@ class Group(Standing):
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _follow(self) -> None:
+    def _follow(self, *, whole: bool = True) -> None:
         for job in self.jobs:
             job._in_group = True
-            job._follow()
+            job._follow(whole=whole)
         self._listen()
         self._look()
 

@@ -259,8 +259,11 @@ class Standing(Holder):
     # -- what each of them does in its own way --------------------------------------------------------------
 
     @abstractmethod
-    def _follow(self) -> None:
-        """Have the worker move it and tell us; create nothing that needs a screen."""
+    def _follow(self, *, whole: bool = True) -> None:
+        """Have the worker move it and tell us; create nothing that needs a screen.
+
+        whole: result files are read through, to see whether one is damaged.
+        """
 
     @abstractmethod
     def _land(self) -> None:

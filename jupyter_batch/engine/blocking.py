@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import (
+    BadRequestError,
     NoBatchApiError,
     NotFoundError,
     ProviderError,
@@ -18,6 +19,7 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.providers.failures import WebPageError
+from jupyter_batch.providers.table import REALTIME
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.tick import Mover
@@ -47,7 +49,8 @@ def block_of(
     if any(other.batch_id for other in others):  # there is a batch API
         return None
     uploading = shard.file_id is None and not shard.create_sent
-    if isinstance(error, NoBatchApiError) or (uploading and error.status in _NO_SUCH_CALL):
+    no_call = error.status in _NO_SUCH_CALL and not isinstance(error, BadRequestError)
+    if isinstance(error, NoBatchApiError) or (uploading and no_call):
         return Block.NO_BATCH_API
     if isinstance(error, WebPageError) and uploading and shard.attempts + 1 >= PAGE_TRIES:
         return Block.NO_BATCH_API
@@ -161,6 +164,8 @@ def overdue(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord | 
 def of_cancelling(mover: Mover, shard: ShardRecord) -> str:
     """What is said of a batch whose end its provider takes its time with."""
     waited = mover.clock() - mover.job.cancel_at
+    if mover.job.mode == REALTIME:
+        return ""
     if shard.step is not Step.CANCELLING or waited < min(SLOW_SECONDS, mover.facts.cancelling / 2):
         return ""
     then = "its open rows are asked in real time" if mover.job.rush_at else "it is given up"
@@ -168,6 +173,10 @@ def of_cancelling(mover: Mover, shard: ShardRecord) -> str:
 
 
 def _late(mover: Mover) -> bool:
+    if (
+        mover.job.mode == REALTIME
+    ):  # a run of this machine: it ends, and what it has is on this disk
+        return False
     cancel_at = mover.job.cancel_at
     return bool(cancel_at) and mover.clock() - cancel_at >= mover.facts.cancelling
 

@@ -33,7 +33,7 @@ def half():
 POINTS = {
     "listed": lambda: after_async(ViaLitellm, "tagged"),
     "the first request file is here": lambda: after_async(adopt, "learn"),
-    "in the middle of a request file": lambda: after(lost, "print_of"),
+    "in the middle of a request file": lambda: after(lost, "sent_hash"),
     "before the ledger is told": lambda: before(Ledger, "take_up"),
     "the files are in the job's folder, and the ledger knows nothing": lambda: after(
         Folders, "adopt"

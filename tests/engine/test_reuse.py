@@ -395,7 +395,7 @@ def test_a_retry_of_what_others_answered_is_over_at_once(server, call):
 
 def test_one_in_the_middle_that_is_cancelled_makes_nobody_ask_twice(server, call):
     """Who waited for it waits for the job that it waited for, and takes what it had from others."""
-    server.set_faults("enqueued_tokens=1")
+    server.set_faults("open_batches=0")
     first = numbered(4).llm.batch("{text}", out="out", **call)
     middle = numbered(6).llm.batch("{text}", out="out", **call)
     df = numbered(8)

@@ -247,7 +247,7 @@ def test_a_quota_that_is_used_up_pauses(tmp_path):
     class Empty(LitellmCall):
         def _failure(self, error):
             failure = super()._failure(error)
-            failure.told["code"] = "insufficient_quota"
+            failure.error.spent = True
             return failure
 
     with Endpoint(lambda text, before: 429) as endpoint:

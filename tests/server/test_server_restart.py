@@ -229,7 +229,7 @@ def test_serve_prints_where_it_is_and_stops_cleanly(tmp_path):
     [
         (["--no-token", "--host", "0.0.0.0"], "--no-token with --host 0.0.0.0"),
         (["--faults", "nonsense=1"], "no fault is called 'nonsense'"),
-        (["--pace", "-1"], "can't be negative"),
+        (["--pace", "-1"], "--pace expects seconds from 0"),
     ],
 )
 def test_serve_says_in_one_line_what_can_not_be(options, said):
