@@ -89,6 +89,7 @@ def _batch(frame: pd.DataFrame) -> Any:
         frame,
         PROMPT,
         door="demo",
+        frame_name="frame",
         out="sentiment",
         model=MODEL,
         shard_size=-(-len(frame) // SHARDS),

@@ -114,7 +114,7 @@ def is_held(ip: Any, frame: object) -> bool:
     caller = inspect.currentframe()
     while caller is not None:
         module = caller.f_globals.get("__name__", "")
-        if module == "jupyter_batch.demo" or module.partition(".")[0] not in _BETWEEN_US:
+        if module.partition(".")[0] not in ("jupyter_batch", "pandas", "IPython"):
             spaces.append(caller.f_locals)
             spaces.append(caller.f_globals)
         caller = caller.f_back
@@ -125,8 +125,6 @@ def is_held(ip: Any, frame: object) -> bool:
     return False
 
 
-_BETWEEN_US = ("jupyter_batch", "pandas", "IPython")
-"""Packages whose functions stand between the user's call and this module; the demo's are a user's."""
 _OF_IPYTHON = re.compile(r"_+|_+i*\d*|_[ioh]*h?|In|Out")
 _MOST_LOOKED = 1000
 

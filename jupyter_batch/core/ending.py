@@ -7,5 +7,5 @@ WORDS = ("interpreter shutdown", "new futures after shutdown", "Executor shutdow
 
 
 def is_ending(error: BaseException) -> bool:
-    """Whether it is this process that ends; another goes on with the job, and is told of no trouble."""
+    """Whether an error is due to the end of this process: the job has no fault, and another process continues it."""
     return any(words in str(error) for words in WORDS)

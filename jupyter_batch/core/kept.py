@@ -35,5 +35,5 @@ def kept_columns(out: str, keep: Keep) -> dict[str, Field]:
 
 
 def all_columns(out: str, schema: Schema | None, keep: Keep) -> dict[str, Field | None]:
-    """The columns of the answers, and those of what is kept beside them."""
+    """The columns of the answers, and those of `keep`."""
     return {**answer_columns(out, schema), **kept_columns(out, keep)}

@@ -47,7 +47,7 @@ _IN_TIME = re.compile(
     r"rate[ _-]?limit|per[ _-]?(?:second|minute|hour|day)|\b[rt]p[md]\b|resource_exhausted|quota exceeded for|enqueued"
     r"|retry in|call volume quota"
 )
-"""Limits on a pace, which OpenAI and Google put beside advice on billing."""
+"""Rate limits, whose texts at OpenAI and Google also give advice on billing."""
 
 
 def is_spent(said: str) -> bool:

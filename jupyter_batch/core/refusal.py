@@ -229,10 +229,10 @@ def _inner(inner: Any, deep: int) -> str:
 
 def _fields(value: Mapping[str, Any], deep: int) -> str:
     """`{"file": ["is too large"]}`: a sentence for each field, as Rails and Django have it."""
-    told = [
+    sentences = [
         f"{name}: {found}" for name, held in value.items() if (found := _sentence(held, deep + 1))
     ]
-    return "; ".join(told[:_SHOWN])
+    return "; ".join(sentences[:_SHOWN])
 
 
 def _kind_alone(value: Any) -> str:

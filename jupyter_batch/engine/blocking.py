@@ -140,20 +140,20 @@ def unseen(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecor
     if not mover.job.cancel_at:
         return mover.later(shard, error, blocked_by=Block.KEY, key=mover.facts.key, unseen=True)
     why = f"the batch was not found under this key: what it answers stays with the key that sent it ({error})"
-    return _given_up(mover, shard, why)
+    return mover.end(shard, State.CANCELLED, why)
 
 
 def overdue(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
     """The shard, ended, where its provider has been cancelling the batch for too long; None: it is waited for."""
-    if shard.step is not Step.CANCELLING or not _late(mover):
+    if shard.step is not Step.CANCELLING or not _late(mover, mover.facts.cancelling):
         return None
     why = (
         f"the provider did not end the batch within {_minutes(mover)} of the cancel (it says {view.status}), so that "
         "it is not waited for; job.resume() fetches what it has answered once it ends"
     )
-    return _given_up(
-        mover,
+    return mover.end(
         shard,
+        State.CANCELLED,
         why,
         provider_status=view.status,
         completed=view.completed,
@@ -163,37 +163,18 @@ def overdue(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord | 
 
 def of_cancelling(mover: Mover, shard: ShardRecord) -> str:
     """What is said of a batch whose end its provider takes its time with."""
-    waited = mover.clock() - mover.job.cancel_at
-    if mover.job.mode == REALTIME:
-        return ""
-    if shard.step is not Step.CANCELLING or waited < min(SLOW_SECONDS, mover.facts.cancelling / 2):
+    soon = min(SLOW_SECONDS, mover.facts.cancelling / 2)
+    if shard.step is not Step.CANCELLING or not _late(mover, soon):
         return ""
     then = "its open rows are asked in real time" if mover.job.rush_at else "it is given up"
     return f"the provider has not ended the batch yet; {_minutes(mover)} after the cancel {then}"
 
 
-def _late(mover: Mover) -> bool:
-    if (
-        mover.job.mode == REALTIME
-    ):  # a run of this machine: it ends, and what it has is on this disk
-        return False
-    cancel_at = mover.job.cancel_at
-    return bool(cancel_at) and mover.clock() - cancel_at >= mover.facts.cancelling
+def _late(mover: Mover, after: float) -> bool:
+    """Whether the cancel is so many seconds old. A real-time run ends by itself: what it has is on this disk."""
+    job = mover.job
+    return job.mode != REALTIME and bool(job.cancel_at) and mover.clock() - job.cancel_at >= after
 
 
 def _minutes(mover: Mover) -> str:
     return f"{max(1, round(mover.facts.cancelling / 60))} min"
-
-
-def _given_up(mover: Mover, shard: ShardRecord, why: str, **changes: Any) -> ShardRecord:
-    """The end of a shard whose batch is not waited for."""
-    return mover.put(
-        shard,
-        Step.ENDED,
-        ending=State.CANCELLED,
-        note=why,
-        attempts=0,
-        due_at=0.0,
-        ended_at=mover.clock(),
-        **changes,
-    )

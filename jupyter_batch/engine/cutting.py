@@ -149,18 +149,11 @@ async def fit(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
 
 def _too_large(mover: Mover, shard: ShardRecord, limit: StatedLimit) -> ShardRecord:
     """End a shard of one request that is above the limit by itself."""
-    return mover.put(
-        shard,
-        Step.ENDED,
-        ending=State.FAILED,
-        attempts=0,
-        due_at=0.0,
-        ended_at=mover.clock(),
-        note=(
-            f"this request alone has about {shard.tokens:,} tokens, and the provider allows {limit.most:,}; "
-            f"shorten it ({shard.note})"
-        ),
+    note = (
+        f"this request alone has about {shard.tokens:,} tokens, and the provider allows {limit.most:,}; "
+        f"shorten it ({shard.note})"
     )
+    return mover.end(shard, State.FAILED, note)
 
 
 def _sizes(path: Path, unit: Unit, job: JobRecord) -> list[float]:

@@ -12,7 +12,7 @@ import numpy as np
 from jupyter_batch.core.request import position_of
 from jupyter_batch.engine.requests import REQUEST_ID
 from jupyter_batch.engine.reuse import matches
-from jupyter_batch.engine.row_files import prints_of
+from jupyter_batch.engine.row_files import prints_elsewhere
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import opened, opened_if_there
 from jupyter_batch.ledger.records import JobRecord
@@ -102,21 +102,18 @@ def look_elsewhere(
 
     prints: the request hashes of the job's rows.
     """
-    for other in ledger.jobs():
-        rows = np.flatnonzero(wanted & (held.which < 0))
-        if not len(rows):
-            return
-        folder = ledger.folders.of(other.id)
-        if other.id == job.id or other.space != job.space:
-            continue
-        theirs = prints_of(other, folder)
-        if theirs is None:
-            continue
+    rows = np.flatnonzero(wanted & (held.which < 0))
+    if not len(rows):
+        return
+    for other, folder, theirs in prints_elsewhere(ledger, job):
         here, there = matches(prints, rows, theirs)
         onto = np.full(other.rows, -1, dtype=np.int64)
         onto[there] = here
         paths = _paths(folder, other.dialect, dialect, given=given)
         _look(held, other.id, paths, onto >= 0, onto)
+        rows = np.flatnonzero(wanted & (held.which < 0))
+        if not len(rows):
+            return
 
 
 def _same(job: JobRecord, ledger: Ledger) -> bool:

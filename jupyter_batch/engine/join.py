@@ -21,7 +21,7 @@ from jupyter_batch.engine.gather import CODES, Outcomes, decoded, of_job
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.requests import REQUEST_ID
 from jupyter_batch.engine.reuse import matches
-from jupyter_batch.engine.row_files import places_of, prints_of
+from jupyter_batch.engine.row_files import places_of, prints_elsewhere, prints_of
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import RESTORE, opened
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -140,13 +140,7 @@ def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
     no two wait for each other.
     """
     mine = _prints(ledger, job)
-    for other in ledger.jobs():
-        folder = ledger.folders.of(other.id)
-        if other.id == job.id or other.space != job.space:
-            continue
-        theirs = prints_of(other, folder)
-        if theirs is None:
-            continue
+    for other, folder, theirs in prints_elsewhere(ledger, job):
         here, there = matches(mine, rows, theirs)
         if not len(here):
             continue

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from jupyter_batch.ledger.store import Ledger
     from jupyter_batch.row_keys import Keys
 
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -215,6 +216,19 @@ def prints_of(job: JobRecord, folder: JobFolder) -> Array | None:
         if found is None and there:
             raise
         return found
+
+
+def prints_elsewhere(
+    ledger: Ledger, job: JobRecord
+) -> Iterator[tuple[JobRecord, JobFolder, Array]]:
+    """The other jobs whose answers may stand for this job's, with the hashes of their requests."""
+    for other in ledger.jobs():
+        if other.id == job.id or other.space != job.space:
+            continue
+        folder = ledger.folders.of(other.id)
+        prints = prints_of(other, folder)
+        if prints is not None:
+            yield other, folder, prints
 
 
 def changed_of(job: JobRecord, folder: JobFolder) -> Array | None:

@@ -148,7 +148,7 @@ async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
 async def _absent(mover: Mover, shard: ShardRecord) -> ShardRecord:
     """No batch of the shard is there: send it, or end it where that is not wanted any more."""
     if mover.job.cancel_at:
-        return _cancelled(mover, shard, "")
+        return mover.end(shard, State.CANCELLED, "")
     return await send(mover, mover.put(shard, **sending(shard, mover.clock())))
 
 
@@ -201,19 +201,7 @@ def _given_up(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
     """
     if not mover.job.cancel_at or mover.job.rush_at:
         return None
-    return _cancelled(mover, shard, UNSURE)
-
-
-def _cancelled(mover: Mover, shard: ShardRecord, note: str) -> ShardRecord:
-    return mover.put(
-        shard,
-        Step.ENDED,
-        ending=State.CANCELLED,
-        due_at=0.0,
-        note=note,
-        attempts=0,
-        ended_at=mover.clock(),
-    )
+    return mover.end(shard, State.CANCELLED, UNSURE)
 
 
 def taken(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:

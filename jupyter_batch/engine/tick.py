@@ -79,6 +79,19 @@ class Mover:
             changes["why"] = changes["note"]
         return self.amend(shard, to, **changes)
 
+    def end(self, shard: ShardRecord, ending: State, note: str, **changes: Any) -> ShardRecord:
+        """Write that nothing more comes of the shard's batch, and why."""
+        return self.put(
+            shard,
+            Step.ENDED,
+            ending=ending,
+            note=note,
+            attempts=0,
+            due_at=0.0,
+            ended_at=self.clock(),
+            **changes,
+        )
+
     def amend(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
         """Write these changes alone. Raises LostError where the shard is not ours to write any more."""
         moved = self.ledger.move(shard, to or shard.step, self.holder, self.clock(), **changes)
@@ -274,15 +287,7 @@ class Mover:
         if shard.step not in (Step.RUNNING, Step.CANCELLING):
             return self.later(shard, error)
         if is_lost(error, shard.attempts, now - shard.sent_at):
-            return self.put(
-                shard,
-                Step.ENDED,
-                ending=State.FAILED,
-                note=str(error),
-                attempts=0,
-                due_at=0.0,
-                ended_at=now,
-            )
+            return self.end(shard, State.FAILED, str(error))
         return blocking.unseen(self, shard, error) or self.later(shard, error)
 
     def later(
@@ -335,16 +340,7 @@ class Mover:
         if refused and (aside := cutting.refused(self, shard, error)) is not None:
             return aside
         if hopeless:
-            return self.put(
-                shard,
-                Step.ENDED,
-                ending=State.FAILED,
-                note=str(error),
-                attempts=0,
-                due_at=0.0,
-                ended_at=self.clock(),
-                bad_lines=error.bad_lines,
-            )
+            return self.end(shard, State.FAILED, str(error), bad_lines=error.bad_lines)
         return self.later(shard, error, to=Step.WAITING)
 
 

@@ -11,7 +11,7 @@ from jupyter_batch.ledger.database import Database
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.ledger.recovery import write_handle
-from jupyter_batch.ledger.rows import decode, encode
+from jupyter_batch.ledger.rows import encode, leased_shard
 
 
 class Replacing(Database):
@@ -38,12 +38,8 @@ class Replacing(Database):
         """
         folder = self.folders.of(shard.job)
         with self._transaction() as db:
-            row = db.execute(
-                "SELECT shard.facts FROM shard JOIN job ON job.id = shard.job WHERE shard.job = ? AND "
-                "number = ? AND step = ? AND job.holder = ? AND job.lease_until > ?",
-                (shard.job, shard.number, shard.step, holder, now),
-            ).fetchone()
-            if row is None or decode(row[0], ShardRecord).batch_id:
+            stored = leased_shard(db, shard, holder, now)
+            if stored is None or stored.batch_id:
                 return None
             (number,) = db.execute(
                 "SELECT max(number) + 1 FROM shard WHERE job = ?", (shard.job,)
@@ -56,7 +52,7 @@ class Replacing(Database):
                 keep(at, piece.number)
                 write_handle(folder, piece)
             replaced = msgspec.structs.replace(
-                decode(row[0], ShardRecord),
+                stored,
                 step=Step.COLLECTED,
                 replaced_by=tuple(piece.number for piece in pieces),
                 counts=Counts(),

@@ -50,6 +50,18 @@ def decode(facts: str, kind: type[_Record]) -> _Record:
         ) from e
 
 
+def leased_shard(
+    db: sqlite3.Connection, shard: ShardRecord, holder: str, now: float
+) -> ShardRecord | None:
+    """The shard as it is stored; None where it has moved on from its step, or its job's lease is not the holder's."""
+    row = db.execute(
+        "SELECT shard.facts FROM shard JOIN job ON job.id = shard.job WHERE shard.job = ? AND "
+        "number = ? AND step = ? AND job.holder = ? AND job.lease_until > ?",
+        (shard.job, shard.number, shard.step, holder, now),
+    ).fetchone()
+    return None if row is None else decode(row[0], ShardRecord)
+
+
 def insert(db: sqlite3.Connection, job: JobRecord, shards: list[ShardRecord]) -> None:
     """Put a job and its shards into the tables."""
     db.execute(

@@ -25,7 +25,15 @@ from jupyter_batch.ledger.folder import Folders, has_died, machine
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import job_of, recovered, shard_of, write_handle
 from jupyter_batch.ledger.replacing import Replacing
-from jupyter_batch.ledger.rows import SELECT_JOB, decode, encode, insert, job_from, with_columns
+from jupyter_batch.ledger.rows import (
+    SELECT_JOB,
+    decode,
+    encode,
+    insert,
+    job_from,
+    leased_shard,
+    with_columns,
+)
 
 _log = logging.getLogger("jupyter_batch")
 
@@ -352,14 +360,10 @@ class Ledger(Replacing):
         if to is not shard.step and to not in MOVES[shard.step]:
             raise LedgerError(f"a shard can't go from {shard.step} to {to}")
         with self._transaction() as db:
-            row = db.execute(
-                "SELECT shard.facts FROM shard JOIN job ON job.id = shard.job WHERE shard.job = ? AND "
-                "number = ? AND step = ? AND job.holder = ? AND job.lease_until > ?",
-                (shard.job, shard.number, shard.step, holder, now),
-            ).fetchone()
-            if row is None:
+            stored = leased_shard(db, shard, holder, now)
+            if stored is None:
                 return None
-            moved = msgspec.structs.replace(decode(row[0], ShardRecord), step=to, **changes)
+            moved = msgspec.structs.replace(stored, step=to, **changes)
             db.execute(
                 "UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
                 (to, moved.ending, encode(moved), shard.job, shard.number),

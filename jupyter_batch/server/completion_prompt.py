@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jupyter_batch.server.errors import ApiError, missing
+from jupyter_batch.server.errors import ApiError, missing, no_texts, too_many
 
 MOST_PROMPTS = 2048
 
@@ -16,21 +16,9 @@ def check_prompt(body: Mapping[str, Any]) -> ApiError | None:
         return missing("prompt")
     prompt = body["prompt"]
     if prompt is not None and not isinstance(prompt, str) and not _is_prompts(prompt):
-        return ApiError(
-            400,
-            "Invalid 'prompt': expected a string, an array of strings, an array of integers or an "
-            "array of arrays of integers.",
-            param="prompt",
-            code="invalid_type",
-        )
+        return no_texts("prompt")
     if isinstance(prompt, list) and len(prompt) > MOST_PROMPTS and not isinstance(prompt[0], int):
-        return ApiError(
-            400,
-            f"Invalid 'prompt': array too long. Expected an array with maximum length {MOST_PROMPTS}, "
-            f"but got an array with length {len(prompt)} instead.",
-            param="prompt",
-            code="array_above_max_length",
-        )
+        return too_many("prompt", MOST_PROMPTS, prompt)
     return None
 
 

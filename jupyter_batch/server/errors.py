@@ -66,6 +66,28 @@ def wrong_type(param: str, expected: str, value: object) -> ApiError:
     )
 
 
+def no_texts(param: str) -> ApiError:
+    """A parameter that is neither a text or several, nor the same as token numbers."""
+    return ApiError(
+        400,
+        f"Invalid '{param}': expected a string, an array of strings, an array of integers or an array of arrays of "
+        "integers.",
+        param=param,
+        code="invalid_type",
+    )
+
+
+def too_many(param: str, most: int, value: Sequence[object]) -> ApiError:
+    """An array with more than `most` items."""
+    return ApiError(
+        400,
+        f"Invalid '{param}': array too long. Expected an array with maximum length {most}, but got an array with "
+        f"length {len(value)} instead.",
+        param=param,
+        code="array_above_max_length",
+    )
+
+
 def wrong_value(param: str, value: object, supported: Sequence[str]) -> ApiError:
     """A value that is not among those supported."""
     quoted = [f"'{one}'" for one in supported]

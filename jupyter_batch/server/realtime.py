@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -33,12 +33,19 @@ async def _answer(request: web.Request, endpoint: str, body: dict[str, Any]) -> 
 @routes.post("/v1/chat/completions")
 async def chat(request: web.Request) -> web.StreamResponse:
     """A chat completion, whole or as server-sent events."""
+    return await _whole_or_streamed(request, "/v1/chat/completions", chunks)
+
+
+async def _whole_or_streamed(
+    request: web.Request, endpoint: str, pieces: Callable[..., Iterator[dict[str, Any]]]
+) -> web.StreamResponse:
+    """An answer, as the request wants it. pieces: those that it is streamed in."""
     body = await json_body(request)
-    answer = await _answer(request, "/v1/chat/completions", body)
+    answer = await _answer(request, endpoint, body)
     if not body.get("stream") or answer.status != 200:  # noqa: PLR2004 - HTTP's own
         return reply(answer.body, answer.status)
     usage = bool((body.get("stream_options") or {}).get("include_usage"))
-    return await _streamed(request, chunks(answer.body, with_usage=usage))
+    return await _streamed(request, pieces(answer.body, with_usage=usage))
 
 
 async def _streamed(request: web.Request, pieces: Iterator[dict[str, Any]]) -> web.StreamResponse:
@@ -111,12 +118,7 @@ def chunks(completion: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str
 @routes.post("/v1/completions")
 async def completions(request: web.Request) -> web.StreamResponse:
     """Text completions, whole or as server-sent events."""
-    body = await json_body(request)
-    answer = await _answer(request, "/v1/completions", body)
-    if not body.get("stream") or answer.status != 200:  # noqa: PLR2004 - HTTP's own
-        return reply(answer.body, answer.status)
-    usage = bool((body.get("stream_options") or {}).get("include_usage"))
-    return await _streamed(request, text_chunks(answer.body, with_usage=usage))
+    return await _whole_or_streamed(request, "/v1/completions", text_chunks)
 
 
 def text_chunks(said: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:

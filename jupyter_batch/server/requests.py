@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from jupyter_batch.server.completion_prompt import check_prompt
-from jupyter_batch.server.errors import ApiError, missing, out_of_range, wrong_type, wrong_value
+from jupyter_batch.server.errors import (
+    ApiError,
+    missing,
+    no_texts,
+    out_of_range,
+    too_many,
+    wrong_type,
+    wrong_value,
+)
 
 MOST_INPUTS = 2048
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -339,13 +347,7 @@ def _embeddings(body: Mapping[str, Any]) -> ApiError | None:
             for one in value
         )
     ):
-        return ApiError(
-            400,
-            "Invalid 'input': expected a string, an array of strings, an array of integers or an "
-            "array of arrays of integers.",
-            param="input",
-            code="invalid_type",
-        )
+        return no_texts("input")
     if not value:
         return ApiError(
             400,
@@ -361,13 +363,7 @@ def _embeddings(body: Mapping[str, Any]) -> ApiError | None:
             code="empty_string",
         )
     if isinstance(value, list) and len(value) > MOST_INPUTS and not isinstance(value[0], int):
-        return ApiError(
-            400,
-            f"Invalid 'input': array too long. Expected an array with maximum length {MOST_INPUTS}, "
-            f"but got an array with length {len(value)} instead.",
-            param="input",
-            code="array_above_max_length",
-        )
+        return too_many("input", MOST_INPUTS, value)
     form = body.get("encoding_format")
     if form is not None and form not in ("float", "base64"):
         return wrong_value("encoding_format", form, ("float", "base64"))

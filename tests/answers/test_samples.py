@@ -13,9 +13,12 @@ from jupyter_batch import jobs
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.monitor.view import view
 from jupyter_batch.server.embedded import Embedded
+from tests.answers.test_keep import call
 from tests.ledgers import lose
 from tests.realtime.realtime_endpoint import HANG, Endpoint
 from tests.waiting import wait_for
+
+__all__ = ["call"]
 
 
 def saying(content, finish="stop"):
@@ -41,18 +44,6 @@ def model():
     """A chat endpoint whose answers say which call they are, by the text that was asked."""
     with Endpoint(lambda text, before: saying(f"{text} {before}")) as running:
         yield running
-
-
-@pytest.fixture(params=["batch", "realtime"])
-def call(request, model, tmp_path):
-    """The options that ask it, in a batch and in real time."""
-    if request.param == "realtime":
-        yield {"model": "openai/m", "api_base": model.base, "api_key": "k", "mode": "realtime"}
-        return
-    with Embedded(
-        tmp_path / "server", upstream="openai/m", api_base=model.base, api_key="k"
-    ) as server:
-        yield {"model": "openai/m", "api_base": server.base_url, "api_key": server.token}
 
 
 def frame():
