@@ -61,6 +61,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     with. note is the cause then. send_again: the user wants it sent again, whether or not an
     earlier create came through.
     bill: what its requests cost, once it is collected. cuts: its answers that were cut off, by finish reason.
+    moves: how often its record was written to its job's folder, so that an older copy of the database shows.
     """
 
     job: str
@@ -122,6 +123,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     send_again: bool = False
     bill: Bill | None = None
     cuts: Cuts = ()
+    moves: int = 0
 
     def row_counts(self) -> Counts:
         """Its rows: our own count once collected, until then what the provider says, within what we asked."""

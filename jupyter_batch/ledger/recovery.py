@@ -61,14 +61,14 @@ def shard_of(folders: Folders, name: str, number: int) -> ShardRecord | None:
     planned = [] if there is None else [one for one in there.shards if one.number == number]
     if there is not None and planned:
         return _shard(there, planned[0], folders.of(name))
-    return _handle(folders.of(name), number)
+    return handle_of(folders.of(name), number)
 
 
 def with_pieces(shards: list[ShardRecord], folder: JobFolder) -> list[ShardRecord]:
     """The shards, and after those that were cut the ones that they were cut into, by number."""
     found = list(shards)
     for shard in found:  # it grows: pieces may have been cut, too
-        found += [piece for n in shard.replaced_by if (piece := _handle(folder, n)) is not None]
+        found += [piece for n in shard.replaced_by if (piece := handle_of(folder, n)) is not None]
     return sorted(found, key=lambda shard: shard.number)
 
 
@@ -77,13 +77,13 @@ def open_shards(planned: list[ShardRecord], folder: JobFolder) -> list[ShardReco
     cut = {
         shard.number: kept
         for shard in planned
-        if (kept := _handle(folder, shard.number)) is not None and kept.replaced_by
+        if (kept := handle_of(folder, shard.number)) is not None and kept.replaced_by
     }
     found = with_pieces([cut.get(shard.number, shard) for shard in planned], folder)
     return [shard for shard in found if not shard.replaced_by]
 
 
-def _handle(folder: JobFolder, number: int) -> ShardRecord | None:
+def handle_of(folder: JobFolder, number: int) -> ShardRecord | None:
     """A shard's record as it was when it last took a step; None where the folder does not tell it."""
     try:
         return msgspec.json.decode(folder.handle(number).read_bytes(), type=ShardRecord)
@@ -101,7 +101,7 @@ def _read(folders: Folders, name: str) -> _Manifest | None:
 
 def _shard(there: _Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRecord:
     number = planned.number
-    if (kept := _handle(folder, number)) is not None:
+    if (kept := handle_of(folder, number)) is not None:
         return kept
     if folder.output(number).exists() or folder.errors(number).exists():
         return msgspec.structs.replace(planned, step=Step.ENDED, ending=State.COMPLETED)

@@ -62,6 +62,7 @@ class Replacing(Database):
                 due_at=0.0,
                 ended_at=now,
                 note=f"cut into {len(pieces)} batches: {shard.note}",
+                moves=stored.moves + 1,
             )
             db.execute(
                 "UPDATE shard SET step = ?, facts = ? WHERE job = ? AND number = ?",
@@ -78,5 +79,5 @@ class Replacing(Database):
                     for one in (msgspec.structs.replace(replaced, step=Step.WAITING), *pieces)
                 ],
             )
-            write_handle(folder, replaced)
+        write_handle(folder, replaced)
         return replaced

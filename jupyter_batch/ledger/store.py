@@ -21,6 +21,7 @@ import msgspec
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerCorruptError, LedgerError
 from jupyter_batch.core.status import MOVES, Block, Step
+from jupyter_batch.ledger import older_copy
 from jupyter_batch.ledger.folder import Folders, has_died, machine
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import job_of, recovered, shard_of, write_handle
@@ -61,14 +62,18 @@ class Ledger(Replacing):
         return super().exists() or (self._upgrade and bool(self.folders.jobs()))
 
     def _recover(self, connection: sqlite3.Connection) -> None:
-        """Record the jobs that have a folder and are not in the database: it is new, was emptied, or is an old copy."""
-        if not self._upgrade or not self._lost(connection):
+        """Record what the folders hold and the database does not: it is new, was emptied, or is an older copy."""
+        if not self._upgrade or not (
+            self._lost(connection) or older_copy.behind(connection, self.folders)
+        ):
             return
         connection.execute("BEGIN IMMEDIATE")
         try:  # another process may have been first, or have been about to record its job
             found = list(recovered(self.folders, self._lost(connection), time.time()))
             for job, shards in found:
                 insert(connection, job, shards)
+            moved_on = older_copy.behind(connection, self.folders)
+            older_copy.bring_up(connection, moved_on)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -79,6 +84,13 @@ class Ledger(Replacing):
                 "they were recovered from their folders, and nothing is paid again",
                 len(found),
                 self.path,
+            )
+        if moved_on:
+            _log.warning(
+                "jupyter_batch: the ledger's database %s is an older copy: %d batch(es) were sent or fetched since, as "
+                "their jobs' folders tell, and are not sent again",
+                self.path,
+                len(moved_on),
             )
 
     def _lost(self, connection: sqlite3.Connection) -> set[str]:
@@ -364,21 +376,23 @@ class Ledger(Replacing):
             if stored is None:
                 return None
             moved = msgspec.structs.replace(stored, step=to, **changes)
+            is_handed_on = _handle(moved) != _handle(shard)
+            if is_handed_on:
+                moved = msgspec.structs.replace(moved, moves=stored.moves + 1)
             db.execute(
                 "UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
                 (to, moved.ending, encode(moved), shard.job, shard.number),
             )
-            if _handle(moved) != _handle(
-                shard
-            ):  # before it is sent: found again without the database
-                write_handle(self.folders.of(shard.job), moved)
             done = moved.row_counts().done
             if to is not shard.step or done != shard.row_counts().done:
                 db.execute(
                     "INSERT INTO event (job, at, shard, step, done, note) VALUES (?, ?, ?, ?, ?, ?)",
                     (shard.job, now, shard.number, to, done, moved.note),
                 )
-            return moved
+        # Before it is sent: it is found again without the database, or with an older copy of it.
+        if is_handed_on:
+            write_handle(self.folders.of(shard.job), moved)
+        return moved
 
     def cancel(self, job: str, now: float) -> None:
         """Note that the person wants it cancelled; whoever holds the lease does it."""
