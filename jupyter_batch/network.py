@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import os
 import re
@@ -22,6 +23,8 @@ from urllib.parse import urlsplit
 
 from jupyter_batch.bodies import ask_for_bounded, bound
 from jupyter_batch.core.address import host_of, is_near, is_this_machine, origin
+from jupyter_batch.core.environment_headers import strays
+from jupyter_batch.core.errors import AuthenticationError
 
 if TYPE_CHECKING:
     import httpx
@@ -151,7 +154,36 @@ def _rules(base: str) -> dict[str, Any]:
 
 def _hooks() -> dict[str, list[Any]]:
     """What is done with each request and each answer, of our clients and of litellm's."""
-    return {"request": [ask_for_bounded, without_key], "response": [stay, bound]}
+    return {"request": [ask_for_bounded, without_key, without_strays], "response": [stay, bound]}
+
+
+_key: contextvars.ContextVar[str | None] = contextvars.ContextVar("jupyter_batch_key", default=None)
+
+
+@contextlib.contextmanager
+def with_key(key: str | None) -> Iterator[None]:
+    """Calls inside carry this key, which was chosen for the address that was given, or none of the environment's."""
+    mark = _key.set(key or None)
+    try:
+        yield
+    finally:
+        _key.reset(mark)
+
+
+async def without_strays(request: httpx.Request) -> None:
+    """A hook on each request: what the environment holds for other hosts stays here (core/environment_headers.py).
+
+    Raises AuthenticationError where a library has put it in the place of the key.
+    """
+    for stray in strays(dict(request.headers.items()), str(request.url), _key.get(), os.environ):
+        if stray.is_key:
+            raise AuthenticationError(
+                f"{stray.variable} of the environment would be sent to {request.url.netloc.decode()} in the place "
+                "of this job's key, so that nothing was sent: unset it, or name the address in "
+                "JUPYTER_BATCH_API_BASES if it is meant for it"
+            )
+        with contextlib.suppress(KeyError):
+            del request.headers[stray.header]
 
 
 async def stay(answer: httpx.Response) -> None:

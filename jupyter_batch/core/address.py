@@ -72,6 +72,12 @@ def origin(base: str) -> str:
     return f"{url.scheme}://{(url.hostname or '').lower()}:{url.port or _PORTS.get(url.scheme, 0)}"
 
 
+def is_below(url: str, base: str) -> bool:
+    """Whether a call's URL is at an address, or at a path below it."""
+    at, root = address(url), address(base)
+    return at == root or at.startswith(f"{root}/")
+
+
 def host_of(base: str) -> str:
     """A host with its port, to be shown."""
     return urlsplit(base).netloc.rpartition("@")[2]

@@ -11,7 +11,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
@@ -98,10 +98,16 @@ def clean(text: str) -> str:
 def known(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The secrets of this process: those that calls gave, and those of the environment."""
     found = dict(_known)
-    for name, value in (os.environ if environ is None else environ).items():
-        if _holds_secret(name) and _is_secret(value):
-            found[value] = None
+    for _, value in in_environment(os.environ if environ is None else environ):
+        found[value] = None
     return tuple(found)
+
+
+def in_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The variables that hold a secret, and what they hold."""
+    for name, value in environ.items():
+        if _holds_secret(name) and _is_secret(value):
+            yield name, value
 
 
 @functools.lru_cache(maxsize=1024)

@@ -13,6 +13,7 @@ import orjson
 
 from jupyter_batch.bodies import TooLargeError
 from jupyter_batch.core.errors import (
+    AuthenticationError,
     BadRequestError,
     OptionError,
     ProviderDownError,
@@ -22,7 +23,7 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.refusal import read_refusal
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.network import guard_all
+from jupyter_batch.network import guard_all, with_key
 from jupyter_batch.providers.anthropic_address import root_of
 from jupyter_batch.providers.failures import no_connection, normalise
 from jupyter_batch.providers.via_litellm import OursAreRaised, load_litellm
@@ -188,7 +189,7 @@ class LitellmCall:
             asked["_skip_mcp_handler"] = True
         try:
             # `quiet` again, though the run is in it: a cell may have put filters before ours since it began.
-            with quiet():
+            with quiet(), with_key(self._key if "api_base" in self._fixed else None):
                 async with asyncio.timeout(self._seconds + GRACE):
                     answer = await getattr(self._litellm, VERBS[endpoint])(**asked)
                 return _plain(answer)
@@ -197,6 +198,11 @@ class LitellmCall:
 
     def _failure(self, error: Exception) -> CallFailedError:
         names = _kinds(error)
+        ours_below = next(
+            (one for one in _chain(error) if isinstance(one, AuthenticationError)), None
+        )
+        if ours_below is not None:  # a hook of ours
+            return CallFailedError(ours_below)
         without_bound = next(
             (one for one in _chain(error) if isinstance(one, TooLargeError | RecursionError)), None
         )

@@ -71,11 +71,23 @@ def normalise(error: BaseException, place: str, secret: str = "") -> ProviderErr
     each text of an error is (core/secrets.py).
     """
     remember(secret)
-    if isinstance(error, ProviderError):
-        return error
+    if (ours := _ours(error)) is not None:
+        return ours
     told = _told(error, place)
     told.not_sent = told.status is None and _never_connected(error)
     return told
+
+
+def _ours(error: BaseException) -> ProviderError | None:
+    """An error of our tree, also where a library wrapped what a hook of ours raised."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        if isinstance(link, ProviderError):
+            return link
+        seen.add(id(link))
+        link = link.__cause__
+    return None
 
 
 def _told(error: BaseException, place: str) -> ProviderError:

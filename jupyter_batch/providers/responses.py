@@ -13,7 +13,7 @@ import orjson
 
 from jupyter_batch.core.errors import BadRequestError
 from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.network import sdk_client_for
+from jupyter_batch.network import sdk_client_for, with_key
 from jupyter_batch.providers.asking import GRACE, NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
 from jupyter_batch.providers.openai_http import http_module
 from jupyter_batch.wire.openai import RESPONSES
@@ -64,7 +64,7 @@ class ResponsesCall(LitellmCall):
             "model": self.model
         }
         try:
-            with quiet():
+            with quiet(), with_key(self._key):
                 async with asyncio.timeout(self._seconds + GRACE):
                     answer = await self._client.post("/responses", body=asked, cast_to=response)
             said: dict[str, Any] = orjson.loads(answer.content)

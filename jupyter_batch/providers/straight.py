@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from jupyter_batch.bodies import ACCEPTED, read_bounded
-from jupyter_batch.network import http_only, proxy_for, trusted
+from jupyter_batch.network import http_only, proxy_for, trusted, without_strays
 from jupyter_batch.providers.asking import NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import CHAT
@@ -176,7 +176,7 @@ class StraightCall(LitellmCall):
             base_url=self._base,
             max_retries=0,
             http_client=openai.DefaultAsyncHttpxClient(
-                trust_env=False, event_hooks={"request": [_recorder(taken)]}
+                trust_env=False, event_hooks={"request": [without_strays, _recorder(taken)]}
             ),
             organization=getattr(self._litellm, "organization", None),
         ) as client:

@@ -25,7 +25,7 @@ from jupyter_batch.core.errors import (
     ProviderDownError,
     ProviderError,
 )
-from jupyter_batch.network import sdk_client_for
+from jupyter_batch.network import sdk_client_for, with_key
 from jupyter_batch.providers.direct import QUIET_SECONDS
 from jupyter_batch.providers.failures import normalise, object_in
 from jupyter_batch.providers.protocol import TAG, Access, Facts, is_of
@@ -65,22 +65,23 @@ class ViaAzure:
         import openai
 
         try:
-            async with (
-                asyncio.timeout(seconds),
-                openai.AsyncAzureOpenAI(
-                    api_key=self._access.api_key,
-                    azure_endpoint=self._access.api_base,
-                    api_version=self._version,
-                    max_retries=0,
-                    timeout=min(seconds, QUIET_SECONDS),
-                    http_client=sdk_client_for(self._access.api_base),
-                    # openai 2.20 sends the key as a bearer token, too.
-                    default_headers=cast("dict[str, str]", {"Authorization": openai.Omit()}),
-                ) as client,
-            ):
-                # openai 2 sends AZURE_OPENAI_AD_TOKEN of the environment in the place of the key.
-                client._azure_ad_token = None  # noqa: SLF001
-                yield client
+            with with_key(self._access.api_key):
+                async with (
+                    asyncio.timeout(seconds),
+                    openai.AsyncAzureOpenAI(
+                        api_key=self._access.api_key,
+                        azure_endpoint=self._access.api_base,
+                        api_version=self._version,
+                        max_retries=0,
+                        timeout=min(seconds, QUIET_SECONDS),
+                        http_client=sdk_client_for(self._access.api_base),
+                        # openai 2.20 sends the key as a bearer token, too.
+                        default_headers=cast("dict[str, str]", {"Authorization": openai.Omit()}),
+                    ) as client,
+                ):
+                    # openai 2 sends AZURE_OPENAI_AD_TOKEN of the environment in the place of the key.
+                    client._azure_ad_token = None  # noqa: SLF001
+                    yield client
         except Exception as e:
             if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
                 raise  # our own disk's

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.network import bundle, sdk_client_for
+from jupyter_batch.network import bundle, sdk_client_for, with_key
 from jupyter_batch.providers.failures import list_in, normalise, object_in
 from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
 from jupyter_batch.providers.streams import blocks_of
@@ -164,19 +164,20 @@ class ViaLitellm:
         import openai
 
         try:
-            async with (
-                asyncio.timeout(seconds + 5),
-                openai.AsyncOpenAI(
-                    api_key=self._access.api_key,
-                    base_url=self._access.api_base,
-                    max_retries=0,
-                    timeout=seconds,
-                    organization=litellm.organization
-                    or os.environ.get("OPENAI_ORGANIZATION"),  # as litellm's calls
-                    http_client=sdk_client_for(self._access.api_base),
-                ) as client,
-            ):
-                yield client
+            with with_key(self._access.api_key):
+                async with (
+                    asyncio.timeout(seconds + 5),
+                    openai.AsyncOpenAI(
+                        api_key=self._access.api_key,
+                        base_url=self._access.api_base,
+                        max_retries=0,
+                        timeout=seconds,
+                        organization=litellm.organization
+                        or os.environ.get("OPENAI_ORGANIZATION"),  # as litellm's calls
+                        http_client=sdk_client_for(self._access.api_base),
+                    ) as client,
+                ):
+                    yield client
         except Exception as e:
             if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
                 raise  # our own disk's

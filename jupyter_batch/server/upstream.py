@@ -13,7 +13,7 @@ from typing import Any
 
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.network import guard_all
+from jupyter_batch.network import guard_all, with_key
 from jupyter_batch.server.conform import chat_completion, embeddings, joined, text_completion
 from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR, ApiError
 
@@ -152,7 +152,7 @@ class Upstream:
 
         Who stops waiting does not stop it: cut off in the middle, litellm leaves connections and coroutines behind.
         """
-        with quiet():
+        with quiet(), with_key(self._key if self.api_base else None):
             context = contextvars.copy_context()
         if internal is not None:
             context.run(internal.set, True)
