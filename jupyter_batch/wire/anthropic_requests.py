@@ -63,28 +63,26 @@ class Encoder:
         if not endpoint.rstrip("/").endswith("/chat/completions"):
             raise OptionError(f"{self.taker}'s batches answer chat requests; {endpoint} is none")
         self._messages = body["messages"]
-        own, self._extra = self._parted(litellm, extra or {})
-        self._params = {
-            **{key: value for key, value in body.items() if key not in ("model", "messages")},
-            **own,
-        }
+        self._translation = self._translate(litellm, str(body["model"]))
+        self._check = ParamCheck(self._translation, self.taker)
+        given = {key: value for key, value in body.items() if key not in ("model", "messages")}
+        own, self._extra = self._parted(litellm, given, extra or {})
+        self._params = {**given, **own}
         self._param_holes = holes_in(self._params)
         self._message_holes = holes_in(self._messages)
         self.holes: tuple[str, ...] = tuple(
             dict.fromkeys([*self._message_holes, *self._param_holes])
         )
-        self._translation = self._translate(litellm, str(body["model"]))
         self._strict = _strict(self._messages)
         self._forms: dict[bytes, _Form] = {}
         self._marks = {name: secrets.token_hex(16) for name in self._message_holes}
         self._cut = re.compile(
             b'"(%b)"' % (b"|".join(mark.encode() for mark in self._marks.values()) or b"(?!)")
         )
-        constant = {key: value for key, value in self._params.items() if not holes_in(value)}
+        constant = _constant(self._params)
         try:
-            made = self._translation.options(constant)
-            self._check = ParamCheck(self._translation.options, self.taker)
-            self._check.check(constant, made)
+            self._translation.options(constant)
+            self._check.check(constant)
             if not self._param_holes:
                 self._form({})
         except Refused as e:
@@ -96,12 +94,20 @@ class Encoder:
         return Translation(litellm, model)
 
     def _parted(
-        self, litellm: Any, extra: Mapping[str, Any]
+        self, litellm: Any, given: Mapping[str, Any], extra: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """`extra_body` as (what litellm translates, chat parameters that are sent as they are)."""
+        """`extra_body` as (what litellm has a place for, what is sent as it is, chat parameters among it)."""
         chat = litellm.utils.DEFAULT_CHAT_COMPLETION_PARAM_VALUES
-        raw = {key: value for key, value in extra.items() if key in chat}
-        return {key: value for key, value in extra.items() if key not in chat}, raw
+        own = {
+            key: value
+            for key, value in extra.items()
+            if key not in chat and self._carries(_constant(given), key, value)
+        }
+        return own, {key: value for key, value in extra.items() if key not in own}
+
+    def _carries(self, given: Mapping[str, Any], name: str, value: Any) -> bool:
+        params = {**given, name: value}
+        return self._check.takes(params) and self._check.carries(name, params)
 
     def _body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """A request's whole body, `extra_body` included. Raises Refused."""
@@ -183,7 +189,7 @@ class Encoder:
     def _made(self, values: Mapping[str, Any]) -> _Form:
         params = filled(self._params, values)
         options = self._translation.options(params)
-        self._check.check(params, options)
+        self._check.check(params)
         if not _simple(self._messages):
             return _Form(options)
         data = self._translation.dumps(self._body(filled(self._messages, self._marks), options))
@@ -289,7 +295,7 @@ class Translation:
                 headers=headers,
             )
         except Exception as e:
-            raise Refused(sentence(e)) from None
+            raise refused(self._litellm, f"anthropic/{self._model}", e) from None
         self._unite(headers)
         self.tool_names.update(left.get(_TOOL_NAMES) or {})
         return data
@@ -314,21 +320,38 @@ class Translation:
         return most if isinstance(most, int) and most > 0 else None
 
 
+_INSIST = "leave it out, or give it in extra_body=, which is sent as it is"
+
+
 def unsupported(model: str, error: Exception) -> OptionError:
     """Litellm's own words for a parameter that a model does not take, and the way to insist."""
-    return OptionError(
-        f"{model}: {sentence(error)}; leave it out, or give it in extra_body=, which is sent as it is"
-    )
+    return OptionError(f"{model}: {sentence(error)}; {_INSIST}")
+
+
+def refused(litellm: Any, model: str, error: Exception) -> Refused:
+    """The same for a request that litellm does not make; for a parameter that is not taken, with the way to insist."""
+    if isinstance(error, litellm.UnsupportedParamsError):
+        return Refused(str(unsupported(model, error)))
+    return Refused(sentence(error))
+
+
+_ADVICE = re.compile(r"\s*To (drop|send|use)\b[^.]*(litellm|allowed_openai_params).*", re.DOTALL)
+"""What litellm's callers can do about an error, and users of this package can't."""
 
 
 def sentence(error: Exception) -> str:
     """The first line of what litellm says, without its own advice and names."""
     text = str(error).partition("\nReceived Messages=")[0].partition("\n")[0]
-    text = re.sub(r"^(litellm\.\w+: )+", "", text).partition(" To drop these, set")[0].strip()
+    text = _ADVICE.sub("", re.sub(r"^(litellm\.\w+: )+", "", text)).strip().rstrip(".")
     return text[:_REASON_CHARS] or type(error).__name__
 
 
 # --- holes ----------------------------------------------------------------------------------------------------------
+
+
+def _constant(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that are the same in all rows."""
+    return {key: value for key, value in params.items() if not holes_in(value)}
 
 
 def _visit(value: Any, found: Callable[[Hole], None]) -> None:

@@ -26,7 +26,7 @@ from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import anthropic_requests, tolerant
 from jupyter_batch.wire.anthropic import JSON_TOOL
-from jupyter_batch.wire.anthropic_requests import Translation, sentence, unsupported
+from jupyter_batch.wire.anthropic_requests import Translation, refused, sentence, unsupported
 from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
 from jupyter_batch.wire.whole import Refused
 
@@ -134,7 +134,7 @@ class ConverseTranslation(Translation):
                 )
             )
         except Exception as e:
-            raise Refused(sentence(e)) from None
+            raise refused(self._litellm, f"bedrock/{self._model}", e) from None
         self._note_names(given.get("tools"), data)
         for key, value in extra.items():
             both = isinstance(value, Mapping) and isinstance(data.get(key), Mapping)

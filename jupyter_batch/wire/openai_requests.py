@@ -20,7 +20,7 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.template import RowError
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.wire import anthropic_requests, openai
-from jupyter_batch.wire.anthropic_requests import sentence, unsupported
+from jupyter_batch.wire.anthropic_requests import refused, sentence, unsupported
 from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole
 
 OPENAI = "openai"
@@ -76,9 +76,9 @@ class Encoder(anthropic_requests.Encoder):
         return Translation(litellm, self._route)
 
     def _parted(
-        self, litellm: Any, extra: Mapping[str, Any]
+        self, litellm: Any, given: Mapping[str, Any], extra: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        del litellm
+        del litellm, given
         return {}, dict(extra)
 
     def _body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +224,7 @@ class Translation(anthropic_requests.Translation):
                 )
             )
         except Exception as e:
-            raise Refused(sentence(e)) from None
+            raise refused(self._litellm, f"{self._route.provider}/{self._model}", e) from None
         return data
 
 
@@ -269,7 +269,7 @@ class Checked:
         self._params = dict(params)
         self._varying = anthropic_requests.holes_in(self._params)
         self._known: dict[bytes, str | None] = {}
-        self._check = ParamCheck(translation.options, taker)
+        self._check = ParamCheck(translation, taker)
         self.holes = given.holes
         constant = {
             key: value
@@ -303,7 +303,8 @@ class Checked:
     @quiet()
     def _refusal(self, params: Mapping[str, Any]) -> str | None:
         try:
-            self._check.check(params, self._translation.options(params))
+            self._translation.options(params)
+            self._check.check(params)
         except (Refused, OptionError) as e:
             return str(e)
         return None

@@ -25,7 +25,7 @@ from jupyter_batch.core.finish import Finish
 from jupyter_batch.core.result import Result, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import anthropic_requests, tolerant
-from jupyter_batch.wire.anthropic_requests import Translation, sentence, unsupported
+from jupyter_batch.wire.anthropic_requests import Translation, refused, sentence, unsupported
 from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
 from jupyter_batch.wire.whole import Refused
 
@@ -130,7 +130,7 @@ class GeminiTranslation(Translation):
                 )
             )
         except Exception as e:
-            raise Refused(sentence(e)) from None
+            raise refused(self._litellm, f"vertex_ai/{self._model}", e) from None
         if "labels" in data:
             raise Refused(
                 "labels of a request are taken: a row is known by them. Give metadata= to label the batch"

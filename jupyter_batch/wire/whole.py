@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from jupyter_batch.core.errors import OptionError
 
 
 class Refused(Exception):  # noqa: N818 - it never leaves the translations
@@ -28,8 +30,16 @@ _SILENT: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "tool_choice": ("auto",),
     "parallel_tool_calls": (True,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "store": (False,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
 }
 """Values that ask for what a model does by itself: a translation may leave them out."""
+_EMPTY_ASKS = frozenset({"web_search_options"})
+"""Parameters that ask for something by being there, though they are empty."""
+_PROBE = ({"role": "user", "content": "x"},)
 _SHOWN = 60
 _OTHER_LETTERS = re.compile(r"[^a-zA-Z0-9_-]")
 """What some providers don't take in a tool's name; litellm writes "_" for it."""
@@ -113,47 +123,75 @@ def _is_there(path: str, text: str, there: set[str], long: str) -> bool:
     return all(one in there or one in long for _, one in _leaves(held, ""))
 
 
-class ParamCheck:
-    """Refuse parameters that a translation leaves out without a word: with them and without, its options are the same.
+class _Translation(Protocol):
+    """What ParamCheck needs of a translation."""
 
-    Each is looked at until it was seen to count once: rows differ in values, seldom in names.
+    def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters in the provider's words."""
+
+    def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A request."""
+
+
+class ParamCheck:
+    """Refuse parameters that a translation leaves out without a word: with and without them, the request is the same.
+
+    A translation may leave one out where it maps parameters, or where it makes the request of them: both are looked at.
+    Each parameter is looked at until it was seen to count once: rows differ in values, seldom in names.
     """
 
-    def __init__(self, options: Callable[[Mapping[str, Any]], Any], taker: str) -> None:
-        self._options, self._taker = options, taker
+    def __init__(self, translation: _Translation, taker: str) -> None:
+        self._translation, self._taker = translation, taker
         self._kept: set[str] = set()
 
-    def check(self, params: Mapping[str, Any], made: Any) -> None:
-        """Raise Refused where one of `params` is not in `made`, their translation."""
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Raise Refused where one of `params` is not in the request that is made of them."""
         named = [
             name
             for name, value in params.items()
             if name not in self._kept and _says_something(name, value)
         ]
-        for name in named:
-            rest = {key: held for key, held in params.items() if key != name}
-            if _made_of(self._options, rest) == made:
-                raise Refused(
-                    f"{self._taker} has no `{name}`, and litellm would leave it out: leave it out, or give it in "
-                    "extra_body=, which is sent as it is"
-                )
+        lost = next((name for name in named if not self.carries(name, params)), None)
+        if lost is not None:
+            raise Refused(
+                f"{self._taker} has no `{lost}`, and litellm would leave it out: leave it out, or give it in "
+                "extra_body=, which is sent as it is"
+            )
         self._kept.update(named)
+
+    def carries(self, name: str, params: Mapping[str, Any]) -> bool:
+        """Whether the parameter changes the request; one without which the others can't be given does."""
+        made = self._made(params)
+        without = self._made({key: held for key, held in params.items() if key != name})
+        return made is None or without is None or made != without
+
+    def takes(self, params: Mapping[str, Any]) -> bool:
+        """Whether a request can be made with these parameters."""
+        try:
+            self._translation.body([dict(one) for one in _PROBE], self._translation.options(params))
+        except (Refused, OptionError):
+            return False
+        return True
+
+    def _made(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A request with these parameters; None where they can't be given."""
+        try:
+            options = self._translation.options(params)
+        except (Refused, OptionError):
+            return None
+        try:
+            return self._translation.body([dict(one) for one in _PROBE], options)
+        except Refused:
+            return options
 
 
 def _says_something(name: str, value: Any) -> bool:
     """Whether a parameter is more than what holds without it."""
-    if name in _NO_OPTIONS or not value:
+    if name in _NO_OPTIONS or value is None:
         return False
-    silent = _SILENT.get(name, ())
-    return value not in silent
-
-
-def _made_of(options: Callable[[Mapping[str, Any]], Any], params: Mapping[str, Any]) -> Any:
-    """What is made of parameters; None where they can't be given without another one, which then counts."""
-    try:
-        return options(params)
-    except Exception:
-        return None
+    if isinstance(value, str | Sequence | Mapping) and not value:
+        return name in _EMPTY_ASKS
+    return value not in _SILENT.get(name, ())
 
 
 def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
