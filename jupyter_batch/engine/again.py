@@ -256,7 +256,7 @@ def _unchanged(
         with written(draft.asked) as file:
             file.writelines(line for _, line in _asked_again(job, sources, new, missed))
     if foreign or not sources:
-        sources = _sources(job, shards, folder)
+        sources = _sources(shards, folder)
     lines = _asked_again(job, sources, new, missed)
     return lines if at_once or not is_unmapped(job) else _mapped(job, draft, lines)
 
@@ -370,12 +370,10 @@ def _missed(
     return flags
 
 
-def _sources(
-    job: JobRecord, shards: list[ShardRecord], folder: JobFolder
-) -> list[tuple[int, Path]]:
+def _sources(shards: list[ShardRecord], folder: JobFolder) -> list[tuple[int, Path]]:
     """The files that hold the requests of a job's rows, each with the first row that it may have."""
-    if job.inherited:
-        return [(0, path) for path in sorted(folder.path.glob("all-*.jsonl"))]
+    if every := sorted(folder.path.glob("all-*.jsonl")):
+        return [(0, path) for path in every]
     return [(shard.first, folder.requests(shard.number)) for shard in shards]
 
 

@@ -63,7 +63,8 @@ def arrange(
         return Arranged(record, filled(draft, record.id, shards, limits))
     own = np.where(np.isin(reuse.whose, (FOLLOWS, LEFT_OUT))[:, None], 0, rows)
     draft.write(draft.prints, own.astype("<u8").tobytes())
-    keep = bool(record.tools or reuse.inherited)
+    # What is waited for may fail there: a retry asks it from the lines of all rows.
+    keep = bool(record.tools or reuse.inherited or reuse.joins)
     made, places = _packed(draft, record.id, shards, reuse, limits, keep=keep)
     draft.write(draft.places, places.astype("<i8").tobytes())
     over = 0.0 if made else record.created_at  # nothing is asked at all
@@ -90,7 +91,7 @@ def _packed(
 ) -> tuple[list[ShardRecord], Array]:
     """(the shards of what is asked or waited for, the rows' places); the request files are theirs then.
 
-    keep: the lines of all rows too: what is answered with tool calls goes on from them, whoever asked for it.
+    keep: the lines of all rows too: tool calls and retries go on from them, whoever asked for a row.
     """
     drafted = [draft.requests(shard.number).rename(draft.every(shard.number)) for shard in shards]
     asked = np.flatnonzero(reuse.whose != LEFT_OUT)

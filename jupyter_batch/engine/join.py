@@ -22,10 +22,12 @@ from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.requests import REQUEST_ID
 from jupyter_batch.engine.reuse import matches
 from jupyter_batch.engine.row_files import places_of, prints_elsewhere, prints_of
+from jupyter_batch.engine.withheld import withheld, write_failures
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import RESTORE, opened
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.wire.dialects import OPENAI
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.reuse import Array
@@ -70,6 +72,7 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
             lambda dialect: folder.joined(shard.number, dialect, other.id),
             takes=is_billed,
         )
+        taken = [*taken, *_withheld(ledger, job, shard, other, {*before.tolist(), *taken})]
     done = {*before.tolist(), *taken}
     left = _drop(folder.requests(shard.number), job.id, done)
     if left:
@@ -131,6 +134,23 @@ def _wanted(
     if any(one.step is not Step.COLLECTED for one in shards if one.number in asking):
         return None
     return onto(other.rows, there, here)
+
+
+def _withheld(
+    ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord, done: set[int]
+) -> list[int]:
+    """The rows whose answers the other job's batch counted, and did not give: failures, which are not sent again."""
+    held = withheld(other, ledger.shards(other.id), ledger.folders.of(other.id))
+    if not held.any():
+        return []
+    wanted = np.setdiff1d(_rows(ledger, job, shard), sorted(done))
+    here, there = matches(_prints(ledger, job), wanted, _prints(ledger, other))
+    rows: list[int] = here[held[there]].tolist()
+    if rows:
+        folder = ledger.folders.of(job.id)
+        target = folder.joined(shard.number, OPENAI, f"{other.id}.withheld")
+        write_failures(target, other.id, job.id, rows)
+    return rows
 
 
 def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:

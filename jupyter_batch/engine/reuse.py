@@ -19,10 +19,12 @@ from jupyter_batch.engine.carry import carry, is_billed_failure, onto
 from jupyter_batch.engine.older import known
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.row_files import changed_of, places_of, prints_of
+from jupyter_batch.engine.withheld import withheld, write_failures
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import read
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.wire.dialects import OPENAI
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -123,6 +125,7 @@ def decide(
             asked_there.append((job, here, there))
     if failures:  # after all answers: one that can be used comes first, whichever job has it
         _inherit(ledger, asked_there, whose, draft, new)
+        _leave_withheld(ledger, asked_there, whose, draft, new)
     return Reuse(whose, leaders, joins, cut)
 
 
@@ -151,6 +154,26 @@ def _inherit(
             takes=is_billed_failure,
         )
         whose[np.frombuffer(carried, dtype=np.int64)] = INHERITED
+
+
+def _leave_withheld(
+    ledger: Ledger,
+    asked_there: list[tuple[JobRecord, Array, Array]],
+    whose: Array,
+    draft: JobFolder,
+    new: str,
+) -> None:
+    """Send none of the rows whose answers were counted in another job, and did not come. See `_inherit`."""
+    for job, here, there in asked_there:
+        still = whose[here] == OWN
+        if not still.any() or ledger.child(job.id) is not None:
+            continue
+        held = withheld(job, ledger.shards(job.id), ledger.folders.of(job.id))
+        rows = here[still & held[there]]
+        if len(rows):
+            target = draft.reused(f"{job.id}.withheld", OPENAI)
+            write_failures(target, job.id, new, rows.tolist())
+            whose[rows] = INHERITED
 
 
 def _leaders(prints: Array, whose: Array) -> Array:

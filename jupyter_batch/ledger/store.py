@@ -570,8 +570,9 @@ class Ledger(Replacing):
 
 def _is_billed(shard: ShardRecord) -> bool:
     counts = shard.row_counts()
-    # The usage alone tells it of what was collected before `billed` was counted.
-    return bool(counts.succeeded or counts.reused or shard.billed or shard.usage is not None)
+    # The usage alone tells it of what was collected before `billed` was counted. What is missing was counted there.
+    told = shard.billed or shard.usage is not None or shard.missing or shard.lost
+    return bool(counts.succeeded or counts.reused or told)
 
 
 def _handle(shard: ShardRecord) -> tuple[object, ...]:
