@@ -339,6 +339,8 @@ class Group(Standing):
     def _on_change(self, seen: Snapshot) -> None:
         del seen  # one job's
         self._listen()
+        if self._over.is_set() and not self.is_complete:  # a result file of one came late
+            self._over.clear()
         if not self._over.is_set() and self.is_complete:
             self._tell_end()
         self._redraw()

@@ -374,9 +374,11 @@ class Job(Standing):
         """Go on now with a job that waits: for a key that was refused or missing, for quota, for a provider.
 
         send_again: what may have been created before, and was not found, is sent again; it may be paid twice. Without
-        it, it is looked for again.
+        it, it is looked for again. Of a job that is over, result files that are missing or damaged are fetched again.
         """
-        if self._salvaged is None and not self.is_complete:
+        if self.is_complete and self._fetch_again(forced=True):
+            self._follow(api_key)
+        elif self._salvaged is None and not self.is_complete:
             ledger = self._here.ledger
             self._still.clear()
             self._here.worker.forgive(self.id)
@@ -464,7 +466,8 @@ class Job(Standing):
     def _begin(self, api_key: str | None) -> None:
         """It was just asked for: have it go on now. One that is over already merges at once."""
         self._follow(api_key)
-        self.refresh()  # a job that was there may have waited for just this, a key above all
+        if not self.is_complete:  # it may have waited for just this, a key above all
+            self.refresh()
         if self._over.is_set():
             self._land()
 
@@ -522,6 +525,9 @@ class Job(Standing):
 
     def _on_change(self, seen: Snapshot) -> None:
         """In the worker's thread: draw, and when it is over, have the answers land between two cells."""
+        if self._over.is_set() and not seen.is_complete and not self.is_complete:
+            self._over.clear()  # a result file came late
+            self._answers.reopen()
         over = seen.is_complete and not self._over.is_set() and self._record().id == seen.id
         if over and not self._in_group:
             self._tell_end()

@@ -41,18 +41,18 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
     Raises NotWholeError where what came is not all there must be, and may become so.
     """
     folder = mover.ledger.folders.of(mover.job.id)
+    refetch = shard.refetch
+    only_output = shard.awaits_file and not shard.lost  # the error file came in time
     shard = await _named(mover, shard)
     gone, odd = False, ""
     for file_id, target in (
         (shard.error_file_id, folder.errors(shard.number)),
         (shard.output_file_id, folder.output(shard.number)),
     ):
-        again = shard.refetch or (
+        is_output = target == folder.output(shard.number)
+        again = (refetch and (is_output or not only_output)) or (
             shard.attempts > 0
-            and (
-                target == folder.output(shard.number)
-                or await asyncio.to_thread(_is_short, target, mover.job.id, shard)
-            )
+            and (is_output or await asyncio.to_thread(_is_short, target, mover.job.id, shard))
         )
         if file_id and (again or not target.is_file()):
             came = await _fetch(mover, shard, file_id, target)
@@ -118,10 +118,14 @@ async def _named(mover: Mover, shard: ShardRecord) -> ShardRecord:
     if not shard.refetch or not shard.batch_id or shard.output_file_id or not shard.completed:
         return shard
     view = await mover.provider.poll(shard.batch_id)
+    if not view.output_file_id:
+        return shard
     return mover.put(
         shard,
         output_file_id=view.output_file_id,
         error_file_id=view.error_file_id or shard.error_file_id,
+        note="",
+        why="",
     )
 
 

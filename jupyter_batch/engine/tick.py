@@ -21,7 +21,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.engine import blocking, budget, cutting, quota, same_file
+from jupyter_batch.engine import blocking, budget, cutting, late_files, quota, same_file
 from jupyter_batch.engine.collect import collect
 from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
 from jupyter_batch.engine.same_file import Next, about_file, next_try
@@ -239,9 +239,9 @@ class Mover:
         )  # not even how many
         patience = self.facts.settle
         if (view.completed or nothing) and not view.output_file_id:
-            patience = (
-                self.facts.late_cancelled if view.ending is State.CANCELLED else LATE_FILE_SECONDS
-            )
+            patience = LATE_FILE_SECONDS
+            if view.ending is State.CANCELLED:
+                patience = late_files.patience(self.facts.late_cancelled, self.job)
         if _file_is_late(view, one_file=self.facts.one_file) and now - ended_at < patience:
             pause = poll_pause(self.facts, now - ended_at, self.dice())
             return self.put(
@@ -387,4 +387,10 @@ def _not_given(view: BatchView) -> str:
     """What to say of a batch whose answers were counted, and never came."""
     if not view.completed or view.output_file_id:
         return ""
-    return f"the provider counted {view.completed:,} answers, and named no file that holds them"
+    missing = f"the provider counted {view.completed:,} answers, and named no file that holds them"
+    if view.ending is not State.CANCELLED:
+        return missing
+    return (
+        f"{missing} yet: it is looked for again. job.retry() sends the rows again without waiting, "
+        "and they may be paid twice"
+    )

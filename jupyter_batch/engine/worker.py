@@ -21,6 +21,7 @@ from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatch
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, Snapshot, Step
 from jupyter_batch.engine.keyless import cancel_unsent
+from jupyter_batch.engine.late_files import LateFiles
 from jupyter_batch.engine.pace import is_due
 from jupyter_batch.engine.tick import Mover
 from jupyter_batch.ledger.folder import holds
@@ -39,6 +40,9 @@ BARRED_SECONDS = 60.0
 """How long a process whose key was refused leaves a job to others."""
 AT_ONCE = 8
 """How many shards are moved side by side."""
+
+LATE = ("late files", 0)
+"""The task that looks for them, among those of the shards."""
 
 Connect = Callable[[JobRecord], Awaitable[Provider]]
 """How a job's provider is reached. Raises InputError where this process can't (no key)."""
@@ -72,6 +76,7 @@ class Worker:
         self._mine: set[str] = set()
         self._takes: dict[str, int] = {}
         self.watchers: dict[str, list[Watcher]] = {}
+        self._late = LateFiles(ledger, clock=lambda: self._clock(), dice=dice)  # noqa: PLW0108 - a test sets another clock
         self._shown: dict[str, Snapshot] = {}
         self._providers: dict[str, Provider] = {}
         self._retired: list[Provider] = []
@@ -108,8 +113,8 @@ class Worker:
             self._barred.pop(job, None)
             self.refused.discard(job)
             self._shown.pop(job, None)  # who waits is told how it stands from now on
-            if watcher is not None:
-                self.watchers.setdefault(job, []).append(watcher)
+            if watcher is not None and watcher not in self.watchers.setdefault(job, []):
+                self.watchers[job].append(watcher)
         self.poke()
 
     def lacks_key(self, job: str) -> bool:
@@ -202,7 +207,7 @@ class Worker:
 
     async def once(self) -> float:
         """Start what is due for each job, tell who watches, and say in how many seconds to come back."""
-        pause = IDLE_SECONDS
+        pause = min(IDLE_SECONDS, self._look_for_files())
         for job in self._wanted():
             try:
                 pause = min(pause, await self._look(job))
@@ -211,6 +216,14 @@ class Worker:
                 if not is_ending(e):
                     self._warn(job.id, f"job {job.id}: {_told(e)}; it is tried again")
         return max(0.02, pause)
+
+    def _look_for_files(self) -> float:
+        """Have late files looked for, where that is due; return the seconds until it is due again."""
+        pause = self._late.pause()
+        if pause <= 0 and LATE not in self._tasks:
+            task = self._tasks[LATE] = asyncio.create_task(self._late.look())
+            task.add_done_callback(functools.partial(self._done, LATE))
+        return pause if pause > 0 else IDLE_SECONDS
 
     async def settled(self) -> None:
         """Wait for the calls that are under way."""
@@ -230,6 +243,8 @@ class Worker:
                 self._tell(self.ledger.job(job))
             except JobNotFoundError as e:  # somebody removed the ledger's folder
                 self._warn(job, str(e))
+            if job in self._late:  # it may go on: its watchers are kept
+                continue
             with self._lock:
                 self.watchers.pop(job, None)
                 self._mine.discard(job)
@@ -278,6 +293,7 @@ class Worker:
         ):  # before it is finished: killed in between, this is done again
             await asyncio.to_thread(self._rush, job, shards, now)
         if collected and self.ledger.finish(job.id, self.holder, now):
+            self._late.expect(job, shards, provider)
             self._leased.discard(job.id)
             self._retire(job.id)
             job = self.ledger.job(job.id)

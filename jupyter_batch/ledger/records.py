@@ -125,6 +125,15 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     cuts: Cuts = ()
     moves: int = 0
 
+    @property
+    def awaits_file(self) -> bool:
+        """Whether its batch was cancelled, counted answers, and named no file that holds them."""
+        return (
+            self.ending is State.CANCELLED
+            and bool(self.completed and self.batch_id)
+            and not self.output_file_id
+        )
+
     def row_counts(self) -> Counts:
         """Its rows: our own count once collected, until then what the provider says, within what we asked."""
         if self.counts is not None:

@@ -569,6 +569,8 @@ class Ledger(Replacing):
 
 
 def _is_billed(shard: ShardRecord) -> bool:
+    if shard.awaits_file:  # retry() is the user's way to pay for these again
+        return True
     counts = shard.row_counts()
     # The usage alone tells it of what was collected before `billed` was counted. What is missing was counted there.
     told = shard.billed or shard.usage is not None or shard.missing or shard.lost

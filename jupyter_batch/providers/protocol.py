@@ -47,7 +47,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     empty search proves that no batch was made and none will be, as at a server of our own. idempotent: the same create,
     sent again, is the same batch.
     cancelling: how long a batch that is being cancelled is waited for: OpenAI documents 10 minutes.
-    late_cancelled: how long a cancelled batch may stay without the output file that its counts promise.
+    late_cancelled: how long the output file that a cancelled batch's counts promise may come late.
     """
 
     name: str

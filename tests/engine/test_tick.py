@@ -711,7 +711,7 @@ def test_a_provider_that_can_not_cancel(desk, error):
 
 
 def test_a_cancelled_batch_whose_promised_file_never_comes(desk):
-    """It is waited for as long as the provider's facts say, no longer; what is missing is told, and can be retried."""
+    """It is waited for shortly, then looked for in the background; what is missing is reported, and can be retried."""
     desk.provider.facts = msgspec.structs.replace(FACTS, late_cancelled=300.0)
     job = desk.plan(shard_size=4)
 
@@ -723,14 +723,20 @@ def test_a_cancelled_batch_whose_promised_file_never_comes(desk):
             desk.provider.batches[batch], status="cancelled", ending=State.CANCELLED, completed=3
         )
         await desk.step()
-        await desk.step(290)
+        await desk.step(4)
         assert desk.shard(job).step is not Step.COLLECTED
         assert "not there yet" in desk.shard(job).note
-        await desk.step(20)
+        await desk.step(2)
         await desk.step()
+        assert desk.shard(job).step is Step.COLLECTED
+        asked = desk.provider.asked["poll"]
+        for _ in range(60):
+            await desk.step(120)
+        looks = desk.provider.asked["poll"] - asked
+        assert 5 < looks < 40
+        assert desk.worker._late.pause() == float("inf"), "an hour is enough"
 
     play(way())
-    assert desk.shard(job).step is Step.COLLECTED
     assert "counted 3 answers, and named no file" in desk.snapshot(job).message
     assert (desk.snapshot(job).state, desk.snapshot(job).counts.cancelled) == (State.CANCELLED, 4)
 
