@@ -109,6 +109,11 @@ def read_refusal(body: Any) -> Refusal:
     return Refusal(short(message), " ".join(kinds), _status(value, named))
 
 
+def sentence_of(value: Any) -> str:
+    """The sentence in what was decoded, masked and cut; "" where none of its fields is known to hold one."""
+    return short(_sentence(value))
+
+
 def decoded(body: bytes | bytearray | str) -> Any:
     """The JSON object or array in a body; None where it holds none."""
     raw = body.encode("utf-8", "replace") if isinstance(body, str) else bytes(body)
@@ -189,11 +194,19 @@ def _sentence(value: Any, deep: int = 0) -> str:
     if deep > _DEEP or value is None or isinstance(value, bool | int | float):
         return ""
     if isinstance(value, str):
-        inner = decoded(value)
-        return (_sentence(inner, deep + 1) if inner is not None else "") or value.strip()
+        return _of_text(value, deep)
     if isinstance(value, list | tuple):
         return _listed(value, deep)
     return _of_object(value, deep) if isinstance(value, Mapping) else ""
+
+
+def _of_text(value: str, deep: int) -> str:
+    """The sentence in a text, which may be JSON, a web page or XML that a gateway passed on."""
+    inner = decoded(value)
+    if inner is not None and (found := _sentence(inner, deep + 1)):
+        return found
+    text = value.strip()
+    return _text(text[:READ_BYTES]).message if text.startswith("<") else text
 
 
 def _listed(items: list[Any] | tuple[Any, ...], deep: int) -> str:

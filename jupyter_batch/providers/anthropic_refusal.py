@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from jupyter_batch.core.refusal import Refusal, decoded, short
-from jupyter_batch.wire.tolerant import REASON_CHARS
+from jupyter_batch.wire.row_error import REASON_CHARS
 
 TEXT = 65_536
 """How much of a refusal's body is read."""

@@ -9,8 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import orjson
-
 from jupyter_batch.bodies import TooLargeError
 from jupyter_batch.core.errors import (
     AuthenticationError,
@@ -20,7 +18,7 @@ from jupyter_batch.core.errors import (
     ProviderError,
     WarningRaisedError,
 )
-from jupyter_batch.core.refusal import read_refusal
+from jupyter_batch.core.refusal import decoded, read_refusal
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.network import guard_all, with_key
@@ -307,20 +305,8 @@ _PREFIX = re.compile(r"^(?:(?:litellm\.)?\w+(?:Error|Timeout): )*(?:\w+Exception
 def _words(error: Exception) -> dict[str, Any]:
     """The provider's error object, out of the exception's body or out of its text."""
     text = _PREFIX.sub("", str(getattr(error, "message", None) or error))
-    held: Any = getattr(error, "body", None)
-    if not isinstance(held, dict):
-        try:
-            held = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            held = None
-    whole = held
-    if isinstance(held, dict):
-        inner = held.get("error", held)
-        held = inner if isinstance(inner, dict) else {"message": inner}
-    else:
-        held = {}
-    message = held.get("message")
-    if not isinstance(message, str) or not message:
-        message = read_refusal(whole or text).message
-    text = message or type(error).__name__
-    return {"message": text, **{name: held.get(name) for name in ("type", "param", "code")}}
+    held: Any = getattr(error, "body", None) or decoded(text) or text
+    message = read_refusal(held).message or type(error).__name__
+    inner = held.get("error", held) if isinstance(held, dict) else None
+    fields = inner if isinstance(inner, dict) else {}
+    return {"message": message, **{name: fields.get(name) for name in ("type", "param", "code")}}

@@ -19,6 +19,7 @@ from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic_requests import MAX_TOKENS, MAX_TOKENS_THINKING, Encoder
+from jupyter_batch.wire.row_error import code_of, cut, reason_of
 
 __all__ = ["MAX_TOKENS", "MAX_TOKENS_THINKING", "Encoder", "decode", "decode_lines", "read_batch"]
 
@@ -172,12 +173,9 @@ def _failed(
     unbilled: bool = False,
     finish: str | None = None,
 ) -> Result:
-    short = (
-        reason
-        if len(reason) <= tolerant.REASON_CHARS
-        else reason[: tolerant.REASON_CHARS - 1] + "…"
+    return Result(
+        custom_id, status, error=cut(reason), usage=usage, unbilled=unbilled, finish=finish
     )
-    return Result(custom_id, status, error=short, usage=usage, unbilled=unbilled, finish=finish)
 
 
 def _outcome(
@@ -227,12 +225,7 @@ def answer_finish(finish: str | None, calls: ToolCalls | None) -> str | None:
 
 def _reason(error: Any) -> str:
     """Of an error as it is sent ({"type": "error", "error": {...}}), or as the old documents show it (flat)."""
-    inner = error.get("error") if isinstance(error, dict) else None
-    error = inner or error
-    if not isinstance(error, dict):
-        return str(error or "no reason was given")
-    said = [str(error[key]) for key in ("type", "message") if error.get(key)]
-    return ": ".join(said) or json.dumps(error, ensure_ascii=False, default=str)
+    return reason_of({"error": error} if error else None, code_of(error))
 
 
 def _answer(message: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any, str]:

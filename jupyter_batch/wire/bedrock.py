@@ -22,11 +22,13 @@ import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.refusal import short
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import anthropic_requests, tolerant
 from jupyter_batch.wire.anthropic import JSON_TOOL
 from jupyter_batch.wire.anthropic_requests import Translation, refused, sentence, unsupported
+from jupyter_batch.wire.row_error import code_of, cut, reason_of
 from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
 from jupyter_batch.wire.whole import Refused
 
@@ -222,11 +224,10 @@ def _outcome(custom_id: str | None, data: dict[str, Any], tool_names: Mapping[st
 
 def _wrong(custom_id: str | None, error: Any) -> Result:
     """{"errorCode": 400, "errorMessage": "bad request", "expired": false, "retryable": false}, as documented."""
-    if not isinstance(error, dict):
-        return failed(custom_id, str(error or "neither an answer nor an error came back"))
-    said = [str(error[key]) for key in ("errorCode", "errorMessage") if error.get(key)]
-    reason = ": ".join(said) or json.dumps(error, ensure_ascii=False, default=str)
-    if error.get("expired"):
+    if not error:
+        return failed(custom_id, "neither an answer nor an error came back")
+    reason = reason_of({"error": error}, code_of(error))
+    if isinstance(error, dict) and error.get("expired"):
         return failed(custom_id, f"expired: {reason}", status=Status.EXPIRED)
     return failed(custom_id, reason)
 
@@ -330,7 +331,7 @@ def read_job(job: Mapping[str, Any]) -> BatchView:
         failed=lost,
         created_at=_time(job.get("submitTime")),
         expires_at=_time(job.get("jobExpirationTime")),
-        errors=str(job.get("message") or "")[: tolerant.REASON_CHARS],
+        errors=cut(short(str(job.get("message") or ""))),
     )
 
 

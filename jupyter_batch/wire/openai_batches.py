@@ -16,6 +16,7 @@ from jupyter_batch.core.refusal import read_refusal
 from jupyter_batch.core.stated_limit import stated_limit
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.row_error import code_of, cut, reason_of
 
 _ENDINGS = {
     "completed": State.COMPLETED,
@@ -95,7 +96,7 @@ def _bad_lines(errors: Any) -> tuple[tuple[int, str], ...]:
         if not isinstance(line, int) or line < 1:
             continue
         if line in found:
-            found[line] = f"{found[line]}; {_said(error)}"[: tolerant.REASON_CHARS]
+            found[line] = cut(f"{found[line]}; {_said(error)}")
         elif len(found) < _KEPT:
             found[line] = _said(error)
     return tuple(found.items())
@@ -103,9 +104,8 @@ def _bad_lines(errors: Any) -> tuple[tuple[int, str], ...]:
 
 def _words(error: Any) -> str:
     """An error's code and message, to be searched for what it is about."""
-    if isinstance(error, Mapping):
-        return f"{error.get('code')} {error.get('message')}"
-    return str(error)
+    refusal = read_refusal(error)
+    return f"{refusal.kind} {refusal.message}"
 
 
 def _errors(found: list[Any]) -> str:
@@ -120,12 +120,12 @@ def _of_file(found: list[Any]) -> InputFile | None:
     """What the only error of a batch says of its request file; an error of a line is about that line."""
     if len(found) != 1 or not isinstance(found[0], Mapping) or found[0].get("line"):
         return None
-    return of_file(f"{found[0].get('code')} {found[0].get('message')}")
+    return of_file(_words(found[0]))
 
 
 def _error(error: Any) -> str:
     if not isinstance(error, Mapping):
-        return str(error)[: tolerant.REASON_CHARS]
+        return reason_of(error)
     place = ", ".join(
         f"{name} {error[key]}"
         for key, name in (("line", "line"), ("param", "at"))
@@ -135,5 +135,4 @@ def _error(error: Any) -> str:
 
 
 def _said(error: Mapping[str, Any]) -> str:
-    said = ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
-    return (said or read_refusal(error).message)[: tolerant.REASON_CHARS]
+    return reason_of({"error": error}, code_of(error))

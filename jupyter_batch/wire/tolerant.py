@@ -16,10 +16,9 @@ from typing import Any
 import orjson
 
 from jupyter_batch.core.finish import Finish, finish_of, is_whole
+from jupyter_batch.core.refusal import is_error, read_refusal, sentence_of
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
-
-REASON_CHARS = 500
-"""A reason is a sentence for a table's cell; some servers send pages."""
+from jupyter_batch.wire.row_error import code_of, cut, reason_of
 
 _ENDINGS = {
     "batch_expired": Status.EXPIRED,
@@ -33,12 +32,12 @@ def read(line: bytes) -> Result:
     try:
         data = loads(line)
     except Exception as error:  # bytes from outside: anything may be wrong with them
-        return Result(None, Status.FAILED, error=_short(f"a line that is not valid JSON: {error}"))
+        return Result(None, Status.FAILED, error=cut(f"a line that is not valid JSON: {error}"))
     if not isinstance(data, dict):
         return Result(
             None,
             Status.FAILED,
-            error=_short(f"a line that is no result: {line.decode('utf-8', 'replace')}"),
+            error=cut(f"a line that is no result: {line.decode('utf-8', 'replace')}"),
         )
     custom_id = data.get("custom_id")
     if isinstance(custom_id, int) and not isinstance(custom_id, bool):
@@ -47,9 +46,7 @@ def read(line: bytes) -> Result:
     try:
         return _outcome(custom_id, data)
     except Exception as error:  # a shape nobody has seen yet must not lose the other rows
-        return Result(
-            custom_id, Status.FAILED, error=_short(f"a line that can't be read: {error!r}")
-        )
+        return Result(custom_id, Status.FAILED, error=cut(f"a line that can't be read: {error!r}"))
 
 
 def loads(data: bytes | str) -> Any:
@@ -73,7 +70,7 @@ def _whole(value: Any) -> Any:
 
 
 def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
-    response, error = _unpacked(data.get("response")), data.get("error")
+    response = _unpacked(data.get("response"))
     code = None
     body = response
     if isinstance(response, dict):
@@ -82,14 +79,9 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
     mapping = body if isinstance(body, dict) else {}
     usage = usage_of(mapping.get("usage"))
     failed = code is not None and code >= 400  # noqa: PLR2004 - HTTP's errors begin here
-    error = error or mapping.get("error")
-    if not error and (
-        mapping.get("object") == "error"
-        or (failed and ("message" in mapping or "detail" in mapping))
-    ):
-        error = body  # vLLM and Mistral: the body is the error
-    if error or failed:
-        status, reason = _failure(error, code, body)
+    error = _error_in(data, body, failed=failed)
+    if error is not None:
+        status, reason = _failure(error, code if code and failed else 0)
         return Result(custom_id, status, error=reason, usage=usage, unbilled=usage is None)
     value, reason = _answer(mapping)
     stop = finish_word(mapping)
@@ -97,10 +89,10 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
     finish = finish_of(stop)
     if value is None:
         if not mapping and isinstance(body, str) and body:
-            reason = f"no answer but: {body}"
+            reason = f"no answer but: {read_refusal(body).message}"
         if reason.startswith("refusal: "):
             finish = Finish.REFUSAL
-        return Result(custom_id, Status.FAILED, error=_short(reason), usage=usage, finish=finish)
+        return Result(custom_id, Status.FAILED, error=cut(reason), usage=usage, finish=finish)
     calls = value if isinstance(value, ToolCalls) else None
     value = value if calls is None else calls.as_text()
     return Result(
@@ -142,25 +134,21 @@ def _unpacked(value: Any) -> Any:
     return value
 
 
-def _failure(error: Any, http: int | None, body: Any) -> tuple[Status, str]:
-    """The status and the reason out of an error of any shape."""
-    code, message = None, error
-    if isinstance(error, dict):
-        code = error.get("code") or error.get("type") or None
-        message = error.get("message") or error.get("error") or error.get("detail")
-        if isinstance(message, dict):
-            message = message.get("message") or message
-        if not message:
-            message = code or error
-    if not message:
-        message = body if isinstance(body, (str, dict)) and body else "no reason was given"
-    if not isinstance(message, str):
-        message = json.dumps(message, ensure_ascii=False, default=str)
-    prefix = (
-        f"HTTP {http}" if http and (code is None or str(code) == str(http)) else str(code or "")
-    )
-    reason = message if not prefix or message.startswith(prefix) else f"{prefix}: {message}"
-    return _ENDINGS.get(str(code), Status.FAILED), _short(reason)
+def _error_in(line: Mapping[str, Any], body: Any, *, failed: bool) -> Any:
+    """What of a line is an error of its row, in the shapes of core/refusal.py; None where nothing is."""
+    error = line.get("error")
+    if error:
+        return {"error": error}
+    if is_error(body) or (isinstance(body, dict) and body.get("errors")):
+        return body
+    return (body or {}) if failed else None
+
+
+def _failure(error: Any, http: int) -> tuple[Status, str]:
+    """The status and the reason out of an error of any shape; http: the row's own HTTP status, 0 for an OK."""
+    code = code_of(error)
+    shown = f"HTTP {http}" if http and code in ("", str(http)) else code
+    return _ENDINGS.get(code, Status.FAILED), reason_of(error, shown)
 
 
 def _answer(body: Mapping[str, Any]) -> tuple[Any, str]:
@@ -172,6 +160,8 @@ def _answer(body: Mapping[str, Any]) -> tuple[Any, str]:
         return _response(output, body)
     if isinstance(data, list) and data:
         return _vectors(data)
+    if said := sentence_of(body):
+        return None, f"no answer but: {said}"
     held = ", ".join(map(str, body)) or "nothing"
     return None, f"the line holds neither an answer nor an error (in its body: {held})"
 
@@ -375,7 +365,3 @@ def count(value: Any) -> int:
         return max(int(value), 0) if isinstance(value, (int, float, str)) else 0
     except (ValueError, OverflowError):
         return 0
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= REASON_CHARS else text[: REASON_CHARS - 1] + "…"

@@ -8,8 +8,8 @@ from typing import Any
 
 from jupyter_batch.core.finish import finish_of
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
-from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic import answer_finish
+from jupyter_batch.wire.row_error import cut
 from jupyter_batch.wire.whole import Refused
 
 _ADDRESSES = ("url", "file_id", "file_data")
@@ -51,12 +51,7 @@ def failed(
     stop: Any = None,
 ) -> Result:
     """A Result without a value; its reason is cut to what a screen can hold. stop: as for `answered`."""
-    short = (
-        reason
-        if len(reason) <= tolerant.REASON_CHARS
-        else reason[: tolerant.REASON_CHARS - 1] + "…"
-    )
-    return Result(custom_id, status, error=short, usage=usage, finish=finish_of(stop))
+    return Result(custom_id, status, error=cut(reason), usage=usage, finish=finish_of(stop))
 
 
 def answered(custom_id: str | None, value: Any, usage: Usage | None, stop: Any = None) -> Result:

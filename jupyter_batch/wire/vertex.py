@@ -22,10 +22,12 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.finish import Finish
+from jupyter_batch.core.refusal import short
 from jupyter_batch.core.result import Result, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import anthropic_requests, tolerant
 from jupyter_batch.wire.anthropic_requests import Translation, refused, sentence, unsupported
+from jupyter_batch.wire.row_error import code_of, cut, reason_of
 from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
 from jupyter_batch.wire.whole import Refused
 
@@ -248,15 +250,12 @@ def _reason(status: Any) -> str:
         try:
             status = json.loads(brace + tail)
         except ValueError:
-            return text
+            return reason_of(text)
         text = head.strip(" :")
-    if isinstance(status, dict):
-        inner = mapping(status.get("error")) or status
-        said = [str(inner[key]) for key in ("status", "code", "message") if inner.get(key)]
-        if len(said) == 3:  # noqa: PLR2004 - the number says what the word said
-            del said[1]
-        return ": ".join(said) or text or json.dumps(status, ensure_ascii=False, default=str)
-    return text or str(status)
+    if not status:
+        return text
+    inner = mapping(mapping(status).get("error")) or mapping(status)
+    return reason_of({"error": status}, str(inner.get("status") or code_of(status)))
 
 
 def _answer(response: dict[str, Any]) -> tuple[Any, str]:
@@ -379,7 +378,7 @@ def read_job(job: Mapping[str, Any]) -> BatchView:
     output = mapping(job.get("outputInfo")).get("gcsOutputDirectory") or mapping(
         mapping(job.get("outputConfig")).get("gcsDestination")
     ).get("outputUriPrefix")
-    shown = "; ".join(messages[:3])[: tolerant.REASON_CHARS]
+    shown = cut(short("; ".join(messages[:3])))
     return BatchView(
         id=str(job.get("name") or ""),
         status=state.removeprefix("JOB_STATE_").lower(),

@@ -1,0 +1,89 @@
+"""The reason of a failed row, whatever the shape of the error in its result line."""
+
+import json
+
+import pytest
+
+from jupyter_batch.core.result import Status
+from jupyter_batch.wire import anthropic, bedrock, tolerant, vertex
+from jupyter_batch.wire.openai_batches import read_batch
+
+PAGE = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+XML = "<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>No access</Message></Error>"
+SHAPES = [
+    ({"error": {"message": {"error": {"message": "deep words"}}}}, "deep words"),
+    ({"error": {"message": json.dumps({"error": {"message": "inner words"}})}}, "inner words"),
+    ({"error": {"message": PAGE}}, "502 Bad Gateway"),
+    ({"error": ["first", "second"]}, "first; second"),
+    ({"error": True, "message": "really this"}, "really this"),
+    ({"error": {"file": ["is too large"]}}, "file: is too large"),
+    (
+        {"detail": [{"loc": ["body", "model"], "msg": "field required"}]},
+        "body.model: field required",
+    ),
+    ({"detail": {"error": "inner detail"}}, "inner detail"),
+    (
+        {"type": "https://x/p", "title": "No credit", "detail": "Balance is 0"},
+        "No credit: Balance is 0",
+    ),
+    ({"errors": [{"message": "one"}, {"message": "two"}]}, "one; two"),
+    ({"success": False, "msg": "bad thing"}, "bad thing"),
+    ([{"error": {"code": 400, "message": "not valid"}}], "400: not valid"),
+    ({"__type": "a.b#ThrottlingException", "Message": "slow"}, "ThrottlingException: slow"),
+    (PAGE, "502 Bad Gateway"),
+    (XML, "AccessDenied: No access"),
+]
+
+
+@pytest.mark.parametrize(("body", "sentence"), SHAPES, ids=lambda value: str(value)[:40])
+def test_a_failed_row_shows_the_servers_sentence(body, sentence):
+    """E2: an error of a row is read as the errors of calls are, and its reason holds no raw JSON or markup."""
+    line = {"custom_id": "a", "response": {"status_code": 500, "body": body}}
+    result = tolerant.read(json.dumps(line).encode())
+    assert result.status is Status.FAILED
+    assert result.error in (sentence, f"HTTP 500: {sentence}")
+    line["response"]["status_code"] = 200
+    assert sentence.rpartition(": ")[2] in tolerant.read(json.dumps(line).encode()).error
+
+
+@pytest.mark.parametrize(
+    "error", [{"error": {"message": "told"}}, ["told"], {"detail": "told"}, PAGE]
+)
+@pytest.mark.parametrize(
+    "decode",
+    [
+        lambda error: tolerant.read(_line(error=error)),
+        lambda error: anthropic.decode(_line(result={"type": "errored", "error": error}), {}),
+        lambda error: bedrock.decode(_line(error=error), {}),
+        lambda error: vertex.decode(_line(status=error)),
+    ],
+    ids=["openai", "anthropic", "bedrock", "vertex"],
+)
+def test_every_dialect_reads_an_error_of_any_shape(decode, error):
+    """E2: for each provider's result lines."""
+    assert decode(error).error == ("502 Bad Gateway" if error == PAGE else "told")
+
+
+def test_an_error_with_a_200_is_not_taken_as_billed():
+    """E2: a row whose 200 is an error was not billed, so that running the cell again may send it."""
+    for body in (
+        {"success": False, "msg": "busy"},
+        [{"error": {"message": "busy"}}],
+        {"errors": ["busy"]},
+    ):
+        result = tolerant.read(_line(response={"status_code": 200, "body": body}))
+        assert (result.error, result.unbilled) == ("busy", True)
+
+
+@pytest.mark.parametrize(
+    "errors", [["told"], [{"error": {"message": "told"}}], [{"detail": "told"}], "told"]
+)
+def test_a_failed_batch_shows_its_errors_of_any_shape(errors):
+    """E2: a batch object's `errors`, masked like any other text of a provider."""
+    assert read_batch({"id": "b", "status": "failed", "errors": errors}).errors == "told"
+    leaked = [{"message": "bad key sk-abcdefghijklmnopqrstuvwxyz123456"}]
+    assert "sk-abcdef" not in read_batch({"id": "b", "status": "failed", "errors": leaked}).errors
+
+
+def _line(**fields: object) -> bytes:
+    return json.dumps({"custom_id": "a", **fields}).encode()
