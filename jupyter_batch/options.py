@@ -105,7 +105,8 @@ OPTIONS = (
         "keep",
         KEEP,
         "what else of an answer has a column, named `out` and _ and this: "
-        f"{', '.join(KEPT)}; adding it to a job that is done costs nothing",
+        f"{', '.join(KEPT)}; adding it to a job that is done costs nothing, but for logprobs, "
+        "which a request has to ask for",
     ),
     Option(
         "n",

@@ -9,12 +9,12 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jupyter_batch import tools
 from jupyter_batch.core.address import check_base
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.kept import kept_columns
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema, columns, listed
+from jupyter_batch.engine.asked import endpoint_of, params_for
 from jupyter_batch.engine.caching import marks
 from jupyter_batch.engine.embed import Embed
 from jupyter_batch.engine.extras import with_extras
@@ -37,7 +37,7 @@ from jupyter_batch.providers.clouds import (
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import Facts
 from jupyter_batch.providers.realtime import realtime_facts
-from jupyter_batch.providers.speaks import for_text, for_vectors, packs
+from jupyter_batch.providers.speaks import packs
 from jupyter_batch.providers.table import (
     BATCH,
     LOCAL,
@@ -54,7 +54,6 @@ from jupyter_batch.providers.table import (
     version_for,
 )
 from jupyter_batch.schema import read as read_schema
-from jupyter_batch.schema import response_format
 from jupyter_batch.wire.openai import RESPONSES
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def order(
     provider, _ = split_model(opts.model)
     mode, base, version = _place(provider, opts)
     cloud = settings_of(provider, given_of(opts), os.environ)
-    spoken = (for_vectors if isinstance(prompt, Embed) else for_text)(opts.model, mode=mode)
+    spoken = endpoint_of(opts, prompt, base, mode)
     if spoken.endpoint == RESPONSES and mode == REALTIME and provider not in (LOCAL, "openai"):
         base = access_for(
             provider, api_base=base, api_key=opts.api_key, environ=os.environ
@@ -133,7 +132,7 @@ def order(
             )
         params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
     else:
-        params = _params(opts, schema, provider, spoken.model, facts.dialect)
+        params = params_for(opts, schema, provider, spoken.model, facts.dialect)
     if framed:
         _check_reads(form, params, (*fills, *beside))
     ask = Ask(
@@ -358,36 +357,3 @@ def _check_taken(ledger: Ledger, frame: pd.DataFrame, taken: list[str], out: str
             f"the frame has {listed(map(repr, taken))} already, without a value: overwrite=True fills "
             f"{'it' if len(taken) == 1 else 'them'}, or give another out="
         )
-
-
-_SCHEMA_AS_TOOL = frozenset({"anthropic", "bedrock"})
-"""Where litellm (1.106) says a schema as one more tool, to models that take none; it has that one called, and no other,
-unless it is told of a choice."""
-
-
-def _params(
-    opts: Options, schema: Schema | None, provider: str, model: str, dialect: str
-) -> dict[str, Any]:
-    """The chat parameters, with what the schema asks of the provider."""
-    params = {**opts.params, **_tools(opts)}
-    if schema is None or (schema.reader and not schema.reader.endswith(":JSONAdapter")):
-        return params
-    if "response_format" in params:
-        raise OptionError("`schema` and `response_format` say the same thing: give one of them")
-    if "tools" in params and provider in _SCHEMA_AS_TOOL:
-        params.setdefault("tool_choice", "auto")
-    return {
-        **params,
-        "response_format": response_format(schema, provider=provider, model=model, dialect=dialect),
-    }
-
-
-def _tools(opts: Options) -> dict[str, Any]:
-    """The tools and the choice among them, as a request says them."""
-    given = None if opts.tools is None else tools.read(opts.tools)
-    made: dict[str, Any] = {} if given is None else {"tools": given.definitions}
-    return (
-        made
-        if opts.tool_choice is None
-        else {**made, "tool_choice": tools.choice(opts.tool_choice, given)}
-    )

@@ -27,7 +27,7 @@ PREFIX = "responses/"
 """litellm's own way to say in a model's id that it is to be asked by /v1/responses: "openai/responses/gpt-5"."""
 
 _TEXT = frozenset({"chat", "completion", "responses"})
-_RESPONSES = frozenset({"openai", "hosted_vllm", "litellm_proxy", "xai", LOCAL})
+AT_RESPONSES = frozenset({"openai", "hosted_vllm", "litellm_proxy", "xai", LOCAL})
 """Whose batches take request lines for /v1/responses: OpenAI's (batch guide), servers of its API, ours, and xAI's
 (docs.x.ai: a line's url picks its endpoint). Azure's REST reference (2024-10-21) knows chat alone."""
 _VECTORS = frozenset({"openai", "hosted_vllm", "litellm_proxy", "mistral", LOCAL})
@@ -68,7 +68,7 @@ def for_text(model: str, *, mode: str) -> Spoken:
             f"{model} speaks the old /v1/completions alone: take a model that speaks chat, or "
             'mode="realtime", which asks at the full price'
         )
-    asked = name.startswith(PREFIX) and (provider in _RESPONSES or provider == "azure")
+    asked = name.startswith(PREFIX) and (provider in AT_RESPONSES or provider == "azure")
     if asked or _only_responses(entry):
         return _responses(model, provider, name.removeprefix(PREFIX), mode)
     return Spoken(chat_path(provider) if mode == BATCH else CHAT, name)
@@ -81,7 +81,7 @@ def _only_responses(entry: _Entry) -> bool:
 
 
 def _responses(model: str, provider: str, name: str, mode: str) -> Spoken:
-    if provider in _RESPONSES:
+    if provider in AT_RESPONSES:
         return Spoken(RESPONSES, name)
     title = RECORDS[provider].title if provider in RECORDS else repr(provider)
     if mode != BATCH:
@@ -109,7 +109,7 @@ def for_vectors(model: str, *, mode: str) -> Spoken:
     """
     provider, name = split_model(model)
     kind = _listed(provider, name).mode
-    if name.startswith(PREFIX) and provider in _RESPONSES:
+    if name.startswith(PREFIX) and provider in AT_RESPONSES:
         kind = "responses"
     if isinstance(kind, str) and kind != "embedding":
         raise ModelError(

@@ -1,0 +1,72 @@
+"""Requests that a chat model takes at /v1/responses alone, such as tools with reasoning from gpt-5.4 on.
+
+litellm's rule decides, by which it sends the same call in real time. It asks no network.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.warnings_context import quiet
+from jupyter_batch.options import Col
+from jupyter_batch.providers.speaks import AT_RESPONSES, Spoken
+from jupyter_batch.providers.table import BATCH, split_model
+from jupyter_batch.wire.openai import CHAT, RESPONSES
+
+_TOOLS, _SEARCH, _EFFORT = "tools", "web_search_options", "reasoning_effort"
+_PROVIDERS = frozenset({"openai", "azure", "xai"})
+"""Whose chat models litellm asks by /v1/responses for some requests."""
+_OF_ROWS: Mapping[str, Any] = {_SEARCH: {}, _EFFORT: "medium"}
+"""Values in place of those that differ from row to row: all rows go to one endpoint."""
+
+
+def for_params(
+    spoken: Spoken,
+    model: str,
+    params: Mapping[str, Any],
+    *,
+    api_base: str | None,
+    mode: str,
+    load: Callable[[], Any],
+) -> Spoken:
+    """The endpoint of a chat request with these parameters.
+
+    load: of litellm, which is imported only where a parameter is given that may decide it. Raises OptionError where
+    the provider's batches don't take such requests.
+    """
+    provider, _ = split_model(model)
+    if not spoken.endpoint.endswith("/chat/completions") or provider not in _PROVIDERS:
+        return spoken
+    if params.get(_TOOLS) is None and params.get(_SEARCH) is None:
+        return spoken
+    if not _is_bridged(load(), provider, spoken.model, params, api_base):
+        return spoken
+    if provider in AT_RESPONSES:
+        return Spoken(RESPONSES, spoken.model)
+    if mode != BATCH:
+        return Spoken(CHAT, spoken.model)  # litellm's call sends it to the right endpoint itself
+    raise OptionError(
+        f"{model} takes tools with reasoning at /v1/responses alone, and {provider}'s batches have no such requests: "
+        f'give {_EFFORT}="none", leave the tools out, or take mode="realtime", which asks at the full price'
+    )
+
+
+@quiet()
+def _is_bridged(
+    litellm: Any, provider: str, model: str, params: Mapping[str, Any], api_base: str | None
+) -> bool:
+    check = getattr(litellm.main, "responses_api_bridge_check", None)
+    if check is None:  # it is private, and litellm decides it elsewhere then
+        return False
+    given = {
+        name: _OF_ROWS.get(name) if isinstance(value, Col) else value
+        for name, value in params.items()
+        if name in (_TOOLS, _SEARCH, _EFFORT)
+    }
+    taken = inspect.signature(check).parameters
+    told = {name: value for name, value in {**given, "api_base": api_base}.items() if name in taken}
+    info, _ = check(model=model, custom_llm_provider=provider, **told)
+    return bool(info.get("mode") == "responses")
