@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from jupyter_batch.wire.part_keys import check_part
 from jupyter_batch.wire.whole import Refused
 
 KNOWN = frozenset({"text", "image_url", "input_audio", "file", "refusal", "video_url", "audio_url"})
@@ -87,6 +88,7 @@ def _part(part: Any, path: str) -> Any:
         )
     kind = part.get("type")
     if kind in KNOWN:
+        check_part(part, path)
         return part
     inline = part.get("inline_data") or part.get("inlineData")
     if isinstance(inline, Mapping):
@@ -96,8 +98,8 @@ def _part(part: Any, path: str) -> Any:
         return {"type": "text", **part}
     if kind in _TEXTS:
         return {"type": "text", "text": part.get("text")}
-    if kind == "input_image" and isinstance(part.get("image_url"), str):
-        return {"type": "image_url", "image_url": {"url": part["image_url"]}}
+    if kind == "input_image":
+        return _input_image(part, path)
     if kind == "input_file":
         held = {key: value for key, value in part.items() if key != "type"}
         return {"type": "file", "file": held}
@@ -106,6 +108,17 @@ def _part(part: Any, path: str) -> Any:
     near = difflib.get_close_matches(str(kind), [*KNOWN, *_OTHERS], n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(KNOWN))}"
     raise Refused(f"{path} has the type {kind!r}, which nobody reads; {hint}")
+
+
+def _input_image(part: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The Responses API's picture."""
+    if not isinstance(part.get("image_url"), str):
+        raise Refused(f"{path}: an input_image is read by its image_url, an address or a data: URL")
+    lost = set(part) - {"type", "image_url", "detail"}
+    if lost:
+        raise Refused(f"{path}: {min(lost)!r} of an input_image has no place in a request")
+    detail = {"detail": part["detail"]} if part.get("detail") else {}
+    return {"type": "image_url", "image_url": {"url": part["image_url"], **detail}}
 
 
 def _source(part: Mapping[str, Any], path: str) -> dict[str, Any]:

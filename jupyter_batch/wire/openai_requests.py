@@ -21,6 +21,7 @@ from jupyter_batch.core.template import RowError
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.wire import anthropic_requests, openai
 from jupyter_batch.wire.anthropic_requests import refused, sentence, unsupported
+from jupyter_batch.wire.part_keys import check_parts
 from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole
 
 OPENAI = "openai"
@@ -176,6 +177,8 @@ class Translation(anthropic_requests.Translation):
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """The request's body. Raises Refused."""
         _refuse_files(messages)
+        if self._route.provider == OPENAI and self._own:
+            check_parts(messages)
         given = copy.deepcopy(dict(options))
         shape = _shape(messages)
         roles = self._turns.get(shape) if shape is not None else None
