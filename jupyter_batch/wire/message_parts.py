@@ -139,7 +139,9 @@ def _source(part: Mapping[str, Any], path: str) -> dict[str, Any]:
     if kind == "url":
         return {"type": "file", "file": {"file_id": source.get("url")}, **more}
     if kind == "file":
-        return {"type": "file", "file": {"file_id": source.get("file_id")}, **more}
+        # Without its form litellm hands an id to Anthropic's code execution, and the model sees nothing of it.
+        form = media or ("image/png" if part["type"] == "image" else "application/pdf")
+        return {"type": "file", "file": {"file_id": source.get("file_id"), "format": form}, **more}
     if kind == "text" and source.get("data"):
         return {"type": "text", "text": source["data"], **more}
     raise Refused(f"{path}: a source of the type {kind!r} can't be read; give base64, url or file")

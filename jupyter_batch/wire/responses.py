@@ -47,6 +47,7 @@ _MAPPED = frozenset(
         "stream_options",
     }
 )
+_NO_PARTS = frozenset({"video_url", "audio_url"})
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _ALLOWED = ("reasoning_effort", "verbosity", "web_search_options")
 """What chat's parameters may not have for a model that has them here; litellm allows the first one likewise."""
@@ -141,6 +142,7 @@ class Translation(anthropic_requests.Translation):
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """The request's body. Raises Refused."""
+        _refuse_media(messages)
         theirs = {name: value for name, value in options.items() if name in self._known}
         own = {
             name: value for name, value in options.items() if name not in self._known
@@ -154,7 +156,7 @@ class Translation(anthropic_requests.Translation):
                 headers={},
                 litellm_logging_obj=SimpleNamespace(),
             )
-            asked = said.pop("input")
+            asked = _with_addresses(said.pop("input"))
             rest = {
                 name: value
                 for name, value in said.items()
@@ -181,3 +183,23 @@ class Translation(anthropic_requests.Translation):
     def dumps(self, data: Any) -> bytes:
         """JSON. Raises TypeError."""
         return orjson.dumps(data)
+
+
+def _refuse_media(messages: Any) -> None:
+    """Refuse parts that this endpoint does not have: litellm would write their Python form into the text."""
+    for at, message in enumerate(messages):
+        content = message.get("content") if isinstance(message, Mapping) else None
+        for part in content if isinstance(content, list | tuple) else ():
+            kind = part.get("type") if isinstance(part, Mapping) else None
+            if kind in _NO_PARTS:
+                raise Refused(f"messages[{at}] has a {kind}, which /v1/responses does not take")
+
+
+def _with_addresses(asked: Any) -> Any:
+    """The input with a file's address under the name that it has here: litellm writes it as a file's id."""
+    for item in asked if isinstance(asked, list) else ():
+        content = item.get("content") if isinstance(item, Mapping) else None
+        for part in content if isinstance(content, list) else ():
+            if str(part.get("file_id") or "").startswith(("http://", "https://")):
+                part["file_url"] = part.pop("file_id")
+    return asked
