@@ -38,9 +38,12 @@ def downloading() -> Iterator[None]:
 
 
 class Decoder:
-    """A bounded decoder for a body. encoding: the answer's content-encoding. most: decoded bytes."""
+    """A bounded decoder for a body. encoding: the answer's content-encoding. most: decoded bytes.
 
-    def __init__(self, encoding: str, most: int) -> None:
+    cut: a longer body ends there, and `full` is set, instead of being refused.
+    """
+
+    def __init__(self, encoding: str, most: int, *, cut: bool = False) -> None:
         name = encoding.strip().lower()
         if name not in ("", "identity", "gzip", "x-gzip", "deflate"):
             raise TooLargeError(
@@ -50,13 +53,15 @@ class Decoder:
         self._inflate = None if name in ("", "identity") else _inflater(name)
         self._most = most
         self._size = 0
+        self._cut = cut
+        self.full = False
 
     def decode(self, block: bytes) -> Iterator[bytes]:
         """The pieces that a block decodes to. Raises TooLargeError."""
         if self._inflate is None:
             yield self._counted(block)
             return
-        while block:
+        while block and not self.full:
             try:
                 piece = self._inflate.decompress(block, PIECE_BYTES)
             except zlib.error as e:
@@ -70,6 +75,9 @@ class Decoder:
     def _counted(self, piece: bytes) -> bytes:
         self._size += len(piece)
         if self._size > self._most:
+            if self._cut:
+                self.full = True
+                return piece[: len(piece) - (self._size - self._most)]
             raise TooLargeError(
                 f"the server's answer has more than {max(1, self._most // MIB):,} MiB; it was not "
                 "read to its end"
@@ -124,17 +132,18 @@ async def bound(answer: Any) -> None:
     if kind is None:
         return
     encoding = answer.headers.get("content-encoding", "")
-    answer.stream = kind(stream, Decoder(encoding, _most(answer.status_code)))
+    answer.stream = kind(stream, _decoder(encoding, answer.status_code))
     if encoding:
         del answer.headers["content-encoding"]  # done here
         if "content-length" in answer.headers:
             del answer.headers["content-length"]  # of the compressed body
 
 
-def _most(status: int) -> int:
+def _decoder(encoding: str, status: int) -> Decoder:
+    """The decoder for an answer; of an error the beginning is read, since its sentence and status are what counts."""
     if status >= 400:  # noqa: PLR2004 - HTTP's errors begin there
-        return ERROR_BYTES
-    return FILE_BYTES if _downloading.get() else BODY_BYTES
+        return Decoder(encoding, ERROR_BYTES, cut=True)
+    return Decoder(encoding, FILE_BYTES if _downloading.get() else BODY_BYTES)
 
 
 def _async_stream(kind: type) -> type | None:
@@ -158,6 +167,8 @@ def _bounded_kind(base: type | None) -> type | None:
             async for block in self._inner:
                 for piece in self._decoder.decode(block):
                     yield piece
+                if self._decoder.full:
+                    return
 
         async def aclose(self) -> None:
             await self._inner.aclose()
@@ -170,8 +181,10 @@ def _bounded_kind(base: type | None) -> type | None:
 
 async def read_bounded(answer: Any) -> bytes:
     """The body of an aiohttp answer whose session was made with `auto_decompress=False`. Raises TooLargeError."""
-    decoder = Decoder(answer.headers.get("content-encoding", ""), _most(answer.status))
+    decoder = _decoder(answer.headers.get("content-encoding", ""), answer.status)
     held: list[bytes] = []
     async for block in answer.content.iter_any():
         held.extend(decoder.decode(block))
+        if decoder.full:
+            break
     return b"".join(held)

@@ -53,6 +53,8 @@ class Standing(Holder):
         """Why nothing that is open can go on without the user; None while something can.
 
         "key", "quota", "no batch API", "budget" or "unknown create"; `resume()` goes on when the cause is mended.
+        Of a group: the cause of the first job that is blocked, also while others are running; `wait()` raises once no
+        job is left that can go on.
         """
         blocked = self.snapshot().blocked
         return None if blocked is None else str(blocked)
@@ -216,7 +218,7 @@ class Standing(Holder):
 
     def _in_words(self) -> str:
         seen = view(self.snapshot())
-        return "\n".join([text.line(seen), *(f"  {line}" for line in seen.blocked)])
+        return "\n".join([text.line(seen), *(f"  {line}" for line in text.details(seen))])
 
     def _ipython_display_(self) -> None:
         """As the last expression of a cell: the live monitor."""

@@ -15,7 +15,7 @@ BODY_BYTES = 32 * MIB
 
 The largest honest one is a page of embeddings or an answer with generated pictures, some ten megabytes."""
 ERROR_BYTES = 1 * MIB
-"""The body of an answer with an error status."""
+"""The beginning of an answer with an error status; the rest is not read."""
 FILE_BYTES = 64 * GIB
 """A result file on its way to the disk, after decompression: 50,000 answers of a megabyte."""
 LINE_BYTES = 32 * MIB

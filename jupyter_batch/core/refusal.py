@@ -48,6 +48,8 @@ _NAMES = ("error", "title", "statusText")
 _STATUSES = ("status", "statusCode", "status_code", "code", "error_code", "http_code")
 _FAILED = ("success", "ok")
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that would steer the terminal that an error is printed on."""
 _HTML = re.compile(r"<(?:!doctype\s+html|html|head|body|title|h1|pre)\b", re.IGNORECASE)
 _TITLES = [
     re.compile(rf"<{tag}\b[^>]*>(.*?)</{tag}>", re.IGNORECASE | re.DOTALL)
@@ -153,7 +155,7 @@ def is_error(value: Any) -> bool:
 
 def short(text: str, most: int = TEXT_CHARS) -> str:
     """One line, masked before it is cut: a part of a key is hard to find."""
-    text = masked(" ".join(text.split()))
+    text = masked(" ".join(_CONTROL.sub(" ", text).split()))
     return text if len(text) <= most else f"{text[:most]}..."
 
 

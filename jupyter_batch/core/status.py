@@ -173,7 +173,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     cuts: answers that were cut off, by finish reason; they count as succeeded or reused.
     history: (when, rows done from then on), from the beginning on, a few dozen points; () where it is not known.
     blocks: what is blocked now, each cause once. blocked: the cause where nothing that is open can go on without the
-    user; the state is `waiting` then. message: what there is to say first, without moments;
+    user; the state is `waiting` then. Of a group: of the first job that is blocked, whatever the others do.
+    message: what there is to say first, without moments;
     of_a_wait: that is the sentence of a block or of a wait for a limit, which are here as fields too.
     """
 

@@ -44,7 +44,7 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
             for one in seen
             for block in one.blocks
         ),
-        "blocked": _blocked(seen),
+        "blocked": next((one.blocked for one in seen if one.blocked is not None), None),
         "message": next((one.message for one in seen if one.message), ""),
         "of_a_wait": next((one.of_a_wait for one in seen if one.message), False),
         "merged": "; ".join(merged),

@@ -52,6 +52,13 @@ def test_a_body_above_its_limit_is_not_read_on():
     assert max(sizes, default=0) <= MIB
 
 
+def test_an_error_above_its_limit_is_read_to_the_limit():
+    """F, E2: a page of 10 MB with an error status keeps its status and sentence; the rest is not read."""
+    decoder = Decoder("gzip", MIB, cut=True)
+    pieces = list(decoder.decode(gzip.compress(b"x" * (10 * MIB))))
+    assert (sum(map(len, pieces)), decoder.full) == (MIB, True)
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "\x00" * 100])
 def test_an_encoding_without_a_bound_is_refused(encoding):
     """F: what was not asked for, or is nested, is not decoded."""

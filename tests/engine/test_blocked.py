@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 
+import msgspec
 import pytest
 
 import jupyter_batch
@@ -17,7 +18,9 @@ from jupyter_batch.core.errors import (
     KeyMissingError,
     ProviderTimeoutError,
 )
-from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.core.status import Block, Blocked, Counts, ShardView, Snapshot, State, Step
+from jupyter_batch.core.together import together
+from jupyter_batch.job import Job
 from jupyter_batch.lab.listing import Listing
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor import table
@@ -206,6 +209,54 @@ def test_a_group_waits_for_what_can_go_on_and_is_blocked_by_the_rest(server, hom
     assert (group.blocked, str(group.state)) == ("key", "waiting")
     assert group.resume(api_key=server.token).wait(60).is_successful
     assert (df["b"] == df["text"] + "!").all()
+
+
+def test_a_group_names_a_blocked_member_while_others_are_open():
+    """E3, E6: `group.blocked` is the member's cause; the state is that of the members that go on."""
+    shot = Snapshot(
+        id="jb1",
+        name=None,
+        state=State.RUNNING,
+        counts=Counts(running=1),
+        model="m/a",
+        provider="m",
+        out="a",
+        created_at=0.0,
+        now=1.0,
+        shards=(ShardView(number=0, step=Step.RUNNING),),
+    )
+    held = msgspec.structs.replace(
+        shot,
+        state=State.WAITING,
+        blocked=Block.KEY,
+        blocks=(Blocked(by=Block.KEY, key="X_KEY"),),
+        shards=(ShardView(number=0, step=Step.WAITING),),
+    )
+    whole = together("jg1", [shot, held])
+    assert (whole.blocked, whole.state) == (Block.KEY, State.RUNNING)
+    assert [block.of for block in whole.blocks] == ["m/a"]
+
+
+def test_a_wait_that_is_no_block_shows_its_cause_in_the_repr():
+    """E2: the server's own sentence is in the repr of a job that waits for the server, as it is in the card."""
+    shot = Snapshot(
+        id="jb1",
+        name=None,
+        state=State.WAITING,
+        counts=Counts(running=1),
+        model="m/a",
+        provider="m",
+        out="a",
+        created_at=0.0,
+        now=1.0,
+        message="http://h/v1: the disk of the server is full (HTTP 500)",
+    )
+
+    class Shown(Job):
+        def snapshot(self):
+            return shot
+
+    assert "the disk of the server is full" in Shown._in_words(Shown.__new__(Shown))
 
 
 def test_a_ledger_of_the_older_version_opens(desk):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from jupyter_batch.core.refusal import read_refusal
 from jupyter_batch.core.result import Status
 from jupyter_batch.wire import anthropic, bedrock, tolerant, vertex
 from jupyter_batch.wire.openai_batches import read_batch
@@ -83,6 +84,11 @@ def test_a_failed_batch_shows_its_errors_of_any_shape(errors):
     assert read_batch({"id": "b", "status": "failed", "errors": errors}).errors == "told"
     leaked = [{"message": "bad key sk-abcdefghijklmnopqrstuvwxyz123456"}]
     assert "sk-abcdef" not in read_batch({"id": "b", "status": "failed", "errors": leaked}).errors
+
+
+def test_an_error_does_not_steer_the_terminal():
+    """E2: control characters and bidi overrides of a server's text are left out."""
+    assert read_refusal("a\x1b[31mb\x00c\u202ed").message == "a [31mb c d"
 
 
 def _line(**fields: object) -> bytes:
