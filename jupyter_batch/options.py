@@ -15,6 +15,7 @@ from jupyter_batch.core.cost import KINDS
 from jupyter_batch.core.errors import ModelError, OptionError
 from jupyter_batch.core.kept import KINDS as KEPT
 from jupyter_batch.core.model_names import full_name
+from jupyter_batch.core.not_taken import NOT_TAKEN
 from jupyter_batch.kinds import (
     BODY,
     COLUMNS,
@@ -419,26 +420,11 @@ def checked(option: Option, value: Any) -> Any:
         raise OptionError(f"`{option.name}` takes {option.kind.says}, not {shown}") from None
 
 
-_HEADERS = (
-    "headers are not taken, since a job continues after a restart of the kernel, and what may hold a secret is not "
-    "written to disk; give a key as api_key=, and reach a gateway that wants more headers through a litellm "
-    'proxy (model="litellm_proxy/NAME", api_base=...), whose configuration holds them'
-)
-_NOT_TAKEN = {
-    "stream": "the answers of a batch come whole, there is no stream",
-    "extra_headers": _HEADERS,
-    "default_headers": _HEADERS,
-    "headers": _HEADERS,
-    "base_url": "it is called api_base here, as in litellm",
-    "extra_query": "an address is taken without a query: give a key as api_key=, a version as api_version=",
-}
-
-
 def unknown(
     name: str, names: Iterable[str] = EVERY, mark: Callable[[str], str] = "`{}`".format
 ) -> str:
     """The sentence about an option that does not exist: with the nearest ones, else with all."""
-    reason = _NOT_TAKEN.get(name.lstrip("-").replace("-", "_"))
+    reason = NOT_TAKEN.get(name.lstrip("-").replace("-", "_"))
     if reason is not None:
         return f"unknown option {mark(name)}: {reason}"
     near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)

@@ -111,7 +111,7 @@ class Translation(anthropic_requests.Translation):
         if lost:
             raise OptionError(
                 f"`{lost[0]}` can't be given: {self._model} is asked by OpenAI's /v1/responses, which "
-                "has no such parameter"
+                "has no such parameter; leave it out, or give it in extra_body=, which is sent as it is"
             )
         given = {
             name: value
