@@ -521,7 +521,14 @@ class Job(Standing):
         of_a_key = seen.blocked is Block.KEY and not any(block.unseen for block in seen.blocks)
         if of_a_key and not self._here.worker.lacks_key(self.id):
             return None
+        if seen.blocked is not None and self._ends_unsent(seen):
+            return None
         return seen.blocked
+
+    def _ends_unsent(self, seen: Snapshot) -> bool:
+        """Whether a cancelled job has batches that were never sent: the worker ends these without a key."""
+        unsent = any(shard.ending is None and not shard.batch_id for shard in seen.shards)
+        return unsent and bool(self._record().cancel_at)
 
     def _on_change(self, seen: Snapshot) -> None:
         """In the worker's thread: draw, and when it is over, have the answers land between two cells."""

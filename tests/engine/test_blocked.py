@@ -211,6 +211,18 @@ def test_a_group_waits_for_what_can_go_on_and_is_blocked_by_the_rest(server, hom
     assert (df["b"] == df["text"] + "!").all()
 
 
+def test_a_cancelled_job_that_was_never_sent_is_waited_for(server, home):
+    """C7, E3: `cancel().wait()` returns the cancelled job, also before the worker has ended what its key blocked."""
+    job = refused(server)
+    with pytest.raises(JobBlockedError):
+        job.wait(60)
+    blocked = job.snapshot()
+    assert job._blocked_here(blocked) is Block.KEY
+    job.cancel()
+    assert job._blocked_here(blocked) is None
+    assert str(job.wait(60).state) == "cancelled"
+
+
 def test_a_group_names_a_blocked_member_while_others_are_open():
     """E3, E6: `group.blocked` is the member's cause; the state is that of the members that go on."""
     shot = Snapshot(
