@@ -34,6 +34,8 @@ from jupyter_batch.network import certificate_words, through
 
 _OK = 200
 _SERVER = 500
+_LONGEST_WAIT = 86_400.0
+"""Seconds of a retry-after that are kept: the longest honest one is until a daily limit is reset."""
 _SPENT = 402
 """Payment required."""
 _NEVER_SPENT = frozenset({404, 405, 501})
@@ -285,7 +287,11 @@ def _headers(error: BaseException) -> Mapping[str, str]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, as told: a number of them, or the date until which to wait (RFC 9110, 10.2.3)."""
+    """Seconds to wait, at most a day: of `retry-after-ms`, or a number or a date (RFC 9110, 10.2.3)."""
+    with contextlib.suppress(ValueError):
+        waited = float(headers.get("retry-after-ms", "")) / 1000
+        if math.isfinite(waited) and waited >= 0:
+            return min(waited, _LONGEST_WAIT)
     text = headers.get("retry-after", "")
     try:
         seconds = float(text)
@@ -299,7 +305,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
             if until is None
             else max(until - (time.time() if since is None else since), 0.0)
         )
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return min(seconds, _LONGEST_WAIT) if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def _date(text: str) -> float | None:

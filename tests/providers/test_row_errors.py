@@ -6,6 +6,7 @@ import pytest
 
 from jupyter_batch.core.refusal import read_refusal
 from jupyter_batch.core.result import Status
+from jupyter_batch.providers.failures import by_status
 from jupyter_batch.wire import anthropic, bedrock, tolerant, vertex
 from jupyter_batch.wire.openai_batches import read_batch
 
@@ -89,6 +90,21 @@ def test_a_failed_batch_shows_its_errors_of_any_shape(errors):
 def test_an_error_does_not_steer_the_terminal():
     """E2: control characters and bidi overrides of a server's text are left out."""
     assert read_refusal("a\x1b[31mb\x00c\u202ed").message == "a [31mb c d"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "5"}, 5.0),
+        ({"Retry-After-Ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": "1e12"}, 86_400.0),
+        ({"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}, 86_400.0),
+        ({"retry-after-ms": "soon", "retry-after": "-1"}, None),
+    ],
+)
+def test_a_wait_that_a_server_asks_for_is_bounded(headers, seconds):
+    """E3, F: no retry-after makes a job wait for years; milliseconds are read where a server sends them."""
+    assert by_status(429, "slow down", headers=headers).retry_after == seconds
 
 
 def _line(**fields: object) -> bytes:
