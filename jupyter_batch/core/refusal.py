@@ -76,7 +76,7 @@ _WORDS = (
 _NO_ROUTE = re.compile(
     r"^(?:error:? )?(?:http )?(?:404\W*)?(?:(?:page|resource|route|endpoint|url|path|api) )?not[ _]found\W*(?:404\W*)?$"
     r"|cannot (?:post|get|put)\b|unknown[_ ](?:request )?(?:url|route|path|endpoint)|no_route|default backend"
-    r"|(?:invalid|unrecognized|unsupported|undefined) (?:request )?(?:url|uri|route|path|endpoint)"
+    r"|(?:invalid|unrecognized|unsupported|undefined|unexpected) (?:request )?(?:url|uri|route|path|endpoint)"
     r"|no (?:such )?(?:matching )?(?:route|path|endpoint|handler)|not implemented|method not allowed"
     r"|\b(?:route|path|endpoint|url|api)\b.{0,200}(?:not found|n[o']t exist|not supported|not available)",
     re.IGNORECASE,

@@ -33,6 +33,7 @@ from jupyter_batch.core.stated_limit import stated_limit
 from jupyter_batch.network import certificate_words, through
 
 _OK = 200
+_NOT_FOUND = 404
 _SERVER = 500
 _LONGEST_WAIT = 86_400.0
 """Seconds of a retry-after that are kept: the longest honest one is until a daily limit is reset."""
@@ -193,6 +194,8 @@ def _no_answer(body: bytes, value: object, place: str, wanted: str) -> ProviderE
         return WebPageError(f"{place} answered with a web page: {refusal.message} (HTTP {_OK})")
     spent = is_spent(f"{refusal.kind} {refusal.message}")
     status = _SPENT if spent else refusal.status
+    if status is None and is_error(value) and is_no_route(_NOT_FOUND, refusal):
+        status = _NOT_FOUND  # LM Studio answers any unknown path with a 200
     if status is not None:
         return by_refusal(status, refusal, place, {}, shown=_OK)
     said = refusal.message or "an empty answer"

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from jupyter_batch.core.errors import NoBatchApiError, ProviderDownError
 from jupyter_batch.core.refusal import read_refusal
 from jupyter_batch.core.result import Status
-from jupyter_batch.providers.failures import by_status
+from jupyter_batch.providers.failures import by_status, object_in
 from jupyter_batch.wire import anthropic, bedrock, tolerant, vertex
 from jupyter_batch.wire.openai_batches import read_batch
 
@@ -105,6 +106,15 @@ def test_an_error_does_not_steer_the_terminal():
 def test_a_wait_that_a_server_asks_for_is_bounded(headers, seconds):
     """E3, F: no retry-after makes a job wait for years; milliseconds are read where a server sends them."""
     assert by_status(429, "slow down", headers=headers).retry_after == seconds
+
+
+def test_an_unknown_path_with_a_200_is_no_batch_api():
+    """E1: LM Studio answers 200 to each path that it does not have; the job is blocked at once, and does not wait."""
+    words = "Unexpected endpoint or method. (POST /v1/files). Returning 200 anyway"
+    with pytest.raises(NoBatchApiError, match="Unexpected endpoint"):
+        object_in(json.dumps({"error": words}).encode(), "http://h/v1")
+    with pytest.raises(ProviderDownError, match="busy"):
+        object_in(b'{"error": "the model is busy"}', "http://h/v1")
 
 
 def _line(**fields: object) -> bytes:
