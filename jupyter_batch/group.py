@@ -21,6 +21,7 @@ from jupyter_batch.core.schema import suffixed
 from jupyter_batch.core.status import Block, Snapshot
 from jupyter_batch.core.together import together
 from jupyter_batch.engine.offered import to_attach
+from jupyter_batch.engine.one_key import keys_by_job, member_of
 from jupyter_batch.engine.session import Session
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
@@ -169,7 +170,8 @@ class Group(Standing):
     def resume(self, *, api_key: str | None = None, send_again: bool = False) -> Group:
         """Go on now with what waits; see Job.resume."""
         self._still.clear()
-        self._each(lambda job: job.resume(api_key=api_key, send_again=send_again))
+        keys = self._keys(api_key)
+        self._each(lambda job: job.resume(api_key=keys[job.id], send_again=send_again))
         self._look()
         return self
 
@@ -182,6 +184,7 @@ class Group(Standing):
         each has left of its own share. Raises InputError where no row of any is left, and OptionError where it may
         cost more; nothing is sent then.
         """
+        keys = self._keys(api_key)
         if max_cost is not None:
             from jupyter_batch.engine.again import plan_all_again
             from jupyter_batch.engine.changed import changes_of
@@ -193,7 +196,7 @@ class Group(Standing):
                 max_cost=max_cost,
                 changes=changes_of(params),
             )
-        return self._again(lambda job: job.retry(api_key=api_key, **params))
+        return self._again(lambda job: job.retry(api_key=keys[job.id], **params))
 
     def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Group:
         """The rest of each in real time, now, at its full price; what is over asks what it missed.
@@ -202,10 +205,17 @@ class Group(Standing):
         cost together, in equal shares; else what each has left of its own. Raises InputError where no row of any is
         left, and OptionError where one may cost more than its share; nothing is cancelled then.
         """
-        share = self._share(max_cost)
+        share, keys = self._share(max_cost), self._keys(api_key)
         for job in self.jobs:
-            job._check_finish(api_key, share)
-        return self._again(lambda job: job.finish(api_key=api_key, max_cost=share))
+            job._check_finish(keys[job.id], share)
+        return self._again(lambda job: job.finish(api_key=keys[job.id], max_cost=share))
+
+    def _keys(self, api_key: str | None) -> Mapping[str, str | None]:
+        """By job, the key that was given. Raises OptionError where it is not clear which job it is for."""
+        return keys_by_job(
+            api_key,
+            [member_of(job._record(), lacks_key=job.blocked == Block.KEY) for job in self.jobs],
+        )
 
     def _share(self, max_cost: float | None) -> float | None:
         return None if max_cost is None else max_cost / len(self.jobs)
@@ -243,6 +253,8 @@ class Group(Standing):
         has left of its own. max_cost: US dollars that the follow-ups of a round may cost together, in equal shares.
         Returns a group of the last jobs, whose answers are in the same columns.
         """
+        keys = self._keys(api_key)
+        given = [keys[job.id] for job in self.jobs]
         ways = [
             job._way(
                 tools,
@@ -251,7 +263,7 @@ class Group(Standing):
                 rerun=rerun,
                 mode=mode,
                 max_cost=self._share(max_cost),
-                api_key=api_key,
+                api_key=keys[job.id],
             )
             for job in self.jobs
         ]
@@ -263,7 +275,7 @@ class Group(Standing):
                 if gone.follow_up is None:
                     calling.discard(at)
                 else:
-                    jobs[at] = jobs[at]._pass_on(gone.follow_up, api_key)
+                    jobs[at] = jobs[at]._pass_on(gone.follow_up, given[at])
                 if gone.stopped:
                     calling.clear()
                     break

@@ -240,7 +240,7 @@ class Job(Standing):
         job._before = self
         job._answers.bind_as(self._answers)
         self._here.lend(new, self._here.functions_of(self.id))
-        job._follow(api_key or self._here.key_of(self.id))
+        job._follow(self._here.lend_key(self.id, new, api_key))
         if job._over.is_set():  # others had the answers: they merge at once
             job._land()
         return job
@@ -417,7 +417,7 @@ class Job(Standing):
         with _OPENING:
             _OPEN[str(self._here.home), child.id] = self
         if following:
-            self._follow(self._here.key_of(was.id))
+            self._follow(self._here.lend_key(was.id, child.id))
         return child
 
     def _shards(self, job: str | None = None) -> list[ShardRecord]:

@@ -38,6 +38,7 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.model_names import full_name
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.engine.belonging import group_named, whole
+from jupyter_batch.engine.one_key import check_one_place
 from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.engine.session import Session, session
 from jupyter_batch.group import Group, models_of
@@ -117,7 +118,7 @@ def submit(
         # A job that the ledger has for this call, and that names another server, gets nothing of this call.
         ours = job._record().api_base == order.ask.api_base
         if ours:
-            here.name(opts.api_base, with_key=opts.api_key is not None)
+            here.name(opts.api_base, order.ask.provider, with_key=opts.api_key is not None)
         job._begin(secret_of(opts) if ours else None)
     made = keep_group(here, jobs) if several else jobs[0]
     if opts.wait:
@@ -163,7 +164,7 @@ def build(
         )
     made = []
     for opts, order in orders:
-        here.name(opts.api_base, with_key=key is not None)
+        here.name(opts.api_base, order.ask.provider, with_key=key is not None)
         place, rendered = files.build(
             here.ledger, order, None if folder is None else Path(folder), now=time.time()
         )
@@ -308,7 +309,8 @@ def adopt(which: str | None = None, **where: Any) -> Adopted:
 
     here = session(settings.home())
     records, said = _in_a_loop(take_up(here.ledger, time.time(), which, _where(where)))
-    here.name(where.get("api_base"), with_key=where.get("api_key") is not None)
+    for provider in {record.provider for record in records}:
+        here.name(where.get("api_base"), provider, with_key=where.get("api_key") is not None)
     return Adopted((of(here, record.id) for record in records), said, where.get("api_key"))
 
 
@@ -533,6 +535,7 @@ def _checked(
             orders.append((opts, made(asked, replace(opts, api_key=NO_KEY))))
     if refused and len(refused) == len(asks):
         raise refused[0]
+    check_one_place(key, [order.ask for _, order in orders])
     return _Checked(here, bool(several), orders, key)
 
 

@@ -22,6 +22,7 @@ from jupyter_batch.providers.clouds import (
     arguments_of,
     base_of,
     check_package,
+    check_region,
     secrets_in,
 )
 from jupyter_batch.providers.keys import NO_KEY, Key, Source, decide
@@ -139,6 +140,7 @@ def _cloud_base(job: JobRecord, secret: str | None, named: Collection[str] | Non
 
     A region is a part of the host, and stands in the ledger like an address.
     """
+    check_region(job.cloud)
     base = base_of(job.provider, job.cloud, job.api_base, os.environ)
     check_base(base)
     login = Key("", Source.ENVIRONMENT if secret is None else Source.CALL, "", job.provider)

@@ -22,8 +22,9 @@ from jupyter_batch.engine.connect import check_key, connect
 from jupyter_batch.engine.worker import Watcher, Worker
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.keys import key_names
+from jupyter_batch.providers.keys import is_own_host, key_names
 from jupyter_batch.providers.protocol import Provider
+from jupyter_batch.providers.records import RECORDS
 
 
 class Session:
@@ -33,7 +34,8 @@ class Session:
         self.home = home
         self.ledger = Ledger(home)
         self._keys: dict[str, _Lent] = {}  # in memory alone; never in a repr
-        self._named: set[str] = set()
+        self._named: set[tuple[str, str]] = set()
+        self._given: set[tuple[str, str]] = set()
         self._handed_over: set[str] = set()
         self._functions: dict[str, dict[str, Callable[..., Any]]] = {}
         self.worker = Worker(self.ledger, self._connect)
@@ -58,13 +60,14 @@ class Session:
         if api_key is not None:
             remember(api_key)
             record = self.ledger.job(job)
-            self._keys[job] = _Lent(api_key, _place(record), _set_for(record))
+            self._keys[job] = _Lent(api_key, place_of(record), _set_for(record))
             self.worker.forgive(job)
             return
         lent = self._keys.get(job)
         if lent is None or job not in self.worker.refused:
             return
-        if _set_for(self.ledger.job(job)) - lent.environment:
+        record = self.ledger.job(job)
+        if self._is_given(record) and _set_for(record) - lent.environment:
             del self._keys[job]
             self._handed_over.add(job)
 
@@ -73,25 +76,37 @@ class Session:
         lent = self._keys.get(job)
         return None if lent is None else lent.key
 
-    def name(self, api_base: str | None, *, with_key: bool = False) -> None:
+    def name(self, api_base: str | None, provider: str = "", *, with_key: bool = False) -> None:
         """Remember an address that a call of this kernel gave: the environment's key may go there.
 
-        with_key: a key was given for it; then the environment's is not meant for it, even where that key
-        is refused (see `know`).
+        provider: whose key; "" for every provider's. with_key: a key was given for it; then the environment's is not
+        meant for it, even where that key is refused, unless it is set after that (see `know`).
         """
-        if api_base is not None and not with_key:
-            self._named.add(address(api_base))
+        if api_base is not None:
+            (self._given if with_key else self._named).add((provider, address(api_base)))
+
+    def _named_for(self, provider: str) -> set[str]:
+        return {at for whose, at in self._named if whose in ("", provider)}
+
+    def _is_given(self, job: JobRecord) -> bool:
+        """Whether a job's address is its provider's own, or one that a call of this kernel gave."""
+        record = RECORDS.get(job.provider)
+        if job.api_base is None or (record is not None and is_own_host(record, job.api_base)):
+            return True
+        here = {(whose, address(job.api_base)) for whose in ("", job.provider)}
+        return bool(here & (self._named | self._given))
 
     def check_key(self, job: JobRecord, api_key: str | None) -> None:
         """Raise KeyMissingError, which names the host, where no key of this process may go to a job's address."""
-        check_key(job, api_key=api_key, named=self._named)
+        check_key(job, api_key=api_key, named=self._named_for(job.provider))
 
-    def lend_key(self, job: str, other: str) -> str | None:
-        """The key of a job's call for another job, where that is at the same address."""
+    def lend_key(self, job: str, other: str, given: str | None = None) -> str | None:
+        """The key of a job's call for another job, where that is at the same address. given: another key for both."""
         lent = self._keys.get(job)
-        if lent is None or lent.place != _place(self.ledger.job(other)):
+        here = place_of(self.ledger.job(job)) if given is not None or lent is None else lent.place
+        if here != place_of(self.ledger.job(other)):
             return None
-        return lent.key
+        return given or (None if lent is None else lent.key)
 
     def lend(self, job: str, functions: dict[str, Callable[..., Any]]) -> None:
         """Remember the functions that were given as a job's tools, as long as this process lives."""
@@ -152,8 +167,9 @@ class Session:
     async def _connect(self, job: JobRecord) -> Provider:
         # What continues a job is asked as that was, where it is at the same address.
         lent = self._keys.get(job.id) or self._keys.get(job.parent or "")
-        key = lent.key if lent is not None and lent.place == _place(job) else None
-        named = None if self._handed_over & {job.id, job.parent} else self._named
+        key = lent.key if lent is not None and lent.place == place_of(job) else None
+        handed_over = bool(self._handed_over & {job.id, job.parent}) and self._is_given(job)
+        named = None if handed_over else self._named_for(job.provider)
         return await connect(job, home=self.home, api_key=key, named=named)
 
 
@@ -173,7 +189,7 @@ def _set_for(job: JobRecord) -> frozenset[str]:
     return frozenset(filter(None, (os.environ.get(name) for name in key_names(job.provider))))
 
 
-def _place(job: JobRecord) -> str:
+def place_of(job: JobRecord) -> str:
     """Where a job's requests go, as far as its key is concerned."""
     region = sorted(job.cloud.items())
     return f"{job.provider} {address(job.api_base) if job.api_base else ''} {region}"

@@ -18,6 +18,7 @@ from jupyter_batch.core.errors import (
     ProviderError,
     WarningRaisedError,
 )
+from jupyter_batch.core.place_fields import without_place
 from jupyter_batch.core.refusal import decoded, read_refusal
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.core.warnings_context import quiet
@@ -42,21 +43,13 @@ NEED_BASE = frozenset({"hosted_vllm", "litellm_proxy", "openai_like", "custom_op
 _ADDRESSES: Mapping[str, Callable[[str], str]] = {"anthropic": root_of}
 """By provider: the form of an address that litellm expects, where it takes fewer forms than our own batch calls."""
 
-NOT_THEIRS = (
-    "stream",
-    "stream_options",
-    "api_base",
-    "base_url",
-    "api_key",
-    "api_version",
-    "custom_llm_provider",
-    "organization",
-    "extra_headers",
-    "timeout",
-    "fallbacks",
-    "mock_response",
-)
-"""What a request's body may not decide: where it goes, with which key, and in which form the answer comes."""
+_NOT_THEIRS = frozenset({"stream", "stream_options", "timeout", "mock_response"})
+"""What a request's body may not decide, besides where it goes: in which form the answer comes."""
+
+
+def theirs(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a request's body is sent."""
+    return {name: value for name, value in without_place(body).items() if name not in _NOT_THEIRS}
 
 
 class CallFailedError(Exception):
@@ -178,11 +171,7 @@ class LitellmCall:
             self._internal.set(
                 True
             )  # in this task alone: nothing of litellm's runs on after the call
-        asked = (
-            {name: value for name, value in body.items() if name not in NOT_THEIRS}
-            | self._fixed
-            | more
-        )
+        asked = theirs(body) | self._fixed | more
         if asked.get("tools"):  # else litellm looks for a package that it does not bring
             asked["_skip_mcp_handler"] = True
         try:

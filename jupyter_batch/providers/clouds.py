@@ -70,6 +70,7 @@ LEAST_HOURS, MOST_HOURS = 24, 168
 _ROLE = re.compile(
     r"arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+"
 )  # AWS: CreateModelInvocationJob, roleArn
+_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _BUCKET = re.compile(
     r"[a-z0-9][-._a-z0-9]{1,220}[a-z0-9](/[-!_*'().a-z0-9A-Z]+)*"
 )  # as AWS's S3Uri; GCS's are alike
@@ -148,6 +149,7 @@ def check_cloud(
             raise OptionError(
                 f"{name}={settings[name]!r}: a bucket's name, or a bucket and a folder (bucket/folder)"
             )
+    check_region(settings)
     role = settings.get("aws_batch_role_arn")
     if role is not None and not _ROLE.fullmatch(role):
         raise OptionError(
@@ -223,12 +225,20 @@ def hours_from_a_day(window: str) -> int:
 
 def arguments_of(settings: Mapping[str, str], secret: str | None) -> dict[str, str]:
     """What litellm's real-time call takes of all this."""
-    held = {**settings, **secrets_in(secret)}
+    known = {setting.name for each in SETTINGS.values() for setting in each} | set(SECRETS)
+    held = {**settings, **secrets_in(secret)}  # the settings are from the ledger
     return {
         name: value
         for name, value in held.items()
-        if name.startswith(("vertex_", "aws_")) and name != "aws_batch_role_arn"
+        if name in known and name.startswith(("vertex_", "aws_")) and name != "aws_batch_role_arn"
     }
+
+
+def check_region(settings: Mapping[str, str]) -> None:
+    """Refuse a region that is no name: it becomes a part of a host. Raises OptionError."""
+    for name in ("vertex_location", "aws_region_name"):
+        if name in settings and not _REGION.fullmatch(settings[name]):
+            raise OptionError(f'{name} is no region: it looks like "us-east1"')
 
 
 def _is_path(text: str, name: str) -> bool:

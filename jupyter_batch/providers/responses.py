@@ -14,7 +14,7 @@ import orjson
 from jupyter_batch.core.errors import BadRequestError
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.network import sdk_client_for, with_key
-from jupyter_batch.providers.asking import GRACE, NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
+from jupyter_batch.providers.asking import GRACE, SECONDS, CallFailedError, LitellmCall, theirs
 from jupyter_batch.providers.openai_http import http_module
 from jupyter_batch.wire.openai import RESPONSES
 
@@ -60,9 +60,7 @@ class ResponsesCall(LitellmCall):
         await self.ready()
         assert self._client is not None  # noqa: S101 - the line above
         response: Any = http_module().Response
-        asked = {name: value for name, value in body.items() if name not in NOT_THEIRS} | {
-            "model": self.model
-        }
+        asked = theirs(body) | {"model": self.model}
         try:
             with quiet(), with_key(self._key):
                 async with asyncio.timeout(self._seconds + GRACE):

@@ -18,7 +18,7 @@ import orjson
 
 from jupyter_batch.bodies import ACCEPTED, read_bounded
 from jupyter_batch.network import http_only, proxy_for, trusted, without_strays
-from jupyter_batch.providers.asking import NOT_THEIRS, SECONDS, CallFailedError, LitellmCall
+from jupyter_batch.providers.asking import SECONDS, CallFailedError, LitellmCall, theirs
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import CHAT
 
@@ -158,11 +158,7 @@ class StraightCall(LitellmCall):
         shape = _shape(body.get(varying))
         if shape is None:
             return None
-        rest = {
-            name: value
-            for name, value in body.items()
-            if name != varying and name not in NOT_THEIRS
-        }
+        rest = {name: value for name, value in theirs(body).items() if name != varying}
         kind = (endpoint, orjson.dumps(rest, option=orjson.OPT_SORT_KEYS), shape)
         return kind if kind in self._learnt or len(self._learnt) < _KINDS else None
 

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
+from jupyter_batch.core.place_fields import without_place
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.network import guard_all, with_key
@@ -23,28 +24,8 @@ _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _LONGEST_WAIT = 30.0
 _LAST_MOMENT = 2.0
 _NEEDS_BASE = ("hosted_vllm/", "litellm_proxy/", "openai_like/", "custom_openai/")
-_OURS = frozenset(
-    {
-        "model",
-        "stream",
-        "stream_options",
-        "api_base",
-        "base_url",
-        "api_key",
-        "api_version",
-        "client",
-        "custom_llm_provider",
-        "default_headers",
-        "extra_headers",
-        "fallbacks",
-        "headers",
-        "mock_response",
-        "organization",
-        "ssl_verify",
-        "timeout",
-    }
-)
-"""What a request may not decide: where it goes, with which key, and in which form the answer comes."""
+_OURS = frozenset({"model", "stream", "stream_options", "mock_response", "timeout"})
+"""What a request may not decide, besides where it goes and with which key: in which form the answer comes."""
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 _FUNCTIONS = {CHAT: "acompletion", COMPLETIONS: "atext_completion", EMBEDDINGS: "aembedding"}
 _CONFORM = {CHAT: chat_completion, COMPLETIONS: text_completion, EMBEDDINGS: embeddings}
@@ -101,7 +82,7 @@ class Upstream:
         if self._litellm is None:
             self._litellm = await asyncio.get_running_loop().run_in_executor(None, _load)
             guard_all(self._litellm[0])
-        asked = {name: value for name, value in body.items() if name not in _OURS}
+        asked = {name: value for name, value in without_place(body).items() if name not in _OURS}
         packed = (
             asked.pop("encoding_format", None) == "base64"
         )  # not all have it: asked for as numbers, packed here
