@@ -40,6 +40,9 @@ COUNTED = 2000
 _BYTES_A_TOKEN = 4
 FILLED = 0.9
 """How full of tokens a shard is made: a provider may count a little more than litellm."""
+SMALL_BYTES = 64 * 1024
+"""No server takes less in one body; what refuses this as too large would refuse each row."""
+_TOO_LARGE = 413
 TRIES = 2
 """How often a shard that should fit is refused, with nothing of ours in its way, before it is halved."""
 
@@ -82,14 +85,22 @@ def is_above(shard: ShardRecord, limit: StatedLimit | None) -> bool:
     return counted > limit.most
 
 
+def half_of(shard: ShardRecord, error: ProviderError) -> StatedLimit | None:
+    """Half of a shard's bytes as its limit, where it was refused as too large and no limit was named."""
+    if error.status != _TOO_LARGE or shard.bytes <= SMALL_BYTES:
+        return None
+    return StatedLimit(Unit.BYTES, math.ceil(shard.bytes / 2))
+
+
 def refused(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
     """Put a shard aside to be cut, whose file was refused for its size; None where it is within the named limit."""
-    if not is_above(shard, error.limit):
+    limit = error.limit or half_of(shard, error)
+    if not is_above(shard, limit):
         return None
     return mover.put(
         shard,
         Step.WAITING,
-        limit=error.limit,
+        limit=limit,
         file_id=None,
         attempts=0,
         due_at=0.0,
