@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -211,12 +212,51 @@ def _nested_same(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, str) or isinstance(theirs, str):
         if _read(mine) is None or _read(theirs) is None:
             return bool(str(mine) == str(theirs))
-        return bool(_plain(_read(mine)) == _plain(_read(theirs)))
+        mine, theirs = _read(mine), _read(theirs)
+    if isinstance(mine, np.ndarray) or isinstance(theirs, np.ndarray):
+        left, right = _vector(mine), _vector(theirs)
+        if left is not None and right is not None:
+            return bool(np.array_equal(left, right, equal_nan=True))
+    return _items_same(_plain(mine), _plain(theirs))
+
+
+def _vector(cell: Any) -> Array | None:
+    """A list or an array of fractions in the precision of vectors; None for anything else."""
     try:
-        left, right = np.asarray(mine, np.float32), np.asarray(theirs, np.float32)
-    except (TypeError, ValueError):
-        return bool(_plain(mine) == _plain(theirs))
-    return left.shape == right.shape and bool(np.array_equal(left, right, equal_nan=True))
+        array = np.asarray(cell)
+    except ValueError:  # lists of several lengths
+        return None
+    return array.astype(np.float32) if array.dtype.kind == "f" else None
+
+
+def _items_same(mine: Any, theirs: Any) -> bool:
+    """Whether two values inside of lists are the same: a text is not the number that it reads as."""
+    if isinstance(mine, list) and isinstance(theirs, list):
+        return len(mine) == len(theirs) and all(map(_items_same, mine, theirs))
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        return mine.keys() == theirs.keys() and all(
+            _items_same(item, theirs[key]) for key, item in mine.items()
+        )
+    if is_missing(mine) or is_missing(theirs):
+        return is_missing(mine) and is_missing(theirs)
+    numbers = (int, float)
+    plain = (
+        isinstance(mine, numbers)
+        and isinstance(theirs, numbers)
+        and bool not in (type(mine), type(theirs))
+    )
+    if plain:
+        return _numbers_same(mine, theirs)
+    return type(mine) is type(theirs) and bool(mine == theirs)
+
+
+def _numbers_same(mine: float, theirs: float) -> bool:
+    """Whole numbers exactly, others in single precision, which some files keep."""
+    if mine == theirs:
+        return True
+    if float(mine).is_integer() and float(theirs).is_integer():
+        return False
+    return math.isclose(mine, theirs, rel_tol=2**-23)
 
 
 def _read(cell: Any) -> Any:
@@ -240,7 +280,7 @@ def _plain(cell: Any) -> Any:
     if isinstance(cell, list | tuple):
         return [_plain(item) for item in cell]
     if isinstance(cell, dict):
-        return {str(key): _plain(item) for key, item in cell.items() if item is not None}
+        return {str(key): _plain(item) for key, item in cell.items() if not is_missing(item)}
     if isinstance(cell, np.generic):
         return cell.item()
     return cell

@@ -314,6 +314,8 @@ def place_in(
 
     Raises InputError for a label that no row has, or several have.
     """
+    from pandas.errors import InvalidIndexError
+
     index, order = index_of(job, folder, source)
     if position is not None:
         if not -len(index) <= position < len(index):
@@ -321,7 +323,7 @@ def place_in(
         return int(order[position]), index[position]
     try:
         found = index.get_loc(label)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError, InvalidIndexError):
         raise InputError(
             f"job {job.id} has no row {label!r}: its rows are labelled as its frame's index was, "
             f"from {index[0]!r} on; job.row(position=0) is the first"
@@ -329,6 +331,8 @@ def place_in(
     if isinstance(found, int | np.integer):
         return int(order[found]), label
     places = np.arange(len(index))[found].tolist()
+    if len(places) == 1:  # a part of a date, such as "2024-05", that singles a row out
+        return int(order[places[0]]), index[places[0]]
     raise InputError(
         f"{len(places):,} rows of job {job.id} have the label {label!r}: give one of their positions, "
         f"job.row(position={places[0]})"

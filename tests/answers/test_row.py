@@ -81,12 +81,18 @@ def test_labels(call, home):
         job.row("a")
     with pytest.raises(InputError, match="no row 'z'"):
         job.row("z")
+    for odd in (slice(None), ["a"], None):
+        with pytest.raises(InputError, match="no row"):
+            job.row(odd)
     with pytest.raises(InputError, match="none at 2"):
         job.row(position=2)
     assert job.row(position=-1).answer == "SEA"
     several = pd.MultiIndex.from_tuples([("x", 1), ("x", 2)])
     df = pd.DataFrame({"text": ["sky", "sea"]}, index=several)
-    assert df.llm.batch("{text}", out="said", **call).wait(60).row(("x", 2)).answer == "SEA"
+    job = df.llm.batch("{text}", out="said", **call).wait(60)
+    assert job.row(("x", 2)).answer == "SEA"
+    with pytest.raises(InputError, match="no row"):
+        job.row([0, 1])
 
 
 def test_a_group_has_one_of_each_model(call, home):

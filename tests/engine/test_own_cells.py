@@ -149,6 +149,17 @@ def test_attach_and_merge_keep_what_the_user_wrote(server, call):
         ('["a", "c"]', ["a", "b"], False),
         ({"a": 1, "b": None}, {"a": 1}, True),
         (np.array([0.1, 0.2]), np.array([0.1, 0.2], dtype=np.float32), True),
+        (["2.0", "2"], ["2", "2"], False),
+        (["NaN"], ["nan"], False),
+        (np.array(["007"], dtype=object), ["7"], False),
+        ([16777217, 1], [16777216, 1], False),
+        ([True], [1], False),
+        (np.array([1.0, np.nan]), [1, None], True),
+        ([0.1234567890], [0.12345678901234], True),
+        ("[0.5, null]", [0.5, None], True),
+        ("a, b", ["a", "b"], False),
+        ({"a": ["1"]}, {"a": ["1.0"]}, False),
+        ([["a"], ["b", "c"]], [["a"], ["b", "c"]], True),
         ("2024-05-01", pd.Timestamp("2024-05-01"), True),
         (pd.Timestamp("2024-05-02"), pd.Timestamp("2024-05-01"), False),
     ],
@@ -156,3 +167,14 @@ def test_attach_and_merge_keep_what_the_user_wrote(server, call):
 def test_values_that_are_the_same(mine, theirs, expected):
     """B3: what a file makes of an answer, and what is another value."""
     assert same(mine, theirs) is expected
+
+
+def test_a_correction_in_a_list_of_answers_stays(server, call):
+    """B3, D9: lists are compared item by item: the text "2.0" is not the text "2"."""
+    df = pd.DataFrame({"text": ["1", "2", "3"]})
+    df.llm.batch("{text}", out="out", n=2, **call).wait(60)
+    df["out"] = [["1", "1"], ["2.0", "2"], ["3", "3"]]
+    with pytest.raises(ColumnError, match=r"1 cell of 'out' was not written by this job \(row 1\)"):
+        df.llm.batch("{text}", out="out", n=2, **call)
+    assert df["out"].tolist() == [["1", "1"], ["2.0", "2"], ["3", "3"]]
+    assert sent(server) == 6
