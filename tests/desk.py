@@ -6,8 +6,9 @@ import asyncio
 
 import pandas as pd
 
+from jupyter_batch.engine.ask import Ask
 from jupyter_batch.engine.gather import CODES, of_job
-from jupyter_batch.engine.plan import Ask, plan
+from jupyter_batch.engine.plan import plan
 from jupyter_batch.engine.prompt import prompt_of
 from jupyter_batch.engine.worker import Worker
 from jupyter_batch.ledger.store import Ledger

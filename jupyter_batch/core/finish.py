@@ -77,3 +77,8 @@ def added(cuts: Iterable[Cuts]) -> Cuts:
         for finish, answers in each:
             counted[finish] = counted.get(finish, 0) + answers
     return tuple(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+
+def answer_finish(finish: str | None, calls: object | None) -> str | None:
+    """The finish reason of an answer: JSON that was asked for as a tool's input is no call."""
+    return Finish.STOP if finish == Finish.TOOL_CALLS and calls is None else finish

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from jupyter_batch.core.request import Limits
+from jupyter_batch.engine.hash_arrays import prints_array
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.requests import filled, write_requests
 from jupyter_batch.engine.reuse import (
@@ -24,14 +25,13 @@ from jupyter_batch.engine.reuse import (
     Waits,
     decide,
     places_array,
-    prints_array,
 )
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from jupyter_batch.engine.reuse import Array
+    from jupyter_batch.engine.hash_arrays import Array
 
 
 class Arranged(NamedTuple):

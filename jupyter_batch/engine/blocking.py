@@ -22,7 +22,7 @@ from jupyter_batch.providers.failures import WebPageError
 from jupyter_batch.providers.table import REALTIME
 
 if TYPE_CHECKING:
-    from jupyter_batch.engine.tick import Mover
+    from jupyter_batch.engine.context import ShardContext
 
 OF_THE_JOB = frozenset({Block.NO_BATCH_API, Block.QUOTA})
 """What one shard meets, the others of its job would meet too."""
@@ -57,21 +57,21 @@ def block_of(
     return None
 
 
-def blocked(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
+def blocked(context: ShardContext, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
     """The shard, blocked for what only the user can mend; None where the error is no such thing."""
-    if mover.job.cancel_at:
+    if context.job.cancel_at:
         return None
-    others = mover.ledger.shards(mover.job.id)
+    others = context.ledger.shards(context.job.id)
     by = block_of(shard, error, others)
     if by is None:
         return None
-    return _wait(mover, shard, by, str(error), error.retry_after or 0.0)
+    return _wait(context, shard, by, str(error), error.retry_after or 0.0)
 
 
-def spent(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
+def spent(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
     """The provider took the batch, and then failed it since the account's quota is used up."""
     return _wait(
-        mover,
+        context,
         shard,
         Block.QUOTA,
         view.errors,
@@ -84,7 +84,7 @@ def spent(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
 
 
 def _wait(
-    mover: Mover,
+    context: ShardContext,
     shard: ShardRecord,
     by: Block,
     why: str,
@@ -93,8 +93,8 @@ def _wait(
 ) -> ShardRecord:
     attempts = shard.attempts + len(shard.refused)
     pause = min(FIRST_SECONDS * 2.0 ** min(attempts, 10), LONGEST_SECONDS)
-    due_at = mover.clock() + max(pause * (0.75 + mover.dice() / 2), at_least)
-    return mover.put(
+    due_at = context.clock() + max(pause * (0.75 + context.dice() / 2), at_least)
+    return context.put(
         shard,
         Step.WAITING,
         blocked_by=by,
@@ -106,12 +106,12 @@ def _wait(
     )
 
 
-def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
+def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
     """The shard, put to wait with another of its job that is blocked and is before it; None: it may go."""
     first = next(
         (
             other
-            for other in mover.ledger.shards(mover.job.id)
+            for other in context.ledger.shards(context.job.id)
             if other.step is Step.WAITING
             and other.blocked_by in OF_THE_JOB
             and other.number != shard.number
@@ -120,38 +120,38 @@ def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
     )
     if first is None or (shard.blocked_by in OF_THE_JOB and shard.number < first.number):
         return None
-    return mover.put(
+    return context.put(
         shard,
         Step.WAITING,
         blocked_by=first.blocked_by,
         note=first.note,
         held="",
-        due_at=max(first.due_at, mover.clock()) + TURN_SECONDS,
+        due_at=max(first.due_at, context.clock()) + TURN_SECONDS,
     )
 
 
-def unseen(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
+def unseen(context: ShardContext, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
     """A batch that is not found under this key, again and again: blocked, or given up where the user wants its end.
 
     None where it is something else, or too early to say.
     """
     if not isinstance(error, NotFoundError) or shard.attempts + 1 < UNSEEN_TRIES:
         return None
-    if not mover.job.cancel_at:
-        return mover.later(shard, error, blocked_by=Block.KEY, key=mover.facts.key, unseen=True)
+    if not context.job.cancel_at:
+        return context.later(shard, error, blocked_by=Block.KEY, key=context.facts.key, unseen=True)
     why = f"the batch was not found under this key: what it answers stays with the key that sent it ({error})"
-    return mover.end(shard, State.CANCELLED, why)
+    return context.end(shard, State.CANCELLED, why)
 
 
-def overdue(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
+def overdue(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
     """The shard, ended, where its provider has been cancelling the batch for too long; None: it is waited for."""
-    if shard.step is not Step.CANCELLING or not _late(mover, mover.facts.cancelling):
+    if shard.step is not Step.CANCELLING or not _late(context, context.facts.cancelling):
         return None
     why = (
-        f"the provider did not end the batch within {_minutes(mover)} of the cancel (it says {view.status}), so that "
+        f"the provider did not end the batch within {_minutes(context)} of the cancel (it says {view.status}), so that "
         "it is not waited for; job.resume() fetches what it has answered once it ends"
     )
-    return mover.end(
+    return context.end(
         shard,
         State.CANCELLED,
         why,
@@ -161,20 +161,20 @@ def overdue(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord | 
     )
 
 
-def of_cancelling(mover: Mover, shard: ShardRecord) -> str:
+def of_cancelling(context: ShardContext, shard: ShardRecord) -> str:
     """What is said of a batch whose end its provider takes its time with."""
-    soon = min(SLOW_SECONDS, mover.facts.cancelling / 2)
-    if shard.step is not Step.CANCELLING or not _late(mover, soon):
+    soon = min(SLOW_SECONDS, context.facts.cancelling / 2)
+    if shard.step is not Step.CANCELLING or not _late(context, soon):
         return ""
-    then = "its open rows are asked in real time" if mover.job.rush_at else "it is given up"
-    return f"the provider has not ended the batch yet; {_minutes(mover)} after the cancel {then}"
+    then = "its open rows are asked in real time" if context.job.rush_at else "it is given up"
+    return f"the provider has not ended the batch yet; {_minutes(context)} after the cancel {then}"
 
 
-def _late(mover: Mover, after: float) -> bool:
+def _late(context: ShardContext, after: float) -> bool:
     """Whether the cancel is so many seconds old. A real-time run ends by itself: what it has is on this disk."""
-    job = mover.job
-    return job.mode != REALTIME and bool(job.cancel_at) and mover.clock() - job.cancel_at >= after
+    job = context.job
+    return job.mode != REALTIME and bool(job.cancel_at) and context.clock() - job.cancel_at >= after
 
 
-def _minutes(mover: Mover) -> str:
-    return f"{max(1, round(mover.facts.cancelling / 60))} min"
+def _minutes(context: ShardContext) -> str:
+    return f"{max(1, round(context.facts.cancelling / 60))} min"

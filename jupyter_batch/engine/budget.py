@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from jupyter_batch.core.cost import money
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.core.status import Step
 from jupyter_batch.engine.estimate import (
     Count,
     Estimate,
@@ -25,12 +25,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.via_litellm import load_litellm
 
-if TYPE_CHECKING:
-    from jupyter_batch.engine.tick import Mover
-
-_SENT = (Step.SUBMITTING, Step.RUNNING, Step.CANCELLING, Step.ENDED)
-_LOOK_SECONDS = 60.0
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 
 
 class Draft(NamedTuple):
@@ -85,7 +80,7 @@ def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> li
     made = _estimates(ledger, paying, lambda _: at_most)
     if _sum(made) > limit:  # a rough bound: counted with litellm it is lower
         made = _estimates(ledger, paying, lambda record: counter(record.body_model, load_litellm))
-    if _sum(made) > limit + _ROUNDING:
+    if _sum(made) > limit + ROUNDING:
         raise OptionError(
             _above(limit, {paying[at].record.model: one for at, one in made.items()}) + hint
         )
@@ -137,7 +132,7 @@ def spent(job: JobRecord, shards: list[ShardRecord], *, of_open: bool = True) ->
     """US dollars of a job so far, the most where they are not known. of_open: also of what is not collected yet."""
     total = sum(shard.bytes for shard in shards) or 1
     return sum(
-        _spent(shard, _share(job, shard, total))
+        spent_on(shard, share_of(job, shard, total))
         for shard in shards
         if of_open or shard.step is Step.COLLECTED
     )
@@ -180,56 +175,12 @@ def _likely(made: Estimate) -> str:
     return f"it may cost up to {money(made.expected or 0.0)}"
 
 
-def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
-    """Before a shard is sent: None where the budget allows it; else it waits for others' real costs, or has ended.
-
-    While nothing is collected an open shard counts with the most that it can cost, later with what the collected ones
-    did cost beside their own share of that.
-    """
-    job = mover.job
-    if job.max_cost is None or not job.most:
-        return None
-    shards = mover.ledger.shards(job.id)
-    total = sum(s.bytes for s in shards) or 1
-    collected = [s for s in shards if s.step is Step.COLLECTED]
-    spent = sum(_spent(s, _share(job, s, total)) for s in collected)
-    planned = sum(_share(job, s, total) for s in collected if s.batch_id)
-    pace = spent / planned if planned else 1.0
-    under_way = [s for s in shards if s.step in _SENT and s.number != shard.number]
-    need = spent + pace * sum(_share(job, s, total) for s in (*under_way, shard))
-    counted = not shard.waited  # with the estimate that was allowed
-    if need <= job.max_cost + _ROUNDING or (counted and not (under_way or planned)):
-        return None
-    now = mover.clock()
-    if under_way:
-        note = f"with this one, the cost may come to {money(need)} (max_cost={job.max_cost:g})"
-        return mover.put(shard, blocked_by=Block.BUDGET, note=note, due_at=now + _LOOK_SECONDS)
-    note = (
-        f"max_cost: {money(spent)} is spent, and with this batch it would come to about {money(need)}, above "
-        f"max_cost={job.max_cost:g}; job.retry(max_cost=...) sends it"
-    )
-    return mover.put(shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note=note, ended_at=now)
-
-
-def release(mover: Mover) -> None:
-    """A shard was collected, what it cost is known: those that are held back look again."""
-    if mover.job.max_cost is None:
-        return
-    for shard in mover.ledger.shards(mover.job.id):
-        if (
-            shard.step in (Step.PLANNED, Step.WAITING)
-            and shard.blocked_by is Block.BUDGET
-            and shard.due_at
-        ):
-            mover.amend(shard, due_at=0.0)
-
-
-def _share(job: JobRecord, shard: ShardRecord, total: int) -> float:
+def share_of(job: JobRecord, shard: ShardRecord, total: int) -> float:
     """The most that a shard can cost, of the whole job's."""
     return 0.0 if shard.joins else (job.most or 0.0) * shard.bytes / total
 
 
-def _spent(shard: ShardRecord, share: float) -> float:
+def spent_on(shard: ShardRecord, share: float) -> float:
     """What is known of its cost, and for rows of which it is not, their share of the most it can be."""
     if shard.bill is None:
         return share

@@ -23,8 +23,9 @@ from jupyter_batch.cells import content_text
 from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.version import VERSION
+from jupyter_batch.engine.ask import Ask
 from jupyter_batch.engine.budget import within
-from jupyter_batch.engine.plan import Ask, Drafted, StaleError, drafted, keep, known_to, settled
+from jupyter_batch.engine.plan import Drafted, StaleError, drafted, keep, known_to, settled
 from jupyter_batch.engine.rendered import Rendered, columns_of
 from jupyter_batch.engine.row_files import prints_of, read_unsent
 from jupyter_batch.ledger.folder import JobFolder, private_folder, told, written

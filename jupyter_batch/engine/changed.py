@@ -32,7 +32,7 @@ from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 from jupyter_batch.wire.openai_requests import Route
 
 if TYPE_CHECKING:
-    from jupyter_batch.engine.reuse import Array
+    from jupyter_batch.engine.hash_arrays import Array
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 """One parameter under two names: a request has one of them."""

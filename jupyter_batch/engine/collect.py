@@ -24,7 +24,7 @@ from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.providers.streams import bounded
 
 if TYPE_CHECKING:
-    from jupyter_batch.engine.tick import Mover
+    from jupyter_batch.engine.context import ShardContext
 
 SHORT_SECONDS = 600.0
 """How long a provider has, since its batch was seen to be over, to complete a result file that lacks rows."""
@@ -35,15 +35,15 @@ class NotWholeError(ConnectionFailedError):
     """What was fetched is no result file, or lacks rows that the provider counted; it is fetched again."""
 
 
-async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
+async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     """Bring a shard's results to this disk, whole; then count them.
 
     Raises NotWholeError where what came is not all there must be, and may become so.
     """
-    folder = mover.ledger.folders.of(mover.job.id)
+    folder = context.ledger.folders.of(context.job.id)
     refetch = shard.refetch
     only_output = shard.awaits_file and not shard.lost  # the error file came in time
-    shard = await _named(mover, shard)
+    shard = await _named(context, shard)
     gone, odd = False, ""
     for file_id, target in (
         (shard.error_file_id, folder.errors(shard.number)),
@@ -52,21 +52,21 @@ async def collect(mover: Mover, shard: ShardRecord) -> ShardRecord:
         is_output = target == folder.output(shard.number)
         again = (refetch and (is_output or not only_output)) or (
             shard.attempts > 0
-            and (is_output or await asyncio.to_thread(_is_short, target, mover.job.id, shard))
+            and (is_output or await asyncio.to_thread(_is_short, target, context.job.id, shard))
         )
         if file_id and (again or not target.is_file()):
-            came = await _fetch(mover, shard, file_id, target)
+            came = await _fetch(context, shard, file_id, target)
             gone, odd = gone or came is None, odd if came is None else came.odd
     output, errors = [
-        await asyncio.to_thread(contents.read, path, mover.job.id, shard)
+        await asyncio.to_thread(contents.read, path, context.job.id, shard)
         for path in (folder.output(shard.number), folder.errors(shard.number))
     ]
     if not output.told and odd:
         output = output._replace(odd=odd)
-    lacks = contents.missing(shard, mover.facts, output, errors)
-    if lacks.rows and not gone and _may_come(mover, shard, lacks):
+    lacks = contents.missing(shard, context.facts, output, errors)
+    if lacks.rows and not gone and _may_come(context, shard, lacks):
         raise NotWholeError(_lacking(shard, lacks, output))
-    return await _counted(mover, shard, lacks, output)
+    return await _counted(context, shard, lacks, output)
 
 
 def _is_short(errors: Path, job: str, shard: ShardRecord) -> bool:
@@ -75,15 +75,15 @@ def _is_short(errors: Path, job: str, shard: ShardRecord) -> bool:
     return came.cut or came.told < max(min(shard.failed, shard.requests), 1)
 
 
-def _may_come(mover: Mover, shard: ShardRecord, lacks: Missing) -> bool:
+def _may_come(context: ShardContext, shard: ShardRecord, lacks: Missing) -> bool:
     """Whether it is worth fetching again what lacks rows. What is no result file is never taken for one."""
-    now = mover.clock()
+    now = context.clock()
     if not (shard.output_file_id or shard.error_file_id):
         return False
     if not (lacks.in_output or shard.error_file_id):  # no file that is named lacks a row
         return False
     if (
-        mover.job.cancel_at > shard.ended_at and not mover.job.rush_at
+        context.job.cancel_at > shard.ended_at and not context.job.rush_at
     ):  # the user gives up what is not here
         return False
     if _is_deleted(shard, now):
@@ -113,14 +113,14 @@ def _short_by(shard: ShardRecord, lacks: Missing) -> str:
     return f"the provider's result file lacks {lacks.rows:,} of the {rows:,} rows that it counted"
 
 
-async def _named(mover: Mover, shard: ShardRecord) -> ShardRecord:
+async def _named(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     """The shard with the files that the provider names by now, where it had counted answers and named none."""
     if not shard.refetch or not shard.batch_id or shard.output_file_id or not shard.completed:
         return shard
-    view = await mover.provider.poll(shard.batch_id)
+    view = await context.provider.poll(shard.batch_id)
     if not view.output_file_id:
         return shard
-    return mover.put(
+    return context.put(
         shard,
         output_file_id=view.output_file_id,
         error_file_id=view.error_file_id or shard.error_file_id,
@@ -130,21 +130,21 @@ async def _named(mover: Mover, shard: ShardRecord) -> ShardRecord:
 
 
 async def _counted(
-    mover: Mover, shard: ShardRecord, lacks: Missing, output: Contents
+    context: ShardContext, shard: ShardRecord, lacks: Missing, output: Contents
 ) -> ShardRecord:
     """The shard, collected: its rows and what they cost."""
-    folder = mover.ledger.folders.of(mover.job.id)
-    shard = await _blamed(mover, msgspec.structs.replace(shard, missing=lacks.rows))
+    folder = context.ledger.folders.of(context.job.id)
+    shard = await _blamed(context, msgspec.structs.replace(shard, missing=lacks.rows))
     if not lacks.rows:
         shard = msgspec.structs.replace(shard, lost="")
     kept = await asyncio.to_thread(keeping.sums, folder, shard.number)
-    places = places_of(mover.job, mover.ledger.shards(mover.job.id), folder)
-    fields = await asyncio.to_thread(of_shard, mover.job, shard, folder, places)
+    places = places_of(context.job, context.ledger.shards(context.job.id), folder)
+    fields = await asyncio.to_thread(of_shard, context.job, shard, folder, places)
     if lacks.rows and not fields["note"]:
         fields["note"] = _short_by(shard, lacks)
         if lacks.nothing and output.odd:
             fields["note"] += f": {output.odd!r}"
-    return mover.put(
+    return context.put(
         shard,
         Step.COLLECTED,
         attempts=0,
@@ -154,24 +154,26 @@ async def _counted(
         missing=lacks.rows,
         kept=kept,
         refetch=False,
-        fetched_at=mover.clock(),
+        fetched_at=context.clock(),
         lost=shard.lost,
         **fields,
     )
 
 
-async def _blamed(mover: Mover, shard: ShardRecord) -> ShardRecord:
+async def _blamed(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     """The shard, with the rows that its batch was refused for, and the other rows' reason."""
     if not shard.bad_lines:
         return shard
-    requests = mover.ledger.folders.of(mover.job.id).requests(shard.number)
-    at_fault = await asyncio.to_thread(rows_at_fault, requests, mover.job.id, shard.bad_lines)
+    requests = context.ledger.folders.of(context.job.id).requests(shard.number)
+    at_fault = await asyncio.to_thread(rows_at_fault, requests, context.job.id, shard.bad_lines)
     return msgspec.structs.replace(
-        shard, at_fault=at_fault, why=for_the_others(at_fault, shard.why, mover.job.samples)
+        shard, at_fault=at_fault, why=for_the_others(at_fault, shard.why, context.job.samples)
     )
 
 
-async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -> Contents | None:
+async def _fetch(
+    context: ShardContext, shard: ShardRecord, file_id: str, target: Path
+) -> Contents | None:
     """Fetch a result file, and return what came; None: it is not to be had any more.
 
     What tells of fewer rows than the file that is here does not replace it.
@@ -179,19 +181,19 @@ async def _fetch(mover: Mover, shard: ShardRecord, file_id: str, target: Path) -
     draft = target.with_name(target.name + _DRAFT)
     try:
         with written(draft) as file, bounded(file.write) as write:
-            await mover.provider.fetch(file_id, write)
+            await context.provider.fetch(file_id, write)
     except ProviderError as e:
-        late = mover.clock() - shard.ended_at >= SHORT_SECONDS
+        late = context.clock() - shard.ended_at >= SHORT_SECONDS
         there = await asyncio.to_thread(target.is_file)
         enough = there and late and not shard.refetch
         # Where the provider is this disk, or a server of our own, what was there once is surely gone.
-        surely = mover.facts.sure and shard.refetch
-        tried = shard.attempts >= GONE_TRIES or surely or _is_deleted(shard, mover.clock())
+        surely = context.facts.sure and shard.refetch
+        tried = shard.attempts >= GONE_TRIES or surely or _is_deleted(shard, context.clock())
         gone = isinstance(e, NotFoundError) and (enough or tried)
-        if not gone and not is_lost(e, shard.attempts, mover.clock() - shard.ended_at):
+        if not gone and not is_lost(e, shard.attempts, context.clock() - shard.ended_at):
             raise
         return None  # what is here counts, and each row without a line says so
-    return await asyncio.to_thread(_put_in_place, draft, target, mover.job.id, shard)
+    return await asyncio.to_thread(_put_in_place, draft, target, context.job.id, shard)
 
 
 def _put_in_place(draft: Path, target: Path, job: str, shard: ShardRecord) -> Contents:

@@ -33,7 +33,7 @@ from jupyter_batch.providers.via_litellm import load_litellm
 if TYPE_CHECKING:
     from jupyter_batch.core.batch import BatchView
     from jupyter_batch.core.errors import ProviderError
-    from jupyter_batch.engine.tick import Mover
+    from jupyter_batch.engine.context import ShardContext
 
 COUNTED = 2000
 """Requests of a shard whose tokens are counted; those of the others are told by their bytes."""
@@ -92,12 +92,12 @@ def half_of(shard: ShardRecord, error: ProviderError) -> StatedLimit | None:
     return StatedLimit(Unit.BYTES, math.ceil(shard.bytes / 2))
 
 
-def refused(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
+def refused(context: ShardContext, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
     """Put a shard aside to be cut, whose file was refused for its size; None where it is within the named limit."""
     limit = error.limit or half_of(shard, error)
     if not is_above(shard, limit):
         return None
-    return mover.put(
+    return context.put(
         shard,
         Step.WAITING,
         limit=limit,
@@ -108,13 +108,13 @@ def refused(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardReco
     )
 
 
-def failed(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
+def failed(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
     """The same of a shard whose batch failed for its size before any row was answered."""
     answered = view.completed or view.failed or view.output_file_id
-    stopped = mover.job.cancel_at or mover.job.adopted
+    stopped = context.job.cancel_at or context.job.adopted
     if view.ending is not State.FAILED or answered or stopped or not is_above(shard, view.limit):
         return None
-    return mover.put(
+    return context.put(
         shard,
         Step.WAITING,
         limit=view.limit,
@@ -128,43 +128,43 @@ def failed(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord | N
     )
 
 
-def limit_of(mover: Mover, shard: ShardRecord) -> StatedLimit | None:
+def limit_of(context: ShardContext, shard: ShardRecord) -> StatedLimit | None:
     """The limit that the provider named of this shard, or of another one of the job."""
     if shard.limit is not None:
         return shard.limit
-    told = [one.limit for one in mover.ledger.shards(mover.job.id, replaced=True) if one.limit]
+    told = [one.limit for one in context.ledger.shards(context.job.id, replaced=True) if one.limit]
     return min(told, key=lambda one: one.most) if told else None
 
 
-async def fit(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
+async def fit(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
     """Before a shard is sent: cut it, or end it, where it is above a named limit; None: it may go."""
-    limit = limit_of(mover, shard)
+    limit = limit_of(context, shard)
     if limit is None or shard.joins:
         return None
     was_refused = bool(shard.attempts or shard.refused)
     if shard.requests == 1 and shard.tokens > limit.most and was_refused:
-        return _too_large(mover, shard, limit)
+        return _too_large(context, shard, limit)
     halve = shard.alone >= TRIES and shard.limit is not None and shard.bytes > limit.most
     if shard.tokens and not halve:
         return None
-    path = mover.ledger.folders.of(mover.job.id).requests(shard.number)
-    sizes = await asyncio.to_thread(_sizes, path, limit.unit, mover.job)
+    path = context.ledger.folders.of(context.job.id).requests(shard.number)
+    sizes = await asyncio.to_thread(_sizes, path, limit.unit, context.job)
     starts = plan(sizes, limit, halve=halve, largest=float(shard.bytes))
     if starts is not None:
-        return await asyncio.to_thread(_cut, mover, shard, limit, sizes, starts)
+        return await asyncio.to_thread(_cut, context, shard, limit, sizes, starts)
     tokens = math.ceil(math.fsum(sizes))
     if limit.unit is not Unit.TOKENS or shard.tokens == tokens:
         return None
-    return mover.amend(shard, tokens=tokens)
+    return context.amend(shard, tokens=tokens)
 
 
-def _too_large(mover: Mover, shard: ShardRecord, limit: StatedLimit) -> ShardRecord:
+def _too_large(context: ShardContext, shard: ShardRecord, limit: StatedLimit) -> ShardRecord:
     """End a shard of one request that is above the limit by itself."""
     note = (
         f"this request alone has about {shard.tokens:,} tokens, and the provider allows {limit.most:,}; "
         f"shorten it ({shard.note})"
     )
-    return mover.end(shard, State.FAILED, note)
+    return context.end(shard, State.FAILED, note)
 
 
 def _sizes(path: Path, unit: Unit, job: JobRecord) -> list[float]:
@@ -199,14 +199,14 @@ def _tokens(path: Path, lengths: list[int], count: Count) -> list[float]:
 
 
 def _cut(
-    mover: Mover,
+    context: ShardContext,
     shard: ShardRecord,
     limit: StatedLimit,
     sizes: Sequence[float],
     starts: list[int],
 ) -> ShardRecord:
     """Write the pieces' files, then record them in the shard's place. Killed in between, all is done again."""
-    ledger, job = mover.ledger, mover.job
+    ledger, job = context.ledger, context.job
     folder = ledger.folders.of(job.id)
     bounds = list(zip(starts, [*starts[1:], len(sizes)], strict=True))
     drafts = [folder.path / f"piece-{secrets.token_hex(4)}.jsonl" for _ in bounds]
@@ -233,7 +233,7 @@ def _cut(
             if shard.joined:
                 _take_along(folder, job, shard, msgspec.structs.replace(pieces[at], number=number))
 
-        replaced = ledger.replace(shard, pieces, mover.holder, mover.clock(), keep)
+        replaced = ledger.replace(shard, pieces, context.holder, context.clock(), keep)
     finally:
         for draft in drafts:
             draft.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.row_keys import Keys, find, match, repeated
 
 if TYPE_CHECKING:
-    from jupyter_batch.engine.reuse import Array
+    from jupyter_batch.engine.hash_arrays import Array
 
 _SHOWN = 5
 

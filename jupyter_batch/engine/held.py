@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from jupyter_batch.core.request import position_of
+from jupyter_batch.engine.hash_arrays import matches
 from jupyter_batch.engine.requests import REQUEST_ID
-from jupyter_batch.engine.reuse import matches
 from jupyter_batch.engine.row_files import prints_elsewhere
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import opened, opened_if_there

@@ -18,9 +18,9 @@ from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.engine.carry import carry, is_billed, onto
 from jupyter_batch.engine.gather import CODES, Outcomes, decoded, of_job
+from jupyter_batch.engine.hash_arrays import matches
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.requests import REQUEST_ID
-from jupyter_batch.engine.reuse import matches
 from jupyter_batch.engine.row_files import places_of, prints_elsewhere, prints_of
 from jupyter_batch.engine.withheld import withheld, write_failures
 from jupyter_batch.ledger.folder import JobFolder, written
@@ -30,8 +30,8 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.wire.dialects import OPENAI
 
 if TYPE_CHECKING:
-    from jupyter_batch.engine.reuse import Array
-    from jupyter_batch.engine.tick import Mover
+    from jupyter_batch.engine.context import ShardContext
+    from jupyter_batch.engine.hash_arrays import Array
 
 _TAKEN = [CODES.index(status) for status in (Status.REUSED, Status.FAILED)]
 _ANSWERED = (Status.SUCCEEDED, Status.REUSED)
@@ -40,12 +40,12 @@ LOOK_SECONDS = 2.0
 """How often it is looked whether the other job is done. It is a look at our own disk."""
 
 
-def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
+def join(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     """Take the other job's answers, if it has all that there will be; else come back.
 
     May be killed anywhere: all of it is done again then, and comes to the same.
     """
-    ledger, job = mover.ledger, mover.job
+    ledger, job = context.ledger, context.job
     folder = ledger.folders.of(job.id)
     before = _taken(folder, job, shard, but=shard.joins)
     try:
@@ -56,13 +56,13 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
         if (
             heir := ledger.child(other.id)
         ) is not None:  # it has the answers, and asks for what is missing
-            return mover.put(shard, Step.WAITING, joins=heir.id, due_at=0.0, note="")
+            return context.put(shard, Step.WAITING, joins=heir.id, due_at=0.0, note="")
         leaving = (
             other.rush_at and not other.finished_at
         )  # what it missed is about to be asked in real time
         wanted = None if leaving else _wanted(ledger, job, shard, other, before)
         if wanted is None:
-            return _wait(mover, shard, other)
+            return _wait(context, shard, other)
         taken = carry(
             other,
             ledger.shards(other.id),
@@ -77,7 +77,7 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
     left = _drop(folder.requests(shard.number), job.id, done)
     if left:
         further = _further(ledger, job, np.setdiff1d(_rows(ledger, job, shard), sorted(done)))
-        return mover.put(
+        return context.put(
             shard,
             Step.WAITING,
             joins=further,
@@ -87,7 +87,7 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
             due_at=0.0,
             note="",
         )
-    return mover.put(
+    return context.put(
         shard,
         Step.ENDED,
         ending=State.COMPLETED,
@@ -96,13 +96,13 @@ def join(mover: Mover, shard: ShardRecord) -> ShardRecord:
         requests=0,
         due_at=0.0,
         note="",
-        ended_at=mover.clock(),
+        ended_at=context.clock(),
     )
 
 
-def _wait(mover: Mover, shard: ShardRecord, other: JobRecord) -> ShardRecord:
+def _wait(context: ShardContext, shard: ShardRecord, other: JobRecord) -> ShardRecord:
     """Look again soon; while the other job is blocked, this shard is, for the same cause."""
-    shards = mover.ledger.shards(other.id)
+    shards = context.ledger.shards(other.id)
     note = f"waiting for job {other.id}, which has asked the same"
     changes: dict[str, Any] = {"note": note}
     blocked = other.blocked(shards)
@@ -110,7 +110,7 @@ def _wait(mover: Mover, shard: ShardRecord, other: JobRecord) -> ShardRecord:
     if cause is not None:
         why = f"{cause.why}; {note}"
         changes = {"note": why, "blocked_by": cause.by, "key": cause.key}
-    return mover.put(shard, Step.WAITING, due_at=mover.clock() + LOOK_SECONDS, **changes)
+    return context.put(shard, Step.WAITING, due_at=context.clock() + LOOK_SECONDS, **changes)
 
 
 def _rows(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> Array:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from jupyter_batch.core.address import origin
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.engine.plan import Ask
+from jupyter_batch.engine.ask import Ask
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.providers.table import LOCAL
 

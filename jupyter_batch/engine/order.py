@@ -14,18 +14,17 @@ from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.kept import kept_columns
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema, columns, listed
+from jupyter_batch.engine.ask import Ask
 from jupyter_batch.engine.asked import endpoint_of, params_for
 from jupyter_batch.engine.caching import marks
 from jupyter_batch.engine.embed import Embed
 from jupyter_batch.engine.extras import with_extras
 from jupyter_batch.engine.filled import ForeignCells
 from jupyter_batch.engine.module import Module
-from jupyter_batch.engine.plan import Ask
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
 from jupyter_batch.frame import has_column
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.options import Col, Options
-from jupyter_batch.providers.asking import check_place
 from jupyter_batch.providers.clouds import (
     SETTINGS,
     base_of,
@@ -34,6 +33,7 @@ from jupyter_batch.providers.clouds import (
     secret_of,
     settings_of,
 )
+from jupyter_batch.providers.need_address import check_place
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import Facts
 from jupyter_batch.providers.realtime import realtime_facts

@@ -17,12 +17,12 @@ import msgspec
 
 from jupyter_batch import frame as frames
 from jupyter_batch.canonical import whole_texts
-from jupyter_batch.core.cost import Price
 from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerCorruptError, LedgerError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
-from jupyter_batch.core.schema import Schema, without_names
+from jupyter_batch.core.schema import without_names
 from jupyter_batch.core.template import PLAIN, RowError
+from jupyter_batch.engine.ask import Ask
 from jupyter_batch.engine.caching import marked_body, marked_holes
 from jupyter_batch.engine.filled import ForeignCells
 from jupyter_batch.engine.images import in_pieces, within
@@ -55,49 +55,6 @@ if TYPE_CHECKING:
 
 _ID_CHARS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that is read as another
 _ONLY = (1 << 128) - 1
-
-
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked: everything about a job but its rows. na: skip, send, raise. place: the address, if known.
-
-    samples: requests for each row.
-    cache: what is marked for the provider's cache (caching.py). taken: the columns to fill that the frame has already,
-    of which only our own cells may be replaced.
-    """
-
-    prompt: Any
-    params: dict[str, Any]
-    model: str
-    provider: str
-    dialect: str
-    body_model: str
-    limits: Limits
-    out: str
-    taken: tuple[str, ...] = ()
-    schema: Schema | None = None
-    keep: dict[str, str] = {}
-    samples: int = 1
-    cache: str | None = None
-    na: str = "skip"
-    name: str | None = None
-    api_base: str | None = None
-    keyless: bool = False
-    place: str | None = None
-    completion_window: str = "24h"
-    poll_interval: float | None = None
-    shard_size: int | None = None
-    metadata: dict[str, str] = {}
-    notebook: str | None = None
-    framed: bool = True
-    endpoint: str = CHAT
-    mode: str = "batch"
-    pace: dict[str, float] = {}
-    api_version: str | None = None
-    cloud: dict[str, str] = {}
-    price: Price | None = None
-    max_cost: float | None = None
-    deadline: float | None = None
-    versions: dict[str, str] = {}
 
 
 def new_id() -> str:

@@ -15,7 +15,7 @@ from jupyter_batch.engine.pace import retry_pause
 from jupyter_batch.ledger.records import QUOTA_TRIES, ShardRecord
 
 if TYPE_CHECKING:
-    from jupyter_batch.engine.tick import Mover
+    from jupyter_batch.engine.context import ShardContext
 
 QUOTA_SECONDS = 26 * 3600.0
 """How long a batch is refused for quota before that is believed: others' batches have ended within a day."""
@@ -37,28 +37,28 @@ def let_in(status: str | None) -> dict[str, Any]:
     return {"held": "", "alone": 0} if is_in(status) else {}
 
 
-def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
+def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
     """The shard, put to wait since another of its job was refused for quota and is before it; None: it may go."""
     others = [
         other
-        for other in mover.ledger.shards(mover.job.id)
+        for other in context.ledger.shards(context.job.id)
         if other.held and other.number != shard.number
     ]
-    now, soon = mover.clock(), mover.clock() + mover.facts.poll_first * 2
+    now, soon = context.clock(), context.clock() + context.facts.poll_first * 2
     knocking = next((other for other in others if _knocks(other)), None)
-    if _is_full(mover, shard):
-        return mover.amend(shard, due_at=soon)
+    if _is_full(context, shard):
+        return context.amend(shard, due_at=soon)
     if shard.held:
         rank = _rank(shard)
         before = any(
             other.step is Step.WAITING and other.due_at <= now and _rank(other) < rank
             for other in others
         )
-        return mover.amend(shard, due_at=soon) if before or knocking is not None else None
+        return context.amend(shard, due_at=soon) if before or knocking is not None else None
     asleep = next((other for other in others if other.step is Step.WAITING), None)
     if shard.step is not Step.PLANNED or (first := asleep or knocking) is None:
         return None
-    return mover.put(
+    return context.put(
         shard,
         Step.WAITING,
         held=first.held,
@@ -69,13 +69,13 @@ def hold(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
     )
 
 
-def _is_full(mover: Mover, shard: ShardRecord) -> bool:
+def _is_full(context: ShardContext, shard: ShardRecord) -> bool:
     """Whether the batches of this job that are under way leave too little of the limit that the provider named."""
     if shard.limit is None or shard.limit.unit is not Unit.TOKENS or not shard.tokens:
         return False
     taken = sum(
         other.tokens
-        for other in mover.ledger.shards(mover.job.id)
+        for other in context.ledger.shards(context.job.id)
         if other.step in _UNDER_WAY and other.number != shard.number
     )
     return taken > 0 and taken + shard.tokens > shard.limit.most
@@ -92,36 +92,38 @@ def _rank(shard: ShardRecord) -> tuple[int, int]:
     return shard.attempts + len(shard.refused), shard.number
 
 
-def refused_at_once(mover: Mover, shard: ShardRecord, error: RateLimitError) -> ShardRecord:
+def refused_at_once(
+    context: ShardContext, shard: ShardRecord, error: RateLimitError
+) -> ShardRecord:
     """The provider answered the create with a refusal: back to the queue."""
     attempts = shard.attempts + 1
     refusals = (
-        sum(other.attempts for other in mover.ledger.shards(mover.job.id) if other.held) + 1
+        sum(other.attempts for other in context.ledger.shards(context.job.id) if other.held) + 1
     )  # one queue's
-    pause = retry_pause(mover.facts, error, refusals, mover.dice())
-    _calm(mover, shard, pause)
+    pause = retry_pause(context.facts, error, refusals, context.dice())
+    _calm(context, shard, pause)
     if not error.queue:
-        return mover.put(
+        return context.put(
             shard,
             Step.WAITING,
             held=RATE,
             attempts=attempts,
-            due_at=mover.clock() + pause,
+            due_at=context.clock() + pause,
             note=str(error),
         )
     limit = error.limit or shard.limit
-    return _back(mover, shard, str(error), pause, attempts=attempts, limit=limit)
+    return _back(context, shard, str(error), pause, attempts=attempts, limit=limit)
 
 
-def refused_later(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
+def refused_later(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
     """The provider took the batch, and then failed it for its quota: back to the queue."""
     pause = min(
-        mover.facts.poll_first * 4 * 2.0 ** min(len(shard.refused), 10), mover.facts.poll_last
+        context.facts.poll_first * 4 * 2.0 ** min(len(shard.refused), 10), context.facts.poll_last
     )
-    pause *= 0.75 + mover.dice() / 2
-    _calm(mover, shard, pause)
+    pause *= 0.75 + context.dice() / 2
+    _calm(context, shard, pause)
     return _back(
-        mover,
+        context,
         shard,
         view.errors,
         pause,
@@ -134,27 +136,29 @@ def refused_later(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRec
     )
 
 
-def _calm(mover: Mover, shard: ShardRecord, pause: float) -> None:
+def _calm(context: ShardContext, shard: ShardRecord, pause: float) -> None:
     """What was refused to one would be refused to the others of the job: they don't knock sooner."""
-    until = mover.clock() + pause
-    for other in mover.ledger.shards(mover.job.id):
+    until = context.clock() + pause
+    for other in context.ledger.shards(context.job.id):
         if (
             other.held
             and other.step is Step.WAITING
             and other.number != shard.number
             and other.due_at < until
         ):
-            mover.amend(other, due_at=until)
+            context.amend(other, due_at=until)
 
 
-def _back(mover: Mover, shard: ShardRecord, why: str, pause: float, **changes: Any) -> ShardRecord:
+def _back(
+    context: ShardContext, shard: ShardRecord, why: str, pause: float, **changes: Any
+) -> ShardRecord:
     """Wait; but a shard that is refused again and again with nothing of ours in its way, for a day, has failed."""
-    now = mover.clock()
-    theirs = _under_way(mover, shard)
+    now = context.clock()
+    theirs = _under_way(context, shard)
     # A batch that may be refused yet proves nothing in either way.
     alone = 0 if any(map(is_in, theirs)) else shard.alone + (not theirs)
-    if alone >= QUOTA_TRIES and now - mover.job.created_at > QUOTA_SECONDS:
-        return mover.put(
+    if alone >= QUOTA_TRIES and now - context.job.created_at > QUOTA_SECONDS:
+        return context.put(
             shard,
             Step.ENDED,
             ending=State.FAILED,
@@ -163,8 +167,8 @@ def _back(mover: Mover, shard: ShardRecord, why: str, pause: float, **changes: A
             ended_at=now,
             **{**changes, "attempts": 0, "batch_id": shard.batch_id, "refused": shard.refused},
         )
-    gives_up = mover.job.created_at + QUOTA_SECONDS if alone >= QUOTA_TRIES else 0.0
-    return mover.put(
+    gives_up = context.job.created_at + QUOTA_SECONDS if alone >= QUOTA_TRIES else 0.0
+    return context.put(
         shard,
         Step.WAITING,
         held=QUEUE,
@@ -176,31 +180,33 @@ def _back(mover: Mover, shard: ShardRecord, why: str, pause: float, **changes: A
     )
 
 
-def make_way(mover: Mover) -> None:
+def make_way(context: ShardContext) -> None:
     """There is room, as far as is known: the next shard that waits for it may try at once, the oldest job's first.
 
     Another process's job finds out by its own pauses.
     """
-    for job in sorted(mover.ledger.jobs(unfinished=True), key=lambda job: job.created_at):
-        if (job.provider, job.api_base) != (mover.job.provider, mover.job.api_base):
+    for job in sorted(context.ledger.jobs(unfinished=True), key=lambda job: job.created_at):
+        if (job.provider, job.api_base) != (context.job.provider, context.job.api_base):
             continue
-        for shard in mover.ledger.shards(job.id):
+        for shard in context.ledger.shards(job.id):
             if shard.step is not Step.WAITING or shard.held != QUEUE:
                 continue
             if (
-                mover.ledger.move(shard, Step.WAITING, mover.holder, mover.clock(), due_at=0.0)
+                context.ledger.move(
+                    shard, Step.WAITING, context.holder, context.clock(), due_at=0.0
+                )
                 is not None
             ):
                 return
             break  # not ours to move
 
 
-def _under_way(mover: Mover, shard: ShardRecord) -> list[str | None]:
+def _under_way(context: ShardContext, shard: ShardRecord) -> list[str | None]:
     """The states of this ledger's other batches that are under way at the same provider."""
     return [
         other.provider_status
-        for job in mover.ledger.jobs(unfinished=True)
-        if (job.provider, job.api_base) == (mover.job.provider, mover.job.api_base)
-        for other in mover.ledger.shards(job.id)
+        for job in context.ledger.jobs(unfinished=True)
+        if (job.provider, job.api_base) == (context.job.provider, context.job.api_base)
+        for other in context.ledger.shards(job.id)
         if other.step in _UNDER_WAY and (other.job, other.number) != (shard.job, shard.number)
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.finish import counted as cuts_of
 from jupyter_batch.core.status import Step
 from jupyter_batch.engine.carry import carry, is_billed_failure, onto
+from jupyter_batch.engine.hash_arrays import matches, prints_array
 from jupyter_batch.engine.older import known
 from jupyter_batch.engine.places import NOWHERE
 from jupyter_batch.engine.row_files import changed_of, places_of, prints_of
@@ -27,7 +28,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.wire.dialects import OPENAI
 
 if TYPE_CHECKING:
-    Array: TypeAlias = np.ndarray[Any, Any]
+    from jupyter_batch.engine.hash_arrays import Array
 
 INHERITED = -1  # in Reuse.whose: it was answered and billed before, and the answer can't be used
 OWN = 0  # in Reuse.whose: the row's request has to be sent
@@ -83,11 +84,6 @@ class Reuse(NamedTuple):
 
 Waits = Callable[[ShardRecord], bool]
 """Whether another job's shard that is under way is waited for."""
-
-
-def prints_array(prints: bytes | bytearray) -> Array:
-    """Joined prints as uint64 of shape (rows, 2)."""
-    return np.frombuffer(bytes(prints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
 def decide(
@@ -186,18 +182,6 @@ def _leaders(prints: Array, whose: Array) -> Array:
     leaders[asked[same]] = leader[same]
     whose[asked[same]] = FOLLOWS
     return leaders
-
-
-def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
-    """(which of these rows have a print that is among `theirs`, and where there)."""
-    there = np.flatnonzero(theirs.any(axis=1))
-    if not len(there) or not len(rows):
-        return rows[:0], rows[:0]
-    order = there[np.argsort(theirs[there, 0], kind="stable")]
-    held = theirs[order, 0]
-    at = order[np.minimum(np.searchsorted(held, mine[rows, 0]), len(held) - 1)]
-    same = (theirs[at] == mine[rows]).all(axis=1)
-    return rows[same], at[same]
 
 
 def _asked_there(

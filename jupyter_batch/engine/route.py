@@ -9,7 +9,7 @@ from jupyter_batch.providers.table import LOCAL, REALTIME
 from jupyter_batch.wire.openai_requests import Route
 
 if TYPE_CHECKING:
-    from jupyter_batch.engine.plan import Ask
+    from jupyter_batch.engine.ask import Ask
 
 
 def route_of(job: Ask | JobRecord) -> Route | None:

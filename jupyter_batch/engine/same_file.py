@@ -12,7 +12,7 @@ from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.records import ShardRecord
 
 if TYPE_CHECKING:
-    from jupyter_batch.engine.tick import Mover
+    from jupyter_batch.engine.context import ShardContext
 
 ABSENT_SECONDS = 300.0
 """How long after its upload a file may be unknown to the rest of the provider."""
@@ -47,17 +47,17 @@ def next_try(state: InputFile, shard: ShardRecord, now: float) -> Next:
     return Next.UPLOAD
 
 
-def refused_batch(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
+def refused_batch(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
     """Send a shard again whose batch was created and then failed for its file; None: it has ended."""
     answered = view.completed or view.failed or view.output_file_id
     if view.ending is not State.FAILED or view.input_file is None or answered:
         return None
-    if mover.job.cancel_at or mover.job.adopted:
+    if context.job.cancel_at or context.job.adopted:
         return None
-    step = next_try(view.input_file, shard, mover.clock())
+    step = next_try(view.input_file, shard, context.clock())
     if step is Next.GIVE_UP:
         return None
-    return mover.later(
+    return context.later(
         shard,
         BadRequestError(view.errors),
         to=Step.WAITING,

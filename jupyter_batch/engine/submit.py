@@ -27,7 +27,7 @@ from jupyter_batch.providers.protocol import TAG, TAG_MODEL, TAG_OF, TAG_OUT, Fa
 from jupyter_batch.providers.via_anthropic import UndecidedError
 
 if TYPE_CHECKING:
-    from jupyter_batch.engine.tick import Mover
+    from jupyter_batch.engine.context import ShardContext
 
 MOST_CHARS = 512
 """Of a metadata value, at OpenAI."""
@@ -56,14 +56,14 @@ def about(job: JobRecord, shard: ShardRecord, shards: int) -> dict[str, str]:
     }
 
 
-async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
+async def send(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     """Upload and create for a shard that is `submitting` and surely has no batch yet."""
 
     async def on_upload(file_id: str) -> None:
         nonlocal shard
         # The create goes out now: what `settle` counts from, however long the upload took.
-        now = mover.clock()
-        shard = mover.put(
+        now = context.clock()
+        shard = context.put(
             shard,
             file_id=file_id,
             sent_at=now,
@@ -72,13 +72,13 @@ async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
             uploads=shard.uploads + 1,
         )
 
-    job = mover.job
-    view = await mover.provider.submit(
-        mover.ledger.folders.of(job.id).requests(shard.number),
+    job = context.job
+    view = await context.provider.submit(
+        context.ledger.folders.of(job.id).requests(shard.number),
         {
             **job.metadata,
             **tag_of(job, shard),
-            **about(job, shard, mover.ledger.next_number(job.id)),
+            **about(job, shard, context.ledger.next_number(job.id)),
         },
         endpoint=job.endpoint,
         window=job.completion_window,
@@ -87,7 +87,7 @@ async def send(mover: Mover, shard: ShardRecord) -> ShardRecord:
     )
     if not view.id:
         raise ProviderDownError("the provider answered without the batch's id: it is looked for")
-    return taken(mover, shard, view)
+    return taken(context, shard, view)
 
 
 class Fate(StrEnum):
@@ -108,48 +108,48 @@ def fate(shard: ShardRecord, facts: Facts, now: float) -> Fate:
     return Fate.ABSENT if surely else Fate.UNKNOWN
 
 
-async def adopt(mover: Mover, shard: ShardRecord) -> ShardRecord:
+async def adopt(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     """Look for the batch of a shard found in `submitting`: the process died, or the answer was lost.
 
     It is sent again only where no batch of it can be there. Where that can't be known it is blocked, and looked for
     all the same: a batch that shows up late is taken.
     """
     if not shard.create_sent:
-        return await _absent(mover, shard)
+        return await _absent(context, shard)
     try:  # back to the plan: no batch of ours is older
-        found = await mover.provider.find(
-            tag_of(mover.job, shard),
-            since=mover.job.created_at - CLOCKS_SECONDS,
+        found = await context.provider.find(
+            tag_of(context.job, shard),
+            since=context.job.created_at - CLOCKS_SECONDS,
             file_id=shard.file_id,
         )
     except UndecidedError as e:
-        if any(not mover.ledger.holds(view.id, mover.job) for view in e.candidates):
-            return _given_up(mover, shard) or mover.later(shard, e)
+        if any(not context.ledger.holds(view.id, context.job) for view in e.candidates):
+            return _given_up(context, shard) or context.later(shard, e)
         found = []  # each of them is another shard's of this ledger
     except ProviderError as e:  # nothing is known, so nothing is sent
-        return await _blind(mover, shard, e)
+        return await _blind(context, shard, e)
     live = [view for view in found if view.id and view.id not in shard.refused]
     if live:
         # The oldest, should there ever be two: the one that was asked for first.
-        return taken(mover, shard, live[-1])
-    now = mover.clock()
+        return taken(context, shard, live[-1])
+    now = context.clock()
     sent_at = min(shard.sent_at, now)  # a clock that was put back
-    match fate(msgspec.structs.replace(shard, sent_at=sent_at), mover.facts, now):
+    match fate(msgspec.structs.replace(shard, sent_at=sent_at), context.facts, now):
         case Fate.ABSENT:
-            return await _absent(mover, shard)
+            return await _absent(context, shard)
         case Fate.OPEN:
-            pause = poll_pause(mover.facts, now - sent_at, mover.dice())
-            due_at = min(now + pause, sent_at + mover.facts.settle)
-            return mover.put(shard, sent_at=sent_at, due_at=due_at, attempts=0, note="")
+            pause = poll_pause(context.facts, now - sent_at, context.dice())
+            due_at = min(now + pause, sent_at + context.facts.settle)
+            return context.put(shard, sent_at=sent_at, due_at=due_at, attempts=0, note="")
         case Fate.UNKNOWN:
-            return _unknown(mover, shard)
+            return _unknown(context, shard)
 
 
-async def _absent(mover: Mover, shard: ShardRecord) -> ShardRecord:
+async def _absent(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     """No batch of the shard is there: send it, or end it where that is not wanted any more."""
-    if mover.job.cancel_at:
-        return mover.end(shard, State.CANCELLED, "")
-    return await send(mover, mover.put(shard, **sending(shard, mover.clock())))
+    if context.job.cancel_at:
+        return context.end(shard, State.CANCELLED, "")
+    return await send(context, context.put(shard, **sending(shard, context.clock())))
 
 
 def sending(shard: ShardRecord, now: float) -> dict[str, Any]:
@@ -163,30 +163,30 @@ def sending(shard: ShardRecord, now: float) -> dict[str, Any]:
     }
 
 
-def _unknown(mover: Mover, shard: ShardRecord) -> ShardRecord:
+def _unknown(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     """Block a shard whose batch may or may not exist: the user decides, and the search for it continues."""
-    if (ended := _given_up(mover, shard)) is not None:
+    if (ended := _given_up(context, shard)) is not None:
         return ended
-    return mover.put(
+    return context.put(
         shard,
         blocked_by=Block.UNKNOWN_CREATE,
         attempts=0,
         note="",
-        due_at=mover.clock() + min(UNKNOWN_SECONDS, mover.facts.poll_last),
+        due_at=context.clock() + min(UNKNOWN_SECONDS, context.facts.poll_last),
     )
 
 
-async def _blind(mover: Mover, shard: ShardRecord, error: ProviderError) -> ShardRecord:
+async def _blind(context: ShardContext, shard: ShardRecord, error: ProviderError) -> ShardRecord:
     """The provider's list can't be read: ask again; where it refuses each time, only the user can decide."""
     refused = isinstance(error, NotFoundError | BadRequestError) and shard.attempts >= BLIND_TRIES
     if refused and shard.send_again:
-        return await _absent(mover, shard)
+        return await _absent(context, shard)
     if refused or isinstance(error, AuthenticationError):
-        ended = _given_up(mover, shard)
+        ended = _given_up(context, shard)
         if ended is not None:
             return ended
-    unknown = refused and mover.clock() - shard.sent_at >= mover.facts.settle
-    return mover.later(
+    unknown = refused and context.clock() - shard.sent_at >= context.facts.settle
+    return context.later(
         shard,
         error,
         f"was the batch created? The provider's list can't be read: {error}",
@@ -194,19 +194,19 @@ async def _blind(mover: Mover, shard: ShardRecord, error: ProviderError) -> Shar
     )
 
 
-def _given_up(mover: Mover, shard: ShardRecord) -> ShardRecord | None:
+def _given_up(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
     """The shard's end, where the user has cancelled the job; None where what is open is to be asked in real time.
 
     That would pay again for answers that the provider may hold.
     """
-    if not mover.job.cancel_at or mover.job.rush_at:
+    if not context.job.cancel_at or context.job.rush_at:
         return None
-    return mover.end(shard, State.CANCELLED, UNSURE)
+    return context.end(shard, State.CANCELLED, UNSURE)
 
 
-def taken(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
+def taken(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
     """The provider has a batch for the shard: its handle goes to disk."""
-    sent = mover.put(
+    sent = context.put(
         shard,
         Step.RUNNING,
         batch_id=view.id,
@@ -215,9 +215,9 @@ def taken(mover: Mover, shard: ShardRecord, view: BatchView) -> ShardRecord:
         expires_at=view.expires_at,
         attempts=0,
         note="",
-        due_at=mover.clock() + mover.facts.poll_first,
+        due_at=context.clock() + context.facts.poll_first,
         **quota.let_in(view.status),
     )
     if shard.held and quota.is_in(view.status):
-        quota.make_way(mover)  # there was room: there may be more
+        quota.make_way(context)  # there was room: there may be more
     return sent

@@ -6,9 +6,6 @@ It knows the ledger and a provider's verbs; it does not know which process it ru
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable
-from typing import Any
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.ending import is_ending
@@ -20,15 +17,14 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.core.secrets import masked
-from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.engine import blocking, budget, cutting, late_files, quota, same_file
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.engine import blocking, cutting, late_files, quota, same_file, spend_guard
 from jupyter_batch.engine.collect import collect
-from jupyter_batch.engine.pace import is_lost, poll_pause, retry_pause
+from jupyter_batch.engine.context import LostError, ShardContext
+from jupyter_batch.engine.pace import is_lost, poll_pause
 from jupyter_batch.engine.same_file import Next, about_file, next_try
 from jupyter_batch.engine.submit import adopt, send, sending
-from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.protocol import Facts, Provider
+from jupyter_batch.ledger.records import ShardRecord
 
 LATE_FILE_SECONDS = 3600.0
 """How long a finished batch may stay without the output file that its counts promise."""
@@ -39,65 +35,8 @@ SEEN_SECONDS = 60.0
 """An end that is told to have been within so many seconds was seen when it was: clocks differ."""
 
 
-class LostError(Exception):
-    """The lease or the step was another process's meanwhile; nothing was written, nothing is wrong."""
-
-
-class Mover:
-    """Moves the shards of one job, as the holder of its lease.
-
-    clock: seconds since the epoch. dice: 0 to 1, for jitter.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        provider: Provider,
-        job: JobRecord,
-        holder: str,
-        *,
-        clock: Callable[[], float],
-        dice: Callable[[], float] = random.random,
-    ) -> None:
-        self.ledger = ledger
-        self.provider = provider
-        self.job = job
-        self.holder = holder
-        self.clock = clock
-        self.dice = dice
-        self.key_refused = False
-
-    @property
-    def facts(self) -> Facts:
-        """The provider's."""
-        return self.provider.facts
-
-    def put(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
-        """Write what is so now; a block that is not named is over. Raises LostError where the shard is not ours."""
-        changes = {"blocked_by": None, "blocked_until": 0.0, "key": "", "unseen": False, **changes}
-        if to is Step.ENDED:
-            changes["why"] = changes["note"]
-        return self.amend(shard, to, **changes)
-
-    def end(self, shard: ShardRecord, ending: State, note: str, **changes: Any) -> ShardRecord:
-        """Write that nothing more comes of the shard's batch, and why."""
-        return self.put(
-            shard,
-            Step.ENDED,
-            ending=ending,
-            note=note,
-            attempts=0,
-            due_at=0.0,
-            ended_at=self.clock(),
-            **changes,
-        )
-
-    def amend(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
-        """Write these changes alone. Raises LostError where the shard is not ours to write any more."""
-        moved = self.ledger.move(shard, to or shard.step, self.holder, self.clock(), **changes)
-        if moved is None:
-            raise LostError
-        return moved
+class Mover(ShardContext):
+    """Moves the shards of one job, step by step."""
 
     async def advance(self, shard: ShardRecord) -> None:
         """Go on with a shard until it has to wait; never raises for what the network or the disk does."""
@@ -157,7 +96,7 @@ class Mover:
                     return held
                 if (fitted := await cutting.fit(self, shard)) is not None:
                     return fitted
-                if (held := budget.hold(self, shard) or quota.hold(self, shard)) is not None:
+                if (held := spend_guard.hold(self, shard) or quota.hold(self, shard)) is not None:
                     return held
                 return await send(
                     self, self.put(shard, Step.SUBMITTING, **sending(shard, self.clock()))
@@ -170,7 +109,7 @@ class Mover:
                 return await self._poll(shard)
             case Step.ENDED:
                 collected = await collect(self, shard)
-                budget.release(self)
+                spend_guard.release(self)
                 return collected
             case _:
                 return shard
@@ -289,32 +228,6 @@ class Mover:
         if is_lost(error, shard.attempts, now - shard.sent_at):
             return self.end(shard, State.FAILED, str(error))
         return blocking.unseen(self, shard, error) or self.later(shard, error)
-
-    def later(
-        self,
-        shard: ShardRecord,
-        error: ProviderError,
-        note: str = "",
-        to: Step | None = None,
-        **changes: Any,
-    ) -> ShardRecord:
-        """Try again after a pause that grows with the failures in a row."""
-        if isinstance(error, AuthenticationError):
-            self.key_refused = True
-            note = str(error)
-            changes["blocked_by"] = changes.get("blocked_by") or Block.KEY
-            changes["key"] = self.facts.key or "api_key"
-        if isinstance(error, RateLimitError) and error.spent:
-            changes["blocked_by"] = Block.QUOTA
-        attempts = shard.attempts + 1
-        return self.put(
-            shard,
-            to,
-            note=note or str(error),
-            attempts=attempts,
-            **changes,
-            due_at=self.clock() + retry_pause(self.facts, error, attempts, self.dice()),
-        )
 
     def _not_sent(self, shard: ShardRecord, error: ProviderError, *, hopeless: bool) -> ShardRecord:
         """The provider refused (nothing is there: wait and send again), or was silent (look before sending again)."""

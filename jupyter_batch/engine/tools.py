@@ -25,11 +25,11 @@ from jupyter_batch.engine.budget import left_of, within
 from jupyter_batch.engine.calls import Slots
 from jupyter_batch.engine.carry import answer_files, carry, lines_in, onto
 from jupyter_batch.engine.gather import CODES, of_job, results_in
+from jupyter_batch.engine.hash_arrays import matches, prints_array
 from jupyter_batch.engine.held import Held, requests_of
 from jupyter_batch.engine.places import NOWHERE, PRINT_BYTES, Places
 from jupyter_batch.engine.plan import keep, new_id
 from jupyter_batch.engine.requests import write_requests
-from jupyter_batch.engine.reuse import matches, prints_array
 from jupyter_batch.engine.row_files import Unsent, places_of, prints_of, read_unsent
 from jupyter_batch.ledger.calls import CallLog, Entry, entries, entry_at
 from jupyter_batch.ledger.folder import JobFolder, written

@@ -13,7 +13,6 @@ from jupyter_batch.bodies import TooLargeError
 from jupyter_batch.core.errors import (
     AuthenticationError,
     BadRequestError,
-    OptionError,
     ProviderDownError,
     ProviderError,
     WarningRaisedError,
@@ -25,6 +24,7 @@ from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.network import guard_all, with_key
 from jupyter_batch.providers.anthropic_address import root_of
 from jupyter_batch.providers.failures import no_connection, normalise
+from jupyter_batch.providers.need_address import check_place
 from jupyter_batch.providers.via_litellm import OursAreRaised, load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
@@ -36,9 +36,6 @@ GRACE = 5.0
 VERBS = {CHAT: "acompletion", EMBEDDINGS: "aembedding"}
 """What can be asked by litellm's own calls. Not /v1/responses: that call wants packages which litellm does not bring
 (responses.py has one of our own)."""
-
-NEED_BASE = frozenset({"hosted_vllm", "litellm_proxy", "openai_like", "custom_openai"})
-"""Without an address litellm sends what is meant for these to OPENAI_BASE_URL or to api.openai.com, key and all."""
 
 _ADDRESSES: Mapping[str, Callable[[str], str]] = {"anthropic": root_of}
 """By provider: the form of an address that litellm expects, where it takes fewer forms than our own batch calls."""
@@ -92,16 +89,6 @@ class Call(Protocol):
     async def aclose(self) -> None:
         """Let go of connections."""
         ...
-
-
-def check_place(model: str, api_base: str | None) -> None:
-    """Refuse a model that would go to a stranger without an address of its own. Raises OptionError."""
-    provider = model.partition("/")[0]
-    if provider in NEED_BASE and not api_base:
-        raise OptionError(
-            f"{model}: give api_base= (the server's address, such as http://localhost:8000/v1); without "
-            "it the rows would be sent to OpenAI"
-        )
 
 
 class LitellmCall:

@@ -17,9 +17,9 @@ from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelErr
 from jupyter_batch.core.model_names import full_name
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.secrets import masked
-from jupyter_batch.providers.asking import NEED_BASE, check_place
 from jupyter_batch.providers.clouds import SETTINGS, hours_from_a_day
 from jupyter_batch.providers.keys import NO_KEY, decide, is_named, key_names, keys_of
+from jupyter_batch.providers.need_address import NEED_BASE, check_place
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.records import RECORDS, Record
 from jupyter_batch.providers.via_mistral import hours_of

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.finish import Finish, finish_of, is_whole
+from jupyter_batch.core.finish import answer_finish, finish_of, is_whole
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
@@ -216,11 +216,6 @@ def _outcome(
         calls=calls,
         stop=None if is_whole(message.get("stop_reason")) else message.get("stop_reason"),
     )
-
-
-def answer_finish(finish: str | None, calls: ToolCalls | None) -> str | None:
-    """The finish reason of an answer: JSON that was asked for as a tool's input is no call."""
-    return Finish.STOP if finish == Finish.TOOL_CALLS and calls is None else finish
 
 
 def _reason(error: Any) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jupyter_batch.core.finish import finish_of
+from jupyter_batch.core.finish import answer_finish, finish_of
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
-from jupyter_batch.wire.anthropic import answer_finish
 from jupyter_batch.wire.row_error import cut
 from jupyter_batch.wire.whole import Refused
 

@@ -12,8 +12,9 @@ from realtime_desk import FACTS, KEY, QUICK, until
 from realtime_endpoint import HANG, Endpoint
 
 from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.engine.ask import Ask
 from jupyter_batch.engine.gather import of_job
-from jupyter_batch.engine.plan import Ask, plan
+from jupyter_batch.engine.plan import plan
 from jupyter_batch.engine.prompt import prompt_of
 from jupyter_batch.engine.tick import LostError
 from jupyter_batch.engine.worker import Worker

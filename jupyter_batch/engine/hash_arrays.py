@@ -1,0 +1,27 @@
+"""Request hashes as arrays, and the search of one set of rows in another by them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+
+def prints_array(prints: bytes | bytearray) -> Array:
+    """Joined prints as uint64 of shape (rows, 2)."""
+    return np.frombuffer(bytes(prints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
+
+
+def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
+    """(which of these rows have a print that is among `theirs`, and where there)."""
+    there = np.flatnonzero(theirs.any(axis=1))
+    if not len(there) or not len(rows):
+        return rows[:0], rows[:0]
+    order = there[np.argsort(theirs[there, 0], kind="stable")]
+    held = theirs[order, 0]
+    at = order[np.minimum(np.searchsorted(held, mine[rows, 0]), len(held) - 1)]
+    same = (theirs[at] == mine[rows]).all(axis=1)
+    return rows[same], at[same]
