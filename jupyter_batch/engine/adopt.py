@@ -24,6 +24,7 @@ from jupyter_batch.engine.row_files import Unsent
 from jupyter_batch.engine.salvage import salvage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.recovery import manifest
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import TAG_MODEL, TAG_OUT
@@ -60,7 +61,8 @@ async def adopt(
                 for number, orphan in chosen.items()
             ]
             record, shards = _record(was, kept, place, parts, there, draft, now)
-            draft.write(draft.manifest, msgspec.json.encode({"job": record, "shards": shards}))
+            for path in (draft.manifest, draft.manifest_copy):
+                draft.write(path, manifest(record, shards, handles=False))
         else:
             record, shards = restored
         return ledger.take_up(record, shards, lambda: ledger.folders.adopt(draft, name))

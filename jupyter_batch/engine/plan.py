@@ -208,7 +208,7 @@ def check_folder(ledger: Ledger, record: JobRecord) -> None:
             raise InputError(
                 f"job {other.id} asked for just this, and its folder {ledger.folders.of(other.id).path} is gone: put "
                 f"it back; or fetch its answers from the provider again, `jupyter batch forget {other.id}`, "
-                f"jupyter_batch.adopt({other.id!r}, model={other.model!r}) and this cell; reuse=False pays again "
+                f"`jupyter batch adopt {other.id} --model {other.model}` and this cell; reuse=False pays again "
                 f"(its batches: {', '.join(batches[:3])})"
             )
 
@@ -253,7 +253,8 @@ def keep(
 ) -> JobRecord:
     """A drafted folder becomes a job, in one transaction; unless `there` finds one that makes it needless."""
     check_kept(draft)
-    draft.write(draft.manifest, manifest(record, shards))
+    for path in (draft.manifest, draft.manifest_copy):
+        draft.write(path, manifest(record, shards))
     try:
         return ledger.plan(
             record, shards, lambda: ledger.folders.keep(draft, record.id), there=there

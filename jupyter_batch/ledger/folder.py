@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -18,6 +19,7 @@ from typing import BinaryIO
 
 from jupyter_batch.core.errors import LedgerError, LedgerFullError, LedgerReadOnlyError
 
+_ID = re.compile("jb[a-z0-9]+")
 _DRAFT = ".draft-"
 _GONE = ".forgotten-"
 
@@ -177,6 +179,11 @@ class JobFolder:
         """The job's record, so that answers can be read without the database."""
         return self.path / "job.json"
 
+    @property
+    def manifest_copy(self) -> Path:
+        """A second copy of the job's record, for when the first is damaged or lost."""
+        return self.path / "job-copy.json"
+
     def handle(self, number: int) -> Path:
         """A shard's record as it was when it last took a step, so that its batch is known without the database."""
         return self.path / f"shard-{number}.json"
@@ -198,8 +205,12 @@ class Folders:
         return JobFolder(self.root / job)
 
     def jobs(self) -> set[str]:
-        """The jobs that have a folder with a manifest."""
-        return {path.parent.name for path in self.root.glob("jb*/job.json")}
+        """The jobs that have a folder with anything in it, whether or not its files can be read."""
+        return {
+            path.name
+            for path in self.root.glob("jb*")
+            if _ID.fullmatch(path.name) and _is_filled(path)
+        }
 
     @contextlib.contextmanager
     def drafted(self, job: str) -> Iterator[JobFolder]:
@@ -259,6 +270,16 @@ class Folders:
                 path.name.startswith(_DRAFT) and not _alive(path.name)
             ):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_filled(path: Path) -> bool:
+    """Whether a folder has anything in it; one that can't be looked into counts as filled."""
+    try:
+        return any(path.iterdir())
+    except NotADirectoryError:
+        return False
+    except OSError:
+        return True
 
 
 def machine() -> str:

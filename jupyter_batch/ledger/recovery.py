@@ -19,15 +19,15 @@ class _Manifest(msgspec.Struct):
     handles: bool = False
 
 
-def manifest(job: JobRecord, shards: list[ShardRecord]) -> bytes:
-    """What is written of a job when it is planned. handles: each step of a shard is written into its folder, too."""
-    return msgspec.json.encode({"job": job, "shards": shards, "handles": True})
+def manifest(job: JobRecord, shards: list[ShardRecord], *, handles: bool = True) -> bytes:
+    """The record of a job for its folder. handles: each step of a shard is written there, too."""
+    return msgspec.json.encode({"job": job, "shards": shards, "handles": handles})
 
 
 def recovered(
     folders: Folders, jobs: Iterable[str], now: float
 ) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:
-    """Each of these jobs with its shards, as far as its folder tells; a damaged manifest is passed over.
+    """Each of these jobs with its shards, as far as its folder holds them; the others are in `unrecovered`.
 
     A shard that may have been sent is looked for at the provider before it is sent.
     """
@@ -47,6 +47,30 @@ def recovered(
             lease_until=0.0,
         )
         yield job, shards
+
+
+def unrecovered(folders: Folders, jobs: Iterable[str]) -> dict[str, str]:
+    """A sentence about each of these jobs whose folder holds no readable record of it."""
+    return {
+        name: _unreadable(folders.of(name)) for name in sorted(jobs) if _is_damaged(folders, name)
+    }
+
+
+def _unreadable(folder: JobFolder) -> str:
+    name = folder.path.name
+    numbers = [
+        int(path.stem.partition("-")[2])
+        for path in folder.path.glob("shard-*.json")
+        if path.stem.partition("-")[2].isdecimal()
+    ]
+    shards = [shard for number in sorted(numbers) if (shard := handle_of(folder, number))]
+    batches = [shard.batch_id for shard in shards if shard.batch_id]
+    known = f" (its batches: {', '.join(batches[:3])})" if batches else ""
+    return (
+        f"job {name} is not in the ledger's database, and {folder.manifest.name} in {folder.path} is damaged "
+        f"or missing{known}: put that file or the database back from a backup; or fetch the answers from the provider "
+        f"again: `jupyter batch forget {name}`, then `jupyter batch adopt {name} --model PROVIDER/MODEL`"
+    )
 
 
 def job_of(folders: Folders, name: str) -> JobRecord | None:
@@ -92,11 +116,21 @@ def handle_of(folder: JobFolder, number: int) -> ShardRecord | None:
 
 
 def _read(folders: Folders, name: str) -> _Manifest | None:
-    try:
-        there = msgspec.json.decode(folders.of(name).manifest.read_bytes(), type=_Manifest)
-    except (OSError, msgspec.DecodeError):
+    there = _manifest_of(folders.of(name))
+    if there is None or there.job.id != name:  # a copy of the folder, under another name
         return None
-    return there if there.job.id == name else None  # else a copy of the folder, under another name
+    return there
+
+
+def _is_damaged(folders: Folders, name: str) -> bool:
+    return _manifest_of(folders.of(name)) is None
+
+
+def _manifest_of(folder: JobFolder) -> _Manifest | None:
+    for path in (folder.manifest, folder.manifest_copy):
+        with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return msgspec.json.decode(path.read_bytes(), type=_Manifest)
+    return None
 
 
 def _shard(there: _Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRecord:
@@ -105,11 +139,16 @@ def _shard(there: _Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRe
         return kept
     if folder.output(number).exists() or folder.errors(number).exists():
         return msgspec.structs.replace(planned, step=Step.ENDED, ending=State.COMPLETED)
-    unsent = there.handles and not folder.handle(number).exists()
-    if planned.joins or planned.step is not Step.PLANNED or unsent:
+    if planned.joins or planned.step is not Step.PLANNED:
         return planned
+    # It was never sent, or its file was lost: where the provider's list has no batch of it, it is sent.
+    unsent = there.handles and not folder.handle(number).exists()
     return msgspec.structs.replace(
-        planned, step=Step.SUBMITTING, create_sent=True, sent_at=there.job.created_at
+        planned,
+        step=Step.SUBMITTING,
+        create_sent=True,
+        create_answered=unsent,
+        sent_at=there.job.created_at,
     )
 
 

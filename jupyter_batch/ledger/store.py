@@ -24,7 +24,7 @@ from jupyter_batch.core.status import MOVES, Block, Step
 from jupyter_batch.ledger import older_copy
 from jupyter_batch.ledger.folder import Folders, has_died, machine
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.recovery import job_of, recovered, shard_of, write_handle
+from jupyter_batch.ledger.recovery import job_of, recovered, shard_of, unrecovered, write_handle
 from jupyter_batch.ledger.replacing import Replacing
 from jupyter_batch.ledger.rows import (
     SELECT_JOB,
@@ -56,6 +56,7 @@ class Ledger(Replacing):
         self._listed: tuple[object, list[JobRecord]] = (None, [])
         self.unreadable: dict[str, str] = {}
         """Jobs whose records neither the database nor their folders tell, with a sentence about each."""
+        self._unrecovered: dict[str, str] = {}
 
     def exists(self) -> bool:
         """Whether there is a ledger, or a job's folder to recover one from; asking writes nothing."""
@@ -69,7 +70,9 @@ class Ledger(Replacing):
             return
         connection.execute("BEGIN IMMEDIATE")
         try:  # another process may have been first, or have been about to record its job
-            found = list(recovered(self.folders, self._lost(connection), time.time()))
+            lost = self._lost(connection)
+            found = list(recovered(self.folders, lost, time.time()))
+            self._unrecovered = unrecovered(self.folders, lost)
             for job, shards in found:
                 insert(connection, job, shards)
             moved_on = older_copy.behind(connection, self.folders)
@@ -117,6 +120,9 @@ class Ledger(Replacing):
                 for r in self._rows(f"{SELECT_JOB} ORDER BY created_at DESC")
                 if str(r[0]).startswith(name)
             ]
+        if not found and name in self._unrecovered:
+            self.unreadable[name] = self._unrecovered[name]
+            raise LedgerCorruptError(self.unreadable[name])
         if len(found) != 1:
             what = (
                 f"{len(found)} jobs begin with {name!r}"
@@ -140,6 +146,7 @@ class Ledger(Replacing):
             if mark is None or mark != self._listed[0]:
                 self.unreadable.clear()
                 self._listed = (mark, self._read_jobs())
+                self.unreadable |= self._unrecovered
             return list(self._listed[1])
 
     def _read_jobs(self, where: str = "") -> list[JobRecord]:
@@ -477,10 +484,12 @@ class Ledger(Replacing):
         """Remove a job that is over, with its files. Killed at any point: asked again, it goes on."""
         with self._transaction() as db:
             row = db.execute("SELECT finished_at FROM job WHERE id = ?", (job,)).fetchone()
-            if row is None or not row[0]:
+            if job not in self.unreadable and (row is None or not row[0]):
                 raise InputError(
                     f"job {job} is not over: cancel it first, and forget it when it has ended"
                 )
+            self._unrecovered.pop(job, None)
+            self.unreadable.pop(job, None)
             self.folders.forget(job)
             for table in ("event", "shard"):
                 db.execute(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608 - two names of ours

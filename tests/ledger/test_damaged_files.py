@@ -194,7 +194,8 @@ def test_a_damaged_job_does_not_hide_the_others(call, home, requests_sent, table
     lost = frame(7).llm.batch("{text}", out="answer", **call).wait(60)
     forget(home)
     _spoil(home, table)
-    (home / "jobs" / lost.id / "job.json").write_bytes(b"{")
+    for name in ("job.json", "job-copy.json"):
+        (home / "jobs" / lost.id / name).write_bytes(b"{")
     for path in (home / "jobs" / lost.id).glob("shard-*.json"):
         path.write_bytes(b"{")
     before = requests_sent()
