@@ -7,6 +7,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.keys.waiting import notify
+
 FILE = {
     "id": "file-1",
     "object": "file",
@@ -88,6 +90,7 @@ def recording():
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             recorder.calls.append((self.command, self.path, headers, body))
+            notify()
             status, more, answer = recorder.answer(self.command, self.path, headers, body)
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)

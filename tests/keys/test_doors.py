@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -17,6 +17,7 @@ from jupyter_batch.cli import main
 from jupyter_batch.core.errors import InputError, JobBlockedError, KeyMissingError
 from jupyter_batch.engine.session import session
 from tests.keys.recorder import recording
+from tests.keys.waiting import passes, until
 from tests.ledgers import forget
 
 MINE = "sk-mine-0123456789abcdef"
@@ -34,30 +35,6 @@ def foreign():
 def frame():
     """Three rows."""
     return pd.DataFrame({"t": list("abc")}, index=list("xyz"))
-
-
-def until(reached, seconds=20.0):
-    """Wait, briefly: the worker is a thread."""
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def passes(home, number=3):
-    """Let the worker look at everything so many times."""
-    worker = session(home).worker
-    once, seen = worker.once, []
-
-    async def counted():
-        pause = await once()
-        seen.append(pause)
-        return min(pause, 0.02)
-
-    worker.once = counted
-    worker.poke()
-    until(lambda: len(seen) >= number)
-    worker.once = once
 
 
 def day_one(foreign, frame, **options):
@@ -315,22 +292,25 @@ def test_a_server_without_a_key_is_followed_the_next_day(foreign, frame, home, m
     assert MINE not in foreign.headers
 
 
+ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
 where = []
 calls = ("socket.connect", "socket.getaddrinfo")
 sys.addaudithook(lambda event, args: where.append(str(args)) if event in calls else 0)
-{door}
-import time
-time.sleep(1.5)
-from jupyter_batch import jobs
-print([one.snapshot().message for one in jobs.list_jobs()])
+from tests.keys.waiting import counted, passes
+with counted():
+    {door}
+    from jupyter_batch import jobs
+    from jupyter_batch.settings import home
+    passes(home())
+    print([one.snapshot().message for one in jobs.list_jobs()])
 print("ASKED", [one for one in where if "{host}" in one])
 """
 PROCESS = {
     "load_ext": "from IPython.core.interactiveshell import InteractiveShell\n"
-    "InteractiveShell.instance().run_line_magic('load_ext', 'jupyter_batch')",
-    "watch": "from jupyter_batch.cli import main\nmain(['watch', '--timeout', '1'])",
+    "    InteractiveShell.instance().run_line_magic('load_ext', 'jupyter_batch')",
+    "watch": "from jupyter_batch.cli import main\n    main(['watch', '--timeout', '1'])",
 }
 
 
@@ -341,6 +321,7 @@ def test_a_process_of_its_own(door, day_two, foreign, home):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(door=PROCESS[door], host=host)],
         env={**os.environ, "JUPYTER_BATCH_HOME": str(home), "OPENAI_API_KEY": MINE},
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,

@@ -10,7 +10,8 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.engine.one_key import Member, keys_by_job
 from jupyter_batch.engine.session import session
 from tests.keys.recorder import BATCH, recording
-from tests.keys.test_doors import blocked, foreign, frame, passes, until
+from tests.keys.test_doors import blocked, foreign, frame
+from tests.keys.waiting import passes, until
 from tests.ledgers import forget
 
 __all__ = ["foreign", "frame"]
