@@ -308,8 +308,10 @@ def adopt(which: str | None = None, **where: Any) -> Adopted:
     from jupyter_batch.engine.seek import take_up
 
     here = session(settings.home())
-    records, said = _in_a_loop(take_up(here.ledger, time.time(), which, _where(where)))
-    for provider in {record.provider for record in records}:
+    place = _where(where)
+    records, said = _in_a_loop(take_up(here.ledger, time.time(), which, place))
+    looked_at = place.get("provider") or str(place.get("model") or "").partition("/")[0]
+    for provider in {looked_at, *(record.provider for record in records)} - {""}:
         here.name(where.get("api_base"), provider, with_key=where.get("api_key") is not None)
     return Adopted((of(here, record.id) for record in records), said, where.get("api_key"))
 

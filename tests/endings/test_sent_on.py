@@ -124,6 +124,9 @@ def test_each_call_is_for_the_same_organization(tmp_path, monkeypatch):
 
     async def way():
         async with serving(answer) as base:
+            monkeypatch.setenv(
+                "OPENAI_BASE_URL", base
+            )  # else the organization is for OpenAI's host alone
             provider = provider_at("openai", base)
             await submit(provider, tmp_path)
             await provider.find({"jupyter_batch": "a/0"}, since=0)
