@@ -69,6 +69,8 @@ async def adopt(
 
 
 def _taken_before(ledger: Ledger, name: str) -> tuple[JobRecord | None, list[ShardRecord]]:
+    if ledger.is_unrecovered(name):  # what its folder holds is put in order now
+        return None, []
     try:
         return ledger.job(name), [shard for shard in ledger.shards(name) if not shard.absent]
     except JobNotFoundError:

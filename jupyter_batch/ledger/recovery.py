@@ -69,7 +69,7 @@ def _unreadable(folder: JobFolder) -> str:
     return (
         f"job {name} is not in the ledger's database, and {folder.manifest.name} in {folder.path} is damaged "
         f"or missing{known}: put that file or the database back from a backup; or fetch the answers from the provider "
-        f"again: `jupyter batch forget {name}`, then `jupyter batch adopt {name} --model PROVIDER/MODEL`"
+        f"again: `jupyter batch adopt {name} --model PROVIDER/MODEL`"
     )
 
 

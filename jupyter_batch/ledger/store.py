@@ -100,6 +100,10 @@ class Ledger(Replacing):
         """The jobs that have a folder and are not in the database."""
         return self.folders.jobs() - {row[0] for row in connection.execute("SELECT id FROM job")}
 
+    def is_unrecovered(self, job: str) -> bool:
+        """Whether a job has a folder, is not in the database, and could not be read back from its folder."""
+        return job in self._unrecovered and not self._rows("SELECT 1 FROM job WHERE id = ?", job)
+
     # -- reading --------------------------------------------------------------------------------------------
 
     def stamp(self) -> object:
@@ -346,6 +350,7 @@ class Ledger(Replacing):
             if not new or (row is not None and not decode(row[0], JobRecord).adopted):
                 return False
             keep()
+            self._unrecovered.pop(job.id, None)
             if row is None:
                 db.execute(
                     "INSERT INTO job (id, fingerprint, created_at, facts) VALUES (?, ?, ?, ?)",
