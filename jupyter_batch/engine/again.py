@@ -16,7 +16,7 @@ import msgspec
 
 from jupyter_batch.core.errors import InputError, LedgerCorruptError
 from jupyter_batch.core.finish import CUT, Cuts, added, counted
-from jupyter_batch.core.request import Limits, custom_id, position_of
+from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Step
 from jupyter_batch.engine.budget import Draft, all_within, left_of, spent, within
@@ -27,10 +27,11 @@ from jupyter_batch.engine.places import NOWHERE, Places
 from jupyter_batch.engine.plan import Drafted, keep, new_id
 from jupyter_batch.engine.refetch import reopen
 from jupyter_batch.engine.remap import Remapped, is_unmapped
-from jupyter_batch.engine.requests import REQUEST_ID, write_requests
+from jupyter_batch.engine.request_files import check_all_found, check_whole, lines_of
+from jupyter_batch.engine.requests import write_requests
 from jupyter_batch.engine.row_files import copy_row_files, places_of, prints_of, sent_prints
 from jupyter_batch.ledger.folder import JobFolder, written
-from jupyter_batch.ledger.reading import RESTORE, opened
+from jupyter_batch.ledger.reading import RESTORE
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.table import REALTIME, facts_of
@@ -161,6 +162,8 @@ def _drafted(
     limits = limits_of(job, at_once=at_once)
     was = places_of(job, shards, folder)
     missed = _missed(job, shards, folder, was, cut_off=bool(changes))
+    asking = set(was.array[missed].tolist())
+    check_whole(folder, [shard for shard in shards if shard.number in asking])
     new = new_id()
     with ledger.folders.drafted(new) as draft:
         shared = prints_of(job, folder) is not None and not job.alone
@@ -170,10 +173,14 @@ def _drafted(
             lines = ChangedLines(ledger, job, new, missed, changes)
             with lines.writing(draft):
                 made = write_requests(draft, new, lines, few)
+            gone = int((lines.gone & (was.array >= 0)).sum())
+            check_all_found(int(missed.sum()), int(missed.sum()) - gone, job, folder)
             missed, headers = lines.sent, lines.headers
         else:
             again = _unchanged(job, shards, folder, draft, new, missed, at_once=at_once)
             made = write_requests(draft, new, again, few)
+            found = sum(shard.requests for shard in made)
+            check_all_found(int(missed.sum()), found, job, folder)
         if (
             not made
             and not changes
@@ -425,18 +432,9 @@ def _in_order(job: JobRecord, sources: list[tuple[int, Path]]) -> Iterator[tuple
     heads: list[tuple[int, int, bytes, Iterator[tuple[int, bytes]]]] = []
     while closed or heads:
         if closed and not (heads and heads[0][0] < closed[-1][0]):
-            lines = _lines(job, closed.pop()[1])
+            lines = lines_of(closed.pop()[1], job.id)
         else:
             position, _, rest, lines = heappop(heads)
             yield position, rest
         if (head := next(lines, None)) is not None:
             heappush(heads, (head[0], id(lines), head[1], lines))
-
-
-def _lines(job: JobRecord, path: Path) -> Iterator[tuple[int, bytes]]:
-    with opened(path) as file:
-        for line in file:
-            found = REQUEST_ID.match(line)
-            position = position_of(job.id, found[1].decode()) if found else None
-            if found is not None and position is not None:
-                yield position, line[found.end() :]

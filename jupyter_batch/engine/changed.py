@@ -101,7 +101,8 @@ class ChangedLines:
     """The requests of a job's rows with other parameters, in their order, under the ids of the job `new`.
 
     sent: 1 for each row that has one: not for one whose request is on no disk any more, nor for one that was cut off
-    and would ask just the same again. Raises OptionError where the parameters can't be said.
+    and would ask just the same again.
+    gone: 1 for each wanted row whose request is on no disk. Raises OptionError where the parameters can't be said.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class ChangedLines:
         self._native = Changed(job, job.dialect, params)
         self.headers = {**job.headers, **self._native.headers}
         self.sent = np.zeros(job.rows, dtype=bool)
+        self.gone = np.zeros(job.rows, dtype=bool)
         self._folder = ledger.folders.of(job.id)
         self._remapped = Remapped(job) if is_unmapped(job) else None
         apart = job.dialect != OPENAI or self._folder.asked.exists() or self._remapped is not None
@@ -148,6 +150,7 @@ class ChangedLines:
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         for row in np.flatnonzero(self._wanted).tolist():
             if any(row not in held for held in self._held):
+                self.gone[row] = True
                 continue
             ours = custom_id(self._new, row)
             line = self._native.line(self._held[0].line(row), ours)

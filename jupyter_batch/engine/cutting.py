@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import msgspec
 import orjson
@@ -254,12 +255,13 @@ def _pieces(
     made: list[ShardRecord] = []
     with folder.requests(shard.number).open("rb") as file:
         for (start, end), draft in zip(bounds, drafts, strict=True):
-            size, first = 0, shard.first
+            size, check, first = 0, 0, shard.first
             with written(draft) as out:
                 for line in islice(file, end - start):
                     if not size and made:
                         first = _position(line, shard)
                     size += out.write(line)
+                    check = crc32(line, check)
             if made:
                 made[-1] = msgspec.structs.replace(made[-1], last=first - 1)
             made.append(
@@ -268,6 +270,7 @@ def _pieces(
                     number=number + len(made),
                     requests=end - start,
                     bytes=size,
+                    crc=check,
                     first=first,
                     last=shard.last,
                     step=Step.WAITING,

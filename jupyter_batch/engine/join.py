@@ -8,7 +8,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import State, Step
+from jupyter_batch.engine import request_files
 from jupyter_batch.engine.carry import carry, is_billed, onto
 from jupyter_batch.engine.gather import CODES, Outcomes, decoded, of_job
 from jupyter_batch.engine.hash_arrays import matches
@@ -74,16 +76,21 @@ def join(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         )
         taken = [*taken, *_withheld(ledger, job, shard, other, {*before.tolist(), *taken})]
     done = {*before.tolist(), *taken}
+    open_rows = np.setdiff1d(_rows(ledger, job, shard), sorted(done))
     left = _drop(folder.requests(shard.number), job.id, done)
-    if left:
-        further = _further(ledger, job, np.setdiff1d(_rows(ledger, job, shard), sorted(done)))
+    if left.requests != len(open_rows):
+        return context.end(shard, State.FAILED, request_files.reason(folder, shard), joins="")
+    if left.requests:
+        further = _further(ledger, job, open_rows)
         return context.put(
             shard,
             Step.WAITING,
             joins=further,
             waited=not further,
             joined=len(done),
-            requests=left,
+            requests=left.requests,
+            bytes=left.bytes,
+            crc=left.crc,
             due_at=0.0,
             note="",
         )
@@ -94,6 +101,8 @@ def join(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         joins="",
         joined=len(done),
         requests=0,
+        bytes=0,
+        crc=0,
         due_at=0.0,
         note="",
         ended_at=context.clock(),
@@ -193,13 +202,21 @@ def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "")
     return shard.first + np.flatnonzero(np.isin(codes, _TAKEN))
 
 
-def _drop(path: Path, job: str, taken: set[int]) -> int:
-    """Leave the taken rows' lines out of a request file; how many lines are left."""
-    left = 0
+class _Left(NamedTuple):
+    """A request file: its lines, its bytes and their CRC-32."""
+
+    requests: int
+    bytes: int
+    crc: int
+
+
+def _drop(path: Path, job: str, taken: set[int]) -> _Left:
+    """Leave the taken rows' lines out of a request file; what is left of it."""
+    left = _Left(0, 0, 0)
     with opened(path) as file, written(path) as kept:
         for line in file:
             found = REQUEST_ID.match(line)
             if found is None or position_of(job, found[1].decode()) not in taken:
                 kept.write(line)
-                left += 1
+                left = _Left(left.requests + 1, left.bytes + len(line), crc32(line, left.crc))
     return left

@@ -27,6 +27,11 @@ def _sum(path: Path) -> tuple[int, int]:
     return there.st_size, _check(path, there.st_size, there.st_mtime_ns)
 
 
+def checksum(path: Path) -> int:
+    """The CRC-32 of a file. Raises OSError."""
+    return _sum(path)[1]
+
+
 @lru_cache(maxsize=4096)
 def _check(path: Path, size: int, changed: int) -> int:
     """The CRC-32 of a file; size, changed: of the file as it is now, so that it is read once as long as it stays so."""

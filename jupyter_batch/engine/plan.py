@@ -22,6 +22,7 @@ from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import without_names
 from jupyter_batch.core.template import PLAIN, RowError
+from jupyter_batch.engine import request_files
 from jupyter_batch.engine.ask import Ask
 from jupyter_batch.engine.caching import marked_body, marked_holes
 from jupyter_batch.engine.filled import ForeignCells
@@ -155,6 +156,8 @@ def drafted(
             cells = ForeignCells(frame, ask.taken)
             cells.look(ledger, record, rendered.keys).check(ask.out)
         if reuse and there is not None:
+            drawn = [draft.requests(shard.number) for shard in shards]
+            request_files.restore(ledger, there, ledger.shards(there.id), drawn, job)
             yield Drafted(draft, record, shards, there, found.get(there.id, rendered))
             return
         draft.write(draft.keys, rendered.keys.to_bytes())

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+from zlib import crc32
 
 import msgspec
 
@@ -57,6 +58,7 @@ def write_requests(
                         number=number,
                         requests=0,
                         bytes=0,
+                        crc=0,
                         first=part.first,
                         last=part.last,
                     )
@@ -67,6 +69,7 @@ def write_requests(
                 was,
                 requests=was.requests + part.requests,
                 bytes=was.bytes + len(part.data),
+                crc=crc32(part.data, was.crc or 0),
                 last=part.last,
             )
     return filled(draft, job, shards, limits)

@@ -13,12 +13,7 @@ from jupyter_batch.engine.places import Places
 from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.recovery import open_shards
-
-
-class _Manifest(msgspec.Struct):
-    job: JobRecord
-    shards: list[ShardRecord]
+from jupyter_batch.ledger.recovery import manifest_of, open_shards
 
 
 def salvage(folders: Folders, job: str) -> tuple[JobRecord, list[ShardRecord]]:
@@ -27,10 +22,9 @@ def salvage(folders: Folders, job: str) -> tuple[JobRecord, list[ShardRecord]]:
     Raises JobNotFoundError where there is no such folder.
     """
     folder = folders.of(job)
-    try:
-        manifest = msgspec.json.decode(folder.manifest.read_bytes(), type=_Manifest)
-    except (OSError, msgspec.DecodeError) as e:
-        raise JobNotFoundError(f"no job {job!r} in {folders.root}: {e}") from e
+    manifest = manifest_of(folder)
+    if manifest is None:
+        raise JobNotFoundError(f"no job {job!r} in {folders.root}: no readable job.json")
     record, shards, last = manifest.job, [], 0.0
     planned = open_shards(manifest.shards, folder)
     places = None

@@ -19,7 +19,7 @@ from jupyter_batch.core.errors import (
     ProviderError,
 )
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.engine import quota
+from jupyter_batch.engine import quota, request_files
 from jupyter_batch.engine.costs import UNSURE
 from jupyter_batch.engine.pace import poll_pause
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -149,6 +149,8 @@ async def _absent(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     """No batch of the shard is there: send it, or end it where that is not wanted any more."""
     if context.job.cancel_at:
         return context.end(shard, State.CANCELLED, "")
+    if (damaged := await request_files.refused(context, shard)) is not None:
+        return damaged
     return await send(context, context.put(shard, **sending(shard, context.clock())))
 
 

@@ -18,7 +18,15 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine import blocking, cutting, late_files, quota, same_file, spend_guard
+from jupyter_batch.engine import (
+    blocking,
+    cutting,
+    late_files,
+    quota,
+    request_files,
+    same_file,
+    spend_guard,
+)
 from jupyter_batch.engine.collect import collect
 from jupyter_batch.engine.context import LostError, ShardContext
 from jupyter_batch.engine.pace import is_lost, poll_pause
@@ -94,6 +102,8 @@ class Mover(ShardContext):
             case Step.PLANNED | Step.WAITING:
                 if (held := blocking.hold(self, shard)) is not None:
                     return held
+                if (damaged := await request_files.refused(self, shard)) is not None:
+                    return damaged
                 if (fitted := await cutting.fit(self, shard)) is not None:
                     return fitted
                 if (held := spend_guard.hold(self, shard) or quota.hold(self, shard)) is not None:

@@ -17,7 +17,13 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from jupyter_batch.core.ending import is_ending
-from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError, LedgerError
+from jupyter_batch.core.errors import (
+    InputError,
+    JobNotFoundError,
+    JupyterBatchError,
+    LedgerCorruptError,
+    LedgerError,
+)
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, Snapshot, Step
 from jupyter_batch.engine.keyless import cancel_unsent
@@ -335,6 +341,9 @@ class Worker:
 
         try:
             child = plan_again(self.ledger, job, shards, now=now, at_once=True)
+        except LedgerCorruptError as e:
+            self.ledger.amend(job.id, overdue=f"the rest was not asked in real time: {e}")
+            return
         except InputError as e:  # nothing is left, or it may cost more than it may
             _log.info("jupyter_batch: job %s is not finished in real time: %s", job.id, e)
             if type(e) is not InputError:

@@ -33,6 +33,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     bad_lines: lines of its request file, from 1, that the provider refused it for; at_fault: the same by their rows'
     positions; each with the reason.
+    crc: the CRC-32 of its request file, where it was kept.
     first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
     billed: rows that were answered and billed, whether their answer can be used or not.
     missing: rows that the provider counted, and whose lines its result files lacked when they were fetched last.
@@ -68,6 +69,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     requests: int
     bytes: int
+    crc: int | None = None
     first: int
     last: int
     step: Step = Step.PLANNED

@@ -13,7 +13,9 @@ from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
 
-class _Manifest(msgspec.Struct):
+class Manifest(msgspec.Struct):
+    """What a job's folder holds of it. handles: each step of a shard is written there, too."""
+
     job: JobRecord
     shards: list[ShardRecord]
     handles: bool = False
@@ -115,25 +117,26 @@ def handle_of(folder: JobFolder, number: int) -> ShardRecord | None:
         return None
 
 
-def _read(folders: Folders, name: str) -> _Manifest | None:
-    there = _manifest_of(folders.of(name))
+def _read(folders: Folders, name: str) -> Manifest | None:
+    there = manifest_of(folders.of(name))
     if there is None or there.job.id != name:  # a copy of the folder, under another name
         return None
     return there
 
 
 def _is_damaged(folders: Folders, name: str) -> bool:
-    return _manifest_of(folders.of(name)) is None
+    return manifest_of(folders.of(name)) is None
 
 
-def _manifest_of(folder: JobFolder) -> _Manifest | None:
+def manifest_of(folder: JobFolder) -> Manifest | None:
+    """The record in a job's folder, or its copy; None where neither can be read."""
     for path in (folder.manifest, folder.manifest_copy):
         with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return msgspec.json.decode(path.read_bytes(), type=_Manifest)
+            return msgspec.json.decode(path.read_bytes(), type=Manifest)
     return None
 
 
-def _shard(there: _Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRecord:
+def _shard(there: Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRecord:
     number = planned.number
     if (kept := handle_of(folder, number)) is not None:
         return kept
