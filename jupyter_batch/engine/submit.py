@@ -63,14 +63,15 @@ async def send(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         nonlocal shard
         # The create goes out now: what `settle` counts from, however long the upload took.
         now = context.clock()
-        shard = context.put(
-            shard,
-            file_id=file_id,
-            sent_at=now,
-            create_sent=True,
-            uploaded_at=now,
-            uploads=shard.uploads + 1,
-        )
+        changes: dict[str, Any] = {"sent_at": now, "create_sent": True}
+        if file_id != shard.file_id:
+            changes |= {
+                "create_sent": not context.facts.checks_file,
+                "file_id": file_id,
+                "uploaded_at": now,
+                "uploads": shard.uploads + 1,
+            }
+        shard = context.put(shard, **changes)
 
     job = context.job
     view = await context.provider.submit(
@@ -151,15 +152,15 @@ async def _absent(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         return context.end(shard, State.CANCELLED, "")
     if (damaged := await request_files.refused(context, shard)) is not None:
         return damaged
-    return await send(context, context.put(shard, **sending(shard, context.clock())))
+    return await send(context, context.put(shard, **sending(shard, context.facts, context.clock())))
 
 
-def sending(shard: ShardRecord, now: float) -> dict[str, Any]:
+def sending(shard: ShardRecord, facts: Facts, now: float) -> dict[str, Any]:
     """What changes on a shard that is about to be sent; where its file was uploaded before, the create is next."""
     return {
         "sent_at": now,
         "due_at": 0.0,
-        "create_sent": shard.file_id is not None,
+        "create_sent": shard.file_id is not None and not facts.checks_file,
         "create_answered": False,
         "send_again": False,
     }

@@ -109,7 +109,8 @@ class Mover(ShardContext):
                 if (held := spend_guard.hold(self, shard) or quota.hold(self, shard)) is not None:
                     return held
                 return await send(
-                    self, self.put(shard, Step.SUBMITTING, **sending(shard, self.clock()))
+                    self,
+                    self.put(shard, Step.SUBMITTING, **sending(shard, self.facts, self.clock())),
                 )
             case Step.SUBMITTING:
                 return await adopt(self, shard)

@@ -42,6 +42,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     tells_all: its one result file has a line for each request, whatever became of it.
     key: the environment variable of its API key. poll_first, poll_last: the shortest and the longest pause between two
     polls of one batch. one_file: answers and failures come in one result file.
+    checks_file: the state of an uploaded file is asked before its batch is created.
     keeps: how long results can be fetched, from the batch's "creation" or its "end"; None: not known, or for good.
     settle: how long after a create whose answer was lost an empty search proves nothing yet. sure: after that time an
     empty search proves that no batch was made and none will be, as at a server of our own. idempotent: the same create,
@@ -64,6 +65,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     late_cancelled: float = 3600.0
     tells_all: bool = False
     one_file: bool = False
+    checks_file: bool = False
     keeps: float | None = None
     keeps_from: str = "end"
 
@@ -103,7 +105,8 @@ class Provider(Protocol):
         """Upload a request file and create its batch.
 
         tag: metadata of the batch, by which `find` knows it again. uploaded: the id of the file, where an earlier try
-        got so far. on_upload: told the file's id before the batch is created.
+        got so far. on_upload: told the file's id before the batch is created; with `Facts.checks_file` when it is
+        uploaded, and once more when the create is sent next.
         """
         ...
 

@@ -27,6 +27,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     where it is one. discount: in words; price: a batch's price as a part of the real-time price, where that is sure
     for all models. cancel, listed, tagged: whether a batch can be cancelled, batches listed, and found again by a
     tag of ours. hosts: the provider's own, as regular expressions of the whole name: its key may go there.
+    checks_file: the state of an uploaded file is asked before its batch is created.
     files: results come in one file or in two (answers, errors). tells_all: the one has a line for each
     request, whatever became of it. idempotent: a create that is sent again, under the same token, is the same batch.
     carried: by what its batches are called.
@@ -60,6 +61,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     listed: bool | None = None
     tagged: bool | None = None
     files: int | None = None
+    checks_file: bool = False
     tells_all: bool = False
     idempotent: bool = False
     carried: str = ""
@@ -151,6 +153,7 @@ _ALL = (
         listed=True,
         tagged=True,
         files=2,  # REST reference
+        checks_file=True,  # batch how-to: a create is refused until the file is processed
         note="the model is the name of a batch deployment; 24 h is a target, late batches are not ended",
     ),
     _COMPATIBLE,

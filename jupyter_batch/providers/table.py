@@ -249,6 +249,7 @@ def facts_of(provider: str, base: str | None) -> Facts:
             tells_all=record.tells_all,
             limits=record.limits() or _ANY,
             one_file=record.files == 1,
+            checks_file=record.checks_file,
             idempotent=record.idempotent,
         )
         if record.keeps_days is not None and provider != LOCAL and _is_its_own(record, base):

@@ -105,6 +105,7 @@ class ViaAzure:
                 uploaded = await upload(client, requests, tag, self._access.api_base)
             await on_upload(uploaded)
         await self._processed(uploaded)
+        await on_upload(uploaded)
         async with self._open() as client:
             answer = await client.batches.with_raw_response.create(
                 input_file_id=uploaded,

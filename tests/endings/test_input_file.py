@@ -7,6 +7,7 @@ from aiohttp import web
 
 from jupyter_batch.core.status import Step
 from jupyter_batch.engine.same_file import UPLOADS
+from jupyter_batch.ledger.store import Ledger
 from tests.endings.far import far_side
 from tests.providers.fakes.host import Fault
 
@@ -20,6 +21,15 @@ UNKNOWN = {
 def uploads(far):
     """How many files were uploaded."""
     return sum(verb == "upload" for verb, _ in far.log)
+
+
+def job_of(desk):
+    """The record of the first shard of the only job, as a process that starts now would find it."""
+    ledger = Ledger(desk.home)
+    try:
+        return ledger.shards(ledger.jobs()[0].id)[0]
+    finally:
+        ledger.close()
 
 
 def answered(desk, far, job):
@@ -72,11 +82,12 @@ def test_a_batch_that_fails_for_its_file_is_created_again(desk):
 
 def test_azure_is_asked_whether_the_file_is_processed(desk):
     """D6: no batch is created before Azure has processed the file, and the file is uploaded once."""
-    asked = []
+    asked, sent_then = [], []
     with far_side("azure", desk.clock) as far:
 
         async def status(request):
             asked.append(request.match_info["id"])
+            sent_then.append(job_of(desk).create_sent)
             state = "pending" if len(asked) < 4 else "processed"
             return web.json_response(
                 {
@@ -101,6 +112,7 @@ def test_azure_is_asked_whether_the_file_is_processed(desk):
         answered(desk, far, job)
         assert uploads(far) == 1
         assert [verb for verb, _ in far.log].count("create") == 1
+        assert sent_then == [False] * 4, "C1: a process that is killed now has sent no create"
 
 
 def test_a_create_that_is_refused_because_the_file_is_not_processed(desk):
