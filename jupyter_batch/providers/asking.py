@@ -25,6 +25,7 @@ from jupyter_batch.network import guard_all, with_key
 from jupyter_batch.providers.anthropic_address import root_of
 from jupyter_batch.providers.failures import no_connection, normalise
 from jupyter_batch.providers.need_address import check_place
+from jupyter_batch.providers.nested_extra import NestedExtra
 from jupyter_batch.providers.via_litellm import OursAreRaised, load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
@@ -115,6 +116,7 @@ class LitellmCall:
             api_base = form(api_base)
         self.model = model
         self._seconds = seconds
+        self._extra = NestedExtra(model)
         self._key = api_key or ""
         remember(api_key)
         self._place = api_base or model
@@ -158,12 +160,17 @@ class LitellmCall:
             self._internal.set(
                 True
             )  # in this task alone: nothing of litellm's runs on after the call
-        asked = theirs(body) | self._fixed | more
+        sent = theirs(body)
+        asked = sent | self._fixed | more
         if asked.get("tools"):  # else litellm looks for a package that it does not bring
             asked["_skip_mcp_handler"] = True
         try:
             # `quiet` again, though the run is in it: a cell may have put filters before ours since it began.
-            with quiet(), with_key(self._key if "api_base" in self._fixed else None):
+            with (
+                quiet(),
+                with_key(self._key if "api_base" in self._fixed else None),
+                self._extra.placed(self._litellm, sent),
+            ):
                 async with asyncio.timeout(self._seconds + GRACE):
                     answer = await getattr(self._litellm, VERBS[endpoint])(**asked)
                 return _plain(answer)

@@ -20,7 +20,7 @@ from jupyter_batch.core.template import RowError
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.wire import anthropic_rules
 from jupyter_batch.wire.openai import Hole
-from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole, merged
+from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole, merged, parted
 
 MAX_TOKENS = 4096
 """`max_tokens` where the person gives none: Anthropic wants one, and litellm's is all that the model can write."""
@@ -96,18 +96,7 @@ class Encoder:
     def _parted(
         self, litellm: Any, given: Mapping[str, Any], extra: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """`extra_body` as (what litellm has a place for, what is sent as it is, chat parameters among it)."""
-        chat = litellm.utils.DEFAULT_CHAT_COMPLETION_PARAM_VALUES
-        own = {
-            key: value
-            for key, value in extra.items()
-            if key not in chat and self._carries(_constant(given), key, value)
-        }
-        return own, {key: value for key, value in extra.items() if key not in own}
-
-    def _carries(self, given: Mapping[str, Any], name: str, value: Any) -> bool:
-        params = {**given, name: value}
-        return self._check.takes(params) and self._check.carries(name, params)
+        return parted(self._check, litellm, _constant(given), extra)
 
     def _body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """A request's whole body, `extra_body` included. Raises Refused."""

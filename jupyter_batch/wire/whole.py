@@ -194,6 +194,19 @@ def _says_something(name: str, value: Any) -> bool:
     return value not in _SILENT.get(name, ())
 
 
+def parted(
+    check: ParamCheck, litellm: Any, given: Mapping[str, Any], extra: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`extra_body` as (what litellm has a place for, what is sent as it is, chat parameters among it)."""
+    chat = litellm.utils.DEFAULT_CHAT_COMPLETION_PARAM_VALUES
+    own: dict[str, Any] = {}
+    for key, value in extra.items():
+        params = {**given, key: value}
+        if key not in chat and check.takes(params) and check.carries(key, params):
+            own[key] = value
+    return own, {key: value for key, value in extra.items() if key not in own}
+
+
 def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """A request's body with the user's own fields; an object of theirs goes into the one that is there."""
     if not extra:
