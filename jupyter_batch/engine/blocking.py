@@ -140,7 +140,7 @@ def unseen(context: ShardContext, shard: ShardRecord, error: ProviderError) -> S
     if not context.job.cancel_at:
         return context.later(shard, error, blocked_by=Block.KEY, key=context.facts.key, unseen=True)
     why = f"the batch was not found under this key: what it answers stays with the key that sent it ({error})"
-    return context.end(shard, State.CANCELLED, why)
+    return context.end(shard, State.CANCELLED, why, unsure=True)
 
 
 def overdue(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
@@ -158,6 +158,7 @@ def overdue(context: ShardContext, shard: ShardRecord, view: BatchView) -> Shard
         provider_status=view.status,
         completed=view.completed,
         failed=view.failed,
+        unsure=True,
     )
 
 

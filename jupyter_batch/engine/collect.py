@@ -80,7 +80,7 @@ def _may_come(context: ShardContext, shard: ShardRecord, lacks: Missing) -> bool
     now = context.clock()
     if not (shard.output_file_id or shard.error_file_id):
         return False
-    if not (lacks.in_output or shard.error_file_id):  # no file that is named lacks a row
+    if not (lacks.in_output or lacks.in_errors):  # no file that is named lacks a row
         return False
     if (
         context.job.cancel_at > shard.ended_at and not context.job.rush_at
@@ -114,16 +114,26 @@ def _short_by(shard: ShardRecord, lacks: Missing) -> str:
 
 
 async def _named(context: ShardContext, shard: ShardRecord) -> ShardRecord:
-    """The shard with the files that the provider names by now, where it had counted answers and named none."""
-    if not shard.refetch or not shard.batch_id or shard.output_file_id or not shard.completed:
+    """The shard with the files that the provider names by now, where its answers were not to be had before."""
+    wanted = shard.completed or shard.unsure
+    if not shard.refetch or not shard.batch_id or shard.output_file_id or not wanted:
         return shard
-    view = await context.provider.poll(shard.batch_id)
+    try:
+        view = await context.provider.poll(shard.batch_id)
+    except ProviderError:
+        if not shard.unsure:
+            raise
+        return shard  # it can't be seen still
     if not view.output_file_id:
-        return shard
+        is_empty = view.ending is not None and not view.completed
+        return context.put(shard, unsure=False) if shard.unsure and is_empty else shard
     return context.put(
         shard,
         output_file_id=view.output_file_id,
         error_file_id=view.error_file_id or shard.error_file_id,
+        completed=max(view.completed, shard.completed),
+        failed=max(view.failed, shard.failed),
+        unsure=view.ending is None,
         note="",
         why="",
     )

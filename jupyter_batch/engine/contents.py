@@ -88,11 +88,13 @@ class Missing(NamedTuple):
     """Rows that a provider counted, or must have answered, and whose lines its files lack.
 
     nothing: there is no line of any row, so that what came is no result file. in_output: those of the output file.
+    in_errors: the error file may lack some.
     """
 
     rows: int
     in_output: int
     nothing: bool
+    in_errors: bool = False
 
 
 def missing(shard: ShardRecord, facts: Facts, output: Contents, errors: Contents) -> Missing:
@@ -115,5 +117,9 @@ def missing(shard: ShardRecord, facts: Facts, output: Contents, errors: Contents
     if named and output.odd and not output.told:  # a page, an error: whatever was counted
         in_output = max(in_output, 1)
     rows = max(in_output, whole - told, 0)
+    if shard.ending is not State.COMPLETED and not named:  # what failed is not counted as completed
+        rows = max(rows, completed - output.told)
     nothing = rows > 0 and (not told or (named and not output.told))
-    return Missing(rows, max(in_output, 0), nothing)
+    all_failures = failed > 0 and errors.told >= failed and not errors.cut
+    in_errors = shard.error_file_id is not None and not all_failures
+    return Missing(rows, max(in_output, 0), nothing, in_errors)

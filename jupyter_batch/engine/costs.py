@@ -12,7 +12,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
 UNSURE = (
     "cancelled before it was known whether the batch was created: the provider's list of batches does not show it, or "
-    "can't be read; look there before it is sent again"
+    "can't be read; look there before it is sent again (job.retry() sends it)"
 )
 """Why nothing more is asked about a shard that may be under way all the same."""
 _NEVER_ASKED = (Status.EXPIRED, Status.CANCELLED)
@@ -64,6 +64,4 @@ def silence_is_free(shard: ShardRecord, told_of: int) -> bool:
 
     told_of: answers that came. Not where the batch was completed, nor where the provider counts more answers than that.
     """
-    return (
-        shard.ending is not State.COMPLETED and shard.completed <= told_of and shard.why != UNSURE
-    )
+    return shard.ending is not State.COMPLETED and shard.completed <= told_of and not shard.unsure

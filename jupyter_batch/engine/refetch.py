@@ -51,7 +51,7 @@ def due(
                 found[shard.number] = shard.lost
         elif name := keeping.lost(folder, shard, whole=whole):
             found[shard.number] = name
-        elif shard.missing and kept and not lately:
+        elif (shard.missing or (shard.unsure and shard.batch_id)) and kept and not lately:
             found[shard.number] = ""
     return found
 

@@ -204,7 +204,7 @@ def _given_up(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
     """
     if not context.job.cancel_at or context.job.rush_at:
         return None
-    return context.end(shard, State.CANCELLED, UNSURE)
+    return context.end(shard, State.CANCELLED, UNSURE, unsure=True)
 
 
 def taken(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:

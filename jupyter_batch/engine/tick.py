@@ -237,7 +237,7 @@ class Mover(ShardContext):
         if shard.step not in (Step.RUNNING, Step.CANCELLING):
             return self.later(shard, error)
         if is_lost(error, shard.attempts, now - shard.sent_at):
-            return self.end(shard, State.FAILED, str(error))
+            return self.end(shard, State.FAILED, str(error), unsure=True)
         return blocking.unseen(self, shard, error) or self.later(shard, error)
 
     def _not_sent(self, shard: ShardRecord, error: ProviderError, *, hopeless: bool) -> ShardRecord:

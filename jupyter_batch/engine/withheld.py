@@ -1,4 +1,4 @@
-"""Rows without a line of a batch whose answers were counted and did not come: they may be answered, and paid for.
+"""Rows without a line of a batch that has, or may have, answers which did not come: they may be paid for.
 
 Another job that asks the same does not send them unasked: each gets a failure that names the job, and `retry` sends it.
 """
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 def withheld(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Array:
     """For each row of a job, whether the provider may hold, or have held, an answer to it that is not on this disk."""
     rows = np.zeros(job.rows, dtype=bool)
-    suspects = [
-        shard for shard in shards if shard.step is Step.COLLECTED and (shard.missing or shard.lost)
-    ]
+    suspects = [shard for shard in shards if shard.step is Step.COLLECTED and shard.withholds]
     if not suspects:
         return rows
     places = places_of(job, shards, folder)
@@ -49,8 +47,8 @@ def withheld(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Ar
 def write_failures(target: Path, of: str, job: str, rows: Iterable[int]) -> None:
     """Write a failure for each of these rows of a job. of: the job that asked for the same before."""
     why = (
-        f"this was asked in job {of}, whose batch counted an answer that is not on this disk: nothing was sent again. "
-        f"jupyter_batch.open({of!r}).resume() fetches it; then, or where it is lost, retry() of this job"
+        f"this was asked in job {of}, whose batch may hold an answer that is not on this disk: nothing was sent again. "
+        f"jupyter_batch.open({of!r}).resume() looks for it; then, or where it is lost, retry() of this job"
     )
     with written(target) as file:
         for row in rows:

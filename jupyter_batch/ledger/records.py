@@ -61,6 +61,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     the key that was refused; unseen: that key does not show the batch, and is perhaps not the one that it was sent
     with. note is the cause then. send_again: the user wants it sent again, whether or not an
     earlier create came through.
+    unsure: it was given up while a batch of it may exist whose end was not seen, so that its rows may be paid for.
     bill: what its requests cost, once it is collected. cuts: its answers that were cut off, by finish reason.
     moves: how often its record was written to its job's folder, so that an older copy of the database shows.
     """
@@ -123,9 +124,15 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     unseen: bool = False
     send_again: bool = False
+    unsure: bool = False
     bill: Bill | None = None
     cuts: Cuts = ()
     moves: int = 0
+
+    @property
+    def withholds(self) -> bool:
+        """Whether the provider may hold, or have held, answers that are not on this disk: `retry` alone sends again."""
+        return bool(self.missing or self.lost or self.unsure)
 
     @property
     def awaits_file(self) -> bool:

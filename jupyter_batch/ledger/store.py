@@ -583,11 +583,9 @@ class Ledger(Replacing):
 
 
 def _is_billed(shard: ShardRecord) -> bool:
-    if shard.awaits_file:  # retry() is the user's way to pay for these again
-        return True
     counts = shard.row_counts()
     # The usage alone tells it of what was collected before `billed` was counted. What is missing was counted there.
-    told = shard.billed or shard.usage is not None or shard.missing or shard.lost
+    told = shard.billed or shard.usage is not None or shard.withholds
     return bool(counts.succeeded or counts.reused or told)
 
 
