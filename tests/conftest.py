@@ -9,7 +9,7 @@ import pytest
 
 from jupyter_batch.core import secrets
 from tests.ledgers import forget
-from tests.nowhere import found, since
+from tests.nowhere import found, heard, shown, since
 from tests.outside import no_certificates
 
 no_certificates()
@@ -60,15 +60,29 @@ def _no_ledger_of_anyone(tmp_path, monkeypatch):
     forget(home)
 
 
+_SHOWN = pytest.StashKey()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """At the end of a test's body, and before its fixtures end: note all that a user may see of its jobs."""
+    try:
+        return (yield)
+    finally:
+        item.stash[_SHOWN] = shown() if secrets.known({}) else []
+
+
 @pytest.fixture(autouse=True)
-def _no_key_anywhere(request, tmp_path, caplog, monkeypatch):
+def _no_key_anywhere(request, tmp_path, monkeypatch):
     """After each test, whether it passed or not: no form of a key that it used is on disk, on a screen, in a repr."""
     monkeypatch.setattr(secrets, "_known", {})  # a key that an earlier test used, too
-    yield
+    with heard() as texts:
+        yield
     keys = since(())
     if keys:
         outputs = [text for _, _, text in request.node._report_sections]
-        assert found(keys, tmp_path, caplog.text, *outputs) == []
+        shown_then = request.node.stash.get(_SHOWN, [])
+        assert found(keys, tmp_path, *texts, *outputs, *shown_then) == []
 
 
 @pytest.fixture(autouse=True)

@@ -1,50 +1,170 @@
-"""Whether a key of a test is anywhere that it must not be: on disk, in what was printed and logged, in reprs."""
+"""A search for the keys of a test in all that it left: files, output, log records, reprs, HTML, widgets, results."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import re
 import sys
+
+import pytest
 
 from jupyter_batch.core import secrets
 
 _LONG = 12
-"""Shorter keys of tests are words that occur by chance."""
-_LARGE = 2_000_000
+"""Shorter forms occur by chance: they count only as a word of their own."""
+_BLOCK = 1 << 20
+_ROWS = 2_000
+"""The results of larger jobs are searched as files alone."""
 _ALLOWED = ("endpoint.json",)
 """The embedded server's own token is there, for its owner alone."""
 
 
 def since(before):
-    """The keys that this process was given since then, and that are long enough to be told from words."""
-    return [one for one in secrets.known({}) if one not in before and len(one.strip()) >= _LONG]
+    """The keys that this process was given since then."""
+    return [one for one in secrets.known({}) if one not in before]
+
+
+class Forms:
+    """All forms of some keys, in texts and in files."""
+
+    def __init__(self, keys):
+        whole = {key.strip() for key in keys}
+        forms = {form for key in keys for form in secrets.forms(key)}
+        long = [re.escape(form) for form in forms if len(form) >= _LONG]
+        words = [rf"(?<![\w-]){re.escape(key)}(?![\w-])" for key in whole if len(key) < _LONG]
+        self._text = re.compile("|".join(long + words)) if long or words else None
+        self._bytes = None if self._text is None else re.compile(self._text.pattern.encode())
+        self._most = max(map(len, forms), default=0) + 1
+
+    def __bool__(self):
+        return self._text is not None
+
+    def in_text(self, text):
+        """Whether a form of a key is in a text."""
+        return self._text.search(text) is not None
+
+    def in_file(self, path):
+        """Whether one is in a file of any size; it is read in blocks that overlap."""
+        kept = b""
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                kept += block
+                if self._bytes.search(kept):
+                    return True
+                kept = kept[-self._most :]
+        return False
 
 
 def found(keys, folder, *texts):
     """Where a form of a key is: a list of sentences, which do not repeat it."""
-    forms = {form for key in keys for form in secrets.forms(key) if len(form) >= _LONG}
+    forms = Forms(keys)
     if not forms:
         return []
-    told = [
-        f"a key is in {path}"
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.name not in _ALLOWED
-        and path.stat().st_size <= _LARGE
-        and (held := path.read_bytes())
-        and any(form.encode() in held for form in forms)
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in _ALLOWED]
+    return [
+        *(f"a key is in {path}" for path in files if forms.in_file(path)),
+        *("a key was printed, logged or shown" for text in texts if forms.in_text(text)),
+        *(
+            f"a key is in the repr of a {type(one).__name__}"
+            for one in _held()
+            if forms.in_text(repr(one))
+        ),
     ]
-    told += ["a key was printed or logged" for text in texts if any(form in text for form in forms)]
-    told += [
-        f"a key is in the repr of a {type(one).__name__}"
-        for one in _held()
-        if any(form in repr(one) for form in forms)
-    ]
-    return told
+
+
+class _Handler(logging.Handler):
+    """Collects each record as text, with its traceback."""
+
+    def __init__(self, texts):
+        super().__init__(logging.NOTSET)
+        self._texts = texts
+
+    def emit(self, record):
+        self._texts.append(f"{record.name}: {self.format(record)}")
+
+
+@contextlib.contextmanager
+def heard():
+    """Collect all that is logged (our own loggers at every level) and all that `capsys` and `capfd` take."""
+    texts = []
+    handler, ours = _Handler(texts), logging.getLogger("jupyter_batch")
+    level = ours.level
+    ours.setLevel(logging.DEBUG)
+    logging.getLogger().addHandler(handler)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            _note_captured(patch, texts)
+            yield texts
+    finally:
+        logging.getLogger().removeHandler(handler)
+        ours.setLevel(level)
+
+
+def _note_captured(patch, texts):
+    """Note what a capture fixture gives to the test, and what is left in it at the end."""
+    fixture = pytest.CaptureFixture
+    read, close = fixture.readouterr, fixture.close
+
+    def noted(self):
+        captured = read(self)
+        texts.extend(map(_text, captured))
+        return captured
+
+    def closed(self):
+        close(self)
+        texts.extend(map(_text, (self._captured_out, self._captured_err)))
+
+    patch.setattr(fixture, "readouterr", noted)
+    patch.setattr(fixture, "close", closed)
+
+
+def _text(captured):
+    return captured if isinstance(captured, str) else captured.decode("utf-8", "replace")
+
+
+def shown():
+    """What a user may see of this process at the end of a test: reprs, HTML, tables, and the state of widgets."""
+    texts = []
+    for one in _held():
+        texts.append(repr(one))
+    for job in _jobs():
+        for show in (repr, _bundle, _table):
+            with contextlib.suppress(Exception):  # a damaged ledger, on purpose
+                texts.append(show(job))
+    widgets = sys.modules.get("ipywidgets.widgets.widget")
+    for widget in list(widgets._instances.values()) if widgets is not None else ():
+        with contextlib.suppress(Exception):
+            texts.append(repr(widget.get_state()))
+    return texts
+
+
+def _bundle(job):
+    return repr(job._repr_mimebundle_())
+
+
+def _table(job):
+    return job._answers.table().to_csv()
+
+
+def _sessions():
+    module = sys.modules.get("jupyter_batch.engine.session")
+    return list(module._sessions.values()) if module is not None else []
+
+
+def _jobs():
+    """Each job of the ledgers that are open, without moving it."""
+    module = sys.modules.get("jupyter_batch.job")
+    for session in _sessions() if module is not None else ():
+        with contextlib.suppress(Exception):
+            for record in session.ledger.jobs():
+                if record.rows <= _ROWS:
+                    yield module.of(session, record.id)
 
 
 def _held():
     """What this process holds of jobs: sessions, workers, providers, open jobs."""
-    sessions = sys.modules.get("jupyter_batch.engine.session")
-    for session in list(sessions._sessions.values()) if sessions is not None else ():
+    for session in _sessions():
         yield from (session, session.worker, session._keys)
         yield from list(session.worker._providers.values())
     jobs = sys.modules.get("jupyter_batch.job")
