@@ -95,6 +95,11 @@ def clean(text: str) -> str:
     raise ValueError(f"holds {what} (at position {bad + 1} of {len(key)})")
 
 
+def given() -> tuple[str, ...]:
+    """The secrets that calls gave, or that were read from the environment for one."""
+    return tuple(_known)
+
+
 def known(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The secrets of this process: those that calls gave, and those of the environment."""
     found = dict(_known)

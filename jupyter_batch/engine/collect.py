@@ -21,7 +21,7 @@ from jupyter_batch.engine.pace import GONE_TRIES, is_lost
 from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.folder import told, written
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.providers.streams import bounded
+from jupyter_batch.providers.streams import result_file
 
 if TYPE_CHECKING:
     from jupyter_batch.engine.context import ShardContext
@@ -190,7 +190,7 @@ async def _fetch(
     """
     draft = target.with_name(target.name + _DRAFT)
     try:
-        with written(draft) as file, bounded(file.write) as write:
+        with written(draft) as file, result_file(file.write) as write:
             await context.provider.fetch(file_id, write)
     except ProviderError as e:
         late = context.clock() - shard.ended_at >= SHORT_SECONDS

@@ -20,7 +20,7 @@ from jupyter_batch.engine.requests import REQUEST_ID, sent_hash
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.providers.protocol import Listed, Provider
-from jupyter_batch.providers.streams import bounded
+from jupyter_batch.providers.streams import bounded, result_file
 from jupyter_batch.wire.dialects import decode_lines
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
@@ -128,7 +128,7 @@ async def _by_results(
     ):
         if file_id is None:
             continue
-        with written(path) as file, bounded(file.write) as write:
+        with written(path) as file, result_file(file.write) as write:
             await provider.fetch(file_id, write)
         for block in _blocks(path):
             model = model or _MODEL.search(block)

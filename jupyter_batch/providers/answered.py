@@ -18,6 +18,7 @@ import msgspec
 import orjson
 
 from jupyter_batch.core.errors import LedgerError, LedgerFullError
+from jupyter_batch.core.masked_stream import masked_bytes
 from jupyter_batch.locks import FileLock
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
@@ -208,7 +209,7 @@ class Book:
         if self._files is None:
             raise LedgerError(f"{self.folder}: an answer came after the run was left")
         try:
-            self._files[failed].add(line)
+            self._files[failed].add(masked_bytes(line))
         except OSError as e:
             raise _told(self.folder, e) from e
         self._answered[number] = 1

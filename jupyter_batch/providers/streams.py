@@ -11,6 +11,7 @@ import msgspec
 
 from jupyter_batch.bodies import downloading
 from jupyter_batch.core.limits import LINE_BYTES, LINE_HEAD_BYTES, MIB
+from jupyter_batch.core.masked_stream import MaskedStream
 
 
 class Closable(Protocol):
@@ -57,6 +58,15 @@ def bounded(write: Callable[[bytes], object]) -> Iterator[Callable[[bytes], obje
     with downloading():
         yield lines.write
     lines.close()
+
+
+@contextlib.contextmanager
+def result_file(write: Callable[[bytes], object]) -> Iterator[Callable[[bytes], object]]:
+    """A writer of a result file: bounded, and without the keys that the provider's server may repeat."""
+    masking = MaskedStream(write)
+    with bounded(masking.write) as put:
+        yield put
+    masking.close()
 
 
 _CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*("(?:[^"\\]|\\.){0,512}")')
