@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_batch import settings
-from jupyter_batch.engine.session import session
+from jupyter_batch.engine.session import place_of, session
 from jupyter_batch.job import Job, of
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Artifacts:
 
         here = session(settings.read().home)
         now = time.time()
-        here.check_key(read_built(self.folder).job, api_key or self._secret)
+        built = read_built(self.folder).job
+        here.check_key(built, api_key or self._secret)
         record = take(here.ledger, self.folder, now=now)
         job = of(here, record.id)
         if self._functions is not None:
@@ -71,7 +72,9 @@ class Artifacts:
         if self._frame is not None:
             again = record.created_at != now
             job._answers.asked_on(self._frame, self._out, again=again, rendered=self._rendered)
-        job._begin(api_key or self._secret)
+        # A job that the ledger has for these files, and that names another server, gets nothing of this call.
+        ours = place_of(record) == place_of(built)
+        job._begin(api_key or self._secret if ours else None)
         if wait:
             job.wait(timeout)
         return job

@@ -40,7 +40,7 @@ from jupyter_batch.core.status import Snapshot
 from jupyter_batch.engine.belonging import group_named, whole
 from jupyter_batch.engine.one_key import check_one_place
 from jupyter_batch.engine.salvage import salvage
-from jupyter_batch.engine.session import Session, session
+from jupyter_batch.engine.session import Session, place_of, session
 from jupyter_batch.group import Group, models_of
 from jupyter_batch.group import keep as keep_group
 from jupyter_batch.job import Job, of
@@ -116,7 +116,7 @@ def submit(
         jobs.append(job)
     for job, (opts, order) in zip(jobs, orders, strict=True):
         # A job that the ledger has for this call, and that names another server, gets nothing of this call.
-        ours = job._record().api_base == order.ask.api_base
+        ours = place_of(job._record()) == place_of(order.ask)
         if ours:
             here.name(opts.api_base, order.ask.provider, with_key=opts.api_key is not None)
         job._begin(secret_of(opts) if ours else None)

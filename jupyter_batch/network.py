@@ -73,7 +73,7 @@ def through(base: str, status: int | None = None) -> str:
     proxy = proxy_for(base) if "://" in base else None
     if proxy is None or (status is not None and status not in _BAD_GATEWAY):
         return ""
-    return f" through the proxy {urlsplit(proxy).scheme}://{host_of(proxy)}"
+    return f" through the proxy {proxy.partition('://')[0]}://{host_of(proxy)}"
 
 
 def opener(base: str) -> urllib.request.OpenerDirector:

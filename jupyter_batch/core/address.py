@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,7 +27,7 @@ def check_base(base: str, name: str = "api_base", key: str = "api_key=") -> None
     name: what it was given as. key: how a key is given there.
     """
     url = _split(base)
-    if url is None or url.scheme not in _PORTS or not url.hostname:
+    if url is None or not is_address(base):
         raise OptionError(f"{name} is no address: it looks like https://host/v1")
     if url.username is not None or url.password is not None:
         raise OptionError(
@@ -44,6 +46,18 @@ def check_base(base: str, name: str = "api_base", key: str = "api_key=") -> None
             f"{name} holds {part}: leave it out, and give a key as {key}, since the address is "
             "written to disk and shown"
         )
+
+
+def is_address(base: str) -> bool:
+    """Whether this is an address that can be called."""
+    url = _split(base)
+    return url is not None and url.scheme in _PORTS and bool(url.hostname)
+
+
+def host_name(base: str) -> str:
+    """The host of an address without its port; "" where there is none."""
+    url = _split(base)
+    return "" if url is None else url.hostname or ""
 
 
 def _split(base: str) -> SplitResult | None:
@@ -80,7 +94,23 @@ def is_below(url: str, base: str) -> bool:
 
 def host_of(base: str) -> str:
     """A host with its port, to be shown."""
-    return urlsplit(base).netloc.rpartition("@")[2]
+    url = _split(base)
+    return "an address that can't be read" if url is None else url.netloc.rpartition("@")[2]
+
+
+def is_own_server(base: str) -> bool:
+    """Whether an address can be one of the embedded server: over HTTP, on this machine, with a port."""
+    url = _split(base)
+    return url is not None and url.scheme == "http" and bool(url.port) and is_near(base)
+
+
+def is_https_at(base: str, hosts: Iterable[str]) -> bool:
+    """Whether an address is over TLS, at the usual port, and its whole host matches one of these patterns."""
+    url = _split(base)
+    if url is None or url.scheme != "https" or url.port not in (None, 443):
+        return False
+    host = (url.hostname or "").lower()
+    return any(re.fullmatch(pattern, host) for pattern in hosts)
 
 
 def is_near(base: str) -> bool:

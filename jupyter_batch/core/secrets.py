@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 MASK = "***"
 _SHORTEST = 5
@@ -37,6 +37,14 @@ _NO_SECRETS = frozenset(
 _NAME = re.compile(r"(?i)(api_?key|_key|secret|token|password|credentials)$")
 """How the environment variables end that hold secrets."""
 _NO_SECRET_VARIABLES = re.compile(r"(?i)(^|_)(path|file|dir|url|name|id|key_id)$")
+_WORD = re.compile(r"[^\W\d_]{1,15}|\d{1,15}")
+"""A password such as postgres, or a flag. Masking it would make sentences and counts unreadable."""
+_FILE = re.compile(r"(?:~|\.{0,2}|[A-Za-z]:)[/\\][^\n]*\.[A-Za-z]{2,5}|(?:/[a-z0-9_.-]+){2,}")
+"""The path of a file that holds a secret. AWS's keys may begin with a slash, too: they have no such ending."""
+_ANY_PATH = re.compile(r"(?:~|\.{0,2}|[A-Za-z]:)[/\\][^\n]*")
+_PATHS = re.compile(r"(?i)credentials$")
+"""How the variables end whose values are paths or JSON: one that begins like a path is one."""
+_PROXY = re.compile(r"(?i)(^|_)proxy$")
 _HALF = re.compile(
     r"(?P<head>[\w\-+/=]{0,64}?)(?P<mask>\*{2,}|\.{3,}|…+|•{2,}|[xX]{4,})(?P<tail>[\w\-+/=]{0,64})"
 )
@@ -109,15 +117,35 @@ def known(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
 
 
 def in_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The variables that hold a secret, and what they hold."""
+    """The variables that hold a secret, and the secrets in them."""
     for name, value in environ.items():
-        if _holds_secret(name) and _is_secret(value):
+        if _holds_secret(name) and _is_variable_secret(name, value):
             yield name, value
+        elif _PROXY.search(name):
+            yield from ((name, part) for part in _passwords(value) if _is_variable_secret("", part))
 
 
 @functools.lru_cache(maxsize=1024)
 def _holds_secret(name: str) -> bool:
     return bool(_NAME.search(name)) and not _NO_SECRET_VARIABLES.search(name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_variable_secret(name: str, value: str) -> bool:
+    """Whether the value of a variable is a secret, and not a word, a flag or the path of a file."""
+    kept = value.strip()
+    if _WORD.fullmatch(kept) or _FILE.fullmatch(kept):
+        return False
+    if _PATHS.search(name) and _ANY_PATH.fullmatch(kept):
+        return False
+    return _is_secret(kept)
+
+
+def _passwords(address: str) -> set[str]:
+    """The password in a proxy's address, as it is written there and decoded."""
+    user, at, _ = address.rpartition("@")
+    password = user.rpartition("://")[2].partition(":")[2]
+    return {password, unquote(password)} if at and password else set()
 
 
 def masked(text: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from jupyter_batch.core.address import check_base
+from jupyter_batch.core.address import check_base, is_address
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import KeyMissingError, ProviderDownError
 from jupyter_batch.core.warnings_context import quiet
@@ -73,6 +73,7 @@ def _quieted(verb: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
 async def _provider_of(
     job: JobRecord, home: Path, api_key: str | None, named: Collection[str] | None
 ) -> Provider:
+    _check_address(job)
     folder = Folders(home).of(job.id)
     if job.mode == REALTIME:
         return await _realtime(job, folder, home, api_key, named)
@@ -97,6 +98,7 @@ async def _provider_of(
 
 def check_key(job: JobRecord, *, api_key: str | None, named: Collection[str] | None) -> None:
     """Raise KeyMissingError where this process has no key that may go to a job's address."""
+    _check_address(job)
     if job.provider == LOCAL:
         return
     if job.provider in SETTINGS:
@@ -105,6 +107,14 @@ def check_key(job: JobRecord, *, api_key: str | None, named: Collection[str] | N
         _realtime_key(job, api_key, named)
     else:
         _access(job, api_key, named)
+
+
+def _check_address(job: JobRecord) -> None:
+    """Raise KeyMissingError for an address in a damaged or foreign ledger that can't be called."""
+    if job.api_base is not None and not is_address(job.api_base):
+        raise KeyMissingError(
+            "the ledger holds no address for this job that can be called: submit its rows again, with api_base="
+        )
 
 
 def _access(job: JobRecord, api_key: str | None, named: Collection[str] | None) -> Access:
@@ -176,6 +186,13 @@ async def _realtime(
 
 
 def _litellm_call(job: JobRecord, api_key: str | None, named: Collection[str] | None) -> Call:
+    if (
+        job.model.partition("/")[0] != job.provider
+    ):  # litellm goes by the name, the key by the provider
+        raise KeyMissingError(
+            f"no key is sent for {job.model}: the ledger names {job.provider} as its provider, which it is not. "
+            "Submit the rows again"
+        )
     if job.provider in SETTINGS:
         _cloud_base(job, api_key, named)
         more: dict[str, Any] = arguments_of(job.cloud, api_key)

@@ -18,6 +18,7 @@ from jupyter_batch.core.address import address
 from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.core.secrets import remember
 from jupyter_batch.core.status import Step
+from jupyter_batch.engine.ask import Ask
 from jupyter_batch.engine.connect import check_key, connect
 from jupyter_batch.engine.worker import Watcher, Worker
 from jupyter_batch.ledger.records import JobRecord
@@ -189,10 +190,12 @@ def _set_for(job: JobRecord) -> frozenset[str]:
     return frozenset(filter(None, (os.environ.get(name) for name in key_names(job.provider))))
 
 
-def place_of(job: JobRecord) -> str:
+def place_of(job: JobRecord | Ask) -> str:
     """Where a job's requests go, as far as its key is concerned."""
     region = sorted(job.cloud.items())
-    return f"{job.provider} {address(job.api_base) if job.api_base else ''} {region}"
+    # In real time without an address the model's name says which provider litellm calls.
+    owner = job.model.partition("/")[0]
+    return f"{job.provider} {owner} {address(job.api_base) if job.api_base else ''} {region}"
 
 
 _lock = threading.Lock()

@@ -11,9 +11,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-from jupyter_batch.core.address import address, host_of, is_near
+from jupyter_batch.core.address import address, host_of, is_https_at, is_near
 from jupyter_batch.core.errors import KeyMissingError, OptionError
 from jupyter_batch.core.secrets import clean, remember
 from jupyter_batch.providers.records import RECORDS, Record
@@ -97,17 +96,7 @@ def _owns(key: Key, base: str | None) -> bool:
 
 def is_own_host(record: Record, base: str) -> bool:
     """Whether an address is one of the provider's own, over TLS and at the usual port."""
-    url = urlsplit(base)
-    try:
-        usual = url.port in (None, 443)
-    except ValueError:
-        return False
-    host = (url.hostname or "").lower()
-    return (
-        url.scheme == "https"
-        and usual
-        and any(re.fullmatch(pattern, host) for pattern in record.hosts)
-    )
+    return is_https_at(base, record.hosts)
 
 
 def owner_of(base: str | None) -> Record | None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Mapping
-from urllib.parse import urlsplit
 
 import msgspec
 
-from jupyter_batch.core.address import check_base, is_near
+from jupyter_batch.core.address import check_base, host_name, is_near
 from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelError, OptionError
 from jupyter_batch.core.model_names import full_name
 from jupyter_batch.core.request import Limits
@@ -263,7 +262,7 @@ def facts_of(provider: str, base: str | None) -> Facts:
 
 def _is_its_own(record: Record, base: str | None) -> bool:
     """Whether an address is the provider's own, not another server of its dialect."""
-    return base is None or urlsplit(base).hostname == urlsplit(record.default_base or "").hostname
+    return base is None or host_name(base) == host_name(record.default_base or "")
 
 
 def chat_path(provider: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from jupyter_batch.core.address import is_own_server
 from jupyter_batch.core.errors import ConnectionFailedError
 from jupyter_batch.locks import FileLock
 from jupyter_batch.server.serve import TOKEN_VARIABLE
@@ -165,7 +166,14 @@ def _read(path: Path) -> dict[str, Any] | None:
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return known if isinstance(known, dict) and {"pid", "base_url", "token"} <= set(known) else None
+    return known if isinstance(known, dict) and _is_ours(known) else None
+
+
+def _is_ours(known: dict[str, Any]) -> bool:
+    """Whether an announcement can be our server's. A ledger may be someone else's, and name another host."""
+    pid, token = known.get("pid"), known.get("token")
+    whole = type(pid) is int and pid > 1 and isinstance(token, str)
+    return whole and is_own_server(str(known.get("base_url")))
 
 
 def _tail(log: Path) -> str:

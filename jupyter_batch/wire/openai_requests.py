@@ -12,10 +12,10 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import orjson
 
+from jupyter_batch.core.address import host_name
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.template import RowError
 from jupyter_batch.core.warnings_context import quiet
@@ -328,7 +328,7 @@ def is_foreign(route: Route) -> bool:
 
 
 def _is_elsewhere(route: Route) -> bool:
-    host = urlsplit(route.api_base or "").hostname or ""
+    host = host_name(route.api_base or "")
     return bool(host) and not host.endswith(_OWN)
 
 
