@@ -13,7 +13,7 @@ import msgspec
 
 from jupyter_batch.core.errors import ConnectionFailedError, NotFoundError, ProviderError
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine import contents, keeping
+from jupyter_batch.engine import contents, json_documents, keeping
 from jupyter_batch.engine.blame import for_the_others, rows_at_fault
 from jupyter_batch.engine.contents import Contents, Missing
 from jupyter_batch.engine.gather import of_shard
@@ -207,6 +207,7 @@ async def _fetch(
 
 
 def _put_in_place(draft: Path, target: Path, job: str, shard: ShardRecord) -> Contents:
+    json_documents.to_lines(draft)
     came = contents.read(draft, job, shard)
     foreign = came.odd and not came.told
     with told(target.parent):
