@@ -15,13 +15,14 @@ from typing import Any
 import msgspec
 import orjson
 
-from jupyter_batch.wire import anthropic_requests, bedrock
+from jupyter_batch.wire.anthropic_requests import Translation
+from jupyter_batch.wire.bedrock import ConverseTranslation
 from jupyter_batch.wire.whole import ParamCheck, merged, parted
 
 _EXTRA = "extra_body"
 _TRANSLATIONS: Mapping[str, Callable[[Any, str], Any]] = {
-    "anthropic": anthropic_requests.Translation,
-    "bedrock": bedrock.Translation,
+    "anthropic": Translation,
+    "bedrock": ConverseTranslation,
 }
 """By provider: what the batch's requests are made by."""
 _MADE_BY = (
