@@ -45,8 +45,15 @@ def _refusals(model: str, body: Mapping[str, Any], most: int | None) -> Iterable
         isinstance(stop, str) and not stop.strip() for stop in stops
     ):
         yield "stop: Anthropic takes no stop text of white space alone; leave it out"
-    if body.get("tool_choice") and not body.get("tools"):
-        yield "tool_choice has no meaning without tools: give tools=, or leave it out"
+    choice = body.get("tool_choice")
+    if choice and not body.get("tools"):
+        yield f"{_chosen_by(choice)} has no meaning without tools: give tools=, or leave it out"
+
+
+def _chosen_by(choice: Any) -> str:
+    """The parameter of a chat request that became Anthropic's tool_choice."""
+    parallel = isinstance(choice, Mapping) and "disable_parallel_tool_use" in choice
+    return "parallel_tool_calls" if parallel else "tool_choice"
 
 
 def _thinks(body: Mapping[str, Any]) -> bool:
