@@ -53,12 +53,17 @@ class ForeignCells:
         """The positions of the foreign cells, by column; columns that have none are left out."""
         return {column: rows for column, rows in self._open.items() if len(rows)}
 
-    def check(self, out: str) -> None:
-        """Raise ColumnError where there are any: their number, some of their rows, and the ways out."""
+    def check(self, out: str, model: str) -> None:
+        """Raise ColumnError where there are any: their number, some of their rows, and the ways out.
+
+        out: with the model's suffix in a group of several models; the name that is proposed is the one for all of them.
+        """
         if not self.rows:
             return
-        names = (f"{out or 'answer'}{number}" for number in range(2, len(self._frame.columns) + 3))
-        free = next(name for name in names if not frames.has_column(self._frame, name))
+        base = out.removesuffix(f"_{model}")
+        end = out[len(base) :]
+        names = (f"{base or 'answer'}{number}" for number in range(2, len(self._frame.columns) + 3))
+        free = next(name for name in names if not frames.has_column(self._frame, name + end))
         raise ColumnError(f"{self.said()}: overwrite=True replaces {self.them}, or out={free!r}")
 
     @property

@@ -325,8 +325,8 @@ def place_in(
         found = index.get_loc(label)
     except (KeyError, TypeError, ValueError, InvalidIndexError):
         raise InputError(
-            f"job {job.id} has no row {label!r}: its rows are labelled as its frame's index was, "
-            f"from {index[0]!r} on; job.row(position=0) is the first"
+            f"job {job.id} has no row {_plain(label)!r}: its rows are labelled as its frame's index was, "
+            f"from {_plain(index[0])!r} on; job.row(position=0) is the first"
         ) from None
     if isinstance(found, int | np.integer):
         return int(order[found]), label
@@ -337,6 +337,13 @@ def place_in(
         f"{len(places):,} rows of job {job.id} have the label {label!r}: give one of their positions, "
         f"job.row(position={places[0]})"
     )
+
+
+def _plain(label: Any) -> Any:
+    """A label whose repr has no numpy type: np.int64(1) as 1, also inside a MultiIndex's tuple."""
+    if isinstance(label, tuple):
+        return tuple(map(_plain, label))
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def table(

@@ -20,6 +20,7 @@ from jupyter_batch.engine.caching import marks
 from jupyter_batch.engine.embed import Embed
 from jupyter_batch.engine.extras import with_extras
 from jupyter_batch.engine.filled import ForeignCells
+from jupyter_batch.engine.frame_reads import frame_reads
 from jupyter_batch.engine.module import Module
 from jupyter_batch.engine.prompt import Given, Prompt, prompt_of
 from jupyter_batch.frame import has_column
@@ -120,7 +121,11 @@ def order(
         else [column for column in fills if has_column(frame, column)]
     )
     if taken:
-        _check_taken(ledger, frame, taken, opts.out)
+        _check_taken(ledger, frame, taken, opts)
+    if framed and opts.overwrite:
+        held = [column for column in fills if has_column(frame, column)]
+        for column in frame_reads(prompt, source, held):
+            raise _reads_own(column)
     facts = facts_of(provider, base)
     if mode == REALTIME:
         facts = realtime_facts(facts)
@@ -340,18 +345,22 @@ def _check_reads(form: Prompt, params: dict[str, Any], fills: tuple[str, ...]) -
     read = [*form.columns, *(value.name for value in params.values() if isinstance(value, Col))]
     own = next((label for label in read if str(label) in fills), None)
     if own is not None:
-        raise ColumnError(
-            f"the prompt reads the column {own!r}, which its answers would replace: the input would be gone, and the "
-            "next run would ask about its own answers, and pay for them; give out= another name"
-        )
+        raise _reads_own(own)
 
 
-def _check_taken(ledger: Ledger, frame: pd.DataFrame, taken: list[str], out: str) -> None:
+def _reads_own(column: Any) -> ColumnError:
+    return ColumnError(
+        f"the prompt reads the column {column!r}, which its answers would replace: the input would be gone, and the "
+        "next run would ask about its own answers, and pay for them; give out= another name"
+    )
+
+
+def _check_taken(ledger: Ledger, frame: pd.DataFrame, taken: list[str], opts: Options) -> None:
     """Raise ColumnError where it is plain, without a look at the rows, that the columns are the user's own."""
     jobs = ledger.jobs() if ledger.exists() else []
     cells = ForeignCells(frame, taken)
     if not jobs:
-        cells.check(out)
+        cells.check(opts.out, opts.model)
     if not cells.rows and not any(set(taken) & set(job.all_fills) for job in jobs):
         raise ColumnError(
             f"the frame has {listed(map(repr, taken))} already, without a value: overwrite=True fills "

@@ -154,7 +154,7 @@ def drafted(
         accept(there)
         if ask.taken:
             cells = ForeignCells(frame, ask.taken)
-            cells.look(ledger, record, rendered.keys).check(ask.out)
+            cells.look(ledger, record, rendered.keys).check(ask.out, record.model)
         if reuse and there is not None:
             drawn = [draft.requests(shard.number) for shard in shards]
             request_files.restore(ledger, there, ledger.shards(there.id), drawn, job)

@@ -40,9 +40,10 @@ def curve(shot: Snapshot) -> Course:
     step = (end - shot.created_at) / (COLUMNS - 1)
     heights = [done_at(points, shot.created_at + number * step) for number in range(COLUMNS - 1)]
     heights.append(shot.counts.done)
+    counted = "rows" if shot.samples == 1 else "answers"
     told = [
         *_marks(points, total, shot.created_at),
-        f"{shot.counts.done:,} of {total:,} rows after {span(end - shot.created_at)}",
+        f"{shot.counts.done:,} of {total:,} {counted} after {span(end - shot.created_at)}",
     ]
     return {
         "curve": tuple(round(100 * rows / total) for rows in heights),

@@ -73,7 +73,7 @@ def cells(shot: Snapshot) -> tuple[str, ...]:
         seen.id,
         seen.title,
         seen.state,
-        f"{seen.done:,} of {seen.total:,}",
+        f"{seen.done:,} of {seen.total:,}" if seen.unit == "row" else seen.progress,
         ", ".join(filter(None, [f"{lost:,}" if lost else "", seen.cut_off])),
         seen.cost.removeprefix("cost ").partition(",")[0],
         f"{span(shot.now - shot.created_at)}{left}",

@@ -178,3 +178,13 @@ def test_a_correction_in_a_list_of_answers_stays(server, call):
         df.llm.batch("{text}", out="out", n=2, **call)
     assert df["out"].tolist() == [["1", "1"], ["2.0", "2"], ["3", "3"]]
     assert sent(server) == 6
+
+
+def test_a_group_proposes_one_name_for_all_its_columns(server, call):
+    """B3: what is proposed is what the user would write as out=, without a model's suffix."""
+    df = numbered(2).assign(**{"a_openai/echo2": ["by", "hand"]})
+    with pytest.raises(ColumnError, match=r"out='a2'"):
+        df.llm.batch("{text}", out="a", **{**call, "model": ["openai/echo", "openai/echo2"]})
+    numbered(2).llm.batch("{text}", out="a_openai/echo2", **call).wait(60)
+    with pytest.raises(ColumnError, match=r"out='a2'"):
+        df.llm.batch("{text}", out="a", **{**call, "model": ["openai/echo", "openai/echo2"]})

@@ -130,3 +130,9 @@ def test_the_kinds_do_not_hang_on_what_is_there(shot, count):
 def test_the_frame_has_the_values_as_they_are(shot):
     """A screen cleans a name; a frame that is filtered by it has it as it was given."""
     assert table.frame([shot(name="\x1b[31mred")])["name"].iloc[0] == "\x1b[31mred"
+
+
+def test_answers_are_not_counted_as_rows(shot):
+    """D9: with n=3 the counts are of answers: the cell says so, below a heading that says rows."""
+    three = table.cells(shot(samples=3, counts=Counts(succeeded=9)))
+    assert three[table.HEADINGS.index("rows")] == "9 of 9 answers"
