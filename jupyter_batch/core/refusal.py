@@ -12,6 +12,7 @@ import html
 import json
 import re
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
@@ -69,6 +70,7 @@ _WORDS = (
     (re.compile(r"not[_ ]?found", re.IGNORECASE), 404),
     (re.compile(r"rate[_ ]?limit|too[_ ]many|exhausted|quota|throttl", re.IGNORECASE), 429),
     (re.compile(r"invalid|bad[_ ]request|validation", re.IGNORECASE), 400),
+    (re.compile(r"overload|unavailable|server[_ ]?error|time[d_ ]*out", re.IGNORECASE), 503),
 )
 """The HTTP status that an error's kind stands for, where the answer's own status is a 200."""
 
@@ -106,8 +108,8 @@ def read_refusal(body: Any) -> Refusal:
     message = _sentence(value)
     kinds = list(dict.fromkeys(_kinds(value)))
     named = [kind for kind in kinds if not kind.isdigit()]
-    if not message and isinstance(value, Mapping | list) and value:
-        message = " ".join(named or kinds) or _as_json(value)
+    if not message and not _is_blank(value):
+        message = " ".join(named) or _numbered(kinds) or _as_json(value)
     return Refusal(short(message), " ".join(kinds), _status(value, named))
 
 
@@ -125,6 +127,12 @@ def decoded(body: bytes | bytearray | str) -> Any:
         return msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def phrase(status: int) -> str:
+    """HTTP's own words for an error's status; "" for another number."""
+    known = status in HTTPStatus.__members__.values() and status >= 400  # noqa: PLR2004
+    return HTTPStatus(status).phrase if known else ""
 
 
 def is_no_route(status: int, refusal: Refusal) -> bool:
@@ -253,7 +261,23 @@ def _fields(value: Mapping[str, Any], deep: int) -> str:
 def _kind_alone(value: Any) -> str:
     """What an error without a sentence is called; numbers only where there is nothing else."""
     kinds = list(dict.fromkeys(_kinds(value)))
-    return " ".join([kind for kind in kinds if not kind.isdigit()] or kinds)
+    return " ".join([kind for kind in kinds if not kind.isdigit()]) or _numbered(kinds)
+
+
+def _numbered(codes: list[str]) -> str:
+    """The sentence for an error that has a number alone: HTTP's own words, if it is a status."""
+    if len(codes) == 1 and (words := phrase(int(codes[0]))):
+        return words
+    return f"error code {' '.join(codes)}" if codes else ""
+
+
+def _is_blank(value: Any, deep: int = 0) -> bool:
+    """Whether a value holds nothing but empty fields: `{"error": {"message": null}}`."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return deep < _DEEP and all(_is_blank(item, deep + 1) for item in value)
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _titled(value: Mapping[str, Any], found: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -18,12 +17,12 @@ from jupyter_batch.core.errors import (
     WarningRaisedError,
 )
 from jupyter_batch.core.place_fields import without_place
-from jupyter_batch.core.refusal import decoded, read_refusal
+from jupyter_batch.core.refusal import decoded, phrase, read_refusal
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.core.warnings_context import quiet
 from jupyter_batch.network import guard_all, with_key
 from jupyter_batch.providers.anthropic_address import root_of
-from jupyter_batch.providers.failures import no_connection, normalise
+from jupyter_batch.providers.failures import no_connection, normalise, sentence_in, without_prefix
 from jupyter_batch.providers.need_address import check_place
 from jupyter_batch.providers.nested_extra import NestedExtra
 from jupyter_batch.providers.via_litellm import OursAreRaised, load_litellm
@@ -202,7 +201,11 @@ class LitellmCall:
         answered = ours.status is not None and ours.status >= 400  # noqa: PLR2004 - HTTP's errors begin there
         if not ours.transient and not answered and not isinstance(ours, WarningRaisedError):
             ours = ProviderDownError(str(ours), status=ours.status)  # an answer that can't be read
-        told = {"message": str(ours)} if isinstance(ours, WarningRaisedError) else _words(error)
+        told = (
+            {"message": str(ours)}
+            if isinstance(ours, WarningRaisedError)
+            else _words(error, ours.status)
+        )
         told = {
             name: masked(value) if isinstance(value, str) else value for name, value in told.items()
         }
@@ -282,14 +285,11 @@ def _without_bound(error: BaseException) -> str:
     return str(error)
 
 
-_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w+(?:Error|Timeout): )*(?:\w+Exception - )?")
-
-
-def _words(error: Exception) -> dict[str, Any]:
+def _words(error: Exception, status: int | None) -> dict[str, Any]:
     """The provider's error object, out of the exception's body or out of its text."""
-    text = _PREFIX.sub("", str(getattr(error, "message", None) or error))
-    held: Any = getattr(error, "body", None) or decoded(text) or text
-    message = read_refusal(held).message or type(error).__name__
+    text = without_prefix(str(getattr(error, "message", None) or error))
+    held: Any = getattr(error, "body", None) or decoded(text) or sentence_in(text)
+    message = read_refusal(held).message or phrase(status or 0) or "no reason was given"
     inner = held.get("error", held) if isinstance(held, dict) else None
     fields = inner if isinstance(inner, dict) else {}
     return {"message": message, **{name: fields.get(name) for name in ("type", "param", "code")}}

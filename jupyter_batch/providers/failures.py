@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import time
+import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 from jupyter_batch.core.errors import (
@@ -27,16 +25,23 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.input_file import of_file
 from jupyter_batch.core.quota import is_queue, is_quota, is_spent
-from jupyter_batch.core.refusal import Refusal, decoded, is_error, is_no_route, read_refusal, short
+from jupyter_batch.core.refusal import (
+    Refusal,
+    decoded,
+    is_error,
+    is_no_route,
+    phrase,
+    read_refusal,
+    short,
+)
 from jupyter_batch.core.secrets import remember
 from jupyter_batch.core.stated_limit import stated_limit
 from jupyter_batch.network import certificate_words, through
+from jupyter_batch.providers.retry_after import seconds_to_wait
 
 _OK = 200
 _NOT_FOUND = 404
 _SERVER = 500
-_LONGEST_WAIT = 86_400.0
-"""Seconds of a retry-after that are kept: the longest honest one is until a daily limit is reset."""
 _SPENT = 402
 """Payment required."""
 _NEVER_SPENT = frozenset({404, 405, 501})
@@ -45,6 +50,11 @@ _STATES = ("status", "state", "processing_status")
 _QUOTA_STATUSES = frozenset({400, 403, 409, 422})
 """What providers answer besides 429 where a limit that passes was met; its words tell it from other refusals."""
 
+
+_PREFIX = re.compile(
+    r"^(?:(?:litellm\.)?\w+(?:Error|Timeout): )*(?:\w+Exception - ?)?(?:Error code: \d+(?: - )?)?"
+)
+_EMPTY = frozenset({"", "None", "null", '""', "{}", "[]"})
 
 _NO_SUCH_KEY = "no connected db"
 """What a litellm proxy that has no database says, with 400, of any key but its own (seen with 1.106)."""
@@ -119,7 +129,7 @@ def _told(error: BaseException, place: str) -> ProviderError:
         return UnreadableError(
             f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}"
         )
-    return refused(status, _body(error), place, headers=_headers(error), reason=short(str(error)))
+    return refused(status, _body(error), place, headers=_headers(error), reason=_reason(error))
 
 
 def no_connection(place: str, cause: str) -> ConnectionFailedError:
@@ -155,7 +165,7 @@ def refused(
     """
     refusal = read_refusal(body)
     if not refusal.message:
-        refusal = refusal._replace(message=reason)
+        refusal = refusal._replace(message=reason or phrase(status) or "no reason was given")
     return by_refusal(status, refusal, f"{place}{through(place, status)}", headers or {})
 
 
@@ -223,7 +233,7 @@ def by_refusal(
     said = f"{refusal.kind} {refusal.message}"
     words = words or refusal.message
     message = f"{f'{place}: ' if place else ''}{words} (HTTP {shown or status})"
-    retry_after = _retry_after({name.lower(): value for name, value in headers.items()})
+    retry_after = seconds_to_wait({name.lower(): value for name, value in headers.items()})
     kind = _kind(status, refusal, said)
     error = kind(message, status=status, retry_after=retry_after)
     if isinstance(error, RateLimitError):
@@ -289,36 +299,6 @@ def _headers(error: BaseException) -> Mapping[str, str]:
     return {}
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, at most a day: of `retry-after-ms`, or a number or a date (RFC 9110, 10.2.3)."""
-    with contextlib.suppress(ValueError):
-        waited = float(headers.get("retry-after-ms", "")) / 1000
-        if math.isfinite(waited) and waited >= 0:
-            return min(waited, _LONGEST_WAIT)
-    text = headers.get("retry-after", "")
-    try:
-        seconds = float(text)
-    except ValueError:
-        until, since = (
-            _date(text),
-            _date(headers.get("date", "")),
-        )  # by one clock, the server's, where it tells it
-        seconds = (
-            math.nan
-            if until is None
-            else max(until - (time.time() if since is None else since), 0.0)
-        )
-    return min(seconds, _LONGEST_WAIT) if math.isfinite(seconds) and seconds >= 0 else None
-
-
-def _date(text: str) -> float | None:
-    """Seconds since the epoch, of an HTTP date."""
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
 def _body(error: BaseException) -> object:
     """The body of the answer that an SDK raised an error for, as it came, or what the SDK kept of it.
 
@@ -332,9 +312,25 @@ def _body(error: BaseException) -> object:
     body: object = getattr(error, "body", None)
     if body:
         return body
-    text = str(error)
+    text = without_prefix(str(error))
     inner = decoded(text[text.find("{") :]) if "{" in text else None
-    return inner if is_error(inner) else text
+    return inner if read_refusal(inner).message and isinstance(inner, dict) else sentence_in(text)
+
+
+def without_prefix(text: str) -> str:
+    """The text of an SDK's error without the names of its classes and the status, which are not the server's."""
+    return _PREFIX.sub("", text)
+
+
+def sentence_in(text: str) -> str:
+    """The text, if it is a sentence: SDKs write an empty body as "None", "{}" or not at all."""
+    empty = text.strip() in _EMPTY or decoded(text) is not None
+    return "" if empty else text
+
+
+def _reason(error: BaseException) -> str:
+    """The SDK's own sentence, for an answer whose body says nothing."""
+    return short(sentence_in(without_prefix(str(error))))
 
 
 def _cause(error: BaseException) -> str:

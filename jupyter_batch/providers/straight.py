@@ -17,6 +17,7 @@ import msgspec
 import orjson
 
 from jupyter_batch.bodies import ACCEPTED, read_bounded
+from jupyter_batch.core.refusal import is_error, is_no_route, read_refusal
 from jupyter_batch.network import http_only, proxy_for, trusted, without_strays
 from jupyter_batch.providers.asking import SECONDS, CallFailedError, LitellmCall, theirs
 from jupyter_batch.wire import tolerant
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _KINDS = 256
 """So many kinds of requests are learnt; a job with more (a parameter from each row) goes on with litellm's own call."""
+_BAD_REQUEST, _NOT_FOUND = 400, 404
 _LEARN_SECONDS = 2.0
 """How long a row waits for another to learn its kind: that one may turn out to be a real call, of minutes."""
 _OF_THE_CONNECTION = frozenset(
@@ -207,18 +209,17 @@ class StraightCall(LitellmCall):
                 answer.status,
                 {name.lower(): text for name, text in answer.headers.items()},
             )
-        if status != 200:  # noqa: PLR2004 - HTTP's OK
-            raise RefusedError(
-                status, _read(content) or f"{answer.reason} {headers.get('location', '')}", headers
-            )
         body = _read(content)
+        if status != 200:  # noqa: PLR2004 - HTTP's OK
+            if not read_refusal(body).message:
+                body = f"{answer.reason or ''} {headers.get('location', '')}".strip()
+            raise RefusedError(status, body, headers)
         if isinstance(body, dict) and (body.get("choices") or body.get("data")):
             return body
-        if isinstance(body, dict) and body.get("error"):  # some gateways tell errors with a 200
-            code = body["error"].get("code") if isinstance(body["error"], dict) else None
-            if not isinstance(code, int) or not 400 <= code < 600:  # noqa: PLR2004 - HTTP statuses
-                code = 502
-            raise RefusedError(code, body, headers)
+        if is_error(body):  # some gateways send errors with a 200
+            refusal = read_refusal(body)
+            refused = _NOT_FOUND if is_no_route(_NOT_FOUND, refusal) else refusal.status
+            raise RefusedError(refused or _BAD_REQUEST, body, headers)
         if isinstance(body, dict) and tolerant.usage_of(body.get("usage")) is not None:
             return body  # an answer of nothing, but a billed one: it is not asked again
         raise ValueError(f"it holds no answer: {content[:200]!r}")

@@ -22,7 +22,7 @@ from jupyter_batch.server.faults import Faults, parse_faults
 from jupyter_batch.server.guard import refuse_pages
 from jupyter_batch.server.messages import routes as messages
 from jupyter_batch.server.messages.errors import envelope
-from jupyter_batch.server.messages.objects import speaks
+from jupyter_batch.server.messages.objects import has_v1_twice, speaks
 from jupyter_batch.server.protocol import Connection
 from jupyter_batch.server.service import SERVICE, Service, json_body, reply, service
 
@@ -168,8 +168,8 @@ async def _sign(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _hint(path: str) -> str:
-    """The remedy for an address with `/v1` in a client that appends `/v1` itself, as Anthropic's does."""
-    if not path.startswith("/v1/v1/"):
+    """The remedy for an address with `/v1` in a client that appends `/v1` itself."""
+    if not has_v1_twice(path):
         return ""
     return "; this client appends /v1 itself: give it the server's address without /v1"
 

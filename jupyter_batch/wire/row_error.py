@@ -23,7 +23,8 @@ _DEEP = 4
 def reason_of(error: Any, code: str = "") -> str:
     """The code and the sentence of an error of any shape; NO_REASON where it says nothing."""
     text = (read_refusal(error).message if error else "") or NO_REASON
-    return cut(text if not code or text.startswith(code) else f"{code}: {text}")
+    has_code = text.startswith(code) or text == f"error code {code}"
+    return cut(text if has_code else f"{code}: {text}")
 
 
 def code_of(error: Any, deep: int = 0) -> str:

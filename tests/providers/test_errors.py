@@ -110,13 +110,18 @@ def test_each_refusal_has_its_kind(desk, verb):
             0.0,
         ),
         ({"retry-after": "soon", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "5s"}, 5.0),
+        ({"retry-after": "1m30s"}, 90.0),
+        ({"retry-after": "250ms"}, 0.25),
+        ({"retry-after": "2h"}, 7200.0),
+        ({"retry-after": "s"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "-1"}, None),
         ({}, None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(headers, seconds):
-    """A date is held against the server's own clock; what is neither says nothing."""
+    """A date is held against the server's own clock; a duration such as `1m30s` is read; other texts say nothing."""
     assert by_status(429, "slow down", headers=headers).retry_after == seconds
 
 

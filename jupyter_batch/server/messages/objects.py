@@ -15,9 +15,14 @@ RESULTS_LIFE = 29 * DAY
 """Seconds from a batch's creation until its results are no longer available."""
 
 
+def has_v1_twice(path: str) -> bool:
+    """Whether a client appended `/v1` to an address that ends in it already, as Anthropic's does."""
+    return path.startswith("/v1/v1/")
+
+
 def speaks(path: str) -> bool:
-    """Whether a request's path belongs to this API; its clients append `/v1` to an address that may end in it."""
-    path = path.removeprefix("/v1") if path.startswith("/v1/v1/") else path
+    """Whether a request's path belongs to this API, with `/v1` once or twice."""
+    path = path.removeprefix("/v1") if has_v1_twice(path) else path
     return path == MESSAGES or path.startswith(f"{MESSAGES}/")
 
 
