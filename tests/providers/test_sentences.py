@@ -34,7 +34,7 @@ SHAPES = [
     ({"error": {"message": "no such thing", "type": "t", "code": "c"}}, "no such thing"),
     ({"error": "no such thing"}, "no such thing"),
     ({"error": {"message": None, "code": "tenant_suspended"}}, "tenant_suspended"),
-    ({"error": {"code": 1234}}, "1234"),
+    ({"error": {"code": 1234}}, "error code 1234"),
     ({"error": {"message": {"detail": "deep down"}}}, "deep down"),
     ({"error": {"message": json.dumps({"error": {"message": "packed"}})}}, "packed"),
     ({"error": None, "message": "beside a null"}, "beside a null"),
