@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +38,19 @@ def far(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with recording() as recorder:
         yield recorder
+
+
+def is_read(package, variable):
+    """Whether the installed version of a package reads a variable: the lowest ones do not read each."""
+    [root] = importlib.util.find_spec(package).submodule_search_locations
+    word = variable.encode()
+    return any(word in path.read_bytes() for path in Path(root).rglob("*.py"))
+
+
+def needs(package, variable):
+    """Skip where the installed version does not read the variable, so that there is nothing to be refused."""
+    if not is_read(package, variable):
+        pytest.skip(f"this version of {package} does not read {variable}")
 
 
 def names(headers, url, key, environ):
@@ -98,7 +113,8 @@ def test_with_the_environments_key_its_headers_go(far, tmp_path):
     """A1: a gateway that was named without a key gets what belongs to that key."""
     access = Access(api_base=f"{far.url}/v1", api_key=MINE)
     asyncio.run(driven(ViaLitellm(facts_of("openai", far.url), access), tmp_path))
-    assert "team-secret-0123" in far.headers
+    if is_read("openai", "OPENAI_CUSTOM_HEADERS"):
+        assert "team-secret-0123" in far.headers
     assert "org-mine-0123" in far.headers
 
 
@@ -113,6 +129,7 @@ def test_with_the_environments_key_its_headers_go(far, tmp_path):
 )
 def test_what_takes_the_place_of_the_key_is_refused(variable, value, model, far, monkeypatch):
     """A1: nothing is sent, and the variable is named: the job is blocked for its key."""
+    needs("openai" if variable.startswith("OPENAI") else "litellm", variable)
     monkeypatch.setenv(variable, value)
     monkeypatch.setenv("WATSONX_PROJECT_ID", "p")
     failed = asyncio.run(
@@ -126,6 +143,7 @@ def test_what_takes_the_place_of_the_key_is_refused(variable, value, model, far,
 
 def test_in_batches_too(far, tmp_path, monkeypatch):
     """A1: the same from the SDK that batches go through."""
+    needs("openai", "OPENAI_CUSTOM_HEADERS")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"Authorization: Bearer {MINE}")
     access = Access(api_base=f"{far.url}/v1", api_key=THEIRS)
     failed = asyncio.run(driven(ViaLitellm(facts_of("openai", far.url), access), tmp_path))
