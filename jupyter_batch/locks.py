@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+_HELD = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK})
+"""Another process has the lock; all other errors are the file system's, such as ENOLCK of NFS without a lock daemon."""
+NO_LOCKS = "this file system supports no locks: set JUPYTER_BATCH_HOME to a folder on a local disk"
 
 
 class FileLock:
@@ -22,7 +27,7 @@ class FileLock:
         return self._fd >= 0
 
     def take(self) -> bool:
-        """Try once, without waiting. Raises OSError where the file can't be opened."""
+        """Try once, without waiting. Raises OSError where the file can't be opened, or its file system has no locks."""
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if sys.platform == "win32":
@@ -33,9 +38,11 @@ class FileLock:
                 import fcntl
 
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as e:
             os.close(fd)
-            return False
+            if e.errno in _HELD:
+                return False
+            raise OSError(e.errno, NO_LOCKS, str(self.path)) from e
         self._fd = fd
         return True
 

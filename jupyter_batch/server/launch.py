@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_batch.core.address import is_own_server
-from jupyter_batch.core.errors import ConnectionFailedError
+from jupyter_batch.core.errors import ConnectionFailedError, LedgerError
 from jupyter_batch.locks import FileLock
 from jupyter_batch.server.serve import TOKEN_VARIABLE
 
@@ -52,7 +52,11 @@ def ensure(home: Path, *, timeout: float = 20.0) -> Endpoint:
             endpoint = find(home)
             if endpoint is not None:
                 return endpoint
-            if lock.take():
+            try:
+                taken = lock.take()
+            except OSError as e:
+                raise LedgerError(f"{folder}: {e.strerror}") from e
+            if taken:
                 endpoint = find(home)  # who held the lock before may have started it
                 return endpoint or _start(home, folder, until)
             if time.monotonic() > until:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import httpx
 import pytest
 from server_asking import until
 
-from jupyter_batch.core.errors import ConnectionFailedError
+from jupyter_batch.core.errors import ConnectionFailedError, LedgerError
 from jupyter_batch.server import launch
 
 ROOT = Path(__file__).parents[2]
@@ -91,3 +92,15 @@ def test_what_keeps_it_from_starting_is_told(home):
     (home / "server" / "state.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(ConnectionFailedError, match=r"did not start[\s\S]*not a database"):
         launch.ensure(home)
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    """E8: where locks are refused (ENOLCK, as on NFS), nobody waits for another process: the error says what to do."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(LedgerError, match="supports no locks: set JUPYTER_BATCH_HOME"):
+        launch.ensure(tmp_path / "home", timeout=5)
