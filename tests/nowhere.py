@@ -12,7 +12,7 @@ import pytest
 from jupyter_batch.core import secrets
 
 _LONG = 12
-"""Shorter forms occur by chance: they count only as a word of their own."""
+"""Shorter forms occur by chance: they count only as a word of their own, and not where they are letters alone."""
 _BLOCK = 1 << 20
 _ROWS = 2_000
 """The results of larger jobs are searched as files alone."""
@@ -32,7 +32,11 @@ class Forms:
         whole = {key.strip() for key in keys}
         forms = {form for key in keys for form in secrets.forms(key)}
         long = [re.escape(form) for form in forms if len(form) >= _LONG]
-        words = [rf"(?<![\w-]){re.escape(key)}(?![\w-])" for key in whole if len(key) < _LONG]
+        words = [
+            rf"(?<![\w-]){re.escape(key)}(?![\w-])"
+            for key in whole
+            if len(key) < _LONG and not key.isalpha()
+        ]
         self._text = re.compile("|".join(long + words)) if long or words else None
         self._bytes = None if self._text is None else re.compile(self._text.pattern.encode())
         self._most = max(map(len, forms), default=0) + 1
