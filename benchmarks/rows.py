@@ -22,9 +22,9 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from jupyter_batch.core.request import Limits, custom_id, position_of
-from jupyter_batch.core.shard import pack
-from jupyter_batch.core.template import parse
-from jupyter_batch.frame import Keys, align, blocks, fill
+from jupyter_batch.frames.frame import Keys, align, blocks, fill
+from jupyter_batch.row_files.packing import pack
+from jupyter_batch.templates.template import parse
 from jupyter_batch.wire.openai import CHAT, Encoder, Hole, decode_lines, whole_lines
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000

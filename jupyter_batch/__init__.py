@@ -9,9 +9,9 @@ from jupyter_batch.core.version import VERSION
 if TYPE_CHECKING:
     from jupyter_batch import jobs, providers
     from jupyter_batch.artifacts import Artifacts
+    from jupyter_batch.config.options import col
     from jupyter_batch.core.errors import JupyterBatchError
     from jupyter_batch.jobs import Job
-    from jupyter_batch.options import col
 
 __version__ = VERSION
 __all__ = [
@@ -32,7 +32,7 @@ _PLACES = {
     "Artifacts": "jupyter_batch.artifacts",
     "Job": "jupyter_batch.jobs",
     "JupyterBatchError": "jupyter_batch.core.errors",
-    "col": "jupyter_batch.options",
+    "col": "jupyter_batch.config.options",
 }
 
 

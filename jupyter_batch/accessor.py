@@ -12,7 +12,7 @@ import warnings
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
-from jupyter_batch import options
+from jupyter_batch.config import options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.artifacts import Artifacts
-    from jupyter_batch.engine.preview import Preview, Previews
     from jupyter_batch.jobs import Job
+    from jupyter_batch.planning.preview import Preview, Previews
 
 OURS = "llm_batch"
 """The accessor's name that is always ours; `llm` is ours too, unless another package was there first."""

@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_batch import settings
-from jupyter_batch.engine.session import place_of, session
+from jupyter_batch.config import settings
 from jupyter_batch.job import Job, of
+from jupyter_batch.runner.process import place_of, session
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_batch.engine.rendered import Rendered
+    from jupyter_batch.merging.rendered import Rendered
 
 
 class Artifacts:
@@ -32,7 +32,7 @@ class Artifacts:
         secret: str | None = None,
         functions: Any = None,
     ) -> None:
-        from jupyter_batch.engine.build import METADATA, read_built
+        from jupyter_batch.planning.export import METADATA, read_built
 
         self.folder = Path(folder)
         self.metadata = self.folder / METADATA
@@ -46,7 +46,7 @@ class Artifacts:
     @property
     def requests(self) -> list[Path]:
         """The request files, as they will be uploaded."""
-        from jupyter_batch.engine.build import requests_of
+        from jupyter_batch.planning.export import requests_of
 
         return requests_of(self.folder)
 
@@ -59,7 +59,7 @@ class Artifacts:
         brings them onto one. A folder that names a server which this kernel did not is sent with a key given for it.
         Raises InputError where a file was changed since it was built, and KeyMissingError.
         """
-        from jupyter_batch.engine.build import read_built, take
+        from jupyter_batch.planning.export import read_built, take
 
         here = session(settings.read().home)
         now = time.time()

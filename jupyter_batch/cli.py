@@ -137,7 +137,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
 
         demo_arguments(demo)
     elif chosen == "adopt":
-        from jupyter_batch.engine.seek import add_arguments as adopt_arguments
+        from jupyter_batch.adoption.commands import add_arguments as adopt_arguments
 
         adopt_arguments(adopt)
     return made
@@ -306,8 +306,8 @@ def _until(done: Callable[[], bool]) -> bool:
 
 def _adopt(asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
+    from jupyter_batch.adoption.commands import where_of
     from jupyter_batch.core.errors import ProviderError
-    from jupyter_batch.engine.seek import where_of
 
     where = where_of(asked)
     try:

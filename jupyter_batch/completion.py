@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from jupyter_batch import settings
+from jupyter_batch.config import settings
+from jupyter_batch.config.magic_line import ADOPT, BY_POSITION, NAME, VERBS, dashes, flags, frames
+from jupyter_batch.config.options import EVERY, Option
+from jupyter_batch.config.types import COLUMNS, EXAMPLES, FLAG, SCHEMA, SOME, TEXT, TOOLS
 from jupyter_batch.core.errors import JupyterBatchError
-from jupyter_batch.kinds import COLUMNS, EXAMPLES, FLAG, SCHEMA, SOME, TEXT, TOOLS
-from jupyter_batch.line import ADOPT, BY_POSITION, NAME, VERBS, dashes, flags, frames
 from jupyter_batch.monitor.words import HIDDEN, JOINERS
-from jupyter_batch.options import EVERY, Option
 
 MATCHER = "jupyter_batch"
 
@@ -74,7 +74,7 @@ def models() -> list[str]:
 
 def job_ids(verb: str) -> list[str]:
     """The ids that a verb takes, newest first: to cancel those that are open, to forget those that are over."""
-    from jupyter_batch.engine.session import session
+    from jupyter_batch.runner.process import session
 
     ledger = session(settings.home()).ledger
     try:

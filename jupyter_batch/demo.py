@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.status import Snapshot
-from jupyter_batch.network import opener
+from jupyter_batch.http.network import opener
 
 if TYPE_CHECKING:
     import pandas as pd

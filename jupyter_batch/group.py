@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jupyter_batch import kernel
+from jupyter_batch.config.options import EVERY, checked
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.schema import suffixed
 from jupyter_batch.core.status import Block, Snapshot
 from jupyter_batch.core.together import together
-from jupyter_batch.engine.offered import to_attach
-from jupyter_batch.engine.one_key import keys_by_job, member_of
-from jupyter_batch.engine.session import Session
+from jupyter_batch.handle import Standing
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.options import EVERY, checked
+from jupyter_batch.notebook import kernel
+from jupyter_batch.planning.one_key import keys_by_job, member_of
+from jupyter_batch.results.actions import to_attach
+from jupyter_batch.runner.process import Session
 from jupyter_batch.schema import read as read_schema
-from jupyter_batch.standing import Standing
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from jupyter_batch.engine.graph import Told
-    from jupyter_batch.engine.row import Row
+    from jupyter_batch.results.row import Row
+    from jupyter_batch.results.timeline import Told
 
 OUT = EVERY["out"].default
 
@@ -126,7 +126,7 @@ class Group(Standing):
         """
         import pandas as pd
 
-        from jupyter_batch.engine.agreement import agreements
+        from jupyter_batch.results.agreement import agreements
 
         agreed = agreements(list(self._said().values()))
         rows = []
@@ -186,8 +186,8 @@ class Group(Standing):
         """
         keys = self._keys(api_key)
         if max_cost is not None:
-            from jupyter_batch.engine.again import plan_all_again
-            from jupyter_batch.engine.changed import changes_of
+            from jupyter_batch.planning.changed_lines import changes_of
+            from jupyter_batch.planning.retry import plan_all_again
 
             plan_all_again(
                 self._here.ledger,
@@ -390,7 +390,7 @@ class Group(Standing):
         return [shard for job in self.jobs for shard in job._shards()]
 
     def _told(self) -> list[Told]:
-        from jupyter_batch.engine.graph import read
+        from jupyter_batch.results.timeline import read
 
         return read(self._here.ledger, [job._record().id for job in self.jobs])
 

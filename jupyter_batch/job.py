@@ -15,28 +15,28 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jupyter_batch import kernel
+from jupyter_batch.config.options import EVERY, checked
 from jupyter_batch.core.errors import LedgerReadOnlyError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Block, Snapshot, reopen
-from jupyter_batch.engine.answers import Answers, Standpoint
-from jupyter_batch.engine.glimpse import Glimpse
-from jupyter_batch.engine.news import News
-from jupyter_batch.engine.offered import offers, sent_again, to_attach
-from jupyter_batch.engine.session import Session
+from jupyter_batch.handle import Standing
 from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.options import EVERY, checked
+from jupyter_batch.merging.bound_frames import Answers, Standpoint
+from jupyter_batch.notebook import kernel
 from jupyter_batch.providers.table import BATCH, REALTIME, check_live
-from jupyter_batch.standing import Standing
+from jupyter_batch.results.actions import offers, sent_again, to_attach
+from jupyter_batch.results.glimpse import Glimpse
+from jupyter_batch.results.stream import News
+from jupyter_batch.runner.process import Session
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from jupyter_batch.engine import graph
-    from jupyter_batch.engine.rounds import Gone, Way
-    from jupyter_batch.engine.row import Row
+    from jupyter_batch.results import timeline
+    from jupyter_batch.results.row import Row
+    from jupyter_batch.tool_calls.rounds import Gone, Way
 
 MAX_ROUNDS = 10
 FETCH_SECONDS = 60.0
@@ -215,8 +215,8 @@ class Job(Standing):
         at_once: bool = False,
         params: Mapping[str, Any] | None = None,
     ) -> Job:
-        from jupyter_batch.engine.again import plan_again
-        from jupyter_batch.engine.changed import changes_of
+        from jupyter_batch.planning.changed_lines import changes_of
+        from jupyter_batch.planning.retry import plan_again
 
         changes = changes_of(params or {})
         if self._fetch_again():  # what the provider holds is not asked again
@@ -295,8 +295,8 @@ class Job(Standing):
         api_key: str | None = None,
     ) -> Way:
         """How its tool calls are to be run. Raises OptionError where that can't be."""
-        from jupyter_batch.engine.rounds import Way
-        from jupyter_batch.tools import functions_of
+        from jupyter_batch.config.tool_definitions import functions_of
+        from jupyter_batch.tool_calls.rounds import Way
 
         if concurrency < 1:
             raise OptionError(f"`concurrency` takes a whole number above 0, not {concurrency}")
@@ -322,7 +322,7 @@ class Job(Standing):
 
     def _run_tools(self, way: Way) -> Gone:
         """One round: run what the answers call, and plan what asks further. At the end it is said why."""
-        from jupyter_batch.engine.rounds import Gone, step
+        from jupyter_batch.tool_calls.rounds import Gone, step
 
         gone = (
             Gone()
@@ -341,7 +341,7 @@ class Job(Standing):
         its own. Raises InputError where nothing is left, and OptionError where it may cost more: the batch goes on
         then.
         """
-        from jupyter_batch.engine.budget import spent
+        from jupyter_batch.planning.max_cost import spent
 
         if self.is_complete:
             return self._again(api_key, max_cost, at_once=True)
@@ -358,7 +358,7 @@ class Job(Standing):
 
     def _check_finish(self, api_key: str | None = None, max_cost: float | None = None) -> None:
         """Raise where what is open can't be asked in real time, before it is cancelled."""
-        from jupyter_batch.engine.again import check_rest
+        from jupyter_batch.planning.retry import check_rest
 
         record, shards, _ = self._read()
         if record.mode == BATCH and not record.finished_at:
@@ -423,13 +423,13 @@ class Job(Standing):
     def _shards(self, job: str | None = None) -> list[ShardRecord]:
         return self._salvaged[1] if self._salvaged else self._here.ledger.shards(job or self.id)
 
-    def _told(self) -> list[graph.Told]:
-        from jupyter_batch.engine import graph
+    def _told(self) -> list[timeline.Told]:
+        from jupyter_batch.results import timeline
 
         record = self._record()
         if self._salvaged is not None:
-            return [graph.Told(record, self._shards(), [])]
-        return graph.read(self._here.ledger, [record.id])
+            return [timeline.Told(record, self._shards(), [])]
+        return timeline.read(self._here.ledger, [record.id])
 
     def _with_words(self, seen: Snapshot | None = None) -> Snapshot:
         """How it stands now, or stood when the worker looked, with what this process knows beside the ledger."""
@@ -477,7 +477,7 @@ class Job(Standing):
         forced: those too that were fetched again a moment ago. whole: their bytes are compared; else their size alone,
         until they are read.
         """
-        from jupyter_batch.engine import refetch
+        from jupyter_batch.file_checks import refetch
 
         if self._salvaged is not None:
             return False

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from jupyter_batch import kernel, options, settings, terminal, tools
-from jupyter_batch.core.address import check_base
+from jupyter_batch.adoption.salvage import salvage
+from jupyter_batch.config import options, settings, tool_definitions
+from jupyter_batch.config.model_names import full_name
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.errors import (
     InputError,
@@ -35,19 +36,19 @@ from jupyter_batch.core.errors import (
     LedgerError,
     OptionError,
 )
-from jupyter_batch.core.model_names import full_name
 from jupyter_batch.core.status import Snapshot
-from jupyter_batch.engine.belonging import group_named, whole
-from jupyter_batch.engine.one_key import check_one_place
-from jupyter_batch.engine.salvage import salvage
-from jupyter_batch.engine.session import Session, place_of, session
 from jupyter_batch.group import Group, models_of
 from jupyter_batch.group import keep as keep_group
+from jupyter_batch.http.address import check_base
 from jupyter_batch.job import Job, of
+from jupyter_batch.ledger.families import group_named, whole
 from jupyter_batch.ledger.overview import Lines, Overview
 from jupyter_batch.monitor import table
+from jupyter_batch.notebook import kernel, terminal
+from jupyter_batch.planning.one_key import check_one_place
 from jupyter_batch.providers.clouds import secret_of
 from jupyter_batch.providers.keys import NO_KEY
+from jupyter_batch.runner.process import Session, place_of, session
 
 __all__ = [
     "Adopted",
@@ -71,10 +72,10 @@ __all__ = [
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_batch.engine.order import Order
-    from jupyter_batch.engine.orphans import Orphans
-    from jupyter_batch.engine.preview import Preview, Previews
-    from jupyter_batch.options import Options
+    from jupyter_batch.adoption.find import Orphans
+    from jupyter_batch.config.options import Options
+    from jupyter_batch.planning.preview import Preview, Previews
+    from jupyter_batch.planning.resolve import Order
 
 _T = TypeVar("_T")
 
@@ -93,7 +94,7 @@ def submit(
     what it holds when they come. A list of models gives a Group of jobs; one that makes vectors is asked for them, as
     by `embed`. Raises an InputError before anything is sent or kept.
     """
-    from jupyter_batch.engine.several import plan_all
+    from jupyter_batch.planning.plan_many import plan_all
 
     here, several, orders, _ = _checked(source, prompt, given, door)
     jobs, now = [], time.time()
@@ -101,7 +102,7 @@ def submit(
     for (opts, _), (record, frame, rendered) in zip(orders, planned, strict=True):
         job = of(here, record.id)
         if opts.tools is not None:
-            here.lend(record.id, tools.read(opts.tools).functions)
+            here.lend(record.id, tool_definitions.read(opts.tools).functions)
         if frame is not None:
             job._answers.asked_on(
                 frame,
@@ -134,7 +135,7 @@ def preview(
 
     No key is needed. A list of models gives a preview of each. Raises an InputError where `submit` would.
     """
-    from jupyter_batch.engine.preview import Previews, look
+    from jupyter_batch.planning.preview import Previews, look
 
     here, several, orders, _ = _checked(source, prompt, given, door, needs_key=False)
     looks = [look(here.ledger, order, now=time.time()) for _, order in orders]
@@ -155,7 +156,7 @@ def build(
     of which each is submitted by itself, with the max_cost by itself. Raises an InputError where `submit` would.
     """
     from jupyter_batch.artifacts import Artifacts
-    from jupyter_batch.engine import build as files
+    from jupyter_batch.planning import export as files
 
     here, several, orders, key = _checked(source, prompt, given, door, needs_key=False)
     if several and folder is not None:
@@ -168,7 +169,7 @@ def build(
         place, rendered = files.build(
             here.ledger, order, None if folder is None else Path(folder), now=time.time()
         )
-        lent = None if opts.tools is None else tools.read(opts.tools).functions
+        lent = None if opts.tools is None else tool_definitions.read(opts.tools).functions
         made.append(
             Artifacts(
                 place,
@@ -207,7 +208,7 @@ def sample(
 
 def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) -> Job:
     """The same for vectors. text: a column of the frame, or a template; a list of texts needs none."""
-    from jupyter_batch.engine.embed import take
+    from jupyter_batch.prompts.embeddings import take
 
     asked, rest = take(text, given)
     job: Job = submit(source, asked, door=door, **rest)
@@ -261,7 +262,7 @@ def attach(
     whose rows nobody here knows. overwrite: as for `Job.merge`. Raises JobNotFoundError, AlignmentError where the rows
     are not the job's, and ColumnError where cells of the user's would be replaced.
     """
-    from jupyter_batch.engine import landing
+    from jupyter_batch.merging import merge
 
     found = open_job(job) if isinstance(job, str) else job
     if isinstance(found, Group):
@@ -277,9 +278,9 @@ def attach(
     out = out or record.out
     rendered = None
     if by_position:
-        rendered = landing.by_position(record, frame, out)
+        rendered = merge.by_position(record, frame, out)
     else:
-        landing.check_aligned(record)
+        merge.check_aligned(record)
         with contextlib.suppress(JupyterBatchError):  # said where the answers are to land
             found._answers.seen_on(frame)
     bound = found._answers.bind(frame, out, rendered=rendered, overwrite=overwrite)
@@ -295,7 +296,7 @@ def orphans(**where: Any) -> Orphans:
     where: model= or provider=, and api_base=, api_version=, api_key= as for a submission; days= to look back (30).
     Raises InputError where that does not say where to look, and ProviderError.
     """
-    from jupyter_batch.engine.seek import look
+    from jupyter_batch.adoption.commands import look
 
     return _in_a_loop(look(session(settings.home()).ledger, time.time(), _where(where)))
 
@@ -305,7 +306,7 @@ def adopt(which: str | None = None, **where: Any) -> Adopted:
 
     where: as for `orphans`. Raises JobNotFoundError where nothing of ours has that id.
     """
-    from jupyter_batch.engine.seek import take_up
+    from jupyter_batch.adoption.commands import take_up
 
     here = session(settings.home())
     place = _where(where)
@@ -494,9 +495,9 @@ def _checked(
     source: Any, prompt: Any, given: dict[str, Any], door: str, *, needs_key: bool = True
 ) -> _Checked:
     """Check all that was given, of all models, before anything of it is kept. Raises an InputError."""
-    from jupyter_batch.engine.embed import by_model
-    from jupyter_batch.engine.forms import spelled_out
-    from jupyter_batch.engine.order import filled_by, order
+    from jupyter_batch.planning.resolve import filled_by, order
+    from jupyter_batch.prompts.embeddings import by_model
+    from jupyter_batch.prompts.short_forms import spelled_out
 
     configured = settings.read()
     prompt, given = spelled_out(source, prompt, given)

@@ -13,8 +13,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from traitlets import Any as AnyValue
 
 from jupyter_batch.completion import MATCHER, matcher
-from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
-from jupyter_batch.line import (
+from jupyter_batch.config.magic_line import (
     ADOPT,
     BY_POSITION,
     NAME,
@@ -29,7 +28,8 @@ from jupyter_batch.line import (
     value,
     words_of,
 )
-from jupyter_batch.options import EVERY
+from jupyter_batch.config.options import EVERY
+from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 
 # -- bodies ------------------------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
 def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:
     """`%llm_batch adopt`: what is at a provider and in no job here; with an ID or --all it is taken up."""
     from jupyter_batch import jobs
-    from jupyter_batch.engine.seek import add_arguments, where_of
+    from jupyter_batch.adoption.commands import add_arguments, where_of
 
     made = Parser(
         prog=f"%{NAME} adopt", add_help=False, allow_abbrev=False, description=VERBS["adopt"]

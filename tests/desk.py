@@ -6,12 +6,12 @@ import asyncio
 
 import pandas as pd
 
-from jupyter_batch.engine.ask import Ask
-from jupyter_batch.engine.gather import CODES, of_job
-from jupyter_batch.engine.plan import plan
-from jupyter_batch.engine.prompt import prompt_of
-from jupyter_batch.engine.worker import Worker
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.planning.ask import Ask
+from jupyter_batch.planning.plan import plan
+from jupyter_batch.prompts.prompt import prompt_of
+from jupyter_batch.results.outcomes import CODES, of_job
+from jupyter_batch.runner.worker import Worker
 
 NOW = 1_790_121_600.0
 

@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 
 from jupyter_batch.providers import table
-from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.providers.openai.batches import load_litellm
 from tests.outside import no_certificates
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +69,7 @@ def _child(cell, order, tell):
     except BaseException:
         traceback.print_exc()
     finally:
-        from jupyter_batch.engine import session
+        from jupyter_batch.runner import process as session
 
         for held in session._sessions.values():
             held.close()

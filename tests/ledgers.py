@@ -8,7 +8,7 @@ import sys
 
 def forget(home):
     """What a restart of the kernel does: nothing of the ledger is known but what is on disk, and nothing moves it."""
-    sessions = sys.modules.get("jupyter_batch.engine.session")
+    sessions = sys.modules.get("jupyter_batch.runner.process")
     held = None if sessions is None else sessions._sessions.pop(home, None)
     if held is not None:
         held.close()

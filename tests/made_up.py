@@ -10,8 +10,8 @@ from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.core.together import together
-from jupyter_batch.engine.graph import Told, graph
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.results.timeline import Told, graph
 
 HOUR = 3600.0
 START = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC

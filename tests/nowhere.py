@@ -152,7 +152,7 @@ def _table(job):
 
 
 def _sessions():
-    module = sys.modules.get("jupyter_batch.engine.session")
+    module = sys.modules.get("jupyter_batch.runner.process")
     return list(module._sessions.values()) if module is not None else []
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch import accessor, options
+from jupyter_batch import accessor
 from jupyter_batch.accessor import LLMAccessor
+from jupyter_batch.config import options
 
 
 def python(code):

@@ -13,11 +13,12 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 from traitlets.config import Config
 
-from jupyter_batch import line, magics
+from jupyter_batch import magics
+from jupyter_batch.adoption.commands import add_arguments
 from jupyter_batch.completion import Sources, complete, job_ids, offers
-from jupyter_batch.core import template
+from jupyter_batch.config import magic_line
 from jupyter_batch.core.errors import TemplateError
-from jupyter_batch.engine.seek import add_arguments
+from jupyter_batch.templates import template
 
 ODD = [
     "Customer Feedback",
@@ -118,7 +119,7 @@ def words(before, names=NAMES):
         ("%%llm_batch df --job ", []),
         ("%%llm_batch df --max-tokens ", []),
         ("%llm_batch s", ["show"]),
-        ("%llm_batch ", list(line.VERBS)),
+        ("%llm_batch ", list(magic_line.VERBS)),
         ("%llm_batch show ", ["jb1", "jb2"]),
         ("job = %llm_batch show jb2", ["jb2"]),
         ("%llm_batch forget ", ["jb9"]),
@@ -138,17 +139,17 @@ def test_what_may_come_next_in_a_line(text, offered, monkeypatch):
 
 def test_after_the_frame_every_option_may_come():
     """A blank after the frame offers all of them, as the parser takes them."""
-    assert words("%%llm_batch df ") == line.flags()
-    for flag in line.flags():
-        assert f"{flag}" in line.parser()._option_string_actions
+    assert words("%%llm_batch df ") == magic_line.flags()
+    for flag in magic_line.flags():
+        assert f"{flag}" in magic_line.parser()._option_string_actions
 
 
 def test_the_options_of_adopt_are_its_parsers():
     """What is offered after `adopt` is what it takes."""
-    made = line.Parser(add_help=False)
+    made = magic_line.Parser(add_help=False)
     add_arguments(made)
     taken = {flag for flag in made._option_string_actions if flag.startswith("--")}
-    assert set(line.ADOPT) == taken | {"--api-key", "--help"}
+    assert set(magic_line.ADOPT) == taken | {"--api-key", "--help"}
 
 
 def test_a_key_is_offered_by_its_name_alone(monkeypatch):

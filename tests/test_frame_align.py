@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jupyter_batch.core.errors import AlignmentError
-from jupyter_batch.frame import Keys, align, blocks, fill
+from jupyter_batch.frames.frame import Keys, align, blocks, fill
 
 ZONE = "Europe/Berlin"
 
@@ -316,7 +316,7 @@ def test_cells_and_their_limits_are_part_of_the_fingerprint():
 PROGRAM = """
 import sys, numpy as np, pandas as pd
 sys.path.insert(0, {path!r})
-from jupyter_batch.frame import Keys, blocks
+from jupyter_batch.frames.frame import Keys, blocks
 index = pd.Index(["a", 1, None, 2.5, ("t", 1), pd.Timestamp("2024-01-01", tz="UTC")], dtype=object, tupleize_cols=False)
 frame = pd.DataFrame({{"t": ["x", {{"b", "a", "c"}}, {{"k": 1, "j": 2}}, np.arange(3), None, 1.5]}}, index=index)
 prints = b"".join(b"".join(block.fingerprints) for block in blocks(frame, ["t"]))

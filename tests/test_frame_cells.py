@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import ColumnError
-from jupyter_batch.frame import fill, has_column
+from jupyter_batch.frames.frame import fill, has_column
 
 TEXT = pd.Series([""]).dtype
 

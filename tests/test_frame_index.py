@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_batch.frame import index_from_bytes, index_to_bytes
+from jupyter_batch.frames.frame import index_from_bytes, index_to_bytes
 
 EXACT = [
     pd.RangeIndex(3, 9, 2, name="r"),

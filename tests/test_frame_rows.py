@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from jupyter_batch import frame as frames
 from jupyter_batch.core.errors import ColumnError
-from jupyter_batch.core.template import parse
-from jupyter_batch.frame import blocks, missing_reason, used
+from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.frame import blocks, missing_reason, used
+from jupyter_batch.templates.template import parse
 
 BERLIN = pd.Timestamp("2024-01-01 12:00", tz="Europe/Berlin")
 

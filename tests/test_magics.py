@@ -11,7 +11,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import jupyter_batch
-from jupyter_batch import completion, line, magics, options
+from jupyter_batch import completion, magics
+from jupyter_batch.config import magic_line as line
+from jupyter_batch.config import options
 from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerCorruptError, OptionError
 
 
@@ -339,7 +341,7 @@ def test_loading_twice_leaves_one_and_unloading_none(shell, face):
 
 def test_config_holds_and_survives_a_reload(shell):
     """%config LLMBatch.model is what the settings read, after a reload too; a wrong value breaks no reload."""
-    from jupyter_batch import settings
+    from jupyter_batch.config import settings
 
     assert settings.read({}).model is None
     run(shell, "%config LLMBatch.model = 'openai/y'")

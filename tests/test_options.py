@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jupyter_batch import options, settings
+from jupyter_batch.config import options, settings
+from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS, col, resolve
+from jupyter_batch.config.settings import Settings
 from jupyter_batch.core.errors import InputError, ModelError, OptionError
-from jupyter_batch.options import CHAT_PARAMS, EVERY, OPTIONS, col, resolve
-from jupyter_batch.settings import Settings
 
 HERE = Settings("openai/gpt-4.1-mini", Path("home"))
 NOTHING = Settings(None, Path("home"))

@@ -11,7 +11,8 @@ import pytest
 
 import jupyter_batch
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.monitor import html, plot, style
+from jupyter_batch.monitor import html, style
+from jupyter_batch.monitor.plots import plot
 from jupyter_batch.server.embedded import Embedded
 from tests.made_up import cases
 
@@ -132,7 +133,7 @@ def test_a_notebook_shows_the_chart_without_a_network():
 def test_without_anything_that_makes_pictures_the_chart_is_shown(monkeypatch):
     """Only what reads it later, and draws no spec, has the words alone."""
     chart = in_altair("finished")
-    monkeypatch.setattr("jupyter_batch.monitor.plot_altair.find_spec", lambda _: None)
+    monkeypatch.setattr("jupyter_batch.monitor.plots.plot_altair.find_spec", lambda _: None)
     data, _ = chart._repr_mimebundle_()
     assert set(data) == {"application/vnd.vegalite.v5+json", "text/plain"}
 
@@ -164,7 +165,7 @@ def test_no_pyplot_and_no_figure_left_open():
     """In a fresh process: pyplot, its backend and its list of open figures are never touched."""
     pytest.importorskip("matplotlib")
     script = (
-        "import sys; from tests.made_up import cases; from jupyter_batch.monitor.plot import drawn; "
+        "import sys; from tests.made_up import cases; from jupyter_batch.monitor.plots.plot import drawn; "
         "drawn(cases()['waves'], 'matplotlib')._repr_mimebundle_(); print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run(
@@ -221,7 +222,7 @@ def test_altair_comes_first_then_matplotlib(monkeypatch):
 def test_importing_the_package_imports_neither():
     """Not before somebody plots."""
     script = (
-        "import sys, jupyter_batch, jupyter_batch.job, jupyter_batch.monitor.plot; "
+        "import sys, jupyter_batch, jupyter_batch.job, jupyter_batch.monitor.plots.plot; "
         "print([name for name in sys.modules if name.split('.')[0] in ('altair', 'matplotlib')])"
     )
     done = subprocess.run(

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.status import State
-from jupyter_batch.core.template import RowError
-from jupyter_batch.wire import anthropic, tolerant
+from jupyter_batch.templates.template import RowError
+from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.openai import (
     CHAT,
     EMBEDDINGS,

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch import options
+from jupyter_batch.config import options
+from jupyter_batch.config.magic_line import read_line
+from jupyter_batch.config.model_names import full_name
+from jupyter_batch.config.settings import read
 from jupyter_batch.core.errors import InputError, ModelError, OptionError
-from jupyter_batch.core.model_names import full_name
 from jupyter_batch.group import Group
 from jupyter_batch.job import Job
-from jupyter_batch.line import read_line
-from jupyter_batch.settings import read
 
 NAMED = [
     ("gpt-4o-mini", "openai/gpt-4o-mini"),

@@ -32,9 +32,9 @@ It knows nothing of how an error is shown, but for one thing: in IPython each is
 
 from __future__ import annotations
 
-from jupyter_batch.core.input_file import InputFile
+from jupyter_batch.core.refusals.input_file import InputFile
+from jupyter_batch.core.refusals.stated_limit import StatedLimit
 from jupyter_batch.core.secrets import masked
-from jupyter_batch.core.stated_limit import StatedLimit
 
 
 class JupyterBatchError(Exception):

@@ -95,7 +95,7 @@ class Result(msgspec.Struct, frozen=True):
     stop: str | None = None
 
     def __post_init__(self) -> None:
-        """Mask what a server repeats of a key in a reason; a stored answer holds none (core/masked_stream.py)."""
+        """Mask what a server repeats of a key in a reason; a stored answer holds none (http/masked_stream.py)."""
         if self.error is None:
             return
         msgspec.structs.force_setattr(self, "error", masked(self.error))

@@ -11,7 +11,7 @@ from typing import Any
 
 def _load_jupyter_server_extension(app: Any) -> None:
     """What jupyter_server calls at its start."""
-    from jupyter_batch import settings
+    from jupyter_batch.config import settings
     from jupyter_batch.lab.config import JupyterBatch
     from jupyter_batch.lab.handlers import routes
     from jupyter_batch.lab.listing import Listing

@@ -136,7 +136,7 @@ class JobFolder:
 
     @property
     def calls(self) -> Path:
-        """What became of each tool call (ledger/calls.py)."""
+        """What became of each tool call (ledger/tool_log.py)."""
         return self.path / "calls.jsonl"
 
     @property
@@ -156,7 +156,7 @@ class JobFolder:
 
     @property
     def places(self) -> Path:
-        """Which shard, or which other row, each row's answer comes from (engine/places.py)."""
+        """Which shard, or which other row, each row's answer comes from (row_files/row_sources.py)."""
         return self.path / "places.bin"
 
     def reused(self, job: str, dialect: str) -> Path:

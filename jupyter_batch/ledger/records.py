@@ -9,9 +9,9 @@ import msgspec
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.finish import Cuts, added
 from jupyter_batch.core.kept import all_columns
+from jupyter_batch.core.refusals.stated_limit import StatedLimit
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.schema import Schema, columns, listed
-from jupyter_batch.core.stated_limit import StatedLimit
 from jupyter_batch.core.status import (
     Block,
     Blocked,

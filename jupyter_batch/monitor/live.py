@@ -13,11 +13,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
-from jupyter_batch.log import logger
 from jupyter_batch.monitor import html
 from jupyter_batch.monitor.pace import Pace
 from jupyter_batch.monitor.text import Progress
 from jupyter_batch.monitor.view import View, view
+from jupyter_batch.process.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -9,10 +9,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jupyter_batch.config.options import Col
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.options import Col
-from jupyter_batch.providers.speaks import AT_RESPONSES, Spoken
+from jupyter_batch.process.warnings_context import quiet
+from jupyter_batch.providers.endpoints import AT_RESPONSES, Spoken
 from jupyter_batch.providers.table import BATCH, split_model
 from jupyter_batch.wire.openai import CHAT, RESPONSES
 

@@ -23,9 +23,9 @@ from jupyter_batch.core.errors import (
     RateLimitError,
     WarningRaisedError,
 )
-from jupyter_batch.core.input_file import of_file
-from jupyter_batch.core.quota import is_queue, is_quota, is_spent
-from jupyter_batch.core.refusal import (
+from jupyter_batch.core.refusals.input_file import of_file
+from jupyter_batch.core.refusals.quota import is_queue, is_quota, is_spent
+from jupyter_batch.core.refusals.sentence import (
     Refusal,
     decoded,
     is_error,
@@ -34,10 +34,10 @@ from jupyter_batch.core.refusal import (
     read_refusal,
     short,
 )
+from jupyter_batch.core.refusals.stated_limit import stated_limit
 from jupyter_batch.core.secrets import remember
-from jupyter_batch.core.stated_limit import stated_limit
-from jupyter_batch.network import certificate_words, through
-from jupyter_batch.providers.retry_after import seconds_to_wait
+from jupyter_batch.http.network import certificate_words, through
+from jupyter_batch.http.retry_after import seconds_to_wait
 
 _OK = 200
 _NOT_FOUND = 404
@@ -159,7 +159,7 @@ def refused(
     headers: Mapping[str, str] | None = None,
     reason: str = "",
 ) -> ProviderError:
-    """The error for an answer other than 2xx, in the server's own sentence (core/refusal.py).
+    """The error for an answer other than 2xx, in the server's own sentence (core/refusals/sentence.py).
 
     body: as it came, or decoded. reason: the words beside the status, for a body that says nothing.
     """

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from jupyter_batch.core.address import address, host_of, is_https_at, is_near
 from jupyter_batch.core.errors import KeyMissingError, OptionError
 from jupyter_batch.core.secrets import clean, remember
+from jupyter_batch.http.address import address, host_of, is_https_at, is_near
 from jupyter_batch.providers.records import RECORDS, Record
 
 NO_KEY = "no-key"

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from jupyter_batch.wire.anthropic_requests import Translation
-from jupyter_batch.wire.bedrock import ConverseTranslation
+from jupyter_batch.wire.anthropic.requests import Translation
+from jupyter_batch.wire.clouds.bedrock import ConverseTranslation
 from jupyter_batch.wire.whole import ParamCheck, merged, parted
 
 _EXTRA = "extra_body"

@@ -137,7 +137,7 @@ class Provider(Protocol):
 
 
 class Listed(Protocol):
-    """What a provider can do besides, where batches can be found without knowing any of them: see engine/orphans.py."""
+    """What a provider can do besides, where batches can be found without knowing any of them: see adoption/find.py."""
 
     async def tagged(self, *, since: float) -> list[BatchView]:
         """The batches created at or after `since` that carry our tag, whatever job's.

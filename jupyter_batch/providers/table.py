@@ -11,17 +11,17 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from jupyter_batch.core.address import check_base, host_name, is_near
+from jupyter_batch.config.model_names import full_name
 from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelError, OptionError
-from jupyter_batch.core.model_names import full_name
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.secrets import masked
+from jupyter_batch.http.address import check_base, host_name, is_near
 from jupyter_batch.providers.clouds import SETTINGS, hours_from_a_day
 from jupyter_batch.providers.keys import NO_KEY, decide, is_named, key_names, keys_of
+from jupyter_batch.providers.mistral.batches import hours_of
 from jupyter_batch.providers.need_address import NEED_BASE, check_place
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.records import RECORDS, Record
-from jupyter_batch.providers.via_mistral import hours_of
 
 DAY = 86400.0
 LOCAL = "local"

@@ -6,14 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jupyter_batch.server import echo
+from jupyter_batch.server.checks import message_request as messages_check
+from jupyter_batch.server.checks.requests import check
+from jupyter_batch.server.echo import model as echo
 from jupyter_batch.server.errors import SERVER_ERROR, ApiError, no_model
-from jupyter_batch.server.messages import check as messages_check
-from jupyter_batch.server.messages import errors as messages_errors
-from jupyter_batch.server.messages import translate
-from jupyter_batch.server.messages.objects import MESSAGES
-from jupyter_batch.server.requests import check
-from jupyter_batch.server.responses import chat_of, response_of
+from jupyter_batch.server.translate import message_errors as messages_errors
+from jupyter_batch.server.translate import messages as translate
+from jupyter_batch.server.translate.message_objects import MESSAGES
+from jupyter_batch.server.translate.responses import chat_of, response_of
 from jupyter_batch.server.upstream import CHAT, COMPLETIONS, EMBEDDINGS, Upstream
 
 LOCAL = "local/"

@@ -14,17 +14,17 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_urldispatcher import SystemRoute
 
-from jupyter_batch.log import logger
-from jupyter_batch.server import batches, files, realtime
-from jupyter_batch.server.disk import is_full, no_room
+from jupyter_batch.process.log import logger
+from jupyter_batch.server.checks.guard import refuse_pages
 from jupyter_batch.server.errors import ApiError, no_key, server_error, unreadable, wrong_key
 from jupyter_batch.server.faults import Faults, parse_faults
-from jupyter_batch.server.guard import refuse_pages
 from jupyter_batch.server.messages import routes as messages
-from jupyter_batch.server.messages.errors import envelope
-from jupyter_batch.server.messages.objects import has_v1_twice, speaks
 from jupyter_batch.server.protocol import Connection
+from jupyter_batch.server.routes import batches, files, realtime
 from jupyter_batch.server.service import SERVICE, Service, json_body, reply, service
+from jupyter_batch.server.storage.disk import is_full, no_room
+from jupyter_batch.server.translate.message_errors import envelope
+from jupyter_batch.server.translate.message_objects import has_v1_twice, speaks
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ADMIN = "/jupyter_batch/"

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from jupyter_batch.core.address import is_own_server
 from jupyter_batch.core.errors import ConnectionFailedError, LedgerError
-from jupyter_batch.locks import FileLock
+from jupyter_batch.http.address import is_own_server
+from jupyter_batch.process.locks import FileLock
 from jupyter_batch.server.serve import TOKEN_VARIABLE
 
 IDLE = 900

@@ -8,7 +8,7 @@ import uuid
 
 from aiohttp import web
 
-from jupyter_batch.log import logger
+from jupyter_batch.process.log import logger
 from jupyter_batch.server.errors import ApiError, server_error
 from jupyter_batch.server.service import reply
 

@@ -18,19 +18,25 @@ from typing import Any, BinaryIO
 import msgspec
 
 from jupyter_batch.server.answers import Answer, Answers
+from jupyter_batch.server.checks.message_scan import MessageScan
+from jupyter_batch.server.checks.nesting import pruned, too_deep
+from jupyter_batch.server.checks.validation import Scan, decode_request, lines
 from jupyter_batch.server.errors import (
     SERVER_ERROR_MESSAGE,
     ApiError,
     server_error,
 )
 from jupyter_batch.server.faults import Faults
-from jupyter_batch.server.messages.objects import MESSAGES
-from jupyter_batch.server.messages.scan import MessageScan
-from jupyter_batch.server.nesting import pruned, too_deep
-from jupyter_batch.server.objects import Record
-from jupyter_batch.server.output import Appender, answered_line, line_key, take_up, unanswered_line
-from jupyter_batch.server.store import Store
-from jupyter_batch.server.validation import Scan, decode_request, lines
+from jupyter_batch.server.storage.objects import Record
+from jupyter_batch.server.storage.output import (
+    Appender,
+    answered_line,
+    line_key,
+    take_up,
+    unanswered_line,
+)
+from jupyter_batch.server.storage.store import Store
+from jupyter_batch.server.translate.message_objects import MESSAGES
 
 SLICE = 0.003
 """Seconds of work before the loop gets its turn, shared by all batches that run."""

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jupyter_batch.core.address import check_base
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.secrets import clean, remember
+from jupyter_batch.http.address import check_base
 from jupyter_batch.server import faults
-from jupyter_batch.server.echo import is_echo
+from jupyter_batch.server.echo.model import is_echo
 from jupyter_batch.server.faults import parse_faults
 
 API_KEY_VARIABLE = "JUPYTER_BATCH_UPSTREAM_API_KEY"

@@ -12,14 +12,14 @@ from pathlib import Path
 from aiohttp import web
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.locks import FileLock
+from jupyter_batch.process.locks import FileLock
 from jupyter_batch.server.answers import Answers
 from jupyter_batch.server.app import build
 from jupyter_batch.server.faults import FaultBox, Faults
 from jupyter_batch.server.protocol import Connection
 from jupyter_batch.server.runner import Runner
 from jupyter_batch.server.service import Service
-from jupyter_batch.server.store import Store
+from jupyter_batch.server.storage.store import Store
 from jupyter_batch.server.upstream import Upstream
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

@@ -15,6 +15,7 @@ import orjson
 from aiohttp import web
 
 from jupyter_batch.server.answers import Answers
+from jupyter_batch.server.checks.nesting import is_too_deep, too_deep
 from jupyter_batch.server.errors import (
     ApiError,
     bad_json,
@@ -24,9 +25,8 @@ from jupyter_batch.server.errors import (
     wrong_value,
 )
 from jupyter_batch.server.faults import FaultBox
-from jupyter_batch.server.nesting import is_too_deep, too_deep
 from jupyter_batch.server.runner import Runner
-from jupyter_batch.server.store import Store
+from jupyter_batch.server.storage.store import Store
 
 MOST_JSON = 64 << 20
 """Bytes of a JSON body (a chat request may hold images)."""

@@ -11,12 +11,17 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
-from jupyter_batch.core.place_fields import without_place
 from jupyter_batch.core.secrets import masked
-from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.network import guard_all, with_key
-from jupyter_batch.server.conform import chat_completion, embeddings, joined, text_completion
+from jupyter_batch.http.network import guard_all, with_key
+from jupyter_batch.http.place_fields import without_place
+from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR, ApiError
+from jupyter_batch.server.translate.conform import (
+    chat_completion,
+    embeddings,
+    joined,
+    text_completion,
+)
 
 TRIES = 3
 TIMEOUT = 600.0

@@ -9,17 +9,11 @@ import orjson
 
 from jupyter_batch.core.errors import LedgerNewerError
 from jupyter_batch.core.result import Result
-from jupyter_batch.core.template import RowError
-from jupyter_batch.wire import (
-    anthropic,
-    bedrock,
-    openai,
-    openai_requests,
-    openai_vectors,
-    responses,
-    vertex,
-)
-from jupyter_batch.wire.anthropic_requests import Encoder as AnthropicEncoder
+from jupyter_batch.templates.template import RowError
+from jupyter_batch.wire import openai, openai_requests, openai_vectors, responses
+from jupyter_batch.wire.anthropic import results as anthropic
+from jupyter_batch.wire.anthropic.requests import Encoder as AnthropicEncoder
+from jupyter_batch.wire.clouds import bedrock, vertex
 from jupyter_batch.wire.openai_requests import Route
 from jupyter_batch.wire.varying import Varying
 

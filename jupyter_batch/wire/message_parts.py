@@ -158,7 +158,7 @@ def _file(url: str, media: str) -> dict[str, Any]:
 
 def all_in_chat_form(rows: Sequence[Any]) -> list[Any]:
     """The same for each row; a row that can't be read is a RowError."""
-    from jupyter_batch.core.template import RowError
+    from jupyter_batch.templates.template import RowError
 
     made: list[Any] = []
     for said in rows:

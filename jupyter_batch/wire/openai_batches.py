@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.input_file import InputFile, of_file
-from jupyter_batch.core.quota import is_quota, is_spent
-from jupyter_batch.core.refusal import read_refusal
-from jupyter_batch.core.stated_limit import stated_limit
+from jupyter_batch.core.refusals.input_file import InputFile, of_file
+from jupyter_batch.core.refusals.quota import is_quota, is_spent
+from jupyter_batch.core.refusals.sentence import read_refusal
+from jupyter_batch.core.refusals.stated_limit import stated_limit
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.row_error import code_of, cut, reason_of

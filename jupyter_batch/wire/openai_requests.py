@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from jupyter_batch.core.address import host_name
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.template import RowError
-from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.wire import anthropic_requests, openai
-from jupyter_batch.wire.anthropic_requests import refused, sentence, unsupported
+from jupyter_batch.http.address import host_name
+from jupyter_batch.process.warnings_context import quiet
+from jupyter_batch.templates.template import RowError
+from jupyter_batch.wire import openai
+from jupyter_batch.wire.anthropic import requests as anthropic_requests
+from jupyter_batch.wire.anthropic.requests import refused, sentence, unsupported
 from jupyter_batch.wire.part_keys import check_parts
 from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.warnings_context import quiet
+from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.wire import openai
-from jupyter_batch.wire.anthropic_requests import sentence, unsupported
+from jupyter_batch.wire.anthropic.requests import sentence, unsupported
 from jupyter_batch.wire.openai_requests import Route, is_foreign
 
 _FORMAT = "encoding_format"

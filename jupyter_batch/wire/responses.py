@@ -14,8 +14,9 @@ from typing import Any
 import orjson
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.wire import anthropic_requests, openai
-from jupyter_batch.wire.anthropic_requests import sentence, unsupported
+from jupyter_batch.wire import openai
+from jupyter_batch.wire.anthropic import requests as anthropic_requests
+from jupyter_batch.wire.anthropic.requests import sentence, unsupported
 from jupyter_batch.wire.whole import Refused
 
 LEAST_TOKENS = 16

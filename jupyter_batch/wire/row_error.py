@@ -1,6 +1,6 @@
 """Reason of a row without an answer, out of its error in whatever shape a server sent it. Pure.
 
-The sentence is core/refusal.py's, as for every call; this module adds the code that dialects put before it.
+The sentence is core/refusals/sentence.py's, as for every call; this module adds the code that dialects put before it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jupyter_batch.core.refusal import decoded, read_refusal
+from jupyter_batch.core.refusals.sentence import decoded, read_refusal
 
 REASON_CHARS = 500
 """A reason is a sentence for a table's cell; some servers send pages."""

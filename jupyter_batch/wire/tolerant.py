@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from jupyter_batch.core.finish import Finish, finish_of, is_whole
-from jupyter_batch.core.refusal import is_error, read_refusal, sentence_of
+from jupyter_batch.core.refusals.sentence import is_error, read_refusal, sentence_of
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.wire.row_error import code_of, cut, reason_of
 
@@ -135,7 +135,7 @@ def _unpacked(value: Any) -> Any:
 
 
 def _error_in(line: Mapping[str, Any], body: Any, *, failed: bool) -> Any:
-    """What of a line is an error of its row, in the shapes of core/refusal.py; None where nothing is."""
+    """What of a line is an error of its row, in the shapes of core/refusals/sentence.py; None where nothing is."""
     error = line.get("error")
     if error:
         return {"error": error}

@@ -15,7 +15,7 @@ import orjson
 from jupyter_batch.core.errors import LedgerNewerError
 from jupyter_batch.core.result import ToolCalls
 from jupyter_batch.wire import tolerant
-from jupyter_batch.wire.anthropic import JSON_TOOL
+from jupyter_batch.wire.anthropic.results import JSON_TOOL
 from jupyter_batch.wire.openai import RESPONSES
 
 

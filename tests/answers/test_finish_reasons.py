@@ -8,7 +8,9 @@ import pytest
 
 from jupyter_batch.core.finish import CUT, Finish, finish_of
 from jupyter_batch.core.result import Status
-from jupyter_batch.wire import anthropic, bedrock, openai, vertex
+from jupyter_batch.wire import openai
+from jupyter_batch.wire.anthropic import results
+from jupyter_batch.wire.clouds import bedrock, vertex
 from jupyter_batch.wire.dialects import decode_lines
 
 
@@ -125,7 +127,7 @@ def test_the_text_is_kept_and_the_reason_beside_it(way, told, finish):
 def test_a_failure_has_its_reason_too(line, finish):
     """D4: an answer without any text says why it ended, and is a failure."""
     read = {
-        "result": anthropic.decode,
+        "result": results.decode,
         "modelOutput": lambda data: bedrock.decode(data, {}),
     }
     data = json.dumps(line).encode()
@@ -141,9 +143,9 @@ def test_json_that_was_asked_for_as_a_tool_is_whole():
     """D4: litellm's JSON tool ends with `tool_use`; the answer is its input, and no call is left open."""
     line = messages("tool_use")
     line["result"]["message"]["content"] = [
-        {"type": "tool_use", "name": anthropic.JSON_TOOL, "input": {"a": 1}}
+        {"type": "tool_use", "name": results.JSON_TOOL, "input": {"a": 1}}
     ]
-    result = anthropic.decode(json.dumps(line).encode())
+    result = results.decode(json.dumps(line).encode())
     assert (json.loads(result.value), result.finish) == ({"a": 1}, "stop")
 
 

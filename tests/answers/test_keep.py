@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
+from jupyter_batch.config.magic_line import read_line
+from jupyter_batch.config.options import EVERY, checked
 from jupyter_batch.core.errors import ColumnError, OptionError
-from jupyter_batch.engine.kept import outcomes_of
 from jupyter_batch.ledger.folder import JobFolder
-from jupyter_batch.line import read_line
-from jupyter_batch.options import EVERY, checked
+from jupyter_batch.merging.kept_columns import outcomes_of
 from jupyter_batch.server.embedded import Embedded
 from tests.made_up import batch
 from tests.made_up import job as made_up

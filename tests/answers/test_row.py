@@ -9,9 +9,9 @@ import pytest
 
 import jupyter_batch
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.engine.gather import of_job
-from jupyter_batch.engine.row import row_of
 from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.results.outcomes import of_job
+from jupyter_batch.results.row import row_of
 from tests.answers.test_keep import answered, call, frame, model
 from tests.made_up import batch
 from tests.made_up import job as made_up

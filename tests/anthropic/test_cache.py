@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.engine.caching import marked_body, marked_holes
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.prompts.cache_control import marked_body, marked_holes
 from jupyter_batch.server.embedded import Embedded
-from jupyter_batch.wire.anthropic import Encoder
+from jupyter_batch.wire.anthropic.results import Encoder
 from jupyter_batch.wire.openai import CHAT, Hole
 from tests.anthropic.test_wire_encode import MODEL, TEXTS, by_litellm, filled, litellm, same, turn
 from tests.engine.test_every_provider import ANTHROPIC_KEY, anthropic

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from jupyter_batch.core.errors import BadRequestError
-from jupyter_batch.core.refusal import read_refusal
-from jupyter_batch.providers.anthropic_refusal import read_rows
+from jupyter_batch.core.refusals.sentence import read_refusal
+from jupyter_batch.providers.anthropic.refusal import read_rows
 from tests.anthropic.fake import RefusalError
 
 from .test_via_anthropic import play

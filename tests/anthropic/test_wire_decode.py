@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from jupyter_batch.core.result import Status, Usage
 from jupyter_batch.core.status import State
-from jupyter_batch.wire import anthropic
-from jupyter_batch.wire.anthropic import decode, decode_lines, read_batch
+from jupyter_batch.wire.anthropic import results as anthropic
+from jupyter_batch.wire.anthropic.results import decode, decode_lines, read_batch
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 

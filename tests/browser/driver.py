@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 import time
 
-from jupyter_batch import kernel
 from jupyter_batch.core.status import Counts, ShardView, Snapshot, State, Step
 from jupyter_batch.monitor.live import open_monitor
+from jupyter_batch.notebook import kernel
 
 TICK = 0.05
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from jupyter_batch import kernel
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.status import Answer, Counts, ShardView, Snapshot, State, Step
 from jupyter_batch.monitor.live import open_monitor
+from jupyter_batch.notebook import kernel
 
 ANSWERS = (
     Answer(

@@ -4,7 +4,7 @@ import pytest
 from lab import notebook_of
 
 CELLS = (
-    "from tests.made_up import cases\nfrom jupyter_batch.monitor.plot import drawn",
+    "from tests.made_up import cases\nfrom jupyter_batch.monitor.plots.plot import drawn",
     "drawn(cases()['evil'], 'altair')",
     "drawn(cases()['evil'], 'matplotlib')",
 )

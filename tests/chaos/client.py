@@ -18,11 +18,11 @@ import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.core.errors import JobBlockedError
 from jupyter_batch.core.status import Block
-from jupyter_batch.engine import collect
-from jupyter_batch.engine.worker import Worker
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.via_anthropic import ViaAnthropic
-from jupyter_batch.providers.via_litellm import ViaLitellm
+from jupyter_batch.providers.anthropic.batches import ViaAnthropic
+from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.runner import collect
+from jupyter_batch.runner.worker import Worker
 from tests.forking import die, serve
 
 TEXTS = [f"row {n}" for n in range(6)] + ["sick 6", "sick 7"]

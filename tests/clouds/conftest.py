@@ -6,9 +6,9 @@ import contextlib
 
 import pytest
 
+from jupyter_batch.providers.bedrock.batches import ViaBedrock
 from jupyter_batch.providers.table import facts_of
-from jupyter_batch.providers.via_bedrock import ViaBedrock
-from jupyter_batch.providers.via_vertex import ViaVertex
+from jupyter_batch.providers.vertex.batches import ViaVertex
 from tests.clouds import bedrock, vertex
 from tests.clouds.bedrock import Bedrock
 from tests.clouds.vertex import Vertex

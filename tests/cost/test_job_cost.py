@@ -19,15 +19,15 @@ import jupyter_batch
 from jupyter_batch.core.cost import actual, money
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine.costs import silence_is_free
-from jupyter_batch.engine.gather import of_job, of_shard
-from jupyter_batch.engine.row_files import places_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor import html, table
 from jupyter_batch.monitor.view import view
+from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.prices import price_of
-from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.results.outcomes import of_job, of_shard
+from jupyter_batch.results.row_costs import silence_is_free
+from jupyter_batch.row_files.row_columns import places_of
 from jupyter_batch.wire.dialects import decode_lines
 
 from .conftest import PRICES, numbered
@@ -405,7 +405,7 @@ def test_a_price_given_later_tells_what_it_cost(server, home, call, priced):
 
 def test_configured_prices_hold_for_calls_that_give_none(home, call, monkeypatch):
     """`%config LLMBatch.prices` is taken where the call has no price for the model."""
-    from jupyter_batch import settings
+    from jupyter_batch.config import settings
 
     monkeypatch.setattr(settings, "configured", lambda: {"model": None, "prices": PRICES})
     job = numbered(3).llm.batch("{text}", out="out", **call).wait(60)

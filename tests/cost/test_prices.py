@@ -22,7 +22,7 @@ from jupyter_batch.core.cost import (
     pricer,
 )
 from jupyter_batch.core.result import Usage
-from jupyter_batch.core.warnings_context import quiet
+from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers import prices
 from jupyter_batch.providers.prices import price_of
 
@@ -68,7 +68,7 @@ replace = msgspec.structs.replace
 @pytest.fixture(scope="module")
 def litellm():
     """Litellm, loaded as we load it."""
-    from jupyter_batch.providers.via_litellm import load_litellm
+    from jupyter_batch.providers.openai.batches import load_litellm
 
     return load_litellm()
 

@@ -8,8 +8,8 @@ import time
 import pandas as pd
 import pytest
 
-from jupyter_batch.engine import collect
-from jupyter_batch.engine import session as sessions
+from jupyter_batch.runner import collect
+from jupyter_batch.runner import process as sessions
 from tests.endings.table import GONE_TRIES
 from tests.ledgers import forget
 

@@ -6,8 +6,8 @@ import pytest
 
 from jupyter_batch.core.errors import BadRequestError, LedgerCorruptError
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine.again import plan_again
-from jupyter_batch.engine.join import _drop
+from jupyter_batch.planning.retry import plan_again
+from jupyter_batch.runner.wait_for_job import _drop
 from tests.engine.test_tick import ScriptedDesk, play, to_the_end
 
 

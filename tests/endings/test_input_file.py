@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.same_file import UPLOADS
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.runner.same_file import UPLOADS
 from tests.endings.far import far_side
 from tests.providers.fakes.host import Fault
 

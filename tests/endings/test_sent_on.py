@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 
 from jupyter_batch.core.errors import ProviderError
+from jupyter_batch.providers.azure.batches import ViaAzure
+from jupyter_batch.providers.openai.batches import ViaLitellm
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
-from jupyter_batch.providers.via_azure import ViaAzure
-from jupyter_batch.providers.via_litellm import ViaLitellm
 from tests.keys.recorder import BATCH, FILE
 
 LINE = '{"custom_id":"a-0","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}\n'

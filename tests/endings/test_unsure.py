@@ -7,8 +7,8 @@ import pytest
 
 from jupyter_batch.core.errors import AuthenticationError, NotFoundError, ProviderTimeoutError
 from jupyter_batch.core.status import State
-from jupyter_batch.engine.again import plan_again
-from jupyter_batch.engine.refetch import reopen
+from jupyter_batch.file_checks.refetch import reopen
+from jupyter_batch.planning.retry import plan_again
 from tests.engine.test_tick import ScriptedDesk, play, to_the_end
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import jupyter_batch
 from jupyter_batch.core.errors import ColumnError, InputError, ModelError, OptionError
-from jupyter_batch.server import echo
+from jupyter_batch.server.echo import model as echo
 from tests.ledgers import forget
 
 

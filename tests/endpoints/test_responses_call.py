@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from jupyter_batch.core.errors import AuthenticationError, ConnectionFailedError, RateLimitError
-from jupyter_batch.providers.asking import CallFailedError
-from jupyter_batch.providers.responses import ResponsesCall
+from jupyter_batch.realtime.litellm_call import CallFailedError
+from jupyter_batch.realtime.responses_call import ResponsesCall
 from jupyter_batch.wire.openai import CHAT, RESPONSES
 
 BODY = {

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from jupyter_batch.core.errors import ModelError
-from jupyter_batch.providers import speaks
-from jupyter_batch.providers.speaks import for_text, for_vectors
-from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.providers import endpoints
+from jupyter_batch.providers.endpoints import for_text, for_vectors
+from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 
 
@@ -46,7 +46,7 @@ def test_a_batch_goes_to_the_endpoint_that_the_model_speaks(model, endpoint, nam
 def test_the_list_is_read_without_litellm():
     """A submission does not import litellm to learn which endpoint a model speaks."""
     code = (
-        "import sys; from jupyter_batch.providers.speaks import for_text; "
+        "import sys; from jupyter_batch.providers.endpoints import for_text; "
         "assert for_text('openai/o3-pro', mode='batch').endpoint == '/v1/responses'; "
         "assert 'litellm' not in sys.modules"
     )
@@ -127,7 +127,7 @@ def test_vectors_come_from_models_that_make_them():
 
 def test_base64_is_asked_for_where_it_is_sure():
     """OpenAI itself and our own server send vectors in base64; another server is not asked for it."""
-    assert speaks.packs("openai", "https://api.openai.com/v1")
-    assert speaks.packs("local", None)
-    assert not speaks.packs("openai", "http://localhost:8000/v1")
-    assert not speaks.packs("mistral", None)
+    assert endpoints.packs("openai", "https://api.openai.com/v1")
+    assert endpoints.packs("local", None)
+    assert not endpoints.packs("openai", "http://localhost:8000/v1")
+    assert not endpoints.packs("mistral", None)

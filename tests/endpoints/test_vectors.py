@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from jupyter_batch import cli
-from jupyter_batch.engine.gather import Outcomes
-from jupyter_batch.engine.vectors import Vectors
+from jupyter_batch.results.outcomes import Outcomes
+from jupyter_batch.results.vectors import Vectors
 from jupyter_batch.wire import openai, tolerant
 from jupyter_batch.wire.openai import EMBEDDINGS
 from tests.endpoints.test_embed import frame

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.template import RowError
-from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.templates.template import RowError
 from jupyter_batch.wire.dialects import encoder
 from jupyter_batch.wire.openai import RESPONSES, Hole
 from jupyter_batch.wire.responses import LEAST_TOKENS

@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 
 from jupyter_batch import jobs
-from jupyter_batch.engine import adopt, lost
+from jupyter_batch.adoption import adopt, recover_rows
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.via_litellm import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaLitellm
 from tests.forking import after, after_async, before, die, serve
 
 
@@ -33,7 +33,7 @@ def half():
 POINTS = {
     "listed": lambda: after_async(ViaLitellm, "tagged"),
     "the first request file is here": lambda: after_async(adopt, "learn"),
-    "in the middle of a request file": lambda: after(lost, "sent_hash"),
+    "in the middle of a request file": lambda: after(recover_rows, "sent_hash"),
     "before the ledger is told": lambda: before(Ledger, "take_up"),
     "the files are in the job's folder, and the ledger knows nothing": lambda: after(
         Folders, "adopt"

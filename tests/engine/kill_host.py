@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from jupyter_batch import frame as frames
-from jupyter_batch.core import template
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine import arrange, collect, landing, requests, reuse
-from jupyter_batch.engine import join as joining
+from jupyter_batch.dedup import apply, match
+from jupyter_batch.frames import frame as frames
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.via_litellm import ViaLitellm
+from jupyter_batch.merging import merge
+from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.row_files import request_files
+from jupyter_batch.runner import collect
+from jupyter_batch.runner import wait_for_job as joining
+from jupyter_batch.templates import template
 from jupyter_batch.wire.openai import Encoder
 from tests.forking import after, after_async, before, die, serve
 
@@ -55,7 +58,7 @@ POINTS = {
     "frame.blocks -> template.render": lambda: after(frames, "blocks"),
     "template.render -> wire.encode": lambda: after(template._Braces, "render"),
     "wire.encode -> shard.pack": lambda: after(Encoder, "encode"),
-    "shard.pack -> folder.write": lambda: after(requests, "pack"),
+    "shard.pack -> folder.write": lambda: after(request_files, "pack"),
     "folder.write -> ledger.plan": lambda: before(Ledger, "plan"),
     "within ledger.plan": lambda: after(Folders, "keep"),
     "ledger.plan -> planned -> submitting": lambda: after(Ledger, "plan"),
@@ -73,14 +76,14 @@ POINTS = {
     "collected -> wire.decode": lambda: at_move(Step.COLLECTED, done=True),
     "before the job is finished": lambda: before(Ledger, "finish"),
     "finished": lambda: after(Ledger, "finish"),
-    "wire.decode -> frame.merge": lambda: before(landing, "land"),
+    "wire.decode -> frame.merge": lambda: before(merge, "land"),
     "frame.merge -> cell": lambda: after(frames, "fill_all"),
 }
 
 
 GROWN = {
-    "what is there was carried over, in the draft": lambda: after(reuse, "carry"),
-    "the rest was packed anew": lambda: after(arrange, "_packed"),
+    "what is there was carried over, in the draft": lambda: after(match, "carry"),
+    "the rest was packed anew": lambda: after(apply, "_packed"),
     "the other job's answers were taken": lambda: after(joining, "carry"),
     "they were dropped from what is asked": lambda: after(joining, "_drop"),
     "before the wait for the other job ends": lambda: at_move(Step.ENDED, done=False),

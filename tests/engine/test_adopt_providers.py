@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from jupyter_batch import cli, jobs
+from jupyter_batch.adoption.find import Orphans
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.engine import session as sessions
-from jupyter_batch.engine.orphans import Orphans
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.runner import process as sessions
 from jupyter_batch.server import launch
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.ledgers import forget, lose

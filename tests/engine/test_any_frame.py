@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.engine import session
 from jupyter_batch.providers import table
+from jupyter_batch.runner import process
 from jupyter_batch.server.embedded import Embedded
 
 OUT = "out"
@@ -311,7 +311,7 @@ def call(tmp_path_factory):
         patch.setattr(table, "_NEAR", table._OURS)
         patch.setenv("JUPYTER_BATCH_HOME", str(home / "home"))
         yield {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
-        for held in session._sessions.values():
+        for held in process._sessions.values():
             held.close()
 
 

@@ -25,7 +25,7 @@ cells = [{{"b", "a", "c"}}, frozenset("xyz"), [{{"q", "p"}}, 1], {{"k": {{"n", "
          pd.Series(range(100)),
          [pd.DataFrame({{"a": [1.23456789]}})], pd.Timestamp("2024-01-01")]
 frame = pd.DataFrame({{"x": pd.Series(cells, dtype=object)}})
-from jupyter_batch.core.template import parse
+from jupyter_batch.templates.template import parse
 jinja = "{{{{ x }}}} {{% if x is mapping or x is string or x is number %}}{{% else %}}{{% endif %}}"
 import os, hashlib
 def said(row):

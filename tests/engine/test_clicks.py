@@ -4,7 +4,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from jupyter_batch import clicks
+from jupyter_batch import buttons as clicks
 from jupyter_batch.core.errors import ColumnError
 from jupyter_batch.jobs import open_job
 from jupyter_batch.ledger.records import ShardRecord

@@ -21,9 +21,9 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.engine.blocking import UNSEEN_TRIES
 from jupyter_batch.monitor.view import view
-from jupyter_batch.providers.scripted import FACTS
+from jupyter_batch.runner.blocking import UNSEEN_TRIES
+from jupyter_batch.testing.scripted import FACTS
 
 from .conftest import numbered
 from .test_tick import ScriptedDesk, play, to_the_end

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import InputError, KeyMissingError, ModelError, OptionError
-from jupyter_batch.engine.again import plan_again
+from jupyter_batch.planning.retry import plan_again
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.anthropic.fake import Fake
 from tests.providers.fakes.azure import Azure

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 
-import jupyter_batch.engine.worker as worker_module
-from jupyter_batch.engine.session import Session
+import jupyter_batch.runner.worker as worker_module
+from jupyter_batch.runner.process import Session
 from tests.ledgers import forget
 
 SCRIPT = """

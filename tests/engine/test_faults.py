@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_batch.engine import collect
+from jupyter_batch.runner import collect
 from jupyter_batch.server.embedded import Embedded
 
 from .conftest import numbered

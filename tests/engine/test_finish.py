@@ -10,13 +10,13 @@ import pytest
 
 import jupyter_batch
 from jupyter_batch import jobs
+from jupyter_batch.config.options import EVERY, checked
 from jupyter_batch.core.errors import InputError, OptionError
-from jupyter_batch.engine.again import live
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.options import EVERY, checked
-from jupyter_batch.providers.asking import VERBS
+from jupyter_batch.planning.retry import live
 from jupyter_batch.providers.records import RECORDS
 from jupyter_batch.providers.table import chat_path
+from jupyter_batch.realtime.litellm_call import VERBS
 from jupyter_batch.server.embedded import Embedded
 from tests.ledgers import forget
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import ColumnError
-from jupyter_batch.engine.frame_reads import frame_reads
+from jupyter_batch.prompts.frame_reads import frame_reads
 
 
 def frame():

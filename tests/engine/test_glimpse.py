@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_batch.core.result import ToolCalls
-from jupyter_batch.engine import glimpse
 from jupyter_batch.jobs import open_job
+from jupyter_batch.results import glimpse
 
 from .conftest import numbered
 

@@ -5,11 +5,11 @@ import pytest
 
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.engine import graph as graphs
 from jupyter_batch.jobs import open_job
 from jupyter_batch.ledger.database import FILE
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.monitor.graph import FETCHING, THERE, WAITING, Stage
+from jupyter_batch.monitor.plots.graph import FETCHING, THERE, WAITING, Stage
+from jupyter_batch.results import timeline as graphs
 from jupyter_batch.server.embedded import Embedded
 from tests.ledgers import forget
 from tests.made_up import EVIL, HOUR, START, batch, cases, drawn, finished, job, million, told

@@ -12,7 +12,7 @@ import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.cli import main
 from jupyter_batch.core.errors import InputError, JobNotFoundError, OptionError
-from jupyter_batch.engine.agreement import agreements
+from jupyter_batch.results.agreement import agreements
 from jupyter_batch.server.embedded import Embedded
 from tests.ledgers import forget
 

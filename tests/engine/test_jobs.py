@@ -571,7 +571,7 @@ def test_a_forked_process_is_another(server, home):
     server.set_faults("latency=0.05")
     script = f"""
 import os, sys, pandas as pd
-from jupyter_batch.engine import session
+from jupyter_batch.runner import process as session
 call = dict(model="openai/echo", api_base="{server.base_url}", api_key="{server.token}", out="o")
 df = pd.DataFrame({{"t": [str(n) for n in range(40)]}})
 job = df.llm.batch("{{t}}", shard_size=10, **call)

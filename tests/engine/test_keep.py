@@ -14,7 +14,7 @@ from jupyter_batch.monitor.text import line
 from jupyter_batch.monitor.view import view
 from jupyter_batch.providers.protocol import Facts
 from jupyter_batch.providers.table import facts_of
-from jupyter_batch.wire import anthropic
+from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.openai_batches import read_batch
 
 from .test_tick import ScriptedDesk, play

@@ -10,8 +10,8 @@ import pytest
 
 import jupyter_batch
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.session import session
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.runner.process import session
 from jupyter_batch.server.embedded import Embedded
 from tests.ledgers import forget, lose
 

@@ -6,9 +6,9 @@ import asyncio
 
 from aiohttp import web
 
+from jupyter_batch.providers.openai.batches import ViaLitellm
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
-from jupyter_batch.providers.via_litellm import ViaLitellm
 
 
 def test_counts_that_are_null_do_not_hide_the_ending():

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jupyter_batch.cells import same
 from jupyter_batch.core.errors import ColumnError
+from jupyter_batch.frames.cells import same
 
 from .conftest import numbered
 

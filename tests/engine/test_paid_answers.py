@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_batch.engine.again import plan_again
-from jupyter_batch.providers.scripted import Scripted
+from jupyter_batch.planning.retry import plan_again
+from jupyter_batch.testing.scripted import Scripted
 
 from .test_tick import desk, play, to_the_end  # noqa: F401 - a fixture
 

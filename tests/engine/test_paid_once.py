@@ -15,12 +15,12 @@ from jupyter_batch.core.errors import (
     ProviderTimeoutError,
 )
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.engine.again import plan_again
-from jupyter_batch.engine.refetch import reopen
+from jupyter_batch.file_checks.refetch import reopen
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.planning.retry import plan_again
 from jupyter_batch.providers.protocol import SETTLE_SECONDS
-from jupyter_batch.providers.scripted import Scripted
 from jupyter_batch.providers.table import facts_of
+from jupyter_batch.testing.scripted import Scripted
 
 from .test_tick import desk, play, to_the_end  # noqa: F401 - a fixture
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from jupyter_batch.core.errors import AuthenticationError, BadRequestError, RateLimitError
-from jupyter_batch.core.quota import is_queue, is_quota
+from jupyter_batch.core.refusals.quota import is_queue, is_quota
 from jupyter_batch.providers.failures import by_status, normalise
 from jupyter_batch.wire.openai_batches import read_batch
 

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jupyter_batch
-from jupyter_batch import options
-from jupyter_batch import settings as app
 from jupyter_batch.cli import main
+from jupyter_batch.config import options
+from jupyter_batch.config import settings as app
+from jupyter_batch.config.magic_line import read_line
 from jupyter_batch.core.errors import ColumnError
-from jupyter_batch.engine.order import order
-from jupyter_batch.engine.plan import plan
-from jupyter_batch.engine.session import session
-from jupyter_batch.line import read_line
+from jupyter_batch.planning.plan import plan
+from jupyter_batch.planning.resolve import order
+from jupyter_batch.runner.process import session
 from tests.ledgers import forget
 
 from .conftest import numbered

@@ -19,10 +19,10 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.engine.worker import LEASE_SECONDS, Worker
+from jupyter_batch.providers.anthropic.batches import UndecidedError
 from jupyter_batch.providers.failures import normalise
-from jupyter_batch.providers.scripted import FACTS, Scripted
-from jupyter_batch.providers.via_anthropic import UndecidedError
+from jupyter_batch.runner.worker import LEASE_SECONDS, Worker
+from jupyter_batch.testing.scripted import FACTS, Scripted
 from tests.desk import Desk
 
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from jupyter_batch.core.errors import InputError, KeyMissingError
-from jupyter_batch.engine.connect import check_key
 from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.runner.connect import check_key
 
 VERTEX = {
     "vertex_project": "p",

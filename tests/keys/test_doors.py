@@ -15,7 +15,7 @@ import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.cli import main
 from jupyter_batch.core.errors import InputError, JobBlockedError, KeyMissingError
-from jupyter_batch.engine.session import session
+from jupyter_batch.runner.process import session
 from tests.keys.recorder import recording
 from tests.keys.waiting import passes, until
 from tests.ledgers import forget
@@ -302,7 +302,7 @@ from tests.keys.waiting import counted, passes
 with counted():
     {door}
     from jupyter_batch import jobs
-    from jupyter_batch.settings import home
+    from jupyter_batch.config.settings import home
     passes(home())
     print([one.snapshot().message for one in jobs.list_jobs()])
 print("ASKED", [one for one in where if "{host}" in one])

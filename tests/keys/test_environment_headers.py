@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_batch.core.environment_headers import strays
 from jupyter_batch.core.errors import AuthenticationError
-from jupyter_batch.providers.asking import LitellmCall
+from jupyter_batch.http.environment_headers import strays
+from jupyter_batch.providers.azure.batches import ViaAzure
+from jupyter_batch.providers.openai.batches import ViaLitellm
 from jupyter_batch.providers.protocol import Access
-from jupyter_batch.providers.straight import call_to
 from jupyter_batch.providers.table import facts_of
-from jupyter_batch.providers.via_azure import ViaAzure
-from jupyter_batch.providers.via_litellm import ViaLitellm
+from jupyter_batch.realtime.fast_path import call_to
+from jupyter_batch.realtime.litellm_call import LitellmCall
 from tests.keys.recorder import recording
 from tests.keys.test_network import asked, driven
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jupyter_batch.core import secrets
 from jupyter_batch.core.errors import OptionError, ProviderDownError
 from jupyter_batch.core.secrets import clean, known, mask
-from jupyter_batch.log import logger
+from jupyter_batch.process.log import logger
 
 KEY = "sk-pr/oj+4A=x9Zq~7Lm%2B8w"
 

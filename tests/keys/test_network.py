@@ -8,19 +8,19 @@ import functools
 import pandas as pd
 import pytest
 
-from jupyter_batch import network
 from jupyter_batch.core.errors import ConnectionFailedError, ProviderError
-from jupyter_batch.providers.asking import CallFailedError, LitellmCall
+from jupyter_batch.http import network
+from jupyter_batch.providers.anthropic.batches import ViaAnthropic
+from jupyter_batch.providers.azure.batches import ViaAzure
 from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.mistral.batches import ViaMistral
+from jupyter_batch.providers.openai.batches import ViaLitellm
 from jupyter_batch.providers.protocol import Access
-from jupyter_batch.providers.responses import ResponsesCall
-from jupyter_batch.providers.straight import StraightCall, call_to
 from jupyter_batch.providers.table import facts_of
-from jupyter_batch.providers.via_anthropic import ViaAnthropic
-from jupyter_batch.providers.via_azure import ViaAzure
-from jupyter_batch.providers.via_litellm import ViaLitellm
-from jupyter_batch.providers.via_mistral import ViaMistral
-from jupyter_batch.providers.via_xai import ViaXai
+from jupyter_batch.providers.xai.batches import ViaXai
+from jupyter_batch.realtime.fast_path import StraightCall, call_to
+from jupyter_batch.realtime.litellm_call import CallFailedError, LitellmCall
+from jupyter_batch.realtime.responses_call import ResponsesCall
 from tests.keys.recorder import recording
 
 KEY = "sk-0123456789-abcdef"
@@ -274,7 +274,7 @@ def test_results_at_a_storage_host_are_fetched_without_the_key(far, other, tmp_p
 def test_the_users_own_calls_to_litellm_are_as_they_were(far, other):
     """A7: clients are guarded on our own loops alone."""
     asyncio.run(asked(CALLS["hosted_vllm"], far.url))
-    from jupyter_batch.providers.via_litellm import load_litellm
+    from jupyter_batch.providers.openai.batches import load_litellm
 
     far.answer = lambda _m, path, *_: (307, {"location": f"{other.url}{path}"}, b"")
 

@@ -7,8 +7,8 @@ import pytest
 import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.engine.one_key import Member, keys_by_job
-from jupyter_batch.engine.session import session
+from jupyter_batch.planning.one_key import Member, keys_by_job
+from jupyter_batch.runner.process import session
 from tests.keys.recorder import BATCH, recording
 from tests.keys.test_doors import blocked, foreign, frame
 from tests.keys.waiting import passes, until

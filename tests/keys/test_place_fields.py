@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.place_fields import decides_place, without_place
-from jupyter_batch.engine.connect import check_key
-from jupyter_batch.providers.asking import LitellmCall
+from jupyter_batch.http.place_fields import decides_place, without_place
 from jupyter_batch.providers.clouds import arguments_of
+from jupyter_batch.realtime.litellm_call import LitellmCall
+from jupyter_batch.runner.connect import check_key
 from jupyter_batch.server.upstream import Upstream
 from tests.keys.recorder import recording
 from tests.keys.test_clouds import job

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_batch.core.address import address, check_base, is_near
 from jupyter_batch.core.errors import KeyMissingError, ModelError, OptionError
+from jupyter_batch.http.address import address, check_base, is_near
 from jupyter_batch.providers.keys import (
     NO_KEY,
     Key,
@@ -15,9 +15,9 @@ from jupyter_batch.providers.keys import (
     key_names,
     keys_of,
 )
+from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.records import RECORDS
 from jupyter_batch.providers.table import access_for, realtime_key, split_model
-from jupyter_batch.providers.via_litellm import load_litellm
 
 FOREIGN = "https://other.example/v1"
 ENVIRON = {"OPENAI_API_KEY": "sk-mine"}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core import secrets
-from jupyter_batch.core.masked_stream import MaskedStream, masked_bytes
+from jupyter_batch.http.masked_stream import MaskedStream, masked_bytes
 from tests.keys.recorder import BATCH, CHAT, recording
 
 KEY = "sk-echoed-0123456789abcdef"

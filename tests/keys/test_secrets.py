@@ -12,7 +12,7 @@ import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.secrets import forms
-from jupyter_batch.engine.session import session
+from jupyter_batch.runner.process import session
 from tests.keys.recorder import recording
 from tests.keys.waiting import until
 from tests.ledgers import forget

@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from jupyter_batch.core.secrets import in_environment, masked
-from jupyter_batch.network import through
+from jupyter_batch.http.network import through
 from jupyter_batch.providers.table import check_model
 
 PATHS = [

@@ -7,8 +7,8 @@ import threading
 import time
 from contextlib import contextmanager
 
-from jupyter_batch.engine.session import session
-from jupyter_batch.engine.worker import Worker
+from jupyter_batch.runner.process import session
+from jupyter_batch.runner.worker import Worker
 
 PATIENCE = 30.0
 """Seconds after which a test fails; nothing that works takes as long."""

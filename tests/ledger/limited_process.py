@@ -12,8 +12,9 @@ import logging
 import sys
 
 import jupyter_batch
-from jupyter_batch import jobs, settings
+from jupyter_batch import jobs
 from jupyter_batch.cli import main
+from jupyter_batch.config import settings
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.lab.listing import Listing
 from jupyter_batch.lab.watch import Watch

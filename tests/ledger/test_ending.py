@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from jupyter_batch.core.errors import InputError, ProviderDownError
-from jupyter_batch.providers.answered import Book
-from jupyter_batch.providers.asking import CallFailedError
-from jupyter_batch.providers.realtime import Realtime
-from jupyter_batch.providers.scripted import FACTS, Scripted
+from jupyter_batch.realtime.journal import Book
+from jupyter_batch.realtime.litellm_call import CallFailedError
+from jupyter_batch.realtime.provider import Realtime
+from jupyter_batch.testing.scripted import FACTS, Scripted
 from tests.desk import Desk
 
 SAID = "cannot schedule new futures after interpreter shutdown"

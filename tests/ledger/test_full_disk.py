@@ -10,7 +10,7 @@ import pytest
 
 from jupyter_batch.core.errors import LedgerFullError
 from jupyter_batch.core.status import Step
-from jupyter_batch.providers.scripted import FACTS, Scripted
+from jupyter_batch.testing.scripted import FACTS, Scripted
 from tests.desk import Desk
 
 resource = pytest.importorskip("resource")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch import jobs
-from jupyter_batch.engine import keeping
+from jupyter_batch.file_checks import stored
 from jupyter_batch.ledger import store
 from tests.ledgers import forget
 from tests.test_ledger import planned
@@ -54,11 +54,11 @@ def test_a_result_file_is_read_through_when_its_answers_are(call, home, monkeypa
     name = job.id
     del job
     forget(home)
-    keeping._check.cache_clear()
+    stored._check.cache_clear()
     opened = jobs.open_job(name)
-    assert keeping._check.cache_info().misses == 0
+    assert stored._check.cache_info().misses == 0
     data = output.read_bytes()
     output.write_bytes(data[:-3] + b"xx\n")  # as long as before
     opened.results()
-    assert keeping._check.cache_info().misses >= 1
+    assert stored._check.cache_info().misses >= 1
     assert not opened.is_complete or output.read_bytes() == data  # it is fetched again

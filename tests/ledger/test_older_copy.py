@@ -8,8 +8,8 @@ import sqlite3
 import pytest
 
 from jupyter_batch.core.status import Step
-from jupyter_batch.engine.again import plan_again
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.planning.retry import plan_again
 from tests.engine.test_tick import ScriptedDesk, desk, play, to_the_end
 
 __all__ = ["desk"]

@@ -6,7 +6,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from real_kernel import Notebook
 from traitlets.config import Config
 
-from jupyter_batch import magics, settings
+from jupyter_batch import magics
+from jupyter_batch.config import settings
 from jupyter_batch.server.embedded import Embedded
 from tests.waiting import wait_for
 
@@ -145,7 +146,7 @@ def test_config_twice(ip, capsys):
 
 def test_the_cells_own_help_is_whole(ip, capsys):
     """`%%llm_batch?` and `%llm_batch?` show every option, and what the line magic takes."""
-    from jupyter_batch import line
+    from jupyter_batch.config import magic_line as line
 
     run(ip, "%load_ext jupyter_batch")
     for question in ("%%llm_batch?", "%llm_batch?"):

@@ -11,7 +11,7 @@ from importlib.metadata import version
 import pytest
 from real_kernel import PATIENCE, Notebook
 
-from jupyter_batch import kernel
+from jupyter_batch.notebook import kernel
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_a_terminal_does_it_before_the_next_input():
     """Terminal IPython has no loop between prompts: what comes there is done before the next input runs."""
     lines = """
 import threading
-from jupyter_batch import kernel
+from jupyter_batch.notebook import kernel
 seen, gap, ip = [], kernel.between(), get_ipython()
 once = lambda _: (ip.events.unregister("post_run_cell", once), gap.put(lambda: seen.append("x")), print("now", seen))
 ip.events.register("post_run_cell", once)
@@ -235,7 +235,7 @@ def test_a_script_runs_nothing_and_imports_nothing():
     assert (
         script("""
         import sys
-        from jupyter_batch import kernel
+        from jupyter_batch.notebook import kernel
         print(kernel.on_main(lambda: print("never")), kernel.between(), kernel.has_frontend(), kernel.notebook_path())
         print([name for name in ("IPython", "ipykernel", "ipywidgets", "nest_asyncio") if name in sys.modules])
     """)
@@ -250,7 +250,7 @@ def test_a_wait_inside_a_running_loop_lets_its_tasks_go_on():
     assert (
         script("""
         import asyncio, threading
-        from jupyter_batch import kernel
+        from jupyter_batch.notebook import kernel
         async def main():
             event = threading.Event()
             async def other():

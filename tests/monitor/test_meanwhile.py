@@ -8,7 +8,7 @@ from real_kernel import Notebook
 START = """
 import threading
 from comm import create_comm
-from jupyter_batch import kernel
+from jupyter_batch.notebook import kernel
 kernel.between()
 told = []
 line = create_comm(target_name="test", comm_id="line")

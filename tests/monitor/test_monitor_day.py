@@ -10,8 +10,8 @@ import pytest
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.status import Answer, Counts, ShardView, State, Step
-from jupyter_batch.engine.pace import poll_pause
 from jupyter_batch.monitor.live import LiveMonitor
+from jupyter_batch.providers.backoff import poll_pause
 from jupyter_batch.providers.protocol import Facts
 
 START = 1_700_000_000.0  # the fixture's

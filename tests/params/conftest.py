@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jupyter_batch.providers import table
-from jupyter_batch.server import echo
+from jupyter_batch.server.echo import model as echo
 from jupyter_batch.server.embedded import Embedded
 
 

@@ -7,11 +7,11 @@ import orjson
 import pandas as pd
 import pytest
 
+from jupyter_batch.config.options import col
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.options import col
 from jupyter_batch.providers.bridged import for_params
-from jupyter_batch.providers.speaks import for_text
-from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.providers.endpoints import for_text
+from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.wire.openai import CHAT, RESPONSES
 
 TOOL = {

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, OPENAI, VERTEX, encoder, request_in
 from jupyter_batch.wire.openai import CHAT
 from jupyter_batch.wire.openai_requests import Route

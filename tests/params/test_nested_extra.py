@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.providers.asking import CallFailedError
-from jupyter_batch.providers.straight import call_to
-from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.process.warnings_context import quiet
+from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.realtime.fast_path import call_to
+from jupyter_batch.realtime.litellm_call import CallFailedError
 from jupyter_batch.wire.dialects import encoder, request_in
 from jupyter_batch.wire.openai import CHAT
 

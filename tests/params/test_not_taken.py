@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
+from jupyter_batch.config.options import unknown
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.options import unknown
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.completion import complete
+from jupyter_batch.config.magic_line import read_line
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.template import RowError
-from jupyter_batch.engine.estimate import at_most, counter, light, request_of
-from jupyter_batch.engine.images import part_of
-from jupyter_batch.line import read_line
-from jupyter_batch.providers.via_litellm import load_litellm
+from jupyter_batch.planning.estimate import at_most, counter, light, request_of
+from jupyter_batch.prompts.media_parts import part_of
+from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.templates.template import RowError
 from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, VERTEX, encoder
 from jupyter_batch.wire.openai import CHAT, Hole
 from tests.anthropic.test_wire_encode import MODEL, by_litellm, same
@@ -131,8 +131,9 @@ SCRIPT = """
 import json, sys, threading
 import numpy as np, pandas as pd, psutil
 import jupyter_batch
-from jupyter_batch.engine.order import order
-from jupyter_batch import jobs, settings
+from jupyter_batch.planning.resolve import order
+from jupyter_batch import jobs
+from jupyter_batch.config import settings
 from pathlib import Path
 
 me = psutil.Process()

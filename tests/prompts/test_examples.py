@@ -14,11 +14,11 @@ from pydantic import BaseModel
 
 import jupyter_batch
 from jupyter_batch import col
+from jupyter_batch.config.options import Options
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
-from jupyter_batch.engine import examples as module
-from jupyter_batch.engine.extras import with_extras
-from jupyter_batch.engine.module import Module
-from jupyter_batch.options import Options
+from jupyter_batch.prompts import few_shot as module
+from jupyter_batch.prompts.compose import with_extras
+from jupyter_batch.prompts.dspy_module import Module
 
 from .files import png, sent
 

@@ -19,11 +19,12 @@ import jupyter_batch
 from jupyter_batch import col
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.media import TYPES, kind_of, pixels_of
-from jupyter_batch.engine import images, pixels
-from jupyter_batch.engine.images import Pictured, in_pieces, part_of
-from jupyter_batch.engine.pixels import Unreadable
-from jupyter_batch.engine.prompt import Given, prompt_of
-from jupyter_batch.frame import blocks
+from jupyter_batch.frames.frame import blocks
+from jupyter_batch.prompts import media_files
+from jupyter_batch.prompts import media_parts as images
+from jupyter_batch.prompts.media_files import Unreadable
+from jupyter_batch.prompts.media_parts import Pictured, in_pieces, part_of
+from jupyter_batch.prompts.prompt import Given, prompt_of
 
 from .files import GIF, JPEG, PDF, WEBP, png, sent
 
@@ -339,9 +340,9 @@ def test_a_list_of_messages_with_parts(call, home):
 def test_a_picture_that_no_file_holds(call, home, here, monkeypatch):
     """A request larger than a batch file is its row's reason; the others go, in shards that are cut by bytes."""
     from jupyter_batch.core.request import Limits
-    from jupyter_batch.engine import order
+    from jupyter_batch.planning import resolve
 
-    facts = order.facts_of
+    facts = resolve.facts_of
 
     def small(*given_facts):
         import msgspec
@@ -350,7 +351,7 @@ def test_a_picture_that_no_file_holds(call, home, here, monkeypatch):
             facts(*given_facts), limits=Limits(requests=1000, bytes=30_000)
         )
 
-    monkeypatch.setattr(order, "facts_of", small)
+    monkeypatch.setattr(resolve, "facts_of", small)
     noise = np.random.default_rng(0)
     df = pd.DataFrame(
         {"photo": [png(9, 9) + noise.bytes(size) for size in (100, 12_000, 40_000, 11_000, 200)]}
@@ -392,7 +393,7 @@ def test_how_much_a_cell_weighs(here):
     """It is told before anything is read; what can't be known weighs nothing."""
     (here / "a").write_bytes(b"x" * 77)
     assert [
-        pixels.weight(cell)
+        media_files.weight(cell)
         for cell in (
             "a",
             Path("a"),

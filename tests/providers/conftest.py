@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from jupyter_batch.core.request import Limits
+from jupyter_batch.providers.azure.batches import ViaAzure
+from jupyter_batch.providers.mistral.batches import ViaMistral
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.records import RECORDS
-from jupyter_batch.providers.via_azure import ViaAzure
-from jupyter_batch.providers.via_mistral import ViaMistral
-from jupyter_batch.providers.via_xai import ViaXai
+from jupyter_batch.providers.xai.batches import ViaXai
 from tests.desk import NOW as MIDNIGHT
 from tests.desk import Desk
 from tests.ledgers import assert_nowhere

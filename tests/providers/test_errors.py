@@ -18,9 +18,9 @@ from jupyter_batch.core.errors import (
     ProviderTimeoutError,
     RateLimitError,
 )
-from jupyter_batch.providers.direct import Direct
+from jupyter_batch.providers.azure.batches import ViaAzure
 from jupyter_batch.providers.failures import by_status
-from jupyter_batch.providers.via_azure import ViaAzure
+from jupyter_batch.providers.http_api import Direct
 from tests.providers.fakes.host import Fault, Host
 
 VERBS = ["upload", "create", "poll", "list", "cancel", "fetch"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_batch.core.input_file import InputFile, of_file
+from jupyter_batch.core.refusals.input_file import InputFile, of_file
 from jupyter_batch.providers.failures import by_status
 from jupyter_batch.wire.openai_batches import read_batch
 

@@ -7,7 +7,7 @@ import pytest
 
 from jupyter_batch.core.errors import BadRequestError
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.via_mistral import PAGE, bare_lines, hours_of, read_job
+from jupyter_batch.providers.mistral.batches import PAGE, bare_lines, hours_of, read_job
 from tests.providers.conftest import make
 from tests.providers.fakes.host import Batch
 

@@ -5,10 +5,12 @@ import json
 import pytest
 
 from jupyter_batch.core.errors import NoBatchApiError, ProviderDownError
-from jupyter_batch.core.refusal import read_refusal
+from jupyter_batch.core.refusals.sentence import read_refusal
 from jupyter_batch.core.result import Status
 from jupyter_batch.providers.failures import by_status, object_in
-from jupyter_batch.wire import anthropic, bedrock, tolerant, vertex
+from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.anthropic import results
+from jupyter_batch.wire.clouds import bedrock, vertex
 from jupyter_batch.wire.openai_batches import read_batch
 
 PAGE = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
@@ -56,7 +58,7 @@ def test_a_failed_row_shows_the_servers_sentence(body, sentence):
     "decode",
     [
         lambda error: tolerant.read(_line(error=error)),
-        lambda error: anthropic.decode(_line(result={"type": "errored", "error": error}), {}),
+        lambda error: results.decode(_line(result={"type": "errored", "error": error}), {}),
         lambda error: bedrock.decode(_line(error=error), {}),
         lambda error: vertex.decode(_line(status=error)),
     ],

@@ -17,13 +17,13 @@ from jupyter_batch.core.errors import (
     ProviderError,
     RateLimitError,
 )
-from jupyter_batch.core.quota import is_spent
-from jupyter_batch.core.refusal import read_refusal
+from jupyter_batch.core.refusals.quota import is_spent
+from jupyter_batch.core.refusals.sentence import read_refusal
+from jupyter_batch.providers.anthropic.batches import ViaAnthropic
 from jupyter_batch.providers.failures import refused
+from jupyter_batch.providers.openai.batches import ViaLitellm
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
-from jupyter_batch.providers.via_anthropic import ViaAnthropic
-from jupyter_batch.providers.via_litellm import ViaLitellm
 from tests.providers.test_errors import call
 
 PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Hello</h1></body></html>"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_batch.core.stated_limit import StatedLimit, Unit, stated_limit
-from jupyter_batch.engine.cutting import cuts
+from jupyter_batch.core.refusals.stated_limit import StatedLimit, Unit, stated_limit
 from jupyter_batch.providers.failures import by_status
+from jupyter_batch.runner.cutting import cuts
 from jupyter_batch.wire.openai_batches import read_batch
 
 OPENAI = (

@@ -14,10 +14,10 @@ import warnings
 import pytest
 
 from jupyter_batch.core.errors import WarningRaisedError
-from jupyter_batch.core.warnings_context import quiet
-from jupyter_batch.engine.pace import WARNING_TRIES, is_lost
-from jupyter_batch.providers.asking import CallFailedError, LitellmCall
+from jupyter_batch.process.warnings_context import quiet
+from jupyter_batch.providers.backoff import WARNING_TRIES, is_lost
 from jupyter_batch.providers.failures import normalise
+from jupyter_batch.realtime.litellm_call import CallFailedError, LitellmCall
 from jupyter_batch.wire.openai import CHAT
 from tests.ledgers import forget
 

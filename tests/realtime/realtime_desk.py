@@ -15,9 +15,9 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.result import Result
 from jupyter_batch.providers.protocol import TAG, Facts
-from jupyter_batch.providers.realtime import Realtime, realtime_facts
-from jupyter_batch.providers.running import Tries
-from jupyter_batch.providers.straight import call_to
+from jupyter_batch.realtime.fast_path import call_to
+from jupyter_batch.realtime.provider import Realtime, realtime_facts
+from jupyter_batch.realtime.run import Tries
 from jupyter_batch.wire.openai import CHAT, decode
 
 FACTS = realtime_facts(

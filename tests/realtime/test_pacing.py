@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from jupyter_batch.providers.pacing import FIRST, Bucket, Pacer, retry_wait
+from jupyter_batch.realtime.pacing import FIRST, Bucket, Pacer, retry_wait
 
 
 def fill(pacer: Pacer, now: float = 0.0) -> int:

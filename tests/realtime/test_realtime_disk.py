@@ -14,8 +14,8 @@ from jupyter_batch.core.errors import (
     NotFoundError,
 )
 from jupyter_batch.core.status import State
-from jupyter_batch.providers import answered
 from jupyter_batch.providers.protocol import TAG
+from jupyter_batch.realtime import journal
 
 
 def test_cancel_keeps_what_is_under_way_and_starts_nothing(tmp_path):
@@ -125,7 +125,7 @@ def test_a_full_disk_loses_no_answer(tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
         return real_write(fd, data)
 
-    monkeypatch.setattr(answered.os, "write", write)
+    monkeypatch.setattr(journal.os, "write", write)
     with Endpoint(lambda text, before: HANG) as endpoint:
 
         async def cycle():

@@ -12,15 +12,15 @@ from realtime_desk import FACTS, KEY, QUICK, until
 from realtime_endpoint import HANG, Endpoint
 
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.engine.ask import Ask
-from jupyter_batch.engine.gather import of_job
-from jupyter_batch.engine.plan import plan
-from jupyter_batch.engine.prompt import prompt_of
-from jupyter_batch.engine.tick import LostError
-from jupyter_batch.engine.worker import Worker
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.realtime import Realtime
-from jupyter_batch.providers.straight import call_to
+from jupyter_batch.planning.ask import Ask
+from jupyter_batch.planning.plan import plan
+from jupyter_batch.prompts.prompt import prompt_of
+from jupyter_batch.realtime.fast_path import call_to
+from jupyter_batch.realtime.provider import Realtime
+from jupyter_batch.results.outcomes import of_job
+from jupyter_batch.runner.step import LostError
+from jupyter_batch.runner.worker import Worker
 
 ROWS = 25
 

@@ -17,8 +17,8 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.asking import CallFailedError, LitellmCall
-from jupyter_batch.providers.realtime import Realtime
+from jupyter_batch.realtime.litellm_call import CallFailedError, LitellmCall
+from jupyter_batch.realtime.provider import Realtime
 
 
 def test_rows_that_fail_at_first_are_asked_again(tmp_path, capfd):

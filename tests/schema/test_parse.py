@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.schema import Parser, read
-from jupyter_batch.wire import anthropic, openai
+from jupyter_batch.wire import openai
+from jupyter_batch.wire.anthropic import results
 from jupyter_batch.wire.dialects import BEDROCK, VERTEX, decode_lines
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
@@ -314,7 +315,7 @@ HALF = GOOD[:20]
         (response(HALF, "content_filter"), openai, "content_filter: "),
         (
             claude([{"type": "text", "text": HALF}], "max_tokens"),
-            anthropic,
+            results,
             "max_tokens: the answer was cut off",
         ),
         (
@@ -322,17 +323,17 @@ HALF = GOOD[:20]
                 [{"type": "tool_use", "name": "json_tool_call", "input": {"label": "pos"}}],
                 "max_tokens",
             ),
-            anthropic,
+            results,
             "max_tokens: the answer was cut off",
         ),
-        (claude([{"type": "text", "text": HALF}], "refusal"), anthropic, "refusal: "),
+        (claude([{"type": "text", "text": HALF}], "refusal"), results, "refusal: "),
         (gemini(HALF, "MAX_TOKENS"), VERTEX, "MAX_TOKENS: the answer was cut off"),
         (gemini(HALF, "SAFETY"), VERTEX, "content_filter: "),
         (gemini(HALF, "STOP"), VERTEX, "the answer is not valid JSON"),
         (converse(HALF, "max_tokens"), BEDROCK, "max_tokens: the answer was cut off"),
         (
             claude([{"type": "text", "text": HALF}], "model_context_window_exceeded"),
-            anthropic,
+            results,
             "model_context_window_exceeded: .*context",
         ),
     ],
@@ -374,7 +375,7 @@ def test_each_is_named_as_what_it_is(line, dialect, reason):
 )
 def test_an_answer_that_is_whole_is_an_answer(line):
     """In each dialect's way of carrying it; and where it was cut off, but not in the JSON."""
-    dialect = anthropic if b'"result"' in line else openai
+    dialect = results if b'"result"' in line else openai
     (plain,) = dialect.decode_lines(
         line, openai.RESPONSES if b"output_text" in line else openai.CHAT
     )
@@ -398,7 +399,7 @@ CASES = {
         for case, record in records(name).items()
         if "line" in record
     },
-    **{case: (record, anthropic) for case, record in records("anthropic_results").items()},
+    **{case: (record, results) for case, record in records("anthropic_results").items()},
 }
 EXPECTED = records("expected")
 HELD = {

@@ -12,8 +12,8 @@ import anthropic
 import pytest
 from server_asking import until
 
-from jupyter_batch.server.objects import Batch, Record
-from jupyter_batch.server.output import (
+from jupyter_batch.server.storage.objects import Batch, Record
+from jupyter_batch.server.storage.output import (
     CANCELLED,
     EXPIRED,
     answered_line,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from messages_asking import IMAGE, PNG, RESULT, USE, WEATHER, turns
 
-from jupyter_batch.server.messages.translate import chat_of, message_of
+from jupyter_batch.server.translate.messages import chat_of, message_of
 
 
 def test_the_chat_request_that_asks_the_same():

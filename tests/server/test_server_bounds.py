@@ -8,8 +8,8 @@ import time
 import pytest
 from server_asking import jsonl, line
 
-from jupyter_batch.server import echo
-from jupyter_batch.server.nesting import MOST_NESTED, is_too_deep, pruned
+from jupyter_batch.server.checks.nesting import MOST_NESTED, is_too_deep, pruned
+from jupyter_batch.server.echo import model as echo
 
 HUGE = 1_000_000_000
 

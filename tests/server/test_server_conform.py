@@ -8,7 +8,7 @@ import json
 import pytest
 from server_asking import jsonl, line
 
-from jupyter_batch.server import conform
+from jupyter_batch.server.translate import conform
 
 NULLS = {
     "id": None,

@@ -8,9 +8,9 @@ from array import array
 
 import pytest
 
-from jupyter_batch.server import echo
-from jupyter_batch.server.fill import fill
-from jupyter_batch.server.labels import offered
+from jupyter_batch.server.echo import model as echo
+from jupyter_batch.server.echo.fill import fill
+from jupyter_batch.server.echo.labels import offered
 
 
 def say(prompt: str, **more) -> str:

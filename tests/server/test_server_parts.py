@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_batch.locks import FileLock
+from jupyter_batch.process.locks import FileLock
+from jupyter_batch.server.checks.validation import BLOCK, lines
 from jupyter_batch.server.run import allowed, shuffled
-from jupyter_batch.server.validation import BLOCK, lines
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 6, 7, 12, 30, 97, 100, 1000, 50_000])

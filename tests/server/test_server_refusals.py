@@ -220,8 +220,8 @@ def test_an_upload_without_a_file_or_a_form_is_refused(ask):
 
 def test_a_file_above_the_limit_is_refused(ask, monkeypatch, tmp_path):
     """413 above the limit of batch files and above that of all files; nothing stays on disk."""
-    monkeypatch.setattr("jupyter_batch.server.files.MOST_BATCH_BYTES", 1000)
-    monkeypatch.setattr("jupyter_batch.server.files.MOST_BYTES", 5000)
+    monkeypatch.setattr("jupyter_batch.server.routes.files.MOST_BATCH_BYTES", 1000)
+    monkeypatch.setattr("jupyter_batch.server.routes.files.MOST_BYTES", 5000)
     for size, purpose, status in (
         (900, "batch", 200),
         (1100, "batch", 413),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from server_asking import jsonl, line
 
-from jupyter_batch.server.requests import check
-from jupyter_batch.server.responses import chat_of, response_of
+from jupyter_batch.server.checks.requests import check
+from jupyter_batch.server.translate.responses import chat_of, response_of
 
 RESPONSES = "/v1/responses"
 SCHEMA = {
@@ -109,7 +109,7 @@ def test_streaming_and_chat_lines_are_refused(ask):
 
 def test_a_batch_of_responses_has_no_limit_on_items(ask, monkeypatch):
     """The limit on embedding inputs counts no items of a conversation."""
-    monkeypatch.setattr("jupyter_batch.server.validation.MOST_INPUTS", 2)
+    monkeypatch.setattr("jupyter_batch.server.checks.validation.MOST_INPUTS", 2)
     items = [
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": "b"},

@@ -110,7 +110,7 @@ def test_a_file_that_is_not_there_fails_the_batch(ask):
 
 def test_too_many_lines_fail(ask, monkeypatch):
     """More requests than the limit fail the batch; as many as the limit are taken."""
-    monkeypatch.setattr("jupyter_batch.server.validation.MOST_LINES", 5)
+    monkeypatch.setattr("jupyter_batch.server.checks.validation.MOST_LINES", 5)
     assert errors(ask, jsonl(*(line(str(i)) for i in range(6)))) == [
         ("too_many_tasks", "input_file_id", None)
     ]
@@ -119,7 +119,7 @@ def test_too_many_lines_fail(ask, monkeypatch):
 
 def test_too_many_embedding_inputs_fail(ask, monkeypatch):
     """The inputs of all embedding requests together are limited too."""
-    monkeypatch.setattr("jupyter_batch.server.validation.MOST_INPUTS", 5)
+    monkeypatch.setattr("jupyter_batch.server.checks.validation.MOST_INPUTS", 5)
     many = [line(str(i), ["a", "b"], url="/v1/embeddings") for i in range(3)]
     assert errors(ask, jsonl(*many), "/v1/embeddings") == [
         ("too_many_tasks", "input_file_id", None)

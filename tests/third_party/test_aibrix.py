@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from jupyter_batch.engine import session as sessions
+from jupyter_batch.providers.openai.batches import ViaLitellm
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
-from jupyter_batch.providers.via_litellm import ViaLitellm
+from jupyter_batch.runner import process as sessions
 from tests.third_party.conftest import numbered
 
 SAID = {

@@ -24,8 +24,8 @@ import pytest
 
 from jupyter_batch import col, jobs
 from jupyter_batch.core.status import State
-from jupyter_batch.engine import session as sessions
-from jupyter_batch.engine.connect import connect
+from jupyter_batch.runner import process as sessions
+from jupyter_batch.runner.connect import connect
 from tests.ledgers import forget
 from tests.third_party.conftest import numbered
 from tests.waiting import wait_for

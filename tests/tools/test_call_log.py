@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import LedgerError
-from jupyter_batch.engine.calls import INTERRUPTED
-from jupyter_batch.ledger.calls import CallLog, Entry, entries, entry_at
+from jupyter_batch.ledger.tool_log import CallLog, Entry, entries, entry_at
+from jupyter_batch.tool_calls.execute import INTERRUPTED
 
 
 def test_a_line_that_was_cut_off_is_passed_over(tmp_path):

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from jupyter_batch.core.errors import OptionError
-from jupyter_batch.tools import (
+from jupyter_batch.config.tool_definitions import (
     BadArgumentsError,
     callable_with,
     choice,
@@ -20,6 +19,7 @@ from jupyter_batch.tools import (
     read,
     told,
 )
+from jupyter_batch.core.errors import OptionError
 
 
 class Unit(Enum):

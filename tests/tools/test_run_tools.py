@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch import kernel
 from jupyter_batch.core.errors import InputError, OptionError
-from jupyter_batch.engine.calls import Runner
-from jupyter_batch.locks import FileLock
+from jupyter_batch.notebook import kernel
+from jupyter_batch.process.locks import FileLock
+from jupyter_batch.tool_calls.execute import Runner
 from tests.ledgers import forget
 
 LOOK_UP = {
@@ -238,7 +238,7 @@ def test_a_missing_function_is_told_before_anything_runs(server, call, home, loo
 
 def test_a_tool_that_the_model_made_up_is_told_so(call, home, look_up, monkeypatch):
     """It is no reason to stop: the model reads which tools there are."""
-    from jupyter_batch.server import echo
+    from jupyter_batch.server.echo import model as echo
 
     real = echo.calls
     monkeypatch.setattr(
@@ -469,7 +469,7 @@ def test_calls_can_be_exported(call, home, look_up, tmp_path, capsys):
 
 def test_the_magic_takes_tools_by_their_names(home, server, look_up):
     """One, several with commas, or a list; run_tools of the job that is bound goes on."""
-    from jupyter_batch.line import read_line
+    from jupyter_batch.config.magic_line import read_line
 
     other = {"type": "function", "function": {"name": "other"}}
     names = {"look_up": look_up, "other": other, "both": [look_up, other]}

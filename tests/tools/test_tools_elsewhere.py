@@ -10,8 +10,9 @@ import pytest
 
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.request import Limits
-from jupyter_batch.engine import again, rounds
-from jupyter_batch.engine.tools import Waiting, plan_round
+from jupyter_batch.planning import retry
+from jupyter_batch.tool_calls import rounds
+from jupyter_batch.tool_calls.follow_up import Waiting, plan_round
 from tests.engine.test_every_provider import ANTHROPIC_KEY, anthropic
 
 from .test_run_tools import requests_of
@@ -141,13 +142,13 @@ def test_a_follow_up_that_is_too_small_for_a_batch_can_be_asked_at_once(
     server, call, home, monkeypatch
 ):
     """Some providers want a hundred requests: the refusal names the way, and what was run is not run again."""
-    facts = again.facts_of
+    facts = retry.facts_of
 
     def strict(provider, base):
         limits = Limits(requests=1000, bytes=10**8, minimum=100)
         return msgspec.structs.replace(facts(provider, base), limits=limits)
 
-    monkeypatch.setattr(again, "facts_of", strict)
+    monkeypatch.setattr(retry, "facts_of", strict)
     ran = []
 
     def note(n: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_batch.engine.calls import INTERRUPTED
+from jupyter_batch.tool_calls.execute import INTERRUPTED
 from tests import forking
 from tests.forking import killed_and_gone_on
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from jupyter_batch.engine import rounds
-from jupyter_batch.engine.calls import Runner
-from jupyter_batch.ledger.calls import CallLog
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.via_litellm import ViaLitellm
+from jupyter_batch.ledger.tool_log import CallLog
+from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.tool_calls import rounds
+from jupyter_batch.tool_calls.execute import Runner
 from tests.forking import die, serve
 
 ROWS = 6

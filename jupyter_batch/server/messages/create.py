@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
+from jupyter_batch.server.checks.validation import Request
 from jupyter_batch.server.errors import bad_json
-from jupyter_batch.server.messages.errors import invalid
-from jupyter_batch.server.messages.objects import BATCH_PREFIX, MESSAGES, RESULTS_LIFE
-from jupyter_batch.server.objects import COMPLETION_WINDOW, Batch, Counts, Record, new_id
-from jupyter_batch.server.validation import Request
+from jupyter_batch.server.storage.objects import COMPLETION_WINDOW, Batch, Counts, Record, new_id
+from jupyter_batch.server.translate.message_errors import invalid
+from jupyter_batch.server.translate.message_objects import BATCH_PREFIX, MESSAGES, RESULTS_LIFE
 
 MOST_REQUESTS = 100_000
 MOST_BYTES = 256 << 20

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from jupyter_batch.server.messages.errors import envelope
-from jupyter_batch.server.objects import Record
-from jupyter_batch.server.output import CANCELLED, EXPIRED
-from jupyter_batch.server.store import Store
+from jupyter_batch.server.storage.objects import Record
+from jupyter_batch.server.storage.output import CANCELLED, EXPIRED
+from jupyter_batch.server.storage.store import Store
+from jupyter_batch.server.translate.message_errors import envelope
 
 _OK = 200
 _TIMED_OUT = 504

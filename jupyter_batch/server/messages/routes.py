@@ -9,25 +9,15 @@ from typing import Any
 from aiohttp import web
 
 from jupyter_batch.server.errors import ApiError
-from jupyter_batch.server.files import CHUNK
 from jupyter_batch.server.messages.create import (
     MOST_BYTES,
     new_record,
     read_requests,
     write_input,
 )
-from jupyter_batch.server.messages.errors import invalid, no_batch
-from jupyter_batch.server.messages.objects import (
-    BATCH_PREFIX,
-    BATCHES,
-    MESSAGES,
-    is_archived,
-    message_batch,
-)
 from jupyter_batch.server.messages.results import result_lines, result_paths
 from jupyter_batch.server.messages.stream import events
-from jupyter_batch.server.messages.translate import input_tokens
-from jupyter_batch.server.objects import OPEN, Record, new_id
+from jupyter_batch.server.routes.files import CHUNK
 from jupyter_batch.server.service import (
     Service,
     json_body,
@@ -36,6 +26,16 @@ from jupyter_batch.server.service import (
     reply,
     service,
 )
+from jupyter_batch.server.storage.objects import OPEN, Record, new_id
+from jupyter_batch.server.translate.message_errors import invalid, no_batch
+from jupyter_batch.server.translate.message_objects import (
+    BATCH_PREFIX,
+    BATCHES,
+    MESSAGES,
+    is_archived,
+    message_batch,
+)
+from jupyter_batch.server.translate.messages import input_tokens
 
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 LISTED, MOST_LISTED = 20, 1000

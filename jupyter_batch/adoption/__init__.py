@@ -1,0 +1,1 @@
+"""Batches that are at a provider and in no ledger here: found, shown, taken up."""

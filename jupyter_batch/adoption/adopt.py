@@ -1,0 +1,320 @@
+"""Take up jobs whose batches are at a provider and in no ledger here: their handles, and what is known of their rows.
+
+Nothing is created, changed or removed at the provider; whoever sent the batches goes on undisturbed. What the rows are
+is known by their positions alone, but for their requests: where those can be fetched, the same cell run again finds
+its answers by them (dedup/match.py), each on its own row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from jupyter_batch.adoption.find import Orphan, refused
+from jupyter_batch.adoption.recover_rows import Part, Searched, learn
+from jupyter_batch.adoption.salvage import salvage
+from jupyter_batch.core.errors import InputError, JobNotFoundError
+from jupyter_batch.core.result import Status
+from jupyter_batch.core.status import Counts, State, Step
+from jupyter_batch.frames import frame as frames
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.recovery import manifest
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.prices import price_of
+from jupyter_batch.providers.protocol import TAG_MODEL, TAG_OUT
+from jupyter_batch.row_files.row_columns import Unsent
+from jupyter_batch.row_files.row_sources import NOWHERE, PRINT_BYTES, Places, space_of
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+ABSENT = "no batch of these rows was found at the provider"
+UNASKED = "no request for this row alone: its cells were empty, or another row asked the same"
+UNKNOWN = "in none of the batches that were found"
+
+
+async def adopt(
+    ledger: Ledger, provider: Searched, place: JobRecord, orphans: list[Orphan], *, now: float
+) -> bool:
+    """Take up one job by its batches; False where another process has done it meanwhile.
+
+    place: where they were found: provider, address, dialect. May be killed anywhere, and done again. Raises InputError
+    where nothing can be known of the rows (yet), and ProviderError.
+    """
+    name = orphans[0].job
+    there = ledger.folders.of(name)
+    was, kept = _taken_before(ledger, name)
+    chosen = _chosen(orphans, kept)
+    with ledger.folders.drafted(name) as draft:
+        restored = (
+            _found(was, ledger, chosen)
+            if was is not None
+            else _restored(ledger, there, place, chosen)
+        )
+        if restored is None:
+            parts = [
+                await learn(provider, place, orphan, number, there, draft)
+                for number, orphan in chosen.items()
+            ]
+            record, shards = _record(was, kept, place, parts, there, draft, now)
+            for path in (draft.manifest, draft.manifest_copy):
+                draft.write(path, manifest(record, shards, handles=False))
+        else:
+            record, shards = restored
+        return ledger.take_up(record, shards, lambda: ledger.folders.adopt(draft, name))
+
+
+def _taken_before(ledger: Ledger, name: str) -> tuple[JobRecord | None, list[ShardRecord]]:
+    if ledger.is_unrecovered(name):  # what its folder holds is put in order now
+        return None, []
+    try:
+        return ledger.job(name), [shard for shard in ledger.shards(name) if not shard.absent]
+    except JobNotFoundError:
+        return None, []
+
+
+def _chosen(orphans: list[Orphan], kept: list[ShardRecord]) -> dict[int, Orphan]:
+    """The batch of each shard: of several, the one that was asked for first, as the engine itself chooses."""
+    chosen: dict[int, Orphan] = {}
+    oldest = sorted(
+        (o for o in orphans if not refused(o.batch)), key=lambda o: o.batch.created_at or 0.0
+    )
+    taken = {shard.number for shard in kept}
+    for orphan in oldest:
+        number = orphan.number if orphan.number is not None else max([-1, *taken, *chosen]) + 1
+        if number not in taken:
+            chosen.setdefault(number, orphan)
+    if not chosen:
+        raise InputError(
+            f"job {orphans[0].job} has no batch that can be taken up: the provider refused each for its "
+            "quota, and whoever sent them sends them again"
+        )
+    return chosen
+
+
+def _found(
+    was: JobRecord, ledger: Ledger, chosen: dict[int, Orphan]
+) -> tuple[JobRecord, list[ShardRecord]] | None:
+    """More shards of a job that was taken up before, and whose rows are known."""
+    if not was.aligned:
+        return None
+    return was, [
+        _running(shard, chosen[shard.number])
+        for shard in ledger.shards(was.id)
+        if shard.number in chosen
+    ]
+
+
+def _restored(
+    ledger: Ledger, folder: JobFolder, place: JobRecord, chosen: dict[int, Orphan]
+) -> tuple[JobRecord, list[ShardRecord]] | None:
+    """The job as its own folder tells of it, where that outlived the ledger: with its rows' keys, wholly known."""
+    try:
+        job, planned = salvage(ledger.folders, folder.path.name)
+    except JobNotFoundError:
+        return None
+    if not (
+        job.aligned
+        and folder.keys.exists()
+        and folder.index.exists()
+        and len(planned) > max(chosen)
+    ):
+        return None
+    record = msgspec.structs.replace(
+        job,
+        adopted=True,
+        cancel_at=0.0,
+        finished_at=0.0,
+        message="",
+        holder=None,
+        lease_until=0.0,
+        api_base=place.api_base,
+        keyless=place.keyless,
+        api_version=place.api_version,
+    )
+    return record, [
+        _running(shard, chosen[shard.number])
+        if shard.number in chosen
+        else _fetched(shard)
+        if shard.step is Step.COLLECTED
+        else _absent(shard)
+        for shard in planned
+    ]
+
+
+def _running(shard: ShardRecord, orphan: Orphan) -> ShardRecord:
+    view = orphan.batch
+    return msgspec.structs.replace(
+        shard,
+        step=Step.RUNNING,
+        ending=None,
+        batch_id=view.id,
+        file_id=view.input_file_id,
+        provider_status=view.status,
+        expires_at=view.expires_at,
+        completed=view.completed,
+        failed=view.failed,
+        sent_at=view.created_at or 0.0,
+        joins="",
+        absent=False,
+        counts=None,
+        reasons=(),
+        note="",
+        why="",
+    )
+
+
+def _fetched(shard: ShardRecord) -> ShardRecord:
+    """Its batch is gone, and its results are in the folder: they are counted anew."""
+    return msgspec.structs.replace(shard, step=Step.ENDED, ending=State.COMPLETED, joins="")
+
+
+def _absent(shard: ShardRecord) -> ShardRecord:
+    rows = shard.requests + shard.followers
+    return msgspec.structs.replace(
+        shard,
+        step=Step.COLLECTED,
+        ending=State.FAILED,
+        absent=True,
+        note=ABSENT,
+        why=ABSENT,
+        joins="",
+        counts=Counts(failed=rows),
+        reasons=((ABSENT, rows),) if rows else (),
+    )
+
+
+# --- without the folder -------------------------------------------------------------------------------------------
+
+
+def _record(
+    was: JobRecord | None,
+    kept: list[ShardRecord],
+    place: JobRecord,
+    parts: list[Part],
+    there: JobFolder,
+    draft: JobFolder,
+    now: float,
+) -> tuple[JobRecord, list[ShardRecord]]:
+    """The job out of its parts; places, prints and the rows without a request go into the draft."""
+    told = parts[0].orphan
+    known = told.rows is not None and told.shards is not None
+    rows = max(
+        [told.rows or 0, was.rows if was else 0, *(part.positions[-1] + 1 for part in parts)]
+    )
+    places = _places(kept, there, rows)
+    prints = bytearray(there.prints.read_bytes() if was else b"").ljust(rows * PRINT_BYTES, b"\0")
+    shards = {shard.number: shard for shard in kept}
+    for part in sorted(
+        parts, key=lambda part: not part.exact
+    ):  # what is guessed takes what is left
+        at = np.asarray(part.positions)
+        mine = at if part.exact else at[places[at] == NOWHERE]
+        places[mine] = part.number
+        shards[part.number] = _shard(part, len(mine))
+        for n, position in enumerate(part.positions) if part.prints else ():
+            start = position * PRINT_BYTES
+            prints[start : start + PRINT_BYTES] = part.prints[
+                n * PRINT_BYTES : (n + 1) * PRINT_BYTES
+            ]
+    for shard in _gaps(shards, told.shards or max(shards) + 1, rows) if known else ():
+        shards[shard.number] = shard
+        places[shard.first : shard.last + 1] = shard.number
+    unsent = np.flatnonzero(places == NOWHERE).tolist()
+    group = (
+        Unsent(Status.SKIPPED, UNASKED, unsent) if known else Unsent(Status.FAILED, UNKNOWN, unsent)
+    )
+    record = was or _job(place, parts, now)
+    draft.write(draft.unsent, msgspec.json.encode([group] if unsent else []))
+    draft.write(draft.places, Places(places).to_bytes())
+    draft.write(draft.prints, bytes(prints))
+    draft.write(draft.index, frames.index_to_bytes(pd.RangeIndex(rows // record.samples)))
+    record = msgspec.structs.replace(
+        record,
+        rows=rows,
+        skipped=len(unsent) if known else 0,
+        unsendable=0 if known else len(unsent),
+    )
+    return record, [shards[number] for number in sorted(shards)]
+
+
+def _places(kept: list[ShardRecord], folder: JobFolder, rows: int) -> Array:
+    """Which shard asks for a row, as far as it was known before."""
+    places: Array = np.full(rows, NOWHERE, dtype=np.int64)
+    if kept:
+        before = Places.of(folder, rows, kept, []).array
+        numbers = [shard.number for shard in kept]
+        places[: len(before)] = np.where(np.isin(before, numbers), before, NOWHERE)
+    return places
+
+
+def _job(place: JobRecord, parts: list[Part], now: float) -> JobRecord:
+    told = parts[0].orphan
+    tag = told.batch.tag
+    body_model = next((part.model for part in parts if part.model), None) or place.body_model
+    endpoint = (
+        next((part.url for part in parts if part.url), None)
+        or told.batch.endpoint
+        or place.endpoint
+    )
+    model = tag.get(TAG_MODEL) or f"{place.provider}/{body_model}"
+    return msgspec.structs.replace(
+        place,
+        id=told.job,
+        fingerprint=f"adopted {told.job}",
+        price=price_of(model, api_base=place.api_base),
+        space=space_of(place.space or None, place.provider, endpoint)
+        + (f".{told.schema}" if told.schema else ""),
+        created_at=min((part.orphan.batch.created_at or now for part in parts), default=now),
+        model=model,
+        body_model=body_model,
+        endpoint=endpoint,
+        out=tag.get(TAG_OUT) or place.out,
+        samples=told.samples,
+        adopted=True,
+        aligned=False,
+    )
+
+
+def _shard(part: Part, requests: int) -> ShardRecord:
+    return _running(
+        ShardRecord(
+            job=part.orphan.job,
+            number=part.number,
+            requests=requests,
+            bytes=part.size,
+            first=part.positions[0],
+            last=part.positions[-1],
+        ),
+        part.orphan,
+    )
+
+
+def _gaps(shards: dict[int, ShardRecord], most: int, rows: int) -> list[ShardRecord]:
+    """A record for each shard that was not found: it has what lies between its neighbours' rows.
+
+    Of several next to each other the first has all of that, since nobody knows how they share it.
+    """
+    made: list[ShardRecord] = []
+    job = next(iter(shards.values())).job
+    end = -1  # the last row before the gap
+    for number in range(most):
+        if number in shards:
+            end = max(end, shards[number].last)
+            continue
+        after = min((s.first for n, s in shards.items() if n > number), default=rows)
+        blank = ShardRecord(
+            job=job,
+            number=number,
+            requests=max(0, after - end - 1),
+            bytes=0,
+            first=end + 1,
+            last=max(end, after - 1),
+        )
+        made.append(_absent(blank))
+        end = max(end, after - 1)
+    return made

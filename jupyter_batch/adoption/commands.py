@@ -1,0 +1,248 @@
+"""What a person asks of orphans: where to look, what is there, take this one up, and what is to be said of it then.
+
+It knows providers' names and addresses; how one job is taken up is adopt.py's.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from jupyter_batch.adoption.adopt import adopt
+from jupyter_batch.adoption.find import Orphans, jobs_of, orphans
+from jupyter_batch.adoption.recover_rows import Searched
+from jupyter_batch.config.options import EVERY, checked
+from jupyter_batch.core.errors import InputError, JobNotFoundError, ModelError, OptionError
+from jupyter_batch.http.address import check_base
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, settings_of
+from jupyter_batch.providers.records import RECORDS
+from jupyter_batch.providers.table import (
+    LOCAL,
+    access_for,
+    address_of,
+    chat_path,
+    facts_of,
+    is_keyless,
+    split_model,
+    version_for,
+)
+from jupyter_batch.runner.connect import connect
+from jupyter_batch.wire.dialects import is_translated
+
+DAYS = 30.0
+"""How far it is looked back; results are rarely kept for longer."""
+MOST_DAYS = 36500
+DAY_SECONDS = 86400.0
+WHERE = ("model", "provider", "api_base", "api_version", "api_key", "days")
+
+_OPTIONS = ("model", "api_base", "api_version", "api_key")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What says, on a line, which batches, and where to look for them. No key: that is no word for a command line."""
+    parser.add_argument(
+        "id", nargs="?", metavar="ID", help="take up this job, or the job of this batch"
+    )
+    parser.add_argument("--all", action="store_true", help="take up every job that is listed")
+    parser.add_argument(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="any model of the provider, such as openai/gpt-4.1-mini (default: the configured one)",
+    )
+    parser.add_argument(
+        "--provider", metavar="NAME", help="the provider, instead of a model of its"
+    )
+    parser.add_argument("--api-base", metavar="URL", help="its address, as in litellm")
+    parser.add_argument(
+        "--api-version",
+        metavar="TEXT",
+        help="the API's version, where there is one to choose (Azure)",
+    )
+    parser.add_argument(
+        "--days", type=float, metavar="N", help=f"how far to look back (default: {DAYS:.0f})"
+    )
+
+
+def where_of(asked: Namespace) -> dict[str, Any]:
+    """The part of it that says where. Raises OptionError where what is asked for contradicts itself."""
+    if asked.all and asked.id:
+        raise OptionError("give either the ID of one job or batch, or --all")
+    return {name: value for name in WHERE if (value := getattr(asked, name, None)) is not None}
+
+
+async def look(ledger: Ledger, now: float, where: Mapping[str, Any]) -> Orphans:
+    """What is at a provider, and in no job of the ledger. Raises InputError and ProviderError."""
+    place = place_of(where)
+    async with _reached(ledger, place, where) as provider:
+        return await _found(ledger, provider, place, now, where)
+
+
+async def take_up(
+    ledger: Ledger, now: float, which: str | None, where: Mapping[str, Any]
+) -> tuple[list[JobRecord], list[str]]:
+    """(the jobs that are in the ledger now, what is to be said). which: a job's id or a batch's; None for all."""
+    place = place_of(where)
+    ledger.folders.sweep()
+    async with _reached(ledger, place, where) as provider:
+        found = await _found(ledger, provider, place, now, where)
+        groups = jobs_of(found, which)
+        if not groups and which is not None:
+            return [_there(ledger, which, found)], []
+        records: list[JobRecord] = []
+        said = [] if groups else [repr(found)]
+        for job, group in groups:
+            try:
+                await adopt(ledger, provider, place, group, now=now)
+            except InputError as e:
+                if which is not None:
+                    raise
+                said.append(f"{job} was not taken up: {e}")  # the others are
+            else:
+                records.append(ledger.job(job))
+                said += _words(records[-1], ledger)
+        return records, said
+
+
+def place_of(where: Mapping[str, Any]) -> JobRecord:
+    """Where to look, as what is known so far of each job there; `space`: the address, as a job's is made of it.
+
+    Raises InputError where that is not said.
+    """
+    given = {
+        name: checked(EVERY[name], where[name]) for name in _OPTIONS if where.get(name) is not None
+    }
+    unknown = [name for name in where if name not in WHERE]
+    if unknown:
+        raise OptionError(
+            f"unknown option `{unknown[0]}`; where to look is said by {', '.join(WHERE)}"
+        )
+    days = where.get("days")
+    if days is not None and not (isinstance(days, (int, float)) and 0 < days < MOST_DAYS):
+        raise OptionError(f"`days` takes a number above 0, not {days!r}")
+    provider, model, name = where.get("provider"), given.get("model"), "?"
+    if not provider:
+        if model is None:
+            raise ModelError(
+                "where to look for batches is not said: give a model of that provider "
+                "(--model openai/gpt-4.1-mini) or its name (--provider openai), and --api-base where it "
+                "is not at the provider's own address"
+            )
+        provider, name = split_model(model)
+    record = RECORDS.get(provider)
+    if provider != LOCAL and (record is None or not record.batch):
+        what = record.title if record is not None else repr(provider)
+        can = ", ".join(one for one, known in RECORDS.items() if known.batch and " " not in one)
+        raise ModelError(
+            f"jupyter_batch sends no batches to {what}, so that there are none to look for. It does to "
+            f"{can}, and, with --api-base, to any server of OpenAI's batch API"
+        )
+    base = version = None
+    if "api_base" in given:
+        check_base(given["api_base"])
+    cloud = settings_of(provider, {}, os.environ)
+    if provider in SETTINGS:
+        check_cloud(provider, model or f"{provider}/{name}", cloud, given.get("api_key"), None)
+        base = base_of(provider, cloud, given.get("api_base"), os.environ)
+    elif provider != LOCAL:
+        base = access_for(
+            provider,
+            api_base=given.get("api_base"),
+            api_key=given.get("api_key"),
+            environ=os.environ,
+        ).api_base
+        version = version_for(provider, given.get("api_version"), os.environ)
+    return JobRecord(
+        id="",
+        fingerprint="",
+        created_at=0.0,
+        model=model or f"{provider}/{name}",
+        provider=provider,
+        dialect=facts_of(provider, base).dialect,
+        endpoint=chat_path(provider),
+        body_model=name,
+        out="response",
+        columns=[],
+        rows=0,
+        api_base=base,
+        keyless=is_keyless(provider, base, given.get("api_key"), os.environ),
+        api_version=version,
+        cloud=cloud,
+        space=base or address_of(provider, None, os.environ) or "",
+    )
+
+
+@asynccontextmanager
+async def _reached(
+    ledger: Ledger, place: JobRecord, where: Mapping[str, Any]
+) -> AsyncIterator[Searched]:
+    # The address is the user's own: given in this call, or through the environment.
+    provider = await connect(place, home=ledger.home, api_key=where.get("api_key"), named=None)
+    try:
+        if not hasattr(provider, "tagged"):
+            raise ModelError(
+                f"at {RECORDS[place.provider].title} batches can't be searched for by whose they are, so "
+                "that those of a lost ledger can't be told from others"
+            )
+        yield cast("Searched", provider)
+    finally:
+        await provider.aclose()
+
+
+async def _found(
+    ledger: Ledger, provider: Searched, place: JobRecord, now: float, where: Mapping[str, Any]
+) -> Orphans:
+    since = now - float(where.get("days") or DAYS) * DAY_SECONDS
+    return await orphans(
+        ledger, provider, place=place.api_base or "the embedded server", since=since, now=now
+    )
+
+
+def _there(ledger: Ledger, which: str, found: Orphans) -> JobRecord:
+    """The job that was meant, which the ledger has already. Raises JobNotFoundError."""
+    for job in ledger.jobs():
+        if job.id.startswith(which) or any(
+            which == shard.batch_id for shard in ledger.shards(job.id)
+        ):
+            return job
+    raise JobNotFoundError(
+        f"{which!r} is neither a job nor a batch of ours at {found.place} that is missing here; "
+        "without an id `adopt` lists those that are"
+    )
+
+
+def _words(job: JobRecord, ledger: Ledger) -> list[str]:
+    """What a person should know of a job that was taken up."""
+    shards = ledger.shards(job.id)
+    said = []
+    absent = sum(shard.absent for shard in shards)
+    if absent:
+        were = "was" if absent == 1 else "were"
+        said.append(
+            f"{job.id}: {absent:,} of its {len(shards):,} batches {were} not found at the provider: those rows "
+            "have no answer here. `adopt` takes up what comes to light later."
+        )
+    folder = ledger.folders.of(job.id)
+    if job.aligned:
+        said.append(
+            f"{job.id}: its folder was here still, so it is as it was: run its cell again, or attach it."
+        )
+    elif not is_translated(job.dialect, job.endpoint) and all(
+        folder.requests(shard.number).exists() for shard in shards if not shard.absent
+    ):
+        said.append(
+            f"{job.id}: run its cell again, and each answer lands on its own row; nothing that was found is "
+            "paid again."
+        )
+    else:
+        said.append(
+            f"{job.id}: what was asked can't be fetched as it was planned: running its cell again would pay "
+            f'again. df.llm.attach("{job.id}", by_position=True) fills a frame whose rows stand in the '
+            "order in which they were sent."
+        )
+    return said

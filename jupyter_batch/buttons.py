@@ -1,0 +1,108 @@
+"""What the buttons of a panel do with a job or a group, and what is said of it. It knows their verbs and no widget.
+
+Each runs in a thread of its own (monitor/widget.py), so it may wait; a frame is touched on the main thread alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from jupyter_batch.core.status import Snapshot, Step
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.monitor.view import clock, view
+from jupyter_batch.notebook import kernel
+
+PATIENCE = 30.0
+"""Seconds after which a refresh says that no answer has come yet."""
+LOOK = 0.2
+
+
+class Holder(Protocol):
+    """A Job or a Group."""
+
+    def snapshot(self) -> Snapshot:
+        """How it stands."""
+
+    def refresh(self) -> Any:
+        """Ask the provider now."""
+
+    def cancel(self) -> Any:
+        """Ask it to end."""
+
+    def finish(self) -> Any:
+        """The rest in real time."""
+
+    def merge(self) -> Any:
+        """Fill the frame."""
+
+
+def actions(
+    held: Holder, shards: Callable[[], list[ShardRecord]], again: Callable[[], str]
+) -> dict[str, Callable[[], str]]:
+    """By the buttons' names. shards: how its batches stand; again: sends again what was missed, and says so."""
+    return {
+        "refresh": lambda: refreshed(held, shards),
+        "cancel": lambda: cancelled(held),
+        "retry": again,
+        "finish": lambda: finished(held),
+        "merge": lambda: merged(held),
+    }
+
+
+def refreshed(
+    held: Holder,
+    shards: Callable[[], list[ShardRecord]],
+    *,
+    patience: float = PATIENCE,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
+    """Ask, wait until each open batch was looked at, and tell what is known now."""
+    held.refresh()
+    waited = 0.0
+    while not all(shard.due_at or shard.step is Step.COLLECTED for shard in shards()):
+        if waited >= patience:
+            return f"Asked; in {patience:.0f} s no answer has come yet."
+        sleep(LOOK)
+        waited += LOOK
+    now = time.time()
+    seen = view(held.snapshot())
+    return f"Asked at {clock(now, now, None)}: {seen.state}, {seen.share}."
+
+
+def cancelled(held: Holder) -> str:
+    """Note it; the worker tells the provider."""
+    held.cancel()
+    return "The provider is asked to cancel. Rows that are finished are kept."
+
+
+def finished(held: Holder) -> str:
+    """Note it; the worker cancels, and asks the rest when that is sure."""
+    held.finish()
+    return (
+        "What is open is being cancelled, then asked in real time. Rows that are finished are kept."
+    )
+
+
+def merged(held: Holder) -> str:
+    """Fill the frame between two cells; the job itself says how many rows that were."""
+    over, refusals = threading.Event(), list[Exception]()
+
+    def work() -> None:
+        try:
+            held.merge()
+        except Exception as e:  # it is told in the thread that waits for it
+            refusals.append(e)
+        finally:
+            over.set()
+
+    # The main thread can't wait for itself.
+    if kernel.is_main_thread() or not kernel.on_main(work):
+        work()
+    over.wait()
+    if refusals:
+        raise refusals[0]
+    now = time.time()
+    return f"Merged at {clock(now, now, None)}."

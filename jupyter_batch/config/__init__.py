@@ -1,0 +1,1 @@
+"""Options, settings and defaults, each declared once."""

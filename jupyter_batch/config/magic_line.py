@@ -1,0 +1,284 @@
+"""The line of `%%llm_batch`: what may stand in it, and what was asked for. It knows names, and no shell, no job."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from jupyter_batch.config.options import CHAT_PARAMS, OPTIONS, Option, unknown
+from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS
+from jupyter_batch.core.errors import InputError, OptionError
+
+NAME = "llm_batch"
+VERBS = {
+    "list": "list: every job in the ledger",
+    "show": "show ID: the live monitor of a job",
+    "attach": "attach ID FRAME: a job of another day, its answers onto this frame",
+    "cancel": "cancel ID: at the provider; finished rows are kept",
+    "retry": "retry ID: send the rows again that have no answer, those alone",
+    "forget": "forget ID: remove a job that is over, answers and all; what it asked is paid for again then",
+    "errors": "errors ID: the rows that failed, and why",
+    "adopt": "adopt [ID | --all] [--model MODEL]: batches that are in no job here, listed or taken up (adopt --help)",
+}
+ABOUT = """\
+%%llm_batch FRAME [options]      the body is the prompt, {column} stands for the row's value in that column
+%%llm_batch [options]            without a frame: the body is prompts, separated by lines of ---
+
+Nothing is expanded by IPython, neither in the line nor in the body. The job is shown as its live monitor, and the
+answers land in the frame when it is done.
+
+As a line: """ + "\n           ".join(f"%llm_batch {verb}" for verb in VERBS.values())
+ADOPT = (
+    "--all",
+    "--model",
+    "--provider",
+    "--api-base",
+    "--api-version",
+    "--days",
+    "--api-key",
+    "--help",
+)
+"""The options of `%llm_batch adopt`."""
+BY_POSITION = "--by-position"
+"""The option of `%llm_batch attach`."""
+
+
+# -- the line ----------------------------------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """A mistake is an OptionError, one sentence; nothing exits."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it."""
+        raise OptionError(message)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of `%%llm_batch`'s line, made from the options. Values stay texts; `read_line` reads them."""
+    made = Parser(
+        prog=f"%%{NAME}",
+        usage=argparse.SUPPRESS,
+        description=ABOUT,
+        add_help=False,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, 2, 32, 118),
+    )
+    made.add_argument("frame", nargs="?", metavar="FRAME", help="the name of a DataFrame")
+    here = made.add_argument_group("options")
+    here.add_argument("--job", metavar="NAME", help="bind the Job to this name")
+    here.add_argument(
+        "--sample",
+        metavar="N",
+        type=int,
+        help="ask N rows now, in real time, and show them; the batch reuses their answers",
+    )
+    here.add_argument(
+        "--preview",
+        action="store_true",
+        help="show what would be sent and what it would cost; send nothing",
+    )
+    here.add_argument("-h", "--help", action="store_true", help="show this and send nothing")
+    for title, group in (("", OPTIONS), ("chat parameters", CHAT_PARAMS)):
+        section = made.add_argument_group(title) if title else here
+        for option in group:
+            add(section, option)
+    return made
+
+
+def add(section: argparse._ActionsContainer, option: Option) -> None:
+    """An option of ours, as a line takes it."""
+    flags = [flag for flag in (option.short, option.flag) if flag]
+    help_text = option.help.replace("%", "%%")
+    if option.by_name:
+        help_text += "; here the NAME of a Python or environment variable, so that no secret stays in the notebook"
+    elif option.default is not None and option.kind is not FLAG:
+        help_text += f" (default: {option.default})"
+    if option.kind is FLAG:
+        section.add_argument(
+            *flags,
+            dest=option.name,
+            help=help_text,
+            default=argparse.SUPPRESS,
+            action=argparse.BooleanOptionalAction,
+        )
+        return
+    section.add_argument(
+        *flags,
+        dest=option.name,
+        help=help_text,
+        default=argparse.SUPPRESS,
+        metavar="NAME" if option.by_name else option.kind.metavar,
+        action="append" if option.kind.many else "store",
+    )
+
+
+def words_of(line: str) -> list[str]:
+    """The line's words; quotes hold one together that has blanks in it. Raises OptionError."""
+    try:
+        return [dashes(word) for word in shlex.split(line)]
+    except ValueError:
+        raise OptionError(f"a quote in the line is never closed: {line.strip()}") from None
+
+
+def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """What the line asks for: (frame, job, help), and the options given on it, ready for the face.
+
+    names: where a NAME is looked up. Raises OptionError, one sentence.
+    """
+    made = parser()
+    asked, left = made.parse_known_args(words_of(line))
+    if asked.help:
+        return asked, {}
+    refuse(left, flags(), f"%%{NAME} --help shows all")
+    if asked.job is not None and not asked.job.isidentifier():
+        raise OptionError(f"--job takes a name for the Job, not {asked.job!r}")
+    given = {
+        option.name: value(option, getattr(asked, option.name), names)
+        for option in OPTIONS + CHAT_PARAMS
+        if hasattr(asked, option.name)
+    }
+    if "system" in given and not re.search(r"""--system(\s+|=)['"]""", line):
+        given["system"] = _text_named(given["system"], names)
+    if "," in (models := str(given.get("model", ""))):
+        given["model"] = [model.strip() for model in models.split(",")]
+    return asked, given
+
+
+def read_params(words: list[str], names: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """(the chat parameters among the words of a verb, the other words). Raises OptionError."""
+    made = Parser(prog=f"%{NAME} retry", add_help=False, allow_abbrev=False)
+    for option in CHAT_PARAMS:
+        add(made, option)
+    asked, left = made.parse_known_args(words)
+    refuse(
+        [word for word in left if word.startswith("-")],
+        [option.flag for option in CHAT_PARAMS],
+        f"%{NAME} {VERBS['retry']}",
+    )
+    given = {
+        option.name: value(option, getattr(asked, option.name), names)
+        for option in CHAT_PARAMS
+        if hasattr(asked, option.name)
+    }
+    return given, left
+
+
+def _text_named(word: str, names: Mapping[str, Any]) -> str:
+    """The text in the variable of that name; what is no name is the text itself. Raises OptionError."""
+    if not word.isidentifier():
+        return word
+    held = names.get(word)
+    if not isinstance(held, str):
+        what = f"holds a {type(held).__name__}" if word in names else "is not defined here"
+        raise OptionError(
+            f"--system takes the name of a text, or a text in quotes; {word!r} {what} "
+            f"(the word itself is --system '{word}')"
+        )
+    return held
+
+
+def refuse(left: list[str], known: Iterable[str], hint: str) -> None:
+    """OptionError for the first word that a parser left: with the nearest option, where it was meant as one."""
+    for word in left:
+        if word.startswith("-"):
+            raise OptionError(unknown(word.partition("=")[0], known, str) + f" ({hint})")
+        raise OptionError(f"`{word}` is one word too many: put a value that has spaces in quotes")
+
+
+def flags() -> list[str]:
+    """Every option that the line takes."""
+    return [
+        "--job",
+        "--preview",
+        "--sample",
+        "--help",
+        *(option.flag for option in OPTIONS + CHAT_PARAMS),
+        *(
+            f"--no-{option.flag[2:]}"
+            for option in OPTIONS + CHAT_PARAMS
+            if option.kind is FLAG and option.default is not False
+        ),
+    ]
+
+
+def dashes(word: str) -> str:
+    """--max_tokens is --max-tokens: the accessor's spelling works here too."""
+    flag, equals, value = word.partition("=")
+    return (
+        flag.replace("_", "-") + equals + value
+        if re.fullmatch(r"--[a-z][a-z0-9_-]*", flag)
+        else word
+    )
+
+
+def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
+    """What was typed for an option, as the face takes it. Raises OptionError."""
+    if isinstance(text, bool):
+        return text
+    if option.by_name:
+        held = names.get(text, os.environ.get(text))
+        if not isinstance(held, str):  # never quote it: it may be the secret itself
+            raise OptionError(
+                f"{option.flag} takes the name of a Python or environment variable that holds the value, "
+                "so that no secret stays in the notebook"
+            )
+        return held
+    if option.kind is TOOLS and "," in text:
+        return [value(option, name.strip(), names) for name in text.split(",")]
+    if option.kind in (SCHEMA, TOOLS, EXAMPLES):
+        if text not in names:
+            raise OptionError(
+                f"{option.flag} takes the name of {option.kind.says}; {text!r} is not defined here"
+            )
+        return names[text]
+    try:
+        read = (
+            [option.kind.from_text(one) for one in text]
+            if option.kind.many
+            else option.kind.from_text(text)
+        )
+    except ValueError:
+        hint = ""
+        if isinstance(text, str) and text.startswith(("{", "[")):
+            hint = "; put it in single quotes, or the double quotes in it are lost"
+        raise OptionError(
+            f"{option.flag} takes {option.kind.metavar}, not {text!r}{hint}"
+        ) from None
+    return dict(read) if option.kind is TAGS else read
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def frames(names: Mapping[str, Any]) -> list[str]:
+    """The names that hold a DataFrame; IPython's own `_` names left out."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return []
+    return [
+        name
+        for name, value in names.items()
+        if not name.startswith("_") and isinstance(value, pandas.DataFrame)
+    ]
+
+
+def frame_named(name: str, names: Mapping[str, Any]) -> Any:
+    """The DataFrame of that name; an InputError says what the name holds instead, and which frames there are."""
+    there = frames(names)
+    if name in there or (name in names and name.startswith("_") and frames({"x": names[name]})):
+        return names[name]
+    known = f"DataFrames here: {', '.join(there)}" if there else "there is no DataFrame here yet"
+    if name in names:
+        raise InputError(f"`{name}` is no DataFrame but a {type(names[name]).__name__}; {known}")
+    near = difflib.get_close_matches(name, there, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    if not name.isidentifier():
+        hint = "; the first word is a DataFrame's name, so give an expression a name first"
+    raise InputError(f"`{name}` is not defined; {known}{hint}")

@@ -1,0 +1,305 @@
+"""The kinds of values that options take: how each is said, checked, and read from a command line.
+
+It must not know which option takes which.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from jupyter_batch.core.cost import KINDS
+from jupyter_batch.core.kept import KINDS as KEPT
+from jupyter_batch.core.secrets import clean, remember
+
+MOST_TAGS = 12
+MOST_ANSWERS = 128
+"""OpenAI takes 16 pairs of metadata a batch; four are kept for the tags by which a batch is found again."""
+
+
+class Kind(NamedTuple):
+    """How one sort of value is said, checked, and read from a command line.
+
+    check: the value in its own type, or a TypeError or ValueError. from_text: what was typed -> what `check` takes.
+    """
+
+    says: str
+    check: Callable[[Any], Any]
+    from_text: Callable[[str], Any] = str
+    metavar: str = ""
+    many: bool = False
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return str(value)
+
+
+def _line(value: Any) -> str:
+    if "\n" in _text(value):
+        raise ValueError
+    return str(value)
+
+
+def _key(value: Any) -> str:
+    """A key as a header can carry it; those of the environment are read alike."""
+    key = clean(_text(value))
+    remember(key)
+    return key
+
+
+def _flag(value: Any) -> bool:
+    if type(value).__name__ not in {"bool", "bool_"}:  # numpy's own bool too
+        raise ValueError
+    return bool(value)
+
+
+def _number(value: Any, low: float = -math.inf) -> float:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Real)
+        or not math.isfinite(value)
+        or value < low
+    ):
+        raise ValueError
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    number = float(value)
+    return int(number) if number.is_integer() else number  # 0 and 0.0 are one request
+
+
+def _whole(value: Any, low: float = -math.inf) -> int:
+    if not isinstance(value, numbers.Integral):
+        raise TypeError
+    return int(_number(value, low))
+
+
+def _above_zero(value: Any) -> float:
+    if _number(value) <= 0:
+        raise ValueError
+    return _number(value)
+
+
+def _many(value: Any) -> int:
+    if _whole(value, 1) > MOST_ANSWERS:
+        raise ValueError
+    return int(value)
+
+
+def _window(value: Any) -> str:
+    if not re.fullmatch(r"[1-9][0-9]*[mhd]", _text(value)):
+        raise ValueError
+    return str(value)
+
+
+def _duration(value: Any) -> float:
+    """Seconds, of a number, a text such as "90m", or a timedelta."""
+    if isinstance(value, str):
+        return int(_window(value)[:-1]) * {"m": 60.0, "h": 3600.0, "d": 86400.0}[value[-1]]
+    return _above_zero(value.total_seconds() if hasattr(value, "total_seconds") else value)
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _json_object(value: Any) -> dict[str, Any]:
+    """Whole numbers as keys are written as JSON does it: token ids are numbers to people."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str | int) for key in value):
+        raise ValueError
+    made = {str(key): entry for key, entry in value.items()}
+    json.dumps(made, allow_nan=False)  # a TypeError or ValueError where JSON can't hold it
+    return made
+
+
+_NOT_IN_A_BODY = frozenset(
+    {"n", "api_key", "api_base", "base_url", "extra_headers", "headers", "default_headers"}
+)
+"""Of them `n` is an option: choices of one request, of which one would be read, are paid all the same."""
+
+
+def _body(value: Any) -> dict[str, Any]:
+    """More fields of a body, which is written to disk: no key and no address of the call."""
+    made = _json_object(value)
+    if _NOT_IN_A_BODY & {key.lower() for key in made}:
+        raise ValueError
+    return made
+
+
+def _prices(value: Any) -> dict[str, dict[str, Any]]:
+    """By model; under "" where one price is given for whichever model it is."""
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError
+    if {*KINDS, "realtime"} >= set(value):
+        value = {"": value}
+    return {_line(model) if model else "": _price(rates) for model, rates in value.items()}
+
+
+def _price(rates: Any, *, live: bool = True) -> dict[str, Any]:
+    if not isinstance(rates, Mapping) or not {"input", "output"} & set(rates):
+        raise ValueError
+    made: dict[str, Any] = {}
+    for kind, rate in rates.items():
+        if kind == "realtime" and live:
+            made[kind] = _price(rate, live=False)
+        elif kind in KINDS:
+            made[kind] = _number(rate, 0)
+        else:
+            raise ValueError
+    return made
+
+
+def _columns(value: Any) -> Any:
+    """A label, or several: which of both a tuple is, the frame knows."""
+    if value is None or value in ("", [], ()) or isinstance(value, Mapping):
+        raise ValueError
+    return list(value) if isinstance(value, list) else value
+
+
+def _keep(value: Any) -> dict[str, str]:
+    """Names of what is kept, as a list or with commas; a mapping says how their columns end."""
+    if isinstance(value, Mapping):
+        made = {str(end): name for end, name in value.items()}
+    else:
+        texts = [value] if isinstance(value, str) else list(value)
+        names = [name.strip() for text in texts for name in text.split(",")]
+        made = {name: name for name in names if name}
+    if not set(made.values()) <= set(KEPT):
+        raise ValueError
+    return made
+
+
+def _stops(value: Any) -> str | list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
+        raise TypeError
+    kept = list(texts)
+    if not kept or not all(isinstance(text, str) and text for text in kept):
+        raise ValueError
+    return kept[0] if isinstance(value, str) else kept
+
+
+def _tags(value: Any) -> dict[str, str]:
+    """Provider tags: OpenAI's limits, 64 characters a key and 512 a value."""
+    if not isinstance(value, Mapping) or len(value) > MOST_TAGS:
+        raise ValueError
+    tags = {}
+    for key, entry in value.items():
+        if (
+            not isinstance(key, str)
+            or not 0 < len(key) <= 64  # noqa: PLR2004
+            or not isinstance(entry, (str, int, float))
+        ):
+            raise ValueError
+        tags[key] = str(entry)
+        if len(tags[key]) > 512:  # noqa: PLR2004  OpenAI's
+            raise ValueError
+    return tags
+
+
+def _tag_from_text(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ValueError
+    return key, value
+
+
+def _credentials(value: Any) -> str:
+    return json.dumps(_json_object(value)) if isinstance(value, Mapping) else _text(str(value))
+
+
+def _base(value: Any) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+\S*", _text(value)):
+        raise ValueError
+    return str(value).rstrip("/")
+
+
+def choice(*choices: str) -> Kind:
+    """One of these words."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError
+        return value
+
+    return Kind(
+        "one of " + ", ".join(f'"{choice}"' for choice in choices),
+        check,
+        str,
+        "{" + ",".join(choices) + "}",
+    )
+
+
+KEY = Kind(
+    "a key: a text without white space, quotes or characters outside ASCII", _key, metavar="TEXT"
+)
+TEXT = Kind("a text", _text, metavar="TEXT")
+LINE = Kind("a text of one line", _line, metavar="TEXT")
+FLAG = Kind("True or False", _flag)
+WHOLE = Kind("a whole number", _whole, int, "N")
+COUNT = Kind("a whole number, 0 or more", lambda value: _whole(value, 0), int, "N")
+SOME = Kind("a whole number above 0", lambda value: _whole(value, 1), int, "N")
+MANY = Kind(f"a whole number from 1 to {MOST_ANSWERS}", _many, int, "N")
+NUMBER = Kind("a number", _number, float, "X")
+SECONDS = Kind("seconds: a number, 0 or more", lambda value: _number(value, 0), float, "SECONDS")
+PACE = Kind("seconds: a number above 0", _above_zero, float, "SECONDS")
+PACE_A_MINUTE = Kind("a number above 0", _above_zero, float, "N")
+DEADLINE = Kind(
+    'a duration such as "2h" or "90m", or seconds', _duration, _number_or_text, "DURATION"
+)
+WINDOW = Kind('a duration such as "24h" or "7d"', _window, metavar="DURATION")
+OBJECT = Kind("a dict that JSON can hold", _json_object, json.loads, "JSON")
+BODY = Kind(
+    f"a dict that JSON can hold, without {', '.join(sorted(_NOT_IN_A_BODY))}",
+    _body,
+    json.loads,
+    "JSON",
+)
+STOPS = Kind("a text, or a list of texts", _stops, str, "TEXT", many=True)
+KEEP = Kind(
+    f"a name, or a list of names, out of {', '.join(KEPT)}",
+    _keep,
+    str,
+    f"{{{','.join(KEPT)}}}",
+    many=True,
+)
+TAGS = Kind(
+    f"a dict of texts (at most {MOST_TAGS}; keys to 64 characters, values to 512)",
+    _tags,
+    _tag_from_text,
+    "KEY=VALUE",
+    many=True,
+)
+DOLLARS = Kind("US dollars: a number, 0 or more", lambda value: _number(value, 0), float, "DOLLARS")
+PRICES = Kind(
+    'a dict such as {"openai/my-model": {"input": 0.2, "output": 0.8}}, in US dollars per million tokens',
+    _prices,
+    json.loads,
+    "PRICES",
+)
+CREDENTIALS = Kind("the path of a credentials file, or what is in it", _credentials, metavar="TEXT")
+SCHEMA = Kind(
+    "a Pydantic model, a TypedDict, {name: type}, or a JSON schema",
+    lambda value: value,
+    metavar="NAME",
+)
+"""Read as a whole by schema/read.py; on a line it is the name of one."""
+TOOLS = Kind(
+    "OpenAI tool definitions, or Python functions with type hints",
+    lambda value: value,
+    metavar="NAME",
+)
+"""Read as a whole by tool_definitions.py; on a line it is the name of one, of a list of them, or several."""
+COLUMNS = Kind("a column, or a list of columns", _columns, str, "COLUMN", many=True)
+EXAMPLES = Kind("a DataFrame", lambda value: value, metavar="NAME")
+"""Read by prompts/few_shot.py; on a line it is the name of one."""
+TOOL_CHOICE = Kind('"auto", "none", "required", or a tool', lambda value: value, metavar="CHOICE")
+URL = Kind("an address that begins with http:// or https://", _base, metavar="URL")

@@ -1,0 +1,131 @@
+"""A job's drafted requests without those that need not be sent: what is there is taken over, the rest packed anew.
+
+It works on the draft's files and on arrays by position; what can be reused is decided in match.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+
+from jupyter_batch.core.request import Limits
+from jupyter_batch.dedup.match import (
+    FOLLOWS,
+    JOINS,
+    LEFT_OUT,
+    OWN,
+    Reuse,
+    Waits,
+    decide,
+    places_array,
+)
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.row_files.hash_arrays import prints_array
+from jupyter_batch.row_files.request_files import filled, write_requests
+from jupyter_batch.row_files.row_sources import NOWHERE
+
+if TYPE_CHECKING:
+    from jupyter_batch.row_files.hash_arrays import Array
+
+
+class Arranged(NamedTuple):
+    """A job that is ready to be kept."""
+
+    record: JobRecord
+    shards: list[ShardRecord]
+
+
+def arrange(
+    ledger: Ledger,
+    draft: JobFolder,
+    record: JobRecord,
+    shards: list[ShardRecord],
+    limits: Limits,
+    prints: bytes | bytearray,
+    *,
+    waits: Waits = lambda _: True,
+    failures: bool = True,
+) -> Arranged:
+    """The job with what is there taken over, and requests for the rest alone; the draft's files are made so.
+
+    failures: what was answered and billed before, and can't be used, is not asked again.
+    """
+    rows = prints_array(prints)
+    reuse = decide(ledger, record.space, rows, draft, record.id, waits, failures)
+    if reuse.plain:
+        draft.write(draft.prints, bytes(prints))
+        return Arranged(record, filled(draft, record.id, shards, limits))
+    own = np.where(np.isin(reuse.whose, (FOLLOWS, LEFT_OUT))[:, None], 0, rows)
+    draft.write(draft.prints, own.astype("<u8").tobytes())
+    # What is waited for may fail there: a retry asks it from the lines of all rows.
+    keep = bool(record.tools or reuse.inherited or reuse.joins)
+    made, places = _packed(draft, record.id, shards, reuse, limits, keep=keep)
+    draft.write(draft.places, places.astype("<i8").tobytes())
+    over = 0.0 if made else record.created_at  # nothing is asked at all
+    return Arranged(
+        msgspec.structs.replace(
+            record,
+            reused=reuse.reused,
+            inherited=reuse.inherited,
+            cuts=reuse.cuts,
+            finished_at=over,
+        ),
+        made,
+    )
+
+
+def _packed(
+    draft: JobFolder,
+    job: str,
+    shards: list[ShardRecord],
+    reuse: Reuse,
+    limits: Limits,
+    *,
+    keep: bool,
+) -> tuple[list[ShardRecord], Array]:
+    """(the shards of what is asked or waited for, the rows' places); the request files are theirs then.
+
+    keep: the lines of all rows too: tool calls and retries go on from them, whoever asked for a row.
+    """
+    drafted = [draft.requests(shard.number).rename(draft.every(shard.number)) for shard in shards]
+    asked = np.flatnonzero(reuse.whose != LEFT_OUT)
+    made: list[ShardRecord] = []
+    shard_of = np.full(len(reuse.whose), NOWHERE, dtype=np.int64)
+    for kind in (OWN, *range(JOINS, JOINS + len(reuse.joins))):
+        wanted = reuse.whose == kind
+        if not wanted.any():
+            continue
+        lines = (
+            (at, line)
+            for at, line in zip(asked.tolist(), _lines(drafted), strict=True)
+            if wanted[at]
+        )
+        # What is waited for is not sent, or only if the other job fails: it may be little.
+        within = limits if kind == OWN else msgspec.structs.replace(limits, minimum=1)
+        for shard in write_requests(draft, job, lines, within, len(made)):
+            there = np.flatnonzero(wanted[shard.first : shard.last + 1]) + shard.first
+            shard_of[there] = shard.number
+            joins = "" if kind == OWN else reuse.joins[kind - JOINS].job
+            made.append(msgspec.structs.replace(shard, joins=joins))
+    for path in drafted if not keep else ():
+        path.unlink()
+    places = places_array(reuse, shard_of)
+    followed = places[
+        -2 - places[places < NOWHERE]
+    ]  # the shard, if any, of each row that another one follows
+    counted = np.bincount(followed[followed >= 0], minlength=len(made)).tolist()
+    return [
+        msgspec.structs.replace(shard, followers=counted[shard.number]) for shard in made
+    ], places
+
+
+def _lines(paths: list[Path]) -> Iterator[bytes]:
+    for path in paths:
+        with path.open("rb") as file:
+            yield from file

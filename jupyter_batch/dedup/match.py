@@ -1,0 +1,247 @@
+"""What need not be asked: rows that ask the same as another row, as an answered one, or as one under way in any job.
+
+A request is told by its print: a hash of its body. Jobs of one `space` asked the same kind of thing at the same place.
+It decides on arrays; answers are moved by results/copy_answers.py, requests by apply.py.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from jupyter_batch.core.finish import Cuts
+from jupyter_batch.core.finish import counted as cuts_of
+from jupyter_batch.core.status import Step
+from jupyter_batch.dedup.request_hashes import known
+from jupyter_batch.dedup.withheld import withheld, write_failures
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import read
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.results.copy_answers import carry, is_billed_failure, onto
+from jupyter_batch.row_files.hash_arrays import matches, prints_array
+from jupyter_batch.row_files.row_columns import changed_of, places_of, prints_of
+from jupyter_batch.row_files.row_sources import NOWHERE
+from jupyter_batch.wire.dialects import OPENAI
+
+if TYPE_CHECKING:
+    from jupyter_batch.row_files.hash_arrays import Array
+
+INHERITED = -1  # in Reuse.whose: it was answered and billed before, and the answer can't be used
+OWN = 0  # in Reuse.whose: the row's request has to be sent
+ANSWERED = 1
+FOLLOWS = 2
+LEFT_OUT = 3
+JOINS = 4  # and up: it is under way in a shard of another job; the n-th of Reuse.joins
+
+
+class Join(NamedTuple):
+    """A shard of another job that is under way, and that asks for what some rows here ask for."""
+
+    job: str
+    shard: int
+
+
+class Reuse(NamedTuple):
+    """For each row what is to be done. whose: OWN, ... or JOINS + n. leaders: the row that a row follows.
+
+    cut: the finish reason of each answer that is taken over and was cut off, by its row.
+    """
+
+    whose: Array
+    leaders: Array
+    joins: list[Join]
+    cut: dict[int, str]
+
+    @property
+    def plain(self) -> bool:
+        """Every row that can be sent has to be."""
+        return not np.isin(self.whose, (OWN, LEFT_OUT), invert=True).any()
+
+    @property
+    def reused(self) -> int:
+        """How many rows have their answer at once: carried over, or following one that was."""
+        return self._how_many(ANSWERED)
+
+    @property
+    def inherited(self) -> int:
+        """How many rows have at once an answer that was billed and can't be used."""
+        return self._how_many(INHERITED)
+
+    def _how_many(self, what: int) -> int:
+        followed = self.leaders[self.whose == FOLLOWS]
+        return int((self.whose == what).sum() + (self.whose[followed] == what).sum())
+
+    @property
+    def cuts(self) -> Cuts:
+        """Of these rows those whose answer was cut off."""
+        followed = self.leaders[self.whose == FOLLOWS].tolist()
+        return cuts_of(self.cut, [*self.cut, *followed])
+
+
+Waits = Callable[[ShardRecord], bool]
+"""Whether another job's shard that is under way is waited for."""
+
+
+def decide(
+    ledger: Ledger,
+    space: str,
+    prints: Array,
+    draft: JobFolder,
+    new: str,
+    waits: Waits,
+    failures: bool,
+) -> Reuse:
+    """What each row needs; answers that are there already are copied into the draft.
+
+    prints: zeros for a row without a request. failures: what was answered and billed, and can't be used, is copied too.
+    """
+    whose = np.full(len(prints), OWN, dtype=np.int64)
+    whose[~prints.any(axis=1)] = LEFT_OUT
+    leaders = _leaders(prints, whose)
+    joins: list[Join] = []
+    cut: dict[int, str] = {}
+    asked_there: list[tuple[JobRecord, Array, Array]] = []
+    sent = prints_array(read(draft.sent)) if draft.sent.exists() else None
+    for job in ledger.jobs() if ledger.exists() else ():
+        open_rows = np.flatnonzero(whose == OWN)
+        if not len(open_rows):
+            break
+        folder = ledger.folders.of(job.id)
+        if known(ledger, job) != space:
+            continue
+        here, there = _asked_there(job, folder, prints, open_rows)
+        if job.adopted and sent is not None:  # its hashes are of requests as they were sent
+            here, there = _either(here, there, *_asked_there(job, folder, sent, open_rows))
+        if len(here):
+            _take_from(ledger, job, here, there, whose, joins, draft, new, waits, cut)
+            asked_there.append((job, here, there))
+    if failures:  # after all answers: one that can be used comes first, whichever job has it
+        _inherit(ledger, asked_there, whose, draft, new)
+        _leave_withheld(ledger, asked_there, whose, draft, new)
+    return Reuse(whose, leaders, joins, cut)
+
+
+def _inherit(
+    ledger: Ledger,
+    asked_there: list[tuple[JobRecord, Array, Array]],
+    whose: Array,
+    draft: JobFolder,
+    new: str,
+) -> None:
+    """Take over what was answered and billed in other jobs, and can't be used: it is asked again by `retry` alone.
+
+    asked_there: jobs that asked for rows of this one, with these rows and their positions there.
+    """
+    for job, here, there in asked_there:
+        still = whose[here] == OWN
+        if not still.any():
+            continue
+        carried = carry(
+            job,
+            ledger.shards(job.id),
+            ledger.folders.of(job.id),
+            onto(job.rows, there[still], here[still]),
+            new,
+            functools.partial(draft.reused, f"{job.id}.failed"),
+            takes=is_billed_failure,
+        )
+        whose[np.frombuffer(carried, dtype=np.int64)] = INHERITED
+
+
+def _leave_withheld(
+    ledger: Ledger,
+    asked_there: list[tuple[JobRecord, Array, Array]],
+    whose: Array,
+    draft: JobFolder,
+    new: str,
+) -> None:
+    """Send none of the rows whose answers were counted in another job, and did not come. See `_inherit`."""
+    for job, here, there in asked_there:
+        still = whose[here] == OWN
+        if not still.any() or ledger.child(job.id) is not None:
+            continue
+        held = withheld(job, ledger.shards(job.id), ledger.folders.of(job.id))
+        rows = here[still & held[there]]
+        if len(rows):
+            target = draft.reused(f"{job.id}.withheld", OPENAI)
+            write_failures(target, job.id, new, rows.tolist())
+            whose[rows] = INHERITED
+
+
+def _leaders(prints: Array, whose: Array) -> Array:
+    """Rows that ask just what an earlier row asks follow it."""
+    leaders = np.arange(len(prints), dtype=np.int64)
+    asked = np.flatnonzero(whose == OWN)
+    _, first, which = np.unique(prints[asked, 0], return_index=True, return_inverse=True)
+    leader = asked[first[which.reshape(-1)]] if len(asked) else asked
+    same = (prints[leader] == prints[asked]).all(axis=1) & (leader != asked)
+    leaders[asked[same]] = leader[same]
+    whose[asked[same]] = FOLLOWS
+    return leaders
+
+
+def _asked_there(
+    job: JobRecord, folder: JobFolder, prints: Array, rows: Array
+) -> tuple[Array, Array]:
+    """(which of these rows a job asks for, where there), by the requests before a retry's changes and after."""
+    theirs, changed = prints_of(job, folder), changed_of(job, folder)
+    if theirs is None:
+        return rows[:0], rows[:0]
+    here, there = matches(prints, rows, theirs)
+    if changed is None:
+        return here, there
+    also, at = matches(prints, rows, changed)
+    return np.concatenate([here, also]), np.concatenate([there, at])
+
+
+def _either(here: Array, there: Array, also: Array, at: Array) -> tuple[Array, Array]:
+    """Two findings as one: each row once."""
+    new = ~np.isin(also, here)
+    return np.concatenate([here, also[new]]), np.concatenate([there, at[new]])
+
+
+def _take_from(
+    ledger: Ledger,
+    job: JobRecord,
+    here: Array,
+    there: Array,
+    whose: Array,
+    joins: list[Join],
+    draft: JobFolder,
+    new: str,
+    waits: Waits,
+    cut: dict[int, str],
+) -> None:
+    """Take over what a job has answered; what it has under way is waited for. there: the rows' positions in it."""
+    folder = ledger.folders.of(job.id)
+    shards = ledger.shards(job.id)
+    carried = carry(
+        job,
+        shards,
+        folder,
+        onto(job.rows, there, here),
+        new,
+        lambda dialect: draft.reused(job.id, dialect),
+        cut,
+    )
+    whose[np.frombuffer(carried, dtype=np.int64)] = ANSWERED
+    if job.finished_at:
+        return
+    places = places_of(job, shards, folder).array[there]
+    for shard in shards:
+        if shard.step is not Step.COLLECTED and waits(shard):
+            waiting = here[(places == shard.number) & (whose[here] == OWN)]
+            if len(waiting):
+                whose[waiting] = JOINS + len(joins)
+                joins.append(Join(job.id, shard.number))
+
+
+def places_array(reuse: Reuse, shard_of: Array) -> Array:
+    """The places of a job's rows. shard_of: the shard that asks for a row, NOWHERE for none."""
+    places: Array = np.where(reuse.whose == FOLLOWS, -2 - reuse.leaders, shard_of)
+    places[np.isin(reuse.whose, (INHERITED, ANSWERED, LEFT_OUT))] = NOWHERE
+    return places

@@ -1,0 +1,101 @@
+"""Result files of a job that is over and are to be fetched again: damaged on this disk, or short when they came.
+
+The provider's copy is free; to ask again for the rows that it holds is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.core.errors import LedgerError
+from jupyter_batch.core.status import Step
+from jupyter_batch.file_checks import stored
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.backoff import GONE_TRIES
+from jupyter_batch.results.outcomes import of_shard
+from jupyter_batch.row_files.row_columns import places_of
+
+AGAIN_SECONDS = 60.0
+"""What was just fetched, and came short, is not fetched again unless the user asks for it."""
+
+
+def due(
+    job: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    *,
+    now: float,
+    forced: bool,
+    whole: bool = True,
+) -> dict[int, str]:
+    """Shards of a job that is over whose files are to be fetched again: the damaged file's name, "" for a short one.
+
+    forced: those too that were looked for again before, in vain. whole: what the files hold is compared, and not their
+    size alone.
+    """
+    if not job.finished_at:
+        return {}
+    found: dict[int, str] = {}
+    for shard in shards:
+        if not (shard.output_file_id or shard.error_file_id or shard.batch_id) or shard.absent:
+            continue
+        kept = shard.keeps_until is None or now <= shard.keeps_until
+        lately = now - shard.fetched_at < AGAIN_SECONDS and not forced
+        if shard.lost:  # the provider had no copy of it any more
+            if forced:
+                found[shard.number] = shard.lost
+        elif name := stored.lost(folder, shard, whole=whole):
+            found[shard.number] = name
+        elif (shard.missing or (shard.unsure and shard.batch_id)) and kept and not lately:
+            found[shard.number] = ""
+    return found
+
+
+def reopen(
+    ledger: Ledger,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    *,
+    now: float,
+    forced: bool = False,
+    whole: bool = True,
+) -> bool:
+    """Have the result files that are damaged or short fetched again; whether there are any.
+
+    Its rows without a line are failures until then. A job that was sent again already is left as it is. whole: as for
+    `due`.
+    """
+    folder = ledger.folders.of(job.id)
+    found = due(job, shards, folder, now=now, forced=forced, whole=whole)
+    if not found:
+        return False
+    if ledger.child(job.id) is not None:
+        found = {number: name for number, name in found.items() if name}
+    by_number = {shard.number: shard for shard in shards}
+    changes: dict[int, dict[str, Any]] = {}
+    for number, name in found.items():
+        tried = bool(by_number[number].lost)
+        changes[number] = {"refetch": True, "lost": name, "attempts": GONE_TRIES if tried else 0}
+        if name:
+            changes[number] |= _as_it_is(job, shards, by_number[number], name, folder)
+    return bool(changes) and ledger.reopen(job.id, changes)
+
+
+def _as_it_is(
+    job: JobRecord, shards: list[ShardRecord], shard: ShardRecord, name: str, folder: JobFolder
+) -> dict[str, Any]:
+    """What a shard comes to without the file that is gone or damaged."""
+    with contextlib.suppress(OSError, ValueError, LedgerError):
+        fields = of_shard(
+            job,
+            msgspec.structs.replace(shard, step=Step.ENDED, lost=name),
+            folder,
+            places_of(job, shards, folder),
+        )
+        return {key: fields[key] for key in ("counts", "reasons", "examples")}
+    return {}

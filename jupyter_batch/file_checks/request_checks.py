@@ -1,0 +1,125 @@
+"""Checks of request files before they are uploaded or read again, and their repair from the same cell's requests.
+
+A damaged file is never sent in part: its shard ends with a reason, and nothing of it was paid for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
+from jupyter_batch.core.request import custom_id, position_of
+from jupyter_batch.file_checks.stored import checksum
+from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.reading import opened
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.row_files.request_files import REQUEST_ID
+from jupyter_batch.row_files.row_columns import places_of
+
+if TYPE_CHECKING:
+    from jupyter_batch.ledger.store import Ledger
+
+REMEDY = "run the job's cell again, which writes it again, or put it back from a backup"
+
+
+def is_damaged(folder: JobFolder, shard: ShardRecord) -> bool:
+    """Whether a shard's request file is not the one that was planned; one that can't be read is damaged."""
+    path = folder.requests(shard.number)
+    try:
+        if shard.crc is not None:
+            return checksum(path) != shard.crc
+        return len(list(_rows(path, shard.job))) != shard.requests
+    except (OSError, LedgerError):
+        return True
+
+
+def reason(folder: JobFolder, shard: ShardRecord) -> str:
+    """Why a shard with a damaged request file was not sent; what to do."""
+    return (
+        f"the request file {folder.requests(shard.number)} is damaged or gone, and its requests were not sent: "
+        f"{REMEDY}; then job.retry() sends them"
+    )
+
+
+def restore(
+    ledger: Ledger, job: JobRecord, shards: list[ShardRecord], drafted: Iterable[Path], draft: str
+) -> None:
+    """Write the damaged request files of a job again, out of the requests that its cell has just rendered.
+
+    drafted: request files of all rows of the job `draft`, in their order. A file is replaced only by one that is
+    byte for byte as it was planned.
+    """
+    folder = ledger.folders.of(job.id)
+    damaged = [
+        shard
+        for shard in shards
+        if shard.crc is not None and not shard.joins and is_damaged(folder, shard)
+    ]
+    if not damaged:
+        return
+    paths = list(drafted)
+    with contextlib.suppress(LedgerError, OSError):
+        places = places_of(job, shards, folder).array.tolist()
+        for shard in damaged:
+            _restore(folder, job, shard, paths, draft, places)
+
+
+def _restore(
+    folder: JobFolder,
+    job: JobRecord,
+    shard: ShardRecord,
+    drafted: Iterable[Path],
+    draft: str,
+    places: list[int],
+) -> None:
+    path = folder.requests(shard.number)
+    again = path.with_name(f"{path.name}.again")
+    check = 0
+    try:
+        with written(again) as file:
+            for source in drafted:
+                for row, rest in lines_of(source, draft):
+                    if row < len(places) and places[row] == shard.number:
+                        line = b'{"custom_id":"%b"%b' % (custom_id(job.id, row).encode(), rest)
+                        check = crc32(line, check)
+                        file.write(line)
+        if check == shard.crc:
+            again.replace(path)
+    finally:
+        again.unlink(missing_ok=True)
+
+
+def lines_of(path: Path, job: str) -> Iterator[tuple[int, bytes]]:
+    """(row, what follows its id) of each line of a request file. Raises LedgerError for a line without an id."""
+    with opened(path, REMEDY) as file:
+        for line in file:
+            found = REQUEST_ID.match(line)
+            position = position_of(job, found[1].decode("utf-8", "replace")) if found else None
+            if found is None or position is None or not line.endswith(b"\n"):
+                raise LedgerCorruptError(f"the request file {path} is damaged: {REMEDY}")
+            yield position, line[found.end() :]
+
+
+def _rows(path: Path, job: str) -> Iterator[int]:
+    return (row for row, _ in lines_of(path, job))
+
+
+def check_whole(folder: JobFolder, shards: Iterable[ShardRecord]) -> None:
+    """Raise LedgerCorruptError where the request file of one of these shards is damaged."""
+    for shard in shards:
+        if is_damaged(folder, shard):
+            path = folder.requests(shard.number)
+            raise LedgerCorruptError(f"the request file {path} is damaged or gone: {REMEDY}")
+
+
+def check_all_found(wanted: int, found: int, job: JobRecord, folder: JobFolder) -> None:
+    """Raise LedgerCorruptError where requests of a job that are to be sent again are in none of its files."""
+    if found < wanted:
+        raise LedgerCorruptError(
+            f"{wanted - found:,} of {wanted:,} requests of job {job.id} that are to be sent again are in none of its "
+            f"request files: one in {folder.path} is damaged or gone. Nothing was sent: {REMEDY}"
+        )

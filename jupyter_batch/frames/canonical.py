@@ -1,0 +1,215 @@
+"""One form of a cell's content and text, the same in every process and under any display options.
+
+It knows Python's, numpy's and pandas' values, and nothing of frames' rows, prompts or requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from jupyter_batch.frames.cells import content_text
+
+# --- cells as a prompt gets them --------------------------------------------------------------------------------------
+
+
+class OrderedSet(set[Any]):
+    """A set whose order, and text, do not depend on the hash seed of the process."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(_ordered(set.__iter__(self)))
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(map(repr, self)) + "}" if self else "set()"
+
+
+class OrderedFrozenSet(frozenset[Any]):
+    """The same for a frozenset."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(_ordered(frozenset.__iter__(self)))
+
+    def __repr__(self) -> str:
+        return "frozenset({" + ", ".join(map(repr, self)) + "})" if self else "frozenset()"
+
+
+def _ordered(items: Iterator[Any]) -> list[Any]:
+    held = list(items)
+    try:
+        return sorted(held)
+    except TypeError:  # of several types
+        return sorted(held, key=lambda item: (type(item).__name__, repr(item)))
+
+
+HOLDERS = frozenset({set, frozenset, list, tuple, dict})
+
+
+def ordered(cell: Any) -> Any:
+    """The cell with each set in it in one order; the cell itself where there is none."""
+    kind = type(cell)
+    if kind not in HOLDERS:
+        return cell
+    if kind in (set, frozenset):
+        return (OrderedSet if kind is set else OrderedFrozenSet)(map(ordered, cell))
+    held = list(cell.values()) if kind is dict else list(cell)
+    made = [ordered(item) for item in held]
+    if all(new is old for new, old in zip(made, held, strict=True)):
+        return cell
+    return dict(zip(cell, made, strict=True)) if kind is dict else kind(made)
+
+
+_DISPLAY: tuple[Any, ...] = (
+    *("display.max_rows", None),
+    *("display.max_columns", None),
+    *("display.max_colwidth", None),
+    *("display.max_seq_items", None),
+    *("display.expand_frame_repr", False),
+    *("display.large_repr", "truncate"),
+    *("display.show_dimensions", "truncate"),
+    *("display.width", 80),
+    *("display.precision", 6),
+    *("display.float_format", None),
+    *("display.chop_threshold", None),
+    *("display.colheader_justify", "right"),
+    *("display.multi_sparse", True),
+    *("display.pprint_nest_depth", 3),
+    *("display.date_dayfirst", False),
+    *("display.date_yearfirst", False),
+    *("display.unicode.east_asian_width", False),
+    *("display.unicode.ambiguous_as_wide", False),
+)
+
+
+@contextmanager
+def whole_texts() -> Iterator[None]:
+    """Arrays and frames are written whole as texts, and in one form, whatever the display options are."""
+    with (
+        pd.option_context(*_DISPLAY),
+        np.printoptions(
+            precision=8,
+            threshold=sys.maxsize,
+            edgeitems=3,
+            linewidth=75,
+            suppress=False,
+            nanstr="nan",
+            infstr="inf",
+            formatter=None,
+            sign="-",
+            floatmode="maxprec",
+        ),
+    ):
+        yield
+
+
+# --- cells as a fingerprint sees them ---------------------------------------------------------------------------------
+
+_NESTED = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+_OPTIONS = _NESTED | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+_WITH_TEXTS = (
+    "builtins",
+    "datetime",
+    "decimal",
+    "fractions",
+    "ipaddress",
+    "numpy",
+    "pandas",
+    "pathlib",
+    "re",
+    "uuid",
+    "zoneinfo",
+)
+"""Packages whose values say all that they are in their texts."""
+
+
+def content(cell: Any) -> str:
+    """A text of all that a cell holds; of one that tells nothing a text that is no other's."""
+    try:
+        made = _content(cell)
+        if isinstance(made, str):
+            return made
+        return orjson.dumps(made, default=_content, option=_OPTIONS).decode()
+    except Exception:  # a value's own methods may raise anything
+        try:
+            text = repr(ordered(cell))
+        except Exception:
+            return _unknown(cell)
+        return _unknown(cell) if " at 0x" in text else text
+
+
+_TOKENS: dict[int, tuple[weakref.ref[Any], str]] = {}
+"""A text for each living object that tells nothing else. An address alone would be another object's later."""
+
+
+def _unknown(value: Any) -> str:
+    """A text for an object that tells nothing: the same as long as it lives, and no other object's."""
+    key = id(value)
+    known = _TOKENS.get(key)
+    if known is not None and known[0]() is value:
+        return known[1]
+    token = f"unknown {secrets.token_hex(16)}"
+    with contextlib.suppress(TypeError):  # no weak reference can be had: it is unknown each time
+        _TOKENS[key] = weakref.ref(value, lambda _: _TOKENS.pop(key, None)), token
+    return token
+
+
+def _content(value: Any) -> Any:
+    """What stands for a value: a text, or what JSON can hold of it, with values in it that this is asked for again."""
+    known = content_text(value)
+    if known is not None:
+        return known
+    if isinstance(value, dict | list | tuple):
+        return _plain(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, set | frozenset):
+        return sorted(content(item) for item in value)
+    if isinstance(value, pd.DataFrame):
+        return ["frame", value.columns.tolist(), value.index.tolist(), *map(_cells, value.T.values)]
+    if isinstance(value, pd.Series | pd.Index):
+        index = [] if isinstance(value, pd.Index) else value.index.tolist()
+        return ["series", value.name, index, value.tolist()]
+    if isinstance(value, Enum) or type(value).__module__.partition(".")[0] in _WITH_TEXTS:
+        return _told(value)
+    state = _state(value)
+    return _told(value) if state is None else [type(value).__qualname__, state]
+
+
+def _plain(value: Any) -> Any:
+    return (
+        value if type(value) in HOLDERS else dict(value) if isinstance(value, dict) else list(value)
+    )
+
+
+def _cells(values: Any) -> list[Any]:
+    held: list[Any] = values.tolist()
+    return held
+
+
+def _told(value: Any) -> str:
+    text = str(value)
+    return _unknown(value) if " at 0x" in text else text
+
+
+def _state(value: Any) -> dict[str, Any] | None:
+    """The attributes of an object; None for one that has none."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    slots = [
+        name
+        for kind in type(value).__mro__
+        for name in [*getattr(kind, "__slots__", ())]
+        if name not in ("__dict__", "__weakref__") and hasattr(value, name)
+    ]
+    state = {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots}}
+    return state or None

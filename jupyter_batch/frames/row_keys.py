@@ -1,0 +1,336 @@
+"""The keys of a job's rows as arrays, and the search for these rows among those of a frame.
+
+A row has a label, a fingerprint of the cells that its prompt read, and, where it is known, the hash of its request.
+This module works on arrays; frames, cells and requests are not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from jupyter_batch.core.errors import AlignmentError
+from jupyter_batch.frames.labels import label_hashes
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+    Index: TypeAlias = Any  # the stubs of pandas do not tell its kinds of index apart as it does
+
+_WITHOUT_REQUESTS = b"JBK1"
+_WITH_REQUESTS = b"JBK2"
+_HEAD_BYTES = 12
+
+
+class Keys:
+    """The keys of the submitted rows: 24 bytes and a bit a row, and 16 bytes more with the request hashes.
+
+    labels: uint64. prints: uint64 of shape (rows, 2), the fingerprints. skipped: bool; these rows have no request.
+    asks: uint64 of shape (rows, 2), the request hashes, and for a row without a request the hash of the reason; None
+    where they are not known.
+    """
+
+    def __init__(
+        self, labels: Array, prints: Array, skipped: Array, asks: Array | None = None
+    ) -> None:
+        self.labels = labels
+        self.prints = prints
+        self.skipped = skipped
+        self.asks = asks
+
+    @classmethod
+    def of(
+        cls,
+        index: Index,
+        fingerprints: bytes | bytearray,
+        skipped: Sequence[int] = (),
+        asks: bytes | bytearray | None = None,
+    ) -> Keys:
+        """The keys of a frame's rows: its index, the joined fingerprints and hashes, the skipped positions."""
+        flags = np.zeros(len(index), dtype=bool)
+        flags[np.asarray(skipped, dtype=np.int64)] = True
+        return cls(
+            label_hashes(index), pairs(fingerprints), flags, None if asks is None else pairs(asks)
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def ambiguous(self) -> Array:
+        """The rows whose fingerprint another row has, too, for which something else was asked."""
+        if self.asks is None:
+            return np.zeros(len(self), dtype=bool)
+        return _ambiguous(self.prints, self.asks)
+
+    def to_bytes(self) -> bytes:
+        """The keys for the ledger; they are the same in every process and on every machine."""
+        parts = [
+            _WITHOUT_REQUESTS if self.asks is None else _WITH_REQUESTS,
+            len(self).to_bytes(8, "little"),
+            self.labels.astype("<u8").tobytes(),
+            self.prints.astype("<u8").tobytes(),
+        ]
+        if self.asks is not None:
+            parts.append(self.asks.astype("<u8").tobytes())
+        return b"".join([*parts, np.packbits(self.skipped).tobytes()])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Keys:
+        """The keys that `to_bytes` wrote. Raises ValueError for anything else."""
+        rows = int.from_bytes(data[4:_HEAD_BYTES], "little")
+        each = {_WITHOUT_REQUESTS: 24, _WITH_REQUESTS: 40}.get(data[:4], 0)
+        if not each or len(data) != _HEAD_BYTES + rows * each + (rows + 7) // 8:
+            raise ValueError("these are no row keys")
+        labels = np.frombuffer(data, "<u8", rows, _HEAD_BYTES).astype(np.uint64, copy=False)
+        prints = pairs(data[_HEAD_BYTES + rows * 8 : _HEAD_BYTES + rows * 24])
+        asks = pairs(data[_HEAD_BYTES + rows * 24 : _HEAD_BYTES + rows * each])
+        flags = np.frombuffer(data, np.uint8, offset=_HEAD_BYTES + rows * each)
+        return cls(
+            labels,
+            prints,
+            np.unpackbits(flags, count=rows).astype(bool),
+            asks if data[:4] == _WITH_REQUESTS else None,
+        )
+
+
+def pairs(hashes: bytes | bytearray) -> Array:
+    """Joined hashes of 16 bytes as uint64 of shape (rows, 2)."""
+    return np.frombuffer(bytes(hashes), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
+
+
+def _ambiguous(prints: Array, asks: Array) -> Array:
+    order = np.argsort(prints[:, 0])
+    ordered = prints[order]
+    same = (ordered[1:] == ordered[:-1]).all(axis=1)
+    flags: Array = np.zeros(len(prints), dtype=bool)
+    if not same.any():
+        return flags
+    asked = asks[order]
+    differ = same & (asked[1:] != asked[:-1]).any(axis=1)
+    group = np.append(0, np.cumsum(~same))
+    flags[order] = np.isin(group, group[1:][differ])
+    return flags
+
+
+# --- the search -----------------------------------------------------------------------------------------------------
+
+
+def by_content(
+    labels: Array, prints: Array, keys: Keys, *, alike: bool = False, share: bool = True
+) -> Array:
+    """For each row of a frame the position of the submitted row with its fingerprint, as int64; -1 for a new row.
+
+    A fingerprint counts only if all the rows that have it asked the same: then they share the answer, and the label
+    merely decides who takes whose. Raises AlignmentError, with the number of rows, where that is not so, where the
+    content behind a label changed, and where no row is found.
+
+    share: rows beyond those that were submitted take an answer, too; else they are refused. Where the request hashes
+    are not known, label and fingerprint have to agree, or the fingerprint has to be there
+    once; alike: rows with one fingerprint take each other's answers then.
+    """
+    if keys.asks is None:
+        return _by_label_and_content(labels, prints, keys, alike=alike)
+    if len(labels) == len(keys) and np.array_equal(prints, keys.prints):
+        positions: Array = np.arange(len(keys), dtype=np.int64)
+    else:
+        positions = find(labels, prints, keys.labels, keys.prints, share=share)
+    known = positions >= 0
+    unclear = int(keys.ambiguous[positions[known]].sum())
+    if not share:
+        unclear += int(np.isin(prints[~known, 0], keys.prints[:, 0]).sum())
+    _check(positions, labels, keys, unclear)
+    return positions
+
+
+def by_request(mine: Keys, keys: Keys) -> Array:
+    """For each row of a frame the position of a submitted row that asked the same, as int64; -1 for a new row.
+
+    `mine`: the keys of the frame's rows as they were just rendered. Raises AlignmentError as `by_content` does, and
+    ValueError where the request hashes are not known.
+    """
+    if mine.asks is None or keys.asks is None:
+        raise ValueError("the request hashes are not known")
+    if np.array_equal(mine.asks, keys.asks):
+        return np.arange(len(keys), dtype=np.int64)
+    positions = find(mine.labels, mine.asks, keys.labels, keys.asks)
+    _check(positions, mine.labels, keys, 0)
+    return positions
+
+
+def find(
+    labels: Array, marks: Array, old_labels: Array, old_marks: Array, *, share: bool = True
+) -> Array:
+    """The position of an old row with the same mark: under the same label, else a free one, else a taken one."""
+    positions = match(labels ^ marks[:, 0], old_labels ^ old_marks[:, 0])
+    found = np.flatnonzero(positions >= 0)
+    at = positions[found]
+    wrong = (old_labels[at] != labels[found]) | (old_marks[at] != marks[found]).any(axis=1)
+    positions[found[wrong]] = -1
+    for every in (False, True) if share else (False,):
+        rest = np.flatnonzero(positions < 0)
+        if not len(rest):
+            break
+        free = np.ones(len(old_labels), dtype=bool)
+        if not every:
+            free[positions[positions >= 0]] = False
+        candidates = np.flatnonzero(free)
+        if not len(candidates):
+            continue
+        held = old_marks[candidates]
+        at = _first(marks[rest, 0], held[:, 0]) if every else match(marks[rest, 0], held[:, 0])
+        there = at >= 0
+        rest, at = rest[there], at[there]
+        same = (held[at] == marks[rest]).all(axis=1)
+        positions[rest[same]] = candidates[at[same]]
+    return positions
+
+
+def _check(positions: Array, labels: Array, keys: Keys, unclear: int) -> None:
+    """Raise AlignmentError where rows were changed or can't be told apart, or where none was found."""
+    free = np.ones(len(keys), dtype=bool)
+    free[positions[positions >= 0]] = False
+    new = positions < 0
+    changed = int(np.isin(labels[new], keys.labels[free]).sum()) if new.any() else 0
+    if changed or unclear:
+        raise AlignmentError(_refusal(changed, unclear, len(labels), _SAME_CELLS))
+    if len(new) and new.all():
+        raise _none_submitted(len(labels))
+
+
+_WAY_OUT = (
+    "Nothing was written. `job.merge(df)` fills the frame that was submitted, in any order and with its index; "
+    "running the cell again sends this one."
+)
+_SAME_TEXT = "moved and can't be told from others with the same text"
+_SAME_CELLS = (
+    "can't be told from others: their prompts differ, and the cells that these read do not"
+)
+
+
+def _refusal(changed: int, unclear: int, rows: int, why: str) -> str:
+    parts = [f"{changed:,} changed"] if changed else []
+    parts += [f"{unclear:,} {why}"] if unclear else []
+    return f"{changed + unclear:,} of {rows:,} rows are not as they were submitted ({', '.join(parts)}). {_WAY_OUT}"
+
+
+def _none_submitted(rows: int) -> AlignmentError:
+    return AlignmentError(
+        f"none of the frame's {rows:,} rows was submitted with this job. {_WAY_OUT}"
+    )
+
+
+def match(wanted: Array, held: Array) -> Array:
+    """For each wanted value its index in `held`, the n-th of a value to the n-th, -1 where there is none."""
+    if not len(held):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    order = np.argsort(held, kind="stable")
+    mine = np.argsort(wanted, kind="stable")
+    ordered = wanted[mine]
+    first = (
+        np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        if len(ordered)
+        else np.zeros(0, np.int64)
+    )
+    nth = np.arange(len(ordered)) - np.repeat(first, np.diff(np.append(first, len(ordered))))
+    places = np.searchsorted(held[order], ordered) + nth
+    inside = np.minimum(places, len(held) - 1)
+    out = np.empty(len(wanted), dtype=np.int64)
+    out[mine] = np.where((places < len(held)) & (held[order][inside] == ordered), order[inside], -1)
+    return out
+
+
+def _first(wanted: Array, held: Array) -> Array:
+    """For each wanted value its first index in `held`, -1 where there is none."""
+    order = np.argsort(held, kind="stable")
+    ordered = held[order]
+    at = np.minimum(np.searchsorted(ordered, wanted), len(held) - 1)
+    found: Array = np.where(ordered[at] == wanted, order[at], -1)
+    return found
+
+
+# --- without request hashes -----------------------------------------------------------------------------------------
+
+
+def _by_label_and_content(labels: Array, prints: Array, keys: Keys, *, alike: bool) -> Array:
+    rows = len(labels)
+    if (
+        rows == len(keys)
+        and np.array_equal(prints, keys.prints)
+        and (np.array_equal(labels, keys.labels) or not np.isin(labels, keys.labels).any())
+    ):
+        return np.arange(rows, dtype=np.int64)
+    positions = match(labels ^ prints[:, 0], keys.labels ^ keys.prints[:, 0])
+    right = (
+        (keys.labels[positions] == labels) & (keys.prints[positions] == prints).all(axis=1)
+        if len(keys)
+        else False
+    )
+    positions[~(np.asarray(right) & (positions >= 0))] = -1
+    if (positions < 0).any():
+        _settle(positions, labels, prints, keys, alike=alike)
+    return positions
+
+
+def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike: bool) -> None:
+    """Find by content alone the rows that label and content together did not find.
+
+    Raises AlignmentError where rows can't be told apart.
+    """
+    left = positions < 0
+    free = np.ones(len(keys), dtype=bool)
+    free[positions[~left]] = False
+    known = left & np.isin(
+        labels, keys.labels[free]
+    )  # the label is an old row's, and the content is not that row's
+    there = left & np.isin(
+        prints[:, 0], keys.prints[free, 0]
+    )  # the content is an old row's that is still to be found
+    single = ~repeated(prints[:, 0])
+    if (
+        known & there
+    ).any():  # the labels are not those that were submitted: they tell nothing, even where they seem right
+        there |= ~left
+    found = np.flatnonzero(there & single)
+    candidates = np.flatnonzero(~repeated(keys.prints[:, 0]))
+    matched = (
+        candidates[match(prints[found, 0], keys.prints[candidates, 0])]
+        if len(candidates)
+        else found[:0]
+    )
+    sure = (
+        (keys.prints[matched] == prints[found]).all(axis=1)
+        if len(matched)
+        else np.zeros(len(found), dtype=bool)
+    )
+    positions[there] = -1
+    if len(matched):
+        positions[found[sure]] = matched[sure]
+    if alike:
+        _pair(positions, np.flatnonzero(there & (positions < 0)), prints, keys)
+    unclear = int((there & (positions < 0)).sum())
+    changed = int((known & ~there).sum())
+    if unclear or changed:
+        raise AlignmentError(_refusal(changed, unclear, len(labels), _SAME_TEXT))
+    if (positions < 0).all():
+        raise _none_submitted(len(labels))
+
+
+def _pair(positions: Array, rest: Array, prints: Array, keys: Keys) -> None:
+    """Give the n-th row of a content the n-th submitted row of that content that is still free."""
+    free = np.ones(len(keys), dtype=bool)
+    free[positions[positions >= 0]] = False
+    candidates = np.flatnonzero(free)
+    at = match(prints[rest, 0], keys.prints[candidates, 0])
+    rest, at = rest[at >= 0], candidates[at[at >= 0]] if len(candidates) else at[:0]
+    same = (keys.prints[at] == prints[rest]).all(axis=1)
+    positions[rest[same]] = at[same]
+
+
+def repeated(values: Array) -> Array:
+    """The values that are there more than once."""
+    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
+    flags: Array = counts[where.reshape(-1)] > 1
+    return flags

@@ -1,0 +1,1 @@
+"""HTTP below all providers: addresses, proxies and certificates, headers of the environment, bounded bodies."""

@@ -1,0 +1,306 @@
+"""How this process reaches a server: proxies, certificates, and answers that send a call on. It knows no provider.
+
+- This machine is never reached through a proxy, whatever the environment says; other hosts are, as it says.
+- Certificates are those of SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, the first that is set, in every client.
+- A call that carries rows or a change goes to the address that was given, or nowhere. A download may be sent on (to
+  a storage host), and then carries no key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import os
+import re
+import ssl
+import urllib.request
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from jupyter_batch.core.errors import AuthenticationError
+from jupyter_batch.http.address import host_of, is_near, is_this_machine, origin
+from jupyter_batch.http.bodies import ask_for_bounded, bound
+from jupyter_batch.http.environment_headers import strays
+
+if TYPE_CHECKING:
+    import httpx
+
+BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""The variables that name a file of certificates."""
+_SECRET = re.compile(
+    r"(?i)auth|key|token|secret|cookie|signature|organization|project|^cf-|^helicone|^x-portkey"
+)
+"""The names of headers that are for the first address alone."""
+_BAD_GATEWAY = frozenset({407, 502, 503, 504})
+"""What a proxy answers where it does not let a call through."""
+
+
+class SentOnError(ConnectionError):
+    """The server sends a call on to another one, where it was not sent."""
+
+
+# --- proxies --------------------------------------------------------------------------------------------------------
+
+
+def proxy_for(base: str) -> str | None:
+    """The proxy of the environment (or of the system) for an address; None where it is reached without one."""
+    url = urlsplit(base)
+    host = url.hostname or ""
+    if not host or is_this_machine(host) or urllib.request.proxy_bypass(host):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def http_only(proxy: str | None) -> str | None:
+    """A proxy for a client that speaks to HTTP proxies alone. Raises ConnectionError for one of SOCKS."""
+    if proxy is not None and proxy.startswith("socks"):
+        raise ConnectionError(
+            "real time takes no SOCKS proxy: set HTTPS_PROXY (HTTP_PROXY) to an HTTP proxy, or NO_PROXY"
+        )
+    return proxy
+
+
+def through(base: str, status: int | None = None) -> str:
+    """Of a failure: " through the proxy HOST", where there is one that may be the cause; without its password."""
+    proxy = proxy_for(base) if "://" in base else None
+    if proxy is None or (status is not None and status not in _BAD_GATEWAY):
+        return ""
+    return f" through the proxy {proxy.partition('://')[0]}://{host_of(proxy)}"
+
+
+def opener(base: str) -> urllib.request.OpenerDirector:
+    """An opener of urllib's for an address."""
+    proxies: dict[str, str] | None = {} if is_near(base) else None
+    return urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+
+
+# --- certificates ---------------------------------------------------------------------------------------------------
+
+
+def bundle() -> str | None:
+    """The file of certificates that the environment names; None for the usual ones."""
+    paths = (os.environ.get(name, "").strip() for name in BUNDLES)
+    return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 - "" too
+
+
+def trusted() -> ssl.SSLContext:
+    """Whose certificates are trusted, read once: 20 to 80 ms of CPU for each client otherwise, on the event loop."""
+    return _trusted(bundle(), os.environ.get("SSL_CERT_DIR"))
+
+
+@functools.lru_cache(maxsize=4)
+def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
+    import httpx
+
+    if file is None:
+        return httpx.create_ssl_context()
+    return ssl.create_default_context(cafile=file, capath=folder)
+
+
+def certificate_words(cause: str) -> str:
+    """What to do about a certificate that is not trusted; "" where the failure is another one."""
+    if "CERTIFICATE_VERIFY_FAILED" not in cause and "certificate verify failed" not in cause:
+        return ""
+    named = bundle()
+    what = f"it is not signed by one in {named}" if named else "nobody whom Python trusts signed it"
+    return f"; {what}: set SSL_CERT_FILE to the file of your network's certificates"
+
+
+# --- clients --------------------------------------------------------------------------------------------------------
+
+
+def client_for(base: str, **more: Any) -> httpx.AsyncClient:
+    """An HTTP client for one address. more: as httpx takes it."""
+    import httpx
+
+    with _socks():
+        return httpx.AsyncClient(**_rules(base), **more)
+
+
+def sdk_client_for(base: str, **more: Any) -> Any:
+    """The same for the openai SDK, with its own timeouts and limits: a client of httpx, or of httpx2 in openai 3."""
+    from openai import DefaultAsyncHttpxClient
+
+    with _socks():
+        return DefaultAsyncHttpxClient(**_rules(base), **more)
+
+
+@contextlib.contextmanager
+def _socks() -> Iterator[None]:
+    """Say what is missing where the environment names a SOCKS proxy."""
+    try:
+        yield
+    except ImportError as e:
+        raise ConnectionError(
+            f"a SOCKS proxy needs the package socksio: pip install socksio ({e})"
+        ) from None
+
+
+def _rules(base: str) -> dict[str, Any]:
+    return {
+        "trust_env": not is_near(base),
+        "verify": trusted(),
+        "event_hooks": _hooks(),
+    }
+
+
+def _hooks() -> dict[str, list[Any]]:
+    """What is done with each request and each answer, of our clients and of litellm's."""
+    return {"request": [ask_for_bounded, without_key, without_strays], "response": [stay, bound]}
+
+
+_key: contextvars.ContextVar[str | None] = contextvars.ContextVar("jupyter_batch_key", default=None)
+
+
+@contextlib.contextmanager
+def with_key(key: str | None) -> Iterator[None]:
+    """Calls inside carry this key, which was chosen for the address that was given, or none of the environment's."""
+    mark = _key.set(key or None)
+    try:
+        yield
+    finally:
+        _key.reset(mark)
+
+
+async def without_strays(request: httpx.Request) -> None:
+    """A hook on each request: what the environment holds for other hosts stays here (http/environment_headers.py).
+
+    Raises AuthenticationError where a library has put it in the place of the key.
+    """
+    for stray in strays(dict(request.headers.items()), str(request.url), _key.get(), os.environ):
+        if stray.is_key:
+            raise AuthenticationError(
+                f"{stray.variable} of the environment would be sent to {request.url.netloc.decode()} in the place "
+                "of this job's key, so that nothing was sent: unset it, or name the address in "
+                "JUPYTER_BATCH_API_BASES if it is meant for it"
+            )
+        with contextlib.suppress(KeyError):
+            del request.headers[stray.header]
+
+
+async def stay(answer: httpx.Response) -> None:
+    """A hook on each answer: what we send goes to the address that was given, or nowhere."""
+    if not answer.has_redirect_location:
+        return
+    to = answer.url.join(answer.headers["location"])
+    if _same(answer.url, to):
+        return
+    request = answer.request
+    if request.method not in ("GET", "HEAD"):
+        raise SentOnError(
+            f"it sends us on to {to.scheme}://{to.netloc.decode()}, where nothing was sent: if that "
+            "is the right address, give it as api_base"
+        )
+    request.extensions.setdefault("jupyter_batch_first", str(request.url))
+
+
+async def without_key(request: httpx.Request) -> None:
+    """A hook on each request: one that was sent on to another host (a download) carries no key."""
+    first = request.extensions.get("jupyter_batch_first")
+    if first is None or origin(first) == origin(str(request.url)):
+        return
+    for name in list(request.headers):
+        if _SECRET.search(name):
+            del request.headers[name]
+
+
+def _same(here: httpx.URL, to: httpx.URL) -> bool:
+    """Whether a redirect stays at the server, which may be asked over TLS from then on."""
+    if to.host != here.host or (here.scheme == "https" and to.scheme != "https"):
+        return False
+    return to.scheme != here.scheme or to.port == here.port
+
+
+# --- litellm's own clients --------------------------------------------------------------------------------------------
+
+
+class _Transport:
+    """A transport of litellm's, but what is for this machine goes by `near`. known: the proxies that `near` found."""
+
+    def __init__(self, far: Any, near: Any, known: dict[str, str | None] | None) -> None:
+        self._far = far
+        self._near = near
+        self._known = known
+
+    async def handle_async_request(self, request: Any) -> Any:
+        if not is_this_machine(request.url.host):
+            return await self._far.handle_async_request(request)
+        if self._known is not None:
+            self._known[request.url.host] = None
+        return await self._near.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._far.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._far.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._far.__aexit__(*error)
+
+
+def guard(holder: Any) -> None:
+    """Have a client that litellm made keep the rules of this module.
+
+    holder: litellm's handler, or a client of an SDK; either holds one of httpx (of httpx2, in openai 3). Private names
+    are read, since neither has public ones for its transports; a client without them is left as it is.
+    """
+    held = (holder, getattr(holder, "_client", None), getattr(holder, "client", None))
+    client = next(
+        (one for one in held if hasattr(one, "_transport") and hasattr(one, "_mounts")), None
+    )
+    if client is None or isinstance(client._transport, _Transport):  # noqa: SLF001 - see above
+        return
+    hooks = client.event_hooks
+    if "request" not in hooks or not hasattr(client._transport, "handle_async_request"):  # noqa: SLF001
+        return
+    ours = _hooks()
+    client.event_hooks = {
+        "request": [*hooks["request"], *ours["request"]],
+        "response": [*ours["response"], *hooks.get("response", ())],
+    }
+    near = client._transport  # noqa: SLF001
+    known = getattr(near, "proxy_cache", None)  # of litellm's transport over aiohttp
+    known = known if isinstance(known, dict) else None
+    client._transport = _Transport(near, near, known)  # noqa: SLF001
+    client._mounts = {  # noqa: SLF001
+        pattern: mount if mount is None else _Transport(mount, near, known)
+        for pattern, mount in client._mounts.items()  # noqa: SLF001
+    }
+
+
+def guard_all(litellm: Any) -> None:
+    """Have each client keep the rules that litellm makes on the running loop from now on: its cache is where they pass.
+
+    A loop is ours alone, so that the user's own calls to litellm are as they were.
+    """
+    cache = getattr(litellm, "in_memory_llm_clients_cache", None)
+    if cache is None or not hasattr(cache, "set_cache"):
+        return
+    loop = asyncio.get_running_loop()
+    if not hasattr(cache.set_cache, "jupyter_batch_loops"):
+        cache.set_cache = _guarding(cache.set_cache)
+    cache.set_cache.jupyter_batch_loops.add(loop)
+
+
+def _guarding(set_cache: Any) -> Any:
+    loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+    @functools.wraps(set_cache)
+    def guarded(key: Any, value: Any, *args: Any, **more: Any) -> Any:
+        with contextlib.suppress(RuntimeError):  # no loop is running
+            if asyncio.get_running_loop() in loops:
+                guard(value)
+        return set_cache(key, value, *args, **more)
+
+    guarded.jupyter_batch_loops = loops  # type: ignore[attr-defined]
+    return guarded

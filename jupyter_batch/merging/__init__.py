@@ -1,0 +1,1 @@
+"""Outcomes -> cells of the frames that a user holds."""

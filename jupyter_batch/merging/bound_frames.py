@@ -1,0 +1,261 @@
+"""What came back for one job, as this process holds it: gathered once, and put into the frames that wait for it.
+
+How the job stands is read through a function; when a frame may be touched (between cells) is not its business.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jupyter_batch.core.errors import InputError, JupyterBatchError
+from jupyter_batch.core.kept import Keep
+from jupyter_batch.core.status import Step
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.merging.kept_columns import outcomes_of
+from jupyter_batch.notebook import kernel
+from jupyter_batch.results.outcomes import Outcomes, of_job
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from jupyter_batch.merging.merge import Landing, Relabelled
+    from jupyter_batch.merging.rendered import Rendered
+    from jupyter_batch.results.row import Row
+
+NOT_MERGED = "not merged"
+
+
+class Standpoint(NamedTuple):
+    """A job at one moment: its record, its shards, and where its files are."""
+
+    record: JobRecord
+    shards: list[ShardRecord]
+    folder: JobFolder
+
+
+class Answers:
+    """The outcomes of a job's rows, and the frames that they go into. From any thread, under the job's own lock.
+
+    said: what was said of the last frame that was filled, or that refused. out: the column that was asked for last, of
+    several calls that asked for the same; None for the one that the job was planned with. keep: the same of what else
+    of an answer has a column.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Standpoint],
+        lock: threading.RLock,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self._read = read
+        self._ledger = ledger
+        self._lock = lock
+        self._gathered: tuple[tuple[object, ...], Outcomes] | None = None
+        self._source: Relabelled | None = None
+        self.landings: list[Landing] = []
+        self.said = ""
+        self.out: str | None = None
+        self.keep: Keep | None = None
+
+    # -- as values --------------------------------------------------------------------------------------------
+
+    def outcomes(self) -> Outcomes:
+        """Of all rows, from what is on this disk now."""
+        with self._lock:
+            job, shards, folder = self._read()
+            keep = {**job.keep, **(self.keep or {})}
+            stand = (
+                job.id,
+                *keep.values(),
+                *((shard.step, shard.kept, shard.lost) for shard in shards),
+            )
+            if self._gathered is not None:
+                of, found = self._gathered
+                if of == stand and found.costs.price == job.price:
+                    return found
+            found = outcomes_of(job, shards, folder, keep)
+            if all(shard.step is Step.COLLECTED for shard in shards):
+                self._gathered = stand, found  # nothing changes until a file is fetched again
+            return found
+
+    def table(self) -> pd.DataFrame:
+        """One row for each row of the source (see Job.results)."""
+        from jupyter_batch.merging.merge import table
+
+        job, _, folder = self._read()
+        return table(job, folder, self.outcomes(), self._source, self._called(job), self._kept(job))
+
+    def _called(self, job: JobRecord) -> str:
+        return job.out if self.out is None else self.out
+
+    def _kept(self, job: JobRecord) -> Keep:
+        return job.keep if self.keep is None else self.keep
+
+    def vectors(self) -> np.ndarray[Any, Any]:
+        """One array of all vectors (see Job.vectors)."""
+        from jupyter_batch.results.vectors import array_of
+
+        source = self._source
+        return array_of(
+            self._read().record, self.outcomes().answers, None if source is None else source[1]
+        )
+
+    def row(self, label: Any, position: int | None) -> Row:
+        """One row whole (see Job.row)."""
+        from jupyter_batch.merging.merge import place_in
+        from jupyter_batch.results.row import row_of, together
+
+        job, shards, folder = self._read()
+        at, name = place_in(job, folder, self._source, label, position)
+        if job.samples == 1:
+            return row_of(self._ledger, job, shards, folder, self.outcomes(), at, name)
+        every = of_job(job, shards, folder)
+        places = range(at * job.samples, (at + 1) * job.samples)
+        samples = [row_of(self._ledger, job, shards, folder, every, one, name) for one in places]
+        return together(samples, self.outcomes(), at)
+
+    def reopen(self) -> None:
+        """More is to come of a job that was over: every frame is filled once more then."""
+        with self._lock:
+            for landing in self.landings:
+                landing.landed = False
+
+    # -- in frames --------------------------------------------------------------------------------------------
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether a frame waits for answers that did not come into it yet."""
+        return any(not landing.landed for landing in self.landings)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the last frame that was to be filled refused."""
+        return self.said.startswith(NOT_MERGED)
+
+    def seen_on(self, frame: pd.DataFrame, rendered: Rendered | None = None) -> None:
+        """The source is this frame from now on, in its order and under its labels, if it has just the job's rows."""
+        from jupyter_batch.merging.merge import in_order, relabelled
+
+        job, _, folder = self._read()
+        if rendered is None:
+            self._source = relabelled(job, folder, frame)
+        else:
+            self._source = in_order(job, folder, frame, rendered.places())
+
+    def asked_on(
+        self,
+        frame: pd.DataFrame,
+        out: str,
+        *,
+        by_name: str | None = None,
+        again: bool,
+        rendered: Rendered | None = None,
+        overwrite: bool = False,
+        keep: Keep | None = None,
+    ) -> None:
+        """The rows of this frame were just asked for: have the answers land there.
+
+        again: the job was there already, of a frame that may have had other labels. rendered: the rows as they are.
+        """
+        if again:
+            self.seen_on(frame, rendered)
+        elif rendered is not None and not rendered.keys.ambiguous.any():
+            rendered = (
+                None  # what the ledger keeps is enough, and is in memory only while it is needed
+            )
+        self.bind(frame, out, by_name=by_name, rendered=rendered, overwrite=overwrite, keep=keep)
+
+    def bind(
+        self,
+        frame: pd.DataFrame,
+        out: str,
+        *,
+        by_name: str | None = None,
+        rendered: Rendered | None = None,
+        overwrite: bool = False,
+        held: bool = False,
+        keep: Keep | None = None,
+    ) -> Landing:
+        """Have the answers land in this frame (see Landing)."""
+        from jupyter_batch.merging.merge import Landing
+
+        with self._lock:
+            record = self._read().record
+            self.keep = self.keep if keep is None else keep
+            landing = Landing(
+                frame,
+                out,
+                names=kernel.frame_names(kernel.shell(), frame),
+                by_name=by_name,
+                rendered=rendered,
+                overwrite=overwrite,
+                held=held or by_name is not None or kernel.is_held(kernel.shell(), frame),
+                schema=record.schema,
+                keep=self._kept(record),
+            )
+            others = [one for one in self.landings if one.frame is not frame or one.out != out]
+            self.landings = [*others, landing]
+            self.out = out
+            return landing
+
+    def bind_as(self, other: Answers) -> None:
+        """Have them land wherever another job's do, which this one goes on from."""
+        for landing in other.landings:
+            self.bind(
+                landing.frame,
+                landing.out,
+                by_name=landing.by_name,
+                rendered=landing.rendered,
+                overwrite=landing.overwrite,
+                held=landing.held,
+                keep=landing.keep,
+            )
+        self._source, self.out, self.keep = other._source, other.out, other.keep
+        with other._lock:
+            other._gathered = (
+                None  # read again where somebody asks: that one may be held for its frames alone
+            )
+
+    def asked_for(self, df: pd.DataFrame | None) -> list[Landing]:
+        """The landings that a person means: of this frame, which may be filled from now on, or all there are."""
+        if df is None:
+            if not self.landings:
+                raise InputError(
+                    "this process does not hold the frame that was submitted: give it, job.merge(df)"
+                )
+            return self.landings
+        found = [one for one in self.landings if one.frame is df] or [
+            self.bind(df, self._called(self._read().record))
+        ]
+        for landing in found:
+            landing.allow()
+        return found
+
+    def fill(
+        self, landing: Landing, names: dict[str, Any] | None = None, *, by_hand: bool = False
+    ) -> str:
+        """Put into a frame what there is so far, and say so. Raises as `Landing.land` does."""
+        job, _, folder = self._read()
+        return landing.land(
+            job, folder, self.outcomes(), names, ledger=self._ledger, by_hand=by_hand
+        )
+
+    def land(self) -> Iterator[str]:
+        """Into each frame that was not filled for good, once; what is to be said of each, a refusal too."""
+        for landing in self.landings:
+            if landing.landed:
+                continue
+            landing.landed = True
+            try:
+                said = self.fill(landing, getattr(kernel.shell(), "user_ns", None))
+            except JupyterBatchError as e:
+                said = f"{NOT_MERGED}: {e}"
+            except KeyboardInterrupt:
+                landing.landed = False  # a column, or a part of it, is missing: it is done anew
+                raise
+            yield said

@@ -1,0 +1,63 @@
+"""A job's outcomes as columns of a frame. The rows' positions are given; how they were found is not its business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from jupyter_batch.core.kept import Keep, all_columns, kept_columns
+from jupyter_batch.core.result import ToolCalls
+from jupyter_batch.core.schema import Field
+from jupyter_batch.frames import frame as frames
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.results.outcomes import Outcomes
+from jupyter_batch.wire.openai import EMBEDDINGS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+
+def fill_with(
+    job: JobRecord,
+    found: Outcomes,
+    frame: pd.DataFrame,
+    out: str,
+    positions: Array,
+    spare: Mapping[str, Array] = MappingProxyType({}),
+    keep: Keep = MappingProxyType({}),
+) -> None:
+    """Put what was found into the job's columns of the frame, under the names that `out` gives them.
+
+    spare: the rows of a column whose cells are left as they are. keep: what else of an answer has a column.
+    """
+    vectors = Field(out, out, "object")  # whether or not some row has one
+    fields = {out: vectors} if job.endpoint == EMBEDDINGS else all_columns(out, job.schema, keep)
+    named = fields
+    beside = kept_columns(out, keep)
+
+    if job.samples > 1:
+        fields = dict.fromkeys(fields, Field(out, out, "object"))
+
+    def values(column: str) -> Any:
+        if column in beside:
+            return found.kept[beside[column].key]
+        field = named[column]
+        if field is None or field is vectors:
+            return found.answers
+        return [_of(answer, field) for answer in found.answers]
+
+    frames.fill_all(frame, fields, values, positions, spare)
+
+
+def _of(answer: Any, field: Field) -> Any:
+    """A field of an answer, or of each answer in a list; None where there is none."""
+    if answer is None or isinstance(answer, ToolCalls):
+        return None
+    if isinstance(answer, list):
+        return [_of(one, field) for one in answer]
+    return answer[field.name]

@@ -1,0 +1,71 @@
+"""What answers hold beside their text, as columns: read out of the result files when it is asked for, and paid never.
+
+It knows no frame and no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from jupyter_batch.core.kept import Keep
+from jupyter_batch.core.request import position_of
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.results.copy_answers import answer_files, is_answer, lines_in
+from jupyter_batch.results.outcomes import Outcomes, of_job
+from jupyter_batch.results.samples import by_row
+from jupyter_batch.row_files.row_columns import places_of
+from jupyter_batch.wire.kept import kept
+
+
+def outcomes_of(
+    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, keep: Keep
+) -> Outcomes:
+    """All rows of a job as its frame has them, with what `keep` names of each."""
+    found = of_job(job, shards, folder)
+    found.kept = columns_of(job, shards, folder, set(keep.values()))
+    return by_row(job, found)
+
+
+def columns_of(
+    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, names: set[str]
+) -> dict[str, list[Any]]:
+    """By name a value for each request, None where its answer has none; of the line that its cell is from."""
+    made: dict[str, list[Any]] = {name: [None] * job.rows for name in names}
+    if not made:
+        return made
+    for row, line in _deciding(job, shards, folder):
+        values = kept(line)
+        for name, column in made.items():
+            column[row] = values.get(name)
+    rows, leaders = places_of(job, shards, folder).followers()
+    for row, leader in zip(rows.tolist(), leaders.tolist(), strict=True):
+        for column in made.values():
+            column[row] = column[leader]
+    return made
+
+
+def _deciding(
+    job: JobRecord, shards: list[ShardRecord], folder: JobFolder
+) -> Iterator[tuple[int, bytes]]:
+    """The lines that count: of each row the first; an answer comes after a failure, and counts then."""
+    seen = bytearray(job.rows)
+    for dialect, path in answer_files(job, shards, folder):
+        for _, line, result in lines_in(path, job, dialect):
+            row = position_of(job.id, result.custom_id)
+            rank = 2 if is_answer(result) else 1
+            if row is None or row >= job.rows or seen[row] >= rank:
+                continue
+            seen[row] = rank
+            yield row, line
+
+
+def keep_more(ledger: Ledger, record: JobRecord, keep: Keep) -> JobRecord:
+    """The job with these columns beside the ones that it had: a job that is there fills them without a new request."""
+    united = {**record.keep, **keep}
+    if united == record.keep:
+        return record
+    ledger.amend(record.id, keep=united)
+    return ledger.job(record.id)

@@ -1,0 +1,390 @@
+"""Where a job's answers land: a frame that a person holds. Right cells, or a refusal that says why.
+
+It knows the frame and the gathered outcomes; when this may run (between cells) is not its business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError, LedgerCorruptError
+from jupyter_batch.core.kept import Keep, all_columns, kept_columns
+from jupyter_batch.core.result import Status, ToolCalls
+from jupyter_batch.core.schema import Schema, listed
+from jupyter_batch.core.schema import columns as columns_of
+from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.labels import label_hashes
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.merging.filled_columns import fill_with
+from jupyter_batch.merging.own_cells import ForeignCells, as_written
+from jupyter_batch.merging.rendered import Rendered, kept, keys_of
+from jupyter_batch.results.outcomes import CODES, Outcomes
+from jupyter_batch.row_files.row_columns import read_keys, source_index
+
+NOTHING: Keep = MappingProxyType({})
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Foreign: TypeAlias = Callable[[pd.DataFrame, np.ndarray[Any, Any]], ForeignCells]
+    Relabelled: TypeAlias = tuple[
+        pd.Index[Any], np.ndarray[Any, Any]
+    ]  # an index, and each row's position in the job
+
+
+def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Rendered:
+    """The person says that the rows of this frame are the job's, in the order in which they were sent.
+
+    From now on they are told by all that they hold, so that a frame that is sorted meanwhile is filled rightly all the
+    same. Raises AlignmentError where it can't be so.
+    """
+    if job.aligned:
+        raise AlignmentError(
+            f"the rows of job {job.id} are known, so nothing is filled by position: "
+            f'df.llm.attach("{job.id}") finds each row'
+        )
+    if len(frame) != job.frame_rows:
+        raise AlignmentError(
+            f"the frame has {len(frame):,} rows, and job {job.id} has {job.frame_rows:,}: it is not the one "
+            "that was sent. Nothing was written"
+        )
+    fills = all_columns(out, job.schema, job.keep)
+    columns = [label for label in frame.columns if str(label) not in fills]
+    prints = bytearray().join(
+        b"".join(block.fingerprints) for block in frames.blocks(frame, columns)
+    )
+    return Rendered([str(label) for label in columns], frames.Keys.of(frame.index, prints))
+
+
+def check_aligned(job: JobRecord) -> None:
+    """Raise AlignmentError where only positions tell the job's rows."""
+    if not job.aligned:
+        raise AlignmentError(
+            f"job {job.id} was taken up from {job.provider}, and the ledger that knew its rows is lost: which of them "
+            "is which row of a frame is not known, so nothing was written. Run its cell again: answers whose requests "
+            "are at hand land on their rows, and are not paid again. If the rows of your frame surely stand in the "
+            f'order in which they were sent, df.llm.attach("{job.id}", by_position=True) fills it so'
+        )
+
+
+def land(
+    job: JobRecord,
+    folder: JobFolder,
+    found: Outcomes,
+    frame: pd.DataFrame,
+    out: str,
+    *,
+    rendered: Rendered | None = None,
+    foreign: Foreign | None = None,
+    by_hand: bool = False,
+    keep: Keep = NOTHING,
+) -> str:
+    """Fill the column `out` of this very frame, or those of the schema, with what there is; a sentence that says so.
+
+    foreign: finds the cells that are no answers of ours; they are left as they are, unless there is no such function.
+    by_hand: they are a ColumnError instead. Raises AlignmentError where rows moved or changed, ColumnError where the
+    prompt's columns are gone; then nothing was written.
+    """
+    if rendered is None:
+        check_aligned(job)
+        rendered = kept(job, folder)
+    positions = rendered.find(frame)
+    cells = None if foreign is None else foreign(frame, positions)
+    if by_hand and cells is not None and cells.rows:
+        raise ColumnError(
+            f"{cells.said()}, and nothing was written: job.merge(df, overwrite=True) replaces {cells.them}, "
+            "job.results() has the answers"
+        )
+    fill_with(job, found, frame, out, positions, {} if cells is None else cells.rows, keep)
+    answered = np.isin(
+        np.frombuffer(found.status, dtype=np.uint8),
+        [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)],
+    )
+    filled = int(answered[positions[positions >= 0]].sum())
+    calls = sum(isinstance(answer, ToolCalls) for answer in found.answers) if job.tools else 0
+    hint = (
+        f"; {calls:,} {'calls' if calls == 1 else 'call'} tools, which job.run_tools() runs"
+        if calls
+        else ""
+    )
+    whose = "row has its" if len(frame) == 1 else "rows have their"
+    return (
+        f"{filled:,} of {len(frame):,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}"
+        + _without(found, out, keep)
+        + hint
+        + ("" if cells is None else _left(cells))
+    )
+
+
+def _without(found: Outcomes, out: str, keep: Keep) -> str:
+    """A hint at columns of `keep` for which no answer has a value; "" where each has some."""
+    empty = [
+        repr(column)
+        for column, field in kept_columns(out, keep).items()
+        if all(value is None for value in found.kept[field.key])
+    ]
+    if not empty:
+        return ""
+    return f"; no answer holds what {listed(empty)} is for: the model, or the request, has to ask for it"
+
+
+def _left(cells: ForeignCells) -> str:
+    if not cells.rows:
+        return ""
+    were = "was left as it was" if cells.them == "it" else "were left as they were"
+    return f"; {cells.said()} and {were}: job.merge(df, overwrite=True) replaces {cells.them}"
+
+
+def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> Relabelled | None:
+    """Where this frame gives the job's rows other labels, or another order: its own labels, and whose they are.
+
+    None also where it has not just the job's rows. Raises AlignmentError where a row can't be told.
+    """
+    return in_order(job, folder, frame, kept(job, folder).find(frame))
+
+
+def in_order(
+    job: JobRecord, folder: JobFolder, frame: pd.DataFrame, positions: np.ndarray[Any, Any]
+) -> Relabelled | None:
+    """The same, for rows whose positions in the job are known."""
+    every = np.arange(job.frame_rows)
+    if not np.array_equal(np.sort(positions), every):
+        return None
+    try:
+        known = read_keys(folder, job).labels
+    except LedgerCorruptError:
+        return frame.index, positions
+    same = np.array_equal(positions, every) and np.array_equal(known, label_hashes(frame.index))
+    return None if same else (frame.index, positions)
+
+
+def _foreign(
+    job: JobRecord,
+    folder: JobFolder,
+    found: Outcomes,
+    out: str,
+    frame: pd.DataFrame,
+    positions: np.ndarray[Any, Any],
+    ledger: Ledger | None,
+    keep: Keep,
+) -> ForeignCells:
+    """The cells of the job's columns that are neither its own answers, nor those of another job of the ledger."""
+    cells = ForeignCells(frame, list(all_columns(out, job.schema, keep)))
+    if cells.rows:
+        cells.without(as_written(job, found, out, keep), positions)
+    if not cells.rows or ledger is None:
+        return cells
+    keys = asks = None
+    with contextlib.suppress(LedgerCorruptError):
+        keys = keys_of(job, folder)
+    if keys is not None and keys.asks is not None:
+        asks = np.where((positions >= 0)[:, None], keys.asks[positions], np.uint64(0))
+    labels = label_hashes(frame.index)
+    nothing = np.zeros(len(labels), dtype=bool)
+    asked = frames.Keys(labels, np.zeros((len(labels), 2), dtype=np.uint64), nothing, asks)
+    return cells.look(ledger, msgspec.structs.replace(job, out=out), asked)
+
+
+class Landing:
+    """One frame that waits for a job's answers, held strongly: one that nobody names any more still gets them.
+
+    names: the person's names for it when it was submitted. by_name: the one name whose frame, whatever it is when the
+    answers come, is to be filled (the magic's). rendered: its rows as they were rendered; None where the ledger alone
+    knows them. landed: the last answers were put there, or refused, once and for all.
+    held: whether a name of the user's led to it when it was bound. keep: what else of an answer has a column there.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        out: str,
+        *,
+        names: list[str],
+        by_name: str | None,
+        rendered: Rendered | None = None,
+        schema: Schema | None = None,
+        overwrite: bool = False,
+        held: bool = True,
+        keep: Keep = NOTHING,
+    ) -> None:
+        self.frame = frame
+        self.keep = keep
+        self.rendered = rendered
+        self.overwrite = overwrite
+        self.held = held
+        self.out = out
+        self.landed = False
+        self._names = names
+        self.by_name = by_name
+        self._columns = tuple(all_columns(out, schema, keep))
+        self._may_fill = self._there(
+            frame
+        )  # they were there when the job was bound: that was agreed to
+
+    def allow(self) -> None:
+        """The person asks for the columns to be filled, whoever made them."""
+        self._may_fill = set(self._columns)
+
+    def _there(self, frame: pd.DataFrame) -> set[str]:
+        return {column for column in self._columns if frames.has_column(frame, column)}
+
+    def land(
+        self,
+        job: JobRecord,
+        folder: JobFolder,
+        found: Outcomes,
+        names: dict[str, Any] | None = None,
+        *,
+        ledger: Ledger | None = None,
+        by_hand: bool = False,
+    ) -> str:
+        """Fill it, and say so. names: what the person's names hold now. Raises as the function `land` does."""
+        import pandas as pd
+
+        if (
+            names is not None
+            and self.by_name is not None
+            and isinstance(names.get(self.by_name), pd.DataFrame)
+        ):
+            frame = names[self.by_name]
+            self._may_fill = self._may_fill if frame is self.frame else self._there(frame)
+            self.frame = frame
+
+        def foreign(frame: pd.DataFrame, positions: np.ndarray[Any, Any]) -> ForeignCells:
+            return _foreign(job, folder, found, self.out, frame, positions, ledger, self.keep)
+
+        strange = self._there(self.frame) - self._may_fill
+        if strange:
+            raise ColumnError(
+                f"the frame got a column {listed(map(repr, sorted(strange)))} of its own meanwhile, "
+                "which was left alone: job.merge(df, overwrite=True) fills it"
+            )
+        try:
+            said = land(
+                job,
+                folder,
+                found,
+                self.frame,
+                self.out,
+                rendered=self.rendered,
+                foreign=None if self.overwrite else foreign,
+                by_hand=by_hand,
+                keep=self.keep,
+            )
+        except KeyboardInterrupt:  # what is there by now is ours
+            self.allow()
+            raise
+        self.allow()  # the columns are ours now
+        gone = [
+            name for name in self._names if names is not None and names.get(name) is not self.frame
+        ]
+        if self._names and len(gone) == len(self._names):
+            said += f"; but {gone[0]!r} is another frame now: job.merge({gone[0]}) fills that one"
+        if not self.held:
+            said += (
+                "; but no name leads to this frame: job.results() has the answers. Assign it first, "
+                "such as part = df[...], and its column is there"
+            )
+        return said
+
+
+def index_of(
+    job: JobRecord, folder: JobFolder, source: Relabelled | None
+) -> tuple[pd.Index[Any], np.ndarray[Any, Any]]:
+    """The source's index, and each of its rows' position in the job."""
+    return source or (source_index(job, folder), np.arange(job.frame_rows))
+
+
+def place_in(
+    job: JobRecord,
+    folder: JobFolder,
+    source: Relabelled | None,
+    label: Any,
+    position: int | None,
+) -> tuple[int, Any]:
+    """(the position in the job of the source's row with this label, or at this position; its label).
+
+    Raises InputError for a label that no row has, or several have.
+    """
+    from pandas.errors import InvalidIndexError
+
+    index, order = index_of(job, folder, source)
+    if position is not None:
+        if not -len(index) <= position < len(index):
+            raise InputError(f"job {job.id} has {len(index):,} rows: there is none at {position}")
+        return int(order[position]), index[position]
+    try:
+        found = index.get_loc(label)
+    except (KeyError, TypeError, ValueError, InvalidIndexError):
+        raise InputError(
+            f"job {job.id} has no row {_plain(label)!r}: its rows are labelled as its frame's index was, "
+            f"from {_plain(index[0])!r} on; job.row(position=0) is the first"
+        ) from None
+    if isinstance(found, int | np.integer):
+        return int(order[found]), label
+    places = np.arange(len(index))[found].tolist()
+    if len(places) == 1:  # a part of a date, such as "2024-05", that singles a row out
+        return int(order[places[0]]), index[places[0]]
+    raise InputError(
+        f"{len(places):,} rows of job {job.id} have the label {label!r}: give one of their positions, "
+        f"job.row(position={places[0]})"
+    )
+
+
+def _plain(label: Any) -> Any:
+    """A label whose repr has no numpy type: np.int64(1) as 1, also inside a MultiIndex's tuple."""
+    if isinstance(label, tuple):
+        return tuple(map(_plain, label))
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def table(
+    job: JobRecord,
+    folder: JobFolder,
+    found: Outcomes,
+    source: Relabelled | None,
+    out: str,
+    keep: Keep,
+) -> pd.DataFrame:
+    """All outcomes on the source's index: the columns, _status, _error, _finish, _cost, _input_tokens, _output_tokens.
+
+    out, keep: what the columns are called by, as in the frame, and what else of an answer has one.
+    _input_tokens: all that were sent, with those written to and read from the provider's cache, whatever the provider
+    calls them. _cached_tokens: those of them that were read from the cache.
+    _finish: why the model stopped (core/finish.py). _cost: US dollars, NaN where it is not known, or not yet.
+    With a schema _raw too: the text of an answer that is not as the schema says. With tools _tool_calls: what is to be
+    called, a list for each row that is not at its end.
+    """
+    import pandas as pd
+
+    index, order = index_of(job, folder, source)
+    words = np.array([str(status) for status in CODES], dtype=object)
+    codes = np.frombuffer(found.status, dtype=np.uint8)
+    made = pd.DataFrame(index=index)
+    fill_with(job, found, made, out, order, keep=keep)
+    made["_status"] = words[codes[order]]
+    made["_error"] = np.array([found.reasons.get(at) for at in order.tolist()], dtype=object)
+    finishes = np.array(found.finishes, dtype=object)
+    made["_finish"] = finishes[np.frombuffer(found.finish, dtype=np.uint8)[order]]
+    made["_cost"] = np.array(found.costs.paid, dtype=np.float64)[order]
+    for name, tokens in (
+        ("_input_tokens", found.input_tokens),
+        ("_output_tokens", found.output_tokens),
+        ("_cached_tokens", found.cached_tokens),
+    ):
+        counted = np.array(tokens, dtype=np.int64)[order]
+        made[name] = pd.arrays.IntegerArray(counted, counted < 0)
+    if job.schema is not None:
+        made["_raw"] = pd.array([found.raws.get(at) for at in order.tolist()], dtype="string")
+    if job.tools:
+        calls = [answer if isinstance(answer, ToolCalls) else np.nan for answer in found.answers]
+        made["_tool_calls"] = np.fromiter(calls, dtype=object, count=len(calls))[order]
+    return made

@@ -1,0 +1,196 @@
+"""Which cells of a column that a frame has already are no answers of ours. It reads the ledger and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from jupyter_batch.core.errors import ColumnError, JupyterBatchError
+from jupyter_batch.core.kept import Keep, all_columns
+from jupyter_batch.core.schema import Schema, listed
+from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.cells import same
+from jupyter_batch.frames.row_keys import Keys, find, match, repeated
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.merging.filled_columns import fill_with
+from jupyter_batch.merging.kept_columns import outcomes_of
+from jupyter_batch.merging.rendered import columns_of, keys_of
+from jupyter_batch.results.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    from jupyter_batch.row_files.hash_arrays import Array
+
+_SHOWN = 5
+
+
+class ForeignCells:
+    """The cells of some columns of a frame that no job of this ledger wrote.
+
+    A cell is ours if its value is what a job answered for its row: for the request that is made of it now, for the
+    content that it had, or for the row that it was before it was edited. A missing cell is nobody's. What a round trip
+    through a file makes of an answer is the same value.
+    """
+
+    def __init__(self, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+        self._frame = frame
+        self._held = {
+            column: frame.iloc[:, frames.place_of(frame, column)]
+            for column in columns
+            if frames.has_column(frame, column)
+        }
+        self._open = {
+            column: np.flatnonzero(~held.isna().to_numpy(dtype=bool))
+            for column, held in self._held.items()
+        }
+        self._prints: dict[tuple[str, ...], tuple[Array, Array] | None] = {}
+
+    @property
+    def rows(self) -> dict[str, Array]:
+        """The positions of the foreign cells, by column; columns that have none are left out."""
+        return {column: rows for column, rows in self._open.items() if len(rows)}
+
+    def check(self, out: str, model: str) -> None:
+        """Raise ColumnError where there are any: their number, some of their rows, and the ways out.
+
+        out: with the model's suffix in a group of several models; the name that is proposed is the one for all of them.
+        """
+        if not self.rows:
+            return
+        base = out.removesuffix(f"_{model}")
+        end = out[len(base) :]
+        names = (f"{base or 'answer'}{number}" for number in range(2, len(self._frame.columns) + 3))
+        free = next(name for name in names if not frames.has_column(self._frame, name + end))
+        raise ColumnError(f"{self.said()}: overwrite=True replaces {self.them}, or out={free!r}")
+
+    @property
+    def them(self) -> str:
+        """The pronoun of their number."""
+        return "it" if sum(map(len, self.rows.values())) == 1 else "them"
+
+    def said(self) -> str:
+        """How many there are, and where."""
+        rows = self.rows
+        count = sum(map(len, rows.values()))
+        places = np.unique(np.concatenate(list(rows.values())))
+        named = [str(label) for label in self._frame.index[places[:_SHOWN]]]
+        more = f" and {len(places) - _SHOWN:,} more" if len(places) > _SHOWN else ""
+        cells, were = ("cell", "was") if count == 1 else ("cells", "were")
+        which = "row" if len(places) == 1 else "rows"
+        return (
+            f"{count:,} {cells} of {listed(map(repr, rows))} {were} not written by this job "
+            f"({which} {', '.join(named)}{more})"
+        )
+
+    def without(self, made: pd.DataFrame, at: Array) -> None:
+        """Leave out the cells that are what a job wrote. made: its columns; at: for each row its place there, or -1."""
+        for column, left in self.rows.items():
+            if column not in made.columns:
+                continue
+            rows = left[at[left] >= 0]
+            mine = self._held[column].iloc[rows]
+            theirs = made[column].iloc[at[rows]]
+            ours = rows[_equal(mine, theirs)]
+            self._open[column] = np.setdiff1d(left, ours, assume_unique=True)
+
+    def look(self, ledger: Ledger, record: JobRecord, asked: Keys) -> ForeignCells:
+        """Leave out the cells that any job of the ledger wrote. asked: the keys of the frame's rows as it asks now."""
+        for job in ledger.jobs() if self.rows and ledger.exists() else ():
+            out = record.out if _names(job.schema) == _names(record.schema) else job.out
+            if not self.rows:
+                break
+            keep = {**job.keep, **record.keep}
+            if not set(self.rows).intersection(all_columns(out, job.schema, keep)):
+                continue
+            folder = ledger.folders.of(job.id)
+            try:
+                every = self._places(job, keys_of(job, folder), record, asked)
+                places = [at for at in every if (at >= 0).any()]
+            except (JupyterBatchError, OSError, ValueError):  # removed, adopted, damaged
+                continue
+            if not any((at[rows] >= 0).any() for at in places for rows in self.rows.values()):
+                continue
+            found = outcomes_of(job, ledger.shards(job.id), folder, keep)
+            made = as_written(job, found, out, keep)
+            for at in places:
+                self.without(made, at)
+        return self
+
+    def _places(
+        self, job: JobRecord, keys: Keys, record: JobRecord, asked: Keys
+    ) -> Iterator[Array]:
+        """For each row of the frame the row of a job that it is, or was: in several ways, the surest first."""
+        rows = len(self._frame)
+        best: Array = np.full(rows, -1, dtype=np.int64)
+        moved = False
+        if job.space == record.space and keys.asks is not None and asked.asks is not None:
+            best = find(asked.labels, asked.asks, keys.labels, keys.asks)
+            moved = _moved(asked.labels, asked.asks, keys.labels, keys.asks, best)
+            yield best
+        told = self._told(tuple(job.columns)) if job.columns else None
+        if told is not None:
+            at = find(*told, keys.labels, keys.prints)
+            at[(at >= 0) & keys.ambiguous[at]] = -1
+            moved = moved or _moved(*told, keys.labels, keys.prints, at)
+            yield at
+            best = np.where(best >= 0, best, at)
+        known = best >= 0
+        if not known.any():
+            return
+        if not moved:
+            yield match(asked.labels, keys.labels)  # a row that was edited has its label still
+        between = best.copy()
+        between[1:-1] = np.where(
+            ~known[1:-1] & known[:-2] & known[2:] & (np.abs(best[:-2] - best[2:]) == 2),  # noqa: PLR2004 - neighbours
+            (best[:-2] + best[2:]) // 2,
+            -1,
+        )
+        between[[0, -1]] = -1
+        yield between
+
+    def _told(self, columns: tuple[str, ...]) -> tuple[Array, Array] | None:
+        """The hashes of the frame's labels and of its cells in these columns; None where it has not all of them."""
+        if columns not in self._prints:
+            try:
+                labels = columns_of(self._frame, list(columns))
+                self._prints[columns] = frames.row_hashes(self._frame, labels)
+            except JupyterBatchError:
+                self._prints[columns] = None
+        return self._prints[columns]
+
+
+def as_written(job: JobRecord, found: Outcomes, out: str, keep: Keep) -> pd.DataFrame:
+    """A job's answers in the columns that they fill, row by row."""
+    made = pd.DataFrame(index=pd.RangeIndex(job.frame_rows))
+    fill_with(job, found, made, out, np.arange(job.frame_rows), keep=keep)
+    return made
+
+
+def _names(schema: Schema | None) -> tuple[str, ...] | None:
+    return None if schema is None else tuple(field.name for field in schema.fields)
+
+
+def _moved(labels: Array, marks: Array, old_labels: Array, old_marks: Array, at: Array) -> bool:
+    """Whether a row that is like no other has another label than it had: then labels tell nothing."""
+    rows = np.flatnonzero(at >= 0)
+    rows = rows[labels[rows] != old_labels[at[rows]]]
+    single = ~repeated(marks[:, 0])[rows] & ~repeated(old_marks[:, 0])[at[rows]]
+    return bool(single.any())
+
+
+def _equal(mine: Any, theirs: Any) -> Array:
+    """Which cells have the same value: at once where the columns are of one plain dtype, else one by one."""
+    found: Array = np.zeros(len(mine), dtype=bool)
+    if mine.dtype == theirs.dtype and mine.dtype != object:
+        found = (
+            (mine.array == theirs.array).to_numpy(dtype=bool, na_value=False)
+            if hasattr(mine.array == theirs.array, "to_numpy")
+            else np.asarray(mine.array == theirs.array, dtype=bool)
+        )
+    rest = np.flatnonzero(~found)
+    left, right = mine.iloc[rest].tolist(), theirs.iloc[rest].tolist()
+    found[rest] = [same(a, b) for a, b in zip(left, right, strict=True)]
+    return found

@@ -1,0 +1,127 @@
+"""A frame as its rows were rendered, and where each of its rows is when the answers come.
+
+It knows frames and row keys; the requests are hashes to it, and the ledger is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from jupyter_batch.core.errors import AlignmentError, ColumnError
+from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.labels import label_hashes
+from jupyter_batch.frames.row_keys import Keys, by_content, by_request
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import reading
+from jupyter_batch.ledger.records import JobRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """The keys of a frame's rows, and the position of each in the job.
+
+    columns: the labels, as texts, that the fingerprints were taken over. positions: None where row k has the job's
+    k-th answer. again: renders the rows of a frame, and returns their keys; None where that is not possible (a
+    function of the row, a job of another day). witness: a copy of the frame, where the fingerprints tell too little
+    and nothing can be rendered again.
+    """
+
+    columns: list[str]
+    keys: Keys
+    positions: Any = None
+    again: Callable[[pd.DataFrame], Keys] | None = None
+    witness: Any = None
+
+    def places(self) -> Array:
+        """For each row, as it was rendered, its position in the job."""
+        every = np.arange(len(self.keys), dtype=np.int64)
+        return every if self.positions is None else np.asarray(self.positions)
+
+    def find(self, frame: pd.DataFrame) -> Array:
+        """For each row of this frame its position in the job, -1 for a new row.
+
+        Raises AlignmentError where a row can't be told, ColumnError where the columns are gone.
+        """
+        at = self._find(frame)
+        if self.positions is None:
+            return at
+        known = at >= 0
+        found: Array = np.full(len(at), -1, dtype=np.int64)
+        found[known] = self.positions[at[known]]
+        return found
+
+    def _find(self, frame: pd.DataFrame) -> Array:
+        ambiguous = self.keys.ambiguous.any()
+        if ambiguous and self.again is not None:
+            return by_request(self.again(frame), self.keys)
+        if ambiguous and self.witness is not None:
+            return self._witnessed(frame)
+        labels, prints = frames.row_hashes(frame, columns_of(frame, self.columns))
+        return by_content(labels, prints, self.keys)
+
+    def _witnessed(self, frame: pd.DataFrame) -> Array:
+        """By all that the frame held, and by which objects its cells were."""
+        columns = [label for label in self.witness.columns if frames.is_single(self.witness, label)]
+        gone = [str(label) for label in columns if not frames.is_single(frame, label)]
+        if gone:
+            raise AlignmentError(
+                f"the frame has no column {gone[0]!r} any more, by which its rows were to be told: the cells that "
+                "the prompt read do not tell them. Nothing was written; job.results() has the answers"
+            )
+        before = frames.identities(self.witness, columns)
+        now = frames.identities(frame, columns)
+        labels = label_hashes(frame.index)
+        if np.array_equal(before, now) and np.array_equal(labels, self.keys.labels):
+            return np.arange(len(labels), dtype=np.int64)
+        wide = Keys(self.keys.labels, before, self.keys.skipped, self.keys.asks)
+        return by_content(labels, now, wide, share=False)
+
+
+def kept(job: JobRecord, folder: JobFolder) -> Rendered:
+    """What the ledger knows of a job's rows: enough to find them in any frame that holds the columns of the prompt."""
+    return Rendered(job.columns, keys_of(job, folder))
+
+
+def keys_of(job: JobRecord, folder: JobFolder) -> Keys:
+    """The keys of a job's rows; those of an older job get their request hashes from its other files."""
+    from jupyter_batch.row_files.row_columns import prints_of, read_keys, read_unsent
+    from jupyter_batch.row_files.row_sources import Places
+
+    keys = read_keys(folder, job)
+    if keys.asks is not None or job.round:
+        return keys
+    prints = prints_of(job, folder)
+    if prints is None:
+        return keys
+    asks = prints.copy()
+    left_out = [at for group in read_unsent(folder, job) for at in group.positions]
+    with reading(folder.places):
+        rows, leaders = Places.of(folder, job.rows, [], left_out).followers()
+    asks[rows] = asks[leaders]
+    known = np.asarray(asks.any(axis=1))
+    known[left_out] = True
+    return Keys(keys.labels, keys.prints, keys.skipped, asks) if known.all() else keys
+
+
+def columns_of(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
+    """The frame's own labels for columns that the ledger knows as texts. Raises ColumnError."""
+    by_text: dict[str, Any] = {}
+    present: list[Any] = frame.columns.tolist()
+    for label in present:
+        if isinstance(label, str) or str(label) not in by_text:
+            by_text[str(label)] = label
+    gone = [text for text in texts if text not in by_text]
+    if gone:
+        raise ColumnError(
+            f"the frame has no column {gone[0]!r}, which the job's prompt used: its rows can't be told "
+            "apart from changed ones, so nothing was written"
+        )
+    return [by_text[text] for text in texts]

@@ -1,0 +1,177 @@
+"""What a kernel answers while one of its cells waits: clicks, and what a page asks that was opened anew.
+
+It knows how ipykernel 6.31 to 7.4 keeps what comes for its main thread, and nothing of jobs or widgets. Private names
+are looked up with care: where they are missing, nothing is answered before the cell is over, as without this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import inspect
+import signal
+from typing import TYPE_CHECKING, Any
+
+from jupyter_batch.process.log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+ASIDE = frozenset(
+    {"comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request"}
+)
+"""What needs no turn: a widget's messages, and the questions by which a reloaded page finds the widgets again."""
+
+_log = logger()
+
+
+def leave_none_unread(kernel: Any) -> None:
+    """Have ipykernel 7.0 to 7.3 send its replies as 7.4 does; on the main thread.
+
+    They send them past the stream that reads the requests, so that one which comes just then is left unread, and all
+    that the same page sends later: a cell or a click waits for good. kernel: an ipykernel, or None.
+    """
+    manager: Any = getattr(getattr(kernel, "shell_channel_thread", None), "_manager", None)
+    stream = getattr(kernel, "shell_stream", None)
+    if stream is not None and getattr(manager, "_shell_socket", None) is stream.socket:
+        manager._shell_socket = stream  # noqa: SLF001  # no public way; it is asked for send_multipart alone
+
+
+@contextlib.contextmanager
+def answering(kernel: Any) -> Iterator[Callable[[], None]]:
+    """For a wait in a cell, on the main thread: call what it yields a few times a second, in the wait.
+
+    Then what is in ASIDE is answered during the wait; all else keeps its order, and its turn after the cell. JupyterLab
+    from 4.4 on sends clicks through a subshell of ipykernel 7, but no other front end does, and ipykernel 6 has none.
+    kernel: an ipykernel, or None; then nothing happens.
+    """
+    try:
+        wait = _Wait(kernel)
+        door = _Queue(kernel) if hasattr(kernel, "msg_queue") else _Door.of(kernel)
+    except Exception:  # another kernel, or names that are there no more
+        yield lambda: None
+        return
+    with door.kept_by(wait):
+        yield lambda: _uninterrupted(door.look)
+
+
+def _uninterrupted(work: Callable[[], None]) -> None:
+    """Do it; an interrupt in the midst of it comes at its end, and a click's own handler has it at once.
+
+    Elsewhere it would lose a message that was taken out, or leave a stream unable to wake its loop: no cell would run.
+    """
+    held, came = signal.getsignal(signal.SIGINT), []
+    if not callable(held):
+        work()
+        return
+    signal.signal(signal.SIGINT, lambda *interrupt: came.append(interrupt))
+    try:
+        work()
+    finally:
+        signal.signal(signal.SIGINT, held)
+    for interrupt in came[:1]:
+        held(*interrupt)
+
+
+class _Wait:
+    """The waiting cell, in whose name all goes on when something was answered."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+        self._context = contextvars.copy_context()
+        self._parent = kernel.get_parent("shell")
+        self._ident = kernel._parent_ident["shell"]  # noqa: SLF001  # no version has a public way
+
+    def answer(self, handling: Coroutine[Any, Any, Any]) -> None:
+        """Run ipykernel's own handling of a message, which ends at its first step."""
+        # ipykernel keeps the handler of SIGINT for one message at a time; lost, an interrupt would end an idle kernel
+        held = getattr(self._kernel, "saved_sigint_handler", None)
+        try:
+            self._context.copy().run(handling.send, None)
+        except StopIteration:
+            pass
+        except Exception:  # a lost click is no reason to end the wait
+            _log.debug("a message in a wait failed", exc_info=True)
+        finally:
+            handling.close()
+            self._kernel.saved_sigint_handler = held
+            self._context.copy().run(
+                self._kernel.set_parent, self._ident, self._parent, channel="shell"
+            )
+            self._kernel._publish_status("busy", "shell", parent=self._parent)  # noqa: SLF001  # it said it was idle
+
+
+class _Queue:
+    """Ipykernel 6: all that comes is in a queue, one by one."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel, self._queue, self._stream = kernel, kernel.msg_queue, kernel.shell_stream
+
+    @contextlib.contextmanager
+    def kept_by(self, wait: _Wait) -> Iterator[None]:
+        """Nothing is left behind."""
+        self._wait = wait
+        yield
+
+    def look(self) -> None:
+        """Take out what needs no turn."""
+        self._stream.flush()
+        for item in [self._queue.get_nowait() for _ in range(self._queue.qsize())]:
+            _, dispatch, message = item
+            if message and _kind(self._kernel, message[0]) in ASIDE:
+                self._wait.answer(dispatch(*message))
+            else:
+                self._queue.put_nowait(item)
+
+
+class _Door:
+    """Ipykernel 7: its own callback makes a task of each message, and the tasks wait for a lock.
+
+    From the first wait on this one stands before it; while nobody waits, it hands all on.
+    """
+
+    def __init__(self, kernel: Any, stream: Any) -> None:
+        self._kernel, self._stream, self._own = kernel, stream, stream._recv_callback  # noqa: SLF001  # no public way
+        self._waits: list[_Wait] = []
+        stream.on_recv(self, copy=False)
+
+    @classmethod
+    def of(cls, kernel: Any) -> _Door:
+        """This kernel's; made where there is none."""
+        stream = kernel.shell_channel_thread.manager._shell_channel_to_main.to_stream  # noqa: SLF001  # no public way
+        if isinstance(stream._recv_callback, cls):  # noqa: SLF001  # as above
+            return stream._recv_callback  # noqa: SLF001  # as above
+        if not callable(stream._recv_callback) or not inspect.iscoroutinefunction(  # noqa: SLF001
+            kernel.dispatch_shell
+        ):
+            raise TypeError("another ipykernel than those known")
+        return cls(kernel, stream)
+
+    def __call__(self, message: Any) -> Any:
+        """What the stream calls, on the main thread."""
+        if self._waits and _kind(self._kernel, message) in ASIDE:
+            self._waits[-1].answer(self._kernel.dispatch_shell(message))
+            return None
+        return self._own(message)
+
+    @contextlib.contextmanager
+    def kept_by(self, wait: _Wait) -> Iterator[None]:
+        """While this cell waits; several may, in tasks of their own."""
+        self._waits.append(wait)
+        try:
+            yield
+        finally:
+            self._waits.remove(wait)
+
+    def look(self) -> None:
+        """Have the stream call with what has come; where the loop turns, it has done so already."""
+        self._stream.flush()
+
+
+def _kind(kernel: Any, message: Any) -> str | None:
+    try:
+        frames = kernel.session.feed_identities(list(message), copy=False)[1]
+        kind = kernel.session.deserialize(frames, content=False, copy=False)["header"]["msg_type"]
+    except Exception:  # not one of ours: left as it is
+        return None
+    return kind if isinstance(kind, str) else None

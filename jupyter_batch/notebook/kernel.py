@@ -1,0 +1,360 @@
+"""What runs on the main thread of a notebook or a shell, and when. It knows IPython and nothing of jobs or screens.
+
+No IPython is imported that is not there already. Private names of ipykernel are read with a feature test; where they
+are missing, the plain way is taken. What each version does is in the comments, as seen with ipykernel 6.31 to 7.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import os
+import re
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from jupyter_batch.notebook.comm_pump import answering, leave_none_unread
+from jupyter_batch.process.log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+SLICE = 0.1
+"""Seconds between two looks of a blocking wait: how late a Ctrl-C or a click is noticed."""
+AWAIT_SLICE = 0.25
+"""The same while awaiting. SIGINT does not wake an idle kernel's loop, so the wait must wake itself."""
+
+_BETWEEN = "jupyter_batch_between"
+
+T = TypeVar("T")
+_log = logger()
+
+
+class Done(Protocol):
+    """A `threading.Event`, or what looks like one."""
+
+    def is_set(self) -> bool:
+        """It is over."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block for at most `timeout` seconds; True if it is over."""
+
+
+def shell() -> Any:
+    """The running IPython shell, or None; a script's process is not made to import IPython for it."""
+    module = sys.modules.get("IPython")
+    return module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
+
+
+def is_main_thread() -> bool:
+    """The thread that runs cells; a subshell or a worker is another."""
+    return threading.current_thread() is threading.main_thread()
+
+
+# -- who is there -----------------------------------------------------------------------------------------------------
+
+
+def _parent(ip: Any) -> dict[str, Any]:
+    try:
+        parent = ip.kernel.get_parent()
+    except (AttributeError, LookupError):  # a terminal; ipykernel 7.0 in a bare thread
+        return {}
+    return parent if isinstance(parent, dict) else {}
+
+
+def has_frontend(ip: Any = None) -> bool:
+    """True where a person's notebook listens to this cell, so not in a terminal, a script, nbclient or papermill."""
+    parent = _parent(ip or shell())
+    return bool(parent.get("content", {}).get("allow_stdin"))
+
+
+def current_cell(ip: Any = None) -> str | None:
+    """An id of the cell run, or of the terminal's input, that is under way; None where there is no IPython.
+
+    Once a cell has cleared its output it is another one.
+    """
+    ip = ip or shell()
+    if ip is not None and getattr(ip, "kernel", None) is None:
+        return f"In [{ip.execution_count}]"
+    ident = _parent(ip).get("header", {}).get("msg_id")
+    cleared = getattr(getattr(ip, "meta", {}).get(_BETWEEN), "cleared", 0)
+    return f"{ident} {cleared}" if isinstance(ident, str) else None
+
+
+def notebook_path(ip: Any = None) -> str | None:
+    """The notebook's path as its server names it, where the kernel was told (by JupyterLab and VS Code)."""
+    ip = ip or shell()
+    if getattr(ip, "kernel", None) is None:
+        return None
+    path = os.environ.get("JPY_SESSION_NAME") or ip.user_ns.get("__vsc_ipynb_file__")
+    return path if isinstance(path, str) else None
+
+
+def frame_names(ip: Any, frame: object) -> list[str]:
+    """The person's names for this very object, in the order they were made; none of IPython's own (`_`, `_3`)."""
+    hidden = getattr(ip, "user_ns_hidden", {})
+    names = getattr(ip, "user_ns", {})
+    return [
+        name
+        for name, held in list(names.items())
+        if held is frame and not name.startswith("_") and name not in hidden
+    ]
+
+
+def is_held(ip: Any, frame: object) -> bool:
+    """Whether a name of the user's leads to this very object: in the notebook, or where the call comes from.
+
+    A name stands for the object itself, or for a list, a dict or an object that holds it.
+    """
+    spaces: list[dict[str, Any]] = [getattr(ip, "user_ns", {})]
+    caller = inspect.currentframe()
+    while caller is not None:
+        module = caller.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in ("jupyter_batch", "pandas", "IPython"):
+            spaces.append(caller.f_locals)
+            spaces.append(caller.f_globals)
+        caller = caller.f_back
+    for space in spaces:
+        for name, held in list(space.items()):
+            if not _OF_IPYTHON.fullmatch(name) and _leads_to(held, frame):
+                return True
+    return False
+
+
+_OF_IPYTHON = re.compile(r"_+|_+i*\d*|_[ioh]*h?|In|Out")
+_MOST_LOOKED = 1000
+
+
+def _leads_to(held: Any, frame: object) -> bool:
+    if held is frame:
+        return True
+    if isinstance(held, (list, tuple)):
+        return any(item is frame for item in held[:_MOST_LOOKED])
+    if isinstance(held, dict):
+        return len(held) <= _MOST_LOOKED and any(item is frame for item in list(held.values()))
+    if type(held).__module__.partition(".")[0] in ("jupyter_batch", "pandas", "builtins"):
+        return False
+    try:
+        return any(item is frame for item in list(vars(held).values()))
+    except Exception:  # an object without attributes, or one that makes them up
+        return False
+
+
+def widget_context(ip: Any = None) -> contextvars.Context:
+    """A context in which a monitor's widgets are created and updated: a copy of the submitting cell's.
+
+    A copy, since from ipykernel 7.0 on the cell that output belongs to is a context variable. From 7.4 on a widget's
+    clicks go to the shell that last published on it, so they would wait while a cell runs; with an empty parent it is
+    not pinned, and JupyterLab's own subshell answers the click at once.
+    """
+    context = contextvars.copy_context()
+    variable = getattr(getattr(ip or shell(), "kernel", None), "_shell_parent", None)
+    if isinstance(variable, contextvars.ContextVar) and "ipykernel" in sys.modules:
+        from ipykernel.comm.comm import BaseComm
+
+        if hasattr(BaseComm, "_reply_subshell_for"):
+            context.run(variable.set, {})
+    return context
+
+
+# -- between cells ----------------------------------------------------------------------------------------------------
+
+
+class BetweenCells:
+    """Runs functions on the main thread between cells: never inside one, not even one that awaits.
+
+    Just before a cell, just after it, and, where the kernel is idle, at once. One for each shell (`between`).
+    """
+
+    def __init__(self, ip: Any) -> None:
+        self._lock = threading.Lock()
+        self._queue: list[Callable[[], object]] = []
+        self._in_cell = True  # made in a cell, and the cell that loads an extension has no pre_run_cell, only a post
+        self._loop = getattr(
+            getattr(getattr(ip, "kernel", None), "io_loop", None), "asyncio_loop", None
+        )
+        leave_none_unread(getattr(ip, "kernel", None))
+        ip.events.register("pre_run_cell", self._before)
+        ip.events.register("post_run_cell", self._after)
+        self.cleared = 0
+        publisher: Any = getattr(ip, "display_pub", None)
+        if hasattr(publisher, "register_hook"):  # a kernel's
+            publisher.register_hook(self._on_output)
+
+    @property
+    def is_idle(self) -> bool:
+        """No cell runs."""
+        return not self._in_cell
+
+    def put(self, work: Callable[[], object]) -> None:
+        """Run `work` at the next moment between cells. From any thread."""
+        with self._lock:
+            self._queue.append(work)
+        if (
+            self._loop is not None
+        ):  # in a terminal none runs between prompts: there the next cell's start is the moment
+            with contextlib.suppress(RuntimeError):  # the kernel is going down
+                self._loop.call_soon_threadsafe(self._when_idle)
+
+    def _on_output(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What the main thread displays; counted is how often it has cleared its cell's output."""
+        self.cleared += message.get("msg_type") == "clear_output"
+        return message
+
+    def _when_idle(self) -> None:
+        if not self._in_cell:
+            self._drain()
+
+    def _before(self, _info: object = None) -> None:
+        if is_main_thread():
+            self._drain()
+            self._in_cell = True
+
+    def _after(self, _result: object = None) -> None:
+        if is_main_thread():
+            self._in_cell = False
+            self._drain()
+
+    def _drain(self) -> None:
+        with self._lock:
+            todo, self._queue = self._queue, []
+        while todo:
+            try:
+                todo.pop(0)()
+            except Exception:  # one job's merge must not keep another's from its column
+                _log.exception("between two cells")
+            except KeyboardInterrupt:
+                for work in todo:
+                    self.put(work)
+                raise
+
+
+def between(ip: Any = None) -> BetweenCells | None:
+    """This shell's BetweenCells, made at the first call; None without IPython."""
+    ip = ip or shell()
+    if ip is None:
+        return None
+    held = ip.meta.get(_BETWEEN)  # `meta` is IPython's place for what extensions keep
+    if not isinstance(held, BetweenCells):
+        held = ip.meta[_BETWEEN] = BetweenCells(ip)
+    return held
+
+
+def on_main(work: Callable[[], object]) -> bool:
+    """Run `work` between cells; False where nobody would (no IPython): then the caller does it in its wait()."""
+    gap = between()
+    if gap is not None:
+        gap.put(work)
+    return gap is not None
+
+
+# -- waiting ----------------------------------------------------------------------------------------------------------
+
+
+STOPPED = "Stopped waiting. The batch goes on."
+
+
+def wait_blocking(
+    done: Done,
+    timeout: float | None = None,
+    on_slice: Callable[[], object] | None = None,
+    *,
+    stopped: str | None = STOPPED,
+) -> bool:
+    """Block until `done`, for at most `timeout` seconds; True if it is done.
+
+    on_slice is called some ten times a second on this thread. Ctrl-C and the kernel's interrupt end the waiting, print
+    one line, and return False; without that line (None) they are raised. Where this thread runs a loop that is not a
+    kernel's, its other tasks go on meanwhile.
+    """
+    try:
+        loop = _foreign_loop()
+        if loop is not None and not done.is_set():
+            with contextlib.suppress(_NotNestableError):
+                return run_nested(await_done(done, timeout, on_slice), loop)
+        return _wait_in_slices(done, timeout, on_slice)
+    except KeyboardInterrupt:
+        if stopped is None:
+            raise
+        print(stopped, flush=True)  # noqa: T201  # said to the person who pressed Ctrl-C
+        return False
+
+
+def _wait_in_slices(
+    done: Done, timeout: float | None, on_slice: Callable[[], object] | None
+) -> bool:
+    end = None if timeout is None else time.monotonic() + timeout
+    with answering(_kernel_here()) as answer:
+        while True:
+            left = SLICE if end is None else min(SLICE, end - time.monotonic())
+            if done.wait(max(0.0, left)):
+                return True
+            if on_slice is not None:
+                on_slice()
+            answer()
+            if end is not None and time.monotonic() >= end:
+                return done.is_set()
+
+
+async def await_done(
+    done: Done,
+    timeout: float | None = None,  # noqa: ASYNC109  # it ends the waiting and cancels nothing
+    on_slice: Callable[[], object] | None = None,
+) -> bool:
+    """Wait until `done` without blocking the loop; True if it is done, False after `timeout` seconds.
+
+    It wakes itself (see AWAIT_SLICE), so an interrupt is noticed, and owns nothing that a cancellation could break.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    pause = 0.01
+    with answering(_kernel_here()) as answer:
+        while not done.is_set():
+            left = AWAIT_SLICE if end is None else end - time.monotonic()
+            if left <= 0:
+                return False
+            await asyncio.sleep(min(pause, left))
+            pause = min(AWAIT_SLICE, pause * 1.5)
+            if on_slice is not None:
+                on_slice()
+            answer()
+    return True
+
+
+def _kernel_here() -> Any:
+    """The kernel, where this is the thread of its cells."""
+    return getattr(shell(), "kernel", None) if is_main_thread() else None
+
+
+class _NotNestableError(RuntimeError):
+    """This loop can't run inside itself."""
+
+
+def _foreign_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, unless it is a kernel's, or none that nest_asyncio can be trusted with."""
+    if getattr(shell(), "kernel", None) is not None or sys.version_info >= (3, 14):
+        return None
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    return loop if isinstance(loop, asyncio.BaseEventLoop) else None
+
+
+def run_nested(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
+    """Run a coroutine to its end inside a loop that is running already, in this thread, so that its other tasks go on.
+
+    The one use of nest_asyncio: in a kernel it would drop queued cells and lose clicks, on Python 3.14 it breaks anyio,
+    and uvloop it can't patch at all (then _NotNestableError, and nothing has run).
+    """
+    try:
+        import nest_asyncio
+
+        nest_asyncio.apply(loop)
+    except Exception as error:
+        coroutine.close()
+        raise _NotNestableError(str(error)) from error
+    return loop.run_until_complete(coroutine)

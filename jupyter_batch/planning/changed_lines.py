@@ -1,0 +1,227 @@
+"""Request lines of a job with other chat parameters, for a retry that allows more: in any dialect, without its frame.
+
+What a parameter is in a provider's words is read off two requests of one word, with and without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import orjson
+
+from jupyter_batch.config.options import CHAT_PARAMS, EVERY, Col, checked, unknown
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.request import custom_id
+from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.planning.remap import Remapped, is_unmapped
+from jupyter_batch.planning.route import route_of
+from jupyter_batch.prompts.prompt import params_of
+from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
+from jupyter_batch.row_files.row_columns import changed_of, prints_of, sent_prints
+from jupyter_batch.row_files.row_sources import PRINT_BYTES, request_hash
+from jupyter_batch.templates.template import RowError
+from jupyter_batch.wire.dialects import BODIES, OPENAI, encoder, headers_of, request_in
+from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
+from jupyter_batch.wire.openai_requests import Route
+
+if TYPE_CHECKING:
+    from jupyter_batch.row_files.hash_arrays import Array
+
+_LIMITS = ("max_tokens", "max_completion_tokens")
+"""One parameter under two names: a request has one of them."""
+_NOT_NOW = frozenset({"n", "response_format"})
+"""They say what an answer is, and how many there are."""
+
+
+def changes_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The chat parameters that a retry is given, checked. Raises OptionError."""
+    names = [option.name for option in CHAT_PARAMS if option.name not in _NOT_NOW]
+    made: dict[str, Any] = {}
+    for name, value in sorted(given.items()):
+        if name not in names:
+            raise OptionError(f"retry: {unknown(name, names)}")
+        if isinstance(value, Col):
+            raise OptionError(
+                f"retry: `{name}` takes a value, not a column: the frame is not read again"
+            )
+        if value is not None:
+            made[name] = checked(EVERY[name], value)
+    return made
+
+
+class Changed:
+    """The lines of a job in one dialect, with other parameters. Raises OptionError where they can't be said there.
+
+    given: in the words that the user gave them in, not in those of the model. headers: what has to go with the batch
+    for them.
+    """
+
+    def __init__(
+        self, job: JobRecord, dialect: str, params: Mapping[str, Any], *, given: bool = False
+    ) -> None:
+        if job.endpoint == EMBEDDINGS:
+            raise OptionError(f"retry: job {job.id} made embeddings, which take no chat parameters")
+        endpoint = job.endpoint if dialect == job.dialect else CHAT
+        # Limits stand in the first request too, with another value: a default there is no limit of the user's.
+        limits = {
+            name: value - 1 or 2 for name, value in params.items() if name in _LIMITS and value > 0
+        }
+        route = None if given else route_of(job)
+        was, _ = _request(job, dialect, endpoint, limits, route)
+        new, self.headers = _request(job, dialect, endpoint, params, route)
+        self._more = _difference(was, new)
+        self._drop = [
+            other
+            for name, other in (_LIMITS, _LIMITS[::-1])
+            if name in self._more and other not in self._more
+        ]
+
+    def line(self, line: bytes, custom_id: str) -> bytes:
+        """A request line with these parameters, under another id."""
+        data = orjson.loads(line)
+        where = next(key for key in BODIES if key in data)
+        body = data[where]
+        for name in self._drop:
+            body.pop(name, None)
+        body = _united(body, self._more)
+        first = {key: body.pop(key) for key in ("model", "messages", "input") if key in body}
+        # Where a cell's own parameters stand sorted, so do these: the request hash is that of the same cell.
+        body = {**first, **(dict(sorted(body.items())) if where == "body" else body)}
+        return orjson.dumps({**data, "custom_id": custom_id, where: body}) + b"\n"
+
+
+class ChangedLines:
+    """The requests of a job's rows with other parameters, in their order, under the ids of the job `new`.
+
+    sent: 1 for each row that has one: not for one whose request is on no disk any more, nor for one that was cut off
+    and would ask just the same again.
+    gone: 1 for each wanted row whose request is on no disk. Raises OptionError where the parameters can't be said.
+    """
+
+    def __init__(
+        self, ledger: Ledger, job: JobRecord, new: str, wanted: Array, params: Mapping[str, Any]
+    ) -> None:
+        self._job, self._new, self._wanted, self._params = job, new, wanted, params
+        self._native = Changed(job, job.dialect, params)
+        self.headers = {**job.headers, **self._native.headers}
+        self.sent = np.zeros(job.rows, dtype=bool)
+        self.gone = np.zeros(job.rows, dtype=bool)
+        self._folder = ledger.folders.of(job.id)
+        self._remapped = Remapped(job) if is_unmapped(job) else None
+        apart = job.dialect != OPENAI or self._folder.asked.exists() or self._remapped is not None
+        self._plain = Changed(job, OPENAI, params, given=True) if apart else None
+        self._unchanged = prints_of(job, self._folder)
+        sent, changed = sent_prints(job, self._folder), changed_of(job, self._folder)
+        self._prints = np.zeros((job.rows, 2), dtype=np.uint64) if sent is None else sent
+        self._changed = np.zeros_like(self._prints) if changed is None else changed.copy()
+        self._held = [self._lines(ledger, job.dialect)]
+        if apart:
+            self._held.append(self._lines(ledger, OPENAI, given=True))
+        self._asked: BinaryIO | None = None
+
+    def _lines(self, ledger: Ledger, dialect: str, *, given: bool = False) -> Held:
+        held = requests_of(ledger, self._job, self._wanted, dialect, given=given)
+        if self._unchanged is not None:
+            look_elsewhere(
+                held, ledger, self._job, self._prints, self._wanted, dialect, given=given
+            )
+        return held
+
+    @contextlib.contextmanager
+    def writing(self, draft: JobFolder) -> Iterator[None]:
+        """While the lines are read: what else is kept of them goes into the draft."""
+        with contextlib.ExitStack() as stack:
+            for held in self._held:
+                stack.callback(held.close)
+            if self._plain is not None:
+                self._asked = stack.enter_context(written(draft.asked))
+            yield
+        if self._unchanged is not None:
+            draft.write(draft.prints, self._unchanged.astype("<u8").tobytes())
+            draft.write(draft.changed, self._changed.astype("<u8").tobytes())
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        for row in np.flatnonzero(self._wanted).tolist():
+            if any(row not in held for held in self._held):
+                self.gone[row] = True
+                continue
+            ours = custom_id(self._new, row)
+            line = self._native.line(self._held[0].line(row), ours)
+            if self._remapped is not None:
+                line = self._remapped.line(line)
+            plain = line if self._plain is None else self._plain.line(self._held[1].line(row), ours)
+            mark = np.frombuffer(self._print(row, plain), "<u8")
+            if (mark == self._prints[row]).all():
+                continue
+            if self._asked is not None:
+                self._asked.write(plain)
+            self._changed[row] = mark
+            self.sent[row] = True
+            yield row, line
+
+    def _print(self, row: int, plain: bytes) -> bytes:
+        """The request hash; where nobody has the request in OpenAI's words, one made of the hash before."""
+        if self._job.endpoint != RESPONSES:
+            return print_of(plain, row % self._job.samples)
+        told = self._prints[row].tobytes() + orjson.dumps(self._params)
+        return blake2b(told, digest_size=PRINT_BYTES).digest()
+
+
+def print_of(line: bytes, sample: int) -> bytes:
+    """The request hash of a line in OpenAI's dialect: the one that a cell has which asks just this."""
+    _, _, body = line.partition(b'"body":')
+    return request_hash(body, sample)
+
+
+def _request(
+    job: JobRecord,
+    dialect: str,
+    endpoint: str,
+    params: Mapping[str, Any],
+    route: Route | None,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    said = params_of(params)
+    messages = [{"role": "user", "content": "x"}]
+    made = encoder(
+        dialect,
+        endpoint,
+        {"model": job.body_model, "messages": messages, **said.body},
+        load_litellm,
+        route=route,
+        extra=said.extra,
+    )
+    (line,) = made.encode(["j-0"], {})
+    if isinstance(line, RowError):
+        raise OptionError(f"retry: {line.reason}")
+    return request_in(line), headers_of(made)
+
+
+def _difference(was: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in `new`, and not so in `was`; objects field by field."""
+    found: dict[str, Any] = {}
+    for key, value in new.items():
+        before = was.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            if inner := _difference(before, value):
+                found[key] = inner
+        elif key not in was or value != before:
+            found[key] = value
+    return found
+
+
+def _united(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    made = dict(body)
+    for key, value in more.items():
+        before = made.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            made[key] = _united(before, value)
+        else:
+            made[key] = value
+    return made

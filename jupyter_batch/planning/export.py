@@ -1,0 +1,234 @@
+"""A job's request files and their metadata in a folder, to look at and to keep; and the job that they become later.
+
+Nothing here touches the network. The folder holds all that the job needs: no frame and no prompt are asked for again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+
+from jupyter_batch.config.options import Col
+from jupyter_batch.core.errors import InputError, JobNotFoundError
+from jupyter_batch.core.request import Limits, custom_id
+from jupyter_batch.core.version import VERSION
+from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.cells import content_text
+from jupyter_batch.ledger.folder import JobFolder, private_folder, told, written
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.merging.rendered import Rendered, columns_of
+from jupyter_batch.planning.ask import Ask
+from jupyter_batch.planning.max_cost import within
+from jupyter_batch.planning.plan import Drafted, StaleError, drafted, keep, known_to, settled
+from jupyter_batch.row_files.row_columns import prints_of, read_unsent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jupyter_batch.planning.resolve import Order
+
+METADATA = "metadata.json"
+_BUILT = "build.json"
+_PACKAGES = ("litellm", "openai", "pandas", "pydantic", "msgspec", "orjson", "httpx", "dspy")
+
+
+class Built(msgspec.Struct, frozen=True):
+    """What the folder keeps for the job that is to be. digests: of each request file, by its name."""
+
+    job: JobRecord
+    shards: list[ShardRecord]
+    limits: Limits
+    reuse: bool
+    digests: dict[str, str]
+
+
+def build(
+    ledger: Ledger, asked: Order, place: Path | None, *, now: float
+) -> tuple[Path, Rendered | None]:
+    """The folder, made: `place`, which must not be there or be empty, or one of the ledger's own; and the rows.
+
+    Raises an InputError where no row can be sent; then there is no folder.
+    """
+    ask = asked.ask
+    with drafted(ledger, ask, asked.rows, now=now, reuse=False) as made:
+        folder = place if place is not None else ledger.home / "builds" / made.record.id
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} is there already, and not empty: give another folder")
+        with told(folder):
+            private_folder(folder)
+            with written(folder / METADATA) as file:
+                for part in _metadata(ask, made, asked.rows):
+                    file.write(part)
+            for path in made.draft.path.iterdir():
+                shutil.copy2(path, folder / path.name)
+        digests = {path.name: _digest(path) for path in _requests(folder, made.shards)}
+        built = Built(made.record, made.shards, ask.limits, asked.reuse, digests)
+        JobFolder(folder).write(
+            folder / _BUILT, msgspec.json.encode(built)
+        )  # last: with it the folder is whole
+    return folder, made.rendered
+
+
+def read_built(folder: Path) -> Built:
+    """What is kept in a folder. Raises InputError where it is none of ours."""
+    try:
+        return msgspec.json.decode((folder / _BUILT).read_bytes(), type=Built)
+    except (OSError, msgspec.DecodeError):
+        raise InputError(f"{folder} holds no requests that `build` made") from None
+
+
+def requests_of(folder: Path) -> list[Path]:
+    """The request files, as they will be uploaded."""
+    return _requests(folder, read_built(folder).shards)
+
+
+def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
+    """The job of these files: a new one, or the one that they became, or that asked for just the same.
+
+    Raises InputError where a file was changed since, and what planning raises.
+    """
+    built = read_built(folder)
+    changed = [name for name, digest in built.digests.items() if _digest(folder / name) != digest]
+    if changed:
+        raise InputError(
+            f"{changed[0]} is not as `build` wrote it: build again with another prompt, rather than "
+            "change the file"
+        )
+    with contextlib.suppress(JobNotFoundError):  # it was never submitted
+        return ledger.job(built.job.id)
+    ledger.folders.sweep()
+    with ledger.folders.drafted(built.job.id) as draft:
+        with told(draft.path):
+            for path in folder.iterdir():
+                if path.name not in (METADATA, _BUILT):
+                    shutil.copy2(path, draft.path / path.name)
+        record = msgspec.structs.replace(built.job, created_at=now)
+        known = known_to(ledger)
+        there = ledger.answering(
+            record.fingerprint, lambda other: _same_rows(ledger, other, record, draft)
+        )
+        if built.reuse and there is not None:
+            return there
+        made = Drafted(draft, record, built.shards)
+        if built.reuse:
+            asked = prints_of(record, draft)
+            prints = bytearray(b"" if asked is None else asked.astype("<u8").tobytes())
+            made = settled(ledger, draft, record, built.shards, built.limits, prints, known)
+        record = within(ledger, made.record, made.shards, made.draft)
+        with contextlib.suppress(StaleError):
+            return keep(ledger, made.draft, record, made.shards, there=made.same)
+    return take(ledger, folder, now=now)
+
+
+def _same_rows(ledger: Ledger, other: JobRecord, record: JobRecord, draft: JobFolder) -> bool:
+    """Whether another job's answers are told by the same rows as these would be."""
+    try:
+        same = ledger.folders.of(other.id).keys.read_bytes() == draft.keys.read_bytes()
+    except OSError:
+        return False
+    return not other.framed or (same and other.columns == record.columns)
+
+
+def _requests(folder: Path, shards: list[ShardRecord]) -> list[Path]:
+    return [JobFolder(folder).requests(shard.number) for shard in shards]
+
+
+def _digest(path: Path) -> str:
+    digest = blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+# --- metadata -------------------------------------------------------------------------------------------------------
+
+
+def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
+    """metadata.json, a block of rows at a time: when, files, where to, versions, model, parameters, and each row."""
+    record = made.record
+    versions = {**record.versions, "jupyter_batch": VERSION}
+    versions.pop("door", None)  # how the call was made is no version
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    head = {
+        "id": record.id,
+        "created_at": datetime.fromtimestamp(record.created_at, UTC).isoformat(),
+        "requests": [
+            {
+                "file": made.draft.requests(shard.number).name,
+                "requests": shard.requests,
+                "bytes": shard.bytes,
+            }
+            for shard in made.shards
+        ],
+        "endpoint": record.endpoint,
+        "provider": record.provider,
+        "api_base": record.api_base,
+        "mode": record.mode,
+        "completion_window": record.completion_window,
+        "model": record.model,
+        "parameters": ask.params,
+        "versions": versions,
+        "notebook": record.notebook,
+        "out": list(record.fills),
+        "metadata": record.metadata,
+    }
+    yield _json(head)[:-1] + b',"rows":['
+    reasons = {
+        at: group.reason for group in read_unsent(made.draft, record) for at in group.positions
+    }
+    comma = b"\n"
+    columns = columns_of(frame, record.columns)
+    for block in frames.blocks(frame, columns):
+        index = frame.index[block.start : block.start + block.rows].tolist()
+        for offset, label in enumerate(index):
+            first = (block.start + offset) * record.samples
+            row: dict[str, Any] = {
+                "custom_id": None if first in reasons else _ids(record, first),
+                "index": label,
+                "inputs": {
+                    str(column): values[offset]
+                    for column, values in zip(columns, block.values, strict=True)
+                },
+            }
+            yield comma + _json({**row, "reason": reasons[first]} if first in reasons else row)
+            comma = b",\n"
+    yield b"\n]}\n"
+
+
+def _ids(record: JobRecord, first: int) -> str | list[str]:
+    """The id of a row's request, or those of its requests."""
+    ids = [custom_id(record.id, first + sample) for sample in range(record.samples)]
+    return ids[0] if len(ids) == 1 else ids
+
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, default=_said, option=_OPTIONS)
+    except TypeError:  # half a character, or an integer of more than 64 bits, in a cell
+        return json.dumps(value, default=_said).encode()
+
+
+def _said(value: Any) -> Any:
+    return (
+        {"column": str(value.name)} if isinstance(value, Col) else content_text(value) or str(value)
+    )

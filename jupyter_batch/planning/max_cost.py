@@ -1,0 +1,187 @@
+"""max_cost: a job whose estimate is above is not planned, and one whose real cost runs ahead sends no further batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from jupyter_batch.core.cost import money
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.status import Step
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.planning.estimate import (
+    Count,
+    Estimate,
+    at_most,
+    counter,
+    estimated,
+    is_free,
+    usual_answer,
+)
+from jupyter_batch.providers.openai.batches import load_litellm
+
+ROUNDING = 1e-9
+
+
+class Draft(NamedTuple):
+    """A job that is drafted: what is known of it, and where its request files lie."""
+
+    record: JobRecord
+    shards: list[ShardRecord]
+    folder: JobFolder
+
+
+def within(
+    ledger: Ledger,
+    record: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    *,
+    hint: str = "",
+) -> JobRecord:
+    """The job as it may be kept. Raises OptionError where its estimate is above max_cost, or can't be made.
+
+    hint: what the sentence ends with.
+    """
+    return all_within(ledger, [Draft(record, shards, folder)], hint=hint)[0]
+
+
+def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> list[JobRecord]:
+    """The jobs of one call as they may be kept: max_cost is meant for their sum, and each gets its share of it.
+
+    Shares go by the estimates, so that each job can stop by itself where its real cost runs ahead. Raises OptionError
+    where the sum is above max_cost, or can't be made.
+    """
+    kept = [draft.record for draft in drafts]
+    limited = {
+        at: draft
+        for at, draft in enumerate(drafts)
+        if draft.record.max_cost is not None and not is_free(draft.record)
+    }
+    paying = _where(limited, lambda shard: not shard.joins)
+    waiting = _where(
+        limited, lambda shard: bool(shard.joins)
+    )  # another job pays for those, if it answers them
+    for record, _, _ in (*paying.values(), *waiting.values()):
+        if record.price is None or record.price.paid(record.mode) is None:
+            raise OptionError(
+                f"max_cost={record.max_cost:g}: what {record.model} costs is not known, so nothing was sent; give its "
+                f'price, in US dollars per million tokens: prices={{"{record.model}": {{"input": ..., "output": '
+                "...}}, or once for all calls with %config LLMBatch.prices"
+            )
+    limit = max(
+        (record.max_cost or 0.0 for record, _, _ in paying.values()), default=0.0
+    )  # one call has one
+    made = _estimates(ledger, paying, lambda _: at_most)
+    if _sum(made) > limit:  # a rough bound: counted with litellm it is lower
+        made = _estimates(ledger, paying, lambda record: counter(record.body_model, load_litellm))
+    if _sum(made) > limit + ROUNDING:
+        raise OptionError(
+            _above(limit, {paying[at].record.model: one for at, one in made.items()}) + hint
+        )
+    whole = _sum(made)
+    for at, one in made.items():
+        share = (
+            limit
+            if len(made) == 1
+            else limit * ((one.expected or 0.0) / whole if whole else 1 / len(made))
+        )
+        kept[at] = msgspec.structs.replace(kept[at], most=one.cost.high, max_cost=share)
+    for at, draft in waiting.items():
+        more = estimated(*draft, counter(draft.record.body_model, load_litellm)).cost.high or 0.0
+        kept[at] = msgspec.structs.replace(kept[at], most=(kept[at].most or 0.0) + more)
+    return kept
+
+
+def _where(drafts: Mapping[int, Draft], wanted: Callable[[ShardRecord], bool]) -> dict[int, Draft]:
+    """Those that have such shards, with these alone."""
+    found = {
+        at: draft._replace(shards=[shard for shard in draft.shards if wanted(shard)])
+        for at, draft in drafts.items()
+    }
+    return {at: draft for at, draft in found.items() if draft.shards}
+
+
+def _estimates(
+    ledger: Ledger, paying: Mapping[int, Draft], count: Callable[[JobRecord], Count]
+) -> dict[int, Estimate]:
+    return {
+        at: estimated(
+            *draft, count(draft.record), usual=usual_answer(earlier(ledger), draft.record)
+        )
+        for at, draft in paying.items()
+    }
+
+
+def _sum(made: Mapping[Any, Estimate]) -> float:
+    """US dollars that max_cost is held against; without end where one of them is not known."""
+    return math.fsum(math.inf if one.expected is None else one.expected for one in made.values())
+
+
+def left_of(job: JobRecord, shards: list[ShardRecord]) -> float | None:
+    """US dollars that a job has left of its max_cost; what is not known of its costs counts with the most it can be."""
+    return None if job.max_cost is None else max(0.0, job.max_cost - spent(job, shards))
+
+
+def spent(job: JobRecord, shards: list[ShardRecord], *, of_open: bool = True) -> float:
+    """US dollars of a job so far, the most where they are not known. of_open: also of what is not collected yet."""
+    total = sum(shard.bytes for shard in shards) or 1
+    return sum(
+        spent_on(shard, share_of(job, shard, total))
+        for shard in shards
+        if of_open or shard.step is Step.COLLECTED
+    )
+
+
+def earlier(ledger: Ledger) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:
+    """The ledger's jobs with their shards, newest first."""
+    return ((job, ledger.shards(job.id)) for job in ledger.jobs())
+
+
+def _above(limit: float, made: Mapping[str, Estimate]) -> str:
+    """The sentence: what it may cost, of several models each and together."""
+    whole, first = _sum(made), next(iter(made.values()))
+    if len(made) == 1:
+        said = _likely(first) if first.expected is not None else "what it may cost is not known"
+        said = f"{first.requests:,} requests with {first.tokens} tokens of input; {said}"
+    else:
+        each = "; ".join(
+            f"{model}: {_likely(one)}" for model, one in made.items() if one.expected is not None
+        )
+        together = (
+            f"{money(whole)} together" if math.isfinite(whole) else "together it is not known"
+        )
+        said = f"{each}; {together}"
+    longest = max(
+        one.output.high / one.requests if one.output.high and one.requests else 0
+        for one in made.values()
+    )
+    hint = (
+        f", with answers of up to {longest:,.0f} tokens: max_tokens= says how long they may be"
+        if longest
+        else ""
+    )
+    return f"max_cost={limit:g}: {said}{hint}. Nothing was sent"
+
+
+def _likely(made: Estimate) -> str:
+    if made.likely is not None and made.expected == made.likely:
+        return f"it is likely to cost {money(made.likely)}, by what earlier answers took"
+    return f"it may cost up to {money(made.expected or 0.0)}"
+
+
+def share_of(job: JobRecord, shard: ShardRecord, total: int) -> float:
+    """The most that a shard can cost, of the whole job's."""
+    return 0.0 if shard.joins else (job.most or 0.0) * shard.bytes / total
+
+
+def spent_on(shard: ShardRecord, share: float) -> float:
+    """What is known of its cost, and for rows of which it is not, their share of the most it can be."""
+    if shard.bill is None:
+        return share
+    return shard.bill.known + share * shard.bill.unknown / max(1, shard.requests)

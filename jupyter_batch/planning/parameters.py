@@ -1,0 +1,84 @@
+"""The parameters of a job's requests, and the endpoint that takes them, out of the options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyter_batch.config import tool_definitions
+from jupyter_batch.config.options import Col, Options
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.schema import Schema
+from jupyter_batch.prompts.embeddings import Embed
+from jupyter_batch.providers.bridged import for_params
+from jupyter_batch.providers.endpoints import Spoken, for_text, for_vectors
+from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.providers.table import LOCAL
+from jupyter_batch.schema import response_format
+
+_LOGPROBS = "logprobs"
+
+
+def _logprobs(opts: Options, provider: str, model: str) -> dict[str, Any]:
+    """The parameter that asks for what keep= names: no answer holds log probabilities that were not asked for.
+
+    Raises OptionError where the model gives none.
+    """
+    extra = opts.params.get("extra_body") or {}
+    if _LOGPROBS not in (opts.keep or {}).values() or isinstance(extra, Col):
+        return {}
+    if {_LOGPROBS, "include"} & extra.keys() or opts.params.get(_LOGPROBS):
+        return {}
+    if opts.params.get(_LOGPROBS) is False:
+        raise OptionError("keep: log probabilities are kept where logprobs is True, not False")
+    if provider != LOCAL:
+        known = load_litellm().get_supported_openai_params(model, custom_llm_provider=provider)
+        if known is not None and _LOGPROBS not in known:
+            raise OptionError(
+                f"keep: {opts.model} gives no log probabilities: leave 'logprobs' out of keep=, or ask for them in "
+                "extra_body=, which is sent as it is"
+            )
+    return {_LOGPROBS: True}
+
+
+def endpoint_of(opts: Options, prompt: Any, base: str | None, mode: str) -> Spoken:
+    """The endpoint at which the model answers such requests. Raises ModelError, OptionError."""
+    if isinstance(prompt, Embed):
+        return for_vectors(opts.model, mode=mode)
+    spoken = for_text(opts.model, mode=mode)
+    given = {**opts.params, **_tools(opts)}
+    return for_params(
+        spoken, opts.model, given, api_base=base or opts.api_base, mode=mode, load=load_litellm
+    )
+
+
+_SCHEMA_AS_TOOL = frozenset({"anthropic", "bedrock"})
+"""Where litellm (1.106) says a schema as one more tool, to models that take none; it has that one called, and no other,
+unless it is told of a choice."""
+
+
+def params_for(
+    opts: Options, schema: Schema | None, provider: str, model: str, dialect: str
+) -> dict[str, Any]:
+    """The chat parameters, with what the schema asks of the provider."""
+    params = {**opts.params, **_tools(opts), **_logprobs(opts, provider, model)}
+    if schema is None or (schema.reader and not schema.reader.endswith(":JSONAdapter")):
+        return params
+    if "response_format" in params:
+        raise OptionError("`schema` and `response_format` say the same thing: give one of them")
+    if "tools" in params and provider in _SCHEMA_AS_TOOL:
+        params.setdefault("tool_choice", "auto")
+    return {
+        **params,
+        "response_format": response_format(schema, provider=provider, model=model, dialect=dialect),
+    }
+
+
+def _tools(opts: Options) -> dict[str, Any]:
+    """The tools and the choice among them, as a request says them."""
+    given = None if opts.tools is None else tool_definitions.read(opts.tools)
+    made: dict[str, Any] = {} if given is None else {"tools": given.definitions}
+    return (
+        made
+        if opts.tool_choice is None
+        else {**made, "tool_choice": tool_definitions.choice(opts.tool_choice, given)}
+    )

@@ -1,0 +1,349 @@
+"""What a call would send and what that would cost: planned in full in a draft that is thrown away. It sends nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from jupyter_batch.core.cost import UNKNOWN, Price, Pricer, Range, money, pricer
+from jupyter_batch.core.request import position_of
+from jupyter_batch.core.result import Status
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.monitor import preview as screens
+from jupyter_batch.planning.estimate import (
+    LONGEST,
+    Estimate,
+    Tokens,
+    counter,
+    estimated,
+    request_of,
+    text_of,
+    usual_answer,
+)
+from jupyter_batch.planning.max_cost import earlier
+from jupyter_batch.planning.plan import Drafted, drafted
+from jupyter_batch.planning.resolve import Order
+from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.providers.records import RECORDS
+from jupyter_batch.providers.table import BATCH
+from jupyter_batch.results.copy_answers import answer_files
+from jupyter_batch.results.outcomes import decoded
+from jupyter_batch.row_files.row_columns import places_of
+
+PROMPTS = 3
+"""So many rendered prompts are kept to look at."""
+BODY_CHARS = 1000
+"""So much of a request's body is shown; `body` has all of it."""
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """What `df.llm.batch` with the same arguments would do. Costs are in US dollars, None where not known.
+
+    rows: of the frame; each of them is one of `requests` (sent, and paid), `reused` (answered before), `joined` (what
+    another job has just asked), `same` (as another row of this frame), `skipped` (a missing value) or `unsendable`.
+    shards: batches that are sent. tokens: of the input. output: tokens of all answers, at the most. usual: tokens of an
+    answer of such a job before. cost: as the job is sent (`mode`), from no answers to the longest; likely: with the
+    usual ones; batch, realtime: in either way. reuse_saves: what the rows that need not be sent would have cost.
+    prompts: the first rendered requests, messages or input. body: of the first request, as it is sent. limits: what
+    binds. job: the job that is there for just this call, whose answers would be taken.
+    """
+
+    model: str
+    mode: str
+    rows: int
+    requests: int
+    reused: int
+    joined: int
+    same: int
+    skipped: int
+    unsendable: int
+    shards: int
+    tokens: Tokens
+    output: Range
+    usual: float | None
+    assumed: bool
+    cost: Range
+    likely: float | None
+    batch: Range
+    realtime: Range
+    reuse_saves: Range
+    price: Price
+    max_cost: float | None
+    prompts: tuple[Any, ...]
+    body: dict[str, Any]
+    limits: tuple[str, ...]
+    job: str | None
+
+    @property
+    def expected(self) -> float | None:
+        """What `max_cost` is held against: the likely cost where it is known, else the most it can be."""
+        return (
+            self.cost.high
+            if self.likely is None or self.cost.high is None
+            else min(self.likely, self.cost.high)
+        )
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether `max_cost` lets it through; None where no limit was given, or nothing can be estimated."""
+        return _fits(self.max_cost, [self.expected])
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What the screens show: (what, in words)."""
+        others = (
+            (self.reused, "reused"),
+            (self.joined, "asked by another job already"),
+            (self.same, "the same as another row"),
+            (self.skipped, "skipped"),
+            (self.unsendable, "not sendable"),
+        )
+        left = [f"{count:,} {word}" for count, word in others if count]
+        sent = f"{self.requests:,} {'request' if self.requests == 1 else 'requests'}"
+        batches = (
+            f" in {self.shards:,} {'batch' if self.shards == 1 else 'batches'}"
+            if self.mode == BATCH
+            else ""
+        )
+        told = [
+            ("model", f"{self.model} ({'in a batch' if self.mode == BATCH else 'in real time'})"),
+            ("rows", ", ".join([f"{self.rows:,}: {sent} to be sent{batches}", *left])),
+        ]
+        if self.job is not None:
+            told.append(
+                ("job", f"{self.job} asked for just this: its answers are taken, nothing is sent")
+            )
+        told += [("tokens", self._tokens()), ("cost", self._cost())]
+        told.append(
+            ("in real time", dollars(self.realtime))
+            if self.mode == BATCH
+            else ("in a batch", dollars(self.batch))
+        )
+        if self.reuse_saves.high != 0:
+            told.append(("reuse saves", dollars(self.reuse_saves)))
+        told += _max_cost(self.max_cost, self.fits)
+        return [
+            *told,
+            ("price", self.price.source or "unknown"),
+            ("limits", "; ".join(self.limits)),
+            *([("body", _json(self.body))] if self.body else []),
+        ]
+
+    def _tokens(self) -> str:
+        how = "" if self.tokens.exact else " (a sample was counted)"
+        longest = f"up to {self.output.high:,.0f} out" if self.output.high else "none out"
+        if self.assumed:
+            longest += f" (nothing says how long an answer is, {LONGEST:,} tokens are taken: give max_tokens=)"
+        usual = f", usually {self.usual:,.0f} an answer" if self.usual is not None else ""
+        return f"{self.tokens} in{how}, {longest}{usual}"
+
+    def _cost(self) -> str:
+        if self.cost.low is None:
+            return (
+                f'unknown: prices={{"{self.model}": {{"input": ..., "output": ...}}}}, in US dollars per million '
+                "tokens, gives one"
+            )
+        likely = f", likely {money(self.likely)}" if self.likely is not None else ""
+        return dollars(self.cost) + likely
+
+    def __repr__(self) -> str:
+        return screens.text(self.facts(), [shown(prompt) for prompt in self.prompts])
+
+    def _repr_html_(self) -> str:
+        return screens.html(self.facts(), [shown(prompt) for prompt in self.prompts])
+
+
+class Previews(list[Preview]):
+    """A preview for each model of a call, and what they cost together. max_cost: of all together."""
+
+    def __init__(self, looks: Iterable[Preview], max_cost: float | None = None) -> None:
+        super().__init__(msgspec.structs.replace(one, max_cost=None) for one in looks)
+        self.max_cost = max_cost
+
+    @property
+    def cost(self) -> Range:
+        """From the least to the most, in US dollars; None where one of them is not known."""
+        low, high = ([getattr(one.cost, end) for one in self] for end in ("low", "high"))
+        return Range(*(None if None in ends else math.fsum(ends) for ends in (low, high)))
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether `max_cost` lets them through; None where no limit was given, or one can't be estimated."""
+        return _fits(self.max_cost, [one.expected for one in self])
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What the screens show of all together."""
+        told = [("together", dollars(self.cost))]
+        return [*told, *_max_cost(self.max_cost, self.fits)]
+
+    def __repr__(self) -> str:
+        return "\n\n".join([*map(repr, self), screens.text(self.facts(), [])])
+
+    def _repr_html_(self) -> str:
+        return "".join(one._repr_html_() for one in self) + screens.html(self.facts(), [])
+
+
+def _json(body: Mapping[str, Any]) -> str:
+    """A request's body for a screen."""
+    text = orjson.dumps(body).decode()
+    return text if len(text) <= BODY_CHARS else f"{text[:BODY_CHARS]}..."
+
+
+def _fits(limit: float | None, most: Sequence[float | None]) -> bool | None:
+    known = [one for one in most if one is not None]
+    return None if limit is None or len(known) < len(most) else math.fsum(known) <= limit
+
+
+def _max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
+    """The line about the limit, where there is one."""
+    within = {
+        True: "it would be sent",
+        False: "it would be refused",
+        None: "it would be refused: no estimate",
+    }
+    return [] if limit is None else [("max_cost", f"{money(limit)}: {within[fits]}")]
+
+
+def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
+    """The preview of what was asked for. It writes a draft and removes it; litellm is imported to count tokens."""
+    with drafted(ledger, order.ask, order.rows, now=now, reuse=order.reuse) as made:
+        own = [] if made.there is not None else [shard for shard in made.shards if not shard.joins]
+        usual = usual_answer(earlier(ledger), made.record)
+        count = counter(made.record.body_model, load_litellm)
+        told = estimated(made.record, own, made.draft, count, usual=usual)
+        other = (
+            told
+            if told.requests
+            else estimated(made.record, made.shards, made.draft, count, usual=usual)
+        )
+        return _preview(ledger, order, made, own, told, other)
+
+
+def _preview(
+    ledger: Ledger,
+    order: Order,
+    made: Drafted,
+    own: list[ShardRecord],
+    told: Estimate,
+    other: Estimate,
+) -> Preview:
+    record, price = made.record, made.record.price or Price()
+    joined = (
+        sum(shard.requests for shard in made.shards if shard.joins) if made.there is None else 0
+    )
+    same = sum(shard.followers for shard in made.shards) if made.there is None else 0
+    reused = record.rows - told.requests - joined - same - record.skipped - record.unsendable
+    prompts, body = _first(made)
+    return Preview(
+        model=record.model,
+        mode=record.mode,
+        rows=record.frame_rows,
+        requests=told.requests,
+        reused=reused,
+        joined=joined,
+        same=same,
+        skipped=record.skipped // record.samples,
+        unsendable=record.unsendable // record.samples,
+        shards=len(own),
+        tokens=told.tokens,
+        output=told.output,
+        usual=told.usual,
+        assumed=told.assumed,
+        cost=told.cost,
+        likely=told.likely,
+        batch=told.batch,
+        realtime=told.realtime,
+        price=price,
+        max_cost=order.ask.max_cost,
+        reuse_saves=_spared(ledger, made, reused + joined + same, other),
+        prompts=prompts,
+        body=body,
+        limits=_limits(order, own),
+        job=made.there.id if made.there is not None else None,
+    )
+
+
+def _spared(ledger: Ledger, made: Drafted, rows: int, other: Estimate) -> Range:
+    """What so many rows would have cost: with answers what these cost at this call's price, without about the others'.
+
+    other: of requests like those that have no answer yet.
+    """
+    record, there = made.record, made.there
+    cost_of = pricer(None if record.price is None else record.price.paid(record.mode))
+    known, answered = (
+        _answered(record, made.shards, made.draft, cost_of)
+        if there is None
+        else _answered(there, ledger.shards(there.id), ledger.folders.of(there.id), cost_of)
+    )
+    left = max(0, rows - answered) / max(1, other.requests)
+    more = (other.cost.low, other.cost.high) if left else (0.0, 0.0)
+    return Range(
+        *(None if cost is None or math.isnan(known) else known + left * cost for cost in more)
+    )
+
+
+def _answered(
+    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, cost_of: Pricer
+) -> tuple[float, int]:
+    """(what a job's answers cost, or UNKNOWN; how many rows have one), with the rows that follow others."""
+    times = np.bincount(places_of(job, shards, folder).followers()[1], minlength=job.rows) + 1
+    costs, answered = np.zeros(job.rows), np.zeros(job.rows, dtype=bool)
+    for dialect, path in answer_files(job, shards, folder):
+        for result in decoded(path, job, dialect):
+            at = position_of(job.id, result.custom_id)
+            if at is not None and at < job.rows and result.status is Status.SUCCEEDED:
+                answered[at] = True
+                costs[at] = UNKNOWN if result.usage is None else cost_of(result.usage)
+    return float((costs * times).sum()), int(times[answered].sum())
+
+
+def _first(made: Drafted) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """(the first rendered prompts, the first body): also of rows that need not be sent, where there are no others."""
+    first: dict[str, Any] = {}
+    found: list[Any] = []
+    for shard in made.shards:
+        with made.draft.requests(shard.number).open("rb") as file:
+            for line in file:
+                body = request_of(orjson.loads(line))
+                first = first or dict(body)
+                found.append(body.get("messages") or body.get("input") or text_of(body))
+                if len(found) == PROMPTS:
+                    return tuple(found), first
+    return tuple(found), first
+
+
+def _limits(order: Order, own: list[ShardRecord]) -> tuple[str, ...]:
+    limits, record = order.ask.limits, RECORDS.get(order.ask.provider)
+    if order.ask.mode != BATCH:
+        return tuple(
+            f"{value:g} {name.replace('_', ' ')}" for name, value in order.ask.pace.items()
+        ) or ("none",)
+    told = [f"a batch has at most {limits.requests:,} requests and {limits.bytes / 1e6:,.0f} MB"]
+    if len(own) > 1:
+        full = max(shard.requests for shard in own) >= limits.requests
+        told.append(f"it is split by {'the number of requests' if full else 'its size'}")
+    if record is not None and record.note:
+        told.append(record.note)
+    return tuple(told)
+
+
+def dollars(cost: Range) -> str:
+    """`$0.01 to $0.12`."""
+    if cost.low is None:
+        return "unknown"
+    if cost.high is None:
+        return f"at least {money(cost.low)}"
+    return money(cost.low) if cost.low == cost.high else f"{money(cost.low)} to {money(cost.high)}"
+
+
+def shown(prompt: Any) -> list[tuple[str, str]]:
+    """(who says it, what) of a rendered prompt."""
+    if isinstance(prompt, list) and all(isinstance(one, dict) and "role" in one for one in prompt):
+        return [(str(one["role"]), text_of(one.get("content"))) for one in prompt]
+    return [("input", text_of(prompt))]

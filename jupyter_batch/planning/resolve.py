@@ -1,0 +1,368 @@
+"""What a person asked for, checked as a whole, and planned: everything that can be wrong is told before it is kept.
+
+It knows options, models and frames; it sends nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jupyter_batch.config.options import Col, Options
+from jupyter_batch.core.errors import ColumnError, InputError, OptionError
+from jupyter_batch.core.kept import kept_columns
+from jupyter_batch.core.request import Limits
+from jupyter_batch.core.schema import Schema, columns, listed
+from jupyter_batch.frames.frame import has_column
+from jupyter_batch.http.address import check_base
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.merging.own_cells import ForeignCells
+from jupyter_batch.planning.ask import Ask
+from jupyter_batch.planning.parameters import endpoint_of, params_for
+from jupyter_batch.prompts.cache_control import marks
+from jupyter_batch.prompts.compose import with_extras
+from jupyter_batch.prompts.dspy_module import Module
+from jupyter_batch.prompts.embeddings import Embed
+from jupyter_batch.prompts.frame_reads import frame_reads
+from jupyter_batch.prompts.prompt import Given, Prompt, prompt_of
+from jupyter_batch.providers.clouds import (
+    SETTINGS,
+    base_of,
+    check_cloud,
+    given_of,
+    secret_of,
+    settings_of,
+)
+from jupyter_batch.providers.endpoints import packs
+from jupyter_batch.providers.need_address import check_place
+from jupyter_batch.providers.prices import price_of
+from jupyter_batch.providers.protocol import Facts
+from jupyter_batch.providers.table import (
+    BATCH,
+    LOCAL,
+    REALTIME,
+    access_for,
+    address_of,
+    check_live,
+    check_window,
+    facts_of,
+    is_keyless,
+    mode_of,
+    realtime_key,
+    split_model,
+    version_for,
+)
+from jupyter_batch.realtime.provider import realtime_facts
+from jupyter_batch.schema import read as read_schema
+from jupyter_batch.wire.openai import RESPONSES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+RESERVED = frozenset(
+    {
+        "_status",
+        "_error",
+        "_finish",
+        "_cost",
+        "_input_tokens",
+        "_output_tokens",
+        "_cached_tokens",
+        "_raw",
+        "_tool_calls",
+    }
+)
+
+
+class Order(NamedTuple):
+    """What was asked for, checked, and not kept yet."""
+
+    ask: Ask
+    rows: pd.DataFrame
+    reuse: bool
+
+
+def order(
+    ledger: Ledger,
+    source: Any,
+    prompt: Any,
+    opts: Options,
+    *,
+    door: str,
+    notebook: str | None,
+    versions: dict[str, str],
+    beside: tuple[str, ...] = (),
+) -> Order:
+    """All that can be checked before the rows are rendered. Writes nothing.
+
+    beside: the columns that the other models of the call fill.
+    Raises an InputError (core/errors.py) for whatever can't be used.
+    """
+    schema = None if opts.schema is None else read_schema(opts.schema)
+    fills = fills_of(opts, schema)
+    provider, _ = split_model(opts.model)
+    mode, base, version = _place(provider, opts)
+    cloud = settings_of(provider, given_of(opts), os.environ)
+    spoken = endpoint_of(opts, prompt, base, mode)
+    if spoken.endpoint == RESPONSES and mode == REALTIME and provider not in (LOCAL, "openai"):
+        base = access_for(
+            provider, api_base=base, api_key=opts.api_key, environ=os.environ
+        ).api_base
+    if opts.deadline is not None and mode == BATCH:
+        check_live(opts.model, provider, opts.api_base, opts.api_key)
+    _check_samples(opts, prompt)
+    frame, form, framed = _source(source, prompt, opts, (*fills, *beside))
+    form = with_extras(form, list(frame.columns), prompt, opts, schema)
+    taken = (
+        []
+        if opts.overwrite or not framed
+        else [column for column in fills if has_column(frame, column)]
+    )
+    if taken:
+        _check_taken(ledger, frame, taken, opts)
+    if framed and opts.overwrite:
+        held = [column for column in fills if has_column(frame, column)]
+        for column in frame_reads(prompt, source, held):
+            raise _reads_own(column)
+    facts = facts_of(provider, base)
+    if mode == REALTIME:
+        facts = realtime_facts(facts)
+    limits = _limits(facts, opts.shard_size)
+    if isinstance(prompt, Embed):
+        if opts.keep:
+            raise OptionError(
+                "`keep` is about answers in words: an embedding has nothing else to keep"
+            )
+        params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
+    else:
+        params = params_for(opts, schema, provider, spoken.model, facts.dialect)
+    if framed:
+        _check_reads(form, params, (*fills, *beside))
+    ask = Ask(
+        prompt=form,
+        params=params,
+        schema=schema,
+        keep=opts.keep or {},
+        samples=opts.n,
+        cache=marks(provider, spoken.endpoint, opts.cache),
+        model=opts.model,
+        provider=provider,
+        dialect=facts.dialect,
+        body_model=spoken.model,
+        limits=limits,
+        out=opts.out,
+        taken=tuple(taken),
+        na=opts.na,
+        endpoint=spoken.endpoint,
+        mode=mode,
+        pace=_pace(opts),
+        api_version=version,
+        name=opts.name,
+        api_base=base,
+        keyless=is_keyless(provider, base, opts.api_key, os.environ),
+        place=base or address_of(provider, opts.api_base, os.environ),
+        completion_window=opts.completion_window,
+        deadline=opts.deadline,
+        poll_interval=opts.poll_interval,
+        shard_size=opts.shard_size,
+        metadata=opts.metadata or {},
+        notebook=notebook,
+        framed=framed,
+        cloud=cloud,
+        price=price_of(
+            opts.model,
+            mode=mode,
+            api_base=base,
+            given=opts.prices,
+            service_tier=params.get("service_tier"),
+        ),
+        max_cost=opts.max_cost,
+        versions={**versions, "door": door},
+    )
+    return Order(ask, frame, opts.reuse)
+
+
+def _check_samples(opts: Options, prompt: Any) -> None:
+    """Raise OptionError where several answers a row make no sense."""
+    if opts.n == 1:
+        return
+    if isinstance(prompt, Embed):
+        raise OptionError(f"n={opts.n}: an embedding is the same each time; leave `n` out")
+    if opts.tools is not None:
+        raise OptionError(
+            f"n={opts.n} can't be given with `tools`: each answer would call tools of its own; leave one of them out"
+        )
+
+
+def fills_of(opts: Options, schema: Schema | None) -> tuple[str, ...]:
+    """The columns to fill. Raises OptionError for one that job.results() has itself."""
+    beside = kept_columns(opts.out, opts.keep or {})
+    fields = columns(opts.out, schema)
+    if both := sorted(beside.keys() & fields.keys()):
+        raise OptionError(
+            f"`keep` and the schema would both fill the column {both[0]!r}: give another out=, or leave "
+            f"{beside[both[0]].key!r} out of keep="
+        )
+    fills = (*fields, *beside)
+    reserved = RESERVED.intersection(fills)
+    if reserved and schema is None:
+        raise OptionError(
+            f"{min(reserved)!r} is a column of job.results() itself: give another name"
+        )
+    if reserved:
+        raise OptionError(
+            f"a field can't fill the column {min(reserved)!r}, which job.results() has itself: give an "
+            "out="
+        )
+    return fills
+
+
+def filled_by(every: Sequence[Options]) -> tuple[str, ...]:
+    """The columns that the jobs of one call fill together."""
+    schemas = [None if opts.schema is None else read_schema(opts.schema) for opts in every]
+    return tuple(
+        column
+        for opts, schema in zip(every, schemas, strict=True)
+        for column in fills_of(opts, schema)
+    )
+
+
+def _limits(facts: Facts, shard_size: int | None) -> Limits:
+    """What goes into one batch. Raises OptionError where the person wants fewer requests than it must have."""
+    limits = facts.limits
+    if shard_size is not None and shard_size < limits.minimum:
+        raise OptionError(
+            f"shard_size={shard_size}: a batch of {facts.name} has at least {limits.minimum} requests"
+        )
+    return limits.at_most(shard_size)
+
+
+def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
+    """(batch or realtime, the address, the API's version); a missing key or address is told here."""
+    if opts.api_base is not None:
+        check_base(opts.api_base)
+    mode = mode_of(opts.model, opts.mode, api_base=opts.api_base)
+    if provider == LOCAL:
+        return mode, None, None
+    version = version_for(provider, opts.api_version, os.environ)
+    if mode == REALTIME:
+        check_place(opts.model, opts.api_base)
+        if opts.api_base is None and provider == "openai":
+            return (
+                mode,
+                access_for(
+                    provider, api_base=None, api_key=opts.api_key, environ=os.environ
+                ).api_base,
+                None,
+            )
+        realtime_key(provider, opts.api_key, os.environ, api_base=opts.api_base)
+        return mode, opts.api_base, version
+    check_window(provider, opts.completion_window)
+    if provider in SETTINGS:
+        cloud = settings_of(provider, given_of(opts), os.environ)
+        check_cloud(provider, str(opts.model), cloud, secret_of(opts), opts.metadata)
+        base = base_of(provider, cloud, opts.api_base, os.environ)
+        check_base(base)
+        return mode, base, None
+    access = access_for(provider, api_base=opts.api_base, api_key=opts.api_key, environ=os.environ)
+    return mode, access.api_base, version
+
+
+def _pace(opts: Options) -> dict[str, float]:
+    given = {
+        "concurrency": opts.concurrency,
+        "requests_per_minute": opts.requests_per_minute,
+        "tokens_per_minute": opts.tokens_per_minute,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _library_of(source: Any) -> str | None:
+    """What a frame of another library is called; None for anything else."""
+    library, kind = type(source).__module__.partition(".")[0], type(source).__name__
+    if hasattr(source, "__arrow_c_stream__") and library != "pandas":
+        return f"{library} {kind}"
+    frames = {"polars", "pyarrow", "dask", "modin", "cudf", "duckdb", "pyspark", "ibis"}
+    return f"{library} {kind}" if library in frames else None
+
+
+def _source(
+    source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]
+) -> tuple[pd.DataFrame, Prompt, bool]:
+    """(a frame of the rows, the prompt over it, whether the frame is the person's own)."""
+    import pandas as pd
+
+    if isinstance(prompt, Module):
+        return source, prompt, True
+    if isinstance(source, pd.DataFrame):
+        if prompt is None:
+            raise InputError("there is no prompt: give a text with {columns}")
+        return source, _over(source, prompt, opts, fills), True
+    if (library := _library_of(source)) is not None:
+        raise InputError(
+            f"{library} is no pandas DataFrame: give {library.partition(' ')[0]}'s data as df.to_pandas(), "
+            "and assign the answers from job.results()"
+        )
+    if isinstance(source, Sequence | pd.Series) and not isinstance(source, str | bytes):
+        prompts = list(source)
+        if not prompts:
+            raise InputError("there are no prompts: the list is empty")
+        cells = pd.Series(
+            prompts, dtype=object, index=source.index if isinstance(source, pd.Series) else None
+        )
+        frame = pd.DataFrame({"prompt": cells})
+        return (
+            frame,
+            prompt.over(["prompt"], opts.template)
+            if isinstance(prompt, Embed)
+            else Given(opts.system),
+            False,
+        )
+    raise InputError(f"a job takes a DataFrame or a list of prompts, not a {type(source).__name__}")
+
+
+def _over(frame: pd.DataFrame, prompt: Any, opts: Options, fills: tuple[str, ...]) -> Prompt:
+    """The prompt over the columns that are not filled: answers of an earlier run are no part of what is asked."""
+
+    def form(labels: list[Any]) -> Prompt:
+        if isinstance(prompt, Embed):
+            return prompt.over(labels, opts.template)
+        return prompt_of(prompt, labels, system=opts.system, kind=opts.template, fills=fills)
+
+    shown = [label for label in frame.columns if str(label) not in fills]
+    try:
+        return form(shown)
+    except InputError:
+        if len(shown) < len(frame.columns):
+            _check_reads(form(list(frame.columns)), {}, fills)
+        raise
+
+
+def _check_reads(form: Prompt, params: dict[str, Any], fills: tuple[str, ...]) -> None:
+    """Raise ColumnError where the prompt or a parameter reads a column that is filled: the next run would pay again."""
+    read = [*form.columns, *(value.name for value in params.values() if isinstance(value, Col))]
+    own = next((label for label in read if str(label) in fills), None)
+    if own is not None:
+        raise _reads_own(own)
+
+
+def _reads_own(column: Any) -> ColumnError:
+    return ColumnError(
+        f"the prompt reads the column {column!r}, which its answers would replace: the input would be gone, and the "
+        "next run would ask about its own answers, and pay for them; give out= another name"
+    )
+
+
+def _check_taken(ledger: Ledger, frame: pd.DataFrame, taken: list[str], opts: Options) -> None:
+    """Raise ColumnError where it is plain, without a look at the rows, that the columns are the user's own."""
+    jobs = ledger.jobs() if ledger.exists() else []
+    cells = ForeignCells(frame, taken)
+    if not jobs:
+        cells.check(opts.out, opts.model)
+    if not cells.rows and not any(set(taken) & set(job.all_fills) for job in jobs):
+        raise ColumnError(
+            f"the frame has {listed(map(repr, taken))} already, without a value: overwrite=True fills "
+            f"{'it' if len(taken) == 1 else 'them'}, or give another out="
+        )

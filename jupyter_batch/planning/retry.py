@@ -1,0 +1,440 @@
+"""The rows of a job that have no answer, as a job of their own: those alone are sent, the rest is carried over.
+
+It works on files of the ledger, line by line; it renders nothing anew and knows no frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from jupyter_batch.core.errors import InputError, LedgerCorruptError
+from jupyter_batch.core.finish import CUT, Cuts, added, counted
+from jupyter_batch.core.request import Limits, custom_id
+from jupyter_batch.core.result import Status
+from jupyter_batch.core.status import Step
+from jupyter_batch.file_checks.refetch import reopen
+from jupyter_batch.file_checks.request_checks import check_all_found, check_whole, lines_of
+from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.reading import RESTORE
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.planning.changed_lines import ChangedLines
+from jupyter_batch.planning.max_cost import Draft, all_within, left_of, spent, within
+from jupyter_batch.planning.plan import Drafted, keep, new_id
+from jupyter_batch.planning.remap import Remapped, is_unmapped
+from jupyter_batch.providers.table import REALTIME, facts_of
+from jupyter_batch.results.copy_answers import carry
+from jupyter_batch.results.outcomes import CODES, of_job
+from jupyter_batch.row_files.request_files import write_requests
+from jupyter_batch.row_files.row_columns import copy_row_files, places_of, prints_of, sent_prints
+from jupyter_batch.row_files.row_sources import NOWHERE, Places
+from jupyter_batch.wire.dialects import OPENAI
+from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jupyter_batch.dedup.apply import Arranged
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+_MORE = "; job.retry(max_cost=...) allows more"
+MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
+
+
+def limits_of(job: JobRecord, *, at_once: bool) -> Limits:
+    """What goes into one batch of what goes on from a job; in real time it may be ever so little."""
+    limits = facts_of(job.provider, job.api_base).limits.at_most(job.shard_size)
+    return msgspec.structs.replace(limits, minimum=1) if at_once or job.mode == REALTIME else limits
+
+
+def plan_again(
+    ledger: Ledger,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    *,
+    now: float,
+    max_cost: float | None = None,
+    at_once: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> JobRecord:
+    """The job that sends again what was missed in `job`; the one there is, if that was asked for before.
+
+    changes: the chat parameters to send it with, and what was cut off too; with others than before it goes on from the
+    last job of these. at_once: in real time. max_cost: US dollars that it may cost; else what the job has left of its
+    own. Raises InputError where the job is not over, or every row that has a request has its answer, and OptionError
+    where it may cost more.
+    """
+    latest, there = _latest(ledger, job, changes)
+    if there is not None:
+        return there
+    if latest.id != job.id:
+        job, shards = latest, ledger.shards(latest.id)
+    with _drafted(
+        ledger, job, shards, now=now, max_cost=max_cost, at_once=at_once, changes=changes
+    ) as made:
+        record = within(ledger, made.record, made.shards, made.draft, hint=_MORE)
+        return keep(ledger, made.draft, record, made.shards, there=made.same)
+
+
+def _latest(
+    ledger: Ledger, job: JobRecord, changes: Mapping[str, Any] | None
+) -> tuple[JobRecord, JobRecord | None]:
+    """(the job that such a retry goes on from, the retry itself where it was made before)."""
+    while (there := ledger.child(job.id)) is not None:
+        if not changes or there.changes == changes:
+            return job, there
+        job = there
+    return job, None
+
+
+def plan_all_again(
+    ledger: Ledger,
+    jobs: Sequence[JobRecord],
+    *,
+    now: float,
+    max_cost: float,
+    changes: Mapping[str, Any] | None = None,
+) -> None:
+    """The same for those of several jobs that missed rows; max_cost is of all of them together, else none is kept."""
+    with contextlib.ExitStack() as stack:
+        made = []
+        for first in jobs:
+            job, there = _latest(ledger, first, changes)
+            if there is None:
+                try:
+                    made.append(
+                        stack.enter_context(
+                            _drafted(
+                                ledger,
+                                job,
+                                ledger.shards(job.id),
+                                now=now,
+                                max_cost=max_cost,
+                                at_once=False,
+                                changes=changes,
+                            )
+                        )
+                    )
+                except InputError as e:
+                    if type(e) is not InputError:  # else nothing is left of it
+                        raise
+        records = all_within(
+            ledger, [Draft(one.record, one.shards, one.draft) for one in made], hint=_MORE
+        )
+        for one, record in zip(made, records, strict=True):
+            keep(ledger, one.draft, record, one.shards, there=one.same)
+
+
+@contextlib.contextmanager
+def _drafted(
+    ledger: Ledger,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    *,
+    now: float,
+    max_cost: float | None,
+    at_once: bool,
+    changes: Mapping[str, Any] | None = None,
+) -> Iterator[Drafted]:
+    """What was missed, drafted as a job of its own; at the end the draft is gone, unless it was kept."""
+    collected = all(shard.step is Step.COLLECTED for shard in shards)
+    if not job.finished_at and not (collected and (at_once or not job.rush_at)):
+        raise InputError(f"job {job.id} is not over yet: there is nothing to send again")
+    if not job.aligned:
+        raise InputError(
+            f"which rows job {job.id} has is not known, since it was adopted without its ledger: run its "
+            "cell again, which sends the rows alone that have no answer"
+        )
+    if job.finished_at and reopen(ledger, job, shards, now=now):
+        raise InputError(
+            f"answers of job {job.id} are at the provider, and not on this disk (any more): they are fetched "
+            "again first; ask once more when the job is complete"
+        )
+    folder = ledger.folders.of(job.id)
+    limits = limits_of(job, at_once=at_once)
+    was = places_of(job, shards, folder)
+    missed = _missed(job, shards, folder, was, cut_off=bool(changes))
+    asking = set(was.array[missed].tolist())
+    check_whole(folder, [shard for shard in shards if shard.number in asking])
+    new = new_id()
+    with ledger.folders.drafted(new) as draft:
+        shared = prints_of(job, folder) is not None and not job.alone
+        few = msgspec.structs.replace(limits, minimum=1) if shared else limits
+        headers = job.headers
+        if changes:
+            lines = ChangedLines(ledger, job, new, missed, changes)
+            with lines.writing(draft):
+                made = write_requests(draft, new, lines, few)
+            gone = int((lines.gone & (was.array >= 0)).sum())
+            check_all_found(int(missed.sum()), int(missed.sum()) - gone, job, folder)
+            missed, headers = lines.sent, lines.headers
+        else:
+            again = _unchanged(job, shards, folder, draft, new, missed, at_once=at_once)
+            made = write_requests(draft, new, again, few)
+            found = sum(shard.requests for shard in made)
+            check_all_found(int(missed.sum()), found, job, folder)
+        if (
+            not made
+            and not changes
+            and (left := _missed(job, shards, folder, was, cut_off=True)).any()
+        ):
+            raise InputError(
+                f"in job {job.id} no row failed; {int(left.sum()):,} that were cut off would be so again with the "
+                "same request: job.retry(max_tokens=...), or another parameter, sends them again"
+            )
+        if not made:
+            earlier = (
+                "; how those of earlier rounds are is in job.errors"
+                if job.round and job.unsendable
+                else ""
+            )
+            raise InputError(f"in job {job.id} no row is left to be sent again{earlier}")
+        cuts: list[Cuts] = []
+        if shared:  # other jobs may have asked for it meanwhile
+            arranged = _arranged(
+                ledger,
+                draft,
+                job,
+                msgspec.structs.replace(job, id=new, cuts=()),
+                made,
+                limits,
+                draft if changes else folder,
+                missed,
+                at_once=at_once,
+            )
+            made, cuts = arranged.shards, [arranged.record.cuts]
+        cut: dict[int, str] = {}
+        carried = carry(
+            job,
+            shards,
+            folder,
+            array("q", range(job.rows)),
+            new,
+            lambda dialect: draft.reused(job.id, dialect),
+            cut,
+        )
+        made, places, reused = _placed(draft, was, missed, made, carried)
+        draft.write(draft.places, places.to_bytes())
+        copy_row_files(job, folder, draft, changed=not changes)
+        record = job.going_on(
+            new,
+            now,
+            reused=reused,
+            cuts=added(
+                [*cuts, counted(cut, places.settled([*carried, *places.leaders_of_followers()]))]
+            ),
+            changes=dict(changes or {}),
+            mapped=True,
+            headers=headers,
+            finished_at=0.0 if made else now,
+            max_cost=left_of(job, shards) if max_cost is None else max_cost,
+            before=job.bill(shards) if job.rush_at else None,
+            used=job.usage(shards) if job.rush_at else None,
+        )
+        yield Drafted(
+            draft, live(record) if at_once else record, made, same=lambda: ledger.child(job.id)
+        )
+
+
+def _unchanged(
+    job: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    draft: JobFolder,
+    new: str,
+    missed: Array,
+    *,
+    at_once: bool,
+) -> Iterator[tuple[int, bytes]]:
+    """The requests of the missed rows as they were; in OpenAI's words too, where real time may go on from them."""
+    sources = [(0, folder.asked)] if folder.asked.exists() else []
+    foreign = (
+        bool(sources) and not at_once
+    )  # the requests are in a dialect that real time does not speak
+    if foreign:
+        with written(draft.asked) as file:
+            file.writelines(line for _, line in _asked_again(job, sources, new, missed))
+    if foreign or not sources:
+        sources = _sources(shards, folder)
+    lines = _asked_again(job, sources, new, missed)
+    return lines if at_once or not is_unmapped(job) else _mapped(job, draft, lines)
+
+
+def _mapped(
+    job: JobRecord, draft: JobFolder, lines: Iterator[tuple[int, bytes]]
+) -> Iterator[tuple[int, bytes]]:
+    """The same in the words that the model takes; as the user gave them they are kept beside."""
+    remapped = Remapped(job)
+    with written(draft.asked) as asked:
+        for position, line in lines:
+            asked.write(line)
+            yield position, remapped.line(line)
+
+
+def check_rest(
+    ledger: Ledger, job: JobRecord, shards: list[ShardRecord], max_cost: float | None = None
+) -> None:
+    """Raise OptionError where what is open may cost more in real time than max_cost, else what the job has left of its.
+
+    For before it is cancelled: what is under way is worth more than nothing.
+    """
+    if max_cost is None and job.max_cost is not None:
+        max_cost = max(0.0, job.max_cost - spent(job, shards, of_open=False))
+    rest = [
+        msgspec.structs.replace(shard, joins="")
+        for shard in shards
+        if shard.step is not Step.COLLECTED
+    ]
+    within(
+        ledger,
+        msgspec.structs.replace(live(job), max_cost=max_cost),
+        rest,
+        ledger.folders.of(job.id),
+        hint="; the batch goes on; job.finish(max_cost=...) allows more",
+    )
+
+
+def live(record: JobRecord) -> JobRecord:
+    """The same job, asked in real time, where a chat has one name for all providers."""
+    return msgspec.structs.replace(
+        record,
+        mode=REALTIME,
+        dialect=OPENAI,
+        headers={},
+        endpoint=record.endpoint if record.endpoint in (EMBEDDINGS, RESPONSES) else CHAT,
+    )
+
+
+def _arranged(
+    ledger: Ledger,
+    draft: JobFolder,
+    job: JobRecord,
+    record: JobRecord,
+    made: list[ShardRecord],
+    limits: Limits,
+    folder: JobFolder,
+    missed: Array,
+    *,
+    at_once: bool,
+) -> Arranged:
+    """The job with the shards of what no other job has answered, or is waiting for; nobody waits for these at once.
+
+    A shard that itself waits for another job is left alone: it may wait for the very one that is sent again.
+    """
+    import numpy as np
+
+    from jupyter_batch.dedup.apply import arrange
+
+    asked = sent_prints(job, folder)
+    if asked is None:
+        raise LedgerCorruptError(f"{folder.prints} is gone: {RESTORE}")
+    prints = np.where(missed[:, None], asked, 0)
+    return arrange(
+        ledger,
+        draft,
+        record,
+        made,
+        limits,
+        prints.astype("<u8").tobytes(),
+        waits=lambda shard: not (at_once or shard.joins),
+        failures=False,
+    )
+
+
+def _missed(
+    job: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    was: Places,
+    *,
+    cut_off: bool = False,
+) -> Array:
+    """Which rows had a request of their own, and no answer: 1 for each, else 0. cut_off: or one that was cut off."""
+    import numpy as np
+
+    bad = [code for code, status in enumerate(CODES) if status in MISSED]
+    found = of_job(job, shards, folder, values=False)
+    codes = np.frombuffer(found.status, dtype=np.uint8)
+    asked = was.array >= 0
+    if job.inherited:  # billed in another job: their requests are kept here
+        prints = prints_of(job, folder)
+        if prints is not None:
+            asked |= (was.array == NOWHERE) & prints.any(axis=1)
+    flags: Array = np.isin(codes, bad) & asked
+    if cut_off:
+        cut = [code for code, finish in enumerate(found.finishes) if finish in CUT]
+        good = [CODES.index(status) for status in (Status.SUCCEEDED, Status.REUSED)]
+        ended = np.isin(np.frombuffer(found.finish, dtype=np.uint8), cut)
+        flags |= ended & np.isin(codes, good) & (was.array >= NOWHERE)
+    return flags
+
+
+def _sources(shards: list[ShardRecord], folder: JobFolder) -> list[tuple[int, Path]]:
+    """The files that hold the requests of a job's rows, each with the first row that it may have."""
+    if every := sorted(folder.path.glob("all-*.jsonl")):
+        return [(0, path) for path in every]
+    return [(shard.first, folder.requests(shard.number)) for shard in shards]
+
+
+def _placed(
+    draft: JobFolder, was: Places, missed: Array, made: list[ShardRecord], carried: array[int]
+) -> tuple[list[ShardRecord], Places, int]:
+    """(the shards with their followers, where each row's answer comes from now, how many have theirs already)."""
+    import numpy as np
+
+    places = Places(np.where(was.array < NOWHERE, was.array, NOWHERE))
+    if draft.places.exists():
+        places.array[missed] = np.frombuffer(draft.places.read_bytes(), "<i8").astype(np.int64)[
+            missed
+        ]
+    else:
+        for shard in made:
+            span = slice(shard.first, shard.last + 1)
+            places.array[span][missed[span]] = shard.number
+    answered = missed & (places.array == NOWHERE)
+    answered[np.frombuffer(carried, dtype=np.int64)] = True
+    answered[places.array >= 0] = False  # what is sent again has its old answer meanwhile
+    reused = int(answered.sum() + answered[places.followers()[1]].sum())
+    followed = [
+        msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0]))
+        for shard in made
+    ]
+    return followed, places, reused
+
+
+def _asked_again(
+    job: JobRecord, sources: list[tuple[int, Path]], new: str, missed: Array
+) -> Iterator[tuple[int, bytes]]:
+    """The request lines of the missed rows, under the new job's ids, in the order of the rows.
+
+    sources: files with the first row that each may have. Those of rows that were waited for lie beside the others.
+    """
+    flags = missed.tolist()
+    for position, rest in _in_order(job, sources):
+        if flags[position]:
+            yield position, b'{"custom_id":"%b"%b' % (custom_id(new, position).encode(), rest)
+
+
+def _in_order(job: JobRecord, sources: list[tuple[int, Path]]) -> Iterator[tuple[int, bytes]]:
+    """(row, what follows its id in the line) of all files, each of which is in order by itself.
+
+    A file is opened when its rows come: there may be many.
+    """
+    closed = sorted(sources, reverse=True)
+    heads: list[tuple[int, int, bytes, Iterator[tuple[int, bytes]]]] = []
+    while closed or heads:
+        if closed and not (heads and heads[0][0] < closed[-1][0]):
+            lines = lines_of(closed.pop()[1], job.id)
+        else:
+            position, _, rest, lines = heappop(heads)
+            yield position, rest
+        if (head := next(lines, None)) is not None:
+            heappush(heads, (head[0], id(lines), head[1], lines))

@@ -1,0 +1,1 @@
+"""This process: its end, its warnings, its loggers, its locks."""

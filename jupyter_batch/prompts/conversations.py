@@ -1,0 +1,147 @@
+"""Conversations: lists of chat messages, as people and files hold them, and a column of them as the prompt.
+
+It knows chat messages and plain values; no template, no frame, no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from jupyter_batch.core.errors import InputError
+from jupyter_batch.templates.template import RowError, raised
+from jupyter_batch.wire.openai import Hole
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+FIRST = ("system", "developer")
+"""Who speaks before a conversation begins."""
+
+
+def conversation(said: Any, what: str) -> list[dict[str, Any]]:
+    """A text or a list of messages -> messages. Raises InputError that says what is wrong with it."""
+    if isinstance(said, str):
+        return [{"role": "user", "content": said}]
+    if not isinstance(said, list) or not said:
+        raise InputError(f"{what} is {_kind(said)}: it has to be a text or a list of messages")
+    for message in said:
+        if (
+            not isinstance(message, dict)
+            or message.get("role") not in ROLES
+            or "content" not in message
+        ):
+            raise InputError(
+                f'{what} holds {_kind(message)}: each message is {{"role": ..., "content": ...}} with a '
+                f"role out of {', '.join(ROLES)}"
+            )
+    return said
+
+
+_FIRST_FIELDS = ("role", "content", "type", "id", "text", "name")
+
+
+def _by_name(item: tuple[Any, Any]) -> str:
+    return str(item[0])
+
+
+def plain(value: Any) -> Any:
+    """Lists and dicts out of what parquet and arrow make of them: arrays, and structs that name each field of any.
+
+    A field that says None is left out: it is there because another message has it. A message's content stays. Fields
+    come in one order, so that a conversation is the same request wherever it was kept.
+    """
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        kept = {
+            key: plain(item)
+            for key, item in value.items()
+            if item is not None or (key == "content" and "role" in value)
+        }
+        return {
+            **{key: kept[key] for key in _FIRST_FIELDS if key in kept},
+            **dict(sorted(kept.items(), key=_by_name)),
+        }
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return value
+
+
+def started(messages: Sequence[Any]) -> int:
+    """How many messages at the beginning are no part of what is said: the system's."""
+    return next((at for at, one in enumerate(messages) if one["role"] not in FIRST), len(messages))
+
+
+class Spoken:
+    """A column of conversations as the prompt: each cell a list of messages, or a text, and nothing is a template.
+
+    A Prompt (prompt.py). A cell that is no conversation is its row's reason.
+    """
+
+    def __init__(self, label: Any, system: Any) -> None:
+        """`system`: a Written (prompt.py) of one system message, or None."""
+        self._system = system
+        self.columns: tuple[Any, ...] = tuple(
+            dict.fromkeys([label, *(system.columns if system is not None else ())])
+        )
+        self.needed = self.read = self.columns
+
+    def messages(self) -> Any:
+        """All of them differ."""
+        return Hole("messages")
+
+    def holes(
+        self, start: int, columns: Sequence[Sequence[Any]], rows: int
+    ) -> dict[str, list[Any]]:
+        """Each cell's messages, after the system's."""
+        said = [_messages(cell) for cell in columns[0]]
+        if self._system is None:
+            return {"messages": said}
+        at = {label: n for n, label in enumerate(self.columns)}
+        first = self._system.holes(
+            start, [columns[at[label]] for label in self._system.columns], rows
+        )["text0"]
+        return {
+            "messages": [_after(text, messages) for text, messages in zip(first, said, strict=True)]
+        }
+
+
+def _after(
+    system: str | RowError, messages: list[dict[str, Any]] | RowError
+) -> list[dict[str, Any]] | RowError:
+    if isinstance(system, RowError) or isinstance(messages, RowError):
+        return system if isinstance(system, RowError) else messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def _messages(cell: Any) -> list[dict[str, Any]] | RowError:
+    try:
+        said = "" if cell is None else plain(cell)
+        if isinstance(said, str):
+            said = _written(said) or said
+        return conversation(said, "the conversation")
+    except InputError as e:
+        return RowError(str(e))
+    except Exception as e:  # a value's own methods may raise anything
+        return RowError(f"the conversation can't be read: {raised(e)}")
+
+
+def _written(text: str) -> list[Any] | None:
+    """The messages of a conversation that is written as JSON, as CSV files hold them; None for any other text."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        found = orjson.loads(text)
+    except ValueError:
+        return None
+    told = (
+        isinstance(found, list)
+        and found
+        and all(isinstance(one, dict) and {"role", "content"} <= one.keys() for one in found)
+    )
+    return plain(found) if told else None
+
+
+def _kind(value: Any) -> str:
+    return "an empty list" if value == [] else f"a {type(value).__name__} ({str(value)[:40]!r})"

@@ -1,0 +1,156 @@
+"""What is asked for where vectors are wanted: one text a row, and the few parameters of an embedding request.
+
+It knows templates and options; no frame, no file, no ledger, no network.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.config.options import CHAT_PARAMS, EVERY, Option, checked
+from jupyter_batch.config.types import SOME
+from jupyter_batch.core.errors import ColumnError, InputError, OptionError
+from jupyter_batch.prompts.prompt import Columns
+from jupyter_batch.providers.endpoints import makes_vectors
+from jupyter_batch.templates.template import (
+    RowError,
+    Template,
+    UnstableError,
+    parse,
+    raised,
+    stable,
+)
+from jupyter_batch.wire.openai import Hole
+
+PARAMS = {
+    option.name: option
+    for option in (
+        Option(
+            "dimensions", SOME, "how many numbers a vector has, where the model can make it shorter"
+        ),
+        EVERY["user"],
+        EVERY["extra_body"],
+    )
+}
+"""The parameters of an embedding request."""
+OUT = "vector"
+"""The column that is filled where the person names none."""
+
+_OF_TEXT = frozenset({option.name for option in CHAT_PARAMS} - set(PARAMS)) | {
+    "system",
+    "schema",
+    "images",
+    "tools",
+    "tool_choice",
+    "cache",
+    "examples",
+}
+_EMPTY = RowError("an empty text has no vector")
+
+
+class Embed(msgspec.Struct, frozen=True):
+    """That vectors are wanted. text: a column, or a template; None for a list of texts, which has neither."""
+
+    text: Any
+    params: dict[str, Any]
+
+    def over(self, columns: Sequence[Any], kind: str) -> Texts:
+        """The text of each row of a frame with these columns. Raises ColumnError, TemplateError."""
+        return Texts("prompt" if self.text is None else self.text, columns, kind)
+
+    def asked(self, provider: str, *, packed: bool) -> dict[str, Any]:
+        """The request's parameters at this provider; packed: vectors in base64. Raises OptionError."""
+        if provider == "mistral" and "dimensions" in self.params:
+            raise OptionError(
+                '`dimensions` is called otherwise at Mistral: give extra_body={"output_dimension": '
+                f"{self.params['dimensions']}}}"
+            )
+        return {**self.params, "encoding_format": "base64"} if packed else self.params
+
+
+def take(text: Any, given: Mapping[str, Any]) -> tuple[Embed, dict[str, Any]]:
+    """(what is asked, the options of the job) out of what a person gave. Raises OptionError, InputError."""
+    if text is not None and callable(text):
+        raise InputError(
+            "vectors are made of a column, or of a template with {columns}, and not by a function: put "
+            "its texts into a column first"
+        )
+    wrong = next((name for name in given if name in _OF_TEXT and given[name] is not None), None)
+    if wrong is not None:
+        raise OptionError(
+            f"`{wrong}` has no meaning for vectors; beside a job's own options there are "
+            f"{', '.join(f'`{name}`' for name in PARAMS)}"
+        )
+    params = {
+        name: checked(PARAMS[name], value)
+        for name, value in given.items()
+        if name in PARAMS and value is not None
+    }
+    return Embed(text, params), {
+        "out": OUT,
+        **{name: value for name, value in given.items() if name not in PARAMS},
+    }
+
+
+def by_model(prompt: Any, given: dict[str, Any], model: Any) -> tuple[Any, dict[str, Any]]:
+    """(the prompt, the options) as they are; where the model is known to make vectors, as `take` has them.
+
+    Raises OptionError, InputError, and ModelError for what is no model's id.
+    """
+    if isinstance(prompt, Embed) or not isinstance(model, str) or not makes_vectors(model):
+        return prompt, given
+    return take(prompt, given)
+
+
+class Texts:
+    """One text a row: a column as it is, or a template. A Prompt (prompt.py)."""
+
+    def __init__(self, text: Any, columns: Sequence[Any], kind: str) -> None:
+        self._template: Template | None = None
+        found = [label for label in columns if type(label) is type(text) and label == text]
+        if not found and isinstance(text, str):
+            self._template = parse(text, columns, kind)
+            if not self._template.columns:
+                near = difflib.get_close_matches(text, list(map(str, columns)), n=1)
+                hint = (
+                    f"; did you mean {near[0]!r}?"
+                    if near
+                    else f". Columns: {', '.join(map(str, columns))}"
+                )
+                raise ColumnError(f"{text!r} is no column, and no template with {{columns}}{hint}")
+        elif not found:
+            raise ColumnError(
+                f"the frame has no column {text!r}. Columns: {', '.join(map(str, columns))}"
+            )
+        self.columns: tuple[Any, ...] = (
+            (found[0],) if self._template is None else self._template.columns
+        )
+        self.needed = self.read = self.columns
+
+    def messages(self) -> Any:
+        """The request's `input`: it differs from row to row."""
+        return Hole("input")
+
+    def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
+        """Each row's text; an empty one, which no provider takes, is that row's reason."""
+        del start
+        if self._template is None:
+            texts = [_text(cell) for cell in columns[0]]
+        else:
+            texts = list(self._template.render(columns, rows))
+        return {"input": [_EMPTY if text == "" else text for text in texts]}
+
+
+def _text(cell: Any) -> str | RowError:
+    if isinstance(cell, list | tuple | dict | set | bytes):
+        return RowError(f"a {type(cell).__name__} is no text")
+    try:
+        return "" if cell is None else stable(cell)
+    except UnstableError as e:
+        return RowError(str(e))
+    except Exception as e:  # a value's own __str__ may raise anything
+        return RowError(f"a value can't be written as text: {raised(e)}")

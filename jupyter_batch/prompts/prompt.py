@@ -1,0 +1,288 @@
+"""A prompt of any form -> the request's constant body with its holes, and each block's texts for them.
+
+It knows templates and chat messages; no frame, no file, no ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+
+from jupyter_batch.config.options import EVERY, Col
+from jupyter_batch.config.types import OBJECT
+from jupyter_batch.core.errors import InputError, TemplateError
+from jupyter_batch.prompts.column_names import label_of
+from jupyter_batch.prompts.conversations import Spoken, conversation, plain
+from jupyter_batch.templates.template import (
+    PLAIN,
+    RowError,
+    Template,
+    UnstableError,
+    parse,
+    raised,
+    short,
+    stable,
+)
+from jupyter_batch.wire.openai import Hole
+
+Columns = Sequence[Sequence[Any]]
+
+
+class Prompt(Protocol):
+    """What is asked of each row."""
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """The labels of the columns that it reads."""
+
+    @property
+    def needed(self) -> tuple[Any, ...]:
+        """Those without which a row makes no sense; a function of the row sees to missing values itself."""
+
+    @property
+    def read(self) -> tuple[Any, ...]:
+        """Those that what was rendered so far came from."""
+
+    def messages(self) -> Any:
+        """The request's messages, with a Hole for what differs from row to row."""
+
+    def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
+        """For each hole a value a row, or a RowError; `columns` are lists in the order of `.columns`."""
+
+
+class Written:
+    """Templates: one text, or messages whose contents are templates."""
+
+    def __init__(self, texts: Sequence[tuple[str, str]], columns: Sequence[Any], kind: str) -> None:
+        self._roles = [role for role, _ in texts]
+        self._templates: list[Template] = [parse(text, columns, kind) for _, text in texts]
+        self.columns: tuple[Any, ...] = _united(t.columns for t in self._templates)
+        self.needed = self.read = self.columns
+
+    def messages(self) -> Any:
+        """A message a template."""
+        return [{"role": role, "content": Hole(f"text{n}")} for n, role in enumerate(self._roles)]
+
+    def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
+        """Each template over the block."""
+        del start
+        at = {label: n for n, label in enumerate(self.columns)}
+        return {
+            f"text{n}": list(
+                template.render([columns[at[label]] for label in template.columns], rows)
+            )
+            for n, template in enumerate(self._templates)
+        }
+
+
+class Called:
+    """A function of the row, which gives a text or a list of messages; it may read any column, None where missing."""
+
+    def __init__(
+        self,
+        function: Callable[[Mapping[Any, Any]], Any],
+        columns: Sequence[Any],
+        system: Written | None,
+        fills: Sequence[str] = (),
+    ) -> None:
+        """`fills`: the columns that the answers will fill, which it must not read."""
+        self._fills = frozenset(fills)
+        self._function = function
+        self._system = system
+        self.needed = system.needed if system is not None else ()
+        self.columns = tuple(columns)
+        self._read: set[Any] = set(self.needed)
+
+    @property
+    def read(self) -> tuple[Any, ...]:
+        """The columns that it looked at in the rows so far: what tells one of its rows from another."""
+        return tuple(label for label in self.columns if label in self._read)
+
+    def messages(self) -> Any:
+        """All of them differ."""
+        return Hole("messages")
+
+    def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
+        """Call it for each row; where it raises, or gives no prompt, that is the row's reason."""
+        del start
+        at = {label: n for n, label in enumerate(self.columns)}
+        system: list[Any] = [None] * rows
+        if self._system is not None:
+            used = [columns[at[label]] for label in self._system.columns]
+            system = self._system.holes(0, used, rows)["text0"]
+        cells = zip(*columns, strict=True) if columns else iter([()] * rows)
+        return {"messages": [self._one(row, system[n]) for n, row in enumerate(cells)]}
+
+    def _one(self, row: tuple[Any, ...], system: Any) -> Any:
+        if isinstance(system, RowError):
+            return system
+        cells = _Row(dict(zip(self.columns, row, strict=True)), self._read, self._fills)
+        try:
+            said = self._function(cells)
+            messages = conversation(said, "the prompt function's answer")
+            check_addresses(messages, row)
+        except (InputError, UnstableError) as e:
+            return RowError(str(e))
+        except Exception as e:  # the user's own function may raise anything
+            return RowError(f"the prompt function failed: {raised(e)}")
+        return messages if system is None else [{"role": "system", "content": system}, *messages]
+
+
+def check_addresses(messages: Any, row: tuple[Any, ...]) -> None:
+    """Raise UnstableError where the address of one of a row's objects is in what was made of it."""
+    objects = [cell for cell in row if type(cell) not in PLAIN]
+    if not objects:
+        return
+    text = str(messages)
+    for cell in objects:
+        if f"{id(cell):x}" in text.lower():
+            stable(cell, f"<a at 0x{id(cell):x}>")
+
+
+def calls_function(prompt: Any) -> bool:
+    """Whether a function of the user's renders the rows: it may give something else the next time."""
+    while not isinstance(prompt, Called):
+        prompt = getattr(prompt, "_inner", None)
+        if prompt is None:
+            return False
+    return True
+
+
+class _Row(Mapping[Any, Any]):
+    """A row as a prompt function sees it; what is looked at is noted in `read`."""
+
+    __slots__ = ("_cells", "_fills", "_read")
+
+    def __init__(self, cells: dict[Any, Any], read: set[Any], fills: frozenset[str]) -> None:
+        self._cells = cells
+        self._read = read
+        self._fills = fills
+
+    def __getitem__(self, label: Any) -> Any:
+        if label not in self._cells and str(label) in self._fills:
+            raise InputError(
+                f"it reads {label!r}, a column that the answers fill: give out= another name"
+            )
+        value = self._cells[label]
+        self._read.add(label)
+        if hasattr(value, "__next__"):
+            stable(value)  # it says what to do
+        return value
+
+    def __iter__(self) -> Iterator[Any]:
+        self._read.update(self._cells)
+        return iter(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class Given:
+    """Prompts as they are, without a frame: the one column holds texts or message lists, and nothing is a template."""
+
+    def __init__(self, system: str | None) -> None:
+        self._system = system
+        self.columns: tuple[Any, ...] = ("prompt",)
+        self.needed = self.read = self.columns
+
+    def messages(self) -> Any:
+        """All of them differ."""
+        return Hole("messages")
+
+    def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
+        """Each prompt's messages."""
+        del rows
+        first = [] if self._system is None else [{"role": "system", "content": self._system}]
+        return {
+            "messages": [
+                [*first, *conversation("" if said is None else said, f"prompt {start + n}")]
+                for n, said in enumerate(columns[0])
+            ]
+        }
+
+
+def prompt_of(
+    prompt: Any,
+    columns: Sequence[Any],
+    *,
+    system: str | None,
+    kind: str,
+    fills: Sequence[str] = (),
+) -> Prompt:
+    """The prompt in the form that was given: text, messages, a column, or a function. Raises TemplateError.
+
+    fills: the columns that the answers will fill.
+    """
+    first = [] if system is None else [("system", system)]
+    if isinstance(prompt, Col):
+        return Spoken(
+            label_of(prompt.name, columns), Written(first, columns, kind) if first else None
+        )
+    if isinstance(prompt, str):
+        if not prompt.strip():
+            raise TemplateError("the prompt is empty")
+        return Written([*first, ("user", prompt)], columns, kind)
+    if callable(prompt):
+        return Called(prompt, columns, Written(first, columns, kind) if first else None, fills)
+    if isinstance(prompt, list | tuple):
+        messages = conversation(list(prompt), "the prompt")
+        if not all(
+            isinstance(m["content"], str) and set(m) == {"role", "content"} for m in messages
+        ):
+            raise TemplateError(
+                'a list of messages as the prompt holds {"role": ..., "content": "a template"} alone'
+            )
+        return Written([*first, *((m["role"], m["content"]) for m in messages)], columns, kind)
+    raise TemplateError(
+        f"the prompt is a {type(prompt).__name__}: give a text with {{columns}}, a list of "
+        '{"role", "content"} messages, col("a column of conversations"), or a function of the row'
+    )
+
+
+class Params(NamedTuple):
+    """Chat parameters with a Hole for each `col(...)`, `extra_body` apart, and the column of each hole."""
+
+    body: dict[str, Any]
+    extra: dict[str, Any] | Hole
+    columns: dict[str, Any]
+
+
+def params_of(params: Mapping[str, Any]) -> Params:
+    """The chat parameters as a request's body has them, in one order however they were typed."""
+    body: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
+    for name, value in sorted(params.items()):
+        if isinstance(value, Col):
+            body[name] = Hole(f"param {name}")
+            columns[f"param {name}"] = value.name
+        else:
+            body[name] = value
+    return Params(body, body.pop("extra_body", None) or {}, columns)
+
+
+def param_of(hole: str, value: Any) -> Any:
+    """A row's own chat parameter in its own type, None where it has none, or why the row can't be sent.
+
+    A whole number stays one, though pandas makes floats of a column of them where one is missing. An object may be
+    written as JSON, as CSV files hold it.
+    """
+    option = EVERY[hole.removeprefix("param ")]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    try:
+        if option.kind is OBJECT:
+            value = orjson.loads(value) if isinstance(value, str) else plain(value)
+        return option.kind.check(value)
+    except Exception:  # a value's own methods may raise anything
+        return RowError(f"`{option.name}` takes {option.kind.says}, not {short(value, 40)}")
+
+
+def _united(groups: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(label for group in groups for label in group))

@@ -1,0 +1,23 @@
+"""The short forms of a prompt, a signature's text and a dspy module, spelled out: a prompt, and its options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyter_batch.core.errors import InputError
+from jupyter_batch.prompts import dspy_module, signature
+
+
+def spelled_out(source: Any, prompt: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """(the prompt, the options); as they were where the prompt is no short form. Raises InputError."""
+    columns = getattr(source, "columns", None)  # pandas may not be loaded where there is no frame
+    if dspy_module.is_module(prompt):
+        if columns is None:
+            raise InputError(
+                "a dspy module takes its inputs from a frame's columns: "
+                "pd.DataFrame({...}).llm.batch(module)"
+            )
+        return dspy_module.as_asked(prompt, columns.tolist(), given)
+    if isinstance(prompt, str) and columns is not None:
+        return signature.as_asked(prompt, columns.tolist(), given) or (prompt, given)
+    return prompt, given

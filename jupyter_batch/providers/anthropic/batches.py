@@ -1,0 +1,362 @@
+"""Batches at Anthropic over plain httpx, since litellm can't create them. It knows no ledger and no frame.
+
+Anthropic takes no metadata, so a batch can't be searched by a tag: how one is known again all the same, and when it
+can't be told, is in `ViaAnthropic.find`. Its API takes all requests in one JSON body, and gives all results, answers
+and errors alike, in one file, which is asked for by the batch's own id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from codecs import BOM_UTF8
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import (
+    BadRequestError,
+    NotFoundError,
+    ProviderDownError,
+    ProviderError,
+    ProviderTimeoutError,
+)
+from jupyter_batch.core.limits import LINE_HEAD_BYTES
+from jupyter_batch.core.refusals.sentence import read_refusal
+from jupyter_batch.core.request import position_of
+from jupyter_batch.core.secrets import masked, remember
+from jupyter_batch.http.network import client_for, through
+from jupyter_batch.http.streams import blocks_of, custom_id_in
+from jupyter_batch.providers.anthropic.address import root_of
+from jupyter_batch.providers.anthropic.refusal import TEXT, read_rows
+from jupyter_batch.providers.anthropic.request_file import Body, extent
+from jupyter_batch.providers.failures import by_refusal, list_in, normalise, object_in
+from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.wire.anthropic.results import read_batch
+
+if TYPE_CHECKING:
+    import httpx
+
+VERSION = "2023-06-01"
+"""The `anthropic-version` that litellm's bodies are written for."""
+CALL_SECONDS = 60.0
+TRANSFER_SECONDS = 1800.0
+"""As in providers/openai/batches.py: 256 MB at a bit more than 1 Mbit/s."""
+LIST_PAGES = 50
+PAGE = 100
+_AT_ONCE = 8
+_SHOWN = 3
+
+
+class UndecidedError(ProviderError):
+    """Nobody can tell yet whether a batch of ours is there. Asking again helps once `candidates` have ended.
+
+    candidates: the batches that may be it; one that the ledger knows as another shard's is not.
+    """
+
+    transient = True
+
+    def __init__(self, message: str, candidates: tuple[BatchView, ...]) -> None:
+        super().__init__(message)
+        self.candidates = candidates
+
+
+class ViaAnthropic:
+    """Message Batches at one address with one key. Its calls are made on one event loop, and share one client."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        access: Access,
+        *,
+        requests_of: Callable[[int], Path],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """What it is to know of the job.
+
+        requests_of: the request file of a shard of this job, by its number; `find` knows a batch by the ids in it.
+        headers: what the Encoder said that the batch needs (betas); it is kept with the job.
+        """
+        self.facts = facts
+        self._access = access
+        self._requests_of = requests_of
+        self._base = root_of(access.api_base)
+        self._headers = {
+            **(headers or {}),
+            "x-api-key": access.api_key,
+            "anthropic-version": VERSION,
+        }
+        self._http: httpx.AsyncClient | None = None
+        self._first_ids: dict[
+            str, str
+        ] = {}  # of batches that have ended: nothing about them changes any more
+
+    def __repr__(self) -> str:
+        return f"ViaAnthropic({self._access!r})"
+
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
+        """Create the batch, its requests streamed from disk. See Provider.submit; no tag can go with it."""
+        del tag, endpoint, window
+        body = Body(requests, None if uploaded else on_upload)
+        headers = {"content-type": "application/json", "content-length": str(body.length)}
+        try:
+            return _view(
+                await self._json(
+                    "POST", "", seconds=TRANSFER_SECONDS, content=body.chunks(), headers=headers
+                )
+            )
+        except ProviderError:
+            if body.failure is not None:
+                raise body.failure from None  # our own disk's or ledger's
+            raise
+
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """The batches created at or after `since` that hold the requests of the tag's shard, newest first.
+
+        A batch is known by what is in it, never by its age or size alone:
+        - with another number of requests than the shard's, it is not ours (Anthropic's counts always add up to that);
+        - one that has ended is ours if its results are: each `custom_id` holds the job's id and the row's position;
+        - of one that is still under way nothing can be read. If there is such a one, and none that is surely ours, it
+          can't be told yet, and UndecidedError says so: the job waits until it has ended (a day at most), or until the
+          person decides. A foreign batch is never taken for ours, and ours is not paid twice.
+        """
+        del file_id  # requests and batch are one call
+        job, _, number = tag.get(TAG, "").rpartition("/")
+        if not job:
+            return []
+        first, last, requests = await asyncio.to_thread(extent, self._requests_of(int(number)), job)
+        ours: list[BatchView] = []
+        unknown: list[BatchView] = []
+        for view in await self._listed(since):
+            if view.total != requests:
+                continue
+            known = None if view.ending is None else await self._first_id(view)
+            position = position_of(job, known)
+            if known is None:
+                unknown.append(view)
+            elif position is not None and first <= position <= last:
+                ours.append(msgspec.structs.replace(view, tag=dict(tag)))
+        if not ours and unknown:
+            raise UndecidedError(_undecided(unknown, requests), tuple(unknown))
+        return ours
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged: the tag is the job of the ids in the results; its shard can't be told."""
+        looking = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(view: BatchView) -> BatchView:
+            async with looking:
+                known = None if view.ending is None else await self._first_id(view)
+            job = (known or "").rpartition("-")[0]
+            return msgspec.structs.replace(view, tag={TAG: job} if job else {})
+
+        views = await asyncio.gather(*map(look, await self._listed(since)))
+        return [view for view in views if view.tag or view.ending is None]
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests."""
+        del write
+        raise NotFoundError(f"Anthropic does not give back what was asked in {batch.id}")
+
+    async def poll(self, batch_id: str) -> BatchView:
+        """See Provider.poll."""
+        return _view(await self._json("GET", f"/{quote(batch_id, safe='')}"))
+
+    async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
+        """Stream the results of the batch `file_id`. See Provider.fetch."""
+        try:
+            async with asyncio.timeout(TRANSFER_SECONDS), self._results(file_id) as chunks:
+                while chunk := await self._next(chunks):
+                    write(chunk)
+        except TimeoutError:
+            raise ProviderTimeoutError(
+                f"the results did not arrive from {self._base} in time"
+            ) from None
+
+    async def cancel(self, batch_id: str) -> BatchView:
+        """Ask for the end; a refusal because it is over already is answered by how it stands."""
+        try:
+            return _view(await self._json("POST", f"/{quote(batch_id, safe='')}/cancel"))
+        except BadRequestError:
+            return await self.poll(batch_id)
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        client, self._http = self._http, None
+        if client is not None:
+            with contextlib.suppress(
+                Exception
+            ):  # at the end of the process nothing can be done about it
+                await client.aclose()
+
+    # --- the wire ---------------------------------------------------------------------------------------------------
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._http is None:
+            import httpx
+
+            # No idle connections: minutes lie between two polls, and one that the far side had closed meanwhile would
+            # leave it open whether a create arrived.
+            self._http = client_for(
+                self._base,
+                headers=self._headers,
+                timeout=CALL_SECONDS,
+                follow_redirects=False,
+                limits=httpx.Limits(max_keepalive_connections=0),
+            )
+        return self._http
+
+    async def _json(
+        self, verb: str, path: str, *, seconds: float | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """One call that is answered with a JSON object."""
+        seconds = seconds or CALL_SECONDS
+        with self._told():
+            async with asyncio.timeout(seconds):
+                client = self._client()
+                request = client.build_request(
+                    verb, f"{self._base}/v1/messages/batches{path}", **more
+                )
+                request.extensions["timeout"] = {**request.extensions["timeout"], "read": seconds}
+                response = await client.send(request)
+                if response.status_code != 200:  # noqa: PLR2004 - HTTP's OK
+                    raise self._refusal(response, response.content)
+        if path or verb != "GET":
+            return object_in(response.content, self._base)
+        return list_in(response.content, self._base, "data")
+
+    @contextlib.asynccontextmanager
+    async def _results(self, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The results of a batch, as they come."""
+        path = f"/v1/messages/batches/{quote(batch_id, safe='')}/results"
+        with self._told():
+            client = self._client()
+            response = await client.send(
+                client.build_request("GET", self._base + path), stream=True
+            )
+        async with blocks_of(response) as chunks:
+            if response.status_code != 200:  # noqa: PLR2004
+                with self._told():
+                    body = await _start(chunks, TEXT)
+                raise self._refusal(response, body)
+            yield chunks
+
+    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes:
+        with self._told():
+            async for chunk in chunks:
+                if chunk:
+                    return chunk
+        return b""
+
+    async def _first_id(self, view: BatchView) -> str | None:
+        """The custom_id in the first line of an ended batch's results: "" of one that is gone, None: not there yet."""
+        if view.output_file_id is None or view.id in self._first_ids:
+            return self._first_ids.get(view.id)
+        line = b""
+        with self._told():
+            try:
+                async with (
+                    asyncio.timeout(CALL_SECONDS),
+                    self._results(view.output_file_id) as chunks,
+                ):
+                    while b"\n" not in line and len(line) <= LINE_HEAD_BYTES:
+                        chunk = await self._next(chunks)
+                        if not chunk:
+                            break
+                        line += chunk
+            except (
+                NotFoundError
+            ):  # removed, or older than the results are kept: there is nothing to be had from it
+                return ""
+        if b"\n" not in line and (head := custom_id_in(line)):  # a line that is cut here
+            return self._first_ids.setdefault(view.id, head)
+        with contextlib.suppress(msgspec.DecodeError):
+            found = msgspec.json.decode(line.removeprefix(BOM_UTF8).partition(b"\n")[0])
+            if isinstance(found, dict) and "custom_id" in found:
+                return self._first_ids.setdefault(view.id, str(found["custom_id"]))
+        return None
+
+    async def _listed(self, since: float) -> list[BatchView]:
+        """The workspace's batches, newest first, until they are older than `since`."""
+        found: list[BatchView] = []
+        after: dict[str, str] = {}
+        for _ in range(LIST_PAGES):
+            page = await self._json("GET", "", params={"limit": str(PAGE), **after})
+            views = [_view(obj) for obj in page.get("data") or [] if isinstance(obj, dict)]
+            found += [view for view in views if view.created_at is None or view.created_at >= since]
+            older = any(view.created_at is not None and view.created_at < since for view in views)
+            if (
+                older
+                or not views
+                or not page.get("has_more")
+                or views[-1].id == after.get("after_id")
+            ):
+                return found
+            after = {"after_id": views[-1].id}
+        raise ProviderDownError(
+            f"the list of batches at {self._base} did not end after {LIST_PAGES} pages"
+        )
+
+    def _refusal(self, response: httpx.Response, body: bytes) -> ProviderError:
+        """An answer other than 200, in our words."""
+        remember(self._access.api_key)
+        status, place = response.status_code, self._base
+        said = read_refusal(body)
+        message, request, lines = read_rows(body, said)
+        words = f"{message} ({request})" if request else message
+        error = by_refusal(
+            status, said, f"{place}{through(place, status)}", response.headers, words=words
+        )
+        if status in (400, 422):  # HTTP's, of a body that was not right
+            error.bad_lines = tuple((line, masked(why)) for line, why in lines)
+        return error
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever httpx raises, in our words."""
+        try:
+            yield
+        except Exception as e:
+            raise normalise(e, self._base, self._access.api_key) from None
+
+
+def _undecided(unknown: list[BatchView], requests: int) -> str:
+    ids = ", ".join(view.id for view in unknown[:_SHOWN])
+    if len(unknown) > _SHOWN:
+        ids += f" and {len(unknown) - _SHOWN} more"
+    return (
+        f"it can't be told yet whether this was sent: Anthropic has {ids} under way, with {requests:,} requests as "
+        "here, and shows what is in a batch only once it has ended, within a day; it is looked at again then, "
+        "and nothing is sent twice"
+    )
+
+
+def _view(obj: dict[str, Any]) -> BatchView:
+    view = read_batch(obj)
+    if not view.id:
+        raise ProviderDownError("Anthropic's answer holds no batch")
+    return view
+
+
+async def _start(chunks: AsyncIterator[bytes], size: int) -> bytes:
+    body = b""
+    async for chunk in chunks:
+        body += chunk
+        if len(body) >= size:
+            break
+    return body

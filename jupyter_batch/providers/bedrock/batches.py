@@ -1,0 +1,370 @@
+"""Bedrock's batch inference over boto3, which signs and finds credentials. It knows no ledger and no frame.
+
+Why not litellm's calls (1.106): its create carries a new name and no `clientRequestToken`, so that one whose answer was
+lost is paid again; it can't list jobs, so that nothing is found again; its upload holds the file in memory, several
+times over; it blocks the event loop while it signs; and models of other makers than Anthropic and Amazon get OpenAI's
+body, which they don't take (wire/clouds/bedrock.py).
+
+What is Bedrock's own (AWS: API reference, batch inference): requests and results are objects in a bucket of the
+person's, read and written under a role; a job is known by its name and by the token of its create, with which a second
+create is the same job; below the output's folder it makes one named after the job's id. Records that failed stand
+among the others: one file for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
+from jupyter_batch.http.address import is_near
+from jupyter_batch.http.network import bundle
+from jupyter_batch.http.streams import LineBound
+from jupyter_batch.providers.bedrock.errors import told
+from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
+from jupyter_batch.providers.clouds import hours_from_a_day
+from jupyter_batch.providers.openai.batches import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.providers.protocol import TAG, Facts
+from jupyter_batch.wire.clouds import bedrock
+
+FOLDER = "jupyter_batch"
+"""Below which our files lie in the bucket."""
+NAME = "jupyter-batch-"
+"""How the names of our jobs begin."""
+PAGE = 1000
+_ABOUT = "about"
+
+
+class ViaBedrock:
+    """One account and region. settings: as clouds.SETTINGS names them. model: a model's id or ARN.
+
+    secrets: `aws_access_key_id` and the like; without them AWS's own library looks (environment, profile, role).
+    api_base: of Bedrock's API; S3's is what boto3 says (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL).
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        *,
+        api_base: str,
+        model: str,
+        settings: Mapping[str, str],
+        secrets: Mapping[str, str],
+    ) -> None:
+        self.facts = facts
+        self._base = api_base
+        self._model = bedrock.model_id(model)
+        self._settings = dict(settings)
+        self._secrets = {name: value for name, value in secrets.items() if name.startswith("aws_")}
+        self._clients: dict[str, Any] = {}
+        self._turn = asyncio.Lock()
+        self._bucket, self._folder = _place(settings["s3_bucket_name"])
+        self._output = _place(settings.get("s3_output_bucket_name") or settings["s3_bucket_name"])
+
+    def __repr__(self) -> str:
+        return f"ViaBedrock({self._base!r}, {self._bucket!r})"
+
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
+        """See Provider.submit. window: whole hours or days, from 24h to 7d."""
+        del endpoint
+        hours = hours_from_a_day(window)
+        if uploaded is None:
+            uploaded = await self._put(f"{self._folder}/{tag[TAG]}.jsonl", requests, tag)
+            await on_upload(uploaded)
+        key = self._settings.get("s3_encryption_key_id")
+        bucket, folder = self._output
+        order: dict[str, Any] = {
+            "jobName": name_of(tag),
+            "clientRequestToken": name_of(tag),
+            "modelId": self._model,
+            "roleArn": self._settings["aws_batch_role_arn"],
+            "modelInvocationType": bedrock.MODEL_INVOCATION,
+            "timeoutDurationInHours": hours,
+            "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": uploaded}},
+            "outputDataConfig": {
+                "s3OutputDataConfig": {
+                    "s3Uri": f"s3://{bucket}/{folder}/{tag[TAG]}/",
+                    **({"s3EncryptionKeyId": key} if key else {}),
+                }
+            },
+        }
+        tags = [
+            {"key": key, "value": value} for key, value in tag.items() if not key.startswith(TAG)
+        ]
+        if tags:  # without any, the permission to tag is not needed
+            order["tags"] = tags
+        made = await self._call("bedrock", "create_model_invocation_job", **order)
+        if not made.get("jobArn"):
+            raise ProviderDownError("Bedrock answered a create without the job's ARN")
+        return BatchView(
+            id=str(made["jobArn"]), status="submitted", input_file_id=uploaded, tag=dict(tag)
+        )
+
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """See Provider.find: by the job's name, which Bedrock always keeps."""
+        del file_id
+        return [
+            view
+            for view in await self._listed(name_of(tag), since)
+            if view.tag.get(TAG) == tag[TAG]
+        ]
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged. What else is told of a batch stands beside its request file."""
+        found = []
+        for view in await self._listed(NAME, since):
+            if TAG in view.tag:
+                about = await self._about(view)
+                found.append(msgspec.structs.replace(view, tag={**about, **view.tag}))
+        return found
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests."""
+        if batch.input_file_id is None:
+            raise NotFoundError(f"Bedrock names no request file of {batch.id}")
+        await self._copy([batch.input_file_id], lambda line: bedrock.kept(line) + b"\n", write)
+
+    async def poll(self, batch_id: str) -> BatchView:
+        """See Provider.poll. Of a job that is over, it is looked which files its folder has."""
+        view = _view(
+            await self._call("bedrock", "get_model_invocation_job", jobIdentifier=batch_id)
+        )
+        if view.ending is None or view.output_file_id is None:
+            return msgspec.structs.replace(view, output_file_id=None)
+        there = await self._results(view.output_file_id)
+        return view if there else msgspec.structs.replace(view, output_file_id=None)
+
+    async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
+        """Stream all result files below the folder `file_id`, one after another."""
+        uris = await self._results(file_id)
+        if not uris:
+            raise NotFoundError(f"there are no results in {file_id}")
+        await self._copy(uris, bedrock.slim, write)
+
+    async def cancel(self, batch_id: str) -> BatchView:
+        """See Provider.cancel. One that is over is refused, and told as it is."""
+        with contextlib.suppress(BadRequestError):
+            await self._call("bedrock", "stop_model_invocation_job", jobIdentifier=batch_id)
+        return await self.poll(batch_id)
+
+    async def aclose(self) -> None:
+        """See Provider.aclose."""
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            client.close()
+
+    # --- the wire ---------------------------------------------------------------------------------------------------
+
+    async def _client(self, service: str) -> Any:
+        async with self._turn:
+            if service not in self._clients:
+                self._clients[service] = await asyncio.to_thread(self._made, service)
+            return self._clients[service]
+
+    def _made(self, service: str) -> Any:
+        """A client that sends each call once. Its making reads credentials and a description of the service."""
+        import boto3
+        import botocore.session
+        from botocore.config import Config
+
+        with self._told():
+            inner = botocore.session.Session()
+            inner.register_component("data_loader", _descriptions())
+            keys = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+            session = boto3.Session(
+                botocore_session=inner,
+                region_name=self._settings["aws_region_name"],
+                profile_name=self._settings.get("aws_profile_name"),
+                **{name: self._secrets.get(name) for name in keys},
+            )
+            storage = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+            client = session.client(
+                service,
+                endpoint_url=self._base if service == "bedrock" else None,
+                verify=bundle(),  # None: as AWS's own variables say
+                config=Config(
+                    proxies=_proxies(self._base if service == "bedrock" else storage),
+                    connect_timeout=CALL_SECONDS,
+                    read_timeout=CALL_SECONDS,
+                    retries={"total_max_attempts": 1},
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                ),
+            )
+            if service == "bedrock":
+                shape = client.meta.service_model.operation_model(
+                    "CreateModelInvocationJob"
+                ).input_shape
+                if "modelInvocationType" not in shape.members:
+                    raise BadRequestError(
+                        "this boto3 is too old for Bedrock's Converse batches: "
+                        "pip install -U 'jupyter_batch[bedrock]'"
+                    )
+            return client
+
+    async def _call(
+        self, service: str, verb: str, *, seconds: float = CALL_SECONDS, **arguments: Any
+    ) -> dict[str, Any]:
+        """One call, sent once, in a thread: boto3 knows no event loop."""
+        client = await self._client(service)
+        with self._told():
+            async with asyncio.timeout(seconds + 5):
+                answer: dict[str, Any] = await asyncio.to_thread(getattr(client, verb), **arguments)
+                return answer
+
+    async def _listed(self, name: str, since: float) -> list[BatchView]:
+        """The jobs whose names contain `name`, newest first."""
+        found: list[BatchView] = []
+        more: dict[str, Any] = {}
+        for _ in range(LIST_PAGES):
+            page = await self._call(
+                "bedrock",
+                "list_model_invocation_jobs",
+                nameContains=name,
+                maxResults=PAGE,
+                sortBy="CreationTime",
+                sortOrder="Descending",
+                submitTimeAfter=datetime.fromtimestamp(since, UTC),
+                **more,
+            )
+            found += [_view(job) for job in page.get("invocationJobSummaries") or []]
+            if not page.get("nextToken"):
+                return found
+            more = {"nextToken": page["nextToken"]}
+        raise ProviderDownError(
+            f"the list of jobs at {self._base} did not end after {LIST_PAGES} pages"
+        )
+
+    async def _put(self, key: str, requests: Path, tag: Mapping[str, str]) -> str:
+        """Upload a request file, streamed from disk; the same name again is the same object."""
+        about = json.dumps(
+            {name: value for name, value in tag.items() if name.startswith(f"{TAG}_")}
+        )
+        with contextlib.ExitStack() as stack:
+            file = await asyncio.to_thread(stack.enter_context, as_sent(requests, bedrock.sent))
+            await self._call(
+                "s3",
+                "put_object",
+                seconds=TRANSFER_SECONDS,
+                Bucket=self._bucket,
+                Key=key,
+                Body=file,
+                ContentType="application/jsonl",
+                Metadata={_ABOUT: about},
+            )
+        return f"s3://{self._bucket}/{key}"
+
+    async def _about(self, view: BatchView) -> dict[str, str]:
+        bucket, key = _parts(view.input_file_id or "")
+        with contextlib.suppress(NotFoundError, msgspec.DecodeError):
+            head = await self._call("s3", "head_object", Bucket=bucket, Key=key)
+            return msgspec.json.decode(
+                (head.get("Metadata") or {}).get(_ABOUT, "{}"), type=dict[str, str]
+            )
+        return {}
+
+    async def _results(self, folder: str) -> list[str]:
+        """The result files below a folder, without the manifest beside them."""
+        bucket, prefix = _parts(folder)
+        uris: list[str] = []
+        more: dict[str, Any] = {}
+        for _ in range(LIST_PAGES):
+            page = await self._call("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+            uris += [
+                f"s3://{bucket}/{item['Key']}"
+                for item in page.get("Contents") or []
+                if item["Key"].endswith(".jsonl.out")
+            ]
+            if not page.get("IsTruncated"):
+                return sorted(uris)
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+        raise ProviderDownError(
+            f"the list of objects in {folder} did not end after {LIST_PAGES} pages"
+        )
+
+    async def _copy(
+        self, uris: list[str], change: Callable[[bytes], bytes], write: Callable[[bytes], object]
+    ) -> None:
+        lines = Lines(change, write)
+        bound = LineBound(lines.take)
+        for uri in uris:
+            bucket, key = _parts(uri)
+            there = await self._call("s3", "get_object", Bucket=bucket, Key=key)
+            with contextlib.closing(there["Body"]) as body:
+                while block := await self._block(body):
+                    bound.write(block)
+            bound.close()
+            lines.end()
+
+    async def _block(self, body: Any) -> bytes:
+        with self._told():
+            async with asyncio.timeout(CALL_SECONDS + 5):
+                return bytes(await asyncio.to_thread(body.read, BLOCK))
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever boto3 raises, in our words."""
+        try:
+            yield
+        except Exception as e:
+            raise told(e, self._base) from None
+
+
+def _proxies(base: str | None) -> dict[str, str] | None:
+    """No proxy for this machine (a stand-in for AWS); None: as the environment says."""
+    return {} if base and is_near(base) else None
+
+
+@functools.cache
+def _descriptions() -> Any:
+    """AWS's descriptions of its services, read once: 0.1 s of CPU for each client otherwise."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+def name_of(tag: Mapping[str, str]) -> str:
+    """A job's name, which is also the token of its create: one job at most has it."""
+    return NAME + tag[TAG].replace("/", "-")
+
+
+def _view(job: Mapping[str, Any]) -> BatchView:
+    view = bedrock.read_job(job)
+    if not view.id:
+        raise ProviderDownError("Bedrock told of a job without its ARN")
+    name = str(job.get("jobName") or "")
+    of, dash, number = name.removeprefix(NAME).rpartition("-")
+    ours = name.startswith(NAME) and dash
+    return msgspec.structs.replace(view, tag={TAG: f"{of}/{number}"} if ours else {})
+
+
+def _place(bucket: str) -> tuple[str, str]:
+    """(bucket, our folder in it) of a bucket's name, with or without a folder of the person's."""
+    name, _, folder = bucket.removeprefix("s3://").strip("/").partition("/")
+    return name, f"{folder}/{FOLDER}".lstrip("/")
+
+
+def _parts(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key

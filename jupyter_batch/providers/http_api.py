@@ -1,0 +1,122 @@
+"""A provider's API straight over httpx: JSON, uploads and downloads, each sent once. It knows no provider, no ledger.
+
+For the providers whose batches litellm can call, but not as we must: as measured with litellm 1.106, its HTTP handler
+sends a POST again when the connection breaks before the answer (where aiohttp is switched off: a create that is paid
+twice), leaves a socket open at a call that is refused or cut and tells of it on stderr, passes no `retry-after` on, and
+holds uploads and downloads in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from jupyter_batch.core.errors import ProviderError
+from jupyter_batch.core.secrets import remember
+from jupyter_batch.http.network import SentOnError, client_for
+from jupyter_batch.http.streams import blocks_of
+from jupyter_batch.providers.failures import list_in, normalise, object_in, refused
+from jupyter_batch.providers.openai.batches import CALL_SECONDS, TRANSFER_SECONDS
+from jupyter_batch.providers.protocol import Access, Facts
+
+if TYPE_CHECKING:
+    import httpx
+
+QUIET_SECONDS = 300.0
+"""How long nothing at all may come during a transfer: a server may think about 200 MB for a while."""
+
+
+class Direct:
+    """One provider at one address. The key goes there alone, as a bearer token."""
+
+    def __init__(self, facts: Facts, access: Access) -> None:
+        self.facts = facts
+        self._access = access
+        self._root = access.api_base.rstrip("/").removesuffix("/v1") + "/v1"
+
+    async def aclose(self) -> None:
+        """See Provider.aclose. Each verb closes what it opened."""
+
+    async def _upload(self, name: str, file: BinaryIO | bytes) -> str:
+        """The id of a request file."""
+        async with self._open(TRANSFER_SECONDS) as client:
+            there = await self._ask(
+                client,
+                "POST",
+                "/files",
+                data={"purpose": "batch"},  # fields before the file
+                files={"file": (name, file, "application/jsonl")},
+            )
+        return str(object_in(there, self._access.api_base)["id"])
+
+    @asynccontextmanager
+    async def _open(self, seconds: float = CALL_SECONDS) -> AsyncIterator[httpx.AsyncClient]:
+        """A client for one verb, at most `seconds` for all of it. What fails inside is told in our tree of errors."""
+        import httpx
+
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                client_for(
+                    self._access.api_base,
+                    timeout=min(seconds, QUIET_SECONDS),
+                    headers={"Authorization": f"Bearer {self._access.api_key}"},
+                ) as client,
+            ):
+                yield client
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            msgspec.DecodeError,
+            SentOnError,
+            TimeoutError,
+        ) as e:
+            raise normalise(e, self._access.api_base, self._access.api_key) from None
+
+    async def _ask(self, client: httpx.AsyncClient, method: str, path: str, **more: Any) -> bytes:
+        """The answer to one call, sent once; more: as httpx takes it. Raises ProviderError for a refusal."""
+        answer = await client.request(method, f"{self._root}{path}", **more)
+        if not answer.is_success:
+            raise self._refusal(answer)
+        return answer.content
+
+    async def _object(
+        self, client: httpx.AsyncClient, method: str, path: str, *, holds: str = "id", **more: Any
+    ) -> dict[str, Any]:
+        """The object in the answer to one call. See object_in."""
+        answer = await self._ask(client, method, path, **more)
+        return object_in(answer, self._access.api_base, holds=holds)
+
+    async def _list(
+        self, client: httpx.AsyncClient, path: str, name: str, *, bare: bool = False, **more: Any
+    ) -> dict[str, Any]:
+        """A page of a list. See list_in."""
+        answer = await self._ask(client, "GET", path, **more)
+        return list_in(answer, self._access.api_base, name, bare=bare)
+
+    async def _stream(self, path: str, write: Callable[[bytes], object]) -> None:
+        """A download, block by block; raises where it was cut off."""
+        async with (
+            self._open(TRANSFER_SECONDS) as client,
+            client.stream("GET", f"{self._root}{path}") as answer,
+        ):
+            if not answer.is_success:
+                await answer.aread()
+                raise self._refusal(answer)
+            async with blocks_of(answer) as blocks:
+                async for block in blocks:
+                    write(block)
+
+    def _refusal(self, answer: httpx.Response) -> ProviderError:
+        remember(self._access.api_key)
+        return refused(
+            answer.status_code,
+            answer.content,
+            self._access.api_base,
+            headers=answer.headers,
+            reason=answer.reason_phrase,
+        )

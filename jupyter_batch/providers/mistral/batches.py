@@ -1,0 +1,222 @@
+"""Mistral's batch jobs, straight over httpx (why: providers/http_api.py). It knows no ledger and no frame.
+
+What is its own (docs.mistral.ai, batch inference and API reference): the model belongs to the job, so a line is
+{"custom_id", "body"} with neither method, url nor model; states are upper-case words; the window is a number of hours.
+litellm, moreover, has no list and no cancel of them, and drops the window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
+from jupyter_batch.providers.http_api import Direct
+from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
+from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.openai_batches import read_batch
+
+PAGE = 100
+"""Jobs in a page of the list; the API's own default."""
+MOST_HOURS = 168
+"""The longest window: 7 days (Mistral's batch documentation)."""
+
+_JOBS = "/batch/jobs"
+_STATES = {
+    "QUEUED": "validating",
+    "RUNNING": "in_progress",
+    "SUCCESS": "completed",
+    "FAILED": "failed",
+    "TIMEOUT_EXCEEDED": "expired",
+    "CANCELLATION_REQUESTED": "cancelling",
+    "CANCELLED": "cancelled",
+}
+
+
+class ViaMistral(Direct):
+    """One Mistral workspace, by its key; model: the bare name that all of a job's requests are for."""
+
+    def __init__(self, facts: Facts, access: Access, *, model: str) -> None:
+        super().__init__(facts, access)
+        self._model = model
+
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
+        """See Provider.submit. window: "24h", "7d"; at most seven days."""
+        hours = hours_of(window)
+        if uploaded is None:
+            lines = await asyncio.to_thread(bare_lines, requests)
+            uploaded = await self._upload(file_name(tag, requests), lines)
+            await on_upload(uploaded)
+        body = {
+            "input_files": [uploaded],
+            "endpoint": endpoint,
+            "model": self._model,
+            "metadata": dict(tag),
+            "timeout_hours": hours,
+        }
+        async with self._open() as client:
+            view = read_job(await self._object(client, "POST", _JOBS, json=body))
+        if not view.id:
+            raise ProviderDownError(
+                f"{self._access.api_base} answered a create without the job's id"
+            )
+        return msgspec.structs.replace(
+            view,
+            input_file_id=uploaded,
+            expires_at=view.created_at + hours * 3600 if view.created_at else None,
+        )
+
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """See Provider.find. How its `metadata` filter is written is not documented: the list itself is read."""
+        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged."""
+        return [view for view in await self._listed(since) if TAG in view.tag]
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests: what `bare_lines` took off is put back, out of the job."""
+        if batch.input_file_id is None:
+            raise NotFoundError(f"Mistral names no request file of {batch.id}")
+        async with self._open() as client:
+            path = f"{_JOBS}/{quote(batch.id, safe='')}"
+            job = msgspec.json.decode(await self._ask(client, "GET", path), type=_Asked)
+        held = bytearray()
+        await self.fetch(batch.input_file_id, held.extend)
+        write(
+            await asyncio.to_thread(full_lines, bytes(held), job.model or self._model, job.endpoint)
+        )
+
+    async def _listed(self, since: float) -> list[BatchView]:
+        found: list[BatchView] = []
+        async with self._open(TRANSFER_SECONDS) as client:
+            for number in range(LIST_PAGES):
+                params = {"page": number, "page_size": PAGE}
+                page = await self._list(client, _JOBS, "data", params=params)
+                views = [read_job(job) for job in page.get("data") or []]
+                found += views
+                older = all(
+                    view.created_at is not None and view.created_at < since for view in views
+                )
+                if (
+                    older or len(views) < PAGE
+                ):  # `older`: newest come first; of no views it is true, too
+                    return found
+        raise ProviderDownError(
+            f"the list of jobs at {self._access.api_base} did not end after {LIST_PAGES} pages"
+        )
+
+    async def poll(self, batch_id: str) -> BatchView:
+        """See Provider.poll."""
+        async with self._open() as client:
+            path = f"{_JOBS}/{quote(batch_id, safe='')}"
+            return read_job(await self._object(client, "GET", path))
+
+    async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
+        """See Provider.fetch."""
+        await self._stream(f"/files/{quote(file_id, safe='')}/content", write)
+
+    async def cancel(self, batch_id: str) -> BatchView:
+        """See Provider.cancel."""
+        try:
+            async with self._open() as client:
+                path = f"{_JOBS}/{quote(batch_id, safe='')}/cancel"
+                return read_job(await self._object(client, "POST", path))
+        except BadRequestError:
+            return await self.poll(batch_id)
+
+
+class _Asked(msgspec.Struct):
+    endpoint: str
+    model: str | None = None
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    body: dict[str, msgspec.Raw]
+
+
+def bare_lines(requests: Path) -> bytes:
+    """A file of OpenAI's request lines as Mistral's: the envelope gone, and the model, which the job has."""
+    decode, encode = msgspec.json.Decoder(_Line).decode, msgspec.json.encode
+    made = bytearray()
+    with requests.open("rb") as file:
+        for text in file:
+            line = decode(text)
+            line.body.pop("model", None)
+            made += encode(line) + b"\n"
+    return bytes(made)
+
+
+def full_lines(bare: bytes, model: str, endpoint: str) -> bytes:
+    """The request lines that `bare_lines` made `bare` of."""
+    decode, encode = msgspec.json.Decoder(_Line).decode, msgspec.json.encode
+    made = bytearray()
+    for text in bare.splitlines():
+        line = decode(text)
+        body = {"model": msgspec.Raw(encode(model)), **line.body}
+        made += (
+            encode({"custom_id": line.custom_id, "method": "POST", "url": endpoint, "body": body})
+            + b"\n"
+        )
+    return bytes(made)
+
+
+def read_job(job: Mapping[str, Any]) -> BatchView:
+    """A job as Mistral tells of it. A state that nobody knows is an open one."""
+    status = str(job.get("status") or "unknown")
+    files = job.get("input_files")
+    errors = [_error(error) for error in job.get("errors") or [] if isinstance(error, Mapping)]
+    return read_batch(
+        {
+            "id": job.get("id"),
+            "status": _STATES.get(status, status.lower()),
+            "created_at": job.get("created_at"),
+            "input_file_id": files[0] if isinstance(files, list) and files else None,
+            "output_file_id": job.get("output_file"),
+            "error_file_id": job.get("error_file"),
+            "errors": errors,
+            "request_counts": {
+                "total": job.get("total_requests"),
+                "completed": job.get("succeeded_requests"),
+                "failed": job.get("failed_requests"),
+            },
+            "metadata": job.get("metadata"),
+            "endpoint": job.get("endpoint"),
+        }
+    )
+
+
+def _error(error: Mapping[str, Any]) -> dict[str, str]:
+    times = tolerant.count(error.get("count"))
+    return {"message": str(error.get("message")) + (f" ({times:,} times)" if times > 1 else "")}
+
+
+def hours_of(window: str) -> int:
+    """A window as whole hours. Raises BadRequestError for one that Mistral does not take."""
+    match = re.fullmatch(r"([1-9]\d{0,3})([hd])", window)
+    hours = int(match[1]) * (24 if match[2] == "d" else 1) if match else 0
+    if not 1 <= hours <= MOST_HOURS:
+        raise BadRequestError(
+            f"completion_window={window!r}: Mistral takes hours or days, from 1h to 7d"
+        )
+    return hours

@@ -1,0 +1,319 @@
+"""Vertex AI's batch prediction, straight over httpx with google-auth's token. It knows no ledger and no frame.
+
+Why not litellm's calls (1.106): its create carries no label, so that one whose answer was lost can't be found again,
+and is sent again, and paid again, by its HTTP handler and by whoever calls it; it asks for the token on the event loop;
+it passes no `completionStats` on, so that nobody sees how far a job is; and it reads one result file, of a fixed name.
+
+What is Vertex's own (Google Cloud: batch prediction for Gemini, REST reference): requests and results are objects in a
+bucket of the person's; a job is known by its labels; the folder of its results is new for each job, and named when
+they are there. Rows that failed stand among the others: one file for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
+from jupyter_batch.http.streams import LineBound, blocks_of
+from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
+from jupyter_batch.providers.failures import object_in
+from jupyter_batch.providers.http_api import Direct
+from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.vertex.google_token import Token
+from jupyter_batch.wire.clouds import vertex
+
+if TYPE_CHECKING:
+    import httpx
+
+STORAGE = "https://storage.googleapis.com"
+FOLDER = "jupyter_batch"
+"""Below which our files lie in the bucket."""
+PAGE = 100
+_MORE = "jupyter_batch_more_"
+_LABEL = 63
+_MOST = 40  # labels that tell more of a job; Google Cloud takes 64 in all
+
+
+class ViaVertex(Direct):
+    """One project and region. settings: as clouds.SETTINGS names them. model: a Gemini model's bare name.
+
+    secrets: `api_key` (an access token), or `vertex_credentials` (JSON); without either Google's own library looks.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        *,
+        api_base: str,
+        model: str,
+        settings: Mapping[str, str],
+        secrets: Mapping[str, str],
+        storage: str | None = None,
+    ) -> None:
+        super().__init__(facts, Access(api_base=api_base, api_key="no-token-yet"))
+        self._model = vertex.gemini_name(model)
+        self._parent = (
+            f"/projects/{settings['vertex_project']}/locations/{settings['vertex_location']}"
+        )
+        bucket, _, folder = (
+            settings["gcs_bucket_name"].removeprefix("gs://").strip("/").partition("/")
+        )
+        self._bucket, self._folder = bucket, f"{folder}/{FOLDER}".lstrip("/")
+        self._storage = storage or storage_base(os.environ)
+        self._token = Token(
+            given=secrets.get("api_key"),
+            credentials=secrets.get("vertex_credentials") or settings.get("vertex_credentials"),
+        )
+
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
+        """See Provider.submit. There is no window to be chosen: a job has 24 h once it runs."""
+        del endpoint, window
+        name = tag[TAG].replace("/", "-")
+        if uploaded is None:
+            uploaded = await self._put(f"{self._folder}/{tag[TAG]}.jsonl", requests)
+            await on_upload(uploaded)
+        order = {
+            "displayName": f"{TAG}-{name}",
+            "model": f"publishers/google/models/{self._model}",
+            "labels": labels_of(tag),
+            "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": [uploaded]}},
+            "outputConfig": {
+                "predictionsFormat": "jsonl",
+                "gcsDestination": {
+                    "outputUriPrefix": f"gs://{self._bucket}/{self._folder}/{tag[TAG]}"
+                },
+            },
+        }
+        async with self._open() as client:
+            job = await self._object(
+                client, "POST", f"{self._parent}/batchPredictionJobs", holds="name", json=order
+            )
+        return _view(job)
+
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """See Provider.find: by the label that says which job and shard, and by which the list is filtered."""
+        del file_id
+        label = tag[TAG].replace("/", "-")
+        views = await self._listed(f'labels.{TAG}="{label}"', since)
+        return [view for view in views if view.tag.get(TAG) == tag[TAG]]
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged."""
+        return [view for view in await self._listed(f"labels.{TAG}:*", since) if TAG in view.tag]
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests."""
+        if batch.input_file_id is None:
+            raise NotFoundError(f"Vertex AI names no request file of {batch.id}")
+        await self._copy([batch.input_file_id], lambda line: vertex.kept(line) + b"\n", write)
+
+    async def poll(self, batch_id: str) -> BatchView:
+        """See Provider.poll. Of a job that is over, it is looked which files its folder has."""
+        async with self._open() as client:
+            job = await self._object(client, "GET", f"/{quote(batch_id)}", holds="name")
+            view = _view(job)
+            if view.ending is None or view.output_file_id is None:
+                return msgspec.structs.replace(view, output_file_id=None)
+            there = await self._results(client, view.output_file_id)
+            return view if there else msgspec.structs.replace(view, output_file_id=None)
+
+    async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
+        """Stream all result files below the folder `file_id`, one after another."""
+        async with self._open() as client:
+            names = await self._results(client, file_id)
+        if not names:
+            raise NotFoundError(f"there are no results in {file_id}")
+        bucket = _parts(file_id)[0]
+        await self._copy([f"gs://{bucket}/{name}" for name in names], vertex.slim, write)
+
+    async def cancel(self, batch_id: str) -> BatchView:
+        """See Provider.cancel. One that is over is refused, and told as it is."""
+        async with self._open() as client:
+            with contextlib.suppress(BadRequestError):
+                await self._ask(client, "POST", f"/{quote(batch_id)}:cancel", json={})
+        return await self.poll(batch_id)
+
+    # --- the wire ---------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _open(self, seconds: float = 60.0) -> AsyncIterator[httpx.AsyncClient]:
+        self._access = Access(api_base=self._access.api_base, api_key=await self._token.get())
+        async with super()._open(seconds) as client:
+            yield client
+
+    async def _listed(self, where: str, since: float) -> list[BatchView]:
+        """The jobs that a filter lets through, newest first: its list has no promised order."""
+        found: list[BatchView] = []
+        params: dict[str, str | int] = {"filter": where, "pageSize": PAGE}
+        async with self._open(TRANSFER_SECONDS) as client:
+            for _ in range(LIST_PAGES):
+                page = await self._list(
+                    client,
+                    f"{self._parent}/batchPredictionJobs",
+                    "batchPredictionJobs",
+                    bare=True,
+                    params=params,
+                )
+                found += [
+                    _view(job)
+                    for job in page.get("batchPredictionJobs") or []
+                    if isinstance(job, dict)
+                ]
+                if not page.get("nextPageToken"):
+                    recent = [
+                        view
+                        for view in found
+                        if view.created_at is None or view.created_at >= since
+                    ]
+                    return sorted(recent, key=lambda view: -(view.created_at or 0.0))
+                params["pageToken"] = page["nextPageToken"]
+        raise ProviderDownError(
+            f"the list of jobs at {self._access.api_base} did not end after {LIST_PAGES} pages"
+        )
+
+    # --- the bucket (Cloud Storage JSON API, v1) ----------------------------------------------------------------------
+
+    async def _put(self, name: str, requests: Path) -> str:
+        """Upload a request file, streamed from disk; the same name again is the same object."""
+        with contextlib.ExitStack() as stack:
+            file = await asyncio.to_thread(stack.enter_context, as_sent(requests, vertex.sent))
+            size = os.fstat(file.fileno()).st_size
+            async with self._open(TRANSFER_SECONDS) as client:
+                answer = await client.post(
+                    f"{self._storage}/upload/storage/v1/b/{self._bucket}/o",
+                    params={"uploadType": "media", "name": name},
+                    content=_blocks(file),
+                    headers={"content-type": "application/jsonl", "content-length": str(size)},
+                )
+                self._check(answer, f"bucket {self._bucket}")
+                object_in(answer.content, self._storage, holds="name")
+        return f"gs://{self._bucket}/{name}"
+
+    async def _results(self, client: httpx.AsyncClient, folder: str) -> list[str]:
+        """The names of the result files below a folder."""
+        bucket, prefix = _parts(folder)
+        params = {"prefix": prefix.rstrip("/") + "/", "fields": "items(name),nextPageToken"}
+        names: list[str] = []
+        for _ in range(LIST_PAGES):
+            answer = await client.get(f"{self._storage}/storage/v1/b/{bucket}/o", params=params)
+            self._check(answer, f"bucket {bucket}")
+            page = msgspec.json.decode(answer.content, type=_Objects)
+            names += [item.name for item in page.items if item.name.endswith(".jsonl")]
+            if not page.nextPageToken:
+                return sorted(names)
+            params["pageToken"] = page.nextPageToken
+        raise ProviderDownError(
+            f"the list of objects in {folder} did not end after {LIST_PAGES} pages"
+        )
+
+    async def _copy(
+        self, uris: list[str], change: Callable[[bytes], bytes], write: Callable[[bytes], object]
+    ) -> None:
+        lines = Lines(change, write)
+        bound = LineBound(lines.take)
+        for uri in uris:
+            bucket, name = _parts(uri)
+            path = f"{self._storage}/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
+            async with (
+                self._open(TRANSFER_SECONDS) as client,
+                client.stream("GET", path, params={"alt": "media"}) as answer,
+            ):
+                if not answer.is_success:
+                    await answer.aread()
+                    raise self._refusal(answer)
+                async with blocks_of(answer) as blocks:
+                    async for block in blocks:
+                        bound.write(block)
+            bound.close()
+            lines.end()
+
+    def _check(self, answer: httpx.Response, what: str) -> None:
+        if answer.is_success:
+            return
+        error = self._refusal(answer)
+        if isinstance(error, NotFoundError):  # no waiting brings a bucket
+            raise BadRequestError(f"{what}: {error}", status=error.status)
+        raise error
+
+
+class _Object(msgspec.Struct):
+    name: str
+
+
+class _Objects(msgspec.Struct):
+    items: list[_Object] = []
+    nextPageToken: str | None = None  # noqa: N815 - Google's own word
+
+
+def storage_base(environ: Mapping[str, str]) -> str:
+    """Cloud Storage's address; STORAGE_EMULATOR_HOST as Google's own clients take it."""
+    base = environ.get("STORAGE_EMULATOR_HOST") or STORAGE
+    return (base if "://" in base else f"http://{base}").rstrip("/")
+
+
+def labels_of(tag: Mapping[str, str]) -> dict[str, str]:
+    """A tag as labels: which job and shard, the person's own as they are, and what no label can hold in base32."""
+    more = {key: value for key, value in tag.items() if key.startswith(f"{TAG}_")}
+    labels = {key: value for key, value in tag.items() if key not in more and key != TAG}
+    text = base64.b32encode(msgspec.json.encode(more)).decode().rstrip("=").lower() if more else ""
+    parts = [text[at : at + _LABEL] for at in range(0, len(text), _LABEL)]
+    if (
+        len(parts) <= _MOST
+    ):  # else it is done without: it only helps to find a batch without its ledger
+        labels.update({f"{_MORE}{number:02}": part for number, part in enumerate(parts)})
+    return {**labels, TAG: tag[TAG].replace("/", "-")}
+
+
+def tag_of(labels: Any) -> dict[str, str]:
+    """What `labels_of` made labels of."""
+    if not isinstance(labels, Mapping):
+        return {}
+    text = "".join(str(labels[key]) for key in sorted(labels) if str(key).startswith(_MORE))
+    tag = {str(key): str(value) for key, value in labels.items() if not str(key).startswith(_MORE)}
+    with contextlib.suppress(binascii.Error, msgspec.DecodeError, ValueError):
+        padded = text.upper() + "=" * (-len(text) % 8)
+        tag.update(
+            msgspec.json.decode(base64.b32decode(padded), type=dict[str, str]) if text else {}
+        )
+    job, dash, number = tag.get(TAG, "").rpartition("-")
+    return {**tag, TAG: f"{job}/{number}"} if dash else tag
+
+
+def _view(job: Mapping[str, Any]) -> BatchView:
+    view = vertex.read_job(job)
+    if not view.id:
+        raise ProviderDownError("Vertex AI told of a job without its name")
+    return msgspec.structs.replace(view, tag=tag_of(job.get("labels")))
+
+
+def _parts(uri: str) -> tuple[str, str]:
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    return bucket, name
+
+
+async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while block := await asyncio.to_thread(file.read, BLOCK):
+        yield block

@@ -1,0 +1,292 @@
+"""xAI's batches, straight over httpx (why: providers/http_api.py). It knows no ledger and no frame.
+
+What is its own (docs.x.ai, batch API and REST reference): a batch has counters and no status; its tag is its name;
+results are pages under the batch's id, in every ending, and errors stand among them: one file, no error file. Times
+are bare dates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import (
+    BadRequestError,
+    ConnectionFailedError,
+    NotFoundError,
+    ProviderDownError,
+)
+from jupyter_batch.core.status import State
+from jupyter_batch.providers.failures import list_in
+from jupyter_batch.providers.http_api import Direct
+from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, file_name, is_of
+from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.openai_batches import read_batch
+
+PAGE = 1000
+"""Results, or batches, that are asked for at once."""
+DAY = 86400.0
+"""How exact its times are, in seconds: "2026-09-23" is any moment of that day."""
+CANCEL_SECONDS = 600.0
+"""How long a cancelled batch may still have requests on their way before its results are fetched as they are."""
+
+
+class ViaXai(Direct):
+    """One xAI team, by its key. clock: seconds since the epoch."""
+
+    def __init__(
+        self, facts: Facts, access: Access, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(facts, access)
+        self._clock = clock
+        self._cancelled: dict[str, float] = {}
+
+    async def submit(
+        self,
+        requests: Path,
+        tag: Mapping[str, str],
+        *,
+        endpoint: str,
+        window: str,
+        uploaded: str | None,
+        on_upload: Callable[[str], Awaitable[None]],
+    ) -> BatchView:
+        """See Provider.submit. There is no window to be chosen.
+
+        Of the tag job and shard are kept, in the name; and the file's id too, which xAI does not tell of a batch.
+        """
+        del endpoint, window  # each line has its url; batches end when they end
+        if uploaded is None:
+            with requests.open("rb") as file:
+                uploaded = await self._upload(file_name(tag, requests), file)
+            await on_upload(uploaded)
+        body = {
+            "name": " ".join([TAG, tag.get(TAG, "-"), tag.get(TAG_OF, "-"), uploaded]),
+            "input_file_id": uploaded,
+        }
+        async with self._open() as client:
+            made = await self._object(client, "POST", "/batches", json=body, holds="batch_id")
+        return BatchView(
+            id=str(made["batch_id"]), status="validating", input_file_id=uploaded, tag=dict(tag)
+        )
+
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """See Provider.find."""
+        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged."""
+        return [view for view in await self._listed(since) if TAG in view.tag]
+
+    async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
+        """See Listed.requests. Files are streamed as they are (docs.x.ai, Files API: get file content)."""
+        if batch.input_file_id is None:
+            raise NotFoundError(f"xAI names no request file of {batch.id}")
+        await self._stream(f"/files/{quote(batch.input_file_id, safe='')}/content", write)
+
+    async def _listed(self, since: float) -> list[BatchView]:
+        """Its list has no promised order, so it is read to its end."""
+        found: list[BatchView] = []
+        token = ""
+        async with self._open(TRANSFER_SECONDS) as client:
+            for _ in range(LIST_PAGES):
+                params: dict[str, str | int] = {
+                    "limit": PAGE,
+                    **({"pagination_token": token} if token else {}),
+                }
+                page = msgspec.convert(
+                    await self._list(client, "/batches", "batches", bare=True, params=params),
+                    _Batches,
+                )
+                views = [self._view(batch) for batch in page.batches or []]
+                found += [
+                    view
+                    for view in views
+                    if view.created_at is None or view.created_at > since - DAY
+                ]
+                if not page.pagination_token or page.pagination_token == token:
+                    return found
+                token = page.pagination_token
+        raise ProviderDownError(
+            f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages"
+        )
+
+    async def poll(self, batch_id: str) -> BatchView:
+        """See Provider.poll."""
+        async with self._open() as client:
+            path = f"/batches/{quote(batch_id, safe='')}"
+            return self._view(await self._object(client, "GET", path, holds="batch_id"))
+
+    async def cancel(self, batch_id: str) -> BatchView:
+        """See Provider.cancel."""
+        async with self._open() as client:
+            with contextlib.suppress(BadRequestError):  # it is over already
+                await self._ask(client, "POST", f"/batches/{quote(batch_id, safe='')}:cancel")
+        return await self.poll(batch_id)
+
+    async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
+        """The results of the batch `file_id`, as OpenAI's result lines, one page in memory at a time."""
+        path, token, seen = f"/batches/{quote(file_id, safe='')}/results", "", set[str]()
+        async with self._open(TRANSFER_SECONDS) as client:
+            while True:
+                params: dict[str, str | int] = {
+                    "limit": PAGE,
+                    **({"pagination_token": token} if token else {}),
+                }
+                answer = await self._ask(client, "GET", path, params=params)
+                list_in(answer, self._access.api_base, "results", bare=True)
+                page = msgspec.json.decode(answer, type=_Page)
+                write(b"".join(map(line_of, page.results)))
+                token = page.pagination_token or ""
+                if not token:
+                    return
+                if token in seen:
+                    raise ConnectionFailedError(
+                        f"the result pages of {file_id} go round in a circle"
+                    )
+                seen.add(token)
+
+    def _view(self, batch: Mapping[str, Any]) -> BatchView:
+        """A batch as its counters tell of it."""
+        state = batch.get("state")
+        count = (
+            {key: tolerant.count(value) for key, value in state.items()}
+            if isinstance(state, Mapping)
+            else {}
+        )
+        total, pending, done = (
+            count.get("num_requests", 0),
+            count.get("num_pending", 0),
+            count.get("num_success", 0),
+        )
+        failed = count.get("num_error", 0) + count.get("num_cancelled", 0)
+        batch_id, reason, name = (
+            batch.get("batch_id"),
+            batch.get("cancel_by_xai_message"),
+            str(batch.get("name") or ""),
+        )
+        view = read_batch(
+            {
+                "id": batch_id,
+                "created_at": batch.get("create_time"),
+                "expires_at": batch.get("expire_time"),
+                "input_file_id": batch.get("input_file_id") or _file(name),
+                "errors": [{"message": reason}] if reason else None,
+                "metadata": _tag(name),
+            }
+        )
+        if not view.id:
+            raise ProviderDownError(f"{self._access.api_base} told of a batch without its id")
+        now = self._clock()
+        if batch.get("cancel_time") or reason:
+            ending = State.FAILED if reason else State.CANCELLED
+            if pending and now - self._cancelled.setdefault(view.id, now) < CANCEL_SECONDS:
+                return msgspec.structs.replace(
+                    view, status="cancelling", total=total, completed=done, failed=failed
+                )
+        elif total and not pending:
+            ending = State.COMPLETED
+        elif view.expires_at and now > view.expires_at + DAY:
+            ending = State.EXPIRED
+        else:
+            return msgspec.structs.replace(
+                view,
+                status="in_progress" if total else "validating",
+                total=total,
+                completed=done,
+                failed=failed,
+            )
+        return msgspec.structs.replace(
+            view,
+            status=str(ending),
+            ending=ending,
+            total=total,
+            completed=done,
+            failed=failed,
+            output_file_id=view.id if done + failed else None,
+        )
+
+
+def _tag(name: str) -> dict[str, str]:
+    """What the name of a batch says, if it is one of ours."""
+    words = name.split()
+    return dict(zip((TAG, TAG_OF), words[1:3], strict=False)) if words[:1] == [TAG] else {}
+
+
+def _file(name: str) -> str | None:
+    words = name.split()
+    return words[3] if words[:1] == [TAG] and words[3:] else None
+
+
+class _Batches(msgspec.Struct):
+    batches: list[dict[str, Any]] | None = None
+    pagination_token: str | None = None
+
+
+class _Page(msgspec.Struct):
+    results: list[msgspec.Raw] = []
+    pagination_token: str | None = None
+
+
+class _Error(msgspec.Struct):
+    code: int | str | None = None
+    message: str | None = None
+
+
+class _Outcome(msgspec.Struct):
+    response: dict[str, msgspec.Raw] | None = None
+    error: _Error | None = None
+
+
+class _Result(msgspec.Struct):
+    batch_request_id: str
+    batch_result: _Outcome | None = None
+    error_message: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Result).decode
+
+
+def line_of(result: msgspec.Raw) -> bytes:
+    """One of xAI's results as one of OpenAI's result lines; one of a shape that nobody knows is a failed line."""
+    try:
+        row = _decode(result)
+    except msgspec.DecodeError as e:
+        known = msgspec.json.decode(result)
+        custom_id = known.get("batch_request_id") if isinstance(known, dict) else None
+        return _failed(custom_id, "unreadable_result", f"xAI sent a result that can't be read: {e}")
+    outcome = row.batch_result or _Outcome()
+    error = outcome.error or _Error()
+    # the body is under a key named after its endpoint: chat_get_completion, ...
+    body = next(iter((outcome.response or {}).values()), None)
+    message = row.error_message or error.message or ""
+    coded = error.code not in (None, 0, "0", "")  # code 0 is gRPC's "no error"
+    if body is None or row.error_message or coded:
+        cancelled = str(error.code).lower() in ("1", "cancelled")  # gRPC's CANCELLED
+        code = "batch_cancelled" if cancelled else str(error.code) if coded else "request_failed"
+        return _failed(
+            row.batch_request_id, code, message or "xAI gave neither an answer nor a reason"
+        )
+    return b'{"custom_id":%b,"response":{"status_code":200,"body":%b},"error":null}\n' % (
+        msgspec.json.encode(row.batch_request_id),
+        msgspec.json.format(body, indent=-1),
+    )
+
+
+def _failed(custom_id: object, code: str, message: str) -> bytes:
+    return (
+        msgspec.json.encode(
+            {"custom_id": custom_id, "response": None, "error": {"code": code, "message": message}}
+        )
+        + b"\n"
+    )

@@ -1,0 +1,334 @@
+"""A server of OpenAI's shape, asked over one session of ours in litellm's words. It knows no file, no pace, no retry.
+
+litellm's call costs 3 to 5 ms of CPU, most of it the same for each row of a job. So it is called once for each kind of
+request, with a client that only takes down what would be sent: address, headers and body. Further requests of the kind
+differ in their messages (or inputs) alone, of which litellm was seen to change nothing but the roles. Whatever it
+changes otherwise, sends elsewhere (a model that only speaks another endpoint), or was not seen to send goes through its
+own call, as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+
+from jupyter_batch.core.refusals.sentence import is_error, is_no_route, read_refusal
+from jupyter_batch.http.bodies import ACCEPTED, read_bounded
+from jupyter_batch.http.network import http_only, proxy_for, trusted, without_strays
+from jupyter_batch.realtime.litellm_call import SECONDS, CallFailedError, LitellmCall, theirs
+from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.openai import CHAT
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_KINDS = 256
+"""So many kinds of requests are learnt; a job with more (a parameter from each row) goes on with litellm's own call."""
+_BAD_REQUEST, _NOT_FOUND = 400, 404
+_LEARN_SECONDS = 2.0
+"""How long a row waits for another to learn its kind: that one may turn out to be a real call, of minutes."""
+_OF_THE_CONNECTION = frozenset(
+    {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
+)
+"""Headers that the session sets by itself."""
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """How requests of one kind are sent.
+
+    body: all of it, with the messages of one of them. turns: its messages, where litellm gives them other roles.
+    """
+
+    url: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    turns: list[dict[str, Any]] | None = None
+
+
+class _Learnt(msgspec.Struct, frozen=True):
+    """form: None where litellm's own call is needed. answer: where that was made meanwhile."""
+
+    form: _Form | None
+    answer: dict[str, Any] | None = None
+
+
+class RefusedError(Exception):
+    """An answer that is none: its HTTP status, its body as it came, and its headers."""
+
+    def __init__(self, status: int, body: Any, headers: dict[str, str]) -> None:
+        super().__init__(
+            body if isinstance(body, str) else orjson.dumps(body, default=str).decode()
+        )
+        self.status_code = status
+        self.body = body
+        self.headers = headers
+
+
+def call_to(
+    model: str,
+    *,
+    api_base: str | None = None,
+    api_key: str | None = None,
+    seconds: float = SECONDS,
+    **more: Any,
+) -> LitellmCall:
+    """What answers requests for a litellm model, the fastest way there is to it. See LitellmCall."""
+    straight = model.startswith("openai/") and api_base and api_key and not more
+    kind = StraightCall if straight else LitellmCall
+    return kind(model, api_base=api_base, api_key=api_key, seconds=seconds, **more)
+
+
+class StraightCall(LitellmCall):
+    """A model of litellm's provider `openai`, at an address and with a key that are both given."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_base: str | None = None,
+        api_key: str | None = None,
+        seconds: float = SECONDS,
+        **more: Any,
+    ) -> None:
+        super().__init__(model, api_base=api_base, api_key=api_key, seconds=seconds, **more)
+        self._base = (api_base or "").rstrip("/") + "/"
+        self._learnt: dict[tuple[Any, ...], asyncio.Task[_Learnt]] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
+
+    async def ready(self) -> None:
+        """See LitellmCall.ready; and open the session, on the loop that asks."""
+        await super().ready()
+        if self._session is None:
+            import aiohttp
+
+            # As many connections as the pace allows: it is the only limit on calls at once.
+            connector = aiohttp.TCPConnector(limit=0, ssl=trusted())
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # http/bodies.py bounds it
+                headers={"accept-encoding": ACCEPTED},
+                timeout=aiohttp.ClientTimeout(total=self._seconds),
+            )
+            self._proxy = proxy_for(self._base)
+
+    async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask once. See Call."""
+        await self.ready()
+        varying = "messages" if endpoint == CHAT else "input"
+        kind = self._kind(endpoint, body, varying)
+        if kind is None:
+            return await super().__call__(endpoint, body)
+        task = self._learnt.get(kind)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = asyncio.create_task(
+                self._learn(endpoint, body, varying), name="jupyter_batch learns a request"
+            )
+            self._learnt[kind] = task
+            learnt = await task
+            if learnt.answer is not None:
+                return learnt.answer
+        elif not task.done():
+            await asyncio.wait([task], timeout=_LEARN_SECONDS)
+        if (
+            not task.done()
+            or task.cancelled()
+            or task.exception() is not None
+            or task.result().form is None
+        ):
+            return await super().__call__(endpoint, body)
+        form = task.result().form
+        assert form is not None  # noqa: S101 - the line above
+        try:
+            return await self._send(form, varying, body[varying])
+        except Exception as e:  # aiohttp's tree and our own
+            raise self._failure(e) from None
+
+    def _kind(self, endpoint: str, body: dict[str, Any], varying: str) -> tuple[Any, ...] | None:
+        """What litellm's translation of a request may depend on; None where it may be on the contents."""
+        litellm = self._litellm
+        if (
+            getattr(litellm, "cache", None) is not None
+            or getattr(litellm, "aclient_session", None) is not None
+        ):
+            return None  # the person wants litellm's own network
+        shape = _shape(body.get(varying))
+        if shape is None:
+            return None
+        rest = {name: value for name, value in theirs(body).items() if name != varying}
+        kind = (endpoint, orjson.dumps(rest, option=orjson.OPT_SORT_KEYS), shape)
+        return kind if kind in self._learnt or len(self._learnt) < _KINDS else None
+
+    async def _learn(self, endpoint: str, body: dict[str, Any], varying: str) -> _Learnt:
+        """Have litellm make the request, and take it down instead of sending it."""
+        import openai
+
+        taken: list[Any] = []
+        async with openai.AsyncOpenAI(
+            api_key=self._key,
+            base_url=self._base,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(
+                trust_env=False, event_hooks={"request": [without_strays, _recorder(taken)]}
+            ),
+            organization=getattr(self._litellm, "organization", None),
+        ) as client:
+            try:
+                # A copy: litellm changes messages in place, and what it leaves as it is must be told from what not.
+                answer = await self._ask(endpoint, orjson.loads(orjson.dumps(body)), client=client)
+            except CallFailedError:
+                if not taken:
+                    raise
+            else:
+                return _Learnt(None, answer)
+        return _Learnt(_form_of(taken[0], self._base, varying, body[varying]))
+
+    async def _send(self, form: _Form, varying: str, value: Any) -> dict[str, Any]:
+        session = self._session
+        assert session is not None  # noqa: S101 - `ready` opened it
+        if form.turns is not None:
+            value = [
+                {**turn, "content": said["content"]}
+                for turn, said in zip(form.turns, value, strict=True)
+            ]
+        data = orjson.dumps({**form.body, varying: value})
+        async with session.post(
+            form.url,
+            data=data,
+            headers=form.headers,
+            proxy=http_only(self._proxy),
+            allow_redirects=False,
+        ) as answer:  # the rows go to the address that was given alone
+            content = await read_bounded(answer)
+            status, headers = (
+                answer.status,
+                {name.lower(): text for name, text in answer.headers.items()},
+            )
+        body = _read(content)
+        if status != 200:  # noqa: PLR2004 - HTTP's OK
+            if not read_refusal(body).message:
+                body = f"{answer.reason or ''} {headers.get('location', '')}".strip()
+            raise RefusedError(status, body, headers)
+        if isinstance(body, dict) and (body.get("choices") or body.get("data")):
+            return body
+        if is_error(body):  # some gateways send errors with a 200
+            refusal = read_refusal(body)
+            refused = _NOT_FOUND if is_no_route(_NOT_FOUND, refusal) else refusal.status
+            raise RefusedError(refused or _BAD_REQUEST, body, headers)
+        if isinstance(body, dict) and tolerant.usage_of(body.get("usage")) is not None:
+            return body  # an answer of nothing, but a billed one: it is not asked again
+        raise ValueError(f"it holds no answer: {content[:200]!r}")
+
+    async def aclose(self) -> None:
+        """Close the session, and what litellm keeps open."""
+        session, self._session = self._session, None
+        for task in self._learnt.values():
+            task.cancel()
+        if session is not None:
+            await session.close()
+        await super().aclose()
+
+
+def _recorder(taken: list[Any]) -> Callable[[Any], Awaitable[None]]:
+    """A request hook that records the request and stops it before anything is connected.
+
+    A hook and not a transport: httpx and httpx2 have the same hooks, whichever the SDK speaks.
+    """
+
+    async def record(request: Any) -> None:
+        await request.aread()
+        taken.append(request)
+        raise ConnectionError("recorded, not sent")
+
+    return record
+
+
+def _form_of(request: Any, base: str, varying: str, value: Any) -> _Form | None:
+    """The form of what was taken down; None where the messages were changed, or it would go to another address."""
+    body = _read(request.content)
+    url = str(request.url)
+    if request.method != "POST" or not url.startswith(base) or not isinstance(body, dict):
+        return None
+    sent = body.get(varying)
+    as_it_was = sent == value
+    if body.get("stream") or not (as_it_was or _in_other_roles(sent, value)):
+        return None
+    headers = {
+        name: text for name, text in request.headers.items() if name not in _OF_THE_CONNECTION
+    }
+    return _Form(url, headers, body, None if as_it_was else sent)
+
+
+def _in_other_roles(sent: Any, given: Any) -> bool:
+    """Whether messages were changed in their roles alone: some models know no system message."""
+    return (
+        isinstance(sent, list)
+        and isinstance(given, list)
+        and len(sent) == len(given)
+        and all(
+            isinstance(one, dict)
+            and isinstance(other, dict)
+            and set(one) == set(other) == {"role", "content"}
+            and one["content"] == other["content"]
+            for one, other in zip(sent, given, strict=True)
+        )
+    )
+
+
+def _shape(value: Any) -> tuple[Any, ...] | None:
+    """Of messages: roles and kinds of parts; of an input: what it is. None for what is more than texts and images."""
+    if isinstance(value, str):
+        return ("text",) if value else None
+    if not isinstance(value, list) or not value:
+        return None
+    if all(isinstance(item, str) and item for item in value):
+        return ("texts",)
+    shapes = [_message(item) for item in value]
+    return None if None in shapes else tuple(shapes)
+
+
+def _message(message: Any) -> Any:
+    if not isinstance(message, dict) or set(message) != {"role", "content"}:
+        return None
+    content = message["content"]
+    if isinstance(content, str):
+        return message["role"] if content else None
+    if not isinstance(content, list) or not content:
+        return None
+    parts = tuple(_part(part) for part in content)
+    return None if None in parts else (message["role"], parts)
+
+
+def _part(part: Any) -> str | None:
+    if (
+        isinstance(part, dict)
+        and part.get("type") == "text"
+        and set(part) == {"type", "text"}
+        and part["text"]
+    ):
+        return "text"
+    if (
+        isinstance(part, dict)
+        and part.get("type") == "image_url"
+        and set(part) == {"type", "image_url"}
+    ):
+        image = part["image_url"]
+        return (
+            f"image {sorted(image)}"
+            if isinstance(image, dict) and image.keys() <= {"url", "detail"}
+            else None
+        )
+    return None
+
+
+def _read(content: bytes) -> Any:
+    """JSON, or the text where it is none."""
+    try:
+        return tolerant.loads(content)
+    except ValueError:
+        return content.decode("utf-8", "replace")

@@ -1,0 +1,56 @@
+"""Where calls wait for their turn: a queue in front of a Pacer, on one event loop. It knows no row and no network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from jupyter_batch.realtime.pacing import Pacer
+
+
+class Gate:
+    """Lets calls through as the pacer says. clock: seconds that do not go back.
+
+    seats: how many rows may be held in memory, over all that share the gate: twice as many as may be asked at once, so
+    that a row which pauses does not keep another from being asked.
+    """
+
+    def __init__(self, pacer: Pacer, clock: Callable[[], float]) -> None:
+        self.pacer = pacer
+        self.clock = clock
+        self.seats = asyncio.Semaphore(pacer.most * 2)
+        self._queue: deque[tuple[asyncio.Future[None], float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def enter(self, tokens: float) -> float:
+        """Wait for a turn; returns when the call began."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((turn, tokens))
+        self.look()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # let in and called back in the same moment
+                self.pacer.ended(tokens, 0)
+                self.look()
+            raise
+        return self.clock()
+
+    def look(self) -> None:
+        """Let in whoever may go, first come, first served; to be called after each end of a call."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._queue:
+            turn, tokens = self._queue[0]
+            if not turn.done():
+                wait = self.pacer.wait(self.clock(), tokens)
+                if wait is None:
+                    return
+                if wait > 0:
+                    self._timer = asyncio.get_running_loop().call_later(wait, self.look)
+                    return
+                self.pacer.start(tokens)
+                turn.set_result(None)
+            self._queue.popleft()

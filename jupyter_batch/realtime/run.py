@@ -1,0 +1,337 @@
+"""One shard's requests, each asked until it has an outcome, and the outcome written down. It knows no engine.
+
+Whose fault is a failure? A refusal of the request (400) is the row's. So is an error that stays for all its tries while
+other rows are answered. Where nothing is answered in between, the provider is down, and where there is no connection,
+the network: the run stops, no row is lost, and who polls is told; the next poll goes on. A refused key stops the run at
+once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.core.errors import (
+    AuthenticationError,
+    JupyterBatchError,
+    LedgerError,
+    ProviderDownError,
+    ProviderError,
+    RateLimitError,
+)
+from jupyter_batch.process.ending import is_ending
+from jupyter_batch.realtime.gate import Gate
+from jupyter_batch.realtime.journal import Book, Record, answer_line, failure_line, request_of
+from jupyter_batch.realtime.litellm_call import Call, CallFailedError
+from jupyter_batch.realtime.pacing import retry_wait
+
+_PATIENCE = 6
+"""How many times as often a row may be told "too much" as it may fail otherwise: that is not its fault."""
+_REFUSALS = 10
+"""So many 403s in a row are about the key, even where it was taken before; fewer are about the rows (moderation)."""
+_STOPS = 6
+"""How often errors for each and every row stop the run, before the rows are given up: some minutes.
+
+Where there is no connection at all, they never are: that can't be a row's fault.
+"""
+_STOP_FIRST = 5.0
+_STOP_LAST = 300.0
+_LAST_MOMENT = 1.5
+_OVERLOADED = frozenset({429, 503, 529})
+_BYTES_A_TOKEN = 4
+
+
+class Tries(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a row is asked, and the shortest and the longest pause in between, in seconds."""
+
+    most: int = 6
+    first: float = 0.5
+    last: float = 60.0
+
+
+class Run:
+    """The work on one shard in this process; it can be started again after it has stopped.
+
+    stopped: why it stopped before all rows had an outcome, for `poll` to raise once. again: its next start follows on
+    such a stop.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        record: Record,
+        gate: Gate,
+        call: Call,
+        *,
+        tries: Tries,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self.book = book
+        self.record = record
+        self.stopped: JupyterBatchError | None = None
+        self.again = False
+        self._gate = gate
+        self._call = call
+        self._tries = tries
+        self._dice = dice
+        self._task: asyncio.Task[None] | None = None
+        self._rows: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._unsaved: list[tuple[int, bytes, bool]] = []
+        self._stopping = False
+        self._refusals = 0
+        self._stops = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is at work."""
+        return self._task is not None and not self._task.done()
+
+    @property
+    def owes(self) -> bool:
+        """Whether it holds answers that the disk did not take."""
+        return bool(self._unsaved)
+
+    def start(self) -> None:
+        """Go on with what has no outcome yet, unless another process is at it."""
+        if not self.busy:
+            if self.again:
+                self._gate.pacer.restart()
+            self.stopped, self.again, self._stopping = None, False, False
+            self._task = asyncio.create_task(self._work(), name=f"jupyter_batch {self.record.id}")
+
+    def stop(self, why: JupyterBatchError | None = None) -> None:
+        """Start no further call; what is under way is waited for, and its answers are kept."""
+        self._stopping = True
+        if why is not None and self.stopped is None:
+            self.stopped = why
+        for task in list(self._waiting):
+            task.cancel()
+
+    async def aclose(self) -> None:
+        """Stop, give what is under way a moment, and let go of the files."""
+        self.stop()
+        if self._task is not None and not self._task.done():
+            if self._rows:
+                await asyncio.wait(list(self._rows), timeout=_LAST_MOMENT)
+            for task in list(self._rows):
+                task.cancel()
+            await asyncio.wait([self._task])
+
+    # -- the rows --------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        try:
+            if not await asyncio.to_thread(self.book.take):
+                return
+            try:
+                self._save_late()
+                await self._call.ready()
+                await self._feed()
+            finally:
+                await asyncio.to_thread(self.book.leave)
+        except JupyterBatchError as e:
+            self.stop(e)
+        except Exception as e:  # whatever it was: who polls must hear of it
+            self.stop(ProviderDownError(f"the real-time run stopped: {type(e).__name__}: {e}"))
+
+    async def _feed(self) -> None:
+        """A task for each row that has a seat."""
+
+        def gone(task: asyncio.Task[None]) -> None:
+            self._rows.discard(task)
+            self._gate.seats.release()
+
+        try:
+            for number, line in self.book.unanswered(self.record):
+                if not await self._seat():
+                    break
+                task = asyncio.create_task(
+                    self._row(number, line), name=f"jupyter_batch row {number}"
+                )
+                self._rows.add(task)
+                task.add_done_callback(gone)
+        finally:
+            while self._rows:
+                await asyncio.wait(list(self._rows))
+
+    async def _seat(self) -> bool:
+        """Wait for a seat; False where the run stops, and then none is taken."""
+        seat = asyncio.ensure_future(self._gate.seats.acquire())
+        self._waiting.add(seat)
+        try:
+            await asyncio.wait([seat])
+        finally:
+            self._waiting.discard(seat)
+            seat.cancel()
+        if seat.cancelled():
+            return False
+        if self._stopping or self.book.cancelled:
+            self._gate.seats.release()
+            self.stop()
+            return False
+        return True
+
+    async def _row(self, number: int, line: bytes) -> None:
+        try:
+            custom_id, body = request_of(line)
+            if body is None:
+                told = {"message": "the request can't be read as JSON"}
+                self._write(number, failure_line(number, custom_id, 400, told), failed=True)
+                return
+            outcome = await self._outcome(number, custom_id, body, len(line))
+            if outcome is not None:
+                self._write(number, outcome[0], failed=outcome[1])
+        except (
+            asyncio.CancelledError
+        ):  # called back while it waited: it is asked after the next start
+            return
+        except JupyterBatchError as e:
+            self.stop(e)
+        except Exception as e:  # a row must not take the others with it
+            self.stop(ProviderDownError(f"the real-time run stopped: {type(e).__name__}: {e}"))
+
+    async def _outcome(
+        self, number: int, custom_id: Any, body: dict[str, Any], size: int
+    ) -> tuple[bytes, bool] | None:
+        """Ask until there is one: (its line, whether it is a failure); None where the run stops first."""
+        tokens = size / _BYTES_A_TOKEN
+        before, failures, limited = self._gate.pacer.answers, 0, 0
+        while not self._stopping:
+            try:
+                answer = await self._ask(body, tokens)
+            except CallFailedError as e:
+                failure = e
+            else:
+                return answer_line(number, custom_id, answer), False
+            error = failure.error
+            if is_ending(error):  # the row is asked by the next process
+                self.stop(error)
+                return None
+            alone, before = self._gate.pacer.answers == before, self._gate.pacer.answers
+            if isinstance(error, RateLimitError):
+                limited += 1
+            else:
+                failures += 1
+            if (
+                why := self._stop_for(failure, alone=alone, over=self._over(failures, limited))
+            ) is not None:
+                self.stop(why)
+                return None
+            if not error.transient or self._over(failures, limited):
+                return failure_line(number, custom_id, error.status, failure.told), True
+            await self._pause(
+                retry_wait(
+                    self._tries.first,
+                    self._tries.last,
+                    failures + limited,
+                    self._dice(),
+                    error.retry_after,
+                )
+            )
+        return None
+
+    def _over(self, failures: int, limited: int) -> bool:
+        return failures >= self._tries.most or limited >= self._tries.most * _PATIENCE
+
+    async def _ask(self, body: dict[str, Any], tokens: float) -> dict[str, Any]:
+        """One call, in its turn."""
+        gate, pacer = self._gate, self._gate.pacer
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs has one
+        self._waiting.add(task)
+        try:
+            began = await gate.enter(tokens)
+        finally:
+            self._waiting.discard(task)
+        if (
+            self.book.cancelled
+        ):  # meanwhile, by whoever holds the job now: another process, or another Run of this one
+            pacer.ended(tokens, 0)
+            self.stop()
+            gate.look()
+            raise asyncio.CancelledError
+        try:
+            answer = await self._call(self.record.endpoint, body)
+        except CallFailedError as e:
+            if e.error.status in _OVERLOADED:
+                pacer.refused(gate.clock(), began, e.error.retry_after)
+            else:
+                pacer.ended(tokens)
+            raise
+        except BaseException:
+            pacer.ended(tokens)
+            raise
+        else:
+            self._refusals = self._stops = 0
+            usage = answer.get("usage")
+            pacer.answered(tokens, usage.get("total_tokens") if isinstance(usage, dict) else None)
+            return answer
+        finally:
+            gate.look()
+
+    async def _pause(self, seconds: float) -> None:
+        if self._stopping:
+            return
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs has one
+        self._waiting.add(task)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._waiting.discard(task)
+
+    def _stop_for(
+        self, failure: CallFailedError, *, alone: bool, over: bool
+    ) -> ProviderError | None:
+        """Why this failure stops the run, if it does. alone: nothing was answered since the row was last asked."""
+        error = failure.error
+        if isinstance(error, AuthenticationError):
+            self._refusals += 1
+            theirs = (
+                error.status == 403  # noqa: PLR2004
+                and self._gate.pacer.answers > 0
+                and self._refusals < _REFUSALS
+            )
+            return None if theirs else error
+        if isinstance(error, RateLimitError) and error.spent:
+            return self._later(error)
+        if over and (failure.unreachable or (alone and error.transient and self._stops < _STOPS)):
+            return self._later(error)
+        return None
+
+    def _later(self, error: ProviderError) -> ProviderError:
+        """The same error, with a pause that grows with each stop; rows that fail together stop the run once."""
+        if self._stopping:
+            return error
+        pause = min(_STOP_FIRST * 2.0**self._stops, _STOP_LAST)
+        self._stops += 1
+        later = type(error)(
+            str(error), status=error.status, retry_after=max(pause, error.retry_after or 0.0)
+        )
+        if isinstance(later, RateLimitError) and isinstance(error, RateLimitError):
+            later.queue, later.spent = error.queue, error.spent
+        return later
+
+    # -- the disk --------------------------------------------------------------------------------------------
+
+    def _write(self, number: int, line: bytes, *, failed: bool) -> None:
+        """Write an outcome down. What a full disk does not take is kept in memory for the next start."""
+        try:
+            self.book.add(number, line, failed=failed)
+        except LedgerError as e:
+            self._unsaved.append((number, line, failed))
+            self.stop(e)
+
+    def _save_late(self) -> None:
+        late, self._unsaved = self._unsaved, []
+        for at, (number, line, failed) in enumerate(late):
+            try:
+                self.book.add(number, line, failed=failed)
+            except LedgerError:
+                self._unsaved = late[at:]
+                raise

@@ -1,0 +1,1 @@
+"""Result files -> one outcome for each row, and what is computed from outcomes."""

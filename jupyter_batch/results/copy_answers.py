@@ -1,0 +1,139 @@
+"""Answers of one job, line by line, into the files of another that asked the same. It renders nothing, pays nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+from jupyter_batch.core.finish import CUT
+from jupyter_batch.core.request import custom_id, position_of
+from jupyter_batch.core.result import Result, Status
+from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.reading import opened_if_there
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.results.outcomes import results_in
+from jupyter_batch.wire.dialects import decode_lines
+from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+
+def onto(rows: int, there: Array, here: Array) -> array[int]:
+    """For each of the `rows` of one job the row of another that its answer is wanted for; -1 for none."""
+    wanted = array("q", [-1]) * rows
+    for was, at in zip(there.tolist(), here.tolist(), strict=True):
+        wanted[was] = at
+    return wanted
+
+
+def is_answer(result: Result) -> bool:
+    """Whether it is an answer that can be used."""
+    return result.status is Status.SUCCEEDED
+
+
+def is_billed_failure(result: Result) -> bool:
+    """Whether the provider answered, and billed, what can't be used: a refusal, no text, a misfit to the schema."""
+    return result.status is Status.FAILED and not result.unbilled
+
+
+def is_billed(result: Result) -> bool:
+    """Whether the provider answered and billed it."""
+    return is_answer(result) or is_billed_failure(result)
+
+
+def carry(
+    job: JobRecord,
+    shards: Sequence[ShardRecord],
+    folder: JobFolder,
+    wanted: array[int],
+    new: str,
+    target: Callable[[str], Path],
+    cut: dict[int, str] | None = None,
+    *,
+    takes: Callable[[Result], bool] = is_answer,
+) -> array[int]:
+    """Copy the answers of `job` that are wanted, each once, to the rows of job `new`.
+
+    wanted: for each position in `job` the one in `new`, or -1; it is used up. target: where the lines of a dialect go;
+    a file that is there whole or not at all. cut: takes the finish reason of each answer that was cut off, by its
+    position in `new`. takes: which results are copied. Returns the positions in `new` that have theirs now.
+    """
+    taken = array("q")
+    with contextlib.ExitStack() as stack:
+        files: dict[str, BinaryIO] = {}
+        for dialect, path in answer_files(job, shards, folder):
+            for _, line, result in lines_in(path, job, dialect):
+                was = position_of(job.id, result.custom_id)
+                at = wanted[was] if was is not None and was < len(wanted) else -1
+                if was is None or at < 0 or not takes(result):
+                    continue
+                ours = _renamed(line, job, dialect, custom_id(job.id, was), custom_id(new, at))
+                if ours is None:
+                    continue  # an id that can't be told from the answer's text: it is asked again
+                if dialect not in files:
+                    files[dialect] = stack.enter_context(written(target(dialect)))
+                files[dialect].write(ours + b"\n")
+                taken.append(at)
+                if cut is not None and result.finish in CUT:
+                    cut[at] = str(result.finish)
+                wanted[was] = -1
+    return taken
+
+
+def _renamed(line: bytes, job: JobRecord, dialect: str, old: str, new: str) -> bytes | None:
+    """The line under another id; None where that can't be done for sure.
+
+    Every dialect writes the id as a JSON text; within another text its quotes would be escaped. Where it stands once,
+    and there, nothing else can be meant; any other line is read again, which takes its time.
+    """
+    was, ours = b'"%b"' % old.encode(), b'"%b"' % new.encode()
+    renamed = line.replace(was, ours)
+    if line.count(was) == 1 and (
+        b'"custom_id":' + ours in renamed or b'"custom_id": ' + ours in renamed
+    ):
+        return renamed
+    read = next(decode_lines(dialect, renamed, job.endpoint, job.tool_names))
+    return renamed if read.custom_id == new else None
+
+
+def answer_files(
+    job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder
+) -> Iterator[tuple[str, Path]]:
+    """(dialect, file) of all that answers of a job are in; of two answers for one row the first counts.
+
+    What was taken over comes last: a row that was sent again has its old answer there.
+    """
+    for shard in shards:
+        yield from folder.taken_over(shard.number)
+        yield job.dialect, folder.output(shard.number)
+    yield from folder.taken_over()
+
+
+def lines_in(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[int, bytes, Result]]:
+    """Each line with where it begins in the file, and what it says."""
+    start = 0
+    with opened_if_there(path) as file:
+        if file is None:
+            return
+        for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
+            parts = block.split(b"\n")
+            starts = accumulate((len(part) + 1 for part in parts), initial=start)
+            held = [
+                (at, part)
+                for at, part in zip(starts, parts, strict=False)
+                if part and not part.isspace()
+            ]
+            results = list(results_in(block, job, dialect))
+            if len(results) != len(held):  # two objects in one line
+                results = [next(results_in(line, job, dialect)) for _, line in held]
+            yield from (
+                (at, line, result) for (at, line), result in zip(held, results, strict=True)
+            )
+            start += len(block)

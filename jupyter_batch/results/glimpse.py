@@ -1,0 +1,260 @@
+"""The first answers beside their rows, and a row for each reason of failure, out of a job's files: a few cheap reads.
+
+A block of one result file, and a search by halves for each row that is shown: never a whole file, however many rows
+there are. It knows no frame and no screen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from jupyter_batch.core.errors import LedgerError
+from jupyter_batch.core.request import position_of
+from jupyter_batch.core.result import Result, Status, ToolCalls
+from jupyter_batch.core.status import Answer, Step
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.providers.table import REALTIME
+from jupyter_batch.realtime.journal import Book
+from jupyter_batch.results.outcomes import results_in
+from jupyter_batch.row_files.request_files import REQUEST_ID
+from jupyter_batch.row_files.row_columns import read_unsent
+from jupyter_batch.wire.openai import BLOCK_BYTES
+
+ANSWERS = 3
+LONGEST = 400
+"""Characters that are kept of a text: more than any screen shows of it."""
+SAMPLE = 8
+"""How many requests are compared to see which words all of them begin with."""
+LONG_BEGINNING = 24
+"""Characters: a beginning that is shorter hides nothing."""
+
+Reasons = tuple[tuple[str, int], ...]
+
+
+class Seen(NamedTuple):
+    """What is shown of a job's rows. reasons: of rows that were never sent; those of the others are the ledger's."""
+
+    answers: tuple[Answer, ...] = ()
+    examples: tuple[tuple[str, Answer], ...] = ()
+    reasons: Reasons = ()
+
+
+class Glimpse:
+    """Looks when there may be something new, and remembers. One for each job; from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._job = ""
+        self._of: object = None
+        self._seen = Seen()
+        self._beginning: dict[Path, str] = {}
+
+    def look(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Seen:
+        """What there is by now. Never raises for what is on the disk: then there is less to be seen."""
+        with self._lock:
+            if job.id != self._job:
+                self._job, self._of, self._seen = job.id, None, Seen()
+            state = (
+                [shard.number for shard in shards if shard.step is Step.COLLECTED],
+                job.mode == REALTIME
+                and len(self._seen.answers) < ANSWERS
+                and [shard.completed for shard in shards],
+            )
+            if state != self._of:
+                self._of = state
+                with contextlib.suppress(
+                    OSError, ValueError, msgspec.MsgspecError, LedgerError
+                ):  # a folder that was cleaned up
+                    self._seen = self._look(job, shards, folder)
+            return self._seen
+
+    def _look(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Seen:
+        answers = self._seen.answers
+        if len(answers) < ANSWERS:
+            answers = tuple(self._answers(job, shards, folder))
+        known = {reason for reason, _ in self._seen.examples}
+        examples = list(self._seen.examples)
+        for shard in shards:
+            for reason, row in shard.examples:
+                if reason not in known:
+                    known.add(reason)
+                    examples.append(
+                        (
+                            reason,
+                            Answer(
+                                row=row // job.samples,
+                                asked=self._asked(job, shard, folder, row),
+                                answer="",
+                            ),
+                        )
+                    )
+        unsent = [
+            group
+            for group in read_unsent(folder, job)
+            if group.status is Status.FAILED and group.positions
+        ]
+        examples += [
+            (group.reason, Answer(row=group.positions[0] // job.samples, asked="", answer=""))
+            for group in unsent
+            if group.reason not in known
+        ]
+        return Seen(
+            answers,
+            tuple(examples),
+            tuple((group.reason, len(group.positions)) for group in unsent),
+        )
+
+    def _answers(
+        self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder
+    ) -> Iterator[Answer]:
+        """Of the first shard that has any; the first three that came."""
+        for shard in shards:
+            found = [
+                result
+                for path in _outputs(job, shard, folder)
+                for result in _first(results_in(first_block(path), job))
+                if result.status is Status.SUCCEEDED
+            ]
+            rows = {position_of(job.id, result.custom_id): result for result in found[:ANSWERS]}
+            if rows:
+                for row in sorted(row for row in rows if row is not None):
+                    yield Answer(
+                        row=row // job.samples,
+                        asked=self._asked(job, shard, folder, row),
+                        answer=words(rows[row].value),
+                    )
+                return
+
+    def _asked(self, job: JobRecord, shard: ShardRecord, folder: JobFolder, row: int) -> str:
+        """What a row asked, without the words that all of them begin with."""
+        path = folder.requests(shard.number)
+        if path not in self._beginning:
+            self._beginning[path] = beginning(
+                [said(line) for line in first_block(path).splitlines()[:SAMPLE]]
+            )
+        return said(line_of(path, job.id, row)).removeprefix(self._beginning[path])[:LONGEST]
+
+
+def _first(results: Iterator[Result]) -> Iterator[Result]:
+    """So many that three of them are answers, or all."""
+    good = 0
+    for result in results:
+        good += result.status is Status.SUCCEEDED
+        yield result
+        if good == ANSWERS:
+            return
+
+
+def _outputs(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Path]:
+    """Where a shard's answers are: whole, once it is collected; in real time, those that came so far."""
+    if shard.step is Step.COLLECTED:
+        yield folder.output(shard.number)
+    elif job.mode == REALTIME and shard.batch_id:
+        yield Book(folder.path / "realtime", shard.batch_id).output
+
+
+def first_block(path: Path) -> bytes:
+    """The whole lines that a file begins with, of some 256 kB; nothing where it is not there."""
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        block = file.read(BLOCK_BYTES)
+    return block[: block.rfind(b"\n") + 1]
+
+
+def line_of(path: Path, job: str, row: int) -> bytes:
+    """The request line of a row, by halves: a file's lines are in the order of the rows. Nothing if it is not there."""
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        low, high = (
+            0,
+            file.seek(0, os.SEEK_END),
+        )  # a line that begins before `low` is of an earlier row
+        while low < high:
+            middle = (low + high) // 2
+            file.seek(middle)
+            if middle:
+                file.seek(middle - 1)
+                file.readline()  # to the next line's beginning
+            line = file.readline()
+            found = REQUEST_ID.match(line)
+            position = position_of(job, found[1].decode()) if found else None
+            if position == row:
+                return line
+            if position is not None and position < row:
+                low = file.tell()
+            else:
+                high = middle
+    return b""
+
+
+def said(line: bytes) -> str:
+    """What the person's side said last in a request line, of whatever dialect; "" where that is no text."""
+    try:
+        request = msgspec.json.decode(line)
+        body = next(
+            request[key] for key in ("body", "params", "modelInput", "request") if key in request
+        )
+        turns = next(
+            (body[key] for key in ("messages", "contents", "input", "prompt") if key in body), ""
+        )
+    except (msgspec.DecodeError, TypeError, StopIteration):
+        return ""
+    if isinstance(turns, list) and turns and isinstance(turns[-1], dict):
+        turns = next((turn for turn in reversed(turns) if turn.get("role") == "user"), turns[-1])
+    return _text(turns)
+
+
+def _text(turn: Any) -> str:
+    """The text in a message, a part of one, or a list of them."""
+    if isinstance(turn, str):
+        return turn
+    if isinstance(turn, list):
+        return " ".join(filter(None, map(_text, turn)))
+    if isinstance(turn, dict):
+        return _text(next((turn[key] for key in ("content", "parts", "text") if key in turn), ""))
+    return ""
+
+
+def beginning(texts: Iterable[str]) -> str:
+    """What all of them begin with, if that is long, up to its last sentence or line: the prompt's own words."""
+    there = list(filter(None, texts))
+    common = os.path.commonprefix(there) if len(there) > 1 else ""  # noqa: RUF071 - texts, not paths
+    cut = max(
+        (
+            common.rfind(mark) + len(mark)
+            for mark in (": ", ". ", "? ", "! ", "\n")
+            if mark in common
+        ),
+        default=0,
+    )
+    return common[:cut] if cut >= LONG_BEGINNING and all(len(text) > cut for text in there) else ""
+
+
+def words(value: Any) -> str:
+    """An answer as one reads it: a text as it is, fields by their names, a vector's first numbers, calls as such."""
+    if isinstance(value, str):
+        return value[:LONGEST]
+    if isinstance(value, ToolCalls):
+        return (
+            "calls "
+            + ", ".join(f"{call['name']}({words(call['arguments'])})" for call in value[:8])
+        )[:LONGEST]
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {words(held)}" for name, held in list(value.items())[:8])[
+            :LONGEST
+        ]
+    if isinstance(value, list | tuple) or hasattr(value, "tolist"):
+        plain = value.tolist() if hasattr(value, "tolist") else value
+        more = f", … {len(plain):,} in all" if len(plain) > ANSWERS else ""
+        return f"[{', '.join(map(words, plain[:ANSWERS]))}{more}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)[:LONGEST]

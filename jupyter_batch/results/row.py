@@ -1,0 +1,222 @@
+"""One row of a job, whole: its request, what came for it, and why; read out of the job's files when it is asked for.
+
+It knows no frame and no network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jupyter_batch.core.request import custom_id
+from jupyter_batch.core.result import Result, Usage
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import opened_if_there
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.realtime.journal import Book
+from jupyter_batch.results.copy_answers import answer_files, is_answer
+from jupyter_batch.results.glimpse import line_of
+from jupyter_batch.results.outcomes import CODES, Outcomes, results_in
+from jupyter_batch.row_files.line_index import look_elsewhere, requests_of
+from jupyter_batch.row_files.row_columns import places_of, sent_prints
+from jupyter_batch.row_files.row_sources import NOWHERE
+from jupyter_batch.wire import tolerant
+from jupyter_batch.wire.dialects import OPENAI, request_in
+from jupyter_batch.wire.kept import kept
+from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a job: attributes, and the same as items (`row["answer"]`, `dict(row)`).
+
+    label: on the source's index. position: counted from 0 in the job. status, error, finish, cost: as in `results()`.
+    prompt: the messages, or the input, as they were sent; None for a row that was not sent. request: the body of the
+    request, in the provider's words. answer: the text, the fields of a schema, or None. reasoning, citations, logprobs,
+    transcript: what the answer holds beside it. tokens: None where the provider reports none. raw: the provider's line,
+    as it came. batch: the id of its batch at the provider. With `n=`, what each answer has of its own is a list.
+    """
+
+    label: Any
+    position: int
+    status: str
+    prompt: Any
+    answer: Any
+    reasoning: str | None
+    finish: str | None
+    error: str | None
+    tokens: Usage | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: float | None
+    citations: Any
+    logprobs: Any
+    transcript: str | None
+    model: str
+    custom_id: str
+    batch: str | None
+    request: Any
+    raw: Any
+
+    def keys(self) -> Iterator[str]:
+        """The names of its fields."""
+        return (field.name for field in dataclasses.fields(self))
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in {field.name for field in dataclasses.fields(self)}:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __repr__(self) -> str:
+        """The fields that have a value, one on a line."""
+        told = ((name, self[name]) for name in self.keys())
+        width = max(len(field.name) for field in dataclasses.fields(self))
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in told if value is not None)
+
+
+def row_of(
+    ledger: Ledger | None,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    found: Outcomes,
+    position: int,
+    label: Any,
+) -> Row:
+    """The row at a position. ledger: where its request may be that another job sent; None looks in this job alone."""
+    places = places_of(job, shards, folder).array
+    place = int(places[position])
+    asked = -2 - place if place < NOWHERE else position
+    number = int(places[asked])
+    sent = _request(ledger, job, folder, asked, number, job.dialect)
+    plain = sent
+    if job.dialect != OPENAI:
+        plain = _request(ledger, job, folder, asked, number, OPENAI) or sent
+    line, result = _came(job, shards, folder, asked)
+    beside = kept(line)
+    cost = found.costs.paid[position]
+    body, words = request_in(sent), request_in(plain)
+    into, out = found.input_tokens[position], found.output_tokens[position]
+    return Row(
+        label=label,
+        position=position,
+        status=str(CODES[found.status[position]]),
+        prompt=words.get("messages", words.get("input")),
+        answer=found.answers[position],
+        reasoning=beside.get("reasoning"),
+        finish=found.finishes[found.finish[position]],
+        error=found.reasons.get(position),
+        tokens=None if result is None else result.usage,
+        input_tokens=into if into >= 0 else None,
+        output_tokens=out if out >= 0 else None,
+        cost=None if np.isnan(cost) else float(cost),
+        citations=beside.get("citations"),
+        logprobs=beside.get("logprobs"),
+        transcript=beside.get("transcript"),
+        model=job.model,
+        custom_id=custom_id(job.id, asked),
+        batch=next((one.batch_id for one in shards if one.number == number), None) or None,
+        request=body or None,
+        raw=tolerant.loads(line) if result is not None and line else None,
+    )
+
+
+_LISTED = (
+    "reasoning",
+    "finish",
+    "tokens",
+    "citations",
+    "logprobs",
+    "transcript",
+    "custom_id",
+    "batch",
+    "raw",
+)
+
+
+def together(samples: list[Row], found: Outcomes, row: int) -> Row:
+    """A row that was asked several times: what each answer has of its own is a list. found: by rows."""
+    listed = {name: [sample[name] for sample in samples] for name in _LISTED}
+    fields: dict[str, Any] = {
+        name: None if all(value is None for value in values) else values
+        for name, values in listed.items()
+    }
+    into, out, cost = found.input_tokens[row], found.output_tokens[row], found.costs.paid[row]
+    return dataclasses.replace(
+        samples[0],
+        **fields,
+        position=row,
+        status=str(CODES[found.status[row]]),
+        answer=found.answers[row],
+        error=found.reasons.get(row),
+        input_tokens=into if into >= 0 else None,
+        output_tokens=out if out >= 0 else None,
+        cost=None if np.isnan(cost) else float(cost),
+    )
+
+
+def _request(
+    ledger: Ledger | None, job: JobRecord, folder: JobFolder, row: int, shard: int, dialect: str
+) -> bytes:
+    """The request line of a row in a dialect; nothing where it is on this disk no more, or was never made."""
+    own = folder.requests(shard) if dialect == job.dialect else folder.asked
+    if (shard >= 0 or own == folder.asked) and (line := line_of(own, job.id, row)):
+        return line
+    if ledger is None:
+        return b""
+    wanted = np.zeros(job.rows, dtype=bool)
+    wanted[row] = True
+    held = requests_of(ledger, job, wanted, dialect)
+    try:
+        prints = None if row in held else sent_prints(job, folder)
+        if prints is not None:
+            look_elsewhere(held, ledger, job, prints, wanted, dialect)
+        return held.line(row) if row in held else b""
+    finally:
+        held.close()
+
+
+def _came(
+    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, row: int
+) -> tuple[bytes, Result | None]:
+    """The line that counts for a row, and what it says: an answer comes before a failure, else the first."""
+    wanted = custom_id(job.id, row)
+    first: tuple[bytes, Result | None] = (b"", None)
+    for dialect, path in _files(job, shards, folder):
+        for line in _lines_with(path, wanted):
+            for result in results_in(line, job, dialect):
+                if result.custom_id != wanted:
+                    continue
+                if is_answer(result):
+                    return line, result
+                first = first if first[1] is not None else (line, result)
+    return first
+
+
+def _files(
+    job: JobRecord, shards: list[ShardRecord], folder: JobFolder
+) -> Iterator[tuple[str, Path]]:
+    """(dialect, file) of all that came, the failures and what has come so far in real time included."""
+    yield from answer_files(job, shards, folder)
+    for shard in shards:
+        yield job.dialect, folder.errors(shard.number)
+        if shard.batch_id and (folder.path / "realtime").is_dir():
+            book = Book(folder.path / "realtime", shard.batch_id)
+            yield job.dialect, book.output
+            yield job.dialect, book.errors
+
+
+def _lines_with(path: Path, text: str) -> Iterator[bytes]:
+    """The lines of a file in which a text stands in quotes."""
+    quoted = f'"{text}"'.encode()
+    with opened_if_there(path) as file:
+        if file is None:
+            return
+        for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
+            if quoted in block:
+                yield from (line for line in block.split(b"\n") if quoted in line)

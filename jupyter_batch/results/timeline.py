@@ -1,0 +1,363 @@
+"""What happened to a job, and to those that are linked with it, out of the ledger: the plain values of `job.plot()`.
+
+One pass over the events; what comes of it is bounded, however many there were. It knows no drawing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from datetime import tzinfo
+from textwrap import wrap
+
+import msgspec
+
+from jupyter_batch.core.cost import Bill
+from jupyter_batch.core.history import Curve, Points, done_at, thinned
+from jupyter_batch.core.result import Usage
+from jupyter_batch.core.status import Snapshot, Step
+from jupyter_batch.ledger.history import OUTSIDE
+from jupyter_batch.ledger.records import JobRecord, ShardRecord, bill_of
+from jupyter_batch.ledger.store import Event, Ledger
+from jupyter_batch.monitor.plots.graph import (
+    FETCHING,
+    GIVEN,
+    THERE,
+    WAITING,
+    Band,
+    Batch,
+    Graph,
+    Line,
+    Spent,
+    Stage,
+)
+from jupyter_batch.monitor.view import COLOURS, View, clean, span, view
+from jupyter_batch.providers.table import REALTIME
+
+POINTS = 200
+ALL_POINTS = 3000
+"""Of each line, and of all of them."""
+BANDS = 20
+"""More batches than these are one area."""
+MOMENTS = 100
+BATCHES = 40
+"""More are the slowest of them."""
+NAME, WIDEST = 48, 90
+"""Characters of a name, and of a line over the figure."""
+SLIVER = 0.004
+"""Of the whole time: a shorter stage could not be seen."""
+FURTHEST = 2.0
+"""The time that is left is drawn up to this many times of what has passed."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What is known of one job."""
+
+    job: JobRecord
+    shards: list[ShardRecord]
+    events: list[Event]
+
+
+def read(ledger: Ledger, jobs: Sequence[str]) -> list[Told]:
+    """Of these jobs and all that are linked with them: sent again, finished in real time, rounds of tool calls.
+
+    In the order in which they were asked. Raises LedgerError.
+    """
+    records = {record.id: record for record in ledger.jobs()}
+    of_parent: dict[str, list[str]] = {}
+    for record in records.values():
+        if record.parent in records:
+            of_parent.setdefault(record.parent, []).append(record.id)
+    found: dict[str, None] = {}
+    for job in jobs:
+        first = job
+        while (parent := records[first].parent) in records:
+            first = str(parent)
+        way = [first]
+        for one in way:  # it grows meanwhile
+            way.extend(of_parent.get(one, ()))
+        found.update(dict.fromkeys(way))
+    linked = sorted((records[job] for job in found), key=lambda record: record.created_at)
+    return [Told(record, ledger.shards(record.id), ledger.events(record.id)) for record in linked]
+
+
+def graph(shot: Snapshot, told: Sequence[Told], tz: tzinfo | None = None) -> Graph:
+    """The figure of a job, or of several as one. shot: how it stands; told: of salvaged ones without events."""
+    seen, names = view(shot, tz), _names(told)
+    end = shot.finished_at or shot.now
+    most = max(8, min(POINTS, ALL_POINTS // max(1, len(told))))
+    lines = tuple(
+        Line(name, _points(one, end, most))
+        for name, one in zip(names, told, strict=True)
+        if one.events
+    )
+    moments, bands = _bands(told[0], end) if len(told) == 1 else ((), ())
+    begin = min((one.job.created_at for one in told), default=shot.created_at)
+    seen_from = SLIVER * (end - begin)
+    batches = [
+        _batch(shard, one, name, end, seen_from)
+        for name, one in zip(names, told, strict=True)
+        if one.events
+        for shard in one.shards
+    ]
+    shown = batches if len(batches) <= BATCHES else _slowest(batches)
+    total = max([one.job.rows for one in told] or [shot.counts.total])
+    ahead = (
+        _ahead(shot, seen) if shot.counts.total <= total else ()
+    )  # several models have no pace in common
+    latest = max(
+        end, *(line.points[-1][0] for line in lines), *(at for at, _ in ahead), begin + 1.0
+    )
+    latency = _latency(batches)
+    spent = _spent(told)
+    return Graph(
+        title=clean(f"{seen.title}: {seen.state}, {seen.share}", WIDEST),
+        colour=seen.colour,
+        begin=begin,
+        end=latest,
+        subtitle=_subtitle(seen, known=bool(lines)),
+        total=total,
+        lines=lines,
+        moments=moments,
+        bands=bands,
+        ahead=ahead,
+        batches=tuple(shown),
+        left_out=len(batches) - len(shown),
+        latency=latency,
+        spent=spent,
+        words=_words(seen, latency, spent),
+    )
+
+
+def _subtitle(seen: View, *, known: bool) -> tuple[str, ...]:
+    first = " · ".join(part for part in (seen.model, *seen.times) if part)
+    counts = seen.counts if len(seen.segments) > 1 else ""
+    unknown = (
+        "" if known else "how it went is not in the ledger: what was fetched is all that is known"
+    )
+    return tuple(line for text in (first, counts, unknown) for line in wrap(text, WIDEST))
+
+
+def _words(seen: View, latency: str, spent: Iterable[Spent]) -> str:
+    """All of the figure in a few sentences."""
+    paid = [f"{one.model}: {one.tokens}; cost {one.price}" for one in spent]
+    course = f"Rows over time: {seen.curve_words}." if seen.curve_words else ""
+    told = f"Batches from sent to over: {latency}." if latency else ""
+    return " ".join(
+        part
+        for part in (
+            f"{seen.title}: {seen.state}, {seen.share}.",
+            course,
+            told,
+            *(f"{one}." for one in paid),
+        )
+        if part
+    )
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def _names(told: Sequence[Told]) -> list[str]:
+    """What each job is called: by its model where there are several, by why it was sent where they are linked."""
+    jobs = {one.job.id: one.job for one in told}
+    several = len({job.model for job in jobs.values()}) > 1
+    names: list[str] = []
+    for job in jobs.values():
+        link = _link(job, jobs.get(job.parent or ""))
+        name = clean(" ".join(part for part in (job.model if several else "", link) if part), NAME)
+        name = name or ("rows" if len(jobs) == 1 else "first sent")
+        names.append(name)
+    return _apart(names)
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Of several that read the same, the second is `name (2)`."""
+    return [
+        f"{name} ({names[:at].count(name) + 1})" if name in names[:at] else name
+        for at, name in enumerate(names)
+    ]
+
+
+def _link(job: JobRecord, parent: JobRecord | None) -> str:
+    if parent is None:
+        return ""
+    if job.round > parent.round:
+        return f"tool round {job.round}"
+    return "in real time" if job.mode == REALTIME and parent.mode != REALTIME else "sent again"
+
+
+# -- rows over time ----------------------------------------------------------------------------------------------------
+
+
+def _points(told: Told, end: float, most: int) -> Points:
+    """Rows done from the plan to the job's end, or to now."""
+    job = told.job
+    curve = Curve(job.created_at, _given(job), most)
+    for at, shard, step, done, _ in told.events:
+        if shard is not None:
+            curve.add(at, shard, done, taken=step not in OUTSIDE)
+    points = curve.points()
+    last = job.finished_at or end
+    return (*points, (last, points[-1][1])) if last > points[-1][0] else points
+
+
+def _given(job: JobRecord) -> int:
+    """Rows that were done before anything was sent."""
+    return job.reused + job.skipped + job.unsendable
+
+
+def _bands(told: Told, end: float) -> tuple[tuple[float, ...], tuple[Band, ...]]:
+    """Rows done by batch, all at the same moments; nothing where they are too few or too many."""
+    if not 1 < len(told.shards) <= BANDS:
+        return (), ()
+    by_shard: dict[int, list[tuple[float, int]]] = {
+        shard.number: [(told.job.created_at, 0)] for shard in told.shards
+    }
+    for at, number, _, done, _ in told.events:
+        if number is not None and done != by_shard[number][-1][1]:
+            by_shard[number].append((max(at, by_shard[number][-1][0]), done))
+    histories = {number: tuple(points) for number, points in by_shard.items()}
+    changes = sorted(
+        {at for points in histories.values() for at, _ in points} | {told.job.finished_at or end}
+    )
+    moments = tuple(
+        at for at, _ in thinned([(at, number) for number, at in enumerate(changes)], MOMENTS)
+    )
+    bands = [
+        Band(f"batch {number + 1}", tuple(done_at(points, at) for at in moments))
+        for number, points in histories.items()
+    ]
+    given = _given(told.job)
+    return moments, (*([Band(GIVEN, (given,) * len(moments))] if given else []), *bands)
+
+
+def _ahead(shot: Snapshot, seen: View) -> Points:
+    """From the last point to the last row, where the View tells an eta."""
+    if not seen.eta or shot.eta is None or shot.eta > FURTHEST * shot.elapsed:
+        return ()
+    return (shot.now, shot.counts.done), (shot.now + shot.eta, shot.counts.total)
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+def _batch(shard: ShardRecord, told: Told, name: str, end: float, shortest: float) -> Batch:
+    alone = len(told.shards) == 1
+    number = f"{shard.number + 1:,}"
+    label = (
+        (name if name != "rows" else "batch 1")
+        if alone
+        else f"batch {number}"
+        if name == "rows"
+        else (f"{name} {number}")
+    )
+    seconds = (
+        max(0.0, (_over_at(shard) or end) - shard.sent_at)
+        if shard.sent_at and shard.batch_id
+        else None
+    )
+    return Batch(
+        name=label,
+        stages=_stages(shard, told, end, shortest),
+        seconds=seconds,
+        words=_stands(shard, seconds),
+        colour=COLOURS[shard.ending] if shard.ending else "busy",
+        id=clean(shard.batch_id or "", 100),
+    )
+
+
+def _stands(shard: ShardRecord, seconds: float | None) -> str:
+    ending = f", {shard.ending}" if shard.ending and shard.ending != "completed" else ""
+    if shard.joins and not shard.batch_id:
+        return (
+            f"waits for job {shard.joins}"
+            if shard.ending is None
+            else f"answered by job {shard.joins}"
+        )
+    if seconds is None:
+        return f"not sent{ending}" if shard.ending else "waiting"
+    return f"{span(seconds)}{ending}" if _over_at(shard) else f"{span(seconds)} so far"
+
+
+def _over_at(shard: ShardRecord) -> float:
+    """When its provider was ready with it; 0 for not yet. `ended_at` is when that was seen."""
+    return (shard.over_at or shard.ended_at) if shard.ending is not None else 0.0
+
+
+def _stages(shard: ShardRecord, told: Told, end: float, shortest: float) -> tuple[Stage, ...]:
+    """Where it was from when to when, out of its events; but for the provider, only what lasted."""
+    own = [(at, _kind(step)) for at, number, step, _, _ in told.events if number == shard.number]
+    if not told.job.adopted:
+        own.insert(0, (told.job.created_at, WAITING))
+    over = _over_at(shard)
+    changes: list[tuple[float, str]] = []
+    for at, kind in own:
+        since = over if kind == FETCHING and over else at
+        if not changes or changes[-1][1] != kind:
+            changes.append((max(since, changes[-1][0]) if changes else since, kind))
+    until = [at for at, _ in changes[1:]] + [end]
+    last = max((place for place, (_, kind) in enumerate(changes) if kind == THERE), default=0)
+    if last and changes[last][0] < shard.sent_at <= until[last]:  # before that its file went up
+        changes[last], until[last - 1] = (shard.sent_at, THERE), shard.sent_at
+    stages = [
+        Stage(kind, at, then) for (at, kind), then in zip(changes, until, strict=True) if kind
+    ]
+    return tuple(
+        stage
+        for stage in stages
+        if stage.kind == THERE or stage.end - stage.begin > shortest or len(stages) == 1
+    )
+
+
+def _kind(step: str) -> str:
+    if step in {Step.PLANNED, Step.WAITING}:
+        return WAITING
+    return {Step.ENDED: FETCHING, Step.COLLECTED: ""}.get(Step(step), THERE)
+
+
+def _slowest(batches: list[Batch]) -> list[Batch]:
+    """In their own order."""
+    latest = sorted(range(len(batches)), key=lambda at: -(batches[at].seconds or 0.0))[:BATCHES]
+    return [batches[at] for at in sorted(latest)]
+
+
+def _latency(batches: Sequence[Batch]) -> str:
+    """`median 42 min, slowest 1 h`; of one batch just that."""
+    took = [
+        batch.seconds
+        for batch in batches
+        if batch.seconds is not None and not batch.words.endswith("so far")
+    ]
+    if not took:
+        return ""
+    middle, most = span(statistics.median(took)), span(max(took))
+    return middle if len(took) == 1 or middle == most else f"median {middle}, slowest {most}"
+
+
+# -- tokens and cost ---------------------------------------------------------------------------------------------------
+
+
+def _spent(told: Sequence[Told]) -> tuple[Spent, ...]:
+    """By model. What a job that goes on from another brought along counts where that other is not among them."""
+    there = {one.job.id for one in told}
+    models: dict[str, list[tuple[Bill | None, Usage | None]]] = {}
+    for one in told:
+        own = one.job.parent in there
+        bill = bill_of(one.shards) if own else one.job.bill(one.shards)
+        job = msgspec.structs.replace(one.job, used=None) if own else one.job
+        models.setdefault(one.job.model, []).append((bill, job.usage(one.shards)))
+    shown = _apart([clean(model, NAME) for model in models])
+    return tuple(_of_model(name, told) for name, told in zip(shown, models.values(), strict=True))
+
+
+def _of_model(model: str, told: list[tuple[Bill | None, Usage | None]]) -> Spent:
+    bills = [bill for bill, _ in told if bill is not None]
+    used = [usage for _, usage in told if usage is not None]
+    usage = sum(used, Usage()) if used else None
+    return Spent(
+        model=model,
+        bill=sum(bills[1:], bills[0]) if bills else None,
+        tokens_in=usage.input_tokens if usage else None,
+        tokens_out=usage.output_tokens if usage else None,
+    )

@@ -1,0 +1,149 @@
+"""Where the lines of a job's rows lie in its files: requests by row, answers by row. A few bytes a row in memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from jupyter_batch.core.request import position_of
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import opened, opened_if_there
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.row_files.hash_arrays import matches
+from jupyter_batch.row_files.request_files import REQUEST_ID
+from jupyter_batch.row_files.row_columns import prints_elsewhere
+from jupyter_batch.wire.dialects import OPENAI
+
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+_MOST_OPEN = 64
+
+
+class Held:
+    """For each row of a job the place of one line; `close` when it is not needed any more."""
+
+    def __init__(self, rows: int) -> None:
+        self.paths: list[Path] = []
+        self.which: Array = np.full(rows, -1, dtype=np.int32)
+        self._start: Array = np.zeros(rows, dtype=np.int64)
+        self._open: dict[int, BinaryIO] = {}
+        self._stack = contextlib.ExitStack()
+
+    def close(self) -> None:
+        """Close the files that are open; a line opens its own again."""
+        self._stack.close()
+        self._open.clear()
+
+    def __contains__(self, row: int) -> bool:
+        return bool(self.which[row] >= 0)
+
+    def put(self, row: int, path: Path, start: int) -> None:
+        """A row's line begins there."""
+        if not self.paths or self.paths[-1] != path:
+            self.paths.append(path)
+        self.which[row] = len(self.paths) - 1
+        self._start[row] = start
+
+    def line(self, row: int) -> bytes:
+        """A row's line, without its end. Raises KeyError for a row that has none."""
+        which = int(self.which[row])
+        if which < 0:
+            raise KeyError(row)
+        file = self._open.get(which)
+        if file is None:
+            if len(self._open) >= _MOST_OPEN:
+                self.close()
+            file = self._open[which] = self._stack.enter_context(opened(self.paths[which]))
+        file.seek(int(self._start[row]))
+        return file.readline().rstrip(b"\n")
+
+
+def requests_of(
+    ledger: Ledger, job: JobRecord, wanted: Array, dialect: str, *, given: bool = False
+) -> Held:
+    """The request lines of the wanted rows in a dialect, out of this job's files or of those that it goes on from.
+
+    They carry the ids of the job that they are of. given: in OpenAI's dialect with the parameters as the user gave
+    them; else with those that are sent.
+    """
+    held = Held(job.rows)
+    at: JobRecord | None = job
+    while at is not None and (missing := wanted & (held.which < 0)).any():
+        folder = ledger.folders.of(at.id)
+        _look(held, at.id, _paths(folder, at.dialect, dialect, given=given), missing)
+        parent = at.parent
+        at = (
+            next((one for one in ledger.jobs() if one.id == parent), None)
+            if parent and _same(at, ledger)
+            else None
+        )
+    return held
+
+
+def look_elsewhere(
+    held: Held,
+    ledger: Ledger,
+    job: JobRecord,
+    prints: Array,
+    wanted: Array,
+    dialect: str,
+    *,
+    given: bool = False,
+) -> None:
+    """The same for rows whose answers were taken over: out of the files of the jobs that asked just the same.
+
+    prints: the request hashes of the job's rows.
+    """
+    rows = np.flatnonzero(wanted & (held.which < 0))
+    if not len(rows):
+        return
+    for other, folder, theirs in prints_elsewhere(ledger, job):
+        here, there = matches(prints, rows, theirs)
+        onto = np.full(other.rows, -1, dtype=np.int64)
+        onto[there] = here
+        paths = _paths(folder, other.dialect, dialect, given=given)
+        _look(held, other.id, paths, onto >= 0, onto)
+        rows = np.flatnonzero(wanted & (held.which < 0))
+        if not len(rows):
+            return
+
+
+def _same(job: JobRecord, ledger: Ledger) -> bool:
+    """Whether the job it goes on from asked the same for a row, so that its request stands for this one's."""
+    parent = next((one for one in ledger.jobs() if one.id == job.parent), None)
+    return parent is not None and parent.round == job.round
+
+
+def _paths(folder: JobFolder, own: str, dialect: str, *, given: bool) -> Iterable[Path]:
+    """The files with a job's requests in a dialect. own: the dialect that the job speaks."""
+    if given and folder.asked.exists():
+        return [folder.asked]
+    if own == dialect:
+        return _files(folder)
+    return [folder.asked] if dialect == OPENAI else []
+
+
+def _files(folder: JobFolder) -> Iterable[Path]:
+    return sorted(folder.path.glob("all-*.jsonl")) or sorted(folder.path.glob("requests-*.jsonl"))
+
+
+def _look(
+    held: Held, job: str, paths: Iterable[Path], missing: Array, onto: Array | None = None
+) -> None:
+    for path in paths:
+        start = 0
+        with opened_if_there(path) as file:
+            for line in file or ():
+                found = REQUEST_ID.match(line)
+                row = position_of(job, found[1].decode()) if found else None
+                if row is not None and row < len(missing) and missing[row]:
+                    held.put(row if onto is None else int(onto[row]), path, start)
+                start += len(line)

@@ -1,0 +1,129 @@
+"""Request files: lines into shards within the provider's limits, one file a shard. It knows no line's inside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+from zlib import crc32
+
+import msgspec
+
+from jupyter_batch.core.errors import InputError, LedgerError
+from jupyter_batch.core.request import Limits, position_of
+from jupyter_batch.ledger.folder import JobFolder, told
+from jupyter_batch.ledger.reading import opened
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.row_files.packing import pack
+from jupyter_batch.row_files.row_sources import request_hash
+
+_BODY = b',"body":'
+REQUEST_ID = re.compile(rb'^\{"custom_id":"([^"]*)"')
+"""The id at the beginning of a request line, in every dialect."""
+
+
+def sent_hash(line: bytes, sample: int = 0) -> bytes:
+    """The hash of the request in a line as it is sent; b"" for a dialect that has no line of its own for each request.
+
+    Where the provider is sent the user's own words, it is the request hash. sample: which of a row's requests it is.
+    """
+    body = line.partition(_BODY)[2].rstrip(b"\n")
+    return request_hash(body + b"\n", sample) if body else b""
+
+
+def write_requests(
+    draft: JobFolder, job: str, lines: Iterable[tuple[int, bytes]], limits: Limits, start: int = 0
+) -> list[ShardRecord]:
+    """The request files out of (row position, line), part by part, and their shards, numbered from `start`.
+
+    Raises InputError for a line that no file can hold, and for fewer requests than a batch must have.
+    """
+    shards: list[ShardRecord] = []
+    with (
+        told(draft.path),
+        contextlib.ExitStack() as stack,
+    ):  # a full disk may show at the closing only
+        file: BinaryIO | None = None
+        for part in pack(lines, limits):
+            number = start + part.shard
+            if file is None or number != shards[-1].number:
+                stack.close()
+                file = stack.enter_context(_new_file(draft.requests(number)))
+                shards.append(
+                    ShardRecord(
+                        job=job,
+                        number=number,
+                        requests=0,
+                        bytes=0,
+                        crc=0,
+                        first=part.first,
+                        last=part.last,
+                    )
+                )
+            file.write(part.data)
+            was = shards[-1]
+            shards[-1] = msgspec.structs.replace(
+                was,
+                requests=was.requests + part.requests,
+                bytes=was.bytes + len(part.data),
+                crc=crc32(part.data, was.crc or 0),
+                last=part.last,
+            )
+    return filled(draft, job, shards, limits)
+
+
+def filled(
+    draft: JobFolder, job: str, shards: list[ShardRecord], limits: Limits
+) -> list[ShardRecord]:
+    """The shards, each with as many requests as a batch must have: where one has too few, all are packed evenly.
+
+    Raises InputError where that can't be.
+    """
+    least = min((shard.requests for shard in shards), default=limits.minimum)
+    if least >= limits.minimum:
+        return shards
+    total, start = sum(shard.requests for shard in shards), shards[0].number
+    parts = min(len(shards), total // limits.minimum)
+    each = -(-total // parts) if parts else 0
+    if not 0 < each < limits.requests:  # packed in that way already, or so few that there is no way
+        what = (
+            f"{total:,} requests"
+            if len(shards) == 1
+            else f"{total:,} requests in batches of {limits.requests:,}"
+        )
+        raise InputError(
+            f"there are {what}, and a batch of this provider has at least {limits.minimum:,}; "
+            'mode="realtime" asks at once, at the full price, without the discount of a batch'
+        )
+    drafted = [
+        draft.requests(shard.number).rename(draft.path / f"short-{shard.number}.jsonl")
+        for shard in shards
+    ]
+    even = msgspec.structs.replace(limits, requests=each)
+    made = write_requests(draft, job, _positioned(drafted, job), even, start)
+    for path in drafted:
+        path.unlink()
+    return made
+
+
+def _positioned(paths: list[Path], job: str) -> Iterator[tuple[int, bytes]]:
+    for path in paths:
+        with opened(path) as file:
+            for line in file:
+                found = REQUEST_ID.match(line)
+                position = position_of(job, found[1].decode()) if found else None
+                if position is None:
+                    raise LedgerError(f"a request line of the draft {path} has no id of its job")
+                yield position, line
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,291 @@
+"""The files that a job keeps of its rows: which were left out, where each answer comes from, what each row asks.
+
+A damaged one is made again from the others, so that answers can be read and nothing is asked twice. Where the others
+tell too little, a LedgerError says so; nothing is sent then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
+from jupyter_batch.core.request import custom_id, position_of
+from jupyter_batch.core.result import Status
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.reading import RESTORE, opened_if_there, read, reading
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.process.log import logger
+from jupyter_batch.row_files.request_files import REQUEST_ID
+from jupyter_batch.row_files.row_sources import NOWHERE, Places
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from jupyter_batch.frames.row_keys import Keys
+    from jupyter_batch.ledger.store import Ledger
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+UNKNOWN_REASON = (
+    "this row was not sent; why is not known any more, since unsent.json is gone or damaged"
+)
+_RESULT_ID = re.compile(rb'"custom_id"\s*:\s*"([^"\\]{1,80})"')
+
+
+class Unsent(msgspec.Struct, frozen=True):
+    """Rows without a request, by the reason why."""
+
+    status: Status
+    reason: str
+    positions: list[int]
+
+
+# --- rows without a request -----------------------------------------------------------------------------------------
+
+
+def read_unsent(folder: JobFolder, job: JobRecord) -> list[Unsent]:
+    """The rows that were planned without a request; their reasons are lost where the file is damaged.
+
+    Raises LedgerError where the rows' keys are damaged as well.
+    """
+    try:
+        return _unsent(folder, job)
+    except LedgerCorruptError:
+        import numpy as np
+
+        left_out = np.flatnonzero(np.repeat(read_keys(folder, job).skipped, job.samples)).tolist()
+        if not left_out:
+            return []
+        status = Status.FAILED if job.unsendable else Status.SKIPPED
+        return [Unsent(status, UNKNOWN_REASON, left_out)]
+
+
+def _unsent(folder: JobFolder, job: JobRecord) -> list[Unsent]:
+    with opened_if_there(folder.unsent) as file:
+        if file is None and job.skipped + job.unsendable == 0:
+            return []
+    with reading(folder.unsent):
+        groups = msgspec.json.decode(folder.unsent.read_bytes(), type=list[Unsent])
+        positions = [at for group in groups for at in group.positions]
+        if positions and not 0 <= min(positions) <= max(positions) < job.rows:
+            raise ValueError(positions)
+    return groups
+
+
+def read_keys(folder: JobFolder, job: JobRecord) -> Keys:
+    """The keys of a job's rows as they were written. Raises LedgerError."""
+    from jupyter_batch.frames.row_keys import Keys
+
+    remedy = (
+        f"the rows of job {job.id} can't be found in a frame by it. Run the job's cell again, which finds them by what "
+        "they ask; job.results() has the answers"
+    )
+    with reading(folder.keys, remedy):
+        keys = Keys.from_bytes(folder.keys.read_bytes())
+        if len(keys) != job.frame_rows:
+            raise ValueError(len(keys))
+    return keys
+
+
+def source_index(job: JobRecord, folder: JobFolder) -> pd.Index[Any]:
+    """The source's index; where it is damaged, the rows' custom ids, which stand for no other label by mistake."""
+    import pandas as pd
+
+    from jupyter_batch.frames.labels import index_from_bytes
+
+    if not job.aligned:
+        return pd.RangeIndex(job.frame_rows)
+    try:
+        with reading(folder.index):
+            index: pd.Index[Any] = index_from_bytes(folder.index.read_bytes())
+            if len(index) != job.frame_rows:
+                raise ValueError(len(index))
+    except LedgerCorruptError as e:
+        logger().warning(
+            "jupyter_batch: %s. Until then the rows of job.results() are labelled by their custom ids, in the order "
+            "in which they were sent; job.merge(df) finds each row of a frame all the same",
+            e,
+        )
+        ids = [custom_id(job.id, at) for at in range(0, job.rows, job.samples)]
+        return pd.Index(ids, dtype=object, name="custom_id")
+    return index
+
+
+# --- where answers come from ----------------------------------------------------------------------------------------
+
+
+def places_of(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Places:
+    """Where each row's answer comes from. Raises LedgerError where that can't be told any more."""
+    left_out = [at for group in read_unsent(folder, job) for at in group.positions]
+    with opened_if_there(folder.places) as file:
+        there = file is not None
+    if not there and (job.adopted or not shards or _is_plain(job, shards, left_out)):
+        return Places.of(folder, job.rows, shards, left_out)
+    try:
+        with reading(folder.places):
+            return Places.checked(folder.places.read_bytes(), job.rows, shards)
+    except LedgerCorruptError as e:
+        return Places(_placed_again(job, shards, folder, left_out, e))
+
+
+def _is_plain(job: JobRecord, shards: list[ShardRecord], left_out: list[int]) -> bool:
+    """Whether no places are needed: each row has a request of its own, or none."""
+    return sum(shard.requests for shard in shards) + len(left_out) == job.rows
+
+
+def _placed_again(
+    job: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    left_out: list[int],
+    damage: LedgerCorruptError,
+) -> Array:
+    """The places as the request files, the answers that were taken over and the request hashes tell them."""
+    import numpy as np
+
+    array = np.full(job.rows, NOWHERE, dtype=np.int64)
+    has_answer = np.zeros(job.rows, dtype=bool)
+    for _, path in folder.taken_over():
+        has_answer[list(_rows_in(path, job, _RESULT_ID.search))] = True
+    for shard in shards:
+        mine = [*_rows_in(folder.requests(shard.number), job, REQUEST_ID.match)]
+        for _, path in folder.taken_over(shard.number):
+            mine += _rows_in(path, job, _RESULT_ID.search)
+        array[mine] = shard.number
+        has_answer[mine] = True
+    rest = np.setdiff1d(np.flatnonzero(~has_answer), left_out)
+    if not len(rest):
+        return array
+    keys = read_keys(folder, job)
+    if keys.asks is None or job.round or job.inherited:
+        raise damage
+    n = job.samples
+    asks = [tuple(ask) for ask in keys.asks.tolist()]
+    first: dict[tuple[Any, int], int] = {}
+    for row in np.flatnonzero(has_answer).tolist():
+        first.setdefault((asks[row // n], row % n), row)
+    for row in rest.tolist():
+        leader = first.get((asks[row // n], row % n))
+        if leader is None:
+            raise damage
+        array[row] = -2 - leader
+    return array
+
+
+def _rows_in(path: Path, job: JobRecord, find: Any) -> Iterator[int]:
+    """The rows of a job that a file has a line of."""
+    with opened_if_there(path) as file:
+        for line in file or ():
+            found = find(line)
+            row = position_of(job.id, found[1].decode("utf-8", "replace")) if found else None
+            if row is not None and row < job.rows:
+                yield row
+
+
+# --- what rows ask --------------------------------------------------------------------------------------------------
+
+
+def prints_of(job: JobRecord, folder: JobFolder) -> Array | None:
+    """The hashes of a job's requests, by row; None for a job that has none.
+
+    Raises LedgerError where they are damaged, and the rows' keys do not tell them.
+    """
+    remedy = (
+        f"what job {job.id} asked can't be told without it, and so not what is paid for already; nothing was sent. "
+        f"{RESTORE[:1].upper()}{RESTORE[1:]}; reuse=False sends all rows, paid for or not"
+    )
+    from jupyter_batch.frames.row_keys import pairs
+
+    with opened_if_there(folder.prints) as file:
+        there = file is not None
+    try:
+        with reading(folder.prints, remedy):
+            prints: Array = pairs(read(folder.prints, remedy))
+            if len(prints) != job.rows:
+                raise ValueError(len(prints))
+            return prints
+    except LedgerCorruptError:
+        found = _prints_of_keys(job, folder)
+        if found is None and there:
+            raise
+        return found
+
+
+def prints_elsewhere(
+    ledger: Ledger, job: JobRecord
+) -> Iterator[tuple[JobRecord, JobFolder, Array]]:
+    """The other jobs whose answers may stand for this job's, with the hashes of their requests."""
+    for other in ledger.jobs():
+        if other.id == job.id or other.space != job.space:
+            continue
+        folder = ledger.folders.of(other.id)
+        prints = prints_of(other, folder)
+        if prints is not None:
+            yield other, folder, prints
+
+
+def changed_of(job: JobRecord, folder: JobFolder) -> Array | None:
+    """The hashes of requests that were sent with other parameters than before; None for a job that has none."""
+    from jupyter_batch.frames.row_keys import pairs
+
+    with opened_if_there(folder.changed) as file:
+        if file is None:
+            return None
+    with reading(folder.changed):
+        changed: Array = pairs(folder.changed.read_bytes())
+        if len(changed) != job.rows:
+            raise ValueError(len(changed))
+    return changed
+
+
+def sent_prints(job: JobRecord, folder: JobFolder) -> Array | None:
+    """The hashes of the requests as they were sent last; None for a job that has none. Raises as `prints_of` does."""
+    prints, changed = prints_of(job, folder), changed_of(job, folder)
+    if prints is None or changed is None:
+        return prints
+    import numpy as np
+
+    sent: Array = np.where(changed.any(axis=1, keepdims=True), changed, prints)
+    return sent
+
+
+def _prints_of_keys(job: JobRecord, folder: JobFolder) -> Array | None:
+    if job.round or job.adopted or job.samples > 1:  # keys are of other requests, or of some
+        return None
+    try:
+        keys = read_keys(folder, job)
+    except LedgerError:
+        return None
+    import numpy as np
+
+    return None if keys.asks is None else np.where(keys.skipped[:, None], 0, keys.asks)
+
+
+# --- for a job that goes on from another ----------------------------------------------------------------------------
+
+
+def copy_row_files(job: JobRecord, folder: JobFolder, draft: JobFolder, *, changed: bool) -> None:
+    """Write what is known of a job's rows into the draft of one that goes on from it; a damaged file is left out.
+
+    changed: the hashes of changed requests, too.
+    """
+    for source, target in (
+        (folder.keys, draft.keys),
+        (folder.index, draft.index),
+    ):
+        with contextlib.suppress(LedgerCorruptError):
+            draft.write(target, read(source))
+    draft.write(draft.unsent, msgspec.json.encode(read_unsent(folder, job)))
+    prints = prints_of(job, folder)
+    if prints is not None:  # an old job may have none
+        draft.write(draft.prints, prints.astype("<u8").tobytes())
+    changes = changed_of(job, folder) if changed else None
+    if changes is not None:
+        draft.write(draft.changed, changes.astype("<u8").tobytes())

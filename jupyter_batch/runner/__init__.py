@@ -1,0 +1,1 @@
+"""Moves shards under a lease: the only place where ledger and provider meet."""

@@ -1,0 +1,218 @@
+"""Fetch both result files of a batch that is over, count what they hold, and call the shard collected.
+
+It knows the provider's verbs and the folder; how a line becomes an outcome is results/outcomes.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from jupyter_batch.core.errors import ConnectionFailedError, NotFoundError, ProviderError
+from jupyter_batch.core.status import Step
+from jupyter_batch.file_checks import contents, json_documents, stored
+from jupyter_batch.file_checks.contents import Contents, Missing
+from jupyter_batch.file_checks.rejected_lines import for_the_others, rows_at_fault
+from jupyter_batch.http.streams import result_file
+from jupyter_batch.ledger.folder import told, written
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.providers.backoff import GONE_TRIES, is_lost
+from jupyter_batch.results.outcomes import of_shard
+from jupyter_batch.row_files.row_columns import places_of
+
+if TYPE_CHECKING:
+    from jupyter_batch.runner.context import ShardContext
+
+SHORT_SECONDS = 600.0
+"""How long a provider has, since its batch was seen to be over, to complete a result file that lacks rows."""
+_DRAFT = ".fetched"
+
+
+class NotWholeError(ConnectionFailedError):
+    """What was fetched is no result file, or lacks rows that the provider counted; it is fetched again."""
+
+
+async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
+    """Bring a shard's results to this disk, whole; then count them.
+
+    Raises NotWholeError where what came is not all there must be, and may become so.
+    """
+    folder = context.ledger.folders.of(context.job.id)
+    refetch = shard.refetch
+    only_output = shard.awaits_file and not shard.lost  # the error file came in time
+    shard = await _named(context, shard)
+    gone, odd = False, ""
+    for file_id, target in (
+        (shard.error_file_id, folder.errors(shard.number)),
+        (shard.output_file_id, folder.output(shard.number)),
+    ):
+        is_output = target == folder.output(shard.number)
+        again = (refetch and (is_output or not only_output)) or (
+            shard.attempts > 0
+            and (is_output or await asyncio.to_thread(_is_short, target, context.job.id, shard))
+        )
+        if file_id and (again or not target.is_file()):
+            came = await _fetch(context, shard, file_id, target)
+            gone, odd = gone or came is None, odd if came is None else came.odd
+    output, errors = [
+        await asyncio.to_thread(contents.read, path, context.job.id, shard)
+        for path in (folder.output(shard.number), folder.errors(shard.number))
+    ]
+    if not output.told and odd:
+        output = output._replace(odd=odd)
+    lacks = contents.missing(shard, context.facts, output, errors)
+    if lacks.rows and not gone and _may_come(context, shard, lacks):
+        raise NotWholeError(_lacking(shard, lacks, output))
+    return await _counted(context, shard, lacks, output)
+
+
+def _is_short(errors: Path, job: str, shard: ShardRecord) -> bool:
+    """Whether a shard's error file on this disk is empty, cut, or lacks rows that the provider counted as failed."""
+    came = contents.read(errors, job, shard)
+    return came.cut or came.told < max(min(shard.failed, shard.requests), 1)
+
+
+def _may_come(context: ShardContext, shard: ShardRecord, lacks: Missing) -> bool:
+    """Whether it is worth fetching again what lacks rows. What is no result file is never taken for one."""
+    now = context.clock()
+    if not (shard.output_file_id or shard.error_file_id):
+        return False
+    if not (lacks.in_output or lacks.in_errors):  # no file that is named lacks a row
+        return False
+    if (
+        context.job.cancel_at > shard.ended_at and not context.job.rush_at
+    ):  # the user gives up what is not here
+        return False
+    if _is_deleted(shard, now):
+        return False
+    return lacks.nothing or now - shard.ended_at < SHORT_SECONDS
+
+
+def _is_deleted(shard: ShardRecord, now: float) -> bool:
+    """Whether the provider has deleted its copy of the results by now, as it documents it."""
+    return shard.keeps_until is not None and now > shard.keeps_until
+
+
+def _lacking(shard: ShardRecord, lacks: Missing, output: Contents) -> str:
+    """What is wrong with what was fetched."""
+    until = (
+        "; it is fetched again, and nothing is sent again meanwhile. To give it up, cancel the job"
+    )
+    if lacks.nothing and output.odd:
+        return f"the provider's result file is not there yet: its address answers {output.odd!r}{until}"
+    if lacks.nothing:
+        return f"the provider's result file is empty{until}"
+    return f"{_short_by(shard, lacks)}; it is fetched again"
+
+
+def _short_by(shard: ShardRecord, lacks: Missing) -> str:
+    rows = max(min(shard.completed + shard.failed, shard.requests) or shard.requests, lacks.rows)
+    return f"the provider's result file lacks {lacks.rows:,} of the {rows:,} rows that it counted"
+
+
+async def _named(context: ShardContext, shard: ShardRecord) -> ShardRecord:
+    """The shard with the files that the provider names by now, where its answers were not to be had before."""
+    wanted = shard.completed or shard.unsure
+    if not shard.refetch or not shard.batch_id or shard.output_file_id or not wanted:
+        return shard
+    try:
+        view = await context.provider.poll(shard.batch_id)
+    except ProviderError:
+        if not shard.unsure:
+            raise
+        return shard  # it can't be seen still
+    if not view.output_file_id:
+        is_empty = view.ending is not None and not view.completed
+        return context.put(shard, unsure=False) if shard.unsure and is_empty else shard
+    return context.put(
+        shard,
+        output_file_id=view.output_file_id,
+        error_file_id=view.error_file_id or shard.error_file_id,
+        completed=max(view.completed, shard.completed),
+        failed=max(view.failed, shard.failed),
+        unsure=view.ending is None,
+        note="",
+        why="",
+    )
+
+
+async def _counted(
+    context: ShardContext, shard: ShardRecord, lacks: Missing, output: Contents
+) -> ShardRecord:
+    """The shard, collected: its rows and what they cost."""
+    folder = context.ledger.folders.of(context.job.id)
+    shard = await _blamed(context, msgspec.structs.replace(shard, missing=lacks.rows))
+    if not lacks.rows:
+        shard = msgspec.structs.replace(shard, lost="")
+    kept = await asyncio.to_thread(stored.sums, folder, shard.number)
+    places = places_of(context.job, context.ledger.shards(context.job.id), folder)
+    fields = await asyncio.to_thread(of_shard, context.job, shard, folder, places)
+    if lacks.rows and not fields["note"]:
+        fields["note"] = _short_by(shard, lacks)
+        if lacks.nothing and output.odd:
+            fields["note"] += f": {output.odd!r}"
+    return context.put(
+        shard,
+        Step.COLLECTED,
+        attempts=0,
+        due_at=0.0,
+        why=shard.why,
+        at_fault=shard.at_fault,
+        missing=lacks.rows,
+        kept=kept,
+        refetch=False,
+        fetched_at=context.clock(),
+        lost=shard.lost,
+        **fields,
+    )
+
+
+async def _blamed(context: ShardContext, shard: ShardRecord) -> ShardRecord:
+    """The shard, with the rows that its batch was refused for, and the other rows' reason."""
+    if not shard.bad_lines:
+        return shard
+    requests = context.ledger.folders.of(context.job.id).requests(shard.number)
+    at_fault = await asyncio.to_thread(rows_at_fault, requests, context.job.id, shard.bad_lines)
+    return msgspec.structs.replace(
+        shard, at_fault=at_fault, why=for_the_others(at_fault, shard.why, context.job.samples)
+    )
+
+
+async def _fetch(
+    context: ShardContext, shard: ShardRecord, file_id: str, target: Path
+) -> Contents | None:
+    """Fetch a result file, and return what came; None: it is not to be had any more.
+
+    What tells of fewer rows than the file that is here does not replace it.
+    """
+    draft = target.with_name(target.name + _DRAFT)
+    try:
+        with written(draft) as file, result_file(file.write) as write:
+            await context.provider.fetch(file_id, write)
+    except ProviderError as e:
+        late = context.clock() - shard.ended_at >= SHORT_SECONDS
+        there = await asyncio.to_thread(target.is_file)
+        enough = there and late and not shard.refetch
+        # Where the provider is this disk, or a server of our own, what was there once is surely gone.
+        surely = context.facts.sure and shard.refetch
+        tried = shard.attempts >= GONE_TRIES or surely or _is_deleted(shard, context.clock())
+        gone = isinstance(e, NotFoundError) and (enough or tried)
+        if not gone and not is_lost(e, shard.attempts, context.clock() - shard.ended_at):
+            raise
+        return None  # what is here counts, and each row without a line says so
+    return await asyncio.to_thread(_put_in_place, draft, target, context.job.id, shard)
+
+
+def _put_in_place(draft: Path, target: Path, job: str, shard: ShardRecord) -> Contents:
+    json_documents.to_lines(draft)
+    came = contents.read(draft, job, shard)
+    foreign = came.odd and not came.told
+    with told(target.parent):
+        if foreign or came.told < contents.read(target, job, shard).told:
+            draft.unlink()
+        else:
+            draft.replace(target)
+    return came

@@ -1,0 +1,110 @@
+"""ShardContext: all that a step of a shard needs, and the writes of its outcome to the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from jupyter_batch.core.errors import AuthenticationError, ProviderError, RateLimitError
+from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.file_checks import request_checks
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.providers.backoff import retry_pause
+from jupyter_batch.providers.protocol import Facts, Provider
+
+
+class LostError(Exception):
+    """The lease or the step was another process's meanwhile; nothing was written, nothing is wrong."""
+
+
+class ShardContext:
+    """A job's shards as the holder of its lease writes them.
+
+    clock: seconds since the epoch. dice: 0 to 1, for jitter.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        provider: Provider,
+        job: JobRecord,
+        holder: str,
+        *,
+        clock: Callable[[], float],
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self.ledger = ledger
+        self.provider = provider
+        self.job = job
+        self.holder = holder
+        self.clock = clock
+        self.dice = dice
+        self.key_refused = False
+
+    @property
+    def facts(self) -> Facts:
+        """The provider's."""
+        return self.provider.facts
+
+    def put(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
+        """Write what is so now; a block that is not named is over. Raises LostError where the shard is not ours."""
+        changes = {"blocked_by": None, "blocked_until": 0.0, "key": "", "unseen": False, **changes}
+        if to is Step.ENDED:
+            changes["why"] = changes["note"]
+        return self.amend(shard, to, **changes)
+
+    def end(self, shard: ShardRecord, ending: State, note: str, **changes: Any) -> ShardRecord:
+        """Write that nothing more comes of the shard's batch, and why."""
+        return self.put(
+            shard,
+            Step.ENDED,
+            ending=ending,
+            note=note,
+            attempts=0,
+            due_at=0.0,
+            ended_at=self.clock(),
+            **changes,
+        )
+
+    async def end_if_damaged(self, shard: ShardRecord) -> ShardRecord | None:
+        """End a shard whose request file is damaged, before it is uploaded; None: it may be sent."""
+        folder = self.ledger.folders.of(self.job.id)
+        if not await asyncio.to_thread(request_checks.is_damaged, folder, shard):
+            return None
+        return self.end(shard, State.FAILED, request_checks.reason(folder, shard))
+
+    def amend(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
+        """Write these changes alone. Raises LostError where the shard is not ours to write any more."""
+        moved = self.ledger.move(shard, to or shard.step, self.holder, self.clock(), **changes)
+        if moved is None:
+            raise LostError
+        return moved
+
+    def later(
+        self,
+        shard: ShardRecord,
+        error: ProviderError,
+        note: str = "",
+        to: Step | None = None,
+        **changes: Any,
+    ) -> ShardRecord:
+        """Try again after a pause that grows with the failures in a row."""
+        if isinstance(error, AuthenticationError):
+            self.key_refused = True
+            note = str(error)
+            changes["blocked_by"] = changes.get("blocked_by") or Block.KEY
+            changes["key"] = self.facts.key or "api_key"
+        if isinstance(error, RateLimitError) and error.spent:
+            changes["blocked_by"] = Block.QUOTA
+        attempts = shard.attempts + 1
+        return self.put(
+            shard,
+            to,
+            note=note or str(error),
+            attempts=attempts,
+            **changes,
+            due_at=self.clock() + retry_pause(self.facts, error, attempts, self.dice()),
+        )

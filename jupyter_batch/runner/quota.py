@@ -1,0 +1,212 @@
+"""Shards that the provider has no room for now: they wait, one knocks at a time, and each batch that ends lets one in.
+
+It decides when a shard may be sent; what is sent, and how an answer is read, it does not know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import RateLimitError
+from jupyter_batch.core.refusals.stated_limit import Unit
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.ledger.records import QUOTA_TRIES, ShardRecord
+from jupyter_batch.providers.backoff import retry_pause
+
+if TYPE_CHECKING:
+    from jupyter_batch.runner.context import ShardContext
+
+QUOTA_SECONDS = 26 * 3600.0
+"""How long a batch is refused for quota before that is believed: others' batches have ended within a day."""
+QUEUE, RATE = "queue", "rate"
+"""ShardRecord.held: until batches have ended, or until some time has passed."""
+
+_UNDER_WAY = frozenset({Step.SUBMITTING, Step.RUNNING, Step.CANCELLING})
+_UNSURE = frozenset({"", "validating", "submitted", "unknown"})
+"""What a batch calls itself that may yet be refused; in any other open state it takes part of the quota."""
+
+
+def is_in(status: str | None) -> bool:
+    """Whether a batch in this open state was let in."""
+    return (status or "").lower() not in _UNSURE
+
+
+def let_in(status: str | None) -> dict[str, Any]:
+    """What changes on a shard whose batch is in this open state."""
+    return {"held": "", "alone": 0} if is_in(status) else {}
+
+
+def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
+    """The shard, put to wait since another of its job was refused for quota and is before it; None: it may go."""
+    others = [
+        other
+        for other in context.ledger.shards(context.job.id)
+        if other.held and other.number != shard.number
+    ]
+    now, soon = context.clock(), context.clock() + context.facts.poll_first * 2
+    knocking = next((other for other in others if _knocks(other)), None)
+    if _is_full(context, shard):
+        return context.amend(shard, due_at=soon)
+    if shard.held:
+        rank = _rank(shard)
+        before = any(
+            other.step is Step.WAITING and other.due_at <= now and _rank(other) < rank
+            for other in others
+        )
+        return context.amend(shard, due_at=soon) if before or knocking is not None else None
+    asleep = next((other for other in others if other.step is Step.WAITING), None)
+    if shard.step is not Step.PLANNED or (first := asleep or knocking) is None:
+        return None
+    return context.put(
+        shard,
+        Step.WAITING,
+        held=first.held,
+        note=first.note,
+        blocked_by=first.blocked_by,
+        blocked_until=first.blocked_until,
+        due_at=max(soon, first.due_at),
+    )
+
+
+def _is_full(context: ShardContext, shard: ShardRecord) -> bool:
+    """Whether the batches of this job that are under way leave too little of the limit that the provider named."""
+    if shard.limit is None or shard.limit.unit is not Unit.TOKENS or not shard.tokens:
+        return False
+    taken = sum(
+        other.tokens
+        for other in context.ledger.shards(context.job.id)
+        if other.step in _UNDER_WAY and other.number != shard.number
+    )
+    return taken > 0 and taken + shard.tokens > shard.limit.most
+
+
+def _knocks(shard: ShardRecord) -> bool:
+    return shard.step is Step.SUBMITTING or (
+        shard.step is Step.RUNNING and not is_in(shard.provider_status)
+    )
+
+
+def _rank(shard: ShardRecord) -> tuple[int, int]:
+    """Whose turn it is: who was refused least often, so that one which never fits does not keep the others out."""
+    return shard.attempts + len(shard.refused), shard.number
+
+
+def refused_at_once(
+    context: ShardContext, shard: ShardRecord, error: RateLimitError
+) -> ShardRecord:
+    """The provider answered the create with a refusal: back to the queue."""
+    attempts = shard.attempts + 1
+    refusals = (
+        sum(other.attempts for other in context.ledger.shards(context.job.id) if other.held) + 1
+    )  # one queue's
+    pause = retry_pause(context.facts, error, refusals, context.dice())
+    _calm(context, shard, pause)
+    if not error.queue:
+        return context.put(
+            shard,
+            Step.WAITING,
+            held=RATE,
+            attempts=attempts,
+            due_at=context.clock() + pause,
+            note=str(error),
+        )
+    limit = error.limit or shard.limit
+    return _back(context, shard, str(error), pause, attempts=attempts, limit=limit)
+
+
+def refused_later(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
+    """The provider took the batch, and then failed it for its quota: back to the queue."""
+    pause = min(
+        context.facts.poll_first * 4 * 2.0 ** min(len(shard.refused), 10), context.facts.poll_last
+    )
+    pause *= 0.75 + context.dice() / 2
+    _calm(context, shard, pause)
+    return _back(
+        context,
+        shard,
+        view.errors,
+        pause,
+        provider_status=view.status,
+        batch_id=None,
+        completed=0,
+        failed=0,
+        refused=(*shard.refused, view.id),
+        limit=view.limit or shard.limit,
+    )
+
+
+def _calm(context: ShardContext, shard: ShardRecord, pause: float) -> None:
+    """What was refused to one would be refused to the others of the job: they don't knock sooner."""
+    until = context.clock() + pause
+    for other in context.ledger.shards(context.job.id):
+        if (
+            other.held
+            and other.step is Step.WAITING
+            and other.number != shard.number
+            and other.due_at < until
+        ):
+            context.amend(other, due_at=until)
+
+
+def _back(
+    context: ShardContext, shard: ShardRecord, why: str, pause: float, **changes: Any
+) -> ShardRecord:
+    """Wait; but a shard that is refused again and again with nothing of ours in its way, for a day, has failed."""
+    now = context.clock()
+    theirs = _under_way(context, shard)
+    # A batch that may be refused yet proves nothing in either way.
+    alone = 0 if any(map(is_in, theirs)) else shard.alone + (not theirs)
+    if alone >= QUOTA_TRIES and now - context.job.created_at > QUOTA_SECONDS:
+        return context.put(
+            shard,
+            Step.ENDED,
+            ending=State.FAILED,
+            note=why,
+            due_at=0.0,
+            ended_at=now,
+            **{**changes, "attempts": 0, "batch_id": shard.batch_id, "refused": shard.refused},
+        )
+    gives_up = context.job.created_at + QUOTA_SECONDS if alone >= QUOTA_TRIES else 0.0
+    return context.put(
+        shard,
+        Step.WAITING,
+        held=QUEUE,
+        alone=alone,
+        note=why,
+        blocked_until=gives_up,
+        due_at=now + pause,
+        **changes,
+    )
+
+
+def make_way(context: ShardContext) -> None:
+    """There is room, as far as is known: the next shard that waits for it may try at once, the oldest job's first.
+
+    Another process's job finds out by its own pauses.
+    """
+    for job in sorted(context.ledger.jobs(unfinished=True), key=lambda job: job.created_at):
+        if (job.provider, job.api_base) != (context.job.provider, context.job.api_base):
+            continue
+        for shard in context.ledger.shards(job.id):
+            if shard.step is not Step.WAITING or shard.held != QUEUE:
+                continue
+            if (
+                context.ledger.move(
+                    shard, Step.WAITING, context.holder, context.clock(), due_at=0.0
+                )
+                is not None
+            ):
+                return
+            break  # not ours to move
+
+
+def _under_way(context: ShardContext, shard: ShardRecord) -> list[str | None]:
+    """The states of this ledger's other batches that are under way at the same provider."""
+    return [
+        other.provider_status
+        for job in context.ledger.jobs(unfinished=True)
+        if (job.provider, job.api_base) == (context.job.provider, context.job.api_base)
+        for other in context.ledger.shards(job.id)
+        if other.step in _UNDER_WAY and (other.job, other.number) != (shard.job, shard.number)
+    ]

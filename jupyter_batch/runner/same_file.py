@@ -1,0 +1,68 @@
+"""An uploaded file that the provider does not know yet, or has not processed: when to create, when to upload again."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderError
+from jupyter_batch.core.refusals.input_file import InputFile
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.ledger.records import ShardRecord
+
+if TYPE_CHECKING:
+    from jupyter_batch.runner.context import ShardContext
+
+ABSENT_SECONDS = 300.0
+"""How long after its upload a file may be unknown to the rest of the provider."""
+UNREADY_SECONDS = 3600.0
+"""How long a provider may take to process a file."""
+UPLOADS = 3
+"""How often a file is uploaded that is not found again and again."""
+
+
+class Next(StrEnum):
+    """What follows a refusal that is about the uploaded file."""
+
+    SAME = "the same file"
+    UPLOAD = "upload again"
+    GIVE_UP = "give up"
+
+
+def about_file(error: ProviderError) -> InputFile | None:
+    """What a refused create says of the file. A 404 without a reason is taken for a file that is not there."""
+    if error.input_file is None and type(error) is NotFoundError:  # none of its kinds
+        return InputFile.ABSENT
+    return error.input_file
+
+
+def next_try(state: InputFile, shard: ShardRecord, now: float) -> Next:
+    """Decide whether the same file is tried again; bounded in time and in uploads."""
+    patience = UNREADY_SECONDS if state is InputFile.UNREADY else ABSENT_SECONDS
+    if now - shard.uploaded_at < patience:
+        return Next.SAME
+    if state is InputFile.UNREADY or shard.uploads >= UPLOADS:
+        return Next.GIVE_UP
+    return Next.UPLOAD
+
+
+def refused_batch(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
+    """Send a shard again whose batch was created and then failed for its file; None: it has ended."""
+    answered = view.completed or view.failed or view.output_file_id
+    if view.ending is not State.FAILED or view.input_file is None or answered:
+        return None
+    if context.job.cancel_at or context.job.adopted:
+        return None
+    step = next_try(view.input_file, shard, context.clock())
+    if step is Next.GIVE_UP:
+        return None
+    return context.later(
+        shard,
+        BadRequestError(view.errors),
+        to=Step.WAITING,
+        file_id=None if step is Next.UPLOAD else shard.file_id,
+        batch_id=None,
+        provider_status=view.status,
+        refused=(*shard.refused, view.id),
+    )

@@ -1,0 +1,58 @@
+"""The guard of max_cost while a job runs: no further batch is sent where the real cost runs ahead."""
+
+from __future__ import annotations
+
+from jupyter_batch.core.cost import money
+from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.planning.max_cost import ROUNDING, share_of, spent_on
+from jupyter_batch.runner.context import ShardContext
+
+_SENT = (Step.SUBMITTING, Step.RUNNING, Step.CANCELLING, Step.ENDED)
+_LOOK_SECONDS = 60.0
+
+
+def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
+    """Before a shard is sent: None where the budget allows it; else it waits for others' real costs, or has ended.
+
+    While nothing is collected an open shard counts with the most that it can cost, later with what the collected ones
+    did cost beside their own share of that.
+    """
+    job = context.job
+    if job.max_cost is None or not job.most:
+        return None
+    shards = context.ledger.shards(job.id)
+    total = sum(s.bytes for s in shards) or 1
+    collected = [s for s in shards if s.step is Step.COLLECTED]
+    spent = sum(spent_on(s, share_of(job, s, total)) for s in collected)
+    planned = sum(share_of(job, s, total) for s in collected if s.batch_id)
+    pace = spent / planned if planned else 1.0
+    under_way = [s for s in shards if s.step in _SENT and s.number != shard.number]
+    need = spent + pace * sum(share_of(job, s, total) for s in (*under_way, shard))
+    counted = not shard.waited  # with the estimate that was allowed
+    if need <= job.max_cost + ROUNDING or (counted and not (under_way or planned)):
+        return None
+    now = context.clock()
+    if under_way:
+        note = f"with this one, the cost may come to {money(need)} (max_cost={job.max_cost:g})"
+        return context.put(shard, blocked_by=Block.BUDGET, note=note, due_at=now + _LOOK_SECONDS)
+    note = (
+        f"max_cost: {money(spent)} is spent, and with this batch it would come to about {money(need)}, above "
+        f"max_cost={job.max_cost:g}; job.retry(max_cost=...) sends it"
+    )
+    return context.put(
+        shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note=note, ended_at=now
+    )
+
+
+def release(context: ShardContext) -> None:
+    """A shard was collected, what it cost is known: those that are held back look again."""
+    if context.job.max_cost is None:
+        return
+    for shard in context.ledger.shards(context.job.id):
+        if (
+            shard.step in (Step.PLANNED, Step.WAITING)
+            and shard.blocked_by is Block.BUDGET
+            and shard.due_at
+        ):
+            context.amend(shard, due_at=0.0)

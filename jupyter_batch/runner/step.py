@@ -1,0 +1,312 @@
+"""One shard, one step on: every network call inside one guarded ring, every outcome in the ledger before the next.
+
+It knows the ledger and a provider's verbs; it does not know which process it runs in, nor who is watching.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import (
+    AuthenticationError,
+    LedgerError,
+    NotFoundError,
+    ProviderError,
+    RateLimitError,
+)
+from jupyter_batch.core.secrets import masked
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.process.ending import is_ending
+from jupyter_batch.providers.backoff import is_lost, poll_pause
+from jupyter_batch.runner import blocking, cutting, late_files, quota, same_file, spend_guard
+from jupyter_batch.runner.collect import collect
+from jupyter_batch.runner.context import LostError, ShardContext
+from jupyter_batch.runner.same_file import Next, about_file, next_try
+from jupyter_batch.runner.submit import adopt, send, sending
+
+LATE_FILE_SECONDS = 3600.0
+"""How long a finished batch may stay without the output file that its counts promise."""
+DISK_SECONDS = 30.0
+ENDING_SECONDS = 1.0
+"""A process that ends starts no thread any more: how long the next one leaves its shards alone."""
+SEEN_SECONDS = 60.0
+"""An end that is told to have been within so many seconds was seen when it was: clocks differ."""
+
+
+class Mover(ShardContext):
+    """Moves the shards of one job, step by step."""
+
+    async def advance(self, shard: ShardRecord) -> None:
+        """Go on with a shard until it has to wait; never raises for what the network or the disk does."""
+        try:
+            while True:
+                before = shard
+                shard = await self._ring(shard)
+                if shard.step is Step.COLLECTED or shard.due_at > self.clock() or shard == before:
+                    return
+        except LostError:
+            return
+
+    async def _ring(self, shard: ShardRecord) -> ShardRecord:
+        try:
+            return await self._step(shard)
+        except ProviderError as e:
+            if e.status is None and is_ending(e):
+                return self.amend(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
+            return self._failed(self._current(shard), e)
+        except (
+            LedgerError
+        ) as e:  # a full disk passes; what the provider holds stays there meanwhile
+            return self.put(self._current(shard), note=str(e), due_at=self.clock() + DISK_SECONDS)
+        except LostError:
+            raise
+        except Exception as e:  # one broken shard must not stop the others, nor be lost
+            if isinstance(e, RuntimeError) and is_ending(e):
+                return self.amend(self._current(shard), due_at=self.clock() + ENDING_SECONDS)
+            note = masked(f"unexpected {type(e).__name__}: {e}")
+            return self.put(
+                self._current(shard), note=note[:300], due_at=self.clock() + DISK_SECONDS
+            )
+
+    def _current(self, shard: ShardRecord) -> ShardRecord:
+        for one in self.ledger.shards(self.job.id):
+            if one.number == shard.number:
+                return one
+        raise LostError  # it was cut into smaller ones
+
+    async def _step(self, shard: ShardRecord) -> ShardRecord:
+        if self.job.cancel_at and shard.step in (Step.PLANNED, Step.WAITING):
+            return self.put(
+                shard,
+                Step.ENDED,
+                ending=State.CANCELLED,
+                due_at=0.0,
+                note="",
+                ended_at=self.clock(),
+            )
+        match shard.step:
+            case Step.PLANNED | Step.WAITING if shard.joins:
+                from jupyter_batch.runner.wait_for_job import join
+
+                return await asyncio.to_thread(join, self, shard)
+            case Step.PLANNED | Step.WAITING:
+                if (held := blocking.hold(self, shard)) is not None:
+                    return held
+                if (damaged := await self.end_if_damaged(shard)) is not None:
+                    return damaged
+                if (fitted := await cutting.fit(self, shard)) is not None:
+                    return fitted
+                if (held := spend_guard.hold(self, shard) or quota.hold(self, shard)) is not None:
+                    return held
+                return await send(
+                    self,
+                    self.put(shard, Step.SUBMITTING, **sending(shard, self.facts, self.clock())),
+                )
+            case Step.SUBMITTING:
+                return await adopt(self, shard)
+            case Step.RUNNING if self.job.cancel_at:
+                return await self._cancel(shard)
+            case Step.RUNNING | Step.CANCELLING:
+                return await self._poll(shard)
+            case Step.ENDED:
+                collected = await collect(self, shard)
+                spend_guard.release(self)
+                return collected
+            case _:
+                return shard
+
+    async def _cancel(self, shard: ShardRecord) -> ShardRecord:
+        try:
+            view = await self.provider.cancel(str(shard.batch_id))
+        except RateLimitError:
+            raise
+        except (
+            ProviderError
+        ) as e:  # a server that has no such verb, or fails at it: the end must be seen all the same
+            view = await self.provider.poll(str(shard.batch_id))
+            if view.ending is None:
+                return self.later(shard, e, f"not cancelled yet ({e}): it is asked again")
+        if view.ending is not None:
+            return self._ended(shard, view)
+        return self.put(
+            shard,
+            Step.CANCELLING,
+            provider_status=view.status,
+            attempts=0,
+            due_at=self.clock() + self.facts.poll_first,
+        )
+
+    async def _poll(self, shard: ShardRecord) -> ShardRecord:
+        view = await self.provider.poll(str(shard.batch_id))
+        if view.ending is not None:
+            return self._ended(shard, view)
+        if (ended := blocking.overdue(self, shard, view)) is not None:
+            return ended
+        since = (
+            self.job.cancel_at if shard.step is Step.CANCELLING else shard.sent_at
+        )  # a cancel is soon over
+        pause = poll_pause(self.facts, self.clock() - since, self.dice(), self.job.poll_interval)
+        polled = self.put(
+            shard,
+            provider_status=view.status,
+            completed=view.completed,
+            failed=view.failed,
+            expires_at=view.expires_at or shard.expires_at,
+            attempts=0,
+            note=blocking.of_cancelling(self, shard),
+            due_at=self.clock() + pause,
+            **quota.let_in(view.status),
+        )
+        if shard.held and quota.is_in(view.status):
+            quota.make_way(self)  # there was room: there may be more
+        return polled
+
+    def _ended(self, shard: ShardRecord, view: BatchView) -> ShardRecord:
+        now = self.clock()
+        if (
+            view.ending is State.FAILED
+            and view.quota
+            and not (self.job.cancel_at or self.job.adopted)
+        ):
+            refused = blocking.spent if view.spent else quota.refused_later
+            return refused(self, shard, view)
+        again = same_file.refused_batch(self, shard, view) or cutting.failed(self, shard, view)
+        if again is not None:
+            return again
+        ended_at = shard.ended_at or now
+        nothing = view.ending is State.COMPLETED and not (
+            view.completed or view.failed
+        )  # not even how many
+        patience = self.facts.settle
+        if (view.completed or nothing) and not view.output_file_id:
+            patience = LATE_FILE_SECONDS
+            if view.ending is State.CANCELLED:
+                patience = late_files.patience(self.facts.late_cancelled, self.job)
+        if _file_is_late(view, one_file=self.facts.one_file) and now - ended_at < patience:
+            pause = poll_pause(self.facts, now - ended_at, self.dice())
+            return self.put(
+                shard,
+                provider_status=view.status,
+                completed=view.completed,
+                failed=view.failed,
+                ended_at=ended_at,
+                due_at=now + pause,
+                attempts=0,
+                note=f"the provider says {view.status}; its result files are not there yet",
+            )
+        ended = self.put(
+            shard,
+            Step.ENDED,
+            ending=view.ending,
+            provider_status=view.status,
+            bad_lines=view.bad_lines,
+            output_file_id=view.output_file_id,
+            error_file_id=view.error_file_id,
+            completed=view.completed,
+            failed=view.failed,
+            note=view.errors or _not_given(view),
+            attempts=0,
+            due_at=0.0,
+            ended_at=now,
+            over_at=_long_over(shard, view, now),
+            keeps_until=self.facts.keeps_until(
+                view.created_at or shard.sent_at, view.ended_at or now
+            ),
+        )
+        quota.make_way(self)
+        return ended
+
+    def _failed(self, shard: ShardRecord, error: ProviderError) -> ShardRecord:
+        """A refusal or silence at a shard's present step: when to try again, or what ends it."""
+        now = self.clock()
+        if shard.step is Step.SUBMITTING:
+            hopeless = not error.transient and not isinstance(
+                error, AuthenticationError | NotFoundError
+            )
+            return self._not_sent(shard, error, hopeless=hopeless)
+        if shard.step not in (Step.RUNNING, Step.CANCELLING):
+            return self.later(shard, error)
+        if is_lost(error, shard.attempts, now - shard.sent_at):
+            return self.end(shard, State.FAILED, str(error), unsure=True)
+        return blocking.unseen(self, shard, error) or self.later(shard, error)
+
+    def _not_sent(self, shard: ShardRecord, error: ProviderError, *, hopeless: bool) -> ShardRecord:
+        """The provider refused (nothing is there: wait and send again), or was silent (look before sending again)."""
+        if (blocked := blocking.blocked(self, shard, error)) is not None:
+            return blocked
+        refused = is_refusal(error)
+        if shard.create_sent and not refused:
+            # It may arrive yet: `settle` counts from the silence's end.
+            return self.later(
+                shard, error, sent_at=self.clock(), create_answered=is_answered(error.status)
+            )
+        if refused and isinstance(error, RateLimitError):
+            return quota.refused_at_once(self, shard, error)
+        state = about_file(error) if shard.file_id is not None and refused else None
+        if state is not None:
+            match next_try(state, shard, self.clock()):
+                case Next.SAME:
+                    return self.later(shard, error, to=Step.WAITING)
+                case Next.UPLOAD:
+                    return self.later(shard, error, to=Step.WAITING, file_id=None)
+                case Next.GIVE_UP:
+                    hopeless = True
+        if refused and (aside := cutting.refused(self, shard, error)) is not None:
+            return aside
+        if hopeless:
+            return self.end(shard, State.FAILED, str(error), bad_lines=error.bad_lines)
+        return self.later(shard, error, to=Step.WAITING)
+
+
+_TIMED_OUT = 408
+_SERVER = 500
+_GATEWAY = frozenset({502, 504, *range(520, 528)})
+"""A gateway's words for a server behind it that was silent, and may have taken the request. 52x: Cloudflare's."""
+
+
+def is_refusal(error: ProviderError) -> bool:
+    """Whether a request surely had no effect: it was refused, or never sent."""
+    if error.not_sent:
+        return True
+    return error.status is not None and error.status < _SERVER and error.status != _TIMED_OUT
+
+
+def is_answered(status: int | None) -> bool:
+    """Whether the server itself answered with an error: nothing of the request is under way any more."""
+    return status is not None and status >= _SERVER and status not in _GATEWAY
+
+
+def _long_over(shard: ShardRecord, view: BatchView, now: float) -> float:
+    """When it had ended, if nobody looked for a while; 0 where it was seen at once, by our own clock."""
+    over = view.ended_at or now
+    return over if shard.sent_at <= over < now - SEEN_SECONDS else 0.0
+
+
+def _file_is_late(view: BatchView, *, one_file: bool) -> bool:
+    """Its counts, or its being completed, promise a file that it does not name (yet)."""
+    if (
+        view.ending is State.FAILED
+    ):  # refused as a whole, most often, with no file at all; an answer is paid for
+        return bool(view.completed and not view.output_file_id)
+    if view.ending is State.COMPLETED and not (view.output_file_id or view.error_file_id):
+        return True
+    if one_file:
+        return bool((view.completed or view.failed) and not view.output_file_id)
+    return bool(
+        (view.completed and not view.output_file_id) or (view.failed and not view.error_file_id)
+    )
+
+
+def _not_given(view: BatchView) -> str:
+    """What to say of a batch whose answers were counted, and never came."""
+    if not view.completed or view.output_file_id:
+        return ""
+    missing = f"the provider counted {view.completed:,} answers, and named no file that holds them"
+    if view.ending is not State.CANCELLED:
+        return missing
+    return (
+        f"{missing} yet: it is looked for again. job.retry() sends the rows again without waiting, "
+        "and they may be paid twice"
+    )

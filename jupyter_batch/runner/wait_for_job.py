@@ -1,0 +1,222 @@
+"""A shard whose rows another job has asked for: it waits for that one's answers, and asks for what is missing then.
+
+It knows the ledger and the jobs' folders; no provider.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError
+from jupyter_batch.core.request import position_of
+from jupyter_batch.core.result import Status
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.dedup.withheld import withheld, write_failures
+from jupyter_batch.file_checks import request_checks
+from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.reading import RESTORE, opened
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.results.copy_answers import carry, is_billed, onto
+from jupyter_batch.results.outcomes import CODES, Outcomes, decoded, of_job
+from jupyter_batch.row_files.hash_arrays import matches
+from jupyter_batch.row_files.request_files import REQUEST_ID
+from jupyter_batch.row_files.row_columns import places_of, prints_elsewhere, prints_of
+from jupyter_batch.row_files.row_sources import NOWHERE
+from jupyter_batch.wire.dialects import OPENAI
+
+if TYPE_CHECKING:
+    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.runner.context import ShardContext
+
+_TAKEN = [CODES.index(status) for status in (Status.REUSED, Status.FAILED)]
+_ANSWERED = (Status.SUCCEEDED, Status.REUSED)
+
+LOOK_SECONDS = 2.0
+"""How often it is looked whether the other job is done. It is a look at our own disk."""
+
+
+def join(context: ShardContext, shard: ShardRecord) -> ShardRecord:
+    """Take the other job's answers, if it has all that there will be; else come back.
+
+    May be killed anywhere: all of it is done again then, and comes to the same.
+    """
+    ledger, job = context.ledger, context.job
+    folder = ledger.folders.of(job.id)
+    before = _taken(folder, job, shard, but=shard.joins)
+    try:
+        other = ledger.job(shard.joins)
+    except JobNotFoundError:  # forgotten meanwhile: what was taken of it before is all
+        taken: Sequence[int] = np.setdiff1d(_taken(folder, job, shard), before).tolist()
+    else:
+        if (
+            heir := ledger.child(other.id)
+        ) is not None:  # it has the answers, and asks for what is missing
+            return context.put(shard, Step.WAITING, joins=heir.id, due_at=0.0, note="")
+        leaving = (
+            other.rush_at and not other.finished_at
+        )  # what it missed is about to be asked in real time
+        wanted = None if leaving else _wanted(ledger, job, shard, other, before)
+        if wanted is None:
+            return _wait(context, shard, other)
+        taken = carry(
+            other,
+            ledger.shards(other.id),
+            ledger.folders.of(other.id),
+            wanted,
+            job.id,
+            lambda dialect: folder.joined(shard.number, dialect, other.id),
+            takes=is_billed,
+        )
+        taken = [*taken, *_withheld(ledger, job, shard, other, {*before.tolist(), *taken})]
+    done = {*before.tolist(), *taken}
+    open_rows = np.setdiff1d(_rows(ledger, job, shard), sorted(done))
+    left = _drop(folder.requests(shard.number), job.id, done)
+    if left.requests != len(open_rows):
+        return context.end(shard, State.FAILED, request_checks.reason(folder, shard), joins="")
+    if left.requests:
+        further = _further(ledger, job, open_rows)
+        return context.put(
+            shard,
+            Step.WAITING,
+            joins=further,
+            waited=not further,
+            joined=len(done),
+            requests=left.requests,
+            bytes=left.bytes,
+            crc=left.crc,
+            due_at=0.0,
+            note="",
+        )
+    return context.put(
+        shard,
+        Step.ENDED,
+        ending=State.COMPLETED,
+        joins="",
+        joined=len(done),
+        requests=0,
+        bytes=0,
+        crc=0,
+        due_at=0.0,
+        note="",
+        ended_at=context.clock(),
+    )
+
+
+def _wait(context: ShardContext, shard: ShardRecord, other: JobRecord) -> ShardRecord:
+    """Look again soon; while the other job is blocked, this shard is, for the same cause."""
+    shards = context.ledger.shards(other.id)
+    note = f"waiting for job {other.id}, which has asked the same"
+    changes: dict[str, Any] = {"note": note}
+    blocked = other.blocked(shards)
+    cause = next((block for block in other.blocks(shards) if block.by is blocked), None)
+    if cause is not None:
+        why = f"{cause.why}; {note}"
+        changes = {"note": why, "blocked_by": cause.by, "key": cause.key}
+    return context.put(shard, Step.WAITING, due_at=context.clock() + LOOK_SECONDS, **changes)
+
+
+def _rows(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> Array:
+    """The rows that the shard was to ask for when the job was planned."""
+    places = places_of(job, ledger.shards(job.id), ledger.folders.of(job.id))
+    return np.flatnonzero(places.array == shard.number)
+
+
+def _wanted(
+    ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord, before: Array
+) -> array[int] | None:
+    """For each row there the row here that asks the same, or -1; None while the other job has more to come.
+
+    before: rows that were taken from yet another job.
+    """
+    theirs = ledger.folders.of(other.id)
+    shards = ledger.shards(other.id)
+    rows = np.setdiff1d(_rows(ledger, job, shard), before)
+    here, there = matches(_prints(ledger, job), rows, _prints(ledger, other))
+    asking = set(places_of(other, shards, theirs).array[there].tolist()) - {NOWHERE}
+    if any(one.step is not Step.COLLECTED for one in shards if one.number in asking):
+        return None
+    return onto(other.rows, there, here)
+
+
+def _withheld(
+    ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord, done: set[int]
+) -> list[int]:
+    """The rows whose answers the other job's batch counted, and did not give: failures, which are not sent again."""
+    held = withheld(other, ledger.shards(other.id), ledger.folders.of(other.id))
+    if not held.any():
+        return []
+    wanted = np.setdiff1d(_rows(ledger, job, shard), sorted(done))
+    here, there = matches(_prints(ledger, job), wanted, _prints(ledger, other))
+    rows: list[int] = here[held[there]].tolist()
+    if rows:
+        folder = ledger.folders.of(job.id)
+        target = folder.joined(shard.number, OPENAI, f"{other.id}.withheld")
+        write_failures(target, other.id, job.id, rows)
+    return rows
+
+
+def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
+    """Another job that has answered some of these rows, or asks for them; "" for none.
+
+    The one that was waited for may have been cancelled while it waited itself. Only an older job is waited for, so that
+    no two wait for each other.
+    """
+    mine = _prints(ledger, job)
+    for other, folder, theirs in prints_elsewhere(ledger, job):
+        here, there = matches(mine, rows, theirs)
+        if not len(here):
+            continue
+        shards = ledger.shards(other.id)
+        asking = set(places_of(other, shards, folder).array[there].tolist()) - {NOWHERE}
+        open_now = any(one.step is not Step.COLLECTED for one in shards if one.number in asking)
+        status = of_job(other, shards, folder, values=False).status
+        if (open_now and other.created_at < job.created_at) or (
+            not open_now and any(CODES[status[row]] in _ANSWERED for row in there.tolist())
+        ):
+            return other.id
+    return ""
+
+
+def _prints(ledger: Ledger, job: JobRecord) -> Array:
+    folder = ledger.folders.of(job.id)
+    prints = prints_of(job, folder)
+    if prints is None:
+        raise LedgerCorruptError(f"{folder.prints} is gone: {RESTORE}")
+    return prints
+
+
+def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "") -> Array:
+    """The rows whose answers were taken from other jobs; but: not from that one."""
+    found = Outcomes(shard.first, shard.last, values=False)
+    for dialect, path in folder.taken_over(shard.number):
+        if not but or path != folder.joined(shard.number, dialect, but):
+            found.take(job.id, decoded(path, job, dialect), paid=False)
+    codes = np.frombuffer(found.status, dtype=np.uint8)
+    return shard.first + np.flatnonzero(np.isin(codes, _TAKEN))
+
+
+class _Left(NamedTuple):
+    """A request file: its lines, its bytes and their CRC-32."""
+
+    requests: int
+    bytes: int
+    crc: int
+
+
+def _drop(path: Path, job: str, taken: set[int]) -> _Left:
+    """Leave the taken rows' lines out of a request file; what is left of it."""
+    left = _Left(0, 0, 0)
+    with opened(path) as file, written(path) as kept:
+        for line in file:
+            found = REQUEST_ID.match(line)
+            if found is None or position_of(job, found[1].decode()) not in taken:
+                kept.write(line)
+                left = _Left(left.requests + 1, left.bytes + len(line), crc32(line, left.crc))
+    return left

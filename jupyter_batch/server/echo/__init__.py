@@ -1,0 +1,1 @@
+"""The built-in model `local/echo`: answers by rules, no language model."""

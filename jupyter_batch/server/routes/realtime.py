@@ -1,0 +1,166 @@
+"""The routes that are answered in real time: chat, text completions, responses, embeddings, models."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from jupyter_batch.server.answers import Answer
+from jupyter_batch.server.echo import model as echo
+from jupyter_batch.server.errors import ApiError
+from jupyter_batch.server.service import json_body, reply, service
+from jupyter_batch.server.upstream import EMBEDDINGS
+
+STARTED = 1_735_689_600
+"""`created` of the models: the first of January 2025; there is no better truth for them."""
+_PIECE = 16
+
+routes = web.RouteTableDef()
+
+
+async def _answer(request: web.Request, endpoint: str, body: dict[str, Any]) -> Answer:
+    answers = service(request).answers
+    refusal = answers.refusal(endpoint, body)
+    if refusal is not None:
+        raise refusal
+    return await answers.later(endpoint, body, id_=uuid.uuid4().hex)
+
+
+@routes.post("/v1/chat/completions")
+async def chat(request: web.Request) -> web.StreamResponse:
+    """A chat completion, whole or as server-sent events."""
+    return await _whole_or_streamed(request, "/v1/chat/completions", chunks)
+
+
+async def _whole_or_streamed(
+    request: web.Request, endpoint: str, pieces: Callable[..., Iterator[dict[str, Any]]]
+) -> web.StreamResponse:
+    """An answer, as the request wants it. pieces: those that it is streamed in."""
+    body = await json_body(request)
+    answer = await _answer(request, endpoint, body)
+    if not body.get("stream") or answer.status != 200:  # noqa: PLR2004 - HTTP's own
+        return reply(answer.body, answer.status)
+    usage = bool((body.get("stream_options") or {}).get("include_usage"))
+    return await _streamed(request, pieces(answer.body, with_usage=usage))
+
+
+async def _streamed(request: web.Request, pieces: Iterator[dict[str, Any]]) -> web.StreamResponse:
+    """Server-sent events, and the mark of their end."""
+    response = web.StreamResponse(
+        headers={"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+    )
+    await response.prepare(request)
+    for piece in pieces:
+        await response.write(b"data: " + orjson.dumps(piece) + b"\n\n")
+    await response.write(b"data: [DONE]\n\n")
+    await response.write_eof()
+    return response
+
+
+@routes.post("/v1/responses")
+async def responses(request: web.Request) -> web.Response:
+    """A response, whole: this server streams chat alone, and keeps no responses."""
+    body = await json_body(request)
+    if body.get("stream"):
+        raise ApiError(
+            400,
+            "Streaming is not supported here: this server streams /v1/chat/completions alone.",
+            param="stream",
+            code="unsupported_value",
+        )
+    answer = await _answer(request, "/v1/responses", body)
+    return reply(answer.body, answer.status)
+
+
+def chunks(completion: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:
+    """The pieces that a completion is streamed in."""
+    head: dict[str, Any] = {
+        name: completion[name]
+        for name in ("id", "created", "model", "service_tier", "system_fingerprint")
+        if name in completion
+    }
+    head["object"] = "chat.completion.chunk"
+    if with_usage:
+        head["usage"] = None
+
+    def piece(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        return {
+            **head,
+            "choices": [
+                {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+            ],
+        }
+
+    for choice in completion["choices"]:
+        index, message = choice["index"], choice["message"]
+        text = message.get("content") or ""
+        yield piece(index, {"role": "assistant", "content": "", "refusal": None})
+        for start in range(0, len(text), _PIECE):
+            yield piece(index, {"content": text[start : start + _PIECE]})
+        if message.get("tool_calls"):
+            yield piece(
+                index,
+                {
+                    "tool_calls": [
+                        {"index": at, **one} for at, one in enumerate(message["tool_calls"])
+                    ]
+                },
+            )
+        yield piece(index, {}, choice["finish_reason"])
+    if with_usage:
+        yield {**head, "choices": [], "usage": completion.get("usage")}
+
+
+@routes.post("/v1/completions")
+async def completions(request: web.Request) -> web.StreamResponse:
+    """Text completions, whole or as server-sent events."""
+    return await _whole_or_streamed(request, "/v1/completions", text_chunks)
+
+
+def text_chunks(said: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:
+    """The pieces that a text completion is streamed in."""
+    head = {name: value for name, value in said.items() if name not in ("choices", "usage")}
+    for choice in said["choices"]:
+        text = choice["text"]
+        for start in range(0, len(text), _PIECE):
+            piece = {**choice, "text": text[start : start + _PIECE], "finish_reason": None}
+            yield {**head, "choices": [piece]}
+        yield {**head, "choices": [{**choice, "text": ""}]}
+    if with_usage:
+        yield {**head, "choices": [], "usage": said.get("usage")}
+
+
+@routes.post("/v1/embeddings")
+async def embeddings(request: web.Request) -> web.Response:
+    """Embeddings."""
+    answer = await _answer(request, "/v1/embeddings", await json_body(request))
+    return reply(answer.body, answer.status)
+
+
+def _model(name: str) -> dict[str, Any]:
+    owner = "jupyter_batch (rules, no language model)" if echo.is_echo(name) else "upstream"
+    return {"id": name, "object": "model", "created": STARTED, "owned_by": owner}
+
+
+@routes.get("/v1/models")
+async def models(request: web.Request) -> web.Response:
+    """The models here."""
+    return reply(
+        {"object": "list", "data": [_model(name) for name in service(request).answers.names()]}
+    )
+
+
+@routes.get("/v1/models/{model:.+}")
+async def model(request: web.Request) -> web.Response:
+    """One model."""
+    name = request.match_info["model"]
+    answers = service(request).answers
+    if not answers.serves(name) and not answers.serves(name, EMBEDDINGS):
+        raise ApiError(
+            404, f"The model '{name}' does not exist", param="model", code="model_not_found"
+        )
+    return reply(_model(name))

@@ -1,0 +1,1 @@
+"""Prompt templates: a text with holes, and the text of each row."""

@@ -1,0 +1,448 @@
+"""A prompt with {columns} -> the text of each row. It knows names and values, and no frame, no model, no wire.
+
+The grammar of braces: the innermost `{...}` groups are looked at, one after another. What stands in one is
+
+- a column's name, or a column's name with a format (`{price:.2f}`, `{name!r}`): a hole;
+- a word that is no column, an attribute of a column, a misspelt name: an error before anything is sent;
+- anything else, JSON above all: text, as it is.
+
+Doubled braces make text of what would be a hole or an error: `{{feedback}}` is `{feedback}`, and `{{{feedback}}}` the
+value in braces, as in str.format. Braces around text are never touched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from jupyter_batch.core.errors import OptionError, TemplateError
+from jupyter_batch.core.limits import FIELD_WIDTH, LOOP_STEPS, TEXT_CHARS, is_too_wide
+
+if TYPE_CHECKING:
+    import jinja2
+
+KINDS = ("braces", "jinja")
+
+
+class RowError(msgspec.Struct, frozen=True):
+    """Why one row can't be sent. It stands where the row's text would have been; the other rows go on."""
+
+    reason: str
+
+
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types whose texts are the same in every process."""
+_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9A-Fa-f]+")
+_MOST_NESTED = 20
+
+
+class UnstableError(ValueError):
+    """A value has no text that is the same the next time; the message says what to do."""
+
+
+def stable(value: Any, text: str | None = None) -> str:
+    """The text of a value, or the `text` that was made of it.
+
+    Raises UnstableError for one that changes with the process, and whatever the value's own __str__ raises.
+    """
+    if hasattr(value, "__next__"):
+        raise UnstableError(
+            f"a {type(value).__name__} can be read only once: make a list of it, such as list(value)"
+        )
+    text = str(value) if text is None else text
+    if _ADDRESS.search(text) and not _is_plain(value):
+        raise UnstableError(
+            f"the text of a {type(value).__name__} holds a memory address, which is another one the next time: "
+            "put what is to be asked into a column, or give its class a __str__"
+        )
+    return text
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if type(value) in PLAIN:
+        return True
+    if depth > _MOST_NESTED or not isinstance(value, list | tuple | dict | set | frozenset):
+        return False
+    held = [*value, *value.values()] if isinstance(value, dict) else list(value)
+    return all(_is_plain(item, depth + 1) for item in held)
+
+
+class Template(Protocol):
+    """A prompt, parsed once."""
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """The labels of the columns that are used, each once, in order of appearance."""
+
+    def render(self, columns: Sequence[Sequence[Any]], rows: int) -> list[str | RowError]:
+        """The text of each of a block's `rows`; `columns` holds a list for each label of `.columns`.
+
+        None stands for a missing value and gives an empty text.
+        """
+
+
+def parse(text: str, columns: Iterable[Any], kind: str = "braces") -> Template:
+    """The template over a frame with these column labels. Raises TemplateError, OptionError for an unknown kind."""
+    if not isinstance(text, str):
+        raise TemplateError(f"a template is a text, not {type(text).__name__}")
+    names = _Names(columns)
+    if kind == "braces":
+        return _Braces(text, names)
+    if kind == "jinja":
+        return _Jinja(text, names)
+    raise OptionError(f"template={kind!r}: it is one of {', '.join(KINDS)}")
+
+
+class _Names:
+    """The frame's labels by the text that stands for each, and what to say of a name that is not there."""
+
+    def __init__(self, labels: Iterable[Any]) -> None:
+        self.by_text: dict[str, Any] = {}
+        for label in labels:
+            if (
+                isinstance(label, str) or str(label) not in self.by_text
+            ):  # a text before a number like it
+                self.by_text[str(label)] = label
+        self.longest = max(map(len, self.by_text), default=0)
+
+    def close(
+        self, word: str, among: Iterable[str] | None = None, cutoff: float = 0.6
+    ) -> str | None:
+        """The nearest name, whatever its case."""
+        lower = {
+            name.lower(): name for name in reversed(list(self.by_text if among is None else among))
+        }
+        found = get_close_matches(word.lower(), list(lower), n=1, cutoff=cutoff)
+        return lower[found[0]] if found else None
+
+    def unknown(self, shown: str, word: str) -> TemplateError:
+        """The error for a name that is no column."""
+        close = self.close(word)
+        hint = f"; did you mean {shown.replace(word, close, 1)}?" if close is not None else "."
+        first = list(self.by_text)[:20]
+        more = len(self.by_text) - len(first)
+        listed = ", ".join(first) + (f" and {more} more" if more else "") if first else "none"
+        return TemplateError(
+            f"{shown}: no such column{hint} Columns: {listed}. "
+            "(For the text itself, double the braces.)"
+        )
+
+
+_CONVERSIONS: dict[str, Callable[[Any], str]] = {"r": repr, "s": str, "a": ascii}
+
+
+class _Hole(msgspec.Struct, frozen=True):
+    """Where a value goes."""
+
+    label: Any
+    conversion: str = ""
+    spec: str = ""
+
+    def texts(self, column: Sequence[Any], errors: dict[int, RowError]) -> list[Any]:
+        """What `%s` gets for each value; a value that can't be formatted is told in `errors`."""
+        if not self.conversion and not self.spec and PLAIN.issuperset(map(type, column)):
+            return ["" if value is None else value for value in column]
+        try:
+            return ["" if value is None else self._format(value) for value in column]
+        except Exception:  # some value does not fit: find which, and keep the others
+            return [self._try(at, value, errors) for at, value in enumerate(column)]
+
+    def _format(self, value: Any) -> str:
+        if not self.conversion and not self.spec:
+            return value if isinstance(value, str) else stable(value)
+        shown = _CONVERSIONS[self.conversion](value) if self.conversion else value
+        text = format(shown, self.spec)
+        return text if type(value) in PLAIN else stable(value, text)
+
+    def _try(self, at: int, value: Any, errors: dict[int, RowError]) -> str:
+        try:
+            return "" if value is None else self._format(value)
+        except UnstableError as error:
+            errors[at] = RowError(f"{{{self.label}}}: {error}")
+            return ""
+        except Exception as error:  # a value's own __format__ may raise anything
+            if not self.conversion and not self.spec:
+                errors[at] = RowError(f"a value can't be written as text: {raised(error)}")
+                return ""
+            mark = (f"!{self.conversion}" if self.conversion else "") + (
+                f":{self.spec}" if self.spec else ""
+            )
+            errors[at] = RowError(
+                f"{{{self.label}{mark}}} does not fit the value {short(value)}: {raised(error)}"
+            )
+            return ""
+
+
+_JINJA_STATEMENT = re.compile(r"\{%.*?%\}", re.DOTALL)
+_JINJA_SPACED = re.compile(r"[-+]?\s+[^\W\d](?!\w*\s*:).*|[^\W\d][^\"':,{}]*\s[-+]?", re.DOTALL)
+_JINJA_DENSE = re.compile(r"[^\W\d]\w*\s*[.|(\[].*", re.DOTALL)
+_SPEC = re.compile(
+    r"(?:.?[<>=^])?(?:[-+]|[ ](?=[\d.,]))?z?#?0?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?", re.DOTALL
+)
+_SURE_SPEC = re.compile(r".*\.\d+[eEfFgGs%]|,\w?|.?[<>^]\d+\w?|%[A-Za-z].*", re.DOTALL)
+_TAIL = re.compile(r"(?:!([rsa]))?(?::(.*))?", re.DOTALL)
+_TYPO = 0.85
+"""How near a text of several words must be to a column's name to be taken for a misspelling of it."""
+
+
+def _meaning(content: str, names: _Names) -> _Hole | TemplateError | None:
+    """What `{content}` is: a hole, a mistake, or (None) text."""
+    known = names.by_text
+    shown = f"{{{content}}}"
+    if content in known:
+        return _Hole(known[content])
+    if content.strip() in known:
+        return TemplateError(
+            f"{shown}: for the column write {{{content.strip()}}}, without the spaces"
+        )
+    for at in range(min(len(content) - 1, names.longest), -1, -1):
+        if content[at] in ":!" and content[:at] in known:
+            return _formatted(content, at, known[content[:at]])
+        access = content[at] == "[" or (
+            content[at] == "." and content[at + 1 : at + 2].isidentifier()
+        )
+        if access and content[:at] in known:
+            return TemplateError(
+                f"{shown}: a template takes whole columns, no attribute and no index. Make a column "
+                f"of it first, or double the braces for the text itself"
+            )
+    if content.isidentifier():
+        return names.unknown(shown, content)
+    word, _, spec = content.partition(":")
+    if word.isidentifier() and _SURE_SPEC.fullmatch(spec):
+        return names.unknown(shown, word)
+    phrases = [name for name in known if not name.isidentifier()]
+    if len(content) <= 100 and names.close(content, phrases, _TYPO) is not None:  # noqa: PLR2004 - a name, not a paragraph
+        return names.unknown(shown, content)
+    return None
+
+
+def _formatted(content: str, at: int, label: Any) -> _Hole | TemplateError | None:
+    """A column's name, then something after ':' or '!'."""
+    tail = _TAIL.fullmatch(content, at)
+    if tail is None:
+        return None
+    conversion, spec = tail[1] or "", tail[2] or ""
+    if _SPEC.fullmatch(spec) or "%" in spec:
+        if is_too_wide(spec):
+            return TemplateError(
+                f"{{{content}}}: a width or precision above {FIELD_WIDTH:,}; write a smaller one"
+            )
+        return _Hole(label, conversion, spec)
+    if spec[0].isspace() or spec[0] in "\"'":  # {label: "positive"}
+        return None
+    return TemplateError(
+        f"{{{content}}}: {spec!r} is no format (such as .2f). For the text itself, double the braces"
+    )
+
+
+class _Braces:
+    """`{feedback}`."""
+
+    def __init__(self, text: str, names: _Names) -> None:
+        mark = _JINJA_STATEMENT.search(text)
+        if mark is not None:
+            raise _is_jinja(mark[0])
+        literals, self._holes = _split(text, names)
+        self._pattern = "%s".join(literal.replace("%", "%%") for literal in literals)
+        self._text = "".join(literals)
+        self.columns: tuple[Any, ...] = tuple(dict.fromkeys(hole.label for hole in self._holes))
+        self._which = [self.columns.index(hole.label) for hole in self._holes]
+
+    def render(self, columns: Sequence[Sequence[Any]], rows: int) -> list[str | RowError]:
+        """One `%` a row: `%s` leaves a str alone and calls str() on the rest."""
+        if not self._holes:
+            return [self._text] * rows
+        errors: dict[int, RowError] = {}
+        cells = [
+            hole.texts(columns[at], errors)
+            for hole, at in zip(self._holes, self._which, strict=True)
+        ]
+        pattern = self._pattern
+        texts: list[str | RowError]
+        try:
+            texts = [pattern % row for row in zip(*cells, strict=True)]
+        except Exception:  # a value's own __str__ raised: find which, and keep the others
+            texts = [_one(pattern, row) for row in zip(*cells, strict=True)]
+        for at, error in errors.items():
+            texts[at] = error
+        return texts
+
+
+def _split(text: str, names: _Names) -> tuple[list[str], list[_Hole]]:
+    """The texts around the holes (always one more than holes), and the holes."""
+    odd = sorted(
+        (re.escape(name) for name in names.by_text if "{" in name or "}" in name),
+        key=len,
+        reverse=True,
+    )
+    group = re.compile(rf"(\{{+)({'|'.join([*odd, '[^{}]*'])})(\}}+)")
+    literals, holes, end = [""], [], 0
+    for found in group.finditer(text):
+        opening, content, closing = found.groups()
+        depth = min(len(opening), len(closing))
+        meaning = _meaning(content, names)
+        if (
+            depth > 1
+            and content not in names.by_text
+            and (
+                _JINJA_SPACED.fullmatch(content)
+                or (meaning is None and _JINJA_DENSE.fullmatch(content))
+            )
+        ):
+            raise _is_jinja("{{" + content + "}}")
+        if meaning is None:
+            continue
+        around = depth // 2
+        before = text[end : found.start()] + opening[depth:] + "{" * around
+        after = "}" * around + closing[depth:]
+        end = found.end()
+        if depth % 2 == 0:
+            literals[-1] += before + content + after
+        elif isinstance(meaning, TemplateError):
+            raise meaning
+        else:
+            literals[-1] += before
+            holes.append(meaning)
+            literals.append(after)
+    rest = text[end:]
+    unclosed = re.search(r"\{(\w+)[^{}]*\Z", rest)
+    if unclosed is not None and unclosed[1] in names.by_text:
+        raise TemplateError(f"{{{unclosed[1]}: the brace is never closed; write {{{unclosed[1]}}}")
+    literals[-1] += rest
+    return literals, holes
+
+
+def _is_jinja(mark: str) -> TemplateError:
+    return TemplateError(
+        f'{short(mark, 40)} is Jinja: say template="jinja", or write {{column}} with single braces'
+    )
+
+
+def _one(pattern: str, row: tuple[Any, ...]) -> str | RowError:
+    try:
+        return pattern % row
+    except Exception as error:  # the value's own
+        return RowError(f"a value can't be written as text: {raised(error)}")
+
+
+class _Jinja:
+    """`{{ feedback }}`: Jinja2, sandboxed; undefined names are errors. `row["any name"]` takes any column."""
+
+    def __init__(self, text: str, names: _Names) -> None:
+        import jinja2
+
+        from jupyter_batch.templates.jinja_sandbox import environment_class
+
+        environment = environment_class()(
+            undefined=jinja2.StrictUndefined,
+            keep_trailing_newline=True,
+            autoescape=False,
+            finalize=_final,
+        )
+        try:
+            used = _jinja_columns(environment, text, names)
+            self._template = environment.from_string(text)
+        except jinja2.TemplateError as error:
+            line = getattr(error, "lineno", None)
+            raise TemplateError(
+                f"the Jinja template{f', line {line}' if line else ''}: {error}"
+            ) from None
+        self.columns: tuple[Any, ...] = tuple(names.by_text[name] for name in used)
+        self._names = used
+
+    def render(self, columns: Sequence[Sequence[Any]], rows: int) -> list[str | RowError]:
+        """One render a row."""
+        if not columns:
+            return [self._row({})] * rows
+        return [
+            self._row(dict(zip(self._names, cells, strict=True)))
+            for cells in zip(*columns, strict=True)
+        ]
+
+    def _row(self, values: Mapping[str, Any]) -> str | RowError:
+        try:
+            return _bounded_text(self._template.generate({"row": values, **values}))
+        except UnstableError as error:
+            return RowError(f"the Jinja template: {error}")
+        except Exception as error:  # an expression over the row's values may raise anything
+            return RowError(f"the Jinja template: {raised(error)}")
+
+
+def _final(value: Any) -> Any:
+    """What is written of an expression's value."""
+    if value is None:
+        return ""
+    return value if type(value) in PLAIN else stable(value)
+
+
+def _bounded_text(pieces: Iterable[str]) -> str:
+    """The pieces joined. Raises ValueError for a text that no provider takes, or that does not end."""
+    held: list[str] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size > TEXT_CHARS or len(held) > LOOP_STEPS:
+            raise ValueError(f"its text is longer than {TEXT_CHARS:,} characters, or does not end")
+    return "".join(held)
+
+
+def _jinja_columns(environment: jinja2.Environment, text: str, names: _Names) -> list[str]:
+    """The names of the columns that the template reads, in order; an unknown name is an error."""
+    from jinja2 import meta, nodes
+
+    tree = environment.parse(text)
+    free = meta.find_undeclared_variables(tree) - (
+        environment.globals.keys() - names.by_text.keys()
+    )
+    unknown = sorted(free - names.by_text.keys() - {"row"})
+    if unknown:
+        raise names.unknown(f"{{{{ {unknown[0]} }}}}", unknown[0])
+    used: dict[str, None] = {}
+    rows = 0  # how often `row` is read, but for row["a name"]
+    for node in tree.find_all((nodes.Name, nodes.Getitem)):
+        name = node.name if isinstance(node, nodes.Name) else _row_item(node)
+        if isinstance(node, nodes.Name) and name not in names.by_text:
+            rows += name == "row"
+        elif name is not None and (name in free or not isinstance(node, nodes.Name)):
+            if name not in names.by_text:
+                raise names.unknown(f'{{{{ row["{name}"] }}}}', name)
+            rows -= not isinstance(node, nodes.Name)
+            used[name] = None
+    return list(used) if not rows else list(names.by_text)
+
+
+def _row_item(node: Any) -> str | None:
+    """The name in row["a name"]."""
+    from jinja2 import nodes
+
+    of_row = (
+        isinstance(node.node, nodes.Name)
+        and node.node.name == "row"
+        and isinstance(node.arg, nodes.Const)
+    )
+    return str(node.arg.value) if of_row else None
+
+
+def raised(error: Exception) -> str:
+    """The name and the message of what a value's own method raised."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # the message's own
+        return type(error).__name__
+
+
+def short(value: Any, width: int = 60) -> str:
+    """The beginning of a text, or of a value's repr."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:  # the value's own
+        text = f"a {type(value).__name__}"
+    if not isinstance(value, str) and _ADDRESS.search(text):
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,234 @@
+"""Runs the tool calls that a job's answers ask for: each once, whatever dies meanwhile; what they tell is on disk.
+
+It knows functions and the log of calls; no request, no provider, no screen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jupyter_batch.config.tool_definitions import BadArgumentsError, callable_with, told
+from jupyter_batch.core.errors import InputError
+from jupyter_batch.core.result import ToolCalls
+from jupyter_batch.core.secrets import masked
+from jupyter_batch.ledger.tool_log import CallLog, Entry, entries
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import TypeAlias
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+INTERRUPTED = (
+    "Error: the process that ran this call was stopped before it ended, so that its outcome is unknown: it "
+    "may have taken effect, and was not run again"
+)
+_SHOWN = 300
+
+
+class Call(NamedTuple):
+    """One call. number: which of its row's, from 0."""
+
+    row: int
+    number: int
+    call: Mapping[str, Any]
+
+
+class Slots:
+    """What is known of each call: a few bytes a call. counts: how many calls each row has."""
+
+    FRESH, BEGUN, TOLD = 0, 1, 2
+
+    def __init__(self, counts: Array) -> None:
+        self.rows = np.flatnonzero(counts)
+        self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._counts = counts
+        self.state = np.zeros(int(self._first[-1]), dtype=np.uint8)
+        self.start = np.zeros(int(self._first[-1]), dtype=np.int64)
+
+    def of(self, row: int, number: int) -> int:
+        """A call's place here; -1 for one that is none."""
+        return (
+            int(self._first[row]) + number
+            if 0 <= row < len(self._counts) and number < self._counts[row]
+            else -1
+        )
+
+    def span(self, row: int) -> slice:
+        """The places of a row's calls."""
+        return slice(int(self._first[row]), int(self._first[row + 1]))
+
+    def read(self, path: Path) -> None:
+        """What a log tells."""
+        for start, entry in entries(path):
+            at = self.of(entry.row, entry.call)
+            if at < 0:
+                continue
+            if entry.text is not None:
+                self.state[at], self.start[at] = self.TOLD, start
+            elif self.state[at] == self.FRESH:
+                self.state[at] = self.BEGUN
+
+    def open_rows(self) -> list[int]:
+        """The rows of which some call has told nothing yet."""
+        waiting = (
+            np.add.reduceat(self.state != self.TOLD, self._first[self.rows])
+            if len(self.rows)
+            else self.rows
+        )
+        return [int(row) for row in self.rows[waiting > 0]]
+
+
+class Runner:
+    """Runs calls in threads of its own; `done` is set at the end. A coroutine is awaited in one loop for all.
+
+    functions: by the names that the model knows. known: the names of all tools that it was told of. rerun: a call that
+    was under way when its process died is run again.
+    """
+
+    def __init__(
+        self,
+        functions: Mapping[str, Callable[..., Any]],
+        known: tuple[str, ...],
+        slots: Slots,
+        *,
+        concurrency: int,
+        rerun: bool,
+    ) -> None:
+        self.done = threading.Event()
+        self._functions = {name: callable_with(function) for name, function in functions.items()}
+        self._known = known
+        self._slots = slots
+        self._rerun = rerun
+        self._concurrency = concurrency
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._threads: list[threading.Thread] = []
+
+    def check(self, names: set[str]) -> None:
+        """Raise InputError where a function is missing that the model was told of."""
+        missing = sorted(
+            name for name in names if name not in self._functions and name in self._known
+        )
+        if missing:
+            raise InputError(
+                f"the answers call {', '.join(map(repr, missing))}, and no such function was given: "
+                f"job.run_tools({{{missing[0]!r}: function}}). Nothing was run"
+            )
+
+    def start(self, todo: Iterator[tuple[int, ToolCalls]], log: CallLog) -> None:
+        """Begin. todo: each row whose calls are not all told, with its calls; read by one thread at a time."""
+        calls = (
+            Call(row, number, call)
+            for row, held in todo
+            for number, call in enumerate(held)
+            if self._slots.state[self._slots.of(row, number)] != Slots.TOLD
+        )
+        running = [self._concurrency]
+
+        def work() -> None:
+            try:
+                while (call := self._next(calls)) is not None:
+                    log.put(self._outcome(call, log))
+            except BaseException as e:  # the disk, or this code: told by `finish`
+                self._error = self._error or e
+                self._stopping = True
+            with self._lock:
+                running[0] -= 1
+                last = not running[0]
+            if last:
+                self.done.set()
+
+        for number in range(self._concurrency):
+            run = (
+                contextvars.copy_context().run
+            )  # what is printed appears below the cell that asked for it
+            thread = threading.Thread(
+                target=run, args=(work,), name=f"jupyter-batch-tool-{number}", daemon=True
+            )
+            self._threads.append(thread)
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self, *, stop: bool = False) -> None:
+        """Wait for the end. stop: begin no further call; those under way tell what they have to. Raises their trouble.
+
+        A call that raises is no trouble.
+        """
+        self._stopping = self._stopping or stop
+        try:
+            for thread in self._threads:
+                thread.join()
+        finally:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._error is not None:
+            raise self._error
+
+    def _next(self, calls: Iterator[Call]) -> Call | None:
+        with self._lock:
+            return None if self._stopping else next(calls, None)
+
+    def _outcome(self, one: Call, log: CallLog) -> Entry:
+        name, arguments, id_ = one.call["name"], one.call["arguments"], one.call["id"]
+
+        def tell(text: str, *, failed: bool = True) -> Entry:
+            return Entry(one.row, one.number, id_, text, failed)
+
+        if (
+            self._slots.state[self._slots.of(one.row, one.number)] == Slots.BEGUN
+            and not self._rerun
+        ):
+            return tell(INTERRUPTED)
+        function = self._functions.get(name)
+        if function is None:
+            return tell(
+                f"Error: there is no tool {name!r}; there is {', '.join(sorted(self._known))}"
+            )
+        if not isinstance(arguments, dict):
+            return tell(f"Error: the arguments are no JSON object: {_shown(arguments)}")
+        log.put(Entry(one.row, one.number, id_))
+        try:
+            made = function(arguments)
+            if inspect.isawaitable(made):
+                made = asyncio.run_coroutine_threadsafe(
+                    _awaited(made), self._running_loop()
+                ).result()
+            return tell(told(made), failed=False)
+        except BadArgumentsError as e:
+            return tell(f"Error: the arguments do not fit: {e}")
+        except (Exception, SystemExit) as e:  # whatever a tool raises is for the model to read
+            return tell(told(masked(f"Error: {type(e).__name__}: {e}")))
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=_run, args=(self._loop,), name="jupyter-batch-tools", daemon=True
+                ).start()
+            return self._loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
+async def _awaited(made: Any) -> Any:
+    return await made
+
+
+def _shown(arguments: Any) -> str:
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

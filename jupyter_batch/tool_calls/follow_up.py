@@ -1,0 +1,347 @@
+"""A round of tool calls: which rows of a job wait for them, and the job that sends their outcomes back to the model.
+
+The follow-up's requests are made of the job's own lines on disk and of the log of calls; rows that have their last
+answer are carried over. It runs no tool (execute.py), renders nothing anew and knows no frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+import numpy as np
+import orjson
+
+from jupyter_batch.core.errors import InputError
+from jupyter_batch.core.finish import added, counted
+from jupyter_batch.core.request import Limits, custom_id, position_of
+from jupyter_batch.core.result import Status, ToolCalls
+from jupyter_batch.dedup.apply import arrange
+from jupyter_batch.ledger.folder import JobFolder, written
+from jupyter_batch.ledger.reading import opened, read
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.ledger.tool_log import CallLog, Entry, entries, entry_at
+from jupyter_batch.planning.max_cost import left_of, within
+from jupyter_batch.planning.plan import keep, new_id
+from jupyter_batch.planning.retry import MISSED, live
+from jupyter_batch.results.copy_answers import answer_files, carry, lines_in, onto
+from jupyter_batch.results.outcomes import CODES, of_job, results_in
+from jupyter_batch.row_files.hash_arrays import matches, prints_array
+from jupyter_batch.row_files.line_index import Held, requests_of
+from jupyter_batch.row_files.request_files import write_requests
+from jupyter_batch.row_files.row_columns import Unsent, places_of, prints_of, read_unsent
+from jupyter_batch.row_files.row_sources import NOWHERE, PRINT_BYTES, Places
+from jupyter_batch.tool_calls.execute import Slots
+from jupyter_batch.wire.dialects import OPENAI
+from jupyter_batch.wire.turns import Told, next_turn
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+_TOO_LONG = "with what its tools told, its request is too long for this provider"
+_GONE = "its request is not on this disk any more, so that its tool calls can't be answered"
+
+
+class Waiting:
+    """The rows of a finished job whose answers are tool calls. Used with `with`, which closes its files."""
+
+    def __init__(self, ledger: Ledger, job: JobRecord) -> None:
+        self.ledger, self.job = ledger, job
+        self.shards = ledger.shards(job.id)
+        self.folder = ledger.folders.of(job.id)
+        self._answers = Held(job.rows)
+        self._dialects: dict[str, str] = {}
+        counts = np.zeros(job.rows, dtype=np.int32)
+        answered = np.zeros(job.rows, dtype=bool)
+        for dialect, path in answer_files(job, self.shards, self.folder) if job.tools else ():
+            self._dialects[path.name] = dialect
+            for start, _, result in lines_in(path, job, dialect):
+                row = position_of(job.id, result.custom_id)
+                if (
+                    row is None
+                    or row >= job.rows
+                    or answered[row]
+                    or result.status is not Status.SUCCEEDED
+                ):
+                    continue
+                answered[row] = True
+                if result.calls:
+                    counts[row] = len(result.calls)
+                    self._answers.put(row, path, start)
+        self.final = np.flatnonzero(answered & (counts == 0))
+        self.slots = Slots(counts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._answers.close()
+
+    def __bool__(self) -> bool:
+        return bool(len(self.slots.rows))
+
+    def answer(self, row: int) -> tuple[str, bytes, ToolCalls]:
+        """(the answer's dialect, its line, the calls in it)."""
+        line = self._answers.line(row)
+        dialect = self._dialects[self._answers.paths[self._answers.which[row]].name]
+        return dialect, line, next(results_in(line, self.job, dialect)).calls or ToolCalls()
+
+    def open_calls(self) -> Iterator[tuple[int, ToolCalls]]:
+        """Each row of which some call has told nothing yet."""
+        for row in self.slots.open_rows():
+            yield row, self.answer(row)[2]
+
+    def called(self) -> set[str]:
+        """The names of the tools that are still to be run."""
+        return {call["name"] for _, calls in self.open_calls() for call in calls}
+
+    def take_over(self, log: CallLog) -> None:
+        """What is known of the calls: by this job's log, and by those of other jobs that took the same answer.
+
+        A grown frame, or a retry, has answers of the job before it: what was run for that one is not run again.
+        """
+        self.slots.read(self.folder.calls)
+        mine = prints_of(self.job, self.folder)
+        if mine is None:
+            return
+        for other in self.ledger.jobs():
+            folder = self.ledger.folders.of(other.id)
+            rows = np.asarray(self.slots.open_rows(), dtype=np.int64)
+            if (
+                other.id == self.job.id
+                or other.space != self.job.space
+                or not len(rows)
+                or not folder.calls.exists()
+                or (theirs := prints_of(other, folder)) is None
+            ):
+                continue
+            here, there = matches(mine, rows, theirs)
+            place = dict(zip(there.tolist(), here.tolist(), strict=True))
+            for _, entry in entries(folder.calls):
+                row = place.get(entry.row)
+                if row is None or entry.id is None:
+                    continue
+                calls = self.answer(row)[2]
+                if entry.call < len(calls) and calls[entry.call]["id"] == entry.id:
+                    log.put(msgspec.structs.replace(entry, row=row))
+            self.slots.read(self.folder.calls)
+
+
+def plan_round(
+    waiting: Waiting,
+    limits: Limits,
+    *,
+    now: float,
+    max_cost: float | None = None,
+    at_once: bool = False,
+) -> JobRecord:
+    """The job that answers the calls; the one there is, if that was done before. All calls have to be told.
+
+    at_once: in real time, and so do the rounds after it. max_cost: US dollars that it may cost; else what the job has
+    left of its own. Raises InputError for fewer requests than a batch must have, and OptionError where it may cost
+    more.
+    """
+    job, ledger, new = waiting.job, waiting.ledger, new_id()
+    waiting.slots.read(waiting.folder.calls)
+    if waiting.slots.open_rows():
+        raise InputError(f"not all tool calls of job {job.id} were run: job.run_tools() goes on")
+    dialect = OPENAI if at_once else job.dialect
+    with (
+        ledger.folders.drafted(new) as draft,
+        _Following(waiting, draft, new, limits, dialect, at_once=at_once) as lines,
+    ):
+        made = write_requests(draft, new, lines, msgspec.structs.replace(limits, minimum=1))
+        record = job.going_on(
+            new,
+            now,
+            round=job.round + 1,
+            max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost,
+        )
+        record = live(record) if at_once else record
+        record, made = arrange(ledger, draft, record, made, limits, lines.prints)
+        cut: dict[int, str] = {}
+        carried = carry(
+            job,
+            waiting.shards,
+            waiting.folder,
+            onto(job.rows, waiting.final, waiting.final),
+            new,
+            lambda dialect: draft.reused(job.id, dialect),
+            cut,
+        ).tolist()
+        left = _left_out(waiting, lines.left)
+        places = _places(waiting, draft, made, lines.sent, left)
+        answered = lines.sent & (places.array == NOWHERE)
+        answered[carried] = True
+        reused = int(answered.sum() + answered[places.followers()[1]].sum())
+        made = [
+            msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0]))
+            for shard in made
+        ]
+        record = msgspec.structs.replace(
+            record,
+            reused=reused,
+            cuts=added([record.cuts, counted(cut, [*carried, *places.leaders_of_followers()])]),
+            finished_at=0.0 if made else now,
+            unsendable=job.unsendable + sum(len(one.positions) for one in left),
+        )
+        record = within(
+            ledger, record, made, draft, hint="; job.run_tools(max_cost=...) allows more"
+        )
+        _write(waiting, draft, places, left, carried)
+        return keep(ledger, draft, record, made, there=lambda: ledger.child(job.id, rounds=1))
+
+
+class _Following:
+    """The follow-up's request lines, in the order of the rows.
+
+    prints: of the requests, 16 bytes a row. sent: the rows that have one. left: those that can have none, by reason.
+    """
+
+    def __init__(
+        self,
+        waiting: Waiting,
+        draft: JobFolder,
+        new: str,
+        limits: Limits,
+        dialect: str,
+        *,
+        at_once: bool,
+    ) -> None:
+        job, rows = waiting.job, waiting.slots.rows
+        self._waiting, self._new, self._limits, self._dialect = waiting, new, limits, dialect
+        self.prints = bytearray(PRINT_BYTES * job.rows)
+        self.sent = np.zeros(job.rows, dtype=bool)
+        self.left: dict[str, list[int]] = {}
+        wanted = np.zeros(job.rows, dtype=bool)
+        wanted[rows] = True
+        self._asked = requests_of(waiting.ledger, job, wanted, dialect, given=at_once)
+        # As the user gave them too, where other words are sent: real time goes on from these.
+        apart = dialect != OPENAI or (not at_once and waiting.folder.asked.exists())
+        self._plain = (
+            requests_of(waiting.ledger, job, wanted, OPENAI, given=True) if apart else None
+        )
+        self._draft = draft
+        was = prints_of(job, waiting.folder)
+        self._were = bytes(PRINT_BYTES * job.rows) if was is None else was.astype("<u8").tobytes()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for held in (self._asked, self._plain):
+            if held is not None:
+                held.close()
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        job = self._waiting.job
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(opened(self._waiting.folder.calls))
+            plain = None if self._plain is None else stack.enter_context(written(self._draft.asked))
+            for row in self._waiting.slots.rows.tolist():
+                if row not in self._asked:
+                    self.left.setdefault(_GONE, []).append(row)
+                    continue
+                dialect, answer, calls = self._waiting.answer(row)
+                places = self._waiting.slots.start[self._waiting.slots.span(row)].tolist()
+                told = [
+                    _told(row, number, call, entry_at(log, start))
+                    for number, (call, start) in enumerate(zip(calls, places, strict=True))
+                ]
+                ours = custom_id(self._new, row)
+                line = next_turn(
+                    self._asked.line(row),
+                    ours,
+                    self._dialect,
+                    job.endpoint,
+                    answer if dialect == self._dialect else None,
+                    calls,
+                    told,
+                )
+                if len(line) > self._limits.bytes:
+                    self.left.setdefault(_TOO_LONG, []).append(row)
+                    continue
+                self._note(row, calls, told)
+                if plain is not None and self._plain is not None and row in self._plain:
+                    plain.write(
+                        next_turn(self._plain.line(row), ours, OPENAI, "", None, calls, told)
+                    )
+                yield row, line
+
+    def _note(self, row: int, calls: ToolCalls, told: list[Told]) -> None:
+        self.sent[row] = True
+        span = slice(row * PRINT_BYTES, (row + 1) * PRINT_BYTES)
+        was = (
+            self._were[span]
+            if any(self._were[span])
+            else custom_id(self._waiting.job.id, row).encode()
+        )
+        said = orjson.dumps([calls, calls.text, [tuple(one) for one in told]])
+        self.prints[span] = blake2b(was + said, digest_size=PRINT_BYTES).digest()
+
+
+def _told(row: int, number: int, call: dict[str, Any], entry: Entry) -> Told:
+    return Told(str(call["id"] or f"call_{row}_{number}"), entry.text or "", entry.failed)
+
+
+def _left_out(waiting: Waiting, left: dict[str, list[int]]) -> list[Unsent]:
+    """The rows that are not asked again: those that failed in the job, and those that can't go on; with followers."""
+    job, folder = waiting.job, waiting.folder
+    found = of_job(job, waiting.shards, folder, values=False)
+    known = {at for group in read_unsent(folder, job) for at in group.positions}
+    reasons = {
+        at: found.reasons[at]
+        for at, code in enumerate(found.status)
+        if CODES[code] in MISSED and at not in known
+    }
+    hint = f' (jupyter_batch.open("{job.id}").retry().run_tools() sends it again)'
+    groups: dict[str, list[int]] = {}
+    for at, reason in reasons.items():
+        groups.setdefault(reason + hint, []).append(at)
+    rows, leaders = places_of(job, waiting.shards, folder).followers()
+    for reason, positions in left.items():
+        also = rows[np.isin(leaders, positions)].tolist()
+        groups.setdefault(reason, []).extend([*positions, *also])
+    return [
+        Unsent(Status.FAILED, reason, sorted(positions)) for reason, positions in groups.items()
+    ]
+
+
+def _places(
+    waiting: Waiting, draft: JobFolder, made: list[ShardRecord], sent: Array, left: list[Unsent]
+) -> Places:
+    """Where each row's answer comes from: what follows another row goes on to."""
+    was = places_of(waiting.job, waiting.shards, waiting.folder).array
+    array = np.full(len(was), NOWHERE, dtype=np.int64)
+    if draft.places.exists():
+        array = np.frombuffer(draft.places.read_bytes(), "<i8").astype(np.int64)
+    else:
+        for shard in made:
+            span = slice(shard.first, shard.last + 1)
+            array[span][sent[span]] = shard.number
+    array = np.where((array == NOWHERE) & (was < NOWHERE), was, array)
+    for group in left:
+        array[group.positions] = NOWHERE
+    return Places(array)
+
+
+def _write(
+    waiting: Waiting, draft: JobFolder, places: Places, left: list[Unsent], carried: list[int]
+) -> None:
+    folder = waiting.folder
+    draft.write(draft.places, places.to_bytes())
+    for source, target in ((folder.keys, draft.keys), (folder.index, draft.index)):
+        draft.write(target, read(source))
+    unsent = [*read_unsent(folder, waiting.job), *left]
+    draft.write(draft.unsent, msgspec.json.encode(unsent))
+    prints = prints_array(draft.prints.read_bytes()).copy()
+    were = prints_of(waiting.job, folder)
+    if were is not None:  # an answer that is carried over stands for what was asked for it
+        prints[carried] = were[carried]
+    draft.write(draft.prints, prints.astype("<u8").tobytes())

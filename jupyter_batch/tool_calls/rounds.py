@@ -1,0 +1,111 @@
+"""One step of the loop of tools: the follow-up of a finished job, found again or made, its calls run before.
+
+It knows how it is waited for here, and no provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from jupyter_batch.core.errors import InputError
+from jupyter_batch.ledger.folder import told
+from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.ledger.tool_log import CallLog
+from jupyter_batch.notebook import kernel
+from jupyter_batch.planning.retry import limits_of
+from jupyter_batch.process.locks import FileLock
+from jupyter_batch.providers.table import BATCH
+from jupyter_batch.tool_calls.execute import Runner
+from jupyter_batch.tool_calls.follow_up import Waiting, plan_round
+
+_STOPPED = "Stopped: the calls that were under way are kept, and no other was begun. job.run_tools() goes on."
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """How the calls are run; see Job.run_tools."""
+
+    functions: Mapping[str, Callable[..., Any]]
+    max_rounds: int
+    concurrency: int
+    rerun: bool
+    max_cost: float | None
+    at_once: bool
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """Where a step led. follow_up: the job that goes on; None at the end. said: what a person should read of that.
+
+    stopped: the person ended it, and nothing else is to be begun.
+    """
+
+    follow_up: str | None = None
+    said: str = ""
+    stopped: bool = False
+
+
+def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) -> Gone:
+    """Run what a finished job's answers call, and plan the follow-up; or find the one there is.
+
+    Raises InputError where a function is missing, where another process runs the calls, and as `plan_round` does.
+    """
+    there = ledger.child(job.id, rounds=1)
+    if there is not None:
+        return Gone(there.id)
+    with Waiting(ledger, job) as waiting:
+        if not waiting:
+            return Gone()
+        if job.round >= way.max_rounds:
+            left = len(waiting.slots.rows)
+            rows = "1 row still calls" if left == 1 else f"{left:,} rows still call"
+            return Gone(
+                said=f"{rows} tools after {job.round} rounds; job.run_tools(max_rounds=...) goes on"
+            )
+        folder = waiting.folder
+        with told(folder.path), FileLock(folder.path / "calls.lock") as lock:
+            if not lock.take():
+                raise InputError(
+                    f"the tool calls of job {job.id} are being run by another process, or another cell: "
+                    "wait for its end"
+                )
+            there = ledger.child(job.id, rounds=1)  # whoever had the lock may have planned it
+            if there is not None:
+                return Gone(there.id)
+            if not _run(waiting, way):
+                return Gone(said=_STOPPED, stopped=True)
+            return Gone(
+                plan_round(
+                    waiting,
+                    limits_of(job, at_once=way.at_once),
+                    now=now(),
+                    max_cost=way.max_cost,
+                    at_once=way.at_once and job.mode == BATCH,
+                ).id
+            )
+
+
+def _run(waiting: Waiting, way: Way) -> bool:
+    """Whether every call has told something now."""
+    with CallLog(waiting.folder.calls) as log:
+        waiting.take_over(log)
+        if not waiting.slots.open_rows():
+            return True
+        runner = Runner(
+            way.functions,
+            waiting.job.tools,
+            waiting.slots,
+            concurrency=way.concurrency,
+            rerun=way.rerun,
+        )
+        runner.check(waiting.called())
+        runner.start(waiting.open_calls(), log)
+        whole = False
+        try:
+            whole = kernel.wait_blocking(runner.done, stopped=_STOPPED)
+        finally:
+            runner.finish(stop=not whole)
+    waiting.slots.read(waiting.folder.calls)
+    return not waiting.slots.open_rows()

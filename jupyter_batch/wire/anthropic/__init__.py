@@ -1,0 +1,1 @@
+"""Anthropic's dialect, both ways. No network."""

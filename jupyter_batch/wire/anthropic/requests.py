@@ -1,0 +1,404 @@
+"""Requests -> lines of Anthropic's Message Batches: litellm translates, once for all rows. No network.
+
+It imports no litellm: who makes an Encoder hands the loaded module in (providers/via_litellm.load_litellm). What stands
+in each line is litellm's own translation of that row, by the two ways that must agree: a text is put where a marker
+stood in one translated request, or, where its place or its content may change the rest, the row is translated itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.process.warnings_context import quiet
+from jupyter_batch.templates.template import RowError
+from jupyter_batch.wire.anthropic import rules
+from jupyter_batch.wire.openai import Hole
+from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole, merged, parted
+
+MAX_TOKENS = 4096
+"""`max_tokens` where the person gives none: Anthropic wants one, and litellm's is all that the model can write."""
+MAX_TOKENS_THINKING = 16_384
+"""The same where the model thinks as long as it finds fit, since what it thinks counts."""
+
+_BETA = "anthropic-beta"
+_TOOL_NAMES = (
+    "_anthropic_tool_name_map"  # where litellm's translation leaves the names that it had to change
+)
+_DROPPED = "x-anthropic-"  # litellm (1.84 does) may leave out a system text that begins with a header of that name
+_FORMS = 256
+_REASON_CHARS = 300
+
+
+class Encoder:
+    """Request lines `{"custom_id": ..., "params": ...}` whose bodies differ in their holes alone.
+
+    headers: what has to go with the batch as a whole, united over all rows; complete once all rows are encoded.
+    tool_names: tool names as Anthropic got them -> as the person gave them, where they differ; complete likewise.
+    Other dialects that litellm translates (wire/clouds/) are this, with a translation and a line of their own.
+    """
+
+    taker = "Anthropic"
+
+    @quiet()
+    def __init__(
+        self,
+        endpoint: str,
+        body: Mapping[str, Any],
+        *,
+        litellm: Any,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`body` is a chat request in OpenAI's words, with a Hole wherever a row's own value goes.
+
+        endpoint: as for OpenAI's encoder; chat is all there is. extra: the user's `extra_body`. Raises OptionError for
+        what the provider does not take, before anything is sent; a Hole's value is looked at with its row.
+        """
+        if not endpoint.rstrip("/").endswith("/chat/completions"):
+            raise OptionError(f"{self.taker}'s batches answer chat requests; {endpoint} is none")
+        self._messages = body["messages"]
+        self._translation = self._translate(litellm, str(body["model"]))
+        self._check = ParamCheck(self._translation, self.taker)
+        given = {key: value for key, value in body.items() if key not in ("model", "messages")}
+        own, self._extra = self._parted(litellm, given, extra or {})
+        self._params = {**given, **own}
+        self._param_holes = holes_in(self._params)
+        self._message_holes = holes_in(self._messages)
+        self.holes: tuple[str, ...] = tuple(
+            dict.fromkeys([*self._message_holes, *self._param_holes])
+        )
+        self._strict = _strict(self._messages)
+        self._forms: dict[bytes, _Form] = {}
+        self._marks = {name: secrets.token_hex(16) for name in self._message_holes}
+        self._cut = re.compile(
+            b'"(%b)"' % (b"|".join(mark.encode() for mark in self._marks.values()) or b"(?!)")
+        )
+        constant = _constant(self._params)
+        try:
+            self._translation.options(constant)
+            self._check.check(constant)
+            if not self._param_holes:
+                self._form({})
+        except Refused as e:
+            raise OptionError(f"a request like this can't be sent to {self.taker}: {e}") from None
+        except TypeError as e:
+            raise OptionError(f"a parameter of the request can't be sent as JSON: {e}") from None
+
+    def _translate(self, litellm: Any, model: str) -> Translation:
+        return Translation(litellm, model)
+
+    def _parted(
+        self, litellm: Any, given: Mapping[str, Any], extra: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        return parted(self._check, litellm, _constant(given), extra)
+
+    def _body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A request's whole body, `extra_body` included. Raises Refused."""
+        body = merged(self._translation.body(messages, options), self._extra)
+        check_whole(messages, body, self.taker)
+        return body
+
+    def _request(self, custom_id: bytes, params: bytes) -> bytes:
+        return b'{"custom_id":%b,"params":%b}\n' % (custom_id, params)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers of the batch that these lines make up; no secret is in them."""
+        betas = self._translation.betas
+        return {_BETA: ",".join(betas)} if betas else {}
+
+    @property
+    def tool_names(self) -> dict[str, str]:
+        """Anthropic's name of a tool -> the person's."""
+        return dict(self._translation.tool_names)
+
+    @quiet()
+    def encode(
+        self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
+    ) -> list[bytes | RowError]:
+        """A line for each row of a block, or why the row can't be sent."""
+        values = [holes[name] for name in self.holes]
+        return [
+            self._line(custom_id, dict(zip(self.holes, row, strict=True)))
+            for custom_id, *row in zip(custom_ids, *values, strict=True)
+        ]
+
+    def _line(self, custom_id: str, row: dict[str, Any]) -> bytes | RowError:
+        for value in row.values():
+            if isinstance(value, RowError):
+                return value
+        try:
+            form = self._form({name: row[name] for name in self._param_holes})
+            if form.order is None or not self._plain(row):
+                params = self._translation.dumps(
+                    self._body(filled(self._messages, row), form.options)
+                )
+            else:
+                params = form.pattern % tuple(orjson.dumps(row[name]) for name in form.order)
+        except Refused as e:
+            return RowError(str(e))
+        except TypeError as e:
+            if "surrogate" in str(e) or "UTF-8" in str(e):
+                return RowError(
+                    "the text is not valid Unicode: it holds half a character (a lone surrogate)"
+                )
+            return RowError(f"a value can't be sent as JSON: {e}")
+        return self._request(orjson.dumps(custom_id), params)
+
+    def _plain(self, row: Mapping[str, Any]) -> bool:
+        """Whether each text goes through litellm as it is: empty ones, and the end of a last turn, it changes."""
+        for name in self._message_holes:
+            text = row[name]
+            if (
+                type(text) is not str
+                or not text
+                or text.isspace()
+                or (name in self._strict and text[-1].isspace())
+                or text.startswith(_DROPPED)
+            ):
+                return False
+        return True
+
+    def _form(self, values: Mapping[str, Any]) -> _Form:
+        """The request of all rows with these parameters: few differ from row to row, and seldom much."""
+        key = orjson.dumps(list(values.values()), option=orjson.OPT_NON_STR_KEYS)
+        form = self._forms.get(key)
+        if form is None:
+            if len(self._forms) >= _FORMS:
+                self._forms.clear()
+            form = self._forms[key] = self._made(values)
+        return form
+
+    def _made(self, values: Mapping[str, Any]) -> _Form:
+        params = filled(self._params, values)
+        options = self._translation.options(params)
+        self._check.check(params)
+        if not _simple(self._messages):
+            return _Form(options)
+        data = self._translation.dumps(self._body(filled(self._messages, self._marks), options))
+        pieces = self._cut.split(data)
+        names = {mark: name for name, mark in self._marks.items()}
+        order = [names[mark.decode()] for mark in pieces[1::2]]
+        rest = b"".join(pieces[::2])
+        if sorted(order) != sorted(holes_in(self._messages, every=True)) or any(
+            mark.encode() in rest for mark in names
+        ):
+            return _Form(options)
+        return _Form(
+            options, order, b"%b".join(piece.replace(b"%", b"%%") for piece in pieces[::2])
+        )
+
+
+class _Form:
+    """One translated request. order: the holes as they follow in `pattern`; None: each row is translated itself."""
+
+    def __init__(
+        self, options: dict[str, Any], order: list[str] | None = None, pattern: bytes = b""
+    ) -> None:
+        self.options = options
+        self.order = order
+        self.pattern = pattern
+
+
+class Translation:
+    """litellm's translation of chat requests for one model of Anthropic's, in its two halves."""
+
+    def __init__(self, litellm: Any, model: str) -> None:
+        self._litellm = litellm
+        self._model = model
+        self._config = litellm.utils.ProviderConfigManager.get_provider_chat_config(
+            model=model, provider=litellm.LlmProviders.ANTHROPIC
+        )
+        self._limit = self._most()
+        self.betas: list[str] = []
+        self.tool_names: dict[str, str] = {}
+
+    def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters in Anthropic's words. Raises OptionError for those it does not know, Refused for a bad value."""
+        headers = params.get("extra_headers") or {}
+        if not isinstance(headers, Mapping) or {str(name).lower() for name in headers} - {_BETA}:
+            raise OptionError(
+                f"extra_headers: of headers, a batch at Anthropic takes {_BETA} alone"
+            )
+        self._unite(headers)
+        given = {
+            key: value for key, value in params.items() if key not in ("extra_headers", "stream")
+        }
+        try:
+            made = self._litellm.utils.get_optional_params(
+                model=self._model, custom_llm_provider="anthropic", **given
+            )
+        except self._litellm.UnsupportedParamsError as e:
+            raise unsupported(f"anthropic/{self._model}", e) from None
+        except Exception as e:
+            raise Refused(sentence(e)) from None
+        options: dict[str, Any] = dict(made)
+        options.pop("json_mode", None)
+        options.pop("stream", None)
+        if "max_tokens" not in options:
+            wanted = MAX_TOKENS_THINKING if options.get("thinking") else MAX_TOKENS
+            budget = rules.budget_of(options)
+            wanted = max(wanted, budget + MAX_TOKENS) if budget else wanted
+            options["max_tokens"] = min(wanted, self._limit or wanted)
+        refusal = rules.refusal(self._model, options, self._limit)
+        if refusal is not None:
+            raise Refused(refusal)
+        return options
+
+    def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The request's `params`. Raises Refused."""
+        from jupyter_batch.wire.translated import refuse_downloads  # which knows Refused
+
+        refuse_downloads(
+            messages, lambda url: url.startswith("https://")
+        )  # Anthropic fetches these itself
+        left: dict[str, Any] = {}
+        headers: dict[str, str] = {}
+        try:
+            said = [
+                {**one, "role": "system"} if one.get("role") == "developer" else one
+                for one in copy.deepcopy(messages)
+            ]
+            # It reads what is asked for, and names the betas that this needs; its key is of no use.
+            self._unite(
+                self._config.validate_environment(
+                    headers={},
+                    model=self._model,
+                    messages=said,
+                    optional_params=dict(options),
+                    litellm_params={},
+                    api_key="none",
+                )
+            )
+            data: dict[str, Any] = self._config.transform_request(
+                model=self._model,
+                messages=said,
+                optional_params=copy.deepcopy(dict(options)),
+                litellm_params=left,
+                headers=headers,
+            )
+        except Exception as e:
+            raise refused(self._litellm, f"anthropic/{self._model}", e) from None
+        self._unite(headers)
+        self.tool_names.update(left.get(_TOOL_NAMES) or {})
+        return data
+
+    def dumps(self, data: Any) -> bytes:
+        """JSON. Raises TypeError."""
+        return orjson.dumps(data)
+
+    def _unite(self, headers: Mapping[str, Any]) -> None:
+        for name, value in headers.items():
+            if str(name).lower() == _BETA:
+                betas = (beta.strip() for beta in str(value).split(","))
+                self.betas = sorted({*self.betas, *filter(None, betas)})
+
+    def _most(self) -> int | None:
+        """How many tokens the model can write, where litellm knows it."""
+        try:
+            info = self._litellm.get_model_info(model=self._model, custom_llm_provider="anthropic")
+        except Exception:  # a model that is newer than litellm's list
+            return None
+        most = info.get("max_output_tokens") or info.get("max_tokens")
+        return most if isinstance(most, int) and most > 0 else None
+
+
+_INSIST = "leave it out, or give it in extra_body=, which is sent as it is"
+
+
+def unsupported(model: str, error: Exception) -> OptionError:
+    """Litellm's own words for a parameter that a model does not take, and the way to insist."""
+    return OptionError(f"{model}: {sentence(error)}; {_INSIST}")
+
+
+def refused(litellm: Any, model: str, error: Exception) -> Refused:
+    """The same for a request that litellm does not make; for a parameter that is not taken, with the way to insist."""
+    if isinstance(error, litellm.UnsupportedParamsError):
+        return Refused(str(unsupported(model, error)))
+    return Refused(sentence(error))
+
+
+_ADVICE = re.compile(r"\s*To (drop|send|use)\b[^.]*(litellm|allowed_openai_params).*", re.DOTALL)
+"""What litellm's callers can do about an error, and users of this package can't."""
+
+
+def sentence(error: Exception) -> str:
+    """The first line of what litellm says, without its own advice and names."""
+    text = str(error).partition("\nReceived Messages=")[0].partition("\n")[0]
+    text = _ADVICE.sub("", re.sub(r"^(litellm\.\w+: )+", "", text)).strip().rstrip(".")
+    return text[:_REASON_CHARS] or type(error).__name__
+
+
+# --- holes ----------------------------------------------------------------------------------------------------------
+
+
+def _constant(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that are the same in all rows."""
+    return {key: value for key, value in params.items() if not holes_in(value)}
+
+
+def _visit(value: Any, found: Callable[[Hole], None]) -> None:
+    if isinstance(value, Hole):
+        found(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _visit(item, found)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _visit(item, found)
+
+
+def holes_in(value: Any, *, every: bool = False) -> list[str]:
+    """The names of the holes in a value: each once, or as often as it stands there."""
+    names: list[str] = []
+    _visit(value, lambda hole: names.append(hole.name))
+    return names if every else list(dict.fromkeys(names))
+
+
+def filled(value: Any, row: Mapping[str, Any]) -> Any:
+    """A value with a row's own values in its holes."""
+    if isinstance(value, Hole):
+        return row[value.name]
+    if isinstance(value, Mapping):
+        return {key: filled(item, row) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [filled(item, row) for item in value]
+    return value
+
+
+def _simple(messages: Any) -> bool:
+    """Whether each hole is all of a message's content, or of a text part: there litellm passes a text on as it is."""
+    if not isinstance(messages, list | tuple):
+        return False
+    for message in messages:
+        content = message.get("content") if isinstance(message, Mapping) else None
+        parts = content if isinstance(content, list | tuple) else []
+        texts = [
+            part["text"]
+            for part in parts
+            if isinstance(part, Mapping)
+            and part.get("type") == "text"
+            and isinstance(part.get("text"), Hole)
+        ]
+        known = [content] if isinstance(content, Hole) else texts
+        if len(known) != len(holes_in(message, every=True)):
+            return False
+    return True
+
+
+def _strict(messages: Any) -> frozenset[str]:
+    """The holes in an assistant's turns: as the last one, litellm cuts the space at its end."""
+    if not isinstance(messages, list | tuple):
+        return frozenset()
+    turns = [
+        m
+        for m in messages
+        if isinstance(m, Mapping) and m.get("role") not in ("user", "system", "developer")
+    ]
+    return frozenset(name for turn in turns for name in holes_in(turn))

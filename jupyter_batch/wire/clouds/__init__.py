@@ -1,0 +1,1 @@
+"""The dialects of Bedrock and Vertex AI, both ways. No network."""

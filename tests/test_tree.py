@@ -1,0 +1,113 @@
+"""Sizes of the tree: how many files a folder has, how long a file and a function may be."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from jupyter_batch.core.status import MOVES
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "jupyter_batch"
+FILES_A_FOLDER = 16
+LINES_A_FILE = 400
+LINES_A_FUNCTION = 60
+
+LONG_FILES = {
+    "cli.py": 418,
+    "config/options.py": 451,
+    "group.py": 449,
+    "job.py": 590,
+    "jobs.py": 579,
+    "ledger/records.py": 438,
+    "ledger/store.py": 617,
+    "monitor/plots/plot_altair.py": 418,
+    "monitor/view.py": 420,
+    "planning/plan.py": 512,
+    "planning/retry.py": 440,
+    "providers/records.py": 407,
+    "results/outcomes.py": 449,
+    "runner/worker.py": 483,
+    "templates/template.py": 448,
+    "wire/anthropic/requests.py": 404,
+    "wire/openai_requests.py": 431,
+}
+"""Files above the limit, and what they may have at most until they are split: these numbers only fall."""
+LONG_FUNCTIONS = {
+    "adoption/commands.py:place_of": 66,
+    "cli.py:parser": 108,
+    "monitor/plots/plot_altair.py:_batches": 66,
+    "monitor/plots/plot_altair.py:_bars": 62,
+    "planning/resolve.py:order": 98,
+    "planning/retry.py:_drafted": 108,
+    "runner/wait_for_job.py:join": 65,
+    "server/serve.py:add_arguments": 84,
+    "tool_calls/follow_up.py:plan_round": 63,
+}
+"""The same of functions."""
+
+
+def modules():
+    """The package's modules."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def test_a_folder_has_few_files():
+    """No folder of the package has more than 16 modules."""
+    folders = {path.parent for path in modules()}
+    counts = {
+        folder.relative_to(ROOT).as_posix(): len(list(folder.glob("*.py"))) for folder in folders
+    }
+    assert {name: count for name, count in counts.items() if count > FILES_A_FOLDER} == {}
+
+
+def test_a_file_is_short():
+    """No module has more than 400 lines, but for those that are listed, which do not grow."""
+    lines = {
+        path.relative_to(PACKAGE).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in modules()
+    }
+    too_long = {
+        name: count for name, count in lines.items() if count > LONG_FILES.get(name, LINES_A_FILE)
+    }
+    assert too_long == {}
+    assert [name for name in LONG_FILES if lines.get(name, 0) <= LINES_A_FILE] == []
+
+
+def test_a_function_is_short():
+    """No function has more than 60 lines, but for those that are listed, which do not grow."""
+    found = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                name = f"{path.relative_to(PACKAGE).as_posix()}:{node.name}"
+                found[name] = node.end_lineno - node.lineno + 1
+    too_long = {
+        name: count
+        for name, count in found.items()
+        if count > LONG_FUNCTIONS.get(name, LINES_A_FUNCTION)
+    }
+    assert too_long == {}
+    assert [name for name in LONG_FUNCTIONS if found.get(name, 0) <= LINES_A_FUNCTION] == []
+
+
+def diagram():
+    """The states of a shard as Mermaid draws them."""
+    lines = ["[*] --> planned"]
+    lines += [f"{step} --> {to}" for step in MOVES for to in sorted(MOVES[step])]
+    return "\n".join(f"    {line}" for line in [*lines, "collected --> [*]"])
+
+
+def test_the_diagram_shows_the_table_of_moves():
+    """docs/architecture.md draws the states of a shard as core/status.py has them."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert f"stateDiagram-v2\n{diagram()}\n```" in page
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md"])
+def test_the_readme_links_the_pages_for_contributors(page):
+    """Each page is there, and the README links to it."""
+    assert (ROOT / page).is_file()
+    assert f"({page})" in (ROOT / "README.md").read_text(encoding="utf-8")
