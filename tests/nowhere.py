@@ -51,7 +51,7 @@ class Forms:
     def in_file(self, path):
         """Whether one is in a file of any size; it is read in blocks that overlap."""
         kept = b""
-        with path.open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:  # renamed by a worker
             while block := file.read(_BLOCK):
                 kept += block
                 if self._bytes.search(kept):
