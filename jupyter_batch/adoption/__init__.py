@@ -1,1 +1,1 @@
-"""Batches that are at a provider and in no ledger here: found, shown, taken up."""
+"""Batches at a provider that are in no ledger here: search, list, adoption."""

@@ -1,8 +1,8 @@
-"""Take up jobs whose batches are at a provider and in no ledger here: their handles, and what is known of their rows.
+"""Adoption of jobs whose batches are at a provider but in no ledger here.
 
-Nothing is created, changed or removed at the provider; whoever sent the batches goes on undisturbed. What the rows are
-is known by their positions alone, but for their requests: where those can be fetched, the same cell run again finds
-its answers by them (dedup/match.py), each on its own row.
+Nothing is created, changed or removed at the provider; the batches' sender is not affected. Rows
+are identified by position alone, except by their requests: where those can be fetched, the same
+cell run again finds its answers by them (dedup/match.py), each on its own row.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ UNKNOWN = "in none of the batches that were found"
 async def adopt(
     ledger: Ledger, provider: Searched, place: JobRecord, orphans: list[Orphan], *, now: float
 ) -> bool:
-    """Take up one job by its batches; False where another process has done it meanwhile.
+    """Adopt one job by its batches; False where another process was first.
 
-    place: where they were found: provider, address, dialect. May be killed anywhere, and done again. Raises InputError
-    where nothing can be known of the rows (yet), and ProviderError.
+    place: provider, address and dialect where they were found. Safe to repeat after a kill at any
+    point. Raises InputError where nothing can be known of the rows (yet), and ProviderError.
     """
     name = orphans[0].job
     there = ledger.folders.of(name)
@@ -69,7 +69,7 @@ async def adopt(
 
 
 def _taken_before(ledger: Ledger, name: str) -> tuple[JobRecord | None, list[ShardRecord]]:
-    if ledger.is_unrecovered(name):  # what its folder holds is put in order now
+    if ledger.is_unrecovered(name):  # the content of its folder is repaired now
         return None, []
     try:
         return ledger.job(name), [shard for shard in ledger.shards(name) if not shard.absent]
@@ -78,7 +78,7 @@ def _taken_before(ledger: Ledger, name: str) -> tuple[JobRecord | None, list[Sha
 
 
 def _chosen(orphans: list[Orphan], kept: list[ShardRecord]) -> dict[int, Orphan]:
-    """The batch of each shard: of several, the one that was asked for first, as the engine itself chooses."""
+    """The batch of each shard: of several, the one created first, as in submission."""
     chosen: dict[int, Orphan] = {}
     oldest = sorted(
         (o for o in orphans if not refused(o.batch)), key=lambda o: o.batch.created_at or 0.0
@@ -99,7 +99,7 @@ def _chosen(orphans: list[Orphan], kept: list[ShardRecord]) -> dict[int, Orphan]
 def _found(
     was: JobRecord, ledger: Ledger, chosen: dict[int, Orphan]
 ) -> tuple[JobRecord, list[ShardRecord]] | None:
-    """More shards of a job that was taken up before, and whose rows are known."""
+    """Newly found shards of a job that was adopted before, and whose rows are known."""
     if not was.aligned:
         return None
     return was, [
@@ -112,7 +112,7 @@ def _found(
 def _restored(
     ledger: Ledger, folder: JobFolder, place: JobRecord, chosen: dict[int, Orphan]
 ) -> tuple[JobRecord, list[ShardRecord]] | None:
-    """The job as its own folder tells of it, where that outlived the ledger: with its rows' keys, wholly known."""
+    """The job from its own folder, if that outlived the ledger: complete, with row keys."""
     try:
         job, planned = salvage(ledger.folders, folder.path.name)
     except JobNotFoundError:
@@ -169,7 +169,7 @@ def _running(shard: ShardRecord, orphan: Orphan) -> ShardRecord:
 
 
 def _fetched(shard: ShardRecord) -> ShardRecord:
-    """Its batch is gone, and its results are in the folder: they are counted anew."""
+    """Recount its results, which are in the folder, although its batch is gone."""
     return msgspec.structs.replace(shard, step=Step.ENDED, ending=State.COMPLETED, joins="")
 
 
@@ -200,7 +200,7 @@ def _record(
     draft: JobFolder,
     now: float,
 ) -> tuple[JobRecord, list[ShardRecord]]:
-    """The job out of its parts; places, prints and the rows without a request go into the draft."""
+    """The job from its shards; row sources, request hashes and unsent rows go into the draft."""
     told = parts[0].orphan
     known = told.rows is not None and told.shards is not None
     rows = max(
@@ -211,7 +211,7 @@ def _record(
     shards = {shard.number: shard for shard in kept}
     for part in sorted(
         parts, key=lambda part: not part.exact
-    ):  # what is guessed takes what is left
+    ):  # inexact shards take the remaining rows
         at = np.asarray(part.positions)
         mine = at if part.exact else at[places[at] == NOWHERE]
         places[mine] = part.number
@@ -243,7 +243,7 @@ def _record(
 
 
 def _places(kept: list[ShardRecord], folder: JobFolder, rows: int) -> Array:
-    """Which shard asks for a row, as far as it was known before."""
+    """The shard that requests each row, as far as it was known before."""
     places: Array = np.full(rows, NOWHERE, dtype=np.int64)
     if kept:
         before = Places.of(folder, rows, kept, []).array
@@ -295,9 +295,9 @@ def _shard(part: Part, requests: int) -> ShardRecord:
 
 
 def _gaps(shards: dict[int, ShardRecord], most: int, rows: int) -> list[ShardRecord]:
-    """A record for each shard that was not found: it has what lies between its neighbours' rows.
+    """A record for each shard that was not found, with the rows between its neighbours'.
 
-    Of several next to each other the first has all of that, since nobody knows how they share it.
+    The first of several adjacent ones has all of them, since the division is unknown.
     """
     made: list[ShardRecord] = []
     job = next(iter(shards.values())).job

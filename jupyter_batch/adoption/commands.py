@@ -1,7 +1,4 @@
-"""What a person asks of orphans: where to look, what is there, take this one up, and what is to be said of it then.
-
-It knows providers' names and addresses; how one job is taken up is adopt.py's.
-"""
+"""The adoption commands: where to search, the list of orphans, adoption, and its messages."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ from jupyter_batch.runner.connect import connect
 from jupyter_batch.wire.dialects import is_translated
 
 DAYS = 30.0
-"""How far it is looked back; results are rarely kept for longer."""
+"""The default range of the search in days; results are rarely kept for longer."""
 MOST_DAYS = 36500
 DAY_SECONDS = 86400.0
 WHERE = ("model", "provider", "api_base", "api_version", "api_key", "days")
@@ -44,7 +41,7 @@ _OPTIONS = ("model", "api_base", "api_version", "api_key")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """What says, on a line, which batches, and where to look for them. No key: that is no word for a command line."""
+    """Add the arguments that select batches and where to find them; no key on a command line."""
     parser.add_argument(
         "id", nargs="?", metavar="ID", help="take up this job, or the job of this batch"
     )
@@ -70,14 +67,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def where_of(asked: Namespace) -> dict[str, Any]:
-    """The part of it that says where. Raises OptionError where what is asked for contradicts itself."""
+    """The arguments for the search location. Raises OptionError for contradictory arguments."""
     if asked.all and asked.id:
         raise OptionError("give either the ID of one job or batch, or --all")
     return {name: value for name in WHERE if (value := getattr(asked, name, None)) is not None}
 
 
 async def look(ledger: Ledger, now: float, where: Mapping[str, Any]) -> Orphans:
-    """What is at a provider, and in no job of the ledger. Raises InputError and ProviderError."""
+    """The batches at a provider that are in no job of the ledger.
+
+    Raises InputError, ProviderError.
+    """
     place = place_of(where)
     async with _reached(ledger, place, where) as provider:
         return await _found(ledger, provider, place, now, where)
@@ -86,7 +86,7 @@ async def look(ledger: Ledger, now: float, where: Mapping[str, Any]) -> Orphans:
 async def take_up(
     ledger: Ledger, now: float, which: str | None, where: Mapping[str, Any]
 ) -> tuple[list[JobRecord], list[str]]:
-    """(the jobs that are in the ledger now, what is to be said). which: a job's id or a batch's; None for all."""
+    """(the jobs now in the ledger, messages). which: the id of a job or batch; None for all."""
     place = place_of(where)
     ledger.folders.sweep()
     async with _reached(ledger, place, where) as provider:
@@ -102,7 +102,7 @@ async def take_up(
             except InputError as e:
                 if which is not None:
                     raise
-                said.append(f"{job} was not taken up: {e}")  # the others are
+                said.append(f"{job} was not taken up: {e}")  # the others still are
             else:
                 records.append(ledger.job(job))
                 said += _words(records[-1], ledger)
@@ -110,9 +110,9 @@ async def take_up(
 
 
 def place_of(where: Mapping[str, Any]) -> JobRecord:
-    """Where to look, as what is known so far of each job there; `space`: the address, as a job's is made of it.
+    """The search location, as the known fields of each job there; `space`: of its address.
 
-    Raises InputError where that is not said.
+    Raises InputError where no location is given.
     """
     given = {
         name: checked(EVERY[name], where[name]) for name in _OPTIONS if where.get(name) is not None
@@ -204,7 +204,7 @@ async def _found(
 
 
 def _there(ledger: Ledger, which: str, found: Orphans) -> JobRecord:
-    """The job that was meant, which the ledger has already. Raises JobNotFoundError."""
+    """The requested job, which is in the ledger already. Raises JobNotFoundError."""
     for job in ledger.jobs():
         if job.id.startswith(which) or any(
             which == shard.batch_id for shard in ledger.shards(job.id)
@@ -217,7 +217,7 @@ def _there(ledger: Ledger, which: str, found: Orphans) -> JobRecord:
 
 
 def _words(job: JobRecord, ledger: Ledger) -> list[str]:
-    """What a person should know of a job that was taken up."""
+    """The messages for the user about an adopted job."""
     shards = ledger.shards(job.id)
     said = []
     absent = sum(shard.absent for shard in shards)

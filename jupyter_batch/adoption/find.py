@@ -1,6 +1,6 @@
-"""Batches of ours at a provider that are in no ledger of this machine: found by their tags, and shown as a list.
+"""Search for our batches at a provider that are in no ledger of this machine, by their tags.
 
-It asks the provider and reads the ledger; it writes nothing. How one is taken up is adopt.py's.
+Read-only for provider and ledger.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jupyter_batch.monitor.style import AS_TEXT
 from jupyter_batch.providers.protocol import TAG, TAG_OF, Listed
 
 MOST_ROWS = 50_000_000
-"""A tag that tells of more rows, or of more shards, was not written by us."""
+"""A tag with more rows, or more shards, is not ours."""
 
 _TAG = re.compile(r"(jb[a-km-np-z2-9]{10})(?:/(\d{1,7}))?")
 _OF = re.compile(r"(\d{1,7})/(\d{1,8})(?:x(\d{1,3}))?/(\d{1,8})-(\d{1,8})(?:/([0-9a-f]{32}))?")
@@ -27,11 +27,11 @@ _DAY, _HOUR, _MINUTE = 86400.0, 3600.0, 60.0
 
 
 class Orphan(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch of a job that is not in the ledger. number: of its shard; None where the provider can't tell.
+    """A batch of a job that is not in the ledger. number: of its shard; None where unknown.
 
-    shards, rows: of the whole job; None where the batch does not say. first, last: the positions of the rows of its
-    first and its last request. samples: requests for each row of the frame.
-    schema: the hash of what counts as an answer (places.space_of); "" for any text.
+    shards, rows: of the whole job; None where the batch lacks them. first, last: the positions of
+    the rows of its first and its last request. samples: requests for each row of the frame. schema:
+    the hash of what counts as an answer (places.space_of); "" for any text.
     """
 
     batch: BatchView
@@ -46,7 +46,7 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Orphans(list[Orphan]):
-    """What was found, as a table. place: the address. hidden: batches under way that do not say whose they are."""
+    """The orphans as a table. place: the address. hidden: running batches that have no tag yet."""
 
     def __init__(
         self, found: Iterable[Orphan] = (), *, place: str = "", hidden: int = 0, now: float = 0.0
@@ -57,7 +57,7 @@ class Orphans(list[Orphan]):
         self._now = now
 
     def jobs(self) -> dict[str, list[Orphan]]:
-        """By job, those first whose batches are the newest."""
+        """The orphans by job, those with the newest batches first."""
         by_job: dict[str, list[Orphan]] = {}
         for orphan in self:
             by_job.setdefault(orphan.job, []).append(orphan)
@@ -113,7 +113,10 @@ class Orphans(list[Orphan]):
 async def orphans(
     ledger: Ledger, provider: Listed, *, place: str, since: float, now: float
 ) -> Orphans:
-    """The provider's batches since then that carry our tag and are in no job of the ledger. Raises ProviderError."""
+    """The provider's batches since then with our tag that are in no job of the ledger.
+
+    Raises ProviderError.
+    """
     views = await provider.tagged(since=since)
     known = _Known(ledger)
     found = [orphan for view in views if (orphan := read(view)) is not None and known.lacks(orphan)]
@@ -122,7 +125,7 @@ async def orphans(
 
 
 def read(view: BatchView) -> Orphan | None:
-    """What a batch's tag says; None for a tag that is not of our making."""
+    """The orphan described by a batch's tag; None for a tag that is not ours."""
     tag = _TAG.fullmatch(view.tag.get(TAG, ""))
     if tag is None:
         return None
@@ -150,7 +153,7 @@ def read(view: BatchView) -> Orphan | None:
 
 
 class _Known:
-    """What the ledger has."""
+    """The batches and shards in the ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.batches: set[str] = set()
@@ -176,7 +179,7 @@ class _Known:
 
 
 def refused(view: BatchView) -> bool:
-    """The provider took the batch and refused it for its quota: who sent it sends the shard again, as another one."""
+    """Whether the provider refused the batch for quota: its sender replaces it by another."""
     return view.ending is State.FAILED and view.quota
 
 
@@ -196,7 +199,7 @@ def _age(created_at: float | None, now: float) -> str:
 
 
 def jobs_of(found: Orphans, wanted: str | None) -> Sequence[tuple[str, list[Orphan]]]:
-    """The jobs to take up: that of an id (its beginning is enough) or of a batch's; all of them for None."""
+    """The jobs to adopt: by id (a prefix is enough) or by a batch's id; all for None."""
     by_job = found.jobs()
     if wanted is None:
         return list(by_job.items())

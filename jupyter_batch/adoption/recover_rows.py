@@ -1,7 +1,4 @@
-"""What can be known of a shard whose ledger is lost: its rows' positions and requests, out of the provider's files.
-
-It fetches and reads; what becomes of it in the ledger is adopt.py's.
-"""
+"""Recovery of a shard's row positions and requests from the provider's files, without a ledger."""
 
 from __future__ import annotations
 
@@ -28,14 +25,14 @@ _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 
 
 class Searched(Provider, Listed, Protocol):
-    """A provider that can be searched for batches that nobody here knows."""
+    """A provider that can be searched for batches unknown to this ledger."""
 
 
 class Part(msgspec.Struct, kw_only=True):
-    """A shard as far as it is known. positions: of its rows, in order. prints: 16 bytes for each of them, or none.
+    """The known data of a shard. positions: of its rows, in order. prints: 16 bytes each, or none.
 
-    exact: these are its rows, no others; else they are those between its first and its last. model: as the provider
-    names it. url: where its requests go.
+    exact: these are its rows, no others; else they are those between its first and its last. model:
+    the provider's name of it. url: the endpoint of its requests.
     """
 
     orphan: Orphan
@@ -56,9 +53,9 @@ async def learn(
     there: JobFolder,
     draft: JobFolder,
 ) -> Part:
-    """Read the shard's request file, which is fetched where it is not in the job's folder; else what else tells of it.
+    """Read the shard's request file, fetched if it is not in the job's folder; else its results.
 
-    Raises InputError where nothing does, yet, and ProviderError.
+    Raises InputError where there are neither (yet), and ProviderError.
     """
     path = there.requests(number)
     if not path.exists():
@@ -69,7 +66,7 @@ async def learn(
         except (
             NotFoundError,
             BadRequestError,
-        ):  # removed, or nothing that this provider gives back
+        ):  # removed, or this provider never returns it
             if orphan.first is not None and orphan.last is not None:
                 return Part(
                     orphan=orphan,

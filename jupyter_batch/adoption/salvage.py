@@ -1,4 +1,4 @@
-"""Reading a job without the database: from the manifest and the result files in its folder. It writes nothing."""
+"""Read-only access to a job without the database: its folder's manifest and result files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jupyter_batch.row_files.row_sources import Places
 
 
 def salvage(folders: Folders, job: str) -> tuple[JobRecord, list[ShardRecord]]:
-    """A job as its folder tells of it: what was fetched counts as collected, with its rows and costs, the rest as out.
+    """A job from its folder: fetched shards are collected, with rows and costs, others running.
 
     Raises JobNotFoundError where there is no such folder.
     """
@@ -28,7 +28,7 @@ def salvage(folders: Folders, job: str) -> tuple[JobRecord, list[ShardRecord]]:
     record, shards, last = manifest.job, [], 0.0
     planned = open_shards(manifest.shards, folder)
     places = None
-    with contextlib.suppress(LedgerError):  # results() says so
+    with contextlib.suppress(LedgerError):  # results() reports it
         places = places_of(record, planned, folder)
     for shard in planned:
         fetched = [

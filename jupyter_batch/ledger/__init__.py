@@ -1,1 +1,1 @@
-"""The durable record of jobs on this disk: the only rooms that touch it."""
+"""The durable record of jobs on this disk; no other package touches it."""

@@ -1,6 +1,6 @@
-"""The ledger's SQLite file: opened when it is needed, brought up to date, and what is wrong with it said in our words.
+"""The ledger's SQLite file: opened on demand, migrated, with its errors translated.
 
-It knows no job: what is asked of it is store.py's.
+The statements about jobs are store.py's.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ _parents: list[sqlite3.Connection] = []  # in a forked child: kept from being cl
 
 
 class Database:
-    """One connection to the file below `home`; another process, a fork, a folder that is removed are seen.
+    """One connection to the file below `home`; notices other processes, forks and a removed folder.
 
-    upgrade: bring a database of an older version up to date; who only looks on leaves that to others, and gets a
-    LedgerError. Raises LedgerNewerError, LedgerCorruptError, LedgerReadOnlyError or LedgerFullError where the database
-    can't serve.
+    upgrade: migrate a database of an older version; without it, for read-only use, a LedgerError is
+    raised. Raises LedgerNewerError, LedgerCorruptError, LedgerReadOnlyError or LedgerFullError
+    where the database can't be used.
     """
 
     def __init__(self, home: Path, *, upgrade: bool = True) -> None:
@@ -69,7 +69,7 @@ class Database:
         self._reader = Reader(self.path, self._prepare)
 
     def exists(self) -> bool:
-        """Whether a ledger was ever written here; asking writes nothing. Raises LedgerError for a closed folder."""
+        """Whether a ledger exists; writes nothing. Raises LedgerError for an unreadable folder."""
         try:
             with reading(self.path):
                 return stat.S_ISREG(self.path.stat().st_mode)
@@ -77,7 +77,7 @@ class Database:
             return False
 
     def close(self) -> None:
-        """Close the database; the next verb opens it again."""
+        """Close the database; the next call opens it again."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -85,7 +85,7 @@ class Database:
             self._reader.close()
 
     def after_fork(self) -> None:
-        """In a child process: SQLite forbids to use, and even to close, what the parent opened."""
+        """Drop the connection in a child process: SQLite forbids even closing the parent's."""
         self._lock = threading.RLock()
         if self._connection is not None:
             _parents.append(self._connection)
@@ -112,10 +112,10 @@ class Database:
                 self._file == _identity(self.path) and _version(self._connection) <= len(MIGRATIONS)
             ):
                 return self._connection
-            self.close()  # the folder was removed, or a newer process has changed what is in it since
+            self.close()  # the folder was removed, or a newer process has migrated the file since
         private_folder(self.home)
         if not self.path.exists():
-            with contextlib.suppress(OSError):  # SQLite says better what is wrong
+            with contextlib.suppress(OSError):  # SQLite's own error is more precise
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = sqlite3.connect(
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -162,7 +162,7 @@ class Database:
         self._recover(connection)
 
     def _recover(self, connection: sqlite3.Connection) -> None:
-        """Take up what a database that is gone or was emptied had, where that is written elsewhere."""
+        """Restore the content of a missing or emptied database from other files."""
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -188,7 +188,7 @@ class Database:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Switch the journal to WAL, which does not honour SQLite's busy timeout: another process may be at it."""
+    """Switch the journal to WAL; retried, since that ignores SQLite's busy timeout."""
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -207,7 +207,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file it is, whatever its name; None where there is none."""
+    """The identity of a file, whatever its name; None where there is none."""
     try:
         found = path.stat()
     except OSError:

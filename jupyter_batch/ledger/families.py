@@ -1,4 +1,4 @@
-"""What a person holds as one: the jobs of a group, and a job with the one that it went on as. It reads the ledger."""
+"""Jobs that the user holds as one: those of a group, and a job with its realtime finish."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jupyter_batch.ledger.store import Ledger
 
 
 def group_named(ledger: Ledger, name: str) -> tuple[str, list[str]] | None:
-    """The id and the jobs of the group of that id, of a unique beginning of one, or of that name; None for none.
+    """The id and the jobs of a group by its id, a unique prefix of it, or its name; None for none.
 
-    Of a name that several have the newest job counts, as for jobs.
+    Of groups with the same name the one with the newest job counts, as for jobs.
     """
     groups = ledger.groups()
     if name in groups:
@@ -30,13 +30,13 @@ def group_named(ledger: Ledger, name: str) -> tuple[str, list[str]] | None:
 
 
 def whole(ledger: Ledger, names: Iterable[str]) -> list[JobRecord]:
-    """The jobs of these names, each with the one whose rest it asks in real time, or that asks its own.
+    """The jobs of these names, each with its realtime finish, or the job that it finishes.
 
     Raises JobNotFoundError.
     """
     found = [ledger.job(name) for name in names]
     every = {record.id: record for record in ledger.jobs()}
-    for record in found:  # it grows meanwhile
+    for record in found:  # the list grows during the loop
         before = every.get(record.parent or "")
         around = [
             before if before is not None and before.rush_at else None,

@@ -1,7 +1,4 @@
-"""Request and result files: where they are, and how one is written so that it is there whole or not at all.
-
-It knows no SQL and no provider. Folders are 0700, files 0600.
-"""
+"""Paths of request and result files, and atomic writes of them. Folders are 0700, files 0600."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _GONE = ".forgotten-"
 
 @contextlib.contextmanager
 def told(place: Path) -> Iterator[None]:
-    """Say what an OSError below means for the ledger at `place`."""
+    """Translate an OSError in the block into an error about the ledger at `place`."""
     try:
         yield
     except OSError as e:
@@ -49,7 +46,7 @@ def told(place: Path) -> Iterator[None]:
 
 
 def private_folder(path: Path) -> Path:
-    """The folder; it, and each folder above it that is missing, is made with mode 0700."""
+    """The folder, created with mode 0700 together with each missing folder above it."""
     with told(path):
         for folder in reversed([one for one in (path, *path.parents) if not is_there(one)]):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -58,7 +55,7 @@ def private_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def written(target: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes `target` only when all of it is on the disk; nothing is left after an error."""
+    """A file to write that becomes `target` once it is fully on disk; on error it is removed."""
     draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     with told(target.parent):
         try:
@@ -75,7 +72,7 @@ def written(target: Path) -> Iterator[BinaryIO]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something is at a path; what can't be looked at is."""
+    """Whether something exists at a path; an inaccessible path counts as existing."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -92,7 +89,7 @@ def check_kept(draft: JobFolder) -> None:
 
 
 class JobFolder:
-    """The files of one job, by what they hold. unkept: of a draft, why it can't become a job's folder."""
+    """The paths of one job's files. unkept: for a draft, why it can't become a job's folder."""
 
     def __init__(self, path: Path, unkept: LedgerError | None = None) -> None:
         self.path = path
@@ -103,15 +100,15 @@ class JobFolder:
         return self.path / f"requests-{number}.jsonl"
 
     def every(self, number: int) -> Path:
-        """The requests of all rows, those too that other jobs had asked already; where they are kept."""
+        """The requests of all rows, also those sent by other jobs already; where they are kept."""
         return self.path / f"all-{number}.jsonl"
 
     def output(self, number: int) -> Path:
-        """The provider's output file of a shard, as it came."""
+        """The provider's output file of a shard, unchanged."""
         return self.path / f"output-{number}.jsonl"
 
     def errors(self, number: int) -> Path:
-        """The provider's error file of a shard, as it came."""
+        """The provider's error file of a shard, unchanged."""
         return self.path / f"errors-{number}.jsonl"
 
     @property
@@ -131,12 +128,12 @@ class JobFolder:
 
     @property
     def asked(self) -> Path:
-        """The requests as OpenAI would get them, where the request files are in another dialect."""
+        """The requests in OpenAI's format, where the request files are in another dialect."""
         return self.path / "asked.jsonl"
 
     @property
     def calls(self) -> Path:
-        """What became of each tool call (ledger/tool_log.py)."""
+        """The log of tool calls (ledger/tool_log.py)."""
         return self.path / "calls.jsonl"
 
     @property
@@ -146,17 +143,17 @@ class JobFolder:
 
     @property
     def sent(self) -> Path:
-        """The same of the requests as they are sent, where that is in other words than the user's."""
+        """The hashes of the requests as sent, where they differ from the user's parameters."""
         return self.path / "sent.bin"
 
     @property
     def changed(self) -> Path:
-        """The same of rows that were sent again with other parameters: hashes of what was sent then."""
+        """The request hashes of rows that were sent again with other parameters."""
         return self.path / "changed.bin"
 
     @property
     def places(self) -> Path:
-        """Which shard, or which other row, each row's answer comes from (row_files/row_sources.py)."""
+        """The source of each row's answer: a shard, or another row (row_files/row_sources.py)."""
         return self.path / "places.bin"
 
     def reused(self, job: str, dialect: str) -> Path:
@@ -164,11 +161,11 @@ class JobFolder:
         return self.path / f"reused-{job}-{dialect}.jsonl"
 
     def joined(self, number: int, dialect: str, job: str) -> Path:
-        """Result lines that a shard took from another job, which had asked the same, under this job's ids."""
+        """Result lines that a shard took from another job (same requests), under our ids."""
         return self.path / f"joined-{number}-{dialect}.{job}.jsonl"
 
     def taken_over(self, number: int | None = None) -> Iterator[tuple[str, Path]]:
-        """(dialect, file) for all that came from other jobs: when this one was planned, or later for a shard."""
+        """(dialect, file) of all answers from other jobs: copied at planning, or for a shard."""
         for path in sorted(
             self.path.glob("reused-*.jsonl" if number is None else f"joined-{number}-*.jsonl")
         ):
@@ -185,11 +182,11 @@ class JobFolder:
         return self.path / "job-copy.json"
 
     def handle(self, number: int) -> Path:
-        """A shard's record as it was when it last took a step, so that its batch is known without the database."""
+        """A shard's record at its last step, to find its batch without the database."""
         return self.path / f"shard-{number}.json"
 
     def write(self, target: Path, data: bytes) -> None:
-        """One small file, whole or not at all."""
+        """Write a small file atomically."""
         with written(target) as file:
             file.write(data)
 
@@ -201,11 +198,11 @@ class Folders:
         self.root = home / "jobs"
 
     def of(self, job: str) -> JobFolder:
-        """The folder of a job, whether it is there or not."""
+        """The folder of a job, whether it exists or not."""
         return JobFolder(self.root / job)
 
     def jobs(self) -> set[str]:
-        """The jobs that have a folder with anything in it, whether or not its files can be read."""
+        """The jobs that have a non-empty folder, whether or not its files can be read."""
         return {
             path.name
             for path in self.root.glob("jb*")
@@ -214,9 +211,10 @@ class Folders:
 
     @contextlib.contextmanager
     def drafted(self, job: str) -> Iterator[JobFolder]:
-        """A folder to plan into. `keep` makes it the job's; otherwise it is gone at the end.
+        """A folder to plan into. `keep` makes it the job's; otherwise it is removed at the end.
 
-        Where the ledger can't be written to it is elsewhere, to see what a call comes to, and can't be kept.
+        Where the ledger is not writable the draft is elsewhere, for an estimate only, and can't be
+        kept.
         """
         fresh = [path for path in (self.root, self.root.parent) if not is_there(path)]
         try:
@@ -237,13 +235,13 @@ class Folders:
                     path.rmdir()
 
     def keep(self, draft: JobFolder, job: str) -> None:
-        """A drafted folder becomes the job's, in one rename."""
+        """Make a drafted folder the job's, in one rename."""
         check_kept(draft)
         with told(self.root):
             draft.path.rename(self.root / job)
 
     def adopt(self, draft: JobFolder, job: str) -> None:
-        """What was drafted goes into the job's folder, file by file: one that a ledger lost may be there already."""
+        """Move the draft's files into the job's folder, which exists if the ledger lost the job."""
         check_kept(draft)
         with told(self.root):
             target = private_folder(self.root / job)
@@ -251,19 +249,19 @@ class Folders:
                 path.replace(target / path.name)
 
     def drop(self, job: str) -> None:
-        """Take back a folder that never became a job's."""
+        """Remove a folder that never became a job's."""
         shutil.rmtree(self.root / job, ignore_errors=True)
 
     def forget(self, job: str) -> None:
-        """Put a job's folder out of sight; `sweep` removes it. One that is gone is no error."""
+        """Rename a job's folder for removal by `sweep`. A missing folder is no error."""
         with told(self.root), contextlib.suppress(FileNotFoundError):
             (self.root / job).rename(self.root / f"{_GONE}{job}-{secrets.token_hex(4)}")
 
     def sweep(self) -> None:
-        """Remove what planners that died left behind, and what was forgotten. A job's folder is never touched."""
+        """Remove drafts of dead processes and forgotten folders, never a job's folder."""
         try:
             found = list(self.root.iterdir())
-        except OSError:  # none is there, or it is not this user's to sweep
+        except OSError:  # there is none, or it belongs to another user
             return
         for path in found:
             if path.name.startswith(_GONE) or (
@@ -273,7 +271,7 @@ class Folders:
 
 
 def _is_filled(path: Path) -> bool:
-    """Whether a folder has anything in it; one that can't be looked into counts as filled."""
+    """Whether a folder has anything in it; an unreadable one counts as filled."""
     try:
         return any(path.iterdir())
     except NotADirectoryError:
@@ -283,7 +281,7 @@ def _is_filled(path: Path) -> bool:
 
 
 def machine() -> str:
-    """Where a process id means something: this host, and on Linux this container (its namespace of process ids)."""
+    """The scope of a process id: this host, and on Linux this container (its PID namespace)."""
     try:
         space = f".{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
@@ -299,20 +297,20 @@ def _alive(name: str) -> bool:
 
 
 def has_died(holder: str, here: str) -> bool:
-    """Whether the holder of a lease, "machine:pid:...", is a process of the machine `here` that runs no more."""
+    """Whether the holder of a lease, "machine:pid:...", is a dead process of the machine `here`."""
     where, _, rest = holder.partition(":")
     pid = rest.partition(":")[0]
     return where == here and pid.isdecimal() and not process_alive(int(pid))
 
 
 def holds(holder: str | None, until: float, now: float) -> bool:
-    """Whether a lease is good: its time is not over, and its holder has not died on this machine."""
+    """Whether a lease is valid: it has not expired, and its holder has not died on this machine."""
     return holder is not None and until > now and not has_died(holder, machine())
 
 
 def process_alive(pid: int) -> bool:
-    """Whether a process of that id runs on this machine."""
-    if os.name == "nt":  # there os.kill(pid, 0) would end it; the lease's own time decides instead
+    """Whether a process with that id runs on this machine."""
+    if os.name == "nt":  # os.kill(pid, 0) would end it; the lease's expiry decides instead
         return True
     try:
         os.kill(pid, 0)

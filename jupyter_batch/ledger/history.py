@@ -1,6 +1,6 @@
-"""A job's progress over time out of the ledger's events, read as they come: a few new ones at each look.
+"""A job's progress over time from the ledger's events, read incrementally.
 
-A process that opens a job of another day has all of it with its first look. It knows no screen.
+The first read of a job from an earlier session loads all of its events.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 
 OUTSIDE = frozenset({Step.PLANNED, Step.SUBMITTING, Step.WAITING})
-"""A batch is not at its provider (yet)."""
+"""The batch is not at its provider (yet)."""
 
 
 class History:
-    """Remembers what it has read. One for each job; from any thread."""
+    """A cache of the events read so far. One per job; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,7 +26,7 @@ class History:
         self._curve = Curve(0.0, 0)
 
     def look(self, ledger: Ledger, job: JobRecord) -> Points:
-        """Rows done over time, from the plan on to the last change. Raises LedgerError."""
+        """Rows done over time, from the plan to the last change. Raises LedgerError."""
         with self._lock:
             if job.id != self._job:
                 self._job, self._seen = job.id, 0

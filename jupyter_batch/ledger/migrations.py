@@ -1,4 +1,7 @@
-"""The ledger's schema as numbered steps: appended, never edited. `PRAGMA user_version` says how many were taken."""
+"""The ledger's schema as numbered steps: appended, never edited.
+
+`PRAGMA user_version` is the number of steps applied.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ CREATE TABLE event (
 );
 CREATE INDEX event_job ON event (job, at);
 """
-"""Columns for what is searched or compared; the rest of a record is JSON in `facts`."""
+"""Columns for values that are searched or compared; the rest of a record is JSON in `facts`."""
 
 M002_GROUPS = """
 CREATE TABLE bundle (
@@ -43,10 +46,10 @@ CREATE TABLE bundle (
     jobs TEXT NOT NULL
 );
 """
-"""Jobs that are held and shown as one; `jobs` are their ids, with blanks between."""
+"""Jobs that are held and shown as one; `jobs` are their ids, separated by blanks."""
 
 M003_RUSH = "ALTER TABLE job ADD COLUMN rush_at REAL NOT NULL DEFAULT 0"
-"""Since when what is open is to be cancelled, and asked in real time by a job of its own."""
+"""The time since which open rows are to be cancelled, and sent in realtime by another job."""
 
 M004_BLOCKS = """
 UPDATE shard SET facts = json_set(facts, '$.blocked_by', 'key', '$.note', substr(json_extract(facts, '$.note'), 9))
@@ -58,6 +61,6 @@ WHERE step = 'waiting' AND json_extract(facts, '$.note') LIKE 'waiting for quota
 UPDATE shard SET facts = json_set(facts, '$.note', '')
 WHERE step = 'waiting' AND json_extract(facts, '$.note') = 'waiting for quota';
 """
-"""Why a batch is blocked is a field of its own; before, its note began with words for that."""
+"""The cause of a blocked batch as a field of its own; before, its note began with that text."""
 
 MIGRATIONS: tuple[str, ...] = (M001_JOBS_AND_SHARDS, M002_GROUPS, M003_RUSH, M004_BLOCKS)

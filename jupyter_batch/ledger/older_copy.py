@@ -1,7 +1,7 @@
-"""Shards of a database that was put back from an older copy: brought up to what their folders hold.
+"""Update of shards in a database restored from an older copy, from their folders.
 
-A shard's file in its job's folder is written after the database is. Where the file counts more moves, the database is
-an older one, and a shard that it calls planned may have been sent since.
+A shard's file in its job's folder is written after the database. Where the file counts more moves,
+the database is older, and a shard that it calls planned may have been sent since.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OPEN = (
 
 
 def behind(connection: sqlite3.Connection, folders: Folders) -> list[ShardRecord]:
-    """The open shards that have moved on since the database was copied, with those that they were cut into."""
+    """The open shards that changed after the database was copied, with the shards cut from them."""
     found: list[ShardRecord] = []
     for shard in _open_shards(connection):
         folder = folders.of(shard.job)
@@ -35,7 +35,7 @@ def behind(connection: sqlite3.Connection, folders: Folders) -> list[ShardRecord
 
 
 def bring_up(connection: sqlite3.Connection, shards: list[ShardRecord]) -> None:
-    """Record shards in the place of what the database has of them."""
+    """Replace the database's records of these shards."""
     connection.executemany(
         "INSERT OR REPLACE INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
         [(one.job, one.number, one.step, one.ending, encode(one)) for one in shards],
@@ -44,5 +44,5 @@ def bring_up(connection: sqlite3.Connection, shards: list[ShardRecord]) -> None:
 
 def _open_shards(connection: sqlite3.Connection) -> Iterator[ShardRecord]:
     for (facts,) in connection.execute(_OPEN, (Step.COLLECTED,)).fetchall():
-        with contextlib.suppress(LedgerCorruptError):  # the reading of it says so
+        with contextlib.suppress(LedgerCorruptError):  # reported when it is read
             yield decode(facts, ShardRecord)

@@ -1,4 +1,4 @@
-"""All jobs of a ledger at one moment, for a list of them: read at once, not job by job. It knows no screen."""
+"""All jobs of a ledger at one moment, for a list of them, in one read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jupyter_batch.ledger.store import Ledger
 
 
 class Lines:
-    """Which jobs are one for a person: one that asks in real time what another left open goes on from that.
+    """The jobs that the user sees as one: a job and its realtime finish.
 
     records: the newest first.
     """
@@ -25,11 +25,11 @@ class Lines:
                 self._children.setdefault((record.parent, record.round), record)
 
     def last(self, job: str) -> JobRecord | None:
-        """What the job is now; None where it is not in the ledger (any more)."""
+        """The last job that continues it, or itself; None if it is not in the ledger (any more)."""
         record = self._records.get(job)
         while (
             record is not None and record.rush_at and record.finished_at
-        ):  # its rest is asked by a job of its own
+        ):  # its open rows are sent by a job of its own
             child = self._children.get((record.id, record.round))
             if child is None:
                 break
@@ -37,7 +37,7 @@ class Lines:
         return record
 
     def first(self, job: str) -> str:
-        """What it was submitted as."""
+        """The id of the job that was submitted first."""
         record = self._records[job]
         while True:
             parent = self._records.get(record.parent or "")
@@ -47,7 +47,7 @@ class Lines:
 
 
 class Overview:
-    """What the ledger held when this was made. now: seconds since the epoch."""
+    """The ledger's content when this was made. now: seconds since the epoch."""
 
     def __init__(self, ledger: Ledger, now: float) -> None:
         records = ledger.jobs()
@@ -56,7 +56,7 @@ class Overview:
         self._shards = ledger.shards_of_all() if records else {}
 
     def snapshot(self, jobs: Sequence[str], group: str | None = None) -> Snapshot | None:
-        """Of a job, or of those of a group as one; None where one of them is not in the ledger (any more)."""
+        """The snapshot of a job, or of a group's jobs as one; None if one is not in the ledger."""
         found = [self._lines.last(job) for job in jobs]
         records = [record for record in found if record is not None]
         damaged = any(record.id in self._ledger.unreadable for record in records)
@@ -67,6 +67,6 @@ class Overview:
         return shots[0] if group is None else together(group, shots)
 
     def _one(self, record: JobRecord, *, with_history: bool) -> Snapshot:
-        """With its history, which the time that is left is told by, where there is any left."""
+        """The snapshot, with history for the remaining time where any remains."""
         history = History().look(self._ledger, record) if with_history else ()
         return record.snapshot(self._shards.get(record.id, []), self._now, history=history)

@@ -1,4 +1,4 @@
-"""Reading of a database that can't be written to: another user's, or one on a read-only file system."""
+"""Read access to a database that is not writable: another user's, or on a read-only file system."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 def is_unwritable(error: Exception) -> bool:
-    """Whether a database could not be opened, or changed, because it can't be written to."""
+    """Whether a database could not be opened, or changed, for lack of write access."""
     if isinstance(error, LedgerReadOnlyError):
         return True
     return (getattr(error, "sqlite_errorname", "") or "").startswith(_UNWRITABLE)
 
 
 def check_readable(path: Path) -> None:
-    """Raise LedgerError where a file is there that can't even be read."""
+    """Raise LedgerError where a file exists that can't even be read."""
     if path.is_file():
         with reading(path):
             path.open("rb").close()
 
 
 class Reader:
-    """What a database holds, read from a copy in memory, which is made again when the file has changed.
+    """Queries on a copy of the database in memory, which is renewed when the file changes.
 
-    SQLite itself can't read a database in WAL mode below a folder that it can't write to, unless another process has it
-    open. prepare: brings the copy up to date.
+    SQLite itself can't read a database in WAL mode in a folder without write access, unless another
+    process has it open. prepare: brings the copy up to date.
     """
 
     def __init__(self, path: Path, prepare: Callable[[sqlite3.Connection], None]) -> None:
@@ -53,7 +53,7 @@ class Reader:
         return self._copy.execute(sql, arguments).fetchall()
 
     def close(self) -> None:
-        """Let go of the copy."""
+        """Drop the copy."""
         if self._copy is not None:
             self._copy.close()
             self._copy = None

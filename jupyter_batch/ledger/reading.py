@@ -1,4 +1,4 @@
-"""Reading of files in the ledger's folders: a file that can't be read is a LedgerError that names it and a remedy."""
+"""Reads of files in the ledger's folders; a LedgerError names the file and a remedy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
 
 RESTORE = "put it back from a backup"
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
-"""No file is there: nothing, a folder, or a link to itself."""
+"""Errors that mean no file: nothing, a folder, or a link to itself."""
 
 
 @contextlib.contextmanager
 def reading(path: Path, remedy: str = RESTORE) -> Iterator[None]:
-    """Raise a LedgerError for what reading and decoding a file raises; LedgerCorruptError: it is gone or damaged."""
+    """Translate read and decode errors to LedgerError; LedgerCorruptError: gone or damaged."""
     try:
         yield
     except OSError as e:
@@ -51,7 +51,7 @@ def opened(path: Path, remedy: str = RESTORE) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def opened_if_there(path: Path) -> Iterator[BinaryIO | None]:
-    """A file open for reading; None where there is no such file. Raises LedgerError where it can't be opened."""
+    """A file open for reading; None if it does not exist. Raises LedgerError on other errors."""
     with contextlib.ExitStack() as stack:
         file: BinaryIO | None = None
         with contextlib.suppress(LedgerCorruptError):

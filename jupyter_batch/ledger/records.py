@@ -1,4 +1,4 @@
-"""JobRecord and ShardRecord: what the ledger holds of a job, as frozen values. They know no SQL and no provider."""
+"""JobRecord and ShardRecord: the ledger's data about a job, as frozen values."""
 
 from __future__ import annotations
 
@@ -25,45 +25,52 @@ from jupyter_batch.core.status import (
 from jupyter_batch.monitor.blocked import sentence, waits
 
 QUOTA_TRIES = 6
-"""How often a batch is refused for quota, with none of ours in its way, before that is believed."""
+"""The number of quota refusals, without other batches of ours, after which a batch has failed."""
 
 
 class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One request file and its batch. Times are seconds since the epoch; 0 means never.
 
-    bad_lines: lines of its request file, from 1, that the provider refused it for; at_fault: the same by their rows'
-    positions; each with the reason.
-    crc: the CRC-32 of its request file, where it was kept.
-    first, last: the row positions of its first and last request. attempts: failures in a row, 0 after a success.
-    billed: rows that were answered and billed, whether their answer can be used or not.
-    missing: rows that the provider counted, and whose lines its result files lacked when they were fetched last.
-    kept: the files that its results are in on this disk: (name, bytes, CRC-32). refetch: a file is fetched although one
-    is here, since that one lacks rows or is damaged; lost: the name of the file that was found gone or damaged.
-    fetched_at: when its results were counted last.
-    refused: batches that the provider took and refused for its quota; they are never adopted. alone: how often in a row
-    that was so with no other batch of the job in its way. reasons: why rows of it failed, the most frequent first;
-    examples: the position of the first row of each.
-    note: what the person should read of it now. why: what the provider, or we, said at its ending.
-    create_sent: while it is submitting: its create may have left this machine. create_answered: the last create was
-    answered with an error of the server's own, so that nothing of it is under way any more.
-    limit: that the provider named when it refused it. tokens: of input, where they were counted for that. replaced_by:
-    the numbers of the shards that it was cut into; part_of: the planned shard whose rows these have.
-    uploaded_at, uploads: when its request file was uploaded last, and how often.
-    ended_at: when it was seen that it had ended; over_at: when it had, as the provider tells it, where that was long
-    before.
-    keeps_until: when the provider deletes its copy of the results, if that is known.
-    held: it was refused for a limit that passes: "queue" (when batches end) or "rate" (with time), until it is let in.
+    bad_lines: lines of its request file, from 1, for which the provider refused it; at_fault: the
+    same by their rows' positions; each with the reason.
+    crc: the CRC-32 of its request file, where it was stored. first, last: the row positions of its
+    first and last request. attempts: failures in a row, 0 after a success.
+    billed: rows that were answered and billed, whether their answer is usable or not. missing: rows
+    that the provider counted, but that its result files lacked when last fetched.
+    kept: the files with its results on this disk: (name, bytes, CRC-32). refetch: a file is fetched
+    although one is here, since that one lacks rows or is damaged; lost: the name of the file that
+    was missing or damaged.
+    fetched_at: when its results were last counted.
+    refused: batches that the provider accepted and then refused for its quota; they are never
+    adopted. alone: how often in a row that happened with no other batch of the job using quota.
+    reasons: why rows of it failed, the most frequent first; examples: the position of the first row
+    of each.
+    note: the message for the user about it. why: the reason of its end, from the provider or from
+    this package.
+    create_sent: while it is submitting: its create may have left this machine. create_answered: the
+    last create was answered with a server error, so that it is no longer running.
+    limit: the limit named by the provider when it refused it. tokens: of input, where they were
+    counted for that. replaced_by: the numbers of the shards that it was cut into; part_of: the
+    planned shard whose rows these have.
+    uploaded_at, uploads: when its request file was last uploaded, and how often.
+    ended_at: when its end was observed; over_at: when it ended according to the provider, where
+    that was long before.
+    keeps_until: when the provider deletes its copy of the results, if known.
+    held: it was refused for a temporary limit: "queue" (until batches end) or "rate" (for some
+    time), until it is let in.
     absent: the job was adopted, and no batch of this shard was found at the provider (so far).
-    joins: the job that has asked the same for these rows and is waited for; "" for none. waited: there was one, and it
-    left rows without an answer. joined: rows that took their answer from it. followers: rows of the job that have just
-    the same request as one of these.
-    blocked_by: why it can't go on now; blocked_until: when it gives up, 0 for never; key: the environment variable of
-    the key that was refused; unseen: that key does not show the batch, and is perhaps not the one that it was sent
-    with. note is the cause then. send_again: the user wants it sent again, whether or not an
-    earlier create came through.
-    unsure: it was given up while a batch of it may exist whose end was not seen, so that its rows may be paid for.
-    bill: what its requests cost, once it is collected. cuts: its answers that were cut off, by finish reason.
-    moves: how often its record was written to its job's folder, so that an older copy of the database shows.
+    joins: the job with the same requests for these rows that it waits for; "" for none. waited:
+    there was one, and it left rows without an answer. joined: rows that took their answer from it.
+    followers: rows of the job that duplicate one of these.
+    blocked_by: the cause of its block; blocked_until: when it gives up, 0 for never; key: the
+    environment variable of the refused key; unseen: that key does not show the batch, and may not
+    be the one that sent it. note is the cause then. send_again: the user wants it sent again,
+    whether or not an earlier create succeeded.
+    unsure: it was given up while a batch of it may exist whose end was not observed, so that its
+    rows may be paid for.
+    bill: the cost of its requests, once it is collected. cuts: its truncated answers, by finish
+    reason. moves: how often its record was written to its job's folder, to detect an older copy of
+    the database.
     """
 
     job: str
@@ -131,12 +138,12 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def withholds(self) -> bool:
-        """Whether the provider may hold, or have held, answers that are not on this disk: `retry` alone sends again."""
+        """Whether the provider may have answers missing on this disk: only `retry` resends."""
         return bool(self.missing or self.lost or self.unsure)
 
     @property
     def awaits_file(self) -> bool:
-        """Whether its batch was cancelled, counted answers, and named no file that holds them."""
+        """Whether its batch was cancelled with answers counted, but names no file with them."""
         return (
             self.ending is State.CANCELLED
             and bool(self.completed and self.batch_id)
@@ -144,7 +151,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def row_counts(self) -> Counts:
-        """Its rows: our own count once collected, until then what the provider says, within what we asked."""
+        """Its row counts: our own once collected, until then the provider's, within bounds."""
         if self.counts is not None:
             return self.counts
         succeeded = min(self.completed, self.requests)
@@ -153,7 +160,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
         return Counts(succeeded=succeeded, failed=failed, running=running, reused=self.joined)
 
     def view(self) -> ShardView:
-        """What a screen needs of it."""
+        """The shard's fields for display."""
         return ShardView(
             number=self.number,
             step=self.step,
@@ -171,31 +178,34 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One call of the user's: all that does not change, and the little that does.
+    """One call of the user's: its fixed parameters, and its few mutable fields.
 
-    fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt uses, as texts.
-    out: the column to fill; with a schema, what its columns' names begin with.
-    rows: of the frame, those without a request too, each `samples` times (`n=`; a request's position is the row's
-    times `samples` and the number of its sample): `skipped` for a missing value,
-    `unsendable` for one that can't be rendered, `inherited` for one that an earlier job was billed for without a usable
-    answer, `reused` for an answer of an earlier job; `cuts`: how many of these
-    were cut off, by finish reason. parent: the job whose missed rows this one sends again. space: in jobs of one
-    space, requests that read the same are the same. alone: it takes no other job's answers (`reuse=False`).
-    shard_size: the most requests in a batch, if the person said so. keyless: it was submitted without a key, to a
-    server on this machine. pace: in real time, how many calls at once and a
-    minute. headers, tool_names: what the wire needs beside the request
-    files. deadline: when what is open then is cancelled and asked in real time (rush_at: since when); 0 for never.
-    overdue: why that was let pass. adopted: taken up from the provider, where another ledger sent it;
-    nothing of it is sent from here. aligned: the rows' keys are here; without them they are told by their positions
-    alone. mapped: its batches hold parameters in the words that the model takes (wire/openai_requests.py); not so in
-    older jobs. price: of its model, as it was when the job was planned. before, used: what was paid, and the tokens,
-    in a batch whose rest this job asks in real time: a person holds both as one. max_cost: US dollars that it may cost.
-    keep: what else of an answer fills a column (core/kept.py). most: US dollars that its requests can cost at the most,
-    by the estimate at that time. changes: the chat
-    parameters that it sends its parent's rows again with, where they are others. tools: the names of those
-    that its model may call. round: how many rounds of tool calls were answered before it: in one that is above 0,
-    `parent` is the job whose calls it answers, or, where that is of the same round, the job whose missed rows it sends
-    again. blocked_by: why no process can move it now, such as a missing key; message is the cause then.
+    fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt
+    uses, as texts. out: the column to fill; with a schema, the prefix of its columns' names.
+    rows: of the frame, those without a request too, each `samples` times (`n=`; a request's
+    position is the row's times `samples` plus the number of its sample): `skipped` for a missing
+    value, `unsendable` for a render error, `inherited` for a row that an earlier job was billed for
+    without a usable answer, `reused` for an answer of an earlier job; `cuts`: how many of these
+    were truncated, by finish reason. parent: the job whose missed rows this one retries. space: the
+    dedup scope: within it, equal requests are duplicates. alone: it takes no other job's answers
+    (`reuse=False`).
+    shard_size: the most requests in a batch, if the user set it. keyless: it was submitted without
+    a key, to a server on this machine. pace: in realtime, how many calls at once and a minute.
+    headers, tool_names: wire data that is not in the request files. deadline: when open rows are
+    cancelled and sent in realtime (rush_at: since when); 0 for never. overdue: why the deadline had
+    no effect.
+    adopted: found at the provider, where another ledger sent it; nothing of it is sent from here.
+    aligned: the rows' keys are here; without them they are identified by position alone. mapped:
+    its batches hold parameters under the names that the model accepts (wire/openai_requests.py);
+    not so in older jobs. price: of its model, at planning. before, used: the cost and the tokens of
+    the batch job that this one finishes in realtime: the user sees both as one. max_cost: US
+    dollars that it may cost. keep: further content of answers with a column of its own
+    (core/kept.py). most: the highest cost of its requests in US dollars, as estimated at planning.
+    changes: the chat parameters of a retry that differ from its parent's. tools: the names of those
+    that its model may call. round: how many rounds of tool calls were answered before it: above 0,
+    `parent` is the job whose calls it answers, or, if that has the same round, the job whose missed
+    rows it retries. blocked_by: why no process can run it now, such as a missing key; message is
+    the cause then.
     """
 
     id: str
@@ -259,7 +269,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def frame_rows(self) -> int:
-        """Rows of the frame: `rows` counts what is asked, which is more where each row is asked several times."""
+        """Rows of the frame: `rows` counts requests, `samples` for each row."""
         return self.rows // self.samples
 
     @property
@@ -269,11 +279,11 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def all_fills(self) -> tuple[str, ...]:
-        """These, and the columns of what is kept beside the answers."""
+        """The columns that its answers fill, and those of the further content of answers."""
         return tuple(all_columns(self.out, self.schema, self.keep))
 
     def going_on(self, new: str, now: float, **changes: object) -> JobRecord:
-        """The job `new`, which asks further for this one's rows: of what became of this one it has nothing."""
+        """The job `new`, which continues this one's rows, without any of this one's results."""
         fresh: dict[str, object] = {
             "id": new,
             "parent": self.id,
@@ -298,19 +308,19 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, **{**fresh, **changes})
 
     def bill(self, shards: list[ShardRecord]) -> Bill | None:
-        """Of what was collected so far; None where nothing was yet."""
+        """The bill of the collected shards; None where there are none yet."""
         told = [one for one in (self.before, bill_of(shards)) if one is not None]
         return sum(told[1:], told[0]) if told else None
 
     def usage(self, shards: list[ShardRecord]) -> Usage | None:
-        """Tokens of the answers that are here; None where the provider told of none."""
+        """Tokens of the answers that are here; None where the provider reported none."""
         told = [
             usage for usage in (self.used, *(shard.usage for shard in shards)) if usage is not None
         ]
         return sum(told, Usage()) if told else None
 
     def blocks(self, shards: list[ShardRecord]) -> tuple[Blocked, ...]:
-        """What is blocked now, each cause once."""
+        """The current blocks, each cause once."""
         if self.finished_at:
             return ()
         found: dict[Block, Blocked] = {}
@@ -331,18 +341,18 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(found.values())
 
     def blocked(self, shards: list[ShardRecord]) -> Block | None:
-        """Why nothing that is open can go on without the user; None while something can."""
+        """The block of all open work that needs the user; None while any shard can proceed."""
         causes = [shard.blocked_by for shard in shards if shard.step is not Step.COLLECTED]
         if not causes or self.finished_at:
             return None
         if self.blocked_by is not None:
             return self.blocked_by
-        # A shard held for its budget goes on when the others have ended: by itself it blocks nothing.
+        # A shard held for its budget proceeds when the others have ended: it alone blocks nothing.
         others = [cause for cause in causes if cause is not Block.BUDGET]
         return others[0] if others and None not in others else None
 
     def snapshot(self, shards: list[ShardRecord], now: float, **more: object) -> Snapshot:
-        """The job at one moment, for a screen."""
+        """The job at one moment, for display."""
         counts = Counts(
             skipped=self.skipped, failed=self.unsendable + self.inherited, reused=self.reused
         )
@@ -377,7 +387,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "now": now,
             "finished_at": self.finished_at or None,
             "state": state,
-            # Not before the job that asks the rest in real time is there.
+            # Not before the job that finishes it in realtime exists.
             "collected": all(s.step is Step.COLLECTED for s in shards)
             and bool(self.finished_at or not self.rush_at),
             "expires_at": min(expiries, default=None),
@@ -404,7 +414,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _first(told: list[tuple[str, bool]], shards: list[ShardRecord]) -> tuple[str, bool]:
-    """(the first text that says something, whether it is the sentence of a block or a wait)."""
+    """(the first non-empty text, whether it is the message of a block or a wait)."""
     return next(((text, of) for text, of in (*told, *map(_note, shards)) if text), ("", False))
 
 
@@ -415,16 +425,16 @@ def _note(shard: ShardRecord) -> tuple[str, bool]:
 
 
 def bill_of(shards: list[ShardRecord]) -> Bill | None:
-    """Of what was collected so far; None where nothing was yet."""
+    """The bill of the collected shards; None where there are none yet."""
     collected = [shard for shard in shards if shard.step is Step.COLLECTED]
     if shards and not collected:
         return None
-    # A shard that was collected before bills were kept tells nothing of its costs.
+    # A shard that was collected before bills were stored has unknown costs.
     return sum((s.bill or Bill(unknown=s.requests, standard=None) for s in collected), Bill())
 
 
 def _kept_until(shards: list[ShardRecord]) -> float | None:
-    """The first moment at which the provider deletes what is still to be fetched; of all, where nothing is."""
+    """The first time at which the provider deletes results to be fetched; else any results."""
     waiting = [s for s in shards if s.step is Step.ENDED]
     over = waiting or (shards if all(s.step is Step.COLLECTED for s in shards) else [])
     return min((s.keeps_until for s in over if s.keeps_until), default=None)

@@ -1,4 +1,4 @@
-"""Jobs without their database: read back from the manifest and the shards' records in their folders."""
+"""Recovery of jobs without their database, from the manifest and shard records in their folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
 
 class Manifest(msgspec.Struct):
-    """What a job's folder holds of it. handles: each step of a shard is written there, too."""
+    """The record of a job in its folder. handles: each step of a shard is written there, too."""
 
     job: JobRecord
     shards: list[ShardRecord]
@@ -29,9 +29,9 @@ def manifest(job: JobRecord, shards: list[ShardRecord], *, handles: bool = True)
 def recovered(
     folders: Folders, jobs: Iterable[str], now: float
 ) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:
-    """Each of these jobs with its shards, as far as its folder holds them; the others are in `unrecovered`.
+    """Each of these jobs with its shards, as far as its folder has them; see `unrecovered`.
 
-    A shard that may have been sent is looked for at the provider before it is sent.
+    A shard that may have been sent is searched for at the provider before it is sent.
     """
     for name in sorted(jobs):
         folder = folders.of(name)
@@ -52,7 +52,7 @@ def recovered(
 
 
 def unrecovered(folders: Folders, jobs: Iterable[str]) -> dict[str, str]:
-    """A sentence about each of these jobs whose folder holds no readable record of it."""
+    """A message about each of these jobs that has no readable record in its folder."""
     return {
         name: _unreadable(folders.of(name)) for name in sorted(jobs) if _is_damaged(folders, name)
     }
@@ -76,13 +76,13 @@ def _unreadable(folder: JobFolder) -> str:
 
 
 def job_of(folders: Folders, name: str) -> JobRecord | None:
-    """The record of a job as it was planned; None where its folder does not tell it."""
+    """The record of a job as it was planned; None where its folder lacks it."""
     there = _read(folders, name)
     return None if there is None else there.job
 
 
 def shard_of(folders: Folders, name: str, number: int) -> ShardRecord | None:
-    """The record of a shard as far as its job's folder tells it; None where it does not."""
+    """The record of a shard as far as its job's folder has it; None where it does not."""
     there = _read(folders, name)
     planned = [] if there is None else [one for one in there.shards if one.number == number]
     if there is not None and planned:
@@ -91,9 +91,9 @@ def shard_of(folders: Folders, name: str, number: int) -> ShardRecord | None:
 
 
 def with_pieces(shards: list[ShardRecord], folder: JobFolder) -> list[ShardRecord]:
-    """The shards, and after those that were cut the ones that they were cut into, by number."""
+    """The shards, each cut one followed by the shards that it was cut into, by number."""
     found = list(shards)
-    for shard in found:  # it grows: pieces may have been cut, too
+    for shard in found:  # the list grows: pieces may have been cut, too
         found += [piece for n in shard.replaced_by if (piece := handle_of(folder, n)) is not None]
     return sorted(found, key=lambda shard: shard.number)
 
@@ -110,7 +110,7 @@ def open_shards(planned: list[ShardRecord], folder: JobFolder) -> list[ShardReco
 
 
 def handle_of(folder: JobFolder, number: int) -> ShardRecord | None:
-    """A shard's record as it was when it last took a step; None where the folder does not tell it."""
+    """A shard's record at its last step; None where the folder lacks it."""
     try:
         return msgspec.json.decode(folder.handle(number).read_bytes(), type=ShardRecord)
     except (OSError, msgspec.DecodeError):
@@ -129,7 +129,7 @@ def _is_damaged(folders: Folders, name: str) -> bool:
 
 
 def manifest_of(folder: JobFolder) -> Manifest | None:
-    """The record in a job's folder, or its copy; None where neither can be read."""
+    """The manifest in a job's folder, or its copy; None where neither is readable."""
     for path in (folder.manifest, folder.manifest_copy):
         with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
             return msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -144,7 +144,7 @@ def _shard(there: Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRec
         return msgspec.structs.replace(planned, step=Step.ENDED, ending=State.COMPLETED)
     if planned.joins or planned.step is not Step.PLANNED:
         return planned
-    # It was never sent, or its file was lost: where the provider's list has no batch of it, it is sent.
+    # It was never sent, or its file was lost: if the provider lists no batch of it, it is sent.
     unsent = there.handles and not folder.handle(number).exists()
     return msgspec.structs.replace(
         planned,
@@ -156,7 +156,7 @@ def _shard(there: Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRec
 
 
 def write_handle(folder: JobFolder, shard: ShardRecord) -> None:
-    """Write a shard's record beside its files; a folder that is gone is not made again."""
+    """Write a shard's record into the job's folder; a missing folder is not created again."""
     if not folder.path.is_dir():
         return
     with contextlib.suppress(LedgerError):  # the database has it

@@ -1,4 +1,4 @@
-"""One verb of the ledger: a shard that no batch of the provider can hold is replaced by smaller ones, in one write."""
+"""Replacement of a shard that exceeds the provider's limits by smaller ones, in one transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jupyter_batch.ledger.rows import encode, leased_shard
 
 
 class Replacing(Database):
-    """The part of the ledger that replaces shards."""
+    """The ledger's method for the replacement of shards."""
 
     folders: Folders
 
@@ -33,8 +33,9 @@ class Replacing(Database):
     ) -> ShardRecord | None:
         """Record the pieces in the place of a shard that has no batch, with the job's next numbers.
 
-        keep: put the files of the piece at an index in place under a number, within the same transaction. None where
-        the shard has moved on, or the lease is not the holder's any more: then nothing was written.
+        keep: moves the files of the piece at an index into place under a number, within the same
+        transaction. Returns None, and writes nothing, where the shard has changed its step or the
+        holder has lost the lease.
         """
         folder = self.folders.of(shard.job)
         with self._transaction() as db:

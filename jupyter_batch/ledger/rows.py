@@ -1,4 +1,4 @@
-"""Rows of the ledger's tables as records, and records as rows."""
+"""Conversion of the ledger's table rows to records, and back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def job_from(row: tuple[Any, ...]) -> JobRecord:
 
 
 def with_columns(job: JobRecord, row: tuple[Any, ...]) -> JobRecord:
-    """The job with what has columns of its own in the table."""
+    """The job with the fields that have columns of their own in the table."""
     return msgspec.structs.replace(
         job,
         cancel_at=row[2],
@@ -40,7 +40,7 @@ def encode(record: JobRecord | ShardRecord) -> str:
 
 
 def decode(facts: str, kind: type[_Record]) -> _Record:
-    """A record of JSON. Raises LedgerCorruptError."""
+    """A record from JSON. Raises LedgerCorruptError."""
     try:
         return msgspec.json.decode(facts, type=kind)
     except (msgspec.DecodeError, TypeError, ValueError) as e:
@@ -53,7 +53,7 @@ def decode(facts: str, kind: type[_Record]) -> _Record:
 def leased_shard(
     db: sqlite3.Connection, shard: ShardRecord, holder: str, now: float
 ) -> ShardRecord | None:
-    """The shard as it is stored; None where it has moved on from its step, or its job's lease is not the holder's."""
+    """The shard as stored; None where its step has changed or the holder lacks the job's lease."""
     row = db.execute(
         "SELECT shard.facts FROM shard JOIN job ON job.id = shard.job WHERE shard.job = ? AND "
         "number = ? AND step = ? AND job.holder = ? AND job.lease_until > ?",
@@ -63,7 +63,7 @@ def leased_shard(
 
 
 def insert(db: sqlite3.Connection, job: JobRecord, shards: list[ShardRecord]) -> None:
-    """Put a job and its shards into the tables."""
+    """Insert a job and its shards into the tables."""
     db.execute(
         "INSERT INTO job (id, fingerprint, created_at, finished_at, message, facts) VALUES (?, ?, ?, ?, ?, ?)",
         (job.id, job.fingerprint, job.created_at, job.finished_at, job.message, encode(job)),

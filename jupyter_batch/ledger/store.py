@@ -1,7 +1,8 @@
-"""What is said to the database: one verb, one transaction; a state changes by compare-and-set.
+"""The ledger's operations: one method, one transaction; states change by compare-and-set.
 
-Several processes use one ledger at once. A lease says which of them moves a job; every write of a mover names its
-holder, so that one whose lease has run out (a laptop that slept) can't write over its successor.
+Several processes use one ledger at once. A lease determines which of them runs a job; every write
+under it names the holder, so that one whose lease has expired (a laptop that slept) can't overwrite
+its successor's.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ Event = tuple[float, int | None, str, int, str]
 
 
 def this_process() -> str:
-    """A name for this process as the holder of leases; no other process ever has it."""
+    """A name for this process as the holder of leases, unique among all processes."""
     return f"{machine()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
@@ -55,15 +56,15 @@ class Ledger(Replacing):
         self.folders = Folders(home)
         self._listed: tuple[object, list[JobRecord]] = (None, [])
         self.unreadable: dict[str, str] = {}
-        """Jobs whose records neither the database nor their folders tell, with a sentence about each."""
+        """Jobs without a readable record in database or folder, with a message about each."""
         self._unrecovered: dict[str, str] = {}
 
     def exists(self) -> bool:
-        """Whether there is a ledger, or a job's folder to recover one from; asking writes nothing."""
+        """Whether there is a ledger, or a job's folder to recover one from; writes nothing."""
         return super().exists() or (self._upgrade and bool(self.folders.jobs()))
 
     def _recover(self, connection: sqlite3.Connection) -> None:
-        """Record what the folders hold and the database does not: it is new, was emptied, or is an older copy."""
+        """Record jobs found only in the folders: the database is new, emptied, or an older copy."""
         if not self._upgrade or not (
             self._lost(connection) or older_copy.behind(connection, self.folders)
         ):
@@ -101,17 +102,20 @@ class Ledger(Replacing):
         return self.folders.jobs() - {row[0] for row in connection.execute("SELECT id FROM job")}
 
     def is_unrecovered(self, job: str) -> bool:
-        """Whether a job has a folder, is not in the database, and could not be read back from its folder."""
+        """Whether a job has a folder, but no record in the database nor a readable one there."""
         return job in self._unrecovered and not self._rows("SELECT 1 FROM job WHERE id = ?", job)
 
     # -- reading --------------------------------------------------------------------------------------------
 
     def stamp(self) -> object:
-        """A value that changes when another process, or another Ledger, has written; None where there is no ledger."""
+        """A value that changes when another process or Ledger writes; None without a ledger."""
         return (self._rows("PRAGMA data_version"), self._file) if self.exists() else None
 
     def job(self, name: str) -> JobRecord:
-        """The job of that id, of a unique beginning of one, or the newest of that name. Raises JobNotFoundError."""
+        """The job by its id, a unique prefix of it, or the newest of that name.
+
+        Raises JobNotFoundError.
+        """
         if not self.exists():
             raise JobNotFoundError(f"no job {name!r}: there is no ledger at {self.home}")
         found = self._rows(f"{SELECT_JOB} WHERE id = ?", name)
@@ -140,7 +144,7 @@ class Ledger(Replacing):
         return record
 
     def jobs(self, *, unfinished: bool = False) -> list[JobRecord]:
-        """All jobs, newest first, but those in `unreadable`; an absent ledger has none."""
+        """All jobs, newest first, except those in `unreadable`; an absent ledger has none."""
         if not self.exists():
             return []
         if unfinished:
@@ -158,14 +162,14 @@ class Ledger(Replacing):
         return [record for row in rows if (record := self._read_job(row)) is not None]
 
     def _mark(self) -> object:
-        """A value that changes with each write, by whichever process; None where that can't be told."""
+        """A value that changes with each write by any process; None where it is unknown."""
         version = self._rows("PRAGMA data_version")
         if self._connection is None:
             return None
         return version, self._connection.total_changes, id(self._connection), self._file
 
     def shards(self, job: str, *, replaced: bool = False) -> list[ShardRecord]:
-        """A job's shards by number; replaced: those too that were cut into smaller ones."""
+        """A job's shards by number; replaced: including those that were cut into smaller ones."""
         rows = self._rows("SELECT number, facts FROM shard WHERE job = ? ORDER BY number", job)
         found = [self._read_shard(job, number, facts) for number, facts in rows]
         return [shard for shard in found if replaced or not shard.replaced_by]
@@ -183,7 +187,7 @@ class Ledger(Replacing):
         return found
 
     def _read_job(self, row: tuple[Any, ...]) -> JobRecord | None:
-        """The job in a row; a damaged record is mended from the job's folder, or the job is in `unreadable`."""
+        """The job in a row; a damaged record is restored from the folder or in `unreadable`."""
         job = str(row[0])
         self.unreadable.pop(job, None)
         try:
@@ -202,7 +206,7 @@ class Ledger(Replacing):
         return with_columns(record, row)
 
     def _read_shard(self, job: str, number: int, facts: str) -> ShardRecord:
-        """A shard; a damaged record is mended from the job's folder. Raises LedgerCorruptError."""
+        """A shard; a damaged record is restored from the folder. Raises LedgerCorruptError."""
         try:
             return decode(facts, ShardRecord)
         except LedgerCorruptError:
@@ -224,9 +228,9 @@ class Ledger(Replacing):
     def answering(
         self, fingerprint: str, fits: Callable[[JobRecord], bool] = lambda _: True
     ) -> JobRecord | None:
-        """The newest job with just these requests that is open, or whose answers were billed, and `fits`.
+        """The newest job with exactly these requests that is open or was billed, and `fits`.
 
-        Answers that can't be used count, too: they are asked again by `retry`, not by the cell.
+        Unusable answers count, too: `retry` sends their requests again, not the cell.
         """
         if not self.exists():
             return None
@@ -247,7 +251,10 @@ class Ledger(Replacing):
         return None
 
     def holds(self, batch_id: str, place: JobRecord) -> bool:
-        """Whether a shard of any job at that one's provider and address has this batch: others may have ids like it."""
+        """Whether a shard of a job at the same provider and address has this batch.
+
+        Other providers may use equal ids.
+        """
         return any(
             shard.batch_id == batch_id or batch_id in shard.refused
             for job in self.jobs()
@@ -256,7 +263,7 @@ class Ledger(Replacing):
         )
 
     def child(self, job: str, *, rounds: int = 0) -> JobRecord | None:
-        """The job that sends again what was missed in this one, if there is one.
+        """The job that retries the missed rows of this one, if there is one.
 
         rounds: with 1, the job that answers its tool calls.
         """
@@ -265,9 +272,9 @@ class Ledger(Replacing):
         return next((record for record in found if record.round == wanted), None)
 
     def joined_by(self, job: str) -> list[str]:
-        """The jobs whose answers this one waits for, and those that these wait for."""
+        """The jobs whose answers this one waits for, and transitively those that they wait for."""
         found = [job]
-        for one in found:  # it grows meanwhile
+        for one in found:  # the list grows during the loop
             joins = {shard.joins for shard in self.shards(one)}
             found.extend(sorted(joins - {"", *found}))
         return found[1:]
@@ -282,7 +289,7 @@ class Ledger(Replacing):
         return {group: jobs.split() for group, jobs in rows}
 
     def keep_group(self, group: str, jobs: list[str], now: float) -> None:
-        """Jobs that belong together; once more, it changes nothing."""
+        """Record jobs that belong together; repeating it changes nothing."""
         with self._transaction() as db:
             db.execute(
                 "INSERT OR IGNORE INTO bundle (id, created_at, jobs) VALUES (?, ?, ?)",
@@ -290,7 +297,7 @@ class Ledger(Replacing):
             )
 
     def events(self, job: str) -> list[Event]:
-        """What happened, in order: (time, shard, step, rows done, note)."""
+        """The events in order: (time, shard, step, rows done, note)."""
         return [
             (r[0], r[1], r[2], r[3], r[4])
             for r in self._rows(
@@ -300,9 +307,9 @@ class Ledger(Replacing):
         ]
 
     def news(self, job: str, seen: int) -> tuple[int, list[Event]]:
-        """(a mark, what was written since the mark `seen`, in that order); 0 is the mark before the first event.
+        """(a mark, the events written since the mark `seen`, in order); 0 precedes the first event.
 
-        A job's own events are removed with the job alone, so that no later one has an earlier number.
+        A job's events are removed only with the job, so that no later one has an earlier number.
         """
         rows = self._rows(_NEWS if seen else _ALL_EVENTS, job, seen)
         return (rows[-1][0] if rows else seen), [(r[1], r[2], r[3], r[4], r[5]) for r in rows]
@@ -319,8 +326,8 @@ class Ledger(Replacing):
     ) -> JobRecord:
         """Record a job and its shards; `keep` puts its files in place within the same transaction.
 
-        Where `there` finds a job that makes this one needless, that one is returned instead, and nothing is recorded:
-        two kernels that run the same cell at once get one job.
+        Where `there` finds a job that makes this one redundant, that one is returned instead, and
+        nothing is recorded: two kernels that run the same cell at once get one job.
         """
         with self._transaction() as db:
             if (other := there()) is not None:
@@ -334,9 +341,9 @@ class Ledger(Replacing):
         return job
 
     def take_up(self, job: JobRecord, shards: list[ShardRecord], keep: Callable[[], None]) -> bool:
-        """Record a job that was found at its provider; `keep` puts its files in place within the same transaction.
+        """Record a job found at its provider; `keep` puts its files in place in one transaction.
 
-        Of one that was taken up before, shards that were absent, or that nobody knew of, are recorded, and it is open
+        For a job adopted before, shards that were absent or unknown are recorded, and it is open
         again. False where there is nothing to record: another process was first.
         """
         with self._transaction() as db:
@@ -377,9 +384,10 @@ class Ledger(Replacing):
     def move(
         self, shard: ShardRecord, to: Step, holder: str, now: float, **changes: Any
     ) -> ShardRecord | None:
-        """Compare-and-set: the shard goes from the step it is known to have to `to`, with `changes`.
+        """Compare-and-set: move the shard from its known step to `to`, with `changes`.
 
-        None where it has moved on meanwhile, or the lease is not the holder's any more: then nothing was written.
+        Returns None, and writes nothing, where its step has changed or the holder has lost the
+        lease.
         """
         if to is not shard.step and to not in MOVES[shard.step]:
             raise LedgerError(f"a shard can't go from {shard.step} to {to}")
@@ -401,13 +409,13 @@ class Ledger(Replacing):
                     "INSERT INTO event (job, at, shard, step, done, note) VALUES (?, ?, ?, ?, ?, ?)",
                     (shard.job, now, shard.number, to, done, moved.note),
                 )
-        # Before it is sent: it is found again without the database, or with an older copy of it.
+        # Before it is sent: it can be found without the database, or with an older copy of it.
         if is_handed_on:
             write_handle(self.folders.of(shard.job), moved)
         return moved
 
     def cancel(self, job: str, now: float) -> None:
-        """Note that the person wants it cancelled; whoever holds the lease does it."""
+        """Record the user's cancel of a job; the holder of the lease carries it out."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE job SET cancel_at = ? WHERE id = ? AND finished_at = 0",
@@ -417,9 +425,9 @@ class Ledger(Replacing):
             self._wake(db, job)
 
     def rush(self, job: str, now: float, *, after_cancel: bool = False) -> None:
-        """Note that what is open is to be cancelled, and asked in real time.
+        """Record that open rows are to be cancelled, and sent in realtime.
 
-        after_cancel: also of a job that is being cancelled already.
+        after_cancel: also for a job that is being cancelled already.
         """
         with self._transaction() as db:
             db.execute(
@@ -439,9 +447,9 @@ class Ledger(Replacing):
             self._wake(db, job)
 
     def resume(self, job: str, *, send_again: bool = False) -> None:
-        """Make every open shard due now, and lift what blocks them; each is blocked again if the cause is still there.
+        """Make every open shard due now, and clear its block; it recurs if the cause remains.
 
-        send_again: also send what may have been created before.
+        send_again: also send shards whose create may have succeeded before.
         """
         with self._transaction() as db:
             self._wake(db, job, lifted=lambda shard: _lifted(shard, send_again=send_again))
@@ -466,7 +474,10 @@ class Ledger(Replacing):
                 )
 
     def reopen(self, job: str, changes: Mapping[int, Mapping[str, Any]]) -> bool:
-        """Have collected shards of a job that is over fetched again; changes: by number. False where it is open."""
+        """Reopen a finished job to fetch collected shards again; changes: by number.
+
+        False if it is open.
+        """
         with self._transaction() as db:
             row = db.execute("SELECT finished_at FROM job WHERE id = ?", (job,)).fetchone()
             if row is None or not row[0]:
@@ -486,7 +497,7 @@ class Ledger(Replacing):
         return True
 
     def forget(self, job: str) -> None:
-        """Remove a job that is over, with its files. Killed at any point: asked again, it goes on."""
+        """Remove a finished job with its files. Safe to repeat after a kill at any point."""
         with self._transaction() as db:
             row = db.execute("SELECT finished_at FROM job WHERE id = ?", (job,)).fetchone()
             if job not in self.unreadable and (row is None or not row[0]):
@@ -503,7 +514,7 @@ class Ledger(Replacing):
         self.folders.sweep()
 
     def reprice(self, job: str, price: Price, bills: Mapping[int, Bill]) -> None:
-        """Give a job another price, and its collected shards, by number, the bills that follow from it."""
+        """Set another price for a job, and new bills of its collected shards, by number."""
         with self._transaction() as db:
             for row in db.execute(
                 "SELECT number, facts FROM shard WHERE job = ?", (job,)
@@ -517,7 +528,7 @@ class Ledger(Replacing):
             self._change(db, job, price=price)
 
     def amend(self, job: str, **changes: float | str | Mapping[str, str]) -> None:
-        """Change what a job is to keep to: `deadline`, `max_cost`; and `overdue`, `keep`."""
+        """Change a job's settings: `deadline`, `max_cost`, `overdue` and `keep`."""
         with self._transaction() as db:
             self._change(db, job, **changes)
             self._wake(db, job)
@@ -528,7 +539,7 @@ class Ledger(Replacing):
         db.execute("UPDATE job SET facts = ? WHERE id = ?", (encode(record), job))
 
     def say(self, job: str, message: str, blocked_by: Block | None = None) -> None:
-        """What the user should read about the job as a whole, and whether that blocks it; "" clears both."""
+        """Set the message for the user about the whole job, and its block; "" clears both."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE job SET message = ? WHERE id = ? AND message <> ?", (message, job, message)
@@ -538,7 +549,10 @@ class Ledger(Replacing):
                 self._change(db, job, blocked_by=blocked_by)
 
     def finish(self, job: str, holder: str, now: float) -> bool:
-        """The job is over: all its shards are collected. False where it is not, or not this holder's to say."""
+        """Finish a job whose shards are all collected.
+
+        False where they are not, or without the lease.
+        """
         with self._transaction() as db:
             changed = db.execute(
                 "UPDATE job SET finished_at = ?, holder = NULL, lease_until = 0 WHERE id = ? AND holder = ? AND "
@@ -550,9 +564,9 @@ class Ledger(Replacing):
     # -- leases ---------------------------------------------------------------------------------------------
 
     def lease(self, job: str, holder: str, now: float, seconds: float) -> bool:
-        """Take or renew the right to move a job.
+        """Take or renew the right to run a job.
 
-        A holder that died on this machine loses it at once, any other when its time is over.
+        A holder that died on this machine loses it at once, any other when its time has expired.
         """
         with self._transaction() as db:
             row = db.execute(
@@ -574,7 +588,7 @@ class Ledger(Replacing):
         return True
 
     def release(self, job: str, holder: str) -> None:
-        """Give a lease back, if it is this holder's."""
+        """Release a lease, if this holder has it."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE job SET holder = NULL, lease_until = 0 WHERE id = ? AND holder = ?",
@@ -584,23 +598,23 @@ class Ledger(Replacing):
 
 def _is_billed(shard: ShardRecord) -> bool:
     counts = shard.row_counts()
-    # The usage alone tells it of what was collected before `billed` was counted. What is missing was counted there.
+    # Older shards lack `billed` and show it by usage alone. Withheld rows were counted there.
     told = shard.billed or shard.usage is not None or shard.withholds
     return bool(counts.succeeded or counts.reused or told)
 
 
 def _handle(shard: ShardRecord) -> tuple[object, ...]:
-    """What must be known of a shard so that it is not sent again."""
+    """The fields that must be recorded so that a shard is not sent again."""
     return shard.step, shard.batch_id, shard.file_id, shard.create_sent
 
 
 _ALL_EVENTS = "SELECT rowid, at, shard, step, done, note FROM event WHERE job = ? AND rowid > ? ORDER BY rowid"
 _NEWS = _ALL_EVENTS.replace("job =", "+job =")
-"""By number and not by job: those behind a mark are few, whoever's they are."""
+"""Selected by number rather than by job: few events follow a mark, in all jobs."""
 
 
 def _lifted(shard: ShardRecord, *, send_again: bool) -> ShardRecord:
-    """The shard without its block; an unknown create stays one until the user wants it sent again."""
+    """The shard without its block; an unknown create stays blocked unless `send_again`."""
     if shard.blocked_by is None or shard.step is Step.COLLECTED:
         return shard
     if shard.blocked_by is Block.UNKNOWN_CREATE and not send_again:

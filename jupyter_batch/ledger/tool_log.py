@@ -1,7 +1,7 @@
-"""What became of each tool call of a job, on disk: a line before it is run, a line with what it told. It runs nothing.
+"""The log of a job's tool calls on disk: a line before each call, and a line with its outcome.
 
-A call that has the first line and not the second was under way when its process died: whether it took effect nobody
-knows, so that nobody runs it again.
+A call with the first line and not the second was running when its process died: whether it took
+effect is unknown, so that it is not run again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from jupyter_batch.ledger.folder import told
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line. row: its position. call: which of the row's calls, from 0. id: the call's, as the provider gave it.
+    """A line. row: its position. call: its number in the row, from 0. id: the provider's id of it.
 
-    text: what the tool told; None in the line before it is run. failed: it is an error's text.
+    text: the outcome; None in the line before the call. failed: it is an error's text.
     """
 
     row: int
@@ -36,9 +36,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class CallLog:
-    """The file of one job. Lines are appended by any number of threads of one process; each is on the disk on return.
+    """The log file of one job. Threads of one process may append; each line is on disk on return.
 
-    Raises a LedgerError (a full disk, a folder that can't be written to).
+    Raises a LedgerError (a full disk, a folder without write access).
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +70,7 @@ class CallLog:
                 self._file = None
 
     def put(self, entry: Entry) -> None:
-        """Append a line, and have it on the disk; several threads share one sync."""
+        """Append a line and sync it to the disk; several threads share one sync."""
         with told(self.path.parent):
             with self._lock:
                 if self._file is None:
@@ -88,7 +88,7 @@ class CallLog:
 
 
 def entries(path: Path) -> Iterator[tuple[int, Entry]]:
-    """Each line of a log with where it begins; one that was cut off is passed over."""
+    """Each line of a log with its offset; a truncated line is skipped."""
     if not path.exists():
         return
     start = 0
@@ -102,6 +102,6 @@ def entries(path: Path) -> Iterator[tuple[int, Entry]]:
 
 
 def entry_at(file: BinaryIO, start: int) -> Entry:
-    """The line that begins there."""
+    """The line at that offset."""
     file.seek(start)
     return _DECODER.decode(file.readline())

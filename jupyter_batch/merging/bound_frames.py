@@ -1,6 +1,7 @@
-"""What came back for one job, as this process holds it: gathered once, and put into the frames that wait for it.
+"""The outcomes of one job in this process: gathered once, and merged into the bound frames.
 
-How the job stands is read through a function; when a frame may be touched (between cells) is not its business.
+The job's state is read through a function; the caller decides when a frame may be changed (between
+cells).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ NOT_MERGED = "not merged"
 
 
 class Standpoint(NamedTuple):
-    """A job at one moment: its record, its shards, and where its files are."""
+    """A job at one moment: its record, its shards, and the folder of its files."""
 
     record: JobRecord
     shards: list[ShardRecord]
@@ -39,11 +40,11 @@ class Standpoint(NamedTuple):
 
 
 class Answers:
-    """The outcomes of a job's rows, and the frames that they go into. From any thread, under the job's own lock.
+    """The outcomes of a job's rows, and the frames that they fill. Thread-safe (the job's lock).
 
-    said: what was said of the last frame that was filled, or that refused. out: the column that was asked for last, of
-    several calls that asked for the same; None for the one that the job was planned with. keep: the same of what else
-    of an answer has a column.
+    said: the last message about a frame that was filled, or that refused. out: the column requested
+    last, of several equal calls; None for the one that the job was planned with. keep: the same for
+    the columns of further content of the answers.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Answers:
     # -- as values --------------------------------------------------------------------------------------------
 
     def outcomes(self) -> Outcomes:
-        """Of all rows, from what is on this disk now."""
+        """The outcomes of all rows, from the files on this disk."""
         with self._lock:
             job, shards, folder = self._read()
             keep = {**job.keep, **(self.keep or {})}
@@ -106,7 +107,7 @@ class Answers:
         )
 
     def row(self, label: Any, position: int | None) -> Row:
-        """One row whole (see Job.row)."""
+        """One row with all its fields (see Job.row)."""
         from jupyter_batch.merging.merge import place_in
         from jupyter_batch.results.row import row_of, together
 
@@ -120,7 +121,7 @@ class Answers:
         return together(samples, self.outcomes(), at)
 
     def reopen(self) -> None:
-        """More is to come of a job that was over: every frame is filled once more then."""
+        """Mark every frame to be filled once more: a finished job has been reopened."""
         with self._lock:
             for landing in self.landings:
                 landing.landed = False
@@ -129,16 +130,16 @@ class Answers:
 
     @property
     def waited_for(self) -> bool:
-        """Whether a frame waits for answers that did not come into it yet."""
+        """Whether a frame waits for answers that are not merged yet."""
         return any(not landing.landed for landing in self.landings)
 
     @property
     def refused(self) -> bool:
-        """Whether the last frame that was to be filled refused."""
+        """Whether the last frame to be filled refused the merge."""
         return self.said.startswith(NOT_MERGED)
 
     def seen_on(self, frame: pd.DataFrame, rendered: Rendered | None = None) -> None:
-        """The source is this frame from now on, in its order and under its labels, if it has just the job's rows."""
+        """Make this frame the source, with its order and labels, if it has just the job's rows."""
         from jupyter_batch.merging.merge import in_order, relabelled
 
         job, _, folder = self._read()
@@ -158,15 +159,16 @@ class Answers:
         overwrite: bool = False,
         keep: Keep | None = None,
     ) -> None:
-        """The rows of this frame were just asked for: have the answers land there.
+        """Bind this frame, whose rows were just requested, for the merge of the answers.
 
-        again: the job was there already, of a frame that may have had other labels. rendered: the rows as they are.
+        again: the job existed already, from a frame that may have had other labels. rendered: its
+        rows as rendered.
         """
         if again:
             self.seen_on(frame, rendered)
         elif rendered is not None and not rendered.keys.ambiguous.any():
             rendered = (
-                None  # what the ledger keeps is enough, and is in memory only while it is needed
+                None  # the ledger's data are enough, and are in memory only while they are needed
             )
         self.bind(frame, out, by_name=by_name, rendered=rendered, overwrite=overwrite, keep=keep)
 
@@ -181,7 +183,7 @@ class Answers:
         held: bool = False,
         keep: Keep | None = None,
     ) -> Landing:
-        """Have the answers land in this frame (see Landing)."""
+        """Bind this frame for the merge of the answers (see Landing)."""
         from jupyter_batch.merging.merge import Landing
 
         with self._lock:
@@ -204,7 +206,7 @@ class Answers:
             return landing
 
     def bind_as(self, other: Answers) -> None:
-        """Have them land wherever another job's do, which this one goes on from."""
+        """Bind the frames of another job, which this one continues."""
         for landing in other.landings:
             self.bind(
                 landing.frame,
@@ -218,11 +220,11 @@ class Answers:
         self._source, self.out, self.keep = other._source, other.out, other.keep
         with other._lock:
             other._gathered = (
-                None  # read again where somebody asks: that one may be held for its frames alone
+                None  # read again on demand: that job may be kept for its frames alone
             )
 
     def asked_for(self, df: pd.DataFrame | None) -> list[Landing]:
-        """The landings that a person means: of this frame, which may be filled from now on, or all there are."""
+        """The bindings of this frame, which may be filled from now on; for None all there are."""
         if df is None:
             if not self.landings:
                 raise InputError(
@@ -239,14 +241,14 @@ class Answers:
     def fill(
         self, landing: Landing, names: dict[str, Any] | None = None, *, by_hand: bool = False
     ) -> str:
-        """Put into a frame what there is so far, and say so. Raises as `Landing.land` does."""
+        """Merge the answers so far into a frame; return a message. Raises as `Landing.land`."""
         job, _, folder = self._read()
         return landing.land(
             job, folder, self.outcomes(), names, ledger=self._ledger, by_hand=by_hand
         )
 
     def land(self) -> Iterator[str]:
-        """Into each frame that was not filled for good, once; what is to be said of each, a refusal too."""
+        """Merge into each incomplete frame, once; yield a message for each, refusals too."""
         for landing in self.landings:
             if landing.landed:
                 continue
@@ -256,6 +258,6 @@ class Answers:
             except JupyterBatchError as e:
                 said = f"{NOT_MERGED}: {e}"
             except KeyboardInterrupt:
-                landing.landed = False  # a column, or a part of it, is missing: it is done anew
+                landing.landed = False  # a column, or a part of it, is missing: merge again
                 raise
             yield said

@@ -1,4 +1,4 @@
-"""A job's outcomes as columns of a frame. The rows' positions are given; how they were found is not its business."""
+"""A job's outcomes as columns of a frame, for given positions of its rows."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ def fill_with(
     spare: Mapping[str, Array] = MappingProxyType({}),
     keep: Keep = MappingProxyType({}),
 ) -> None:
-    """Put what was found into the job's columns of the frame, under the names that `out` gives them.
+    """Write the outcomes into the job's columns of the frame, under the names that `out` gives.
 
-    spare: the rows of a column whose cells are left as they are. keep: what else of an answer has a column.
+    spare: the rows of a column whose cells are left unchanged. keep: further content of answers
+    that has a column.
     """
-    vectors = Field(out, out, "object")  # whether or not some row has one
+    vectors = Field(out, out, "object")  # whether or not any row has one
     fields = {out: vectors} if job.endpoint == EMBEDDINGS else all_columns(out, job.schema, keep)
     named = fields
     beside = kept_columns(out, keep)

@@ -1,7 +1,4 @@
-"""What answers hold beside their text, as columns: read out of the result files when it is asked for, and paid never.
-
-It knows no frame and no network.
-"""
+"""Further content of answers as columns, read from the result files on demand, without payment."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from jupyter_batch.wire.kept import kept
 def outcomes_of(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder, keep: Keep
 ) -> Outcomes:
-    """All rows of a job as its frame has them, with what `keep` names of each."""
+    """The outcomes of all rows of a job's frame, with the content that `keep` names."""
     found = of_job(job, shards, folder)
     found.kept = columns_of(job, shards, folder, set(keep.values()))
     return by_row(job, found)
@@ -32,7 +29,7 @@ def outcomes_of(
 def columns_of(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder, names: set[str]
 ) -> dict[str, list[Any]]:
-    """By name a value for each request, None where its answer has none; of the line that its cell is from."""
+    """By name a value for each request, None where its answer has none; from the deciding line."""
     made: dict[str, list[Any]] = {name: [None] * job.rows for name in names}
     if not made:
         return made
@@ -50,7 +47,7 @@ def columns_of(
 def _deciding(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder
 ) -> Iterator[tuple[int, bytes]]:
-    """The lines that count: of each row the first; an answer comes after a failure, and counts then."""
+    """The deciding line of each row: the first; an answer after a failure replaces it."""
     seen = bytearray(job.rows)
     for dialect, path in answer_files(job, shards, folder):
         for _, line, result in lines_in(path, job, dialect):
@@ -63,7 +60,7 @@ def _deciding(
 
 
 def keep_more(ledger: Ledger, record: JobRecord, keep: Keep) -> JobRecord:
-    """The job with these columns beside the ones that it had: a job that is there fills them without a new request."""
+    """Add columns to a job's record: an existing job fills them without a new request."""
     united = {**record.keep, **keep}
     if united == record.keep:
         return record

@@ -1,6 +1,6 @@
-"""Where a job's answers land: a frame that a person holds. Right cells, or a refusal that says why.
+"""Merge of a job's answers into a frame that the user holds: the right cells, or a stated refusal.
 
-It knows the frame and the gathered outcomes; when this may run (between cells) is not its business.
+Works on the frame and the gathered outcomes; the caller decides when it may run (between cells).
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 
 def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Rendered:
-    """The person says that the rows of this frame are the job's, in the order in which they were sent.
+    """Match the rows of this frame to the job's by their order, as the user asserts.
 
-    From now on they are told by all that they hold, so that a frame that is sorted meanwhile is filled rightly all the
-    same. Raises AlignmentError where it can't be so.
+    From then on they are recognized by their whole content, so that a frame sorted later is still
+    filled correctly. Raises AlignmentError where that is impossible.
     """
     if job.aligned:
         raise AlignmentError(
@@ -65,7 +65,7 @@ def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Rendered:
 
 
 def check_aligned(job: JobRecord) -> None:
-    """Raise AlignmentError where only positions tell the job's rows."""
+    """Raise AlignmentError where the job's rows can be identified by position only."""
     if not job.aligned:
         raise AlignmentError(
             f"job {job.id} was taken up from {job.provider}, and the ledger that knew its rows is lost: which of them "
@@ -87,11 +87,11 @@ def land(
     by_hand: bool = False,
     keep: Keep = NOTHING,
 ) -> str:
-    """Fill the column `out` of this very frame, or those of the schema, with what there is; a sentence that says so.
+    """Fill the column `out` of this very frame, or those of the schema; return a message about it.
 
-    foreign: finds the cells that are no answers of ours; they are left as they are, unless there is no such function.
-    by_hand: they are a ColumnError instead. Raises AlignmentError where rows moved or changed, ColumnError where the
-    prompt's columns are gone; then nothing was written.
+    foreign: finds the cells that are not this package's answers; they are left unchanged, unless it
+    is None. by_hand: they raise ColumnError instead. Raises AlignmentError where rows moved or
+    changed, ColumnError where the prompt's columns are gone; then nothing was written.
     """
     if rendered is None:
         check_aligned(job)
@@ -125,7 +125,7 @@ def land(
 
 
 def _without(found: Outcomes, out: str, keep: Keep) -> str:
-    """A hint at columns of `keep` for which no answer has a value; "" where each has some."""
+    """A hint at columns of `keep` without a value in any answer; "" where each has some."""
     empty = [
         repr(column)
         for column, field in kept_columns(out, keep).items()
@@ -144,9 +144,10 @@ def _left(cells: ForeignCells) -> str:
 
 
 def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> Relabelled | None:
-    """Where this frame gives the job's rows other labels, or another order: its own labels, and whose they are.
+    """Own labels and row positions of a frame that has the job's rows in other labels or order.
 
-    None also where it has not just the job's rows. Raises AlignmentError where a row can't be told.
+    None also where it does not have exactly the job's rows. Raises AlignmentError where a row can't
+    be identified.
     """
     return in_order(job, folder, frame, kept(job, folder).find(frame))
 
@@ -154,7 +155,7 @@ def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> Relabe
 def in_order(
     job: JobRecord, folder: JobFolder, frame: pd.DataFrame, positions: np.ndarray[Any, Any]
 ) -> Relabelled | None:
-    """The same, for rows whose positions in the job are known."""
+    """As `relabelled`, for rows whose positions in the job are known."""
     every = np.arange(job.frame_rows)
     if not np.array_equal(np.sort(positions), every):
         return None
@@ -176,7 +177,7 @@ def _foreign(
     ledger: Ledger | None,
     keep: Keep,
 ) -> ForeignCells:
-    """The cells of the job's columns that are neither its own answers, nor those of another job of the ledger."""
+    """The cells of the job's columns that no job of the ledger answered."""
     cells = ForeignCells(frame, list(all_columns(out, job.schema, keep)))
     if cells.rows:
         cells.without(as_written(job, found, out, keep), positions)
@@ -194,12 +195,13 @@ def _foreign(
 
 
 class Landing:
-    """One frame that waits for a job's answers, held strongly: one that nobody names any more still gets them.
+    """One frame bound to a job's answers by a strong reference: without a name it is filled too.
 
-    names: the person's names for it when it was submitted. by_name: the one name whose frame, whatever it is when the
-    answers come, is to be filled (the magic's). rendered: its rows as they were rendered; None where the ledger alone
-    knows them. landed: the last answers were put there, or refused, once and for all.
-    held: whether a name of the user's led to it when it was bound. keep: what else of an answer has a column there.
+    names: the user's names for it at submission. by_name: the one name whose frame, whichever it is
+    when the answers come, is filled (the magic's). rendered: its rows as rendered; None where only
+    the ledger has them. landed: the last answers were merged, or refused for good. held: whether a
+    name of the user's referred to it when it was bound. keep: further content of answers that has a
+    column there.
     """
 
     def __init__(
@@ -227,10 +229,10 @@ class Landing:
         self._columns = tuple(all_columns(out, schema, keep))
         self._may_fill = self._there(
             frame
-        )  # they were there when the job was bound: that was agreed to
+        )  # they existed when the job was bound: that was agreed to
 
     def allow(self) -> None:
-        """The person asks for the columns to be filled, whoever made them."""
+        """Allow the columns to be filled, whoever made them, as the user asked."""
         self._may_fill = set(self._columns)
 
     def _there(self, frame: pd.DataFrame) -> set[str]:
@@ -246,7 +248,10 @@ class Landing:
         ledger: Ledger | None = None,
         by_hand: bool = False,
     ) -> str:
-        """Fill it, and say so. names: what the person's names hold now. Raises as the function `land` does."""
+        """Fill it; return a message.
+
+        names: the user's current names. Raises as the function `land` does.
+        """
         import pandas as pd
 
         if (
@@ -279,10 +284,10 @@ class Landing:
                 by_hand=by_hand,
                 keep=self.keep,
             )
-        except KeyboardInterrupt:  # what is there by now is ours
+        except KeyboardInterrupt:  # columns that exist by now are this job's
             self.allow()
             raise
-        self.allow()  # the columns are ours now
+        self.allow()  # the columns are this job's now
         gone = [
             name for name in self._names if names is not None and names.get(name) is not self.frame
         ]
@@ -299,7 +304,7 @@ class Landing:
 def index_of(
     job: JobRecord, folder: JobFolder, source: Relabelled | None
 ) -> tuple[pd.Index[Any], np.ndarray[Any, Any]]:
-    """The source's index, and each of its rows' position in the job."""
+    """The source's index, and the position of each of its rows in the job."""
     return source or (source_index(job, folder), np.arange(job.frame_rows))
 
 
@@ -310,7 +315,7 @@ def place_in(
     label: Any,
     position: int | None,
 ) -> tuple[int, Any]:
-    """(the position in the job of the source's row with this label, or at this position; its label).
+    """(position in the job of the source's row with this label, or at this position; its label).
 
     Raises InputError for a label that no row has, or several have.
     """
@@ -331,7 +336,7 @@ def place_in(
     if isinstance(found, int | np.integer):
         return int(order[found]), label
     places = np.arange(len(index))[found].tolist()
-    if len(places) == 1:  # a part of a date, such as "2024-05", that singles a row out
+    if len(places) == 1:  # a partial date, such as "2024-05", that identifies one row
         return int(order[places[0]]), index[places[0]]
     raise InputError(
         f"{len(places):,} rows of job {job.id} have the label {label!r}: give one of their positions, "
@@ -354,14 +359,15 @@ def table(
     out: str,
     keep: Keep,
 ) -> pd.DataFrame:
-    """All outcomes on the source's index: the columns, _status, _error, _finish, _cost, _input_tokens, _output_tokens.
+    """All outcomes on the source's index.
 
-    out, keep: what the columns are called by, as in the frame, and what else of an answer has one.
-    _input_tokens: all that were sent, with those written to and read from the provider's cache, whatever the provider
-    calls them. _cached_tokens: those of them that were read from the cache.
-    _finish: why the model stopped (core/finish.py). _cost: US dollars, NaN where it is not known, or not yet.
-    With a schema _raw too: the text of an answer that is not as the schema says. With tools _tool_calls: what is to be
-    called, a list for each row that is not at its end.
+    The columns, _status, _error, _finish, _cost, _input_tokens, _output_tokens. out, keep: the
+    columns' names, as in the frame, and the further content of answers that has one.
+    _input_tokens: all that were sent, with those written to and read from the provider's cache,
+    whatever the provider calls them. _cached_tokens: those read from the cache. _finish: why the
+    model stopped (core/finish.py). _cost: US dollars, NaN where it is not known, or not yet.
+    With a schema _raw too: the text of an answer that violates the schema. With tools _tool_calls:
+    the open calls, a list for each unfinished row.
     """
     import pandas as pd
 

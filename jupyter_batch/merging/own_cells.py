@@ -1,4 +1,7 @@
-"""Which cells of a column that a frame has already are no answers of ours. It reads the ledger and writes nothing."""
+"""Cells of a frame's existing columns that are not this package's answers.
+
+Only reads the ledger.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,9 @@ _SHOWN = 5
 class ForeignCells:
     """The cells of some columns of a frame that no job of this ledger wrote.
 
-    A cell is ours if its value is what a job answered for its row: for the request that is made of it now, for the
-    content that it had, or for the row that it was before it was edited. A missing cell is nobody's. What a round trip
-    through a file makes of an answer is the same value.
+    A cell is ours if its value is a job's answer for its row: for the row's request as it is now,
+    for the content that it had, or for the row that it was before it was edited. A missing cell
+    belongs to nobody. A value changed only by a round trip through a file is the same value.
     """
 
     def __init__(self, frame: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -54,7 +57,7 @@ class ForeignCells:
         return {column: rows for column, rows in self._open.items() if len(rows)}
 
     def check(self, out: str, model: str) -> None:
-        """Raise ColumnError where there are any: their number, some of their rows, and the ways out.
+        """Raise ColumnError if there are any, with their number, some of their rows, and remedies.
 
         out: with the model's suffix in a group of several models; the name that is proposed is the one for all of them.
         """
@@ -72,7 +75,7 @@ class ForeignCells:
         return "it" if sum(map(len, self.rows.values())) == 1 else "them"
 
     def said(self) -> str:
-        """How many there are, and where."""
+        """Their number, and where they are."""
         rows = self.rows
         count = sum(map(len, rows.values()))
         places = np.unique(np.concatenate(list(rows.values())))
@@ -86,7 +89,7 @@ class ForeignCells:
         )
 
     def without(self, made: pd.DataFrame, at: Array) -> None:
-        """Leave out the cells that are what a job wrote. made: its columns; at: for each row its place there, or -1."""
+        """Drop cells that a job wrote. made: its columns; at: each row's position there, or -1."""
         for column, left in self.rows.items():
             if column not in made.columns:
                 continue
@@ -97,7 +100,10 @@ class ForeignCells:
             self._open[column] = np.setdiff1d(left, ours, assume_unique=True)
 
     def look(self, ledger: Ledger, record: JobRecord, asked: Keys) -> ForeignCells:
-        """Leave out the cells that any job of the ledger wrote. asked: the keys of the frame's rows as it asks now."""
+        """Drop the cells that any job of the ledger wrote.
+
+        asked: the current keys of the frame's rows.
+        """
         for job in ledger.jobs() if self.rows and ledger.exists() else ():
             out = record.out if _names(job.schema) == _names(record.schema) else job.out
             if not self.rows:
@@ -122,7 +128,7 @@ class ForeignCells:
     def _places(
         self, job: JobRecord, keys: Keys, record: JobRecord, asked: Keys
     ) -> Iterator[Array]:
-        """For each row of the frame the row of a job that it is, or was: in several ways, the surest first."""
+        """For each frame row its row in a job, by several kinds of match, the surest first."""
         rows = len(self._frame)
         best: Array = np.full(rows, -1, dtype=np.int64)
         moved = False
@@ -141,7 +147,7 @@ class ForeignCells:
         if not known.any():
             return
         if not moved:
-            yield match(asked.labels, keys.labels)  # a row that was edited has its label still
+            yield match(asked.labels, keys.labels)  # an edited row still has its label
         between = best.copy()
         between[1:-1] = np.where(
             ~known[1:-1] & known[:-2] & known[2:] & (np.abs(best[:-2] - best[2:]) == 2),  # noqa: PLR2004 - neighbours
@@ -152,7 +158,7 @@ class ForeignCells:
         yield between
 
     def _told(self, columns: tuple[str, ...]) -> tuple[Array, Array] | None:
-        """The hashes of the frame's labels and of its cells in these columns; None where it has not all of them."""
+        """The hashes of the frame's labels and of its cells in these columns, or None."""
         if columns not in self._prints:
             try:
                 labels = columns_of(self._frame, list(columns))
@@ -174,7 +180,7 @@ def _names(schema: Schema | None) -> tuple[str, ...] | None:
 
 
 def _moved(labels: Array, marks: Array, old_labels: Array, old_marks: Array, at: Array) -> bool:
-    """Whether a row that is like no other has another label than it had: then labels tell nothing."""
+    """Whether a row unlike all others has changed its label: then labels identify nothing."""
     rows = np.flatnonzero(at >= 0)
     rows = rows[labels[rows] != old_labels[at[rows]]]
     single = ~repeated(marks[:, 0])[rows] & ~repeated(old_marks[:, 0])[at[rows]]
@@ -182,7 +188,7 @@ def _moved(labels: Array, marks: Array, old_labels: Array, old_marks: Array, at:
 
 
 def _equal(mine: Any, theirs: Any) -> Array:
-    """Which cells have the same value: at once where the columns are of one plain dtype, else one by one."""
+    """Which cells have the same value: vectorized for one plain dtype, else cell by cell."""
     found: Array = np.zeros(len(mine), dtype=bool)
     if mine.dtype == theirs.dtype and mine.dtype != object:
         found = (

@@ -1,6 +1,6 @@
-"""A frame as its rows were rendered, and where each of its rows is when the answers come.
+"""The rows of a frame as rendered, and the position of each when the answers are merged.
 
-It knows frames and row keys; the requests are hashes to it, and the ledger is not its business.
+Works on frames and row keys; requests appear only as hashes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 class Rendered(msgspec.Struct, frozen=True):
     """The keys of a frame's rows, and the position of each in the job.
 
-    columns: the labels, as texts, that the fingerprints were taken over. positions: None where row k has the job's
-    k-th answer. again: renders the rows of a frame, and returns their keys; None where that is not possible (a
-    function of the row, a job of another day). witness: a copy of the frame, where the fingerprints tell too little
-    and nothing can be rendered again.
+    columns: the labels, as texts, that the fingerprints cover. positions: None where row k has the
+    job's k-th answer. again: renders the rows of a frame, and returns their keys; None where that
+    is not possible (a function of the row, a job of an earlier session). witness: a copy of the
+    frame, where the fingerprints are ambiguous and nothing can be rendered again.
     """
 
     columns: list[str]
@@ -41,14 +41,15 @@ class Rendered(msgspec.Struct, frozen=True):
     witness: Any = None
 
     def places(self) -> Array:
-        """For each row, as it was rendered, its position in the job."""
+        """The position in the job of each row, in rendered order."""
         every = np.arange(len(self.keys), dtype=np.int64)
         return every if self.positions is None else np.asarray(self.positions)
 
     def find(self, frame: pd.DataFrame) -> Array:
         """For each row of this frame its position in the job, -1 for a new row.
 
-        Raises AlignmentError where a row can't be told, ColumnError where the columns are gone.
+        Raises AlignmentError where a row can't be identified, ColumnError where the columns are
+        gone.
         """
         at = self._find(frame)
         if self.positions is None:
@@ -68,7 +69,7 @@ class Rendered(msgspec.Struct, frozen=True):
         return by_content(labels, prints, self.keys)
 
     def _witnessed(self, frame: pd.DataFrame) -> Array:
-        """By all that the frame held, and by which objects its cells were."""
+        """Match by the frame's whole content, and by the identity of its cells' objects."""
         columns = [label for label in self.witness.columns if frames.is_single(self.witness, label)]
         gone = [str(label) for label in columns if not frames.is_single(frame, label)]
         if gone:
@@ -86,12 +87,12 @@ class Rendered(msgspec.Struct, frozen=True):
 
 
 def kept(job: JobRecord, folder: JobFolder) -> Rendered:
-    """What the ledger knows of a job's rows: enough to find them in any frame that holds the columns of the prompt."""
+    """The ledger's data about a job's rows: enough to find them by the prompt's columns."""
     return Rendered(job.columns, keys_of(job, folder))
 
 
 def keys_of(job: JobRecord, folder: JobFolder) -> Keys:
-    """The keys of a job's rows; those of an older job get their request hashes from its other files."""
+    """The keys of a job's rows; older jobs get their request hashes from their other files."""
     from jupyter_batch.row_files.row_columns import prints_of, read_keys, read_unsent
     from jupyter_batch.row_files.row_sources import Places
 
@@ -112,7 +113,7 @@ def keys_of(job: JobRecord, folder: JobFolder) -> Keys:
 
 
 def columns_of(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
-    """The frame's own labels for columns that the ledger knows as texts. Raises ColumnError."""
+    """The frame's own labels for columns that the ledger stores as texts. Raises ColumnError."""
     by_text: dict[str, Any] = {}
     present: list[Any] = frame.columns.tolist()
     for label in present:

@@ -1,1 +1,1 @@
-"""Result files -> one outcome for each row, and what is computed from outcomes."""
+"""Result files -> one outcome for each row, and the figures computed from outcomes."""

@@ -1,4 +1,4 @@
-"""What a person is told of a job beside its figures: what may be done with it, and as what it goes on. Pure."""
+"""The actions that a job offers, and the text about the job that retries it. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _SENT_AGAIN = "sent again as "
 def offers(
     job: JobRecord, seen: Snapshot, again: Snapshot | None, *, fillable: bool
 ) -> tuple[str, ...]:
-    """What may be done now, beside cancelling it, by the buttons' names.
+    """The names of the buttons of the actions that are possible now, other than cancelling.
 
-    again: how the job stands that a click sent again. fillable: a frame waits for answers, or refused them.
+    again: the snapshot of the job that retries this one. fillable: a frame waits for answers, or
+    refused them.
     """
     missed = seen.counts.failed + seen.counts.expired + seen.counts.cancelled - job.unsendable
     able = {
@@ -27,17 +28,17 @@ def offers(
 
 
 def to_attach(name: str) -> str:
-    """How the answers of a job, or of a group, come onto a frame that this process does not hold."""
+    """Code that merges a job's or group's answers into a frame unknown to this process."""
     return f'df.llm.attach("{name}") puts the answers onto a frame'
 
 
 def sent_again(again: Snapshot | None) -> str:
-    """`sent again as job jb3f9c2k7a1q: running`, then as which that one was; "" where nothing was."""
+    """`sent again as job jb3f9c2k7a1q: running`, with that job's state; "" without a retry."""
     return "" if again is None else f"{_SENT_AGAIN}{_in_short(again)}"
 
 
 def _in_short(shot: Snapshot) -> str:
-    """At its end with how many rows it answered; then the one that goes on from it."""
+    """The state in short: at the end with the number of answers, then the job that continues it."""
     seen = view(shot)
     further = f", then as {shot.again.removeprefix(_SENT_AGAIN)}" if shot.again else ""
     return f"job {seen.id}: {seen.state}{f', {seen.share}' if seen.is_final else ''}{further}"

@@ -1,4 +1,4 @@
-"""How far several models say the same of the same rows. Arrays of answers in, shares out."""
+"""Agreement of several models on the same rows: arrays of answers in, shares out."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import orjson
 
 
 def agreements(answers: Sequence[Sequence[Any]]) -> list[float | None]:
-    """For each model, over all others: of the rows that both answered, the share in which they say the same.
+    """The share of equal answers for each model, over all others and the rows that both answered.
 
-    answers: a list for each model, None where a row has none. Texts are compared without the blanks around them and
-    without regard to case, anything else as JSON; vectors are not. None where there is nothing to compare.
+    answers: a list for each model, None where a row has none. Texts are compared stripped and
+    without regard to case, anything else as JSON; vectors are not compared. None where there is
+    nothing to compare.
     """
     told = [[_plain(answer) for answer in one] for one in answers]
     shares: list[float | None] = []

@@ -1,4 +1,7 @@
-"""Answers of one job, line by line, into the files of another that asked the same. It renders nothing, pays nothing."""
+"""Copies of answers, line by line, into the files of another job with the same requests.
+
+Nothing is rendered and nothing is paid.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def onto(rows: int, there: Array, here: Array) -> array[int]:
-    """For each of the `rows` of one job the row of another that its answer is wanted for; -1 for none."""
+    """For each of the `rows` of one job the row of another that needs its answer; -1 for none."""
     wanted = array("q", [-1]) * rows
     for was, at in zip(there.tolist(), here.tolist(), strict=True):
         wanted[was] = at
@@ -34,17 +37,17 @@ def onto(rows: int, there: Array, here: Array) -> array[int]:
 
 
 def is_answer(result: Result) -> bool:
-    """Whether it is an answer that can be used."""
+    """Whether the result is a usable answer."""
     return result.status is Status.SUCCEEDED
 
 
 def is_billed_failure(result: Result) -> bool:
-    """Whether the provider answered, and billed, what can't be used: a refusal, no text, a misfit to the schema."""
+    """Whether the provider billed an unusable answer: a refusal, no text, a schema mismatch."""
     return result.status is Status.FAILED and not result.unbilled
 
 
 def is_billed(result: Result) -> bool:
-    """Whether the provider answered and billed it."""
+    """Whether the provider answered the request and billed it."""
     return is_answer(result) or is_billed_failure(result)
 
 
@@ -61,9 +64,10 @@ def carry(
 ) -> array[int]:
     """Copy the answers of `job` that are wanted, each once, to the rows of job `new`.
 
-    wanted: for each position in `job` the one in `new`, or -1; it is used up. target: where the lines of a dialect go;
-    a file that is there whole or not at all. cut: takes the finish reason of each answer that was cut off, by its
-    position in `new`. takes: which results are copied. Returns the positions in `new` that have theirs now.
+    wanted: for each position in `job` the one in `new`, or -1; it is consumed. target: the path for
+    the lines of a dialect; each file is written whole or not at all. cut: receives the finish
+    reason of each truncated answer, by its position in `new`. takes: which results are copied.
+    Returns the positions in `new` that now have an answer.
     """
     taken = array("q")
     with contextlib.ExitStack() as stack:
@@ -76,7 +80,7 @@ def carry(
                     continue
                 ours = _renamed(line, job, dialect, custom_id(job.id, was), custom_id(new, at))
                 if ours is None:
-                    continue  # an id that can't be told from the answer's text: it is asked again
+                    continue  # the id is not separable from the answer's text: retry
                 if dialect not in files:
                     files[dialect] = stack.enter_context(written(target(dialect)))
                 files[dialect].write(ours + b"\n")
@@ -88,10 +92,11 @@ def carry(
 
 
 def _renamed(line: bytes, job: JobRecord, dialect: str, old: str, new: str) -> bytes | None:
-    """The line under another id; None where that can't be done for sure.
+    """The line under another id; None where it can't be replaced unambiguously.
 
-    Every dialect writes the id as a JSON text; within another text its quotes would be escaped. Where it stands once,
-    and there, nothing else can be meant; any other line is read again, which takes its time.
+    Every dialect writes the id as a JSON text; within another text its quotes would be escaped.
+    Where it occurs once, at its place, nothing else can be meant; any other line is parsed again,
+    which is slow.
     """
     was, ours = b'"%b"' % old.encode(), b'"%b"' % new.encode()
     renamed = line.replace(was, ours)
@@ -106,9 +111,9 @@ def _renamed(line: bytes, job: JobRecord, dialect: str, old: str, new: str) -> b
 def answer_files(
     job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder
 ) -> Iterator[tuple[str, Path]]:
-    """(dialect, file) of all that answers of a job are in; of two answers for one row the first counts.
+    """(dialect, file) of all answers of a job; of two answers for one row the first counts.
 
-    What was taken over comes last: a row that was sent again has its old answer there.
+    Copied answers come last: they hold the old answer of a row that was sent again.
     """
     for shard in shards:
         yield from folder.taken_over(shard.number)
@@ -117,7 +122,7 @@ def answer_files(
 
 
 def lines_in(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[int, bytes, Result]]:
-    """Each line with where it begins in the file, and what it says."""
+    """Each line with its offset in the file, and its result."""
     start = 0
     with opened_if_there(path) as file:
         if file is None:

@@ -1,7 +1,7 @@
-"""The first answers beside their rows, and a row for each reason of failure, out of a job's files: a few cheap reads.
+"""Previews of a job from its files: the first answers with their rows, and failure examples.
 
-A block of one result file, and a search by halves for each row that is shown: never a whole file, however many rows
-there are. It knows no frame and no screen.
+Cheap reads: one block of a result file, and a binary search for each row that is shown; never a
+whole file, however many rows there are.
 """
 
 from __future__ import annotations
@@ -32,15 +32,18 @@ ANSWERS = 3
 LONGEST = 400
 """Characters that are kept of a text: more than any screen shows of it."""
 SAMPLE = 8
-"""How many requests are compared to see which words all of them begin with."""
+"""The number of requests compared to find their common beginning."""
 LONG_BEGINNING = 24
-"""Characters: a beginning that is shorter hides nothing."""
+"""Characters: a shorter common beginning is not hidden."""
 
 Reasons = tuple[tuple[str, int], ...]
 
 
 class Seen(NamedTuple):
-    """What is shown of a job's rows. reasons: of rows that were never sent; those of the others are the ledger's."""
+    """The preview of a job.
+
+    reasons: of rows that were never sent; the ledger has those of the others.
+    """
 
     answers: tuple[Answer, ...] = ()
     examples: tuple[tuple[str, Answer], ...] = ()
@@ -48,7 +51,7 @@ class Seen(NamedTuple):
 
 
 class Glimpse:
-    """Looks when there may be something new, and remembers. One for each job; from any thread."""
+    """Reads when there may be something new, and caches the preview. One per job; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -58,7 +61,10 @@ class Glimpse:
         self._beginning: dict[Path, str] = {}
 
     def look(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Seen:
-        """What there is by now. Never raises for what is on the disk: then there is less to be seen."""
+        """The preview so far.
+
+        Never raises for missing or damaged files: the preview is smaller then.
+        """
         with self._lock:
             if job.id != self._job:
                 self._job, self._of, self._seen = job.id, None, Seen()
@@ -115,7 +121,7 @@ class Glimpse:
     def _answers(
         self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder
     ) -> Iterator[Answer]:
-        """Of the first shard that has any; the first three that came."""
+        """The first three answers of the first shard that has any."""
         for shard in shards:
             found = [
                 result
@@ -134,7 +140,7 @@ class Glimpse:
                 return
 
     def _asked(self, job: JobRecord, shard: ShardRecord, folder: JobFolder, row: int) -> str:
-        """What a row asked, without the words that all of them begin with."""
+        """The request text of a row, without the beginning common to all of them."""
         path = folder.requests(shard.number)
         if path not in self._beginning:
             self._beginning[path] = beginning(
@@ -144,7 +150,7 @@ class Glimpse:
 
 
 def _first(results: Iterator[Result]) -> Iterator[Result]:
-    """So many that three of them are answers, or all."""
+    """The results up to the third answer, or all of them."""
     good = 0
     for result in results:
         good += result.status is Status.SUCCEEDED
@@ -154,7 +160,7 @@ def _first(results: Iterator[Result]) -> Iterator[Result]:
 
 
 def _outputs(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Path]:
-    """Where a shard's answers are: whole, once it is collected; in real time, those that came so far."""
+    """The files with a shard's answers: whole once it is collected; in realtime those so far."""
     if shard.step is Step.COLLECTED:
         yield folder.output(shard.number)
     elif job.mode == REALTIME and shard.batch_id:
@@ -162,7 +168,7 @@ def _outputs(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[
 
 
 def first_block(path: Path) -> bytes:
-    """The whole lines that a file begins with, of some 256 kB; nothing where it is not there."""
+    """The whole lines in the first 256 kB or so of a file; empty where the file is missing."""
     if not path.exists():
         return b""
     with path.open("rb") as file:
@@ -171,14 +177,14 @@ def first_block(path: Path) -> bytes:
 
 
 def line_of(path: Path, job: str, row: int) -> bytes:
-    """The request line of a row, by halves: a file's lines are in the order of the rows. Nothing if it is not there."""
+    """The request line of a row, by binary search (lines are in row order). Empty if not found."""
     if not path.exists():
         return b""
     with path.open("rb") as file:
         low, high = (
             0,
             file.seek(0, os.SEEK_END),
-        )  # a line that begins before `low` is of an earlier row
+        )  # a line that begins before `low` belongs to an earlier row
         while low < high:
             middle = (low + high) // 2
             file.seek(middle)
@@ -198,7 +204,7 @@ def line_of(path: Path, job: str, row: int) -> bytes:
 
 
 def said(line: bytes) -> str:
-    """What the person's side said last in a request line, of whatever dialect; "" where that is no text."""
+    """The last user message of a request line, in any dialect; "" where it is not text."""
     try:
         request = msgspec.json.decode(line)
         body = next(
@@ -215,7 +221,7 @@ def said(line: bytes) -> str:
 
 
 def _text(turn: Any) -> str:
-    """The text in a message, a part of one, or a list of them."""
+    """The text in a message, a content part, or a list of them."""
     if isinstance(turn, str):
         return turn
     if isinstance(turn, list):
@@ -226,7 +232,7 @@ def _text(turn: Any) -> str:
 
 
 def beginning(texts: Iterable[str]) -> str:
-    """What all of them begin with, if that is long, up to its last sentence or line: the prompt's own words."""
+    """The common beginning of the texts if long, up to its last sentence or line: the prompt."""
     there = list(filter(None, texts))
     common = os.path.commonprefix(there) if len(there) > 1 else ""  # noqa: RUF071 - texts, not paths
     cut = max(
@@ -241,7 +247,7 @@ def beginning(texts: Iterable[str]) -> str:
 
 
 def words(value: Any) -> str:
-    """An answer as one reads it: a text as it is, fields by their names, a vector's first numbers, calls as such."""
+    """An answer for display: a text, fields by name, a vector's first numbers, tool calls."""
     if isinstance(value, str):
         return value[:LONGEST]
     if isinstance(value, ToolCalls):

@@ -1,7 +1,7 @@
-"""Result files -> exactly one outcome for each row, in arrays by position. It touches no network and no ledger.
+"""Result files -> exactly one outcome for each row, in arrays by position.
 
-Rows are matched by `custom_id`, never by position in a file. Memory: a few bytes a row, and the values themselves
-where they are asked for.
+No network and no ledger. Rows are matched by `custom_id`, never by position in a file. Memory: a
+few bytes a row, plus the values where they are asked for.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NOTHING = 255
 _ANSWERED, _REUSED = _CODE[Status.SUCCEEDED], _CODE[Status.REUSED]
 _BILLED = (Status.SUCCEEDED, Status.FAILED)
 _GOOD = (_ANSWERED, _REUSED)
-_MOST_TOKENS = (1 << 31) - 1  # of one row; what tells of more, or of fewer than none, tells nothing
+_MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
 
 LOST = (
     "the answer of this row was taken from another job, and its file on this disk is gone or damaged: job.files are "
@@ -52,9 +52,10 @@ _SILENCE: dict[State, tuple[Status, str]] = {
 
 
 class Outcomes:
-    """What became of the rows `first` to `last`: status (an index into CODES), reasons, tokens, costs, perhaps values.
+    """The outcomes of the rows `first` to `last`.
 
-    job: whose price the costs are told by. live: those of real time too. endpoint: of the job, where values are kept.
+    Status (an index into CODES), reasons, tokens, costs, values where asked for. job: whose price
+    gives the costs. live: costs of realtime too. endpoint: of the job, where values are kept.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Outcomes:
         self.answers: Any = [None] * rows if values else []
         self.kept: dict[
             str, list[Any]
-        ] = {}  # what else answers hold, by name (merging/kept_columns.py)
+        ] = {}  # further content of answers, by name (merging/kept_columns.py)
         if values and endpoint == EMBEDDINGS:
             self.answers = Vectors(rows)
         self._keep = values
@@ -97,11 +98,11 @@ class Outcomes:
         *,
         paid: bool = True,
     ) -> None:
-        """Put each line at its row.
+        """Store each line at its row.
 
-        asked: 1 for each row that may have a line. paid: by this job; else the answers were another job's before.
-        Of two lines for one row an answer is kept before a failure, else the first. A line that nobody asked for, or
-        that is one too many, is counted in `strange`.
+        asked: 1 for each row that may have a line. paid: by this job; else the answers were another
+        job's before. Of two lines for one row an answer is kept before a failure, else the first.
+        Unrequested and surplus lines are counted in `strange`.
         """
         first, status, rows = self.first, self.status, len(self.status)
         for result in results:
@@ -140,7 +141,7 @@ class Outcomes:
                 self.costs.free(at)
 
     def _finish_code(self, finish: str | None) -> int:
-        """Its index in `finishes`, which takes no more words than a byte can tell apart."""
+        """The index of a finish reason in `finishes`, which holds as many as a byte can number."""
         if finish not in self.finishes:
             if len(self.finishes) > _NOTHING:
                 return 0
@@ -148,7 +149,10 @@ class Outcomes:
         return self.finishes.index(finish)
 
     def cuts(self, rows: Iterable[int]) -> Cuts:
-        """How many of the answers at these offsets were cut off, by finish reason. A row may be named twice."""
+        """The number of truncated answers at these offsets, by finish reason.
+
+        A row may be named twice.
+        """
         cut = {code for code, finish in enumerate(self.finishes) if finish in CUT}
         if not cut:
             return ()
@@ -158,7 +162,7 @@ class Outcomes:
         return added([((str(self.finishes[code]), count),) for code, count in counted.items()])
 
     def hush(self, shard: ShardRecord, asked: bytearray) -> None:
-        """Give each request of a shard that is over and came back without a line its reason."""
+        """Set the reason for each request of a finished shard that has no result line."""
         status, reason = _SILENCE[shard.ending or State.FAILED]
         if shard.why and shard.ending is State.FAILED:
             reason = f"{reason}: {shard.why}"
@@ -190,12 +194,12 @@ class Outcomes:
                 self.costs.free(start + offset)
 
     def _was_answered(self, at: int) -> bool:
-        """Whether the provider counts a row among its answers, whatever we make of it (a refusal has its usage)."""
+        """Whether the provider counts a row as answered, even if unusable (a refusal has usage)."""
         code = self.status[at]
         return code == _ANSWERED or (code not in (_NOTHING, _REUSED) and self.input_tokens[at] >= 0)
 
     def follow(self, places: Places) -> None:
-        """Give each row that follows another that one's outcome; an answer is one that was not paid again."""
+        """Copy each original's outcome to its duplicates; the answer is not paid again."""
         rows, leaders = places.followers()
         for row, leader in zip(rows.tolist(), leaders.tolist(), strict=True):
             code = self.status[leader]
@@ -212,7 +216,8 @@ class Outcomes:
     def fall_back(self, job: str, results: Iterable[Result], places: Places) -> None:
         """Keep the answer that a row had before it was sent again, where nothing better came.
 
-        A row that is still under way has it meanwhile, and one that was not sent again has it for good.
+        A row that is still running shows it until then, and a row that was not sent again keeps it
+        for good.
         """
         for result in results:
             position = position_of(job, result.custom_id)
@@ -233,7 +238,7 @@ class Outcomes:
     def leave_out(self, unsent: Iterable[Unsent]) -> None:
         """Mark the rows that have no request."""
         for group in unsent:
-            if group.status is Status.REUSED:  # their answers were taken
+            if group.status is Status.REUSED:  # their answers were copied
                 continue
             code = _CODE[group.status]
             for position in group.positions:
@@ -242,7 +247,7 @@ class Outcomes:
                 self.costs.free(position - self.first)
 
     def result(self, job: str, position: int, status: Status, row: int | None = None) -> Result:
-        """What came at a position, as a Result of that row, or of `row`, which follows it."""
+        """The outcome at a position, as a Result of that row, or of `row`, which duplicates it."""
         at = position - self.first
         told = self.input_tokens[at] >= 0 and status is not Status.REUSED
         usage = (
@@ -261,7 +266,7 @@ class Outcomes:
         )
 
     def close(self, *, over: bool = False) -> None:
-        """Give each row without an outcome one: it is still running; of a job that is over, its answer is lost here."""
+        """Set each missing outcome: running, or in a finished job, lost on this disk."""
         code = _CODE[Status.FAILED if over else Status.RUNNING]
         for at, was in enumerate(self.status):
             if was != _NOTHING:
@@ -272,7 +277,7 @@ class Outcomes:
 
 
 def _unfetched(shard: ShardRecord) -> str:
-    """Why a row has no line though the provider may have its answer; "" where that is not so."""
+    """Why a row has no line though the provider may have its answer; "" where it has none."""
     if shard.lost and shard.step is Step.COLLECTED:
         return f"{shard.lost} on this disk is gone or damaged, and the provider has no copy of it any more"
     if shard.lost:
@@ -294,7 +299,7 @@ def _is_sane(usage: Usage) -> bool:
 
 
 def decoded(path: Path, job: JobRecord, dialect: str | None = None) -> Iterator[Result]:
-    """The results in a file of a job's folder, if it is there; in the job's own dialect, or that of another's lines."""
+    """The results in a file of a job's folder, if it exists; by default in the job's dialect."""
     with opened_if_there(path) as file:
         if file is None:
             return
@@ -303,9 +308,10 @@ def decoded(path: Path, job: JobRecord, dialect: str | None = None) -> Iterator[
 
 
 def results_in(block: bytes, job: JobRecord, dialect: str | None = None) -> Iterator[Result]:
-    """The results in whole lines of a job's; with a schema, an answer that is not as it says is a failure.
+    """The results in whole lines of a job; an answer that violates the schema is a failure.
 
-    In a job with tools the calls of some are an answer by themselves, whatever the schema says of the last one.
+    In a job with tools an answer may consist of tool calls alone, whatever the schema requires of
+    the final one.
     """
     results = decode_lines(dialect or job.dialect, block, job.endpoint, job.tool_names)
     parser = None if job.schema is None else _parser(msgspec.json.encode(job.schema))
@@ -333,7 +339,7 @@ def _parser(schema: bytes) -> Parser:
 def _taken(
     found: Outcomes, job: JobRecord, shard: ShardRecord, folder: JobFolder, asked: bytearray | None
 ) -> None:
-    """All that a shard brought."""
+    """Store all results of a shard."""
     for dialect, path in folder.taken_over(shard.number):
         found.take(job.id, decoded(path, job, dialect), asked, paid=False)
     found.take(job.id, decoded(folder.output(shard.number), job), asked)
@@ -341,7 +347,7 @@ def _taken(
 
 
 def _fall_back(found: Outcomes, job: JobRecord, folder: JobFolder, places: Places) -> None:
-    """Of a job that sends rows again with other parameters, their answers of before."""
+    """Keep the earlier answers of a job that sends rows again with other parameters."""
     for dialect, path in folder.taken_over() if job.changes else ():
         found.fall_back(job.id, decoded(path, job, dialect), places)
 
@@ -349,7 +355,7 @@ def _fall_back(found: Outcomes, job: JobRecord, folder: JobFolder, places: Place
 def of_shard(
     job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places
 ) -> dict[str, Any]:
-    """A fetched shard in figures: fields for the ledger."""
+    """The figures of a fetched shard: fields for the ledger."""
     asked = places.asked(shard)
     found = Outcomes(shard.first, shard.last, values=False, job=job, live=True)
     _taken(found, job, shard, folder, asked)
@@ -392,7 +398,7 @@ def of_shard(
 def of_job(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, values: bool = True
 ) -> Outcomes:
-    """All rows of a job, from what is on this disk now: also of one that is still under way."""
+    """The outcomes of all rows of a job, also a running one, from the files on this disk."""
     found = Outcomes(0, job.rows - 1, values=values, job=job, endpoint=job.endpoint)
     places = places_of(job, shards, folder)
     if not job.changes:
@@ -412,11 +418,11 @@ def of_job(
 
 
 def carried_over(job: JobRecord, folder: JobFolder, places: Places) -> Iterator[Result]:
-    """One Result for each row that had its answer when the job was planned, in the order of the rows."""
+    """One Result for each row already answered when the job was planned, in row order."""
     found = Outcomes(0, job.rows - 1, values=True, endpoint=job.endpoint)
     for dialect, path in folder.taken_over():
         found.take(job.id, decoded(path, job, dialect), paid=False)
-    if job.changes:  # those that were sent again are told of with what comes for them
+    if job.changes:  # rows that were sent again are returned with their new results
         for at in (places.array > NOWHERE).nonzero()[0].tolist():
             found.status[at] = _NOTHING
     found.follow(places)
@@ -428,9 +434,9 @@ def carried_over(job: JobRecord, folder: JobFolder, places: Places) -> Iterator[
 def results_of(
     job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places
 ) -> Iterator[Result]:
-    """One Result for each row that a collected shard answers for, those that follow one of its rows included.
+    """One Result for each row that a collected shard answers, duplicates of its rows included.
 
-    In the order of its rows; followers come after them.
+    In row order; duplicates come after the originals.
     """
     asked = places.asked(shard)
     found = Outcomes(shard.first, shard.last, values=True, endpoint=job.endpoint)

@@ -1,7 +1,4 @@
-"""One row of a job, whole: its request, what came for it, and why; read out of the job's files when it is asked for.
-
-It knows no frame and no network.
-"""
+"""One row of a job with its request, result and reason, read from the job's files on demand."""
 
 from __future__ import annotations
 
@@ -35,11 +32,13 @@ from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 class Row:
     """One row of a job: attributes, and the same as items (`row["answer"]`, `dict(row)`).
 
-    label: on the source's index. position: counted from 0 in the job. status, error, finish, cost: as in `results()`.
-    prompt: the messages, or the input, as they were sent; None for a row that was not sent. request: the body of the
-    request, in the provider's words. answer: the text, the fields of a schema, or None. reasoning, citations, logprobs,
-    transcript: what the answer holds beside it. tokens: None where the provider reports none. raw: the provider's line,
-    as it came. batch: the id of its batch at the provider. With `n=`, what each answer has of its own is a list.
+    label: in the source's index. position: counted from 0 in the job. status, error, finish, cost:
+    as in `results()`.
+    prompt: the messages, or the input, as they were sent; None for a row that was not sent.
+    request: the body of the request, in the provider's format. answer: the text, the fields of a
+    schema, or None. reasoning, citations, logprobs, transcript: further content of the answer.
+    tokens: None where the provider reports none. raw: the provider's line, unchanged. batch: the id
+    of its batch at the provider. With `n=`, values that differ between answers are lists.
     """
 
     label: Any
@@ -73,7 +72,7 @@ class Row:
         return getattr(self, name)
 
     def __repr__(self) -> str:
-        """The fields that have a value, one on a line."""
+        """The fields that have a value, one per line."""
         told = ((name, self[name]) for name in self.keys())
         width = max(len(field.name) for field in dataclasses.fields(self))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in told if value is not None)
@@ -88,7 +87,10 @@ def row_of(
     position: int,
     label: Any,
 ) -> Row:
-    """The row at a position. ledger: where its request may be that another job sent; None looks in this job alone."""
+    """The row at a position.
+
+    ledger: to find requests sent by another job; None searches only this job.
+    """
     places = places_of(job, shards, folder).array
     place = int(places[position])
     asked = -2 - place if place < NOWHERE else position
@@ -140,7 +142,7 @@ _LISTED = (
 
 
 def together(samples: list[Row], found: Outcomes, row: int) -> Row:
-    """A row that was asked several times: what each answer has of its own is a list. found: by rows."""
+    """A row with several samples: values that differ between answers are lists. found: by rows."""
     listed = {name: [sample[name] for sample in samples] for name in _LISTED}
     fields: dict[str, Any] = {
         name: None if all(value is None for value in values) else values
@@ -163,7 +165,7 @@ def together(samples: list[Row], found: Outcomes, row: int) -> Row:
 def _request(
     ledger: Ledger | None, job: JobRecord, folder: JobFolder, row: int, shard: int, dialect: str
 ) -> bytes:
-    """The request line of a row in a dialect; nothing where it is on this disk no more, or was never made."""
+    """The request line of a row in a dialect; empty where it was deleted or never made."""
     own = folder.requests(shard) if dialect == job.dialect else folder.asked
     if (shard >= 0 or own == folder.asked) and (line := line_of(own, job.id, row)):
         return line
@@ -184,7 +186,7 @@ def _request(
 def _came(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder, row: int
 ) -> tuple[bytes, Result | None]:
-    """The line that counts for a row, and what it says: an answer comes before a failure, else the first."""
+    """The deciding line for a row, and its result: an answer before a failure, else the first."""
     wanted = custom_id(job.id, row)
     first: tuple[bytes, Result | None] = (b"", None)
     for dialect, path in _files(job, shards, folder):
@@ -201,7 +203,7 @@ def _came(
 def _files(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder
 ) -> Iterator[tuple[str, Path]]:
-    """(dialect, file) of all that came, the failures and what has come so far in real time included."""
+    """(dialect, file) of all results, failures and realtime results so far included."""
     yield from answer_files(job, shards, folder)
     for shard in shards:
         yield job.dialect, folder.errors(shard.number)
@@ -212,7 +214,7 @@ def _files(
 
 
 def _lines_with(path: Path, text: str) -> Iterator[bytes]:
-    """The lines of a file in which a text stands in quotes."""
+    """The lines of a file that contain a text in quotes."""
     quoted = f'"{text}"'.encode()
     with opened_if_there(path) as file:
         if file is None:

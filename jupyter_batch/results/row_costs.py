@@ -1,4 +1,4 @@
-"""What each row of a job cost, in arrays by position, out of its result and the price that is kept with the job."""
+"""Row costs of a job, in arrays by position, from the results and the job's stored price."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ UNSURE = (
     "cancelled before it was known whether the batch was created: the provider's list of batches does not show it, or "
     "can't be read; look there before it is sent again (job.retry() sends it)"
 )
-"""Why nothing more is asked about a shard that may be under way all the same."""
+"""The message about a cancelled shard whose batch may exist all the same."""
 _NEVER_ASKED = (Status.EXPIRED, Status.CANCELLED)
-"""Providers bill answers alone, and these rows never came to the model."""
+"""Providers bill answers alone, and these rows never reached the model."""
 
 
 class Costs:
-    """US dollars by row: `paid`, and, where it is wanted, `live`: in real time. NaN where not known, or not yet.
+    """US dollars by row: `paid`, and, if asked for, `live`: in realtime; NaN where unknown.
 
-    A row without a request of its own costs nothing: one that was left out, follows another, or was answered before.
+    A row without a request of its own costs nothing: left out, a duplicate, or answered before.
     """
 
     def __init__(self, rows: int, job: JobRecord | None, *, live: bool = False) -> None:
@@ -33,7 +33,7 @@ class Costs:
         self._live = pricer(price.standard if price is not None else None)
 
     def take(self, at: int, result: Result, usage: Usage | None) -> None:
-        """What came back for a row that this job has paid for; usage: as the provider told it, if it makes sense."""
+        """Add a result that this job paid for; usage: as the provider reported it, if plausible."""
         if usage is not None:
             self.paid[at] = self._paid(usage)
             if self.live is not None:
@@ -41,18 +41,18 @@ class Costs:
         elif result.unbilled or result.status in _NEVER_ASKED:
             self.free(at)
         else:
-            self.paid[at] = UNKNOWN  # a failure may have stood there before
+            self.paid[at] = UNKNOWN  # a failure may have been stored here before
             if self.live is not None:
                 self.live[at] = UNKNOWN
 
     def free(self, at: int) -> None:
-        """The row had no request of this job."""
+        """Record that the row had no request in this job."""
         self.paid[at] = 0.0
         if self.live is not None:
             self.live[at] = 0.0
 
     def bill(self, asked: bytearray) -> Bill:
-        """Of the rows whose flag in `asked` is set."""
+        """The bill for the rows whose flag in `asked` is set."""
         return bill(
             compress(self.paid, asked),
             [UNKNOWN] if self.live is None else compress(self.live, asked),
@@ -60,8 +60,9 @@ class Costs:
 
 
 def silence_is_free(shard: ShardRecord, told_of: int) -> bool:
-    """Whether a request that came back without a line was surely not paid for.
+    """Whether a request without a result line was certainly not billed.
 
-    told_of: answers that came. Not where the batch was completed, nor where the provider counts more answers than that.
+    told_of: answers received. Not certain where the batch was completed, nor where the provider
+    counts more answers.
     """
     return shard.ending is not State.COMPLETED and shard.completed <= told_of and not shard.unsure

@@ -1,4 +1,7 @@
-"""Several answers a row (`n=`): the outcomes of a job's requests -> those of its rows. Position = row x n + sample."""
+"""Several answers a row (`n=`): outcomes of requests -> of rows.
+
+Position = row x n + sample.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ _GOOD = (_ANSWERED, _REUSED)
 
 
 def by_row(job: JobRecord, found: Outcomes) -> Outcomes:
-    """One outcome for each row of the frame: the answers as a list, the tokens and the cost as sums.
+    """One outcome per row of the frame: the answers as a list, the tokens and costs as sums.
 
-    A row of which some answers are missing has None in their places, and the reason; one that has none has no list.
-    The finish reason is that of an answer that was cut off, where there is one.
+    A row with some answers missing has None in their places, and the reason; a row without answers
+    has no list. The finish reason is that of a truncated answer, if any.
     """
     n = job.samples
     if n == 1:
@@ -51,7 +54,7 @@ def by_row(job: JobRecord, found: Outcomes) -> Outcomes:
 
 
 def _status(codes: bytearray) -> int:
-    """A row is running while one of its answers is; else it has the status of the first that is missing."""
+    """The status of a row: running while any sample is; else that of the first missing one."""
     bad = [code for code in codes if code not in _GOOD]
     if not bad:
         return _REUSED if set(codes) == {_REUSED} else _ANSWERED

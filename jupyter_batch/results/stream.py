@@ -1,4 +1,4 @@
-"""The results of a job as they come in, each row's once, also where another goes on from it. It knows no waiting."""
+"""The results of a job as they arrive, once for each row, also across jobs that continue it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GOOD = (Status.SUCCEEDED, Status.REUSED)
 
 
 class News:
-    """What was told of a job so far: a byte a row, and the batches that were read."""
+    """The results already returned for a job: a byte a row, and the batches that were read."""
 
     def __init__(self, rows: int) -> None:
         self._told = bytearray(rows)
@@ -25,12 +25,13 @@ class News:
     def of(
         self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, over: bool
     ) -> Iterator[Result]:
-        """What is new; first the rows that were answered before. job: the one that is open now.
+        """The new results, after those of rows answered before. job: the job that is open now.
 
-        over: nothing more will come. Rows that are about to be asked again, in real time, are told of only then.
+        over: no more results will come. Rows about to be sent again in realtime are returned only
+        then.
         """
         leaving = bool(job.rush_at) and not over
-        if job.rush_at and over:  # nobody asks them again, after all
+        if job.rush_at and over:  # no job will ask for them after all
             self._read.clear()
         for result in self._found(job, shards, folder):
             row = position_of(job.id, result.custom_id)

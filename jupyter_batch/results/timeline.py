@@ -1,6 +1,6 @@
-"""What happened to a job, and to those that are linked with it, out of the ledger: the plain values of `job.plot()`.
+"""The history of a job and the jobs linked with it, from the ledger: the data of `job.plot()`.
 
-One pass over the events; what comes of it is bounded, however many there were. It knows no drawing.
+One pass over the events; the size of the output is bounded, however many there are.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from jupyter_batch.providers.table import REALTIME
 
 POINTS = 200
 ALL_POINTS = 3000
-"""Of each line, and of all of them."""
+"""The most points of each line, and of all lines."""
 BANDS = 20
-"""More batches than these are one area."""
+"""Above this many, batches are drawn as one area."""
 MOMENTS = 100
 BATCHES = 40
-"""More are the slowest of them."""
+"""Above this many, only the slowest batches are drawn."""
 NAME, WIDEST = 48, 90
 """Characters of a name, and of a line over the figure."""
 SLIVER = 0.004
-"""Of the whole time: a shorter stage could not be seen."""
+"""A share of the whole time: a shorter stage would be invisible."""
 FURTHEST = 2.0
-"""The time that is left is drawn up to this many times of what has passed."""
+"""The remaining time is drawn up to this multiple of the elapsed time."""
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What is known of one job."""
+    """The ledger's data about one job."""
 
     job: JobRecord
     shards: list[ShardRecord]
@@ -59,9 +59,9 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def read(ledger: Ledger, jobs: Sequence[str]) -> list[Told]:
-    """Of these jobs and all that are linked with them: sent again, finished in real time, rounds of tool calls.
+    """The data about these jobs and all linked with them: retries, realtime finishes, tool rounds.
 
-    In the order in which they were asked. Raises LedgerError.
+    In the order of submission. Raises LedgerError.
     """
     records = {record.id: record for record in ledger.jobs()}
     of_parent: dict[str, list[str]] = {}
@@ -74,7 +74,7 @@ def read(ledger: Ledger, jobs: Sequence[str]) -> list[Told]:
         while (parent := records[first].parent) in records:
             first = str(parent)
         way = [first]
-        for one in way:  # it grows meanwhile
+        for one in way:  # the list grows during the loop
             way.extend(of_parent.get(one, ()))
         found.update(dict.fromkeys(way))
     linked = sorted((records[job] for job in found), key=lambda record: record.created_at)
@@ -82,7 +82,10 @@ def read(ledger: Ledger, jobs: Sequence[str]) -> list[Told]:
 
 
 def graph(shot: Snapshot, told: Sequence[Told], tz: tzinfo | None = None) -> Graph:
-    """The figure of a job, or of several as one. shot: how it stands; told: of salvaged ones without events."""
+    """The figure of a job, or of several as one.
+
+    shot: its state; told: salvaged jobs without events.
+    """
     seen, names = view(shot, tz), _names(told)
     end = shot.finished_at or shot.now
     most = max(8, min(POINTS, ALL_POINTS // max(1, len(told))))
@@ -104,7 +107,7 @@ def graph(shot: Snapshot, told: Sequence[Told], tz: tzinfo | None = None) -> Gra
     total = max([one.job.rows for one in told] or [shot.counts.total])
     ahead = (
         _ahead(shot, seen) if shot.counts.total <= total else ()
-    )  # several models have no pace in common
+    )  # several models have no common pace
     latest = max(
         end, *(line.points[-1][0] for line in lines), *(at for at, _ in ahead), begin + 1.0
     )
@@ -139,7 +142,7 @@ def _subtitle(seen: View, *, known: bool) -> tuple[str, ...]:
 
 
 def _words(seen: View, latency: str, spent: Iterable[Spent]) -> str:
-    """All of the figure in a few sentences."""
+    """The whole figure in a few sentences."""
     paid = [f"{one.model}: {one.tokens}; cost {one.price}" for one in spent]
     course = f"Rows over time: {seen.curve_words}." if seen.curve_words else ""
     told = f"Batches from sent to over: {latency}." if latency else ""
@@ -159,7 +162,7 @@ def _words(seen: View, latency: str, spent: Iterable[Spent]) -> str:
 
 
 def _names(told: Sequence[Told]) -> list[str]:
-    """What each job is called: by its model where there are several, by why it was sent where they are linked."""
+    """The label of each job: its model if there are several, its purpose if they are linked."""
     jobs = {one.job.id: one.job for one in told}
     several = len({job.model for job in jobs.values()}) > 1
     names: list[str] = []
@@ -172,7 +175,7 @@ def _names(told: Sequence[Told]) -> list[str]:
 
 
 def _apart(names: Sequence[str]) -> list[str]:
-    """Of several that read the same, the second is `name (2)`."""
+    """The names made unique: the second of equal names is `name (2)`."""
     return [
         f"{name} ({names[:at].count(name) + 1})" if name in names[:at] else name
         for at, name in enumerate(names)
@@ -191,7 +194,7 @@ def _link(job: JobRecord, parent: JobRecord | None) -> str:
 
 
 def _points(told: Told, end: float, most: int) -> Points:
-    """Rows done from the plan to the job's end, or to now."""
+    """Rows done over time, from the plan to the job's end, or to now."""
     job = told.job
     curve = Curve(job.created_at, _given(job), most)
     for at, shard, step, done, _ in told.events:
@@ -203,12 +206,12 @@ def _points(told: Told, end: float, most: int) -> Points:
 
 
 def _given(job: JobRecord) -> int:
-    """Rows that were done before anything was sent."""
+    """The number of rows that were done before anything was sent."""
     return job.reused + job.skipped + job.unsendable
 
 
 def _bands(told: Told, end: float) -> tuple[tuple[float, ...], tuple[Band, ...]]:
-    """Rows done by batch, all at the same moments; nothing where they are too few or too many."""
+    """Rows done by batch, all at the same moments; empty for too few or too many batches."""
     if not 1 < len(told.shards) <= BANDS:
         return (), ()
     by_shard: dict[int, list[tuple[float, int]]] = {
@@ -233,7 +236,7 @@ def _bands(told: Told, end: float) -> tuple[tuple[float, ...], tuple[Band, ...]]
 
 
 def _ahead(shot: Snapshot, seen: View) -> Points:
-    """From the last point to the last row, where the View tells an eta."""
+    """From the last point to the last row, where the View has an eta."""
     if not seen.eta or shot.eta is None or shot.eta > FURTHEST * shot.elapsed:
         return ()
     return (shot.now, shot.counts.done), (shot.now + shot.eta, shot.counts.total)
@@ -281,12 +284,12 @@ def _stands(shard: ShardRecord, seconds: float | None) -> str:
 
 
 def _over_at(shard: ShardRecord) -> float:
-    """When its provider was ready with it; 0 for not yet. `ended_at` is when that was seen."""
+    """When the provider finished it; 0 for not yet. `ended_at` is when that was observed."""
     return (shard.over_at or shard.ended_at) if shard.ending is not None else 0.0
 
 
 def _stages(shard: ShardRecord, told: Told, end: float, shortest: float) -> tuple[Stage, ...]:
-    """Where it was from when to when, out of its events; but for the provider, only what lasted."""
+    """The stages with start and end, from its events; short ones only at the provider."""
     own = [(at, _kind(step)) for at, number, step, _, _ in told.events if number == shard.number]
     if not told.job.adopted:
         own.insert(0, (told.job.created_at, WAITING))
@@ -298,7 +301,7 @@ def _stages(shard: ShardRecord, told: Told, end: float, shortest: float) -> tupl
             changes.append((max(since, changes[-1][0]) if changes else since, kind))
     until = [at for at, _ in changes[1:]] + [end]
     last = max((place for place, (_, kind) in enumerate(changes) if kind == THERE), default=0)
-    if last and changes[last][0] < shard.sent_at <= until[last]:  # before that its file went up
+    if last and changes[last][0] < shard.sent_at <= until[last]:  # before that, the upload
         changes[last], until[last - 1] = (shard.sent_at, THERE), shard.sent_at
     stages = [
         Stage(kind, at, then) for (at, kind), then in zip(changes, until, strict=True) if kind
@@ -317,13 +320,13 @@ def _kind(step: str) -> str:
 
 
 def _slowest(batches: list[Batch]) -> list[Batch]:
-    """In their own order."""
+    """The slowest batches, in their original order."""
     latest = sorted(range(len(batches)), key=lambda at: -(batches[at].seconds or 0.0))[:BATCHES]
     return [batches[at] for at in sorted(latest)]
 
 
 def _latency(batches: Sequence[Batch]) -> str:
-    """`median 42 min, slowest 1 h`; of one batch just that."""
+    """`median 42 min, slowest 1 h`; for one batch only its time."""
     took = [
         batch.seconds
         for batch in batches
@@ -339,7 +342,10 @@ def _latency(batches: Sequence[Batch]) -> str:
 
 
 def _spent(told: Sequence[Told]) -> tuple[Spent, ...]:
-    """By model. What a job that goes on from another brought along counts where that other is not among them."""
+    """By model.
+
+    Spending carried over from an earlier job counts only where that job is not included.
+    """
     there = {one.job.id for one in told}
     models: dict[str, list[tuple[Bill | None, Usage | None]]] = {}
     for one in told:

@@ -1,7 +1,7 @@
-"""The vectors of a job: one float32 array of all of them, in which each row's cell is a view. It knows no frame.
+"""The vectors of a job: one float32 array, of which each row's cell is a view.
 
-Of a million rows with 1536 numbers the array has 6 GB: it is there once, whoever looks at it, and as a list of Python
-floats it would have eight times as much.
+For a million rows of 1536 numbers the array takes 6 GB: it exists once, for all readers; as lists
+of Python floats it would take eight times as much.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Vectors:
-    """So many rows' vectors by position, None where there is none; it takes what the wire read and gives float32."""
+    """Vectors of all rows by position, None where there is none; parsed input, float32 out."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -57,7 +57,7 @@ class Vectors:
         return (self[at] for at in range(self._rows))
 
     def array(self) -> Array:
-        """(rows, dim) of float32, NaN in the rows without a vector (or with one of another length); to be read only."""
+        """(rows, dim) of float32, read-only; NaN in rows with no vector or another length."""
         import numpy as np
 
         if self._array is None:
@@ -71,7 +71,7 @@ class Vectors:
 
 
 def array_of(job: JobRecord, answers: Any, order: Array | None) -> Array:
-    """A job's vectors, row by row of its frame. order: each row's position, where it is not the job's own.
+    """A job's vectors in the order of its frame. order: each row's position, if not the job's own.
 
     Raises InputError for a job that asked for no vectors.
     """

@@ -1,1 +1,1 @@
-"""Moves shards under a lease: the only place where ledger and provider meet."""
+"""Execution of shards under a lease: the only package that uses both ledger and provider."""

@@ -1,6 +1,6 @@
-"""Refusals that only the user can mend: no batch API at the address, a used-up quota, a batch that this key can't see.
+"""Blocks that need the user: no batch API, a used-up quota, a batch invisible to the key.
 
-The first two hold for a whole job: one shard knocks, the others wait with it and upload nothing.
+The first two concern a whole job: one shard probes, the others wait with it and upload nothing.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from jupyter_batch.runner.context import ShardContext
 
 OF_THE_JOB = frozenset({Block.NO_BATCH_API, Block.QUOTA})
-"""What one shard meets, the others of its job would meet too."""
+"""Blocks that concern all shards of a job alike."""
 PAGE_TRIES = 3
-"""How often a web page in the place of an answer is taken for a login or a portal that passes."""
+"""The number of web pages in place of a response attributed to a temporary login or portal."""
 FIRST_SECONDS, LONGEST_SECONDS = 60.0, 3600.0
 """The pauses before a used-up quota is tried again, which the user may have raised."""
 TURN_SECONDS = 5.0
-"""How much later than the shard that knocks the others look."""
+"""The delay of the other shards after the one that probes."""
 SLOW_SECONDS = 60.0
-"""How long a cancel may take before the user is told what is waited for."""
+"""The duration of a cancel after which the user sees a message about it."""
 UNSEEN_TRIES = 5
-"""How often in a row a batch is not found before the key is suspected: just after a create that passes."""
+"""Not-found responses in a row until the key is suspected: after a create they are temporary."""
 
 _NO_SUCH_CALL = frozenset({404, 405, 501})
 
@@ -43,7 +43,7 @@ _NO_SUCH_CALL = frozenset({404, 405, 501})
 def block_of(
     shard: ShardRecord, error: ProviderError, others: Sequence[ShardRecord] = ()
 ) -> Block | None:
-    """What a refused upload or create means; None where trying again can help, or where it is final. Pure."""
+    """The block for a refused upload or create; None if a retry can help, or it is final. Pure."""
     if isinstance(error, RateLimitError):
         return Block.QUOTA if error.spent else None
     if any(other.batch_id for other in others):  # there is a batch API
@@ -58,7 +58,7 @@ def block_of(
 
 
 def blocked(context: ShardContext, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
-    """The shard, blocked for what only the user can mend; None where the error is no such thing."""
+    """The shard, blocked until the user acts; None where the error is no such block."""
     if context.job.cancel_at:
         return None
     others = context.ledger.shards(context.job.id)
@@ -69,7 +69,7 @@ def blocked(context: ShardContext, shard: ShardRecord, error: ProviderError) -> 
 
 
 def spent(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
-    """The provider took the batch, and then failed it since the account's quota is used up."""
+    """Block a shard whose batch was accepted and then failed for the account's used-up quota."""
     return _wait(
         context,
         shard,
@@ -107,7 +107,7 @@ def _wait(
 
 
 def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
-    """The shard, put to wait with another of its job that is blocked and is before it; None: it may go."""
+    """The shard, delayed behind an earlier blocked one of its job; None: it may proceed."""
     first = next(
         (
             other
@@ -131,9 +131,9 @@ def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
 
 
 def unseen(context: ShardContext, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
-    """A batch that is not found under this key, again and again: blocked, or given up where the user wants its end.
+    """Block a shard whose batch is repeatedly not found under this key; end it if cancelled.
 
-    None where it is something else, or too early to say.
+    None where it is another error, or too early to decide.
     """
     if not isinstance(error, NotFoundError) or shard.attempts + 1 < UNSEEN_TRIES:
         return None
@@ -144,7 +144,7 @@ def unseen(context: ShardContext, shard: ShardRecord, error: ProviderError) -> S
 
 
 def overdue(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
-    """The shard, ended, where its provider has been cancelling the batch for too long; None: it is waited for."""
+    """The shard, ended after too long a cancel at the provider; None: wait for it."""
     if shard.step is not Step.CANCELLING or not _late(context, context.facts.cancelling):
         return None
     why = (
@@ -163,7 +163,7 @@ def overdue(context: ShardContext, shard: ShardRecord, view: BatchView) -> Shard
 
 
 def of_cancelling(context: ShardContext, shard: ShardRecord) -> str:
-    """What is said of a batch whose end its provider takes its time with."""
+    """The message about a batch whose cancel takes the provider long."""
     soon = min(SLOW_SECONDS, context.facts.cancelling / 2)
     if shard.step is not Step.CANCELLING or not _late(context, soon):
         return ""
@@ -172,7 +172,10 @@ def of_cancelling(context: ShardContext, shard: ShardRecord) -> str:
 
 
 def _late(context: ShardContext, after: float) -> bool:
-    """Whether the cancel is so many seconds old. A real-time run ends by itself: what it has is on this disk."""
+    """Whether the cancel is that many seconds old.
+
+    A realtime run ends by itself, its results on disk.
+    """
     job = context.job
     return job.mode != REALTIME and bool(job.cancel_at) and context.clock() - job.cancel_at >= after
 

@@ -1,6 +1,6 @@
-"""Fetch both result files of a batch that is over, count what they hold, and call the shard collected.
+"""Collection of a finished batch: fetch both result files, count their rows, update the shard.
 
-It knows the provider's verbs and the folder; how a line becomes an outcome is results/outcomes.py's.
+The outcome of a line is results/outcomes.py's.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from jupyter_batch.runner.context import ShardContext
 
 SHORT_SECONDS = 600.0
-"""How long a provider has, since its batch was seen to be over, to complete a result file that lacks rows."""
+"""The time from the observed end for a provider to complete a result file that lacks rows."""
 _DRAFT = ".fetched"
 
 
 class NotWholeError(ConnectionFailedError):
-    """What was fetched is no result file, or lacks rows that the provider counted; it is fetched again."""
+    """A fetched file is no result file, or lacks rows the provider counted; it is fetched again."""
 
 
 async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
-    """Bring a shard's results to this disk, whole; then count them.
+    """Fetch a shard's results completely; then count them.
 
-    Raises NotWholeError where what came is not all there must be, and may become so.
+    Raises NotWholeError where results are incomplete and more may come.
     """
     folder = context.ledger.folders.of(context.job.id)
     refetch = shard.refetch
@@ -70,21 +70,21 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 
 
 def _is_short(errors: Path, job: str, shard: ShardRecord) -> bool:
-    """Whether a shard's error file on this disk is empty, cut, or lacks rows that the provider counted as failed."""
+    """Whether a shard's error file on disk is empty, truncated, or lacks rows counted as failed."""
     came = contents.read(errors, job, shard)
     return came.cut or came.told < max(min(shard.failed, shard.requests), 1)
 
 
 def _may_come(context: ShardContext, shard: ShardRecord, lacks: Missing) -> bool:
-    """Whether it is worth fetching again what lacks rows. What is no result file is never taken for one."""
+    """Whether to fetch again results that lack rows. A file that is no result file never counts."""
     now = context.clock()
     if not (shard.output_file_id or shard.error_file_id):
         return False
-    if not (lacks.in_output or lacks.in_errors):  # no file that is named lacks a row
+    if not (lacks.in_output or lacks.in_errors):  # no named file lacks a row
         return False
     if (
         context.job.cancel_at > shard.ended_at and not context.job.rush_at
-    ):  # the user gives up what is not here
+    ):  # the user gives up results that are not here
         return False
     if _is_deleted(shard, now):
         return False
@@ -92,12 +92,12 @@ def _may_come(context: ShardContext, shard: ShardRecord, lacks: Missing) -> bool
 
 
 def _is_deleted(shard: ShardRecord, now: float) -> bool:
-    """Whether the provider has deleted its copy of the results by now, as it documents it."""
+    """Whether the provider has deleted its copy of the results by now, as documented."""
     return shard.keeps_until is not None and now > shard.keeps_until
 
 
 def _lacking(shard: ShardRecord, lacks: Missing, output: Contents) -> str:
-    """What is wrong with what was fetched."""
+    """The defect of the fetched files."""
     until = (
         "; it is fetched again, and nothing is sent again meanwhile. To give it up, cancel the job"
     )
@@ -114,7 +114,7 @@ def _short_by(shard: ShardRecord, lacks: Missing) -> str:
 
 
 async def _named(context: ShardContext, shard: ShardRecord) -> ShardRecord:
-    """The shard with the files that the provider names by now, where its answers were not to be had before."""
+    """The shard with the files that the provider names now, where it named none before."""
     wanted = shard.completed or shard.unsure
     if not shard.refetch or not shard.batch_id or shard.output_file_id or not wanted:
         return shard
@@ -123,7 +123,7 @@ async def _named(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     except ProviderError:
         if not shard.unsure:
             raise
-        return shard  # it can't be seen still
+        return shard  # the batch is still not visible
     if not view.output_file_id:
         is_empty = view.ending is not None and not view.completed
         return context.put(shard, unsure=False) if shard.unsure and is_empty else shard
@@ -142,7 +142,7 @@ async def _named(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 async def _counted(
     context: ShardContext, shard: ShardRecord, lacks: Missing, output: Contents
 ) -> ShardRecord:
-    """The shard, collected: its rows and what they cost."""
+    """The shard, collected: its rows and their cost."""
     folder = context.ledger.folders.of(context.job.id)
     shard = await _blamed(context, msgspec.structs.replace(shard, missing=lacks.rows))
     if not lacks.rows:
@@ -171,7 +171,7 @@ async def _counted(
 
 
 async def _blamed(context: ShardContext, shard: ShardRecord) -> ShardRecord:
-    """The shard, with the rows that its batch was refused for, and the other rows' reason."""
+    """The shard, with the rows for which its batch was refused, and the others' reason."""
     if not shard.bad_lines:
         return shard
     requests = context.ledger.folders.of(context.job.id).requests(shard.number)
@@ -184,9 +184,9 @@ async def _blamed(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 async def _fetch(
     context: ShardContext, shard: ShardRecord, file_id: str, target: Path
 ) -> Contents | None:
-    """Fetch a result file, and return what came; None: it is not to be had any more.
+    """Fetch a result file, and return its contents; None: it is no longer available.
 
-    What tells of fewer rows than the file that is here does not replace it.
+    A file with fewer rows than the one on disk does not replace it.
     """
     draft = target.with_name(target.name + _DRAFT)
     try:
@@ -196,13 +196,13 @@ async def _fetch(
         late = context.clock() - shard.ended_at >= SHORT_SECONDS
         there = await asyncio.to_thread(target.is_file)
         enough = there and late and not shard.refetch
-        # Where the provider is this disk, or a server of our own, what was there once is surely gone.
+        # If the provider is this disk, or a server of ours, a file that existed is gone for good.
         surely = context.facts.sure and shard.refetch
         tried = shard.attempts >= GONE_TRIES or surely or _is_deleted(shard, context.clock())
         gone = isinstance(e, NotFoundError) and (enough or tried)
         if not gone and not is_lost(e, shard.attempts, context.clock() - shard.ended_at):
             raise
-        return None  # what is here counts, and each row without a line says so
+        return None  # the file here counts, and each row without a line has a reason
     return await asyncio.to_thread(_put_in_place, draft, target, context.job.id, shard)
 
 

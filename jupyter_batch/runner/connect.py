@@ -1,4 +1,4 @@
-"""How a job's provider is reached from this process: address, key, and the embedded server where the model is local."""
+"""Connection to a job's provider: address, key, and the embedded server for a local model."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ from jupyter_batch.server import launch
 from jupyter_batch.wire.openai import RESPONSES
 
 VERBS = ("submit", "find", "tagged", "requests", "poll", "fetch", "cancel", "aclose")
-"""What a provider does over the network: Provider and Listed in providers/protocol.py."""
+"""The network methods of a provider: Provider and Listed in providers/protocol.py."""
 
 
 async def connect(
     job: JobRecord, *, home: Path, api_key: str | None, named: Collection[str] | None = ()
 ) -> Provider:
-    """The provider of a job, its verbs in a warnings context of their own.
+    """The provider of a job, its methods in a warnings context of their own.
 
-    named: the addresses that this kernel named (providers/keys.py); None where the job's own was named just now.
-    Raises KeyMissingError where this process has no key that may go to the job's address.
+    named: the addresses that this kernel named (providers/keys.py); None where the job's own was
+    named just now. Raises KeyMissingError where this process has no key that may go to the job's
+    address.
     """
     with quiet():
         provider = await _provider_of(job, home, api_key, named)
@@ -118,7 +119,10 @@ def _check_address(job: JobRecord) -> None:
 
 
 def _access(job: JobRecord, api_key: str | None, named: Collection[str] | None) -> Access:
-    """Address and key of a job. What the ledger says is not a name that the user gave here."""
+    """Address and key of a job.
+
+    An address in the ledger does not count as named by the user here.
+    """
     return access_for(
         job.provider,
         api_base=job.api_base,
@@ -132,7 +136,7 @@ def _access(job: JobRecord, api_key: str | None, named: Collection[str] | None) 
 def _cloud(
     job: JobRecord, facts: Facts, secret: str | None, named: Collection[str] | None
 ) -> Provider:
-    """A cloud's batches: what is not secret stands in the job, the rest is in this process or on its machine."""
+    """A cloud's batch provider: public fields are in the job, secrets in this process."""
     base = _cloud_base(job, secret, named)
     check_package(job.provider, secret)
     kind = ViaVertex if job.provider == VERTEX else ViaBedrock
@@ -148,7 +152,7 @@ def _cloud(
 def _cloud_base(job: JobRecord, secret: str | None, named: Collection[str] | None) -> str:
     """The address of a cloud's API. Raises KeyMissingError where its credentials may not go there.
 
-    A region is a part of the host, and stands in the ledger like an address.
+    A region is a part of the host, and is in the ledger like an address.
     """
     check_region(job.cloud)
     base = base_of(job.provider, job.cloud, job.api_base, os.environ)
@@ -167,7 +171,7 @@ async def _realtime(
     api_key: str | None,
     named: Collection[str] | None,
 ) -> Provider:
-    """A litellm model, asked at once; a local one at the embedded server."""
+    """A litellm model in realtime; a local one at the embedded server."""
     facts = realtime_facts(facts_of(job.provider, job.api_base))
     call: Call
     access: Access | None = None
@@ -188,7 +192,7 @@ async def _realtime(
 def _litellm_call(job: JobRecord, api_key: str | None, named: Collection[str] | None) -> Call:
     if (
         job.model.partition("/")[0] != job.provider
-    ):  # litellm goes by the name, the key by the provider
+    ):  # litellm chooses by the name, the key by the provider
         raise KeyMissingError(
             f"no key is sent for {job.model}: the ledger names {job.provider} as its provider, which it is not. "
             "Submit the rows again"
@@ -222,7 +226,7 @@ def _pace(pace: Mapping[str, float]) -> dict[str, Any]:
 
 
 class Embedded:
-    """The embedded server of this ledger: started when it is needed, and again should it be gone."""
+    """The embedded server of this ledger: started on demand, and restarted if it has ended."""
 
     def __init__(self, home: Path) -> None:
         self.facts = facts_of(LOCAL, None)
@@ -233,7 +237,7 @@ class Embedded:
     async def _server(self) -> ViaLitellm:
         try:
             endpoint = await asyncio.to_thread(launch.ensure, self._home)
-        except Exception as e:  # it is a process of ours: whatever keeps it from starting may pass
+        except Exception as e:  # it is a process of ours: an error at its start may be temporary
             raise ProviderDownError(f"the embedded server can't be started: {e}") from e
         access = Access(api_base=endpoint.base_url, api_key=endpoint.token or NO_KEY)
         if self._there is None or access != self._access:
@@ -283,6 +287,6 @@ class Embedded:
         return await (await self._server()).cancel(batch_id)
 
     async def aclose(self) -> None:
-        """See Provider.aclose. The server itself goes on: other processes may use it."""
+        """See Provider.aclose. The server itself keeps running: other processes may use it."""
         if self._there is not None:
             await self._there.aclose()

@@ -1,4 +1,4 @@
-"""ShardContext: all that a step of a shard needs, and the writes of its outcome to the ledger."""
+"""ShardContext: the inputs of a shard's step, and the writes of its outcome to the ledger."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from jupyter_batch.providers.protocol import Facts, Provider
 
 
 class LostError(Exception):
-    """The lease or the step was another process's meanwhile; nothing was written, nothing is wrong."""
+    """Another process has taken the lease or the step; nothing was written, nothing is wrong."""
 
 
 class ShardContext:
-    """A job's shards as the holder of its lease writes them.
+    """A job's shards, with write access for the holder of its lease.
 
     clock: seconds since the epoch. dice: 0 to 1, for jitter.
     """
@@ -46,18 +46,18 @@ class ShardContext:
 
     @property
     def facts(self) -> Facts:
-        """The provider's."""
+        """The provider's facts."""
         return self.provider.facts
 
     def put(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
-        """Write what is so now; a block that is not named is over. Raises LostError where the shard is not ours."""
+        """Write the new state; a block not passed is cleared. Raises LostError if not ours."""
         changes = {"blocked_by": None, "blocked_until": 0.0, "key": "", "unseen": False, **changes}
         if to is Step.ENDED:
             changes["why"] = changes["note"]
         return self.amend(shard, to, **changes)
 
     def end(self, shard: ShardRecord, ending: State, note: str, **changes: Any) -> ShardRecord:
-        """Write that nothing more comes of the shard's batch, and why."""
+        """Write the end of the shard's batch, without further results, and its reason."""
         return self.put(
             shard,
             Step.ENDED,
@@ -70,14 +70,14 @@ class ShardContext:
         )
 
     async def end_if_damaged(self, shard: ShardRecord) -> ShardRecord | None:
-        """End a shard whose request file is damaged, before it is uploaded; None: it may be sent."""
+        """End a shard with a damaged request file before its upload; None: it may be sent."""
         folder = self.ledger.folders.of(self.job.id)
         if not await asyncio.to_thread(request_checks.is_damaged, folder, shard):
             return None
         return self.end(shard, State.FAILED, request_checks.reason(folder, shard))
 
     def amend(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
-        """Write these changes alone. Raises LostError where the shard is not ours to write any more."""
+        """Write only these changes. Raises LostError where another process has the shard."""
         moved = self.ledger.move(shard, to or shard.step, self.holder, self.clock(), **changes)
         if moved is None:
             raise LostError
@@ -91,7 +91,7 @@ class ShardContext:
         to: Step | None = None,
         **changes: Any,
     ) -> ShardRecord:
-        """Try again after a pause that grows with the failures in a row."""
+        """Retry after a pause that grows with the failures in a row."""
         if isinstance(error, AuthenticationError):
             self.key_refused = True
             note = str(error)

@@ -1,6 +1,7 @@
-"""Shards that are larger than a limit which the provider named: cut into smaller ones, each row in one of them.
+"""Division of shards above a limit named by the provider into smaller ones; each row is in one.
 
-What is cut was never taken: its create was refused, or its batch failed before any row was answered.
+A shard that is cut was never accepted: its create was refused, or its batch failed before any row
+was answered.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ if TYPE_CHECKING:
     from jupyter_batch.runner.context import ShardContext
 
 COUNTED = 2000
-"""Requests of a shard whose tokens are counted; those of the others are told by their bytes."""
+"""Requests of a shard whose tokens are counted; those of the others are estimated by bytes."""
 _BYTES_A_TOKEN = 4
 FILLED = 0.9
-"""How full of tokens a shard is made: a provider may count a little more than litellm."""
+"""The share of the token limit that is used: a provider may count a little more than litellm."""
 SMALL_BYTES = 64 * 1024
-"""No server takes less in one body; what refuses this as too large would refuse each row."""
+"""No server accepts less in one body; a refusal of this as too large would hold for each row."""
 _TOO_LARGE = 413
 TRIES = 2
-"""How often a shard that should fit is refused, with nothing of ours in its way, before it is halved."""
+"""Refusals of a shard within the limit, without other batches of ours, before it is halved."""
 
 
 def cuts(sizes: Sequence[float], most: float) -> list[int]:
-    """Where each piece begins, so that none is larger than `most`, but one of a single request."""
+    """The start of each piece, so that none is larger than `most`, except single requests."""
     starts: list[int] = []
     room = 0.0
     for at, size in enumerate(sizes):
@@ -63,9 +64,10 @@ def cuts(sizes: Sequence[float], most: float) -> list[int]:
 def plan(
     sizes: Sequence[float], limit: StatedLimit, *, halve: bool, largest: float
 ) -> list[int] | None:
-    """Where the pieces of a shard begin; None where it stays whole.
+    """The starts of the pieces of a shard; None where it stays whole.
 
-    halve: it was refused again and again with nothing in its way. largest: the most that the provider may count.
+    halve: it was refused repeatedly without other batches in the way. largest: the most that the
+    provider may count.
     """
     total = math.fsum(sizes)
     if len(sizes) < 2:  # noqa: PLR2004 - one request is never cut
@@ -87,14 +89,14 @@ def is_above(shard: ShardRecord, limit: StatedLimit | None) -> bool:
 
 
 def half_of(shard: ShardRecord, error: ProviderError) -> StatedLimit | None:
-    """Half of a shard's bytes as its limit, where it was refused as too large and no limit was named."""
+    """Half of a shard's bytes as its limit, if it was too large and no limit was named."""
     if error.status != _TOO_LARGE or shard.bytes <= SMALL_BYTES:
         return None
     return StatedLimit(Unit.BYTES, math.ceil(shard.bytes / 2))
 
 
 def refused(context: ShardContext, shard: ShardRecord, error: ProviderError) -> ShardRecord | None:
-    """Put a shard aside to be cut, whose file was refused for its size; None where it is within the named limit."""
+    """Schedule a shard refused for its file's size for cutting; None if within the named limit."""
     limit = error.limit or half_of(shard, error)
     if not is_above(shard, limit):
         return None
@@ -110,7 +112,7 @@ def refused(context: ShardContext, shard: ShardRecord, error: ProviderError) -> 
 
 
 def failed(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
-    """The same of a shard whose batch failed for its size before any row was answered."""
+    """As `refused`, for a shard whose batch failed for its size before any row was answered."""
     answered = view.completed or view.failed or view.output_file_id
     stopped = context.job.cancel_at or context.job.adopted
     if view.ending is not State.FAILED or answered or stopped or not is_above(shard, view.limit):
@@ -130,7 +132,7 @@ def failed(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardR
 
 
 def limit_of(context: ShardContext, shard: ShardRecord) -> StatedLimit | None:
-    """The limit that the provider named of this shard, or of another one of the job."""
+    """The limit that the provider named for this shard, or for another one of the job."""
     if shard.limit is not None:
         return shard.limit
     told = [one.limit for one in context.ledger.shards(context.job.id, replaced=True) if one.limit]
@@ -138,7 +140,7 @@ def limit_of(context: ShardContext, shard: ShardRecord) -> StatedLimit | None:
 
 
 async def fit(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
-    """Before a shard is sent: cut it, or end it, where it is above a named limit; None: it may go."""
+    """Cut a shard above a named limit before it is sent, or end it; None: it may be sent."""
     limit = limit_of(context, shard)
     if limit is None or shard.joins:
         return None
@@ -160,7 +162,7 @@ async def fit(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
 
 
 def _too_large(context: ShardContext, shard: ShardRecord, limit: StatedLimit) -> ShardRecord:
-    """End a shard of one request that is above the limit by itself."""
+    """End a shard of one request that alone exceeds the limit."""
     note = (
         f"this request alone has about {shard.tokens:,} tokens, and the provider allows {limit.most:,}; "
         f"shorten it ({shard.note})"
@@ -180,7 +182,7 @@ def _sizes(path: Path, unit: Unit, job: JobRecord) -> list[float]:
 
 
 def _tokens(path: Path, lengths: list[int], count: Count) -> list[float]:
-    """Tokens of input of each line: counted, or by the ratio of tokens to bytes of those that were."""
+    """Input tokens of each line: counted, or by the counted ones' ratio of tokens to bytes."""
     chosen: Sequence[int] = range(len(lengths))
     if len(lengths) > COUNTED:
         chosen = random.Random(len(lengths)).sample(chosen, COUNTED)
@@ -206,7 +208,7 @@ def _cut(
     sizes: Sequence[float],
     starts: list[int],
 ) -> ShardRecord:
-    """Write the pieces' files, then record them in the shard's place. Killed in between, all is done again."""
+    """Write the pieces' files, then record them for the shard; safe to repeat after a kill."""
     ledger, job = context.ledger, context.job
     folder = ledger.folders.of(job.id)
     bounds = list(zip(starts, [*starts[1:], len(sizes)], strict=True))
@@ -251,7 +253,7 @@ def _pieces(
     bounds: list[tuple[int, int]],
     drafts: list[Path],
 ) -> list[ShardRecord]:
-    """Write the request lines of each piece into its draft; the records share the shard's rows without a gap."""
+    """Write each piece's request lines to its draft; the records cover all of the shard's rows."""
     made: list[ShardRecord] = []
     with folder.requests(shard.number).open("rb") as file:
         for (start, end), draft in zip(bounds, drafts, strict=True):
@@ -295,7 +297,7 @@ def _position(line: bytes, shard: ShardRecord) -> int:
 
 
 def _take_along(folder: JobFolder, job: JobRecord, shard: ShardRecord, piece: ShardRecord) -> None:
-    """Copy what a shard took from other jobs, for the rows of a piece."""
+    """Copy the answers that a shard took from other jobs, for the rows of a piece."""
     for dialect, path in folder.taken_over(shard.number):
         name = path.name.replace(f"joined-{shard.number}-", f"joined-{piece.number}-", 1)
         with written(path.with_name(name)) as out:

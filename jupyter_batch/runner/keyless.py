@@ -1,4 +1,4 @@
-"""The cancel of a job that no key of this process is for: its batches that were never sent end all the same."""
+"""Cancel of a job for which this process has no key: its batches that were never sent are ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Unreachable(NamedTuple):
-    """A provider that can't be called; what is known of it without a call."""
+    """A provider that can't be called; only its facts are known."""
 
     facts: Facts
 
@@ -24,7 +24,7 @@ class _Unreachable(NamedTuple):
 async def cancel_unsent(
     ledger: Ledger, job: JobRecord, holder: str, clock: Callable[[], float]
 ) -> bool:
-    """End the batches of a cancelled job that were never sent. Whether all of the job's batches are over then.
+    """End the unsent batches of a cancelled job. Whether all of the job's batches are over then.
 
     The caller holds the job's lease.
     """

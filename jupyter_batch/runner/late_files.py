@@ -1,7 +1,7 @@
-"""Look again for the result files of cancelled batches that counted answers and named no file.
+"""Polling for the result files of cancelled batches that counted answers and named no file.
 
-The job is over meanwhile, so that its rows can be retried. What is expected is kept in memory: after a restart, a rerun
-or `resume()` looks again (file_checks/refetch.py).
+The job is finished by then, so that its rows can be retried. The list is kept in memory: after a
+restart, a rerun or `resume()` polls again (file_checks/refetch.py).
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from jupyter_batch.providers.backoff import poll_pause
 from jupyter_batch.providers.protocol import Provider
 
 LOOK_SECONDS = 3600.0
-"""How long such a file is looked for once its batch has ended."""
+"""The time for which such a file is awaited once its batch has ended."""
 _GRACE = 1 / 60
 """The share of `Facts.late_cancelled` for which a job stays open for such a file."""
 
 
 def patience(late_cancelled: float, job: JobRecord) -> float:
-    """Seconds for which a cancelled batch's shard waits for the file that its counts promise.
+    """Seconds for which a cancelled batch's shard waits for the file that its counts imply.
 
-    A job whose rest is asked in real time by itself waits the whole time: those rows would be paid twice.
+    A job that is finished in realtime automatically waits the whole time: its rows would be paid
+    twice.
     """
     return late_cancelled if job.rush_at else late_cancelled * _GRACE
 
@@ -39,7 +40,7 @@ class _Expected(msgspec.Struct):
 
 
 class LateFiles:
-    """The jobs of one worker that are over and whose files may still come.
+    """The finished jobs of one worker whose files may still come.
 
     clock: seconds since the epoch; dice: 0 to 1, for jitter.
     """
@@ -56,21 +57,21 @@ class LateFiles:
         return job in self._jobs
 
     def expect(self, job: JobRecord, shards: list[ShardRecord], provider: Provider) -> None:
-        """Look for the files of a job that has just ended, if any are expected."""
+        """Poll for the files of a job that has just ended, if any are expected."""
         batches = {str(one.batch_id): one.ended_at for one in shards if one.awaits_file}
         if batches:
             first = self._clock() + provider.facts.poll_first
             self._jobs[job.id] = _Expected(provider, batches, first)
 
     async def look(self) -> None:
-        """Poll the batches that are due, and reopen the jobs whose files are there now."""
+        """Poll the batches that are due, and reopen the jobs whose files are available now."""
         now = self._clock()
         for job, expected in list(self._jobs.items()):
             if expected.due_at <= now:
                 await self._look(job, expected, now)
 
     def pause(self) -> float:
-        """Seconds until the next look; infinite where nothing is expected."""
+        """Seconds until the next poll; infinite where nothing is expected."""
         if not self._jobs:
             return float("inf")
         return min(one.due_at for one in self._jobs.values()) - self._clock()

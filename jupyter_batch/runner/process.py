@@ -1,6 +1,6 @@
-"""This process's hold on one ledger: the ledger, its one worker, and the keys that were given for single calls.
+"""This process's session on a ledger: the ledger, its one worker, and the keys of single calls.
 
-It knows no frame and no screen. The worker's thread starts at the first job that is to be moved.
+The worker's thread starts with the first job to run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from jupyter_batch.runner.worker import Watcher, Worker
 
 
 class Session:
-    """One ledger as this process uses it."""
+    """One ledger as used by this process."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -47,16 +47,17 @@ class Session:
         return f"Session({str(self.home)!r})"
 
     def move(self, job: str, watcher: Watcher | None = None, api_key: str | None = None) -> None:
-        """Have the worker move this job from now on, and tell `watcher` of each change."""
+        """Have the worker run this job from now on, and call `watcher` at each change."""
         self.know(job, api_key)
         self._moved.add(job)
         self._start()
         self.worker.take(job, watcher)
 
     def know(self, job: str, api_key: str | None) -> None:
-        """Remember the key that was given for a job's call, if one was.
+        """Remember the key that was given for a job's call, if any.
 
-        A refused one is forgotten once the user has set another in the environment: that one is for this job, too.
+        A refused key is forgotten once the user has set another in the environment, which then
+        applies to this job too.
         """
         if api_key is not None:
             remember(api_key)
@@ -80,8 +81,9 @@ class Session:
     def name(self, api_base: str | None, provider: str = "", *, with_key: bool = False) -> None:
         """Remember an address that a call of this kernel gave: the environment's key may go there.
 
-        provider: whose key; "" for every provider's. with_key: a key was given for it; then the environment's is not
-        meant for it, even where that key is refused, unless it is set after that (see `know`).
+        provider: whose key; "" for every provider's. with_key: a key was given for it; then the
+        environment's is not used there, even if that key is refused, unless it is set after that
+        (see `know`).
         """
         if api_base is not None:
             (self._given if with_key else self._named).add((provider, address(api_base)))
@@ -90,7 +92,7 @@ class Session:
         return {at for whose, at in self._named if whose in ("", provider)}
 
     def _is_given(self, job: JobRecord) -> bool:
-        """Whether a job's address is its provider's own, or one that a call of this kernel gave."""
+        """Whether a job's address is its provider's own, or was given by a call of this kernel."""
         record = RECORDS.get(job.provider)
         if job.api_base is None or (record is not None and is_own_host(record, job.api_base)):
             return True
@@ -98,11 +100,11 @@ class Session:
         return bool(here & (self._named | self._given))
 
     def check_key(self, job: JobRecord, api_key: str | None) -> None:
-        """Raise KeyMissingError, which names the host, where no key of this process may go to a job's address."""
+        """Raise KeyMissingError, naming the host, without a key that may go to a job's address."""
         check_key(job, api_key=api_key, named=self._named_for(job.provider))
 
     def lend_key(self, job: str, other: str, given: str | None = None) -> str | None:
-        """The key of a job's call for another job, where that is at the same address. given: another key for both."""
+        """The key of a job's call for another job at its address. given: a key for both."""
         lent = self._keys.get(job)
         here = place_of(self.ledger.job(job)) if given is not None or lent is None else lent.place
         if here != place_of(self.ledger.job(other)):
@@ -110,27 +112,27 @@ class Session:
         return given or (None if lent is None else lent.key)
 
     def lend(self, job: str, functions: dict[str, Callable[..., Any]]) -> None:
-        """Remember the functions that were given as a job's tools, as long as this process lives."""
+        """Remember the functions given as a job's tools, as long as this process lives."""
         if functions:
             self._functions[job] = functions
 
     def functions_of(self, job: str) -> dict[str, Callable[..., Any]]:
-        """Those that were lent for a job, by their names."""
+        """The functions given for a job, by name."""
         return self._functions.get(job, {})
 
     def move_all(self) -> None:
-        """Have the worker move every unfinished job of the ledger that this process has a key for."""
+        """Have the worker run every unfinished job that this process has a key for."""
         self.worker.everything = True
         self._start()
         self.worker.poke()
 
     def close(self) -> None:
-        """End the worker and give its leases back; the jobs go on at their providers."""
+        """End the worker and release its leases; the batches keep running at their providers."""
         self.worker.stop()
         self.ledger.close()
 
     def _at_exit(self) -> None:
-        """A script that ends at once: say what was not sent, since nobody sends it before the next run."""
+        """At a script's exit, report batches not yet sent: they wait for the next run."""
         self.worker.stop()
         unsent: list[str] = []
         with contextlib.suppress(LedgerError):
@@ -151,7 +153,7 @@ class Session:
             )
 
     def after_fork(self) -> None:
-        """In a child process: neither the thread nor the database's connection is the child's, nor are the leases."""
+        """Reset a child process: the thread, the connection and the leases are the parent's."""
         self.ledger.after_fork()
         watchers = self.worker.watchers
         self.worker = Worker(self.ledger, self._connect, everything=self.worker.everything)
@@ -166,7 +168,7 @@ class Session:
         self.worker.start()
 
     async def _connect(self, job: JobRecord) -> Provider:
-        # What continues a job is asked as that was, where it is at the same address.
+        # A continuing job uses the key of the job it continues, if at the same address.
         lent = self._keys.get(job.id) or self._keys.get(job.parent or "")
         key = lent.key if lent is not None and lent.place == place_of(job) else None
         handed_over = bool(self._handed_over & {job.id, job.parent}) and self._is_given(job)
@@ -175,7 +177,10 @@ class Session:
 
 
 class _Lent(NamedTuple):
-    """A key that a call gave, its place, and the environment's keys of that moment. They are in no repr."""
+    """A key that a call gave, its address, and the environment's keys at that time.
+
+    Not in any repr.
+    """
 
     key: str
     place: str
@@ -191,9 +196,9 @@ def _set_for(job: JobRecord) -> frozenset[str]:
 
 
 def place_of(job: JobRecord | Ask) -> str:
-    """Where a job's requests go, as far as its key is concerned."""
+    """The destination of a job's requests that decides which key applies."""
     region = sorted(job.cloud.items())
-    # In real time without an address the model's name says which provider litellm calls.
+    # In realtime without an address the model's name decides which provider litellm calls.
     owner = job.model.partition("/")[0]
     return f"{job.provider} {owner} {address(job.api_base) if job.api_base else ''} {region}"
 
@@ -201,7 +206,7 @@ def place_of(job: JobRecord | Ask) -> str:
 _lock = threading.Lock()
 _sessions: dict[
     Path, Session
-] = {}  # one for each ledger: the worker is the one thing a process has but once
+] = {}  # one for each ledger: a process has only a single worker for each of them
 
 
 def _after_fork() -> None:

@@ -1,6 +1,6 @@
-"""Shards that the provider has no room for now: they wait, one knocks at a time, and each batch that ends lets one in.
+"""Shards waiting for quota: one probes at a time, and each batch that ends admits one.
 
-It decides when a shard may be sent; what is sent, and how an answer is read, it does not know.
+Decides only when a shard may be sent.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from jupyter_batch.runner.context import ShardContext
 
 QUOTA_SECONDS = 26 * 3600.0
-"""How long a batch is refused for quota before that is believed: others' batches have ended within a day."""
+"""The time after which quota refusals are final: others' batches have ended within a day."""
 QUEUE, RATE = "queue", "rate"
-"""ShardRecord.held: until batches have ended, or until some time has passed."""
+"""Values of ShardRecord.held: until batches have ended, or until some time has passed."""
 
 _UNDER_WAY = frozenset({Step.SUBMITTING, Step.RUNNING, Step.CANCELLING})
 _UNSURE = frozenset({"", "validating", "submitted", "unknown"})
-"""What a batch calls itself that may yet be refused; in any other open state it takes part of the quota."""
+"""The status of a batch that may yet be refused; in any other open state it uses quota."""
 
 
 def is_in(status: str | None) -> bool:
-    """Whether a batch in this open state was let in."""
+    """Whether a batch in this open state was admitted."""
     return (status or "").lower() not in _UNSURE
 
 
 def let_in(status: str | None) -> dict[str, Any]:
-    """What changes on a shard whose batch is in this open state."""
+    """The changes to a shard whose batch is in this open state."""
     return {"held": "", "alone": 0} if is_in(status) else {}
 
 
 def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
-    """The shard, put to wait since another of its job was refused for quota and is before it; None: it may go."""
+    """The shard, delayed behind another of its job refused for quota; None: it may proceed."""
     others = [
         other
         for other in context.ledger.shards(context.job.id)
@@ -70,7 +70,7 @@ def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
 
 
 def _is_full(context: ShardContext, shard: ShardRecord) -> bool:
-    """Whether the batches of this job that are under way leave too little of the limit that the provider named."""
+    """Whether this job's running batches leave too little of the limit that the provider named."""
     if shard.limit is None or shard.limit.unit is not Unit.TOKENS or not shard.tokens:
         return False
     taken = sum(
@@ -88,18 +88,18 @@ def _knocks(shard: ShardRecord) -> bool:
 
 
 def _rank(shard: ShardRecord) -> tuple[int, int]:
-    """Whose turn it is: who was refused least often, so that one which never fits does not keep the others out."""
+    """The order of probes: least refused first, so that one that never fits blocks no others."""
     return shard.attempts + len(shard.refused), shard.number
 
 
 def refused_at_once(
     context: ShardContext, shard: ShardRecord, error: RateLimitError
 ) -> ShardRecord:
-    """The provider answered the create with a refusal: back to the queue."""
+    """Requeue a shard whose create was refused for quota."""
     attempts = shard.attempts + 1
     refusals = (
         sum(other.attempts for other in context.ledger.shards(context.job.id) if other.held) + 1
-    )  # one queue's
+    )  # those of the whole queue
     pause = retry_pause(context.facts, error, refusals, context.dice())
     _calm(context, shard, pause)
     if not error.queue:
@@ -116,7 +116,7 @@ def refused_at_once(
 
 
 def refused_later(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
-    """The provider took the batch, and then failed it for its quota: back to the queue."""
+    """Requeue a shard whose batch was accepted and then failed for quota."""
     pause = min(
         context.facts.poll_first * 4 * 2.0 ** min(len(shard.refused), 10), context.facts.poll_last
     )
@@ -137,7 +137,7 @@ def refused_later(context: ShardContext, shard: ShardRecord, view: BatchView) ->
 
 
 def _calm(context: ShardContext, shard: ShardRecord, pause: float) -> None:
-    """What was refused to one would be refused to the others of the job: they don't knock sooner."""
+    """Delay the other waiting shards of the job: they would be refused alike."""
     until = context.clock() + pause
     for other in context.ledger.shards(context.job.id):
         if (
@@ -152,10 +152,10 @@ def _calm(context: ShardContext, shard: ShardRecord, pause: float) -> None:
 def _back(
     context: ShardContext, shard: ShardRecord, why: str, pause: float, **changes: Any
 ) -> ShardRecord:
-    """Wait; but a shard that is refused again and again with nothing of ours in its way, for a day, has failed."""
+    """Wait; a shard refused repeatedly for a day, without other batches of ours, has failed."""
     now = context.clock()
     theirs = _under_way(context, shard)
-    # A batch that may be refused yet proves nothing in either way.
+    # A batch that may yet be refused proves nothing.
     alone = 0 if any(map(is_in, theirs)) else shard.alone + (not theirs)
     if alone >= QUOTA_TRIES and now - context.job.created_at > QUOTA_SECONDS:
         return context.put(
@@ -181,9 +181,9 @@ def _back(
 
 
 def make_way(context: ShardContext) -> None:
-    """There is room, as far as is known: the next shard that waits for it may try at once, the oldest job's first.
+    """Make the next shard in the queue due, as there may be room; the oldest job's first.
 
-    Another process's job finds out by its own pauses.
+    Jobs of other processes notice at their own retries.
     """
     for job in sorted(context.ledger.jobs(unfinished=True), key=lambda job: job.created_at):
         if (job.provider, job.api_base) != (context.job.provider, context.job.api_base):
@@ -198,11 +198,11 @@ def make_way(context: ShardContext) -> None:
                 is not None
             ):
                 return
-            break  # not ours to move
+            break  # another process runs it
 
 
 def _under_way(context: ShardContext, shard: ShardRecord) -> list[str | None]:
-    """The states of this ledger's other batches that are under way at the same provider."""
+    """The states of this ledger's other running batches at the same provider."""
     return [
         other.provider_status
         for job in context.ledger.jobs(unfinished=True)

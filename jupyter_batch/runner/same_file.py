@@ -1,4 +1,4 @@
-"""An uploaded file that the provider does not know yet, or has not processed: when to create, when to upload again."""
+"""Refusals for an uploaded file that is not visible or processed yet: retry, or upload again."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from jupyter_batch.runner.context import ShardContext
 
 ABSENT_SECONDS = 300.0
-"""How long after its upload a file may be unknown to the rest of the provider."""
+"""The time after its upload for which a file may be unknown to the rest of the provider."""
 UNREADY_SECONDS = 3600.0
-"""How long a provider may take to process a file."""
+"""The time that a provider may take to process a file."""
 UPLOADS = 3
-"""How often a file is uploaded that is not found again and again."""
+"""The most uploads of a file that is repeatedly not found."""
 
 
 class Next(StrEnum):
-    """What follows a refusal that is about the uploaded file."""
+    """The reaction to a refusal that is about the uploaded file."""
 
     SAME = "the same file"
     UPLOAD = "upload again"
@@ -31,8 +31,8 @@ class Next(StrEnum):
 
 
 def about_file(error: ProviderError) -> InputFile | None:
-    """What a refused create says of the file. A 404 without a reason is taken for a file that is not there."""
-    if error.input_file is None and type(error) is NotFoundError:  # none of its kinds
+    """The file's state from a refused create. A 404 without a reason counts as an absent file."""
+    if error.input_file is None and type(error) is NotFoundError:  # not its subclasses
         return InputFile.ABSENT
     return error.input_file
 
@@ -48,7 +48,7 @@ def next_try(state: InputFile, shard: ShardRecord, now: float) -> Next:
 
 
 def refused_batch(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
-    """Send a shard again whose batch was created and then failed for its file; None: it has ended."""
+    """Send a shard again whose created batch failed for its file; None: it has ended."""
     answered = view.completed or view.failed or view.output_file_id
     if view.ending is not State.FAILED or view.input_file is None or answered:
         return None

@@ -1,4 +1,4 @@
-"""The guard of max_cost while a job runs: no further batch is sent where the real cost runs ahead."""
+"""Enforcement of max_cost while a job runs: no further batch is sent above it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LOOK_SECONDS = 60.0
 
 
 def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
-    """Before a shard is sent: None where the budget allows it; else it waits for others' real costs, or has ended.
+    """Check the budget before a shard is sent: None if allowed; else it waits for costs, or ends.
 
-    While nothing is collected an open shard counts with the most that it can cost, later with what the collected ones
-    did cost beside their own share of that.
+    Until a shard is collected, open shards count with their maximum cost; later scaled by the ratio
+    of actual to estimated cost of the collected ones.
     """
     job = context.job
     if job.max_cost is None or not job.most:
@@ -46,7 +46,7 @@ def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
 
 
 def release(context: ShardContext) -> None:
-    """A shard was collected, what it cost is known: those that are held back look again."""
+    """Make shards blocked for the budget due, as the cost of another one is known now."""
     if context.job.max_cost is None:
         return
     for shard in context.ledger.shards(context.job.id):

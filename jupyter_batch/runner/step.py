@@ -1,7 +1,4 @@
-"""One shard, one step on: every network call inside one guarded ring, every outcome in the ledger before the next.
-
-It knows the ledger and a provider's verbs; it does not know which process it runs in, nor who is watching.
-"""
+"""Single steps of a shard: network calls guarded, each outcome in the ledger before the next."""
 
 from __future__ import annotations
 
@@ -27,19 +24,19 @@ from jupyter_batch.runner.same_file import Next, about_file, next_try
 from jupyter_batch.runner.submit import adopt, send, sending
 
 LATE_FILE_SECONDS = 3600.0
-"""How long a finished batch may stay without the output file that its counts promise."""
+"""The time for which a finished batch may lack the output file that its counts imply."""
 DISK_SECONDS = 30.0
 ENDING_SECONDS = 1.0
-"""A process that ends starts no thread any more: how long the next one leaves its shards alone."""
+"""The delay for the next process, when this one is exiting and can't start a thread."""
 SEEN_SECONDS = 60.0
-"""An end that is told to have been within so many seconds was seen when it was: clocks differ."""
+"""A reported end within so many seconds counts as observed at once: clocks differ."""
 
 
 class Mover(ShardContext):
-    """Moves the shards of one job, step by step."""
+    """Runs the shards of one job, step by step."""
 
     async def advance(self, shard: ShardRecord) -> None:
-        """Go on with a shard until it has to wait; never raises for what the network or the disk does."""
+        """Advance a shard until it has to wait; never raises for network or disk errors."""
         try:
             while True:
                 before = shard
@@ -58,7 +55,7 @@ class Mover(ShardContext):
             return self._failed(self._current(shard), e)
         except (
             LedgerError
-        ) as e:  # a full disk passes; what the provider holds stays there meanwhile
+        ) as e:  # a full disk is temporary; the provider keeps its results until then
             return self.put(self._current(shard), note=str(e), due_at=self.clock() + DISK_SECONDS)
         except LostError:
             raise
@@ -74,7 +71,7 @@ class Mover(ShardContext):
         for one in self.ledger.shards(self.job.id):
             if one.number == shard.number:
                 return one
-        raise LostError  # it was cut into smaller ones
+        raise LostError  # it was cut into smaller shards
 
     async def _step(self, shard: ShardRecord) -> ShardRecord:
         if self.job.cancel_at and shard.step in (Step.PLANNED, Step.WAITING):
@@ -124,7 +121,7 @@ class Mover(ShardContext):
             raise
         except (
             ProviderError
-        ) as e:  # a server that has no such verb, or fails at it: the end must be seen all the same
+        ) as e:  # a server without this call, or failing at it: observe the end anyway
             view = await self.provider.poll(str(shard.batch_id))
             if view.ending is None:
                 return self.later(shard, e, f"not cancelled yet ({e}): it is asked again")
@@ -178,7 +175,7 @@ class Mover(ShardContext):
         ended_at = shard.ended_at or now
         nothing = view.ending is State.COMPLETED and not (
             view.completed or view.failed
-        )  # not even how many
+        )  # not even their number
         patience = self.facts.settle
         if (view.completed or nothing) and not view.output_file_id:
             patience = LATE_FILE_SECONDS
@@ -219,7 +216,7 @@ class Mover(ShardContext):
         return ended
 
     def _failed(self, shard: ShardRecord, error: ProviderError) -> ShardRecord:
-        """A refusal or silence at a shard's present step: when to try again, or what ends it."""
+        """Handle a refusal or silence at a shard's present step: schedule a retry, or end it."""
         now = self.clock()
         if shard.step is Step.SUBMITTING:
             hopeless = not error.transient and not isinstance(
@@ -233,7 +230,7 @@ class Mover(ShardContext):
         return blocking.unseen(self, shard, error) or self.later(shard, error)
 
     def _not_sent(self, shard: ShardRecord, error: ProviderError, *, hopeless: bool) -> ShardRecord:
-        """The provider refused (nothing is there: wait and send again), or was silent (look before sending again)."""
+        """Handle a failed send: after a refusal wait and resend; after silence search first."""
         if (blocked := blocking.blocked(self, shard, error)) is not None:
             return blocked
         refused = is_refusal(error)
@@ -263,7 +260,7 @@ class Mover(ShardContext):
 _TIMED_OUT = 408
 _SERVER = 500
 _GATEWAY = frozenset({502, 504, *range(520, 528)})
-"""A gateway's words for a server behind it that was silent, and may have taken the request. 52x: Cloudflare's."""
+"""Gateway statuses for a silent server that may have accepted the request. 52x: Cloudflare's."""
 
 
 def is_refusal(error: ProviderError) -> bool:
@@ -274,18 +271,18 @@ def is_refusal(error: ProviderError) -> bool:
 
 
 def is_answered(status: int | None) -> bool:
-    """Whether the server itself answered with an error: nothing of the request is under way any more."""
+    """Whether the server itself returned an error: the request is no longer running."""
     return status is not None and status >= _SERVER and status not in _GATEWAY
 
 
 def _long_over(shard: ShardRecord, view: BatchView, now: float) -> float:
-    """When it had ended, if nobody looked for a while; 0 where it was seen at once, by our own clock."""
+    """When it ended, if no poll observed it for a while; 0 if observed at once, by our clock."""
     over = view.ended_at or now
     return over if shard.sent_at <= over < now - SEEN_SECONDS else 0.0
 
 
 def _file_is_late(view: BatchView, *, one_file: bool) -> bool:
-    """Its counts, or its being completed, promise a file that it does not name (yet)."""
+    """Whether its counts, or its completion, imply a file that it does not name (yet)."""
     if (
         view.ending is State.FAILED
     ):  # refused as a whole, most often, with no file at all; an answer is paid for
@@ -300,7 +297,7 @@ def _file_is_late(view: BatchView, *, one_file: bool) -> bool:
 
 
 def _not_given(view: BatchView) -> str:
-    """What to say of a batch whose answers were counted, and never came."""
+    """The message about a batch with counted answers that were never available."""
     if not view.completed or view.output_file_id:
         return ""
     missing = f"the provider counted {view.completed:,} answers, and named no file that holds them"

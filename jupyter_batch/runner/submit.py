@@ -1,6 +1,6 @@
-"""Send a shard: intent on disk, network, handle on disk; and adopt what is there before paying again.
+"""Submission of a shard: intent on disk, network call, handle on disk.
 
-It knows how to find out whether a batch exists; how a shard came to its file is planning/plan.py's.
+A batch that exists is adopted before anything is paid again.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from jupyter_batch.runner.context import ShardContext
 
 MOST_CHARS = 512
-"""Of a metadata value, at OpenAI."""
+"""The most characters of a metadata value at OpenAI."""
 CLOCKS_SECONDS = 3600.0
-"""How far the provider's clock and ours may be apart."""
+"""The most by which the provider's clock and ours may differ."""
 BLIND_TRIES = 3
-"""How often a list is refused before it is believed that there is none."""
+"""The number of refused list calls after which the list counts as unavailable."""
 UNKNOWN_SECONDS = 60.0
-"""How often a batch is looked for that the user was asked about."""
+"""The interval of searches for a batch that awaits the user's decision."""
 
 
 def tag_of(job: JobRecord, shard: ShardRecord) -> dict[str, str]:
-    """The metadata that say which batch is this shard's: found by it, a batch is never paid twice."""
+    """The metadata that identify a shard's batch: found by it, a batch is never paid twice."""
     return {TAG: f"{job.id}/{shard.number}"}
 
 
 def about(job: JobRecord, shard: ShardRecord, shards: int) -> dict[str, str]:
-    """The metadata that tell who finds the batch without its ledger what it is part of."""
+    """The metadata that describe a batch's job to a reader without its ledger."""
     _, dot, schema = job.space.partition(".")
     kind = f"/{schema}" if dot else ""
     samples = f"x{job.samples}" if job.samples > 1 else ""
@@ -61,7 +61,7 @@ async def send(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 
     async def on_upload(file_id: str) -> None:
         nonlocal shard
-        # The create goes out now: what `settle` counts from, however long the upload took.
+        # The create is sent now: `settle` counts from here, however long the upload took.
         now = context.clock()
         changes: dict[str, Any] = {"sent_at": now, "create_sent": True}
         if file_id != shard.file_id:
@@ -92,7 +92,7 @@ async def send(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 
 
 class Fate(StrEnum):
-    """What is known about a create without an answer whose batch is not in the provider's list."""
+    """The fate of an unanswered create whose batch is not in the provider's list."""
 
     ABSENT = "absent"  # no batch was made, and none will be
     OPEN = "open"  # it may still arrive
@@ -100,7 +100,7 @@ class Fate(StrEnum):
 
 
 def fate(shard: ShardRecord, facts: Facts, now: float) -> Fate:
-    """What an empty search says about a shard's create; its sent_at: when that was sent, or its answer failed."""
+    """The fate of a shard's create after an empty search; sent_at: when it was sent or failed."""
     if not shard.create_sent:
         return Fate.ABSENT
     if now - shard.sent_at < facts.settle:
@@ -110,10 +110,10 @@ def fate(shard: ShardRecord, facts: Facts, now: float) -> Fate:
 
 
 async def adopt(context: ShardContext, shard: ShardRecord) -> ShardRecord:
-    """Look for the batch of a shard found in `submitting`: the process died, or the answer was lost.
+    """Search for the batch of a `submitting` shard: the process died, or the response was lost.
 
-    It is sent again only where no batch of it can be there. Where that can't be known it is blocked, and looked for
-    all the same: a batch that shows up late is taken.
+    It is sent again only where it can't have a batch. Where that is unknown it is blocked, and the
+    search continues: a batch that appears late is adopted.
     """
     if not shard.create_sent:
         return await _absent(context, shard)
@@ -131,10 +131,10 @@ async def adopt(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         return await _blind(context, shard, e)
     live = [view for view in found if view.id and view.id not in shard.refused]
     if live:
-        # The oldest, should there ever be two: the one that was asked for first.
+        # The oldest, should there ever be two: the one that was sent first.
         return taken(context, shard, live[-1])
     now = context.clock()
-    sent_at = min(shard.sent_at, now)  # a clock that was put back
+    sent_at = min(shard.sent_at, now)  # a clock that was set back
     match fate(msgspec.structs.replace(shard, sent_at=sent_at), context.facts, now):
         case Fate.ABSENT:
             return await _absent(context, shard)
@@ -147,7 +147,7 @@ async def adopt(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 
 
 async def _absent(context: ShardContext, shard: ShardRecord) -> ShardRecord:
-    """No batch of the shard is there: send it, or end it where that is not wanted any more."""
+    """Send a shard without a batch, or end it where it is not wanted any more."""
     if context.job.cancel_at:
         return context.end(shard, State.CANCELLED, "")
     if (damaged := await context.end_if_damaged(shard)) is not None:
@@ -156,7 +156,7 @@ async def _absent(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 
 
 def sending(shard: ShardRecord, facts: Facts, now: float) -> dict[str, Any]:
-    """What changes on a shard that is about to be sent; where its file was uploaded before, the create is next."""
+    """The changes to a shard about to be sent; with an uploaded file, the create is next."""
     return {
         "sent_at": now,
         "due_at": 0.0,
@@ -167,7 +167,7 @@ def sending(shard: ShardRecord, facts: Facts, now: float) -> dict[str, Any]:
 
 
 def _unknown(context: ShardContext, shard: ShardRecord) -> ShardRecord:
-    """Block a shard whose batch may or may not exist: the user decides, and the search for it continues."""
+    """Block a shard whose batch may exist: the user decides, and the search for it continues."""
     if (ended := _given_up(context, shard)) is not None:
         return ended
     return context.put(
@@ -180,7 +180,7 @@ def _unknown(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 
 
 async def _blind(context: ShardContext, shard: ShardRecord, error: ProviderError) -> ShardRecord:
-    """The provider's list can't be read: ask again; where it refuses each time, only the user can decide."""
+    """Retry a failed list call; where it is always refused, only the user can decide."""
     refused = isinstance(error, NotFoundError | BadRequestError) and shard.attempts >= BLIND_TRIES
     if refused and shard.send_again:
         return await _absent(context, shard)
@@ -198,7 +198,7 @@ async def _blind(context: ShardContext, shard: ShardRecord, error: ProviderError
 
 
 def _given_up(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
-    """The shard's end, where the user has cancelled the job; None where what is open is to be asked in real time.
+    """The end of a shard of a cancelled job; None where open rows are to be sent in realtime.
 
     That would pay again for answers that the provider may hold.
     """
@@ -208,7 +208,7 @@ def _given_up(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
 
 
 def taken(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
-    """The provider has a batch for the shard: its handle goes to disk."""
+    """Record the handle of the provider's batch for the shard."""
     sent = context.put(
         shard,
         Step.RUNNING,

@@ -1,7 +1,4 @@
-"""A shard whose rows another job has asked for: it waits for that one's answers, and asks for what is missing then.
-
-It knows the ledger and the jobs' folders; no provider.
-"""
+"""Shards whose rows another job has requested: wait for its answers, then request missing rows."""
 
 from __future__ import annotations
 
@@ -39,29 +36,29 @@ _TAKEN = [CODES.index(status) for status in (Status.REUSED, Status.FAILED)]
 _ANSWERED = (Status.SUCCEEDED, Status.REUSED)
 
 LOOK_SECONDS = 2.0
-"""How often it is looked whether the other job is done. It is a look at our own disk."""
+"""The interval of checks whether the other job is done. They read only the local disk."""
 
 
 def join(context: ShardContext, shard: ShardRecord) -> ShardRecord:
-    """Take the other job's answers, if it has all that there will be; else come back.
+    """Take the other job's answers if they are complete; else wait.
 
-    May be killed anywhere: all of it is done again then, and comes to the same.
+    Safe to repeat after a kill at any point.
     """
     ledger, job = context.ledger, context.job
     folder = ledger.folders.of(job.id)
     before = _taken(folder, job, shard, but=shard.joins)
     try:
         other = ledger.job(shard.joins)
-    except JobNotFoundError:  # forgotten meanwhile: what was taken of it before is all
+    except JobNotFoundError:  # forgotten since: only the answers copied before remain
         taken: Sequence[int] = np.setdiff1d(_taken(folder, job, shard), before).tolist()
     else:
         if (
             heir := ledger.child(other.id)
-        ) is not None:  # it has the answers, and asks for what is missing
+        ) is not None:  # it has the answers, and requests the missing ones
             return context.put(shard, Step.WAITING, joins=heir.id, due_at=0.0, note="")
         leaving = (
             other.rush_at and not other.finished_at
-        )  # what it missed is about to be asked in real time
+        )  # its missed rows are about to be sent in realtime
         wanted = None if leaving else _wanted(ledger, job, shard, other, before)
         if wanted is None:
             return _wait(context, shard, other)
@@ -110,7 +107,7 @@ def join(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 
 
 def _wait(context: ShardContext, shard: ShardRecord, other: JobRecord) -> ShardRecord:
-    """Look again soon; while the other job is blocked, this shard is, for the same cause."""
+    """Check again soon; while the other job is blocked, this shard is, for the same cause."""
     shards = context.ledger.shards(other.id)
     note = f"waiting for job {other.id}, which has asked the same"
     changes: dict[str, Any] = {"note": note}
@@ -123,7 +120,7 @@ def _wait(context: ShardContext, shard: ShardRecord, other: JobRecord) -> ShardR
 
 
 def _rows(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> Array:
-    """The rows that the shard was to ask for when the job was planned."""
+    """The rows that the shard was to request when the job was planned."""
     places = places_of(job, ledger.shards(job.id), ledger.folders.of(job.id))
     return np.flatnonzero(places.array == shard.number)
 
@@ -131,7 +128,7 @@ def _rows(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> Array:
 def _wanted(
     ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord, before: Array
 ) -> array[int] | None:
-    """For each row there the row here that asks the same, or -1; None while the other job has more to come.
+    """For each row there the equal row here, or -1; None while the other job has more to come.
 
     before: rows that were taken from yet another job.
     """
@@ -148,7 +145,7 @@ def _wanted(
 def _withheld(
     ledger: Ledger, job: JobRecord, shard: ShardRecord, other: JobRecord, done: set[int]
 ) -> list[int]:
-    """The rows whose answers the other job's batch counted, and did not give: failures, which are not sent again."""
+    """Rows that the other job's batch counted but never returned: failures, not sent again."""
     held = withheld(other, ledger.shards(other.id), ledger.folders.of(other.id))
     if not held.any():
         return []
@@ -163,10 +160,10 @@ def _withheld(
 
 
 def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
-    """Another job that has answered some of these rows, or asks for them; "" for none.
+    """Another job that has answered some of these rows, or has requested them; "" for none.
 
-    The one that was waited for may have been cancelled while it waited itself. Only an older job is waited for, so that
-    no two wait for each other.
+    The previous one may have been cancelled while it waited itself. Only an older job is waited
+    for, so that no two wait for each other.
     """
     mine = _prints(ledger, job)
     for other, folder, theirs in prints_elsewhere(ledger, job):
@@ -193,7 +190,7 @@ def _prints(ledger: Ledger, job: JobRecord) -> Array:
 
 
 def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "") -> Array:
-    """The rows whose answers were taken from other jobs; but: not from that one."""
+    """The rows whose answers were taken from other jobs; but: except from that one."""
     found = Outcomes(shard.first, shard.last, values=False)
     for dialect, path in folder.taken_over(shard.number):
         if not but or path != folder.joined(shard.number, dialect, but):
@@ -211,7 +208,7 @@ class _Left(NamedTuple):
 
 
 def _drop(path: Path, job: str, taken: set[int]) -> _Left:
-    """Leave the taken rows' lines out of a request file; what is left of it."""
+    """Remove the taken rows' lines from a request file; return the rest's size."""
     left = _Left(0, 0, 0)
     with opened(path) as file, written(path) as kept:
         for line in file:

@@ -1,7 +1,7 @@
-"""The one background worker that moves jobs: a thread with its own event loop, under leases in the ledger.
+"""The one background worker that runs jobs: a thread with its own event loop, under ledger leases.
 
-It knows when to look at which job; what is done with a shard is step.py's. Who watches is told by callbacks, in the
-worker's thread.
+Decides when to look at a job; step.py does the work on a shard. Watchers are called in the worker's
+thread.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ from jupyter_batch.runner.step import Mover
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
 LOOK_SECONDS = 1.0
-"""How often a followed job that another process moves is looked at, here in the ledger."""
+"""The interval at which a followed job of another process is read from the ledger."""
 IDLE_SECONDS = 5.0
 BARRED_SECONDS = 60.0
-"""How long a process whose key was refused leaves a job to others."""
+"""The time for which a process whose key was refused leaves a job to others."""
 AT_ONCE = 8
-"""How many shards are moved side by side."""
+"""The number of shards that run concurrently."""
 
 LATE = ("late files", 0)
-"""The task that looks for them, among those of the shards."""
+"""The key of the late-files task among the shards' tasks."""
 
 Connect = Callable[[JobRecord], Awaitable[Provider]]
-"""How a job's provider is reached. Raises InputError where this process can't (no key)."""
+"""Connects to a job's provider. Raises InputError where this process can't (no key)."""
 Watcher = Callable[[Snapshot], None]
 
 _log = logger()
 
 
 class Worker:
-    """Moves the jobs it was given, or every unfinished one (`everything`), until `stop`.
+    """Runs the jobs it was given, or every unfinished one (`everything`), until `stop`.
 
-    clock: seconds since the epoch. A worker is used either in its own thread (`start`) or, in tests and in the
-    terminal's `watch`, pass by pass (`once`).
+    clock: seconds since the epoch. A worker is used either in its own thread (`start`) or, in tests
+    and in the terminal's `watch`, pass by pass (`once`).
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Worker:
         self._leased: set[str] = set()
         self._barred: dict[str, float] = {}
         self.refused: set[str] = set()
-        """The jobs whose key, as this process has it now, was refused."""
+        """The jobs for which this process's current key was refused."""
         self._keyless: set[str] = set()
         self._key_failed: set[str] = set()
         self._warned: dict[str, str] = {}
@@ -111,29 +111,29 @@ class Worker:
                 self._thread.start()
 
     def take(self, job: str, watcher: Watcher | None = None) -> None:
-        """Move this job from now on; `watcher` is called with a Snapshot at each change, in the worker's thread."""
+        """Run this job from now on; `watcher` gets a Snapshot at each change (worker's thread)."""
         with self._lock:
             self._mine.add(job)
             self._takes[job] = self._takes.get(job, 0) + 1
-            self._retire(job)  # a key may have come
+            self._retire(job)  # a key may have been added
             self._barred.pop(job, None)
             self.refused.discard(job)
-            self._shown.pop(job, None)  # who waits is told how it stands from now on
+            self._shown.pop(job, None)  # watchers receive the current state from now on
             if watcher is not None and watcher not in self.watchers.setdefault(job, []):
                 self.watchers[job].append(watcher)
         self.poke()
 
     def lacks_key(self, job: str) -> bool:
-        """Whether it is this process that has no key for a job, or whose key was refused; others write theirs too."""
+        """Whether this process lacks a key for a job, or has a refused one."""
         return job in self._keyless or job in self._key_failed
 
     def forgive(self, job: str) -> None:
-        """Forget what this process's key came to: another was given, or the user wants it tried again."""
+        """Forget a refused or missing key: another was given, or the user wants it tried again."""
         self._keyless.discard(job)
         self._key_failed.discard(job)
 
     def poke(self) -> None:
-        """Look at everything now."""
+        """Look at all jobs now."""
         loop, wake = self._loop, self._wake
         if loop is not None and wake is not None:
             with contextlib.suppress(
@@ -142,7 +142,7 @@ class Worker:
                 loop.call_soon_threadsafe(wake.set)
 
     def stop(self, seconds: float = 5.0) -> None:
-        """End the thread within about `seconds`; what is on its way to a provider may finish, leases are given back."""
+        """End the thread within about `seconds`; running calls may finish, leases are released."""
         self._stopping = True
         self.poke()
         thread = self._thread
@@ -150,7 +150,7 @@ class Worker:
             thread.join(seconds)
 
     def _retire(self, job: str) -> None:
-        """Let go of a job's provider. It is closed with the loop: others on it may share connections with it."""
+        """Drop a job's provider. It is closed with the loop: others may share its connections."""
         provider = self._providers.pop(job, None)
         if provider is not None:
             self._retired.append(provider)
@@ -162,8 +162,8 @@ class Worker:
             with asyncio.Runner() as runner:
                 runner.run(self._forever())
         except RuntimeError as e:
-            # Python 3.12 starts no thread any more once the interpreter ends, and the Runner wants a thread to
-            # close the loop's executor with. All is closed by then but the executor, which ends with the process.
+            # Python 3.12 starts no threads while the interpreter exits, and the Runner needs one to
+            # close the loop's executor. All else is closed by then; that ends with the process.
             if not is_ending(e):
                 raise
 
@@ -185,12 +185,12 @@ class Worker:
             return await self.once()
         except LedgerError as e:
             self._warn("", str(e))
-        except Exception:  # the worker is all that keeps jobs moving: it must not die
+        except Exception:  # nothing else keeps jobs running: the worker must not die
             _log.exception("jupyter_batch: a pass failed; it is tried again")
         return IDLE_SECONDS
 
     def _warn(self, about: str, sentence: str) -> None:
-        """Said once, not at each pass: a full disk, or a job that this version can't move, may stay so for hours."""
+        """Log once, not at each pass: a full disk, or an unsupported job, may last for hours."""
         if self._warned.get(about) != sentence:
             self._warned[about] = sentence
             _log.warning("jupyter_batch: %s", sentence)
@@ -212,19 +212,19 @@ class Worker:
     # -- one pass -------------------------------------------------------------------------------------------
 
     async def once(self) -> float:
-        """Start what is due for each job, tell who watches, and say in how many seconds to come back."""
+        """Start due work of each job, notify watchers, return the seconds to the next pass."""
         pause = min(IDLE_SECONDS, self._look_for_files())
         for job in self._wanted():
             try:
                 pause = min(pause, await self._look(job))
                 self._warned.pop(job.id, None)
-            except Exception as e:  # one job's trouble must not keep the others from their end
+            except Exception as e:  # one job's error must not keep the others from their end
                 if not is_ending(e):
                     self._warn(job.id, f"job {job.id}: {_told(e)}; it is tried again")
         return max(0.02, pause)
 
     def _look_for_files(self) -> float:
-        """Have late files looked for, where that is due; return the seconds until it is due again."""
+        """Poll for late files if due; return the seconds until it is due again."""
         pause = self._late.pause()
         if pause <= 0 and LATE not in self._tasks:
             task = self._tasks[LATE] = asyncio.create_task(self._late.look())
@@ -232,7 +232,7 @@ class Worker:
         return pause if pause > 0 else IDLE_SECONDS
 
     async def settled(self) -> None:
-        """Wait for the calls that are under way."""
+        """Wait for the running calls."""
         while tasks := list(self._tasks.values()):
             await asyncio.wait(tasks)
             await asyncio.sleep(0)
@@ -244,12 +244,12 @@ class Worker:
         there = {job.id for job in unfinished}
         for job in (
             watched - there
-        ):  # finished, perhaps by another process: told once more, then let go
+        ):  # finished, perhaps by another process: reported once more, then dropped
             try:
                 self._tell(self.ledger.job(job))
-            except JobNotFoundError as e:  # somebody removed the ledger's folder
+            except JobNotFoundError as e:  # the ledger's folder was removed
                 self._warn(job, str(e))
-            if job in self._late:  # it may go on: its watchers are kept
+            if job in self._late:  # it may be reopened: its watchers are kept
                 continue
             with self._lock:
                 self.watchers.pop(job, None)
@@ -264,8 +264,8 @@ class Worker:
         takes = self._takes.get(job.id)
         try:
             provider = await self._provider(job)
-        except InputError as e:  # this process can't call it: another that can may move it
-            if takes != self._takes.get(job.id):  # a key may have come in the meantime
+        except InputError as e:  # this process can't call it: another that can may run it
+            if takes != self._takes.get(job.id):  # a key may have been added since
                 return 0.0
             if not self._is_another_s(job, now) and not is_ending(e):
                 job = await self._keyless_job(job, str(e), now)
@@ -282,21 +282,21 @@ class Worker:
         if not self._lease(job, now):
             self._tell(job)
             return LOOK_SECONDS
-        if job.message or job.blocked_by:  # of a process without a key, before this one came
+        if job.message or job.blocked_by:  # from a process without a key, before this one started
             self.ledger.say(job.id, "")
             job = self.ledger.job(job.id)
         shards = self._shards_of(job, is_new=not held)
         for other in {shard.joins for shard in shards} - {
             "",
             *self._mine,
-        }:  # what it waits for has to be moved too
+        }:  # the job that it waits for has to run too
             self.take(other)
         pause = self._start(job, shards, provider, now)
         pause = min(pause, await self._press(job, shards, now))
         collected = all(s.step is Step.COLLECTED for s in shards)
         if (
             collected and job.rush_at
-        ):  # before it is finished: killed in between, this is done again
+        ):  # before it is finished: after a kill in between, this is repeated
             await asyncio.to_thread(self._rush, job, shards, now)
         if collected and self.ledger.finish(job.id, self.holder, now):
             self._late.expect(job, shards, provider)
@@ -307,7 +307,7 @@ class Worker:
         return pause
 
     def _shards_of(self, job: JobRecord, *, is_new: bool) -> list[ShardRecord]:
-        """Those of a job; is_new: the lease was just taken, and what another process's key was refused is tried."""
+        """A job's shards; is_new: for a new lease, blocks for other processes' keys are retried."""
         shards = self.ledger.shards(job.id)
         wanted = is_new and job.id in self._mine and job.id not in self._key_failed
         if not wanted or not any(map(_of_a_key, shards)):
@@ -316,9 +316,9 @@ class Worker:
         return self.ledger.shards(job.id)
 
     async def _press(self, job: JobRecord, shards: list[ShardRecord], now: float) -> float:
-        """Seconds to the job's deadline; when it has passed, what is open is cancelled, to be asked in real time.
+        """Seconds to the deadline; once passed, cancel open rows, to be sent in realtime.
 
-        But not where that may cost more than the job's max_cost allows.
+        Not where that may cost more than the job's max_cost allows.
         """
         from jupyter_batch.planning.retry import check_rest
 
@@ -336,7 +336,7 @@ class Worker:
         return 0.0
 
     def _rush(self, job: JobRecord, shards: list[ShardRecord], now: float) -> None:
-        """Plan the job that asks the rest in real time, and move it too."""
+        """Plan the job that finishes this one in realtime, and run it too."""
         from jupyter_batch.planning.retry import plan_again
 
         try:
@@ -344,7 +344,7 @@ class Worker:
         except LedgerCorruptError as e:
             self.ledger.amend(job.id, overdue=f"the rest was not asked in real time: {e}")
             return
-        except InputError as e:  # nothing is left, or it may cost more than it may
+        except InputError as e:  # nothing is left, or it may exceed max_cost
             _log.info("jupyter_batch: job %s is not finished in real time: %s", job.id, e)
             if type(e) is not InputError:
                 self.ledger.amend(job.id, overdue=f"the rest was not asked in real time: {e}")
@@ -355,7 +355,7 @@ class Worker:
         return job.holder != self.holder and holds(job.holder, job.lease_until, now)
 
     async def _keyless_job(self, job: JobRecord, why: str, now: float) -> JobRecord:
-        """Block a job for its key; where it is cancelled, end what was never sent, which takes none."""
+        """Block a job for its key; if it is cancelled, end its unsent batches, which needs none."""
         if job.cancel_at and self._lease(job, now):
             over = await cancel_unsent(self.ledger, job, self.holder, self._clock)
             if over and self.ledger.finish(job.id, self.holder, now):
@@ -368,10 +368,10 @@ class Worker:
         return self._blocked(job, why)
 
     def _blocked(self, job: JobRecord, why: str) -> JobRecord:
-        """Note that no process can move the job now; written once, not at each pass."""
+        """Record that no process can run the job now; written once, not at each pass."""
         if job.id not in self._keyless:
             self._keyless.add(job.id)
-            self._shown.pop(job.id, None)  # a wait may have passed over what others lack
+            self._shown.pop(job.id, None)  # `wait` may have ignored the missing keys of others
         if (job.message, job.blocked_by) == (why, Block.KEY):
             return job
         self.ledger.say(job.id, why, Block.KEY)
@@ -415,9 +415,9 @@ class Worker:
         if not mover.key_refused:
             return
         if self._providers.get(job) is not mover.provider:
-            self.ledger.resume(job)  # a late answer to a key that was replaced since
+            self.ledger.resume(job)  # a late response to a key that was replaced since
             return
-        # Another process may have a key that is taken: it must not wait for us.
+        # Another process may have a valid key: it must not wait for this one.
         self.refused.add(job)
         self._key_failed.add(job)
         self._shown.pop(job, None)
@@ -461,7 +461,7 @@ def _told(error: BaseException) -> str:
 
 
 def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:
-    """The person's wish does not wait for the next poll, but for a failing provider's pause it does."""
+    """Whether to cancel before the next poll is due; a failing provider's pause is still kept."""
     return (
         bool(job.cancel_at)
         and not shard.attempts
@@ -470,7 +470,7 @@ def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:
 
 
 def _is_parked(job: JobRecord, shard: ShardRecord) -> bool:
-    """Asking again can't help before the user has changed something: not even a pause ends that."""
+    """Whether a retry is useless until the user has changed something, whatever the pause."""
     return shard.blocked_by is Block.NO_BATCH_API and not job.cancel_at
 
 

@@ -1,7 +1,4 @@
-"""Runs the tool calls that a job's answers ask for: each once, whatever dies meanwhile; what they tell is on disk.
-
-It knows functions and the log of calls; no request, no provider, no screen.
-"""
+"""Execution of the tool calls in a job's answers: each once, across crashes; outcomes on disk."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ _SHOWN = 300
 
 
 class Call(NamedTuple):
-    """One call. number: which of its row's, from 0."""
+    """One call. number: its index in the row, from 0."""
 
     row: int
     number: int
@@ -43,7 +40,7 @@ class Call(NamedTuple):
 
 
 class Slots:
-    """What is known of each call: a few bytes a call. counts: how many calls each row has."""
+    """The state of each call, in a few bytes a call. counts: how many calls each row has."""
 
     FRESH, BEGUN, TOLD = 0, 1, 2
 
@@ -55,7 +52,7 @@ class Slots:
         self.start = np.zeros(int(self._first[-1]), dtype=np.int64)
 
     def of(self, row: int, number: int) -> int:
-        """A call's place here; -1 for one that is none."""
+        """The index of a call here; -1 for an unknown one."""
         return (
             int(self._first[row]) + number
             if 0 <= row < len(self._counts) and number < self._counts[row]
@@ -63,11 +60,11 @@ class Slots:
         )
 
     def span(self, row: int) -> slice:
-        """The places of a row's calls."""
+        """The indexes of a row's calls."""
         return slice(int(self._first[row]), int(self._first[row + 1]))
 
     def read(self, path: Path) -> None:
-        """What a log tells."""
+        """Read the calls' states from a log."""
         for start, entry in entries(path):
             at = self.of(entry.row, entry.call)
             if at < 0:
@@ -78,7 +75,7 @@ class Slots:
                 self.state[at] = self.BEGUN
 
     def open_rows(self) -> list[int]:
-        """The rows of which some call has told nothing yet."""
+        """The rows with calls that have no outcome yet."""
         waiting = (
             np.add.reduceat(self.state != self.TOLD, self._first[self.rows])
             if len(self.rows)
@@ -88,10 +85,10 @@ class Slots:
 
 
 class Runner:
-    """Runs calls in threads of its own; `done` is set at the end. A coroutine is awaited in one loop for all.
+    """Runs calls in threads of its own; `done` is set at the end. All coroutines share one loop.
 
-    functions: by the names that the model knows. known: the names of all tools that it was told of. rerun: a call that
-    was under way when its process died is run again.
+    functions: by the names that the model knows. known: the names of all tools offered to it.
+    rerun: a call that was running when its process died is run again.
     """
 
     def __init__(
@@ -116,7 +113,7 @@ class Runner:
         self._threads: list[threading.Thread] = []
 
     def check(self, names: set[str]) -> None:
-        """Raise InputError where a function is missing that the model was told of."""
+        """Raise InputError where the function of a tool offered to the model is missing."""
         missing = sorted(
             name for name in names if name not in self._functions and name in self._known
         )
@@ -127,7 +124,7 @@ class Runner:
             )
 
     def start(self, todo: Iterator[tuple[int, ToolCalls]], log: CallLog) -> None:
-        """Begin. todo: each row whose calls are not all told, with its calls; read by one thread at a time."""
+        """Start. todo: each row with open calls, and its calls; read by one thread at a time."""
         calls = (
             Call(row, number, call)
             for row, held in todo
@@ -140,7 +137,7 @@ class Runner:
             try:
                 while (call := self._next(calls)) is not None:
                     log.put(self._outcome(call, log))
-            except BaseException as e:  # the disk, or this code: told by `finish`
+            except BaseException as e:  # of the disk, or of this code: raised by `finish`
                 self._error = self._error or e
                 self._stopping = True
             with self._lock:
@@ -152,7 +149,7 @@ class Runner:
         for number in range(self._concurrency):
             run = (
                 contextvars.copy_context().run
-            )  # what is printed appears below the cell that asked for it
+            )  # output appears below the cell that started the calls
             thread = threading.Thread(
                 target=run, args=(work,), name=f"jupyter-batch-tool-{number}", daemon=True
             )
@@ -161,9 +158,9 @@ class Runner:
             thread.start()
 
     def finish(self, *, stop: bool = False) -> None:
-        """Wait for the end. stop: begin no further call; those under way tell what they have to. Raises their trouble.
+        """Wait for the end. stop: start no further call; running ones finish. Raises their error.
 
-        A call that raises is no trouble.
+        An exception of a tool is an outcome, not an error.
         """
         self._stopping = self._stopping or stop
         try:
@@ -207,7 +204,7 @@ class Runner:
             return tell(told(made), failed=False)
         except BadArgumentsError as e:
             return tell(f"Error: the arguments do not fit: {e}")
-        except (Exception, SystemExit) as e:  # whatever a tool raises is for the model to read
+        except (Exception, SystemExit) as e:  # any exception of a tool is for the model to read
             return tell(told(masked(f"Error: {type(e).__name__}: {e}")))
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:

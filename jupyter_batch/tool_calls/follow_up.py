@@ -1,7 +1,7 @@
-"""A round of tool calls: which rows of a job wait for them, and the job that sends their outcomes back to the model.
+"""A round of tool calls: the rows waiting for calls, and the job that sends their outcomes.
 
-The follow-up's requests are made of the job's own lines on disk and of the log of calls; rows that have their last
-answer are carried over. It runs no tool (execute.py), renders nothing anew and knows no frame.
+The follow-up's requests are made from the job's own lines on disk and the log of calls, without
+rendering; final answers are carried over.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ _GONE = "its request is not on this disk any more, so that its tool calls can't 
 
 
 class Waiting:
-    """The rows of a finished job whose answers are tool calls. Used with `with`, which closes its files."""
+    """The rows of a finished job whose answers are tool calls.
+
+    A context manager that closes its files.
+    """
 
     def __init__(self, ledger: Ledger, job: JobRecord) -> None:
         self.ledger, self.job = ledger, job
@@ -93,7 +96,7 @@ class Waiting:
         return dialect, line, next(results_in(line, self.job, dialect)).calls or ToolCalls()
 
     def open_calls(self) -> Iterator[tuple[int, ToolCalls]]:
-        """Each row of which some call has told nothing yet."""
+        """Each row with calls that have no outcome yet, and its calls."""
         for row in self.slots.open_rows():
             yield row, self.answer(row)[2]
 
@@ -102,9 +105,10 @@ class Waiting:
         return {call["name"] for _, calls in self.open_calls() for call in calls}
 
     def take_over(self, log: CallLog) -> None:
-        """What is known of the calls: by this job's log, and by those of other jobs that took the same answer.
+        """Read the calls' outcomes from this job's log, and from other jobs with the same answer.
 
-        A grown frame, or a retry, has answers of the job before it: what was run for that one is not run again.
+        A grown frame, or a retry, reuses answers of an earlier job: calls run for that one are not
+        run again.
         """
         self.slots.read(self.folder.calls)
         mine = prints_of(self.job, self.folder)
@@ -141,11 +145,11 @@ def plan_round(
     max_cost: float | None = None,
     at_once: bool = False,
 ) -> JobRecord:
-    """The job that answers the calls; the one there is, if that was done before. All calls have to be told.
+    """The job that answers the calls, planned once. All calls must have an outcome.
 
-    at_once: in real time, and so do the rounds after it. max_cost: US dollars that it may cost; else what the job has
-    left of its own. Raises InputError for fewer requests than a batch must have, and OptionError where it may cost
-    more.
+    at_once: in realtime, as the rounds after it. max_cost: US dollars that it may cost; else the
+    rest of the job's own. Raises InputError for fewer requests than a batch must have, and
+    OptionError where it may cost more.
     """
     job, ledger, new = waiting.job, waiting.ledger, new_id()
     waiting.slots.read(waiting.folder.calls)
@@ -201,7 +205,8 @@ def plan_round(
 class _Following:
     """The follow-up's request lines, in the order of the rows.
 
-    prints: of the requests, 16 bytes a row. sent: the rows that have one. left: those that can have none, by reason.
+    prints: request hashes, 16 bytes a row. sent: the rows with a request. left: those that can have
+    none, by reason.
     """
 
     def __init__(
@@ -222,7 +227,7 @@ class _Following:
         wanted = np.zeros(job.rows, dtype=bool)
         wanted[rows] = True
         self._asked = requests_of(waiting.ledger, job, wanted, dialect, given=at_once)
-        # As the user gave them too, where other words are sent: real time goes on from these.
+        # Also in the user's form, where it differs from the one sent: realtime continues from it.
         apart = dialect != OPENAI or (not at_once and waiting.folder.asked.exists())
         self._plain = (
             requests_of(waiting.ledger, job, wanted, OPENAI, given=True) if apart else None
@@ -291,7 +296,7 @@ def _told(row: int, number: int, call: dict[str, Any], entry: Entry) -> Told:
 
 
 def _left_out(waiting: Waiting, left: dict[str, list[int]]) -> list[Unsent]:
-    """The rows that are not asked again: those that failed in the job, and those that can't go on; with followers."""
+    """The rows that are not sent again: failures of the job and of this round, and duplicates."""
     job, folder = waiting.job, waiting.folder
     found = of_job(job, waiting.shards, folder, values=False)
     known = {at for group in read_unsent(folder, job) for at in group.positions}
@@ -316,7 +321,7 @@ def _left_out(waiting: Waiting, left: dict[str, list[int]]) -> list[Unsent]:
 def _places(
     waiting: Waiting, draft: JobFolder, made: list[ShardRecord], sent: Array, left: list[Unsent]
 ) -> Places:
-    """Where each row's answer comes from: what follows another row goes on to."""
+    """The source of each row's answer; duplicates keep their originals."""
     was = places_of(waiting.job, waiting.shards, waiting.folder).array
     array = np.full(len(was), NOWHERE, dtype=np.int64)
     if draft.places.exists():
@@ -342,6 +347,6 @@ def _write(
     draft.write(draft.unsent, msgspec.json.encode(unsent))
     prints = prints_array(draft.prints.read_bytes()).copy()
     were = prints_of(waiting.job, folder)
-    if were is not None:  # an answer that is carried over stands for what was asked for it
+    if were is not None:  # a carried-over answer belongs to its earlier request
         prints[carried] = were[carried]
     draft.write(draft.prints, prints.astype("<u8").tobytes())

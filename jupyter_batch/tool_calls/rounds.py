@@ -1,7 +1,4 @@
-"""One step of the loop of tools: the follow-up of a finished job, found again or made, its calls run before.
-
-It knows how it is waited for here, and no provider.
-"""
+"""One round of the tool loop: run a finished job's calls; plan or find its follow-up."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _STOPPED = "Stopped: the calls that were under way are kept, and no other was be
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
-    """How the calls are run; see Job.run_tools."""
+    """The options of a run of tool calls; see Job.run_tools."""
 
     functions: Mapping[str, Callable[..., Any]]
     max_rounds: int
@@ -37,9 +34,9 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """Where a step led. follow_up: the job that goes on; None at the end. said: what a person should read of that.
+    """The result of a round. follow_up: the next job; None at the end. said: message for the user.
 
-    stopped: the person ended it, and nothing else is to be begun.
+    stopped: the user interrupted it, and nothing else is to be started.
     """
 
     follow_up: str | None = None
@@ -48,9 +45,10 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) -> Gone:
-    """Run what a finished job's answers call, and plan the follow-up; or find the one there is.
+    """Run the calls of a finished job's answers, and plan the follow-up; or find an existing one.
 
-    Raises InputError where a function is missing, where another process runs the calls, and as `plan_round` does.
+    Raises InputError where a function is missing, where another process runs the calls, and as
+    `plan_round` does.
     """
     there = ledger.child(job.id, rounds=1)
     if there is not None:
@@ -71,7 +69,7 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
                     f"the tool calls of job {job.id} are being run by another process, or another cell: "
                     "wait for its end"
                 )
-            there = ledger.child(job.id, rounds=1)  # whoever had the lock may have planned it
+            there = ledger.child(job.id, rounds=1)  # the lock's previous holder may have planned it
             if there is not None:
                 return Gone(there.id)
             if not _run(waiting, way):
@@ -88,7 +86,7 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
 
 
 def _run(waiting: Waiting, way: Way) -> bool:
-    """Whether every call has told something now."""
+    """Run the open calls. Whether every call has an outcome now."""
     with CallLog(waiting.folder.calls) as log:
         waiting.take_over(log)
         if not waiting.slots.open_rows():
