@@ -1,4 +1,4 @@
-"""The line of `%%llm_batch`: what may stand in it, and what was asked for. It knows names, and no shell, no job."""
+"""Parsing of the line of `%%llm_batch`: its options, and the resulting arguments."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ BY_POSITION = "--by-position"
 """The option of `%llm_batch attach`."""
 
 
-# -- the line ----------------------------------------------------------------------------------------------------------
+# -- the line --------------------------------------------------------------------------------------------------------
 
 
 class Parser(argparse.ArgumentParser):
-    """A mistake is an OptionError, one sentence; nothing exits."""
+    """An argument parser that raises OptionError, with one sentence, instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise it."""
+        """Raise the error."""
         raise OptionError(message)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of `%%llm_batch`'s line, made from the options. Values stay texts; `read_line` reads them."""
+    """Return the parser of `%%llm_batch`'s line. Values stay texts; `read_line` converts them."""
     made = Parser(
         prog=f"%%{NAME}",
         usage=argparse.SUPPRESS,
@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add(section: argparse._ActionsContainer, option: Option) -> None:
-    """An option of ours, as a line takes it."""
+    """Add one of our options to a parser."""
     flags = [flag for flag in (option.short, option.flag) if flag]
     help_text = option.help.replace("%", "%%")
     if option.by_name:
@@ -120,7 +120,7 @@ def add(section: argparse._ActionsContainer, option: Option) -> None:
 
 
 def words_of(line: str) -> list[str]:
-    """The line's words; quotes hold one together that has blanks in it. Raises OptionError."""
+    """Split the line into words; quotes group words with blanks. Raises OptionError."""
     try:
         return [dashes(word) for word in shlex.split(line)]
     except ValueError:
@@ -128,9 +128,9 @@ def words_of(line: str) -> list[str]:
 
 
 def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """What the line asks for: (frame, job, help), and the options given on it, ready for the face.
+    """Parse a line into (frame, job, help) and its options, ready for the accessor.
 
-    names: where a NAME is looked up. Raises OptionError, one sentence.
+    names: the variables that a NAME is looked up in. Raises OptionError, one sentence.
     """
     made = parser()
     asked, left = made.parse_known_args(words_of(line))
@@ -152,7 +152,7 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
 
 
 def read_params(words: list[str], names: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(the chat parameters among the words of a verb, the other words). Raises OptionError."""
+    """Return (chat parameters, other words) of a subcommand's words. Raises OptionError."""
     made = Parser(prog=f"%{NAME} retry", add_help=False, allow_abbrev=False)
     for option in CHAT_PARAMS:
         add(made, option)
@@ -171,7 +171,7 @@ def read_params(words: list[str], names: Mapping[str, Any]) -> tuple[dict[str, A
 
 
 def _text_named(word: str, names: Mapping[str, Any]) -> str:
-    """The text in the variable of that name; what is no name is the text itself. Raises OptionError."""
+    """Return the text in the variable of that name, else the word itself. Raises OptionError."""
     if not word.isidentifier():
         return word
     held = names.get(word)
@@ -185,7 +185,7 @@ def _text_named(word: str, names: Mapping[str, Any]) -> str:
 
 
 def refuse(left: list[str], known: Iterable[str], hint: str) -> None:
-    """OptionError for the first word that a parser left: with the nearest option, where it was meant as one."""
+    """Raise OptionError for the first unparsed word, with the nearest option if similar."""
     for word in left:
         if word.startswith("-"):
             raise OptionError(unknown(word.partition("=")[0], known, str) + f" ({hint})")
@@ -193,7 +193,7 @@ def refuse(left: list[str], known: Iterable[str], hint: str) -> None:
 
 
 def flags() -> list[str]:
-    """Every option that the line takes."""
+    """Return every option that the line accepts."""
     return [
         "--job",
         "--preview",
@@ -209,7 +209,7 @@ def flags() -> list[str]:
 
 
 def dashes(word: str) -> str:
-    """--max_tokens is --max-tokens: the accessor's spelling works here too."""
+    """Convert --max_tokens, the accessor's spelling, to --max-tokens."""
     flag, equals, value = word.partition("=")
     return (
         flag.replace("_", "-") + equals + value
@@ -219,7 +219,7 @@ def dashes(word: str) -> str:
 
 
 def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
-    """What was typed for an option, as the face takes it. Raises OptionError."""
+    """Convert an option's typed text to the accessor's value. Raises OptionError."""
     if isinstance(text, bool):
         return text
     if option.by_name:
@@ -254,11 +254,11 @@ def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
     return dict(read) if option.kind is TAGS else read
 
 
-# -- names -------------------------------------------------------------------------------------------------------------
+# -- names -----------------------------------------------------------------------------------------------------------
 
 
 def frames(names: Mapping[str, Any]) -> list[str]:
-    """The names that hold a DataFrame; IPython's own `_` names left out."""
+    """Return the names that hold a DataFrame, without IPython's `_` names."""
     pandas = sys.modules.get("pandas")
     if pandas is None:
         return []
@@ -270,7 +270,7 @@ def frames(names: Mapping[str, Any]) -> list[str]:
 
 
 def frame_named(name: str, names: Mapping[str, Any]) -> Any:
-    """The DataFrame of that name; an InputError says what the name holds instead, and which frames there are."""
+    """Return the named DataFrame. Raises InputError with the name's type and known frames."""
     there = frames(names)
     if name in there or (name in names and name.startswith("_") and frames({"x": names[name]})):
         return names[name]

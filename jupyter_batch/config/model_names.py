@@ -1,4 +1,4 @@
-"""A bare model name -> the full name that litellm would use, by a table of prefixes. Pure: it imports no litellm."""
+"""Resolution of a bare model name to litellm's full name, by a table of prefixes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from jupyter_batch.core.errors import ModelError
 
 _ONE_HOST = (
-    # litellm's own rule where it has one; its price list can't be the rule: most of its bare names are Bedrock's.
+    # litellm's rule where it has one; not its price list, whose bare names are mostly Bedrock's.
     (r"(?!gpt-oss)(gpt-|chatgpt-)|o[134](-|$)", "openai"),
     (r"text-embedding-(3|ada)|ft:gpt-|omni-moderation|computer-use-preview", "openai"),
     (r"claude-", "anthropic"),
@@ -33,7 +33,7 @@ _KEYS = {
     "dashscope": ("DASHSCOPE_API_KEY",),
     "moonshot": ("MOONSHOT_API_KEY",),
 }
-_HOSTS = {  # of models that several hosts serve
+_HOSTS = {  # for models that several hosts serve
     "deepseek": ("deepseek", "together_ai", "fireworks_ai", "openrouter"),
     "command-": ("cohere", "openrouter"),
     "qwen": ("dashscope", "together_ai", "fireworks_ai", "groq", "openrouter"),
@@ -47,9 +47,9 @@ _PROVIDERS = frozenset({*_KEYS, "vertex_ai", "azure", "bedrock", "ollama", "loca
 
 
 def full_name(model: str, *, api_base: str | None, environ: Mapping[str, str]) -> str:
-    """`openai/gpt-4o-mini` of `gpt-4o-mini` or `openai:gpt-4o-mini`; a full name as it is.
+    """Return `openai/gpt-4o-mini` for `gpt-4o-mini` or `openai:gpt-4o-mini`; full names unchanged.
 
-    api_base: with an address of its own a bare name is `openai/NAME`, what every compatible server is called by.
+    api_base: with an explicit address a bare name is `openai/NAME`, as for every compatible server.
     Raises ModelError where several hosts serve the model, or none is known.
     """
     name = model.strip()
@@ -70,7 +70,7 @@ def full_name(model: str, *, api_base: str | None, environ: Mapping[str, str]) -
 
 
 def _googles(environ: Mapping[str, str]) -> str:
-    """Vertex where only its settings are there; a Gemini key, or nothing, means the Gemini API."""
+    """Return Vertex if only its settings are set; with a Gemini key, or neither, the Gemini API."""
     has_key = any(environ.get(key) for key in _KEYS["gemini"])
     cloud = any(environ.get(name) for name in ("VERTEXAI_PROJECT", "VERTEX_PROJECT"))
     return "vertex_ai" if cloud and not has_key else "gemini"

@@ -1,4 +1,4 @@
-"""Names that users bring from litellm and the providers, which are no options here, and what to do. Pure."""
+"""Option names of litellm and the providers that are not supported, with the alternative."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ NOT_TAKEN: Mapping[str, str] = {
     "num_retries": _RETRIES,
     "max_retries": _RETRIES,
 }
-"""Options of litellm's and others that are not taken, and what to do."""
+"""Options of litellm and others that are not supported, with the alternative."""

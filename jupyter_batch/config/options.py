@@ -1,7 +1,4 @@
-"""Every option a person can give, once: name, kind, default, help. Magics, accessor docs and checks are made from it.
-
-It must not know where an option was typed, nor what is done with it.
-"""
+"""Every option, declared once: name, kind, default, help; used for magics, docs and checks."""
 
 from __future__ import annotations
 
@@ -53,7 +50,7 @@ from jupyter_batch.core.kept import KINDS as KEPT
 
 @dataclass(frozen=True)
 class Col:
-    """A chat parameter's value that is taken from each row's own column `name`."""
+    """A chat parameter whose value is taken from each row's column `name`."""
 
     name: Any
 
@@ -64,7 +61,7 @@ def col(name: Any) -> Col:
 
 
 class Option(NamedTuple):
-    """One option: what the person may write, and its default. `by_name`: on a line, a name stands for it."""
+    """An option: its values and default. `by_name`: given as a variable's name on a line."""
 
     name: str
     kind: Kind
@@ -75,7 +72,7 @@ class Option(NamedTuple):
 
     @property
     def flag(self) -> str:
-        """Its form on a command line."""
+        """The option's command-line form."""
         return "--" + self.name.replace("_", "-")
 
 
@@ -267,7 +264,7 @@ OPTIONS = (
         by_name=True,
     ),
 )
-"""What is ours. Everything else that a person may give is a chat parameter."""
+"""Our own options. All others are chat parameters."""
 
 CHAT_PARAMS = (
     Option("temperature", NUMBER, "sampling temperature"),
@@ -300,7 +297,7 @@ CHAT_PARAMS = (
     Option("store", FLAG, "whether the provider keeps the answer"),
     Option("extra_body", BODY, "more fields for each request's body, as the provider names them"),
 )
-"""The chat parameters that litellm knows and that make sense in a batch, whose answers are texts."""
+"""The chat parameters that litellm knows and that make sense in a batch with text answers."""
 
 EVERY: dict[str, Option] = {option.name: option for option in OPTIONS + CHAT_PARAMS}
 _PARAMS = frozenset(option.name for option in CHAT_PARAMS)
@@ -308,7 +305,7 @@ _PARAMS = frozenset(option.name for option in CHAT_PARAMS)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """The options of one submission, checked and complete. `params`: the chat parameters, `Col` values included."""
+    """The validated options of a submission. `params`: chat parameters, including `Col`."""
 
     model: str
     out: str = "response"
@@ -359,21 +356,22 @@ class Options:
 
 
 class Defaults(Protocol):
-    """What `resolve` takes from the settings."""
+    """The settings that `resolve` uses."""
 
     @property
     def model(self) -> str | None:
-        """The model that is configured, if any."""
+        """The configured model, if any."""
 
     @property
     def prices(self) -> Mapping[str, Any]:
-        """The prices that are configured; nothing is checked yet."""
+        """The configured prices, not validated yet."""
 
 
 def resolve(given: Mapping[str, Any], settings: Defaults) -> Options:
-    """What the person gave, over what is configured, over the defaults; None means not given.
+    """Combine the user's options with the configured ones and the defaults; None means not given.
 
-    Raises OptionError for an unknown name (with the nearest) or a bad value, ModelError where no model is named at all.
+    Raises OptionError for an unknown name (with the nearest) or a bad value, ModelError without a
+    model.
     """
     known: dict[str, Any] = {}
     params: dict[str, Any] = {}
@@ -388,24 +386,24 @@ def resolve(given: Mapping[str, Any], settings: Defaults) -> Options:
         else:
             known[name] = checked(option, value)
     if "schema" in known:
-        known.setdefault("out", "")  # the columns are called as the fields
+        known.setdefault("out", "")  # the columns are named as the fields
     model = known.setdefault("model", settings.model)
     if model is None:
         raise ModelError(
             'no model is named: give model="openai/gpt-4.1-mini" (or --model), or set it once with '
             '%config LLMBatch.model = "..." or $JUPYTER_BATCH_MODEL; "local/echo" runs here without a key'
         )
-    if settings.prices:  # a price given with the call comes first, model by model
+    if settings.prices:  # a price given with the call takes precedence, per model
         known["prices"] = checked(EVERY["prices"], settings.prices) | known.get("prices", {})
     if isinstance(
         model, str
-    ):  # the full name is what is stored, so that both spellings are one request
+    ):  # the full name is stored, so that both spellings have one request hash
         known["model"] = full_name(model, api_base=known.get("api_base"), environ=os.environ)
     return Options(**known, params=params)
 
 
 def checked(option: Option, value: Any) -> Any:
-    """The value in its own type; OptionError says what the option takes (never a secret's value)."""
+    """Return the converted value. Raises OptionError, without repeating a secret's value."""
     try:
         return option.kind.check(value)
     except (TypeError, ValueError):
@@ -423,7 +421,7 @@ def checked(option: Option, value: Any) -> Any:
 def unknown(
     name: str, names: Iterable[str] = EVERY, mark: Callable[[str], str] = "`{}`".format
 ) -> str:
-    """The sentence about an option that does not exist: with the nearest ones, else with all."""
+    """Return the sentence for an unknown option: with the nearest ones, else with all."""
     reason = NOT_TAKEN.get(name.lstrip("-").replace("-", "_"))
     if reason is not None:
         return f"unknown option {mark(name)}: {reason}"
@@ -435,11 +433,11 @@ def unknown(
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"a {type(value).__name__}"  # noqa: PLR2004  a sentence stays a sentence
+    return text if len(text) <= 60 else f"a {type(value).__name__}"  # noqa: PLR2004
 
 
 def table() -> str:
-    """The options as the accessor's docstring lists them: name, default, help."""
+    """Return the options for the accessor's docstring: name, default, help."""
     rows = []
     for option in OPTIONS:
         default = "" if option.default is None else f" (default {option.default!r})"

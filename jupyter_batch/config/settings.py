@@ -1,7 +1,6 @@
-"""Where defaults come from: arguments over %config over the environment over our own, read into one frozen record.
+"""Defaults from arguments, %config, the environment and our own, in that order, in a frozen record.
 
-It knows the names of the settings, not what they are used for; a call's own arguments are laid over it in
-options.py.
+A call's own arguments are applied in options.py.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import Any, NamedTuple
 from jupyter_batch.core.errors import OptionError
 
 CONFIGURABLE = "LLMBatch"
-"""The name under which `%config` knows us: that of the magics' class."""
+"""Our name in `%config`: that of the magics' class."""
 
 
 class Settings(NamedTuple):
-    """What holds when a call does not say otherwise.
+    """The settings for calls without explicit arguments.
 
-    model: a litellm model id, or None. home: the ledger's folder (it may not exist yet). prices: of models that no
-    price list knows, as they were given.
+    model: a litellm model id, or None. home: the ledger's folder (it may not exist yet). prices: as
+    given, for models that are in no price list.
     """
 
     model: str | None
@@ -33,7 +32,7 @@ class Settings(NamedTuple):
 def read(
     environ: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None
 ) -> Settings:
-    """The settings at this moment. Raises OptionError for a configured value that can't be used."""
+    """Return the current settings. Raises OptionError for an invalid configured value."""
     environ = os.environ if environ is None else environ
     config = configured() if config is None else config
     model = config.get("model") or environ.get("JUPYTER_BATCH_MODEL") or None
@@ -43,7 +42,7 @@ def read(
 
 
 def home(environ: Mapping[str, str] | None = None) -> Path:
-    """The ledger's folder: $JUPYTER_BATCH_HOME, else the platform's user data folder for jupyter_batch."""
+    """Return the ledger's folder: $JUPYTER_BATCH_HOME, else jupyter_batch's user data folder."""
     named = (os.environ if environ is None else environ).get("JUPYTER_BATCH_HOME")
     if named:
         return Path(named).expanduser().absolute()
@@ -53,8 +52,8 @@ def home(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def configured() -> dict[str, Any]:
-    """What `%config LLMBatch` holds in this process's IPython; empty without IPython or before `%load_ext`."""
-    ipython = sys.modules.get("IPython")  # never imported for this: a plain script has no %config
+    """Return the values of `%config LLMBatch`; empty without IPython or before `%load_ext`."""
+    ipython = sys.modules.get("IPython")  # not imported for this: a plain script has no %config
     shell = ipython.get_ipython() if ipython is not None else None
     for one in getattr(shell, "configurables", ()):
         if type(one).__name__ == CONFIGURABLE:

@@ -1,6 +1,7 @@
-"""Tools: what a person gives, in OpenAI's words for the provider, and as functions to be called here. No job, no file.
+"""Tools: user definitions converted to OpenAI's format, and functions that can be called locally.
 
-A typed function tells its own schema: pydantic makes it from the signature, and its texts are the docstring's.
+A typed function's schema comes from pydantic and its signature, its descriptions from the
+docstring.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ _FORM = (
 
 
 class Tools(NamedTuple):
-    """What tools= says: the definitions, as they are sent, and the functions among them by their names."""
+    """The value of tools=: the definitions as they are sent, and their functions by name."""
 
     definitions: list[dict[str, Any]]
     functions: dict[str, Function]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of those that have one."""
+        """The names of the tools that have one."""
         return names_of(self.definitions)
 
 
 def read(given: Any) -> Tools:
-    """A list of definitions and functions, or one of them, or functions by their names. Raises OptionError."""
+    """Parse a list of definitions and functions, one of them, or a dict. Raises OptionError."""
     functions: dict[str, Function] = {}
     definitions: list[dict[str, Any]] = []
     for name, one in _each(given):
@@ -65,7 +66,7 @@ def read(given: Any) -> Tools:
 
 
 def functions_of(given: Any) -> dict[str, Function]:
-    """The functions that `run_tools` is given, by the names under which a model calls them. Raises OptionError."""
+    """Return `run_tools`' functions by the names that a model uses. Raises OptionError."""
     functions: dict[str, Function] = {}
     for name, one in _each(given):
         if not callable(one):
@@ -77,7 +78,7 @@ def functions_of(given: Any) -> dict[str, Function]:
 
 
 def choice(given: Any, tools: Tools | None) -> Any:
-    """What tool_choice= says, as it is sent. Raises OptionError."""
+    """Return tool_choice= as it is sent. Raises OptionError."""
     if tools is None:
         raise OptionError("`tool_choice` chooses among tools, and there are none: give tools= too")
     if isinstance(given, Mapping):
@@ -99,7 +100,7 @@ def choice(given: Any, tools: Tools | None) -> Any:
 
 
 def names_of(definitions: Any) -> tuple[str, ...]:
-    """The names of the tools in a request's `tools`, whatever stands there."""
+    """Return the tool names in a request's `tools`, which may be malformed."""
     held = definitions if isinstance(definitions, list | tuple) else ()
     functions = (one.get("function", one) for one in held if isinstance(one, Mapping))
     return tuple(
@@ -123,13 +124,11 @@ def _is_function(one: Any) -> bool:
 
 
 def _definition(one: Any) -> dict[str, Any]:
-    """A definition that a person wrote; the flat form of the Responses API, and what is no function, are taken too."""
+    """Return a user's definition, including the Responses API's flat form, provider tools."""
     if not isinstance(one, Mapping):
         raise OptionError(f"a tool is {_FORM}, not {_shown(one)}")
     made = dict(one)
-    if (
-        made.get("type", "function") != "function"
-    ):  # a tool of the provider's own, such as its web search
+    if made.get("type", "function") != "function":  # a provider's tool, such as its web search
         if not isinstance(made["type"], str):
             raise OptionError(f"a tool's type is a text, not {_shown(made['type'])}")
         return _as_json(made)
@@ -162,7 +161,7 @@ def _as_json(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def define(function: Function, name: str | None = None) -> dict[str, Any]:
-    """A typed function as OpenAI's definition. Raises OptionError for one that can't be said so."""
+    """Return a typed function as OpenAI's definition. Raises OptionError where impossible."""
     inner = _inner(function)
     name = name or str(getattr(inner, "__name__", ""))
     if not _NAME.fullmatch(name):
@@ -196,7 +195,7 @@ def define(function: Function, name: str | None = None) -> dict[str, Any]:
 def _adapter(function: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(function)  # of a function too, which its annotation does not tell
+    return TypeAdapter(function)  # functions are supported too, despite the annotation
 
 
 def _schema(function: Function, name: str) -> dict[str, Any]:
@@ -206,7 +205,7 @@ def _schema(function: Function, name: str) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
-            )  # a default that JSON can't hold is not told, which is well
+            )  # a default that JSON can't hold is omitted, as intended
             schema = _adapter(_bound(function)).json_schema()
     except (PydanticUserError, NameError) as e:
         said = str(e).partition("\n")[0]
@@ -218,7 +217,7 @@ def _schema(function: Function, name: str) -> dict[str, Any]:
 
 
 def _untitled(schema: Any, *, names: bool = False) -> Any:
-    """Without the titles that pydantic makes of the names. names: the keys are a person's own, not the schema's."""
+    """Remove pydantic's generated titles. names: the keys are user names, not keywords."""
     if isinstance(schema, list):
         return [_untitled(item) for item in schema]
     if not isinstance(schema, dict):
@@ -245,7 +244,7 @@ _TYPED = re.compile(r"\*{0,2}(\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?")
 
 
 def documented(doc: str) -> tuple[str, dict[str, str]]:
-    """(what a docstring says of the function, what it says of each parameter): Google's, NumPy's and reST's forms."""
+    """Return (description, parameter descriptions) of a Google, NumPy or reST docstring."""
     about: list[str] = []
     texts: dict[str, list[str]] = {}
     lines = doc.splitlines()
@@ -291,14 +290,14 @@ def documented(doc: str) -> tuple[str, dict[str, str]]:
 
 
 class BadArgumentsError(Exception):
-    """What a model gave does not fit the function; says what is wrong, for the model to read."""
+    """A model's arguments do not fit the function; the message is for the model."""
 
 
 def callable_with(function: Function) -> Callable[[dict[str, Any]], Any]:
-    """The function as one of its arguments, a dict out of JSON: they are made what its type hints say, and checked.
+    """Return the function with a dict (from JSON) as its argument, converted by its type hints.
 
-    What is returned may have to be awaited. It raises BadArgumentsError before the function is begun, and whatever the
-    function raises.
+    The return value may have to be awaited. Raises BadArgumentsError before the function starts,
+    and the function's own errors.
     """
     from pydantic import ValidationError
     from pydantic.errors import PydanticUserError
@@ -311,7 +310,7 @@ def callable_with(function: Function) -> Callable[[dict[str, Any]], Any]:
         NameError,
         TypeError,
         ValueError,
-    ):  # without a signature, or with hints that say nothing
+    ):  # without a signature, or with unusable hints
         return lambda arguments: function(**arguments)
 
     def call(arguments: dict[str, Any]) -> Any:
@@ -327,14 +326,14 @@ def callable_with(function: Function) -> Callable[[dict[str, Any]], Any]:
 
 
 def _bound(function: Function) -> Function:
-    """A function of the same signature that gives its arguments back, so that what the tool raises is told apart."""
+    """Return a function of the same signature that returns its arguments (isolates errors)."""
     signature = inspect.signature(function)
 
-    @functools.wraps(_inner(function))  # where its hints are to be looked up
+    @functools.wraps(_inner(function))  # for the lookup of its hints
     def given(*args: Any, **kwargs: Any) -> inspect.BoundArguments:
         return signature.bind(*args, **kwargs)
 
-    given.__signature__ = signature  # type: ignore[attr-defined]  # functions may carry one
+    given.__signature__ = signature  # type: ignore[attr-defined]  # functions may have one
     return given
 
 
@@ -348,7 +347,7 @@ def _misfit(error: dict[str, Any]) -> str:
 
 
 def told(value: Any) -> str:
-    """What a tool gave back, as the model reads it: a text as it is, anything else as JSON."""
+    """Return a tool's return value for the model: a text unchanged, anything else as JSON."""
     from pydantic_core import to_json
 
     text = (
@@ -358,11 +357,11 @@ def told(value: Any) -> str:
     )
     return text.encode("utf-16", "surrogatepass").decode(
         "utf-16", "replace"
-    )  # half a character can't be sent
+    )  # a lone surrogate can't be sent
 
 
 def _plain(value: Any) -> Any:
-    for way in ("tolist", "to_dict"):  # numpy's and pandas' own
+    for way in ("tolist", "to_dict"):  # of numpy and pandas
         if callable(getattr(value, way, None)):
             return getattr(value, way)()
     return str(value)
@@ -370,4 +369,4 @@ def _plain(value: Any) -> Any:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"a {type(value).__name__}"  # noqa: PLR2004  a sentence stays a sentence
+    return text if len(text) <= 60 else f"a {type(value).__name__}"  # noqa: PLR2004

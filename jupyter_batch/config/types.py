@@ -1,7 +1,4 @@
-"""The kinds of values that options take: how each is said, checked, and read from a command line.
-
-It must not know which option takes which.
-"""
+"""Types of option values: their description, validation, and conversion from a command line."""
 
 from __future__ import annotations
 
@@ -18,13 +15,14 @@ from jupyter_batch.core.secrets import clean, remember
 
 MOST_TAGS = 12
 MOST_ANSWERS = 128
-"""OpenAI takes 16 pairs of metadata a batch; four are kept for the tags by which a batch is found again."""
+"""OpenAI accepts 16 metadata pairs a batch; four are reserved for tags that identify it."""
 
 
 class Kind(NamedTuple):
-    """How one sort of value is said, checked, and read from a command line.
+    """Description, validation and command-line conversion of a type of value.
 
-    check: the value in its own type, or a TypeError or ValueError. from_text: what was typed -> what `check` takes.
+    check: returns the converted value, or raises TypeError or ValueError. from_text: text ->
+    `check`'s input.
     """
 
     says: str
@@ -47,7 +45,7 @@ def _line(value: Any) -> str:
 
 
 def _key(value: Any) -> str:
-    """A key as a header can carry it; those of the environment are read alike."""
+    """Return a key as a header can carry it; keys from the environment are read alike."""
     key = clean(_text(value))
     remember(key)
     return key
@@ -70,7 +68,7 @@ def _number(value: Any, low: float = -math.inf) -> float:
     if isinstance(value, numbers.Integral):
         return int(value)
     number = float(value)
-    return int(number) if number.is_integer() else number  # 0 and 0.0 are one request
+    return int(number) if number.is_integer() else number  # 0 and 0.0 have the same request hash
 
 
 def _whole(value: Any, low: float = -math.inf) -> int:
@@ -98,7 +96,7 @@ def _window(value: Any) -> str:
 
 
 def _duration(value: Any) -> float:
-    """Seconds, of a number, a text such as "90m", or a timedelta."""
+    """Return the seconds of a number, a text such as "90m", or a timedelta."""
     if isinstance(value, str):
         return int(_window(value)[:-1]) * {"m": 60.0, "h": 3600.0, "d": 86400.0}[value[-1]]
     return _above_zero(value.total_seconds() if hasattr(value, "total_seconds") else value)
@@ -112,7 +110,7 @@ def _number_or_text(text: str) -> float | str:
 
 
 def _json_object(value: Any) -> dict[str, Any]:
-    """Whole numbers as keys are written as JSON does it: token ids are numbers to people."""
+    """Return a JSON object; whole-number keys (token ids) are converted to texts, as JSON does."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str | int) for key in value):
         raise ValueError
     made = {str(key): entry for key, entry in value.items()}
@@ -123,11 +121,11 @@ def _json_object(value: Any) -> dict[str, Any]:
 _NOT_IN_A_BODY = frozenset(
     {"n", "api_key", "api_base", "base_url", "extra_headers", "headers", "default_headers"}
 )
-"""Of them `n` is an option: choices of one request, of which one would be read, are paid all the same."""
+"""`n` is an option instead: further choices of a request are billed, but only one would be read."""
 
 
 def _body(value: Any) -> dict[str, Any]:
-    """More fields of a body, which is written to disk: no key and no address of the call."""
+    """Return extra body fields, which are written to disk: no key or address of the call."""
     made = _json_object(value)
     if _NOT_IN_A_BODY & {key.lower() for key in made}:
         raise ValueError
@@ -135,7 +133,7 @@ def _body(value: Any) -> dict[str, Any]:
 
 
 def _prices(value: Any) -> dict[str, dict[str, Any]]:
-    """By model; under "" where one price is given for whichever model it is."""
+    """Return prices by model; under "" where one price is given for any model."""
     if not isinstance(value, Mapping) or not value:
         raise ValueError
     if {*KINDS, "realtime"} >= set(value):
@@ -158,14 +156,14 @@ def _price(rates: Any, *, live: bool = True) -> dict[str, Any]:
 
 
 def _columns(value: Any) -> Any:
-    """A label, or several: which of both a tuple is, the frame knows."""
+    """Return a label or several; the frame decides which of both a tuple is."""
     if value is None or value in ("", [], ()) or isinstance(value, Mapping):
         raise ValueError
     return list(value) if isinstance(value, list) else value
 
 
 def _keep(value: Any) -> dict[str, str]:
-    """Names of what is kept, as a list or with commas; a mapping says how their columns end."""
+    """Return the names to keep, from a list or comma-separated; a mapping gives column suffixes."""
     if isinstance(value, Mapping):
         made = {str(end): name for end, name in value.items()}
     else:
@@ -188,7 +186,7 @@ def _stops(value: Any) -> str | list[str]:
 
 
 def _tags(value: Any) -> dict[str, str]:
-    """Provider tags: OpenAI's limits, 64 characters a key and 512 a value."""
+    """Return provider tags within OpenAI's limits, 64 characters a key and 512 a value."""
     if not isinstance(value, Mapping) or len(value) > MOST_TAGS:
         raise ValueError
     tags = {}
@@ -223,7 +221,7 @@ def _base(value: Any) -> str:
 
 
 def choice(*choices: str) -> Kind:
-    """One of these words."""
+    """Return the kind for one of these words."""
 
     def check(value: Any) -> str:
         if not isinstance(value, str) or value not in choices:
@@ -291,15 +289,15 @@ SCHEMA = Kind(
     lambda value: value,
     metavar="NAME",
 )
-"""Read as a whole by schema/read.py; on a line it is the name of one."""
+"""Parsed as a whole by schema/read.py; on a line it is a variable's name."""
 TOOLS = Kind(
     "OpenAI tool definitions, or Python functions with type hints",
     lambda value: value,
     metavar="NAME",
 )
-"""Read as a whole by tool_definitions.py; on a line it is the name of one, of a list of them, or several."""
+"""Parsed as a whole by tool_definitions.py; on a line: names of tools or of a list of them."""
 COLUMNS = Kind("a column, or a list of columns", _columns, str, "COLUMN", many=True)
 EXAMPLES = Kind("a DataFrame", lambda value: value, metavar="NAME")
-"""Read by prompts/few_shot.py; on a line it is the name of one."""
+"""Parsed by prompts/few_shot.py; on a line it is a variable's name."""
 TOOL_CHOICE = Kind('"auto", "none", "required", or a tool', lambda value: value, metavar="CHOICE")
 URL = Kind("an address that begins with http:// or https://", _base, metavar="URL")

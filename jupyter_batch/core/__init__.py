@@ -1,1 +1,1 @@
-"""The pure words of a batch: requests, results, states, costs, errors. No clock, no disk, no thread, no network."""
+"""Data types of a batch: requests, results, states, costs, errors. No I/O, clock or threads."""

@@ -1,4 +1,4 @@
-"""BatchView: a provider's batch object as it stands, whatever the provider calls its fields. It knows no wire."""
+"""BatchView: a provider's batch object in one form for all providers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from jupyter_batch.core.status import State
 
 
 class BatchView(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch at the provider, at the moment it was asked. Times are seconds since the epoch.
+    """A batch at the provider when it was polled. Times are seconds since the epoch.
 
-    status: the provider's own word. ending: one of the four endings, None while it is open or the word is unknown.
-    bad_lines: lines of the request file, from 1, that it failed for, each with the reason; the first few hundred.
-    output_file_id, error_file_id: None where there is no such file (yet). errors: why the batch as a whole failed, the
-    first few and a count. quota: it was refused because too much is enqueued already; sending it later can work.
-    spent: it was refused because the account's quota or credit is used up.
-    input_file: it was refused because its request file is not there, or not processed yet.
-    limit: the one that its refusal names.
-    ended_at: when it was over, if the provider tells.
-    tag: the metadata that the batch was created with. endpoint: where its requests go, if the provider tells.
+    status: the provider's own word. ending: one of the four endings; None if open or unknown.
+    bad_lines: failed lines of the request file, from 1, each with the reason; the first few
+    hundred. output_file_id, error_file_id: None where there is no such file (yet). errors: why the
+    whole batch failed, the first few and a count. quota: refused since too much is enqueued; a
+    retry can work. spent: refused because the account's quota or credit is used up. input_file:
+    refused because its request file is missing, or not processed yet. limit: the limit that its
+    refusal states. ended_at: when it ended, if the provider reports it. tag: the metadata that the
+    batch was created with. endpoint: its requests' path, if reported.
     """
 
     id: str
@@ -48,7 +47,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str | None = None
 
     def __post_init__(self) -> None:
-        """Mask what a server repeats of a key in its reasons."""
+        """Mask keys that a server repeats in its reasons."""
         if self.errors:
             msgspec.structs.force_setattr(self, "errors", masked(self.errors))
         if self.bad_lines:

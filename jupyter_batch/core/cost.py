@@ -1,7 +1,6 @@
-"""What a job costs: an estimate before, the real sum after, out of a Price that is given as data. Pure.
+"""Cost of a job: the estimate before it and the actual sum after it, computed from a Price.
 
-Unknown is None, or NaN where floats are in an array; it is never 0. It knows no provider, and not where a price comes
-from.
+Unknown is None, or NaN in arrays of floats; it is never 0.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ import msgspec
 from jupyter_batch.core.result import Usage
 
 UNKNOWN = math.nan
-"""A cost that is not known, where costs are floats in an array."""
+"""An unknown cost, where costs are floats in an array."""
 
 Pricer = Callable[[Usage], float]
-"""Usage of one request -> US dollars, or UNKNOWN."""
+"""Usage of a request -> US dollars, or UNKNOWN."""
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """US dollars a token, by its kind. None: not known, and so is the cost of a request that has such tokens.
+    """US dollars per token, by kind. None: unknown, then so is the cost of such requests.
 
-    input: tokens that none of the other kinds of input counts. cached: read from the provider's cache. cache_write:
-    written to it; cache_write_1h: those of them that are kept for an hour. output: tokens that none of the other kinds
-    of output counts.
+    input: tokens that no other kind of input counts. cached: read from the provider's cache.
+    cache_write: written to it; cache_write_1h: those of them stored for an hour. output: tokens
+    that no other kind of output counts.
     """
 
     input: float | None = None
@@ -40,7 +39,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_1h: float | None = None
 
     def filled(self) -> Rates:
-        """With the plain rate for each kind of token that has none of its own, as providers bill them."""
+        """Return the rates, with the plain one for kinds without, as providers bill them."""
         plain = {name: self.output if name in _OUTPUT else self.input for name in _INPUT + _OUTPUT}
         if self.cache_write is not None:
             plain["cache_write_1h"] = self.cache_write
@@ -57,25 +56,25 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 _INPUT = ("cached", "cache_write", "input_audio", "input_image", "cache_write_1h")
 _OUTPUT = ("reasoning", "output_audio", "output_image")
 KINDS: tuple[str, ...] = Rates.__struct_fields__
-"""The kinds of tokens that have a price."""
+"""The kinds of tokens that have a rate."""
 
 
 class Tier(msgspec.Struct, frozen=True):
-    """The rates of a whole request whose input has more than `above` tokens (or as many, where that is `inclusive`)."""
+    """Rates of a request with more than `above` input tokens (`inclusive`: or as many)."""
 
     above: int
     rates: Rates
 
 
 class Tariff(msgspec.Struct, frozen=True, kw_only=True):
-    """The rates, and those of long requests; the tiers in rising order."""
+    """The rates, and those of long requests; the tiers in ascending order."""
 
     rates: Rates
     tiers: tuple[Tier, ...] = ()
     inclusive: bool = False
 
     def at(self, input_tokens: float) -> Rates:
-        """The rates of a request with so many tokens of input."""
+        """Return the rates of a request with this many input tokens."""
         found = self.rates
         for tier in self.tiers:
             if input_tokens > tier.above or (self.inclusive and input_tokens == tier.above):
@@ -84,11 +83,11 @@ class Tariff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model's tokens cost in a batch and in real time, fixed when a job is submitted and kept with it.
+    """A model's token prices in a batch and in realtime, stored with the job at its submission.
 
-    batch, standard: None where not known. source: in a few words, where it comes from. longest: the most tokens that
-    the model gives in one answer, where known: without max_tokens an estimate is bounded by it. It is about tokens:
-    what a provider asks for searches and the like is not in it.
+    batch, standard: None where unknown. source: the price's origin, in a few words. longest: the
+    model's maximum output tokens, where known, which bounds an estimate without max_tokens. Fees
+    other than for tokens (searches) are not included.
     """
 
     batch: Tariff | None = None
@@ -97,22 +96,22 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     longest: int | None = None
 
     def paid(self, mode: str) -> Tariff | None:
-        """What a job of this mode ("batch" or "realtime") pays."""
+        """Return the tariff of a job of this mode ("batch" or "realtime")."""
         return self.batch if mode == "batch" else self.standard
 
 
 FREE = Tariff(rates=Rates(**dict.fromkeys(KINDS, 0.0)))
-"""A model on one's own machine."""
+"""A local model."""
 
 
-# -- after -------------------------------------------------------------------------------------------------------------
+# -- after -----------------------------------------------------------------------------------------------------------
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
-    """What was paid for some requests, in US dollars.
+    """The cost of some requests, in US dollars.
 
-    known: the sum of all costs that are known. unknown: requests whose cost is not. standard: what the same tokens
-    would have cost in real time; None where that is not known.
+    known: the sum of all known costs. unknown: the number of requests without one. standard: the
+    realtime cost of the same tokens; None where unknown.
     """
 
     known: float = 0.0
@@ -121,12 +120,12 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cost(self) -> float | None:
-        """The whole; None where any part of it is unknown."""
+        """Return the total; None where any part is unknown."""
         return None if self.unknown else self.known
 
     @property
     def saved(self) -> float | None:
-        """Against real time; None where it can't be told."""
+        """Return the saving against realtime; None where unknown."""
         return None if self.unknown or self.standard is None else self.standard - self.known
 
     def __add__(self, other: Bill) -> Bill:
@@ -139,7 +138,7 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def bill(costs: Iterable[float], standard: Iterable[float]) -> Bill:
-    """The bill of requests out of what each cost, and would have cost in real time."""
+    """Return the bill of requests from the actual and the realtime cost of each."""
     there = list(costs)
     known = [cost for cost in there if cost == cost]  # noqa: PLR0124 - NaN is not itself: unknown
     live = math.fsum(standard)
@@ -151,13 +150,13 @@ def bill(costs: Iterable[float], standard: Iterable[float]) -> Bill:
 
 
 def actual(tariff: Tariff | None, usage: Usage | None) -> float | None:
-    """What one request cost; None where its price or its usage is not known."""
+    """Return the cost of a request; None where its price or its usage is unknown."""
     cost = UNKNOWN if usage is None else pricer(tariff)(usage)
     return None if math.isnan(cost) else cost
 
 
 def pricer(tariff: Tariff | None) -> Pricer:
-    """Made once for a job, asked for each of its requests."""
+    """Return the cost function for a tariff, made once for a job and called for each request."""
     if tariff is None:
         return _unknown
     flat = _linear(tariff.rates)
@@ -180,7 +179,10 @@ def _unknown(usage: Usage) -> float:  # noqa: ARG001 - a Pricer
 
 
 def _linear(rates: Rates) -> Pricer:
-    """Kinds of tokens are parts of the whole: what has its own rate is taken out. Run for each row: it is unrolled."""
+    """Return the cost function for flat rates (unrolled: it runs for each row).
+
+    Kinds of tokens are parts of the total: those with a rate are subtracted from it.
+    """
     plain_in, plain_out = _rate(rates.input), _rate(rates.output)
     cached, written, longer = (
         _rate(rates.cached),
@@ -225,11 +227,11 @@ def _rate(rate: float | None) -> float:
     return UNKNOWN if rate is None else rate
 
 
-# -- before ------------------------------------------------------------------------------------------------------------
+# -- before ----------------------------------------------------------------------------------------------------------
 
 
 class Range(msgspec.Struct, frozen=True):
-    """From at least `low` to at most `high`; each None where it is not known."""
+    """A range from `low` to `high`, inclusive; each None where unknown."""
 
     low: float | None
     high: float | None
@@ -243,10 +245,10 @@ def estimate(
     longest_input: float,
     output_tokens: Range,
 ) -> Range:
-    """What so many requests cost, in US dollars.
+    """Return the cost range of this many requests, in US dollars.
 
-    input_tokens, output_tokens: of all of them together. longest_input: tokens of the longest one, which decides
-    whether the price of long requests is in the upper bound.
+    input_tokens, output_tokens: their sums. longest_input: tokens of the longest request, which
+    decides whether the upper bound includes the price of long requests.
     """
     if tariff is None:
         return Range(None, None)
@@ -273,7 +275,7 @@ def _together(rates: Rates, into: float | None, out: float | None) -> float | No
 
 
 def money(dollars: float) -> str:
-    """`$12.34`, `$0.0123`, `$0.000012`: never $0 for what is more than nothing."""
+    """Format an amount: `$12.34`, `$0.0123`, `$0.000012`; never $0 for a positive one."""
     if dollars < 0:
         return f"-{money(-dollars)}"
     if dollars == 0:

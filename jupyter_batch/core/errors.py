@@ -1,33 +1,33 @@
-"""Every error that jupyter_batch raises, in one tree; a message names what is there and what to do.
+"""Every exception that jupyter_batch raises; messages state the problem and the remedy.
 
     JupyterBatchError
-    ├── InputError (ValueError)     what the person gave can't be used; nothing was sent, nothing was left behind
+    ├── InputError (ValueError)     invalid user input; nothing was sent, nothing was left behind
     │   ├── TemplateError           a wrong column, an open brace, Jinja in a braces template
     │   ├── OptionError             an unknown option or a bad value
-    │   ├── ColumnError             the column to fill is there already, or can't be told apart
+    │   ├── ColumnError             the column to fill exists already, or is ambiguous
     │   ├── ModelError              no model, no provider, or a provider without a batch API
     │   └── KeyMissingError         no API key for the provider
-    ├── AlignmentError              the frame is not the one that was submitted: how many rows moved
+    ├── AlignmentError              the frame's rows differ from those submitted; with their number
     ├── JobNotFoundError (LookupError)
-    ├── JobBlockedError (ValueError) nothing of the job can go on without the user; the job stays as it is
+    ├── JobBlockedError (ValueError) the job needs the user to continue; its state is unchanged
     ├── LedgerError                 the record on disk
     │   ├── LedgerNewerError        written by a newer jupyter_batch
     │   ├── LedgerCorruptError      not a database, or damaged
     │   ├── LedgerReadOnlyError     can't be written
     │   └── LedgerFullError         the disk is full
-    └── ProviderError               what came back over the network; `.transient` says whether asking again can help
-        ├── AuthenticationError     401 and 403: the job pauses
-        ├── RateLimitError          429; `.retry_after` in seconds, where the provider said so
+    └── ProviderError               a failed request; `.transient`: whether a retry can help
+        ├── AuthenticationError     401 and 403: the job is blocked
+        ├── RateLimitError          429; `.retry_after` in seconds, where the provider sent it
         ├── NotFoundError           404; just after a create it is transient
-        │   └── NoBatchApiError     404, 405 or 501 for the path itself: the server has no such call
-        ├── BadRequestError         any other 4xx: asking again can't help
+        │   └── NoBatchApiError     404, 405 or 501 for the path itself: no such endpoint
+        ├── BadRequestError         any other 4xx: a retry can't help
         ├── ProviderDownError       5xx
         ├── ProviderTimeoutError    no answer in time
         ├── ConnectionFailedError   refused, reset, cut off, or no such host
         ├── FileNotReadyError       the uploaded file is not processed yet
-        └── WarningRaisedError      a library's warning, which this process makes an error
+        └── WarningRaisedError      a library's warning that the filters raise as an error
 
-It knows nothing of how an error is shown, but for one thing: in IPython each is one sentence, without a traceback.
+In IPython each is shown as one sentence, without a traceback.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from jupyter_batch.core.secrets import masked
 
 
 class JupyterBatchError(Exception):
-    """The root of the tree. Its message is masked: texts from outside may hold a key (core/secrets.py)."""
+    """The base class. Its message is masked, as it may quote a key (core/secrets.py)."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(masked(arg) if isinstance(arg, str) else arg for arg in args))
 
     def _render_traceback_(self) -> list[str]:
-        """IPython's own hook: one line instead of a traceback."""
+        """IPython's hook: one line instead of a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
 class InputError(JupyterBatchError, ValueError):
-    """What the person gave can't be used. Nothing was sent, and nothing was left behind."""
+    """Invalid user input. Nothing was sent, and nothing was left behind."""
 
 
 class TemplateError(InputError):
@@ -57,11 +57,11 @@ class TemplateError(InputError):
 
 
 class OptionError(InputError):
-    """An unknown option, or a value that an option does not take."""
+    """An unknown option, or a value that an option does not accept."""
 
 
 class ColumnError(InputError):
-    """The column to fill exists, or a column's name stands for several."""
+    """The column to fill exists, or a column's name is ambiguous."""
 
 
 class ModelError(InputError):
@@ -77,13 +77,13 @@ class AlignmentError(JupyterBatchError):
 
 
 class JobNotFoundError(JupyterBatchError, LookupError):
-    """No job of that id or name is in the ledger."""
+    """No job with that id or name is in the ledger."""
 
 
 class JobBlockedError(JupyterBatchError, ValueError):
-    """No open batch of the job can go on without the user; raised by waiting, and the job stays as it is.
+    """No open batch of the job can continue without the user; raised by waiting.
 
-    job: its id. blocked: as `job.blocked`.
+    job: the job's id. blocked: as `job.blocked`.
     """
 
     def __init__(self, message: str, *, job: str = "", blocked: str = "") -> None:
@@ -113,13 +113,13 @@ class LedgerFullError(LedgerError):
 
 
 class ProviderError(JupyterBatchError):
-    """A provider's refusal or silence.
+    """A provider's refusal or a failed request.
 
-    status: the HTTP status, where there was an answer. retry_after: seconds. transient: asking again can help.
-    bad_lines: lines of the request file, counted from 1, that it was refused for, each with the provider's reason.
-    not_sent: there was no connection, so that nothing of the request can have had an effect. input_file: the refusal
-    is about the uploaded file, which is not there (yet) or not processed yet. limit: on the size of a batch, or on all
-    that is enqueued, which the refusal names.
+    status: the HTTP status, if there was a response. retry_after: seconds. transient: a retry can
+    help. bad_lines: the refused lines of the request file, counted from 1, each with the provider's
+    reason. not_sent: there was no connection, so the request had no effect. input_file: the refusal
+    concerns the uploaded file, which is missing or not processed (yet). limit: the one that the
+    refusal states, on a batch's size or on all that is enqueued.
     """
 
     transient = False
@@ -137,14 +137,14 @@ class ProviderError(JupyterBatchError):
 
 
 class AuthenticationError(ProviderError):
-    """401 or 403: the key is wrong, or may not do this."""
+    """401 or 403: the key is wrong, or lacks the permission."""
 
 
 class RateLimitError(ProviderError):
-    """429: too much at once.
+    """429: too many requests.
 
-    queue: the limit is on what is under way (enqueued tokens, batches): it passes when batches end. spent: the
-    account's quota, credit or budget is used up: it passes when the user does something about it.
+    queue: the limit is on open work (enqueued tokens, batches) and passes when batches end.
+    spent: the account's quota, credit or budget is used up, until the user acts.
     """
 
     transient = True
@@ -153,7 +153,7 @@ class RateLimitError(ProviderError):
 
 
 class NotFoundError(ProviderError):
-    """404: the provider does not know it (yet: just after a create this passes)."""
+    """404: the provider does not know the object (transient just after a create)."""
 
 
 class NoBatchApiError(NotFoundError):
@@ -161,17 +161,17 @@ class NoBatchApiError(NotFoundError):
 
 
 class BadRequestError(ProviderError):
-    """Any other 4xx: the request itself is at fault."""
+    """Any other 4xx: the request itself is invalid."""
 
 
 class ProviderDownError(ProviderError):
-    """5xx, or an answer that makes no sense."""
+    """5xx, or a response that can't be interpreted."""
 
     transient = True
 
 
 class ProviderTimeoutError(ProviderError):
-    """No answer in time: whether it was done is not known."""
+    """No response in time; whether the request took effect is unknown."""
 
     transient = True
 
@@ -183,7 +183,7 @@ class ConnectionFailedError(ProviderError):
 
 
 class FileNotReadyError(ProviderError):
-    """The uploaded file is not processed yet, so that no create was sent."""
+    """The uploaded file is not processed yet, so no create was sent."""
 
     transient = True
     not_sent = True
@@ -191,4 +191,4 @@ class FileNotReadyError(ProviderError):
 
 
 class WarningRaisedError(ProviderError):
-    """A call that a library's warning ended: asked again, it would be raised again."""
+    """A call ended by a library's warning, which a retry would raise again."""

@@ -1,4 +1,4 @@
-"""Finish reasons: why a model stopped, in OpenAI's words where they exist, and which of them cut an answer off."""
+"""Finish reasons: why a model stopped, in OpenAI's terms, and which of them truncate an answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Finish(StrEnum):
-    """Why an answer ended (`results()["_finish"]`); a provider's word that is not listed below is kept as it came."""
+    """Why an answer ended (`results()["_finish"]`); unknown provider terms are stored unchanged."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -18,7 +18,7 @@ class Finish(StrEnum):
     CONTEXT_WINDOW = "model_context_window_exceeded"
     ERROR = "error"
 
-    __repr__ = str.__repr__  # in a cell it is the word
+    __repr__ = str.__repr__  # displayed as the plain word in a cell
 
 
 # Sources: OpenAI API reference (chat finish_reason, responses incomplete_details); Anthropic "Handling stop reasons";
@@ -44,34 +44,34 @@ _WORDS: dict[Finish, str] = {
 FINISH: Mapping[str, str] = {
     word: str(finish) for finish, words in _WORDS.items() for word in words.split()
 }
-"""A provider's word -> ours."""
+"""Provider term -> our term."""
 
 CUT: frozenset[str] = frozenset(map(str, Finish)) - {Finish.STOP, Finish.TOOL_CALLS}
-"""An answer that ended so is not whole."""
+"""Finish reasons of incomplete answers."""
 
 Cuts = tuple[tuple[str, int], ...]
-"""How many answers were cut off, by finish reason, the most frequent first."""
+"""Numbers of truncated answers by finish reason, most frequent first."""
 
 
 def finish_of(word: object) -> str | None:
-    """The finish reason for a provider's word; a word that is not known is kept, and nothing is None."""
+    """Return the finish reason for a provider's term; unknown terms unchanged, None for nothing."""
     if not isinstance(word, str) or not word:
         return None
     return FINISH.get(word, word)
 
 
 def is_whole(word: str | None) -> bool:
-    """Whether a provider's word says that the answer ended by itself; silence and unknown words count as that."""
+    """Whether a provider's term means a complete answer; missing and unknown terms do."""
     return word is None or FINISH.get(word, word) not in CUT
 
 
 def counted(cut: Mapping[int, str], rows: Iterable[int]) -> Cuts:
-    """The counts of these rows. cut: the finish reason of each row whose answer was cut off."""
+    """Return the counts of these rows. cut: the finish reasons of rows with truncated answers."""
     return added(((cut[row], 1),) for row in rows if row in cut) if cut else ()
 
 
 def added(cuts: Iterable[Cuts]) -> Cuts:
-    """The counts of several shards or jobs as one."""
+    """Return the sum of several shards' or jobs' counts."""
     counted: dict[str, int] = {}
     for each in cuts:
         for finish, answers in each:
@@ -80,5 +80,5 @@ def added(cuts: Iterable[Cuts]) -> Cuts:
 
 
 def answer_finish(finish: str | None, calls: object | None) -> str | None:
-    """The finish reason of an answer: JSON that was asked for as a tool's input is no call."""
+    """Return an answer's finish reason; JSON requested as a tool's input is not a tool call."""
     return Finish.STOP if finish == Finish.TOOL_CALLS and calls is None else finish

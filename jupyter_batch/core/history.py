@@ -1,6 +1,6 @@
-"""Rows done over time: a short list of points out of what was noted at each look, and the pace that it tells. Pure.
+"""Progress over time: a bounded list of points (time, rows done), and the pace computed from it.
 
-A point is (seconds since the epoch, rows done from then on). It knows no ledger, no screen and no clock.
+A point is (seconds since the epoch, rows done from then on).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from math import floor, log2
 Points = tuple[tuple[float, int], ...]
 
 MOST = 64
-"""Points that are kept of a history, however long it is and however often it was looked at."""
+"""Points stored for a history, however long it is and however often it was polled."""
 RECENT = 0.25
-"""The pace is never told by less than this part of the time since the first batch was taken."""
+"""The smallest share of the time since the first accepted batch that the pace is based on."""
 
 
 class Curve:
-    """The rows of all batches together, out of the events of each: from any moment on, in any process.
+    """The rows done of all batches, computed from the events of each.
 
-    began: when the job was planned. base: rows that were done then (reused, skipped). Memory does not grow with the
-    events: it holds twice `most` points.
+    began: when the job was planned. base: rows already done then (reused, skipped). Memory use does
+    not grow with the events: at most twice `most` points are stored.
     """
 
     def __init__(self, began: float, base: int, most: int = MOST) -> None:
@@ -33,16 +33,16 @@ class Curve:
         self._taken = False
 
     def add(self, at: float, shard: int, done: int, *, taken: bool) -> None:
-        """A batch has so many rows done from `at` on; taken: by its provider.
+        """Record a batch's rows done from `at` on; taken: the provider has accepted it.
 
-        A clock that was put back changes nothing of what was.
+        A clock that was set back does not change earlier points.
         """
         was = self._total
         self._total += done - self._done.get(shard, 0)
         self._done[shard] = done
         first = (
             taken and not self._taken
-        )  # a point, though nothing is done: the time before is no part of the pace
+        )  # a point without rows done: the time before does not count for the pace
         self._taken |= taken
         if first or self._total != was:
             self._points.append((max(at, self._points[-1][0]), self._total))
@@ -50,15 +50,15 @@ class Curve:
                 self._points = thinned(self._points, self._most)
 
     def points(self) -> Points:
-        """From the beginning to the last change."""
+        """Return the points from the beginning to the last change."""
         return tuple(thinned(self._points, self._most))
 
 
 def thinned(points: Sequence[tuple[float, int]], most: int = MOST) -> list[tuple[float, int]]:
-    """At most so many of them, even in time: of each stretch its last; the first, and where the rows begin to come.
+    """Return at most `most` points: the first, the start of progress, each interval's last.
 
-    The stretches are so many seconds by the clock, a power of two: those of a longer history are made of whole ones,
-    so that what was thinned as it came is what it would be at once.
+    Intervals are aligned to the clock, their length a power of two seconds, so that thinning step
+    by step gives the same points as thinning once.
     """
     if len(points) <= most:
         return list(points)
@@ -74,12 +74,12 @@ def thinned(points: Sequence[tuple[float, int]], most: int = MOST) -> list[tuple
 
 
 def done_at(points: Points, when: float) -> int:
-    """Rows done at that moment."""
+    """Return the rows done at that time."""
     return points[max(0, bisect_right(points, when, key=lambda point: point[0]) - 1)][1]
 
 
 def added(histories: Iterable[Points]) -> Points:
-    """Those of several jobs as one; nothing where one of them is not known."""
+    """Return the sum of several jobs' histories; empty where one of them is unknown."""
     several = list(histories)
     if not several or not all(several):
         return ()
@@ -88,11 +88,11 @@ def added(histories: Iterable[Points]) -> Points:
 
 
 def pace_of(points: Points, now: float, done: int, given: int) -> tuple[float, int] | None:
-    """(rows a second, how many rows told it) by what was done last; None where nothing was done.
+    """Return (rows a second, rows it is based on) of recent progress; None without any.
 
-    done: rows at `now`; given: those of them that cost no time (reused, skipped). It counts from the moment at which
-    half of them were there, but over a quarter, at least, of the time since the first batch was taken: a job that
-    waited for hours goes on as it goes now, and a burst is not taken for the rule.
+    done: rows at `now`; given: those that took no time (reused, skipped). Computed since half of
+    the rows were done, but over at least a quarter of the time since the first batch was accepted:
+    hours of waiting do not count, and a burst does not dominate.
     """
     counted = [(at, max(0, rows - given)) for at, rows in points]
     base = counted[0][1]

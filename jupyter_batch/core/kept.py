@@ -1,4 +1,4 @@
-"""What else of an answer can be a column (`keep=`): the names, and the columns they fill. It knows no provider."""
+"""Additional parts of an answer for columns (`keep=`): their names and columns."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ KINDS: Mapping[str, str] = {
     "annotations": "object",
     "transcript": "text",
 }
-"""What can be kept, and the kind of its cells.
+"""The parts that can be stored, and the kind of their cells.
 
-reasoning: the thinking text. logprobs: a list of tokens with their log probabilities, as the provider has them.
-citations: a list of sources. annotations: the same, of which only what the provider calls so, where it does.
-transcript: of a spoken answer.
+reasoning: the thinking text. logprobs: tokens with log probabilities, in the provider's format.
+citations: a list of sources. annotations: the same, only where the provider uses that name.
+transcript: the text of a spoken answer.
 """
 
 Keep = Mapping[str, str]
-"""The end of a column's name -> what it holds, a key of KINDS."""
+"""Column suffix -> part, a key of KINDS."""
 
 DEFAULT_OUT = "response"
 
 
 def kept_columns(out: str, keep: Keep) -> dict[str, Field]:
-    """The columns that `keep` fills: `out`, _, and the name; with a schema that has no `out`, `response` begins it."""
+    """Return the columns for `keep`: `out`_name, or `response`_name for a schema without `out`."""
     return {
         f"{out or DEFAULT_OUT}_{end}": Field(name, name, KINDS[name]) for end, name in keep.items()
     }
 
 
 def all_columns(out: str, schema: Schema | None, keep: Keep) -> dict[str, Field | None]:
-    """The columns of the answers, and those of `keep`."""
+    """Return the columns of the answers and of `keep`."""
     return {**answer_columns(out, schema), **kept_columns(out, keep)}

@@ -1,6 +1,6 @@
-"""What some bytes are, by their beginning: a picture of a kind that models take, its size in pixels, or a PDF.
+"""Detection of image and PDF data from its first bytes, with an image's size in pixels.
 
-It decodes nothing, and knows no file and no provider.
+Nothing is decoded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ TYPES = {
     "webp": "image/webp",
     "pdf": "application/pdf",
 }
-"""Media types by kind: the pictures that OpenAI, Anthropic and Google all take (their vision guides), and PDF."""
+"""Media types by kind: the images that OpenAI, Anthropic and Google accept (vision guides), PDF."""
 
 _STARTS = (
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -22,13 +22,13 @@ _STARTS = (
     (b"%PDF-", "pdf"),
 )
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of JPEG that begin a frame, where its size stands (ITU T.81, table B.1)."""
+"""JPEG markers of frames, which hold the size (ITU T.81, table B.1)."""
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-"""Markers without a length after them."""
+"""Markers without a length field."""
 
 
 def kind_of(data: bytes) -> str | None:
-    """One of TYPES' keys, or None for anything else."""
+    """Return the kind, a key of TYPES; None for other data."""
     for start, kind in _STARTS:
         if data.startswith(start):
             return kind
@@ -36,12 +36,12 @@ def kind_of(data: bytes) -> str | None:
 
 
 def pixels_of(data: bytes) -> tuple[int, int] | None:
-    """(width, height) as the picture's head says; None where it says nothing."""
+    """Return (width, height) from an image's header; None where it has none."""
     sizes = {"png": _png, "jpeg": _jpeg, "gif": _gif, "webp": _webp}
     read = sizes.get(kind_of(data) or "")
     try:
         found = None if read is None else read(data)
-    except IndexError:  # cut off
+    except IndexError:  # truncated data
         return None
     return found if found is not None and all(found) else None
 
@@ -68,11 +68,11 @@ def _gif(data: bytes) -> tuple[int, int]:
 
 def _jpeg(data: bytes) -> tuple[int, int] | None:
     at = 2
-    while data[at] == 0xFF:  # noqa: PLR2004 - what begins a marker
+    while data[at] == 0xFF:  # noqa: PLR2004 - the start of a marker
         marker = data[at + 1]
         if marker in _JPEG_FRAMES:
             return _big(data, at + 7, 2), _big(data, at + 5, 2)
-        if marker == 0xFF:  # noqa: PLR2004 - a byte that fills
+        if marker == 0xFF:  # noqa: PLR2004 - a fill byte
             at += 1
         else:
             at += 2 if marker in _JPEG_BARE else 2 + max(2, _big(data, at + 2, 2))

@@ -1,4 +1,4 @@
-"""Request, Shard and Limits: what is asked, and how much of it fits into one file. It knows no provider's wire."""
+"""Request, Shard and Limits: the requests, and how many of them fit into a file."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """One request file's limits at a provider. minimum: requests that a batch must have."""
+    """A provider's limits on a request file. minimum: the fewest requests of a batch."""
 
     requests: int
     bytes: int
     minimum: int = 1
 
     def at_most(self, requests: int | None) -> Limits:
-        """The same with no more requests than a person wants in a file, if they said so."""
+        """Return the limits with the user's maximum of requests per file, if there is one."""
         return (
             self
             if requests is None
@@ -22,17 +22,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def custom_id(job: str, position: int) -> str:
-    """The id of the request for the row at `position` (from 0) of the frame that was submitted.
+    """Return the request id for the row at `position` (from 0) of the submitted frame.
 
-    The position can be read back out of it (`position_of`), so that no table of ids is needed, and the job's id makes
-    it unlike any other job's. Letters, digits and one '-', far fewer than 64: the strictest rule of any provider
-    (Anthropic's).
+    `position_of` reads the position back, so no table of ids is needed; the job's id makes it
+    unique across jobs. Letters, digits and one '-', far fewer than 64: the strictest rule of any
+    provider (Anthropic's).
     """
     return f"{job}-{position}"
 
 
 def position_of(job: str, text: str | None) -> int | None:
-    """The row's position out of a custom_id of this job; None for an id that this job never sent."""
+    """Return the row's position from a custom_id of this job; None for any other id."""
     if text is None:
         return None
     head, _, tail = text.rpartition("-")

@@ -1,4 +1,4 @@
-"""What came back for one request: a Result is a value, or a reason why there is none. A failure is a result too."""
+"""Result: the outcome of a request, either a value or the reason for its failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jupyter_batch.core.secrets import masked
 
 
 class Status(StrEnum):
-    """What became of one row (`results()["_status"]`)."""
+    """The status of a row (`results()["_status"]`)."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -24,15 +24,16 @@ class Status(StrEnum):
     REUSED = "reused"
     SKIPPED = "skipped"
 
-    __repr__ = str.__repr__  # in a cell it is the word
+    __repr__ = str.__repr__  # displayed as the plain word in a cell
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens as the provider billed them.
+    """Tokens as billed by the provider.
 
-    `input_tokens` and `output_tokens` are all there are; the others are parts of them: read from the provider's cache
-    (`cached_tokens`), written to it, thought (`reasoning_tokens`), and what were no words. `cache_write_1h_tokens` are
-    those of `cache_write_tokens` that are kept for an hour, which costs more than the usual five minutes.
+    `input_tokens` and `output_tokens` are totals; the others are parts of them: read from the
+    provider's cache (`cached_tokens`), written to it, reasoning (`reasoning_tokens`), and non-text
+    tokens. `cache_write_1h_tokens`: those of `cache_write_tokens` stored for an hour, not the usual
+    five minutes, at a higher price.
     """
 
     input_tokens: int = 0
@@ -51,9 +52,10 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class ToolCalls(list[dict[str, Any]]):
-    """The tools that a model wants called: a dict for each call, {"id", "name", "arguments"}.
+    """The tool calls that a model requests: a dict for each, {"id", "name", "arguments"}.
 
-    arguments: a dict; the text as it came where that is no JSON object. text: what the model said beside its calls.
+    arguments: a dict; the raw text if it is not a JSON object. text: the model's text besides its
+    calls.
     """
 
     def __init__(self, calls: Iterable[dict[str, Any]] = (), text: str = "") -> None:
@@ -61,7 +63,7 @@ class ToolCalls(list[dict[str, Any]]):
         self.text = text
 
     def as_text(self) -> str:
-        """What is read where nobody gave tools: the text, else the calls as JSON."""
+        """Return the answer without tools: the text, else the calls as JSON."""
         if self.text:
             return self.text
         return json.dumps(
@@ -71,16 +73,16 @@ class ToolCalls(list[dict[str, Any]]):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """One request's outcome.
+    """A request's outcome.
 
-    custom_id: as it was sent; None where a line carried none.
+    custom_id: as it was sent; None if the line has none.
     value: the answer (text; a list of floats for an embedding); None if and only if there is none.
     error: the reason, a short sentence, where status is not `succeeded`.
-    usage: None where the provider said nothing of it.
-    unbilled: an error came instead of an answer, so that nothing was paid though no usage is told.
-    finish: why the model stopped (core/finish.py), of a failure too; None where the provider did not say.
-    stop: the provider's own word for it, of an answer that is not plain.
-    calls: of an answer that wants tools called; `value` is then what `ToolCalls.as_text` says.
+    usage: None where the provider reports none.
+    unbilled: an error instead of an answer, so nothing was billed although no usage is reported.
+    finish: why the model stopped (core/finish.py), also for a failure; None where not reported.
+    stop: the provider's own finish reason, if the answer is not plain.
+    calls: the tool calls of the answer; `value` is then `ToolCalls.as_text`.
     """
 
     custom_id: str | None
@@ -95,7 +97,7 @@ class Result(msgspec.Struct, frozen=True):
     stop: str | None = None
 
     def __post_init__(self) -> None:
-        """Mask what a server repeats of a key in a reason; a stored answer holds none (http/masked_stream.py)."""
+        """Mask keys repeated in a reason; stored answers hold none (http/masked_stream.py)."""
         if self.error is None:
             return
         msgspec.structs.force_setattr(self, "error", masked(self.error))

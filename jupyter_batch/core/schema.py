@@ -1,4 +1,4 @@
-"""Schema: what a structured answer looks like, as plain data that is kept with its job. It knows no frame."""
+"""Schema: the fields of a structured answer, as plain data that is stored with its job."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ KINDS = ("int", "float", "bool", "text", "category", "date", "datetime", "object
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One field of an answer, one column.
+    """A field of an answer, which fills a column.
 
-    name: the column's, before any prefix. key: in the JSON. kind: one of KINDS. categories: what a "category" may be,
-    in the order that was given. default: what an answer without the field says; None where it says nothing.
+    name: the column's, without prefix. key: the JSON key. kind: one of KINDS. categories: the
+    values of a "category", in the given order. default: the value for an answer without the field;
+    None without one.
     """
 
     name: str
@@ -25,10 +26,10 @@ class Field(msgspec.Struct, frozen=True):
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """A structured answer. name: for the provider. json: the JSON schema that answers are held against.
+    """A structured answer. name: for the provider. json: the schema to check answers against.
 
-    strict: whether the provider may be asked to keep to it to the letter. reader: "" where answers are JSON; else which
-    of dspy's adapters reads them, as "module:name".
+    strict: whether the provider may be asked for strict mode. reader: "" where answers are JSON;
+    else the dspy adapter that parses them, as "module:name".
     """
 
     name: str
@@ -39,7 +40,7 @@ class Schema(msgspec.Struct, frozen=True):
 
 
 def suffixed(schema: Schema, end: str) -> Schema:
-    """The same answer, into columns whose names end with _ and `end`."""
+    """Return the schema with _ and `end` appended to the column names."""
     fields = tuple(
         msgspec.structs.replace(field, name=f"{field.name}_{end}") for field in schema.fields
     )
@@ -47,20 +48,20 @@ def suffixed(schema: Schema, end: str) -> Schema:
 
 
 def without_names(schema: Schema) -> Schema:
-    """The same answer, whatever its columns are called: what is asked, and what counts as an answer, and no more."""
+    """Return the schema without column names, which affect neither request nor check."""
     fields = tuple(msgspec.structs.replace(field, name=field.key) for field in schema.fields)
     return msgspec.structs.replace(schema, fields=fields)
 
 
 def listed(names: Iterable[str], most: int = 4) -> str:
-    """Names of columns on a line; of many the first few."""
+    """Return column names joined on a line; of many, only the first few."""
     held = list(names)
     first = ", ".join(held[:most])
     return first if len(held) <= most else f"{first} and {len(held) - most} more"
 
 
 def columns(out: str, schema: Schema | None) -> dict[str, Field | None]:
-    """The columns that answers fill: `out` alone, or one for each field, named as it, with `out` as the prefix."""
+    """Return the columns to fill: `out` alone, or one for each field, prefixed with `out`."""
     if schema is None:
         return {out: None}
     return {f"{out}_{field.name}" if out else field.name: field for field in schema.fields}

@@ -1,6 +1,6 @@
-"""Masking of secrets in texts from outside, and the secrets of this process. It knows no provider and no network.
+"""Masking of secrets in texts from outside, and the secrets that this process knows.
 
-Every message of the error tree passes through `masked` (core/errors.py), and so does every record of our logger.
+The message of every error (core/errors.py) and every record of our logger passes through `masked`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 MASK = "***"
 _SHORTEST = 5
-"""Shorter texts are no keys, and masking them would make sentences unreadable."""
+"""Shorter texts are not keys, and masking them would make sentences unreadable."""
 _PART = 8
 """The leading or trailing characters of a secret that are masked where they stand by themselves."""
 _NO_SECRETS = frozenset(
@@ -33,24 +33,24 @@ _NO_SECRETS = frozenset(
         "password",
     }
 )
-"""What servers without keys are called with, and words that messages consist of."""
+"""Placeholder keys for servers that need none, and words that are common in messages."""
 _NAME = re.compile(r"(?i)(api_?key|_key|secret|token|password|credentials)$")
-"""How the environment variables end that hold secrets."""
+"""Names of environment variables that hold secrets, by their ending."""
 _NO_SECRET_VARIABLES = re.compile(r"(?i)(^|_)(path|file|dir|url|name|id|key_id)$")
 _WORD = re.compile(r"[^\W\d_]{1,15}|\d{1,15}")
 """A password such as postgres, or a flag. Masking it would make sentences and counts unreadable."""
 _FILE = re.compile(r"(?:~|\.{0,2}|[A-Za-z]:)[/\\][^\n]*\.[A-Za-z]{2,5}|(?:/[a-z0-9_.-]+){2,}")
-"""The path of a file that holds a secret. AWS's keys may begin with a slash, too: they have no such ending."""
+"""The path of a file that holds a secret. AWS keys may begin with a slash, but lack a suffix."""
 _ANY_PATH = re.compile(r"(?:~|\.{0,2}|[A-Za-z]:)[/\\][^\n]*")
 _PATHS = re.compile(r"(?i)credentials$")
-"""How the variables end whose values are paths or JSON: one that begins like a path is one."""
+"""Endings of variables with a path or JSON; a value that begins like a path is one."""
 _PROXY = re.compile(r"(?i)(^|_)proxy$")
 _HALF = re.compile(
     r"(?P<head>[\w\-+/=]{0,64}?)(?P<mask>\*{2,}|\.{3,}|…+|•{2,}|[xX]{4,})(?P<tail>[\w\-+/=]{0,64})"
 )
-"""How providers repeat a key: its beginning, its end, and a mask between."""
+"""A key as providers repeat it: its beginning, a mask and its end."""
 _SHAPES = (
-    # A header's value, also as Python or JSON write it. A digit tells a token from a word of a sentence.
+    # A header's value, also as Python or JSON. A digit distinguishes a token from a word.
     (re.compile(r"(?i)\b(bearer|basic)(\s+|%20)(?=[^\s\"'<>]*\d)[\w.~+/=%-]{8,}"), rf"\1 {MASK}"),
     (
         re.compile(
@@ -66,7 +66,7 @@ _SHAPES = (
         ),
         rf"\1{MASK}",
     ),
-    # OpenAI and its kin, Groq, xAI, Google, AWS, Hugging Face, Perplexity, Fireworks, GitHub.
+    # OpenAI and alike, Groq, xAI, Google, AWS, Hugging Face, Perplexity, Fireworks, GitHub.
     (
         re.compile(
             r"\b(?:sk|rk|pk|gsk|xai|pplx|fw|hf|ghp|gho|github_pat|nvapi|r8|tgp)[-_](?=[\w-]*\d)[\w-]{16,}"
@@ -75,21 +75,21 @@ _SHAPES = (
     ),
     (re.compile(r"\bAIza[\w-]{30,}|\bya29\.[\w.-]{20,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), MASK),
 )
-"""Secrets that this process does not know, by their shapes."""
+"""Secrets that this process does not know, recognized by their format."""
 
-_known: dict[str, None] = {}  # in memory alone, in the order in which they came
+_known: dict[str, None] = {}  # only in memory, in order of arrival
 
 
 def remember(secret: str | None) -> None:
-    """Have a secret masked from now on in every text that passes through `masked`."""
+    """Mask a secret from now on in every text that passes through `masked`."""
     if secret and _is_secret(secret):
         _known[secret] = None
 
 
 def clean(text: str) -> str:
-    """A key as a header can carry it: without the white space and quotes around it.
+    """Return a key as a header can carry it, without surrounding white space and quotes.
 
-    Raises ValueError, which says what is wrong and does not repeat it, for characters that no key has.
+    Raises ValueError, without repeating the key, for characters that are not allowed in one.
     """
     key = text.strip()
     if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
@@ -104,12 +104,12 @@ def clean(text: str) -> str:
 
 
 def given() -> tuple[str, ...]:
-    """The secrets that calls gave, or that were read from the environment for one."""
+    """Return the secrets that were passed to calls, or read from the environment for a call."""
     return tuple(_known)
 
 
 def known(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """The secrets of this process: those that calls gave, and those of the environment."""
+    """Return the secrets of this process: those passed to calls and those of the environment."""
     found = dict(_known)
     for _, value in in_environment(os.environ if environ is None else environ):
         found[value] = None
@@ -117,7 +117,7 @@ def known(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
 
 
 def in_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The variables that hold a secret, and the secrets in them."""
+    """Yield the name and the secret of each environment variable that holds one."""
     for name, value in environ.items():
         if _holds_secret(name) and _is_variable_secret(name, value):
             yield name, value
@@ -132,7 +132,7 @@ def _holds_secret(name: str) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _is_variable_secret(name: str, value: str) -> bool:
-    """Whether the value of a variable is a secret, and not a word, a flag or the path of a file."""
+    """Whether a variable's value is a secret, rather than a word, a flag or a path."""
     kept = value.strip()
     if _WORD.fullmatch(kept) or _FILE.fullmatch(kept):
         return False
@@ -142,14 +142,14 @@ def _is_variable_secret(name: str, value: str) -> bool:
 
 
 def _passwords(address: str) -> set[str]:
-    """The password in a proxy's address, as it is written there and decoded."""
+    """Return the password in a proxy's address, as written and decoded."""
     user, at, _ = address.rpartition("@")
     password = user.rpartition("://")[2].partition(":")[2]
     return {password, unquote(password)} if at and password else set()
 
 
 def masked(text: str) -> str:
-    """The text without any form of the secrets that this process knows, nor what has a key's shape."""
+    """Return the text with all known secrets, and everything in a key's format, masked."""
     return _masked(text, known())
 
 
@@ -159,7 +159,7 @@ def _masked(text: str, secrets: tuple[str, ...]) -> str:
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """The text without any form of these secrets: written out, encoded, in part, or half masked already."""
+    """Return the text with these secrets masked: plain, encoded, partial or already half masked."""
     kept = tuple(dict.fromkeys(secret.strip() for secret in secrets if _is_secret(secret)))
     for secret in kept:
         for form in forms(secret):
@@ -176,7 +176,7 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 @functools.lru_cache(maxsize=256)
 def forms(secret: str) -> tuple[str, ...]:
-    """How a secret may be written, the longest first: as it is, escaped, URL-encoded, in base64 and hexadecimal."""
+    """Return the spellings of a secret, longest first: plain, escaped, URL-encoded, base64, hex."""
     made = {secret}
     for text in (secret, secret.strip()):
         data = text.encode("utf-8", "surrogatepass")
@@ -200,7 +200,7 @@ def _quoted(data: bytes) -> set[str]:
 
 
 def _base64(data: bytes) -> set[str]:
-    """The part that is the same wherever the secret begins in the text that was encoded (`user:secret`)."""
+    """Return the part that is the same at every offset of the encoded text (`user:secret`)."""
     made = set()
     for before in range(3):
         whole = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
@@ -221,7 +221,7 @@ def _half(secrets: tuple[str, ...], found: re.Match[str]) -> str:
 
 
 def _parts(text: str, secret: str) -> str:
-    """The text without the secret's beginning or end, as far as it goes: some servers show a part."""
+    """Return the text without beginnings or ends of the secret: some servers show a part."""
     if len(secret) < 2 * _PART:
         return text
     head, tail = secret[:_PART], secret[-_PART:]

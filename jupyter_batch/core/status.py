@@ -1,4 +1,4 @@
-"""State and its legal moves, Counts, and the frozen Snapshot that every screen draws. It must not know a clock."""
+"""State and its transitions, Counts, and the frozen Snapshot that monitors display. No clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jupyter_batch.core.history import Points, pace_of
 
 
 class State(StrEnum):
-    """Where a job stands, as a person sees it (`job.state`)."""
+    """A job's state as shown to the user (`job.state`)."""
 
     PLANNED = "planned"
     SUBMITTING = "submitting"
@@ -27,19 +27,19 @@ class State(StrEnum):
 
     @property
     def is_ending(self) -> bool:
-        """One of the four endings."""
+        """Whether this is one of the four endings."""
         return self in ENDINGS
 
-    __repr__ = str.__repr__  # as the last expression of a cell it is the word
+    __repr__ = str.__repr__  # displayed as the plain word in a cell
 
 
 LIVE = "realtime-"
-"""How our own names begin of what is asked in real time, where a batch has its id: no provider knows them."""
+"""The prefix of our ids for realtime requests, stored in place of a batch id."""
 ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.EXPIRED, State.CANCELLED})
 
 
 class Block(StrEnum):
-    """Why a shard can't go on now (`job.blocked`); `budget` passes by itself, the others take the user."""
+    """Why a shard is blocked (`job.blocked`); `budget` passes, the others need the user."""
 
     KEY = "key"
     QUOTA = "quota"
@@ -53,9 +53,9 @@ class Block(StrEnum):
 class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     """A block as data; monitor/blocked.py renders its sentence.
 
-    why: the cause in the provider's words, or in ours. key: the environment variable of the key, if one is missing or
-    was refused. until: when it gives up, in seconds since the epoch; 0 for never. of: the model, in a group. unseen:
-    the batch is not found under the key.
+    why: the cause in the provider's or our own words. key: the key's environment variable, if it is
+    missing or was refused. until: when it gives up, in seconds since the epoch; 0 for never. of:
+    the model, in a group. unseen: the batch is not found with the key.
     """
 
     by: Block
@@ -67,7 +67,7 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(StrEnum):
-    """Where one shard stands on its way; `ended` and `collected` come with an ending beside them."""
+    """The step of a shard; `ended` and `collected` are stored with an ending."""
 
     PLANNED = "planned"
     SUBMITTING = "submitting"
@@ -87,16 +87,16 @@ MOVES: dict[Step, frozenset[Step]] = {
     Step.ENDED: frozenset({Step.COLLECTED}),
     Step.COLLECTED: frozenset(),
 }
-"""Which step may follow which.
+"""The valid transitions between steps.
 
-`planned`, `submitting` and `waiting` end directly when they are cancelled or refused; what another job has asked for
-waits for that one from the plan on; `running` goes back to `waiting`
-when the provider took a batch and then refused it for its quota.
+`planned`, `submitting` and `waiting` end directly when cancelled or refused; a request that another
+job has sent is `waiting` for it from the plan on; `running` returns to `waiting` when the provider
+accepted a batch and then refused it for its quota.
 """
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows by what became of them; `total` is always the sum of the others."""
+    """Rows by status; `total` is always the sum of the others."""
 
     succeeded: int = 0
     failed: int = 0
@@ -108,7 +108,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total(self) -> int:
-        """All rows, those without a request too."""
+        """Return the number of all rows, including those without a request."""
         return (
             self.succeeded
             + self.failed
@@ -121,7 +121,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def done(self) -> int:
-        """Rows that nothing more will happen to."""
+        """Return the number of rows in a final status."""
         return self.total - self.running
 
     def __add__(self, other: Counts) -> Counts:
@@ -131,10 +131,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardView(msgspec.Struct, frozen=True, kw_only=True):
-    """One shard, as a screen needs it. Times are seconds since the epoch.
+    """A shard, as a monitor needs it. Times are seconds since the epoch.
 
-    held: it waits for a limit that passes ("queue" or "rate"). alone: it was refused for that again and again with no
-    other batch of this ledger under way. until: when it gives up; 0 for never.
+    held: it waits for a transient limit ("queue" or "rate"). alone: it was repeatedly refused for
+    that with no other open batch in this ledger. until: when it gives up; 0 for never.
     """
 
     number: int
@@ -152,7 +152,7 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A row and what came for it, as texts that may be cut. row: its position; of: whose answer, where several ask."""
+    """A row's answer as truncated texts. row: its position; of: the model, if several."""
 
     row: int
     asked: str
@@ -161,21 +161,20 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A job at one moment: all that a screen may draw. Times are seconds since the epoch, durations are seconds.
+    """A job's data for display at one moment. Times: seconds since the epoch; durations: seconds.
 
-    bill: of what was collected so far; None where nothing was. keeps_until: when the provider deletes what is still to
-    be fetched, or, of a job that is collected, its copy. deadline: when what is open then is asked in real time. most:
-    US dollars that it can cost at the most, by the estimate. answers: the first ones, beside their rows. examples: for
-    a reason of `reasons`, a row that it was told of. offers: what a person may do now beside cancelling it, out of
-    `retry`, `finish` and `merge`. merged: what became of the frame. again: the job that sends its missed rows again.
-    notebook: its path, where it is known. equal: of the reused rows those that ask just what another row of it asks.
-    samples: answers that are asked for each row; counts are of answers then.
-    cuts: answers that were cut off, by finish reason; they count as succeeded or reused.
-    history: (when, rows done from then on), from the beginning on, a few dozen points; () where it is not known.
-    blocks: what is blocked now, each cause once. blocked: the cause where nothing that is open can go on without the
-    user; the state is `waiting` then. Of a group: of the first job that is blocked, whatever the others do.
-    message: what there is to say first, without moments;
-    of_a_wait: that is the sentence of a block or of a wait for a limit, which are here as fields too.
+    bill: of collected results; None without any. keeps_until: when the provider deletes what is not
+    yet fetched, or its copy if collected. deadline: when open rows are sent in realtime. most: the
+    estimate's upper bound, US dollars. answers: the first ones, with their rows. examples: a row
+    for a reason in `reasons`. offers: the user's actions besides cancel: `retry`, `finish`,
+    `merge`. merged: the merge's outcome. again: the job that retries its missed rows. notebook: its
+    path, where known. equal: the reused rows with the same request as another row of the job.
+    samples: answers requested for each row; counts are of answers then. cuts: truncated answers by
+    finish reason, which count as succeeded or reused. history: (time, rows done from then on), a
+    few dozen points; () where unknown. blocks: current blocks, each cause once. blocked: the cause
+    where no open shard can continue without the user; `state` is `waiting` then. Of a group: of the
+    first blocked job, whatever the others do. message: the main message, without times; of_a_wait:
+    it describes a block or a wait for a limit, which are also in fields.
     """
 
     id: str
@@ -216,35 +215,36 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_complete(self) -> bool:
-        """In one of the four endings, and all that came back is on this disk."""
+        """Whether the job has ended and all results are on this disk."""
         return self.state.is_ending and self.collected
 
     @property
     def cut_off(self) -> int:
-        """Answers that are there, and were cut off."""
+        """Return the number of truncated answers."""
         return sum(answers for _, answers in self.cuts)
 
     @property
     def cost(self) -> float | None:
-        """US dollars of what was collected so far; None where that, or a part of it, is not known."""
+        """Return the US dollars of the collected results; None where unknown, even in part."""
         return self.bill.cost if self.bill is not None else None
 
     @property
     def fraction(self) -> float:
-        """0 to 1: rows that are done, of all rows."""
+        """Return the share of rows done, 0 to 1."""
         total = self.counts.total
         return self.counts.done / total if total else 1.0
 
     @property
     def elapsed(self) -> float:
-        """Seconds from the submission to the end, or to now."""
+        """Return the seconds from the submission to the end, or until now."""
         return max(0.0, (self.finished_at or self.now) - self.created_at)
 
     @property
     def pace(self) -> tuple[float, int] | None:
-        """(rows a second, how many rows told it); None until the first row is done.
+        """Return (rows a second, rows it is based on); None until the first row is done.
 
-        Of late, where the history is known, so that hours in a queue do not count; else since the submission.
+        Recent progress, where the history is known, excluding hours in a queue; else since the
+        submission.
         """
         given = self.counts.reused + self.counts.skipped
         done = self.counts.done - given
@@ -254,13 +254,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rate(self) -> float | None:
-        """Rows a second; None until the first row is done."""
+        """Return the rows per second; None until the first row is done."""
         told = self.pace
         return told[0] if told else None
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the last row, if it goes on like this; None where that can't be told."""
+        """Return the seconds until the last row at this pace; None where unknown."""
         if self.is_complete:
             return 0.0
         rate = self.rate
@@ -268,20 +268,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def batches(self) -> tuple[str, ...]:
-        """The provider's ids of the batches sent so far."""
+        """Return the provider's ids of the batches sent so far."""
         return tuple(s.batch_id for s in self.shards if s.batch_id)
 
 
 def reopen(name: str) -> str:
-    """The line that brings a job or a group back, with its live monitor, also in a notebook that imported nothing."""
+    """Return the code that reopens a job or group with its monitor, including the import."""
     return f'import jupyter_batch; jupyter_batch.open("{name}")'
 
 
 def job_state(shards: Iterable[tuple[Step, State | None]], *, cancelling: bool = False) -> State:
-    """The state of a job out of its shards' (step, ending).
+    """Return a job's state from its shards' (step, ending).
 
-    While any shard is open, the least advanced decides what is said; of all ended, the worst ending that any has, but
-    for this: a cancel that came too late for some shards is still `cancelled`.
+    While any shard is open, the least advanced step decides; once all ended, the worst ending,
+    except that a cancel that came too late for some shards is still `cancelled`.
     """
     pairs = list(shards)
     steps = {step for step, _ in pairs}

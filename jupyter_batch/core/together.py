@@ -1,4 +1,4 @@
-"""The snapshots of several jobs as one, for what is held and shown as one. Pure."""
+"""Merging of the snapshots of a group's jobs into one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jupyter_batch.core.status import Answer, Block, Counts, Snapshot, State, jo
 
 
 def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
-    """The snapshots of a group's jobs as one."""
+    """Return the snapshots of a group's jobs as one."""
     first = seen[0]
     numbered = [
         msgspec.structs.replace(shard, number=number)
@@ -68,7 +68,7 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
 
 
 def _blocked(seen: Sequence[Snapshot]) -> Block | None:
-    """Why none of the jobs that are open can go on without the user."""
+    """Return why none of the open jobs can continue without the user."""
     causes = [one.blocked for one in seen if not one.is_complete]
     return causes[0] if causes and None not in causes else None
 
@@ -81,7 +81,7 @@ def _state(seen: Sequence[Snapshot]) -> State:
 
 
 def _answers(seen: Sequence[Snapshot], most: int = 6) -> tuple[Answer, ...]:
-    """The first answers of all, row by row, so that what several say of one row stands together."""
+    """Return the first answers of all jobs, ordered by row."""
     each = max(1, most // len(seen))
     told = [
         msgspec.structs.replace(answer, of=one.model)

@@ -1,3 +1,3 @@
-"""The version of this package, as pyproject.toml has it: apart, so that every room can tell it."""
+"""The version of this package, as in pyproject.toml, in a module that any other can import."""
 
 VERSION = "0.1.0"

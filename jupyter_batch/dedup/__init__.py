@@ -1,1 +1,1 @@
-"""Requests that need not be sent: the same was answered, or is under way."""
+"""Deduplication of requests: those already answered or in progress are not sent again."""

@@ -1,6 +1,7 @@
-"""A job's drafted requests without those that need not be sent: what is there is taken over, the rest packed anew.
+"""Drafted jobs after deduplication: existing answers are copied, the remaining requests packed.
 
-It works on the draft's files and on arrays by position; what can be reused is decided in match.py.
+Works on the draft's files and on arrays by row position; match.py decides which answers can be
+reused.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Arranged(NamedTuple):
-    """A job that is ready to be kept."""
+    """A job that is ready to be stored."""
 
     record: JobRecord
     shards: list[ShardRecord]
@@ -52,9 +53,10 @@ def arrange(
     waits: Waits = lambda _: True,
     failures: bool = True,
 ) -> Arranged:
-    """The job with what is there taken over, and requests for the rest alone; the draft's files are made so.
+    """Return the job with existing answers copied, and requests only for the remaining rows.
 
-    failures: what was answered and billed before, and can't be used, is not asked again.
+    Rewrites the draft's files accordingly. failures: do not send requests again whose earlier
+    answers were billed but unusable.
     """
     rows = prints_array(prints)
     reuse = decide(ledger, record.space, rows, draft, record.id, waits, failures)
@@ -63,11 +65,11 @@ def arrange(
         return Arranged(record, filled(draft, record.id, shards, limits))
     own = np.where(np.isin(reuse.whose, (FOLLOWS, LEFT_OUT))[:, None], 0, rows)
     draft.write(draft.prints, own.astype("<u8").tobytes())
-    # What is waited for may fail there: a retry asks it from the lines of all rows.
+    # Shards waited for may fail; a retry then sends their requests from the lines of all rows.
     keep = bool(record.tools or reuse.inherited or reuse.joins)
     made, places = _packed(draft, record.id, shards, reuse, limits, keep=keep)
     draft.write(draft.places, places.astype("<i8").tobytes())
-    over = 0.0 if made else record.created_at  # nothing is asked at all
+    over = 0.0 if made else record.created_at  # nothing is sent
     return Arranged(
         msgspec.structs.replace(
             record,
@@ -89,9 +91,10 @@ def _packed(
     *,
     keep: bool,
 ) -> tuple[list[ShardRecord], Array]:
-    """(the shards of what is asked or waited for, the rows' places); the request files are theirs then.
+    """Write the request files; return the shards to send or wait for, and the row sources.
 
-    keep: the lines of all rows too: tool calls and retries go on from them, whoever asked for a row.
+    keep: store the lines of all rows too; tool calls and retries start from them, whichever job
+    sent the row.
     """
     drafted = [draft.requests(shard.number).rename(draft.every(shard.number)) for shard in shards]
     asked = np.flatnonzero(reuse.whose != LEFT_OUT)
@@ -106,7 +109,7 @@ def _packed(
             for at, line in zip(asked.tolist(), _lines(drafted), strict=True)
             if wanted[at]
         )
-        # What is waited for is not sent, or only if the other job fails: it may be little.
+        # A shard that is waited for is sent only if the other job fails, so it may be small.
         within = limits if kind == OWN else msgspec.structs.replace(limits, minimum=1)
         for shard in write_requests(draft, job, lines, within, len(made)):
             there = np.flatnonzero(wanted[shard.first : shard.last + 1]) + shard.first
@@ -118,7 +121,7 @@ def _packed(
     places = places_array(reuse, shard_of)
     followed = places[
         -2 - places[places < NOWHERE]
-    ]  # the shard, if any, of each row that another one follows
+    ]  # the shard, if any, of each row that has duplicates
     counted = np.bincount(followed[followed >= 0], minlength=len(made)).tolist()
     return [
         msgspec.structs.replace(shard, followers=counted[shard.number]) for shard in made

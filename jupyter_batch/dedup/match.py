@@ -1,7 +1,7 @@
-"""What need not be asked: rows that ask the same as another row, as an answered one, or as one under way in any job.
+"""Matching of rows that need no request: duplicates of rows in the same or in another job.
 
-A request is told by its print: a hash of its body. Jobs of one `space` asked the same kind of thing at the same place.
-It decides on arrays; answers are moved by results/copy_answers.py, requests by apply.py.
+A request is identified by the hash of its body; only jobs of the same dedup scope (`space`) are
+compared. Works on arrays: answers are copied by results/copy_answers.py, requests by apply.py.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from jupyter_batch.wire.dialects import OPENAI
 if TYPE_CHECKING:
     from jupyter_batch.row_files.hash_arrays import Array
 
-INHERITED = -1  # in Reuse.whose: it was answered and billed before, and the answer can't be used
+INHERITED = -1  # in Reuse.whose: the row was answered and billed before, but the answer is unusable
 OWN = 0  # in Reuse.whose: the row's request has to be sent
 ANSWERED = 1
 FOLLOWS = 2
 LEFT_OUT = 3
-JOINS = 4  # and up: it is under way in a shard of another job; the n-th of Reuse.joins
+JOINS = 4  # and up: the row is in progress in a shard of another job, the n-th of Reuse.joins
 
 
 class Join(NamedTuple):
-    """A shard of another job that is under way, and that asks for what some rows here ask for."""
+    """A shard of another job, in progress, that has requests of rows of this job."""
 
     job: str
     shard: int
 
 
 class Reuse(NamedTuple):
-    """For each row what is to be done. whose: OWN, ... or JOINS + n. leaders: the row that a row follows.
+    """The decision for each row. whose: OWN, ... or JOINS + n. leaders: the original of each row.
 
-    cut: the finish reason of each answer that is taken over and was cut off, by its row.
+    cut: the finish reason of each reused answer that was cut off, by row.
     """
 
     whose: Array
@@ -58,17 +58,17 @@ class Reuse(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Every row that can be sent has to be."""
+        """Whether every row that can be sent has to be sent."""
         return not np.isin(self.whose, (OWN, LEFT_OUT), invert=True).any()
 
     @property
     def reused(self) -> int:
-        """How many rows have their answer at once: carried over, or following one that was."""
+        """The number of rows answered already: reused, or duplicates of reused rows."""
         return self._how_many(ANSWERED)
 
     @property
     def inherited(self) -> int:
-        """How many rows have at once an answer that was billed and can't be used."""
+        """The number of rows that already have an answer that was billed but is unusable."""
         return self._how_many(INHERITED)
 
     def _how_many(self, what: int) -> int:
@@ -77,13 +77,13 @@ class Reuse(NamedTuple):
 
     @property
     def cuts(self) -> Cuts:
-        """Of these rows those whose answer was cut off."""
+        """The reused rows, duplicates included, whose answers were cut off."""
         followed = self.leaders[self.whose == FOLLOWS].tolist()
         return cuts_of(self.cut, [*self.cut, *followed])
 
 
 Waits = Callable[[ShardRecord], bool]
-"""Whether another job's shard that is under way is waited for."""
+"""Whether to wait for a shard of another job that is in progress."""
 
 
 def decide(
@@ -95,9 +95,10 @@ def decide(
     waits: Waits,
     failures: bool,
 ) -> Reuse:
-    """What each row needs; answers that are there already are copied into the draft.
+    """Decide how each row gets its answer; copy existing answers into the draft.
 
-    prints: zeros for a row without a request. failures: what was answered and billed, and can't be used, is copied too.
+    prints: request hashes, zeros for a row without a request. failures: copy answers that were
+    billed but are unusable, too.
     """
     whose = np.full(len(prints), OWN, dtype=np.int64)
     whose[~prints.any(axis=1)] = LEFT_OUT
@@ -119,7 +120,7 @@ def decide(
         if len(here):
             _take_from(ledger, job, here, there, whose, joins, draft, new, waits, cut)
             asked_there.append((job, here, there))
-    if failures:  # after all answers: one that can be used comes first, whichever job has it
+    if failures:  # after all answers: a usable one has priority, whichever job has it
         _inherit(ledger, asked_there, whose, draft, new)
         _leave_withheld(ledger, asked_there, whose, draft, new)
     return Reuse(whose, leaders, joins, cut)
@@ -132,9 +133,9 @@ def _inherit(
     draft: JobFolder,
     new: str,
 ) -> None:
-    """Take over what was answered and billed in other jobs, and can't be used: it is asked again by `retry` alone.
+    """Copy answers billed in other jobs but unusable; only `retry` sends these requests again.
 
-    asked_there: jobs that asked for rows of this one, with these rows and their positions there.
+    asked_there: jobs with requests of rows of this job, those rows, and their positions there.
     """
     for job, here, there in asked_there:
         still = whose[here] == OWN
@@ -159,7 +160,7 @@ def _leave_withheld(
     draft: JobFolder,
     new: str,
 ) -> None:
-    """Send none of the rows whose answers were counted in another job, and did not come. See `_inherit`."""
+    """Skip rows whose answers were counted in another job but not received. See `_inherit`."""
     for job, here, there in asked_there:
         still = whose[here] == OWN
         if not still.any() or ledger.child(job.id) is not None:
@@ -173,7 +174,7 @@ def _leave_withheld(
 
 
 def _leaders(prints: Array, whose: Array) -> Array:
-    """Rows that ask just what an earlier row asks follow it."""
+    """The original of each row; marks rows identical to an earlier one as duplicates."""
     leaders = np.arange(len(prints), dtype=np.int64)
     asked = np.flatnonzero(whose == OWN)
     _, first, which = np.unique(prints[asked, 0], return_index=True, return_inverse=True)
@@ -187,7 +188,10 @@ def _leaders(prints: Array, whose: Array) -> Array:
 def _asked_there(
     job: JobRecord, folder: JobFolder, prints: Array, rows: Array
 ) -> tuple[Array, Array]:
-    """(which of these rows a job asks for, where there), by the requests before a retry's changes and after."""
+    """The rows whose requests another job has, and their positions there.
+
+    Compares with the requests both before and after a retry's changes.
+    """
     theirs, changed = prints_of(job, folder), changed_of(job, folder)
     if theirs is None:
         return rows[:0], rows[:0]
@@ -199,7 +203,7 @@ def _asked_there(
 
 
 def _either(here: Array, there: Array, also: Array, at: Array) -> tuple[Array, Array]:
-    """Two findings as one: each row once."""
+    """The union of two matches, each row once."""
     new = ~np.isin(also, here)
     return np.concatenate([here, also[new]]), np.concatenate([there, at[new]])
 
@@ -216,7 +220,10 @@ def _take_from(
     waits: Waits,
     cut: dict[int, str],
 ) -> None:
-    """Take over what a job has answered; what it has under way is waited for. there: the rows' positions in it."""
+    """Copy a job's answers, and wait for its shards in progress.
+
+    there: the rows' positions in it.
+    """
     folder = ledger.folders.of(job.id)
     shards = ledger.shards(job.id)
     carried = carry(
@@ -241,7 +248,7 @@ def _take_from(
 
 
 def places_array(reuse: Reuse, shard_of: Array) -> Array:
-    """The places of a job's rows. shard_of: the shard that asks for a row, NOWHERE for none."""
+    """The row sources of a job. shard_of: the shard with a row's request, NOWHERE for none."""
     places: Array = np.where(reuse.whose == FOLLOWS, -2 - reuse.leaders, shard_of)
     places[np.isin(reuse.whose, (INHERITED, ANSWERED, LEFT_OUT))] = NOWHERE
     return places

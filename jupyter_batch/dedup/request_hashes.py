@@ -1,6 +1,6 @@
-"""Jobs that were planned before requests were told by their prints: these are made now, out of the request files.
+"""Request hashes of jobs planned before hashes were stored, computed from the request files.
 
-It reads files of the ledger; where a provider's requests are translated ones, nothing can be told of what was asked.
+Where a provider's requests are stored in translated form, the hashes cannot be computed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _BODY = b'"body":'
 
 
 def known(ledger: Ledger, job: JobRecord) -> str:
-    """The space of a job whose prints are on disk from now on; "" where its requests can't be told."""
+    """Return the dedup scope of a job whose request hashes are now on disk.
+
+    "" where its requests cannot be identified.
+    """
     if job.space or job.adopted or job.dialect != OPENAI:
         return job.space
     folder = ledger.folders.of(job.id)

@@ -1,6 +1,7 @@
-"""Rows without a line of a batch that has, or may have, answers which did not come: they may be paid for.
+"""Rows whose answers the provider counted, or may have, but that were not received.
 
-Another job that asks the same does not send them unasked: each gets a failure that names the job, and `retry` sends it.
+They may be billed, so another job with the same request does not send it unasked: each row gets a
+failure that names the first job, and `retry` sends it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def withheld(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Array:
-    """For each row of a job, whether the provider may hold, or have held, an answer to it that is not on this disk."""
+    """Whether the provider may have had an answer to each row of a job that is not on this disk."""
     rows = np.zeros(job.rows, dtype=bool)
     suspects = [shard for shard in shards if shard.step is Step.COLLECTED and shard.withholds]
     if not suspects:
@@ -45,7 +46,10 @@ def withheld(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Ar
 
 
 def write_failures(target: Path, of: str, job: str, rows: Iterable[int]) -> None:
-    """Write a failure for each of these rows of a job. of: the job that asked for the same before."""
+    """Write a failure for each of these rows of a job.
+
+    of: the earlier job with the same requests.
+    """
     why = (
         f"this was asked in job {of}, whose batch may hold an answer that is not on this disk: nothing was sent again. "
         f"jupyter_batch.open({of!r}).resume() looks for it; then, or where it is lost, retry() of this job"

@@ -1,1 +1,1 @@
-"""Checks of the request and result files on this disk, and the fetch of those that are short or damaged."""
+"""Checks of request and result files on this disk, and refetching of short or damaged ones."""

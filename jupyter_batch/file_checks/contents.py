@@ -1,6 +1,6 @@
-"""Contents of a result file: the rows that it has a line for, and what stands in it where it is no result file.
+"""Contents of a result file: the rows with a line, and the first line that belongs to no row.
 
-It knows no provider, no clock and no ledger; a file is read once, in blocks, without its answers being decoded.
+A file is read once, in blocks, without decoding the answers.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
 _ID = re.compile(rb'"custom_id"\s*:\s*"([^"\\]{1,80})"')
 _SHOWN = 200
-"""How much is shown of what is no result file, in characters."""
+"""Characters shown of a line that belongs to no row."""
 
 
 class Contents(NamedTuple):
-    """What a file holds.
+    """The contents of a file.
 
-    rows: 1 for each row of the shard that has a line. odd: the first line that is of no row, as text. cut: its last
-    line ends in the middle.
+    rows: 1 for each row of the shard that has a line. odd: the first line that belongs to no row,
+    as text. cut: the last line is incomplete.
     """
 
     rows: bytearray
@@ -35,12 +35,12 @@ class Contents(NamedTuple):
 
     @property
     def told(self) -> int:
-        """Rows that have a line."""
+        """The number of rows with a line."""
         return self.rows.count(1)
 
 
 def read(path: Path, job: str, shard: ShardRecord) -> Contents:
-    """The contents of a result file of a shard; of a file that is not there, none."""
+    """Read a result file of a shard; a missing file has no contents."""
     rows = bytearray(shard.last - shard.first + 1)
     odd, last = "", b""
     with opened_if_there(path) as file:
@@ -63,7 +63,10 @@ def read(path: Path, job: str, shard: ShardRecord) -> Contents:
 
 
 def _row(line: bytes, job: str, shard: ShardRecord) -> int | None:
-    """Which row of the shard, from 0, a line is of. In a text within the line the quotes would be escaped."""
+    """The row of the shard, from 0, that a line belongs to.
+
+    In a text within the line the quotes would be escaped.
+    """
     for found in _ID.finditer(line):
         at = position_of(job, found[1].decode("utf-8", "replace"))
         if at is not None and shard.first <= at <= shard.last:
@@ -85,10 +88,10 @@ def _text(line: bytes) -> str:
 
 
 class Missing(NamedTuple):
-    """Rows that a provider counted, or must have answered, and whose lines its files lack.
+    """Rows the provider counted, or must have answered, whose lines are missing from its files.
 
-    nothing: there is no line of any row, so that what came is no result file. in_output: those of the output file.
-    in_errors: the error file may lack some.
+    nothing: there is no line of any row, so that the file is no result file. in_output: missing
+    from the output file. in_errors: the error file may lack some.
     """
 
     rows: int
@@ -98,14 +101,14 @@ class Missing(NamedTuple):
 
 
 def missing(shard: ShardRecord, facts: Facts, output: Contents, errors: Contents) -> Missing:
-    """What is missing of a shard's results, by what the provider counted."""
+    """The rows missing from a shard's results, by the provider's counts."""
     asked = shard.requests
     told = sum(map(max, output.rows, errors.rows))
     completed, failed = min(shard.completed, asked), min(shard.failed, asked)
     in_output = 0 if shard.output_file_id is None else completed - output.told
     whole = completed
     if shard.ending is State.COMPLETED:
-        # Without counts, each request of a batch that was completed has a line.
+        # Without counts, each request of a completed batch has a line.
         whole = min(completed + failed, asked) or asked
         in_output = 0 if told >= whole else in_output
     if facts.tells_all and shard.output_file_id is not None:
@@ -114,10 +117,10 @@ def missing(shard: ShardRecord, facts: Facts, output: Contents, errors: Contents
     if output.cut:
         in_output = max(in_output, 1)
     named = shard.output_file_id is not None
-    if named and output.odd and not output.told:  # a page, an error: whatever was counted
+    if named and output.odd and not output.told:  # an HTML page or an error, whatever the counts
         in_output = max(in_output, 1)
     rows = max(in_output, whole - told, 0)
-    if shard.ending is not State.COMPLETED and not named:  # what failed is not counted as completed
+    if shard.ending is not State.COMPLETED and not named:  # failures are not counted
         rows = max(rows, completed - output.told)
     nothing = rows > 0 and (not told or (named and not output.told))
     all_failures = failed > 0 and errors.told >= failed and not errors.cut

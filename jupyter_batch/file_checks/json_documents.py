@@ -1,4 +1,4 @@
-"""Result files that are one JSON document, or objects over several lines: rewritten with one object on each line."""
+"""Result files that are one JSON document or multi-line objects, rewritten as JSON lines."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import orjson
 from jupyter_batch.ledger.folder import written
 
 MOST_BYTES = 1 << 28
-"""Of a file that is read as a whole; a larger one stays as it came."""
+"""Largest file that is read as a whole; a larger one stays unchanged."""
 _HEAD = 1 << 16
 
 
 def to_lines(path: Path) -> None:
-    """Rewrite a file whose first line is no JSON object by itself; what can't be read as JSON stays as it is."""
+    """Rewrite a file whose first line is no JSON object; invalid JSON stays unchanged."""
     with path.open("rb") as file:
         head = file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
     first, _, rest = head.partition(b"\n")

@@ -1,6 +1,6 @@
-"""Result files of a job that is over and are to be fetched again: damaged on this disk, or short when they came.
+"""Refetching of a finished job's result files that are damaged on this disk or incomplete.
 
-The provider's copy is free; to ask again for the rows that it holds is not.
+Downloading the provider's copy is free; sending the requests again is not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jupyter_batch.results.outcomes import of_shard
 from jupyter_batch.row_files.row_columns import places_of
 
 AGAIN_SECONDS = 60.0
-"""What was just fetched, and came short, is not fetched again unless the user asks for it."""
+"""A file that was just fetched incomplete is not refetched within this time, unless forced."""
 
 
 def due(
@@ -33,10 +33,10 @@ def due(
     forced: bool,
     whole: bool = True,
 ) -> dict[int, str]:
-    """Shards of a job that is over whose files are to be fetched again: the damaged file's name, "" for a short one.
+    """The shards to refetch: by number the damaged file's name, "" for an incomplete one.
 
-    forced: those too that were looked for again before, in vain. whole: what the files hold is compared, and not their
-    size alone.
+    forced: include those refetched before without success. whole: compare the contents of the
+    files, not only their size.
     """
     if not job.finished_at:
         return {}
@@ -46,7 +46,7 @@ def due(
             continue
         kept = shard.keeps_until is None or now <= shard.keeps_until
         lately = now - shard.fetched_at < AGAIN_SECONDS and not forced
-        if shard.lost:  # the provider had no copy of it any more
+        if shard.lost:  # the provider no longer had a copy
             if forced:
                 found[shard.number] = shard.lost
         elif name := stored.lost(folder, shard, whole=whole):
@@ -65,10 +65,10 @@ def reopen(
     forced: bool = False,
     whole: bool = True,
 ) -> bool:
-    """Have the result files that are damaged or short fetched again; whether there are any.
+    """Mark damaged or incomplete result files for refetching; return whether there are any.
 
-    Its rows without a line are failures until then. A job that was sent again already is left as it is. whole: as for
-    `due`.
+    Rows without a line are failures until then. A job that was retried already is not changed.
+    whole: as for `due`.
     """
     folder = ledger.folders.of(job.id)
     found = due(job, shards, folder, now=now, forced=forced, whole=whole)
@@ -89,7 +89,7 @@ def reopen(
 def _as_it_is(
     job: JobRecord, shards: list[ShardRecord], shard: ShardRecord, name: str, folder: JobFolder
 ) -> dict[str, Any]:
-    """What a shard comes to without the file that is gone or damaged."""
+    """The shard's outcome without the missing or damaged file."""
     with contextlib.suppress(OSError, ValueError, LedgerError):
         fields = of_shard(
             job,

@@ -1,4 +1,4 @@
-"""Which rows a provider refused a whole batch for: it names lines of the request file. It knows no provider."""
+"""Rows for which a provider rejected a whole batch, by line numbers of the request file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Line(msgspec.Struct):
 def rows_at_fault(
     requests: Path, job: str, lines: Iterable[tuple[int, str]]
 ) -> tuple[tuple[int, str], ...]:
-    """(position, reason) of each row whose line, counted from 1, is among `lines`: (line, the provider's reason)."""
+    """(position, reason) of each row in `lines`: (line counted from 1, the provider's reason)."""
     reasons = dict(lines)
     last = max(reasons, default=0)
     decode = msgspec.json.Decoder(_Line).decode
@@ -42,7 +42,7 @@ def rows_at_fault(
 
 
 def for_the_others(at_fault: tuple[tuple[int, str], ...], why: str, samples: int) -> str:
-    """The reason of the other rows of such a batch. samples: requests for each row."""
+    """The reason for the other rows of a rejected batch. samples: requests for each row."""
     if not at_fault:
         return why
     rows = list(dict.fromkeys(position // samples for position, _ in at_fault))

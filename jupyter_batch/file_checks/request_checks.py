@@ -1,6 +1,6 @@
-"""Checks of request files before they are uploaded or read again, and their repair from the same cell's requests.
+"""Checks of request files before upload or reading, and their repair from the cell's requests.
 
-A damaged file is never sent in part: its shard ends with a reason, and nothing of it was paid for.
+A damaged file is never sent in part: its shard ends with a reason, and nothing of it was billed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REMEDY = "run the job's cell again, which writes it again, or put it back from a
 
 
 def is_damaged(folder: JobFolder, shard: ShardRecord) -> bool:
-    """Whether a shard's request file is not the one that was planned; one that can't be read is damaged."""
+    """Whether a shard's request file differs from the planned one, or is unreadable."""
     path = folder.requests(shard.number)
     try:
         if shard.crc is not None:
@@ -38,7 +38,7 @@ def is_damaged(folder: JobFolder, shard: ShardRecord) -> bool:
 
 
 def reason(folder: JobFolder, shard: ShardRecord) -> str:
-    """Why a shard with a damaged request file was not sent; what to do."""
+    """Why a shard with a damaged request file was not sent, and how to fix it."""
     return (
         f"the request file {folder.requests(shard.number)} is damaged or gone, and its requests were not sent: "
         f"{REMEDY}; then job.retry() sends them"
@@ -48,10 +48,10 @@ def reason(folder: JobFolder, shard: ShardRecord) -> str:
 def restore(
     ledger: Ledger, job: JobRecord, shards: list[ShardRecord], drafted: Iterable[Path], draft: str
 ) -> None:
-    """Write the damaged request files of a job again, out of the requests that its cell has just rendered.
+    """Rewrite a job's damaged request files from the requests that its cell has just rendered.
 
-    drafted: request files of all rows of the job `draft`, in their order. A file is replaced only by one that is
-    byte for byte as it was planned.
+    drafted: request files of all rows of the job `draft`, in order. A file is replaced only if the
+    new one is byte-identical to the planned one.
     """
     folder = ledger.folders.of(job.id)
     damaged = [
@@ -94,7 +94,10 @@ def _restore(
 
 
 def lines_of(path: Path, job: str) -> Iterator[tuple[int, bytes]]:
-    """(row, what follows its id) of each line of a request file. Raises LedgerError for a line without an id."""
+    """(row, rest of the line after its id) of a request file.
+
+    Raises LedgerError for a line without an id.
+    """
     with opened(path, REMEDY) as file:
         for line in file:
             found = REQUEST_ID.match(line)
@@ -117,7 +120,7 @@ def check_whole(folder: JobFolder, shards: Iterable[ShardRecord]) -> None:
 
 
 def check_all_found(wanted: int, found: int, job: JobRecord, folder: JobFolder) -> None:
-    """Raise LedgerCorruptError where requests of a job that are to be sent again are in none of its files."""
+    """Raise LedgerCorruptError where requests to be sent again are in none of the job's files."""
     if found < wanted:
         raise LedgerCorruptError(
             f"{wanted - found:,} of {wanted:,} requests of job {job.id} that are to be sent again are in none of its "

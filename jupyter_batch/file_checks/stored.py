@@ -1,4 +1,4 @@
-"""Checks of the result files on this disk against what was written down when they were collected. It mends nothing."""
+"""Checks of stored result files against the checksums recorded when they were collected."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from jupyter_batch.ledger.records import ShardRecord
 _BLOCK = 1 << 20
 
 Sum = tuple[str, int, int]
-"""A file's name, its bytes, and their CRC-32."""
+"""A file's name, its size in bytes, and its CRC-32."""
 
 
 def sums(folder: JobFolder, number: int) -> tuple[Sum, ...]:
-    """Of the result files of a shard that are here."""
+    """The checksums of a shard's result files on this disk."""
     paths = (folder.output(number), folder.errors(number))
     return tuple((path.name, *_sum(path)) for path in paths if path.is_file())
 
@@ -28,13 +28,13 @@ def _sum(path: Path) -> tuple[int, int]:
 
 
 def checksum(path: Path) -> int:
-    """The CRC-32 of a file. Raises OSError."""
+    """Return the CRC-32 of a file. Raises OSError."""
     return _sum(path)[1]
 
 
 @lru_cache(maxsize=4096)
 def _check(path: Path, size: int, changed: int) -> int:
-    """The CRC-32 of a file; size, changed: of the file as it is now, so that it is read once as long as it stays so."""
+    """The CRC-32 of a file, cached by its current size and modification time (`changed`)."""
     del size, changed
     check = 0
     with path.open("rb") as file:
@@ -44,9 +44,9 @@ def _check(path: Path, size: int, changed: int) -> int:
 
 
 def lost(folder: JobFolder, shard: ShardRecord, *, whole: bool = True) -> str:
-    """The name of the first file of a collected shard that is gone, or is not as it was; "" for none.
+    """The first file of a collected shard that is missing or was changed; "" for none.
 
-    whole: its bytes are read, too, and not its size alone.
+    whole: compare the contents, not only the size.
     """
     if shard.step is not Step.COLLECTED:
         return ""
@@ -55,7 +55,7 @@ def lost(folder: JobFolder, shard: ShardRecord, *, whole: bool = True) -> str:
         try:
             if path.stat().st_size != size or (whole and _sum(path)[1] != check):
                 return name
-        except PermissionError:  # it is there: reading it says what is wrong
+        except PermissionError:  # the file exists: reading it raises the actual error
             return ""
         except OSError:
             return name

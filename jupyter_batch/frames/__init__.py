@@ -1,1 +1,1 @@
-"""Frames of pandas: rows out, cells in, labels and keys. Nothing else touches an index or a column."""
+"""Pandas frames: rows, cells, labels and keys. Only this package uses indexes and columns."""

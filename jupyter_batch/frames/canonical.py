@@ -1,7 +1,4 @@
-"""One form of a cell's content and text, the same in every process and under any display options.
-
-It knows Python's, numpy's and pandas' values, and nothing of frames' rows, prompts or requests.
-"""
+"""Canonical forms of cells: equal in every process and under any display options."""
 
 from __future__ import annotations
 
@@ -21,11 +18,11 @@ import pandas as pd
 
 from jupyter_batch.frames.cells import content_text
 
-# --- cells as a prompt gets them --------------------------------------------------------------------------------------
+# --- cells in prompts -----------------------------------------------------------------------------------------------
 
 
 class OrderedSet(set[Any]):
-    """A set whose order, and text, do not depend on the hash seed of the process."""
+    """A set whose order and text do not depend on the process's hash seed."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter(_ordered(set.__iter__(self)))
@@ -48,7 +45,7 @@ def _ordered(items: Iterator[Any]) -> list[Any]:
     held = list(items)
     try:
         return sorted(held)
-    except TypeError:  # of several types
+    except TypeError:  # of mixed types
         return sorted(held, key=lambda item: (type(item).__name__, repr(item)))
 
 
@@ -56,7 +53,7 @@ HOLDERS = frozenset({set, frozenset, list, tuple, dict})
 
 
 def ordered(cell: Any) -> Any:
-    """The cell with each set in it in one order; the cell itself where there is none."""
+    """Return the cell with sets in it ordered; the cell itself if it has none."""
     kind = type(cell)
     if kind not in HOLDERS:
         return cell
@@ -93,7 +90,7 @@ _DISPLAY: tuple[Any, ...] = (
 
 @contextmanager
 def whole_texts() -> Iterator[None]:
-    """Arrays and frames are written whole as texts, and in one form, whatever the display options are."""
+    """Convert arrays and frames to text untruncated, regardless of display options."""
     with (
         pd.option_context(*_DISPLAY),
         np.printoptions(
@@ -112,7 +109,7 @@ def whole_texts() -> Iterator[None]:
         yield
 
 
-# --- cells as a fingerprint sees them ---------------------------------------------------------------------------------
+# --- cells in fingerprints ------------------------------------------------------------------------------------------
 
 _NESTED = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 _OPTIONS = _NESTED | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -129,11 +126,11 @@ _WITH_TEXTS = (
     "uuid",
     "zoneinfo",
 )
-"""Packages whose values say all that they are in their texts."""
+"""Packages whose values have complete texts."""
 
 
 def content(cell: Any) -> str:
-    """A text of all that a cell holds; of one that tells nothing a text that is no other's."""
+    """Return a text for a cell's whole content; a unique one for an opaque cell."""
     try:
         made = _content(cell)
         if isinstance(made, str):
@@ -148,23 +145,23 @@ def content(cell: Any) -> str:
 
 
 _TOKENS: dict[int, tuple[weakref.ref[Any], str]] = {}
-"""A text for each living object that tells nothing else. An address alone would be another object's later."""
+"""A text for each living opaque object. Addresses can be reused by later objects."""
 
 
 def _unknown(value: Any) -> str:
-    """A text for an object that tells nothing: the same as long as it lives, and no other object's."""
+    """Return a text for an opaque object: constant for its lifetime, and unique."""
     key = id(value)
     known = _TOKENS.get(key)
     if known is not None and known[0]() is value:
         return known[1]
     token = f"unknown {secrets.token_hex(16)}"
-    with contextlib.suppress(TypeError):  # no weak reference can be had: it is unknown each time
+    with contextlib.suppress(TypeError):  # no weak references: it gets a new text each time
         _TOKENS[key] = weakref.ref(value, lambda _: _TOKENS.pop(key, None)), token
     return token
 
 
 def _content(value: Any) -> Any:
-    """What stands for a value: a text, or what JSON can hold of it, with values in it that this is asked for again."""
+    """Return a text, or a JSON-compatible form whose items are converted recursively."""
     known = content_text(value)
     if known is not None:
         return known
@@ -202,7 +199,7 @@ def _told(value: Any) -> str:
 
 
 def _state(value: Any) -> dict[str, Any] | None:
-    """The attributes of an object; None for one that has none."""
+    """Return an object's attributes; None without any."""
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     slots = [

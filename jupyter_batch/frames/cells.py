@@ -1,7 +1,4 @@
-"""Plain values -> a column's array, of the dtype of the field's kind; and what tells cells of bytes and pictures apart.
-
-It knows pandas, and nothing of frames.
-"""
+"""Conversion of values to a column's array by field kind; content of bytes and images."""
 
 from __future__ import annotations
 
@@ -26,11 +23,11 @@ Cells: TypeAlias = list[Any]
 
 
 def column(cells: Cells, field: Field | None = None) -> Any:
-    """The array of a column; a None is the dtype's missing value.
+    """Return the array of a column, with None as the dtype's missing value.
 
-    Without a field: texts in pandas' own dtype for them, numbers as pandas takes them, anything else as objects. With
-    one: Int64, Float64, boolean, string, category with all the categories, datetime64 (in UTC where times tell their
-    zone), or objects.
+    Without a field: texts in pandas' own dtype for them, numbers as pandas converts them, all else
+    as objects. With one: Int64, Float64, boolean, string, category with all categories, datetime64
+    (in UTC if times have a zone), or objects.
     """
     return _free(cells) if field is None else _KINDS[field.kind](cells, field)
 
@@ -43,9 +40,7 @@ def _free(cells: Cells) -> Any:
             return _objects(cells)
         try:
             return pd.array(cells, dtype=dtype)
-        except (
-            UnicodeEncodeError
-        ):  # a lone surrogate, which arrow's texts can't hold, becomes U+FFFD
+        except UnicodeEncodeError:  # a lone surrogate, invalid in arrow, becomes U+FFFD
             return pd.array(
                 [
                     cell and cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -71,7 +66,7 @@ _HOLDERS = frozenset({list, dict})
 
 
 def _apart(cell: Any) -> Any:
-    """A list or an object of the cell's own: rows that asked the same have one answer, which the job keeps, too."""
+    """Return a copy of a list or object: rows with the same request share the stored answer."""
     if type(cell) is list:
         return [_apart(item) if type(item) in _HOLDERS else item for item in cell]
     return {key: _apart(item) if type(item) in _HOLDERS else item for key, item in cell.items()}
@@ -99,7 +94,7 @@ def _category(cells: Cells, field: Field) -> Any:
 
 
 def _times(cells: Cells, _: Field) -> Any:
-    """Microseconds hold the years 1 to 9999. A time without a zone, among others with one, counts as UTC's."""
+    """Return times in microseconds (years 1 to 9999). Among zoned ones, naive times are UTC."""
     zoned = any(isinstance(cell, datetime) and cell.tzinfo is not None for cell in cells)
     times: Any = np.array([_time(cell) for cell in cells], dtype="datetime64[us]")
     return pd.Series(times).dt.tz_localize("UTC").array if zoned else pd.Series(times).array
@@ -127,13 +122,13 @@ _KINDS: dict[str, Callable[[Cells, Field], Any]] = {
 
 
 def is_picture(cell: Any) -> bool:
-    """Whether this is a picture of Pillow's; whoever has one has loaded it."""
+    """Whether this is a Pillow image; Pillow is loaded if there is one."""
     pillow = sys.modules.get("PIL.Image")
     return pillow is not None and isinstance(cell, pillow.Image)
 
 
 def is_pixels(cell: Any) -> bool:
-    """Whether this is an array that is a picture: uint8 of shape (height, width), or with 1, 3 or 4 channels."""
+    """Whether this is an image array: uint8, (height, width), or with 1, 3 or 4 channels."""
     return (
         isinstance(cell, np.ndarray)
         and cell.dtype == np.uint8
@@ -144,14 +139,14 @@ def is_pixels(cell: Any) -> bool:
 
 
 def own_picture(cell: Any) -> Any:
-    """A picture to be read and closed: of one that was opened and not yet looked at the pixels stay in its file."""
+    """Return an image to read and close; the pixels of an unread one stay in its file."""
     if getattr(cell, "tile", None) and getattr(cell, "filename", "") and not cell.tell():
         return sys.modules["PIL.Image"].open(cell.filename)
     return cell.copy()
 
 
 def content_text(cell: Any) -> str | None:
-    """A short text for bytes, a picture or an array of pixels: the same for the same content, in any process.
+    """Return a short text for bytes, images or pixel arrays, from their content alone.
 
     None for any other value.
     """
@@ -164,9 +159,7 @@ def content_text(cell: Any) -> str | None:
     try:
         with own_picture(cell) as own:
             return f"picture {own.mode} {own.size} {own.getpalette()} {_digest(own.tobytes())}"
-    except (
-        Exception
-    ):  # a file that is gone or damaged: what it is will be said where it is to be sent
+    except Exception:  # a missing or damaged file: reported when it is sent
         return f"picture {getattr(cell, 'filename', '')}"
 
 
@@ -174,13 +167,14 @@ def _digest(data: Any) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
-# --- the same value -------------------------------------------------------------------------------------------------
+# --- comparison -----------------------------------------------------------------------------------------------------
 
 
 def same(mine: Any, theirs: Any) -> bool:
-    """Whether two cells have the same value, if one of them was written to a file (CSV, Parquet, JSON) and read back.
+    """Whether two cells are equal, if one was written to a file (CSV, Parquet, JSON) and read back.
 
-    A text and what pandas reads it as are the same, and so are a list, an array, and the text of either.
+    A text equals the value that pandas reads it as; lists, arrays and the texts of either are
+    equal.
     """
     if type(mine) is type(theirs) and type(mine) in (str, int, bool):
         return bool(mine == theirs)
@@ -199,7 +193,7 @@ def same(mine: Any, theirs: Any) -> bool:
 
 
 def is_missing(cell: Any) -> bool:
-    """None, NaN, NaT, pd.NA."""
+    """Whether a cell is None, NaN, NaT or pd.NA."""
     missing: Any = pd.isna(cell)
     return isinstance(missing, bool) and missing
 
@@ -221,7 +215,7 @@ def _nested_same(mine: Any, theirs: Any) -> bool:
 
 
 def _vector(cell: Any) -> Array | None:
-    """A list or an array of fractions in the precision of vectors; None for anything else."""
+    """Return a list or an array of floats in the precision of vectors; None for anything else."""
     try:
         array = np.asarray(cell)
     except ValueError:  # lists of several lengths
@@ -230,7 +224,7 @@ def _vector(cell: Any) -> Array | None:
 
 
 def _items_same(mine: Any, theirs: Any) -> bool:
-    """Whether two values inside of lists are the same: a text is not the number that it reads as."""
+    """Whether two values in lists are equal: a text does not equal the number it reads as."""
     if isinstance(mine, list) and isinstance(theirs, list):
         return len(mine) == len(theirs) and all(map(_items_same, mine, theirs))
     if isinstance(mine, dict) and isinstance(theirs, dict):
@@ -251,7 +245,7 @@ def _items_same(mine: Any, theirs: Any) -> bool:
 
 
 def _numbers_same(mine: float, theirs: float) -> bool:
-    """Whole numbers exactly, others in single precision, which some files keep."""
+    """Compare integers exactly, others in single precision, which some files use."""
     if mine == theirs:
         return True
     if float(mine).is_integer() and float(theirs).is_integer():
@@ -260,7 +254,7 @@ def _numbers_same(mine: float, theirs: float) -> bool:
 
 
 def _read(cell: Any) -> Any:
-    """A list or an object out of its text, as Python or JSON writes it; None for any other text."""
+    """Parse a list or an object from its Python or JSON text; None for any other text."""
     if not isinstance(cell, str):
         return cell
     for read in (json.loads, ast.literal_eval):
@@ -274,7 +268,7 @@ def _read(cell: Any) -> Any:
 
 
 def _plain(cell: Any) -> Any:
-    """Lists and dicts out of what a file makes of them; a field that says None is there since another row has it."""
+    """Return a file's value as lists and dicts; None fields (due to other rows) are dropped."""
     if isinstance(cell, np.ndarray):
         return _plain(cell.tolist())
     if isinstance(cell, list | tuple):
@@ -287,7 +281,7 @@ def _plain(cell: Any) -> Any:
 
 
 def _moment(cell: Any) -> Any:
-    """A time without regard to its unit and its zone; None for what is no time."""
+    """Return a time without its unit and zone; None for other values."""
     try:
         moment = pd.Timestamp(cell)
     except (TypeError, ValueError):

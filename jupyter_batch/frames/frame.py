@@ -1,7 +1,6 @@
-"""Rows out of a frame and cells back in: one file, because both must agree on a row's key and fingerprint.
+"""Reading of rows and writing of cells, which must agree on a row's key and fingerprint.
 
-A row's key is its label in the index; its fingerprint is a hash of its cells in the columns that the prompt uses. It
-knows pandas, and nothing of prompts, requests or jobs.
+A row's key is its index label; its fingerprint is a hash of its cells in the prompt's columns.
 """
 
 from __future__ import annotations
@@ -41,21 +40,22 @@ __all__ = [
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
-    Index: TypeAlias = Any  # pandas' own types are not told apart by their stubs in the way that they are at run time
+    Index: TypeAlias = Any  # pandas' stubs do not distinguish these types as at run time
     Series: TypeAlias = Any
 
 BLOCK_ROWS = 512
 BLOCK_CHARS = 1 << 22
 FINGERPRINT_BYTES = 16
 
-# --- rows out -------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------------------------
 
 
 class Block(NamedTuple):
-    """Some rows that follow each other.
+    """Some consecutive rows.
 
-    start: the first one's position. values: for each used column a list of plain Python values, None where one is
-    missing. missing: offset in the block -> the first column whose cell is missing. fingerprints: 16 bytes a row.
+    start: the first one's position. values: a list of plain Python values for each used column,
+    None if missing. missing: offset in the block -> the first column with a missing cell.
+    fingerprints: 16 bytes a row.
     """
 
     start: int
@@ -65,12 +65,12 @@ class Block(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many rows."""
+        """Return the number of rows."""
         return len(self.fingerprints)
 
 
 def used(frame: pd.DataFrame, columns: Sequence[Any]) -> None:
-    """Each label stands for exactly one column of the frame, else ColumnError."""
+    """Check that each label is exactly one column of the frame. Raises ColumnError."""
     for label in columns:
         where = _places(frame, label)
         if not where:
@@ -83,7 +83,7 @@ def used(frame: pd.DataFrame, columns: Sequence[Any]) -> None:
 
 
 def _places(frame: pd.DataFrame, label: Any) -> list[int]:
-    """Where this very label stands among the columns (0 is no False, and a tuple is no path)."""
+    """Return the positions of this exact column label (0 is not False, no tuple paths)."""
     label = label.item() if isinstance(label, np.generic) else label
     return [
         at
@@ -93,14 +93,14 @@ def _places(frame: pd.DataFrame, label: Any) -> list[int]:
 
 
 def missing_reason(column: Any) -> str:
-    """Why a row was skipped."""
+    """Return the reason for a skipped row."""
     return f"no value in column {column!r}"
 
 
 def blocks(frame: pd.DataFrame, columns: Sequence[Any], size: int = BLOCK_ROWS) -> Iterator[Block]:
-    """The rows' cells in these columns, a block at a time, in one pass. Raises ColumnError as `used` does.
+    """Yield the rows' cells in these columns in blocks, in one pass. Raises ColumnError as `used`.
 
-    A block is of at most `size` rows, and of fewer where cells are long: of some megabytes, or of one row.
+    A block has at most `size` rows, and fewer if cells are long: some megabytes, or one row.
     """
     used(frame, columns)
     series: list[Series] = [frame.iloc[:, _places(frame, label)[0]] for label in columns]
@@ -122,17 +122,17 @@ def blocks(frame: pd.DataFrame, columns: Sequence[Any], size: int = BLOCK_ROWS) 
         start = stop
 
 
-_FIRST_ROWS = 8  # before it is known how long the cells are
+_FIRST_ROWS = 8  # before the cells' lengths are known
 
 
 def _cells(column: Series) -> tuple[list[Any], list[int]]:
-    """(plain Python values with None for missing ones, the offsets of those)."""
+    """Return (plain Python values with None for missing ones, their offsets)."""
     values: list[Any] = column.tolist()
     absent: list[int] = np.flatnonzero(column.isna().to_numpy(dtype=bool)).tolist()
     kinds = set(map(type, values))
     if float in kinds and not isinstance(
         column.dtype, np.dtype
-    ):  # arrow's own NaN, which pandas may not call missing
+    ):  # arrow's NaN, which pandas may not count as missing
         nans = (
             at for at, value in enumerate(values) if isinstance(value, float) and math.isnan(value)
         )
@@ -147,7 +147,7 @@ def _cells(column: Series) -> tuple[list[Any], list[int]]:
 
 
 def _own(value: np.generic) -> Any:
-    """A plain Python value, or pandas' own for a time: numpy makes integers of nanoseconds."""
+    """Return a plain Python value, or pandas' own for a time: numpy returns integer nanoseconds."""
     if isinstance(value, np.datetime64):
         return pd.Timestamp(value)
     return pd.Timedelta(value) if isinstance(value, np.timedelta64) else value.item()
@@ -157,9 +157,9 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def _texts(cells: list[Any]) -> list[str | None]:
-    """What a fingerprint sees of each cell; None for a missing one.
+    """Return each cell's text for the fingerprint; None for a missing one.
 
-    1 and 1.0 are the same: pandas turns one into the other as soon as a value is missing somewhere.
+    1 and 1.0 are equal: pandas converts integers to floats once a value is missing.
     """
     kinds = set(map(type, cells))
     if kinds <= {str, type(None)}:
@@ -177,11 +177,11 @@ def _text(cell: Any) -> str | None:
     return content(cell)
 
 
-_ABSENT = blake2b(b"\xff", digest_size=FINGERPRINT_BYTES).digest()  # no text's: this is no UTF-8
+_ABSENT = blake2b(b"\xff", digest_size=FINGERPRINT_BYTES).digest()  # not a text: invalid UTF-8
 
 
 def _fingerprints(columns: list[list[str | None]], rows: int) -> list[bytes]:
-    """One hash a row, over each cell's text with its length, so that ("a", "bc") is not ("ab", "c"), nor missing ""."""
+    """Hash each row's texts with lengths, so that ("a", "bc") != ("ab", "c"), and missing != ""."""
     if not columns:
         return [_ABSENT] * rows
     if len(columns) == 1:
@@ -211,21 +211,22 @@ def _hashed(texts: Sequence[str | None]) -> list[bytes]:
         ]
 
 
-# --- cells in -------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------------------------
 
 
 def align(frame: pd.DataFrame, columns: Sequence[Any], keys: Keys, *, alike: bool = False) -> Array:
-    """For each row of the frame the position that it was submitted at, as int64; -1 for a row that is new.
+    """Return each row's submitted position, as int64; -1 for a new row.
 
-    `columns` are the labels that the fingerprints were taken over. Raises AlignmentError, with the number of rows that
-    moved or changed, where a row can't be told: no answer lands on a row that asked something else.
+    `columns`: the labels that the fingerprints were computed over. Raises AlignmentError, with the
+    number of moved or changed rows, where rows are ambiguous: no answer is merged into a row with
+    another request.
     """
     labels, prints = row_hashes(frame, columns)
     return by_content(labels, prints, keys, alike=alike)
 
 
 def row_hashes(frame: pd.DataFrame, columns: Sequence[Any]) -> tuple[Array, Array]:
-    """The hashes of the rows' labels, and their fingerprints over these columns. Raises AlignmentError without them."""
+    """Return the rows' label hashes and fingerprints. Raises AlignmentError without columns."""
     try:
         prints = pairs(b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns)))
     except ColumnError as error:
@@ -236,12 +237,12 @@ def row_hashes(frame: pd.DataFrame, columns: Sequence[Any]) -> tuple[Array, Arra
 
 
 def is_single(frame: pd.DataFrame, label: Any) -> bool:
-    """Whether just one column has this very label."""
+    """Whether exactly one column has this label."""
     return len(_places(frame, label)) == 1
 
 
 def identities(frame: pd.DataFrame, columns: Sequence[Any]) -> Array:
-    """A fingerprint of each row in these columns, by which objects its cells are; for frames of one process."""
+    """Return a fingerprint of each row by its cells' identities; only within a process."""
     texts = []
     for label in columns:
         cells, _ = _cells(frame.iloc[:, _places(frame, label)[0]])
@@ -253,7 +254,7 @@ _VALUES = _PLAIN | {float, pd.Timestamp, pd.Timedelta, type(pd.NaT)}
 
 
 def column_label(frame: pd.DataFrame, out: Any) -> Any:
-    """The label that `out` stands for: with several levels of columns it is the first, or the first few as a tuple."""
+    """Return the label for `out`: of several column levels the first, or a tuple of them."""
     levels = frame.columns.nlevels
     if levels == 1:
         return out
@@ -266,7 +267,7 @@ def column_label(frame: pd.DataFrame, out: Any) -> Any:
 
 
 def has_column(frame: pd.DataFrame, out: Any) -> bool:
-    """Whether the column that `out` stands for is there. Raises ColumnError where there are several."""
+    """Whether the column for `out` exists. Raises ColumnError where there are several."""
     where = _places(frame, column_label(frame, out))
     if len(where) > 1:
         raise ColumnError(
@@ -276,21 +277,21 @@ def has_column(frame: pd.DataFrame, out: Any) -> bool:
 
 
 def place_of(frame: pd.DataFrame, out: Any) -> int:
-    """The position among the columns of the one that `out` stands for, which is there."""
+    """Return the position of the column for `out`, which must exist."""
     return _places(frame, column_label(frame, out))[0]
 
 
 def fill(frame: pd.DataFrame, out: Any, values: Sequence[Any], positions: Array) -> None:
-    """Put the answers into the column, in this very frame and at one stroke; a column that is there keeps its place.
+    """Write the answers to the column in place, atomically; an existing column keeps its position.
 
-    values: by submitted position, None where there is none. positions: as `align` gives them. A text column gets the
-    dtype that this pandas gives to texts; missing cells are its missing value.
+    values: by submitted position, None where there is none. positions: from `align`. A text column
+    gets this pandas version's text dtype; missing cells are its missing value.
     """
     fill_all(frame, {out: None}, lambda _: values, positions)
 
 
 def _with_spared(array: Any, held: Series, rows: Array) -> Any:
-    """The array with the column's own cells in these rows; of the same dtype, where that can hold them."""
+    """Return the array with the column's own cells in these rows, in its dtype if possible."""
     cells = pd.Series(array).astype(object).tolist()
     for row, cell in zip(rows.tolist(), held.iloc[rows].tolist(), strict=True):
         cells[row] = cell
@@ -309,10 +310,10 @@ def fill_all(
     positions: Array,
     spare: Mapping[str, Array] = MappingProxyType({}),
 ) -> None:
-    """The same for several columns: nothing is written before all of them are made.
+    """Write several columns like `fill`: all are made before any is written.
 
-    columns: each with the field that says of what dtype it is. values: a column's values, as `fill` takes them. spare:
-    the rows of a column that is there whose cells stay.
+    columns: each with the field that decides its dtype. values: by column, as for `fill`. spare:
+    the rows of an existing column that keep their cells.
     """
     at = positions.tolist()
     made = []
@@ -332,5 +333,5 @@ def fill_all(
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", pd.errors.PerformanceWarning
-            )  # many columns: that is not our business
+            )  # ignore pandas' warning about many columns
             frame.insert(len(frame.columns), label, array)

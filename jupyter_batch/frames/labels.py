@@ -1,7 +1,4 @@
-"""An index's labels: a hash of each for telling rows again, and the whole index as JSON for another process.
-
-It knows pandas' indexes, and nothing of frames or rows.
-"""
+"""Index labels: hashes that identify rows, and the index as JSON for another process."""
 
 from __future__ import annotations
 
@@ -14,13 +11,13 @@ import pandas as pd
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
-    Index: TypeAlias = Any  # what an index is at run time is more than its stubs tell
+    Index: TypeAlias = Any  # index types at run time are more than in the stubs
 
 # --- hashes ---------------------------------------------------------------------------------------------------------
 
 
 def _mix(values: Array, tag: int) -> Array:
-    """splitmix64: spreads integers over 64 bits; overflow is meant."""
+    """Spread integers over 64 bits (splitmix64); overflow is intended."""
     with np.errstate(over="ignore"):
         mixed = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(tag)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -34,9 +31,9 @@ _MISSING = np.uint64(0x6A625F6D697373)
 
 
 def label_hashes(index: Index) -> Array:
-    """A uint64 for each label, by the label alone: the same in every process, in any order, beside any other labels.
+    """Return a uint64 for each label alone, independent of process, order and index.
 
-    (As soon as a text is appended to whole numbers, pandas keeps them as objects: their hashes stay.)
+    (With a text appended, pandas stores whole numbers as objects: their hashes are unchanged.)
     """
     if isinstance(index, pd.MultiIndex):
         out = np.zeros(len(index), dtype=np.uint64)
@@ -64,7 +61,7 @@ _MICROS = {"us": 1, "ms": 1000, "s": 1_000_000}
 
 
 def _hash_times(index: Any) -> Array:
-    """By microseconds, and what is left of nanoseconds: the unit that pandas happens to keep does not matter."""
+    """Hash microseconds and remaining nanoseconds, so that pandas' unit does not matter."""
     ticks = index.asi8
     micros, nanos = (
         (ticks // 1000, ticks % 1000)
@@ -82,7 +79,7 @@ def _hash_ticks(micros: Array, nanos: Array, tag: int) -> Array:
 
 
 def _hash_floats(values: Array) -> Array:
-    """Whole ones as the integers they are."""
+    """Hash whole numbers like integers."""
     whole = np.isfinite(values) & (np.floor(values) == values) & (np.abs(values) < 2.0**62)
     out = _mix(np.where(whole, 0.0, values).view(np.uint64), _FLOAT)
     out[whole] = _mix(values[whole].astype(np.int64), _INTEGER)
@@ -91,7 +88,7 @@ def _hash_floats(values: Array) -> Array:
 
 
 def _hash_objects(values: Array) -> Array:
-    """Each kind of object by itself, texts by pandas' own hash of texts."""
+    """Hash each type of object separately, texts by pandas' text hash."""
     kinds = np.fromiter(map(_kind, values), dtype=np.int8, count=len(values))
     out = np.full(len(values), _MISSING, dtype=np.uint64)
     for kind in np.unique(kinds[kinds != 0]):
@@ -124,7 +121,7 @@ def _hash_objects(values: Array) -> Array:
 def _shown(label: Any) -> str:
     try:
         return repr(label)
-    except Exception:  # the label's own
+    except Exception:  # raised by the label
         return f"a {type(label).__name__}"
 
 
@@ -140,7 +137,7 @@ def _hash_texts(texts: list[str]) -> Array:
 
 
 def _kind(label: Any) -> int:
-    """What kind of label; 0 for a missing one."""
+    """Return the type code of a label; 0 for a missing one."""
     if isinstance(label, str):
         return _TEXT
     if isinstance(label, (bool, int, np.integer, np.bool_)):
@@ -158,12 +155,12 @@ def _kind(label: Any) -> int:
 
 
 def index_to_bytes(index: Index) -> bytes:
-    """The index as JSON; labels that JSON and pandas' own kinds can't tell are kept as their text."""
+    """Return the index as JSON; labels that can't be represented are stored as texts."""
     return orjson.dumps({"names": [_told(name) for name in index.names], "index": _spec(index)})
 
 
 def index_from_bytes(data: bytes) -> Index:
-    """What `index_to_bytes` wrote. Raises ValueError for anything else."""
+    """Return the index that `index_to_bytes` wrote. Raises ValueError for anything else."""
     try:
         record = orjson.loads(data)
         index = _restored(record["index"])
@@ -174,7 +171,7 @@ def index_from_bytes(data: bytes) -> Index:
 
 
 def _spec(index: Index) -> dict[str, Any]:
-    """Its kind, and what rebuilds it."""
+    """Return the kind of an index and the data to rebuild it."""
     dtype = index.dtype
     if isinstance(index, pd.MultiIndex):
         return {
@@ -218,11 +215,11 @@ def _spec(index: Index) -> dict[str, Any]:
 
 
 def _zone(zone: Any) -> Any:
-    """A zone's name, or its fixed distance from UTC in seconds."""
+    """Return a zone's name, or its fixed UTC offset in seconds."""
     name = getattr(zone, "key", None) or getattr(zone, "zone", None)
     if name:
         return name
-    distance = zone.utcoffset(datetime(2000, 1, 1))  # noqa: DTZ001 - a fixed zone asks for no zone
+    distance = zone.utcoffset(datetime(2000, 1, 1))  # noqa: DTZ001 - a fixed zone needs none
     return int(distance.total_seconds()) if distance is not None else "UTC"
 
 
@@ -245,7 +242,7 @@ def _restored(spec: dict[str, Any]) -> Index:
             _restored(spec["left"]), _restored(spec["right"]), closed=spec["closed"]
         )
     if kind == "period":
-        periods: Any = pd.PeriodIndex  # its stubs do not know this method
+        periods: Any = pd.PeriodIndex  # the stubs lack this method
         return periods.from_ordinals(spec["values"], freq=spec["freq"])
     if kind in ("time", "span"):
         return _times(spec)
@@ -269,11 +266,11 @@ def _times(spec: dict[str, Any]) -> Index:
 
 
 def _labelled(values: list[Any], dtype: str) -> Index:
-    """With the dtype it had, where this pandas has it and the values fit; else as objects."""
+    """Return an index of the stored dtype, if available and the values fit; else of objects."""
     plain = pd.Index(
         np.fromiter(values, dtype=object, count=len(values)), dtype=object, tupleize_cols=False
     )
-    if dtype == "str":  # to pandas 2 this means str(), which makes texts of missing labels
+    if dtype == "str":  # in pandas 2 this calls str(), also on missing labels
         return plain.astype(pd.Series([""]).dtype)
     try:
         return plain if dtype == "object" else plain.astype(dtype)
@@ -282,7 +279,7 @@ def _labelled(values: list[Any], dtype: str) -> Index:
 
 
 def _told(label: Any) -> Any:
-    """A label in JSON: texts, whole numbers, bools and None as they are; the rest as [what, how]."""
+    """Return a label for JSON: texts, integers, bools, None; others as [type, value]."""
     if isinstance(label, np.generic):
         label = label.item()
     if label is None or type(label) in (str, bool):
@@ -305,7 +302,7 @@ def _told(label: Any) -> Any:
         return ["tuple", [_told(part) for part in label]]
     try:
         return ["text", _escaped(str(label))]
-    except Exception:  # the label's own
+    except Exception:  # raised by the label
         return ["text", f"a {type(label).__name__}"]
 
 

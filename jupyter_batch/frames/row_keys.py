@@ -1,7 +1,6 @@
-"""The keys of a job's rows as arrays, and the search for these rows among those of a frame.
+"""Keys of a job's rows as arrays, and the search for these rows in a frame.
 
-A row has a label, a fingerprint of the cells that its prompt read, and, where it is known, the hash of its request.
-This module works on arrays; frames, cells and requests are not its business.
+A row has a label, a fingerprint of the cells in its prompt, and, if known, its request's hash.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from jupyter_batch.frames.labels import label_hashes
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
-    Index: TypeAlias = Any  # the stubs of pandas do not tell its kinds of index apart as it does
+    Index: TypeAlias = Any  # pandas' stubs do not distinguish its index types
 
 _WITHOUT_REQUESTS = b"JBK1"
 _WITH_REQUESTS = b"JBK2"
@@ -25,11 +24,11 @@ _HEAD_BYTES = 12
 
 
 class Keys:
-    """The keys of the submitted rows: 24 bytes and a bit a row, and 16 bytes more with the request hashes.
+    """Keys of the submitted rows: 24 bytes and a bit a row, and 16 bytes more with request hashes.
 
-    labels: uint64. prints: uint64 of shape (rows, 2), the fingerprints. skipped: bool; these rows have no request.
-    asks: uint64 of shape (rows, 2), the request hashes, and for a row without a request the hash of the reason; None
-    where they are not known.
+    labels: uint64. prints: uint64 of shape (rows, 2), the fingerprints. skipped: bool; rows without
+    a request. asks: uint64 of shape (rows, 2), the request hashes, or the hash of the reason for no
+    request; None where unknown.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class Keys:
         skipped: Sequence[int] = (),
         asks: bytes | bytearray | None = None,
     ) -> Keys:
-        """The keys of a frame's rows: its index, the joined fingerprints and hashes, the skipped positions."""
+        """Return the keys from an index, joined fingerprints and hashes, skipped positions."""
         flags = np.zeros(len(index), dtype=bool)
         flags[np.asarray(skipped, dtype=np.int64)] = True
         return cls(
@@ -60,13 +59,13 @@ class Keys:
 
     @cached_property
     def ambiguous(self) -> Array:
-        """The rows whose fingerprint another row has, too, for which something else was asked."""
+        """Return the rows that share their fingerprint with a row of another request."""
         if self.asks is None:
             return np.zeros(len(self), dtype=bool)
         return _ambiguous(self.prints, self.asks)
 
     def to_bytes(self) -> bytes:
-        """The keys for the ledger; they are the same in every process and on every machine."""
+        """Return the keys for the ledger, equal in every process and on every machine."""
         parts = [
             _WITHOUT_REQUESTS if self.asks is None else _WITH_REQUESTS,
             len(self).to_bytes(8, "little"),
@@ -79,7 +78,7 @@ class Keys:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Keys:
-        """The keys that `to_bytes` wrote. Raises ValueError for anything else."""
+        """Return the keys that `to_bytes` wrote. Raises ValueError for anything else."""
         rows = int.from_bytes(data[4:_HEAD_BYTES], "little")
         each = {_WITHOUT_REQUESTS: 24, _WITH_REQUESTS: 40}.get(data[:4], 0)
         if not each or len(data) != _HEAD_BYTES + rows * each + (rows + 7) // 8:
@@ -97,7 +96,7 @@ class Keys:
 
 
 def pairs(hashes: bytes | bytearray) -> Array:
-    """Joined hashes of 16 bytes as uint64 of shape (rows, 2)."""
+    """Return joined hashes of 16 bytes as uint64 of shape (rows, 2)."""
     return np.frombuffer(bytes(hashes), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
@@ -121,15 +120,15 @@ def _ambiguous(prints: Array, asks: Array) -> Array:
 def by_content(
     labels: Array, prints: Array, keys: Keys, *, alike: bool = False, share: bool = True
 ) -> Array:
-    """For each row of a frame the position of the submitted row with its fingerprint, as int64; -1 for a new row.
+    """Return each row's submitted position by fingerprint, as int64; -1 for a new row.
 
-    A fingerprint counts only if all the rows that have it asked the same: then they share the answer, and the label
-    merely decides who takes whose. Raises AlignmentError, with the number of rows, where that is not so, where the
-    content behind a label changed, and where no row is found.
+    A fingerprint counts only if all rows with it have the same request: then they share the answer,
+    and the label only decides which row gets which. Raises AlignmentError, with the number of rows,
+    where that is not so, where a label's content changed, and where no row is found.
 
-    share: rows beyond those that were submitted take an answer, too; else they are refused. Where the request hashes
-    are not known, label and fingerprint have to agree, or the fingerprint has to be there
-    once; alike: rows with one fingerprint take each other's answers then.
+    share: rows beyond those submitted get an answer, too; else they are refused. Where request
+    hashes are unknown, label and fingerprint must match, or the fingerprint must be unique; alike:
+    rows with one fingerprint then get each other's answers.
     """
     if keys.asks is None:
         return _by_label_and_content(labels, prints, keys, alike=alike)
@@ -146,10 +145,10 @@ def by_content(
 
 
 def by_request(mine: Keys, keys: Keys) -> Array:
-    """For each row of a frame the position of a submitted row that asked the same, as int64; -1 for a new row.
+    """Return each row's submitted position by request hash, as int64; -1 for a new row.
 
-    `mine`: the keys of the frame's rows as they were just rendered. Raises AlignmentError as `by_content` does, and
-    ValueError where the request hashes are not known.
+    `mine`: the keys of the frame's rows as just rendered. Raises AlignmentError like `by_content`,
+    and ValueError where the request hashes are unknown.
     """
     if mine.asks is None or keys.asks is None:
         raise ValueError("the request hashes are not known")
@@ -163,7 +162,7 @@ def by_request(mine: Keys, keys: Keys) -> Array:
 def find(
     labels: Array, marks: Array, old_labels: Array, old_marks: Array, *, share: bool = True
 ) -> Array:
-    """The position of an old row with the same mark: under the same label, else a free one, else a taken one."""
+    """Return the old row with the same mark: with the same label, else free, else taken."""
     positions = match(labels ^ marks[:, 0], old_labels ^ old_marks[:, 0])
     found = np.flatnonzero(positions >= 0)
     at = positions[found]
@@ -189,7 +188,7 @@ def find(
 
 
 def _check(positions: Array, labels: Array, keys: Keys, unclear: int) -> None:
-    """Raise AlignmentError where rows were changed or can't be told apart, or where none was found."""
+    """Raise AlignmentError where rows changed or are ambiguous, or where none was found."""
     free = np.ones(len(keys), dtype=bool)
     free[positions[positions >= 0]] = False
     new = positions < 0
@@ -223,7 +222,7 @@ def _none_submitted(rows: int) -> AlignmentError:
 
 
 def match(wanted: Array, held: Array) -> Array:
-    """For each wanted value its index in `held`, the n-th of a value to the n-th, -1 where there is none."""
+    """Return each wanted value's index in `held`, the n-th for the n-th, -1 without one."""
     if not len(held):
         return np.full(len(wanted), -1, dtype=np.int64)
     order = np.argsort(held, kind="stable")
@@ -243,7 +242,7 @@ def match(wanted: Array, held: Array) -> Array:
 
 
 def _first(wanted: Array, held: Array) -> Array:
-    """For each wanted value its first index in `held`, -1 where there is none."""
+    """Return each wanted value's first index in `held`, -1 without one."""
     order = np.argsort(held, kind="stable")
     ordered = held[order]
     at = np.minimum(np.searchsorted(ordered, wanted), len(held) - 1)
@@ -275,23 +274,21 @@ def _by_label_and_content(labels: Array, prints: Array, keys: Keys, *, alike: bo
 
 
 def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike: bool) -> None:
-    """Find by content alone the rows that label and content together did not find.
+    """Find the remaining rows by content alone, not label and content together.
 
-    Raises AlignmentError where rows can't be told apart.
+    Raises AlignmentError where rows are ambiguous.
     """
     left = positions < 0
     free = np.ones(len(keys), dtype=bool)
     free[positions[~left]] = False
     known = left & np.isin(
         labels, keys.labels[free]
-    )  # the label is an old row's, and the content is not that row's
+    )  # the label is an old row's, but the content is not
     there = left & np.isin(
         prints[:, 0], keys.prints[free, 0]
-    )  # the content is an old row's that is still to be found
+    )  # the content is an old row's that is not found yet
     single = ~repeated(prints[:, 0])
-    if (
-        known & there
-    ).any():  # the labels are not those that were submitted: they tell nothing, even where they seem right
+    if (known & there).any():  # not the submitted labels: without meaning, even if they match
         there |= ~left
     found = np.flatnonzero(there & single)
     candidates = np.flatnonzero(~repeated(keys.prints[:, 0]))
@@ -319,7 +316,7 @@ def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike
 
 
 def _pair(positions: Array, rest: Array, prints: Array, keys: Keys) -> None:
-    """Give the n-th row of a content the n-th submitted row of that content that is still free."""
+    """Match the n-th row of a content to its n-th free submitted row."""
     free = np.ones(len(keys), dtype=bool)
     free[positions[positions >= 0]] = False
     candidates = np.flatnonzero(free)
@@ -330,7 +327,7 @@ def _pair(positions: Array, rest: Array, prints: Array, keys: Keys) -> None:
 
 
 def repeated(values: Array) -> Array:
-    """The values that are there more than once."""
+    """Return the values that occur more than once."""
     _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
     flags: Array = counts[where.reshape(-1)] > 1
     return flags

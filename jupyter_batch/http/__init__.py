@@ -1,1 +1,1 @@
-"""HTTP below all providers: addresses, proxies and certificates, headers of the environment, bounded bodies."""
+"""HTTP for all providers: addresses, proxies, certificates, environment headers, bounded bodies."""

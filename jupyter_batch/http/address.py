@@ -1,4 +1,4 @@
-"""Addresses of servers: what may be given as one, how one is compared and shown, and whether it is on this machine."""
+"""Server addresses: validation, normalization for comparison and display, and local hosts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CALLS = (
     "/files",
     "/models",
 )
-"""Paths of calls, which are no base to put a path behind."""
+"""Paths of endpoints, which are not base addresses."""
 _PORTS = {"http": 80, "https": 443}
 
 
 def check_base(base: str, name: str = "api_base", key: str = "api_key=") -> None:
-    """An address that can be called and may be written down. Raises OptionError, which repeats nothing of it.
+    """Check that an address can be called and stored. Raises OptionError without repeating it.
 
-    name: what it was given as. key: how a key is given there.
+    name: the setting that it was given as. key: how that setting's key is given.
     """
     url = _split(base)
     if url is None or not is_address(base):
@@ -55,7 +55,7 @@ def is_address(base: str) -> bool:
 
 
 def host_name(base: str) -> str:
-    """The host of an address without its port; "" where there is none."""
+    """Return an address's host without the port; "" without one."""
     url = _split(base)
     return "" if url is None else url.hostname or ""
 
@@ -70,7 +70,7 @@ def _split(base: str) -> SplitResult | None:
 
 
 def address(base: str) -> str:
-    """An address in one spelling: scheme, host, port and path, since hosts serve many users below their paths."""
+    """Return the normalized address with its path, by which some hosts separate users."""
     url = _split(base.strip())
     if url is None:
         return base
@@ -79,7 +79,7 @@ def address(base: str) -> str:
 
 
 def origin(base: str) -> str:
-    """Scheme, host and port of an address."""
+    """Return the scheme, host and port of an address."""
     url = _split(base)
     if url is None:
         return base
@@ -87,25 +87,25 @@ def origin(base: str) -> str:
 
 
 def is_below(url: str, base: str) -> bool:
-    """Whether a call's URL is at an address, or at a path below it."""
+    """Whether a URL is at an address, or at a path below it."""
     at, root = address(url), address(base)
     return at == root or at.startswith(f"{root}/")
 
 
 def host_of(base: str) -> str:
-    """A host with its port, to be shown."""
+    """Return a host with its port, for display."""
     url = _split(base)
     return "an address that can't be read" if url is None else url.netloc.rpartition("@")[2]
 
 
 def is_own_server(base: str) -> bool:
-    """Whether an address can be one of the embedded server: over HTTP, on this machine, with a port."""
+    """Whether an address can be an embedded server's: HTTP, on this machine, with a port."""
     url = _split(base)
     return url is not None and url.scheme == "http" and bool(url.port) and is_near(base)
 
 
 def is_https_at(base: str, hosts: Iterable[str]) -> bool:
-    """Whether an address is over TLS, at the usual port, and its whole host matches one of these patterns."""
+    """Whether an address uses TLS at the default port, and its whole host matches a pattern."""
     url = _split(base)
     if url is None or url.scheme != "https" or url.port not in (None, 443):
         return False
@@ -120,7 +120,7 @@ def is_near(base: str) -> bool:
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a host's name or number is this machine's own. No name is looked up."""
+    """Whether a host name or number is this machine's. Names are not resolved."""
     host = host.lower().strip("[]").rstrip(".")
     try:
         number = ip_address(host)

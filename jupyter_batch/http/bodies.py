@@ -1,7 +1,7 @@
-"""Bodies of HTTP answers, decompressed here and bounded: a hook for every client, and a reader for aiohttp's.
+"""Bounded decompression of HTTP bodies: a hook for httpx clients, and a reader for aiohttp.
 
-An HTTP library decompresses whatever a block holds in one go and joins the blocks without a limit: 2 MB of gzip make
-2 GiB. Here each step is bounded, and encodings that were not asked for, or that are nested, are refused.
+HTTP libraries decompress a block in one step and join blocks without a limit: 2 MB of gzip become
+2 GiB. Here each step is bounded; unrequested and nested encodings are refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from jupyter_batch.core.limits import BODY_BYTES, ERROR_BYTES, FILE_BYTES, MIB, PIECE_BYTES
 
 ACCEPTED = "gzip, deflate"
-"""The encodings that are asked for: those whose output zlib can bound."""
+"""The encodings that are requested: those whose output zlib can bound."""
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _downloading: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "jupyter_batch_downloading", default=False
@@ -24,12 +24,12 @@ _downloading: contextvars.ContextVar[bool] = contextvars.ContextVar(
 
 
 class TooLargeError(ConnectionError):
-    """An answer above the limits of core/limits.py, or in an encoding that can't be bounded."""
+    """A response above the limits of core/limits.py, or in an encoding that can't be bounded."""
 
 
 @contextlib.contextmanager
 def downloading() -> Iterator[None]:
-    """Calls inside stream result files to the disk: they may be as large as a file."""
+    """Allow file-sized responses for calls inside, which stream result files to disk."""
     mark = _downloading.set(True)
     try:
         yield
@@ -38,9 +38,9 @@ def downloading() -> Iterator[None]:
 
 
 class Decoder:
-    """A bounded decoder for a body. encoding: the answer's content-encoding. most: decoded bytes.
+    """A bounded decoder for a body. encoding: the response's content-encoding. most: decoded bytes.
 
-    cut: a longer body ends there, and `full` is set, instead of being refused.
+    cut: a longer body is truncated, and `full` is set, instead of being refused.
     """
 
     def __init__(self, encoding: str, most: int, *, cut: bool = False) -> None:
@@ -57,7 +57,7 @@ class Decoder:
         self.full = False
 
     def decode(self, block: bytes) -> Iterator[bytes]:
-        """The pieces that a block decodes to. Raises TooLargeError."""
+        """Yield the pieces that a block decodes to. Raises TooLargeError."""
         if self._inflate is None:
             yield self._counted(block)
             return
@@ -86,7 +86,7 @@ class Decoder:
 
 
 class _Deflate:
-    """`deflate` as servers send it: with zlib's header, or without."""
+    """`deflate` as servers send it: with or without zlib's header."""
 
     def __init__(self) -> None:
         self._inner: Any = None
@@ -94,7 +94,7 @@ class _Deflate:
         self.unconsumed_tail = b""
 
     def decompress(self, block: bytes, most: int) -> bytes:
-        """As zlib's objects have it."""
+        """Decompress like zlib's objects."""
         if self._inner is None:
             self._head += block
             if len(self._head) < 2:  # noqa: PLR2004 - zlib's header
@@ -115,17 +115,17 @@ def _inflater(name: str) -> Any:
     return _Deflate() if name == "deflate" else zlib.decompressobj(_GZIP_OR_ZLIB)
 
 
-# --- httpx and httpx2 -------------------------------------------------------------------------------------------------
+# --- httpx and httpx2 -----------------------------------------------------------------------------------------------
 
 
 async def ask_for_bounded(request: Any) -> None:
-    """A hook on each request: ask for encodings that can be bounded alone."""
+    """Request hook: accept only encodings that can be bounded."""
     request.headers["accept-encoding"] = ACCEPTED
 
 
 async def bound(answer: Any) -> None:
-    """A hook on each answer, before its body is read: it is decompressed and counted here."""
-    if answer.is_stream_consumed:  # a client without a network
+    """Response hook, before the body is read: decompress and count it here."""
+    if answer.is_stream_consumed:  # a mock client
         return
     stream = answer.stream
     kind = _bounded_kind(_async_stream(type(stream)))
@@ -134,20 +134,20 @@ async def bound(answer: Any) -> None:
     encoding = answer.headers.get("content-encoding", "")
     answer.stream = kind(stream, _decoder(encoding, answer.status_code))
     if encoding:
-        del answer.headers["content-encoding"]  # done here
+        del answer.headers["content-encoding"]  # decoded here
         if "content-length" in answer.headers:
             del answer.headers["content-length"]  # of the compressed body
 
 
 def _decoder(encoding: str, status: int) -> Decoder:
-    """The decoder for an answer; of an error the beginning is read, since its sentence and status are what counts."""
+    """Return the decoder for a response; of an error only the beginning is read."""
     if status >= 400:  # noqa: PLR2004 - HTTP's errors begin there
         return Decoder(encoding, ERROR_BYTES, cut=True)
     return Decoder(encoding, FILE_BYTES if _downloading.get() else BODY_BYTES)
 
 
 def _async_stream(kind: type) -> type | None:
-    """The library's own class of streams, which it wants its answers to have."""
+    """Return the library's stream class, which its responses must use."""
     return next((one for one in kind.__mro__ if one.__name__ == "AsyncByteStream"), None)
 
 
@@ -157,7 +157,7 @@ def _bounded_kind(base: type | None) -> type | None:
         return None
 
     class Bounded(base):  # type: ignore[valid-type, misc] # httpx's, or httpx2's
-        """A stream that is decoded and counted on its way."""
+        """A stream that is decoded and counted as it is read."""
 
         def __init__(self, inner: Any, decoder: Decoder) -> None:
             self._inner = inner
@@ -176,11 +176,11 @@ def _bounded_kind(base: type | None) -> type | None:
     return Bounded
 
 
-# --- aiohttp ----------------------------------------------------------------------------------------------------------
+# --- aiohttp --------------------------------------------------------------------------------------------------------
 
 
 async def read_bounded(answer: Any) -> bytes:
-    """The body of an aiohttp answer whose session was made with `auto_decompress=False`. Raises TooLargeError."""
+    """Return the body of an aiohttp response (`auto_decompress=False`). Raises TooLargeError."""
     decoder = _decoder(answer.headers.get("content-encoding", ""), answer.status)
     held: list[bytes] = []
     async for block in answer.content.iter_any():

@@ -1,8 +1,8 @@
-"""Headers that the libraries below take from the environment, and the hosts that they are for. Pure.
+"""Headers that third-party libraries read from the environment, and the hosts they are for.
 
-The openai SDK sends OPENAI_CUSTOM_HEADERS, OPENAI_ORG_ID and OPENAI_PROJECT_ID to every address, and so does whatever
-is built on it (about half of litellm's providers); some of litellm's providers prefer a token of the environment to
-the key that they are given.
+The openai SDK sends OPENAI_CUSTOM_HEADERS, OPENAI_ORG_ID and OPENAI_PROJECT_ID to every address, as
+do libraries built on it (about half of litellm's providers); some of litellm's providers prefer a
+token from the environment to the key they are given.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _OPENAI_BASES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 _AZURE_BASES = ("AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT")
 _EVERY_BASE = "JUPYTER_BATCH_API_BASES"
 _KEYS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
-"""The headers that carry a key."""
+"""Headers that carry a key."""
 
 
 class _Extra(NamedTuple):
-    """Headers of the environment.
+    """A source of headers in the environment.
 
-    hosts: their provider's. bases: variables that name other addresses. keys: variables of the keys that they go with.
-    header: the name of the one whose value the variable holds; "" for a variable of whole headers.
+    hosts: their provider's. bases: variables with other addresses. keys: variables of the matching
+    keys. header: the header whose value the variable holds; "" for a variable of whole headers.
     """
 
     variable: str
@@ -53,24 +53,24 @@ _EXTRAS = (
 
 
 class Stray(NamedTuple):
-    """A header that is not for the host it would be sent to. variable: where it is from."""
+    """A header for another host than the request's. variable: its source."""
 
     header: str
     variable: str
 
     @property
     def is_key(self) -> bool:
-        """Whether it stands where the call's key should."""
+        """Whether it replaces the call's key."""
         return self.header in _KEYS
 
 
 def strays(
     headers: Mapping[str, str], url: str, key: str | None, environ: Mapping[str, str]
 ) -> list[Stray]:
-    """The headers of a request that the environment holds for other hosts.
+    """Return the headers of a request that the environment holds for other hosts.
 
-    headers: by lower-case name. key: the one that was chosen for an address that was given; None where the library
-    below looks for a key and an address itself.
+    headers: by lower-case name. key: the one for an explicit address; None where the library looks
+    up key and address itself.
     """
     found = [
         Stray(name, extra.variable)
@@ -101,7 +101,7 @@ def _held(extra: _Extra, environ: Mapping[str, str]) -> Iterator[tuple[str, str]
 
 
 def _is_for(extra: _Extra, url: str, key: str | None, environ: Mapping[str, str]) -> bool:
-    """Whether headers go to their own provider, to an address of the environment, or with the environment's key."""
+    """Whether the URL is the provider's own or from the environment, or the key is from there."""
     if re.fullmatch(extra.hosts, address(url)):
         return True
     named = [environ.get(name, "") for name in extra.bases]

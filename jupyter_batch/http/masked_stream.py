@@ -1,7 +1,7 @@
-"""Masking of this process's keys in result files, as these are written. A server may repeat the key that it was sent.
+"""Masking of keys in result files as they are written, since servers may repeat them.
 
-Only keys that were given or read for a call count, not each secret of the environment: answers are data, and nothing
-but a key that left this process is replaced in them.
+Only keys that were passed in or read for a call are masked, not every secret of the environment:
+answers are data, and only keys that left this process are replaced in them.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 from jupyter_batch.core.secrets import MASK, forms, given
 
 _SHORTEST = 8
-"""Shorter keys, and those of letters alone, are words that an answer may consist of."""
+"""Shorter keys, and those of only letters, are words that may occur in an answer."""
 
 
 def masked_bytes(data: bytes) -> bytes:
-    """Whole lines of results without any form of the keys of this process."""
+    """Return whole result lines with all forms of this process's keys masked."""
     return _replaced(data, _written(given()))
 
 
 class MaskedStream:
-    """A writer that passes its bytes on with the keys masked, also where a key lies across two blocks.
+    """A writer that masks keys in its bytes, also those split across two blocks.
 
-    write: takes the bytes. `close` passes the last ones on.
+    write: receives the bytes. `close` passes on the last ones.
     """
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
@@ -33,7 +33,7 @@ class MaskedStream:
         self._held = b""
 
     def write(self, block: bytes) -> None:
-        """Take the next bytes of the file."""
+        """Process the next bytes of the file."""
         if not self._forms:
             self._write(block)
             return
@@ -44,7 +44,7 @@ class MaskedStream:
             self._write(data[:end])
 
     def close(self) -> None:
-        """The file has ended."""
+        """Process the end of the file."""
         if self._held:
             self._write(self._held)
         self._held = b""
@@ -52,7 +52,7 @@ class MaskedStream:
 
 @functools.lru_cache(maxsize=16)
 def _written(keys: tuple[str, ...]) -> tuple[bytes, ...]:
-    """The forms of some keys as bytes, the longest first."""
+    """Return the forms of some keys as bytes, longest first."""
     strong = [key for key in keys if len(key.strip()) >= _SHORTEST and not key.strip().isalpha()]
     found = {form.encode() for key in strong for form in forms(key) if len(form) >= _SHORTEST}
     return tuple(sorted(found, key=len, reverse=True))

@@ -1,9 +1,9 @@
-"""How this process reaches a server: proxies, certificates, and answers that send a call on. It knows no provider.
+"""Connections to servers: proxies, certificates and redirects.
 
-- This machine is never reached through a proxy, whatever the environment says; other hosts are, as it says.
-- Certificates are those of SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, the first that is set, in every client.
-- A call that carries rows or a change goes to the address that was given, or nowhere. A download may be sent on (to
-  a storage host), and then carries no key.
+- This machine is never reached through a proxy; other hosts are, according to the environment.
+- Every client uses the first of SSL_CERT_FILE, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE that is set.
+- A call that carries rows or a change is never redirected. A download may be (to a storage host),
+  then without the key.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
     import httpx
 
 BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""The variables that name a file of certificates."""
+"""Variables with the path of a certificate file."""
 _SECRET = re.compile(
     r"(?i)auth|key|token|secret|cookie|signature|organization|project|^cf-|^helicone|^x-portkey"
 )
-"""The names of headers that are for the first address alone."""
+"""Headers that are only for the first address."""
 _BAD_GATEWAY = frozenset({407, 502, 503, 504})
-"""What a proxy answers where it does not let a call through."""
+"""Statuses of a proxy that does not let a call through."""
 
 
 class SentOnError(ConnectionError):
-    """The server sends a call on to another one, where it was not sent."""
+    """A redirect to another server, which was not followed."""
 
 
 # --- proxies --------------------------------------------------------------------------------------------------------
 
 
 def proxy_for(base: str) -> str | None:
-    """The proxy of the environment (or of the system) for an address; None where it is reached without one."""
+    """Return the environment's (or system's) proxy for an address; None for a direct connection."""
     url = urlsplit(base)
     host = url.hostname or ""
     if not host or is_this_machine(host) or urllib.request.proxy_bypass(host):
@@ -60,7 +60,7 @@ def proxy_for(base: str) -> str | None:
 
 
 def http_only(proxy: str | None) -> str | None:
-    """A proxy for a client that speaks to HTTP proxies alone. Raises ConnectionError for one of SOCKS."""
+    """Return the proxy for a client without SOCKS. Raises ConnectionError for a SOCKS proxy."""
     if proxy is not None and proxy.startswith("socks"):
         raise ConnectionError(
             "real time takes no SOCKS proxy: set HTTPS_PROXY (HTTP_PROXY) to an HTTP proxy, or NO_PROXY"
@@ -69,7 +69,7 @@ def http_only(proxy: str | None) -> str | None:
 
 
 def through(base: str, status: int | None = None) -> str:
-    """Of a failure: " through the proxy HOST", where there is one that may be the cause; without its password."""
+    """Return " through the proxy HOST" where a proxy may be the cause, without its password."""
     proxy = proxy_for(base) if "://" in base else None
     if proxy is None or (status is not None and status not in _BAD_GATEWAY):
         return ""
@@ -77,7 +77,7 @@ def through(base: str, status: int | None = None) -> str:
 
 
 def opener(base: str) -> urllib.request.OpenerDirector:
-    """An opener of urllib's for an address."""
+    """Return a urllib opener for an address."""
     proxies: dict[str, str] | None = {} if is_near(base) else None
     return urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
 
@@ -86,13 +86,13 @@ def opener(base: str) -> urllib.request.OpenerDirector:
 
 
 def bundle() -> str | None:
-    """The file of certificates that the environment names; None for the usual ones."""
+    """Return the certificate file from the environment; None for the default ones."""
     paths = (os.environ.get(name, "").strip() for name in BUNDLES)
     return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 - "" too
 
 
 def trusted() -> ssl.SSLContext:
-    """Whose certificates are trusted, read once: 20 to 80 ms of CPU for each client otherwise, on the event loop."""
+    """Return the SSL context, cached: else 20 to 80 ms of CPU per client, on the event loop."""
     return _trusted(bundle(), os.environ.get("SSL_CERT_DIR"))
 
 
@@ -106,7 +106,7 @@ def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
 
 
 def certificate_words(cause: str) -> str:
-    """What to do about a certificate that is not trusted; "" where the failure is another one."""
+    """Return advice for an untrusted certificate; "" for other failures."""
     if "CERTIFICATE_VERIFY_FAILED" not in cause and "certificate verify failed" not in cause:
         return ""
     named = bundle()
@@ -118,7 +118,7 @@ def certificate_words(cause: str) -> str:
 
 
 def client_for(base: str, **more: Any) -> httpx.AsyncClient:
-    """An HTTP client for one address. more: as httpx takes it."""
+    """Return an HTTP client for an address. more: httpx arguments."""
     import httpx
 
     with _socks():
@@ -126,7 +126,7 @@ def client_for(base: str, **more: Any) -> httpx.AsyncClient:
 
 
 def sdk_client_for(base: str, **more: Any) -> Any:
-    """The same for the openai SDK, with its own timeouts and limits: a client of httpx, or of httpx2 in openai 3."""
+    """Return the openai SDK's HTTP client, with its timeouts: httpx, or httpx2 in openai 3."""
     from openai import DefaultAsyncHttpxClient
 
     with _socks():
@@ -135,7 +135,7 @@ def sdk_client_for(base: str, **more: Any) -> Any:
 
 @contextlib.contextmanager
 def _socks() -> Iterator[None]:
-    """Say what is missing where the environment names a SOCKS proxy."""
+    """Raise a helpful error where the environment's SOCKS proxy lacks its package."""
     try:
         yield
     except ImportError as e:
@@ -153,7 +153,7 @@ def _rules(base: str) -> dict[str, Any]:
 
 
 def _hooks() -> dict[str, list[Any]]:
-    """What is done with each request and each answer, of our clients and of litellm's."""
+    """Return the hooks on requests and responses, for our clients and litellm's."""
     return {"request": [ask_for_bounded, without_key, without_strays], "response": [stay, bound]}
 
 
@@ -162,7 +162,7 @@ _key: contextvars.ContextVar[str | None] = contextvars.ContextVar("jupyter_batch
 
 @contextlib.contextmanager
 def with_key(key: str | None) -> Iterator[None]:
-    """Calls inside carry this key, which was chosen for the address that was given, or none of the environment's."""
+    """Use this key in calls inside, chosen for an explicit address, not the environment's."""
     mark = _key.set(key or None)
     try:
         yield
@@ -171,9 +171,9 @@ def with_key(key: str | None) -> Iterator[None]:
 
 
 async def without_strays(request: httpx.Request) -> None:
-    """A hook on each request: what the environment holds for other hosts stays here (http/environment_headers.py).
+    """Request hook: remove the environment's headers for other hosts (http/environment_headers.py).
 
-    Raises AuthenticationError where a library has put it in the place of the key.
+    Raises AuthenticationError where a library has replaced the key with one.
     """
     for stray in strays(dict(request.headers.items()), str(request.url), _key.get(), os.environ):
         if stray.is_key:
@@ -187,7 +187,7 @@ async def without_strays(request: httpx.Request) -> None:
 
 
 async def stay(answer: httpx.Response) -> None:
-    """A hook on each answer: what we send goes to the address that was given, or nowhere."""
+    """Response hook: refuse redirects to other addresses for everything we send."""
     if not answer.has_redirect_location:
         return
     to = answer.url.join(answer.headers["location"])
@@ -203,7 +203,7 @@ async def stay(answer: httpx.Response) -> None:
 
 
 async def without_key(request: httpx.Request) -> None:
-    """A hook on each request: one that was sent on to another host (a download) carries no key."""
+    """Request hook: remove the key from a request redirected to another host (a download)."""
     first = request.extensions.get("jupyter_batch_first")
     if first is None or origin(first) == origin(str(request.url)):
         return
@@ -213,17 +213,17 @@ async def without_key(request: httpx.Request) -> None:
 
 
 def _same(here: httpx.URL, to: httpx.URL) -> bool:
-    """Whether a redirect stays at the server, which may be asked over TLS from then on."""
+    """Whether a redirect stays at the server, possibly with an upgrade to TLS."""
     if to.host != here.host or (here.scheme == "https" and to.scheme != "https"):
         return False
     return to.scheme != here.scheme or to.port == here.port
 
 
-# --- litellm's own clients --------------------------------------------------------------------------------------------
+# --- litellm's own clients ------------------------------------------------------------------------------------------
 
 
 class _Transport:
-    """A transport of litellm's, but what is for this machine goes by `near`. known: the proxies that `near` found."""
+    """A litellm transport with `near` for calls to this machine. known: `near`'s proxies."""
 
     def __init__(self, far: Any, near: Any, known: dict[str, str | None] | None) -> None:
         self._far = far
@@ -249,10 +249,10 @@ class _Transport:
 
 
 def guard(holder: Any) -> None:
-    """Have a client that litellm made keep the rules of this module.
+    """Apply the rules of this module to a client made by litellm.
 
-    holder: litellm's handler, or a client of an SDK; either holds one of httpx (of httpx2, in openai 3). Private names
-    are read, since neither has public ones for its transports; a client without them is left as it is.
+    holder: litellm's handler or an SDK's client, which holds one of httpx (httpx2 in openai 3).
+    Private names are read, since neither has public ones; a client without them is unchanged.
     """
     held = (holder, getattr(holder, "_client", None), getattr(holder, "client", None))
     client = next(
@@ -269,7 +269,7 @@ def guard(holder: Any) -> None:
         "response": [*ours["response"], *hooks.get("response", ())],
     }
     near = client._transport  # noqa: SLF001
-    known = getattr(near, "proxy_cache", None)  # of litellm's transport over aiohttp
+    known = getattr(near, "proxy_cache", None)  # of litellm's aiohttp transport
     known = known if isinstance(known, dict) else None
     client._transport = _Transport(near, near, known)  # noqa: SLF001
     client._mounts = {  # noqa: SLF001
@@ -279,9 +279,9 @@ def guard(holder: Any) -> None:
 
 
 def guard_all(litellm: Any) -> None:
-    """Have each client keep the rules that litellm makes on the running loop from now on: its cache is where they pass.
+    """Apply the rules to each client that litellm caches for the running loop from now on.
 
-    A loop is ours alone, so that the user's own calls to litellm are as they were.
+    The loop is ours alone, so the user's own calls to litellm are unaffected.
     """
     cache = getattr(litellm, "in_memory_llm_clients_cache", None)
     if cache is None or not hasattr(cache, "set_cache"):
@@ -297,7 +297,7 @@ def _guarding(set_cache: Any) -> Any:
 
     @functools.wraps(set_cache)
     def guarded(key: Any, value: Any, *args: Any, **more: Any) -> Any:
-        with contextlib.suppress(RuntimeError):  # no loop is running
+        with contextlib.suppress(RuntimeError):  # no running loop
             if asyncio.get_running_loop() in loops:
                 guard(value)
         return set_cache(key, value, *args, **more)

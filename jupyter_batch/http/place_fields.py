@@ -1,6 +1,6 @@
-"""Fields by which litellm decides where a call goes, and with which key: no request's body may hold one. Pure.
+"""Fields by which litellm chooses a call's address and key, which no request body may hold.
 
-A body is on disk, where someone else may have written it; the address and the key are decided elsewhere.
+A body is on disk, possibly written by someone else; address and key are decided elsewhere.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _FORMS = re.compile(
 
 
 def decides_place(name: str) -> bool:
-    """Whether a field says where a call goes, or as whom."""
+    """Whether a field decides the address or the key of a call."""
     name = name.lower()
     return name in _NAMES or _FORMS.fullmatch(name) is not None
 
 
 def without_place(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A body without these fields. litellm reads none of them within `extra_body`."""
+    """Return the body without these fields. litellm reads none of them within `extra_body`."""
     return {name: value for name, value in body.items() if not decides_place(name)}

@@ -1,4 +1,4 @@
-"""Seconds to wait before a retry, from an answer's headers. Pure but for the clock, where the server names no date."""
+"""Seconds to wait before a retry, from response headers; the clock is used only without `date`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 
 _LONGEST_WAIT = 86_400.0
-"""Seconds that are kept: the longest honest wait is until a daily limit is reset."""
+"""The longest wait in seconds: the longest legitimate one is until a daily limit resets."""
 _DURATION = re.compile(
     r"(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?",
     re.ASCII,
 )
-"""`1m30s`, as in OpenAI's `x-ratelimit-reset-requests`; some gateways write it into `retry-after`."""
+"""`1m30s`, as in OpenAI's `x-ratelimit-reset-requests`; some gateways send it in `retry-after`."""
 _SECONDS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
 
 
 def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
-    """The wait that `retry-after-ms` or `retry-after` asks for, at most a day; None where neither can be read.
+    """Return the wait from `retry-after-ms` or `retry-after`, at most a day; None without either.
 
-    headers: by their names in lower case. `retry-after` is a number of seconds, an RFC 9110 date or a duration.
+    headers: with lower-case names. `retry-after` is a number of seconds, an RFC 9110 date or a
+    duration.
     """
     for seconds in _found(headers):
         if math.isfinite(seconds) and seconds >= 0:
@@ -35,7 +36,7 @@ def _found(headers: Mapping[str, str]) -> Iterator[float]:
     yield _number(text)
     yield _duration(text)
     until, since = _date(text), _date(headers.get("date", ""))
-    # By one clock, the server's, if it sends its time.
+    # Relative to the server's clock, if it sends its time.
     yield max(until - (time.time() if math.isnan(since) else since), 0.0)
 
 
@@ -58,7 +59,7 @@ def _duration(text: str) -> float:
 
 
 def _date(text: str) -> float:
-    """Seconds since the epoch of an HTTP date; NaN for another text."""
+    """Return an HTTP date as seconds since the epoch; NaN for another text."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):

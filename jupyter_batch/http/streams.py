@@ -1,4 +1,4 @@
-"""A download's blocks, let go of so that nothing is left suspended: also where the reader stops in the middle."""
+"""Reading of streamed downloads, closed without suspended generators if abandoned."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from jupyter_batch.http.masked_stream import MaskedStream
 
 
 class Closable(Protocol):
-    """What holds a connection."""
+    """An object that holds a connection."""
 
     async def aclose(self) -> None:
-        """Give it back."""
+        """Release the connection."""
 
 
 class Streamed(Closable, Protocol):
-    """A streamed response, of httpx or of httpx2: openai 3 speaks the latter."""
+    """A streamed response of httpx, or of httpx2, which openai 3 uses."""
 
     def aiter_bytes(self) -> AsyncIterator[bytes]:
-        """Iterate over the body's blocks, decompressed."""
+        """Iterate over the body's decompressed blocks."""
 
 
 @contextlib.asynccontextmanager
 async def blocks_of(answer: Streamed) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The body of a streamed answer, block by block; the answer is closed at the end.
+    """Yield the blocks of a streamed response, which is closed at the end.
 
-    httpx reads through generators within generators. Left in the middle they would be ended by the garbage collector,
-    perhaps on no loop at all: so once the connection is closed, they are run to their end, which comes at once.
+    httpx reads through nested generators. If abandoned, the garbage collector would close them,
+    perhaps without a loop: so after the connection is closed they are run to their end, which comes
+    at once.
     """
     blocks = answer.aiter_bytes()
     try:
@@ -43,8 +44,8 @@ async def blocks_of(answer: Streamed) -> AsyncIterator[AsyncIterator[bytes]]:
 
 
 async def let_go(answer: Closable, blocks: AsyncIterator[bytes]) -> None:
-    """Close an answer, then run what reads its blocks to the end."""
-    with contextlib.suppress(Exception):  # a cut connection can't be closed twice
+    """Close a response, then exhaust its block iterator."""
+    with contextlib.suppress(Exception):  # a broken connection can't be closed twice
         await answer.aclose()
     with contextlib.suppress(Exception):
         async for _ in blocks:
@@ -53,7 +54,7 @@ async def let_go(answer: Closable, blocks: AsyncIterator[bytes]) -> None:
 
 @contextlib.contextmanager
 def bounded(write: Callable[[bytes], object]) -> Iterator[Callable[[bytes], object]]:
-    """A writer of a provider's file: an answer inside may be as large as a file, its lines are bounded."""
+    """Yield a writer for a provider's file: responses may be file-sized, lines are bounded."""
     lines = LineBound(write)
     with downloading():
         yield lines.write
@@ -62,7 +63,7 @@ def bounded(write: Callable[[bytes], object]) -> Iterator[Callable[[bytes], obje
 
 @contextlib.contextmanager
 def result_file(write: Callable[[bytes], object]) -> Iterator[Callable[[bytes], object]]:
-    """A writer of a result file: bounded, and without the keys that the provider's server may repeat."""
+    """Yield a writer for a result file: bounded, with keys repeated by the server masked."""
     masking = MaskedStream(write)
     with bounded(masking.write) as put:
         yield put
@@ -74,19 +75,19 @@ _CUT_LINE = (
     b'{"custom_id":%b,"response":null,"error":{"code":"answer_too_large","message":"%b"},'
     b'"result":{"type":"errored","error":{"error":{"message":"%b"}}}}'
 )
-"""A failure in the words of every dialect."""
+"""An error line that readers of all dialects understand."""
 
 
 def custom_id_in(head: bytes) -> str:
-    """The row's id in the beginning of a line of results; "" where there is none."""
+    """Return the row's id from the beginning of a result line; "" without one."""
     found = _CUSTOM_ID.search(head)
     return msgspec.json.decode(found[1], type=str) if found else ""
 
 
 class LineBound:
-    """A writer of result files in which no line is longer than a limit: a longer one becomes its row's error.
+    """A writer of result files that replaces lines above a limit by an error for their row.
 
-    write: takes the bytes; each line that fits is passed on as it came.
+    write: receives the bytes; shorter lines are passed on unchanged.
     """
 
     def __init__(
@@ -95,12 +96,12 @@ class LineBound:
         self._write = write
         self._most = most
         self._keep = head
-        self._line: list[bytes] = []  # of the present line, what is not passed on yet
+        self._line: list[bytes] = []  # the part of the current line that is not passed on yet
         self._size = 0
         self._cut = False
 
     def write(self, block: bytes) -> None:
-        """Take the next bytes of the file."""
+        """Process the next bytes of the file."""
         end = block.rfind(b"\n") + 1
         first = block.find(b"\n") + 1
         if end and not self._cut and self._size + first <= self._most and end <= self._most:
@@ -114,7 +115,7 @@ class LineBound:
                 self._end_line()
 
     def close(self) -> None:
-        """The file has ended; a last line may have no newline."""
+        """Process the end of the file; the last line may have no newline."""
         if self._size:
             self._end_line(newline=b"")
 

@@ -1,1 +1,1 @@
-"""The kernel, the shell and the terminal that the package runs in."""
+"""The kernel, shell or terminal that the package runs in."""

@@ -1,7 +1,7 @@
-"""What a kernel answers while one of its cells waits: clicks, and what a page asks that was opened anew.
+"""Handling of clicks and reloaded pages while a cell of the kernel waits.
 
-It knows how ipykernel 6.31 to 7.4 keeps what comes for its main thread, and nothing of jobs or widgets. Private names
-are looked up with care: where they are missing, nothing is answered before the cell is over, as without this.
+Written for the message queues of ipykernel 6.31 to 7.4. Private names are checked first: where they
+are missing, messages are handled after the cell, as usual.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 ASIDE = frozenset(
     {"comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request"}
 )
-"""What needs no turn: a widget's messages, and the questions by which a reloaded page finds the widgets again."""
+"""Messages handled out of turn: widgets', and a reloaded page's queries for widgets."""
 
 _log = logger()
 
 
 def leave_none_unread(kernel: Any) -> None:
-    """Have ipykernel 7.0 to 7.3 send its replies as 7.4 does; on the main thread.
+    """Make ipykernel 7.0 to 7.3 send its replies as 7.4 does; on the main thread.
 
-    They send them past the stream that reads the requests, so that one which comes just then is left unread, and all
-    that the same page sends later: a cell or a click waits for good. kernel: an ipykernel, or None.
+    They bypass the stream that reads requests, so that a request arriving then is left unread, with
+    all later ones from that page: a cell or a click hangs. kernel: an ipykernel, or None.
     """
     manager: Any = getattr(getattr(kernel, "shell_channel_thread", None), "_manager", None)
     stream = getattr(kernel, "shell_stream", None)
     if stream is not None and getattr(manager, "_shell_socket", None) is stream.socket:
-        manager._shell_socket = stream  # noqa: SLF001  # no public way; it is asked for send_multipart alone
+        manager._shell_socket = stream  # noqa: SLF001  # no public API; only send_multipart is used
 
 
 @contextlib.contextmanager
 def answering(kernel: Any) -> Iterator[Callable[[], None]]:
-    """For a wait in a cell, on the main thread: call what it yields a few times a second, in the wait.
+    """Yield a function to call a few times a second during a wait in a cell, on the main thread.
 
-    Then what is in ASIDE is answered during the wait; all else keeps its order, and its turn after the cell. JupyterLab
-    from 4.4 on sends clicks through a subshell of ipykernel 7, but no other front end does, and ipykernel 6 has none.
-    kernel: an ipykernel, or None; then nothing happens.
+    It handles messages in ASIDE during the wait; others keep their order until after the cell.
+    JupyterLab from 4.4 on sends clicks through a subshell of ipykernel 7, but no other frontend
+    does, and ipykernel 6 has none. kernel: an ipykernel, or None; then nothing happens.
     """
     try:
         wait = _Wait(kernel)
         door = _Queue(kernel) if hasattr(kernel, "msg_queue") else _Door.of(kernel)
-    except Exception:  # another kernel, or names that are there no more
+    except Exception:  # another kernel, or removed names
         yield lambda: None
         return
     with door.kept_by(wait):
@@ -56,9 +56,9 @@ def answering(kernel: Any) -> Iterator[Callable[[], None]]:
 
 
 def _uninterrupted(work: Callable[[], None]) -> None:
-    """Do it; an interrupt in the midst of it comes at its end, and a click's own handler has it at once.
+    """Run `work`, deferring an interrupt to its end; a click's own handler gets it at once.
 
-    Elsewhere it would lose a message that was taken out, or leave a stream unable to wake its loop: no cell would run.
+    Else a message could be lost, or a stream be unable to wake its loop: no cell would run.
     """
     held, came = signal.getsignal(signal.SIGINT), []
     if not callable(held):
@@ -74,23 +74,23 @@ def _uninterrupted(work: Callable[[], None]) -> None:
 
 
 class _Wait:
-    """The waiting cell, in whose name all goes on when something was answered."""
+    """The waiting cell, whose context is restored after a message was handled."""
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
         self._context = contextvars.copy_context()
         self._parent = kernel.get_parent("shell")
-        self._ident = kernel._parent_ident["shell"]  # noqa: SLF001  # no version has a public way
+        self._ident = kernel._parent_ident["shell"]  # noqa: SLF001  # no version has a public API
 
     def answer(self, handling: Coroutine[Any, Any, Any]) -> None:
-        """Run ipykernel's own handling of a message, which ends at its first step."""
-        # ipykernel keeps the handler of SIGINT for one message at a time; lost, an interrupt would end an idle kernel
+        """Run ipykernel's handler for a message, which ends at its first step."""
+        # ipykernel saves one SIGINT handler; if lost, an interrupt would end an idle kernel
         held = getattr(self._kernel, "saved_sigint_handler", None)
         try:
             self._context.copy().run(handling.send, None)
         except StopIteration:
             pass
-        except Exception:  # a lost click is no reason to end the wait
+        except Exception:  # a failed click must not end the wait
             _log.debug("a message in a wait failed", exc_info=True)
         finally:
             handling.close()
@@ -98,23 +98,23 @@ class _Wait:
             self._context.copy().run(
                 self._kernel.set_parent, self._ident, self._parent, channel="shell"
             )
-            self._kernel._publish_status("busy", "shell", parent=self._parent)  # noqa: SLF001  # it said it was idle
+            self._kernel._publish_status("busy", "shell", parent=self._parent)  # noqa: SLF001  # it sent idle
 
 
 class _Queue:
-    """Ipykernel 6: all that comes is in a queue, one by one."""
+    """Ipykernel 6: all messages are in one queue."""
 
     def __init__(self, kernel: Any) -> None:
         self._kernel, self._queue, self._stream = kernel, kernel.msg_queue, kernel.shell_stream
 
     @contextlib.contextmanager
     def kept_by(self, wait: _Wait) -> Iterator[None]:
-        """Nothing is left behind."""
+        """Do nothing: there is nothing to restore."""
         self._wait = wait
         yield
 
     def look(self) -> None:
-        """Take out what needs no turn."""
+        """Handle the messages in ASIDE from the queue."""
         self._stream.flush()
         for item in [self._queue.get_nowait() for _ in range(self._queue.qsize())]:
             _, dispatch, message = item
@@ -125,20 +125,20 @@ class _Queue:
 
 
 class _Door:
-    """Ipykernel 7: its own callback makes a task of each message, and the tasks wait for a lock.
+    """Ipykernel 7: its callback makes a task of each message, and the tasks wait for a lock.
 
-    From the first wait on this one stands before it; while nobody waits, it hands all on.
+    From the first wait on this object precedes it; while no cell waits, it passes everything on.
     """
 
     def __init__(self, kernel: Any, stream: Any) -> None:
-        self._kernel, self._stream, self._own = kernel, stream, stream._recv_callback  # noqa: SLF001  # no public way
+        self._kernel, self._stream, self._own = kernel, stream, stream._recv_callback  # noqa: SLF001  # no public API
         self._waits: list[_Wait] = []
         stream.on_recv(self, copy=False)
 
     @classmethod
     def of(cls, kernel: Any) -> _Door:
-        """This kernel's; made where there is none."""
-        stream = kernel.shell_channel_thread.manager._shell_channel_to_main.to_stream  # noqa: SLF001  # no public way
+        """Return this kernel's instance, made if there is none."""
+        stream = kernel.shell_channel_thread.manager._shell_channel_to_main.to_stream  # noqa: SLF001  # no public API
         if isinstance(stream._recv_callback, cls):  # noqa: SLF001  # as above
             return stream._recv_callback  # noqa: SLF001  # as above
         if not callable(stream._recv_callback) or not inspect.iscoroutinefunction(  # noqa: SLF001
@@ -148,7 +148,7 @@ class _Door:
         return cls(kernel, stream)
 
     def __call__(self, message: Any) -> Any:
-        """What the stream calls, on the main thread."""
+        """Handle a message; called by the stream on the main thread."""
         if self._waits and _kind(self._kernel, message) in ASIDE:
             self._waits[-1].answer(self._kernel.dispatch_shell(message))
             return None
@@ -156,7 +156,7 @@ class _Door:
 
     @contextlib.contextmanager
     def kept_by(self, wait: _Wait) -> Iterator[None]:
-        """While this cell waits; several may, in tasks of their own."""
+        """Register a waiting cell; several may wait, in tasks of their own."""
         self._waits.append(wait)
         try:
             yield
@@ -164,7 +164,7 @@ class _Door:
             self._waits.remove(wait)
 
     def look(self) -> None:
-        """Have the stream call with what has come; where the loop turns, it has done so already."""
+        """Make the stream deliver its messages; if the loop runs, it has done so already."""
         self._stream.flush()
 
 
@@ -172,6 +172,6 @@ def _kind(kernel: Any, message: Any) -> str | None:
     try:
         frames = kernel.session.feed_identities(list(message), copy=False)[1]
         kind = kernel.session.deserialize(frames, content=False, copy=False)["header"]["msg_type"]
-    except Exception:  # not one of ours: left as it is
+    except Exception:  # unknown format: left as it is
         return None
     return kind if isinstance(kind, str) else None

@@ -1,7 +1,7 @@
-"""What runs on the main thread of a notebook or a shell, and when. It knows IPython and nothing of jobs or screens.
+"""Scheduling on the main thread of a notebook or a shell: between cells, and during waits.
 
-No IPython is imported that is not there already. Private names of ipykernel are read with a feature test; where they
-are missing, the plain way is taken. What each version does is in the comments, as seen with ipykernel 6.31 to 7.4.
+IPython is used only if already imported. Private names of ipykernel are checked first; where
+missing, the plain way is used. Comments describe versions, as seen with ipykernel 6.31 to 7.4.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 SLICE = 0.1
-"""Seconds between two looks of a blocking wait: how late a Ctrl-C or a click is noticed."""
+"""Poll interval of a blocking wait in seconds: the delay of a Ctrl-C or a click."""
 AWAIT_SLICE = 0.25
-"""The same while awaiting. SIGINT does not wake an idle kernel's loop, so the wait must wake itself."""
+"""The same while awaiting. SIGINT does not wake an idle kernel's loop, so the wait wakes itself."""
 
 _BETWEEN = "jupyter_batch_between"
 
@@ -35,27 +35,27 @@ _log = logger()
 
 
 class Done(Protocol):
-    """A `threading.Event`, or what looks like one."""
+    """A `threading.Event`, or an object with its interface."""
 
     def is_set(self) -> bool:
-        """It is over."""
+        """Whether it is done."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block for at most `timeout` seconds; True if it is over."""
+        """Block for at most `timeout` seconds; True if it is done."""
 
 
 def shell() -> Any:
-    """The running IPython shell, or None; a script's process is not made to import IPython for it."""
+    """Return the running IPython shell, or None; IPython is not imported for it."""
     module = sys.modules.get("IPython")
     return module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
 
 
 def is_main_thread() -> bool:
-    """The thread that runs cells; a subshell or a worker is another."""
+    """Whether this is the thread that runs cells, not a subshell or a worker."""
     return threading.current_thread() is threading.main_thread()
 
 
-# -- who is there -----------------------------------------------------------------------------------------------------
+# -- frontend --------------------------------------------------------------------------------------------------------
 
 
 def _parent(ip: Any) -> dict[str, Any]:
@@ -67,15 +67,15 @@ def _parent(ip: Any) -> dict[str, Any]:
 
 
 def has_frontend(ip: Any = None) -> bool:
-    """True where a person's notebook listens to this cell, so not in a terminal, a script, nbclient or papermill."""
+    """Whether a notebook frontend shows this cell; not in terminals, nbclient or papermill."""
     parent = _parent(ip or shell())
     return bool(parent.get("content", {}).get("allow_stdin"))
 
 
 def current_cell(ip: Any = None) -> str | None:
-    """An id of the cell run, or of the terminal's input, that is under way; None where there is no IPython.
+    """Return an id of the running cell or terminal input; None without IPython.
 
-    Once a cell has cleared its output it is another one.
+    The id changes once a cell has cleared its output.
     """
     ip = ip or shell()
     if ip is not None and getattr(ip, "kernel", None) is None:
@@ -86,7 +86,7 @@ def current_cell(ip: Any = None) -> str | None:
 
 
 def notebook_path(ip: Any = None) -> str | None:
-    """The notebook's path as its server names it, where the kernel was told (by JupyterLab and VS Code)."""
+    """Return the notebook's path as its server reports it (JupyterLab and VS Code)."""
     ip = ip or shell()
     if getattr(ip, "kernel", None) is None:
         return None
@@ -95,7 +95,7 @@ def notebook_path(ip: Any = None) -> str | None:
 
 
 def frame_names(ip: Any, frame: object) -> list[str]:
-    """The person's names for this very object, in the order they were made; none of IPython's own (`_`, `_3`)."""
+    """Return the user's names for this object, in order of creation; not IPython's (`_`, `_3`)."""
     hidden = getattr(ip, "user_ns_hidden", {})
     names = getattr(ip, "user_ns", {})
     return [
@@ -106,9 +106,9 @@ def frame_names(ip: Any, frame: object) -> list[str]:
 
 
 def is_held(ip: Any, frame: object) -> bool:
-    """Whether a name of the user's leads to this very object: in the notebook, or where the call comes from.
+    """Whether a user variable leads to this object, in the notebook or at the call.
 
-    A name stands for the object itself, or for a list, a dict or an object that holds it.
+    A variable may be the object itself, or a list, a dict or an object that holds it.
     """
     spaces: list[dict[str, Any]] = [getattr(ip, "user_ns", {})]
     caller = inspect.currentframe()
@@ -140,16 +140,16 @@ def _leads_to(held: Any, frame: object) -> bool:
         return False
     try:
         return any(item is frame for item in list(vars(held).values()))
-    except Exception:  # an object without attributes, or one that makes them up
+    except Exception:  # an object without attributes, or with dynamic ones
         return False
 
 
 def widget_context(ip: Any = None) -> contextvars.Context:
-    """A context in which a monitor's widgets are created and updated: a copy of the submitting cell's.
+    """Return a context for a monitor's widgets: a copy of the submitting cell's.
 
-    A copy, since from ipykernel 7.0 on the cell that output belongs to is a context variable. From 7.4 on a widget's
-    clicks go to the shell that last published on it, so they would wait while a cell runs; with an empty parent it is
-    not pinned, and JupyterLab's own subshell answers the click at once.
+    From ipykernel 7.0 on the cell that output belongs to is a context variable. From 7.4 on a
+    widget's clicks go to the shell that last published on it, so they would wait while a cell runs;
+    with an empty parent it is not pinned, and JupyterLab's own subshell handles the click at once.
     """
     context = contextvars.copy_context()
     variable = getattr(getattr(ip or shell(), "kernel", None), "_shell_parent", None)
@@ -161,19 +161,19 @@ def widget_context(ip: Any = None) -> contextvars.Context:
     return context
 
 
-# -- between cells ----------------------------------------------------------------------------------------------------
+# -- between cells ---------------------------------------------------------------------------------------------------
 
 
 class BetweenCells:
-    """Runs functions on the main thread between cells: never inside one, not even one that awaits.
+    """Runs functions on the main thread between cells: never during one, not even one that awaits.
 
-    Just before a cell, just after it, and, where the kernel is idle, at once. One for each shell (`between`).
+    Just before or after a cell or, if the kernel is idle, at once. One per shell (`between`).
     """
 
     def __init__(self, ip: Any) -> None:
         self._lock = threading.Lock()
         self._queue: list[Callable[[], object]] = []
-        self._in_cell = True  # made in a cell, and the cell that loads an extension has no pre_run_cell, only a post
+        self._in_cell = True  # made in a cell; the one that loads an extension lacks pre_run_cell
         self._loop = getattr(
             getattr(getattr(ip, "kernel", None), "io_loop", None), "asyncio_loop", None
         )
@@ -182,26 +182,26 @@ class BetweenCells:
         ip.events.register("post_run_cell", self._after)
         self.cleared = 0
         publisher: Any = getattr(ip, "display_pub", None)
-        if hasattr(publisher, "register_hook"):  # a kernel's
+        if hasattr(publisher, "register_hook"):  # in a kernel
             publisher.register_hook(self._on_output)
 
     @property
     def is_idle(self) -> bool:
-        """No cell runs."""
+        """Whether no cell runs."""
         return not self._in_cell
 
     def put(self, work: Callable[[], object]) -> None:
-        """Run `work` at the next moment between cells. From any thread."""
+        """Run `work` at the next moment between cells. Callable from any thread."""
         with self._lock:
             self._queue.append(work)
         if (
             self._loop is not None
-        ):  # in a terminal none runs between prompts: there the next cell's start is the moment
-            with contextlib.suppress(RuntimeError):  # the kernel is going down
+        ):  # no loop runs between a terminal's prompts: there it is at the next cell
+            with contextlib.suppress(RuntimeError):  # the kernel is shutting down
                 self._loop.call_soon_threadsafe(self._when_idle)
 
     def _on_output(self, message: dict[str, Any]) -> dict[str, Any]:
-        """What the main thread displays; counted is how often it has cleared its cell's output."""
+        """Count how often the main thread has cleared its cell's output."""
         self.cleared += message.get("msg_type") == "clear_output"
         return message
 
@@ -225,7 +225,7 @@ class BetweenCells:
         while todo:
             try:
                 todo.pop(0)()
-            except Exception:  # one job's merge must not keep another's from its column
+            except Exception:  # one job's failed merge must not prevent another's
                 _log.exception("between two cells")
             except KeyboardInterrupt:
                 for work in todo:
@@ -234,25 +234,25 @@ class BetweenCells:
 
 
 def between(ip: Any = None) -> BetweenCells | None:
-    """This shell's BetweenCells, made at the first call; None without IPython."""
+    """Return this shell's BetweenCells, made at the first call; None without IPython."""
     ip = ip or shell()
     if ip is None:
         return None
-    held = ip.meta.get(_BETWEEN)  # `meta` is IPython's place for what extensions keep
+    held = ip.meta.get(_BETWEEN)  # `meta` is IPython's store for extensions
     if not isinstance(held, BetweenCells):
         held = ip.meta[_BETWEEN] = BetweenCells(ip)
     return held
 
 
 def on_main(work: Callable[[], object]) -> bool:
-    """Run `work` between cells; False where nobody would (no IPython): then the caller does it in its wait()."""
+    """Run `work` between cells; False without IPython: the caller then does it in its wait()."""
     gap = between()
     if gap is not None:
         gap.put(work)
     return gap is not None
 
 
-# -- waiting ----------------------------------------------------------------------------------------------------------
+# -- waiting ---------------------------------------------------------------------------------------------------------
 
 
 STOPPED = "Stopped waiting. The batch goes on."
@@ -267,9 +267,9 @@ def wait_blocking(
 ) -> bool:
     """Block until `done`, for at most `timeout` seconds; True if it is done.
 
-    on_slice is called some ten times a second on this thread. Ctrl-C and the kernel's interrupt end the waiting, print
-    one line, and return False; without that line (None) they are raised. Where this thread runs a loop that is not a
-    kernel's, its other tasks go on meanwhile.
+    on_slice is called about ten times a second on this thread. Ctrl-C and the kernel's interrupt
+    end the wait, print one line, and return False; without that line (None) they are raised. If
+    this thread runs a loop that is not a kernel's, its other tasks continue during the wait.
     """
     try:
         loop = _foreign_loop()
@@ -280,7 +280,7 @@ def wait_blocking(
     except KeyboardInterrupt:
         if stopped is None:
             raise
-        print(stopped, flush=True)  # noqa: T201  # said to the person who pressed Ctrl-C
+        print(stopped, flush=True)  # noqa: T201  # for the user who pressed Ctrl-C
         return False
 
 
@@ -302,12 +302,12 @@ def _wait_in_slices(
 
 async def await_done(
     done: Done,
-    timeout: float | None = None,  # noqa: ASYNC109  # it ends the waiting and cancels nothing
+    timeout: float | None = None,  # noqa: ASYNC109  # it ends the wait and cancels nothing
     on_slice: Callable[[], object] | None = None,
 ) -> bool:
     """Wait until `done` without blocking the loop; True if it is done, False after `timeout` seconds.
 
-    It wakes itself (see AWAIT_SLICE), so an interrupt is noticed, and owns nothing that a cancellation could break.
+    It wakes itself (see AWAIT_SLICE), so interrupts are noticed, and it is safe to cancel.
     """
     end = None if timeout is None else time.monotonic() + timeout
     pause = 0.01
@@ -325,16 +325,16 @@ async def await_done(
 
 
 def _kernel_here() -> Any:
-    """The kernel, where this is the thread of its cells."""
+    """Return the kernel, if this is the thread of its cells."""
     return getattr(shell(), "kernel", None) if is_main_thread() else None
 
 
 class _NotNestableError(RuntimeError):
-    """This loop can't run inside itself."""
+    """This loop can't run nested."""
 
 
 def _foreign_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs in this thread, unless it is a kernel's, or none that nest_asyncio can be trusted with."""
+    """Return this thread's running loop, unless it is a kernel's or unsafe with nest_asyncio."""
     if getattr(shell(), "kernel", None) is not None or sys.version_info >= (3, 14):
         return None
     try:
@@ -345,10 +345,10 @@ def _foreign_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def run_nested(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
-    """Run a coroutine to its end inside a loop that is running already, in this thread, so that its other tasks go on.
+    """Run a coroutine to its end inside this thread's running loop, whose other tasks continue.
 
-    The one use of nest_asyncio: in a kernel it would drop queued cells and lose clicks, on Python 3.14 it breaks anyio,
-    and uvloop it can't patch at all (then _NotNestableError, and nothing has run).
+    The only use of nest_asyncio: in a kernel it would drop queued cells and lose clicks, on Python
+    3.14 it breaks anyio, and it can't patch uvloop (then _NotNestableError, and nothing has run).
     """
     try:
         import nest_asyncio

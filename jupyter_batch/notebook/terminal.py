@@ -1,4 +1,4 @@
-"""IPython in a terminal: whether this is one, and how a line comes above its prompt. It knows no job and no screen."""
+"""IPython in a terminal: detection, and output of lines above its prompt."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from jupyter_batch.notebook import kernel
 
 
 def is_terminal(ip: Any = None) -> bool:
-    """A person sits, or may sit, at a prompt of IPython; in a script, a notebook or nbclient nobody does."""
+    """Whether IPython has a prompt; false in a script, a notebook or nbclient."""
     return hasattr(ip or kernel.shell(), "simple_prompt")
 
 
 def stream() -> TextIO:
-    """Where lines go, to be asked for at each of them: standard output, which IPython exchanges.
+    """Return the stream for lines, looked up for each: standard output, which IPython replaces.
 
-    The usual prompt takes what is written meanwhile and puts it above itself, and what was typed stays. A plain one
-    (`--simple-prompt`) knows nothing of that: it is written anew below.
+    The usual prompt shows output above itself and keeps the typed text. A plain one
+    (`--simple-prompt`) does not: it is redrawn below.
     """
     ip = kernel.shell()
     if not getattr(ip, "simple_prompt", False) or kernel.is_main_thread():
@@ -27,7 +27,7 @@ def stream() -> TextIO:
 
 
 class _AbovePrompt:
-    """Standard output while a plain prompt waits; each write is whole lines."""
+    """Standard output while a plain prompt waits; each write consists of whole lines."""
 
     def __init__(self, ip: Any) -> None:
         self._ip = ip
@@ -42,9 +42,9 @@ class _AbovePrompt:
 
 
 def _typed() -> str:
-    """What stands behind the prompt, where readline reads it; else the terminal keeps it, and shows it no second time.
+    """Return the typed text where readline reads it; else "" (the terminal echoes it itself).
 
-    Not by an import: that alone would change how input is read.
+    readline is not imported: that alone would change how input is read.
     """
     readline = sys.modules.get("readline")
     return str(readline.get_line_buffer()) if readline is not None else ""

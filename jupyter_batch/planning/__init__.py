@@ -1,1 +1,1 @@
-"""Options and a frame -> a job on disk, whole or not at all; nothing is sent."""
+"""Planning: options and a frame to a job on disk, in one transaction; nothing is sent."""

@@ -1,4 +1,4 @@
-"""Ask: all that is known of a job before its rows are read, checked and with its defaults filled in."""
+"""Ask: a job's checked options with defaults filled in, before its rows are read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from jupyter_batch.wire.openai import CHAT
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked: everything about a job but its rows. na: skip, send, raise. place: the address, if known.
+    """Everything about a job but its rows. na: skip, send, raise. place: the address, if known.
 
-    samples: requests for each row.
-    cache: what is marked for the provider's cache (prompts/cache_control.py). taken: the columns to fill that the
-    frame has already, of which only our own cells may be replaced.
+    samples: requests for each row. cache: the part to mark for the provider's cache
+    (prompts/cache_control.py). taken: the columns to fill that the frame has already, in which only
+    cells written by this package may be replaced.
     """
 
     prompt: Any

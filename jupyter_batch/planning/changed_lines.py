@@ -1,6 +1,7 @@
-"""Request lines of a job with other chat parameters, for a retry that allows more: in any dialect, without its frame.
+"""Request lines of a job with changed chat parameters, for a retry, in any dialect.
 
-What a parameter is in a provider's words is read off two requests of one word, with and without it.
+The provider's form of a parameter is the difference of two one-word requests, with and without it.
+The frame is not needed.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ if TYPE_CHECKING:
     from jupyter_batch.row_files.hash_arrays import Array
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
-"""One parameter under two names: a request has one of them."""
+"""Two names of one parameter: a request has only one of them."""
 _NOT_NOW = frozenset({"n", "response_format"})
-"""They say what an answer is, and how many there are."""
+"""Parameters that define the answer and the number of answers."""
 
 
 def changes_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The chat parameters that a retry is given, checked. Raises OptionError."""
+    """Return the checked chat parameters of a retry. Raises OptionError."""
     names = [option.name for option in CHAT_PARAMS if option.name not in _NOT_NOW]
     made: dict[str, Any] = {}
     for name, value in sorted(given.items()):
@@ -57,10 +58,10 @@ def changes_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Changed:
-    """The lines of a job in one dialect, with other parameters. Raises OptionError where they can't be said there.
+    """The request lines of a job in one dialect, with changed parameters.
 
-    given: in the words that the user gave them in, not in those of the model. headers: what has to go with the batch
-    for them.
+    Raises OptionError where the dialect has no form of them. given: as the user gave them, not
+    mapped for the model. headers: HTTP headers that the batch needs for them.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Changed:
         if job.endpoint == EMBEDDINGS:
             raise OptionError(f"retry: job {job.id} made embeddings, which take no chat parameters")
         endpoint = job.endpoint if dialect == job.dialect else CHAT
-        # Limits stand in the first request too, with another value: a default there is no limit of the user's.
+        # The first request has limits too, with another value, to exclude a default limit.
         limits = {
             name: value - 1 or 2 for name, value in params.items() if name in _LIMITS and value > 0
         }
@@ -84,7 +85,7 @@ class Changed:
         ]
 
     def line(self, line: bytes, custom_id: str) -> bytes:
-        """A request line with these parameters, under another id."""
+        """Return a request line with these parameters and this id."""
         data = orjson.loads(line)
         where = next(key for key in BODIES if key in data)
         body = data[where]
@@ -92,17 +93,17 @@ class Changed:
             body.pop(name, None)
         body = _united(body, self._more)
         first = {key: body.pop(key) for key in ("model", "messages", "input") if key in body}
-        # Where a cell's own parameters stand sorted, so do these: the request hash is that of the same cell.
+        # Sorted where a cell's own parameters are, so that the same cell has the same request hash.
         body = {**first, **(dict(sorted(body.items())) if where == "body" else body)}
         return orjson.dumps({**data, "custom_id": custom_id, where: body}) + b"\n"
 
 
 class ChangedLines:
-    """The requests of a job's rows with other parameters, in their order, under the ids of the job `new`.
+    """A job's requests with changed parameters, in row order, with ids of the job `new`.
 
-    sent: 1 for each row that has one: not for one whose request is on no disk any more, nor for one that was cut off
-    and would ask just the same again.
-    gone: 1 for each wanted row whose request is on no disk. Raises OptionError where the parameters can't be said.
+    sent: 1 for each row with a request: not for one whose request is missing on disk, nor for one
+    that was cut off and whose request would not change. gone: 1 for each wanted row whose request
+    is missing on disk. Raises OptionError where the dialect has no form of the parameters.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class ChangedLines:
 
     @contextlib.contextmanager
     def writing(self, draft: JobFolder) -> Iterator[None]:
-        """While the lines are read: what else is kept of them goes into the draft."""
+        """Write the other row files into the draft while the lines are read."""
         with contextlib.ExitStack() as stack:
             for held in self._held:
                 stack.callback(held.close)
@@ -167,7 +168,7 @@ class ChangedLines:
             yield row, line
 
     def _print(self, row: int, plain: bytes) -> bytes:
-        """The request hash; where nobody has the request in OpenAI's words, one made of the hash before."""
+        """The request hash; derived from the previous one without a line in OpenAI's dialect."""
         if self._job.endpoint != RESPONSES:
             return print_of(plain, row % self._job.samples)
         told = self._prints[row].tobytes() + orjson.dumps(self._params)
@@ -175,7 +176,7 @@ class ChangedLines:
 
 
 def print_of(line: bytes, sample: int) -> bytes:
-    """The request hash of a line in OpenAI's dialect: the one that a cell has which asks just this."""
+    """Return the request hash of a line in OpenAI's dialect, as for a cell with this request."""
     _, _, body = line.partition(b'"body":')
     return request_hash(body, sample)
 
@@ -204,7 +205,7 @@ def _request(
 
 
 def _difference(was: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in `new`, and not so in `was`; objects field by field."""
+    """The fields of `new` that are not, or not the same, in `was`; objects field by field."""
     found: dict[str, Any] = {}
     for key, value in new.items():
         before = was.get(key)

@@ -1,6 +1,6 @@
-"""What drafted requests will cost, before any is sent: tokens counted in the request files, exactly or by a sample.
+"""Cost estimates of drafted requests: tokens counted in the request files, exactly or by sample.
 
-The counting is litellm's token_counter, which is exact for OpenAI's models and near for others. It sends nothing.
+Uses litellm's token_counter, which is exact for OpenAI's models and approximate for others.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.process.warnings_context import quiet
 
 EXACT = 2000
-"""So many requests are all counted; of more, as many are: the largest ones, and a sample of the others."""
+"""Up to this many requests are all counted; of more, this many: the largest, and a sample."""
 LARGEST = 200
-"""Of the counted ones: a few requests that are far larger than all others may be in no sample of them."""
+"""The number of largest requests counted, as a sample may miss a few far larger ones."""
 LONGEST = 128_000
-"""Tokens of one answer at the most, where nothing is known of a model: what OpenAI's and Anthropic's largest give."""
+"""Most tokens of an answer of an unknown model: the maximum of OpenAI's and Anthropic's largest."""
 _PICTURE = 50_000
-"""More tokens than any provider bills for one picture (OpenAI's vision guide: gpt-4o-mini, 2,833 + 8 x 5,667)."""
+"""Above any provider's tokens for a picture (OpenAI's guide: gpt-4o-mini, 2,833 + 8 x 5,667)."""
 _HELD = frozenset({"url", "image_url", "file_data", "data", "bytes"})
-"""Where a request holds pictures and files, in all dialects."""
+"""The keys of pictures and files in a request, in all dialects."""
 _LONG = 4096
 _CUT = "data:cut-"
-_PDF = "JVBERi0"  # how one begins in base64
-_SURE = 3.0  # standard errors: 997 of 1,000 times the truth is within
+_PDF = "JVBERi0"  # the beginning of a PDF in base64
+_SURE = 3.0  # standard errors: the true value is within 997 of 1,000 times
 
 _LIMITS = (
     ("max_completion_tokens",),
@@ -43,7 +43,7 @@ _LIMITS = (
     ("generationConfig", "maxOutputTokens"),
     ("inferenceConfig", "maxTokens"),
 )
-"""Where a request says how long its answer may be, in all dialects."""
+"""The keys of the limit on an answer's length, in all dialects."""
 _TEXTS = (
     "messages",
     "input",
@@ -55,11 +55,11 @@ _TEXTS = (
 )
 
 Count = Callable[[Mapping[str, Any]], int]
-"""A request's body -> its tokens of input."""
+"""Count the input tokens of a request's body."""
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """Tokens of input: `count`, and by how much it may be off (997 of 1,000 times); 0 where each was counted."""
+    """Input tokens: `count`, and its error (997 of 1,000 times); 0 where all were counted."""
 
     count: int
     error: int
@@ -67,12 +67,12 @@ class Tokens(msgspec.Struct, frozen=True):
 
     @property
     def exact(self) -> bool:
-        """Each request was counted."""
+        """Whether each request was counted."""
         return not self.error
 
     @property
     def range(self) -> Range:
-        """From the fewest to the most."""
+        """The least and the most tokens."""
         return Range(float(max(0, self.count - self.error)), float(self.count + self.error))
 
     def __str__(self) -> str:
@@ -80,11 +80,12 @@ class Tokens(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """Of requests that are ready to be sent; costs in US dollars, None where not known.
+    """The estimate of drafted requests; costs in US dollars, None where not known.
 
-    output: tokens of the answers: `high` is what max_tokens allows, else the longest answers of the model. usual: what
-    earlier answers of such a job took, if there are any. cost: as the job is sent; batch, realtime: in either way.
-    likely: the cost with the usual answers. assumed: nothing says how long an answer may be, LONGEST was taken.
+    output: tokens of the answers; `high` is the limit by max_tokens, else by the model. usual:
+    tokens of an earlier answer of such a job, if any. cost: in the job's mode; batch, realtime: in
+    either mode. likely: the cost with usual answers. assumed: no limit on an answer's length is
+    known, LONGEST was used.
     """
 
     requests: int
@@ -99,16 +100,16 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def expected(self) -> float | None:
-        """What `max_cost` is held against: the likely cost where it is known, else the most it can be."""
+        """The cost compared with `max_cost`: the likely cost where known, else the maximum."""
         if self.likely is None or self.cost.high is None:
             return self.cost.high
         return min(self.likely, self.cost.high)
 
 
 class _Sampled(NamedTuple):
-    """largest: the bodies of those that are all counted. bytes, requests, longest: of the others.
+    """largest: the bodies that are all counted. bytes, requests, longest: of the others.
 
-    lines: (bytes, body) of the sampled ones among these.
+    lines: (bytes, body) of the sampled requests among the others.
     """
 
     largest: list[Mapping[str, Any]]
@@ -126,7 +127,7 @@ def estimated(
     *,
     usual: float | None = None,
 ) -> Estimate:
-    """The estimate of a job's request files; usual: tokens of an earlier answer of such a job, on the average."""
+    """Estimate a job's request files. usual: mean tokens of an earlier answer of such a job."""
     seen = _sample(shards, folder)
     tokens = _counted(seen, count)
     price = record.price or Price()
@@ -177,18 +178,16 @@ def estimated(
 
 
 def is_free(record: JobRecord) -> bool:
-    """Whether requests cost nothing, however many they are."""
+    """Whether requests cost nothing, whatever their number."""
     return record.price is not None and record.price.paid(record.mode) == FREE
 
 
 def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
-    import numpy as np  # here: `jupyter batch list` comes this way, too
+    import numpy as np  # imported here: `jupyter batch list` imports this module, too
 
     sizes = np.fromiter(map(len, _lines(shards, folder)), dtype=np.int64)
     chosen, largest = np.ones(len(sizes), dtype=bool), np.zeros(len(sizes), dtype=bool)
-    if (
-        len(sizes) > EXACT
-    ):  # the same ones each time: an estimate that is asked for twice is the same
+    if len(sizes) > EXACT:  # seeded, so that a repeated estimate is the same
         largest[np.argpartition(sizes, -LARGEST)[-LARGEST:]] = True
         others = np.flatnonzero(~largest)
         chosen = largest.copy()
@@ -212,7 +211,7 @@ def _lines(shards: list[ShardRecord], folder: JobFolder) -> Iterator[bytes]:
 
 
 def request_of(line: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The request in a line, in all dialects."""
+    """Return the request in a line, in all dialects."""
     for key in ("body", "params", "request", "modelInput"):
         if isinstance(line.get(key), Mapping):
             body: Mapping[str, Any] = line[key]
@@ -221,7 +220,7 @@ def request_of(line: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _counted(seen: _Sampled, count: Count) -> Tokens:
-    """By the ratio of tokens to bytes, which varies far less from row to row than the tokens do."""
+    """Extrapolate by the ratio of tokens to bytes, which varies far less by row than tokens."""
     whole, counts = [count(body) for body in seen.largest], [count(body) for _, body in seen.lines]
     if len(counts) == seen.requests:
         return Tokens(sum(whole) + sum(counts), 0, max([*whole, *counts], default=0))
@@ -249,7 +248,7 @@ def _limit(body: Mapping[str, Any]) -> int | None:
 
 
 def text_of(value: Any) -> str:
-    """All that a request's body says in words: pictures and files, which are long texts too, are left out."""
+    """Return the text of a request's body, without pictures and files, also long strings."""
     if isinstance(value, str):
         return "" if value.startswith("data:") else value
     if isinstance(value, Mapping):
@@ -269,7 +268,7 @@ def text_of(value: Any) -> str:
 
 
 def light(value: Any, key: str = "") -> Any:
-    """A request without its pictures and files, so that many can be held: of each is left what it counts at most."""
+    """Return a request with each picture and file replaced by its token bound, to save memory."""
     if isinstance(value, Mapping):
         return {name: light(held, name) for name, held in value.items()}
     if isinstance(value, list):
@@ -280,7 +279,10 @@ def light(value: Any, key: str = "") -> Any:
 
 
 def counter(model: str, load_litellm: Callable[[], Any]) -> Count:
-    """Count with litellm's token_counter. litellm is imported here: it takes seconds, once."""
+    """Return a counter by litellm's token_counter.
+
+    litellm is imported here: it takes seconds, once.
+    """
     litellm = load_litellm()
 
     @quiet()
@@ -289,7 +291,7 @@ def counter(model: str, load_litellm: Callable[[], Any]) -> Count:
         if isinstance(messages, list) and "system" not in body:
             with contextlib.suppress(
                 Exception
-            ):  # a shape that its counter does not know: the words are counted
+            ):  # a shape that its counter does not support: only the text is counted
                 return int(
                     litellm.token_counter(
                         model=model,
@@ -305,7 +307,10 @@ def counter(model: str, load_litellm: Callable[[], Any]) -> Count:
 
 
 def at_most(body: Mapping[str, Any]) -> int:
-    """More tokens than any tokenizer makes of it: one a byte, and many a picture. It needs no litellm."""
+    """An upper bound of a body's tokens: one a byte, and a maximum for each picture.
+
+    Needs no litellm.
+    """
     data = orjson.dumps(light(body))
     cut = sum(map(int, re.findall(rb'"%b(\d+)"' % _CUT.encode(), data)))
     return len(data) + cut + _PICTURE * data.count(b'"type":"image')
@@ -314,7 +319,7 @@ def at_most(body: Mapping[str, Any]) -> int:
 def usual_answer(
     earlier: Iterator[tuple[JobRecord, list[ShardRecord]]], like: JobRecord
 ) -> float | None:
-    """Tokens of an answer of the last job that asked the same model for the same column; None where there is none."""
+    """Mean tokens of an answer of the last job with the same model and column; None without one."""
     for job, shards in earlier:
         if (job.model, job.endpoint, job.fills, job.columns) != (
             like.model,

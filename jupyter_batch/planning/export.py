@@ -1,6 +1,7 @@
-"""A job's request files and their metadata in a folder, to look at and to keep; and the job that they become later.
+"""Export of a job's request files and metadata to a folder, and submission of such a folder.
 
-Nothing here touches the network. The folder holds all that the job needs: no frame and no prompt are asked for again.
+The folder holds everything the job needs; the frame and the prompt are not needed again. Nothing is
+sent.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _PACKAGES = ("litellm", "openai", "pandas", "pydantic", "msgspec", "orjson", "ht
 
 
 class Built(msgspec.Struct, frozen=True):
-    """What the folder keeps for the job that is to be. digests: of each request file, by its name."""
+    """The folder's record of the job to submit. digests: of each request file, by its name."""
 
     job: JobRecord
     shards: list[ShardRecord]
@@ -56,9 +57,10 @@ class Built(msgspec.Struct, frozen=True):
 def build(
     ledger: Ledger, asked: Order, place: Path | None, *, now: float
 ) -> tuple[Path, Rendered | None]:
-    """The folder, made: `place`, which must not be there or be empty, or one of the ledger's own; and the rows.
+    """Write the folder at `place`, which must be empty or not exist; return it and the rows.
 
-    Raises an InputError where no row can be sent; then there is no folder.
+    Without `place` it is in the ledger's folder. Raises InputError where no row can be sent; then
+    there is no folder.
     """
     ask = asked.ask
     with drafted(ledger, ask, asked.rows, now=now, reuse=False) as made:
@@ -76,12 +78,15 @@ def build(
         built = Built(made.record, made.shards, ask.limits, asked.reuse, digests)
         JobFolder(folder).write(
             folder / _BUILT, msgspec.json.encode(built)
-        )  # last: with it the folder is whole
+        )  # last: with it the folder is complete
     return folder, made.rendered
 
 
 def read_built(folder: Path) -> Built:
-    """What is kept in a folder. Raises InputError where it is none of ours."""
+    """Read the record in a folder.
+
+    Raises InputError where the folder was not written by `build`.
+    """
     try:
         return msgspec.json.decode((folder / _BUILT).read_bytes(), type=Built)
     except (OSError, msgspec.DecodeError):
@@ -94,9 +99,9 @@ def requests_of(folder: Path) -> list[Path]:
 
 
 def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
-    """The job of these files: a new one, or the one that they became, or that asked for just the same.
+    """Return the job of these files: a new one, or an existing one with the same requests.
 
-    Raises InputError where a file was changed since, and what planning raises.
+    Raises InputError where a file was changed since, and the errors of planning.
     """
     built = read_built(folder)
     changed = [name for name, digest in built.digests.items() if _digest(folder / name) != digest]
@@ -132,7 +137,7 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
 
 
 def _same_rows(ledger: Ledger, other: JobRecord, record: JobRecord, draft: JobFolder) -> bool:
-    """Whether another job's answers are told by the same rows as these would be."""
+    """Whether another job's rows have the same keys, so that its answers can be used."""
     try:
         same = ledger.folders.of(other.id).keys.read_bytes() == draft.keys.read_bytes()
     except OSError:
@@ -159,10 +164,10 @@ def _digest(path: Path) -> str:
 
 
 def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
-    """metadata.json, a block of rows at a time: when, files, where to, versions, model, parameters, and each row."""
+    """metadata.json by blocks of rows: time, files, endpoint, versions, model, parameters, rows."""
     record = made.record
     versions = {**record.versions, "jupyter_batch": VERSION}
-    versions.pop("door", None)  # how the call was made is no version
+    versions.pop("door", None)  # how the call was made is not a version
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
@@ -224,7 +229,7 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_PAS
 def _json(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_said, option=_OPTIONS)
-    except TypeError:  # half a character, or an integer of more than 64 bits, in a cell
+    except TypeError:  # a lone surrogate, or an integer of more than 64 bits, in a cell
         return json.dumps(value, default=_said).encode()
 
 

@@ -1,4 +1,7 @@
-"""max_cost: a job whose estimate is above is not planned, and one whose real cost runs ahead sends no further batch."""
+"""Enforcement of max_cost, by the estimate when planning and by the real cost between batches.
+
+A job with a higher estimate is not planned; a job with higher costs sends no further batch.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ ROUNDING = 1e-9
 
 
 class Draft(NamedTuple):
-    """A job that is drafted: what is known of it, and where its request files lie."""
+    """A drafted job: its record, shards, and folder with the request files."""
 
     record: JobRecord
     shards: list[ShardRecord]
@@ -44,18 +47,20 @@ def within(
     *,
     hint: str = "",
 ) -> JobRecord:
-    """The job as it may be kept. Raises OptionError where its estimate is above max_cost, or can't be made.
+    """Return the job with its limits.
 
-    hint: what the sentence ends with.
+    Raises OptionError where its estimate is above max_cost or unknown.
+
+    hint: appended to the message.
     """
     return all_within(ledger, [Draft(record, shards, folder)], hint=hint)[0]
 
 
 def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> list[JobRecord]:
-    """The jobs of one call as they may be kept: max_cost is meant for their sum, and each gets its share of it.
+    """Return the jobs of one call with their limits: max_cost is for their sum, each gets a share.
 
-    Shares go by the estimates, so that each job can stop by itself where its real cost runs ahead. Raises OptionError
-    where the sum is above max_cost, or can't be made.
+    Shares are proportional to the estimates, so that each job can stop by itself where its real
+    cost is higher. Raises OptionError where the sum is above max_cost or unknown.
     """
     kept = [draft.record for draft in drafts]
     limited = {
@@ -66,7 +71,7 @@ def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> li
     paying = _where(limited, lambda shard: not shard.joins)
     waiting = _where(
         limited, lambda shard: bool(shard.joins)
-    )  # another job pays for those, if it answers them
+    )  # paid by another job, if it answers them
     for record, _, _ in (*paying.values(), *waiting.values()):
         if record.price is None or record.price.paid(record.mode) is None:
             raise OptionError(
@@ -76,9 +81,9 @@ def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> li
             )
     limit = max(
         (record.max_cost or 0.0 for record, _, _ in paying.values()), default=0.0
-    )  # one call has one
+    )  # the same for all jobs of a call
     made = _estimates(ledger, paying, lambda _: at_most)
-    if _sum(made) > limit:  # a rough bound: counted with litellm it is lower
+    if _sum(made) > limit:  # at_most is an upper bound: counted with litellm it is lower
         made = _estimates(ledger, paying, lambda record: counter(record.body_model, load_litellm))
     if _sum(made) > limit + ROUNDING:
         raise OptionError(
@@ -99,7 +104,7 @@ def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> li
 
 
 def _where(drafts: Mapping[int, Draft], wanted: Callable[[ShardRecord], bool]) -> dict[int, Draft]:
-    """Those that have such shards, with these alone."""
+    """The drafts that have wanted shards, with these shards only."""
     found = {
         at: draft._replace(shards=[shard for shard in draft.shards if wanted(shard)])
         for at, draft in drafts.items()
@@ -119,17 +124,20 @@ def _estimates(
 
 
 def _sum(made: Mapping[Any, Estimate]) -> float:
-    """US dollars that max_cost is held against; without end where one of them is not known."""
+    """The US dollars compared with max_cost; infinite where one of them is not known."""
     return math.fsum(math.inf if one.expected is None else one.expected for one in made.values())
 
 
 def left_of(job: JobRecord, shards: list[ShardRecord]) -> float | None:
-    """US dollars that a job has left of its max_cost; what is not known of its costs counts with the most it can be."""
+    """US dollars left of a job's max_cost, with unknown costs at their maximum."""
     return None if job.max_cost is None else max(0.0, job.max_cost - spent(job, shards))
 
 
 def spent(job: JobRecord, shards: list[ShardRecord], *, of_open: bool = True) -> float:
-    """US dollars of a job so far, the most where they are not known. of_open: also of what is not collected yet."""
+    """US dollars spent by a job, unknown costs at their maximum.
+
+    of_open: include uncollected shards.
+    """
     total = sum(shard.bytes for shard in shards) or 1
     return sum(
         spent_on(shard, share_of(job, shard, total))
@@ -144,7 +152,7 @@ def earlier(ledger: Ledger) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:
 
 
 def _above(limit: float, made: Mapping[str, Estimate]) -> str:
-    """The sentence: what it may cost, of several models each and together."""
+    """The message with the estimate; for several models, each and the sum."""
     whole, first = _sum(made), next(iter(made.values()))
     if len(made) == 1:
         said = _likely(first) if first.expected is not None else "what it may cost is not known"
@@ -176,12 +184,12 @@ def _likely(made: Estimate) -> str:
 
 
 def share_of(job: JobRecord, shard: ShardRecord, total: int) -> float:
-    """The most that a shard can cost, of the whole job's."""
+    """A shard's share of the job's maximum cost."""
     return 0.0 if shard.joins else (job.most or 0.0) * shard.bytes / total
 
 
 def spent_on(shard: ShardRecord, share: float) -> float:
-    """What is known of its cost, and for rows of which it is not, their share of the most it can be."""
+    """The known cost of a shard, plus the maximum share of its rows of unknown cost."""
     if shard.bill is None:
         return share
     return shard.bill.known + share * shard.bill.unknown / max(1, shard.requests)

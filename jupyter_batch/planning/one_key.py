@@ -1,4 +1,4 @@
-"""Checks that a key which a call gives is for one address: one provider's key is not sent to another."""
+"""Checks that an API key given in a call is for one address, so that no other provider gets it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from jupyter_batch.providers.table import LOCAL
 
 
 class Member(NamedTuple):
-    """A job of a group. place: the address that its key is for. lacks_key: it is blocked for its key."""
+    """A job of a group. place: the address its key is for.
+
+    lacks_key: it is blocked for lack of a key.
+    """
 
     id: str
     place: str
@@ -21,7 +24,7 @@ class Member(NamedTuple):
 
 
 def member_of(job: JobRecord, *, lacks_key: bool) -> Member:
-    """A job of a group, as far as its key is concerned."""
+    """The address and key state of a job."""
     return Member(job.id, origin(job.api_base) if job.api_base else job.provider, lacks_key)
 
 
@@ -40,7 +43,7 @@ def check_one_place(key: str | None, asks: Iterable[Ask]) -> None:
 
 
 def keys_by_job(key: str | None, members: Iterable[Member]) -> Mapping[str, str | None]:
-    """The key for each job of a group: for all at one address, else for those that lack one.
+    """The key of each job of a group: for all jobs at one address, else for those that lack one.
 
     Raises OptionError where these are at several addresses.
     """

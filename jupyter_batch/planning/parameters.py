@@ -1,4 +1,4 @@
-"""The parameters of a job's requests, and the endpoint that takes them, out of the options."""
+"""Parameters of a job's requests, and their endpoint, derived from the options."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LOGPROBS = "logprobs"
 
 
 def _logprobs(opts: Options, provider: str, model: str) -> dict[str, Any]:
-    """The parameter that asks for what keep= names: no answer holds log probabilities that were not asked for.
+    """The parameter that requests log probabilities, where keep= names them.
 
-    Raises OptionError where the model gives none.
+    Raises OptionError where the model has none.
     """
     extra = opts.params.get("extra_body") or {}
     if _LOGPROBS not in (opts.keep or {}).values() or isinstance(extra, Col):
@@ -41,7 +41,7 @@ def _logprobs(opts: Options, provider: str, model: str) -> dict[str, Any]:
 
 
 def endpoint_of(opts: Options, prompt: Any, base: str | None, mode: str) -> Spoken:
-    """The endpoint at which the model answers such requests. Raises ModelError, OptionError."""
+    """The endpoint for these requests. Raises ModelError, OptionError."""
     if isinstance(prompt, Embed):
         return for_vectors(opts.model, mode=mode)
     spoken = for_text(opts.model, mode=mode)
@@ -52,14 +52,16 @@ def endpoint_of(opts: Options, prompt: Any, base: str | None, mode: str) -> Spok
 
 
 _SCHEMA_AS_TOOL = frozenset({"anthropic", "bedrock"})
-"""Where litellm (1.106) says a schema as one more tool, to models that take none; it has that one called, and no other,
-unless it is told of a choice."""
+"""Providers to which litellm (1.106) sends schemas as a tool, for models without schema support.
+
+It forces a call of that tool, and no other, unless tool_choice is given.
+"""
 
 
 def params_for(
     opts: Options, schema: Schema | None, provider: str, model: str, dialect: str
 ) -> dict[str, Any]:
-    """The chat parameters, with what the schema asks of the provider."""
+    """Return the chat parameters, with those for the schema at this provider."""
     params = {**opts.params, **_tools(opts), **_logprobs(opts, provider, model)}
     if schema is None or (schema.reader and not schema.reader.endswith(":JSONAdapter")):
         return params
@@ -74,7 +76,7 @@ def params_for(
 
 
 def _tools(opts: Options) -> dict[str, Any]:
-    """The tools and the choice among them, as a request says them."""
+    """The parameters for the tools and the choice among them."""
     given = None if opts.tools is None else tool_definitions.read(opts.tools)
     made: dict[str, Any] = {} if given is None else {"tools": given.definitions}
     return (

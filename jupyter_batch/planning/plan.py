@@ -1,7 +1,7 @@
-"""A frame and a prompt -> request files on disk, then one transaction: the job exists, whole, or not at all.
+"""Planning of a job: request files from a frame and a prompt, then one ledger transaction.
 
-The way of a row so far: frame.blocks -> template.render -> wire.encode -> shard.pack -> folder.write -> ledger.plan.
-One block of rows is in memory at a time. Nothing here touches the network.
+Data flow: frame.blocks -> template.render -> wire.encode -> shard.pack -> folder.write ->
+ledger.plan. One block of rows is in memory at a time. Nothing here uses the network.
 """
 
 from __future__ import annotations
@@ -54,21 +54,21 @@ from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
 if TYPE_CHECKING:
     import pandas as pd
 
-_ID_CHARS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that is read as another
+_ID_CHARS = "abcdefghijkmnpqrstuvwxyz23456789"  # without characters that look alike
 _ONLY = (1 << 128) - 1
 
 
 def new_id() -> str:
-    """A job's id: short enough to type, and no other job's."""
+    """Return a new job id, short enough to type."""
     return "jb" + "".join(secrets.choice(_ID_CHARS) for _ in range(10))
 
 
 class Drafted(NamedTuple):
-    """A job as it would be kept. there: the one that asked for just the same, which makes it needless.
+    """A job before it is stored. there: an existing job with the same requests, used instead.
 
-    rendered: the rows of the frame, and their positions in the job that they are of.
-    shards: of what would be sent or waited for; their request files lie in the draft. same: raises StaleError where
-    another job that may ask for the same was planned meanwhile.
+    rendered: the rows of the frame, and their positions in the job. shards: to be sent or waited
+    for; their request files are in the draft. same: raises StaleError where another job of the same
+    dedup scope was planned since.
     """
 
     draft: JobFolder
@@ -88,7 +88,7 @@ def plan(
     reuse: bool,
     accept: Callable[[JobRecord | None], None] = lambda _: None,
 ) -> JobRecord:
-    """The job of `plan_rows`."""
+    """Return the job of `plan_rows`."""
     return plan_rows(ledger, ask, frame, now=now, reuse=reuse, accept=accept)[0]
 
 
@@ -101,10 +101,11 @@ def plan_rows(
     reuse: bool,
     accept: Callable[[JobRecord | None], None] = lambda _: None,
 ) -> tuple[JobRecord, Rendered | None]:
-    """The job for these rows: a new one on disk, or with `reuse` the one that asked for just the same; and its rows.
+    """Return the job for these rows, and the rendered rows; with `reuse` an existing identical job.
 
-    accept: told which job there is for just the same requests (None: none) before anything is kept; it may raise.
-    Raises InputError where no row can be sent, or it may cost more than `max_cost`; nothing is left behind then.
+    accept: called with the existing job (None: none) before anything is stored; it may raise.
+    Raises InputError where no row can be sent, or the estimate is above `max_cost`; nothing is left
+    behind then.
     """
     from jupyter_batch.planning.max_cost import within
 
@@ -128,12 +129,12 @@ def drafted(
     reuse: bool,
     accept: Callable[[JobRecord | None], None] = lambda _: None,
 ) -> Iterator[Drafted]:
-    """The same on disk, but not kept: at the end the draft is gone, unless a job was made of it."""
+    """Draft a job on disk; on exit the draft is deleted unless it was stored as a job."""
     job = new_id()
     ledger.folders.sweep()
     with ledger.folders.drafted(job) as draft:
         lines = _Lines(ask, frame, job, draft.asked)
-        # Of what is planned anew, much may be there: it is too little for a batch only once that is known.
+        # With reuse, whether the rest is too small for a batch is known only after deduplication.
         limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
         shards = write_requests(draft, job, lines, limits)
         lines.check(shards)
@@ -175,7 +176,7 @@ def drafted(
 
 
 def _places_in(job: JobRecord, folder: JobFolder, rendered: Rendered) -> Rendered | None:
-    """The rows with their positions in a job that was there, told by their requests; None where one is not in it."""
+    """The rows with their positions in an existing job, by request; None where one is missing."""
     try:
         keys = keys_of(job, folder)
         at = (
@@ -183,15 +184,15 @@ def _places_in(job: JobRecord, folder: JobFolder, rendered: Rendered) -> Rendere
             if keys.asks is None
             else by_request(rendered.keys, keys)
         )
-    except (JupyterBatchError, OSError, ValueError):  # a folder that somebody removed
+    except (JupyterBatchError, OSError, ValueError):  # a deleted folder
         return None
     return msgspec.structs.replace(rendered, positions=at) if (at >= 0).all() else None
 
 
 def check_folder(ledger: Ledger, record: JobRecord) -> None:
-    """Raise InputError where a job has asked for just the same, and its folder is gone: it was paid for.
+    """Raise InputError where the folder of a paid job with the same requests is missing.
 
-    Raises LedgerCorruptError where what a job has asked can't be read.
+    Raises LedgerCorruptError where a job's record is unreadable.
     """
     jobs = ledger.jobs()
     if ledger.unreadable:
@@ -217,7 +218,7 @@ def check_folder(ledger: Ledger, record: JobRecord) -> None:
 
 
 def known_to(ledger: Ledger) -> set[str]:
-    """The jobs that are there: to be looked at before it is asked whether one of them answers the same."""
+    """The ids of existing jobs, taken before deduplication in order to detect new ones after it."""
     return {job.id for job in ledger.jobs()}
 
 
@@ -230,7 +231,7 @@ def settled(
     prints: bytearray,
     known: set[str],
 ) -> Drafted:
-    """What is left of a drafted job once all that is there already is taken over. known: the jobs that were seen."""
+    """Deduplicate a drafted job. known: the ids of the jobs that were considered."""
     from jupyter_batch.dedup.apply import arrange
 
     def same() -> JobRecord | None:
@@ -243,7 +244,7 @@ def settled(
 
 
 class StaleError(Exception):
-    """Another kernel planned a job that may ask for the same, after it was looked what is there: look again."""
+    """Another kernel planned a job of the same dedup scope during deduplication: repeat it."""
 
 
 def keep(
@@ -254,7 +255,7 @@ def keep(
     *,
     there: Callable[[], JobRecord | None],
 ) -> JobRecord:
-    """A drafted folder becomes a job, in one transaction; unless `there` finds one that makes it needless."""
+    """Store a draft as a job, in one transaction, unless `there` finds an equivalent job."""
     check_kept(draft)
     for path in (draft.manifest, draft.manifest_copy):
         draft.write(path, manifest(record, shards))
@@ -268,7 +269,7 @@ def keep(
 
 
 class _Lines:
-    """The request lines of a frame, one block at a time, and what is to be remembered of its rows."""
+    """The request lines of a frame, block by block, and the row data to store with the job."""
 
     def __init__(
         self, ask: Ask, frame: pd.DataFrame, job: str, asked_in: Path | None = None
@@ -277,8 +278,8 @@ class _Lines:
         params = params_of(ask.params)
         self._of_params = params.columns
         self._ask, self._frame, self._job, self._prompt = ask, frame, job, prompt
-        self._needed = set(prompt.needed)  # a parameter that a row has not is left out for it
-        needed = [*prompt.needed, *self._of_params.values()]  # first: a block tells them first
+        self._needed = set(prompt.needed)  # a parameter without a value in a row is left out for it
+        needed = [*prompt.needed, *self._of_params.values()]  # first: reported if missing
         self._tells = set(needed)
         self.columns = tuple(dict.fromkeys([*needed, *prompt.columns]))
         frames.used(frame, self.columns)
@@ -291,7 +292,7 @@ class _Lines:
             ask.dialect, ask.endpoint, sent, load_litellm, route=route, extra=params.extra
         )
         self._tools = names_of(body.get("tools"))
-        # What litellm makes of a request may change with its version, and must not make another job of it.
+        # Hash unmapped requests: litellm's mapping may change with its version.
         translated = is_mapped(self._encoder)
         apart = bool(params.extra) and route is not None and route.as_given
         rows_own = isinstance(body.get("messages"), Hole)
@@ -371,7 +372,7 @@ class _Lines:
     def _encoded(
         self, block: frames.Block
     ) -> tuple[list[bytes | RowError], list[bytes | RowError]]:
-        """(the lines that are sent, the lines that tell one request from another)."""
+        """(the lines as sent, the lines to hash)."""
         at = dict(zip(self.columns, block.values, strict=True))
         plain = all(PLAIN.issuperset(map(type, cells)) for cells in at.values())
         with contextlib.nullcontext() if plain else whole_texts():
@@ -388,13 +389,13 @@ class _Lines:
                 for name, values in holes.items()
             }
         said = holes
-        if "messages" in holes:  # the request hash is of the messages as they were given
+        if "messages" in holes:  # the request hash is of the messages as given
             said = {**holes, "messages": all_in_chat_form(holes["messages"])}
         lines = self._encoder.encode(ids, said if self._ask.cache is None else marked_holes(said))
         return lines, lines if self._printed is None else self._printed.encode(ids, holes)
 
     def check(self, shards: list[ShardRecord]) -> None:
-        """Raise InputError where nothing is to be sent."""
+        """Raise InputError where there is nothing to send."""
         if shards:
             return
         groups = {**self._skipped, **self._broken}
@@ -407,14 +408,14 @@ class _Lines:
         )
 
     def record(self, now: float) -> JobRecord:
-        """The job, once all lines were read."""
+        """The job record, once all lines were read."""
         ask = self._ask
         digest = blake2b(
             f"{self._space}{len(self._frame)}:{self._sum & _ONLY:032x}".encode(), digest_size=16
         )
         if (
             not ask.framed
-        ):  # nothing aligns a list's answers later: their order is the list's, so it is part of it
+        ):  # a list's answers are aligned by position only, so the order is part of the fingerprint
             digest.update(self._prints + frames.index_to_bytes(self._frame.index))
         if ask.schema is not None and ask.schema != without_names(
             ask.schema
@@ -462,15 +463,15 @@ class _Lines:
         )
 
     def _told_by(self) -> tuple[Any, ...]:
-        """The columns that tell a row from another: those that the prompt was made from, no others."""
+        """The columns that identify a row: those used by the prompt."""
         read = {*self._tells, *self._prompt.read}
         return tuple(label for label in self.columns if label in read)
 
     def keys(self) -> frames.Keys:
-        """The rows' keys, with the request hashes; rows that are left out have the hash of their reason."""
+        """The rows' keys, with the request hashes; rows left out have the hash of their reason."""
         left_out = [row for _, rows in self._left_out_rows() for row in rows]
         told_by, prints = self._told_by(), self._prints
-        if told_by != self.columns:  # a function of the row, which only now has shown what it reads
+        if told_by != self.columns:  # a row function, whose columns are known only after rendering
             prints = bytearray().join(
                 b"".join(block.fingerprints) for block in frames.blocks(self._frame, told_by)
             )
@@ -484,12 +485,12 @@ class _Lines:
         return frames.Keys.of(self._frame.index, prints, left_out, asks)
 
     def _left_out_rows(self) -> Iterator[tuple[str, list[int]]]:
-        """(a reason, the rows of the frame that are left out for it)."""
+        """(reason, the rows of the frame left out for it)."""
         for reason, positions in (*self._skipped.items(), *self._broken.items()):
             yield reason, list(dict.fromkeys(at // self._samples for at in positions))
 
     def rendered(self) -> Rendered:
-        """The frame as it was rendered just now, by which its rows are found when the answers come."""
+        """The rendered frame, for aligning rows with the answers later."""
         keys = self.keys()
         columns = [str(label) for label in self._told_by()]
         if not calls_function(self._prompt):
@@ -498,14 +499,14 @@ class _Lines:
         return Rendered(columns, keys, witness=witness)
 
     def _again(self, frame: pd.DataFrame) -> frames.Keys:
-        """The keys of a frame's rows as they are rendered now."""
+        """The keys of a frame's rows as rendered now."""
         lines = _Lines(self._ask, frame, self._job)
         for _ in lines:
             pass
         return lines.keys()
 
     def unsent(self) -> list[Unsent]:
-        """The rows without a request, and why."""
+        """The rows without a request, by reason."""
         return [
             *(Unsent(Status.SKIPPED, reason, at) for reason, at in self._skipped.items()),
             *(Unsent(Status.FAILED, reason, at) for reason, at in self._broken.items()),

@@ -1,6 +1,6 @@
-"""The jobs of one call, which may name several models: all are drafted and within max_cost before the first is kept.
+"""Planning of a call's jobs, one for each model: all are drafted before the first is stored.
 
-It knows neither the person's words nor the network.
+max_cost is checked for all of them together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Planned(NamedTuple):
-    """A job, the frame to fill (None: there is none), and that frame's rows as they were rendered."""
+    """A job, the frame to fill (None: there is none), and that frame's rendered rows."""
 
     record: JobRecord
     frame: pd.DataFrame | None
@@ -34,10 +34,10 @@ class Planned(NamedTuple):
 
 
 def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planned]:
-    """The job of each order.
+    """Return the job of each order.
 
-    Raises an InputError where no row of one can be sent, or all together may cost more than `max_cost`; none of them is
-    kept then.
+    Raises InputError where no row of a job can be sent, or the estimates together are above
+    `max_cost`; none of them is stored then.
     """
     records = []
     with ExitStack() as stack:
@@ -55,7 +55,7 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
             try:
                 kept = keep(ledger, one.draft, record, one.shards, there=one.same)
                 records.append((kept, one.rendered))
-            except StaleError:  # another kernel asked for some of it meanwhile: it is looked at again, for its share
+            except StaleError:  # another kernel planned some of it: plan again, with its share
                 ask = msgspec.structs.replace(asked.ask, max_cost=record.max_cost)
                 records.append(plan_rows(ledger, ask, asked.rows, now=now, reuse=asked.reuse))
     return [
@@ -69,16 +69,16 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
 
 
 def _taken_up(ledger: Ledger, record: JobRecord, asked: Order, now: float) -> JobRecord:
-    """A job, new or not, with what may differ from call to call: its price, its deadline, what else it fills."""
+    """Set a job's price, deadline and further columns to fill, which may differ by call."""
     record = repriced(ledger, record, asked.ask.price)
     record = _hastened(ledger, record, asked.ask.deadline, now)
     return keep_more(ledger, record, asked.ask.keep)
 
 
 def _hastened(ledger: Ledger, record: JobRecord, seconds: float | None, now: float) -> JobRecord:
-    """A job that is under way gets the deadline that this call gives, counted from now, where that is sooner.
+    """Set the deadline of a job in progress, counted from now, where that is earlier.
 
-    So a cell that is run again with a deadline that was added to it has it, and one that had it moves nothing.
+    Only a deadline that is new in the call changes it; running the same cell again does not.
     """
     due = now + (seconds or 0.0)
     if not seconds or record.finished_at or record.mode != BATCH or 0 < record.deadline <= due:

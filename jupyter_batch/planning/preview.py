@@ -1,4 +1,4 @@
-"""What a call would send and what that would cost: planned in full in a draft that is thrown away. It sends nothing."""
+"""Previews of a call: requests, cost and limits, from a draft that is deleted. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -38,21 +38,22 @@ from jupyter_batch.results.outcomes import decoded
 from jupyter_batch.row_files.row_columns import places_of
 
 PROMPTS = 3
-"""So many rendered prompts are kept to look at."""
+"""The number of rendered prompts stored in a preview."""
 BODY_CHARS = 1000
-"""So much of a request's body is shown; `body` has all of it."""
+"""Characters shown of a request's body; `body` has all of it."""
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """What `df.llm.batch` with the same arguments would do. Costs are in US dollars, None where not known.
+    """The preview of a `df.llm.batch` call. Costs are in US dollars, None where not known.
 
-    rows: of the frame; each of them is one of `requests` (sent, and paid), `reused` (answered before), `joined` (what
-    another job has just asked), `same` (as another row of this frame), `skipped` (a missing value) or `unsendable`.
-    shards: batches that are sent. tokens: of the input. output: tokens of all answers, at the most. usual: tokens of an
-    answer of such a job before. cost: as the job is sent (`mode`), from no answers to the longest; likely: with the
-    usual ones; batch, realtime: in either way. reuse_saves: what the rows that need not be sent would have cost.
-    prompts: the first rendered requests, messages or input. body: of the first request, as it is sent. limits: what
-    binds. job: the job that is there for just this call, whose answers would be taken.
+    rows: of the frame; each is one of `requests` (sent, and billed), `reused` (answered before),
+    `joined` (in progress in another job), `same` (duplicate of another row), `skipped` (a missing
+    value) or `unsendable`. shards: batches to send. tokens: of the input. output: tokens of all
+    answers, at most. usual: tokens of an earlier answer of such a job. cost: in the job's `mode`,
+    from empty to longest answers; likely: with usual ones; batch, realtime: in either mode.
+    reuse_saves: the cost of the rows that need not be sent. prompts: the first rendered requests,
+    messages or input. body: of the first request, as sent. limits: those that apply. job: the
+    existing job for the same call, whose answers would be used.
     """
 
     model: str
@@ -83,7 +84,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def expected(self) -> float | None:
-        """What `max_cost` is held against: the likely cost where it is known, else the most it can be."""
+        """The cost compared with `max_cost`: the likely cost where known, else the maximum."""
         return (
             self.cost.high
             if self.likely is None or self.cost.high is None
@@ -92,11 +93,11 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fits(self) -> bool | None:
-        """Whether `max_cost` lets it through; None where no limit was given, or nothing can be estimated."""
+        """Whether the estimate is within `max_cost`; None without a limit or an estimate."""
         return _fits(self.max_cost, [self.expected])
 
     def facts(self) -> list[tuple[str, str]]:
-        """What the screens show: (what, in words)."""
+        """The (label, text) pairs to display."""
         others = (
             (self.reused, "reused"),
             (self.joined, "asked by another job already"),
@@ -160,7 +161,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Previews(list[Preview]):
-    """A preview for each model of a call, and what they cost together. max_cost: of all together."""
+    """A preview for each model of a call, and their total cost. max_cost: of all together."""
 
     def __init__(self, looks: Iterable[Preview], max_cost: float | None = None) -> None:
         super().__init__(msgspec.structs.replace(one, max_cost=None) for one in looks)
@@ -168,17 +169,17 @@ class Previews(list[Preview]):
 
     @property
     def cost(self) -> Range:
-        """From the least to the most, in US dollars; None where one of them is not known."""
+        """The least and the most, in US dollars; None where one of them is not known."""
         low, high = ([getattr(one.cost, end) for one in self] for end in ("low", "high"))
         return Range(*(None if None in ends else math.fsum(ends) for ends in (low, high)))
 
     @property
     def fits(self) -> bool | None:
-        """Whether `max_cost` lets them through; None where no limit was given, or one can't be estimated."""
+        """Whether the estimates are within `max_cost`; None without a limit or all estimates."""
         return _fits(self.max_cost, [one.expected for one in self])
 
     def facts(self) -> list[tuple[str, str]]:
-        """What the screens show of all together."""
+        """The (label, text) pairs to display for all together."""
         told = [("together", dollars(self.cost))]
         return [*told, *_max_cost(self.max_cost, self.fits)]
 
@@ -190,7 +191,7 @@ class Previews(list[Preview]):
 
 
 def _json(body: Mapping[str, Any]) -> str:
-    """A request's body for a screen."""
+    """A request's body for display."""
     text = orjson.dumps(body).decode()
     return text if len(text) <= BODY_CHARS else f"{text[:BODY_CHARS]}..."
 
@@ -201,7 +202,7 @@ def _fits(limit: float | None, most: Sequence[float | None]) -> bool | None:
 
 
 def _max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
-    """The line about the limit, where there is one."""
+    """The line about the limit, if there is one."""
     within = {
         True: "it would be sent",
         False: "it would be refused",
@@ -211,7 +212,7 @@ def _max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
 
 
 def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
-    """The preview of what was asked for. It writes a draft and removes it; litellm is imported to count tokens."""
+    """Return the preview of an order. Deletes its draft; imports litellm to count tokens."""
     with drafted(ledger, order.ask, order.rows, now=now, reuse=order.reuse) as made:
         own = [] if made.there is not None else [shard for shard in made.shards if not shard.joins]
         usual = usual_answer(earlier(ledger), made.record)
@@ -270,9 +271,9 @@ def _preview(
 
 
 def _spared(ledger: Ledger, made: Drafted, rows: int, other: Estimate) -> Range:
-    """What so many rows would have cost: with answers what these cost at this call's price, without about the others'.
+    """The cost saved for `rows`: by their answers at this call's price, else estimated by `other`.
 
-    other: of requests like those that have no answer yet.
+    other: the cost of requests like those that have no answer yet.
     """
     record, there = made.record, made.there
     cost_of = pricer(None if record.price is None else record.price.paid(record.mode))
@@ -291,7 +292,7 @@ def _spared(ledger: Ledger, made: Drafted, rows: int, other: Estimate) -> Range:
 def _answered(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder, cost_of: Pricer
 ) -> tuple[float, int]:
-    """(what a job's answers cost, or UNKNOWN; how many rows have one), with the rows that follow others."""
+    """(the cost of a job's answers, or UNKNOWN; the number of answers), duplicates included."""
     times = np.bincount(places_of(job, shards, folder).followers()[1], minlength=job.rows) + 1
     costs, answered = np.zeros(job.rows), np.zeros(job.rows, dtype=bool)
     for dialect, path in answer_files(job, shards, folder):
@@ -304,7 +305,7 @@ def _answered(
 
 
 def _first(made: Drafted) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """(the first rendered prompts, the first body): also of rows that need not be sent, where there are no others."""
+    """(the first rendered prompts, the first body), of rows to send if there are any."""
     first: dict[str, Any] = {}
     found: list[Any] = []
     for shard in made.shards:
@@ -334,7 +335,7 @@ def _limits(order: Order, own: list[ShardRecord]) -> tuple[str, ...]:
 
 
 def dollars(cost: Range) -> str:
-    """`$0.01 to $0.12`."""
+    """Format as `$0.01 to $0.12`."""
     if cost.low is None:
         return "unknown"
     if cost.high is None:
@@ -343,7 +344,7 @@ def dollars(cost: Range) -> str:
 
 
 def shown(prompt: Any) -> list[tuple[str, str]]:
-    """(who says it, what) of a rendered prompt."""
+    """(role, text) of a rendered prompt."""
     if isinstance(prompt, list) and all(isinstance(one, dict) and "role" in one for one in prompt):
         return [(str(one["role"]), text_of(one.get("content"))) for one in prompt]
     return [("input", text_of(prompt))]

@@ -1,6 +1,6 @@
-"""Request lines of jobs planned before parameters were mapped, in the words that their model takes, for a retry.
+"""Mapping of parameters in old request lines, of jobs planned without it, for a retry.
 
-Sent again as they were, they would be refused again: OpenAI's gpt-5 knows no `max_tokens`.
+Unmapped, they would be rejected again: OpenAI's gpt-5 does not accept `max_tokens`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHAT = "/chat/completions"  # a batch may name the endpoint without its version
 
 
 def is_unmapped(job: JobRecord) -> bool:
-    """Whether a job's batches hold parameters as the user gave them, which the model may not know."""
+    """Whether a job's batches have unmapped parameters, which the model may not accept."""
     return (
         job.dialect == OPENAI
         and not job.mapped
@@ -32,14 +32,17 @@ def is_unmapped(job: JobRecord) -> bool:
 
 
 class Remapped:
-    """Lines with mapped parameters. A line that can't be mapped stays as it is: the provider has the last word."""
+    """Lines with mapped parameters.
+
+    A line that can't be mapped is unchanged: the provider decides.
+    """
 
     def __init__(self, job: JobRecord) -> None:
         self._route, self._endpoint = route_of(job), job.endpoint
         self._encoders: dict[bytes, Any] = {}
 
     def line(self, line: bytes) -> bytes:
-        """A request line as litellm would send it."""
+        """Return a request line as litellm would send it."""
         data = orjson.loads(line)
         body = data["body"]
         messages = body.pop("messages", None)

@@ -1,4 +1,4 @@
-"""A person gives a price for a job that is there: what it cost is reckoned anew, from the lines on this disk."""
+"""Recomputation of a job's cost from its result files, where the user gives a price for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jupyter_batch.row_files.row_columns import places_of
 
 
 def repriced(ledger: Ledger, job: JobRecord, price: Price | None) -> JobRecord:
-    """The job with the price that the person gave; any other price leaves it as it is: a cost stays what it was."""
+    """The job with the user's price; any other price leaves the recorded cost unchanged."""
     if price is None or price.source != OWN or price == job.price:
         return job
     job = msgspec.structs.replace(job, price=price)

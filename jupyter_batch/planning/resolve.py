@@ -1,7 +1,4 @@
-"""What a person asked for, checked as a whole, and planned: everything that can be wrong is told before it is kept.
-
-It knows options, models and frames; it sends nothing.
-"""
+"""Validation of a call's options, prompt and frame before planning."""
 
 from __future__ import annotations
 
@@ -77,7 +74,7 @@ RESERVED = frozenset(
 
 
 class Order(NamedTuple):
-    """What was asked for, checked, and not kept yet."""
+    """A validated call that is not planned yet."""
 
     ask: Ask
     rows: pd.DataFrame
@@ -95,10 +92,10 @@ def order(
     versions: dict[str, str],
     beside: tuple[str, ...] = (),
 ) -> Order:
-    """All that can be checked before the rows are rendered. Writes nothing.
+    """Check everything that can be checked before the rows are rendered. Writes nothing.
 
-    beside: the columns that the other models of the call fill.
-    Raises an InputError (core/errors.py) for whatever can't be used.
+    beside: the columns that the other models of the call fill. Raises an InputError
+    (core/errors.py) for any invalid input.
     """
     schema = None if opts.schema is None else read_schema(opts.schema)
     fills = fills_of(opts, schema)
@@ -185,7 +182,7 @@ def order(
 
 
 def _check_samples(opts: Options, prompt: Any) -> None:
-    """Raise OptionError where several answers a row make no sense."""
+    """Raise OptionError where several answers a row are not possible."""
     if opts.n == 1:
         return
     if isinstance(prompt, Embed):
@@ -230,7 +227,7 @@ def filled_by(every: Sequence[Options]) -> tuple[str, ...]:
 
 
 def _limits(facts: Facts, shard_size: int | None) -> Limits:
-    """What goes into one batch. Raises OptionError where the person wants fewer requests than it must have."""
+    """The limits of a batch. Raises OptionError where the user's size is below its minimum."""
     limits = facts.limits
     if shard_size is not None and shard_size < limits.minimum:
         raise OptionError(
@@ -240,7 +237,7 @@ def _limits(facts: Facts, shard_size: int | None) -> Limits:
 
 
 def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
-    """(batch or realtime, the address, the API's version); a missing key or address is told here."""
+    """(batch or realtime, the address, the API's version). Raises for a missing key or address."""
     if opts.api_base is not None:
         check_base(opts.api_base)
     mode = mode_of(opts.model, opts.mode, api_base=opts.api_base)
@@ -280,7 +277,7 @@ def _pace(opts: Options) -> dict[str, float]:
 
 
 def _library_of(source: Any) -> str | None:
-    """What a frame of another library is called; None for anything else."""
+    """The name of another dataframe library; None for anything else."""
     library, kind = type(source).__module__.partition(".")[0], type(source).__name__
     if hasattr(source, "__arrow_c_stream__") and library != "pandas":
         return f"{library} {kind}"
@@ -291,7 +288,7 @@ def _library_of(source: Any) -> str | None:
 def _source(
     source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]
 ) -> tuple[pd.DataFrame, Prompt, bool]:
-    """(a frame of the rows, the prompt over it, whether the frame is the person's own)."""
+    """(a frame of the rows, the prompt over it, whether the frame is the user's own)."""
     import pandas as pd
 
     if isinstance(prompt, Module):
@@ -324,7 +321,7 @@ def _source(
 
 
 def _over(frame: pd.DataFrame, prompt: Any, opts: Options, fills: tuple[str, ...]) -> Prompt:
-    """The prompt over the columns that are not filled: answers of an earlier run are no part of what is asked."""
+    """The prompt over the columns not filled: answers of earlier runs are not part of a request."""
 
     def form(labels: list[Any]) -> Prompt:
         if isinstance(prompt, Embed):
@@ -341,7 +338,10 @@ def _over(frame: pd.DataFrame, prompt: Any, opts: Options, fills: tuple[str, ...
 
 
 def _check_reads(form: Prompt, params: dict[str, Any], fills: tuple[str, ...]) -> None:
-    """Raise ColumnError where the prompt or a parameter reads a column that is filled: the next run would pay again."""
+    """Raise ColumnError where the prompt or a parameter reads a column to fill.
+
+    The next run would be billed again.
+    """
     read = [*form.columns, *(value.name for value in params.values() if isinstance(value, Col))]
     own = next((label for label in read if str(label) in fills), None)
     if own is not None:
@@ -356,7 +356,7 @@ def _reads_own(column: Any) -> ColumnError:
 
 
 def _check_taken(ledger: Ledger, frame: pd.DataFrame, taken: list[str], opts: Options) -> None:
-    """Raise ColumnError where it is plain, without a look at the rows, that the columns are the user's own."""
+    """Raise ColumnError where the columns are clearly the user's own, without reading rows."""
     jobs = ledger.jobs() if ledger.exists() else []
     cells = ForeignCells(frame, taken)
     if not jobs:

@@ -1,6 +1,6 @@
-"""The rows of a job that have no answer, as a job of their own: those alone are sent, the rest is carried over.
+"""Retry of a job's unanswered rows as a new job: only those are sent, other answers are copied.
 
-It works on files of the ledger, line by line; it renders nothing anew and knows no frame.
+Works on files of the ledger, line by line, without the frame; nothing is rendered.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 
 
 def limits_of(job: JobRecord, *, at_once: bool) -> Limits:
-    """What goes into one batch of what goes on from a job; in real time it may be ever so little."""
+    """The limits of a batch of a job's successor; in realtime there is no minimum."""
     limits = facts_of(job.provider, job.api_base).limits.at_most(job.shard_size)
     return msgspec.structs.replace(limits, minimum=1) if at_once or job.mode == REALTIME else limits
 
@@ -65,12 +65,12 @@ def plan_again(
     at_once: bool = False,
     changes: Mapping[str, Any] | None = None,
 ) -> JobRecord:
-    """The job that sends again what was missed in `job`; the one there is, if that was asked for before.
+    """Return the job that sends the missed rows of `job` again; the existing one if there is one.
 
-    changes: the chat parameters to send it with, and what was cut off too; with others than before it goes on from the
-    last job of these. at_once: in real time. max_cost: US dollars that it may cost; else what the job has left of its
-    own. Raises InputError where the job is not over, or every row that has a request has its answer, and OptionError
-    where it may cost more.
+    changes: chat parameters to send them with, and the answers that were cut off too; with other
+    changes than before, it is based on the last retry. at_once: in realtime. max_cost: its limit in
+    US dollars; else the rest of the job's own. Raises InputError where the job is not finished or
+    has no missed row, and OptionError where the estimate is above the limit.
     """
     latest, there = _latest(ledger, job, changes)
     if there is not None:
@@ -87,7 +87,7 @@ def plan_again(
 def _latest(
     ledger: Ledger, job: JobRecord, changes: Mapping[str, Any] | None
 ) -> tuple[JobRecord, JobRecord | None]:
-    """(the job that such a retry goes on from, the retry itself where it was made before)."""
+    """(the job that such a retry is based on, the retry itself where it exists already)."""
     while (there := ledger.child(job.id)) is not None:
         if not changes or there.changes == changes:
             return job, there
@@ -103,7 +103,10 @@ def plan_all_again(
     max_cost: float,
     changes: Mapping[str, Any] | None = None,
 ) -> None:
-    """The same for those of several jobs that missed rows; max_cost is of all of them together, else none is kept."""
+    """Retry each of several jobs with missed rows.
+
+    max_cost: of all together, else none is stored.
+    """
     with contextlib.ExitStack() as stack:
         made = []
         for first in jobs:
@@ -124,7 +127,7 @@ def plan_all_again(
                         )
                     )
                 except InputError as e:
-                    if type(e) is not InputError:  # else nothing is left of it
+                    if type(e) is not InputError:  # a plain InputError: no row is left to retry
                         raise
         records = all_within(
             ledger, [Draft(one.record, one.shards, one.draft) for one in made], hint=_MORE
@@ -144,7 +147,7 @@ def _drafted(
     at_once: bool,
     changes: Mapping[str, Any] | None = None,
 ) -> Iterator[Drafted]:
-    """What was missed, drafted as a job of its own; at the end the draft is gone, unless it was kept."""
+    """Draft the missed rows as a new job; on exit the draft is deleted unless it was stored."""
     collected = all(shard.step is Step.COLLECTED for shard in shards)
     if not job.finished_at and not (collected and (at_once or not job.rush_at)):
         raise InputError(f"job {job.id} is not over yet: there is nothing to send again")
@@ -198,7 +201,7 @@ def _drafted(
             )
             raise InputError(f"in job {job.id} no row is left to be sent again{earlier}")
         cuts: list[Cuts] = []
-        if shared:  # other jobs may have asked for it meanwhile
+        if shared:  # other jobs may have the same requests since
             arranged = _arranged(
                 ledger,
                 draft,
@@ -254,11 +257,11 @@ def _unchanged(
     *,
     at_once: bool,
 ) -> Iterator[tuple[int, bytes]]:
-    """The requests of the missed rows as they were; in OpenAI's words too, where real time may go on from them."""
+    """The unchanged requests of the missed rows; written in OpenAI's dialect too, for realtime."""
     sources = [(0, folder.asked)] if folder.asked.exists() else []
     foreign = (
         bool(sources) and not at_once
-    )  # the requests are in a dialect that real time does not speak
+    )  # the requests are in a dialect that realtime does not support
     if foreign:
         with written(draft.asked) as file:
             file.writelines(line for _, line in _asked_again(job, sources, new, missed))
@@ -271,7 +274,7 @@ def _unchanged(
 def _mapped(
     job: JobRecord, draft: JobFolder, lines: Iterator[tuple[int, bytes]]
 ) -> Iterator[tuple[int, bytes]]:
-    """The same in the words that the model takes; as the user gave them they are kept beside."""
+    """The lines with mapped parameters; the unmapped ones are written to the draft."""
     remapped = Remapped(job)
     with written(draft.asked) as asked:
         for position, line in lines:
@@ -282,9 +285,9 @@ def _mapped(
 def check_rest(
     ledger: Ledger, job: JobRecord, shards: list[ShardRecord], max_cost: float | None = None
 ) -> None:
-    """Raise OptionError where what is open may cost more in real time than max_cost, else what the job has left of its.
+    """Raise OptionError where the open rows may cost more than max_cost in realtime.
 
-    For before it is cancelled: what is under way is worth more than nothing.
+    Called before the batch is cancelled. Without max_cost, the limit is the rest of the job's own.
     """
     if max_cost is None and job.max_cost is not None:
         max_cost = max(0.0, job.max_cost - spent(job, shards, of_open=False))
@@ -303,7 +306,7 @@ def check_rest(
 
 
 def live(record: JobRecord) -> JobRecord:
-    """The same job, asked in real time, where a chat has one name for all providers."""
+    """The same job in realtime, where chat requests are in one dialect for all providers."""
     return msgspec.structs.replace(
         record,
         mode=REALTIME,
@@ -325,9 +328,9 @@ def _arranged(
     *,
     at_once: bool,
 ) -> Arranged:
-    """The job with the shards of what no other job has answered, or is waiting for; nobody waits for these at once.
+    """The deduplicated job; in realtime without waiting for other jobs.
 
-    A shard that itself waits for another job is left alone: it may wait for the very one that is sent again.
+    A shard that itself waits for another job is not waited for: that may be the one sent again.
     """
     import numpy as np
 
@@ -357,14 +360,17 @@ def _missed(
     *,
     cut_off: bool = False,
 ) -> Array:
-    """Which rows had a request of their own, and no answer: 1 for each, else 0. cut_off: or one that was cut off."""
+    """1 for each row that had its own request and has no answer, else 0.
+
+    cut_off: or a cut off one.
+    """
     import numpy as np
 
     bad = [code for code, status in enumerate(CODES) if status in MISSED]
     found = of_job(job, shards, folder, values=False)
     codes = np.frombuffer(found.status, dtype=np.uint8)
     asked = was.array >= 0
-    if job.inherited:  # billed in another job: their requests are kept here
+    if job.inherited:  # billed in another job: their requests are stored here
         prints = prints_of(job, folder)
         if prints is not None:
             asked |= (was.array == NOWHERE) & prints.any(axis=1)
@@ -378,7 +384,7 @@ def _missed(
 
 
 def _sources(shards: list[ShardRecord], folder: JobFolder) -> list[tuple[int, Path]]:
-    """The files that hold the requests of a job's rows, each with the first row that it may have."""
+    """The files with the requests of a job's rows, each with the first row that it may have."""
     if every := sorted(folder.path.glob("all-*.jsonl")):
         return [(0, path) for path in every]
     return [(shard.first, folder.requests(shard.number)) for shard in shards]
@@ -387,7 +393,7 @@ def _sources(shards: list[ShardRecord], folder: JobFolder) -> list[tuple[int, Pa
 def _placed(
     draft: JobFolder, was: Places, missed: Array, made: list[ShardRecord], carried: array[int]
 ) -> tuple[list[ShardRecord], Places, int]:
-    """(the shards with their followers, where each row's answer comes from now, how many have theirs already)."""
+    """(the shards with their duplicate counts, the row sources, the number of rows answered)."""
     import numpy as np
 
     places = Places(np.where(was.array < NOWHERE, was.array, NOWHERE))
@@ -401,7 +407,7 @@ def _placed(
             places.array[span][missed[span]] = shard.number
     answered = missed & (places.array == NOWHERE)
     answered[np.frombuffer(carried, dtype=np.int64)] = True
-    answered[places.array >= 0] = False  # what is sent again has its old answer meanwhile
+    answered[places.array >= 0] = False  # keeps its old answer until then
     reused = int(answered.sum() + answered[places.followers()[1]].sum())
     followed = [
         msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0]))
@@ -413,9 +419,10 @@ def _placed(
 def _asked_again(
     job: JobRecord, sources: list[tuple[int, Path]], new: str, missed: Array
 ) -> Iterator[tuple[int, bytes]]:
-    """The request lines of the missed rows, under the new job's ids, in the order of the rows.
+    """The request lines of the missed rows, with the new job's ids, in row order.
 
-    sources: files with the first row that each may have. Those of rows that were waited for lie beside the others.
+    sources: files with the first row that each may have. Requests that were waited for are in files
+    of their own.
     """
     flags = missed.tolist()
     for position, rest in _in_order(job, sources):
@@ -424,9 +431,9 @@ def _asked_again(
 
 
 def _in_order(job: JobRecord, sources: list[tuple[int, Path]]) -> Iterator[tuple[int, bytes]]:
-    """(row, what follows its id in the line) of all files, each of which is in order by itself.
+    """(row, rest of the line after its id) of all files, each of which is in order by itself.
 
-    A file is opened when its rows come: there may be many.
+    A file is opened when its rows are due, as there may be many.
     """
     closed = sorted(sources, reverse=True)
     heads: list[tuple[int, int, bytes, Iterator[tuple[int, bytes]]]] = []

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def route_of(job: Ask | JobRecord) -> Route | None:
-    """The route of a job's requests; None for our own server, which translates them itself."""
+    """The route of a job's requests; None for the local server, which maps them itself."""
     if job.provider == LOCAL:
         return None
     return Route(

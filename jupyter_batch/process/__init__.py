@@ -1,1 +1,1 @@
-"""This process: its end, its warnings, its loggers, its locks."""
+"""State of this process: shutdown, warnings, loggers, locks."""

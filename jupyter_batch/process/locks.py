@@ -1,4 +1,4 @@
-"""A lock between processes, as long as its file is held open; the system gives it up when the process dies."""
+"""A lock between processes on an open file; the system releases it when the process dies."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Self
 
 _HELD = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK})
-"""Another process has the lock; all other errors are the file system's, such as ENOLCK of NFS without a lock daemon."""
+"""Errors of a lock held elsewhere; others (ENOLCK: NFS without lockd) are the file system's."""
 NO_LOCKS = "this file system supports no locks: set JUPYTER_BATCH_HOME to a folder on a local disk"
 
 
 class FileLock:
-    """An advisory lock on a file (0600). `take` tells whether we got it; a process that dies lets it go."""
+    """An advisory lock on a file (0600), taken by `take`, released when the process dies."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -23,11 +23,11 @@ class FileLock:
 
     @property
     def held(self) -> bool:
-        """Whether we have it."""
+        """Whether this process holds it."""
         return self._fd >= 0
 
     def take(self) -> bool:
-        """Try once, without waiting. Raises OSError where the file can't be opened, or its file system has no locks."""
+        """Try once. Raises OSError if the file can't be opened, or its file system has no locks."""
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if sys.platform == "win32":
@@ -47,7 +47,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let it go."""
+        """Release the lock."""
         if self.held:
             os.close(self._fd)
             self._fd = -1

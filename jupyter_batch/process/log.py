@@ -1,4 +1,4 @@
-"""The package's loggers, each of whose records is masked: a traceback from below may quote a header with the key."""
+"""The package's loggers, which mask records: tracebacks may quote the key's header."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jupyter_batch.core.secrets import masked
 
 
 class _Masking(logging.Filter):
-    """Put the masked text in the place of a record's message and traceback."""
+    """Replace a record's message and traceback by the masked text."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = masked(record.getMessage()), ()
@@ -19,7 +19,7 @@ class _Masking(logging.Filter):
 
 
 def logger(name: str = "jupyter_batch") -> logging.Logger:
-    """The logger of that name, with the filter, once."""
+    """Return the logger of that name, with the filter added once."""
     found = logging.getLogger(name)
     if not any(isinstance(one, _Masking) for one in found.filters):
         found.addFilter(_Masking())

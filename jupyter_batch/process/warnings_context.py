@@ -1,14 +1,14 @@
-"""Keep warnings that a provider's library raises from becoming errors, in our calls alone.
+"""Suppression of library warnings in our calls, so that they are not raised as errors.
 
-Users run with `-W error`, and every test suite may. The libraries below us warn at import and in the
-middle of a call (pydantic, about a type of litellm's); as an error such a warning ends the call after
-the request went out, and leaves litellm's types half built for the rest of the process.
+Users run with `-W error`, and every test suite may. Third-party libraries warn at import and in the
+middle of a call (pydantic, about a litellm type); as an error such a warning ends the call after
+the request was sent, and leaves litellm's types half built for the rest of the process.
 
-`warnings.catch_warnings` can't be used: up to Python 3.13 it replaces the filters of the whole
-process, so two threads, or two tasks that overlap, restore each other's. Instead one filter is put
-before all others, and it decides by a context variable, which every thread and task has to itself.
-CPython asks a filter's message pattern for a match by calling its `match`, so the pattern may be any
-object. Outside of our calls it matches nothing: what the user's own code warns of is treated as ever.
+`warnings.catch_warnings` can't be used: up to Python 3.13 it replaces the process's filters, so two
+threads, or overlapping tasks, restore each other's. Instead one filter is inserted before all
+others, controlled by a context variable, which every thread and task has to itself. CPython calls
+`match` of a filter's message pattern, so the pattern may be any object. Outside our calls it
+matches nothing: the user's own warnings are unaffected.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class _InOurCalls:
     pattern = "(a warning in a provider call of jupyter_batch)"
 
     def match(self, text: str) -> bool:  # noqa: ARG002 - as re.Pattern has it
-        """Whether a warning is to be dropped."""
+        """Whether a warning is suppressed."""
         return _ours.get()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # joblib and scikit-learn send the filters to other processes: there it is a pattern that never matches.
+        # joblib and scikit-learn send filters to other processes: there it matches nothing.
         return re.compile, ("(?!)",)
 
 
@@ -42,7 +42,7 @@ _FILTER: Any = ("ignore", _InOurCalls(), Warning, None, 0)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop the warnings of this context, whatever filters the process has."""
+    """Suppress warnings in this context, regardless of the process's filters."""
     _put_first()
     token = _ours.set(True)
     try:
@@ -52,10 +52,10 @@ def quiet() -> Iterator[None]:
 
 
 def _put_first() -> None:
-    """Have our filter before those that were added since the last call.
+    """Move our filter before those added since the last call.
 
-    An insertion is one atomic step under the lock of the interpreter. Nothing is ever removed: another thread
-    may be walking the list, and would skip a filter.
+    An insertion is atomic under the interpreter's lock. Nothing is ever removed: another thread may
+    be iterating over the list, and would skip a filter.
     """
     for filters in _lists():
         if not filters or filters[0] is not _FILTER:
@@ -63,7 +63,7 @@ def _put_first() -> None:
 
 
 def _lists() -> list[list[Any]]:
-    """The process's filters, and since Python 3.14 those of this context where it has some."""
+    """Return the process's filters and, since Python 3.14, this context's where it has some."""
     of_context: Callable[[], list[Any]] | None = getattr(warnings, "_get_filters", None)
     process: Any = warnings.filters
     own = of_context() if of_context is not None else process

@@ -1,1 +1,1 @@
-"""A prompt of any form -> a request body with holes, and the texts for them. No ledger, no network."""
+"""Prompts of all forms: a request body with holes, and the values for them by row."""

@@ -1,7 +1,6 @@
-"""Marks in a request for a provider that caches prompts where it is asked to: at the system text, at the tools.
+"""Cache markers in requests, at the system text or the tools, for providers that require them.
 
-A mark changes what a request costs, never what it says, so that requests are told from each other without it. It knows
-chat messages; no provider but by name, no frame, no file.
+A marker changes a request's cost but not its answer, so request hashes are computed without it.
 """
 
 from __future__ import annotations
@@ -17,17 +16,23 @@ MARK = {"type": "ephemeral"}
 """Anthropic's `cache_control`, which litellm passes on."""
 
 _MARKED = frozenset({"anthropic"})
-"""Who wants a mark. OpenAI, Azure, Gemini, xAI and others cache on their own, and take no mark in a batch."""
+"""Providers that require markers.
+
+OpenAI, Azure, Gemini, xAI and others cache automatically, and accept no markers in a batch.
+"""
 _ROLES = ("system", "developer")
 
 
 def marks(provider: str, endpoint: str, cache: str | None) -> str | None:
-    """What is to be marked: `cache` where this provider wants marks, else None."""
+    """The part to mark: `cache` where this provider requires markers, else None."""
     return cache if provider in _MARKED and endpoint not in (EMBEDDINGS, RESPONSES) else None
 
 
 def marked_body(body: Mapping[str, Any], cache: str) -> dict[str, Any]:
-    """A chat request's body with its marks. Raises OptionError where there is nothing to mark."""
+    """Return a chat request's body with markers.
+
+    Raises OptionError where there is nothing to mark.
+    """
     made, messages, tools = dict(body), body["messages"], body.get("tools")
     tools = tools if cache == WITH_TOOLS and isinstance(tools, list) else []
     if not isinstance(messages, Hole):
@@ -42,7 +47,7 @@ def marked_body(body: Mapping[str, Any], cache: str) -> dict[str, Any]:
 
 
 def marked_messages(messages: Sequence[Any]) -> list[Any]:
-    """The messages, the last of those for the system marked: all before a mark is cached with it."""
+    """Return the messages with the last system message marked, which caches everything up to it."""
     made = list(messages)
     places = [
         at
@@ -55,7 +60,7 @@ def marked_messages(messages: Sequence[Any]) -> list[Any]:
 
 
 def _marked(content: Any) -> list[Any] | None:
-    """A content with a mark at its end; None for one that has no text to mark."""
+    """Return a content with a marker at its end; None where it has no text."""
     if isinstance(content, Hole) or (isinstance(content, str) and content):
         return [{"type": "text", "text": content, "cache_control": MARK}]
     if isinstance(content, list) and content and isinstance(content[-1], Mapping):
@@ -64,7 +69,7 @@ def _marked(content: Any) -> list[Any] | None:
 
 
 def marked_holes(holes: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
-    """The rows' own message lists (prompts without a template) with their marks."""
+    """Return the rows' own message lists (prompts without a template) with markers."""
     if "messages" not in holes:
         return holes
     return {

@@ -1,4 +1,4 @@
-"""Which of a frame's columns a person means by a name that stands outside of a template. It knows labels alone."""
+"""Lookup of a frame's column by a name given outside of a template."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from jupyter_batch.core.errors import ColumnError
 
 
 def label_of(name: Any, columns: Sequence[Any], *, of: str = "the frame") -> Any:
-    """The label that is just this, else the one that reads so. Raises ColumnError with the nearest, or with all."""
+    """Return the label equal to this name, else the one with the same string.
+
+    Raises ColumnError with the nearest label, or with all.
+    """
     same = [label for label in columns if type(label) is type(name) and label == name]
     found = same or [label for label in columns if str(label) == str(name)]
     if found:

@@ -1,4 +1,4 @@
-"""What stands around a prompt: pictures after a row's text, examples before it. It knows options and columns."""
+"""Additions to a prompt: images after a row's text, and few-shot examples before it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from jupyter_batch.prompts.prompt import Given, Prompt, prompt_of
 def with_extras(
     form: Prompt, columns: Sequence[Any], prompt: Any, opts: Options, schema: Schema | None
 ) -> Prompt:
-    """The prompt with the pictures and the examples that were asked for.
+    """Return the prompt with the images and examples of the options.
 
-    columns: of the frame. prompt: as it was given. Raises InputError, OptionError, ColumnError.
+    columns: of the frame. prompt: as given by the user. Raises InputError, OptionError,
+    ColumnError.
     """
     if opts.image_size is not None:
         if opts.images is None:
@@ -43,7 +44,7 @@ def with_extras(
         return form
 
     def over(labels: list[Any]) -> Prompt:
-        """The same for the examples' rows; their system message is left out, so it need not be made."""
+        """Return the prompt over the examples' rows, without the system message."""
         if isinstance(form, Given) or not labels:
             bare: Prompt = Given(None)
         else:

@@ -1,7 +1,4 @@
-"""Conversations: lists of chat messages, as people and files hold them, and a column of them as the prompt.
-
-It knows chat messages and plain values; no template, no frame, no file.
-"""
+"""Conversations: validation of lists of chat messages, and a column of them as the prompt."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from jupyter_batch.wire.openai import Hole
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 FIRST = ("system", "developer")
-"""Who speaks before a conversation begins."""
+"""The roles of messages before the conversation proper."""
 
 
 def conversation(said: Any, what: str) -> list[dict[str, Any]]:
-    """A text or a list of messages -> messages. Raises InputError that says what is wrong with it."""
+    """Return a text or a list of messages as messages. Raises InputError that names the fault."""
     if isinstance(said, str):
         return [{"role": "user", "content": said}]
     if not isinstance(said, list) or not said:
@@ -46,10 +43,10 @@ def _by_name(item: tuple[Any, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Lists and dicts out of what parquet and arrow make of them: arrays, and structs that name each field of any.
+    """Return lists and dicts from the arrays and structs of parquet and arrow.
 
-    A field that says None is left out: it is there because another message has it. A message's content stays. Fields
-    come in one order, so that a conversation is the same request wherever it was kept.
+    A field that is None is dropped, as structs have the fields of all messages; a message's content
+    is not. Fields are in a fixed order, so that the request does not depend on the storage format.
     """
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
@@ -69,14 +66,14 @@ def plain(value: Any) -> Any:
 
 
 def started(messages: Sequence[Any]) -> int:
-    """How many messages at the beginning are no part of what is said: the system's."""
+    """The number of system messages at the beginning."""
     return next((at for at, one in enumerate(messages) if one["role"] not in FIRST), len(messages))
 
 
 class Spoken:
-    """A column of conversations as the prompt: each cell a list of messages, or a text, and nothing is a template.
+    """A column of conversations as the prompt: each cell is a list of messages or a text.
 
-    A Prompt (prompt.py). A cell that is no conversation is its row's reason.
+    Nothing is a template. A Prompt (prompt.py). A cell that is no conversation fails its row.
     """
 
     def __init__(self, label: Any, system: Any) -> None:
@@ -88,13 +85,13 @@ class Spoken:
         self.needed = self.read = self.columns
 
     def messages(self) -> Any:
-        """All of them differ."""
+        """One hole, as all messages differ by row."""
         return Hole("messages")
 
     def holes(
         self, start: int, columns: Sequence[Sequence[Any]], rows: int
     ) -> dict[str, list[Any]]:
-        """Each cell's messages, after the system's."""
+        """Each cell's messages, after the system message."""
         said = [_messages(cell) for cell in columns[0]]
         if self._system is None:
             return {"messages": said}
@@ -128,7 +125,7 @@ def _messages(cell: Any) -> list[dict[str, Any]] | RowError:
 
 
 def _written(text: str) -> list[Any] | None:
-    """The messages of a conversation that is written as JSON, as CSV files hold them; None for any other text."""
+    """The messages of a conversation written as JSON, as in CSV files; None for any other text."""
     if not text.lstrip().startswith("["):
         return None
     try:

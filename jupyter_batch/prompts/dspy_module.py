@@ -1,6 +1,7 @@
-"""A dspy module of one call as the prompt: its adapter writes the messages, and the stored schema reads the answers.
+"""A dspy module with one predictor as the prompt.
 
-dspy is looked for among the modules that are loaded, since whoever gives us one of its objects has loaded it.
+Its adapter writes the messages, and the stored schema parses the answers. dspy is taken from
+sys.modules: a caller with a dspy object has imported it.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ _OF_ITS_OWN = frozenset(
         "num_generations",
     }
 )
-"""What dspy's LM keeps beside the chat parameters: how it calls, and caches. Where it calls is taken over by name."""
+"""Options of dspy's LM other than chat parameters, for calls and caching.
+
+The address is read by name.
+"""
 
 
 def is_module(prompt: Any) -> bool:
-    """Whether this is a module of dspy's, or a signature's class."""
+    """Whether this is a dspy module, or a signature class."""
     dspy = sys.modules.get("dspy")
     if dspy is None:
         return False
@@ -55,19 +59,20 @@ class Module:
         self._adapter = adapter
         self.columns: tuple[Any, ...] = tuple(predictor.signature.input_fields)
         self.needed = self.read = self.columns
-        self._head: list[Any] | None = (
-            None  # the messages that are the same for all rows, once that is known
-        )
+        self._head: list[Any] | None = None  # the messages common to all rows, once known
         self._alike = not any(map(_is_dspys, predictor.signature.input_fields.values()))
 
     def messages(self) -> Any:
-        """All of them come from the adapter."""
+        """One hole, as all messages come from the adapter."""
         return Hole("messages")
 
     def holes(
         self, start: int, columns: Sequence[Sequence[Any]], rows: int
     ) -> dict[str, list[Any]]:
-        """Have the adapter write each row's. Raises InputError with the row and what the adapter raised."""
+        """Each row's messages by the adapter.
+
+        Raises InputError with the row and the adapter's error.
+        """
         del rows
         return {
             "messages": [
@@ -93,7 +98,7 @@ class Module:
             ) from e
 
     def _last(self, inputs: dict[str, Any]) -> Any:
-        """The message with the row's inputs: of all that the adapter writes, it alone differs from row to row."""
+        """The message with the row's inputs, the only one that differs by row."""
         content = self._adapter.format_user_message_content(
             self._predictor.signature, inputs, main_request=True
         )
@@ -101,7 +106,7 @@ class Module:
 
 
 def _is_dspys(field: Any) -> bool:
-    """Whether a field is of a type of dspy's own, such as an image or a history, which changes the messages' shape."""
+    """Whether a field has a dspy type, such as an image or history, which changes the messages."""
     return "dspy" in str(getattr(field.annotation, "__module__", "")) or "dspy" in str(
         field.annotation
     )
@@ -110,9 +115,9 @@ def _is_dspys(field: Any) -> bool:
 def as_asked(
     prompt: Any, columns: Sequence[Any], given: Mapping[str, Any]
 ) -> tuple[Module, dict[str, Any]]:
-    """(the prompt, the options) that a module comes to: model, parameters and address of its LM, unless given.
+    """(the prompt, the options) of a module: model, parameters and address of its LM, unless given.
 
-    Raises InputError where the module is none of one call, or asks for columns that the frame has not.
+    Raises InputError for several predictors, or for inputs that are no columns of the frame.
     """
     dspy: Any = sys.modules["dspy"]
     for name in ("schema", "system", "response_format", "tools"):
@@ -148,7 +153,7 @@ def _predictor(dspy: Any, prompt: Any) -> Any:
 
 
 def _of_lm(lm: Any) -> dict[str, Any]:
-    """Model, address and parameters of dspy's LM; nothing where none is configured."""
+    """The model, address and parameters of dspy's LM; empty where none is configured."""
     if lm is None or not isinstance(getattr(lm, "model", None), str):
         return {}
     kept = dict(getattr(lm, "kwargs", {}))
@@ -164,7 +169,7 @@ def _of_lm(lm: Any) -> dict[str, Any]:
 
 
 def _params(given: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
-    """Chat parameters. strict: any other that is not dspy's own is refused."""
+    """The chat parameters. strict: raise for any other that is not dspy's own."""
     unknown = sorted(set(given) - set(EVERY) - _OF_ITS_OWN)
     if unknown and strict:
         raise OptionError(
@@ -178,7 +183,7 @@ def _params(given: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
 
 
 def _schema(signature: Any, adapter: Any) -> Schema:
-    """The fields that come back, and by which adapter they are read."""
+    """The schema of the output fields, with the adapter that parses them."""
     kind = type(adapter)
     if kind.__module__.partition(".")[0] != "dspy" or kind.__name__ == "TwoStepAdapter":
         raise OptionError(

@@ -1,7 +1,4 @@
-"""What is asked for where vectors are wanted: one text a row, and the few parameters of an embedding request.
-
-It knows templates and options; no frame, no file, no ledger, no network.
-"""
+"""Embedding prompts: one text a row, and the parameters of an embedding request."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ PARAMS = {
 }
 """The parameters of an embedding request."""
 OUT = "vector"
-"""The column that is filled where the person names none."""
+"""The default column to fill."""
 
 _OF_TEXT = frozenset({option.name for option in CHAT_PARAMS} - set(PARAMS)) | {
     "system",
@@ -53,7 +50,7 @@ _EMPTY = RowError("an empty text has no vector")
 
 
 class Embed(msgspec.Struct, frozen=True):
-    """That vectors are wanted. text: a column, or a template; None for a list of texts, which has neither."""
+    """An embedding prompt. text: a column, or a template; None for a list of texts."""
 
     text: Any
     params: dict[str, Any]
@@ -63,7 +60,10 @@ class Embed(msgspec.Struct, frozen=True):
         return Texts("prompt" if self.text is None else self.text, columns, kind)
 
     def asked(self, provider: str, *, packed: bool) -> dict[str, Any]:
-        """The request's parameters at this provider; packed: vectors in base64. Raises OptionError."""
+        """The request's parameters for this provider; packed: vectors in base64.
+
+        Raises OptionError.
+        """
         if provider == "mistral" and "dimensions" in self.params:
             raise OptionError(
                 '`dimensions` is called otherwise at Mistral: give extra_body={"output_dimension": '
@@ -73,7 +73,7 @@ class Embed(msgspec.Struct, frozen=True):
 
 
 def take(text: Any, given: Mapping[str, Any]) -> tuple[Embed, dict[str, Any]]:
-    """(what is asked, the options of the job) out of what a person gave. Raises OptionError, InputError."""
+    """(the prompt, the job's options) from the user's options. Raises OptionError, InputError."""
     if text is not None and callable(text):
         raise InputError(
             "vectors are made of a column, or of a template with {columns}, and not by a function: put "
@@ -97,9 +97,9 @@ def take(text: Any, given: Mapping[str, Any]) -> tuple[Embed, dict[str, Any]]:
 
 
 def by_model(prompt: Any, given: dict[str, Any], model: Any) -> tuple[Any, dict[str, Any]]:
-    """(the prompt, the options) as they are; where the model is known to make vectors, as `take` has them.
+    """(the prompt, the options), unchanged; for an embedding model, as returned by `take`.
 
-    Raises OptionError, InputError, and ModelError for what is no model's id.
+    Raises OptionError, InputError, and ModelError for an invalid model id.
     """
     if isinstance(prompt, Embed) or not isinstance(model, str) or not makes_vectors(model):
         return prompt, given
@@ -132,11 +132,11 @@ class Texts:
         self.needed = self.read = self.columns
 
     def messages(self) -> Any:
-        """The request's `input`: it differs from row to row."""
+        """The request's `input`, which differs by row."""
         return Hole("input")
 
     def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
-        """Each row's text; an empty one, which no provider takes, is that row's reason."""
+        """Each row's text; an empty text, which no provider accepts, fails its row."""
         del start
         if self._template is None:
             texts = [_text(cell) for cell in columns[0]]

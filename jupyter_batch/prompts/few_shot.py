@@ -1,7 +1,6 @@
-"""Few-shot examples: rows of a frame with the answers that were wanted, said before each row's own message.
+"""Few-shot examples: rows of a frame with their expected answers, before each row's message.
 
-They go through the same template as the rows, and are rendered once. It knows prompts, frames and schemas; no ledger,
-no provider.
+They are rendered once, with the same template as the rows.
 """
 
 from __future__ import annotations
@@ -25,13 +24,16 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 1000
 MOST_BYTES = 16_000_000
-"""Each request repeats all examples: beyond this somebody has given a data set."""
+"""Limit of all examples in bytes. Each request repeats them: more is probably a whole data set."""
 
 Message = dict[str, Any]
 
 
 class Shown:
-    """A prompt with examples before what is the row's own, after the system's messages. A Prompt (prompt.py)."""
+    """A prompt with examples between the system messages and the row's own.
+
+    A Prompt (prompt.py).
+    """
 
     def __init__(self, inner: Any, pairs: Sequence[Message]) -> None:
         self._inner = inner
@@ -45,19 +47,19 @@ class Shown:
 
     @property
     def read(self) -> tuple[Any, ...]:
-        """As without examples: they are the same for all rows."""
+        """As without examples, which are the same for all rows."""
         read: tuple[Any, ...] = self._inner.read
         return read
 
     def messages(self) -> Any:
-        """The prompt's own, with the examples in their place."""
+        """The prompt's messages, with the examples inserted."""
         asked = self._inner.messages()
         return asked if self._hole is not None else self._with(asked)
 
     def holes(
         self, start: int, columns: Sequence[Sequence[Any]], rows: int
     ) -> dict[str, list[Any]]:
-        """The prompt's own; where each row has messages of its own, with the examples in their place."""
+        """The prompt's values, with the examples inserted where each row has its own messages."""
         made: dict[str, list[Any]] = self._inner.holes(start, columns, rows)
         if self._hole is None:
             return made
@@ -81,10 +83,11 @@ def pairs_of(
     model: str,
     schema: Schema | None,
 ) -> list[Message]:
-    """The examples' messages: what each row is asked, and its answer.
+    """The examples' messages: for each row a request and its answer.
 
-    prompt_over: the prompt for a frame with these columns. out: the column that is filled, or how the columns' names
-    begin; of several models without the model's name at its end. Raises InputError, ColumnError.
+    prompt_over: the prompt for a frame with these columns. out: the column to fill, or the prefix
+    of the columns; with several models, without the model's name at the end. Raises InputError,
+    ColumnError.
     """
     frame = _frame(examples)
     labels = list(frame.columns)
@@ -141,7 +144,7 @@ def _frame(examples: Any) -> pd.DataFrame:
 
 
 def _answers(labels: list[Any], out: str, model: str, schema: Schema | None) -> dict[str, Any]:
-    """The column of each key of an answer; without a schema there is one, called "". Raises ColumnError."""
+    """The column of each key of an answer; without a schema one, called "". Raises ColumnError."""
     if schema is None:
         return {"": _column(labels, [out, out.removesuffix(f"_{model}")])}
     if schema.reader and not schema.reader.endswith(":JSONAdapter"):
@@ -156,7 +159,7 @@ def _answers(labels: list[Any], out: str, model: str, schema: Schema | None) -> 
 
 
 def _column(labels: list[Any], names: list[str]) -> Any:
-    """The first of these names that is there."""
+    """The first of these names that is a column."""
     there = next((name for name in names if name in map(str, labels)), names[-1])
     return label_of(there, labels, of="examples=")
 
@@ -164,7 +167,10 @@ def _column(labels: list[Any], names: list[str]) -> Any:
 def _rows(
     frame: pd.DataFrame, prompt: Any, fields: Mapping[str, Any]
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """(a row's messages or a RowError, its answer by key). Raises InputError for a missing value."""
+    """(a row's messages or a RowError, its answer by key).
+
+    Raises InputError for a missing value.
+    """
     from jupyter_batch.frames import frame as frames
 
     columns = list(dict.fromkeys([*prompt.columns, *fields.values()]))
@@ -219,7 +225,7 @@ def _json(answer: Mapping[str, Any], schema: Schema) -> str:
 
 
 def _of_kind(value: Any, field: Field) -> Any:
-    """Whole numbers that pandas made floats of are whole again, and times are dates where dates are meant."""
+    """Undo pandas' conversions: floats to integers, and timestamps to dates for date fields."""
     if field.kind in ("int", "category") and isinstance(value, float) and value.is_integer():
         return int(value)
     if field.kind == "date" and hasattr(value, "date"):
@@ -228,7 +234,7 @@ def _of_kind(value: Any, field: Field) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What orjson does not know: pandas' times, pydantic's models, arrays of objects, enums."""
+    """JSON values of types unknown to orjson: pandas, pydantic, object arrays, enums."""
     for name, arguments in (("model_dump", {"mode": "json"}), ("isoformat", {}), ("tolist", {})):
         if hasattr(value, name):
             return getattr(value, name)(**arguments)

@@ -1,4 +1,4 @@
-"""Columns that a prompt function reads from the frame itself, past the row that it is given. It calls nothing."""
+"""Columns that a prompt function reads from the frame itself, found without calling it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 
 def frame_reads(prompt: Any, frame: Any, columns: Iterable[str]) -> list[str]:
-    """Those of the columns that the function names, where it refers to this very frame.
+    """The columns named in the function's code, where it refers to this very frame.
 
-    The frame is looked for among the function's closure, defaults and globals, and those of functions that it calls by
-    name in the same module. A column counts where its name is in the code, as in `df["m"]` or `df.m`.
+    The frame is searched in the function's closure, defaults and globals, and in those of functions
+    it calls by name in the same module. A column counts where its name is in the code, as in
+    `df["m"]` or `df.m`.
     """
     held: list[Any] = []
     while isinstance(prompt, partial):
@@ -44,7 +45,10 @@ def _functions(prompt: Any) -> Iterator[FunctionType]:
 
 
 def _values(function: FunctionType) -> Iterator[Any]:
-    """The objects that a function refers to: closure, defaults, globals. Empty cells are left out."""
+    """The objects that a function refers to: closure, defaults, globals.
+
+    Empty cells are left out.
+    """
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents

@@ -1,6 +1,6 @@
-"""A cell that stands for a picture or a file -> its bytes, in the size that is wanted. It knows no message.
+"""Media cells: the bytes of an image or a file, resized where requested.
 
-Pillow is needed where pixels are looked at: for a size that is wanted, for Pillow's own pictures, and for arrays.
+Pillow is needed for resizing, for Pillow's own images, and for arrays.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from jupyter_batch.core.media import kind_of, pixels_of
 from jupyter_batch.frames.cells import is_picture, is_pixels, own_picture
 
 MOST_BYTES = 200_000_000
-"""Of one file: as much as OpenAI's whole batch file holds; no provider takes more of a picture or a PDF."""
+"""Of one file, as large as OpenAI's whole batch file; no provider accepts a larger image or PDF."""
 QUALITY = 90
-"""Of JPEG and WebP that are made smaller, out of 100."""
+"""Of resized JPEG and WebP images, out of 100."""
 
 _BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "JVBERi0")
-"""How PNG, JPEG, GIF, WebP and PDF begin in base64."""
+"""The beginnings of PNG, JPEG, GIF, WebP and PDF in base64."""
 _SHOWN = 200
 
 
 class Unreadable(Exception):  # noqa: N818 - it never leaves the engine: it becomes a row's reason
-    """Why a cell can't be sent, in a sentence."""
+    """The reason why a cell can't be sent, as a sentence."""
 
 
 def pillow(why: str) -> Any:
-    """Pillow's `Image` module. Raises OptionError with what to install; `why`: what needs it."""
+    """Return Pillow's `Image` module; raise OptionError with the install command. why: its use."""
     try:
         return importlib.import_module("PIL.Image")
     except ImportError:
@@ -47,12 +47,12 @@ def pillow(why: str) -> Any:
 
 
 def is_several(cell: Any) -> bool:
-    """Whether this is an array of cells, as parquet gives for a list."""
+    """Whether this is an array of cells, which parquet returns for a list."""
     return isinstance(cell, np.ndarray) and cell.dtype.kind in "OU"
 
 
 def weight(cell: Any) -> int:
-    """About how many bytes of pictures a cell is, before any is read."""
+    """The approximate number of bytes of a cell's images, before any is read."""
     if isinstance(cell, list | tuple):
         return sum(map(weight, cell))
     if isinstance(cell, Mapping):
@@ -72,9 +72,9 @@ def weight(cell: Any) -> int:
 
 
 def bytes_of(cell: Any, longest: int | None) -> tuple[bytes, str]:
-    """(a file's bytes, its name or ""); with `longest` a picture's longer edge has so many pixels at the most.
+    """(a file's bytes, its name or ""). longest: maximum pixels of an image's longer edge.
 
-    Raises Unreadable, and OptionError where Pillow is needed and not there.
+    Raises Unreadable, and OptionError where Pillow is needed and not installed.
     """
     if is_picture(cell):
         return _of_picture(cell, longest), ""
@@ -90,7 +90,7 @@ def bytes_of(cell: Any, longest: int | None) -> tuple[bytes, str]:
 def _read(cell: Any) -> tuple[bytes, str]:
     if (
         isinstance(cell, Mapping) and {"bytes", "path"} & cell.keys()
-    ):  # as datasets are kept in parquet
+    ):  # the format of images in parquet datasets
         held = cell.get("bytes")
         return (bytes(held), _name(cell.get("path"))) if held else _read(cell.get("path"))
     if isinstance(cell, bytes | bytearray | memoryview):
@@ -120,7 +120,7 @@ def _of_text(text: str) -> tuple[bytes, str]:
         try:
             return base64.b64decode(text, validate=True), ""
         except binascii.Error:
-            pass  # a path that begins so
+            pass  # a path with the same beginning
     scheme, marks, _ = text.partition("://")
     if marks and scheme.isalnum() and scheme.lower() != "file":
         raise Unreadable(
@@ -174,12 +174,15 @@ def _of_file(cell: Any) -> tuple[bytes, str]:
         OSError,
         RuntimeError,
         ValueError,
-    ) as e:  # RuntimeError: a ~ that is nobody's; ValueError: a zero byte
+    ) as e:  # RuntimeError: a ~ of an unknown user; ValueError: a zero byte
         raise Unreadable(f"{shown} can't be read: {getattr(e, 'strerror', None) or e}") from None
 
 
 def _shrunk(data: bytes, longest: int, name: str) -> bytes:
-    """A picture that is small enough stays as it is, byte for byte; one of another kind becomes a PNG."""
+    """Resize an image; one that is small enough is unchanged, byte for byte.
+
+    An image in another format becomes a PNG.
+    """
     image = pillow("image_size=")
     known, size = kind_of(data), pixels_of(data)
     if known and size and max(size) <= longest:
@@ -189,7 +192,7 @@ def _shrunk(data: bytes, longest: int, name: str) -> bytes:
             return _encoded(picture, picture.format, longest)
     except Exception as e:  # Pillow's decoders raise many kinds
         if known is None:
-            return data  # which is told as what it is not
+            return data  # a file that is no image
         raise Unreadable(f"{name or 'a picture'} can't be made smaller: {e}") from None
 
 
@@ -197,14 +200,14 @@ def _of_picture(cell: Any, longest: int | None) -> bytes:
     try:
         with own_picture(cell) as own:
             return _encoded(own, cell.format, longest)
-    except Exception as e:  # a file that is gone, a mode that can't be written
+    except Exception as e:  # a missing file, a mode that can't be written
         raise Unreadable(f"a picture can't be read: {type(e).__name__}: {e}") from None
 
 
 def _encoded(picture: Any, form: str | None, longest: int | None) -> bytes:
-    """As a JPEG or WebP what was one, as a PNG the rest; upright, as its file says."""
+    """Encode JPEG and WebP in their format, others as PNG; rotated by the EXIF orientation."""
     operations = importlib.import_module("PIL.ImageOps")
-    if picture.mode.startswith("I"):  # 16 bits, which Pillow neither shrinks nor writes as JPEG
+    if picture.mode.startswith("I"):  # 16 bits, which Pillow neither resizes nor writes as JPEG
         picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     clear = "transparency" in picture.info or picture.mode in ("LA", "RGBA", "PA", "La", "RGBa")
     if longest is not None and max(picture.size) > longest:

@@ -1,7 +1,6 @@
-"""Pictures and files of a row's cells -> parts of its message: read, looked at, made smaller where that is wanted.
+"""Message parts for images and files in a row's cells: read, checked, and resized on request.
 
-A prompt with pictures is another prompt, with more parts in its last user message. Files are read as their rows are
-rendered, some megabytes of them at a time. It knows values and messages; no frame, no provider.
+Added to the last user message. Files are read as their rows are rendered, some megabytes at a time.
 """
 
 from __future__ import annotations
@@ -19,16 +18,19 @@ from jupyter_batch.templates.template import RowError, raised
 from jupyter_batch.wire.openai import Hole
 
 PIECE_BYTES = 1 << 23
-"""So much of pictures, of all rows together, is in memory at a time; or one row's."""
+"""Maximum bytes of images in memory at a time, over all rows; a single row may have more."""
 ADDRESSES = ("http://", "https://", "gs://")
 _READERS = 8
 
 
 class Pictured:
-    """A prompt whose rows have pictures, in these columns, after the text of their last user message. A Prompt."""
+    """A prompt with images from these columns after the text of the last user message. A Prompt."""
 
     def __init__(self, inner: Any, labels: Sequence[Any], longest: int | None) -> None:
-        """longest: pixels of a picture's longer edge at the most. Raises OptionError where no message can hold any."""
+        """longest: maximum pixels of an image's longer edge.
+
+        Raises OptionError where no message can have images.
+        """
         self._inner = inner
         self._labels = tuple(labels)
         self._longest = longest
@@ -46,28 +48,28 @@ class Pictured:
 
     @property
     def read(self) -> tuple[Any, ...]:
-        """Those of the prompt itself, and the pictures'."""
+        """The columns of the prompt itself, and of the images."""
         return tuple(dict.fromkeys([*self._inner.read, *self._labels]))
 
     def messages(self) -> Any:
-        """As without pictures: a content's hole takes parts as well as a text."""
+        """As without images: a content's hole takes parts as well as a text."""
         return self._inner.messages()
 
     def weights(self, columns: Sequence[Sequence[Any]], rows: int) -> list[int]:
-        """About how many bytes each row's pictures are, before they are read."""
+        """The approximate bytes of each row's images, before they are read."""
         at = [self.columns.index(label) for label in self._labels]
         return [sum(weight(columns[n][row]) for n in at) for row in range(rows)]
 
     def holes(
         self, start: int, columns: Sequence[Sequence[Any]], rows: int
     ) -> dict[str, list[Any]]:
-        """The prompt's own, with each row's parts, or the reason why a picture can't be sent."""
+        """The prompt's values with each row's parts, or the reason why an image can't be sent."""
         at = {label: n for n, label in enumerate(self.columns)}
         made: dict[str, list[Any]] = self._inner.holes(
             start, [columns[at[c]] for c in self._inner.columns], rows
         )
         cells = [[columns[at[label]][row] for label in self._labels] for row in range(rows)]
-        if rows > 1:  # disks and decoders work side by side
+        if rows > 1:  # read and decode in parallel
             with ThreadPoolExecutor(_READERS, thread_name_prefix="jupyter-batch-images") as pool:
                 parts = list(pool.map(self._parts, cells))
         else:
@@ -108,7 +110,7 @@ class Pictured:
 
 
 def in_pieces(prompt: Any, columns: Sequence[Any], block: Block) -> Iterator[Block]:
-    """The block in pieces whose pictures fit into memory together; as it is where the prompt has none."""
+    """Split a block so that each piece's images fit into memory; unchanged without images."""
     weights = getattr(prompt, "weights", None)
     if weights is None:
         yield block
@@ -129,7 +131,7 @@ def in_pieces(prompt: Any, columns: Sequence[Any], block: Block) -> Iterator[Blo
 
 
 def within(prompt: Any, lines: list[bytes | RowError], most: int) -> list[bytes | RowError]:
-    """The lines; one with pictures that no batch file can hold is its row's reason."""
+    """The lines; one whose images make it too large for any batch file fails its row."""
     if not hasattr(prompt, "weights"):
         return lines
     return [
@@ -143,7 +145,7 @@ def within(prompt: Any, lines: list[bytes | RowError], most: int) -> list[bytes 
 
 
 def _each(cell: Any) -> Sequence[Any]:
-    """The pictures in a cell: none, one, or a list of them."""
+    """The images in a cell: none, one, or a list of them."""
     if cell is None:
         return []
     if is_several(cell):
@@ -152,14 +154,14 @@ def _each(cell: Any) -> Sequence[Any]:
 
 
 def _text_parts(content: Any) -> list[Any]:
-    """A content as parts; providers refuse an empty text."""
+    """A content as parts; providers reject an empty text."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
     return list(content or [])
 
 
 def part_of(cell: Any, longest: int | None) -> dict[str, Any]:
-    """The part of a message for one picture or file. Raises Unreadable with the reason why there can be none."""
+    """The message part for one image or file. Raises Unreadable with the reason."""
     if isinstance(cell, str) and cell.startswith(ADDRESSES):
         if cell.partition("?")[0].lower().endswith(".pdf"):
             raise Unreadable(

@@ -1,7 +1,4 @@
-"""A prompt of any form -> the request's constant body with its holes, and each block's texts for them.
-
-It knows templates and chat messages; no frame, no file, no ledger.
-"""
+"""Prompt forms: a request's constant body with holes, and the values for them by block of rows."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ Columns = Sequence[Sequence[Any]]
 
 
 class Prompt(Protocol):
-    """What is asked of each row."""
+    """The content of the requests, by row."""
 
     @property
     def columns(self) -> tuple[Any, ...]:
@@ -39,17 +36,17 @@ class Prompt(Protocol):
 
     @property
     def needed(self) -> tuple[Any, ...]:
-        """Those without which a row makes no sense; a function of the row sees to missing values itself."""
+        """The columns whose missing values exclude a row; row functions handle their own."""
 
     @property
     def read(self) -> tuple[Any, ...]:
-        """Those that what was rendered so far came from."""
+        """The columns used by the rows rendered so far."""
 
     def messages(self) -> Any:
-        """The request's messages, with a Hole for what differs from row to row."""
+        """The request's messages, with a Hole for each part that differs by row."""
 
     def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
-        """For each hole a value a row, or a RowError; `columns` are lists in the order of `.columns`."""
+        """A value or RowError a row for each hole; `columns` are lists in `.columns` order."""
 
 
 class Written:
@@ -62,11 +59,11 @@ class Written:
         self.needed = self.read = self.columns
 
     def messages(self) -> Any:
-        """A message a template."""
+        """One message for each template."""
         return [{"role": role, "content": Hole(f"text{n}")} for n, role in enumerate(self._roles)]
 
     def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
-        """Each template over the block."""
+        """Each template rendered over the block."""
         del start
         at = {label: n for n, label in enumerate(self.columns)}
         return {
@@ -78,7 +75,10 @@ class Written:
 
 
 class Called:
-    """A function of the row, which gives a text or a list of messages; it may read any column, None where missing."""
+    """A row function that returns a text or a list of messages.
+
+    It may read any column; missing values are None.
+    """
 
     def __init__(
         self,
@@ -97,15 +97,15 @@ class Called:
 
     @property
     def read(self) -> tuple[Any, ...]:
-        """The columns that it looked at in the rows so far: what tells one of its rows from another."""
+        """The columns read in the rows so far, which identify a row."""
         return tuple(label for label in self.columns if label in self._read)
 
     def messages(self) -> Any:
-        """All of them differ."""
+        """One hole, as all messages differ by row."""
         return Hole("messages")
 
     def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
-        """Call it for each row; where it raises, or gives no prompt, that is the row's reason."""
+        """Call it for each row; an error, or an invalid prompt, fails that row."""
         del start
         at = {label: n for n, label in enumerate(self.columns)}
         system: list[Any] = [None] * rows
@@ -131,7 +131,7 @@ class Called:
 
 
 def check_addresses(messages: Any, row: tuple[Any, ...]) -> None:
-    """Raise UnstableError where the address of one of a row's objects is in what was made of it."""
+    """Raise UnstableError where the messages contain the memory address of a row's object."""
     objects = [cell for cell in row if type(cell) not in PLAIN]
     if not objects:
         return
@@ -142,7 +142,7 @@ def check_addresses(messages: Any, row: tuple[Any, ...]) -> None:
 
 
 def calls_function(prompt: Any) -> bool:
-    """Whether a function of the user's renders the rows: it may give something else the next time."""
+    """Whether a user's function renders the rows, which may return something else the next time."""
     while not isinstance(prompt, Called):
         prompt = getattr(prompt, "_inner", None)
         if prompt is None:
@@ -151,7 +151,7 @@ def calls_function(prompt: Any) -> bool:
 
 
 class _Row(Mapping[Any, Any]):
-    """A row as a prompt function sees it; what is looked at is noted in `read`."""
+    """A row as passed to a prompt function; the labels read are added to `read`."""
 
     __slots__ = ("_cells", "_fills", "_read")
 
@@ -168,7 +168,7 @@ class _Row(Mapping[Any, Any]):
         value = self._cells[label]
         self._read.add(label)
         if hasattr(value, "__next__"):
-            stable(value)  # it says what to do
+            stable(value)  # raises with the remedy
         return value
 
     def __iter__(self) -> Iterator[Any]:
@@ -183,7 +183,7 @@ class _Row(Mapping[Any, Any]):
 
 
 class Given:
-    """Prompts as they are, without a frame: the one column holds texts or message lists, and nothing is a template."""
+    """Prompts without a frame: one column of texts or message lists, without templates."""
 
     def __init__(self, system: str | None) -> None:
         self._system = system
@@ -191,7 +191,7 @@ class Given:
         self.needed = self.read = self.columns
 
     def messages(self) -> Any:
-        """All of them differ."""
+        """One hole, as all messages differ by row."""
         return Hole("messages")
 
     def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
@@ -214,7 +214,9 @@ def prompt_of(
     kind: str,
     fills: Sequence[str] = (),
 ) -> Prompt:
-    """The prompt in the form that was given: text, messages, a column, or a function. Raises TemplateError.
+    """Return the prompt for its form: text, messages, a column, or a function.
+
+    Raises TemplateError.
 
     fills: the columns that the answers will fill.
     """
@@ -245,7 +247,7 @@ def prompt_of(
 
 
 class Params(NamedTuple):
-    """Chat parameters with a Hole for each `col(...)`, `extra_body` apart, and the column of each hole."""
+    """Chat parameters with a Hole for each `col(...)`, the column of each, and `extra_body`."""
 
     body: dict[str, Any]
     extra: dict[str, Any] | Hole
@@ -253,7 +255,7 @@ class Params(NamedTuple):
 
 
 def params_of(params: Mapping[str, Any]) -> Params:
-    """The chat parameters as a request's body has them, in one order however they were typed."""
+    """The chat parameters for a request's body, sorted by name."""
     body: dict[str, Any] = {}
     columns: dict[str, Any] = {}
     for name, value in sorted(params.items()):
@@ -266,10 +268,10 @@ def params_of(params: Mapping[str, Any]) -> Params:
 
 
 def param_of(hole: str, value: Any) -> Any:
-    """A row's own chat parameter in its own type, None where it has none, or why the row can't be sent.
+    """A row's chat parameter in its type, None for none, or the reason why the row can't be sent.
 
-    A whole number stays one, though pandas makes floats of a column of them where one is missing. An object may be
-    written as JSON, as CSV files hold it.
+    Whole numbers become integers again, which pandas converts to floats in a column with missing
+    values. An object may be written as JSON, as in CSV files.
     """
     option = EVERY[hole.removeprefix("param ")]
     if value is None or (isinstance(value, str) and not value.strip()):

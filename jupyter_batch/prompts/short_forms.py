@@ -1,4 +1,4 @@
-"""The short forms of a prompt, a signature's text and a dspy module, spelled out: a prompt, and its options."""
+"""Expansion of short prompt forms, signature texts and dspy modules, to a prompt and options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jupyter_batch.prompts import dspy_module, signature
 
 
 def spelled_out(source: Any, prompt: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """(the prompt, the options); as they were where the prompt is no short form. Raises InputError."""
+    """(the prompt, the options), unchanged for any other prompt. Raises InputError."""
     columns = getattr(source, "columns", None)  # pandas may not be loaded where there is no frame
     if dspy_module.is_module(prompt):
         if columns is None:

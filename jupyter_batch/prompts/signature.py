@@ -1,6 +1,6 @@
-"""`question -> answer, confidence: float`: input columns, and typed output columns, as dspy users write them.
+"""Signatures in dspy's notation, such as `question -> answer, confidence: float`.
 
-It needs no dspy: the inputs become a prompt, the outputs a schema.
+The inputs are columns and become a prompt, the typed outputs become a schema; dspy is not needed.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Signature(NamedTuple):
 
 
 def read_signature(text: str, columns: Sequence[Any] = ()) -> Signature | None:
-    """The signature that a text is; None for one that is none. Raises OptionError for a type that is not known.
+    """Parse a signature; None for any other text. Raises OptionError for an unknown type.
 
-    columns: inputs that are called so need not be names as Python has them.
+    columns: inputs with these names need not be Python identifiers.
     """
     left, arrow, right = text.strip().partition("->")
     if not arrow or "->" in right:
@@ -63,7 +63,7 @@ def read_signature(text: str, columns: Sequence[Any] = ()) -> Signature | None:
 
 
 def _inputs(text: str, columns: Sequence[Any]) -> list[str]:
-    """The names before the arrow; [] where those are none."""
+    """The names before the arrow; [] where they are invalid."""
     whole = [part.strip() for part in text.split(",")]
     return (
         whole
@@ -73,7 +73,7 @@ def _inputs(text: str, columns: Sequence[Any]) -> list[str]:
 
 
 def _fields(text: str) -> list[ast.arg] | None:
-    """Each name with its annotation: what Python takes for the arguments of a function."""
+    """Each name with its annotation, in the syntax of a Python function's arguments."""
     try:
         made = ast.parse(f"def _({text.strip()}): ...").body
         asked = made[0].args if len(made) == 1 and isinstance(made[0], ast.FunctionDef) else None
@@ -137,11 +137,11 @@ def _value(node: ast.expr, name: str) -> Any:
 def as_asked(
     text: str, columns: Sequence[Any], given: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]] | None:
-    """(the prompt, the options) that a signature over these columns comes to; None for a text that is an ordinary one.
+    """(the prompt, the options) of a signature over these columns; None for an ordinary text.
 
-    The default of `system` is what dspy writes. Raises ColumnError where an input is no column, and OptionError where
-    inputs that are columns are followed by what can't be outputs: as a prompt such a text would be the same for each
-    row.
+    The default of `system` is the one that dspy writes. Raises ColumnError where an input is no
+    column, and OptionError where inputs that are columns are followed by invalid outputs: as a
+    prompt such a text would be the same for each row.
     """
     found = read_signature(text, columns)
     if found is None:

@@ -1,6 +1,7 @@
-"""Bytes over the network: what a provider takes, and five verbs. No disk of ours, no frame, no widget.
+"""Clients of the batch providers, and the facts about each. No ledger, no data frames.
 
-The package is callable: `jupyter_batch.providers()` is the table of what each provider takes, keeps and costs.
+The module is callable: `jupyter_batch.providers()` returns the table of providers' limits,
+retention and prices.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 class _Face(types.ModuleType):
     def __call__(self) -> Providers:
-        """Every provider that is known, as a list that shows itself as a table."""
+        """Return all known providers, as a list that displays as a table."""
         from jupyter_batch.providers.shown import Providers
 
         return Providers()

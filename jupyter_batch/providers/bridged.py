@@ -1,6 +1,6 @@
-"""Requests that a chat model takes at /v1/responses alone, such as tools with reasoning from gpt-5.4 on.
+"""Choice of /v1/responses for chat requests that need it, as tools with reasoning (from gpt-5.4).
 
-litellm's rule decides, by which it sends the same call in real time. It asks no network.
+It applies litellm's rule for the same call in real time, without network access.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from jupyter_batch.wire.openai import CHAT, RESPONSES
 
 _TOOLS, _SEARCH, _EFFORT = "tools", "web_search_options", "reasoning_effort"
 _PROVIDERS = frozenset({"openai", "azure", "xai"})
-"""Whose chat models litellm asks by /v1/responses for some requests."""
+"""Providers for whose chat models litellm uses /v1/responses for some requests."""
 _OF_ROWS: Mapping[str, Any] = {_SEARCH: {}, _EFFORT: "medium"}
-"""Values in place of those that differ from row to row: all rows go to one endpoint."""
+"""Placeholders for values that differ by row: all rows use one endpoint."""
 
 
 def for_params(
@@ -32,10 +32,10 @@ def for_params(
     mode: str,
     load: Callable[[], Any],
 ) -> Spoken:
-    """The endpoint of a chat request with these parameters.
+    """Return the endpoint for a chat request with these parameters.
 
-    load: of litellm, which is imported only where a parameter is given that may decide it. Raises OptionError where
-    the provider's batches don't take such requests.
+    load: loads litellm, which is imported only where a given parameter may matter. Raises
+    OptionError where the provider's batches don't take such requests.
     """
     provider, _ = split_model(model)
     if not spoken.endpoint.endswith("/chat/completions") or provider not in _PROVIDERS:
@@ -47,7 +47,7 @@ def for_params(
     if provider in AT_RESPONSES:
         return Spoken(RESPONSES, spoken.model)
     if mode != BATCH:
-        return Spoken(CHAT, spoken.model)  # litellm's call sends it to the right endpoint itself
+        return Spoken(CHAT, spoken.model)  # litellm's call chooses the endpoint itself
     raise OptionError(
         f"{model} takes tools with reasoning at /v1/responses alone, and {provider}'s batches have no such requests: "
         f'give {_EFFORT}="none", leave the tools out, or take mode="realtime", which asks at the full price'
@@ -59,7 +59,7 @@ def _is_bridged(
     litellm: Any, provider: str, model: str, params: Mapping[str, Any], api_base: str | None
 ) -> bool:
     check = getattr(litellm.main, "responses_api_bridge_check", None)
-    if check is None:  # it is private, and litellm decides it elsewhere then
+    if check is None:  # it is private; then litellm decides elsewhere
         return False
     given = {
         name: _OF_ROWS.get(name) if isinstance(value, Col) else value

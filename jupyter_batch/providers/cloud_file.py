@@ -1,4 +1,4 @@
-"""A request file as a cloud's bucket has it, and result lines as this disk has them. It knows no network."""
+"""Conversion of request files for upload to a bucket, and of downloaded result lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK = 1 << 20
 
 @contextlib.contextmanager
 def as_sent(requests: Path, sent: Callable[[bytes], bytes]) -> Iterator[IO[bytes]]:
-    """The file with each line as `sent` makes it: on disk, not in memory, and nowhere once it is closed."""
+    """The file with each line converted by `sent`: a temporary file, removed when closed."""
     with tempfile.TemporaryFile(dir=requests.parent, prefix="sent-") as made:
         with requests.open("rb") as file:
             for line in file:
@@ -24,7 +24,7 @@ def as_sent(requests: Path, sent: Callable[[bytes], bytes]) -> Iterator[IO[bytes
 
 
 class Lines:
-    """Takes blocks of bytes and hands on lines, each as `change` makes it; `end` hands on a last one that is open."""
+    """Splits blocks of bytes into lines, converted by `change`; `end` flushes an unfinished one."""
 
     def __init__(self, change: Callable[[bytes], bytes], write: Callable[[bytes], object]) -> None:
         self._change = change
@@ -32,7 +32,7 @@ class Lines:
         self._held = b""
 
     def take(self, block: bytes) -> None:
-        """A block, as it comes."""
+        """Process a block."""
         whole, newline, rest = block.rpartition(b"\n")
         if not newline:
             self._held += block
@@ -42,7 +42,7 @@ class Lines:
         self._write(b"".join(self._change(line) for line in lines if line and not line.isspace()))
 
     def end(self) -> None:
-        """A file is over; the next one begins on a line of its own."""
+        """End a file; the next file starts on a new line."""
         if self._held and not self._held.isspace():
             self._write(self._change(self._held))
         self._held = b""

@@ -1,7 +1,8 @@
-"""Where a cloud's batches run: project, region, bucket, role; read from a call and the environment, without any SDK.
+"""Cloud settings (project, region, bucket, role), read from options and environment without SDKs.
 
-Vertex AI and Bedrock have no key and no address of the usual kind. What says where they are is kept with the job; what
-is secret never is: it stays in memory, as one text (`secret_of`), or where the cloud's own library looks for it.
+Vertex AI and Bedrock have no ordinary key and address. Their settings are stored with the job;
+secrets never are: they stay in memory, as one text (`secret_of`), or where the cloud's own
+library finds them.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ VERTEX, BEDROCK = "vertex_ai", "bedrock"
 
 
 class Setting(NamedTuple):
-    """One thing to know of a cloud: its name as litellm has it, the environment variables that may say it."""
+    """A cloud setting: its name in litellm, and the environment variables that may set it."""
 
     name: str
     environ: tuple[str, ...] = ()
-    needed: str = ""  # what it is, in words, where nothing goes without it
+    needed: str = ""  # a description, if the setting is required
 
 
 SETTINGS: Mapping[str, tuple[Setting, ...]] = {
@@ -60,11 +61,11 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
         Setting("aws_profile_name", ("AWS_PROFILE_NAME",)),
     ),
 }
-"""By provider, what may be given for it."""
+"""The settings of each provider."""
 NEEDS: Mapping[str, tuple[str, ...]] = {VERTEX: ("google.auth", "requests"), BEDROCK: ("boto3",)}
-"""The modules that a provider's batches want; they come with the extras `vertex` and `bedrock`."""
+"""The modules that a provider's batches need, from the extras `vertex` and `bedrock`."""
 SECRETS = ("vertex_credentials", "aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-"""What may be given and is not written down."""
+"""Options that are never stored."""
 LEAST_HOURS, MOST_HOURS = 24, 168
 """Bedrock's shortest and longest window (API reference: timeoutDurationInHours)."""
 _ROLE = re.compile(
@@ -85,13 +86,13 @@ _TAG = (
 
 
 def given_of(options: object) -> dict[str, str]:
-    """What a call's options say of clouds, by name."""
+    """Return the cloud settings in a call's options, by name."""
     names = {*SECRETS, *(setting.name for settings in SETTINGS.values() for setting in settings)}
     return {name: str(value) for name in sorted(names) if (value := getattr(options, name, None))}
 
 
 def secret_of(options: object) -> str | None:
-    """What of a call is secret, as one text for this process's memory: the key, or a cloud's credentials as JSON."""
+    """Return a call's secrets as one text for memory: the key, or a cloud's credentials as JSON."""
     held = {
         name: value
         for name, value in given_of(options).items()
@@ -102,7 +103,7 @@ def secret_of(options: object) -> str | None:
 
 
 def secrets_in(secret: str | None) -> dict[str, str]:
-    """What `secret_of` put together: by name; a plain text is `api_key`."""
+    """Return the secrets in the text of `secret_of`, by name; a plain text is `api_key`."""
     if not secret:
         return {}
     try:
@@ -115,7 +116,7 @@ def secrets_in(secret: str | None) -> dict[str, str]:
 def settings_of(
     provider: str, given: Mapping[str, str], environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Where it runs, as far as anything says so: the call's own, else the environment's. Nothing secret."""
+    """Return the known settings, from the call or else the environment, without secrets."""
     found: dict[str, str] = {}
     for setting in SETTINGS.get(provider, ()):
         value = given.get(setting.name) or next(
@@ -133,7 +134,7 @@ def check_cloud(
     secret: str | None,
     metadata: Mapping[str, str] | None,
 ) -> None:
-    """Whether a batch can go there, before anything is kept or sent: all that is missing is told at once.
+    """Check that a batch can be sent, before anything is stored; report all errors at once.
 
     Raises OptionError, ModelError.
     """
@@ -158,7 +159,7 @@ def check_cloud(
         )
     if provider == VERTEX and not gemini_name(model).startswith(
         ("gemini-", "?")
-    ):  # "?": of no model yet
+    ):  # "?": no model yet
         raise ModelError(
             f"batches at Vertex AI are sent for Gemini models (vertex_ai/gemini-...), and {model!r} is "
             'none; mode="realtime" asks it at once, at the full price'
@@ -168,9 +169,9 @@ def check_cloud(
 
 
 def check_package(provider: str, secret: str | None) -> None:
-    """Whether what the provider's batches want is installed. Raises OptionError with the line that installs it.
+    """Check the provider's libraries. Raises OptionError with the command that installs them.
 
-    An access token for Google Cloud that the person gives needs no library to get one.
+    An access token for Google Cloud given by the user needs no library.
     """
     needs = (
         () if provider == VERTEX and "api_key" in secrets_in(secret) else NEEDS.get(provider, ())
@@ -178,7 +179,7 @@ def check_package(provider: str, secret: str | None) -> None:
     for module in needs:
         try:
             there = importlib.util.find_spec(module) is not None
-        except ModuleNotFoundError:  # of a package around it
+        except ModuleNotFoundError:  # of a parent package
             there = False
         if not there:
             extra = "vertex" if provider == VERTEX else "bedrock"
@@ -191,7 +192,7 @@ def check_package(provider: str, secret: str | None) -> None:
 def base_of(
     provider: str, settings: Mapping[str, str], api_base: str | None, environ: Mapping[str, str]
 ) -> str:
-    """The API's address: the call's own, else the environment's, else that of the region (as litellm forms it)."""
+    """The API's address: from the call, the environment, or the region (as litellm forms it)."""
     if provider == BEDROCK:
         region = settings["aws_region_name"]
         suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
@@ -213,7 +214,7 @@ def base_of(
 
 
 def hours_from_a_day(window: str) -> int:
-    """A window as whole hours. Raises BadRequestError for one that Bedrock does not take."""
+    """Return a window in whole hours. Raises BadRequestError if Bedrock does not take it."""
     number, unit = window[:-1], window[-1:]
     hours = int(number) * {"h": 1, "d": 24}.get(unit, 0) if number.isdecimal() else 0
     if not LEAST_HOURS <= hours <= MOST_HOURS:
@@ -224,7 +225,7 @@ def hours_from_a_day(window: str) -> int:
 
 
 def arguments_of(settings: Mapping[str, str], secret: str | None) -> dict[str, str]:
-    """What litellm's real-time call takes of all this."""
+    """Return the arguments of litellm's real-time call for these settings."""
     known = {setting.name for each in SETTINGS.values() for setting in each} | set(SECRETS)
     held = {**settings, **secrets_in(secret)}  # the settings are from the ledger
     return {
@@ -235,14 +236,14 @@ def arguments_of(settings: Mapping[str, str], secret: str | None) -> dict[str, s
 
 
 def check_region(settings: Mapping[str, str]) -> None:
-    """Refuse a region that is no name: it becomes a part of a host. Raises OptionError."""
+    """Reject a malformed region, since it becomes part of a host name. Raises OptionError."""
     for name in ("vertex_location", "aws_region_name"):
         if name in settings and not _REGION.fullmatch(settings[name]):
             raise OptionError(f'{name} is no region: it looks like "us-east1"')
 
 
 def _is_path(text: str, name: str) -> bool:
-    """Whether credentials are given as the path of a file, which is no secret itself."""
+    """Whether credentials are given as a file's path, which is not secret itself."""
     return (
         name == "vertex_credentials" and not text.lstrip().startswith("{") and os.path.isfile(text)  # noqa: PTH113
     )

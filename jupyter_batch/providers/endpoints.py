@@ -1,8 +1,8 @@
-"""Which of OpenAI's endpoints a model speaks: chat, responses or embeddings. It asks no network.
+"""Choice of the OpenAI endpoint of a model: chat, responses or embeddings. No network.
 
-What litellm's model list says of it counts: where litellm is not imported, as the file in its package; where it is, as
-it stands there (a person may have registered a model). A model that is in no list speaks chat, and makes vectors if it
-is asked to.
+Based on litellm's model list: the file in its package, or the list in memory where litellm is
+imported (the user may have registered a model). A model that is not listed uses chat, or
+embeddings where vectors are requested.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 LIST = "model_prices_and_context_window_backup.json"
 """litellm's model list in its package."""
 PREFIX = "responses/"
-"""litellm's own way to say in a model's id that it is to be asked by /v1/responses: "openai/responses/gpt-5"."""
+"""litellm's prefix of a model to be called by /v1/responses: "openai/responses/gpt-5"."""
 
 _TEXT = frozenset({"chat", "completion", "responses"})
 AT_RESPONSES = frozenset({"openai", "hosted_vllm", "litellm_proxy", "xai", LOCAL})
-"""Whose batches take request lines for /v1/responses: OpenAI's (batch guide), servers of its API, ours, and xAI's
-(docs.x.ai: a line's url picks its endpoint). Azure's REST reference (2024-10-21) knows chat alone."""
+"""Providers whose batches take /v1/responses: OpenAI (batch guide), servers of its API, ours, and
+xAI (docs.x.ai: a line's url selects its endpoint). Azure's (2024-10-21) take chat only."""
 _VECTORS = frozenset({"openai", "hosted_vllm", "litellm_proxy", "mistral", LOCAL})
-"""Whose batches take those for /v1/embeddings: OpenAI's (batch guide), servers of its API, ours, Mistral's (API
-reference, batch jobs)."""
+"""Providers whose batches take /v1/embeddings: OpenAI (batch guide), servers of its API, ours,
+Mistral (API reference, batch jobs)."""
 _PACKED = frozenset({"https://api.openai.com/v1", None})
 
 
 class Spoken(NamedTuple):
-    """How a model is asked: the url of a request line, and the model's name in its body."""
+    """How a model is called: the url of a request line, and the model's name in its body."""
 
     endpoint: str
     model: str
@@ -50,9 +50,10 @@ class _Entry(msgspec.Struct):
 
 
 def for_text(model: str, *, mode: str) -> Spoken:
-    """The endpoint at which this model answers with text, in a batch or in real time.
+    """Return the endpoint at which this model generates text, in a batch or in real time.
 
-    Raises ModelError for a model that makes no text, and for one whose endpoint can't be used here, with the way out.
+    Raises ModelError, with a workaround, for a model that generates no text or whose endpoint is
+    not supported.
     """
     provider, name = split_model(model)
     entry = _listed(provider, name.removeprefix(PREFIX))
@@ -86,7 +87,7 @@ def _responses(model: str, provider: str, name: str, mode: str) -> Spoken:
     title = RECORDS[provider].title if provider in RECORDS else repr(provider)
     if mode != BATCH:
         if importlib.util.find_spec("mcp") is not None:
-            return Spoken(CHAT, name)  # litellm's chat call asks it as it has to be asked
+            return Spoken(CHAT, name)  # litellm's chat call selects the endpoint
         raise ModelError(
             f"{model} speaks /v1/responses alone; litellm asks {title} for that only where the package "
             "mcp is installed: pip install mcp"
@@ -98,14 +99,14 @@ def _responses(model: str, provider: str, name: str, mode: str) -> Spoken:
 
 
 def makes_vectors(model: str) -> bool:
-    """Whether this is known to be an embedding model."""
+    """Whether this is a known embedding model."""
     return bool(_listed(*split_model(model)).mode == "embedding")
 
 
 def for_vectors(model: str, *, mode: str) -> Spoken:
-    """The endpoint at which this model makes vectors.
+    """Return the endpoint at which this model makes vectors.
 
-    Raises ModelError for a model that makes none, and for a provider whose batches don't take such requests.
+    Raises ModelError for other models, and for a provider whose batches don't take such requests.
     """
     provider, name = split_model(model)
     kind = _listed(provider, name).mode
@@ -126,18 +127,18 @@ def for_vectors(model: str, *, mode: str) -> Spoken:
 
 
 def packs(provider: str, api_base: str | None) -> bool:
-    """Whether vectors can be asked for in base64 without a thought: OpenAI itself, and our own server."""
+    """Whether base64 vectors are known to be supported: by OpenAI itself, and our own server."""
     return provider == LOCAL or (provider == "openai" and api_base in _PACKED)
 
 
 def _listed(provider: str, name: str) -> _Entry:
-    """What litellm's list says of a model; an empty entry where it says nothing."""
+    """Return litellm's list entry for a model, or an empty one."""
     loaded = getattr(sys.modules.get("litellm"), "model_cost", None)
     held: Mapping[str, Any] = loaded if isinstance(loaded, Mapping) else _file()
     for key in (
         f"{provider}/{name}",
         name,
-    ):  # bare names are OpenAI's, or of the provider that stands beside them
+    ):  # bare names are OpenAI's, or the named provider's
         found = held.get(key)
         if isinstance(found, Mapping):
             found = _Entry(
@@ -152,7 +153,7 @@ def _listed(provider: str, name: str) -> _Entry:
 
 @cache
 def _file() -> dict[str, _Entry]:
-    """The entries of litellm's list, of each the fields that are looked at: 10 ms, once."""
+    """Return litellm's list, reduced to the fields used: 10 ms, once."""
     spec = importlib.util.find_spec("litellm")
     path = Path(str(spec.origin)).parent / LIST if spec is not None else None
     if path is None or not path.exists():

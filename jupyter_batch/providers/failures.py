@@ -1,6 +1,6 @@
-"""What litellm and the SDKs below it raise -> our one tree of errors. It knows no provider by name.
+"""Conversion of the exceptions of litellm and the SDKs below it to ProviderError.
 
-litellm's batch calls are not mapped to its own exceptions: openai's, httpx's, pydantic's and litellm's come through.
+litellm's batch calls don't map exceptions: openai's, httpx's, pydantic's and its own get through.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _SPENT = 402
 """Payment required."""
 _NEVER_SPENT = frozenset({404, 405, 501})
 _STATES = ("status", "state", "processing_status")
-"""What a batch or a file calls itself."""
+"""State fields of a batch or a file."""
 _QUOTA_STATUSES = frozenset({400, 403, 409, 422})
-"""What providers answer besides 429 where a limit that passes was met; its words tell it from other refusals."""
+"""Statuses besides 429 with which providers report a transient limit; the text distinguishes it."""
 
 
 _PREFIX = re.compile(
@@ -57,7 +57,7 @@ _PREFIX = re.compile(
 _EMPTY = frozenset({"", "None", "null", '""', "{}", "[]"})
 
 _NO_SUCH_KEY = "no connected db"
-"""What a litellm proxy that has no database says, with 400, of any key but its own (seen with 1.106)."""
+"""A litellm proxy's message, with 400, if it has no database: for any key but its own (1.106)."""
 
 
 _NO_CONNECTION = frozenset(
@@ -66,22 +66,22 @@ _NO_CONNECTION = frozenset(
 _BROKEN = frozenset(
     {"ReadError", "ReadTimeout", "WriteError", "WriteTimeout", "CloseError", "RemoteProtocolError"}
 )
-"""httpx's and httpcore's words for a call that never had a connection, and for one that lost it."""
+"""Class names in httpx and httpcore of failures to connect, and of lost connections."""
 
 
 class UnreadableError(ProviderDownError):
-    """An answer that makes no sense to whoever read it first."""
+    """A response that could not be parsed."""
 
 
 class WebPageError(ProviderDownError):
-    """A web page, with a 2xx: a login, a portal, or a site that has no API at this address."""
+    """A web page with status 2xx: a login, a portal, or a site without an API at this address."""
 
 
 def normalise(error: BaseException, place: str, secret: str = "") -> ProviderError:
-    """The error of ours that says the same.
+    """Return the equivalent ProviderError.
 
-    place: the address that was called. secret: the key, which some servers repeat in their refusal; it is masked, as
-    each text of an error is (core/secrets.py).
+    place: the address that was called. secret: the key, which some servers repeat in their refusal;
+    it is masked, as in each error text (core/secrets.py).
     """
     remember(secret)
     if (ours := _ours(error)) is not None:
@@ -92,7 +92,7 @@ def normalise(error: BaseException, place: str, secret: str = "") -> ProviderErr
 
 
 def _ours(error: BaseException) -> ProviderError | None:
-    """An error of our tree, also where a library wrapped what a hook of ours raised."""
+    """An error of this package, also where a library wrapped one raised in our hook."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -124,7 +124,7 @@ def _told(error: BaseException, place: str) -> ProviderError:
             "EOFError",
         }:
             return no_connection(place, _cause(error))
-        if isinstance(error, asyncio.CancelledError):  # a library that cancels itself
+        if isinstance(error, asyncio.CancelledError):  # a library's own cancellation
             return ConnectionFailedError(f"the call to {place} was cut off")
         return UnreadableError(
             f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}"
@@ -133,14 +133,14 @@ def _told(error: BaseException, place: str) -> ProviderError:
 
 
 def no_connection(place: str, cause: str) -> ConnectionFailedError:
-    """The error of a call that did not come through; it names the proxy, and what to do about a certificate."""
+    """The error for a failed connection; it names the proxy, and advises on a certificate error."""
     return ConnectionFailedError(
         f"no connection to {place}{through(place)}: {cause}{certificate_words(cause)}"
     )
 
 
 def raised_warning(error: BaseException) -> Warning | None:
-    """The warning that led to an error, if one did: libraries wrap it in errors of their own."""
+    """The warning that caused an error, if any: libraries wrap it in their own exceptions."""
     seen: set[int] = set()
     inner: BaseException | None = error
     while inner is not None and id(inner) not in seen:
@@ -159,9 +159,9 @@ def refused(
     headers: Mapping[str, str] | None = None,
     reason: str = "",
 ) -> ProviderError:
-    """The error for an answer other than 2xx, in the server's own sentence (core/refusals/sentence.py).
+    """The error for a response other than 2xx, in the server's words (core/refusals/sentence.py).
 
-    body: as it came, or decoded. reason: the words beside the status, for a body that says nothing.
+    body: raw or decoded. reason: the HTTP reason phrase, for a body without a message.
     """
     refusal = read_refusal(body)
     if not refusal.message:
@@ -170,9 +170,9 @@ def refused(
 
 
 def object_in(body: bytes, place: str, *, holds: str = "id") -> dict[str, Any]:
-    """The object in an answer with a 2xx. Raises ProviderError, in the server's words, for what is an error instead.
+    """The object in a 2xx response. Raises ProviderError, in the server's words, for an error.
 
-    holds: the field that an object of that kind has. One with a state of its own may carry an error all the same.
+    holds: a field that an object of that kind has. One with a state may contain an error, too.
     """
     value = decoded(body)
     whole = isinstance(value, dict) and value.get(holds) and value.get("object") != "error"
@@ -182,10 +182,10 @@ def object_in(body: bytes, place: str, *, holds: str = "id") -> dict[str, Any]:
 
 
 def list_in(body: bytes, place: str, name: str, *, bare: bool = False) -> dict[str, Any]:
-    """The page of a list in an answer with a 2xx; as object_in. name: the field of its items.
+    """Return the list page in a 2xx response; see object_in. name: the field of its items.
 
-    What is no list is never taken for an empty one: that would mean that no batch is there. bare: an empty object is an
-    empty list, as gRPC's gateways write it.
+    Anything but a list is an error, since an empty list would mean that there are no batches. bare:
+    an empty object is an empty list, as gRPC gateways write it.
     """
     value = decoded(body)
     if isinstance(value, dict) and not is_error(value):
@@ -198,14 +198,14 @@ def list_in(body: bytes, place: str, name: str, *, bare: bool = False) -> dict[s
 
 
 def _no_answer(body: bytes, value: object, place: str, wanted: str) -> ProviderError:
-    """The error for a 2xx whose body is not what was asked for."""
+    """The error for a 2xx response with an unexpected body."""
     refusal = read_refusal(body if value is None else value)
     if refusal.page:
         return WebPageError(f"{place} answered with a web page: {refusal.message} (HTTP {_OK})")
     spent = is_spent(f"{refusal.kind} {refusal.message}")
     status = _SPENT if spent else refusal.status
     if status is None and is_error(value) and is_no_route(_NOT_FOUND, refusal):
-        status = _NOT_FOUND  # LM Studio answers any unknown path with a 200
+        status = _NOT_FOUND  # LM Studio responds to any unknown path with a 200
     if status is not None:
         return by_refusal(status, refusal, place, {}, shown=_OK)
     said = refusal.message or "an empty answer"
@@ -216,7 +216,7 @@ def _no_answer(body: bytes, value: object, place: str, wanted: str) -> ProviderE
 def by_status(
     status: int, message: str, *, headers: Mapping[str, str] | None = None, code: str = ""
 ) -> ProviderError:
-    """The error for an HTTP status; code: the provider's own word for it, where there is one."""
+    """The error for an HTTP status; code: the provider's error code, if any."""
     return by_refusal(status, Refusal(message, code), "", headers or {})
 
 
@@ -229,7 +229,7 @@ def by_refusal(
     shown: int | None = None,
     words: str = "",
 ) -> ProviderError:
-    """The error for what a server said. shown: the answer's own status; words: what is shown of the sentence."""
+    """The error for a refusal. shown: the response's status; words: the displayed message."""
     said = f"{refusal.kind} {refusal.message}"
     words = words or refusal.message
     message = f"{f'{place}: ' if place else ''}{words} (HTTP {shown or status})"
@@ -247,7 +247,7 @@ def by_refusal(
 
 
 def _kind(status: int, refusal: Refusal, said: str) -> type[ProviderError]:
-    """The class of the error for a status; a quota is met under several."""
+    """The class of the error for a status; a quota error may have several."""
     if status == 429 or _is_spent(status, said):  # noqa: PLR2004 - HTTP's own
         return RateLimitError
     if status in _QUOTA_STATUSES and is_quota(said):
@@ -266,7 +266,7 @@ def _is_spent(status: int, said: str) -> bool:
 
 
 def _never_connected(error: BaseException) -> bool:
-    """Whether a call failed before there was a connection; what an SDK raises holds httpx's reason as its cause."""
+    """Whether there was never a connection; an SDK's exception has httpx's as its cause."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -300,10 +300,10 @@ def _headers(error: BaseException) -> Mapping[str, str]:
 
 
 def _body(error: BaseException) -> object:
-    """The body of the answer that an SDK raised an error for, as it came, or what the SDK kept of it.
+    """The response body of an SDK's exception, raw, or the part that the SDK kept.
 
-    OpenAI's keeps of a body its `error` alone; litellm's errors carry an answer that is made up, and the body in their
-    text.
+    OpenAI's keeps only the body's `error`; litellm's exceptions carry an invented response, and the
+    body in their text.
     """
     with contextlib.suppress(Exception):  # not read, or not httpx's
         content = getattr(error, "response").content  # noqa: B009 - any kind of error
@@ -318,7 +318,7 @@ def _body(error: BaseException) -> object:
 
 
 def without_prefix(text: str) -> str:
-    """The text of an SDK's error without the names of its classes and the status, which are not the server's."""
+    """The text of an SDK's exception without class names and status, which the SDK adds."""
     return _PREFIX.sub("", text)
 
 
@@ -329,12 +329,12 @@ def sentence_in(text: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The SDK's own sentence, for an answer whose body says nothing."""
+    """The SDK's own message, for a response with an empty body."""
     return short(sentence_in(without_prefix(str(error))))
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason: SDKs wrap "Connection refused" in "Connection error."."""
+    """The innermost cause: SDKs wrap "Connection refused" in "Connection error."."""
     seen: set[int] = set()
     while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
         seen.add(id(inner))

@@ -1,9 +1,9 @@
-"""A provider's API straight over httpx: JSON, uploads and downloads, each sent once. It knows no provider, no ledger.
+"""Base of providers called directly over httpx: JSON, uploads and downloads, without retries.
 
-For the providers whose batches litellm can call, but not as we must: as measured with litellm 1.106, its HTTP handler
-sends a POST again when the connection breaks before the answer (where aiohttp is switched off: a create that is paid
-twice), leaves a socket open at a call that is refused or cut and tells of it on stderr, passes no `retry-after` on, and
-holds uploads and downloads in memory.
+Used where litellm's calls are unsuitable: as measured with litellm 1.106, its HTTP handler
+repeats a POST if the connection breaks before the response (with aiohttp disabled: a create is
+paid for twice), leaks a socket at a refused or interrupted call and reports it on stderr, drops
+`retry-after`, and holds uploads and downloads in memory.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     import httpx
 
 QUIET_SECONDS = 300.0
-"""How long nothing at all may come during a transfer: a server may think about 200 MB for a while."""
+"""The longest silence during a transfer: a server may process 200 MB for a while."""
 
 
 class Direct:
-    """One provider at one address. The key goes there alone, as a bearer token."""
+    """One provider at one address. The key is sent there only, as a bearer token."""
 
     def __init__(self, facts: Facts, access: Access) -> None:
         self.facts = facts
@@ -39,10 +39,10 @@ class Direct:
         self._root = access.api_base.rstrip("/").removesuffix("/v1") + "/v1"
 
     async def aclose(self) -> None:
-        """See Provider.aclose. Each verb closes what it opened."""
+        """See Provider.aclose. Each operation closes its own client."""
 
     async def _upload(self, name: str, file: BinaryIO | bytes) -> str:
-        """The id of a request file."""
+        """Upload a request file and return its id."""
         async with self._open(TRANSFER_SECONDS) as client:
             there = await self._ask(
                 client,
@@ -55,7 +55,7 @@ class Direct:
 
     @asynccontextmanager
     async def _open(self, seconds: float = CALL_SECONDS) -> AsyncIterator[httpx.AsyncClient]:
-        """A client for one verb, at most `seconds` for all of it. What fails inside is told in our tree of errors."""
+        """A client for one operation of at most `seconds`; failures are raised as ProviderError."""
         import httpx
 
         try:
@@ -78,7 +78,7 @@ class Direct:
             raise normalise(e, self._access.api_base, self._access.api_key) from None
 
     async def _ask(self, client: httpx.AsyncClient, method: str, path: str, **more: Any) -> bytes:
-        """The answer to one call, sent once; more: as httpx takes it. Raises ProviderError for a refusal."""
+        """Send one call, without retries; more: httpx's arguments. Raises ProviderError."""
         answer = await client.request(method, f"{self._root}{path}", **more)
         if not answer.is_success:
             raise self._refusal(answer)
@@ -87,19 +87,19 @@ class Direct:
     async def _object(
         self, client: httpx.AsyncClient, method: str, path: str, *, holds: str = "id", **more: Any
     ) -> dict[str, Any]:
-        """The object in the answer to one call. See object_in."""
+        """Return the object in the response to one call. See object_in."""
         answer = await self._ask(client, method, path, **more)
         return object_in(answer, self._access.api_base, holds=holds)
 
     async def _list(
         self, client: httpx.AsyncClient, path: str, name: str, *, bare: bool = False, **more: Any
     ) -> dict[str, Any]:
-        """A page of a list. See list_in."""
+        """Return a page of a list. See list_in."""
         answer = await self._ask(client, "GET", path, **more)
         return list_in(answer, self._access.api_base, name, bare=bare)
 
     async def _stream(self, path: str, write: Callable[[bytes], object]) -> None:
-        """A download, block by block; raises where it was cut off."""
+        """Stream a download, block by block; raises if it is truncated."""
         async with (
             self._open(TRANSFER_SECONDS) as client,
             client.stream("GET", f"{self._root}{path}") as answer,

@@ -1,8 +1,9 @@
-"""The policy for keys: which key of this process may be sent to which address. Pure; it opens no connection.
+"""Policy for keys: which key of this process may be sent to which address. Pure, no network.
 
-A key from the environment goes to its provider's own hosts, or to an address that this user named: in a call of this
-kernel, or through the same environment (OPENAI_BASE_URL, JUPYTER_BATCH_API_BASES). What the ledger says is not a name:
-a ledger can be someone else's. A key that a call was given goes to the address of that call's job.
+A key from the environment is sent to its provider's own hosts, or to an address named by this
+user: in a call of this kernel, or in the same environment (OPENAI_BASE_URL,
+JUPYTER_BATCH_API_BASES). An address in the ledger is not enough: a ledger can be someone else's.
+A key given in a call is sent to the address of that call's job.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from jupyter_batch.http.address import address, host_of, is_https_at, is_near
 from jupyter_batch.providers.records import RECORDS, Record
 
 NO_KEY = "no-key"
-"""What a server is called with that was named without any key: the SDKs want one."""
+"""The key for a server that was named without one: the SDKs require a value."""
 NAMED_VARIABLE = "JUPYTER_BATCH_API_BASES"
-"""Addresses, separated by spaces or commas, that the environment's keys may go to."""
+"""Addresses, separated by spaces or commas, to which the environment's keys may be sent."""
 
 
 class Source(StrEnum):
-    """Where a key is from."""
+    """The origin of a key."""
 
     CALL = "call"
     ENVIRONMENT = "environment"
@@ -32,7 +33,7 @@ class Source(StrEnum):
 
 
 class Key(NamedTuple):
-    """A key of this process. name: the variable that holds it. provider: whose key it is."""
+    """A key of this process. name: the variable that holds it. provider: the key's provider."""
 
     text: str
     source: Source
@@ -44,7 +45,7 @@ class Key(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """key: what to send; None where the job is blocked for its key. reason: why it is, and the way out."""
+    """key: the key to send; None where the job is blocked. reason: why, and the remedy."""
 
     key: str | None
     reason: str = ""
@@ -62,10 +63,10 @@ def decide(
     named: Collection[str] | None,
     keyless: bool = False,
 ) -> Decision:
-    """The first of `keys` that may go to `base` (None: where the provider's own library sends it).
+    """Return the first of `keys` that may be sent to `base` (None: where the SDK sends it).
 
-    named: the addresses that this kernel named without a key, as `address` writes them; None where `base` itself was
-    named just now. keyless: the job was submitted without a key.
+    named: the addresses that this kernel named without a key, as `address` writes them; None where
+    `base` itself was just named. keyless: the job was submitted without a key.
     """
     by_user = is_named(provider, base, environ=environ, named=named)
     for key in keys:
@@ -83,7 +84,7 @@ def is_named(
     environ: Mapping[str, str],
     named: Collection[str] | None,
 ) -> bool:
-    """Whether the user of this process named an address."""
+    """Whether this process's user named an address."""
     if base is None or named is None:
         return True
     return address(base) in {*named, *named_by_environment(provider, environ)}
@@ -123,10 +124,10 @@ def keys_of(
     environ: Mapping[str, str],
     module: object = None,
 ) -> list[Key]:
-    """The keys that may be meant for a provider at an address, the first choice first.
+    """Return the candidate keys for a provider at an address, the first choice first.
 
-    module: litellm, where it is imported: what a user set on it counts. Raises KeyMissingError for a variable that
-    holds no key, and OptionError for an argument that is none.
+    module: litellm, if it is imported: a key set on it by the user counts. Raises KeyMissingError
+    for a variable that holds no key, and OptionError for an argument that is not a key.
     """
     if given is not None:
         return [Key(_cleaned(given, "api_key", OptionError), Source.CALL, "api_key", provider)]
@@ -153,7 +154,7 @@ def _set_here(
 
 
 def key_names(provider: str) -> tuple[str, ...]:
-    """The environment variables that a provider's key is looked for in."""
+    """The environment variables searched for a provider's key."""
     record = RECORDS.get(provider)
     if record is None:
         return (f"{provider.upper()}_API_KEY",)
@@ -173,7 +174,7 @@ def _cleaned(
 
 
 def _reason(provider: str, base: str | None, keys: Collection[Key]) -> str:
-    """Why no key is sent, and the way out."""
+    """Why no key is sent, and the remedy."""
     names = key_names(provider)
     variable = names[0] if names else "the provider's key"
     if not keys:
@@ -202,6 +203,6 @@ def _naming(provider: str) -> str:
 
 
 def keys_named(keys: Collection[Key]) -> str:
-    """The variables that hold keys, in words."""
+    """Describe the variables that hold keys."""
     names = dict.fromkeys(key.name for key in keys if key.name)
     return " and ".join(names) or "the key of this machine"

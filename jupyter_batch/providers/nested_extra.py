@@ -1,6 +1,7 @@
-"""`extra_body` in real time where litellm (1.84 to 1.106) nests it: Claude and Bedrock's Converse refuse such a field.
+"""Placement of `extra_body` in real time where litellm (1.84 to 1.106) nests it.
 
-The fields are put where the batch has them, into the request that litellm makes, after it has decided address and key.
+Claude and Bedrock's Converse refuse the nested field. The fields are inserted as in a
+batch, into the request that litellm makes, after it has chosen address and key.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ _TRANSLATIONS: Mapping[str, Callable[[Any, str], Any]] = {
     "anthropic": Translation,
     "bedrock": ConverseTranslation,
 }
-"""By provider: what the batch's requests are made by."""
+"""By provider: the translation of the batch's requests."""
 _MADE_BY = (
     ("AnthropicConfig", "transform_request"),
     ("AmazonConverseConfig", "_transform_request"),
     ("AmazonConverseConfig", "_async_transform_request"),
 )
-"""litellm's methods that make such a request; configurations of other hosts of Claude call the first."""
+"""litellm's methods that make such a request; other hosts of Claude call the first."""
 _MARK = "_places_extra_body"
 _KINDS = 64
 _APART = frozenset({_EXTRA, "model", "messages"})
 
 
 class _Parts(msgspec.Struct, frozen=True):
-    """own: fields that litellm has a place for. rest: fields of the request itself."""
+    """own: fields supported by litellm. rest: fields of the request itself."""
 
     own: dict[str, Any]
     rest: dict[str, Any]
@@ -47,7 +48,7 @@ _now: contextvars.ContextVar[_Parts | None] = contextvars.ContextVar("extra_body
 
 
 class NestedExtra:
-    """Where each field of `extra_body` goes, for the requests of one model. It remembers the last kinds of requests."""
+    """Places the fields of `extra_body` in one model's requests; caches the latest kinds."""
 
     def __init__(self, model: str) -> None:
         self._provider, _, self._model = model.partition("/")
@@ -55,7 +56,7 @@ class NestedExtra:
 
     @contextlib.contextmanager
     def placed(self, litellm: Any, sent: Mapping[str, Any]) -> Iterator[None]:
-        """While a request is asked: what litellm makes of it holds `extra_body` as a batch does."""
+        """Context in which litellm's requests contain `extra_body` as a batch does."""
         extra = sent.get(_EXTRA)
         if not isinstance(extra, Mapping) or self._provider not in _TRANSLATIONS:
             yield
@@ -80,7 +81,7 @@ class NestedExtra:
 
 
 def _wrap(litellm: Any) -> None:
-    """Have litellm's methods look for what is to be placed; calls that are not ours stay as they are."""
+    """Make litellm's methods insert the fields; other calls are unchanged."""
     for config, name in _MADE_BY:
         kind = getattr(litellm, config)
         method = kind.__dict__.get(name)
@@ -97,7 +98,7 @@ def _placing(method: Callable[..., Any]) -> Callable[..., Any]:
         parts = _now.get()
         if (
             parts is None or _EXTRA not in options
-        ):  # made by an outer method already, or no call of ours
+        ):  # made by an outer method already, or not our call
             return bound, None
         options = {**options, **parts.own}
         del options[_EXTRA]

@@ -1,7 +1,8 @@
-"""The price of a model: the person's own, else litellm's price list, else a sure discount, else unknown.
+"""Model prices: the user's own, else litellm's price list, else a known discount, else unknown.
 
-litellm's list is read as the file that lies in its package, so that no submission waits for litellm's import; where it
-is imported, what it holds counts (a person may have registered a model). Nothing is fetched.
+litellm's list is read from the file in its package, so that no submission waits for litellm's
+import; where it is imported, its list in memory counts (the user may have registered a model).
+No network.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from jupyter_batch.providers.records import RECORDS
 from jupyter_batch.providers.table import BATCH, LOCAL, REALTIME, runs_here
 
 OWN = "your own prices"
-"""The source of a price that the person gave."""
+"""The source of a price given by the user."""
 LIST = "model_prices_and_context_window_backup.json"
 """litellm's price list in its package."""
 
@@ -40,7 +41,7 @@ _KEYS = {
 _THRESHOLD = re.compile(r"_above_(\d+)(k?)_tokens")
 _BATCHES = "_batches"
 _MORE = ("input_cost_per_request", "tiered_pricing", "off_peak_pricing")
-"""Beside the tokens, or by rules of their own: with these the tokens alone don't tell the cost."""
+"""Fields besides the token prices, or other rules: with these, tokens alone don't give the cost."""
 _USUAL_TIERS = (None, "auto", "default", "standard_only")
 
 
@@ -52,10 +53,10 @@ def price_of(
     given: Mapping[str, Mapping[str, Any]] | None = None,
     service_tier: str | None = None,
 ) -> Price:
-    """What this model's tokens cost, in a batch and in real time; what is not known of it is None.
+    """Return the token prices of a model, in a batch and in real time; None where unknown.
 
-    model: a litellm id. mode: of the job. given: the person's own prices, as `options.prices` takes them.
-    service_tier: of real time, as OpenAI names them.
+    model: a litellm id. mode: of the job. given: the user's own prices, as in `options.prices`.
+    service_tier: of real time, in OpenAI's terms.
     """
     known = _known(*_split(model), api_base, service_tier)
     for key in (model, _split(model)[1], ""):
@@ -65,7 +66,7 @@ def price_of(
 
 
 def _own(given: Mapping[str, Any], known: Price, mode: str) -> Price:
-    """US dollars per million tokens, of a job as it is sent; `realtime` of real time, where that is another."""
+    """US dollars per million tokens for the job's mode; `realtime`: for real time, if different."""
     paid, live = _tariff_of(given), given.get("realtime")
     standard = _tariff_of(live) if live else paid if mode == REALTIME else known.standard
     return Price(batch=paid, standard=standard, source=OWN, longest=known.longest)
@@ -80,7 +81,7 @@ def _tariff_of(given: Mapping[str, Any]) -> Tariff:
 def _known(provider: str, name: str, api_base: str | None, service_tier: str | None) -> Price:
     if provider == LOCAL:
         upstream = _known(*_split(name), None, service_tier) if "/" in name else None
-        # The embedded server asks another's model at that one's price in real time: a batch there saves nothing.
+        # The embedded server calls a model in real time, at that price: a batch saves nothing.
         return (
             _here()
             if upstream is None
@@ -93,7 +94,7 @@ def _known(provider: str, name: str, api_base: str | None, service_tier: str | N
         return Price(source=f"{provider}/{name} is in no price list")
     record = RECORDS.get(provider)
     if record is not None and record.default_base and api_base not in (None, record.default_base):
-        discount = None  # another server of the same API: whether it gives a discount is not known
+        discount = None  # another server of the same API: its discount is unknown
     else:
         discount = record.price if record is not None else None
     inclusive = provider == "xai"  # litellm: xAI bills long requests from the threshold on
@@ -125,15 +126,15 @@ def _here() -> Price:
 
 
 def _entry(provider: str, name: str) -> Mapping[str, Any] | None:
-    """What litellm's list says of a model of this provider; None where it holds no price that can be believed."""
-    name = name.removeprefix("responses/")  # of litellm's ids: at which endpoint, not which model
+    """The entry in litellm's list for a provider's model; None without a credible price."""
+    name = name.removeprefix("responses/")  # part of litellm's ids: the endpoint, not the model
     tuned = (
         ":".join(name.split(":")[:2]) if name.startswith("ft:") else name
-    )  # a tuned model costs what its kind does
+    )  # a tuned model costs the same as its base
     for key in dict.fromkeys((f"{provider}/{name}", name, f"{provider}/{tuned}", tuned)):
         entry = _listed(key)
         if entry is not None and str(entry.get("litellm_provider", "")).startswith(provider):
-            # Where nobody knows better the list says 0: a provider's model that costs nothing is not believed.
+            # Unknown prices are listed as 0: a free model of a paid provider is not credible.
             priced = any(_rate(entry, _KEYS[kind]) for kind in ("input", "output"))
             return entry if priced else None
     return None
@@ -168,7 +169,7 @@ def _rate(entry: Mapping[str, Any], key: str) -> float | None:
 
 
 def _thresholds(entry: Mapping[str, Any], suffix: str) -> list[tuple[int, str]]:
-    """(tokens, as the keys say it), rising, of the kinds of tokens that we price."""
+    """Return (tokens, key suffix), rising, for the kinds of tokens that are priced."""
     found: dict[int, str] = {}
     for key, value in entry.items():
         at = _THRESHOLD.search(key)
@@ -185,7 +186,7 @@ def _thresholds(entry: Mapping[str, Any], suffix: str) -> list[tuple[int, str]]:
 def _standard(
     entry: Mapping[str, Any], service_tier: str | None, provider: str, *, inclusive: bool
 ) -> Tariff | None:
-    """Real time, as litellm's own calculator takes it: what has no rate of its own has the plain one."""
+    """Real-time prices as in litellm's calculator: a kind without a rate has the plain one."""
     suffix = "" if service_tier in _USUAL_TIERS else f"_{service_tier}"
     if any(entry.get(key) for key in _MORE) or _rate(entry, _KEYS["input"] + suffix) is None:
         return None
@@ -219,10 +220,10 @@ def _billed(rates: Rates, entry: Mapping[str, Any]) -> Rates:
 
 
 def _batch(entry: Mapping[str, Any], discount: float | None, *, inclusive: bool) -> Tariff | None:
-    """A batch, as litellm's batch_cost_calculator takes it, but for this: what it guesses is unknown here.
+    """Batch prices as in litellm's batch_cost_calculator, except that its guesses are unknown here.
 
-    It takes half for every provider, nothing for a kind of token that has no rate, and the plain rate for long requests
-    of which only the real-time price is listed.
+    It uses half for every provider, zero for a kind of token without a rate, and the plain rate for
+    long requests where only the real-time price is listed.
     """
     input_rate = _rate(entry, _KEYS["input"] + _BATCHES)
     if input_rate is None:
@@ -272,7 +273,7 @@ def _discounted(
         rate = _rate(entry, key)
         return None if rate is None else rate * discount
 
-    # What is read from the cache and has no rate of its own stays unknown: litellm takes nothing for it.
+    # Cache reads without a rate of their own stay unknown: litellm counts zero for them.
     rates = Rates(
         input=plain * discount,
         output=cut(_KEYS["output"]),
@@ -289,7 +290,7 @@ def _discounted(
 
 
 def _unlike(rates: Rates, entry: Mapping[str, Any], *, fill_cached: bool = True) -> Rates:
-    """The plain rate for each kind that has none of its own; but not where only its real-time rate is listed."""
+    """The plain rate for kinds without their own, except where a real-time rate alone is listed."""
     full = _billed(rates, entry)
     unknown: dict[str, None] = {}
     for kind, of in (

@@ -1,4 +1,4 @@
-"""Provider: the facts of one, and the verbs that the engine calls. It knows no ledger and no frame."""
+"""Provider: the protocol of batch providers, and the facts about each."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.request import Limits
 
 TAG = "jupyter_batch"
-"""The metadata key that says which job and shard a batch belongs to."""
+"""The metadata key with a batch's job and shard."""
 TAG_OF = "jupyter_batch_of"
-"""The one that says, to who finds the batch without its ledger, how many shards and rows the job has, and the first and
-the last row of this shard: "3/300/100-199"; and, after a "/", what kind of answer was asked for, if not a text."""
+"""The metadata key for finding a batch without its ledger: the job's numbers of shards and rows,
+and the shard's first and last row: "3/300/100-199"; then "/" and the answer kind, if not text."""
 TAG_OUT, TAG_MODEL = "jupyter_batch_out", "jupyter_batch_model"
-"""The column that the job fills, and the model by litellm's name."""
+"""The job's output column, and the model by litellm's name."""
 
 
 SETTLE_SECONDS = 60.0
-"""Servers, proxies and tunnels were seen to accept a create 22 and 30 s after its sender was gone."""
+"""Servers, proxies and tunnels have accepted a create 22 and 30 s after its sender was gone."""
 
 
 def file_name(tag: Mapping[str, str], requests: Path) -> str:
-    """What a request file is called at the provider: its job and shard."""
+    """The name of a request file at the provider: its job and shard."""
     return f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl"
 
 
@@ -37,18 +37,19 @@ def is_of(view: BatchView, tag: Mapping[str, str], file_id: str | None) -> bool:
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider takes. Durations are seconds.
+    """Limits and behavior of a provider. Durations are seconds.
 
-    tells_all: its one result file has a line for each request, whatever became of it.
-    key: the environment variable of its API key. poll_first, poll_last: the shortest and the longest pause between two
-    polls of one batch. one_file: answers and failures come in one result file.
-    checks_file: the state of an uploaded file is asked before its batch is created.
-    keeps: how long results can be fetched, from the batch's "creation" or its "end"; None: not known, or for good.
-    settle: how long after a create whose answer was lost an empty search proves nothing yet. sure: after that time an
-    empty search proves that no batch was made and none will be, as at a server of our own. idempotent: the same create,
-    sent again, is the same batch.
-    cancelling: how long a batch that is being cancelled is waited for: OpenAI documents 10 minutes.
-    late_cancelled: how long the output file that a cancelled batch's counts promise may come late.
+    tells_all: its one result file has a line for each request, whatever the outcome.
+    key: the environment variable of its API key. poll_first, poll_last: the shortest and the
+    longest pause between two polls of a batch. one_file: answers and failures are in one result
+    file.
+    checks_file: the state of an uploaded file is checked before its batch is created.
+    keeps: how long results can be fetched, from the batch's "creation" or its "end"; None: unknown,
+    or without limit. settle: how long after a create with a lost response an empty search is not
+    yet conclusive. sure: after that time an empty search proves that no batch was or will be
+    created, as at our own server. idempotent: a repeated create returns the same batch.
+    cancelling: how long to wait for a batch that is being cancelled: OpenAI documents 10 minutes.
+    late_cancelled: how late the output file announced by a cancelled batch's counts may appear.
     """
 
     name: str
@@ -70,14 +71,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     keeps_from: str = "end"
 
     def keeps_until(self, created_at: float, ended_at: float) -> float | None:
-        """When the provider deletes a batch's results, in seconds since the epoch; None where that is not known."""
+        """When a batch's results are deleted, in seconds since the epoch; None if unknown."""
         if self.keeps is None:
             return None
         return (created_at if self.keeps_from == "creation" else ended_at) + self.keeps
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the provider is, and the key, which is in memory alone and in no repr. keyless: the server needs none."""
+    """Address and key; the key is in memory only, not in the repr. keyless: none is needed."""
 
     api_base: str
     api_key: str
@@ -88,7 +89,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provider(Protocol):
-    """The network verbs. Each raises ProviderError (core/errors.py) and nothing else; none retries by itself."""
+    """The network operations. Each raises ProviderError (core/errors.py) only; none retries."""
 
     facts: Facts
 
@@ -104,51 +105,52 @@ class Provider(Protocol):
     ) -> BatchView:
         """Upload a request file and create its batch.
 
-        tag: metadata of the batch, by which `find` knows it again. uploaded: the id of the file, where an earlier try
-        got so far. on_upload: told the file's id before the batch is created; with `Facts.checks_file` when it is
-        uploaded, and once more when the create is sent next.
+        tag: metadata of the batch, by which `find` recognizes it. uploaded: the id of the file, if
+        an earlier attempt uploaded it. on_upload: called with the file's id before the batch is
+        created; with `Facts.checks_file` after the upload, and again immediately before the create.
         """
         ...
 
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
     ) -> list[BatchView]:
-        """The batches created at or after `since` that are `tag`'s, newest first.
+        """Return `tag`'s batches that were created at or after `since`, newest first.
 
-        That is, whose metadata hold all of `tag`, or whose request file is `file_id`: some servers lose metadata.
+        Those whose metadata contain all of `tag`, or whose request file is `file_id`, since some
+        servers lose metadata.
         """
         ...
 
     async def poll(self, batch_id: str) -> BatchView:
-        """The batch as it stands."""
+        """Return the batch's current state."""
         ...
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
-        """Stream a result file to `write`; raises where it was cut off."""
+        """Stream a result file to `write`; raises if it is truncated."""
         ...
 
     async def cancel(self, batch_id: str) -> BatchView:
-        """Ask for the end of a batch; one that is over already is returned as it is."""
+        """Request cancellation of a batch; one that has ended is returned unchanged."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         ...
 
 
 class Listed(Protocol):
-    """What a provider can do besides, where batches can be found without knowing any of them: see adoption/find.py."""
+    """Optional operations for finding batches without a ledger: see adoption/find.py."""
 
     async def tagged(self, *, since: float) -> list[BatchView]:
-        """The batches created at or after `since` that carry our tag, whatever job's.
+        """Return the batches with our tag created at or after `since`, of any job.
 
-        Where a provider shows only of batches that have ended whose they are, the open ones are among them, untagged.
+        Where only ended batches can be attributed, the running ones are included, untagged.
         """
         ...
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
-        """Stream the request file of a batch to `write`, as it was planned.
+        """Stream a batch's request file to `write`, as it was planned.
 
-        Raises NotFoundError where it is not to be had (any more).
+        Raises NotFoundError where it is not available (any more).
         """
         ...

@@ -1,7 +1,7 @@
-"""The provider table: one record a provider, each fact from the source beside it. It knows no network, no litellm.
+"""The provider table: one record per provider, each fact with its source.
 
-A fact that no source tells is None, and is shown as "?": nothing here is a guess. Read in the providers' own
-documentation, as it stood in 2026.
+An unknown fact is None, shown as "?": nothing here is a guess. Taken from the providers' own
+documentation, as of 2026.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ CHAT = "/v1/chat/completions"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider. Numbers of bytes are decimal; None is "not known", () of windows too.
+    """One provider. Byte counts are decimal; None is "unknown", as is () for windows.
 
-    name: of models, as in "name/model". batch: whether jupyter_batch can send batches there; `instead` says what
-    can be done where it can't. litellm: its custom_llm_provider. key, base, version: environment variables, the
-    first that is set counts. login: what to set where a cloud's own library looks for credentials. default_base:
-    None where an address must be given. chat: the url in a line. minimum: requests a batch must have. pack: what we
-    put into one file where the documented limit is unknown or more than is wise. keeps: how long results can be
-    fetched, in words; keeps_days: the same as a number, from the batch's "creation" or its "end" (keeps_from),
-    where it is one. discount: in words; price: a batch's price as a part of the real-time price, where that is sure
-    for all models. cancel, listed, tagged: whether a batch can be cancelled, batches listed, and found again by a
-    tag of ours. hosts: the provider's own, as regular expressions of the whole name: its key may go there.
-    checks_file: the state of an uploaded file is asked before its batch is created.
-    files: results come in one file or in two (answers, errors). tells_all: the one has a line for each
-    request, whatever became of it. idempotent: a create that is sent again, under the same token, is the same batch.
-    carried: by what its batches are called.
+    name: prefix of models, as in "name/model". batch: whether jupyter_batch can send batches there;
+    `instead`: the alternative if not. litellm: its custom_llm_provider. key, base, version:
+    environment variables, the first that is set counts. login: how to provide credentials for a
+    cloud's own library. default_base: None where an address must be given. chat: the url in a line.
+    minimum: the fewest requests in a batch. pack: our own file limits where the documented ones are
+    unknown or impractical. keeps: how long results can be fetched, in words; keeps_days: the same
+    as a number, from the batch's "creation" or its "end" (keeps_from), if there is one. discount:
+    in words; price: a batch's price as a fraction of real time, if certain for all models. cancel,
+    listed, tagged: whether a batch can be cancelled, batches listed, and found by our tag. hosts:
+    the provider's own, as regular expressions of the full name: its key may be sent there.
+    checks_file: the state of an uploaded file is checked before its batch is created.
+    files: results are in one file or in two (answers, errors). tells_all: the one has a line for
+    each request, whatever the outcome. idempotent: a create repeated with the same token returns
+    the same batch. carried: how its batches are called.
     """
 
     name: str
@@ -68,7 +69,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
     def limits(self) -> Limits | None:
-        """What one request file may hold; None where nothing is known."""
+        """The limits of one request file; None if unknown."""
         if self.pack is not None:
             return self.pack
         return (
@@ -114,7 +115,7 @@ _COMPATIBLE = msgspec.structs.replace(
     bytes=None,
     minimum=None,
     windows=(),
-    pack=Limits(requests=50_000, bytes=200_000_000),  # OpenAI's, whose API it is
+    pack=Limits(requests=50_000, bytes=200_000_000),  # OpenAI's, since it is the same API
     keeps=None,
     keeps_days=None,
     discount=None,
@@ -136,7 +137,7 @@ _ALL = (
         key=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
         base=("AZURE_API_BASE",),  # litellm's own order
         version=("AZURE_API_VERSION",),
-        # Azure answers for each name below these itself; an API gateway (azure-api.net) is its customer's.
+        # Names below these are all Azure's own; an API gateway (azure-api.net) is a customer's.
         hosts=(
             r"[a-z0-9-]+\.openai\.azure\.(com|us|cn)",
             r"[a-z0-9-]+\.cognitiveservices\.azure\.(com|us|cn)",
@@ -216,7 +217,7 @@ _ALL = (
         default_base="https://api.x.ai/v1",
         hosts=(r"([a-z0-9-]+\.)?api\.x\.ai",),  # regions
         # batch API: more than 100,000 requests may be throttled; 25 MB a call that adds requests inline. A JSONL
-        # file's limit is not told, so that size is kept to.
+        # file's limit is not documented, so the same is assumed.
         pack=Limits(requests=50_000, bytes=25_000_000),
         keeps=None,
         discount="differs by model",  # its pages say "reduced pricing", litellm's price map 20%
@@ -240,7 +241,7 @@ _ALL = (
         bytes=512_000_000,  # 1 M pending requests a workspace; 512 MB a file
         pack=Limits(
             requests=50_000, bytes=50_000_000
-        ),  # less: a file is held in memory while it is sent
+        ),  # less: a file is held in memory for the upload
         windows=("24h", "7d"),  # timeout_hours: 24 by default, at most 7 days
         discount="50%",
         price=0.5,
@@ -265,9 +266,7 @@ _ALL = (
         source="Google Cloud: batch prediction for Gemini, REST reference",
         requests=200_000,
         bytes=1_000_000_000,  # a file in Cloud Storage
-        pack=Limits(
-            requests=200_000, bytes=990_000_000
-        ),  # less: each line gets a label on its way out
+        pack=Limits(requests=200_000, bytes=990_000_000),  # less: each line gets a label on upload
         keeps="your own bucket",
         discount="50%, not on top of the cache's",
         price=0.5,

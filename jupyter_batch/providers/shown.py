@@ -1,4 +1,4 @@
-"""The provider table as text and as HTML. It knows the records alone."""
+"""The provider table as text and as HTML."""
 
 from __future__ import annotations
 

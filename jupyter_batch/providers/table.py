@@ -1,6 +1,6 @@
-"""Which provider a model belongs to, what that provider takes, and with which address and key it is called.
+"""Provider lookup: a model's provider, its limits, and the address and key for calls.
 
-Read without litellm, so that a wrong model or a missing key is told in the first second.
+Without litellm, so that a wrong model or a missing key is reported within a second.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from jupyter_batch.providers.records import RECORDS, Record
 
 DAY = 86400.0
 LOCAL = "local"
-"""The provider of models that the embedded server answers."""
+"""The provider of models served by the embedded server."""
 BATCH, REALTIME = "batch", "realtime"
 
 _OWN = frozenset({"ollama", "ollama_chat", "lm_studio", "llamafile"})
-"""Servers of models on one's own machine, without a batch API: real time costs nothing there."""
+"""Local model servers without a batch API, where real time is free."""
 _NEAR = {"poll_first": 0.2, "poll_last": 5.0, "late_cancelled": 300.0, "cancelling": 60.0}
-"""On this machine asking costs nothing. There are servers that never give what a cancelled batch has (OGX 1.5.0)."""
+"""Polling a local server is free. Some never provide a cancelled batch's results (OGX 1.5.0)."""
 _OURS = {**_NEAR, "settle": 1.0, "sure": True}
-"""The embedded server, whose list shows a batch before its create is answered. Any other server on this machine may be
-a proxy or a tunnel to one that is far away."""
+"""The embedded server lists a batch before it responds to the create. Any other server on this
+machine may be a proxy or a tunnel to a remote one."""
 _ANY = Limits(requests=50_000, bytes=200_000_000)
-"""One request file's size where no provider sets it (real time, the embedded server): OpenAI's."""
+"""Request file limits where the provider sets none (real time, embedded server): OpenAI's."""
 
 
 def split_model(model: str | None) -> tuple[str, str]:
-    """("openai", "gpt-4.1-mini") of "openai/gpt-4.1-mini". Raises ModelError where it can't be told."""
+    """("openai", "gpt-4.1-mini") of "openai/gpt-4.1-mini". Raises ModelError without a provider."""
     if not model:
         raise ModelError(
             'no model: give model="openai/gpt-4.1-mini" (--model in the magic), or set it once with '
@@ -58,7 +58,7 @@ def split_model(model: str | None) -> tuple[str, str]:
 
 
 def check_model(model: str) -> None:
-    """Refuse a model's name that holds a query or a key, without repeating it: names are written to the ledger."""
+    """Reject a model name with a query or a key, without repeating it: the ledger stores names."""
     if "?" in model or "#" in model:
         raise ModelError(
             "model= holds a query (?...) or a fragment (#...), which no model's name has: give a key as "
@@ -69,9 +69,9 @@ def check_model(model: str) -> None:
 
 
 def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
-    """Resolve `mode`: "auto" is real time only where that costs nothing, else "batch".
+    """Resolve `mode`: "auto" is real time only where that is free, else "batch".
 
-    Raises ModelError where the provider has no batch API that can be used here; it names the way out and its price.
+    Raises ModelError, with the alternative and its price, if the provider has no usable batch API.
     """
     provider, name = split_model(model)
     record = RECORDS.get(provider)
@@ -89,7 +89,7 @@ def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
 
 
 def runs_here(provider: str, api_base: str | None) -> bool:
-    """Whether it is a server of models on this machine, where a request costs nothing."""
+    """Whether it is a local model server, where a request is free."""
     if provider in _OWN:
         return api_base is None or is_near(api_base)
     return provider == "hosted_vllm" and api_base is not None and is_near(api_base)
@@ -114,9 +114,9 @@ def access_for(
     named: Collection[str] | None = None,
     keyless: bool = False,
 ) -> Access:
-    """Address and key: the call's own, else where litellm looks. Raises KeyMissingError, OptionError.
+    """Return address and key: from the call, else as litellm. Raises KeyMissingError, OptionError.
 
-    named, keyless: as `keys.decide` takes them; named is None where the user gives `api_base` just now.
+    named, keyless: see `keys.decide`; named is None where the user gives `api_base` in this call.
     """
     record = RECORDS[provider]
     if provider in NEED_BASE and not api_base:
@@ -124,7 +124,7 @@ def access_for(
             f"{provider}/... needs api_base= (the server's address, such as http://localhost:8000/v1): "
             "without it litellm would send the rows to OpenAI"
         )
-    # What the user set on litellm counts, but it isn't imported for that.
+    # A key set on litellm by the user counts, but litellm isn't imported for it.
     litellm = sys.modules.get("litellm")
     base = (
         api_base
@@ -151,7 +151,7 @@ def access_for(
 
 
 def check_live(model: str, provider: str, api_base: str | None, api_key: str | None) -> None:
-    """Refuse what can't be asked in real time from here. Raises OptionError, KeyMissingError."""
+    """Reject a model that can't be called in real time. Raises OptionError, KeyMissingError."""
     if provider != LOCAL:
         check_place(model, api_base)
         if api_base is None or not is_near(api_base):
@@ -159,7 +159,7 @@ def check_live(model: str, provider: str, api_base: str | None, api_key: str | N
 
 
 def address_of(provider: str, api_base: str | None, environ: Mapping[str, str]) -> str | None:
-    """Where a provider's requests go, in a batch or at once; None where that is not known here."""
+    """Where a provider's requests are sent, in a batch or in real time; None if unknown here."""
     record = RECORDS.get(provider)
     base = api_base or (
         _first(record.base, environ) or record.default_base if record is not None else None
@@ -168,7 +168,7 @@ def address_of(provider: str, api_base: str | None, environ: Mapping[str, str]) 
 
 
 def version_for(provider: str, given: str | None, environ: Mapping[str, str]) -> str | None:
-    """The API's version, where the provider has one to choose. Raises OptionError where it is missing."""
+    """The API's version, if it has to be chosen. Raises OptionError where it is missing."""
     record = RECORDS.get(provider)
     version = given or (_first(record.version, environ) if record is not None else None)
     if record is not None and record.version and not version:
@@ -182,7 +182,7 @@ def version_for(provider: str, given: str | None, environ: Mapping[str, str]) ->
 
 
 def check_window(provider: str, window: str) -> None:
-    """A completion window that the provider knows. Raises OptionError."""
+    """Check that the provider supports a completion window. Raises OptionError."""
     if provider in ("mistral", "bedrock"):
         try:
             (hours_of if provider == "mistral" else hours_from_a_day)(window)
@@ -199,7 +199,7 @@ def check_window(provider: str, window: str) -> None:
 def is_keyless(
     provider: str, base: str | None, api_key: str | None, environ: Mapping[str, str]
 ) -> bool:
-    """Whether a server on this machine is called without any key, since this process has none for it."""
+    """Whether a local server is called without a key, since this process has none for it."""
     if provider == LOCAL or provider in SETTINGS or base is None or not is_near(base):
         return False
     return not keys_of(provider, base, api_key, environ, sys.modules.get("litellm"))
@@ -214,9 +214,9 @@ def realtime_key(
     named: Collection[str] | None = None,
     keyless: bool = False,
 ) -> str | None:
-    """The key for real time; None where litellm has to look for it. Raises KeyMissingError.
+    """The key for real time; None where litellm has to find it. Raises KeyMissingError.
 
-    named, keyless: as `keys.decide` takes them. Without an address litellm calls the provider itself.
+    named, keyless: see `keys.decide`. Without an address litellm calls the provider itself.
     """
     record = RECORDS.get(provider)
     litellm = sys.modules.get("litellm")
@@ -236,7 +236,7 @@ def realtime_key(
 
 
 def facts_of(provider: str, base: str | None) -> Facts:
-    """The facts of a provider at an address: one on this machine is asked more often."""
+    """The facts about a provider at an address: a local one is polled more often."""
     record = RECORDS.get("openai" if provider == LOCAL else provider)
     key = "" if provider == LOCAL else key_names(provider)[:1]
     facts = Facts(name=provider, dialect="openai", key=key[0] if key else "", limits=_ANY)
@@ -272,7 +272,7 @@ def chat_path(provider: str) -> str:
 
 
 def _name_of(base: str, record: Record, environ: Mapping[str, str]) -> str:
-    """What an address is from, where the call did not give it."""
+    """The source of an address that the call did not give."""
     return next((name for name in record.base if environ.get(name) == base), "litellm.api_base")
 
 

@@ -1,1 +1,1 @@
-"""Real time: direct calls in place of a batch, as a provider like the others."""
+"""Real-time calls in place of batches, behind the same provider protocol."""

@@ -1,10 +1,10 @@
-"""A server of OpenAI's shape, asked over one session of ours in litellm's words. It knows no file, no pace, no retry.
+"""Fast calls of OpenAI-compatible servers over one aiohttp session, with litellm's requests.
 
-litellm's call costs 3 to 5 ms of CPU, most of it the same for each row of a job. So it is called once for each kind of
-request, with a client that only takes down what would be sent: address, headers and body. Further requests of the kind
-differ in their messages (or inputs) alone, of which litellm was seen to change nothing but the roles. Whatever it
-changes otherwise, sends elsewhere (a model that only speaks another endpoint), or was not seen to send goes through its
-own call, as before.
+litellm's call costs 3 to 5 ms of CPU, most of it identical for each row of a job. It is therefore
+called once per kind of request, with a client that only records the request: address, headers and
+body. Further requests of the kind differ only in their messages (or inputs), of which litellm was
+seen to change only the roles. Requests that litellm changes in other ways, sends elsewhere (a
+model with another endpoint only), or was not seen to send use its own call. No retries or pacing.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ if TYPE_CHECKING:
     import aiohttp
 
 _KINDS = 256
-"""So many kinds of requests are learnt; a job with more (a parameter from each row) goes on with litellm's own call."""
+"""The most kinds of requests learnt; a job with more (a parameter per row) uses litellm's call."""
 _BAD_REQUEST, _NOT_FOUND = 400, 404
 _LEARN_SECONDS = 2.0
-"""How long a row waits for another to learn its kind: that one may turn out to be a real call, of minutes."""
+"""How long a row waits for another to learn its kind, which may be a real call of minutes."""
 _OF_THE_CONNECTION = frozenset(
     {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
 )
-"""Headers that the session sets by itself."""
+"""Headers set by the session."""
 
 
 class _Form(msgspec.Struct, frozen=True):
     """How requests of one kind are sent.
 
-    body: all of it, with the messages of one of them. turns: its messages, where litellm gives them other roles.
+    body: the full body of the first request. turns: its messages, where litellm changes their
+    roles.
     """
 
     url: str
@@ -50,14 +51,14 @@ class _Form(msgspec.Struct, frozen=True):
 
 
 class _Learnt(msgspec.Struct, frozen=True):
-    """form: None where litellm's own call is needed. answer: where that was made meanwhile."""
+    """form: None where litellm's own call is needed. answer: the answer, where that was called."""
 
     form: _Form | None
     answer: dict[str, Any] | None = None
 
 
 class RefusedError(Exception):
-    """An answer that is none: its HTTP status, its body as it came, and its headers."""
+    """A response without an answer: its HTTP status, raw body and headers."""
 
     def __init__(self, status: int, body: Any, headers: dict[str, str]) -> None:
         super().__init__(
@@ -76,14 +77,14 @@ def call_to(
     seconds: float = SECONDS,
     **more: Any,
 ) -> LitellmCall:
-    """What answers requests for a litellm model, the fastest way there is to it. See LitellmCall."""
+    """Return the fastest call for a litellm model. See LitellmCall."""
     straight = model.startswith("openai/") and api_base and api_key and not more
     kind = StraightCall if straight else LitellmCall
     return kind(model, api_base=api_base, api_key=api_key, seconds=seconds, **more)
 
 
 class StraightCall(LitellmCall):
-    """A model of litellm's provider `openai`, at an address and with a key that are both given."""
+    """A model of litellm's provider `openai` with an explicit address and key."""
 
     def __init__(
         self,
@@ -101,12 +102,12 @@ class StraightCall(LitellmCall):
         self._proxy: str | None = None
 
     async def ready(self) -> None:
-        """See LitellmCall.ready; and open the session, on the loop that asks."""
+        """See LitellmCall.ready. Also opens the session, on the calling loop."""
         await super().ready()
         if self._session is None:
             import aiohttp
 
-            # As many connections as the pace allows: it is the only limit on calls at once.
+            # As many connections as the pacer allows: it is the only limit on concurrent calls.
             connector = aiohttp.TCPConnector(limit=0, ssl=trusted())
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -118,7 +119,7 @@ class StraightCall(LitellmCall):
             self._proxy = proxy_for(self._base)
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Ask once. See Call."""
+        """Send a request once. See Call."""
         await self.ready()
         varying = "messages" if endpoint == CHAT else "input"
         kind = self._kind(endpoint, body, varying)
@@ -146,17 +147,17 @@ class StraightCall(LitellmCall):
         assert form is not None  # noqa: S101 - the line above
         try:
             return await self._send(form, varying, body[varying])
-        except Exception as e:  # aiohttp's tree and our own
+        except Exception as e:  # aiohttp's exceptions and our own
             raise self._failure(e) from None
 
     def _kind(self, endpoint: str, body: dict[str, Any], varying: str) -> tuple[Any, ...] | None:
-        """What litellm's translation of a request may depend on; None where it may be on the contents."""
+        """All that litellm's translation may depend on; None where it may be the contents."""
         litellm = self._litellm
         if (
             getattr(litellm, "cache", None) is not None
             or getattr(litellm, "aclient_session", None) is not None
         ):
-            return None  # the person wants litellm's own network
+            return None  # the user requests litellm's own network
         shape = _shape(body.get(varying))
         if shape is None:
             return None
@@ -165,7 +166,7 @@ class StraightCall(LitellmCall):
         return kind if kind in self._learnt or len(self._learnt) < _KINDS else None
 
     async def _learn(self, endpoint: str, body: dict[str, Any], varying: str) -> _Learnt:
-        """Have litellm make the request, and take it down instead of sending it."""
+        """Have litellm make the request, and record it instead of sending it."""
         import openai
 
         taken: list[Any] = []
@@ -179,7 +180,7 @@ class StraightCall(LitellmCall):
             organization=getattr(self._litellm, "organization", None),
         ) as client:
             try:
-                # A copy: litellm changes messages in place, and what it leaves as it is must be told from what not.
+                # A copy: litellm changes messages in place, and changes are found by comparison.
                 answer = await self._ask(endpoint, orjson.loads(orjson.dumps(body)), client=client)
             except CallFailedError:
                 if not taken:
@@ -203,7 +204,7 @@ class StraightCall(LitellmCall):
             headers=form.headers,
             proxy=http_only(self._proxy),
             allow_redirects=False,
-        ) as answer:  # the rows go to the address that was given alone
+        ) as answer:  # rows are sent to the given address only
             content = await read_bounded(answer)
             status, headers = (
                 answer.status,
@@ -221,11 +222,11 @@ class StraightCall(LitellmCall):
             refused = _NOT_FOUND if is_no_route(_NOT_FOUND, refusal) else refusal.status
             raise RefusedError(refused or _BAD_REQUEST, body, headers)
         if isinstance(body, dict) and tolerant.usage_of(body.get("usage")) is not None:
-            return body  # an answer of nothing, but a billed one: it is not asked again
+            return body  # an empty answer, but billed: it is not retried
         raise ValueError(f"it holds no answer: {content[:200]!r}")
 
     async def aclose(self) -> None:
-        """Close the session, and what litellm keeps open."""
+        """Close the session, and litellm's open connections."""
         session, self._session = self._session, None
         for task in self._learnt.values():
             task.cancel()
@@ -249,7 +250,7 @@ def _recorder(taken: list[Any]) -> Callable[[Any], Awaitable[None]]:
 
 
 def _form_of(request: Any, base: str, varying: str, value: Any) -> _Form | None:
-    """The form of what was taken down; None where the messages were changed, or it would go to another address."""
+    """The form of a recorded request; None where its messages changed, or its address differs."""
     body = _read(request.content)
     url = str(request.url)
     if request.method != "POST" or not url.startswith(base) or not isinstance(body, dict):
@@ -265,7 +266,7 @@ def _form_of(request: Any, base: str, varying: str, value: Any) -> _Form | None:
 
 
 def _in_other_roles(sent: Any, given: Any) -> bool:
-    """Whether messages were changed in their roles alone: some models know no system message."""
+    """Whether only the roles of messages changed: some models have no system message."""
     return (
         isinstance(sent, list)
         and isinstance(given, list)
@@ -281,7 +282,7 @@ def _in_other_roles(sent: Any, given: Any) -> bool:
 
 
 def _shape(value: Any) -> tuple[Any, ...] | None:
-    """Of messages: roles and kinds of parts; of an input: what it is. None for what is more than texts and images."""
+    """Roles and part types of messages, or an input's type; None for other than text and images."""
     if isinstance(value, str):
         return ("text",) if value else None
     if not isinstance(value, list) or not value:
@@ -327,7 +328,7 @@ def _part(part: Any) -> str | None:
 
 
 def _read(content: bytes) -> Any:
-    """JSON, or the text where it is none."""
+    """Parse JSON; return invalid JSON as text."""
     try:
         return tolerant.loads(content)
     except ValueError:

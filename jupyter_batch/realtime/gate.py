@@ -1,4 +1,4 @@
-"""Where calls wait for their turn: a queue in front of a Pacer, on one event loop. It knows no row and no network."""
+"""A queue in which calls wait for a Pacer, on one event loop."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from jupyter_batch.realtime.pacing import Pacer
 
 
 class Gate:
-    """Lets calls through as the pacer says. clock: seconds that do not go back.
+    """Admits calls as the pacer allows. clock: monotonic seconds.
 
-    seats: how many rows may be held in memory, over all that share the gate: twice as many as may be asked at once, so
-    that a row which pauses does not keep another from being asked.
+    seats: the most rows held in memory, over all users of the gate: twice the limit on concurrent
+    calls, so that a row waiting for a retry does not keep another from being called.
     """
 
     def __init__(self, pacer: Pacer, clock: Callable[[], float]) -> None:
@@ -24,21 +24,21 @@ class Gate:
         self._timer: asyncio.TimerHandle | None = None
 
     async def enter(self, tokens: float) -> float:
-        """Wait for a turn; returns when the call began."""
+        """Wait for admission; return when the call began."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((turn, tokens))
         self.look()
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # let in and called back in the same moment
+            if turn.done() and not turn.cancelled():  # admitted and cancelled at the same moment
                 self.pacer.ended(tokens, 0)
                 self.look()
             raise
         return self.clock()
 
     def look(self) -> None:
-        """Let in whoever may go, first come, first served; to be called after each end of a call."""
+        """Admit waiting calls, first in, first out; to be called after each end of a call."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

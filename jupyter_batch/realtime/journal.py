@@ -1,7 +1,8 @@
-"""What is on disk of one real-time run: what it was told to do, each answer as it came, and who is at it. No network.
+"""Files of one real-time run: its parameters, its answers as received, and its lock.
 
-Beside each other in one folder (0600): ID.json, the record; ID.output.jsonl and ID.errors.jsonl, lines as OpenAI's
-batches have them, in the order they came; ID.cancel, once it is not wanted any more; ID.lock, held by whoever is at it.
+In one folder (mode 0600): ID.json, the record; ID.output.jsonl and ID.errors.jsonl, lines as in
+OpenAI's batches, in order of arrival; ID.cancel, once cancelled; ID.lock, held by the process
+that runs it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from jupyter_batch.process.locks import FileLock
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
 _ROW = re.compile(rb'^\{"id":"row-(\d+)"', re.MULTILINE)
-"""How each line begins: the number of its request's line in the request file, from 0."""
+"""Start of each line: the number of its request's line in the request file, from 0."""
 
 
 def request_of(line: bytes) -> tuple[Any, dict[str, Any] | None]:
-    """(custom_id, body) of a request line; None for what can't be read."""
+    """Return (custom_id, body) of a request line; None for an unreadable value."""
     try:
         request = orjson.loads(line)
         body = request["body"]
@@ -37,7 +38,7 @@ def request_of(line: bytes) -> tuple[Any, dict[str, Any] | None]:
 
 
 def answer_line(number: int, custom_id: Any, body: dict[str, Any]) -> bytes:
-    """An answer as a line of the output file."""
+    """Format an answer as a line of the output file."""
     return orjson.dumps(
         {
             "id": f"row-{number}",
@@ -51,7 +52,7 @@ def answer_line(number: int, custom_id: Any, body: dict[str, Any]) -> bytes:
 
 
 def failure_line(number: int, custom_id: Any, status: int | None, told: dict[str, Any]) -> bytes:
-    """A failure as a line of the errors file: with a status as the provider's answer, else as what kept it from one."""
+    """Format a failure as an errors line: a response if it has a status, else an error."""
     response = (
         None
         if status is None
@@ -66,7 +67,7 @@ def failure_line(number: int, custom_id: Any, status: int | None, told: dict[str
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run was told to do. requests: the request file, as seen from the record's folder; size: its bytes."""
+    """A run's parameters. requests: its file, relative to the record's folder; size: in bytes."""
 
     id: str
     tag: dict[str, str]
@@ -78,7 +79,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Book:
-    """The files of one run. Raises LedgerError where the disk does not let it."""
+    """The files of one run. Raises LedgerError on disk errors."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
@@ -93,10 +94,10 @@ class Book:
         self._files: tuple[_Lines, _Lines] | None = None
         self._answered = bytearray()
 
-    # -- what it was told to do ------------------------------------------------------------------------------
+    # -- the record ------------------------------------------------------------------------------
 
     def create(self, requests: Path, tag: dict[str, str], endpoint: str, now: float) -> Record:
-        """Write the record; the run is there from now on. One that is there already is kept as it is."""
+        """Write the record, which creates the run. An existing record is kept unchanged."""
         there = self.record()
         if there is not None:
             return there
@@ -126,7 +127,7 @@ class Book:
         return record
 
     def record(self) -> Record | None:
-        """What the run was told to do; None where there is no such run."""
+        """Return the run's record; None where there is no such run."""
         try:
             return msgspec.json.decode(self._record.read_bytes(), type=Record)
         except FileNotFoundError:
@@ -136,20 +137,20 @@ class Book:
 
     @property
     def cancelled(self) -> bool:
-        """Whether it is not wanted any more."""
+        """Whether the run was cancelled."""
         return self._cancel.exists()
 
     def cancel(self) -> None:
-        """It is not wanted any more: whichever process is at it sees so at its next row."""
+        """Cancel the run: the process that runs it notices at its next row."""
         try:
             _write(self._cancel, b"")
         except OSError as e:
             raise _told(self.folder, e) from e
 
-    # -- the process at it -----------------------------------------------------------------------------------
+    # -- the lock --------------------------------------------------------------------------------
 
     def take(self) -> bool:
-        """Become the one at it, and learn what is answered; False where another is. An unfinished line is dropped."""
+        """Lock the run and read its answers, dropping an unfinished line; False if it is locked."""
         if not self._hold():
             return False
         record = self.record()
@@ -171,26 +172,26 @@ class Book:
         return True
 
     def leave(self) -> None:
-        """Let go; what was written is on the disk for good."""
+        """Release the lock; written lines are durable."""
         files, self._files = self._files, None
         for file in files or ():
             file.close()
         self._lock.release()
 
     def held(self) -> bool:
-        """Whether a process is at it."""
+        """Whether a process holds the lock."""
         if self._lock.held or not self._hold():
             return True
         self.leave()
         return False
 
     def look(self) -> None:
-        """Count what another process has written."""
+        """Count the lines written by another process."""
         if self._files is None:
             self.completed, self.failed = (_count(path) for path in (self.output, self.errors))
 
     def unanswered(self, record: Record) -> Iterator[tuple[int, bytes]]:
-        """The requests without an outcome: (number, line), read as they are asked for."""
+        """Yield the requests without an outcome as (number, line), read lazily."""
         path = self.folder / record.requests
         try:
             with path.open("rb") as file:
@@ -205,7 +206,7 @@ class Book:
             raise _told(path, e) from e
 
     def add(self, number: int, line: bytes, *, failed: bool) -> None:
-        """Write down an outcome: all of the line, or nothing of it."""
+        """Append an outcome: the full line or nothing."""
         if self._files is None:
             raise LedgerError(f"{self.folder}: an answer came after the run was left")
         try:
@@ -235,7 +236,7 @@ class Book:
 
 
 class _Lines:
-    """A file that lines are put behind, each at once: what was added is there after the process is killed."""
+    """An append-only file, unbuffered: added lines survive a kill of the process."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
@@ -259,7 +260,7 @@ class _Lines:
 
 
 def _repair(path: Path) -> None:
-    """Drop what a dying process left behind the last whole line; make the file where there is none."""
+    """Drop an unfinished last line of a killed process; create the file if it is missing."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
         end = file.seek(0, os.SEEK_END)
         at = end

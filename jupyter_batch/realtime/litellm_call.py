@@ -1,4 +1,4 @@
-"""One request, answered at once by a litellm model: JSON in, OpenAI's JSON out. It knows no file, no pace, no retry."""
+"""One request to a litellm model in real time: OpenAI's JSON in and out. No retries or pacing."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from jupyter_batch.providers.openai.batches import OursAreRaised, load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
 SECONDS = 600.0
-"""How long one answer may take: models that think take minutes."""
+"""Timeout of one answer: reasoning models take minutes."""
 GRACE = 5.0
-"""So many seconds more until we end it ourselves: who is asked may keep the time better."""
+"""Extra seconds before our own timeout: the callee's own is preferred."""
 
 VERBS = {CHAT: "acompletion", EMBEDDINGS: "aembedding"}
-"""What can be asked by litellm's own calls. Not /v1/responses: that call wants packages which litellm does not bring
-(responses_call.py has one of our own)."""
+"""litellm's calls by endpoint. Not /v1/responses: that call needs packages that litellm does not
+install (responses_call.py has our own)."""
 
 _ADDRESSES: Mapping[str, Callable[[str], str]] = {"anthropic": root_of}
-"""By provider: the form of an address that litellm expects, where it takes fewer forms than our own batch calls."""
+"""By provider: conversion to litellm's form of address, where our batch calls take more forms."""
 
 _NOT_THEIRS = frozenset({"stream", "stream_options", "timeout", "mock_response"})
-"""What a request's body may not decide, besides where it goes: in which form the answer comes."""
+"""Fields that a request's body may not set, besides its destination: the answer's form."""
 
 
 def theirs(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a request's body is sent."""
+    """Return the fields of a request's body that are sent."""
     return {name: value for name, value in without_place(body).items() if name not in _NOT_THEIRS}
 
 
 class CallFailedError(Exception):
     """A request without an answer.
 
-    error: in our tree. told: the provider's own words, as an OpenAI error object. unreachable: there was no connection,
-    which no request can be blamed for.
+    error: a ProviderError. told: the provider's own error, as an OpenAI error object. unreachable:
+    there was no connection, which is not the request's fault.
     """
 
     def __init__(
@@ -76,26 +76,26 @@ class CallFailedError(Exception):
 
 
 class Call(Protocol):
-    """What answers a request: an endpoint and a body in, the answer's body out. Raises CallFailedError."""
+    """Calls a model: from endpoint and body to the answer's body. Raises CallFailedError."""
 
     async def ready(self) -> None:
-        """Do once what takes long; called before the first request of a run."""
+        """Do slow initialization; called before the first request of a run."""
         ...
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Ask once, without any retry."""
+        """Send a request once, without retries."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         ...
 
 
 class LitellmCall:
-    """A litellm model, asked so that it is safe in a notebook. The key stays in memory and out of the repr.
+    """A litellm model, called safely in a notebook. The key is in memory only, not in the repr.
 
-    model: as litellm names it, whatever the request's own body says. seconds: how long an answer may take.
-    more: further arguments of litellm's, such as api_version. Raises OptionError.
+    model: a litellm id; overrides the request body's. seconds: the timeout of an answer.
+    more: further arguments for litellm, such as api_version. Raises OptionError.
     """
 
     endpoints: tuple[str, ...] = tuple(VERBS)
@@ -134,7 +134,7 @@ class LitellmCall:
         return f"LitellmCall({self.model!r} at {self._place!r})"
 
     async def ready(self) -> None:
-        """Import litellm, off the loop."""
+        """Import litellm, off the event loop."""
         if self._litellm is not None:
             return
         litellm = await asyncio.to_thread(load_litellm)
@@ -143,28 +143,26 @@ class LitellmCall:
             logger.addFilter(OursAreRaised())
         try:
             from litellm._internal_context import is_internal_call
-        except ImportError:  # private: without it litellm's logging costs time, and no answer
+        except ImportError:  # private: without it litellm's logging only costs time
             is_internal_call = None
         guard_all(litellm)
         self._litellm, self._internal = litellm, is_internal_call
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Ask once. See Call."""
+        """Send a request once. See Call."""
         return await self._ask(endpoint, body)
 
     async def _ask(self, endpoint: str, body: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """Ask by litellm's own call; more: further arguments for it."""
+        """Send a request with litellm's own call; more: further arguments for it."""
         await self.ready()
         if self._internal is not None:
-            self._internal.set(
-                True
-            )  # in this task alone: nothing of litellm's runs on after the call
+            self._internal.set(True)  # in this task only: nothing of litellm runs after the call
         sent = theirs(body)
         asked = sent | self._fixed | more
-        if asked.get("tools"):  # else litellm looks for a package that it does not bring
+        if asked.get("tools"):  # else litellm looks for a package that it does not install
             asked["_skip_mcp_handler"] = True
         try:
-            # `quiet` again, though the run is in it: a cell may have put filters before ours since it began.
+            # `quiet` again, inside the run's own: a cell may have put filters before ours since.
             with (
                 quiet(),
                 with_key(self._key if "api_base" in self._fixed else None),
@@ -173,7 +171,7 @@ class LitellmCall:
                 async with asyncio.timeout(self._seconds + GRACE):
                     answer = await getattr(self._litellm, VERBS[endpoint])(**asked)
                 return _plain(answer)
-        except Exception as e:  # each of litellm's many trees
+        except Exception as e:  # any of litellm's exceptions
             raise self._failure(e) from None  # the cause holds headers, and in them the key
 
     def _failure(self, error: Exception) -> CallFailedError:
@@ -181,26 +179,26 @@ class LitellmCall:
         ours_below = next(
             (one for one in _chain(error) if isinstance(one, AuthenticationError)), None
         )
-        if ours_below is not None:  # a hook of ours
+        if ours_below is not None:  # from one of our hooks
             return CallFailedError(ours_below)
         without_bound = next(
             (one for one in _chain(error) if isinstance(one, TooLargeError | RecursionError)), None
         )
-        if without_bound is not None:  # it was answered, and billed: it is not asked again
+        if without_bound is not None:  # it was answered and billed: it is not retried
             return CallFailedError(BadRequestError(_without_bound(without_bound)))
         closed = any(
             isinstance(one, RuntimeError) and "closed" in str(one) for one in _chain(error)
         )
-        if closed:  # somebody else in this process closed litellm's clients, which are shared: ours are made anew
+        if closed:  # other code in this process closed litellm's shared clients: they are recreated
             _forget_clients(self._litellm)
         unreachable = closed or bool(names & _NO_CONNECTION)
-        if unreachable or names & _CUT:  # litellm calls either a 500 of the server's
+        if unreachable or names & _CUT:  # litellm reports both as a 500 of the server
             ours: ProviderError = no_connection(self._place, masked(_last(error)))
             return CallFailedError(ours, {"message": str(ours)}, unreachable=unreachable)
         ours = normalise(error, self._place, self._key)
         answered = ours.status is not None and ours.status >= 400  # noqa: PLR2004 - HTTP's errors begin there
         if not ours.transient and not answered and not isinstance(ours, WarningRaisedError):
-            ours = ProviderDownError(str(ours), status=ours.status)  # an answer that can't be read
+            ours = ProviderDownError(str(ours), status=ours.status)  # an unreadable answer
         told = (
             {"message": str(ours)}
             if isinstance(ours, WarningRaisedError)
@@ -212,31 +210,32 @@ class LitellmCall:
         return CallFailedError(ours, told)
 
     async def aclose(self) -> None:
-        """Close what litellm keeps open for this loop; the person's own calls on another keep what is theirs."""
+        """Close litellm's clients of this loop; the user's calls on another loop keep theirs."""
         if self._litellm is None:
             return
         for client in _forget_clients(self._litellm):
-            with contextlib.suppress(Exception):  # at the end nothing can be done about it
+            with contextlib.suppress(Exception):  # at exit a failure can't be handled
                 closing = getattr(client, "aclose", None) or client.close
                 await closing()
 
 
 def _forget_clients(litellm: Any) -> list[Any]:
-    """Take the clients of the running loop out of litellm's cache, whose keys end with a token of the loop.
+    """Remove the running loop's clients from litellm's cache, whose keys end with a loop token.
 
-    The token was the loop's id up to litellm 1.109, and is a counter since: the cache itself is asked for it.
+    The token was the loop's id up to litellm 1.109, and is a counter since: the cache itself gives
+    it.
     """
     cache = getattr(litellm, "in_memory_llm_clients_cache", None)
     held: dict[str, Any] = getattr(cache, "cache_dict", {})
     keyed = getattr(cache, "update_cache_key_with_event_loop", None)
     mark = str(keyed("")) if keyed is not None else f"-{id(asyncio.get_running_loop())}"
-    if not mark:  # it would be the end of every key, the user's clients' too
+    if not mark:  # it would match every key, the user's clients' too
         return []
     return [held.pop(key) for key in list(held) if str(key).endswith(mark)]
 
 
 def _plain(answer: Any) -> dict[str, Any]:
-    """The answer's own fields; a refusal is put where OpenAI has it."""
+    """The answer's own fields; a refusal is moved to OpenAI's field."""
     body: dict[str, Any] = answer.model_dump(exclude_none=True, warnings=False)
     for choice in body.get("choices") or ():
         message = choice.get("message") or {}
@@ -286,7 +285,7 @@ def _without_bound(error: BaseException) -> str:
 
 
 def _words(error: Exception, status: int | None) -> dict[str, Any]:
-    """The provider's error object, out of the exception's body or out of its text."""
+    """The provider's error object, from the exception's body or text."""
     text = without_prefix(str(getattr(error, "message", None) or error))
     held: Any = getattr(error, "body", None) or decoded(text) or sentence_in(text)
     message = read_refusal(held).message or phrase(status or 0) or "no reason was given"

@@ -1,9 +1,9 @@
-"""How many calls may be under way, and when the next may start. Pure: it knows no network, and no clock but `now`.
+"""Limits on concurrent calls and on call rates. Pure: no network, and no clock but `now`.
 
-Additive increase, multiplicative decrease, as TCP does it: the limit doubles in each round until the provider first
-says "too much", is halved whenever it says so again, and grows by one in each round otherwise.
-A few refusals among many answers (a gateway that refuses some percent of its calls) only take one from it: a provider
-that refuses a good part of the calls closes the window.
+Additive increase, multiplicative decrease, as in TCP: the limit doubles in each round until the
+provider's first rate-limit error, is halved at each further one, and otherwise grows by one per
+round. A few refusals among many answers (a gateway that refuses some percent of its calls) only
+reduce it by one; if a good part of the calls are refused, the window closes.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from __future__ import annotations
 import math
 
 FIRST = 32
-"""The limit to begin with: a provider that takes more shows it within a few rounds."""
+"""The initial limit: a provider with more capacity shows it within a few rounds."""
 _FEW = 0.1
-"""The share of refusals among the latest calls below which a refusal says little about the load."""
+"""The share of refusals among recent calls below which a refusal says little about the load."""
 _MEMORY = 1 / 32
 """The weight of the latest call in that share: about the latest 32 count."""
 _NEVER = -math.inf
 _GRAIN = 1e-9
-"""Seconds: what rounding may leave of a wait."""
+"""Seconds: the rounding error of a wait."""
 
 
 class Bucket:
-    """An amount a minute, spent as it comes: at most a second's worth is saved up.
+    """A rate per minute, as a token bucket: at most a second's worth is saved up.
 
-    What is larger than a second's worth may still be taken, from a full bucket, and is paid off by the pause after it.
+    A larger amount may still be taken, from a full bucket, and is compensated by a longer pause.
     """
 
     def __init__(self, per_minute: float, now: float) -> None:
@@ -41,14 +41,14 @@ class Bucket:
         return lacking / self._rate if lacking > self._rate * _GRAIN else 0.0
 
     def take(self, amount: float) -> None:
-        """Spend it; a negative amount is given back."""
+        """Take an amount; a negative amount is returned."""
         self._level = min(self._most, self._level - amount)
 
 
 class Pacer:
-    """The limit on calls at once, and both rates. Times are seconds of one clock that does not go back.
+    """Limits on concurrent calls and both rates. Times are seconds of a monotonic clock.
 
-    most: the highest limit. limit: the present one. running: calls under way. answers: how many came.
+    most: the highest limit. limit: the current one. running: calls under way. answers: their count.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Pacer:
         self._cut = _NEVER
         self._eased = _NEVER
         self._share = 0.0  # of refusals, among the latest calls
-        self._before: float | None = None  # the limit before it was eased, since the last halving
+        self._before: float | None = None  # the limit before it was reduced, since the last halving
         self._held = _NEVER
         self._requests = Bucket(requests_per_minute, now) if requests_per_minute else None
         self._tokens = Bucket(tokens_per_minute, now) if tokens_per_minute else None
 
     def wait(self, now: float, tokens: float = 0) -> float | None:
-        """Seconds until a call of about so many tokens may start, 0 for now; None: not before another has ended."""
+        """Seconds until a call of about `tokens` may start (0: now); None: after another's end."""
         if self.running >= int(self.limit):
             return None
         waits = [self._held - now]
@@ -85,7 +85,7 @@ class Pacer:
         return max(0.0, *waits)
 
     def start(self, tokens: float = 0) -> None:
-        """A call has started."""
+        """Record the start of a call."""
         self.running += 1
         self._filled = self._filled or self.running >= int(self.limit)
         if self._requests is not None:
@@ -94,8 +94,8 @@ class Pacer:
             self._tokens.take(tokens)
 
     def answered(self, tokens: float = 0, used: float | None = None) -> None:
-        """A call has ended with an answer. tokens: as told to `start`; used: as told by the provider."""
-        filled = self._filled  # a limit that nobody comes near says nothing about a higher one
+        """Record an answered call. tokens: as passed to `start`; used: the provider's count."""
+        filled = self._filled  # an unused limit is no evidence for a higher one
         self.ended(tokens, used)
         self.answers += 1
         self._share -= self._share * _MEMORY
@@ -104,17 +104,18 @@ class Pacer:
             self.limit = min(float(self.most), self.limit + step)
 
     def ended(self, tokens: float = 0, used: float | None = None) -> None:
-        """A call has ended in a way that says nothing about the load."""
+        """Record a call that ended without information about the load."""
         self.running -= 1
         self._filled = self._filled and self.running > 0
         if self._tokens is not None and used is not None:
             self._tokens.take(used - tokens)
 
     def refused(self, now: float, started: float, retry_after: float | None = None) -> None:
-        """Count a call that began at `started` and was refused as too much.
+        """Record a call that began at `started` and was refused by a rate limit.
 
-        Few refusals take one from the limit. Where they are a good part, no call starts for `retry_after` seconds and
-        the limit is halved. Calls that were under way when the limit was changed don't change it again.
+        A few refusals reduce the limit by one. If their share is high, no call starts for
+        `retry_after` seconds and the limit is halved. Calls that began before the last change don't
+        change it again.
         """
         self.ended()
         self._share += (1.0 - self._share) * _MEMORY
@@ -137,7 +138,7 @@ class Pacer:
         self.limit = max(1.0, self.limit - 1)
 
     def restart(self) -> None:
-        """After a stop the first call goes alone: if it fails too, little was asked in vain."""
+        """After a stop, start with one call: if it fails too, few calls are wasted."""
         self.limit = 1.0
         self._steep = float(self.most)
         self._held = _NEVER
@@ -146,6 +147,6 @@ class Pacer:
 def retry_wait(
     first: float, last: float, failures: int, dice: float, retry_after: float | None = None
 ) -> float:
-    """Seconds before the next try of one row: doubling from `first` to `last`, jittered, never sooner than asked."""
+    """Seconds before a row's next attempt: doubling to `last`, jittered, at least `retry_after`."""
     pause = min(first * 2.0 ** min(failures - 1, 30), last)
     return max(pause * (0.5 + dice / 2), retry_after or 0.0)

@@ -1,7 +1,7 @@
-"""Real time as a Provider: a shard's requests are asked at once, in this process, and the engine need not know.
+"""A Provider for real time: a shard's requests are called directly, in this process.
 
-What the engine takes for a batch is a run in a folder of ours (journal.py); it goes on from what is on disk wherever
-it is polled next. It knows no ledger and no frame.
+The engine's batch is a run in one of our folders (journal.py); each poll, in any process, resumes
+it from the files.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from jupyter_batch.realtime.pacing import Pacer
 from jupyter_batch.realtime.run import Run, Tries
 
 CONCURRENCY = 64
-"""Calls at once, where the person says nothing."""
+"""Concurrent calls, unless set by the user."""
 
 _NAME = re.compile(LIVE + r"[A-Za-z0-9_.-]{1,120}")
 _BLOCK = 1 << 20
 
 
 def realtime_facts(facts: Facts) -> Facts:
-    """The facts of a provider that is asked in real time: polls and searches look at this disk alone."""
+    """The facts about a provider in real time: polls and searches only read this disk."""
     return Facts(
         name=facts.name,
         dialect="openai",
@@ -47,10 +47,10 @@ def realtime_facts(facts: Facts) -> Facts:
 
 
 class Realtime:
-    """A Provider whose batches are answered in this process, on the loop that it is called on.
+    """A Provider whose batches run in this process, on the calling event loop.
 
-    folder: where the runs' files are; the job's own, so that any process finds them. call: what answers a request
-    (LitellmCall). concurrency: the most calls at once, over all runs of this object. clock: seconds that don't go back.
+    folder: of the runs' files; the job's own, so that any process finds them. call: sends a request
+    (LitellmCall). concurrency: the limit on calls over all runs of this object. clock: monotonic.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Realtime:
         uploaded: str | None,
         on_upload: Callable[[str], Awaitable[None]],
     ) -> BatchView:
-        """Take up a request file: written down first, then begun. One that was taken up before goes on."""
+        """Start a run for a request file, after recording it. An existing run is resumed."""
         asked = getattr(self._call, "endpoints", VERBS)
         if endpoint not in asked:
             raise BadRequestError(
@@ -100,7 +100,7 @@ class Realtime:
             )
         name = _name(tag)
         if uploaded is None:
-            # Before the run exists: after a kill, it is looked for and not taken for one that never began.
+            # Before the run exists: after a kill it is searched for, not assumed to be missing.
             await on_upload(name)
         await asyncio.to_thread(
             Book(self._folder, name).create, requests, dict(tag), endpoint, time.time()
@@ -114,7 +114,7 @@ class Realtime:
         since: float,  # noqa: ARG002 - ids are exact
         file_id: str | None = None,  # noqa: ARG002 - nothing is uploaded
     ) -> list[BatchView]:
-        """What this disk holds for the tag: sure at once, however old."""
+        """Return the tag's run on this disk: certain immediately, at any age."""
         book = Book(self._folder, _name(tag))
         record = await asyncio.to_thread(book.record)
         if record is None or not tag.items() <= record.tag.items():
@@ -122,7 +122,7 @@ class Realtime:
         return [await self.poll(record.id)]
 
     async def poll(self, batch_id: str) -> BatchView:
-        """How far it is; a run that nobody is at is gone on with. Raises why it stopped, once, then goes on."""
+        """Return the progress; resume an idle run. Raises the reason of a stop once."""
         run = await self._run(batch_id)
         if run.busy:
             return _view(run, None)
@@ -139,7 +139,7 @@ class Realtime:
         return _view(run, None)
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
-        """Copy a run's file of answers or of errors."""
+        """Copy a run's output or errors file."""
         name, _, kind = file_id.rpartition("-")
         run = await self._run(name)
         path = {"output": run.book.output, "errors": run.book.errors}.get(kind)
@@ -150,14 +150,14 @@ class Realtime:
                 write(block)
 
     async def cancel(self, batch_id: str) -> BatchView:
-        """No further call is started; what is under way is waited for, since it is paid for."""
+        """Start no further call; wait for calls under way, since they are paid for."""
         run = await self._run(batch_id)
         await asyncio.to_thread(run.book.cancel)
         run.stop()
         return await self.poll(batch_id)
 
     async def aclose(self) -> None:
-        """Stop all runs, each after a last moment for what is under way; a later process goes on with them."""
+        """Stop all runs after a grace period for calls under way; a later process resumes them."""
         await asyncio.gather(*(run.aclose() for run in self._runs.values()))
         await self._call.aclose()
 

@@ -1,7 +1,8 @@
-"""One request for /v1/responses, answered at once over the SDK below litellm. It knows no file, no pace, no retry.
+"""One request for /v1/responses in real time over the SDK below litellm. No retries or pacing.
 
-litellm's own call for this endpoint, and its chat call for models that speak nothing else, want the package mcp, which
-litellm does not bring (1.84 to 1.106). The requests were translated by litellm before (wire/responses.py).
+litellm's own call for this endpoint, and its chat call for models with no other, need the package
+mcp, which litellm does not install (1.84 to 1.106). litellm has translated the requests before
+(wire/responses.py).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ResponsesCall(LitellmCall):
-    """A model at a server of OpenAI's API. model: its name there. The key stays in memory and out of the repr."""
+    """A model at an OpenAI-compatible server. model: its name there. The key is not in the repr."""
 
     endpoints = (RESPONSES,)
 
@@ -35,12 +36,12 @@ class ResponsesCall(LitellmCall):
         self._client: openai.AsyncOpenAI | None = None
 
     async def ready(self) -> None:
-        """Import litellm and the SDK off the loop, and make the client."""
+        """Import litellm and the SDK off the event loop, and create the client."""
         await super().ready()
         if self._client is None:
             import openai
 
-            # As many connections as the pace allows: it is the only limit on calls at once.
+            # As many connections as the pacer allows: it is the only limit on concurrent calls.
             limits = http_module().Limits(max_connections=None, max_keepalive_connections=None)
             http = sdk_client_for(self._base, limits=limits)
             self._client = openai.AsyncOpenAI(
@@ -52,7 +53,7 @@ class ResponsesCall(LitellmCall):
             )
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Ask once, without any retry. Raises CallFailedError."""
+        """Send a request once, without retries. Raises CallFailedError."""
         if endpoint != RESPONSES:
             raise CallFailedError(
                 BadRequestError(f"{self.model} is asked by {RESPONSES}, not {endpoint}")
@@ -66,7 +67,7 @@ class ResponsesCall(LitellmCall):
                 async with asyncio.timeout(self._seconds + GRACE):
                     answer = await self._client.post("/responses", body=asked, cast_to=response)
             said: dict[str, Any] = orjson.loads(answer.content)
-        except Exception as e:  # the SDK's tree, and an answer that can't be read
+        except Exception as e:  # the SDK's exceptions, and an unreadable answer
             raise self._failure(e) from None  # the cause holds headers, and in them the key
         return said
 

@@ -1,9 +1,9 @@
-"""One shard's requests, each asked until it has an outcome, and the outcome written down. It knows no engine.
+"""The run of one shard: each request is called until it has an outcome, which is written to disk.
 
-Whose fault is a failure? A refusal of the request (400) is the row's. So is an error that stays for all its tries while
-other rows are answered. Where nothing is answered in between, the provider is down, and where there is no connection,
-the network: the run stops, no row is lost, and who polls is told; the next poll goes on. A refused key stops the run at
-once.
+Failures are attributed as follows. A refusal of the request (400) is the row's fault, as is an
+error at all of its attempts while other rows are answered. If nothing is answered in between, the
+provider is down, or, without a connection, the network: the run stops, no row is lost, the next
+poll raises the error, and the one after it resumes. A refused key stops the run immediately.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from jupyter_batch.realtime.litellm_call import Call, CallFailedError
 from jupyter_batch.realtime.pacing import retry_wait
 
 _PATIENCE = 6
-"""How many times as often a row may be told "too much" as it may fail otherwise: that is not its fault."""
+"""Factor on a row's attempts for rate-limit errors, which are not its fault."""
 _REFUSALS = 10
-"""So many 403s in a row are about the key, even where it was taken before; fewer are about the rows (moderation)."""
+"""403s in a row attributed to the key, even if accepted before; fewer to the rows (moderation)."""
 _STOPS = 6
-"""How often errors for each and every row stop the run, before the rows are given up: some minutes.
+"""How often errors for every row stop the run before the rows are given up: some minutes.
 
-Where there is no connection at all, they never are: that can't be a row's fault.
+Without any connection they never are: that can't be a row's fault.
 """
 _STOP_FIRST = 5.0
 _STOP_LAST = 300.0
@@ -46,7 +46,7 @@ _BYTES_A_TOKEN = 4
 
 
 class Tries(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a row is asked, and the shortest and the longest pause in between, in seconds."""
+    """The attempts per row, and the shortest and longest pause between them, in seconds."""
 
     most: int = 6
     first: float = 0.5
@@ -54,10 +54,10 @@ class Tries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run:
-    """The work on one shard in this process; it can be started again after it has stopped.
+    """The processing of one shard in this process; it can be restarted after a stop.
 
-    stopped: why it stopped before all rows had an outcome, for `poll` to raise once. again: its next start follows on
-    such a stop.
+    stopped: why it stopped before all rows had an outcome, for `poll` to raise once. again: its
+    next start follows such a stop.
     """
 
     def __init__(
@@ -88,16 +88,16 @@ class Run:
 
     @property
     def busy(self) -> bool:
-        """Whether it is at work."""
+        """Whether it is running."""
         return self._task is not None and not self._task.done()
 
     @property
     def owes(self) -> bool:
-        """Whether it holds answers that the disk did not take."""
+        """Whether it holds answers that could not be written to disk."""
         return bool(self._unsaved)
 
     def start(self) -> None:
-        """Go on with what has no outcome yet, unless another process is at it."""
+        """Resume the rows without an outcome, unless another process runs them."""
         if not self.busy:
             if self.again:
                 self._gate.pacer.restart()
@@ -105,7 +105,7 @@ class Run:
             self._task = asyncio.create_task(self._work(), name=f"jupyter_batch {self.record.id}")
 
     def stop(self, why: JupyterBatchError | None = None) -> None:
-        """Start no further call; what is under way is waited for, and its answers are kept."""
+        """Start no further call; calls under way are awaited, and their answers kept."""
         self._stopping = True
         if why is not None and self.stopped is None:
             self.stopped = why
@@ -113,7 +113,7 @@ class Run:
             task.cancel()
 
     async def aclose(self) -> None:
-        """Stop, give what is under way a moment, and let go of the files."""
+        """Stop, allow calls under way a grace period, and close the files."""
         self.stop()
         if self._task is not None and not self._task.done():
             if self._rows:
@@ -136,11 +136,11 @@ class Run:
                 await asyncio.to_thread(self.book.leave)
         except JupyterBatchError as e:
             self.stop(e)
-        except Exception as e:  # whatever it was: who polls must hear of it
+        except Exception as e:  # of any kind: `poll` must report it
             self.stop(ProviderDownError(f"the real-time run stopped: {type(e).__name__}: {e}"))
 
     async def _feed(self) -> None:
-        """A task for each row that has a seat."""
+        """Start a task for each row with a seat."""
 
         def gone(task: asyncio.Task[None]) -> None:
             self._rows.discard(task)
@@ -160,7 +160,7 @@ class Run:
                 await asyncio.wait(list(self._rows))
 
     async def _seat(self) -> bool:
-        """Wait for a seat; False where the run stops, and then none is taken."""
+        """Wait for a seat; False, without a seat, where the run stops."""
         seat = asyncio.ensure_future(self._gate.seats.acquire())
         self._waiting.add(seat)
         try:
@@ -188,17 +188,17 @@ class Run:
                 self._write(number, outcome[0], failed=outcome[1])
         except (
             asyncio.CancelledError
-        ):  # called back while it waited: it is asked after the next start
+        ):  # cancelled while it waited: it is called after the next start
             return
         except JupyterBatchError as e:
             self.stop(e)
-        except Exception as e:  # a row must not take the others with it
+        except Exception as e:  # a row must not affect the others
             self.stop(ProviderDownError(f"the real-time run stopped: {type(e).__name__}: {e}"))
 
     async def _outcome(
         self, number: int, custom_id: Any, body: dict[str, Any], size: int
     ) -> tuple[bytes, bool] | None:
-        """Ask until there is one: (its line, whether it is a failure); None where the run stops first."""
+        """Call until an outcome: (line, whether it failed); None if the run stops first."""
         tokens = size / _BYTES_A_TOKEN
         before, failures, limited = self._gate.pacer.answers, 0, 0
         while not self._stopping:
@@ -209,7 +209,7 @@ class Run:
             else:
                 return answer_line(number, custom_id, answer), False
             error = failure.error
-            if is_ending(error):  # the row is asked by the next process
+            if is_ending(error):  # the next process retries the row
                 self.stop(error)
                 return None
             alone, before = self._gate.pacer.answers == before, self._gate.pacer.answers
@@ -239,7 +239,7 @@ class Run:
         return failures >= self._tries.most or limited >= self._tries.most * _PATIENCE
 
     async def _ask(self, body: dict[str, Any], tokens: float) -> dict[str, Any]:
-        """One call, in its turn."""
+        """Send one call, when admitted."""
         gate, pacer = self._gate, self._gate.pacer
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs has one
@@ -250,7 +250,7 @@ class Run:
             self._waiting.discard(task)
         if (
             self.book.cancelled
-        ):  # meanwhile, by whoever holds the job now: another process, or another Run of this one
+        ):  # by the current owner of the job: another process, or another Run of it
             pacer.ended(tokens, 0)
             self.stop()
             gate.look()
@@ -288,7 +288,7 @@ class Run:
     def _stop_for(
         self, failure: CallFailedError, *, alone: bool, over: bool
     ) -> ProviderError | None:
-        """Why this failure stops the run, if it does. alone: nothing was answered since the row was last asked."""
+        """The error to stop with, if any. alone: no answer arrived since the row's last attempt."""
         error = failure.error
         if isinstance(error, AuthenticationError):
             self._refusals += 1
@@ -305,7 +305,7 @@ class Run:
         return None
 
     def _later(self, error: ProviderError) -> ProviderError:
-        """The same error, with a pause that grows with each stop; rows that fail together stop the run once."""
+        """The error with a pause that grows with each stop; simultaneous failures stop it once."""
         if self._stopping:
             return error
         pause = min(_STOP_FIRST * 2.0**self._stops, _STOP_LAST)
@@ -320,7 +320,7 @@ class Run:
     # -- the disk --------------------------------------------------------------------------------------------
 
     def _write(self, number: int, line: bytes, *, failed: bool) -> None:
-        """Write an outcome down. What a full disk does not take is kept in memory for the next start."""
+        """Write an outcome. If the disk is full, it is kept in memory for the next start."""
         try:
             self.book.add(number, line, failed=failed)
         except LedgerError as e:

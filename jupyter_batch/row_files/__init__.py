@@ -1,1 +1,1 @@
-"""A job's files by row: request files, row sources, hashes, and the lines of a row."""
+"""A job's files by row: request files, row sources, hashes, and an index of the lines."""

@@ -1,4 +1,4 @@
-"""Request hashes as arrays, and the search of one set of rows in another by them."""
+"""Request hashes as arrays, and the matching of one set of rows against another."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def prints_array(prints: bytes | bytearray) -> Array:
-    """Joined prints as uint64 of shape (rows, 2)."""
+    """Return concatenated request hashes as uint64 of shape (rows, 2)."""
     return np.frombuffer(bytes(prints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
 def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
-    """(which of these rows have a print that is among `theirs`, and where there)."""
+    """The rows whose request hash is among `theirs`, and their positions there."""
     there = np.flatnonzero(theirs.any(axis=1))
     if not len(there) or not len(rows):
         return rows[:0], rows[:0]

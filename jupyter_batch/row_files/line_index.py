@@ -1,4 +1,4 @@
-"""Where the lines of a job's rows lie in its files: requests by row, answers by row. A few bytes a row in memory."""
+"""An index of request and result lines by row, in a few bytes of memory a row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_OPEN = 64
 
 
 class Held:
-    """For each row of a job the place of one line; `close` when it is not needed any more."""
+    """The file and offset of one line for each row of a job; call `close` after use."""
 
     def __init__(self, rows: int) -> None:
         self.paths: list[Path] = []
@@ -38,7 +38,7 @@ class Held:
         self._stack = contextlib.ExitStack()
 
     def close(self) -> None:
-        """Close the files that are open; a line opens its own again."""
+        """Close the open files; `line` opens its file again."""
         self._stack.close()
         self._open.clear()
 
@@ -46,14 +46,14 @@ class Held:
         return bool(self.which[row] >= 0)
 
     def put(self, row: int, path: Path, start: int) -> None:
-        """A row's line begins there."""
+        """Record that a row's line starts at this offset."""
         if not self.paths or self.paths[-1] != path:
             self.paths.append(path)
         self.which[row] = len(self.paths) - 1
         self._start[row] = start
 
     def line(self, row: int) -> bytes:
-        """A row's line, without its end. Raises KeyError for a row that has none."""
+        """Return a row's line without its newline. Raises KeyError for a row without one."""
         which = int(self.which[row])
         if which < 0:
             raise KeyError(row)
@@ -69,10 +69,10 @@ class Held:
 def requests_of(
     ledger: Ledger, job: JobRecord, wanted: Array, dialect: str, *, given: bool = False
 ) -> Held:
-    """The request lines of the wanted rows in a dialect, out of this job's files or of those that it goes on from.
+    """Index the wanted rows' request lines in a dialect, from this job's or earlier jobs' files.
 
-    They carry the ids of the job that they are of. given: in OpenAI's dialect with the parameters as the user gave
-    them; else with those that are sent.
+    Lines have the ids of the job whose file they are in. given: in OpenAI's dialect, with the
+    parameters as given by the user; else as sent.
     """
     held = Held(job.rows)
     at: JobRecord | None = job
@@ -98,7 +98,7 @@ def look_elsewhere(
     *,
     given: bool = False,
 ) -> None:
-    """The same for rows whose answers were taken over: out of the files of the jobs that asked just the same.
+    """Index the request lines of reused rows, from the files of the jobs that sent them.
 
     prints: the request hashes of the job's rows.
     """
@@ -117,13 +117,13 @@ def look_elsewhere(
 
 
 def _same(job: JobRecord, ledger: Ledger) -> bool:
-    """Whether the job it goes on from asked the same for a row, so that its request stands for this one's."""
+    """Whether the predecessor's requests are the same, so that they can replace this job's."""
     parent = next((one for one in ledger.jobs() if one.id == job.parent), None)
     return parent is not None and parent.round == job.round
 
 
 def _paths(folder: JobFolder, own: str, dialect: str, *, given: bool) -> Iterable[Path]:
-    """The files with a job's requests in a dialect. own: the dialect that the job speaks."""
+    """The files with a job's requests in a dialect. own: the job's dialect."""
     if given and folder.asked.exists():
         return [folder.asked]
     if own == dialect:

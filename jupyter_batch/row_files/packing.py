@@ -1,4 +1,4 @@
-"""Lines -> parts of shards within a provider's limits, one part in memory at a time. It knows no line's inside."""
+"""Packing of lines into shards within a provider's limits, one chunk in memory at a time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ PART_BYTES = 1 << 20
 class Part(msgspec.Struct, frozen=True):
     """Some whole lines of one shard, to be appended to its file.
 
-    shard: from 0. data: the lines, each with its newline. requests: how many. first, last: the rows' positions in the
-    submitted frame; they only ever grow from line to line, and between them there may be rows without a request.
+    shard: from 0. data: the lines, each with its newline. requests: how many. first, last: the
+    rows' positions in the submitted frame; they increase from line to line, and rows between them
+    may have no request.
     """
 
     shard: int
@@ -29,19 +30,20 @@ class Part(msgspec.Struct, frozen=True):
 def pack(
     lines: Iterable[tuple[int, bytes]], limits: Limits, *, part_bytes: int = PART_BYTES
 ) -> Iterator[Part]:
-    """Parts of at most `part_bytes` (or of one line that is longer) out of (row's position, line with its newline).
+    """Pack (row position, line with its newline) into chunks of at most `part_bytes`.
 
-    A shard is as full as `limits` let it be. Raises InputError for a line that no shard can hold.
+    A longer line is a chunk by itself. Each shard is filled up to `limits`. Raises InputError for a
+    line that fits no shard.
     """
     if limits.requests < 1 or limits.bytes < 1:
         raise InputError(
             f"a shard takes at least one request and one byte, not {limits.requests} and {limits.bytes}"
         )
     shard = requests = size = first = last = (
-        0  # the first three of the shard under way, without what is held
+        0  # the first three of the current shard, without pending lines
     )
     held: list[bytes] = []
-    room = slots = 0  # what may still be held: bytes and lines
+    room = slots = 0  # pending bytes and lines
     for position, line in lines:
         length = len(line)
         room -= length

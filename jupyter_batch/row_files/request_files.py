@@ -1,4 +1,4 @@
-"""Request files: lines into shards within the provider's limits, one file a shard. It knows no line's inside."""
+"""Request files: lines packed into shards within the provider's limits, one file a shard."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ REQUEST_ID = re.compile(rb'^\{"custom_id":"([^"]*)"')
 
 
 def sent_hash(line: bytes, sample: int = 0) -> bytes:
-    """The hash of the request in a line as it is sent; b"" for a dialect that has no line of its own for each request.
+    """Return the hash of a request line as sent; b"" for dialects without a line for each request.
 
-    Where the provider is sent the user's own words, it is the request hash. sample: which of a row's requests it is.
+    Where the parameters are sent as the user gave them, it equals the request hash. sample: the
+    index of the request among those of its row.
     """
     body = line.partition(_BODY)[2].rstrip(b"\n")
     return request_hash(body + b"\n", sample) if body else b""
@@ -37,15 +38,15 @@ def sent_hash(line: bytes, sample: int = 0) -> bytes:
 def write_requests(
     draft: JobFolder, job: str, lines: Iterable[tuple[int, bytes]], limits: Limits, start: int = 0
 ) -> list[ShardRecord]:
-    """The request files out of (row position, line), part by part, and their shards, numbered from `start`.
+    """Write (row position, line) to request files; return their shards, numbered from `start`.
 
-    Raises InputError for a line that no file can hold, and for fewer requests than a batch must have.
+    Raises InputError for a line that fits no file, and for fewer requests than a batch needs.
     """
     shards: list[ShardRecord] = []
     with (
         told(draft.path),
         contextlib.ExitStack() as stack,
-    ):  # a full disk may show at the closing only
+    ):  # a full disk may raise on close only
         file: BinaryIO | None = None
         for part in pack(lines, limits):
             number = start + part.shard
@@ -78,9 +79,9 @@ def write_requests(
 def filled(
     draft: JobFolder, job: str, shards: list[ShardRecord], limits: Limits
 ) -> list[ShardRecord]:
-    """The shards, each with as many requests as a batch must have: where one has too few, all are packed evenly.
+    """Return shards that all reach a batch's minimum; where one does not, repack all evenly.
 
-    Raises InputError where that can't be.
+    Raises InputError where that is impossible.
     """
     least = min((shard.requests for shard in shards), default=limits.minimum)
     if least >= limits.minimum:
@@ -88,7 +89,7 @@ def filled(
     total, start = sum(shard.requests for shard in shards), shards[0].number
     parts = min(len(shards), total // limits.minimum)
     each = -(-total // parts) if parts else 0
-    if not 0 < each < limits.requests:  # packed in that way already, or so few that there is no way
+    if not 0 < each < limits.requests:  # packed evenly already, or too few requests in total
         what = (
             f"{total:,} requests"
             if len(shards) == 1

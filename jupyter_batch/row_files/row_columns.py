@@ -1,7 +1,7 @@
-"""The files that a job keeps of its rows: which were left out, where each answer comes from, what each row asks.
+"""A job's files by row: rows left out, row sources, and request hashes.
 
-A damaged one is made again from the others, so that answers can be read and nothing is asked twice. Where the others
-tell too little, a LedgerError says so; nothing is sent then.
+A damaged file is rebuilt from the others, so that answers stay readable and no request is sent
+twice. Raises LedgerError, before anything is sent, where the others do not suffice.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _RESULT_ID = re.compile(rb'"custom_id"\s*:\s*"([^"\\]{1,80})"')
 
 
 class Unsent(msgspec.Struct, frozen=True):
-    """Rows without a request, by the reason why."""
+    """Rows without a request, by reason."""
 
     status: Status
     reason: str
@@ -51,7 +51,7 @@ class Unsent(msgspec.Struct, frozen=True):
 
 
 def read_unsent(folder: JobFolder, job: JobRecord) -> list[Unsent]:
-    """The rows that were planned without a request; their reasons are lost where the file is damaged.
+    """The rows planned without a request; their reasons are lost where the file is damaged.
 
     Raises LedgerError where the rows' keys are damaged as well.
     """
@@ -80,7 +80,7 @@ def _unsent(folder: JobFolder, job: JobRecord) -> list[Unsent]:
 
 
 def read_keys(folder: JobFolder, job: JobRecord) -> Keys:
-    """The keys of a job's rows as they were written. Raises LedgerError."""
+    """Return the stored keys of a job's rows. Raises LedgerError."""
     from jupyter_batch.frames.row_keys import Keys
 
     remedy = (
@@ -95,7 +95,7 @@ def read_keys(folder: JobFolder, job: JobRecord) -> Keys:
 
 
 def source_index(job: JobRecord, folder: JobFolder) -> pd.Index[Any]:
-    """The source's index; where it is damaged, the rows' custom ids, which stand for no other label by mistake."""
+    """The source's index; where it is damaged, the custom ids, which match no label by mistake."""
     import pandas as pd
 
     from jupyter_batch.frames.labels import index_from_bytes
@@ -122,7 +122,7 @@ def source_index(job: JobRecord, folder: JobFolder) -> pd.Index[Any]:
 
 
 def places_of(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Places:
-    """Where each row's answer comes from. Raises LedgerError where that can't be told any more."""
+    """The source of each row's answer. Raises LedgerError where it cannot be determined."""
     left_out = [at for group in read_unsent(folder, job) for at in group.positions]
     with opened_if_there(folder.places) as file:
         there = file is not None
@@ -136,7 +136,7 @@ def places_of(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> P
 
 
 def _is_plain(job: JobRecord, shards: list[ShardRecord], left_out: list[int]) -> bool:
-    """Whether no places are needed: each row has a request of its own, or none."""
+    """Whether row sources are unnecessary: each row has its own request, or none."""
     return sum(shard.requests for shard in shards) + len(left_out) == job.rows
 
 
@@ -147,7 +147,7 @@ def _placed_again(
     left_out: list[int],
     damage: LedgerCorruptError,
 ) -> Array:
-    """The places as the request files, the answers that were taken over and the request hashes tell them."""
+    """Rebuild the row sources from the request files, reused answers and request hashes."""
     import numpy as np
 
     array = np.full(job.rows, NOWHERE, dtype=np.int64)
@@ -180,7 +180,7 @@ def _placed_again(
 
 
 def _rows_in(path: Path, job: JobRecord, find: Any) -> Iterator[int]:
-    """The rows of a job that a file has a line of."""
+    """The rows of a job that have a line in a file."""
     with opened_if_there(path) as file:
         for line in file or ():
             found = find(line)
@@ -193,9 +193,9 @@ def _rows_in(path: Path, job: JobRecord, find: Any) -> Iterator[int]:
 
 
 def prints_of(job: JobRecord, folder: JobFolder) -> Array | None:
-    """The hashes of a job's requests, by row; None for a job that has none.
+    """The hashes of a job's requests, by row; None for a job without any.
 
-    Raises LedgerError where they are damaged, and the rows' keys do not tell them.
+    Raises LedgerError where they are damaged and cannot be derived from the rows' keys.
     """
     remedy = (
         f"what job {job.id} asked can't be told without it, and so not what is paid for already; nothing was sent. "
@@ -221,7 +221,7 @@ def prints_of(job: JobRecord, folder: JobFolder) -> Array | None:
 def prints_elsewhere(
     ledger: Ledger, job: JobRecord
 ) -> Iterator[tuple[JobRecord, JobFolder, Array]]:
-    """The other jobs whose answers may stand for this job's, with the hashes of their requests."""
+    """The other jobs whose answers can be used for this one, with their request hashes."""
     for other in ledger.jobs():
         if other.id == job.id or other.space != job.space:
             continue
@@ -232,7 +232,7 @@ def prints_elsewhere(
 
 
 def changed_of(job: JobRecord, folder: JobFolder) -> Array | None:
-    """The hashes of requests that were sent with other parameters than before; None for a job that has none."""
+    """The hashes of requests sent with changed parameters; None for a job without any."""
     from jupyter_batch.frames.row_keys import pairs
 
     with opened_if_there(folder.changed) as file:
@@ -246,7 +246,10 @@ def changed_of(job: JobRecord, folder: JobFolder) -> Array | None:
 
 
 def sent_prints(job: JobRecord, folder: JobFolder) -> Array | None:
-    """The hashes of the requests as they were sent last; None for a job that has none. Raises as `prints_of` does."""
+    """The hashes of the requests as last sent; None for a job without any.
+
+    Raises as `prints_of`.
+    """
     prints, changed = prints_of(job, folder), changed_of(job, folder)
     if prints is None or changed is None:
         return prints
@@ -272,7 +275,7 @@ def _prints_of_keys(job: JobRecord, folder: JobFolder) -> Array | None:
 
 
 def copy_row_files(job: JobRecord, folder: JobFolder, draft: JobFolder, *, changed: bool) -> None:
-    """Write what is known of a job's rows into the draft of one that goes on from it; a damaged file is left out.
+    """Copy a job's row files into the draft of its successor, except damaged ones.
 
     changed: the hashes of changed requests, too.
     """

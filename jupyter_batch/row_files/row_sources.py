@@ -1,6 +1,6 @@
-"""Where each row's answer comes from: a shard that asks for it, another row that asks the same, or nowhere.
+"""Row sources: the shard with a row's request, the row it duplicates, or none.
 
-It is written when a job is planned; it knows no request's inside and no answer.
+Written when a job is planned.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
 
 PRINT_BYTES = 16
-"""A request is told by its print: a hash of its body."""
+"""Size of a request hash. A request is identified by the hash of its body."""
 
 
 def space_of(place: str | None, provider: str, endpoint: str, schema: bytes = b"") -> str:
-    """Requests that read the same are the same for jobs of one space: they were asked of the same kind, and there.
+    """Return the dedup scope: jobs with the same scope share answers to identical requests.
 
-    Not how (in a batch or at once): an answer is the same either way. schema: what counts as an answer, which says more
-    than what is sent of it; b"" for none. Its hash stands after a ".".
+    The mode (batch or realtime) is not part of it, as answers are the same in both. schema: the
+    definition of a valid answer, which has more detail than the schema sent; b"" for none. Its hash
+    follows after a ".".
     """
     told = repr((place, provider, endpoint.rpartition("/")[2])).encode()
     space = blake2b(told, digest_size=PRINT_BYTES).hexdigest()
@@ -32,7 +33,7 @@ def space_of(place: str | None, provider: str, endpoint: str, schema: bytes = b"
 
 
 def request_hash(body: bytes, sample: int = 0) -> bytes:
-    """The hash of a request by its body; of several answers to the same request each has its own, and is paid once.
+    """Return the hash of a request's body; each sample of a request has its own, and is paid once.
 
     Sample 0 has the hash of a request for one answer.
     """
@@ -41,13 +42,13 @@ def request_hash(body: bytes, sample: int = 0) -> bytes:
 
 
 NOWHERE = -1
-"""The row has no request of this job: it was left out, or its answer was carried over from an earlier job."""
+"""The row has no request in this job: it was left out, or its answer was reused."""
 
 
 class Places:
-    """One int64 a row: the number of the shard that asks for it, NOWHERE, or -2 minus the row that it follows.
+    """One int64 a row: the number of its shard, NOWHERE, or -2 minus the row it duplicates.
 
-    A row follows another one of the job whose request is just the same: that one's answer is its answer.
+    A duplicate has the same request as another row of the job, and takes that row's answer.
     """
 
     def __init__(self, array: Array) -> None:
@@ -57,9 +58,9 @@ class Places:
     def of(
         cls, folder: JobFolder, rows: int, shards: list[ShardRecord], left_out: list[int]
     ) -> Places:
-        """As the folder tells it; where it tells nothing, each shard asks for all rows between its first and last.
+        """Read the job's file; without one, each shard has all rows between its first and last.
 
-        left_out: the rows that have no request.
+        left_out: the rows without a request.
         """
         import numpy as np
 
@@ -74,7 +75,9 @@ class Places:
 
     @classmethod
     def checked(cls, data: bytes, rows: int, shards: list[ShardRecord]) -> Places:
-        """Read what `to_bytes` wrote for a job of so many rows. Raises ValueError for anything else.
+        """Read the output of `to_bytes` for this number of rows.
+
+        Raises ValueError for anything else.
 
         shards: the job's, or none where they are not known.
         """
@@ -91,7 +94,7 @@ class Places:
         return cls(array).with_pieces(shards)
 
     def with_pieces(self, shards: list[ShardRecord]) -> Places:
-        """The same with the pieces of planned shards that were cut: the file has the planned shard's number."""
+        """Set the numbers of split shards: the file has the number of the planned shard."""
         for shard in shards:
             if shard.part_of is not None:
                 span = self.array[shard.first : shard.last + 1]
@@ -99,24 +102,24 @@ class Places:
         return self
 
     def to_bytes(self) -> bytes:
-        """For the job's folder."""
+        """The content of the job's file."""
         return self.array.astype("<i8").tobytes()
 
     def asked(self, shard: ShardRecord) -> bytearray:
-        """1 for each row from the shard's first to its last that it asks for, else 0."""
+        """1 for each row between the shard's first and last that it has a request of, else 0."""
         return bytearray((self.array[shard.first : shard.last + 1] == shard.number).tobytes())
 
     def settled(self, rows: list[int]) -> list[int]:
-        """Those of the rows that no shard asks for."""
+        """The rows that no shard has a request of."""
         return [row for row in rows if self.array[row] < 0]
 
     def leaders_of_followers(self) -> list[int]:
-        """For each row that follows another, that other row."""
+        """The original of each duplicate row."""
         found: list[int] = self.followers()[1].tolist()
         return found
 
     def followers(self, shard: int | None = None) -> tuple[Array, Array]:
-        """(the rows that follow another, the rows that they follow): of those that this shard asks for, or all."""
+        """The duplicate rows and their originals: of those in this shard, or all."""
         import numpy as np
 
         rows = np.flatnonzero(self.array < NOWHERE)

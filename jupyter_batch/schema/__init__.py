@@ -1,7 +1,8 @@
-"""Schemas: from what a person gives, to what the provider is asked for, to the values of each answer's fields.
+"""Schemas: from the user's type, to the provider's format, to the values of each answer's fields.
 
-read.py reads a type, sent.py says it to a provider, check.py holds a value against it, parse.py finds the value in an
-answer. The schema as it is stored is all that counts: a job of another day is parsed without the class it came from.
+read.py parses a type, sent.py converts it for a provider, check.py validates a value, parse.py
+finds the value in an answer. Only the stored schema is used: a later process needs no original
+class.
 """
 
 from jupyter_batch.schema.parse import Parser

@@ -1,6 +1,6 @@
-"""Answers in the form of one of dspy's adapters -> the values of their fields, by that very adapter.
+"""Parsing of answers in the format of a dspy adapter, by that adapter.
 
-The signature is built anew from the stored schema, so that a job of another day needs no class: dspy alone.
+The signature is rebuilt from the stored schema, so that a later process needs only dspy, no class.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _TYPES: dict[str, Any] = {
 
 
 def reader_of(schema: Schema, nullable: Callable[[Field], bool]) -> Callable[[Any], dict[str, Any]]:
-    """What reads an answer's text as the schema's adapter does; it raises Misfit.
+    """Return the parser of an answer's text by the schema's adapter; it raises Misfit.
 
-    nullable: whether a field may be null. Raises InputError where dspy, or this adapter of it, is not there.
+    nullable: whether a field may be null. Raises InputError without dspy or this adapter.
     """
     module, _, name = schema.reader.partition(":")
     try:
@@ -51,7 +51,7 @@ def reader_of(schema: Schema, nullable: Callable[[Field], bool]) -> Callable[[An
             raise Misfit("the answer is no text")
         try:
             found = adapter.parse(signature, text)
-        except Exception as e:  # whatever a model wrote, and whatever dspy makes of it
+        except Exception as e:  # any text of a model, any error of dspy's
             raise Misfit(_reason(e, fields)) from None
         return {key: _plain(value) for key, value in found.items()}
 
@@ -63,7 +63,7 @@ def _type(field: Field, *, nullable: bool) -> Any:
         kind: Any = Literal[field.categories]
     else:
         kind = _TYPES.get(field.kind, Any)
-    return Optional[kind] if nullable and kind is not Any else kind  # noqa: UP045 - a type that comes at run time
+    return Optional[kind] if nullable and kind is not Any else kind  # noqa: UP045 - a runtime type
 
 
 def _plain(value: Any) -> Any:
@@ -71,7 +71,7 @@ def _plain(value: Any) -> Any:
 
 
 def _reason(error: Exception, fields: dict[str, Any]) -> str:
-    """What dspy says fills a page with the answer; which field is wrong is in them."""
+    """Return the wrong field as the reason: dspy's message quotes the whole answer."""
     read = getattr(error, "parsed_result", None)
     if isinstance(read, dict) and set(fields) - set(read):
         missing = ", ".join(f"`{name}`" for name in fields if name not in read)

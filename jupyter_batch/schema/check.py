@@ -1,8 +1,8 @@
-"""A JSON schema -> a function that holds a value against it, compiled once for all rows. It knows no answer's text.
+"""Compilation of a JSON schema to a function that validates values, once for all rows.
 
-JSON Schema 2020-12 (and draft 7's `definitions` and lists of `items`), with two differences: a null for a property that
-is not required counts as one left out (a provider's strict mode wants each property named), and the formats of
-dates, times and UUIDs are checked. `unevaluated*`, `$dynamicRef` and schemas elsewhere are refused.
+JSON Schema 2020-12 (and draft 7's `definitions` and `items` lists), with two differences: null for
+an optional property counts as omitted (a provider's strict mode requires all properties), and date,
+time and UUID formats are checked. `unevaluated*`, `$dynamicRef` and external schemas are refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ELSEWHERE = (
 
 
 def resolved(root: Mapping[str, Any], ref: str) -> Any:
-    """What a `$ref` within the schema points to. Raises OptionError for any other."""
+    """Return the target of a `$ref` within the schema. Raises OptionError for any other."""
     target: Any = root
     if ref != "#" and not ref.startswith("#/"):
         raise OptionError(f"the schema refers to {ref!r}, which is not in it: put it under $defs")
@@ -56,12 +56,12 @@ def resolved(root: Mapping[str, Any], ref: str) -> Any:
 
 
 def compiled(schema: Mapping[str, Any]) -> Check:
-    """The check of values against the schema; it raises Misfit. Raises OptionError where the schema is none."""
+    """Return the check of values, which raises Misfit. Raises OptionError for an invalid schema."""
     return _Compiler(schema).check(schema)
 
 
 class _Later:
-    """The check of a reference, which is made while it is used already."""
+    """The check of a reference, usable while it is still being compiled."""
 
     check: Check
 
@@ -104,7 +104,7 @@ class _Compiler:
             return None
         ref = str(schema["$ref"])
         if ref not in self._refs:
-            later = _Later()  # a schema may hold itself
+            later = _Later()  # a schema may be recursive
             self._refs[ref] = later
             later.check = self.check(resolved(self._root, ref))
         return self._refs[ref]
@@ -278,7 +278,7 @@ def _any_of(checks: list[Check], *, one: bool) -> Check:
         for branch in checks:
             try:
                 branch(value)
-            except Misfit as e:  # of several, the branch that got furthest tells most
+            except Misfit as e:  # the branch that got furthest has the best error
                 first = e if first is None or len(e.path) > len(first.path) else first
                 continue
             if not one:

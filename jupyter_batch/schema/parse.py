@@ -1,7 +1,7 @@
-"""An answer's text -> the values of its fields, or the reason why there are none. It knows no provider and no frame.
+"""Parsing of an answer's text into its fields' values, or the reason for a failure.
 
-What is read: JSON; JSON in a fence; JSON with words around it, where it is the one object there. Nothing is guessed: a
-number in quotes is a text, and an object that is cut off is no object.
+Accepted: JSON; JSON in a fence; JSON surrounded by text, if it is the only object. Nothing is
+guessed: a number in quotes is a text, and a truncated object is invalid.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FENCE = re.compile(
     r"^[ \t]*```[ \t]*[\w-]*[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE
 )
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
-_STARTS = re.compile(r'\{\s*["}]')  # what is meant as JSON; a brace in prose is not followed so
+_STARTS = re.compile(r'\{\s*["}]')  # the start of JSON; a brace in prose is not followed by this
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
 _CUT = {
     Finish.LENGTH: "the answer was cut off at its last token; allow more (max_tokens)",
@@ -47,7 +47,7 @@ _PLAIN = json.JSONDecoder(strict=False, parse_constant=_no_number)
 
 
 class Parser:
-    """Reads the answers of one job."""
+    """Parses the answers of a job."""
 
     def __init__(self, schema: Schema) -> None:
         self._check = compiled(schema.json)
@@ -64,12 +64,12 @@ class Parser:
         )
 
     def read(self, results: Iterable[Result]) -> Iterator[Result]:
-        """Each result with its fields' values by their names; one that has none is a failure, its text in `raw`."""
+        """Yield each result with its fields' values by name; failures have the text in `raw`."""
         for result in results:
             yield self.one(result) if result.status is Status.SUCCEEDED else result
 
     def one(self, result: Result) -> Result:
-        """The same for one answer."""
+        """Parse a single result."""
         text = result.value
         try:
             value = self.values(text)
@@ -86,7 +86,7 @@ class Parser:
         return msgspec.structs.replace(result, value=value)
 
     def values(self, text: Any) -> dict[str, Any]:
-        """The fields' values of an answer's text, None for one that says nothing. Raises Misfit."""
+        """Return the fields' values in an answer's text, None if missing. Raises Misfit."""
         found = self._found(text)
         if (
             len(found) == 1
@@ -94,9 +94,7 @@ class Parser:
             and "values" not in self._keys
             and isinstance(found["values"], dict)
         ):
-            found = found[
-                "values"
-            ]  # some models of Anthropic wrap the input of litellm's JSON tool so
+            found = found["values"]  # some Anthropic models wrap the input of litellm's JSON tool
         try:
             self._check(found)
         except RecursionError:
@@ -105,7 +103,7 @@ class Parser:
             if found.get(field.key) is None and (
                 field.key not in found or field.key not in self._nullable
             ):
-                found[field.key] = deepcopy(field.default)  # a list belongs to its cell alone
+                found[field.key] = deepcopy(field.default)  # each cell has its own list
         values: dict[str, Any] = {}
         for name, key, field, convert in self._fields:
             value = found.get(key)
@@ -114,7 +112,7 @@ class Parser:
 
 
 def _takes_null(schema: Schema, field: Field) -> bool:
-    """Whether a null is something to say, and not the field left out."""
+    """Whether null is a value, rather than an omitted field."""
     check = compiled({**schema.json, "required": [field.key]})
     try:
         check({field.key: None})
@@ -124,7 +122,7 @@ def _takes_null(schema: Schema, field: Field) -> bool:
 
 
 def found_in(text: Any) -> dict[str, Any]:
-    """The one JSON object that an answer's text holds. Raises Misfit where there is none, or more than one."""
+    """Return the only JSON object in a text. Raises Misfit unless there is exactly one."""
     if not isinstance(text, str):
         raise Misfit("the answer is no text")
     try:
@@ -138,7 +136,7 @@ def found_in(text: Any) -> dict[str, Any]:
 
 
 def _chatty(text: str) -> Any:
-    """What stands in a text that is not JSON as a whole."""
+    """Return the JSON in a text that is not JSON as a whole."""
     text = _THOUGHT.sub("", text, count=1).strip().lstrip("\ufeff")
     try:
         return _loads(text)
@@ -165,7 +163,7 @@ def _chatty(text: str) -> Any:
 
 
 def _objects(text: str) -> list[Any]:
-    """The JSON objects in a text, one after the other; those in lists and in each other are none of them."""
+    """Return the top-level JSON objects in a text, without those in lists or other objects."""
     objects: list[Any] = []
     at = 0
     while start := _STARTS.search(text, at):
@@ -180,7 +178,7 @@ def _objects(text: str) -> list[Any]:
 
 
 def _loads(text: str) -> Any:
-    """JSON with line breaks and tabs as they are in its texts, which models write, and half characters."""
+    """Parse JSON, allowing raw line breaks and tabs (models write them) and surrogates."""
     try:
         return _whole(_PLAIN.decode(text.strip()))
     except RecursionError:
@@ -192,7 +190,7 @@ def _broken(error: Exception) -> Misfit:
 
 
 def _whole(value: Any) -> Any:
-    """Lone surrogates, which no file and no column can hold, become U+FFFD; numbers beyond all bounds are refused."""
+    """Replace lone surrogates, invalid in files and columns, by U+FFFD; refuse infinite numbers."""
     if isinstance(value, str):
         return (
             value

@@ -1,6 +1,6 @@
-"""What a schema says of plain values: types, allowed values, texts, numbers; and why a value does not fit.
+"""Checks of plain values against a schema (types, enums, texts, numbers), with messages.
 
-It knows nothing of objects and lists beyond that they are some.
+Objects and lists are checked for their type only.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Check: TypeAlias = Callable[[Any], None]
 _SHOWN = 60
 
 
-class Misfit(Exception):  # noqa: N818 - it is no error of ours: the answer is not as the schema says
-    """Why a value does not fit; `path` leads to it."""
+class Misfit(Exception):  # noqa: N818 - not our error: the answer does not match the schema
+    """The reason why a value does not match; `path` is its location."""
 
     def __init__(self, said: str) -> None:
         super().__init__(said)
@@ -67,7 +67,7 @@ _FORMATS: dict[str, Callable[[str], Any]] = {
 
 
 def shown(value: Any) -> str:
-    """A value in a reason: short, and with its kind where that is not seen."""
+    """Return a value for a message: short, and with its type where that is unclear."""
     text = (
         "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     )
@@ -78,12 +78,12 @@ def shown(value: Any) -> str:
 
 
 def misfit(wanted: str, value: Any) -> NoReturn:
-    """Say that this is not what is asked for."""
+    """Raise Misfit for a value other than the wanted one."""
     raise Misfit(f"{wanted} is asked for, not {shown(value)}")
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal as JSON has it: 1 is 1.0, and true is no 1."""
+    """Whether values are equal in JSON: 1 equals 1.0, and true does not equal 1."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, list) and isinstance(other, list):
@@ -94,7 +94,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def of_type(schema: Mapping[str, Any]) -> Check | None:
-    """`type`: one, or a list of them."""
+    """Return the check of `type`: one, or a list of them."""
     given = schema.get("type")
     if given is None:
         return None
@@ -110,7 +110,7 @@ def of_type(schema: Mapping[str, Any]) -> Check | None:
 
 
 def of_values(schema: Mapping[str, Any], word: str) -> Check | None:
-    """`const` or `enum`."""
+    """Return the check of `const` or `enum`."""
     if word not in schema:
         return None
     allowed = [schema[word]] if word == "const" else schema[word]
@@ -133,7 +133,7 @@ def of_values(schema: Mapping[str, Any], word: str) -> Check | None:
 
 
 def of_text(schema: Mapping[str, Any]) -> Check | None:
-    """`minLength`, `maxLength`, `pattern`, and the formats of dates, times and UUIDs."""
+    """Return the check of `minLength`, `maxLength`, `pattern`, and date, time and UUID formats."""
     low, high = whole(schema, "minLength"), whole(schema, "maxLength")
     pattern = regex(schema["pattern"]) if "pattern" in schema else None
     form = schema.get("format")
@@ -157,7 +157,7 @@ def of_text(schema: Mapping[str, Any]) -> Check | None:
 
 
 def of_number(schema: Mapping[str, Any]) -> Check | None:
-    """`minimum`, `maximum`, the exclusive ones, and `multipleOf`."""
+    """Return the check of `minimum`, `maximum`, the exclusive ones, and `multipleOf`."""
     low, above = _real(schema, "minimum"), _real(schema, "exclusiveMinimum")
     high, below = _real(schema, "maximum"), _real(schema, "exclusiveMaximum")
     step = _real(schema, "multipleOf")
@@ -193,14 +193,14 @@ def _multiple(value: float, step: float) -> bool:
 
 
 def in_size(size: int, low: float | None, high: float | None, what: str) -> None:
-    """So many of something are neither too few nor too many."""
+    """Check that a count is within the bounds. Raises Misfit."""
     if low is not None and size < low:
         raise Misfit(f"at least {low:g} {what} are asked for, not {size}")
     if high is not None and size > high:
         raise Misfit(f"at most {high:g} {what} are asked for, not {size}")
 
 
-# --- what a schema may hold -----------------------------------------------------------------------------------------
+# --- schema keywords ------------------------------------------------------------------------------------------------
 
 
 def _real(schema: Mapping[str, Any], word: str) -> float | None:
@@ -211,7 +211,7 @@ def _real(schema: Mapping[str, Any], word: str) -> float | None:
 
 
 def whole(schema: Mapping[str, Any], word: str) -> float | None:
-    """A count in a schema. Raises OptionError for anything else."""
+    """Return a count in a schema. Raises OptionError for anything else."""
     value = _real(schema, word)
     if value is not None and (value < 0 or value != int(value)):
         raise OptionError(f"the schema has {word}: {value}, which is no count")
@@ -219,7 +219,7 @@ def whole(schema: Mapping[str, Any], word: str) -> float | None:
 
 
 def regex(pattern: Any) -> re.Pattern[str]:
-    """A pattern in a schema, as Python reads it. Raises OptionError."""
+    """Return a schema's pattern as a Python one. Raises OptionError."""
     try:
         return re.compile(pattern)
     except (re.error, TypeError) as e:
@@ -229,7 +229,7 @@ def regex(pattern: Any) -> re.Pattern[str]:
 
 
 def mapping(schema: Mapping[str, Any], word: str) -> Mapping[str, Any]:
-    """An object in a schema. Raises OptionError for anything else."""
+    """Return an object in a schema. Raises OptionError for anything else."""
     value = schema.get(word, {})
     if not isinstance(value, Mapping):
         raise OptionError(f"the schema has {word}: {shown(value)}, which is no object")
@@ -237,14 +237,14 @@ def mapping(schema: Mapping[str, Any], word: str) -> Mapping[str, Any]:
 
 
 def name_list(value: Any) -> list[str]:
-    """Names in a schema. Raises OptionError for anything else."""
+    """Return a list of names in a schema. Raises OptionError for anything else."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise OptionError(f"the schema has {shown(value)} where a list of names has to be")
     return value
 
 
 def schema_list(schema: Mapping[str, Any], word: str) -> Iterable[Any]:
-    """Schemas in a schema. Raises OptionError for anything else."""
+    """Return the subschemas in a schema. Raises OptionError for anything else."""
     value = schema.get(word, [])
     if not isinstance(value, list) or (word in schema and not value):
         raise OptionError(f"the schema has {word}: {shown(value)}, which is no list of schemas")

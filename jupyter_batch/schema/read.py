@@ -1,7 +1,7 @@
-"""What a person gives as a schema -> Schema: a Pydantic model, a TypedDict, {name: type}, or a JSON schema.
+"""Conversion to Schema of a Pydantic model, a TypedDict, {name: type}, or a JSON schema.
 
-Pydantic makes the JSON schema of types, so that all that it knows can be said; it is not asked again when answers are
-read. Raises OptionError for what can't be a schema.
+Pydantic generates the JSON schema of types, so all its types are supported; it is not used to read
+answers. Raises OptionError for an invalid schema.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _PLAIN = {
 _TIMES = {"date": "date", "date-time": "datetime"}
 _DEEPEST = 64
 _EMPTY: dict[Any, Any] = {list: [], set: [], frozenset: [], tuple: [], dict: {}}
-"""What the `default_factory`s make that are surely the same each time (another schema is another job)."""
+"""Results of `default_factory`s that are constant (another schema is another job)."""
 
 
 def read(given: Any) -> Schema:
-    """The schema that is meant."""
+    """Return the schema of the user's value."""
     if isinstance(given, Schema):
         return given
     if isinstance(given, Mapping):
@@ -72,7 +72,7 @@ def read(given: Any) -> Schema:
 
 
 def _is_json(given: Mapping[Any, Any]) -> bool:
-    """Whether this is a JSON schema, perhaps in OpenAI's wrapping, and not {name: type}."""
+    """Whether this is a JSON schema, possibly in OpenAI's wrapper, and not {name: type}."""
     kind = given.get("type")
     if isinstance(kind, str | list) or isinstance(given.get("json_schema"), Mapping):
         return True
@@ -82,7 +82,7 @@ def _is_json(given: Mapping[Any, Any]) -> bool:
 
 
 def _wrapped(given: Mapping[Any, Any]) -> Schema:
-    """A JSON schema, or OpenAI's {"type": "json_schema", "json_schema": {"name", "schema", "strict"}}."""
+    """Parse a JSON schema, or OpenAI's {"type": "json_schema", "json_schema": {...}} wrapper."""
     inner = given.get("json_schema")
     held = inner if given.get("type") == "json_schema" and isinstance(inner, Mapping) else given
     strict, name = True, None
@@ -102,9 +102,9 @@ def _wrapped(given: Mapping[Any, Any]) -> Schema:
 def _schema(
     schema: dict[str, Any], name: str, names: Mapping[str, str], *, strict: bool = True
 ) -> Schema:
-    """names: of the columns, by the key in the JSON, where they differ."""
+    """names: of the columns, by JSON key, where they differ."""
     root = _root(schema)
-    compiled(root)  # says what is wrong with it
+    compiled(root)  # raises for an invalid schema
     properties: Mapping[str, Any] = root["properties"]
     needed = root.get("required", [])
     fields = []
@@ -118,7 +118,7 @@ def _schema(
 
 
 def _root(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with an object at its root."""
+    """Return the schema with an object at its root."""
     root, seen = dict(schema), 0
     while "$ref" in root and seen < _DEEPEST:
         target: dict[str, Any] = resolved(schema, str(root["$ref"]))
@@ -150,7 +150,7 @@ def _root(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(part: Any, root: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-    """What kind of column a field makes, and its categories."""
+    """Return the kind of a field's column, and its categories."""
     kinds: list[str] = []
     values: list[Any] = []
     _gather(part, root, kinds, values, 0)
@@ -172,7 +172,7 @@ def _kind(part: Any, root: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
 def _gather(
     part: Any, root: Mapping[str, Any], kinds: list[str], values: list[Any], depth: int
 ) -> None:
-    """All that a field may be, but null."""
+    """Collect all alternatives of a field, except null."""
     if not isinstance(part, Mapping) or depth > _DEEPEST:
         kinds.append("object")
         return
@@ -208,7 +208,7 @@ def _gather(
 
 
 def _typed(made: Any, name: str) -> Schema:
-    """Pydantic's JSON schema of a class."""
+    """Return the schema of a class from Pydantic."""
     import pydantic
 
     try:
@@ -235,7 +235,7 @@ def _typed(made: Any, name: str) -> Schema:
 
 
 def _aliases(made: Any) -> dict[str, str]:
-    """A Pydantic model's own names of its fields, by what they are called in the JSON."""
+    """Return a Pydantic model's field names by their JSON names."""
     names: dict[str, str] = {}
     for name, info in getattr(made, "model_fields", {}).items():
         alias = info.validation_alias or info.alias
@@ -246,7 +246,7 @@ def _aliases(made: Any) -> dict[str, str]:
 
 
 def _factories(made: Any) -> dict[str, Any]:
-    """What makes the default of each field that is not a plain value."""
+    """Return the default factory of each field whose default is not a plain value."""
     told = (
         {field.name: field.default_factory for field in dataclasses.fields(made)}
         if dataclasses.is_dataclass(made)
@@ -266,7 +266,7 @@ def _is_typed_dict(given: Any) -> bool:
 def _typed_dict(
     name: str, fields: Mapping[Any, Any], held: set[Any], *, required: frozenset[str] | None = None
 ) -> Any:
-    """A TypedDict that Pydantic takes in any Python. required: the names of those that must be there; None is all."""
+    """Return a TypedDict for Pydantic in any Python. required: the required names; None is all."""
     import typing_extensions
 
     made: dict[str, Any] = {}
@@ -281,7 +281,7 @@ def _typed_dict(
 
 
 def _checked(field: str, kind: Any, held: set[Any]) -> Any:
-    """A field's type, which Pydantic can say; else an OptionError that names the field."""
+    """Return a field's type. Raises OptionError, naming the field, if unknown to Pydantic."""
     import pydantic
 
     if isinstance(kind, Mapping):
@@ -293,7 +293,7 @@ def _checked(field: str, kind: Any, held: set[Any]) -> Any:
         )
     own = _own(kind, held)
     try:
-        if inspect.isroutine(kind):  # Pydantic takes it for the arguments of a call
+        if inspect.isroutine(kind):  # Pydantic treats it as the arguments of a call
             raise TypeError
         pydantic.TypeAdapter(own).json_schema()
     except (pydantic.errors.PydanticUserError, NameError, TypeError):
@@ -305,7 +305,7 @@ def _checked(field: str, kind: Any, held: set[Any]) -> Any:
 
 
 def _own(kind: Any, held: set[Any]) -> Any:
-    """The type, with each TypedDict in it as one that Pydantic takes (before Python 3.12 it wants its own)."""
+    """Return the type with each TypedDict converted for Pydantic (required before Python 3.12)."""
     if _is_typed_dict(kind) or typing.is_typeddict(kind):
         if kind in held:
             raise OptionError(f"the TypedDict {kind.__name__} holds itself: give a Pydantic model")
@@ -326,7 +326,7 @@ def _own(kind: Any, held: set[Any]) -> Any:
 
 
 def _bare(hint: Any) -> Any:
-    """Without Required[...], NotRequired[...] and ReadOnly[...]."""
+    """Return the type without Required[...], NotRequired[...] and ReadOnly[...]."""
     import typing_extensions
 
     while typing.get_origin(hint) in (

@@ -1,7 +1,7 @@
-"""A Schema -> the `response_format` of a request: strict where it can be, refused where the provider can't take it.
+"""Conversion of a Schema to a `response_format`: strict if possible, refused if unsupported.
 
-What a strict mode does not know of a field (a longest text, say) is put into the field's description, and answers are
-still held against the whole schema. litellm says it to Anthropic.
+Constraints that strict mode lacks (maxLength) are put into the field's description, and answers are
+still checked against the whole schema. litellm translates it for Anthropic.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _FORMATS = frozenset(
 MOST_FIELDS, MOST_LEVELS, MOST_VALUES, MOST_CHARS = 5000, 10, 1000, 120_000
 MANY_VALUES, MOST_CHARS_OF_MANY = 250, 15_000
 _OLD = re.compile(r"(ft:)?(gpt-3\.5|gpt-4(?![.o\w])|gpt-4o-2024-05-13|o1-mini|o1-preview)|.*-audio")
-"""OpenAI's models from before structured outputs (gpt-4o-2024-08-06), and those that answer with sound."""
+"""OpenAI models before structured outputs (gpt-4o-2024-08-06), and those with audio output."""
 
-# Anthropic, structured outputs guide (2026): over all schemas of a request.
+# Anthropic, structured outputs guide (2026): for all schemas of a request.
 MOST_OPTIONAL, MOST_UNIONS = 24, 16
 
 _NOTES = {
@@ -60,13 +60,13 @@ _KEPT = (
 
 
 class _Loose(Exception):  # noqa: N818 - it never leaves this file
-    """A strict mode can't say this."""
+    """Strict mode can't represent this."""
 
 
 def response_format(
     schema: Schema, *, provider: str, model: str = "", dialect: str = "openai"
 ) -> dict[str, Any]:
-    """What is asked of the provider. model: as the provider calls it. Raises OptionError, before anything is sent."""
+    """Return the format for a provider's model name. Raises OptionError before sending."""
     if provider == "openai" and _OLD.match(model):
         raise OptionError(
             f"openai/{model} has no structured output: take a model since gpt-4o-mini, or leave `schema` "
@@ -96,7 +96,7 @@ def _format(name: str, schema: dict[str, Any], *, strict: bool) -> dict[str, Any
 
 
 class _Strict:
-    """A schema as OpenAI's strict mode wants it: each field required, no others, and the words that it knows."""
+    """A schema for OpenAI's strict mode: all fields required, only supported keywords."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -132,7 +132,7 @@ class _Strict:
         return {"description": described, **made} if described else made
 
     def _ref(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        """A reference stands alone; one with a description of its own becomes what it refers to."""
+        """Return a bare reference; one with its own description is replaced by its target."""
         ref = str(node["$ref"])
         if not node.get("description") or ref in _refs(resolved(self._root, ref), self._root):
             return {"$ref": ref}
@@ -156,7 +156,7 @@ class _Strict:
 
 
 def _type_of(node: Mapping[str, Any]) -> Any:
-    """The type where only values are given, or only what is inside."""
+    """Return the type, inferred where only values or contents are given."""
     if "properties" in node or "items" in node:
         return "object" if "properties" in node else "array"
     values = [node["const"]] if "const" in node else node.get("enum")
@@ -168,7 +168,7 @@ def _type_of(node: Mapping[str, Any]) -> Any:
 
 
 def _described(node: Mapping[str, Any], made: dict[str, Any]) -> str:
-    """The description, with what the strict mode does not know; that is taken out of `made`."""
+    """Return the description with keywords unknown to strict mode, moved out of `made`."""
     notes = []
     for word, says in _NOTES.items():
         if word not in node or node[word] is False:
@@ -187,7 +187,7 @@ def _described(node: Mapping[str, Any], made: dict[str, Any]) -> str:
 
 
 def _or_null(made: dict[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, or null: a field that may be left out, where each has to be there."""
+    """Return the schema, or null: for an optional field, since strict mode requires all."""
     if _allows_null(made, root):
         return made
     if "anyOf" in made:
@@ -213,7 +213,7 @@ def _allows_null(made: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
 
 
 def _inlined(node: Any, root: Mapping[str, Any]) -> Any:
-    """The schema without references: litellm changes them on one of its two ways to Anthropic."""
+    """Return the schema without references, which litellm alters on a path to Anthropic."""
     if isinstance(node, list):
         return [_inlined(part, root) for part in node]
     if not isinstance(node, Mapping):
@@ -228,11 +228,11 @@ def _inlined(node: Any, root: Mapping[str, Any]) -> Any:
     }
 
 
-# --- what is too much -----------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------------------------
 
 
 def _parts(node: Any) -> Iterator[tuple[str, Any]]:
-    """The schemas right inside one, each with the word that it stands under; references are not followed."""
+    """Yield the direct subschemas, each with its keyword; references are not followed."""
     if not isinstance(node, Mapping):
         return
     for word in ("properties", "patternProperties", "$defs", "definitions"):
@@ -263,7 +263,7 @@ def _all(node: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _refs(node: Any, root: Mapping[str, Any]) -> set[str]:
-    """All references that a schema comes to."""
+    """Return all references reachable from a schema."""
     found: set[str] = set()
     left = [node]
     while left:
@@ -276,7 +276,7 @@ def _refs(node: Any, root: Mapping[str, Any]) -> set[str]:
 
 
 def _levels(node: Any, root: Mapping[str, Any], seen: frozenset[str]) -> int:
-    """How deep objects lie in each other; a schema that holds itself counts once."""
+    """Return the nesting depth of objects; a recursive schema counts once."""
     if not isinstance(node, Mapping):
         return 0
     ref = node.get("$ref")
@@ -292,7 +292,7 @@ def _levels(node: Any, root: Mapping[str, Any], seen: frozenset[str]) -> int:
 
 
 def _refuse_openai(made: dict[str, Any]) -> None:
-    """Raise OptionError for what is beyond the strict mode's limits."""
+    """Raise OptionError for a schema beyond strict mode's limits."""
     names: list[str] = []
     values: list[Any] = []
     for node in _all(made):
@@ -327,7 +327,7 @@ def _too_much(there: str, most: str) -> OptionError:
 
 
 def _refuse_anthropic(schema: Mapping[str, Any]) -> None:
-    """Raise OptionError for what Anthropic's structured output does not take."""
+    """Raise OptionError for schemas that Anthropic's structured output does not support."""
     optional = unions = 0
     for node in _all(schema):
         if node.get("$ref") == "#" or (

@@ -1,1 +1,1 @@
-"""Prompt templates: a text with holes, and the text of each row."""
+"""Prompt templates: parsing, and rendering for each row."""

@@ -1,4 +1,4 @@
-"""A Jinja sandbox with bounds: no expression in a template makes a text or a number of any size."""
+"""A Jinja sandbox in which no expression can create unbounded texts or numbers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from jupyter_batch.core.limits import FIELD_WIDTH, TEXT_CHARS, is_too_wide
 
 _EXPONENT = 10_000
 _PADDING = ("format", "center", "indent", "wordwrap", "truncate", "round", "slice", "batch")
-"""Jinja's filters that take a length."""
+"""Jinja filters with a length argument."""
 
 
 @functools.cache
 def environment_class() -> Any:
-    """The class of environments; made at its first use, since Jinja is not imported before."""
+    """Return the environment class, made at its first use so that Jinja is imported late."""
     from jinja2.exceptions import SecurityError
     from jinja2.filters import FILTERS
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -50,7 +50,7 @@ def environment_class() -> Any:
             return super().call(context, called, *args, **kwargs)
 
         def wrap_str_format(self, value: Any) -> Any:
-            """`str.format` of a template, with its widths bounded."""
+            """Wrap a template's `str.format`, with bounded widths."""
             wrapped = super().wrap_str_format(value)
             if wrapped is None:
                 return None
@@ -94,5 +94,5 @@ def _is_large(value: Any) -> bool:
 
 
 def _size(value: Any) -> int:
-    """The length of what a repetition makes longer; 1 for a single item, so that a count alone is what bounds it."""
+    """Return a repeated value's length; 1 for a single item, so that the count is bounded."""
     return max(len(value), 2) if isinstance(value, str | bytes | list | tuple) else 0

@@ -1,13 +1,13 @@
-"""A prompt with {columns} -> the text of each row. It knows names and values, and no frame, no model, no wire.
+"""Rendering of prompts with {columns} to a text for each row.
 
-The grammar of braces: the innermost `{...}` groups are looked at, one after another. What stands in one is
+Grammar of braces: the innermost `{...}` groups are parsed in order. The content of one is
 
-- a column's name, or a column's name with a format (`{price:.2f}`, `{name!r}`): a hole;
-- a word that is no column, an attribute of a column, a misspelt name: an error before anything is sent;
-- anything else, JSON above all: text, as it is.
+- a column's name, or a column's name with a format (`{price:.2f}`, `{name!r}`): a placeholder;
+- an unknown word, a column's attribute, a misspelt name: an error before anything is sent;
+- anything else, JSON above all: text, unchanged.
 
-Doubled braces make text of what would be a hole or an error: `{{feedback}}` is `{feedback}`, and `{{{feedback}}}` the
-value in braces, as in str.format. Braces around text are never touched.
+Doubled braces escape a placeholder or an error: `{{feedback}}` is `{feedback}`, and
+`{{{feedback}}}` the value in braces, as in str.format. Braces around other text are never changed.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ KINDS = ("braces", "jinja")
 
 
 class RowError(msgspec.Struct, frozen=True):
-    """Why one row can't be sent. It stands where the row's text would have been; the other rows go on."""
+    """Why a row can't be sent, in place of its text; the other rows are unaffected."""
 
     reason: str
 
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
-"""Types whose texts are the same in every process."""
+"""Types whose texts are equal in every process."""
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9A-Fa-f]+")
 _MOST_NESTED = 20
 
 
 class UnstableError(ValueError):
-    """A value has no text that is the same the next time; the message says what to do."""
+    """A value's text changes between processes; the message has the remedy."""
 
 
 def stable(value: Any, text: str | None = None) -> str:
-    """The text of a value, or the `text` that was made of it.
+    """Return the text of a value, or the `text` already made from it.
 
-    Raises UnstableError for one that changes with the process, and whatever the value's own __str__ raises.
+    Raises UnstableError if it changes between processes, and any error of the value's __str__.
     """
     if hasattr(value, "__next__"):
         raise UnstableError(
@@ -72,21 +72,21 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 
 
 class Template(Protocol):
-    """A prompt, parsed once."""
+    """A parsed prompt."""
 
     @property
     def columns(self) -> tuple[Any, ...]:
-        """The labels of the columns that are used, each once, in order of appearance."""
+        """The labels of the used columns, each once, in order of appearance."""
 
     def render(self, columns: Sequence[Sequence[Any]], rows: int) -> list[str | RowError]:
-        """The text of each of a block's `rows`; `columns` holds a list for each label of `.columns`.
+        """Return the text of each of a block's `rows`; `columns` has a list for each of `.columns`.
 
-        None stands for a missing value and gives an empty text.
+        None is a missing value and gives an empty text.
         """
 
 
 def parse(text: str, columns: Iterable[Any], kind: str = "braces") -> Template:
-    """The template over a frame with these column labels. Raises TemplateError, OptionError for an unknown kind."""
+    """Parse a template over these labels. Raises TemplateError, OptionError for a bad kind."""
     if not isinstance(text, str):
         raise TemplateError(f"a template is a text, not {type(text).__name__}")
     names = _Names(columns)
@@ -98,21 +98,21 @@ def parse(text: str, columns: Iterable[Any], kind: str = "braces") -> Template:
 
 
 class _Names:
-    """The frame's labels by the text that stands for each, and what to say of a name that is not there."""
+    """The frame's labels by their texts, and error messages for unknown names."""
 
     def __init__(self, labels: Iterable[Any]) -> None:
         self.by_text: dict[str, Any] = {}
         for label in labels:
             if (
                 isinstance(label, str) or str(label) not in self.by_text
-            ):  # a text before a number like it
+            ):  # a text has precedence over an equal number
                 self.by_text[str(label)] = label
         self.longest = max(map(len, self.by_text), default=0)
 
     def close(
         self, word: str, among: Iterable[str] | None = None, cutoff: float = 0.6
     ) -> str | None:
-        """The nearest name, whatever its case."""
+        """Return the nearest name, ignoring case."""
         lower = {
             name.lower(): name for name in reversed(list(self.by_text if among is None else among))
         }
@@ -120,7 +120,7 @@ class _Names:
         return lower[found[0]] if found else None
 
     def unknown(self, shown: str, word: str) -> TemplateError:
-        """The error for a name that is no column."""
+        """Return the error for an unknown column name."""
         close = self.close(word)
         hint = f"; did you mean {shown.replace(word, close, 1)}?" if close is not None else "."
         first = list(self.by_text)[:20]
@@ -136,19 +136,19 @@ _CONVERSIONS: dict[str, Callable[[Any], str]] = {"r": repr, "s": str, "a": ascii
 
 
 class _Hole(msgspec.Struct, frozen=True):
-    """Where a value goes."""
+    """A placeholder for a value."""
 
     label: Any
     conversion: str = ""
     spec: str = ""
 
     def texts(self, column: Sequence[Any], errors: dict[int, RowError]) -> list[Any]:
-        """What `%s` gets for each value; a value that can't be formatted is told in `errors`."""
+        """Return the values for `%s`; a value that can't be formatted is reported in `errors`."""
         if not self.conversion and not self.spec and PLAIN.issuperset(map(type, column)):
             return ["" if value is None else value for value in column]
         try:
             return ["" if value is None else self._format(value) for value in column]
-        except Exception:  # some value does not fit: find which, and keep the others
+        except Exception:  # some value is invalid: find it, and keep the others
             return [self._try(at, value, errors) for at, value in enumerate(column)]
 
     def _format(self, value: Any) -> str:
@@ -186,11 +186,11 @@ _SPEC = re.compile(
 _SURE_SPEC = re.compile(r".*\.\d+[eEfFgGs%]|,\w?|.?[<>^]\d+\w?|%[A-Za-z].*", re.DOTALL)
 _TAIL = re.compile(r"(?:!([rsa]))?(?::(.*))?", re.DOTALL)
 _TYPO = 0.85
-"""How near a text of several words must be to a column's name to be taken for a misspelling of it."""
+"""The similarity to a column's name from which a text of several words is a misspelling."""
 
 
 def _meaning(content: str, names: _Names) -> _Hole | TemplateError | None:
-    """What `{content}` is: a hole, a mistake, or (None) text."""
+    """Return the meaning of `{content}`: a placeholder, an error, or (None) text."""
     known = names.by_text
     shown = f"{{{content}}}"
     if content in known:
@@ -222,7 +222,7 @@ def _meaning(content: str, names: _Names) -> _Hole | TemplateError | None:
 
 
 def _formatted(content: str, at: int, label: Any) -> _Hole | TemplateError | None:
-    """A column's name, then something after ':' or '!'."""
+    """Parse a column's name followed by ':' or '!'."""
     tail = _TAIL.fullmatch(content, at)
     if tail is None:
         return None
@@ -241,7 +241,7 @@ def _formatted(content: str, at: int, label: Any) -> _Hole | TemplateError | Non
 
 
 class _Braces:
-    """`{feedback}`."""
+    """A template with `{feedback}`."""
 
     def __init__(self, text: str, names: _Names) -> None:
         mark = _JINJA_STATEMENT.search(text)
@@ -254,7 +254,7 @@ class _Braces:
         self._which = [self.columns.index(hole.label) for hole in self._holes]
 
     def render(self, columns: Sequence[Sequence[Any]], rows: int) -> list[str | RowError]:
-        """One `%` a row: `%s` leaves a str alone and calls str() on the rest."""
+        """Apply one `%` a row: `%s` leaves a str unchanged and calls str() on the rest."""
         if not self._holes:
             return [self._text] * rows
         errors: dict[int, RowError] = {}
@@ -266,7 +266,7 @@ class _Braces:
         texts: list[str | RowError]
         try:
             texts = [pattern % row for row in zip(*cells, strict=True)]
-        except Exception:  # a value's own __str__ raised: find which, and keep the others
+        except Exception:  # a value's __str__ raised: find it, and keep the others
             texts = [_one(pattern, row) for row in zip(*cells, strict=True)]
         for at, error in errors.items():
             texts[at] = error
@@ -274,7 +274,7 @@ class _Braces:
 
 
 def _split(text: str, names: _Names) -> tuple[list[str], list[_Hole]]:
-    """The texts around the holes (always one more than holes), and the holes."""
+    """Return the texts around the placeholders (always one more) and the placeholders."""
     odd = sorted(
         (re.escape(name) for name in names.by_text if "{" in name or "}" in name),
         key=len,
@@ -326,12 +326,12 @@ def _is_jinja(mark: str) -> TemplateError:
 def _one(pattern: str, row: tuple[Any, ...]) -> str | RowError:
     try:
         return pattern % row
-    except Exception as error:  # the value's own
+    except Exception as error:  # raised by the value
         return RowError(f"a value can't be written as text: {raised(error)}")
 
 
 class _Jinja:
-    """`{{ feedback }}`: Jinja2, sandboxed; undefined names are errors. `row["any name"]` takes any column."""
+    """Sandboxed Jinja2, `{{ feedback }}`; undefined names fail, `row["any name"]` works."""
 
     def __init__(self, text: str, names: _Names) -> None:
         import jinja2
@@ -356,7 +356,7 @@ class _Jinja:
         self._names = used
 
     def render(self, columns: Sequence[Sequence[Any]], rows: int) -> list[str | RowError]:
-        """One render a row."""
+        """Render each row."""
         if not columns:
             return [self._row({})] * rows
         return [
@@ -374,14 +374,14 @@ class _Jinja:
 
 
 def _final(value: Any) -> Any:
-    """What is written of an expression's value."""
+    """Return the output for an expression's value."""
     if value is None:
         return ""
     return value if type(value) in PLAIN else stable(value)
 
 
 def _bounded_text(pieces: Iterable[str]) -> str:
-    """The pieces joined. Raises ValueError for a text that no provider takes, or that does not end."""
+    """Join the pieces. Raises ValueError for an endless text, or one too long for any provider."""
     held: list[str] = []
     size = 0
     for piece in pieces:
@@ -393,7 +393,7 @@ def _bounded_text(pieces: Iterable[str]) -> str:
 
 
 def _jinja_columns(environment: jinja2.Environment, text: str, names: _Names) -> list[str]:
-    """The names of the columns that the template reads, in order; an unknown name is an error."""
+    """Return the names of the columns in the template, in order; unknown names are errors."""
     from jinja2 import meta, nodes
 
     tree = environment.parse(text)
@@ -404,7 +404,7 @@ def _jinja_columns(environment: jinja2.Environment, text: str, names: _Names) ->
     if unknown:
         raise names.unknown(f"{{{{ {unknown[0]} }}}}", unknown[0])
     used: dict[str, None] = {}
-    rows = 0  # how often `row` is read, but for row["a name"]
+    rows = 0  # reads of `row` other than row["a name"]
     for node in tree.find_all((nodes.Name, nodes.Getitem)):
         name = node.name if isinstance(node, nodes.Name) else _row_item(node)
         if isinstance(node, nodes.Name) and name not in names.by_text:
@@ -418,7 +418,7 @@ def _jinja_columns(environment: jinja2.Environment, text: str, names: _Names) ->
 
 
 def _row_item(node: Any) -> str | None:
-    """The name in row["a name"]."""
+    """Return the name in row["a name"]."""
     from jinja2 import nodes
 
     of_row = (
@@ -430,18 +430,18 @@ def _row_item(node: Any) -> str | None:
 
 
 def raised(error: Exception) -> str:
-    """The name and the message of what a value's own method raised."""
+    """Return the type and message of an error raised by a value's method."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # the message's own
+    except Exception:  # raised by the message
         return type(error).__name__
 
 
 def short(value: Any, width: int = 60) -> str:
-    """The beginning of a text, or of a value's repr."""
+    """Return the beginning of a text, or of a value's repr."""
     try:
         text = value if isinstance(value, str) else repr(value)
-    except Exception:  # the value's own
+    except Exception:  # raised by the value
         text = f"a {type(value).__name__}"
     if not isinstance(value, str) and _ADDRESS.search(text):
         text = f"a {type(value).__name__}"

@@ -1,6 +1,7 @@
-"""A provider that answers from a function, in memory: for tests and dry runs. No network, no model, no clock.
+"""A provider for tests and dry runs that answers from a function, in memory. No network, no clock.
 
-It speaks the same wire as the real ones: request lines in, result lines out, so what is tried with it is the real way.
+It uses the same wire format as the others, request lines in and result lines out, so tests with it
+use the real code path.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ FACTS = Facts(
 
 
 class Scripted:
-    """Answers each request with `answer(body)`; an exception that it raises becomes that row's error line.
+    """Answers each request with `answer(body)`; its exception becomes the row's error line.
 
-    polls: after how many polls a batch is over. ending: how. asked: how often each verb was called. faults: for a verb,
-    what its next calls raise (None: nothing), before they take effect; `after` the same, once they did.
+    polls: the number of polls after which a batch ends. ending: its final state. asked: counts of
+    calls by method. faults: by method, the exceptions of the next calls (None: none), raised before
+    they take effect; `after`: the same, after they do.
     """
 
     def __init__(
@@ -66,12 +68,12 @@ class Scripted:
         uploaded: str | None,
         on_upload: Callable[[str], Awaitable[None]],
     ) -> BatchView:
-        """Take a file, then a batch of it."""
+        """Store a file, then create a batch of it."""
         del endpoint, window
         if uploaded is None:
             self._begin("upload")
             uploaded = f"file-{next(self._ids)}"
-            self.files[uploaded] = requests.read_bytes()  # noqa: ASYNC240 - a script has nothing else to do meanwhile
+            self.files[uploaded] = requests.read_bytes()  # noqa: ASYNC240 - the loop is idle
             await on_upload(uploaded)
         self._begin("create")
         lines = self.files[uploaded].count(b"\n")
@@ -89,13 +91,13 @@ class Scripted:
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
     ) -> list[BatchView]:
-        """By tag or file; it knows no times, so `since` finds all."""
+        """Find by tag or file; batches have no times, so `since` is ignored."""
         del since
         self._begin("find")
         return [view for view in reversed(self.batches.values()) if is_of(view, tag, file_id)]
 
     async def poll(self, batch_id: str) -> BatchView:
-        """The batch; over after `polls` of these."""
+        """Return the batch; it ends after `polls` calls."""
         self._begin("poll")
         self._polled[batch_id] += 1
         view = self._there(batch_id)
@@ -104,14 +106,14 @@ class Scripted:
         return view
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
-        """A result file."""
+        """Write a result file."""
         self._begin("fetch")
         if file_id not in self.files:
             raise NotFoundError(f"no file {file_id}", status=404)
         write(self.files[file_id])
 
     async def cancel(self, batch_id: str) -> BatchView:
-        """Over at once."""
+        """Cancel at once."""
         self._begin("cancel")
         view = self._there(batch_id)
         return (
@@ -126,7 +128,7 @@ class Scripted:
     def finish(
         self, batch_id: str, *, ending: State | None = None, answered: int | None = None
     ) -> BatchView:
-        """End a batch: the first `answered` requests (None: all) have their line, the others none."""
+        """End a batch: the first `answered` requests (None: all) get a line, the others none."""
         view = self._there(batch_id)
         lines = self.files[str(view.input_file_id)].splitlines()
         output: list[bytes] = []
@@ -156,7 +158,7 @@ class Scripted:
         head = {"id": f"batch_req_{request['custom_id']}", "custom_id": request["custom_id"]}
         try:
             said = self._answer(request["body"])
-        except Exception as e:  # the script's way to fail a row
+        except Exception as e:  # how a script fails a row
             body: dict[str, Any] = {
                 "error": {"message": str(e), "type": "server_error", "param": None, "code": None}
             }

@@ -1,1 +1,1 @@
-"""Pure translation between our requests and results and a provider's lines: one file a dialect, no network."""
+"""Pure translation between our requests and results and providers' lines: one file per dialect."""

@@ -1,4 +1,4 @@
-"""Which file speaks a job's dialect, by the name that is stored with the job. It knows no provider."""
+"""Selection of a job's dialect, by the name stored with the job."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TRANSLATED = {ANTHROPIC: AnthropicEncoder, VERTEX: vertex.Encoder, BEDROCK: bed
 
 
 class Encoder(Protocol):
-    """What makes request lines; see wire/openai.py."""
+    """Encodes request lines; see wire/openai.py."""
 
     def encode(
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
     ) -> list[bytes | RowError]:
-        """A line for each row of a block, or why the row can't be sent."""
+        """Return a line, or the row's error, for each row of a block."""
 
 
 def encoder(
@@ -40,10 +40,10 @@ def encoder(
     route: Route | None = None,
     extra: Mapping[str, Any] | openai.Hole | None = None,
 ) -> Varying:
-    """The encoder of a dialect; litellm is loaded where it translates. Raises OptionError.
+    """Return the encoder of a dialect; litellm is loaded if it translates. Raises OptionError.
 
-    route: where the requests go, whose parameters are mapped as litellm does; None: the body is sent as it is. extra:
-    the user's `extra_body`, which goes into each request as it is.
+    route: the destination of the requests, for mapping parameters as litellm does; None: the body
+    is sent unchanged. extra: the user's `extra_body`, which is added to each request unchanged.
     """
 
     def make(body: Mapping[str, Any], extra: Mapping[str, Any]) -> Encoder:
@@ -64,37 +64,37 @@ def encoder(
 
 
 def is_translated(dialect: str, endpoint: str) -> bool:
-    """Whether litellm makes the lines: what it makes of a request may change with its version."""
+    """Whether litellm makes the lines: its translation may change with its version."""
     return dialect in _TRANSLATED or endpoint == openai.RESPONSES
 
 
 def is_mapped(made: Varying) -> bool:
-    """Whether litellm makes all the lines of this encoder, in whatever dialect."""
+    """Whether litellm makes all the lines of this encoder, in any dialect."""
     return isinstance(made.whole, AnthropicEncoder)
 
 
 def may_be_mapped(made: Varying) -> bool:
-    """Whether litellm may make some of the lines: requests are told from each other as they were given, then."""
+    """Whether litellm may make some lines: the request hash is then of the requests as given."""
     plain = isinstance(made.whole, openai.Encoder | openai_requests.Checked)
     return not plain or isinstance(made.whole, openai_vectors.Encoder)
 
 
 def headers_of(made: Varying) -> dict[str, str]:
-    """What has to go with the batch as a whole; complete once all rows are encoded."""
+    """Headers for the batch as a whole; complete once all rows are encoded."""
     return made.headers
 
 
 def tool_names_of(made: Varying) -> dict[str, str]:
-    """Tool names as the provider got them -> as the person gave them, where they differ."""
+    """The provider's tool names -> the user's, where they differ."""
     return made.tool_names
 
 
 BODIES = ("body", "params", "modelInput", "request")
-"""Where a dialect's request line has its request."""
+"""Fields with the request in the dialects' request lines."""
 
 
 def request_in(line: bytes) -> dict[str, Any]:
-    """The body of a request line of any dialect; an empty one where there is no line."""
+    """Return the body of a request line of any dialect; an empty one for an empty line."""
     data = orjson.loads(line) if line else {}
     found: dict[str, Any] = next((data[key] for key in BODIES if key in data), {})
     return found
@@ -103,7 +103,7 @@ def request_in(line: bytes) -> dict[str, Any]:
 def decode_lines(
     dialect: str, block: bytes, endpoint: str, tool_names: Mapping[str, str]
 ) -> Iterator[Result]:
-    """All lines of a block of whole lines of a result file. Raises LedgerNewerError for a dialect that is not known."""
+    """Decode a block of whole result lines. Raises LedgerNewerError for an unknown dialect."""
     if dialect == OPENAI:
         return openai.decode_lines(block, endpoint)
     if dialect == ANTHROPIC:

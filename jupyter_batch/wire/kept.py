@@ -1,6 +1,6 @@
-"""Result lines -> what an answer holds beside its text: reasoning, logprobs, citations. It goes by a line's shape.
+"""Result lines -> parts of an answer besides its text: reasoning, logprobs, citations.
 
-Never raises: what can't be read has nothing.
+Based on a line's shape. Never raises: an unreadable line has none.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _APART = "\n\n"
 
 
 def kept(line: bytes) -> dict[str, Any]:
-    """What a result line's answer has of core/kept.py's KINDS; None for what it has not."""
+    """Return the KINDS (core/kept.py) in a result line's answer; None for missing ones."""
     try:
         data = tolerant.loads(line)
         return _of(data) if isinstance(data, dict) else {}
-    except Exception:  # bytes from outside, in a shape that nobody has seen yet
+    except Exception:  # bytes from outside, in an unknown shape
         return {}
 
 
@@ -76,7 +76,7 @@ def _first(*values: Any) -> Any:
 
 
 def _chat(body: Mapping[str, Any]) -> dict[str, Any]:
-    """OpenAI's, and those of servers and of litellm that speak like it."""
+    """OpenAI's, and those of compatible servers and of litellm."""
     choices = _dicts(body.get("choices"))
     choice = next(
         (one for one in choices if one.get("index", 0) == 0), choices[0] if choices else {}
@@ -102,7 +102,7 @@ def _chat(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _thoughts(message: Mapping[str, Any], more: Mapping[str, Any]) -> list[Any]:
-    """The thinking of a message: under the first of the names that servers have for it."""
+    """The reasoning of a message, under the first of the names that servers use."""
     for key in ("reasoning_content", "reasoning"):
         if isinstance(text := message.get(key), str) and text:
             return [text]
@@ -132,14 +132,14 @@ def _part_thought(part: Mapping[str, Any]) -> Any:
 
 
 def _citations_of(held: Any) -> Any:
-    """Anthropic's citations are a list for each block of text, as litellm has them."""
+    """Anthropic's citations: a list for each block of text, as in litellm."""
     return (
         _flat(held) if isinstance(held, list) and all(isinstance(x, list) for x in held) else held
     )
 
 
 def _token_list(logprobs: Any) -> Any:
-    """The tokens, one by one; of the old completions, and where nothing is known, all of it."""
+    """The tokens, one by one; for the old completions, and unknown shapes, the whole object."""
     if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
         return logprobs["content"]
     if isinstance(logprobs, dict) and not any(logprobs.values()):
@@ -176,7 +176,7 @@ def _texts(parts: Any) -> list[Any]:
     return [part["text"] for part in _dicts(parts) if part.get("text")]
 
 
-# --- providers' own words -------------------------------------------------------------------------------------------
+# --- providers' own formats -------------------------------------------------------------------
 
 
 def _anthropic(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Message parts in the forms of Anthropic, Gemini and OpenAI's Responses -> OpenAI's chat form.
+"""Message parts in the formats of Anthropic, Gemini and OpenAI's Responses -> OpenAI's chat format.
 
-All translations read that form. A part of a type that nobody knows is refused: it would be left out without a word, or
-refused row by row a day later. No network.
+All translations take that format. A part of unknown type is refused: otherwise it would be
+omitted silently, or refused row by row a day later. No network.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from jupyter_batch.wire.part_keys import check_part
 from jupyter_batch.wire.whole import Refused
 
 KNOWN = frozenset({"text", "image_url", "input_audio", "file", "refusal", "video_url", "audio_url"})
-"""Types of parts of OpenAI's chat API, and of servers of its shape."""
+"""Types of parts in OpenAI's chat API and compatible servers."""
 _TEXTS = frozenset({"input_text", "output_text"})
 _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _OTHERS = ("image", "document", "tool_use", "tool_result", "input_image", "input_file")
 
 
 def in_chat_form(messages: Any) -> Any:
-    """Messages in OpenAI's chat form; those that are in it already are the same object. Raises Refused."""
+    """Convert messages to OpenAI's chat format; return the same object if in it. Raises Refused."""
     if not isinstance(messages, list):
         return messages
     made: list[Any] = []
@@ -111,7 +111,7 @@ def _part(part: Any, path: str) -> Any:
 
 
 def _input_image(part: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The Responses API's picture."""
+    """Convert the Responses API's image."""
     if not isinstance(part.get("image_url"), str):
         raise Refused(f"{path}: an input_image is read by its image_url, an address or a data: URL")
     lost = set(part) - {"type", "image_url", "detail"}
@@ -122,7 +122,7 @@ def _input_image(part: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _source(part: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Anthropic's picture or document."""
+    """Convert Anthropic's image or document."""
     source = part.get("source")
     source = source if isinstance(source, Mapping) else {}
     kind, media = source.get("type"), str(source.get("media_type") or "")
@@ -139,7 +139,7 @@ def _source(part: Mapping[str, Any], path: str) -> dict[str, Any]:
     if kind == "url":
         return {"type": "file", "file": {"file_id": source.get("url")}, **more}
     if kind == "file":
-        # Without its form litellm hands an id to Anthropic's code execution, and the model sees nothing of it.
+        # Without a format litellm passes an id to Anthropic's code execution, not to the model.
         form = media or ("image/png" if part["type"] == "image" else "application/pdf")
         return {"type": "file", "file": {"file_id": source.get("file_id"), "format": form}, **more}
     if kind == "text" and source.get("data"):
@@ -157,7 +157,7 @@ def _file(url: str, media: str) -> dict[str, Any]:
 
 
 def all_in_chat_form(rows: Sequence[Any]) -> list[Any]:
-    """The same for each row; a row that can't be read is a RowError."""
+    """Convert the messages of each row; an unreadable row is a RowError."""
     from jupyter_batch.templates.template import RowError
 
     made: list[Any] = []

@@ -1,7 +1,8 @@
-"""OpenAI's dialect: requests -> JSONL lines, result and error lines -> Results; batch objects are beside. No network.
+"""OpenAI's dialect: requests -> JSONL lines, result and error lines -> Results. No network.
 
-Decoding has two ways that must agree: a typed one for the line that nearly all lines are (an answer with text, a
-vector), and a tolerant one, which takes any bytes at all and never raises, for the rest (wire/tolerant.py).
+Decoding has two paths that must agree: a typed one for most lines (an answer with text, a
+vector), and a tolerant one, which takes any bytes and never raises, for the rest
+(wire/tolerant.py). Batch objects are in wire/openai_batches.py.
 """
 
 from __future__ import annotations
@@ -25,26 +26,27 @@ RESPONSES = "/v1/responses"
 EMBEDDINGS = "/v1/embeddings"
 
 BLOCK_BYTES = 1 << 18
-"""Decoding holds the GIL for about a millisecond on so much."""
+"""Decoding a block of this size holds the GIL for about a millisecond."""
 
 
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
 class Hole(msgspec.Struct, frozen=True):
-    """Stands in a body for what differs from row to row: a text, a parameter, a whole list of messages."""
+    """Placeholder in a body for a value that varies by row: a text, a parameter, a message list."""
 
     name: str
 
 
 class Encoder:
-    """Request lines of one endpoint whose bodies differ in their holes alone.
+    """Encodes request lines of one endpoint that differ only in their holes.
 
-    A line is byte for byte what `orjson.dumps` makes of {"custom_id", "method", "url", "body"}, with a newline.
+    A line is byte for byte `orjson.dumps` of {"custom_id", "method", "url", "body"}, with a
+    newline.
     """
 
     def __init__(self, endpoint: str, body: Mapping[str, Any]) -> None:
-        """`body` is the request's JSON, with a Hole wherever a row's own value goes. Raises OptionError."""
+        """`body`: the request's JSON, with a Hole for each varying value. Raises OptionError."""
         mark = secrets.token_hex(16)
         names: list[str] = []
         line = {"custom_id": Hole("custom_id"), "method": "POST", "url": endpoint, "body": body}
@@ -62,12 +64,12 @@ class Encoder:
     def encode(
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
     ) -> list[bytes | RowError]:
-        """A line for each row of a block, or why the row can't be sent: a RowError in a hole, or no valid JSON."""
+        """Return a line or error for each row of a block: a RowError in a hole, or invalid JSON."""
         columns = [custom_ids, *(holes[name] for name in self._order)]
         pattern, dumps = self._pattern, orjson.dumps
         try:
             cells = [[dumps(value) for value in column] for column in columns]
-        except TypeError:  # some row can't: find which, and keep the others
+        except TypeError:  # some row is invalid: find it, and keep the others
             return [self._one(row) for row in zip(*columns, strict=True)]
         return [pattern % row for row in zip(*cells, strict=True)]
 
@@ -96,7 +98,7 @@ def _marked(value: Any, mark: str, names: list[str]) -> Any:
     return value
 
 
-# --- results: the typed way -----------------------------------------------------------------------------------------
+# --- results: the typed path ----------------------------------------------------------------------
 
 
 class _ByAge(msgspec.Struct, gc=False):
@@ -107,7 +109,7 @@ class _Details(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
-    cache_creation_tokens: int | None = None  # litellm's words for Anthropic's
+    cache_creation_tokens: int | None = None  # litellm's names of Anthropic's
     cache_creation_token_details: _ByAge | None = None
     audio_tokens: int | None = None
     image_tokens: int | None = None
@@ -240,7 +242,7 @@ def _decoder(endpoint: str) -> msgspec.json.Decoder[Any]:
 
 
 def _typed(line: Any) -> Result | None:
-    """The Result of a plain answer; None for the tolerant way to see."""
+    """The Result of a plain answer; None for other lines."""
     answer = line.response
     if answer is None or answer.status_code != 200 or line.error:  # noqa: PLR2004 - HTTP's OK
         return None
@@ -252,7 +254,7 @@ def _typed(line: Any) -> Result | None:
         return None
     if body.usage is None:
         return Result(line.custom_id, _SUCCEEDED, value, finish=body.finish())
-    usage = _used(body.usage)  # None: in other words than this endpoint's
+    usage = _used(body.usage)  # None: not in this endpoint's format
     if usage is None:
         return None
     return Result(line.custom_id, _SUCCEEDED, value, None, usage, body.finish())
@@ -295,7 +297,7 @@ def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
 
 
 def decode(line: bytes, endpoint: str) -> Result:
-    """One line of an output or error file. Never raises: what can't be read is a failed Result that says so."""
+    """Decode one output or error line. Never raises: an unreadable line is a failed Result."""
     try:
         result = _typed(_decoder(endpoint).decode(line))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -304,7 +306,7 @@ def decode(line: bytes, endpoint: str) -> Result:
 
 
 def decode_lines(block: bytes, endpoint: str) -> Iterator[Result]:
-    r"""All lines of a block of whole lines; a line ends at b"\n" and nowhere else, empty lines are passed over."""
+    r"""Decode a block of whole lines; a line ends at b"\n" only, and empty lines are skipped."""
     try:
         results = [_typed(line) for line in _decoder(endpoint).decode_lines(block)]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -326,7 +328,7 @@ def _lines(block: bytes) -> list[bytes]:
 
 
 def whole_lines(chunks: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    r"""Blocks of whole lines, of about `size` bytes, out of a file's chunks; the last may lack its newline."""
+    r"""Split chunks into blocks of whole lines, about `size` bytes; the last may lack a newline."""
     held: list[bytes] = []
     length = 0
     for chunk in chunks:

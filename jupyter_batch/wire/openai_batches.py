@@ -1,6 +1,6 @@
-"""OpenAI's batch objects, and those of servers that speak its API -> BatchView. No network.
+"""Batch objects of OpenAI and compatible servers -> BatchView. No network.
 
-Fields may be missing, null, or of another type than documented; what a server adds of its own is passed over.
+Fields may be missing, null, or of an undocumented type; a server's additional fields are ignored.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ENDINGS = {
 _OVER = ("completed_at", "failed_at", "expired_at", "cancelled_at")
 _SHOWN = 3
 _KEPT = 500
-"""Lines at fault that are remembered of a batch: they are kept in the ledger."""
+"""The most invalid lines stored per batch in the ledger."""
 
 
 def read_batch(obj: Mapping[str, Any]) -> BatchView:
-    """A batch object; fields may be missing, null or empty texts. A status that nobody knows is an open one."""
+    """Convert a batch object; fields may be missing or empty, an unknown status is running."""
     status = str(obj.get("status") or "unknown")
     counts = obj.get("request_counts")
     counts = counts if isinstance(counts, Mapping) else {}
@@ -72,7 +72,7 @@ def _text(value: Any) -> str | None:
 
 
 def _time(value: Any) -> float | None:
-    """Seconds since the epoch, of a number or of an ISO text."""
+    """Parse a number or an ISO text as seconds since the epoch."""
     if isinstance(value, str):
         try:
             at = datetime.fromisoformat(value)
@@ -89,7 +89,7 @@ def _each(errors: Any) -> list[Any]:
 
 
 def _bad_lines(errors: Any) -> tuple[tuple[int, str], ...]:
-    """The lines that are at fault, each once, and all that is wrong with it."""
+    """The invalid lines, each once, with all of its errors."""
     found: dict[int, str] = {}
     for error in _each(errors):
         line = error.get("line") if isinstance(error, Mapping) else None
@@ -103,13 +103,13 @@ def _bad_lines(errors: Any) -> tuple[tuple[int, str], ...]:
 
 
 def _words(error: Any) -> str:
-    """An error's code and message, to be searched for what it is about."""
+    """An error's code and message, for classification by words."""
     refusal = read_refusal(error)
     return f"{refusal.kind} {refusal.message}"
 
 
 def _errors(found: list[Any]) -> str:
-    """The first few errors, and how many more."""
+    """The first few errors, and the number of the others."""
     told = "; ".join(_error(error) for error in found[:_SHOWN])
     if len(found) > _SHOWN:
         told += f"; and {len(found) - _SHOWN:,} more"
@@ -117,7 +117,7 @@ def _errors(found: list[Any]) -> str:
 
 
 def _of_file(found: list[Any]) -> InputFile | None:
-    """What the only error of a batch says of its request file; an error of a line is about that line."""
+    """The request file's state from a batch's only error; an error of a line is about that line."""
     if len(found) != 1 or not isinstance(found[0], Mapping) or found[0].get("line"):
         return None
     return of_file(_words(found[0]))

@@ -1,8 +1,9 @@
-"""Requests -> lines for servers of OpenAI's shape, as litellm would send them to that model in real time. No network.
+"""Requests -> lines for OpenAI-compatible servers, as litellm sends them to the model in real time.
 
-litellm maps parameters by model and provider (gpt-5: max_tokens -> max_completion_tokens; Mistral: seed -> random_seed)
-and rewrites messages (o1 knows no system role). It maps once for each set of parameter values, not once a row, and is
-loaded only where it may change something: it is handed in as a function that loads it.
+litellm maps parameters by model and provider (gpt-5: max_tokens -> max_completion_tokens; Mistral:
+seed -> random_seed) and rewrites messages (o1 has no system role). It maps each set of parameter
+values once, not once per row, and is loaded (by a function argument) only where it may change
+something. No network.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from jupyter_batch.wire.part_keys import check_parts
 from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole
 
 OPENAI = "openai"
-"""litellm's provider of OpenAI, and of any server of its shape."""
+"""litellm's provider for OpenAI and any compatible server."""
 
 _PLAIN_ROLES = frozenset({"system", "user", "assistant"})
 _PLAIN_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed", "presence_penalty"})
-"""Parameters that every model takes as they are which `_CHANGED` does not match."""
+"""Parameters that every model not matched by `_CHANGED` takes unchanged."""
 _CHANGED = re.compile(r"(^|/)o\d|gpt-?[5-9]|audio|search|realtime|codex|claude|transcribe|tts")
-"""OpenAI's models whose requests litellm changes; a test compares each model of litellm's list."""
+"""OpenAI's models whose requests litellm changes; a test compares each model in litellm's list."""
 _NOT_IN_A_BODY = (
     "stream",
     "stream_options",
@@ -45,9 +46,10 @@ _OWN = ("openai.com", "openai.azure.com")
 
 
 class Route(NamedTuple):
-    """Where requests go: litellm's provider, the model's bare name, the address, and the API's version.
+    """The destination of requests: litellm's provider, bare model name, address, and API version.
 
-    as_given: litellm itself translates later (real time): lines stay in its words, and parameters are only checked.
+    as_given: litellm translates later (real time): lines keep its format, parameters are only
+    checked.
     """
 
     provider: str
@@ -58,7 +60,7 @@ class Route(NamedTuple):
 
 
 class Encoder(anthropic_requests.Encoder):
-    """Request lines `{"custom_id", "method", "url", "body"}` of a chat endpoint, in the words that this model takes."""
+    """Encodes lines `{"custom_id", "method", "url", "body"}` with this model's chat parameters."""
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class Encoder(anthropic_requests.Encoder):
     def encode(
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
     ) -> list[bytes | RowError]:
-        """A line for each row of a block, or why the row can't be sent."""
+        """Return a line, or the row's error, for each row of a block."""
         form = None if self._param_holes else self._form({})
         texts = [] if form is None or form.order is None else [holes[name] for name in form.order]
         if not texts or any(type(text) is not str for column in texts for text in column):
@@ -110,7 +112,7 @@ class Encoder(anthropic_requests.Encoder):
         assert form is not None  # noqa: S101 - else there are no texts
         try:
             cells = [[orjson.dumps(text) for text in column] for column in texts]
-        except TypeError:  # half a character: the slow way says in which row
+        except TypeError:  # half a character: the slow path finds its row
             return super().encode(custom_ids, holes)
         return [
             self._request(orjson.dumps(custom_id), form.pattern % row)
@@ -119,7 +121,7 @@ class Encoder(anthropic_requests.Encoder):
 
 
 class Translation(anthropic_requests.Translation):
-    """litellm's translation of chat requests for one model of OpenAI's shape, in its two halves."""
+    """litellm's translation of chat requests for one OpenAI-compatible model, in two steps."""
 
     def __init__(self, litellm: Any, route: Route) -> None:
         self._litellm, self._route = litellm, route
@@ -138,7 +140,7 @@ class Translation(anthropic_requests.Translation):
         self._turns: dict[tuple[str, ...], tuple[str, ...] | None] = {}
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters in the model's words. Raises OptionError for those it does not take, Refused for a bad value."""
+        """Translate parameters. Raises OptionError (unsupported), Refused (bad value)."""
         headers = params.get("extra_headers")
         if headers:
             raise OptionError("extra_headers: a batch takes none")
@@ -163,7 +165,7 @@ class Translation(anthropic_requests.Translation):
         return {key: value for key, value in dict(made).items() if key not in _NOT_IN_A_BODY}
 
     def _validate(self, given: dict[str, Any]) -> None:
-        """What litellm's own call does first."""
+        """Do the validation of litellm's own call."""
         utils = self._litellm.utils
         if given.get("tools"):
             given["tools"] = utils.validate_and_fix_openai_tools(tools=given["tools"])
@@ -176,7 +178,7 @@ class Translation(anthropic_requests.Translation):
                 raise Refused(sentence(e)) from None
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The request's body. Raises Refused."""
+        """Return the request's body. Raises Refused."""
         _refuse_files(messages)
         if self._route.provider == OPENAI and self._own:
             check_parts(messages)
@@ -233,7 +235,7 @@ class Translation(anthropic_requests.Translation):
 
 
 class ByRow:
-    """The encoder of rows that are messages of their own: lines as given while litellm would change nothing in them.
+    """Encodes rows that are message lists, unchanged as long as litellm would not change them.
 
     litellm is loaded at the first row that it may change.
     """
@@ -246,7 +248,7 @@ class ByRow:
     def encode(
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
     ) -> list[bytes | RowError]:
-        """A line for each row of a block, or why the row can't be sent."""
+        """Return a line, or the row's error, for each row of a block."""
         lines = self._given.encode(custom_ids, holes)
         for at, said in enumerate(holes["messages"]):
             if isinstance(lines[at], RowError) or _is_plain(said):
@@ -259,7 +261,7 @@ class ByRow:
 
 
 class Checked:
-    """Lines as they are given, whose parameters are those that the model takes: another translates them."""
+    """Encodes lines unchanged, after checking their parameters for the model; translated later."""
 
     def __init__(
         self,
@@ -287,7 +289,7 @@ class Checked:
     def encode(
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
     ) -> list[bytes | RowError]:
-        """A line for each row of a block, or why the row can't be sent."""
+        """Return a line, or the row's error, for each row of a block."""
         lines = self._given.encode(custom_ids, holes)
         if not self._varying:
             return lines
@@ -315,7 +317,7 @@ class Checked:
 
 
 def is_identity(route: Route, params: Mapping[str, Any]) -> bool:
-    """Whether litellm is known to hand these parameters on as they are, and plain messages too."""
+    """Whether litellm is known to pass these parameters, and plain messages, on unchanged."""
     return (
         route.provider == OPENAI
         and not _CHANGED.search(route.model.lower())
@@ -324,7 +326,7 @@ def is_identity(route: Route, params: Mapping[str, Any]) -> bool:
 
 
 def is_foreign(route: Route) -> bool:
-    """Whether it is a server of OpenAI's shape that is not OpenAI's."""
+    """Whether it is an OpenAI-compatible server other than OpenAI's."""
     return route.provider == OPENAI and not route.as_given and _is_elsewhere(route)
 
 
@@ -351,7 +353,7 @@ def encoder(
     route: Route,
     extra: Mapping[str, Any],
 ) -> openai.Encoder | Encoder | ByRow | Checked:
-    """The encoder for a route, the lightest that gives what litellm would send. Raises OptionError."""
+    """Return the fastest encoder for a route with litellm's lines. Raises OptionError."""
     params = {key: value for key, value in body.items() if key not in ("model", "messages")}
     plain = is_identity(route, params)
     if route.as_given:
@@ -372,7 +374,7 @@ def encoder(
 
 
 def translation(litellm: Any, route: Route) -> anthropic_requests.Translation:
-    """What checks the parameters of a model of any provider."""
+    """The translation for checking the parameters of a model of any provider."""
     if route.provider == "anthropic":
         return anthropic_requests.Translation(litellm, route.model)
     return Translation(litellm, route)
@@ -397,7 +399,7 @@ def _refusal(params: Mapping[str, Any], *, own: bool) -> str | None:
 
 
 def _refuse_files(messages: Any) -> None:
-    """Refuse a file that is named by its address, which litellm would fetch while the rows are made. Raises Refused."""
+    """Refuse a file by address, which litellm would fetch during encoding. Raises Refused."""
     for message in messages:
         content = message.get("content") if isinstance(message, Mapping) else None
         for part in content if isinstance(content, list | tuple) else ():
@@ -411,7 +413,7 @@ def _refuse_files(messages: Any) -> None:
 
 
 def _shape(messages: Any) -> tuple[str, ...] | None:
-    """The roles of messages that are texts alone; None for others, whose parts litellm may change."""
+    """The roles of text-only messages; None for others, whose parts litellm may change."""
     if not isinstance(messages, list | tuple) or not all(
         isinstance(one, Mapping) and one.keys() == {"role", "content"} for one in messages
     ):
@@ -422,7 +424,7 @@ def _shape(messages: Any) -> tuple[str, ...] | None:
 
 
 def _roles(given: Sequence[Any], made: Any) -> tuple[str, ...] | None:
-    """The roles that litellm gave to messages, where it changed nothing else of them."""
+    """The roles that litellm gave to messages, if it changed only roles."""
     if not isinstance(made, list) or len(made) != len(given):
         return None
     for one, other in zip(given, made, strict=True):

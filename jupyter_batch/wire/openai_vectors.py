@@ -1,4 +1,4 @@
-"""Embedding requests -> lines with the parameters as litellm maps them for that model (Mistral: output_dimension)."""
+"""Embedding requests -> lines with the parameters mapped by litellm (Mistral: output_dimension)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jupyter_batch.wire.anthropic.requests import sentence, unsupported
 from jupyter_batch.wire.openai_requests import Route, is_foreign
 
 _FORMAT = "encoding_format"
-"""How a vector is packed: ours to choose, and no matter of the model's."""
+"""The encoding of a vector: chosen by us, independent of the model."""
 _LENGTH = "dimensions"
 
 
 class Encoder(openai.Encoder):
-    """Lines whose parameters were mapped: their request hash is made of those that the user gave."""
+    """Lines with mapped parameters: their request hash is of the user's own parameters."""
 
 
 def encoder(
@@ -27,11 +27,11 @@ def encoder(
     route: Route,
     extra: Mapping[str, Any],
 ) -> openai.Encoder:
-    """The encoder of a route's embedding requests. Raises OptionError for a parameter that the model does not take."""
+    """Return a route's encoder of embeddings. Raises OptionError for an unsupported parameter."""
     params = {key: value for key, value in body.items() if key not in ("model", "input", _FORMAT)}
     if not params:
         return openai.Encoder(endpoint, {**body, **extra})
-    # litellm knows by its name which of OpenAI's own models can make a vector shorter; other servers are asked.
+    # litellm knows by name which of OpenAI's models shorten vectors; other servers decide.
     foreign = {_LENGTH: params.pop(_LENGTH)} if _LENGTH in params and is_foreign(route) else {}
     mapped = _mapped(load(), route, params)
     if route.as_given:

@@ -1,6 +1,6 @@
-"""Keys of message parts in OpenAI's chat form: misspelled, missing, or not OpenAI's. No network.
+"""Checks for misspelled, missing or unknown keys of message parts in OpenAI's chat format.
 
-A server refuses such a part in each row, hours later, or answers without its picture.
+A server refuses such a part in each row, hours later, or answers without its image. No network.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _CLOSE = 0.75
 
 
 def check_part(part: Mapping[str, Any], path: str, *, strict: bool = False) -> None:
-    """Raise Refused for a part that lacks what it is for, or has a misspelled key.
+    """Raise Refused for a part without its content, or with a misspelled key.
 
-    strict: any key that OpenAI does not know is refused; servers of its shape may have keys of their own.
+    strict: refuse any key unknown to OpenAI; compatible servers may have keys of their own.
     """
     kind = str(part.get("type"))
     _check_keys(part, _AROUND | {kind}, path, strict=strict)
@@ -62,7 +62,7 @@ def _check_keys(held: Mapping[str, Any], known: frozenset[str], path: str, *, st
 
 
 def check_parts(messages: Any) -> None:
-    """Raise Refused where a part of a message has a key that OpenAI does not take."""
+    """Raise Refused for a message part with a key that OpenAI does not take."""
     for at, message in enumerate(messages):
         content = message.get("content") if isinstance(message, Mapping) else None
         for n, part in enumerate(content if isinstance(content, list | tuple) else ()):

@@ -1,7 +1,8 @@
-"""Chat requests -> request lines for OpenAI's /v1/responses: litellm translates, once for all rows. No network.
+"""Chat requests -> request lines for OpenAI's /v1/responses, translated once by litellm.
 
-It imports no litellm at its top: who makes an Encoder hands the loaded module in (providers/via_litellm.load_litellm).
-Result lines of this endpoint are read by openai.py, whose dialect it is.
+No network, and no import of litellm at module level: the creator of an Encoder passes the loaded
+module (providers/openai/batches.py). Result lines of this endpoint are in OpenAI's dialect
+(openai.py).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _NO_PLACE = (
     "modalities",
     "audio",
 )
-"""Of chat's parameters those that /v1/responses does not have; litellm leaves them out without a word."""
+"""Chat parameters that /v1/responses does not have; litellm drops them silently."""
 _MAPPED = frozenset(
     {
         "max_tokens",
@@ -51,11 +52,11 @@ _MAPPED = frozenset(
 _NO_PARTS = frozenset({"video_url", "audio_url"})
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _ALLOWED = ("reasoning_effort", "verbosity", "web_search_options")
-"""What chat's parameters may not have for a model that has them here; litellm allows the first one likewise."""
+"""Chat parameters that a model may lack in chat but has here; litellm allows the first one, too."""
 
 
 class Encoder(anthropic_requests.Encoder):
-    """Request lines `{"custom_id", "method", "url", "body"}` whose bodies are Responses requests."""
+    """Encodes lines `{"custom_id", "method", "url", "body"}` with Responses requests."""
 
     taker = "/v1/responses"
 
@@ -68,7 +69,7 @@ class Encoder(anthropic_requests.Encoder):
         extra: Mapping[str, Any] | None = None,
         provider: str = "openai",
     ) -> None:
-        """As for its parent. provider: litellm's name of it, which says what parameters the model takes."""
+        """See the parent class. provider: litellm's name of it, which determines the parameters."""
         self._provider = provider
         super().__init__(endpoint, body, litellm=litellm, extra=extra)
 
@@ -84,7 +85,7 @@ class Encoder(anthropic_requests.Encoder):
 
 
 class Translation(anthropic_requests.Translation):
-    """litellm's translation of chat requests for one model that speaks /v1/responses, in its two halves."""
+    """litellm's translation of chat requests for one model at /v1/responses, in two steps."""
 
     def __init__(self, litellm: Any, model: str, provider: str = "openai") -> None:
         from litellm.completion_extras.litellm_responses_transformation.transformation import (
@@ -105,7 +106,7 @@ class Translation(anthropic_requests.Translation):
         self.tool_names: dict[str, str] = {}
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters that can be said. Raises OptionError for one of chat's that this endpoint does not have."""
+        """Translate the parameters. Raises OptionError for one that this endpoint does not have."""
         lost = [
             name for name in _NO_PLACE if params.get(name) is not None and params[name] is not False
         ]
@@ -142,12 +143,12 @@ class Translation(anthropic_requests.Translation):
             raise Refused(sentence(e)) from None
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The request's body. Raises Refused."""
+        """Return the request's body. Raises Refused."""
         _refuse_media(messages)
         theirs = {name: value for name, value in options.items() if name in self._known}
         own = {
             name: value for name, value in options.items() if name not in self._known
-        }  # of extra_body
+        }  # from extra_body
         try:
             said: dict[str, Any] = self._bridge.transform_request(
                 model=self._model,
@@ -165,7 +166,7 @@ class Translation(anthropic_requests.Translation):
             }
             if not asked and rest.get(
                 "instructions"
-            ):  # a system message alone; older litellm leaves the input empty
+            ):  # a system message only; older litellm leaves the input empty
                 part = {"type": "input_text", "text": rest.pop("instructions")}
                 asked = [{"type": "message", "role": "system", "content": [part]}]
             if "verbosity" in options:  # older litellm leaves it out
@@ -182,12 +183,12 @@ class Translation(anthropic_requests.Translation):
         return {**made, **own}
 
     def dumps(self, data: Any) -> bytes:
-        """JSON. Raises TypeError."""
+        """Encode as JSON. Raises TypeError."""
         return orjson.dumps(data)
 
 
 def _refuse_media(messages: Any) -> None:
-    """Refuse parts that this endpoint does not have: litellm would write their Python form into the text."""
+    """Refuse parts unknown to this endpoint: litellm would insert their Python repr as text."""
     for at, message in enumerate(messages):
         content = message.get("content") if isinstance(message, Mapping) else None
         for part in content if isinstance(content, list | tuple) else ():
@@ -197,7 +198,7 @@ def _refuse_media(messages: Any) -> None:
 
 
 def _with_addresses(asked: Any) -> Any:
-    """The input with a file's address under the name that it has here: litellm writes it as a file's id."""
+    """Move a file's address to this endpoint's field: litellm writes it as a file's id."""
     for item in asked if isinstance(asked, list) else ():
         content = item.get("content") if isinstance(item, Mapping) else None
         for part in content if isinstance(content, list) else ():

@@ -1,6 +1,6 @@
-"""Reason of a row without an answer, out of its error in whatever shape a server sent it. Pure.
+"""Reason of a row without an answer, from its error in any server's shape. Pure.
 
-The sentence is core/refusals/sentence.py's, as for every call; this module adds the code that dialects put before it.
+The sentence is from core/refusals/sentence.py, as for every call; this adds the dialect's code.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from jupyter_batch.core.refusals.sentence import decoded, read_refusal
 
 REASON_CHARS = 500
-"""A reason is a sentence for a table's cell; some servers send pages."""
+"""The most characters of a reason, which is shown in a table cell; some servers send pages."""
 NO_REASON = "no reason was given"
 
 _CODES = ("code", "type", "__type", "Code", "error_code", "errorCode", "err_code")
@@ -21,14 +21,14 @@ _DEEP = 4
 
 
 def reason_of(error: Any, code: str = "") -> str:
-    """The code and the sentence of an error of any shape; NO_REASON where it says nothing."""
+    """Return the code and the sentence of an error of any shape; NO_REASON if it is empty."""
     text = (read_refusal(error).message if error else "") or NO_REASON
     has_code = text.startswith(code) or text == f"error code {code}"
     return cut(text if has_code else f"{code}: {text}")
 
 
 def code_of(error: Any, deep: int = 0) -> str:
-    """The word or number by which an error is known; "" where it has none. An address (RFC 7807's type) is none."""
+    """Return an error's code, a word or number, or ""; a URL (RFC 7807's type) is not a code."""
     if isinstance(error, str):
         error = decoded(error)
     if isinstance(error, list) and error:
@@ -41,7 +41,7 @@ def code_of(error: Any, deep: int = 0) -> str:
 
 
 def cut(text: str) -> str:
-    """A text of at most REASON_CHARS."""
+    """Truncate a text to REASON_CHARS."""
     return text if len(text) <= REASON_CHARS else text[: REASON_CHARS - 1] + "…"
 
 

@@ -1,7 +1,7 @@
-"""Any result line at all -> a Result, by the shapes that servers of OpenAI's dialect were seen to send. Never raises.
+"""Tolerant decoding of any result line, in the shapes seen from OpenAI-compatible servers.
 
-It goes by what is in the line, not by the endpoint, and holds every oddity, so that wire/openai.py's typed way can
-stay narrow: what that one does not know for sure comes here.
+Never raises. It is based on the line's contents, not on the endpoint, and handles all
+irregularities, so that wire/openai.py's typed path can stay narrow.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _ENDINGS = {
 
 
 def read(line: bytes) -> Result:
-    """One line, whatever it holds."""
+    """Decode any line."""
     try:
         data = loads(line)
-    except Exception as error:  # bytes from outside: anything may be wrong with them
+    except Exception as error:  # bytes from outside: any error is possible
         return Result(None, Status.FAILED, error=cut(f"a line that is not valid JSON: {error}"))
     if not isinstance(data, dict):
         return Result(
@@ -45,12 +45,12 @@ def read(line: bytes) -> Result:
     custom_id = custom_id if isinstance(custom_id, str) else None
     try:
         return _outcome(custom_id, data)
-    except Exception as error:  # a shape nobody has seen yet must not lose the other rows
+    except Exception as error:  # an unknown shape must not lose the other rows
         return Result(custom_id, Status.FAILED, error=cut(f"a line that can't be read: {error!r}"))
 
 
 def loads(data: bytes | str) -> Any:
-    """JSON, and what some servers take for it: NaN, control characters in texts, bytes that are no UTF-8, a BOM."""
+    """Parse JSON, also with some servers' NaN, control characters, invalid UTF-8, or BOM."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -59,7 +59,7 @@ def loads(data: bytes | str) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """Lone surrogates, which no file and no column can hold, become U+FFFD."""
+    """Replace lone surrogates, which no file and no column can hold, with U+FFFD."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
 
 
 def body_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The response's body in a result line's object; an empty one where there is none."""
+    """The response body in a result line's object, or an empty one."""
     response = _unpacked(data.get("response"))
     held = (
         _unpacked(response["body"])
@@ -118,14 +118,14 @@ def body_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def message_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The message of a chat answer's result line; an empty one where there is none."""
+    """The message in a chat answer's result line, or an empty one."""
     choices = body_of(data).get("choices")
     message = _first(choices).get("message") if isinstance(choices, list) and choices else None
     return message if isinstance(message, dict) else {}
 
 
 def _unpacked(value: Any) -> Any:
-    """A JSON object that was sent as a text (OGX does so)."""
+    """Parse a JSON object that was sent as a text (OGX does so)."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         try:
             return loads(value)
@@ -135,7 +135,7 @@ def _unpacked(value: Any) -> Any:
 
 
 def _error_in(line: Mapping[str, Any], body: Any, *, failed: bool) -> Any:
-    """What of a line is an error of its row, in the shapes of core/refusals/sentence.py; None where nothing is."""
+    """The row's error in a line, in the shapes of core/refusals/sentence.py, or None."""
     error = line.get("error")
     if error:
         return {"error": error}
@@ -145,14 +145,14 @@ def _error_in(line: Mapping[str, Any], body: Any, *, failed: bool) -> Any:
 
 
 def _failure(error: Any, http: int) -> tuple[Status, str]:
-    """The status and the reason out of an error of any shape; http: the row's own HTTP status, 0 for an OK."""
+    """The status and the reason of an error of any shape; http: the row's HTTP status, 0 for OK."""
     code = code_of(error)
     shown = f"HTTP {http}" if http and code in ("", str(http)) else code
     return _ENDINGS.get(code, Status.FAILED), reason_of(error, shown)
 
 
 def _answer(body: Mapping[str, Any]) -> tuple[Any, str]:
-    """(value, "") or (None, the reason)."""
+    """Return (value, "") or (None, reason)."""
     choices, output, data = body.get("choices"), body.get("output"), body.get("data")
     if isinstance(choices, list) and choices:
         return _chat(_first(choices))
@@ -172,7 +172,7 @@ def _first(choices: list[Any]) -> dict[str, Any]:
 
 
 def finish_word(body: Mapping[str, Any]) -> Any:
-    """The provider's own word for why a chat or a responses answer ended; None where there is none."""
+    """The provider's finish reason of a chat or responses answer, or None."""
     choices, details = body.get("choices"), body.get("incomplete_details")
     if isinstance(choices, list):
         return _first(choices).get("finish_reason")
@@ -215,7 +215,7 @@ def _response(output: list[Any], body: Mapping[str, Any]) -> tuple[Any, str]:
 
 
 def _parts(content: Any) -> tuple[str | None, str]:
-    """(text, refusal) of a content: a text, or a list of parts, of which thinking is no part of the answer."""
+    """Return (text, refusal) of a content: a text, or a list of parts, thinking excluded."""
     if isinstance(content, str):
         return content, ""
     if not isinstance(content, list):
@@ -235,7 +235,7 @@ def _parts(content: Any) -> tuple[str | None, str]:
 def _told(
     text: str | None, refusal: Any, calls: list[dict[str, Any]], finish: Any
 ) -> tuple[Any, str]:
-    """What a message says: its refusal, its tool calls, its text, or why it says nothing."""
+    """The value of a message: its refusal, tool calls or text, or the reason why it is empty."""
     if refusal:
         return None, f"refusal: {refusal}"
     if calls:
@@ -271,7 +271,7 @@ def _calls(calls: Any) -> list[dict[str, Any]]:
 
 
 def arguments_of(arguments: Any) -> Any:
-    """A call's arguments as an object; the text as it came where it is none. Nothing at all is no arguments."""
+    """Parse a call's arguments as an object, else return the text; empty text is no arguments."""
     if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
         return {}
     return _unpacked(arguments)
@@ -303,7 +303,7 @@ _OUT = ("completion_tokens_details", "output_tokens_details")
 
 
 def unpacked(text: str) -> array[float] | None:
-    """The numbers of a vector in base64 (`encoding_format`): little-endian 32-bit floats. None for anything else."""
+    """Decode a base64 vector (`encoding_format`): little-endian 32-bit floats. None otherwise."""
     numbers = array("f")
     try:
         numbers.frombytes(base64.b64decode(text, validate=True))
@@ -315,7 +315,7 @@ def unpacked(text: str) -> array[float] | None:
 
 
 def usage_of(usage: Any) -> Usage | None:
-    """The tokens of a `usage` object, in the words of chat or of responses; None where it says nothing."""
+    """The tokens of a `usage` object, in the format of chat or of responses, or None."""
     told = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
     if not isinstance(usage, Mapping) or all(usage.get(key) is None for key in told):
         return None
@@ -355,12 +355,12 @@ def usage_of(usage: Any) -> Usage | None:
 
 
 def whole_output(into: int, out: int, thought: int, total: int | None) -> int:
-    """All tokens of the output: xAI counts what was thought beside it, which its total shows."""
+    """All output tokens: xAI counts reasoning separately, as its total shows."""
     return out + thought if thought and total == into + out + thought else out
 
 
 def count(value: Any) -> int:
-    """A number that may be missing, a float or a text; 0 where it is none."""
+    """Parse a number that may be missing, a float or a text; 0 if invalid."""
     try:
         return max(int(value), 0) if isinstance(value, (int, float, str)) else 0
     except (ValueError, OverflowError):

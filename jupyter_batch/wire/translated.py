@@ -1,4 +1,4 @@
-"""What the dialects that litellm translates have in common, beside their encoder. It knows no provider."""
+"""Shared parts of the dialects translated by litellm, besides their encoder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from jupyter_batch.wire.row_error import cut
 from jupyter_batch.wire.whole import Refused
 
 _ADDRESSES = ("url", "file_id", "file_data")
-"""Where a picture or a file may be named by its address."""
+"""Fields that may hold the address of an image or a file."""
 
 
 def refuse_downloads(messages: Any, known: Callable[[str], bool]) -> None:
-    """Refuse an address that litellm would fetch itself, from whatever host, while the rows are made. Raises Refused.
+    """Refuse an address that litellm would fetch itself while rows are encoded. Raises Refused.
 
-    known: whether an address is handed on as it is.
+    known: whether an address is passed on unchanged.
     """
     for message in messages:
         content = message.get("content") if isinstance(message, Mapping) else None
@@ -49,12 +49,12 @@ def failed(
     status: Status = Status.FAILED,
     stop: Any = None,
 ) -> Result:
-    """A Result without a value; its reason is cut to what a screen can hold. stop: as for `answered`."""
+    """A Result without a value; its reason is truncated for display. stop: as for `answered`."""
     return Result(custom_id, status, error=cut(reason), usage=usage, finish=finish_of(stop))
 
 
 def answered(custom_id: str | None, value: Any, usage: Usage | None, stop: Any = None) -> Result:
-    """A Result with a value, or with tool calls. stop: the provider's word for why the answer ended there."""
+    """A Result with a value, or with tool calls. stop: the provider's finish reason."""
     calls = value if isinstance(value, ToolCalls) else None
     return Result(
         custom_id,
@@ -68,7 +68,7 @@ def answered(custom_id: str | None, value: Any, usage: Usage | None, stop: Any =
 
 
 def time_of(value: Any) -> float | None:
-    """Seconds since the epoch, of an RFC 3339 text."""
+    """Parse an RFC 3339 text as seconds since the epoch."""
     try:
         return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
     except ValueError:
@@ -76,5 +76,5 @@ def time_of(value: Any) -> float | None:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """An object of JSON, or an empty one where something else stands."""
+    """Return a JSON object, or an empty one for any other value."""
     return value if isinstance(value, Mapping) else {}

@@ -1,7 +1,8 @@
-"""A request, the tool calls that it was answered with, what the tools told -> the request that follows. No network.
+"""The next request of a tool loop, from a request, its tool calls and the tools' results.
 
-In each dialect's own words: what the model said goes back as it came (its thoughts and their signatures too), so that a
-provider that wants them finds them. Only an answer that came in another dialect is told anew, from its calls.
+In each dialect's own format: the model's answer is returned as received (with its thinking and
+signatures), for providers that require them. Only an answer in another dialect is rebuilt from its
+calls. No network.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from jupyter_batch.wire.openai import RESPONSES
 
 
 class Told(NamedTuple):
-    """What a tool gave back for one call. id: the provider's, or one made here where it gave none."""
+    """A tool's result for one call. id: the provider's, or a generated one if it had none."""
 
     id: str
     text: str
@@ -36,10 +37,11 @@ def next_turn(
     calls: ToolCalls,
     told: Sequence[Told],
 ) -> bytes:
-    """The request line that follows.
+    """Return the next request line.
 
-    line: the request as it was sent, in this dialect. answer: its result line in the same dialect; None: told by
-    `calls` alone. told: for each of `calls`. A choice that forces a tool was obeyed, and holds no longer.
+    line: the request as it was sent, in this dialect. answer: its result line in the same dialect;
+    None: use `calls` only. told: the results of `calls`. A tool choice that forced a tool is
+    removed.
     """
     data = orjson.loads(line)
     data["custom_id"] = custom_id
@@ -54,7 +56,7 @@ def next_turn(
 
 
 def _clean(value: Any) -> Any:
-    """Without what says nothing, which some providers take back only where it is not there."""
+    """Remove empty values, which some providers do not take back."""
     if isinstance(value, list):
         return [_clean(item) for item in value]
     if not isinstance(value, Mapping):
@@ -107,7 +109,7 @@ def _chat(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[To
 def _tool_calls(
     message: Mapping[str, Any], calls: ToolCalls, told: Sequence[Told]
 ) -> Iterator[dict[str, Any]]:
-    """The calls as they came; each with an id, and with arguments that are JSON, or those that parse would fail."""
+    """The calls as received, each with an id and with arguments that are valid JSON."""
     mine = zip(calls, told, strict=True)
     came = message.get("tool_calls") or [{"function": {}} for _ in calls]
     for item in came:
@@ -148,7 +150,7 @@ def _responses(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequen
     )
     output = [] if answer is None else tolerant.body_of(answer).get("output") or []
     said = [_clean(item) for item in output if isinstance(item, Mapping)]
-    if body.get("store") is False:  # then the provider has no thought to find by its id
+    if body.get("store") is False:  # then the provider has no stored reasoning under its id
         said = [
             item
             for item in said
@@ -214,7 +216,7 @@ def _anthropic(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequen
 
 
 def _block(block: Mapping[str, Any]) -> dict[str, Any]:
-    """A block as it is taken back: a call's input stays, though it is empty."""
+    """A block to send back: a call's input is kept even if empty."""
     kept = {key: value for key, value in block.items() if value is not None}
     return (
         {**kept, "input": _input({"arguments": kept.get("input")})}

@@ -1,6 +1,6 @@
-"""Requests whose parameters differ from row to row in kind: one is missing here, extra fields are given there.
+"""Encoding of rows with different sets of parameters: some missing, or with extra fields.
 
-It makes one encoder for each such kind, by a function that is handed in; it knows no dialect.
+There is one encoder per set, created by a function argument for any dialect.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from jupyter_batch.templates.template import RowError
 from jupyter_batch.wire.openai import Hole
 
 _KINDS = 256
-"""So many encoders are held; rows may each have extra fields of their own."""
+"""The most encoders held; each row may have extra fields of its own."""
 
 Make = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
 """(a request's body, extra fields) -> its encoder."""
 
 
 class Varying:
-    """An encoder (dialects.py) of rows with a parameter left out, or with extra fields of their own.
+    """An encoder (dialects.py) of rows with missing parameters, or with extra fields of their own.
 
-    body: with a Hole for each parameter of a row; where its value is None, the parameter is left out for that row.
-    extra: the user's `extra_body`; a Hole where each row has its own dict. The first encoder, with every parameter, is
-    made at once, so that what can't be sent is an OptionError before anything is written.
+    body: with a Hole for each parameter that varies by row; a parameter with the value None is
+    omitted. extra: the user's `extra_body`; a Hole where each row has its own dict. The first
+    encoder, with every parameter, is created immediately, so that OptionError is raised before any
+    write.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Varying:
     def encode(
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
     ) -> list[bytes | RowError]:
-        """A line for each row of a block, or why the row can't be sent."""
+        """Return a line, or the row's error, for each row of a block."""
         if self._extra is None and not any(
             value is None for name in self._params.values() for value in holes[name]
         ):
@@ -99,12 +100,12 @@ class Varying:
         self._kinds[kind] = encoder
 
     def encoders(self) -> list[Any]:
-        """Those that are held."""
+        """The encoders in use."""
         return list(self._kinds.values())
 
     @property
     def headers(self) -> dict[str, str]:
-        """What has to go with the batch as a whole; complete once all rows are encoded."""
+        """Headers for the batch as a whole; complete once all rows are encoded."""
         made = dict(self._headers)
         for held in self.encoders():
             made = united(made, getattr(held, "headers", {}))
@@ -112,7 +113,7 @@ class Varying:
 
     @property
     def tool_names(self) -> dict[str, str]:
-        """Tool names as the provider got them -> as the user gave them, where they differ."""
+        """The provider's tool names -> the user's, where they differ."""
         made = dict(self._tool_names)
         for held in self.encoders():
             made |= getattr(held, "tool_names", {})
@@ -120,7 +121,7 @@ class Varying:
 
 
 def united(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
-    """Headers whose values are lists with commas, of both."""
+    """Merge headers whose values are comma-separated lists."""
     made = dict(one)
     for name, value in other.items():
         values = {*made.get(name, "").split(","), *value.split(",")} - {""}

@@ -1,7 +1,7 @@
-"""Account for everything in a request: what went into a translation must be in what came out. No network.
+"""Check that a translated request contains everything in the original. No network.
 
-litellm leaves parts out that it does not know, without a word: a row would be answered without its picture, and paid.
-So each text in the messages as they were given is looked for in the request as it is sent.
+litellm silently drops parts that it does not know: a row would be answered, and paid for, without
+its image. So each text in the original messages is looked for in the request to be sent.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from jupyter_batch.core.errors import OptionError
 
 
 class Refused(Exception):  # noqa: N818 - it never leaves the translations
-    """A request can't be said in a provider's words; why, in a sentence."""
+    """A request can't be expressed in a provider's format; the message is the reason."""
 
 
 _STRUCTURE = frozenset({"role", "type", "cache_control", "format", "detail", "filename"})
-"""Keys whose values say how a thing is to be read, not what it is: they may be said otherwise, or not at all."""
+"""Keys whose values describe a value's format, not its content: they may change or be omitted."""
 _IDS = frozenset({"id", "tool_call_id", "signature", "annotations", "provider_specific_fields"})
-"""Keys whose values some providers have no place for: a call and its result are matched by name or by order there."""
+"""Keys that some providers lack: there a call and its result are matched by name or order."""
 _NO_OPTIONS = ("n", "extra_headers")
 _SILENT: dict[str, tuple[Any, ...]] = {
     "reasoning_effort": ("none", "default"),
@@ -36,17 +36,17 @@ _SILENT: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
 }
-"""Values that ask for what a model does by itself: a translation may leave them out."""
+"""Values that request a model's default behavior: a translation may omit them."""
 _EMPTY_ASKS = frozenset({"web_search_options"})
-"""Parameters that ask for something by being there, though they are empty."""
+"""Parameters that take effect even if they are empty."""
 _PROBE = ({"role": "user", "content": "x"},)
 _SHOWN = 60
 _OTHER_LETTERS = re.compile(r"[^a-zA-Z0-9_-]")
-"""What some providers don't take in a tool's name; litellm writes "_" for it."""
+"""Characters that some providers reject in a tool's name; litellm replaces them with "_"."""
 
 
 def check_whole(given: Any, sent: Any, taker: str) -> None:
-    """Raise Refused where something of the messages `given` is nowhere in the request `sent`."""
+    """Raise Refused where a text of the messages `given` is missing in the request `sent`."""
     if not isinstance(given, Sequence) or isinstance(given, str):
         return
     wanted = list(_wanted(given))
@@ -75,7 +75,7 @@ def _wanted(messages: Sequence[Any]) -> Iterator[tuple[str, str]]:
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """(where, text) of each text in a value; empty ones say nothing."""
+    """Yield (path, text) for each text in a value, except empty ones."""
     if isinstance(value, str):
         text = value.strip()
         if text:
@@ -90,7 +90,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _payload(text: str) -> str:
-    """What a data: URL holds, which is all of it that every provider is sent."""
+    """The data in a data: URL, which is all that every provider receives."""
     if text.startswith("data:") and ";base64," in text[:200]:
         return text.partition(";base64,")[2]
     return text
@@ -109,7 +109,7 @@ def _strings(value: Any, found: set[str]) -> None:
 
 
 def _is_there(path: str, text: str, there: set[str], long: str) -> bool:
-    """Whether a text stands in another one, in other letters (a tool's name), or is JSON whose own texts are there."""
+    """Whether a text is in another, also in other letters (tool name) or as JSON of known texts."""
     if path.endswith(".name"):
         return _OTHER_LETTERS.sub("_", text) in there
     if text in long:
@@ -124,20 +124,21 @@ def _is_there(path: str, text: str, there: set[str], long: str) -> bool:
 
 
 class _Translation(Protocol):
-    """What ParamCheck needs of a translation."""
+    """The part of a translation used by ParamCheck."""
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters in the provider's words."""
+        """Translate parameters to the provider's."""
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """A request."""
+        """Return a request."""
 
 
 class ParamCheck:
-    """Refuse parameters that a translation leaves out without a word: with and without them, the request is the same.
+    """Refuse parameters that a translation silently drops: the request is the same without them.
 
-    A translation may leave one out where it maps parameters, or where it makes the request of them: both are looked at.
-    Each parameter is looked at until it was seen to count once: rows differ in values, seldom in names.
+    A translation may drop one when it maps parameters or when it makes the request: both are
+    checked. Each parameter is checked until it was seen to count once: rows differ in values,
+    seldom in names.
     """
 
     def __init__(self, translation: _Translation, taker: str) -> None:
@@ -145,7 +146,7 @@ class ParamCheck:
         self._kept: set[str] = set()
 
     def check(self, params: Mapping[str, Any]) -> None:
-        """Raise Refused where one of `params` is not in the request that is made of them."""
+        """Raise Refused where one of `params` has no effect on the request."""
         named = [
             name
             for name, value in params.items()
@@ -160,7 +161,7 @@ class ParamCheck:
         self._kept.update(named)
 
     def carries(self, name: str, params: Mapping[str, Any]) -> bool:
-        """Whether the parameter changes the request; one without which the others can't be given does."""
+        """Whether the parameter changes the request; so does one that the others require."""
         made = self._made(params)
         without = self._made({key: held for key, held in params.items() if key != name})
         return made is None or without is None or made != without
@@ -174,7 +175,7 @@ class ParamCheck:
         return True
 
     def _made(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
-        """A request with these parameters; None where they can't be given."""
+        """A request with these parameters; None if they are invalid."""
         try:
             options = self._translation.options(params)
         except (Refused, OptionError):
@@ -186,7 +187,7 @@ class ParamCheck:
 
 
 def _says_something(name: str, value: Any) -> bool:
-    """Whether a parameter is more than what holds without it."""
+    """Whether a parameter differs from its default."""
     if name in _NO_OPTIONS or value is None:
         return False
     if isinstance(value, str | Sequence | Mapping) and not value:
@@ -197,7 +198,7 @@ def _says_something(name: str, value: Any) -> bool:
 def parted(
     check: ParamCheck, litellm: Any, given: Mapping[str, Any], extra: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`extra_body` as (what litellm has a place for, what is sent as it is, chat parameters among it)."""
+    """Split `extra_body`: (litellm's fields, fields sent unchanged, with chat parameters)."""
     chat = litellm.utils.DEFAULT_CHAT_COMPLETION_PARAM_VALUES
     own: dict[str, Any] = {}
     for key, value in extra.items():
@@ -208,7 +209,7 @@ def parted(
 
 
 def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """A request's body with the user's own fields; an object of theirs goes into the one that is there."""
+    """Merge the user's own fields into a request's body; objects are merged one level deep."""
     if not extra:
         return body
     made = dict(body)

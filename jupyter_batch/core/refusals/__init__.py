@@ -1,1 +1,1 @@
-"""Refusals of providers, read out of their words: the sentence, a quota, a file, a limit. Pure."""
+"""Parsers of providers' error texts: the sentence, quota, file and limit errors."""

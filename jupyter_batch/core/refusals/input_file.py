@@ -1,4 +1,4 @@
-"""Refusals of a create that are about the uploaded file, by the words of the providers. Pure.
+"""Detection of create errors that concern the uploaded file, from providers' error texts.
 
 Texts seen: "Input file not found", "No such File object: file-..." (OpenAI), "The file 'file-...' could not be found"
 (Azure), "File not found" (Mistral), "input file ... does not exist" (Groq), "The file is not in the processed state".
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class InputFile(StrEnum):
-    """What a provider said of an uploaded file when its batch was to be created."""
+    """The state of an uploaded file according to the refused create."""
 
     ABSENT = "absent"
     UNREADY = "not ready"
@@ -39,7 +39,7 @@ _UNREADY = re.compile(
 
 
 def of_file(said: str) -> InputFile | None:
-    """What a refusal (code and message) says of the uploaded file; None where it is about something else."""
+    """Return the file's state from a refusal (code and message); None for other refusals."""
     text = " ".join(said.lower().split())
     if _UNREADY.search(text):
         return InputFile.UNREADY

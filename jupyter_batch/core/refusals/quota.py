@@ -1,8 +1,8 @@
-"""Refusals for a limit that passes, and for a quota that is used up, by the words of the providers. Pure.
+"""Detection of transient limits and of exhausted quotas in providers' error texts.
 
-OpenAI's and Azure's texts were recorded (openai-python issue 2084, Microsoft Q&A 2285577); for the others the terms in
-which their documentation speaks of such limits are looked for, with the provider beside the pattern. What is not
-recognised as a full queue still waits, if it came as a 429; it only is not woken by a batch that ends.
+OpenAI's and Azure's texts were recorded (openai-python issue 2084, Microsoft Q&A 2285577); for
+others the terms of their documentation are matched, with the provider named next to the pattern. A
+full queue that is not recognized still waits after a 429, but is not retried when a batch ends.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _QUEUE = re.compile(
     r"|concurrent batch|processing queue|batch(?:es)?[ _](?:queue|limit|quota)"  # Anthropic: "... in processing queue"
     r"|service ?quota ?exceeded"  # Bedrock
 )
-"""A limit on what is under way: it passes when batches end."""
+"""A limit on open work, which passes when batches end."""
 _LIMIT = re.compile(
     r"quota|rate[ _-]?limit|too many requests|throttl|resource[ _]?(?:limit|(?:has been )?exhausted)"
     r"|limit_exceeded"
 )
 _NOT = re.compile(r"size[ _]limit|file[ _]size|context[ _](?:length|window)|too large")
-"""Limits on one request or one file: they never pass."""
+"""Limits on a request or a file, which never pass."""
 
 
 _SPENT_CODES = re.compile(
@@ -42,16 +42,16 @@ _SPENT = re.compile(
     r"|budget has been exceeded|payment (?:required|method)|(?:account|overdue).{0,30}(?:in arrears|overdue|unpaid)"
     r"|余额不足|欠费"  # Zhipu, Alibaba
 )
-"""What only the account's owner can mend."""
+"""Errors that only the account's owner can resolve."""
 _IN_TIME = re.compile(
     r"rate[ _-]?limit|per[ _-]?(?:second|minute|hour|day)|\b[rt]p[md]\b|resource_exhausted|quota exceeded for|enqueued"
     r"|retry in|call volume quota"
 )
-"""Rate limits, whose texts at OpenAI and Google also give advice on billing."""
+"""Rate limits, whose texts from OpenAI and Google also mention billing."""
 
 
 def is_spent(said: str) -> bool:
-    """Whether a refusal (code and message) says that the account's quota, credit or budget is used up."""
+    """Whether a refusal (code and message) means a used-up quota, credit or budget."""
     text = said.lower()
     if _SPENT_CODES.search(text):
         return True
@@ -59,11 +59,11 @@ def is_spent(said: str) -> bool:
 
 
 def is_quota(said: str) -> bool:
-    """Whether a refusal (code and message) is about a limit that passes, with time or when batches end."""
+    """Whether a refusal (code, message) is for a limit that passes with time or as batches end."""
     text = said.lower()
     return not _NOT.search(text) and bool(_LIMIT.search(text) or _QUEUE.search(text))
 
 
 def is_queue(said: str) -> bool:
-    """Whether it passes when batches end, rather than with time: the enqueued tokens, the number of batches."""
+    """Whether the limit passes as batches end, not with time: enqueued tokens, batch count."""
     return bool(_QUEUE.search(said.lower()))

@@ -1,9 +1,9 @@
-"""The sentence of a server's error, out of the body of its answer in whatever shape servers send one. Pure.
+"""Extraction of the error sentence from a response's body, in any format that servers send.
 
-Shapes seen: `{"error": {"message", "type", "code"}}` (OpenAI and most), `{"error": "text"}`, `{"detail": text | list |
-object}` (FastAPI), `{"title", "detail"}` (RFC 7807), `{"errors": [...]}`, `{"success": false, "msg": ...}`,
-`{"message": ...}`, `[{"error": ...}]` (Google), `{"__type", "Message"}` (AWS), an error with a code alone, XML, an HTML
-page, plain text.
+Formats seen: `{"error": {"message", "type", "code"}}` (OpenAI and most), `{"error": "text"}`,
+`{"detail": text | list | object}` (FastAPI), `{"title", "detail"}` (RFC 7807), `{"errors": [...]}`,
+`{"success": false, "msg": ...}`, `{"message": ...}`, `[{"error": ...}]` (Google), `{"__type",
+"Message"}` (AWS), an error with only a code, XML, an HTML page, plain text.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import msgspec
 from jupyter_batch.core.secrets import masked
 
 TEXT_CHARS = 1000
-"""How much of a sentence is shown: the advice is often at its end."""
+"""The maximum length of a sentence; the advice is often at its end."""
 READ_BYTES = 65_536
-"""How much of a body that is no JSON is read."""
+"""The part of a non-JSON body that is read."""
 _SHOWN = 3
-"""Errors of a list that are shown."""
+"""Errors of a list that are included."""
 _DEEP = 8
 
 _INNER = ("error", "errors", "Error", "Response", "fault", "base_resp", "detail", "details")
-"""Fields that hold the error itself, where they hold an object or a list."""
+"""Fields that hold the error itself, if they are objects or lists."""
 _SENTENCES = (
     "message",
     "Message",
@@ -45,12 +45,12 @@ _SENTENCES = (
 )
 _KINDS = ("code", "Code", "type", "__type", "status", "error_code", "errorCode", "err_code")
 _NAMES = ("error", "title", "statusText")
-"""Texts that name an error, and are its sentence only where there is no other."""
+"""Names of an error, used as its sentence only without another."""
 _STATUSES = ("status", "statusCode", "status_code", "code", "error_code", "http_code")
 _FAILED = ("success", "ok")
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that would steer the terminal that an error is printed on."""
+"""Control characters, which could affect the terminal that an error is printed on."""
 _HTML = re.compile(r"<(?:!doctype\s+html|html|head|body|title|h1|pre)\b", re.IGNORECASE)
 _TITLES = [
     re.compile(rf"<{tag}\b[^>]*>(.*?)</{tag}>", re.IGNORECASE | re.DOTALL)
@@ -62,7 +62,7 @@ _XML = {
     for name in ("Code", "Message", "Details")
 }
 _BARE = frozenset({"", "error", "errors"})
-"""Titles that say nothing."""
+"""Titles without information."""
 
 _WORDS = (
     (re.compile(r"unauth|invalid[_ ]api[_ ]key|authentication", re.IGNORECASE), 401),
@@ -72,7 +72,7 @@ _WORDS = (
     (re.compile(r"invalid|bad[_ ]request|validation", re.IGNORECASE), 400),
     (re.compile(r"overload|unavailable|server[_ ]?error|time[d_ ]*out", re.IGNORECASE), 503),
 )
-"""The HTTP status that an error's kind stands for, where the answer's own status is a 200."""
+"""The HTTP status for a kind of error, for a response with status 200."""
 
 
 _NO_ROUTE = re.compile(
@@ -85,13 +85,13 @@ _NO_ROUTE = re.compile(
 )
 _OF_A_FILE = re.compile(r"\bfile\b|\bfile-", re.IGNORECASE)
 _ABSENT = frozenset({405, 501})
-"""Answers to a verb that a server does not have."""
+"""Statuses for a method that a server does not support."""
 
 
 class Refusal(NamedTuple):
-    """message: one line, masked and cut; "" where the body says nothing. kind: the server's own words for the kind.
+    """message: one line, masked and truncated; "" without one. kind: the server's error kind.
 
-    status: an HTTP status that the body names or that its kind stands for. page: it is a web page.
+    status: the HTTP status that the body states or its kind implies. page: the body is a web page.
     """
 
     message: str
@@ -101,7 +101,7 @@ class Refusal(NamedTuple):
 
 
 def read_refusal(body: Any) -> Refusal:
-    """The error in a body: bytes or text as they came, or what was decoded of them."""
+    """Return the error in a body, given as bytes, text or decoded JSON."""
     value = body
     if isinstance(body, bytes | bytearray | str) and (value := decoded(body)) is None:
         return _text(_as_text(body))
@@ -114,12 +114,12 @@ def read_refusal(body: Any) -> Refusal:
 
 
 def sentence_of(value: Any) -> str:
-    """The sentence in what was decoded, masked and cut; "" where none of its fields is known to hold one."""
+    """Return the masked and truncated sentence of a decoded value; "" without a known field."""
     return short(_sentence(value))
 
 
 def decoded(body: bytes | bytearray | str) -> Any:
-    """The JSON object or array in a body; None where it holds none."""
+    """Return the JSON object or array in a body; None without one."""
     raw = body.encode("utf-8", "replace") if isinstance(body, str) else bytes(body)
     if raw.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"{", b"["):
         return None
@@ -130,16 +130,16 @@ def decoded(body: bytes | bytearray | str) -> Any:
 
 
 def phrase(status: int) -> str:
-    """HTTP's own words for an error's status; "" for another number."""
+    """Return HTTP's reason phrase for an error status; "" for another number."""
     known = status in HTTPStatus.__members__.values() and status >= 400  # noqa: PLR2004
     return HTTPStatus(status).phrase if known else ""
 
 
 def is_no_route(status: int, refusal: Refusal) -> bool:
-    """Whether a server says that it has nothing at the path itself, rather than that an object is missing there."""
+    """Whether the server has no such path, rather than no such object there."""
     if status in _ABSENT:
         return True
-    if status != 404:  # noqa: PLR2004 - HTTP's own
+    if status != 404:  # noqa: PLR2004 - Not Found
         return False
     if refusal.page or not refusal.message:
         return True
@@ -149,7 +149,7 @@ def is_no_route(status: int, refusal: Refusal) -> bool:
 
 
 def is_error(value: Any) -> bool:
-    """Whether an object that came with a 200 is an error all the same."""
+    """Whether an object received with status 200 is an error."""
     if isinstance(value, list):
         return bool(value) and all(is_error(item) for item in value)
     if not isinstance(value, Mapping):
@@ -162,7 +162,7 @@ def is_error(value: Any) -> bool:
 
 
 def short(text: str, most: int = TEXT_CHARS) -> str:
-    """One line, masked before it is cut: a part of a key is hard to find."""
+    """Return the text on one line, masked before truncation, since a key's part is hard to find."""
     text = masked(" ".join(_CONTROL.sub(" ", text).split()))
     return text if len(text) <= most else f"{text[:most]}..."
 
@@ -174,7 +174,7 @@ def _as_text(body: bytes | bytearray | str) -> str:
 
 
 def _text(text: str) -> Refusal:
-    """The error in a body that is no JSON: a web page, XML, or plain text."""
+    """Return the error in a body that is not JSON: a web page, XML, or plain text."""
     if _HTML.search(text[:2000]):
         return Refusal(short(_page(text)), page=True)
     found = {name: _plain(match[1]) for name, by in _XML.items() if (match := by.search(text))}
@@ -185,7 +185,7 @@ def _text(text: str) -> Refusal:
 
 
 def _page(text: str) -> str:
-    """The title of a web page; where it says nothing, its heading or its text."""
+    """Return a web page's title or, if uninformative, its heading or text."""
     for by in _TITLES:
         match = by.search(text)
         title = _plain(match[1]) if match else ""
@@ -200,7 +200,7 @@ def _plain(markup: str) -> str:
 
 
 def _sentence(value: Any, deep: int = 0) -> str:
-    """The sentence in a value of any kind; "" where there is none."""
+    """Return the sentence in a value of any type; "" without one."""
     if deep > _DEEP or value is None or isinstance(value, bool | int | float):
         return ""
     if isinstance(value, str):
@@ -211,7 +211,7 @@ def _sentence(value: Any, deep: int = 0) -> str:
 
 
 def _of_text(value: str, deep: int) -> str:
-    """The sentence in a text, which may be JSON, a web page or XML that a gateway passed on."""
+    """Return the sentence in a text, possibly JSON, a web page or XML from a gateway."""
     inner = decoded(value)
     if inner is not None and (found := _sentence(inner, deep + 1)):
         return found
@@ -251,7 +251,7 @@ def _inner(inner: Any, deep: int) -> str:
 
 
 def _fields(value: Mapping[str, Any], deep: int) -> str:
-    """`{"file": ["is too large"]}`: a sentence for each field, as Rails and Django have it."""
+    """Return a sentence for each field (Rails and Django): `{"file": ["is too large"]}`."""
     sentences = [
         f"{name}: {found}" for name, held in value.items() if (found := _sentence(held, deep + 1))
     ]
@@ -259,20 +259,20 @@ def _fields(value: Mapping[str, Any], deep: int) -> str:
 
 
 def _kind_alone(value: Any) -> str:
-    """What an error without a sentence is called; numbers only where there is nothing else."""
+    """Return the kind of an error without a sentence; numbers only without any name."""
     kinds = list(dict.fromkeys(_kinds(value)))
     return " ".join([kind for kind in kinds if not kind.isdigit()]) or _numbered(kinds)
 
 
 def _numbered(codes: list[str]) -> str:
-    """The sentence for an error that has a number alone: HTTP's own words, if it is a status."""
+    """Return the sentence for an error number: HTTP's reason phrase, if it is a status."""
     if len(codes) == 1 and (words := phrase(int(codes[0]))):
         return words
     return f"error code {' '.join(codes)}" if codes else ""
 
 
 def _is_blank(value: Any, deep: int = 0) -> bool:
-    """Whether a value holds nothing but empty fields: `{"error": {"message": null}}`."""
+    """Whether a value holds only empty fields: `{"error": {"message": null}}`."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -281,7 +281,7 @@ def _is_blank(value: Any, deep: int = 0) -> bool:
 
 
 def _titled(value: Mapping[str, Any], found: str) -> str:
-    """RFC 7807 has a title before the detail."""
+    """Prefix the sentence with the title, as in RFC 7807."""
     title = value.get("title")
     if not isinstance(title, str) or not title.strip() or title.strip() in found:
         return found
@@ -289,7 +289,7 @@ def _titled(value: Mapping[str, Any], found: str) -> str:
 
 
 def _placed(value: Mapping[str, Any], found: str) -> str:
-    """FastAPI and pydantic say where: `{"loc": ["body", "x"], "msg": ...}`."""
+    """Add the location in FastAPI's and pydantic's format: `{"loc": ["body", "x"], "msg": ...}`."""
     loc = value.get("loc")
     if not isinstance(loc, list | tuple) or not loc:
         return found
@@ -297,7 +297,7 @@ def _placed(value: Mapping[str, Any], found: str) -> str:
 
 
 def _kinds(value: Any, deep: int = 0) -> Iterator[str]:
-    """The words and codes that name the kind of an error, the innermost object's too."""
+    """Yield the names and codes of an error's kind, including nested objects'."""
     if deep > _DEEP:
         return
     if isinstance(value, str) and (inner := decoded(value)) is not None:
@@ -320,7 +320,7 @@ def _kinds(value: Any, deep: int = 0) -> Iterator[str]:
 
 
 def _status(value: Any, kinds: list[str], deep: int = 0) -> int | None:
-    """The HTTP status that a body names; else the one that its kind stands for."""
+    """Return the HTTP status that a body states; else the one that its kind implies."""
     found = next(_numbers(value, deep), None)
     if found is not None:
         return found

@@ -1,4 +1,4 @@
-"""The limit that a refusal names: enqueued tokens, requests in a batch, bytes of a file. Pure.
+"""Extraction of the limit that an error states: enqueued tokens, requests in a batch, file bytes.
 
 Texts seen: "Enqueued token limit reached for gpt-4o in organization org-x. Limit: 90,000 enqueued tokens." (OpenAI),
 "The number of enqueued tokens has surpassed the configured limit of 30K for the deployment" (Azure).
@@ -13,7 +13,7 @@ import msgspec
 
 
 class Unit(StrEnum):
-    """What a limit counts."""
+    """The unit that a limit counts."""
 
     TOKENS = "tokens"
     REQUESTS = "requests"
@@ -21,7 +21,7 @@ class Unit(StrEnum):
 
 
 class StatedLimit(msgspec.Struct, frozen=True):
-    """The most of a unit that one batch, or all that is enqueued, may have."""
+    """The maximum of a unit for a batch, or for all that is enqueued."""
 
     unit: Unit
     most: int
@@ -61,12 +61,12 @@ _AFTER = re.compile(rf"{_LIMIT}\b\D{{0,60}}?{_NUMBER}")
 _TOKENS = re.compile(rf"{_NUMBER}\s?(?:enqueued |queued |prompt |batch |input )*tokens")
 _AFTER_SIZE = re.compile(rf"(?:{_LIMIT}|larger than)\b\D{{0,60}}?{_SIZE}")
 _PATH = re.compile(r"\b[a-z_]\w*(?:\[\d+\]|\.\w+)+")
-"""Where a refusal is about one field: "requests.2.params.temperature: Input should be at most 1"."""
+"""An error in one field: "requests.2.params.temperature: Input should be at most 1"."""
 _ANY_SIZE = re.compile(_SIZE)
 
 
 def stated_limit(said: str) -> StatedLimit | None:
-    """The limit that a refusal (code and message) names; None where it names none, or one on a rate."""
+    """Return the limit that a refusal (code and message) states; None without one or for a rate."""
     text = _PATH.sub("", " ".join(said.lower().split()))
     if _ENQUEUED.search(text):
         found = _NAMED.search(text) or _TOKENS.search(text) or _AFTER.search(text)
@@ -88,7 +88,7 @@ def _limit(unit: Unit, found: re.Match[str] | None) -> StatedLimit | None:
 
 
 def _number(text: str) -> float:
-    """A number with separators: "90,000", "1.000.000", "2.5"."""
+    """Parse a number with separators: "90,000", "1.000.000", "2.5"."""
     plain = text.replace(",", "").replace("_", "")
     if re.fullmatch(r"\d{1,3}(?:\.\d{3})+", plain):
         return float(plain.replace(".", ""))
@@ -99,7 +99,7 @@ def _number(text: str) -> float:
 
 
 def _size(number: str, unit: str) -> int:
-    """Bytes; a unit is taken for the smaller of its two meanings."""
+    """Return the size in bytes; an ambiguous unit has the smaller of its two meanings."""
     power = {"k": 1, "m": 2, "g": 3}.get(unit[0], 0)
     plain = number.replace(",", "").replace("_", "")
     try:

@@ -1,10 +1,10 @@
-"""The address of an Anthropic-compatible API, in whichever form a user gives it."""
+"""Normalization of the address of an Anthropic-compatible API."""
 
 from __future__ import annotations
 
 
 def root_of(base: str) -> str:
-    """The address below which `/v1/messages` lies.
+    """Return the base address below which `/v1/messages` lies.
 
     litellm appends that route to any address, so `http://host/v1` would become `http://host/v1/v1/messages`.
     """

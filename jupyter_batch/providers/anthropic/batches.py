@@ -1,8 +1,8 @@
-"""Batches at Anthropic over plain httpx, since litellm can't create them. It knows no ledger and no frame.
+"""Anthropic's Message Batches over plain httpx, since litellm can't create them.
 
-Anthropic takes no metadata, so a batch can't be searched by a tag: how one is known again all the same, and when it
-can't be told, is in `ViaAnthropic.find`. Its API takes all requests in one JSON body, and gives all results, answers
-and errors alike, in one file, which is asked for by the batch's own id.
+Anthropic takes no metadata, so a batch can't be searched by a tag; `ViaAnthropic.find` documents
+how a batch is recognized, and when that is undecidable. The API takes all requests in one JSON
+body, and returns all results, answers and errors alike, in one file under the batch's own id.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ _SHOWN = 3
 
 
 class UndecidedError(ProviderError):
-    """Nobody can tell yet whether a batch of ours is there. Asking again helps once `candidates` have ended.
+    """Whether our batch exists is unknown; a later search helps once `candidates` have ended.
 
-    candidates: the batches that may be it; one that the ledger knows as another shard's is not.
+    candidates: the batches that may be it, except those recorded in the ledger for other shards.
     """
 
     transient = True
@@ -66,7 +66,7 @@ class UndecidedError(ProviderError):
 
 
 class ViaAnthropic:
-    """Message Batches at one address with one key. Its calls are made on one event loop, and share one client."""
+    """Message Batches at one address with one key; all calls on one event loop, with one client."""
 
     def __init__(
         self,
@@ -76,10 +76,10 @@ class ViaAnthropic:
         requests_of: Callable[[int], Path],
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """What it is to know of the job.
+        """Configure the provider for one job.
 
-        requests_of: the request file of a shard of this job, by its number; `find` knows a batch by the ids in it.
-        headers: what the Encoder said that the batch needs (betas); it is kept with the job.
+        requests_of: the path of a shard's request file, by its number; `find` compares its ids.
+        headers: headers that the Encoder requires for the batch (betas); stored with the job.
         """
         self.facts = facts
         self._access = access
@@ -91,9 +91,7 @@ class ViaAnthropic:
             "anthropic-version": VERSION,
         }
         self._http: httpx.AsyncClient | None = None
-        self._first_ids: dict[
-            str, str
-        ] = {}  # of batches that have ended: nothing about them changes any more
+        self._first_ids: dict[str, str] = {}  # of ended batches, which no longer change
 
     def __repr__(self) -> str:
         return f"ViaAnthropic({self._access!r})"
@@ -108,7 +106,7 @@ class ViaAnthropic:
         uploaded: str | None,
         on_upload: Callable[[str], Awaitable[None]],
     ) -> BatchView:
-        """Create the batch, its requests streamed from disk. See Provider.submit; no tag can go with it."""
+        """Create the batch, streaming its requests; no tag is sent. See Provider.submit."""
         del tag, endpoint, window
         body = Body(requests, None if uploaded else on_upload)
         headers = {"content-type": "application/json", "content-length": str(body.length)}
@@ -120,20 +118,21 @@ class ViaAnthropic:
             )
         except ProviderError:
             if body.failure is not None:
-                raise body.failure from None  # our own disk's or ledger's
+                raise body.failure from None  # from our own disk or ledger
             raise
 
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
     ) -> list[BatchView]:
-        """The batches created at or after `since` that hold the requests of the tag's shard, newest first.
+        """Return the tag's shard's batches created at or after `since`, newest first.
 
-        A batch is known by what is in it, never by its age or size alone:
-        - with another number of requests than the shard's, it is not ours (Anthropic's counts always add up to that);
-        - one that has ended is ours if its results are: each `custom_id` holds the job's id and the row's position;
-        - of one that is still under way nothing can be read. If there is such a one, and none that is surely ours, it
-          can't be told yet, and UndecidedError says so: the job waits until it has ended (a day at most), or until the
-          person decides. A foreign batch is never taken for ours, and ours is not paid twice.
+        A batch is recognized by its contents, never by its age or size alone:
+        - one with another number of requests does not match (Anthropic's counts always add up);
+        - one that has ended matches if its results do: each `custom_id` holds the job's id and
+          the row's position;
+        - the contents of a running batch can't be read. Raises UndecidedError where there is one
+          and no certain match: the job waits until it has ended (a day at most), or until the
+          user decides. So a foreign batch is never adopted, and ours is not paid for twice.
         """
         del file_id  # requests and batch are one call
         job, _, number = tag.get(TAG, "").rpartition("/")
@@ -156,7 +155,7 @@ class ViaAnthropic:
         return ours
 
     async def tagged(self, *, since: float) -> list[BatchView]:
-        """See Listed.tagged: the tag is the job of the ids in the results; its shard can't be told."""
+        """See Listed.tagged. The tag is the job id in the results' ids; the shard is unknown."""
         looking = asyncio.Semaphore(_AT_ONCE)
 
         async def look(view: BatchView) -> BatchView:
@@ -189,29 +188,27 @@ class ViaAnthropic:
             ) from None
 
     async def cancel(self, batch_id: str) -> BatchView:
-        """Ask for the end; a refusal because it is over already is answered by how it stands."""
+        """Request cancellation; if it is refused because the batch has ended, return its state."""
         try:
             return _view(await self._json("POST", f"/{quote(batch_id, safe='')}/cancel"))
         except BadRequestError:
             return await self.poll(batch_id)
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close the client."""
         client, self._http = self._http, None
         if client is not None:
-            with contextlib.suppress(
-                Exception
-            ):  # at the end of the process nothing can be done about it
+            with contextlib.suppress(Exception):  # at process exit a failure can't be handled
                 await client.aclose()
 
-    # --- the wire ---------------------------------------------------------------------------------------------------
+    # --- the wire -----------------------------------------------------------------------------
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
             import httpx
 
-            # No idle connections: minutes lie between two polls, and one that the far side had closed meanwhile would
-            # leave it open whether a create arrived.
+            # No idle connections: minutes lie between two polls, and with a connection that the
+            # server has closed by then it would be unknown whether a create arrived.
             self._http = client_for(
                 self._base,
                 headers=self._headers,
@@ -224,7 +221,7 @@ class ViaAnthropic:
     async def _json(
         self, verb: str, path: str, *, seconds: float | None = None, **more: Any
     ) -> dict[str, Any]:
-        """One call that is answered with a JSON object."""
+        """Send one call and return the JSON object of its response."""
         seconds = seconds or CALL_SECONDS
         with self._told():
             async with asyncio.timeout(seconds):
@@ -242,7 +239,7 @@ class ViaAnthropic:
 
     @contextlib.asynccontextmanager
     async def _results(self, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The results of a batch, as they come."""
+        """Stream the results of a batch."""
         path = f"/v1/messages/batches/{quote(batch_id, safe='')}/results"
         with self._told():
             client = self._client()
@@ -264,7 +261,7 @@ class ViaAnthropic:
         return b""
 
     async def _first_id(self, view: BatchView) -> str | None:
-        """The custom_id in the first line of an ended batch's results: "" of one that is gone, None: not there yet."""
+        """The first custom_id in an ended batch's results; "" if gone, None if not ready."""
         if view.output_file_id is None or view.id in self._first_ids:
             return self._first_ids.get(view.id)
         line = b""
@@ -281,9 +278,9 @@ class ViaAnthropic:
                         line += chunk
             except (
                 NotFoundError
-            ):  # removed, or older than the results are kept: there is nothing to be had from it
+            ):  # removed, or past the retention period: no results can be fetched
                 return ""
-        if b"\n" not in line and (head := custom_id_in(line)):  # a line that is cut here
+        if b"\n" not in line and (head := custom_id_in(line)):  # a line truncated here
             return self._first_ids.setdefault(view.id, head)
         with contextlib.suppress(msgspec.DecodeError):
             found = msgspec.json.decode(line.removeprefix(BOM_UTF8).partition(b"\n")[0])
@@ -292,7 +289,7 @@ class ViaAnthropic:
         return None
 
     async def _listed(self, since: float) -> list[BatchView]:
-        """The workspace's batches, newest first, until they are older than `since`."""
+        """List the workspace's batches, newest first, back to `since`."""
         found: list[BatchView] = []
         after: dict[str, str] = {}
         for _ in range(LIST_PAGES):
@@ -313,7 +310,7 @@ class ViaAnthropic:
         )
 
     def _refusal(self, response: httpx.Response, body: bytes) -> ProviderError:
-        """An answer other than 200, in our words."""
+        """Return the ProviderError for a response other than 200."""
         remember(self._access.api_key)
         status, place = response.status_code, self._base
         said = read_refusal(body)
@@ -322,13 +319,13 @@ class ViaAnthropic:
         error = by_refusal(
             status, said, f"{place}{through(place, status)}", response.headers, words=words
         )
-        if status in (400, 422):  # HTTP's, of a body that was not right
+        if status in (400, 422):  # HTTP's, for an invalid body
             error.bad_lines = tuple((line, masked(why)) for line, why in lines)
         return error
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Whatever httpx raises, in our words."""
+        """Convert exceptions of httpx to ProviderError."""
         try:
             yield
         except Exception as e:

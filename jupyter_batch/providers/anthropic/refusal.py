@@ -1,4 +1,4 @@
-"""The requests that a refused create blames, out of a body in Anthropic's shape or near it. It knows no network."""
+"""Parser of the requests blamed in a refused create, in Anthropic's error format or near it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from jupyter_batch.core.refusals.sentence import Refusal, decoded, short
 from jupyter_batch.wire.row_error import REASON_CHARS
 
 TEXT = 65_536
-"""How much of a refusal's body is read."""
+"""The most of a refusal's body that is read."""
 _KEPT = 300
-"""So many rows are named; a job with a mistake in each row is told enough by these."""
+"""The most rows that are reported; enough for a job with a mistake in each row."""
 _REQUEST = re.compile(r"(?:\w+: )?requests\.([0-9]{1,9})\.")
-"""How a refused create names the request that is at fault; they count from 0."""
+"""How a refused create names the request at fault, counting from 0."""
 _PLACE = re.compile(
     r"""["']requests["'],\s*([0-9]{1,9}),?\s*([^\]]{0,200})\],\s*["']msg["']:\s*(["'])(.*?)\3"""
 )
-"""How servers that check with pydantic do (OGX 1.5.0, as Python writes it; FastAPI's own `detail`, as JSON)."""
+"""The same from servers that validate with pydantic (OGX 1.5.0, as a Python repr; FastAPI's
+`detail`, as JSON)."""
 
 
 class Rows(NamedTuple):
-    """message: "kind: text", of one line. request: the provider's id of the call. lines: as ProviderError.bad_lines."""
+    """The parsed refusal.
+
+    message: "kind: text", in one line. request: the provider's id of the call. lines: see
+    ProviderError.bad_lines.
+    """
 
     message: str
     request: str
@@ -29,7 +34,7 @@ class Rows(NamedTuple):
 
 
 def read_rows(body: bytes, refusal: Refusal) -> Rows:
-    """The requests that a refusal blames. body: as it came; refusal: what was read of it."""
+    """Return the requests that a refusal blames. body: as received; refusal: parsed from it."""
     value = decoded(body)
     value = value if isinstance(value, dict) else {}
     error = value.get("error")
@@ -45,7 +50,7 @@ def read_rows(body: bytes, refusal: Refusal) -> Rows:
 
 
 def _placed(text: str) -> dict[int, str]:
-    """The requests that the text places mistakes in, from 1, and all that is wrong with each, in Anthropic's form."""
+    """Map the requests named in the text, from 1, to all their errors, in Anthropic's format."""
     found: dict[int, str] = {}
     for number, path, _, why in _PLACE.findall(text[:TEXT]):
         line = int(number) + 1

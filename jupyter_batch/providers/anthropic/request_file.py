@@ -1,4 +1,4 @@
-"""A request file as Anthropic's create takes it, and which rows are in it. It knows no network."""
+"""Anthropic request files: the body of a create, and the rows that a file contains."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from jupyter_batch.core.errors import ProviderDownError
 from jupyter_batch.core.request import position_of
 
 INLINE = "inline"
-"""What stands for the id of an uploaded file: here requests and batch are one call, and nothing lies there without it.
+"""Stands for the id of an uploaded file: requests and batch are created by one call, no upload.
 
-It is told (`on_upload`) just before the last byte of the body goes out, so that a try that broke before that has
-surely made no batch, and one that broke after it has perhaps."""
+It is passed to `on_upload` just before the last byte of the body is sent: an attempt that fails
+earlier has certainly created no batch, and one that fails later may have."""
 
 CHUNK = 1 << 18
 _HEAD, _TAIL = b'{"requests":[', b"]}"
 
 
 class Body:
-    """A request file as the JSON that creates its batch; a part of it is in memory at a time."""
+    """A request file as the JSON body that creates its batch, streamed from disk."""
 
     def __init__(self, requests: Path, on_upload: Callable[[str], Awaitable[None]] | None) -> None:
         self._path = requests
         self._on_upload = on_upload
         self.length = (
             len(_HEAD) + requests.stat().st_size - 1 + len(_TAIL)
-        )  # the last line's end is left out
+        )  # the last newline is left out
         self.failure: Exception | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """In JSON a line's end stands for nothing, so each becomes the comma between two requests."""
+        """Yield the JSON in chunks; each newline becomes the comma between two requests."""
         try:
             yield _HEAD
             with self._path.open("rb") as file:
@@ -50,7 +50,7 @@ class Body:
 
 
 def extent(requests: Path, job: str) -> tuple[int, int, int]:
-    """(the first row's position, the last one's, how many) of a request file."""
+    """Return (first row's position, last row's position, row count) of a request file."""
     first = last = None
     count = 0
     with requests.open("rb") as file:

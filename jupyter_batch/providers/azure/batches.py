@@ -1,11 +1,13 @@
-"""Azure OpenAI's batches, with the SDK that litellm's own Azure calls are made of. It knows no ledger and no frame.
+"""Azure OpenAI's batches, with the SDK below litellm's own Azure calls.
 
-litellm keeps one client for an address, a key and a version for an hour, with the retries and the timeout of whoever
-asked first (a person's own call, too): a create may be sent three times. It refuses a batch whose `created_at` is a
-float, as Azure's may be; it drops the list's `after`, and reads downloads into memory.
+litellm caches one client per address, key and version for an hour, with the retries and timeout
+of its first caller (which may be user code), so a create may be sent three times. It rejects a
+batch whose `created_at` is a float, as Azure's may be; it drops the list's `after`, and reads
+downloads into memory.
 
-What is Azure's own (Microsoft Learn, batch how-to): the version of the API in each call, the key in the header
-`api-key`, lines whose url is "/chat/completions", the model of a line is a deployment, file ids "" while it runs.
+Particular to Azure (Microsoft Learn, batch how-to): the API version in each call, the key in the
+header `api-key`, lines with the url "/chat/completions", a deployment as a line's model, and file
+ids "" while a batch runs.
 """
 
 from __future__ import annotations
@@ -43,9 +45,9 @@ if TYPE_CHECKING:
     import openai
 
 _UNREADY = frozenset({"pending", "notrunning", "running", "processing", "queued"})
-"""States of a file whose batch would be refused (REST reference, FileState, and the batch how-to's `pending`)."""
+"""File states in which a create is refused (REST reference, FileState; `pending`: batch how-to)."""
 PAGE = 100
-"""Batches in a page of the list: the most that Azure gives."""
+"""Batches per page of the list: Azure's maximum."""
 
 
 class ViaAzure:
@@ -58,10 +60,8 @@ class ViaAzure:
 
     @asynccontextmanager
     async def _open(self, seconds: float = CALL_SECONDS) -> AsyncIterator[openai.AsyncAzureOpenAI]:
-        """A client for one verb, at most `seconds` for all of it, which sends nothing twice."""
-        await asyncio.to_thread(
-            importlib.import_module, "openai"
-        )  # a second of CPU, the first time
+        """A client for one operation of at most `seconds` in all, without retries."""
+        await asyncio.to_thread(importlib.import_module, "openai")  # a second of CPU on first use
         import openai
 
         try:
@@ -75,19 +75,19 @@ class ViaAzure:
                         max_retries=0,
                         timeout=min(seconds, QUIET_SECONDS),
                         http_client=sdk_client_for(self._access.api_base),
-                        # openai 2.20 sends the key as a bearer token, too.
+                        # openai 2.20 also sends the key as a bearer token.
                         default_headers=cast("dict[str, str]", {"Authorization": openai.Omit()}),
                     ) as client,
                 ):
-                    # openai 2 sends AZURE_OPENAI_AD_TOKEN of the environment in the place of the key.
+                    # openai 2 sends AZURE_OPENAI_AD_TOKEN of the environment instead of the key.
                     client._azure_ad_token = None  # noqa: SLF001
                     yield client
         except Exception as e:
             if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
-                raise  # our own disk's
+                raise  # from our own disk
             raise normalise(
                 e, self._access.api_base, self._access.api_key
-            ) from None  # the cause holds headers
+            ) from None  # the cause contains headers
 
     async def submit(
         self,
@@ -99,7 +99,7 @@ class ViaAzure:
         uploaded: str | None,
         on_upload: Callable[[str], Awaitable[None]],
     ) -> BatchView:
-        """See Provider.submit. endpoint: as it stands in the lines, without /v1."""
+        """See Provider.submit. endpoint: as in the request lines, without /v1."""
         if uploaded is None:
             async with self._open(TRANSFER_SECONDS) as client:
                 uploaded = await upload(client, requests, tag, self._access.api_base)
@@ -112,7 +112,7 @@ class ViaAzure:
                 metadata=dict(tag),
                 endpoint=cast(
                     "Literal['/v1/chat/completions']", endpoint
-                ),  # the SDK knows OpenAI's own paths alone
+                ),  # the SDK's type lists OpenAI's own paths only
                 completion_window=cast("Literal['24h']", window),
             )
             return self._read(answer.content)
@@ -122,7 +122,7 @@ class ViaAzure:
         try:
             async with self._open() as client:
                 status = str((await client.files.retrieve(file_id)).status)
-        except ProviderError:  # the create's own answer decides
+        except ProviderError:  # the create's own response decides
             return
         if status.lower() in _UNREADY:
             raise FileNotReadyError(
@@ -158,7 +158,7 @@ class ViaAzure:
                 )
                 if (
                     older or not page.get("has_more") or views[-1].id == after
-                ):  # `older` is true of no views, too
+                ):  # `older` is true for an empty list, too
                     return found
                 after = views[-1].id
         raise ProviderDownError(
@@ -177,7 +177,7 @@ class ViaAzure:
             async with self._open() as client:
                 answer = await client.batches.with_raw_response.cancel(batch_id)
                 return self._read(answer.content)
-        except BadRequestError:  # it is over already
+        except BadRequestError:  # it has already ended
             return await self.poll(batch_id)
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
@@ -194,4 +194,4 @@ class ViaAzure:
         return read_batch(object_in(answer, self._access.api_base))
 
     async def aclose(self) -> None:
-        """See Provider.aclose. Each verb closes what it opened."""
+        """See Provider.aclose. Each operation closes its own client."""

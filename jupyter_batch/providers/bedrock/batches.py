@@ -1,14 +1,15 @@
-"""Bedrock's batch inference over boto3, which signs and finds credentials. It knows no ledger and no frame.
+"""Bedrock's batch inference over boto3, which signs requests and finds credentials.
 
-Why not litellm's calls (1.106): its create carries a new name and no `clientRequestToken`, so that one whose answer was
-lost is paid again; it can't list jobs, so that nothing is found again; its upload holds the file in memory, several
-times over; it blocks the event loop while it signs; and models of other makers than Anthropic and Amazon get OpenAI's
-body, which they don't take (wire/clouds/bedrock.py).
+litellm's calls (1.106) are not used: its create carries a new name and no `clientRequestToken`,
+so a create whose response was lost is paid twice; it can't list jobs, so a lost batch can't be
+found; its upload holds the file in memory several times; it blocks the event loop while signing;
+and models of makers other than Anthropic and Amazon get OpenAI's body, which they don't take
+(wire/clouds/bedrock.py).
 
-What is Bedrock's own (AWS: API reference, batch inference): requests and results are objects in a bucket of the
-person's, read and written under a role; a job is known by its name and by the token of its create, with which a second
-create is the same job; below the output's folder it makes one named after the job's id. Records that failed stand
-among the others: one file for both.
+Particular to Bedrock (AWS: API reference, batch inference): requests and results are objects in
+a bucket of the user, accessed under a role; a job is identified by its name and by the token of
+its create, and a second create with that token returns the same job; results are in a folder
+named after the job's id, below the output's. Failed records are among the others: one file.
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.wire.clouds import bedrock
 
 FOLDER = "jupyter_batch"
-"""Below which our files lie in the bucket."""
+"""The folder of our files in the bucket."""
 NAME = "jupyter-batch-"
-"""How the names of our jobs begin."""
+"""Prefix of our jobs' names."""
 PAGE = 1000
 _ABOUT = "about"
 
 
 class ViaBedrock:
-    """One account and region. settings: as clouds.SETTINGS names them. model: a model's id or ARN.
+    """One account and region. settings: see clouds.SETTINGS. model: a model's id or ARN.
 
-    secrets: `aws_access_key_id` and the like; without them AWS's own library looks (environment, profile, role).
-    api_base: of Bedrock's API; S3's is what boto3 says (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL).
+    secrets: `aws_access_key_id` and the like; without them boto3 finds them (environment, profile,
+    role). api_base: of Bedrock's API; S3's is boto3's (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL).
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class ViaBedrock:
         tags = [
             {"key": key, "value": value} for key, value in tag.items() if not key.startswith(TAG)
         ]
-        if tags:  # without any, the permission to tag is not needed
+        if tags:  # without tags, the permission to tag is not needed
             order["tags"] = tags
         made = await self._call("bedrock", "create_model_invocation_job", **order)
         if not made.get("jobArn"):
@@ -122,7 +123,7 @@ class ViaBedrock:
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
     ) -> list[BatchView]:
-        """See Provider.find: by the job's name, which Bedrock always keeps."""
+        """See Provider.find. Searches by the job's name, which Bedrock always keeps."""
         del file_id
         return [
             view
@@ -131,7 +132,7 @@ class ViaBedrock:
         ]
 
     async def tagged(self, *, since: float) -> list[BatchView]:
-        """See Listed.tagged. What else is told of a batch stands beside its request file."""
+        """See Listed.tagged. The rest of a batch's tag is stored next to its request file."""
         found = []
         for view in await self._listed(NAME, since):
             if TAG in view.tag:
@@ -146,7 +147,7 @@ class ViaBedrock:
         await self._copy([batch.input_file_id], lambda line: bedrock.kept(line) + b"\n", write)
 
     async def poll(self, batch_id: str) -> BatchView:
-        """See Provider.poll. Of a job that is over, it is looked which files its folder has."""
+        """See Provider.poll. For a finished job, its folder is listed for result files."""
         view = _view(
             await self._call("bedrock", "get_model_invocation_job", jobIdentifier=batch_id)
         )
@@ -163,7 +164,7 @@ class ViaBedrock:
         await self._copy(uris, bedrock.slim, write)
 
     async def cancel(self, batch_id: str) -> BatchView:
-        """See Provider.cancel. One that is over is refused, and told as it is."""
+        """See Provider.cancel. Bedrock refuses for a finished job, whose state is then returned."""
         with contextlib.suppress(BadRequestError):
             await self._call("bedrock", "stop_model_invocation_job", jobIdentifier=batch_id)
         return await self.poll(batch_id)
@@ -174,7 +175,7 @@ class ViaBedrock:
         for client in clients.values():
             client.close()
 
-    # --- the wire ---------------------------------------------------------------------------------------------------
+    # --- the wire -----------------------------------------------------------------------------
 
     async def _client(self, service: str) -> Any:
         async with self._turn:
@@ -183,7 +184,7 @@ class ViaBedrock:
             return self._clients[service]
 
     def _made(self, service: str) -> Any:
-        """A client that sends each call once. Its making reads credentials and a description of the service."""
+        """A client without retries; its creation reads credentials and a service description."""
         import boto3
         import botocore.session
         from botocore.config import Config
@@ -202,7 +203,7 @@ class ViaBedrock:
             client = session.client(
                 service,
                 endpoint_url=self._base if service == "bedrock" else None,
-                verify=bundle(),  # None: as AWS's own variables say
+                verify=bundle(),  # None: from AWS's own variables
                 config=Config(
                     proxies=_proxies(self._base if service == "bedrock" else storage),
                     connect_timeout=CALL_SECONDS,
@@ -226,7 +227,7 @@ class ViaBedrock:
     async def _call(
         self, service: str, verb: str, *, seconds: float = CALL_SECONDS, **arguments: Any
     ) -> dict[str, Any]:
-        """One call, sent once, in a thread: boto3 knows no event loop."""
+        """Send one call, without retries, in a thread: boto3 is not asynchronous."""
         client = await self._client(service)
         with self._told():
             async with asyncio.timeout(seconds + 5):
@@ -234,7 +235,7 @@ class ViaBedrock:
                 return answer
 
     async def _listed(self, name: str, since: float) -> list[BatchView]:
-        """The jobs whose names contain `name`, newest first."""
+        """List the jobs whose names contain `name`, newest first."""
         found: list[BatchView] = []
         more: dict[str, Any] = {}
         for _ in range(LIST_PAGES):
@@ -257,7 +258,7 @@ class ViaBedrock:
         )
 
     async def _put(self, key: str, requests: Path, tag: Mapping[str, str]) -> str:
-        """Upload a request file, streamed from disk; the same name again is the same object."""
+        """Upload a request file, streamed from disk; the same name overwrites the same object."""
         about = json.dumps(
             {name: value for name, value in tag.items() if name.startswith(f"{TAG}_")}
         )
@@ -285,7 +286,7 @@ class ViaBedrock:
         return {}
 
     async def _results(self, folder: str) -> list[str]:
-        """The result files below a folder, without the manifest beside them."""
+        """List the result files below a folder, except the manifest."""
         bucket, prefix = _parts(folder)
         uris: list[str] = []
         more: dict[str, Any] = {}
@@ -324,7 +325,7 @@ class ViaBedrock:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Whatever boto3 raises, in our words."""
+        """Convert exceptions of boto3 to ProviderError."""
         try:
             yield
         except Exception as e:
@@ -332,20 +333,20 @@ class ViaBedrock:
 
 
 def _proxies(base: str | None) -> dict[str, str] | None:
-    """No proxy for this machine (a stand-in for AWS); None: as the environment says."""
+    """No proxy for this machine (a mock of AWS); None: as set in the environment."""
     return {} if base and is_near(base) else None
 
 
 @functools.cache
 def _descriptions() -> Any:
-    """AWS's descriptions of its services, read once: 0.1 s of CPU for each client otherwise."""
+    """AWS's service descriptions, loaded once: otherwise 0.1 s of CPU for each client."""
     from botocore.loaders import create_loader
 
     return create_loader()
 
 
 def name_of(tag: Mapping[str, str]) -> str:
-    """A job's name, which is also the token of its create: one job at most has it."""
+    """A job's name, also the token of its create, so at most one job has it."""
     return NAME + tag[TAG].replace("/", "-")
 
 
@@ -360,7 +361,7 @@ def _view(job: Mapping[str, Any]) -> BatchView:
 
 
 def _place(bucket: str) -> tuple[str, str]:
-    """(bucket, our folder in it) of a bucket's name, with or without a folder of the person's."""
+    """(bucket, our folder in it) of a bucket's name, with or without a folder of the user's."""
     name, _, folder = bucket.removeprefix("s3://").strip("/").partition("/")
     return name, f"{folder}/{FOLDER}".lstrip("/")
 

@@ -1,4 +1,4 @@
-"""What botocore raises -> our one tree of errors. It knows no verb."""
+"""Conversion of botocore's exceptions to ProviderError."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOW = (
     "aws_access_key_id= and aws_secret_access_key="
 )
 
-# By the error's own word: AWS says of many things "400" that can be waited out, or set right.
+# By the error code: AWS returns "400" for many errors that are transient or can be corrected.
 _SLOW = {
     "ThrottlingException",
     "Throttling",
@@ -51,7 +51,7 @@ _GONE = {"ResourceNotFoundException", "NoSuchKey", "404"}
 
 
 def told(error: Exception, place: str) -> ProviderError:
-    """The error of ours that says the same. No key is in it: botocore quotes none."""
+    """Return the equivalent ProviderError. It holds no key: botocore quotes none."""
     if isinstance(error, ProviderError):
         return error
     names = {kind.__name__ for kind in type(error).__mro__}
@@ -106,8 +106,8 @@ def _refused(answer: Mapping[str, Any], place: str) -> ProviderError:
         return AuthenticationError(message, status=status)
     if code in _GONE:
         return NotFoundError(message, status=status)
-    if code == "NoSuchBucket":  # no waiting brings it
+    if code == "NoSuchBucket":  # waiting does not create it
         return BadRequestError(message, status=status)
-    if status == 400:  # noqa: PLR2004 - its own words may speak of quotas, and mean the request
+    if status == 400:  # noqa: PLR2004 - its text may mention quotas, and mean the request
         return BadRequestError(message, status=status)
     return by_status(status, f"{place}: {words}", headers=meta.get("HTTPHeaders"))

@@ -1,8 +1,9 @@
-"""Mistral's batch jobs, straight over httpx (why: providers/http_api.py). It knows no ledger and no frame.
+"""Mistral's batch jobs, directly over httpx (reasons: providers/http_api.py).
 
-What is its own (docs.mistral.ai, batch inference and API reference): the model belongs to the job, so a line is
-{"custom_id", "body"} with neither method, url nor model; states are upper-case words; the window is a number of hours.
-litellm, moreover, has no list and no cancel of them, and drops the window.
+Particular to Mistral (docs.mistral.ai, batch inference and API reference): the model belongs to
+the job, so a line is {"custom_id", "body"} without method, url or model; states are upper-case
+words; the window is a number of hours. litellm has no list or cancel for these jobs, and drops
+the window.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai_batches import read_batch
 
 PAGE = 100
-"""Jobs in a page of the list; the API's own default."""
+"""Jobs per page of the list: the API's default."""
 MOST_HOURS = 168
 """The longest window: 7 days (Mistral's batch documentation)."""
 
@@ -42,7 +43,7 @@ _STATES = {
 
 
 class ViaMistral(Direct):
-    """One Mistral workspace, by its key; model: the bare name that all of a job's requests are for."""
+    """One Mistral workspace, by its key; model: the bare name of the model of all requests."""
 
     def __init__(self, facts: Facts, access: Access, *, model: str) -> None:
         super().__init__(facts, access)
@@ -86,7 +87,7 @@ class ViaMistral(Direct):
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
     ) -> list[BatchView]:
-        """See Provider.find. How its `metadata` filter is written is not documented: the list itself is read."""
+        """See Provider.find. The list is read: the `metadata` filter's syntax is undocumented."""
         return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
 
     async def tagged(self, *, since: float) -> list[BatchView]:
@@ -94,7 +95,7 @@ class ViaMistral(Direct):
         return [view for view in await self._listed(since) if TAG in view.tag]
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
-        """See Listed.requests: what `bare_lines` took off is put back, out of the job."""
+        """See Listed.requests. Fields removed by `bare_lines` are restored from the job."""
         if batch.input_file_id is None:
             raise NotFoundError(f"Mistral names no request file of {batch.id}")
         async with self._open() as client:
@@ -119,7 +120,7 @@ class ViaMistral(Direct):
                 )
                 if (
                     older or len(views) < PAGE
-                ):  # `older`: newest come first; of no views it is true, too
+                ):  # `older`: newest come first; it is true for an empty list, too
                     return found
         raise ProviderDownError(
             f"the list of jobs at {self._access.api_base} did not end after {LIST_PAGES} pages"
@@ -156,7 +157,7 @@ class _Line(msgspec.Struct):
 
 
 def bare_lines(requests: Path) -> bytes:
-    """A file of OpenAI's request lines as Mistral's: the envelope gone, and the model, which the job has."""
+    """Convert OpenAI request lines to Mistral's: without the envelope and the job's model."""
     decode, encode = msgspec.json.Decoder(_Line).decode, msgspec.json.encode
     made = bytearray()
     with requests.open("rb") as file:
@@ -168,7 +169,7 @@ def bare_lines(requests: Path) -> bytes:
 
 
 def full_lines(bare: bytes, model: str, endpoint: str) -> bytes:
-    """The request lines that `bare_lines` made `bare` of."""
+    """Return the request lines from which `bare_lines` made `bare`."""
     decode, encode = msgspec.json.Decoder(_Line).decode, msgspec.json.encode
     made = bytearray()
     for text in bare.splitlines():
@@ -182,7 +183,7 @@ def full_lines(bare: bytes, model: str, endpoint: str) -> bytes:
 
 
 def read_job(job: Mapping[str, Any]) -> BatchView:
-    """A job as Mistral tells of it. A state that nobody knows is an open one."""
+    """Convert a job object. An unknown state counts as running."""
     status = str(job.get("status") or "unknown")
     files = job.get("input_files")
     errors = [_error(error) for error in job.get("errors") or [] if isinstance(error, Mapping)]
@@ -212,7 +213,7 @@ def _error(error: Mapping[str, Any]) -> dict[str, str]:
 
 
 def hours_of(window: str) -> int:
-    """A window as whole hours. Raises BadRequestError for one that Mistral does not take."""
+    """Return a window in whole hours. Raises BadRequestError if Mistral does not take it."""
     match = re.fullmatch(r"([1-9]\d{0,3})([hd])", window)
     hours = int(match[1]) * (24 if match[2] == "d" else 1) if match else 0
     if not 1 <= hours <= MOST_HOURS:

@@ -1,8 +1,8 @@
-"""Batches of OpenAI's shape over the SDK below litellm, and litellm's import. It knows no ledger and no frame.
+"""Batches of OpenAI's shape over the SDK below litellm, and the import of litellm.
 
-litellm's own batch calls are not used, as measured with 1.84 to 1.110: a retrieve of a finished batch downloads and
-prices all results on the event loop, a failing call is sent three times, and no client of ours (proxy, redirects,
-bounds) can be given to them.
+litellm's own batch calls are not used, as measured with 1.84 to 1.110: a retrieve of a finished
+batch downloads and prices all results on the event loop, a failing call is sent three times, and
+they don't take our HTTP client (proxy, redirects, limits).
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     import openai
 
 CALL_SECONDS = 60.0
-"""How long a small call may take."""
+"""Timeout of a small call."""
 TRANSFER_SECONDS = 1800.0
-"""How long an upload or a download may take: 200 MB at 1 Mbit/s."""
+"""Timeout of an upload or a download: 200 MB at 1 Mbit/s."""
 LIST_PAGES = 50
-"""How many pages of the provider's list are read in search of a tag: 100 batches each."""
+"""The most pages of the provider's list searched for a tag: 100 batches each."""
 
 _loading = threading.Lock()
 _litellm: Any = None
 
 
 def load_litellm() -> Any:
-    """litellm, imported once: about 5 s of CPU, so never on the way of `import jupyter_batch` or `%load_ext`.
+    """Import litellm once: about 5 s of CPU, so never in `import jupyter_batch` or `%load_ext`.
 
-    It is kept from asking the network for its price map and header list, and from printing.
+    It is prevented from fetching its price map and header list, and from printing.
     """
     global _litellm  # noqa: PLW0603 - one module, imported late
     with _loading, quiet():
@@ -54,16 +54,16 @@ def load_litellm() -> Any:
             litellm.suppress_debug_info = True
             litellm.disable_hf_tokenizer_download = True
             if litellm.ssl_verify is True and not os.environ.get("SSL_CERT_FILE"):
-                litellm.ssl_verify = bundle() or True  # litellm reads none of the other variables
+                litellm.ssl_verify = bundle() or True  # litellm ignores the other variables
             _litellm = litellm
     return _litellm
 
 
 class OursAreRaised(logging.Filter):
-    """Keep litellm's own log lines of our calls off stderr: each of them is raised to us too."""
+    """Filter of litellm's log lines about our calls: their errors are raised as well."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - logging's own name
-        """Whether a record is shown: not from a task of ours."""
+        """Whether a record is shown: not if it is from one of our tasks."""
         task = None
         with contextlib.suppress(RuntimeError):
             task = asyncio.current_task()
@@ -71,7 +71,7 @@ class OursAreRaised(logging.Filter):
 
 
 class ViaLitellm:
-    """One provider of OpenAI's Files and Batches API, at one address with one key."""
+    """One provider with OpenAI's Files and Batches API, at one address with one key."""
 
     def __init__(self, facts: Facts, access: Access) -> None:
         self.facts = facts
@@ -98,9 +98,9 @@ class ViaLitellm:
         on_upload: Callable[[str], Awaitable[None]],
     ) -> BatchView:
         """Upload (streamed from disk), then create. See Provider.submit."""
-        # Both with the SDK below litellm: they are the same calls, but litellm's own would follow the rows to wherever
-        # they are sent on to, and refuses to read the answer of a server that has states of its own (AIBrix's
-        # "scheduling"): the id of what is paid for would be lost.
+        # Both with the SDK below litellm: the calls are the same, but litellm's own would follow
+        # redirects with the rows, and can't parse a response with unknown states (AIBrix's
+        # "scheduling"): the id of a paid batch would be lost.
         if uploaded is None:
             async with self._sdk(TRANSFER_SECONDS) as client:
                 uploaded = await upload(client, requests, tag, self._access.api_base)
@@ -111,7 +111,7 @@ class ViaLitellm:
                 metadata=dict(tag),
                 endpoint=cast(
                     "Literal['/v1/chat/completions']", endpoint
-                ),  # any that the provider has
+                ),  # any endpoint of the provider
                 completion_window=cast("Literal['24h']", window),
             )
             return self._read(answer.content)
@@ -119,9 +119,9 @@ class ViaLitellm:
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
     ) -> list[BatchView]:
-        """Page through the provider's list, newest first, until it is older than `since`.
+        """Page through the provider's list, newest first, back to `since`.
 
-        With the SDK below litellm, because `litellm.alist_batches` leaves a socket open at each call.
+        With the SDK below litellm, because `litellm.alist_batches` leaks a socket at each call.
         """
         return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
 
@@ -159,7 +159,7 @@ class ViaLitellm:
 
     @contextlib.asynccontextmanager
     async def _sdk(self, seconds: float = CALL_SECONDS) -> AsyncIterator[openai.AsyncOpenAI]:
-        """The SDK below litellm, for what litellm can't do well; it is closed, and what fails is told in our tree."""
+        """The SDK below litellm, closed after use; failures are raised as ProviderError."""
         litellm = await self._load()
         import openai
 
@@ -173,18 +173,18 @@ class ViaLitellm:
                         max_retries=0,
                         timeout=seconds,
                         organization=litellm.organization
-                        or os.environ.get("OPENAI_ORGANIZATION"),  # as litellm's calls
+                        or os.environ.get("OPENAI_ORGANIZATION"),  # as in litellm's calls
                         http_client=sdk_client_for(self._access.api_base),
                     ) as client,
                 ):
                     yield client
         except Exception as e:
             if isinstance(e, OSError) and not isinstance(e, ConnectionError | TimeoutError):
-                raise  # our own disk's
+                raise  # from our own disk
             raise normalise(e, self._access.api_base, self._access.api_key) from None
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
-        """Stream a file; nothing of it is held in memory."""
+        """Stream a file, without holding it in memory."""
         async with (
             self._sdk(TRANSFER_SECONDS) as client,
             client.files.with_streaming_response.content(file_id) as answer,
@@ -193,7 +193,7 @@ class ViaLitellm:
             await _copy(blocks, write, answer.headers)
 
     async def cancel(self, batch_id: str) -> BatchView:
-        """Ask for the end; a refusal because it is over already is answered by how it stands."""
+        """Request cancellation; if it is refused because the batch has ended, return its state."""
         try:
             async with self._sdk() as client:
                 answer = await client.batches.with_raw_response.cancel(batch_id)
@@ -205,13 +205,13 @@ class ViaLitellm:
         return read_batch(object_in(answer, self._access.api_base))
 
     async def aclose(self) -> None:
-        """Nothing is open between calls; litellm's own closing would close the person's clients too."""
+        """Nothing is open between calls; litellm's close would close the user's clients too."""
 
 
 async def upload(
     client: openai.AsyncOpenAI, requests: Path, tag: Mapping[str, str], where: str
 ) -> str:
-    """The id there of a request file, streamed from disk. Raises ProviderError where none is named."""
+    """Stream a request file to the server; return its id. Raises ProviderError without one."""
     with requests.open("rb") as file:
         answer = await client.files.with_raw_response.create(
             file=(file_name(tag, requests), file), purpose="batch"
@@ -222,7 +222,7 @@ async def upload(
 async def page_of(
     client: openai.AsyncOpenAI, after: str | None, where: str, limit: int = 100
 ) -> dict[str, Any]:
-    """A page of the list of batches, as it came: `data`, `has_more`. after: the id of the last one before it."""
+    """A page of the list of batches: `data`, `has_more`. after: the previous page's last id."""
     raw = client.batches.with_raw_response
     answer = await (raw.list(limit=limit, after=after) if after else raw.list(limit=limit))
     return list_in(answer.content, where, "data")

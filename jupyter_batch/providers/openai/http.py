@@ -1,6 +1,6 @@
-"""The HTTP library that the installed OpenAI SDK speaks: httpx up to openai 2, httpx2 since openai 3.
+"""The HTTP library of the installed OpenAI SDK: httpx up to openai 2, httpx2 since openai 3.
 
-A client, a limit or a response that is handed to the SDK has to be of its own library.
+A client, limit or response passed to the SDK has to be from the same library.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ def http_module() -> Any:
     """The module `httpx` or `httpx2`, whichever the SDK imports. Imports the SDK."""
     import openai
 
-    # Found by a base class and not by a version number: which release changed it does not matter here.
+    # Found by a base class instead of a version number: the release of the change does not matter.
     client = next(
         kind for kind in openai.DefaultAsyncHttpxClient.__mro__ if kind.__name__ == "AsyncClient"
     )

@@ -1,12 +1,13 @@
-"""Vertex AI's batch prediction, straight over httpx with google-auth's token. It knows no ledger and no frame.
+"""Vertex AI's batch prediction, directly over httpx with google-auth's token.
 
-Why not litellm's calls (1.106): its create carries no label, so that one whose answer was lost can't be found again,
-and is sent again, and paid again, by its HTTP handler and by whoever calls it; it asks for the token on the event loop;
-it passes no `completionStats` on, so that nobody sees how far a job is; and it reads one result file, of a fixed name.
+litellm's calls (1.106) are not used: its create has no label, so a create whose response was
+lost can't be found, and is repeated and paid again, by its HTTP handler and by its caller; it
+requests the token on the event loop; it drops `completionStats`, so progress is unknown; and it
+reads one result file, of a fixed name.
 
-What is Vertex's own (Google Cloud: batch prediction for Gemini, REST reference): requests and results are objects in a
-bucket of the person's; a job is known by its labels; the folder of its results is new for each job, and named when
-they are there. Rows that failed stand among the others: one file for both.
+Particular to Vertex (Google Cloud: batch prediction for Gemini, REST reference): requests and
+results are objects in a bucket of the user; a job is identified by its labels; each job has a new
+results folder, named when the results exist. Failed rows are among the others: one file.
 """
 
 from __future__ import annotations
@@ -39,17 +40,18 @@ if TYPE_CHECKING:
 
 STORAGE = "https://storage.googleapis.com"
 FOLDER = "jupyter_batch"
-"""Below which our files lie in the bucket."""
+"""The folder of our files in the bucket."""
 PAGE = 100
 _MORE = "jupyter_batch_more_"
 _LABEL = 63
-_MOST = 40  # labels that tell more of a job; Google Cloud takes 64 in all
+_MOST = 40  # labels with more facts about a job; Google Cloud takes 64 in all
 
 
 class ViaVertex(Direct):
-    """One project and region. settings: as clouds.SETTINGS names them. model: a Gemini model's bare name.
+    """One project and region. settings: see clouds.SETTINGS. model: a Gemini model's bare name.
 
-    secrets: `api_key` (an access token), or `vertex_credentials` (JSON); without either Google's own library looks.
+    secrets: `api_key` (an access token), or `vertex_credentials` (JSON); without either Google's
+    own library finds credentials.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class ViaVertex(Direct):
         uploaded: str | None,
         on_upload: Callable[[str], Awaitable[None]],
     ) -> BatchView:
-        """See Provider.submit. There is no window to be chosen: a job has 24 h once it runs."""
+        """See Provider.submit. The window can't be chosen: a job has 24 h once it runs."""
         del endpoint, window
         name = tag[TAG].replace("/", "-")
         if uploaded is None:
@@ -114,7 +116,7 @@ class ViaVertex(Direct):
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
     ) -> list[BatchView]:
-        """See Provider.find: by the label that says which job and shard, and by which the list is filtered."""
+        """See Provider.find. Filters the list by the label with job and shard."""
         del file_id
         label = tag[TAG].replace("/", "-")
         views = await self._listed(f'labels.{TAG}="{label}"', since)
@@ -131,7 +133,7 @@ class ViaVertex(Direct):
         await self._copy([batch.input_file_id], lambda line: vertex.kept(line) + b"\n", write)
 
     async def poll(self, batch_id: str) -> BatchView:
-        """See Provider.poll. Of a job that is over, it is looked which files its folder has."""
+        """See Provider.poll. For a finished job, its folder is listed for result files."""
         async with self._open() as client:
             job = await self._object(client, "GET", f"/{quote(batch_id)}", holds="name")
             view = _view(job)
@@ -150,13 +152,13 @@ class ViaVertex(Direct):
         await self._copy([f"gs://{bucket}/{name}" for name in names], vertex.slim, write)
 
     async def cancel(self, batch_id: str) -> BatchView:
-        """See Provider.cancel. One that is over is refused, and told as it is."""
+        """See Provider.cancel. Vertex refuses for a finished job, whose state is then returned."""
         async with self._open() as client:
             with contextlib.suppress(BadRequestError):
                 await self._ask(client, "POST", f"/{quote(batch_id)}:cancel", json={})
         return await self.poll(batch_id)
 
-    # --- the wire ---------------------------------------------------------------------------------------------------
+    # --- the wire -----------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def _open(self, seconds: float = 60.0) -> AsyncIterator[httpx.AsyncClient]:
@@ -165,7 +167,7 @@ class ViaVertex(Direct):
             yield client
 
     async def _listed(self, where: str, since: float) -> list[BatchView]:
-        """The jobs that a filter lets through, newest first: its list has no promised order."""
+        """List the jobs that match a filter, newest first: the API promises no order."""
         found: list[BatchView] = []
         params: dict[str, str | int] = {"filter": where, "pageSize": PAGE}
         async with self._open(TRANSFER_SECONDS) as client:
@@ -197,7 +199,7 @@ class ViaVertex(Direct):
     # --- the bucket (Cloud Storage JSON API, v1) ----------------------------------------------------------------------
 
     async def _put(self, name: str, requests: Path) -> str:
-        """Upload a request file, streamed from disk; the same name again is the same object."""
+        """Upload a request file, streamed from disk; the same name overwrites the same object."""
         with contextlib.ExitStack() as stack:
             file = await asyncio.to_thread(stack.enter_context, as_sent(requests, vertex.sent))
             size = os.fstat(file.fileno()).st_size
@@ -254,7 +256,7 @@ class ViaVertex(Direct):
         if answer.is_success:
             return
         error = self._refusal(answer)
-        if isinstance(error, NotFoundError):  # no waiting brings a bucket
+        if isinstance(error, NotFoundError):  # waiting does not create a bucket
             raise BadRequestError(f"{what}: {error}", status=error.status)
         raise error
 
@@ -265,30 +267,28 @@ class _Object(msgspec.Struct):
 
 class _Objects(msgspec.Struct):
     items: list[_Object] = []
-    nextPageToken: str | None = None  # noqa: N815 - Google's own word
+    nextPageToken: str | None = None  # noqa: N815 - Google's name
 
 
 def storage_base(environ: Mapping[str, str]) -> str:
-    """Cloud Storage's address; STORAGE_EMULATOR_HOST as Google's own clients take it."""
+    """Cloud Storage's address; STORAGE_EMULATOR_HOST as in Google's own clients."""
     base = environ.get("STORAGE_EMULATOR_HOST") or STORAGE
     return (base if "://" in base else f"http://{base}").rstrip("/")
 
 
 def labels_of(tag: Mapping[str, str]) -> dict[str, str]:
-    """A tag as labels: which job and shard, the person's own as they are, and what no label can hold in base32."""
+    """Convert a tag to labels: job and shard, the user's own, and the rest in base32."""
     more = {key: value for key, value in tag.items() if key.startswith(f"{TAG}_")}
     labels = {key: value for key, value in tag.items() if key not in more and key != TAG}
     text = base64.b32encode(msgspec.json.encode(more)).decode().rstrip("=").lower() if more else ""
     parts = [text[at : at + _LABEL] for at in range(0, len(text), _LABEL)]
-    if (
-        len(parts) <= _MOST
-    ):  # else it is done without: it only helps to find a batch without its ledger
+    if len(parts) <= _MOST:  # else it is omitted: it only helps to find a batch without its ledger
         labels.update({f"{_MORE}{number:02}": part for number, part in enumerate(parts)})
     return {**labels, TAG: tag[TAG].replace("/", "-")}
 
 
 def tag_of(labels: Any) -> dict[str, str]:
-    """What `labels_of` made labels of."""
+    """Return the tag from which `labels_of` made `labels`."""
     if not isinstance(labels, Mapping):
         return {}
     text = "".join(str(labels[key]) for key in sorted(labels) if str(key).startswith(_MORE))

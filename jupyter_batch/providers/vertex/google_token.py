@@ -1,4 +1,4 @@
-"""An access token for Google Cloud, from wherever its own library finds credentials. It knows no Vertex AI."""
+"""Access tokens for Google Cloud, from the credentials that its own library finds."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ HOW = (
 
 
 class Token:
-    """A token that is renewed when it is about to run out.
+    """A token that is renewed when it is about to expire.
 
-    given: an access token that the person has, which can't be renewed. credentials: a file's path, or its JSON text;
-    None for Google's own search (environment, gcloud, the machine's own identity).
+    given: an access token from the user, which can't be renewed. credentials: a file's path, or its
+    JSON text; None for Google's own search (environment, gcloud, the machine's identity).
     """
 
     def __init__(self, *, given: str | None = None, credentials: str | None = None) -> None:
@@ -32,7 +32,7 @@ class Token:
         self._turn = asyncio.Lock()
 
     async def get(self) -> str:
-        """A token that is good now. Raises AuthenticationError, ConnectionFailedError."""
+        """Return a valid token. Raises AuthenticationError, ConnectionFailedError."""
         if self._given is not None:
             return self._given
         async with self._turn:
@@ -67,12 +67,12 @@ class Token:
                 return service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])
             case "authorized_user":
                 return credentials.Credentials.from_authorized_user_info(info, scopes=[SCOPE])
-            case _:  # of another cloud's identity, and what is yet to come
+            case _:  # of another cloud's identity, and future kinds
                 return google.auth.load_credentials_from_dict(info, scopes=[SCOPE])[0]
 
 
 def _told(error: Exception) -> ProviderError:
-    """Google's own words, but for what it quotes of a credentials file."""
+    """Google's error message, without quotations from a credentials file."""
     if type(error).__name__ == "TransportError" or isinstance(
         error, ConnectionError | TimeoutError
     ):

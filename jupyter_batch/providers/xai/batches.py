@@ -1,8 +1,8 @@
-"""xAI's batches, straight over httpx (why: providers/http_api.py). It knows no ledger and no frame.
+"""xAI's batches, directly over httpx (reasons: providers/http_api.py).
 
-What is its own (docs.x.ai, batch API and REST reference): a batch has counters and no status; its tag is its name;
-results are pages under the batch's id, in every ending, and errors stand among them: one file, no error file. Times
-are bare dates.
+Particular to xAI (docs.x.ai, batch API and REST reference): a batch has counters and no status;
+its tag is its name; results are pages under the batch's id, however it ended, with errors among
+them: one file, no error file. Times are bare dates.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai_batches import read_batch
 
 PAGE = 1000
-"""Results, or batches, that are asked for at once."""
+"""Results, or batches, per page."""
 DAY = 86400.0
-"""How exact its times are, in seconds: "2026-09-23" is any moment of that day."""
+"""The precision of its times, in seconds: "2026-09-23" is any moment of that day."""
 CANCEL_SECONDS = 600.0
-"""How long a cancelled batch may still have requests on their way before its results are fetched as they are."""
+"""How long a cancelled batch may have requests under way before its results are fetched anyway."""
 
 
 class ViaXai(Direct):
@@ -59,11 +59,11 @@ class ViaXai(Direct):
         uploaded: str | None,
         on_upload: Callable[[str], Awaitable[None]],
     ) -> BatchView:
-        """See Provider.submit. There is no window to be chosen.
+        """See Provider.submit. The window can't be chosen.
 
-        Of the tag job and shard are kept, in the name; and the file's id too, which xAI does not tell of a batch.
+        The name holds the tag's job and shard, and the file's id, which xAI does not return.
         """
-        del endpoint, window  # each line has its url; batches end when they end
+        del endpoint, window  # each line has its url; batches have no window
         if uploaded is None:
             with requests.open("rb") as file:
                 uploaded = await self._upload(file_name(tag, requests), file)
@@ -89,13 +89,13 @@ class ViaXai(Direct):
         return [view for view in await self._listed(since) if TAG in view.tag]
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
-        """See Listed.requests. Files are streamed as they are (docs.x.ai, Files API: get file content)."""
+        """See Listed.requests. Files are unchanged (docs.x.ai, Files API: get file content)."""
         if batch.input_file_id is None:
             raise NotFoundError(f"xAI names no request file of {batch.id}")
         await self._stream(f"/files/{quote(batch.input_file_id, safe='')}/content", write)
 
     async def _listed(self, since: float) -> list[BatchView]:
-        """Its list has no promised order, so it is read to its end."""
+        """Read the whole list, since it has no documented order."""
         found: list[BatchView] = []
         token = ""
         async with self._open(TRANSFER_SECONDS) as client:
@@ -130,12 +130,12 @@ class ViaXai(Direct):
     async def cancel(self, batch_id: str) -> BatchView:
         """See Provider.cancel."""
         async with self._open() as client:
-            with contextlib.suppress(BadRequestError):  # it is over already
+            with contextlib.suppress(BadRequestError):  # it has already ended
                 await self._ask(client, "POST", f"/batches/{quote(batch_id, safe='')}:cancel")
         return await self.poll(batch_id)
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
-        """The results of the batch `file_id`, as OpenAI's result lines, one page in memory at a time."""
+        """Stream the results of the batch `file_id` as OpenAI's result lines, page by page."""
         path, token, seen = f"/batches/{quote(file_id, safe='')}/results", "", set[str]()
         async with self._open(TRANSFER_SECONDS) as client:
             while True:
@@ -157,7 +157,7 @@ class ViaXai(Direct):
                 seen.add(token)
 
     def _view(self, batch: Mapping[str, Any]) -> BatchView:
-        """A batch as its counters tell of it."""
+        """Derive a batch's state from its counters."""
         state = batch.get("state")
         count = (
             {key: tolerant.count(value) for key, value in state.items()}
@@ -218,7 +218,7 @@ class ViaXai(Direct):
 
 
 def _tag(name: str) -> dict[str, str]:
-    """What the name of a batch says, if it is one of ours."""
+    """Parse the name of a batch, if it is one of ours."""
     words = name.split()
     return dict(zip((TAG, TAG_OF), words[1:3], strict=False)) if words[:1] == [TAG] else {}
 
@@ -258,7 +258,7 @@ _decode = msgspec.json.Decoder(_Result).decode
 
 
 def line_of(result: msgspec.Raw) -> bytes:
-    """One of xAI's results as one of OpenAI's result lines; one of a shape that nobody knows is a failed line."""
+    """Convert an xAI result to OpenAI's result line; an unknown shape becomes a failed line."""
     try:
         row = _decode(result)
     except msgspec.DecodeError as e:

@@ -1,1 +1,1 @@
-"""Anthropic's dialect, both ways. No network."""
+"""Anthropic's dialect: requests and results. No network."""

@@ -1,8 +1,9 @@
-"""Requests -> lines of Anthropic's Message Batches: litellm translates, once for all rows. No network.
+"""Requests -> lines of Anthropic's Message Batches, translated by litellm once for all rows.
 
-It imports no litellm: who makes an Encoder hands the loaded module in (providers/via_litellm.load_litellm). What stands
-in each line is litellm's own translation of that row, by the two ways that must agree: a text is put where a marker
-stood in one translated request, or, where its place or its content may change the rest, the row is translated itself.
+No network, and no import of litellm: the creator of an Encoder passes the loaded module
+(providers/openai/batches.py). Each line is litellm's own translation of its row, in one of
+two ways that must agree: a text replaces a marker in one translated request, or, where its
+position or content may change the rest, the row is translated by itself.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from jupyter_batch.wire.openai import Hole
 from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole, merged, parted
 
 MAX_TOKENS = 4096
-"""`max_tokens` where the person gives none: Anthropic wants one, and litellm's is all that the model can write."""
+"""Default of `max_tokens`, which Anthropic requires; litellm's default is the model's maximum."""
 MAX_TOKENS_THINKING = 16_384
-"""The same where the model thinks as long as it finds fit, since what it thinks counts."""
+"""The same with thinking enabled, since thinking tokens count."""
 
 _BETA = "anthropic-beta"
 _TOOL_NAMES = (
-    "_anthropic_tool_name_map"  # where litellm's translation leaves the names that it had to change
+    "_anthropic_tool_name_map"  # where litellm's translation stores the names that it had to change
 )
-_DROPPED = "x-anthropic-"  # litellm (1.84 does) may leave out a system text that begins with a header of that name
+_DROPPED = "x-anthropic-"  # litellm (1.84) may drop a system text that begins with it
 _FORMS = 256
 _REASON_CHARS = 300
 
 
 class Encoder:
-    """Request lines `{"custom_id": ..., "params": ...}` whose bodies differ in their holes alone.
+    """Encodes request lines `{"custom_id": ..., "params": ...}` that differ only in their holes.
 
-    headers: what has to go with the batch as a whole, united over all rows; complete once all rows are encoded.
-    tool_names: tool names as Anthropic got them -> as the person gave them, where they differ; complete likewise.
-    Other dialects that litellm translates (wire/clouds/) are this, with a translation and a line of their own.
+    headers: headers for the batch as a whole, merged over all rows; complete once all are encoded.
+    tool_names: Anthropic's tool names -> the user's, where they differ; complete likewise. Other
+    dialects translated by litellm (wire/clouds/) subclass it, with their translation and line.
     """
 
     taker = "Anthropic"
@@ -55,10 +56,11 @@ class Encoder:
         litellm: Any,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """`body` is a chat request in OpenAI's words, with a Hole wherever a row's own value goes.
+        """`body` is a chat request in OpenAI's format, with a Hole for each varying value.
 
-        endpoint: as for OpenAI's encoder; chat is all there is. extra: the user's `extra_body`. Raises OptionError for
-        what the provider does not take, before anything is sent; a Hole's value is looked at with its row.
+        endpoint: as for OpenAI's encoder; only chat is supported. extra: the user's `extra_body`.
+        Raises OptionError for unsupported options, before anything is sent; a Hole's value is
+        checked by row.
         """
         if not endpoint.rstrip("/").endswith("/chat/completions"):
             raise OptionError(f"{self.taker}'s batches answer chat requests; {endpoint} is none")
@@ -99,7 +101,7 @@ class Encoder:
         return parted(self._check, litellm, _constant(given), extra)
 
     def _body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """A request's whole body, `extra_body` included. Raises Refused."""
+        """Return a request's whole body, `extra_body` included. Raises Refused."""
         body = merged(self._translation.body(messages, options), self._extra)
         check_whole(messages, body, self.taker)
         return body
@@ -109,20 +111,20 @@ class Encoder:
 
     @property
     def headers(self) -> dict[str, str]:
-        """HTTP headers of the batch that these lines make up; no secret is in them."""
+        """HTTP headers of the batch with these lines, without secrets."""
         betas = self._translation.betas
         return {_BETA: ",".join(betas)} if betas else {}
 
     @property
     def tool_names(self) -> dict[str, str]:
-        """Anthropic's name of a tool -> the person's."""
+        """Anthropic's name of a tool -> the user's."""
         return dict(self._translation.tool_names)
 
     @quiet()
     def encode(
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
     ) -> list[bytes | RowError]:
-        """A line for each row of a block, or why the row can't be sent."""
+        """Return a line, or the row's error, for each row of a block."""
         values = [holes[name] for name in self.holes]
         return [
             self._line(custom_id, dict(zip(self.holes, row, strict=True)))
@@ -152,7 +154,7 @@ class Encoder:
         return self._request(orjson.dumps(custom_id), params)
 
     def _plain(self, row: Mapping[str, Any]) -> bool:
-        """Whether each text goes through litellm as it is: empty ones, and the end of a last turn, it changes."""
+        """Whether litellm keeps each text; it changes empty ones, and the end of a last turn."""
         for name in self._message_holes:
             text = row[name]
             if (
@@ -166,7 +168,7 @@ class Encoder:
         return True
 
     def _form(self, values: Mapping[str, Any]) -> _Form:
-        """The request of all rows with these parameters: few differ from row to row, and seldom much."""
+        """The request form shared by all rows with these parameters, which seldom vary."""
         key = orjson.dumps(list(values.values()), option=orjson.OPT_NON_STR_KEYS)
         form = self._forms.get(key)
         if form is None:
@@ -196,7 +198,7 @@ class Encoder:
 
 
 class _Form:
-    """One translated request. order: the holes as they follow in `pattern`; None: each row is translated itself."""
+    """One translated request. order: the holes in `pattern`'s order; None: translate by row."""
 
     def __init__(
         self, options: dict[str, Any], order: list[str] | None = None, pattern: bytes = b""
@@ -207,7 +209,7 @@ class _Form:
 
 
 class Translation:
-    """litellm's translation of chat requests for one model of Anthropic's, in its two halves."""
+    """litellm's translation of chat requests for one Anthropic model, in two steps."""
 
     def __init__(self, litellm: Any, model: str) -> None:
         self._litellm = litellm
@@ -220,7 +222,7 @@ class Translation:
         self.tool_names: dict[str, str] = {}
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters in Anthropic's words. Raises OptionError for those it does not know, Refused for a bad value."""
+        """Translate parameters. Raises OptionError (unknown), Refused (bad value)."""
         headers = params.get("extra_headers") or {}
         if not isinstance(headers, Mapping) or {str(name).lower() for name in headers} - {_BETA}:
             raise OptionError(
@@ -252,8 +254,8 @@ class Translation:
         return options
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The request's `params`. Raises Refused."""
-        from jupyter_batch.wire.translated import refuse_downloads  # which knows Refused
+        """Return the request's `params`. Raises Refused."""
+        from jupyter_batch.wire.translated import refuse_downloads  # which imports Refused
 
         refuse_downloads(
             messages, lambda url: url.startswith("https://")
@@ -265,7 +267,7 @@ class Translation:
                 {**one, "role": "system"} if one.get("role") == "developer" else one
                 for one in copy.deepcopy(messages)
             ]
-            # It reads what is asked for, and names the betas that this needs; its key is of no use.
+            # It reads the request, and names the betas needed for it; its key is not used.
             self._unite(
                 self._config.validate_environment(
                     headers={},
@@ -290,7 +292,7 @@ class Translation:
         return data
 
     def dumps(self, data: Any) -> bytes:
-        """JSON. Raises TypeError."""
+        """Encode as JSON. Raises TypeError."""
         return orjson.dumps(data)
 
     def _unite(self, headers: Mapping[str, Any]) -> None:
@@ -300,10 +302,10 @@ class Translation:
                 self.betas = sorted({*self.betas, *filter(None, betas)})
 
     def _most(self) -> int | None:
-        """How many tokens the model can write, where litellm knows it."""
+        """The model's maximum of output tokens, if litellm knows it."""
         try:
             info = self._litellm.get_model_info(model=self._model, custom_llm_provider="anthropic")
-        except Exception:  # a model that is newer than litellm's list
+        except Exception:  # a model newer than litellm's list
             return None
         most = info.get("max_output_tokens") or info.get("max_tokens")
         return most if isinstance(most, int) and most > 0 else None
@@ -313,23 +315,23 @@ _INSIST = "leave it out, or give it in extra_body=, which is sent as it is"
 
 
 def unsupported(model: str, error: Exception) -> OptionError:
-    """Litellm's own words for a parameter that a model does not take, and the way to insist."""
+    """The error for an unsupported parameter, in litellm's words, with a workaround."""
     return OptionError(f"{model}: {sentence(error)}; {_INSIST}")
 
 
 def refused(litellm: Any, model: str, error: Exception) -> Refused:
-    """The same for a request that litellm does not make; for a parameter that is not taken, with the way to insist."""
+    """The error for a request that litellm can't make; for a parameter, with a workaround."""
     if isinstance(error, litellm.UnsupportedParamsError):
         return Refused(str(unsupported(model, error)))
     return Refused(sentence(error))
 
 
 _ADVICE = re.compile(r"\s*To (drop|send|use)\b[^.]*(litellm|allowed_openai_params).*", re.DOTALL)
-"""What litellm's callers can do about an error, and users of this package can't."""
+"""Advice in litellm's errors for its callers, which users of this package can't follow."""
 
 
 def sentence(error: Exception) -> str:
-    """The first line of what litellm says, without its own advice and names."""
+    """The first line of litellm's error, without its advice and names."""
     text = str(error).partition("\nReceived Messages=")[0].partition("\n")[0]
     text = _ADVICE.sub("", re.sub(r"^(litellm\.\w+: )+", "", text)).strip().rstrip(".")
     return text[:_REASON_CHARS] or type(error).__name__
@@ -339,7 +341,7 @@ def sentence(error: Exception) -> str:
 
 
 def _constant(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that are the same in all rows."""
+    """Return the parameters that are the same in all rows."""
     return {key: value for key, value in params.items() if not holes_in(value)}
 
 
@@ -355,14 +357,14 @@ def _visit(value: Any, found: Callable[[Hole], None]) -> None:
 
 
 def holes_in(value: Any, *, every: bool = False) -> list[str]:
-    """The names of the holes in a value: each once, or as often as it stands there."""
+    """Return the names of the holes in a value: each once, or for each occurrence."""
     names: list[str] = []
     _visit(value, lambda hole: names.append(hole.name))
     return names if every else list(dict.fromkeys(names))
 
 
 def filled(value: Any, row: Mapping[str, Any]) -> Any:
-    """A value with a row's own values in its holes."""
+    """Return a value with its holes filled from a row."""
     if isinstance(value, Hole):
         return row[value.name]
     if isinstance(value, Mapping):
@@ -373,7 +375,7 @@ def filled(value: Any, row: Mapping[str, Any]) -> Any:
 
 
 def _simple(messages: Any) -> bool:
-    """Whether each hole is all of a message's content, or of a text part: there litellm passes a text on as it is."""
+    """Whether each hole is a whole content or text part of a message: litellm keeps such texts."""
     if not isinstance(messages, list | tuple):
         return False
     for message in messages:
@@ -393,7 +395,7 @@ def _simple(messages: Any) -> bool:
 
 
 def _strict(messages: Any) -> frozenset[str]:
-    """The holes in an assistant's turns: as the last one, litellm cuts the space at its end."""
+    """The holes in assistant turns: litellm strips trailing space from the last one."""
     if not isinstance(messages, list | tuple):
         return frozenset()
     turns = [

@@ -1,7 +1,7 @@
-"""Anthropic's dialect: result lines -> Results, message_batch objects -> BatchView; requests are beside. No network.
+"""Anthropic's dialect: result lines -> Results, message_batch objects -> BatchView.
 
-As in wire/openai.py, decoding has a typed way for the line that nearly all lines are (an answer with text) and a
-tolerant one, which takes any bytes at all and never raises, for the rest.
+No network. As in wire/openai.py, decoding has a typed path for most lines (an answer with text)
+and a tolerant one, which takes any bytes and never raises, for the rest.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from jupyter_batch.wire.row_error import code_of, cut, reason_of
 __all__ = ["MAX_TOKENS", "MAX_TOKENS_THINKING", "Encoder", "decode", "decode_lines", "read_batch"]
 
 JSON_TOOL = "json_tool_call"
-"""The tool that litellm asks a model to call where it can't be asked for JSON itself: its input is the answer."""
+"""The tool that litellm requests where a model has no JSON mode: its input is the answer."""
 
 _SILENT = ("thinking", "redacted_thinking")
 _SUCCEEDED = Status.SUCCEEDED
 
 
-# --- results: the typed way -----------------------------------------------------------------------------------------
+# --- results: the typed path ----------------------------------------------------------------------
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -80,7 +80,7 @@ _DECODER = msgspec.json.Decoder(_Line)
 
 
 def _typed(line: _Line) -> Result | None:
-    """The Result of a plain answer; None for the tolerant way to see."""
+    """The Result of a plain answer; None for other lines."""
     message = line.result.message
     if line.result.type != "succeeded" or message is None or not is_whole(message.stop_reason):
         return None
@@ -122,9 +122,9 @@ def _typed(line: _Line) -> Result | None:
 def decode(
     line: bytes, endpoint: str = "", *, tool_names: Mapping[str, str] | None = None
 ) -> Result:
-    """One line of a batch's results. Never raises: what can't be read is a failed Result that says so.
+    """Decode one line of a batch's results. Never raises: an unreadable line is a failed Result.
 
-    endpoint: as for OpenAI's lines; these tell by themselves what they are. tool_names: as the Encoder gave them.
+    endpoint: as for OpenAI's lines; not needed here. tool_names: as returned by the Encoder.
     """
     del endpoint
     try:
@@ -137,13 +137,13 @@ def decode(
 def decode_lines(
     block: bytes, endpoint: str = "", *, tool_names: Mapping[str, str] | None = None
 ) -> Iterator[Result]:
-    r"""All lines of a block of whole lines; a line ends at b"\n" and nowhere else, empty lines are passed over."""
+    r"""Decode a block of whole lines; a line ends at b"\n" only, and empty lines are skipped."""
     for line in block.split(b"\n"):
         if line and not line.isspace():
             yield decode(line, endpoint, tool_names=tool_names)
 
 
-# --- results: the tolerant way --------------------------------------------------------------------------------------
+# --- results: the tolerant path -------------------------------------------------------------------
 
 
 def _read(line: bytes, tool_names: Mapping[str, str]) -> Result:
@@ -152,7 +152,7 @@ def _read(line: bytes, tool_names: Mapping[str, str]) -> Result:
         result = data["result"]
     except (
         Exception
-    ):  # bytes from outside: no JSON, or not Anthropic's; the other dialect's reader says which
+    ):  # bytes from outside: not JSON, or not Anthropic's; the other dialect's reader reports it
         return tolerant.read(line)
     custom_id = data.get("custom_id")
     custom_id = custom_id if isinstance(custom_id, str) else None
@@ -160,7 +160,7 @@ def _read(line: bytes, tool_names: Mapping[str, str]) -> Result:
         return _outcome(
             custom_id, result if isinstance(result, dict) else {"type": result}, tool_names
         )
-    except Exception as error:  # a shape nobody has seen yet must not lose the other rows
+    except Exception as error:  # an unknown shape must not lose the other rows
         return _failed(custom_id, f"a line that can't be read: {error!r}")
 
 
@@ -219,12 +219,12 @@ def _outcome(
 
 
 def _reason(error: Any) -> str:
-    """Of an error as it is sent ({"type": "error", "error": {...}}), or as the old documents show it (flat)."""
+    """The reason of an error, nested ({"type": "error", "error": {...}}) or flat (old docs)."""
     return reason_of({"error": error} if error else None, code_of(error))
 
 
 def _answer(message: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any, str]:
-    """(value, "") or (None, the reason)."""
+    """Return (value, "") or (None, reason)."""
     stop = message.get("stop_reason")
     content = message.get("content")
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -260,12 +260,12 @@ def _answer(message: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any
             "max_tokens: all the tokens were used up before any text came; allow more (max_tokens)",
         )
     if stop in ("end_turn", "stop_sequence"):
-        return "", ""  # the model had nothing to say: an empty text is an answer
+        return "", ""  # the model had no output: an empty text is an answer
     return None, f"the answer has no content (stop_reason: {stop})"
 
 
 def _usage(usage: Any) -> Usage | None:
-    """All tokens of the input, with those read from and written to the cache, which Anthropic counts beside it."""
+    """All input tokens, including cache reads and writes, which Anthropic counts separately."""
     if not isinstance(usage, Mapping) or all(
         usage.get(key) is None for key in ("input_tokens", "output_tokens")
     ):
@@ -299,10 +299,10 @@ def _usage(usage: Any) -> Usage | None:
 
 
 def read_batch(obj: Mapping[str, Any]) -> BatchView:
-    """A message_batch object; fields may be missing or null. A status that nobody knows is an open one.
+    """Convert a message_batch object; fields may be missing or null, an unknown status is running.
 
-    Anthropic knows one ending, `ended`; which of ours it is, the counts tell. They are zero until then, so there is no
-    progress to show. One file holds all results, answers and errors, and is known by the batch's own id.
+    Anthropic has one ending, `ended`; ours is derived from the counts. They are zero until then, so
+    there is no progress to show. One file, under the batch's own id, has all answers and errors.
     """
     batch_id, status = str(obj.get("id") or ""), str(obj.get("processing_status") or "unknown")
     counts = obj.get("request_counts")
@@ -312,7 +312,7 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
         for key in ("processing", "succeeded", "errored", "canceled", "expired")
     }
     ended = status == "ended"
-    # Results that were removed after 29 days are asked for too: the refusal says so.
+    # Results that were removed after 29 days are requested too: the refusal says so.
     there = ended and bool(obj.get("results_url") or obj.get("archived_at"))
     return BatchView(
         id=batch_id,
@@ -337,7 +337,7 @@ def _ending(counts: Mapping[str, int], obj: Mapping[str, Any]) -> State:
 
 
 def _time(value: Any) -> float | None:
-    """Seconds since the epoch, of an RFC 3339 text."""
+    """Parse an RFC 3339 text as seconds since the epoch."""
     try:
         return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
     except ValueError:

@@ -1,7 +1,7 @@
-"""Combinations of parameters that Anthropic refuses, each found in a request's body before it is sent. No network.
+"""Checks for combinations of parameters that Anthropic refuses, before a request is sent.
 
-Sources: Claude docs, extended thinking ("feature compatibility"), Messages API reference (ranges), migration guides
-(one of temperature and top_p from Claude Opus 4.1 on).
+No network. Sources: Claude docs, extended thinking ("feature compatibility"), Messages API
+reference (ranges), migration guides (one of temperature and top_p from Claude Opus 4.1 on).
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ _ONE_SAMPLER = re.compile(r"claude-(opus|sonnet|haiku)-(4-[1-9](?!\d)|[5-9](?!\d
 
 
 def budget_of(body: Mapping[str, Any]) -> int:
-    """Tokens that the request allows for thinking; 0 where it does not say."""
+    """The request's thinking budget in tokens; 0 if not set."""
     thinking = body.get("thinking")
     budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
     return budget if isinstance(budget, int) else 0
 
 
 def refusal(model: str, body: Mapping[str, Any], most: int | None = None) -> str | None:
-    """Why Anthropic would refuse a request with these parameters, and what to do; None where nothing is known.
+    """Why Anthropic would refuse a request with these parameters, and the remedy; None if unknown.
 
-    body: the parameters in Anthropic's words. most: the most tokens that the model writes, where that is known.
+    body: the parameters in Anthropic's format. most: the model's maximum of output tokens, if
+    known.
     """
     return next((said for said in _refusals(model, body, most) if said is not None), None)
 

@@ -1,1 +1,1 @@
-"""The dialects of Bedrock and Vertex AI, both ways. No network."""
+"""The dialects of Bedrock and Vertex AI: requests and results. No network."""

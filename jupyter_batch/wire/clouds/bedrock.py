@@ -1,11 +1,11 @@
-"""Bedrock's dialect: chat requests -> batch records, result records -> Results, jobs -> BatchViews. No network.
+"""Bedrock's dialect: chat requests -> batch records, result records -> Results, jobs -> BatchViews.
 
-A record that is sent is {"recordId", "modelInput"}, and what comes back repeats both, with "modelOutput" or "error", in
-no order. Input and output are the Converse API's, whatever the model (`modelInvocationType` Converse, since February
-2026): one form for all. The other type, InvokeModel, has a body of its own for each maker's models, and litellm's batch
-upload makes it for Anthropic's and Amazon's alone; the rest it sends as they are, which those models don't take.
-On this disk each line has its id first, as in all dialects: `sent` makes of it what goes out, `slim` makes it of what
-comes, without the repeated input.
+No network. A request record is {"recordId", "modelInput"}; a result record repeats both, with
+"modelOutput" or "error", in no order. Input and output are the Converse API's for every model
+(`modelInvocationType` Converse, since February 2026). The other type, InvokeModel, has a body for
+each maker's models, which litellm's batch upload creates for Anthropic's and Amazon's only; the
+rest it sends unchanged, which those models don't take. On this disk each line has its id first,
+as in all dialects: `sent` converts a line for upload, `slim` converts a result, without the input.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _FILTERS = {
     "content_filtered": "content_filter: the provider's filter held the answer back",
     _GUARDRAIL: "content_filter: a guardrail held the answer back",
 }
-_DASH = b"Z"  # in a recordId; no job's id has a capital
+_DASH = b"Z"  # in a recordId; job ids have no capital letters
 
 
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
 class Encoder(anthropic_requests.Encoder):
-    """Records of Bedrock's batches; see there how few of them are translated one by one."""
+    """Encodes records of Bedrock's batches; see its parent for how few are translated singly."""
 
     taker = "Bedrock"
 
@@ -58,7 +58,7 @@ class Encoder(anthropic_requests.Encoder):
 
 
 def sent(line: bytes) -> bytes:
-    """A record as it goes out, out of a line as it is kept. A recordId is alphanumeric (AWS: batch-inference-data)."""
+    """The record for a stored line. A recordId is alphanumeric (AWS: batch-inference-data)."""
     head, comma, rest = line.partition(b",")
     return b'{"recordId":%b%b%b' % (
         head.removeprefix(b'{"custom_id":').replace(b"-", _DASH),
@@ -68,7 +68,7 @@ def sent(line: bytes) -> bytes:
 
 
 def kept(line: bytes) -> bytes:
-    """What `sent` made a line of."""
+    """Return the line from which `sent` made a record."""
     head, comma, rest = line.partition(b",")
     return b'{"custom_id":%b%b%b' % (
         head.removeprefix(b'{"recordId":').replace(_DASH, b"-"),
@@ -78,14 +78,14 @@ def kept(line: bytes) -> bytes:
 
 
 def model_id(model: str) -> str:
-    """A model's id or ARN, without litellm's routes before it."""
+    """A model's id or ARN, without litellm's route prefixes."""
     for route in ("bedrock/", "converse/", "invoke/"):
         model = model.removeprefix(route)
     return model
 
 
 class ConverseTranslation(Translation):
-    """litellm's translation of chat requests for one model, as the Converse API takes them."""
+    """litellm's translation of chat requests for one model to the Converse API."""
 
     def __init__(self, litellm: Any, model: str) -> None:
         self._litellm = litellm
@@ -98,7 +98,7 @@ class ConverseTranslation(Translation):
         self.tool_names: dict[str, str] = {}
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters in Converse's words. Raises OptionError for those it does not know, Refused for a bad value."""
+        """Translate parameters to Converse's. Raises OptionError (unknown), Refused (bad value)."""
         if params.get("extra_headers"):
             raise OptionError("extra_headers: a batch at Bedrock takes none")
         extra = params.get("extra_body")
@@ -111,14 +111,14 @@ class ConverseTranslation(Translation):
             raise unsupported(f"bedrock/{self._model}", e) from None
         except Exception as e:
             raise Refused(sentence(e)) from None
-        # Of those litellm makes fields of the request that no model knows.
+        # litellm makes these request fields, which no model has.
         options = {
             key: value for key, value in dict(made).items() if key not in ("stream", "json_mode")
         }
         return {**options, "extra_body": extra} if extra else options
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The Converse request. Raises Refused."""
+        """Return the Converse request. Raises Refused."""
         refuse_downloads(messages, lambda _: False)
         given = copy.deepcopy(dict(options))
         extra = given.pop("extra_body", None) or {}
@@ -145,7 +145,7 @@ class ConverseTranslation(Translation):
         return data
 
     def _note_names(self, tools: Any, data: Mapping[str, Any]) -> None:
-        """Remember which tools' names litellm wrote in other letters, those that Bedrock takes."""
+        """Record the tool names that litellm changed to letters that Bedrock takes."""
         given = [
             tool.get("function", tool).get("name")
             for tool in tools or []
@@ -170,7 +170,7 @@ class ConverseTranslation(Translation):
 
 
 class _Came(msgspec.Struct, gc=False):
-    recordId: str  # noqa: N815 - Bedrock's own word
+    recordId: str  # noqa: N815 - Bedrock's name
     modelOutput: msgspec.Raw = msgspec.Raw()  # noqa: N815
     error: msgspec.Raw = msgspec.Raw()
 
@@ -179,7 +179,7 @@ _came = msgspec.json.Decoder(_Came).decode
 
 
 def slim(line: bytes) -> bytes:
-    """A result record as it is kept: {"custom_id", "modelOutput" or "error"}; one that can't be read, as it is."""
+    """Reduce a result record to {"custom_id", "modelOutput" or "error"}; keep an unreadable one."""
     try:
         came = _came(line)
         made = [b'{"custom_id":%b' % msgspec.json.encode(came.recordId).replace(_DASH, b"-")]
@@ -192,21 +192,21 @@ def slim(line: bytes) -> bytes:
 
 
 def decode(line: bytes, tool_names: Mapping[str, str]) -> Result:
-    """One kept line. Never raises: what can't be read is a failed Result that says so."""
+    """Decode one stored line. Never raises: an unreadable line is a failed Result."""
     try:
         data = tolerant.loads(line)
         custom_id = data["custom_id"]
-    except Exception:  # no JSON, or no line of Bedrock's; the other dialect's reader says which
+    except Exception:  # not JSON, or not Bedrock's; the other dialect's reader reports it
         return tolerant.read(line)
     custom_id = custom_id if isinstance(custom_id, str) else None
     try:
         return _outcome(custom_id, data, tool_names)
-    except Exception as error:  # a shape nobody has seen yet must not lose the other rows
+    except Exception as error:  # an unknown shape must not lose the other rows
         return failed(custom_id, f"a line that can't be read: {error!r}")
 
 
 def decode_lines(block: bytes, tool_names: Mapping[str, str]) -> Iterator[Result]:
-    r"""All lines of a block of whole lines; a line ends at b"\n" and nowhere else, empty lines are passed over."""
+    r"""Decode a block of whole lines; a line ends at b"\n" only, and empty lines are skipped."""
     for line in block.split(b"\n"):
         if line and not line.isspace():
             yield decode(line, tool_names)
@@ -234,7 +234,7 @@ def _wrong(custom_id: str | None, error: Any) -> Result:
 
 
 def _answer(output: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any, str]:
-    """(value, "") or (None, the reason)."""
+    """Return (value, "") or (None, reason)."""
     stop = str(output.get("stopReason") or "")
     told = output.get("output")
     message = told.get("message") if isinstance(told, dict) else None
@@ -245,7 +245,7 @@ def _answer(output: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any,
         return None, _FILTERS[stop]
     calls = [block["toolUse"] for block in blocks if isinstance(block.get("toolUse"), dict)]
     asked = [call for call in calls if call.get("name") == JSON_TOOL]
-    if asked:  # the tool that litellm asks a model to call where it can't be asked for JSON itself
+    if asked:  # the tool that litellm requests where a model has no JSON mode
         return json.dumps(asked[0].get("input"), ensure_ascii=False), ""
     if calls:
         return ToolCalls(
@@ -267,12 +267,12 @@ def _answer(output: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any,
             "max_tokens: all the tokens were used up before any text came; allow more (max_tokens)",
         )
     if stop in ("end_turn", "stop_sequence"):
-        return "", ""  # the model had nothing to say: an empty text is an answer
+        return "", ""  # the model had no output: an empty text is an answer
     return None, f"the answer has no content (stopReason: {stop or 'none'})"
 
 
 def _text(block: Mapping[str, Any]) -> str:
-    """A block's part of the answer; what was thought is none, what is cited is."""
+    """The answer text in a block: cited text is included, thinking is not."""
     if isinstance(block.get("text"), str):
         return str(block["text"])
     cited = block.get("citationsContent")
@@ -281,7 +281,7 @@ def _text(block: Mapping[str, Any]) -> str:
 
 
 def usage_of(usage: Any) -> Usage | None:
-    """Tokens as they are billed: those read from and written to the cache stand beside the input's."""
+    """Tokens as billed: cache reads and writes are counted in addition to the input's."""
     if not isinstance(usage, Mapping) or usage.get("inputTokens") is None:
         return None
 
@@ -307,9 +307,9 @@ _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def read_job(job: Mapping[str, Any]) -> BatchView:
-    """A model invocation job; fields may be missing or null. A status that nobody knows is an open one.
+    """Convert an invocation job; fields may be missing or null, an unknown status is running.
 
-    output_file_id: the folder below which its results will lie; whether they are there yet is not said here.
+    output_file_id: the folder of its results; whether they exist yet is not checked here.
     """
     status = str(job.get("status") or "unknown")
     arn = str(job.get("jobArn") or "")

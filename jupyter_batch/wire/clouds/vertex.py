@@ -1,10 +1,11 @@
-"""Vertex AI's dialect: chat requests -> Gemini's batch lines, result lines -> Results, jobs -> BatchViews. No network.
+"""Vertex AI's dialect: chat requests -> Gemini's batch lines, result lines -> Results.
 
-A line that is sent is {"request": <a generateContent request>}; what comes back repeats it, with "response" or a
-"status" that says what went wrong, in no order. A row is known by a label of its request: labels come back, and
-Google documents them as "for billing and reporting only". litellm makes the request of a row; answers are read here.
-On this disk each line has its id first, as in all dialects: `sent` makes of it what goes out, `slim` makes it of what
-comes, without the repeated request.
+No network. A request line is {"request": <a generateContent request>}; a result line repeats it,
+with "response" or a "status" that describes the error, in no order. A row is identified by a
+label of its request: labels are returned, and Google documents them as "for billing and reporting
+only". litellm makes a row's request; answers are decoded here. On this disk each line has its id
+first, as in all dialects: `sent` converts a line for upload, `slim` converts a result, without the
+repeated request. Jobs become BatchViews.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from jupyter_batch.wire.translated import answered, failed, mapping, refuse_down
 from jupyter_batch.wire.whole import Refused
 
 ROW = "jupyter_batch_row"
-"""The label of a request that says whose row it is."""
+"""The label of a request with its row's id."""
 
 _FILTERS = (
     "SAFETY",
@@ -51,7 +52,7 @@ _FILTERS = (
 
 
 class Encoder(anthropic_requests.Encoder):
-    """Request lines of Gemini's batches; see there how few of them are translated one by one."""
+    """Encodes Gemini's batch lines; see its parent for how few are translated singly."""
 
     taker = "Vertex AI"
 
@@ -63,10 +64,8 @@ class Encoder(anthropic_requests.Encoder):
 
 
 def sent(line: bytes) -> bytes:
-    """A request line as it goes out, out of one as it is kept."""
-    head, _, rest = line.partition(
-        b',"request":{'
-    )  # an id holds no quote: this is where the request begins
+    """Convert a stored request line to the line to send."""
+    head, _, rest = line.partition(b',"request":{')  # an id has no quote: the request begins here
     return b'{"request":{"labels":{"%b":%b},%b' % (
         ROW.encode(),
         head.removeprefix(b'{"custom_id":'),
@@ -75,14 +74,14 @@ def sent(line: bytes) -> bytes:
 
 
 def kept(line: bytes) -> bytes:
-    """What `sent` made a line of."""
+    """Return the line from which `sent` made a request line."""
     start = b'{"request":{"labels":{"%b":' % ROW.encode()
     head, _, rest = line.removeprefix(start).partition(b"},")
     return b'{"custom_id":%b,"request":{%b' % (head, rest)
 
 
 def gemini_name(model: str) -> str:
-    """A Gemini model's bare name; litellm takes it with a "gemini/" or "google/" before it too."""
+    """A Gemini model's bare name, without litellm's optional "gemini/" or "google/"."""
     return model.rpartition("/")[2]
 
 
@@ -100,7 +99,7 @@ class GeminiTranslation(Translation):
         self.tool_names: dict[str, str] = {}
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters in Gemini's words. Raises OptionError for those it does not know, Refused for a bad value."""
+        """Translate parameters to Gemini's. Raises OptionError (unknown), Refused (bad value)."""
         if params.get("extra_headers"):
             raise OptionError("extra_headers: a batch at Vertex AI takes none")
         given = {key: value for key, value in params.items() if key != "stream"}
@@ -115,7 +114,7 @@ class GeminiTranslation(Translation):
         return {key: value for key, value in dict(made).items() if key != "stream"}
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The generateContent request. Raises Refused."""
+        """Return the generateContent request. Raises Refused."""
         refuse_downloads(messages, self._known)
         said = [
             {**message, "role": "system"} if message.get("role") == "developer" else dict(message)
@@ -142,7 +141,7 @@ class GeminiTranslation(Translation):
 
     @staticmethod
     def _known(url: str) -> bool:
-        """Whether litellm hands an address on as it is: Gemini fetches it itself, if its kind can be told."""
+        """Whether litellm passes an address on: Gemini fetches it itself, if its type is known."""
         return not url.startswith("http://") and bool(posixpath.splitext(urlsplit(url).path)[1])
 
 
@@ -168,7 +167,7 @@ _came = msgspec.json.Decoder(_Came).decode
 
 
 def slim(line: bytes) -> bytes:
-    """A result line as it is kept: {"custom_id", "response", "status", "error"}; one that can't be read, as it is."""
+    """Reduce a result to {"custom_id", "response", "status", "error"}; keep an unreadable one."""
     try:
         came = _came(line)
         made = [b'{"custom_id":%b' % msgspec.json.encode(came.request.labels.row)]
@@ -185,7 +184,7 @@ def slim(line: bytes) -> bytes:
 
 
 def _slim_instance(line: bytes) -> bytes:
-    """Vertex's older form of a failed line: {"instance": <what was sent>, "error": {...}}."""
+    """Convert Vertex's older form of a failed line: {"instance": <the request>, "error": {...}}."""
     try:
         data = tolerant.loads(line)
         sent = data["instance"]
@@ -195,26 +194,26 @@ def _slim_instance(line: bytes) -> bytes:
             **{key: data[key] for key in ("response", "status", "error") if key in data},
         }
         return msgspec.json.encode(made) + b"\n"
-    except Exception:  # bytes from outside: whoever reads the file says what it can't read
+    except Exception:  # bytes from outside: the reader of the file reports unreadable lines
         return line.rstrip(b"\n") + b"\n"
 
 
 def decode(line: bytes) -> Result:
-    """One kept line. Never raises: what can't be read is a failed Result that says so."""
+    """Decode one stored line. Never raises: an unreadable line is a failed Result."""
     try:
         data = tolerant.loads(line)
         custom_id = data["custom_id"]
-    except Exception:  # no JSON, or no line of Vertex's; the other dialect's reader says which
+    except Exception:  # not JSON, or not Vertex's; the other dialect's reader reports it
         return tolerant.read(line)
     custom_id = custom_id if isinstance(custom_id, str) else None
     try:
         return _outcome(custom_id, data)
-    except Exception as error:  # a shape nobody has seen yet must not lose the other rows
+    except Exception as error:  # an unknown shape must not lose the other rows
         return failed(custom_id, f"a line that can't be read: {error!r}")
 
 
 def decode_lines(block: bytes) -> Iterator[Result]:
-    r"""All lines of a block of whole lines; a line ends at b"\n" and nowhere else, empty lines are passed over."""
+    r"""Decode a block of whole lines; a line ends at b"\n" only, and empty lines are skipped."""
     for line in block.split(b"\n"):
         if line and not line.isspace():
             yield decode(line)
@@ -235,7 +234,7 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
 
 
 def _stop(response: Mapping[str, Any]) -> Any:
-    """The word for why the first candidate ended; a prompt that was blocked has none of these."""
+    """The finish reason of the first candidate; a blocked prompt has no candidates."""
     candidates = response.get("candidates")
     if isinstance(candidates, list) and candidates:
         return mapping(candidates[0]).get("finishReason")
@@ -244,7 +243,7 @@ def _stop(response: Mapping[str, Any]) -> Any:
 
 
 def _reason(status: Any) -> str:
-    """Out of a status: a google.rpc.Status, or a text that may hold one ('Bad Request: {"error": {...}}')."""
+    """The reason in a google.rpc.Status, or in text with one ('Bad Request: {"error": {...}}')."""
     text = status if isinstance(status, str) else ""
     if text:
         head, brace, tail = text.partition("{")
@@ -260,7 +259,7 @@ def _reason(status: Any) -> str:
 
 
 def _answer(response: dict[str, Any]) -> tuple[Any, str]:
-    """(value, "") or (None, the reason)."""
+    """Return (value, "") or (None, reason)."""
     candidates = response.get("candidates")
     first = (
         candidates[0]
@@ -304,7 +303,7 @@ def _answer(response: dict[str, Any]) -> tuple[Any, str]:
             "MAX_TOKENS: all the tokens were used up before any text came; allow more (max_tokens)",
         )
     if finish == "STOP":
-        return "", ""  # the model had nothing to say: an empty text is an answer
+        return "", ""  # the model had no output: an empty text is an answer
     return None, f"the answer has no content (finishReason: {finish or 'none'}){_more(first)}"
 
 
@@ -314,7 +313,7 @@ def _more(candidate: Mapping[str, Any]) -> str:
 
 
 def usage_of(usage: Any) -> Usage | None:
-    """Tokens as Google bills them: what was thought is output, and stands beside the candidates' or within it."""
+    """Tokens as billed: thinking is output, counted separately or with the candidates'."""
     if not isinstance(usage, Mapping) or usage.get("promptTokenCount") is None:
         return None
 
@@ -329,7 +328,7 @@ def usage_of(usage: Any) -> Usage | None:
     within = thought and prompt + of("toolUsePromptTokenCount") + said == of("totalTokenCount")
 
     def kind(details: str, modality: str) -> int:
-        """Of the tokens, those of one kind: Google tells them kind by kind."""
+        """The tokens of one modality, from a list by modality."""
         told = usage.get(details)
         return sum(
             tolerant.count(each.get("tokenCount"))
@@ -363,9 +362,9 @@ _EXHAUSTED = 8  # google.rpc.Code.RESOURCE_EXHAUSTED
 
 
 def read_job(job: Mapping[str, Any]) -> BatchView:
-    """A BatchPredictionJob; fields may be missing or null. A state that nobody knows is an open one.
+    """Convert a BatchPredictionJob; fields may be missing or null, an unknown state is running.
 
-    output_file_id: where its results lie, as soon as that is told; whether files are there yet is not said here.
+    output_file_id: the folder of its results, once reported; its files are not checked here.
     """
     state = str(job.get("state") or "unknown")
     stats, error = mapping(job.get("completionStats")), mapping(job.get("error"))
