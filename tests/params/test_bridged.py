@@ -13,6 +13,7 @@ from jupyter_batch.providers.bridged import for_params
 from jupyter_batch.providers.endpoints import for_text
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.wire.openai import CHAT, RESPONSES
+from tests.params.litellm_rules import BRIDGES
 
 TOOL = {
     "type": "function",
@@ -31,10 +32,12 @@ def endpoint_of(model, params, api_base=None, mode="batch"):
 @pytest.mark.parametrize(
     ("model", "params", "endpoint"),
     [
-        ("openai/gpt-5.4", {"tools": [TOOL]}, RESPONSES),
+        pytest.param("openai/gpt-5.4", {"tools": [TOOL]}, RESPONSES, marks=BRIDGES),
         ("openai/gpt-5.4-mini", {"tools": [TOOL], "reasoning_effort": "high"}, RESPONSES),
         ("openai/gpt-5.6", {"tools": [TOOL], "reasoning_effort": col("effort")}, RESPONSES),
-        ("openai/gpt-5.4", {"tools": [TOOL], "reasoning_effort": "none"}, CHAT),
+        pytest.param(
+            "openai/gpt-5.4", {"tools": [TOOL], "reasoning_effort": "none"}, CHAT, marks=BRIDGES
+        ),
         ("openai/gpt-5.4", {"reasoning_effort": "high"}, CHAT),
         ("openai/gpt-5-mini", {"tools": [TOOL], "reasoning_effort": "high"}, CHAT),
         ("openai/gpt-4.1-mini", {"tools": [TOOL]}, CHAT),

@@ -10,6 +10,7 @@ from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, OPENAI, VERTEX, encoder, request_in
 from jupyter_batch.wire.openai import CHAT
 from jupyter_batch.wire.openai_requests import Route
+from tests.params.litellm_rules import BRIDGES
 
 TOOL = {
     "type": "function",
@@ -19,6 +20,7 @@ GEMINI = (VERTEX, Route("vertex_ai", "gemini-2.5-flash"))
 CLAUDE_AT_BEDROCK = (BEDROCK, Route("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0"))
 LLAMA_AT_BEDROCK = (BEDROCK, Route("bedrock", "us.meta.llama3-3-70b-instruct-v1:0"))
 OPUS = (ANTHROPIC, Route("anthropic", "claude-opus-4-7"))
+XAI = (OPENAI, Route("xai", "grok-4"))
 MISTRAL = (OPENAI, Route("mistral", "mistral-small-latest", "http://127.0.0.1:9/v1"))
 
 
@@ -36,8 +38,8 @@ def request(place, extra=None, **params):
     [
         (GEMINI, {"parallel_tool_calls": False, "tools": [TOOL]}),
         (CLAUDE_AT_BEDROCK, {"parallel_tool_calls": False, "tools": [TOOL]}),
-        ((OPENAI, Route("xai", "grok-4")), {"web_search_options": {}}),
-        ((OPENAI, Route("xai", "grok-4")), {"web_search_options": {"search_context_size": "low"}}),
+        pytest.param(XAI, {"web_search_options": {}}, marks=BRIDGES),
+        pytest.param(XAI, {"web_search_options": {"search_context_size": "low"}}, marks=BRIDGES),
     ],
 )
 def test_a_value_that_is_false_or_empty_is_not_left_out(place, params):
