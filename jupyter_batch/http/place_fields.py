@@ -5,6 +5,7 @@ A body is on disk, possibly written by someone else; address and key are decided
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -37,12 +38,24 @@ _FORMS = re.compile(
 )
 
 
+_OF_THE_CALL = frozenset({"stream", "stream_options", "timeout", "mock_response"})
+"""Fields that decide the form of the response, which the caller reads in one form alone."""
+
+
+@functools.lru_cache(maxsize=1024)
 def decides_place(name: str) -> bool:
     """Whether a field decides the address or the key of a call."""
     name = name.lower()
     return name in _NAMES or _FORMS.fullmatch(name) is not None
 
 
-def without_place(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body without these fields. litellm reads none of them within `extra_body`."""
-    return {name: value for name, value in body.items() if not decides_place(name)}
+def sendable(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request's body that may be sent.
+
+    litellm reads no address and no key within `extra_body`.
+    """
+    return {
+        name: value
+        for name, value in body.items()
+        if name not in _OF_THE_CALL and not decides_place(name)
+    }

@@ -13,6 +13,7 @@ from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.frames.frame import has_column
 from jupyter_batch.http.address import check_base
+from jupyter_batch.http.need_address import check_place
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.own_cells import ForeignCells
 from jupyter_batch.planning.ask import Ask
@@ -32,7 +33,6 @@ from jupyter_batch.providers.clouds import (
     settings_of,
 )
 from jupyter_batch.providers.endpoints import packs
-from jupyter_batch.providers.need_address import check_place
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import Facts
 from jupyter_batch.providers.table import (

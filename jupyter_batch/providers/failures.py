@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from jupyter_batch.core.errors import (
@@ -91,6 +91,16 @@ def normalise(error: BaseException, place: str, secret: str = "") -> ProviderErr
     return told
 
 
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes, outermost first; each once."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        yield link
+        seen.add(id(link))
+        link = link.__cause__ or link.__context__
+
+
 def _ours(error: BaseException) -> ProviderError | None:
     """An error of this package, also where a library wrapped one raised in our hook."""
     seen: set[int] = set()
@@ -123,11 +133,11 @@ def _told(error: BaseException, place: str) -> ProviderError:
             "OSError",
             "EOFError",
         }:
-            return no_connection(place, _cause(error))
+            return no_connection(place, short(innermost(error)))
         if isinstance(error, asyncio.CancelledError):  # a library's own cancellation
             return ConnectionFailedError(f"the call to {place} was cut off")
         return UnreadableError(
-            f"{place} gave an answer that can't be read: {type(error).__name__}: {_cause(error)}"
+            f"{place} gave an answer that can't be read: {type(error).__name__}: {short(innermost(error))}"
         )
     return refused(status, _body(error), place, headers=_headers(error), reason=_reason(error))
 
@@ -267,16 +277,12 @@ def _is_spent(status: int, said: str) -> bool:
 
 def _never_connected(error: BaseException) -> bool:
     """Whether there was never a connection; an SDK's exception has httpx's as its cause."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    for link in chain(error):
         names = {kind.__name__ for kind in type(link).__mro__}
         if names & _BROKEN:
             return False
         if names & _NO_CONNECTION:
             return True
-        link = link.__cause__ or link.__context__
     return False
 
 
@@ -333,10 +339,7 @@ def _reason(error: BaseException) -> str:
     return short(sentence_in(without_prefix(str(error))))
 
 
-def _cause(error: BaseException) -> str:
+def innermost(error: BaseException) -> str:
     """The innermost cause: SDKs wrap "Connection refused" in "Connection error."."""
-    seen: set[int] = set()
-    while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
-        seen.add(id(inner))
-        error = inner
-    return short(str(error) or type(error).__name__)
+    *_, inner = chain(error)
+    return str(inner) or type(inner).__name__

@@ -16,10 +16,10 @@ from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelErr
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.http.address import check_base, host_name, is_near
+from jupyter_batch.http.need_address import check_place, lacks_address
 from jupyter_batch.providers.clouds import SETTINGS, hours_from_a_day
 from jupyter_batch.providers.keys import NO_KEY, decide, is_named, key_names, keys_of
 from jupyter_batch.providers.mistral.batches import hours_of
-from jupyter_batch.providers.need_address import NEED_BASE, check_place
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.records import RECORDS, Record
 
@@ -119,7 +119,7 @@ def access_for(
     named, keyless: see `keys.decide`; named is None where the user gives `api_base` in this call.
     """
     record = RECORDS[provider]
-    if provider in NEED_BASE and not api_base:
+    if lacks_address(provider, api_base):
         raise OptionError(
             f"{provider}/... needs api_base= (the server's address, such as http://localhost:8000/v1): "
             "without it litellm would send the rows to OpenAI"

@@ -19,7 +19,8 @@ import orjson
 from jupyter_batch.core.refusals.sentence import is_error, is_no_route, read_refusal
 from jupyter_batch.http.bodies import ACCEPTED, read_bounded
 from jupyter_batch.http.network import http_only, proxy_for, trusted, without_strays
-from jupyter_batch.realtime.litellm_call import SECONDS, CallFailedError, LitellmCall, theirs
+from jupyter_batch.http.place_fields import sendable
+from jupyter_batch.realtime.litellm_call import SECONDS, CallFailedError, LitellmCall
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import CHAT
 
@@ -161,7 +162,7 @@ class StraightCall(LitellmCall):
         shape = _shape(body.get(varying))
         if shape is None:
             return None
-        rest = {name: value for name, value in theirs(body).items() if name != varying}
+        rest = {name: value for name, value in sendable(body).items() if name != varying}
         kind = (endpoint, orjson.dumps(rest, option=orjson.OPT_SORT_KEYS), shape)
         return kind if kind in self._learnt or len(self._learnt) < _KINDS else None
 

@@ -18,12 +18,19 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.refusals.sentence import decoded, phrase, read_refusal
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.http.bodies import TooLargeError
+from jupyter_batch.http.need_address import check_place
 from jupyter_batch.http.network import guard_all, with_key
-from jupyter_batch.http.place_fields import without_place
+from jupyter_batch.http.place_fields import sendable
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers.anthropic.address import root_of
-from jupyter_batch.providers.failures import no_connection, normalise, sentence_in, without_prefix
-from jupyter_batch.providers.need_address import check_place
+from jupyter_batch.providers.failures import (
+    chain,
+    innermost,
+    no_connection,
+    normalise,
+    sentence_in,
+    without_prefix,
+)
 from jupyter_batch.providers.nested_extra import NestedExtra
 from jupyter_batch.providers.openai.batches import OursAreRaised, load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
@@ -39,14 +46,6 @@ install (responses_call.py has our own)."""
 
 _ADDRESSES: Mapping[str, Callable[[str], str]] = {"anthropic": root_of}
 """By provider: conversion to litellm's form of address, where our batch calls take more forms."""
-
-_NOT_THEIRS = frozenset({"stream", "stream_options", "timeout", "mock_response"})
-"""Fields that a request's body may not set, besides its destination: the answer's form."""
-
-
-def theirs(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a request's body that are sent."""
-    return {name: value for name, value in without_place(body).items() if name not in _NOT_THEIRS}
 
 
 class CallFailedError(Exception):
@@ -157,7 +156,7 @@ class LitellmCall:
         await self.ready()
         if self._internal is not None:
             self._internal.set(True)  # in this task only: nothing of litellm runs after the call
-        sent = theirs(body)
+        sent = sendable(body)
         asked = sent | self._fixed | more
         if asked.get("tools"):  # else litellm looks for a package that it does not install
             asked["_skip_mcp_handler"] = True
@@ -177,23 +176,21 @@ class LitellmCall:
     def _failure(self, error: Exception) -> CallFailedError:
         names = _kinds(error)
         ours_below = next(
-            (one for one in _chain(error) if isinstance(one, AuthenticationError)), None
+            (one for one in chain(error) if isinstance(one, AuthenticationError)), None
         )
         if ours_below is not None:  # from one of our hooks
             return CallFailedError(ours_below)
         without_bound = next(
-            (one for one in _chain(error) if isinstance(one, TooLargeError | RecursionError)), None
+            (one for one in chain(error) if isinstance(one, TooLargeError | RecursionError)), None
         )
         if without_bound is not None:  # it was answered and billed: it is not retried
             return CallFailedError(BadRequestError(_without_bound(without_bound)))
-        closed = any(
-            isinstance(one, RuntimeError) and "closed" in str(one) for one in _chain(error)
-        )
+        closed = any(isinstance(one, RuntimeError) and "closed" in str(one) for one in chain(error))
         if closed:  # other code in this process closed litellm's shared clients: they are recreated
             _forget_clients(self._litellm)
         unreachable = closed or bool(names & _NO_CONNECTION)
         if unreachable or names & _CUT:  # litellm reports both as a 500 of the server
-            ours: ProviderError = no_connection(self._place, masked(_last(error)))
+            ours: ProviderError = no_connection(self._place, masked(innermost(error)))
             return CallFailedError(ours, {"message": str(ours)}, unreachable=unreachable)
         ours = normalise(error, self._place, self._key)
         answered = ours.status is not None and ours.status >= 400  # noqa: PLR2004 - HTTP's errors begin there
@@ -260,22 +257,8 @@ _CUT = frozenset(
 )
 
 
-def _chain(error: BaseException) -> list[BaseException]:
-    chain = [error]
-    while (
-        inner := chain[-1].__cause__ or chain[-1].__context__
-    ) is not None and inner not in chain:
-        chain.append(inner)
-    return chain
-
-
 def _kinds(error: BaseException) -> set[str]:
-    return {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
-
-
-def _last(error: BaseException) -> str:
-    inner = _chain(error)[-1]
-    return str(inner) or type(inner).__name__
+    return {kind.__name__ for one in chain(error) for kind in type(one).__mro__}
 
 
 def _without_bound(error: BaseException) -> str:

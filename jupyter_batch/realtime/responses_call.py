@@ -14,9 +14,10 @@ import orjson
 
 from jupyter_batch.core.errors import BadRequestError
 from jupyter_batch.http.network import sdk_client_for, with_key
+from jupyter_batch.http.place_fields import sendable
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers.openai.http import http_module
-from jupyter_batch.realtime.litellm_call import GRACE, SECONDS, CallFailedError, LitellmCall, theirs
+from jupyter_batch.realtime.litellm_call import GRACE, SECONDS, CallFailedError, LitellmCall
 from jupyter_batch.wire.openai import RESPONSES
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ResponsesCall(LitellmCall):
         await self.ready()
         assert self._client is not None  # noqa: S101 - the line above
         response: Any = http_module().Response
-        asked = theirs(body) | {"model": self.model}
+        asked = sendable(body) | {"model": self.model}
         try:
             with quiet(), with_key(self._key):
                 async with asyncio.timeout(self._seconds + GRACE):

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jupyter_batch.core.secrets import masked
+from jupyter_batch.http.need_address import lacks_address
 from jupyter_batch.http.network import guard_all, with_key
-from jupyter_batch.http.place_fields import without_place
+from jupyter_batch.http.place_fields import sendable
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR, ApiError
 from jupyter_batch.server.translate.conform import (
@@ -28,9 +29,6 @@ TIMEOUT = 600.0
 _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _LONGEST_WAIT = 30.0
 _LAST_MOMENT = 2.0
-_NEEDS_BASE = ("hosted_vllm/", "litellm_proxy/", "openai_like/", "custom_openai/")
-_OURS = frozenset({"model", "stream", "stream_options", "mock_response", "timeout"})
-"""What a request may not decide, besides where it goes and with which key: in which form the answer comes."""
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 _FUNCTIONS = {CHAT: "acompletion", COMPLETIONS: "atext_completion", EMBEDDINGS: "aembedding"}
 _CONFORM = {CHAT: chat_completion, COMPLETIONS: text_completion, EMBEDDINGS: embeddings}
@@ -78,7 +76,7 @@ class Upstream:
     async def ask(self, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The model's answer as OpenAI's JSON; ApiError with the upstream's status where it refused."""
         model = self.model or str(body["model"]).removeprefix("local/")
-        if model.startswith(_NEEDS_BASE) and not self.api_base:
+        if lacks_address(model, self.api_base):
             raise ApiError(
                 400,
                 f"{model}: start the server with --api-base, or these rows would go to OpenAI.",
@@ -87,7 +85,7 @@ class Upstream:
         if self._litellm is None:
             self._litellm = await asyncio.get_running_loop().run_in_executor(None, _load)
             guard_all(self._litellm[0])
-        asked = {name: value for name, value in without_place(body).items() if name not in _OURS}
+        asked = {name: value for name, value in sendable(body).items() if name != "model"}
         packed = (
             asked.pop("encoding_format", None) == "base64"
         )  # not all have it: asked for as numbers, packed here

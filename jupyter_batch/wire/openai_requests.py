@@ -23,7 +23,7 @@ from jupyter_batch.templates.template import RowError
 from jupyter_batch.wire import openai
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
 from jupyter_batch.wire.anthropic.requests import refused, sentence, unsupported
-from jupyter_batch.wire.part_keys import check_parts
+from jupyter_batch.wire.part_keys import check_parts, parts_in
 from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole
 
 OPENAI = "openai"
@@ -400,16 +400,14 @@ def _refusal(params: Mapping[str, Any], *, own: bool) -> str | None:
 
 def _refuse_files(messages: Any) -> None:
     """Refuse a file by address, which litellm would fetch during encoding. Raises Refused."""
-    for message in messages:
-        content = message.get("content") if isinstance(message, Mapping) else None
-        for part in content if isinstance(content, list | tuple) else ():
-            held = part.get("file") if isinstance(part, Mapping) else None
-            name = held.get("file_id") if isinstance(held, Mapping) else None
-            if isinstance(name, str) and name.startswith(("http://", "https://", "www.")):
-                raise Refused(
-                    f"{name[:100]}: a file's address can't be handed on: give the file itself (for images= its "
-                    "path, in a message a data: URL)"
-                )
+    for _, part in parts_in(messages):
+        held = part.get("file")
+        name = held.get("file_id") if isinstance(held, Mapping) else None
+        if isinstance(name, str) and name.startswith(("http://", "https://", "www.")):
+            raise Refused(
+                f"{name[:100]}: a file's address can't be handed on: give the file itself (for images= its "
+                "path, in a message a data: URL)"
+            )
 
 
 def _shape(messages: Any) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ A server refuses such a part in each row, hours later, or answers without its im
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jupyter_batch.wire.whole import Refused
@@ -63,10 +63,15 @@ def _check_keys(held: Mapping[str, Any], known: frozenset[str], path: str, *, st
 
 def check_parts(messages: Any) -> None:
     """Raise Refused for a message part with a key that OpenAI does not take."""
+    for path, part in parts_in(messages):
+        if part.get("type") in _FIELDS or part.get("type") == "text":
+            check_part(part, path, strict=True)
+
+
+def parts_in(messages: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (path, part) of each part of messages in chat form."""
     for at, message in enumerate(messages):
         content = message.get("content") if isinstance(message, Mapping) else None
         for n, part in enumerate(content if isinstance(content, list | tuple) else ()):
-            if isinstance(part, Mapping) and (
-                part.get("type") in _FIELDS or part.get("type") == "text"
-            ):
-                check_part(part, f"messages[{at}].content[{n}]", strict=True)
+            if isinstance(part, Mapping):
+                yield f"messages[{at}].content[{n}]", part

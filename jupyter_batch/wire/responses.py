@@ -18,6 +18,7 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.wire import openai
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
 from jupyter_batch.wire.anthropic.requests import sentence, unsupported
+from jupyter_batch.wire.part_keys import parts_in
 from jupyter_batch.wire.whole import Refused
 
 LEAST_TOKENS = 16
@@ -189,12 +190,11 @@ class Translation(anthropic_requests.Translation):
 
 def _refuse_media(messages: Any) -> None:
     """Refuse parts unknown to this endpoint: litellm would insert their Python repr as text."""
-    for at, message in enumerate(messages):
-        content = message.get("content") if isinstance(message, Mapping) else None
-        for part in content if isinstance(content, list | tuple) else ():
-            kind = part.get("type") if isinstance(part, Mapping) else None
-            if kind in _NO_PARTS:
-                raise Refused(f"messages[{at}] has a {kind}, which /v1/responses does not take")
+    for path, part in parts_in(messages):
+        kind = part.get("type")
+        if kind in _NO_PARTS:
+            message = path.partition(".")[0]
+            raise Refused(f"{message} has a {kind}, which /v1/responses does not take")
 
 
 def _with_addresses(asked: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jupyter_batch.core.finish import answer_finish, finish_of
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
+from jupyter_batch.wire.part_keys import parts_in
 from jupyter_batch.wire.row_error import cut
 from jupyter_batch.wire.whole import Refused
 
@@ -20,25 +21,19 @@ def refuse_downloads(messages: Any, known: Callable[[str], bool]) -> None:
 
     known: whether an address is passed on unchanged.
     """
-    for message in messages:
-        content = message.get("content") if isinstance(message, Mapping) else None
-        for part in content if isinstance(content, list | tuple) else ():
-            held = (
-                part.get(part.get("type"))
-                if isinstance(part, Mapping) and part.get("type")
-                else None
-            )
-            urls = [held.get(name) for name in _ADDRESSES] if isinstance(held, Mapping) else [held]
-            for url in urls:
-                if (
-                    isinstance(url, str)
-                    and url.startswith(("http://", "https://", "gs://"))
-                    and not known(url)
-                ):
-                    raise Refused(
-                        f"{url[:100]}: this address can't be handed on: give the file itself (for images= "
-                        "its path, in a message a data: URL)"
-                    )
+    for _, part in parts_in(messages):
+        held = part.get(part["type"]) if part.get("type") else None
+        urls = [held.get(name) for name in _ADDRESSES] if isinstance(held, Mapping) else [held]
+        for url in urls:
+            if (
+                isinstance(url, str)
+                and url.startswith(("http://", "https://", "gs://"))
+                and not known(url)
+            ):
+                raise Refused(
+                    f"{url[:100]}: this address can't be handed on: give the file itself (for images= "
+                    "its path, in a message a data: URL)"
+                )
 
 
 def failed(

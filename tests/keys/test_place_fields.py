@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.http.place_fields import decides_place, without_place
+from jupyter_batch.http.place_fields import decides_place, sendable
 from jupyter_batch.providers.clouds import arguments_of
 from jupyter_batch.realtime.litellm_call import LitellmCall
 from jupyter_batch.runner.connect import check_key
@@ -94,7 +94,7 @@ def test_an_endpoint_in_what_the_embedded_server_is_asked(evil):
 def test_fields_that_say_where(field):
     """A2: whichever provider reads them."""
     assert decides_place(field)
-    assert without_place({field: "x", "temperature": 1}) == {"temperature": 1}
+    assert sendable({field: "x", "temperature": 1}) == {"temperature": 1}
 
 
 @pytest.mark.parametrize(
