@@ -22,7 +22,7 @@ from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.recovery import manifest
+from jupyter_batch.ledger.recovery import write_manifest
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import TAG_MODEL, TAG_OUT
@@ -61,8 +61,7 @@ async def adopt(
                 for number, orphan in chosen.items()
             ]
             record, shards = _record(was, kept, place, parts, there, draft, now)
-            for path in (draft.manifest, draft.manifest_copy):
-                draft.write(path, manifest(record, shards, handles=False))
+            write_manifest(draft, record, shards, handles=False)
         else:
             record, shards = restored
         return ledger.take_up(record, shards, lambda: ledger.folders.adopt(draft, name))

@@ -26,6 +26,15 @@ def manifest(job: JobRecord, shards: list[ShardRecord], *, handles: bool = True)
     return msgspec.json.encode({"job": job, "shards": shards, "handles": handles})
 
 
+def write_manifest(
+    folder: JobFolder, job: JobRecord, shards: list[ShardRecord], *, handles: bool = True
+) -> None:
+    """Write the record of a job into its folder, twice: either file is enough. See `manifest`."""
+    record = manifest(job, shards, handles=handles)
+    for path in (folder.manifest, folder.manifest_copy):
+        folder.write(path, record)
+
+
 def recovered(
     folders: Folders, jobs: Iterable[str], now: float
 ) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:

@@ -26,7 +26,7 @@ from jupyter_batch.frames.canonical import whole_texts
 from jupyter_batch.frames.row_keys import by_content, by_request
 from jupyter_batch.ledger.folder import JobFolder, check_kept, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.recovery import manifest
+from jupyter_batch.ledger.recovery import write_manifest
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.own_cells import ForeignCells
 from jupyter_batch.merging.rendered import Rendered, keys_of
@@ -257,8 +257,7 @@ def keep(
 ) -> JobRecord:
     """Store a draft as a job, in one transaction, unless `there` finds an equivalent job."""
     check_kept(draft)
-    for path in (draft.manifest, draft.manifest_copy):
-        draft.write(path, manifest(record, shards))
+    write_manifest(draft, record, shards)
     try:
         return ledger.plan(
             record, shards, lambda: ledger.folders.keep(draft, record.id), there=there

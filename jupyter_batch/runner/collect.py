@@ -41,7 +41,6 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     Raises NotWholeError where results are incomplete and more may come.
     """
     folder = context.ledger.folders.of(context.job.id)
-    refetch = shard.refetch
     only_output = shard.awaits_file and not shard.lost  # the error file came in time
     shard = await _named(context, shard)
     gone, odd = False, ""
@@ -50,7 +49,7 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         (shard.output_file_id, folder.output(shard.number)),
     ):
         is_output = target == folder.output(shard.number)
-        again = (refetch and (is_output or not only_output)) or (
+        again = (shard.refetch and (is_output or not only_output)) or (
             shard.attempts > 0
             and (is_output or await asyncio.to_thread(_is_short, target, context.job.id, shard))
         )

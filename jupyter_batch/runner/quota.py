@@ -158,15 +158,9 @@ def _back(
     # A batch that may yet be refused proves nothing.
     alone = 0 if any(map(is_in, theirs)) else shard.alone + (not theirs)
     if alone >= QUOTA_TRIES and now - context.job.created_at > QUOTA_SECONDS:
-        return context.put(
-            shard,
-            Step.ENDED,
-            ending=State.FAILED,
-            note=why,
-            due_at=0.0,
-            ended_at=now,
-            **{**changes, "attempts": 0, "batch_id": shard.batch_id, "refused": shard.refused},
-        )
+        kept = {**changes, "batch_id": shard.batch_id, "refused": shard.refused}
+        kept.pop("attempts", None)
+        return context.end(shard, State.FAILED, why, **kept)
     gives_up = context.job.created_at + QUOTA_SECONDS if alone >= QUOTA_TRIES else 0.0
     return context.put(
         shard,

@@ -32,17 +32,16 @@ def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
     counted = not shard.waited  # with the estimate that was allowed
     if need <= job.max_cost + ROUNDING or (counted and not (under_way or planned)):
         return None
-    now = context.clock()
     if under_way:
         note = f"with this one, the cost may come to {money(need)} (max_cost={job.max_cost:g})"
-        return context.put(shard, blocked_by=Block.BUDGET, note=note, due_at=now + _LOOK_SECONDS)
+        return context.put(
+            shard, blocked_by=Block.BUDGET, note=note, due_at=context.clock() + _LOOK_SECONDS
+        )
     note = (
         f"max_cost: {money(spent)} is spent, and with this batch it would come to about {money(need)}, above "
         f"max_cost={job.max_cost:g}; job.retry(max_cost=...) sends it"
     )
-    return context.put(
-        shard, Step.ENDED, ending=State.CANCELLED, due_at=0.0, note=note, ended_at=now
-    )
+    return context.end(shard, State.CANCELLED, note)
 
 
 def release(context: ShardContext) -> None:

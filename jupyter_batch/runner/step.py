@@ -75,14 +75,7 @@ class Mover(ShardContext):
 
     async def _step(self, shard: ShardRecord) -> ShardRecord:
         if self.job.cancel_at and shard.step in (Step.PLANNED, Step.WAITING):
-            return self.put(
-                shard,
-                Step.ENDED,
-                ending=State.CANCELLED,
-                due_at=0.0,
-                note="",
-                ended_at=self.clock(),
-            )
+            return self.end(shard, State.CANCELLED, "")
         match shard.step:
             case Step.PLANNED | Step.WAITING if shard.joins:
                 from jupyter_batch.runner.wait_for_job import join

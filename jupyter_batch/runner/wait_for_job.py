@@ -91,18 +91,8 @@ def join(context: ShardContext, shard: ShardRecord) -> ShardRecord:
             due_at=0.0,
             note="",
         )
-    return context.put(
-        shard,
-        Step.ENDED,
-        ending=State.COMPLETED,
-        joins="",
-        joined=len(done),
-        requests=0,
-        bytes=0,
-        crc=0,
-        due_at=0.0,
-        note="",
-        ended_at=context.clock(),
+    return context.end(
+        shard, State.COMPLETED, "", joins="", joined=len(done), requests=0, bytes=0, crc=0
     )
 
 

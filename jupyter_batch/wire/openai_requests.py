@@ -277,12 +277,7 @@ class Checked:
         self._known: dict[bytes, str | None] = {}
         self._check = ParamCheck(translation, taker)
         self.holes = given.holes
-        constant = {
-            key: value
-            for key, value in self._params.items()
-            if not anthropic_requests.holes_in(value)
-        }
-        refusal = self._refusal(constant)
+        refusal = self._refusal(anthropic_requests.constant_of(self._params))
         if refusal is not None:
             raise OptionError(refusal)
 

@@ -81,7 +81,7 @@ class Encoder:
         self._cut = re.compile(
             b'"(%b)"' % (b"|".join(mark.encode() for mark in self._marks.values()) or b"(?!)")
         )
-        constant = _constant(self._params)
+        constant = constant_of(self._params)
         try:
             self._translation.options(constant)
             self._check.check(constant)
@@ -98,7 +98,7 @@ class Encoder:
     def _parted(
         self, litellm: Any, given: Mapping[str, Any], extra: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        return parted(self._check, litellm, _constant(given), extra)
+        return parted(self._check, litellm, constant_of(given), extra)
 
     def _body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return a request's whole body, `extra_body` included. Raises Refused."""
@@ -340,7 +340,7 @@ def sentence(error: Exception) -> str:
 # --- holes ----------------------------------------------------------------------------------------------------------
 
 
-def _constant(params: Mapping[str, Any]) -> dict[str, Any]:
+def constant_of(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that are the same in all rows."""
     return {key: value for key, value in params.items() if not holes_in(value)}
 
