@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.results.row import Row
-    from jupyter_batch.results.timeline import Told
+    from jupyter_batch.results.timeline import JobEvents
 
 OUT = EVERY["out"].default
 
@@ -389,7 +389,7 @@ class Group(Standing):
     def _shards(self) -> list[ShardRecord]:
         return [shard for job in self.jobs for shard in job._shards()]
 
-    def _told(self) -> list[Told]:
+    def _job_events(self) -> list[JobEvents]:
         from jupyter_batch.results.timeline import read
 
         return read(self._here.ledger, [job._record().id for job in self.jobs])

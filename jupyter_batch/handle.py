@@ -22,7 +22,7 @@ from jupyter_batch.monitor.view import view
 from jupyter_batch.notebook import kernel, terminal
 
 if TYPE_CHECKING:
-    from jupyter_batch.results.timeline import Told
+    from jupyter_batch.results.timeline import JobEvents
 
 
 class Standing(Holder):
@@ -209,7 +209,7 @@ class Standing(Holder):
         from jupyter_batch.monitor.plots.plot import drawn
         from jupyter_batch.results.timeline import graph
 
-        return drawn(graph(self.snapshot(), self._told()), which)
+        return drawn(graph(self.snapshot(), self._job_events()), which)
 
     def __repr__(self) -> str:
         try:
@@ -285,7 +285,7 @@ class Standing(Holder):
         """How its batches stand."""
 
     @abstractmethod
-    def _told(self) -> list[Told]:
+    def _job_events(self) -> list[JobEvents]:
         """What the ledger has of it, and of the jobs that are linked with it."""
 
     @abstractmethod

@@ -423,12 +423,12 @@ class Job(Standing):
     def _shards(self, job: str | None = None) -> list[ShardRecord]:
         return self._salvaged[1] if self._salvaged else self._here.ledger.shards(job or self.id)
 
-    def _told(self) -> list[timeline.Told]:
+    def _job_events(self) -> list[timeline.JobEvents]:
         from jupyter_batch.results import timeline
 
         record = self._record()
         if self._salvaged is not None:
-            return [timeline.Told(record, self._shards(), [])]
+            return [timeline.JobEvents(record, self._shards(), [])]
         return timeline.read(self._here.ledger, [record.id])
 
     def _with_words(self, seen: Snapshot | None = None) -> Snapshot:

@@ -11,7 +11,7 @@ from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.core.together import together
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.results.timeline import Told, graph
+from jupyter_batch.results.timeline import JobEvents, graph
 
 HOUR = 3600.0
 START = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
@@ -80,7 +80,7 @@ def batch(number=0, rows=1000, sent=None, ended=None, *, steps=20, now=START + 3
 def told(record, *batches):
     """A job and its batches, with all that happened in order."""
     events = sorted((event for _, own in batches for event in own), key=lambda event: event[0])
-    return Told(
+    return JobEvents(
         record,
         [shard for shard, _ in batches],
         [(record.created_at, None, "planned", 0, ""), *events],
@@ -150,7 +150,7 @@ def cases():
         "models": drawn(*models, group=True),
         "sent again": drawn(finished(), told(again, batch(rows=10, sent=2.21, ended=2.4))),
         "all reused": drawn(
-            Told(job(reused=1000, finished_at=START), [], [(START, None, "planned", 0, "")])
+            JobEvents(job(reused=1000, finished_at=START), [], [(START, None, "planned", 0, "")])
         ),
         "a million": drawn(million()),
         "salvaged": drawn(lost),

@@ -15,7 +15,7 @@ import numpy as np
 from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.finish import counted as cuts_of
 from jupyter_batch.core.status import Step
-from jupyter_batch.dedup.request_hashes import known
+from jupyter_batch.dedup.older_jobs import known
 from jupyter_batch.dedup.withheld import withheld, write_failures
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import read

@@ -34,7 +34,7 @@ class Contents(NamedTuple):
     cut: bool = False
 
     @property
-    def told(self) -> int:
+    def found(self) -> int:
         """The number of rows with a line."""
         return self.rows.count(1)
 
@@ -103,26 +103,26 @@ class Missing(NamedTuple):
 def missing(shard: ShardRecord, facts: Facts, output: Contents, errors: Contents) -> Missing:
     """The rows missing from a shard's results, by the provider's counts."""
     asked = shard.requests
-    told = sum(map(max, output.rows, errors.rows))
+    found = sum(map(max, output.rows, errors.rows))
     completed, failed = min(shard.completed, asked), min(shard.failed, asked)
-    in_output = 0 if shard.output_file_id is None else completed - output.told
+    in_output = 0 if shard.output_file_id is None else completed - output.found
     whole = completed
     if shard.ending is State.COMPLETED:
         # Without counts, each request of a completed batch has a line.
         whole = min(completed + failed, asked) or asked
-        in_output = 0 if told >= whole else in_output
+        in_output = 0 if found >= whole else in_output
     if facts.tells_all and shard.output_file_id is not None:
         whole = asked
-        in_output = asked - output.told
+        in_output = asked - output.found
     if output.cut:
         in_output = max(in_output, 1)
     named = shard.output_file_id is not None
-    if named and output.odd and not output.told:  # an HTML page or an error, whatever the counts
+    if named and output.odd and not output.found:  # an HTML page or an error, whatever the counts
         in_output = max(in_output, 1)
-    rows = max(in_output, whole - told, 0)
+    rows = max(in_output, whole - found, 0)
     if shard.ending is not State.COMPLETED and not named:  # failures are not counted
-        rows = max(rows, completed - output.told)
-    nothing = rows > 0 and (not told or (named and not output.told))
-    all_failures = failed > 0 and errors.told >= failed and not errors.cut
+        rows = max(rows, completed - output.found)
+    nothing = rows > 0 and (not found or (named and not output.found))
+    all_failures = failed > 0 and errors.found >= failed and not errors.cut
     in_errors = shard.error_file_id is not None and not all_failures
     return Missing(rows, max(in_output, 0), nothing, in_errors)

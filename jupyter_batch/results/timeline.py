@@ -50,7 +50,7 @@ FURTHEST = 2.0
 """The remaining time is drawn up to this multiple of the elapsed time."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class JobEvents(msgspec.Struct, frozen=True):
     """The ledger's data about one job."""
 
     job: JobRecord
@@ -58,7 +58,7 @@ class Told(msgspec.Struct, frozen=True):
     events: list[Event]
 
 
-def read(ledger: Ledger, jobs: Sequence[str]) -> list[Told]:
+def read(ledger: Ledger, jobs: Sequence[str]) -> list[JobEvents]:
     """The data about these jobs and all linked with them: retries, realtime finishes, tool rounds.
 
     In the order of submission. Raises LedgerError.
@@ -78,33 +78,35 @@ def read(ledger: Ledger, jobs: Sequence[str]) -> list[Told]:
             way.extend(of_parent.get(one, ()))
         found.update(dict.fromkeys(way))
     linked = sorted((records[job] for job in found), key=lambda record: record.created_at)
-    return [Told(record, ledger.shards(record.id), ledger.events(record.id)) for record in linked]
+    return [
+        JobEvents(record, ledger.shards(record.id), ledger.events(record.id)) for record in linked
+    ]
 
 
-def graph(shot: Snapshot, told: Sequence[Told], tz: tzinfo | None = None) -> Graph:
+def graph(shot: Snapshot, linked: Sequence[JobEvents], tz: tzinfo | None = None) -> Graph:
     """The figure of a job, or of several as one.
 
-    shot: its state; told: salvaged jobs without events.
+    shot: its state. linked: its jobs; salvaged ones have no events.
     """
-    seen, names = view(shot, tz), _names(told)
+    seen, names = view(shot, tz), _names(linked)
     end = shot.finished_at or shot.now
-    most = max(8, min(POINTS, ALL_POINTS // max(1, len(told))))
+    most = max(8, min(POINTS, ALL_POINTS // max(1, len(linked))))
     lines = tuple(
         Line(name, _points(one, end, most))
-        for name, one in zip(names, told, strict=True)
+        for name, one in zip(names, linked, strict=True)
         if one.events
     )
-    moments, bands = _bands(told[0], end) if len(told) == 1 else ((), ())
-    begin = min((one.job.created_at for one in told), default=shot.created_at)
+    moments, bands = _bands(linked[0], end) if len(linked) == 1 else ((), ())
+    begin = min((one.job.created_at for one in linked), default=shot.created_at)
     seen_from = SLIVER * (end - begin)
     batches = [
         _batch(shard, one, name, end, seen_from)
-        for name, one in zip(names, told, strict=True)
+        for name, one in zip(names, linked, strict=True)
         if one.events
         for shard in one.shards
     ]
     shown = batches if len(batches) <= BATCHES else _slowest(batches)
-    total = max([one.job.rows for one in told] or [shot.counts.total])
+    total = max([one.job.rows for one in linked] or [shot.counts.total])
     ahead = (
         _ahead(shot, seen) if shot.counts.total <= total else ()
     )  # several models have no common pace
@@ -112,7 +114,7 @@ def graph(shot: Snapshot, told: Sequence[Told], tz: tzinfo | None = None) -> Gra
         end, *(line.points[-1][0] for line in lines), *(at for at, _ in ahead), begin + 1.0
     )
     latency = _latency(batches)
-    spent = _spent(told)
+    spent = _spent(linked)
     return Graph(
         title=clean(f"{seen.title}: {seen.state}, {seen.share}", WIDEST),
         colour=seen.colour,
@@ -145,13 +147,13 @@ def _words(seen: View, latency: str, spent: Iterable[Spent]) -> str:
     """The whole figure in a few sentences."""
     paid = [f"{one.model}: {one.tokens}; cost {one.price}" for one in spent]
     course = f"Rows over time: {seen.curve_words}." if seen.curve_words else ""
-    told = f"Batches from sent to over: {latency}." if latency else ""
+    latencies = f"Batches from sent to over: {latency}." if latency else ""
     return " ".join(
         part
         for part in (
             f"{seen.title}: {seen.state}, {seen.share}.",
             course,
-            told,
+            latencies,
             *(f"{one}." for one in paid),
         )
         if part
@@ -161,9 +163,9 @@ def _words(seen: View, latency: str, spent: Iterable[Spent]) -> str:
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-def _names(told: Sequence[Told]) -> list[str]:
+def _names(linked: Sequence[JobEvents]) -> list[str]:
     """The label of each job: its model if there are several, its purpose if they are linked."""
-    jobs = {one.job.id: one.job for one in told}
+    jobs = {one.job.id: one.job for one in linked}
     several = len({job.model for job in jobs.values()}) > 1
     names: list[str] = []
     for job in jobs.values():
@@ -193,11 +195,11 @@ def _link(job: JobRecord, parent: JobRecord | None) -> str:
 # -- rows over time ----------------------------------------------------------------------------------------------------
 
 
-def _points(told: Told, end: float, most: int) -> Points:
+def _points(course: JobEvents, end: float, most: int) -> Points:
     """Rows done over time, from the plan to the job's end, or to now."""
-    job = told.job
+    job = course.job
     curve = Curve(job.created_at, _given(job), most)
-    for at, shard, step, done, _ in told.events:
+    for at, shard, step, done, _ in course.events:
         if shard is not None:
             curve.add(at, shard, done, taken=step not in OUTSIDE)
     points = curve.points()
@@ -210,19 +212,19 @@ def _given(job: JobRecord) -> int:
     return job.reused + job.skipped + job.unsendable
 
 
-def _bands(told: Told, end: float) -> tuple[tuple[float, ...], tuple[Band, ...]]:
+def _bands(course: JobEvents, end: float) -> tuple[tuple[float, ...], tuple[Band, ...]]:
     """Rows done by batch, all at the same moments; empty for too few or too many batches."""
-    if not 1 < len(told.shards) <= BANDS:
+    if not 1 < len(course.shards) <= BANDS:
         return (), ()
     by_shard: dict[int, list[tuple[float, int]]] = {
-        shard.number: [(told.job.created_at, 0)] for shard in told.shards
+        shard.number: [(course.job.created_at, 0)] for shard in course.shards
     }
-    for at, number, _, done, _ in told.events:
+    for at, number, _, done, _ in course.events:
         if number is not None and done != by_shard[number][-1][1]:
             by_shard[number].append((max(at, by_shard[number][-1][0]), done))
     histories = {number: tuple(points) for number, points in by_shard.items()}
     changes = sorted(
-        {at for points in histories.values() for at, _ in points} | {told.job.finished_at or end}
+        {at for points in histories.values() for at, _ in points} | {course.job.finished_at or end}
     )
     moments = tuple(
         at for at, _ in thinned([(at, number) for number, at in enumerate(changes)], MOMENTS)
@@ -231,7 +233,7 @@ def _bands(told: Told, end: float) -> tuple[tuple[float, ...], tuple[Band, ...]]
         Band(f"batch {number + 1}", tuple(done_at(points, at) for at in moments))
         for number, points in histories.items()
     ]
-    given = _given(told.job)
+    given = _given(course.job)
     return moments, (*([Band(GIVEN, (given,) * len(moments))] if given else []), *bands)
 
 
@@ -245,8 +247,8 @@ def _ahead(shot: Snapshot, seen: View) -> Points:
 # -- batches -----------------------------------------------------------------------------------------------------------
 
 
-def _batch(shard: ShardRecord, told: Told, name: str, end: float, shortest: float) -> Batch:
-    alone = len(told.shards) == 1
+def _batch(shard: ShardRecord, course: JobEvents, name: str, end: float, shortest: float) -> Batch:
+    alone = len(course.shards) == 1
     number = f"{shard.number + 1:,}"
     label = (
         (name if name != "rows" else "batch 1")
@@ -262,7 +264,7 @@ def _batch(shard: ShardRecord, told: Told, name: str, end: float, shortest: floa
     )
     return Batch(
         name=label,
-        stages=_stages(shard, told, end, shortest),
+        stages=_stages(shard, course, end, shortest),
         seconds=seconds,
         words=_stands(shard, seconds),
         colour=COLOURS[shard.ending] if shard.ending else "busy",
@@ -288,11 +290,13 @@ def _over_at(shard: ShardRecord) -> float:
     return (shard.over_at or shard.ended_at) if shard.ending is not None else 0.0
 
 
-def _stages(shard: ShardRecord, told: Told, end: float, shortest: float) -> tuple[Stage, ...]:
+def _stages(
+    shard: ShardRecord, course: JobEvents, end: float, shortest: float
+) -> tuple[Stage, ...]:
     """The stages with start and end, from its events; short ones only at the provider."""
-    own = [(at, _kind(step)) for at, number, step, _, _ in told.events if number == shard.number]
-    if not told.job.adopted:
-        own.insert(0, (told.job.created_at, WAITING))
+    own = [(at, _kind(step)) for at, number, step, _, _ in course.events if number == shard.number]
+    if not course.job.adopted:
+        own.insert(0, (course.job.created_at, WAITING))
     over = _over_at(shard)
     changes: list[tuple[float, str]] = []
     for at, kind in own:
@@ -341,25 +345,27 @@ def _latency(batches: Sequence[Batch]) -> str:
 # -- tokens and cost ---------------------------------------------------------------------------------------------------
 
 
-def _spent(told: Sequence[Told]) -> tuple[Spent, ...]:
+def _spent(linked: Sequence[JobEvents]) -> tuple[Spent, ...]:
     """By model.
 
     Spending carried over from an earlier job counts only where that job is not included.
     """
-    there = {one.job.id for one in told}
+    there = {one.job.id for one in linked}
     models: dict[str, list[tuple[Bill | None, Usage | None]]] = {}
-    for one in told:
+    for one in linked:
         own = one.job.parent in there
         bill = bill_of(one.shards) if own else one.job.bill(one.shards)
         job = msgspec.structs.replace(one.job, used=None) if own else one.job
         models.setdefault(one.job.model, []).append((bill, job.usage(one.shards)))
     shown = _apart([clean(model, NAME) for model in models])
-    return tuple(_of_model(name, told) for name, told in zip(shown, models.values(), strict=True))
+    return tuple(
+        _of_model(name, linked) for name, linked in zip(shown, models.values(), strict=True)
+    )
 
 
-def _of_model(model: str, told: list[tuple[Bill | None, Usage | None]]) -> Spent:
-    bills = [bill for bill, _ in told if bill is not None]
-    used = [usage for _, usage in told if usage is not None]
+def _of_model(model: str, parts: list[tuple[Bill | None, Usage | None]]) -> Spent:
+    bills = [bill for bill, _ in parts if bill is not None]
+    used = [usage for _, usage in parts if usage is not None]
     usage = sum(used, Usage()) if used else None
     return Spent(
         model=model,

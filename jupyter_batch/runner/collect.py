@@ -60,7 +60,7 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         await asyncio.to_thread(contents.read, path, context.job.id, shard)
         for path in (folder.output(shard.number), folder.errors(shard.number))
     ]
-    if not output.told and odd:
+    if not output.found and odd:
         output = output._replace(odd=odd)
     lacks = contents.missing(shard, context.facts, output, errors)
     if lacks.rows and not gone and _may_come(context, shard, lacks):
@@ -71,7 +71,7 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 def _is_short(errors: Path, job: str, shard: ShardRecord) -> bool:
     """Whether a shard's error file on disk is empty, truncated, or lacks rows counted as failed."""
     came = contents.read(errors, job, shard)
-    return came.cut or came.told < max(min(shard.failed, shard.requests), 1)
+    return came.cut or came.found < max(min(shard.failed, shard.requests), 1)
 
 
 def _may_come(context: ShardContext, shard: ShardRecord, lacks: Missing) -> bool:
@@ -208,9 +208,9 @@ async def _fetch(
 def _put_in_place(draft: Path, target: Path, job: str, shard: ShardRecord) -> Contents:
     json_documents.to_lines(draft)
     came = contents.read(draft, job, shard)
-    foreign = came.odd and not came.told
+    foreign = came.odd and not came.found
     with told(target.parent):
-        if foreign or came.told < contents.read(target, job, shard).told:
+        if foreign or came.found < contents.read(target, job, shard).found:
             draft.unlink()
         else:
             draft.replace(target)

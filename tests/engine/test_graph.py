@@ -19,7 +19,7 @@ from .conftest import numbered
 
 def of(held):
     """The Graph that `held.plot()` draws."""
-    return graphs.graph(held.snapshot(), held._told())
+    return graphs.graph(held.snapshot(), held._job_events())
 
 
 # -- real jobs ---------------------------------------------------------------------------------------------------------
