@@ -43,7 +43,6 @@ LONG_FUNCTIONS = {
     "monitor/plots/plot_altair.py:_bars": 70,
     "planning/resolve.py:order": 100,
     "planning/retry.py:_drafted": 110,
-    "runner/wait_for_job.py:join": 70,
     "server/serve.py:add_arguments": 90,
     "tool_calls/follow_up.py:plan_round": 70,
 }
