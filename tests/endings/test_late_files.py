@@ -121,7 +121,8 @@ def test_a_finish_waits_for_the_file(desk):
         asked = job.id  # `job` is the real-time job once that is planned
         job.finish()
         batch.ending = "cancelled"
-        desk.rest(30.0)
+        desk.until(lambda: "not there yet" in desk.here.ledger.shards(asked)[0].note, skip=1.0)
+        desk.rest(120.0)
         assert "not there yet" in desk.here.ledger.shards(asked)[0].note
         far.name_output()
         desk.until(lambda: desk.here.ledger.job(asked).finished_at)
