@@ -9,6 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
 
 import jupyter_batch
 
@@ -91,15 +93,56 @@ def test_unload_and_reload_twice(tmp_path):
     assert said.split() == ["1", "False"] * 2
 
 
-def test_the_version_is_the_one_that_is_packaged():
-    """`__version__` and pyproject.toml say the same, and the changelog has a section for it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert jupyter_batch.__version__ == project["version"]
+def test_the_version_is_declared_once():
+    """The build takes the version from core/version.py; JupyterLab's package.json and the changelog have the same."""
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert tables["project"]["dynamic"] == ["version"]
+    assert tables["tool"]["hatch"]["version"]["path"] == "jupyter_batch/core/version.py"
     front = json.loads(
         (ROOT / "jupyter_batch" / "labextension" / "package.json").read_text(encoding="utf-8")
     )
-    assert front["version"] == project["version"]
-    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert front["version"] == jupyter_batch.__version__
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{jupyter_batch.__version__}]" in changes
+
+
+def declared(python_version):
+    """The requirements of pyproject.toml for one version of Python, by name."""
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    here = default_environment() | {"python_version": python_version}
+    found = [Requirement(text) for text in tables["project"]["dependencies"]]
+    return {each.name: each for each in found if not each.marker or each.marker.evaluate(here)}
+
+
+FLOORS_OF_LITELLM_1_84 = {"openai": "2.20", "httpx": "0.28", "pydantic": "2.10", "jinja2": "3.1.6"}
+FIRST_WHEELS = {
+    "3.11": {},
+    "3.13": {"pandas": "2.2.3", "orjson": "3.10.7", "aiohttp": "3.10.5"},
+    "3.14": {"pandas": "2.3.3", "orjson": "3.11.1", "aiohttp": "3.13", "msgspec": "0.20"},
+}
+
+
+@pytest.mark.parametrize("python_version", FIRST_WHEELS)
+def test_each_declared_floor_can_be_installed(python_version):
+    """I: no floor is below what litellm's own floor admits, or below the first release with wheels for that Python."""
+    needed = declared(python_version)
+    reachable = FLOORS_OF_LITELLM_1_84 | FIRST_WHEELS[python_version]
+    for name, version in reachable.items():
+        floor = next(each.version for each in needed[name].specifier if each.operator == ">=")
+        assert Requirement(f"x>={version}").specifier.contains(floor), (name, floor)
+
+
+def test_the_tested_versions_are_within_what_is_declared():
+    """I: .ci/constraints.txt holds a version of each dependency, and pyproject.toml accepts it."""
+    lines = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    tested = {
+        each.name: next(iter(each.specifier)).version
+        for each in found
+        if not each.marker or each.marker.evaluate()
+    }
+    for name, requirement in declared("3.11").items():
+        assert requirement.specifier.contains(tested[name]), name
 
 
 @pytest.mark.parametrize("name", ["batch", "abatch", "jobs", "open", "col"])

@@ -1,3 +1,3 @@
 """The version of this package, as in pyproject.toml, in a module that any other can import."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
