@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from jupyter_batch.core.errors import BadRequestError, ModelError, OptionError
-from jupyter_batch.wire.clouds.vertex import gemini_name
+from jupyter_batch.wire.clouds.gemini import gemini_name
 
 VERTEX, BEDROCK = "vertex_ai", "bedrock"
 

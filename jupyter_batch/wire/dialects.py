@@ -13,7 +13,7 @@ from jupyter_batch.templates.template import RowError
 from jupyter_batch.wire import openai, openai_requests, openai_vectors, responses
 from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.anthropic.requests import Encoder as AnthropicEncoder
-from jupyter_batch.wire.clouds import bedrock, vertex
+from jupyter_batch.wire.clouds import bedrock, gemini, vertex
 from jupyter_batch.wire.openai_requests import Route
 from jupyter_batch.wire.varying import Varying
 
@@ -109,7 +109,7 @@ def decode_lines(
     if dialect == ANTHROPIC:
         return anthropic.decode_lines(block, endpoint, tool_names=tool_names)
     if dialect == VERTEX:
-        return vertex.decode_lines(block)
+        return gemini.decode_lines(block)
     if dialect == BEDROCK:
         return bedrock.decode_lines(block, tool_names)
     raise LedgerNewerError(

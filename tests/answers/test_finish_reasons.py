@@ -10,7 +10,8 @@ from jupyter_batch.core.finish import CUT, Finish, finish_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.wire import openai
 from jupyter_batch.wire.anthropic import results
-from jupyter_batch.wire.clouds import bedrock, vertex
+from jupyter_batch.wire.clouds import bedrock
+from jupyter_batch.wire.clouds import gemini as generate_content
 from jupyter_batch.wire.dialects import decode_lines
 
 
@@ -132,7 +133,7 @@ def test_a_failure_has_its_reason_too(line, finish):
     }
     data = json.dumps(line).encode()
     if set(line.get("response", {})) & {"candidates", "promptFeedback"}:
-        result = vertex.decode(data)
+        result = generate_content.decode(data)
     else:
         way = next((read[key] for key in read if key in line), None)
         result = way(data) if way else openai.decode(data, openai.CHAT)

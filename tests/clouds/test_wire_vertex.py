@@ -14,7 +14,7 @@ from jupyter_batch.core.status import State
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.vertex.batches import labels_of, tag_of
 from jupyter_batch.templates.template import RowError
-from jupyter_batch.wire.clouds import vertex
+from jupyter_batch.wire.clouds import gemini, vertex
 from jupyter_batch.wire.openai import CHAT, Hole
 from tests.clouds.test_wire_bedrock import MESSAGES, SCHEMA, TEXTS, TOOL, told
 from tests.clouds.vertex import response
@@ -216,7 +216,7 @@ DECODED = {
 def test_what_a_line_says(name):
     """The value, or the reason why there is none."""
     held, value, reason = DECODED[name]
-    result = vertex.decode(json.dumps({"custom_id": "jb-1", **held}).encode())
+    result = gemini.decode(json.dumps({"custom_id": "jb-1", **held}).encode())
     assert (result.custom_id, result.value) == ("jb-1", value)
     assert result.status is (Status.SUCCEEDED if value is not None else Status.FAILED)
     assert result.error is None if reason is None else reason in result.error
@@ -237,7 +237,7 @@ def test_what_a_line_says(name):
 def test_what_was_used(used, usage):
     """What was thought is output; what tools brought is input."""
     line = {"custom_id": "a", "response": response("x", **used)}
-    assert vertex.decode(json.dumps(line).encode()).usage == usage
+    assert gemini.decode(json.dumps(line).encode()).usage == usage
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_what_was_used(used, usage):
 )
 def test_junk_is_a_failed_result(junk):
     """Whatever bytes come, nothing is raised."""
-    assert vertex.decode(junk).status is Status.FAILED
+    assert gemini.decode(junk).status is Status.FAILED
 
 
 STATES = {

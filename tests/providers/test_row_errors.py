@@ -10,7 +10,7 @@ from jupyter_batch.core.result import Status
 from jupyter_batch.providers.failures import by_status, object_in
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic import results
-from jupyter_batch.wire.clouds import bedrock, vertex
+from jupyter_batch.wire.clouds import bedrock, gemini
 from jupyter_batch.wire.openai_batches import read_batch
 
 PAGE = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
@@ -60,7 +60,7 @@ def test_a_failed_row_shows_the_servers_sentence(body, sentence):
         lambda error: tolerant.read(_line(error=error)),
         lambda error: results.decode(_line(result={"type": "errored", "error": error}), {}),
         lambda error: bedrock.decode(_line(error=error), {}),
-        lambda error: vertex.decode(_line(status=error)),
+        lambda error: gemini.decode(_line(status=error)),
     ],
     ids=["openai", "anthropic", "bedrock", "vertex"],
 )

@@ -34,6 +34,7 @@ from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.vertex.google_token import Token
 from jupyter_batch.wire.clouds import vertex
+from jupyter_batch.wire.clouds.gemini import gemini_name
 
 if TYPE_CHECKING:
     import httpx
@@ -65,7 +66,7 @@ class ViaVertex(Direct):
         storage: str | None = None,
     ) -> None:
         super().__init__(facts, Access(api_base=api_base, api_key="no-token-yet"))
-        self._model = vertex.gemini_name(model)
+        self._model = gemini_name(model)
         self._parent = (
             f"/projects/{settings['vertex_project']}/locations/{settings['vertex_location']}"
         )
