@@ -206,7 +206,7 @@ DECODED = {
         None,
         'Bad Request: {"error',
     ),
-    "an error": ({"error": {"code": 3, "message": "bad"}}, None, "3: bad"),
+    "an error": ({"error": {"code": 3, "message": "bad"}}, None, "INVALID_ARGUMENT: bad"),
     "odd": ({"response": {"candidates": [7]}}, None, "no candidates"),
     "odder": ({"response": {"candidates": [{"content": {"parts": 7}}]}}, None, "can't be read"),
 }
