@@ -13,7 +13,7 @@ from typing import Any, Literal, Optional
 
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.schema import Field, Schema
-from jupyter_batch.schema.plain import Misfit
+from jupyter_batch.schema.check import Misfit
 
 _FIELD = re.compile(r"Failed to parse field \S+ with value .*?(?=Error message: |$)", re.DOTALL)
 _TYPES: dict[str, Any] = {

@@ -1,42 +1,99 @@
-"""Compilation of a JSON schema to a function that validates values, once for all rows.
+"""Compilation of a JSON schema to a function that validates values, by jsonschema-rs.
 
 JSON Schema 2020-12 (and draft 7's `definitions` and `items` lists), with two differences: null for
-an optional property counts as omitted (a provider's strict mode requires all properties), and date,
-time and UUID formats are checked. `unevaluated*`, `$dynamicRef` and external schemas are refused.
+an optional property counts as omitted (a provider's strict mode requires all properties), and of
+the formats only dates, times and UUIDs are checked. External schemas are refused.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from typing import Any, TypeAlias
+
+import jsonschema_rs
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.schema.plain import (
-    Check,
-    Misfit,
-    in_size,
-    mapping,
-    misfit,
-    name_list,
-    of_number,
-    of_text,
-    of_type,
-    of_values,
-    regex,
-    same,
-    schema_list,
-    shown,
-    whole,
-)
 
-_ELSEWHERE = (
-    "$dynamicRef",
-    "$recursiveRef",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-    "dependentSchemas",
+Check: TypeAlias = Callable[[Any], None]
+
+_SHOWN = 60
+_ONE = frozenset(
+    {
+        "additionalProperties",
+        "contains",
+        "else",
+        "if",
+        "items",
+        "not",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    }
 )
+"""Keywords whose value is a schema; then a list, and an object, of schemas."""
+_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+_MAPS = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})
+_TYPES = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "an object",
+    "array": "a list",
+    "null": "null",
+}
+_SIZES = {
+    "minLength": ("at least", "characters"),
+    "maxLength": ("at most", "characters"),
+    "minItems": ("at least", "items"),
+    "maxItems": ("at most", "items"),
+    "minProperties": ("at least", "fields"),
+    "maxProperties": ("at most", "fields"),
+}
+_BOUNDS = {
+    "minimum": "a number of {} or more",
+    "exclusiveMinimum": "a number above {}",
+    "maximum": "a number of {} or less",
+    "exclusiveMaximum": "a number below {}",
+}
+
+
+def _parses(parse: Callable[[str], Any]) -> Callable[[str], bool]:
+    def check(text: str) -> bool:
+        try:
+            parse(text)
+        except ValueError:
+            return False
+        return True
+
+    return check
+
+
+_FORMATS = {
+    "date": _parses(date.fromisoformat),
+    "date-time": _parses(datetime.fromisoformat),
+    "time": _parses(time.fromisoformat),
+    "uuid": _parses(uuid.UUID),
+}
+"""By Python's own parsers, which later convert the values."""
+
+
+class Misfit(Exception):  # noqa: N818 - not our error: the answer does not match the schema
+    """The reason why an answer does not match, with the location in it."""
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message: short, and with its type where that is unclear."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    if value is None:
+        return "null"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    text = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return f"the text {text}" if isinstance(value, str) else text
 
 
 def resolved(root: Mapping[str, Any], ref: str) -> Any:
@@ -57,237 +114,135 @@ def resolved(root: Mapping[str, Any], ref: str) -> Any:
 
 def compiled(schema: Mapping[str, Any]) -> Check:
     """Return the check of values, which raises Misfit. Raises OptionError for an invalid schema."""
-    return _Compiler(schema).check(schema)
+    lenient = _Lenient()
+    try:
+        validator = jsonschema_rs.Draft202012Validator(
+            lenient.root(schema), formats=_FORMATS, validate_formats=True, offline=True
+        )
+    except jsonschema_rs.ValidationError as e:
+        raise OptionError(f"the schema is not valid: {_located(e)}") from None
+
+    def check(value: Any) -> None:
+        try:
+            validator.validate(value)
+        except jsonschema_rs.ValidationError as e:
+            raise Misfit(_located(e)) from None
+        except ValueError as e:  # too deep, or not JSON
+            raise Misfit(f"the answer can't be checked: {e}") from None
+
+    return check
 
 
-class _Later:
-    """The check of a reference, usable while it is still being compiled."""
+class _Lenient:
+    """A copy of a schema that takes null for each optional property: its schema moves to `else`."""
 
-    check: Check
+    def __init__(self) -> None:
+        self._moved: set[str] = set()
+        self._refs: list[dict[str, Any]] = []
 
-    def __call__(self, value: Any) -> None:
-        self.check(value)
+    def root(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        copy = {key: part for key, part in self._copy(schema, "#").items() if key != "$schema"}
+        for holder in self._refs:
+            steps = str(holder["$ref"]).split("/")
+            paths = ["/".join(steps[: at + 1]) for at in range(len(steps))]
+            holder["$ref"] = "/".join(
+                f"{step}/else" if path in self._moved else step
+                for step, path in zip(steps, paths, strict=True)
+            )
+        return copy
 
-
-class _Compiler:
-    def __init__(self, root: Mapping[str, Any]) -> None:
-        self._root = root
-        self._refs: dict[str, Check] = {}
-
-    def check(self, schema: Any) -> Check:
-        if schema is True:
-            return _anything
-        if schema is False:
-            return lambda value: misfit("nothing", value)
+    def _copy(self, schema: Any, at: str) -> Any:
         if not isinstance(schema, Mapping):
-            raise OptionError(f"the schema holds {shown(schema)} where a schema has to be")
-        unknown = [word for word in _ELSEWHERE if word in schema]
-        if unknown:
-            raise OptionError(
-                f"the schema uses {unknown[0]}, which can't be checked here: say it another way"
-            )
-        makers: list[Check | None] = [
-            self._ref(schema),
-            of_values(schema, "const"),
-            of_values(schema, "enum"),
-            of_type(schema),
-            of_text(schema),
-            of_number(schema),
-            self._array(schema),
-            self._object(schema),
-            *self._composed(schema),
-        ]
-        return _all([made for made in makers if made is not None])
+            return schema
+        if schema.get("enum") == []:
+            raise OptionError("the schema has an enum without values")
+        made = {
+            key: self._part(key, part, f"{at}/{key}")
+            for key, part in schema.items()
+            if key != "format" or part in _FORMATS
+        }
+        if isinstance(made.get("items"), list):  # draft 7
+            first, made["items"] = made.pop("items"), made.pop("additionalItems", True)
+            if first:
+                made["prefixItems"] = first
+        properties = made.get("properties")
+        for key in properties if isinstance(properties, dict) else ():
+            if key not in schema.get("required", ()):
+                properties[key] = {"if": {"type": "null"}, "else": properties[key]}
+                self._moved.add(f"{at}/properties/{_escaped(key)}")
+        if "$ref" in made:
+            self._refs.append(made)
+        return made
 
-    def _ref(self, schema: Mapping[str, Any]) -> Check | None:
-        if "$ref" not in schema:
-            return None
-        ref = str(schema["$ref"])
-        if ref not in self._refs:
-            later = _Later()  # a schema may be recursive
-            self._refs[ref] = later
-            later.check = self.check(resolved(self._root, ref))
-        return self._refs[ref]
-
-    def _composed(self, schema: Mapping[str, Any]) -> list[Check]:
-        checks: list[Check] = [self.check(part) for part in schema_list(schema, "allOf")]
-        checks.extend(
-            _any_of([self.check(part) for part in schema_list(schema, word)], one=word == "oneOf")
-            for word in ("anyOf", "oneOf")
-            if word in schema
-        )
-        if "not" in schema:
-            inner = self.check(schema["not"])
-            checks.append(
-                lambda value: misfit("something else", value) if _fits(inner, value) else None
-            )
-        if "if" in schema:
-            test, then, other = (
-                self.check(schema.get(word, True)) for word in ("if", "then", "else")
-            )
-            checks.append(lambda value: then(value) if _fits(test, value) else other(value))
-        return checks
-
-    def _array(self, schema: Mapping[str, Any]) -> Check | None:
-        first = schema.get(
-            "prefixItems", schema["items"] if isinstance(schema.get("items"), list) else []
-        )
-        rest = (
-            schema.get("additionalItems")
-            if isinstance(schema.get("items"), list)
-            else schema.get("items")
-        )
-        heads = [self.check(part) for part in first]
-        tail = None if rest is None else self.check(rest)
-        low, high = whole(schema, "minItems"), whole(schema, "maxItems")
-        inside = self.check(schema["contains"]) if "contains" in schema else None
-        least, most = whole(schema, "minContains"), whole(schema, "maxContains")
-        unique = bool(schema.get("uniqueItems"))
-        if (
-            not heads
-            and tail is None
-            and low is None
-            and high is None
-            and inside is None
-            and not unique
-        ):
-            return None
-
-        def check(value: Any) -> None:
-            if type(value) is not list:
-                return
-            in_size(len(value), low, high, "items")
-            for at, item in enumerate(value):
-                one = heads[at] if at < len(heads) else tail
-                if one is not None:
-                    _within(one, item, at)
-            if unique and any(
-                same(one, other) for at, one in enumerate(value) for other in value[:at]
-            ):
-                raise Misfit("a list without equal items is asked for")
-            if inside is not None:
-                in_size(
-                    sum(_fits(inside, item) for item in value),
-                    1 if least is None else least,
-                    most,
-                    "such items",
-                )
-
-        return check
-
-    def _object(self, schema: Mapping[str, Any]) -> Check | None:
-        properties = {key: self.check(part) for key, part in mapping(schema, "properties").items()}
-        required = name_list(schema.get("required", []))
-        patterns = [
-            (regex(key), self.check(part))
-            for key, part in mapping(schema, "patternProperties").items()
-        ]
-        more = schema.get("additionalProperties")
-        others = None if more is None or more is True else self.check(more)
-        named = self.check(schema["propertyNames"]) if "propertyNames" in schema else None
-        needs = {key: name_list(keys) for key, keys in mapping(schema, "dependentRequired").items()}
-        low, high = whole(schema, "minProperties"), whole(schema, "maxProperties")
-        optional = frozenset(properties) - frozenset(required)
-
-        def check(value: Any) -> None:
-            if type(value) is not dict:
-                return
-            for key in required:
-                if key not in value:
-                    raise Misfit(f"{key!r} is missing")
-            for key, item in value.items():
-                one = properties.get(key)
-                if one is not None:
-                    if item is not None or key not in optional:
-                        _within(one, item, key)
-                elif others is not None and not any(pattern.search(key) for pattern, _ in patterns):
-                    if more is False:
-                        raise Misfit(f"{key!r} is not in the schema, which allows no other fields")
-                    _within(others, item, key)
-
-        checks: list[Check] = [check] if properties or required or others is not None else []
-        if patterns or named or needs or low is not None or high is not None:
-            checks.append(_rare(patterns, named, needs, low, high))
-        return _all(checks) if checks else None
+    def _part(self, key: str, part: Any, at: str) -> Any:
+        if isinstance(part, Mapping) and key in _MAPS:
+            return {name: self._copy(one, f"{at}/{_escaped(name)}") for name, one in part.items()}
+        if isinstance(part, list) and (key in _LISTS or key == "items"):
+            return [self._copy(one, f"{at}/{number}") for number, one in enumerate(part)]
+        return self._copy(part, at) if key in _ONE or key == "additionalItems" else part
 
 
-def _rare(
-    patterns: list[tuple[re.Pattern[str], Check]],
-    named: Check | None,
-    needs: Mapping[str, list[str]],
-    low: float | None,
-    high: float | None,
-) -> Check:
-    def check(value: Any) -> None:
-        if type(value) is not dict:
-            return
-        in_size(len(value), low, high, "fields")
-        for key, item in value.items():
-            for pattern, one in patterns:
-                if pattern.search(key):
-                    _within(one, item, key)
-            if named is not None:
-                named(key)
-            for other in needs.get(key, ()):
-                if other not in value:
-                    raise Misfit(f"{other!r} is missing, which {key!r} asks for")
-
-    return check
+def _escaped(name: str) -> str:
+    return str(name).replace("~", "~0").replace("/", "~1")
 
 
-# --- parts ----------------------------------------------------------------------------------------------------------
+def _located(error: jsonschema_rs.ValidationError) -> str:
+    """Return an error's reason, after the path to the value."""
+    error = _deepest(error)
+    path = "".join(
+        f"[{step}]" if isinstance(step, int) else f".{step}"
+        for step in error.instance_path
+        if step != "else"
+    )
+    return f"{path.lstrip('.')}: {_reason(error)}" if path else _reason(error)
 
 
-def _anything(_: Any) -> None:
-    return None
+def _deepest(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:
+    """Return the error of a choice's branch that got furthest."""
+    if error.kind.name == "propertyNames":
+        return _deepest(error.kind.error)
+    branches = getattr(error.kind, "context", [])
+    firsts = [_deepest(branch[0]) for branch in branches if branch]
+    if not firsts or len(firsts) < len(branches):  # more than one branch fits
+        return error
+    return max(firsts, key=lambda one: len(one.instance_path))
 
 
-def _all(checks: list[Check]) -> Check:
-    if not checks:
-        return _anything
-    if len(checks) == 1:
-        return checks[0]
-
-    def check(value: Any) -> None:
-        for one in checks:
-            one(value)
-
-    return check
-
-
-def _fits(check: Check, value: Any) -> bool:
-    try:
-        check(value)
-    except Misfit:
-        return False
-    return True
+def _reason(error: jsonschema_rs.ValidationError) -> str:
+    kind, value = error.kind, error.instance
+    word = kind.name
+    if word == "required":
+        return f"{kind.property!r} is missing"
+    if word == "$ref":
+        return f"a $ref needs a target within the schema, such as one under $defs ({error.message})"
+    if word in ("additionalProperties", "unevaluatedProperties"):
+        return f"{kind.unexpected[0]!r} is not in the schema, which allows no other fields"
+    if word in _SIZES:
+        bound, unit = _SIZES[word]
+        return f"expected {bound} {kind.limit} {unit}; got {len(value)}"
+    wanted = _wanted(kind)
+    return f"expected {wanted}; got {shown(value)}" if wanted else error.message
 
 
-def _within(check: Check, value: Any, step: str | int) -> None:
-    try:
-        check(value)
-    except Misfit as e:
-        e.path.append(step)
-        raise
-
-
-def _any_of(checks: list[Check], *, one: bool) -> Check:
-    def check(value: Any) -> None:
-        fitting = 0
-        first: Misfit | None = None
-        for branch in checks:
-            try:
-                branch(value)
-            except Misfit as e:  # the branch that got furthest has the best error
-                first = e if first is None or len(e.path) > len(first.path) else first
-                continue
-            if not one:
-                return
-            fitting += 1
-        if fitting == 1:
-            return
-        if fitting:
-            misfit("a value of exactly one of the kinds", value)
-        raise first or Misfit("nothing fits here")
-
-    return check
+def _wanted(kind: jsonschema_rs.ValidationErrorKind) -> str:
+    """Return the expected value, or "" for a keyword without a phrase of its own."""
+    word = kind.name
+    if word == "type":
+        return " or ".join(_TYPES[name] for name in kind.types)
+    if word == "enum":
+        options = [shown(one).removeprefix("the text ") for one in kind.options]
+        more = ", …" if options[8:] else ""
+        return f"one of {', '.join(options[:8])}{more}"
+    if word == "const":
+        return shown(kind.expected_value).removeprefix("the text ")
+    if word == "pattern":
+        return f"a text like {kind.pattern}"
+    if word == "format":
+        return f"a {kind.format}"
+    if word == "multipleOf":
+        return f"a multiple of {kind.multiple_of}"
+    if word == "oneOf":
+        return "a value of exactly one of the kinds"
+    if word in _BOUNDS:
+        return _BOUNDS[word].format(kind.limit)
+    return ""

@@ -20,8 +20,7 @@ from jupyter_batch.core.finish import Finish
 from jupyter_batch.core.result import Result, Status
 from jupyter_batch.core.schema import Field, Schema
 from jupyter_batch.schema.adapters import reader_of
-from jupyter_batch.schema.check import compiled
-from jupyter_batch.schema.plain import Misfit
+from jupyter_batch.schema.check import Misfit, compiled
 
 REASON_CHARS = 500
 
@@ -95,10 +94,7 @@ class Parser:
             and isinstance(found["values"], dict)
         ):
             found = found["values"]  # some Anthropic models wrap the input of litellm's JSON tool
-        try:
-            self._check(found)
-        except RecursionError:
-            raise Misfit("the answer's objects lie too deep in each other") from None
+        self._check(found)
         for field in self._defaults:
             if found.get(field.key) is None and (
                 field.key not in found or field.key not in self._nullable

@@ -19,8 +19,7 @@ from typing import Any
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.schema import Field, Schema
-from jupyter_batch.schema.check import compiled, resolved
-from jupyter_batch.schema.plain import shown
+from jupyter_batch.schema.check import compiled, resolved, shown
 
 TAKES = "a Pydantic model, a TypedDict, {name: type}, or a JSON schema"
 

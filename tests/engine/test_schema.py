@@ -163,7 +163,7 @@ def test_an_answer_that_does_not_fit_is_a_failed_row(server, call, home):
     assert told["_status"].tolist() == ["succeeded", "failed", "succeeded"]
     assert told["_raw"].fillna("-").tolist() == ["-", '{"code":"abc"}', "-"]
     assert job.errors["_error"].tolist() == [
-        "code: a text like ^[A-Z]{3}$ is asked for, not the text 'abc'"
+        "code: expected a text like ^[A-Z]{3}$; got the text 'abc'"
     ]
     assert (told["_output_tokens"] > 0).all(), "it was paid for all the same"
     again = job.retry().wait(60)

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_batch.schema.check import compiled
-from jupyter_batch.schema.plain import Misfit
+from jupyter_batch.schema.check import Misfit, compiled
 
 NAMES = st.sampled_from(["a", "b", "c"])
 TEXTS = st.sampled_from(["", "a", "bb", "true", "1", "üü"])
@@ -50,7 +49,7 @@ def parts(inner):
             "maxItems": SMALL,
             "uniqueItems": st.booleans(),
             "items": inner,
-            "prefixItems": st.lists(inner, max_size=2),
+            "prefixItems": st.lists(inner, min_size=1, max_size=2),
             "contains": inner,
             "minContains": SMALL,
             "maxContains": SMALL,
@@ -68,6 +67,9 @@ def parts(inner):
             "allOf": st.lists(inner, min_size=1, max_size=2),
             "anyOf": st.lists(inner, min_size=1, max_size=2),
             "oneOf": st.lists(inner, min_size=1, max_size=2),
+            "unevaluatedProperties": st.booleans() | inner,
+            "unevaluatedItems": st.booleans() | inner,
+            "dependentSchemas": st.dictionaries(NAMES, inner, max_size=1),
             "dependentRequired": st.dictionaries(NAMES, st.lists(NAMES, max_size=1), max_size=1),
         },
     )
@@ -83,7 +85,7 @@ SCHEMAS = st.recursive(
 def fits(schema, value):
     """Whether our check takes it."""
     try:
-        compiled({"allOf": [schema]})(value)
+        compiled(schema if isinstance(schema, dict) else {"allOf": [schema]})(value)
     except Misfit:
         return False
     return True
@@ -134,6 +136,34 @@ def test_formats(form, good, bad):
     assert bad is None or not fits({"type": "string", "format": form}, bad)
 
 
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"items": [{"type": "string"}], "additionalItems": False}, ["a"], ["a", 1]),
+        ({"items": []}, [1, "a"], None),
+        (
+            {"definitions": {"N": {"type": "integer"}}, "items": {"$ref": "#/definitions/N"}},
+            [1],
+            ["a"],
+        ),
+        (
+            {"properties": {"a": {"type": "string"}, "b": {"$ref": "#/properties/a"}}},
+            {"a": None, "b": "x"},
+            {"b": 1},
+        ),
+        (
+            {"properties": {"a": {"type": "string"}}, "items": {"$ref": "#/properties/a"}},
+            ["a"],
+            [None],
+        ),
+    ],
+)
+def test_references_and_lists_of_draft_7(schema, good, bad):
+    """`items` may be a list, `$defs` may be `definitions`, and a pointer may lead into a property."""
+    assert fits(schema, good)
+    assert bad is None or not fits(schema, bad)
+
+
 def test_a_schema_that_holds_itself():
     """As deep as the value goes."""
     schema = {
@@ -148,9 +178,7 @@ def test_a_schema_that_holds_itself():
     }
     check = compiled(schema)
     check({"v": 1, "next": {"v": 2, "next": {"v": 3}}})
-    with pytest.raises(
-        Misfit, match=r"^next\.next\.v: a whole number is asked for, not the text 'x'$"
-    ):
+    with pytest.raises(Misfit, match=r"^next\.next\.v: expected a whole number; got the text 'x'$"):
         check({"v": 1, "next": {"v": 2, "next": {"v": "x"}}})
 
 
@@ -160,17 +188,17 @@ def test_a_schema_that_holds_itself():
         (
             {"properties": {"a": {"type": "number"}}},
             {"a": "1"},
-            "a: a number is asked for, not the text '1'",
+            "a: expected a number; got the text '1'",
         ),
         (
             {"properties": {"a": {"type": "boolean"}}},
             {"a": 1},
-            "a: true or false is asked for, not 1",
+            "a: expected true or false; got 1",
         ),
         (
             {"properties": {"a": {"enum": ["x", "y"]}}},
             {"a": "z"},
-            "a: one of 'x', 'y' is asked for, not the text 'z'",
+            "a: expected one of 'x', 'y'; got the text 'z'",
         ),
         (
             {"properties": {"a": {"items": {"type": "object", "required": ["b"]}}}},
@@ -185,12 +213,12 @@ def test_a_schema_that_holds_itself():
         (
             {"properties": {"a": {"maxLength": 2}}},
             {"a": "abc"},
-            "a: at most 2 characters are asked for, not 3",
+            "a: expected at most 2 characters; got 3",
         ),
         (
             {"properties": {"a": {"minimum": 0}}},
             {"a": -1},
-            "a: a number of 0 or more is asked for, not -1",
+            "a: expected a number of 0 or more; got -1",
         ),
         (
             {
@@ -204,7 +232,7 @@ def test_a_schema_that_holds_itself():
                 }
             },
             {"a": {"b": 2}},
-            "a.b: 1 is asked for, not 2",
+            "a.b: expected 1; got 2",
         ),
     ],
 )

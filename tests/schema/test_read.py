@@ -298,18 +298,35 @@ def test_a_root_that_refers():
             {"type": "object", "properties": {"a": str}},
             "is no JSON schema.*{name: type} holds types alone",
         ),
-        ({"properties": {"a": {"type": "strin"}}}, "type 'strin': JSON schema knows"),
-        ({"properties": {"a": {"$ref": "#/$defs/Gone"}}}, "'#/\\$defs/Gone', which is not in it"),
-        ({"properties": {"a": {"$ref": "https://x.org/a.json"}}}, "put it under \\$defs"),
-        ({"properties": {"a": {"pattern": "("}}}, "Python's re can't read"),
+        (
+            {"properties": {"a": {"type": "strin"}}},
+            "properties.a.type: expected one of 'array'.*got the text 'strin'",
+        ),
+        (
+            {"properties": {"a": {"$ref": "#/$defs/Gone"}}},
+            "a target within the schema.*/\\$defs/Gone",
+        ),
+        (
+            {"properties": {"a": {"$ref": "https://x.org/a.json"}}},
+            "a target within the schema.*https://x.org/a.json",
+        ),
+        (
+            {"properties": {"a": {"pattern": "("}}},
+            "a.pattern: expected a regex; got the text '\\('",
+        ),
         ({"properties": {"a": {"enum": []}}}, "enum without values"),
-        ({"properties": {"a": 3}}, "where a schema has to be"),
-        ({"properties": {"a": {"minimum": "1"}}}, "which is no number"),
-        ({"properties": {"a": {"minItems": -1}}}, "no count"),
-        ({"properties": {"a": {}}, "required": "a"}, "list of names"),
+        ({"properties": {"a": 3}}, "properties.a: expected true or false or an object; got 3"),
+        ({"properties": {"a": {"minimum": "1"}}}, "a.minimum: expected a number; got the text '1'"),
+        (
+            {"properties": {"a": {"minItems": -1}}},
+            "a.minItems: expected a number of 0 or more; got -1",
+        ),
+        ({"properties": {"a": {}}, "required": "a"}, "required: expected a list; got the text 'a'"),
         ({"properties": {"a": {"anyOf": []}}}, "anyOf"),
-        ({"properties": {"a": {"multipleOf": 0}}}, "not above 0"),
-        ({"properties": {"a": {"unevaluatedProperties": False}}}, "can't be checked here"),
+        (
+            {"properties": {"a": {"multipleOf": 0}}},
+            "a.multipleOf: expected a number above 0; got 0",
+        ),
     ],
 )
 def test_what_can_not_be_a_schema(given, says):
