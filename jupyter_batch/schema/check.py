@@ -165,7 +165,7 @@ class _Lenient:
             first, made["items"] = made.pop("items"), made.pop("additionalItems", True)
             if first:
                 made["prefixItems"] = first
-        properties = made.get("properties")
+        properties: Any = made.get("properties")
         for key in properties if isinstance(properties, dict) else ():
             if key not in schema.get("required", ()):
                 properties[key] = {"if": {"type": "null"}, "else": properties[key]}
@@ -199,9 +199,10 @@ def _located(error: jsonschema_rs.ValidationError) -> str:
 
 def _deepest(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:
     """Return the error of a choice's branch that got furthest."""
-    if error.kind.name == "propertyNames":
-        return _deepest(error.kind.error)
-    branches = getattr(error.kind, "context", [])
+    kind: Any = error.kind
+    if kind.name == "propertyNames":
+        return _deepest(kind.error)
+    branches = getattr(kind, "context", [])
     firsts = [_deepest(branch[0]) for branch in branches if branch]
     if not firsts or len(firsts) < len(branches):  # more than one branch fits
         return error
@@ -209,7 +210,8 @@ def _deepest(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationEr
 
 
 def _reason(error: jsonschema_rs.ValidationError) -> str:
-    kind, value = error.kind, error.instance
+    kind: Any = error.kind
+    value: Any = error.instance
     word = kind.name
     if word == "required":
         return f"{kind.property!r} is missing"
@@ -224,7 +226,7 @@ def _reason(error: jsonschema_rs.ValidationError) -> str:
     return f"expected {wanted}; got {shown(value)}" if wanted else error.message
 
 
-def _wanted(kind: jsonschema_rs.ValidationErrorKind) -> str:
+def _wanted(kind: Any) -> str:
     """Return the expected value, or "" for a keyword without a phrase of its own."""
     word = kind.name
     if word == "type":
