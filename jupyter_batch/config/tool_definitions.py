@@ -231,59 +231,21 @@ def _untitled(schema: Any, *, names: bool = False) -> Any:
     }
 
 
-_SECTION = re.compile(
-    r"(args|arguments|parameters|params|other parameters|keyword args|keyword arguments|returns?|"
-    r"yields?|raises|examples?|notes?|warnings?|warns|see also|references|attributes|todo):?",
-    re.IGNORECASE,
-)
-_FIELD = re.compile(
-    r":(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:(.*)"
-)
-_ARGUMENT = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\)+)?\s*:(.*)")
-_TYPED = re.compile(r"\*{0,2}(\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?")
-
-
 def documented(doc: str) -> tuple[str, dict[str, str]]:
-    """Return (description, parameter descriptions) of a Google, NumPy or reST docstring."""
-    about: list[str] = []
-    texts: dict[str, list[str]] = {}
-    lines = doc.splitlines()
-    section, indent = "", 0
-    names: list[str] = []
-    for at, line in enumerate(lines):
-        bare, depth = line.strip(), len(line) - len(line.lstrip())
-        below = lines[at + 1].strip() if at + 1 < len(lines) else ""
-        underlined = bool(below) and not below.strip("-=")
-        if _SECTION.fullmatch(bare) and depth == 0 and (bare.endswith(":") or underlined):
-            section, names, indent = (
-                ("numpy " if underlined else "google ") + bare.rstrip(":").lower(),
-                [],
-                -1,
-            )
-        elif bare.startswith(":") and depth == 0:
-            field = _FIELD.fullmatch(bare)
-            section, names, indent = "rest", [field[1]] if field else [], 1
-            if field:
-                texts[field[1]] = [field[2].strip()]
-        elif not section:
-            about.append(line)
-        elif bare and bare.strip("-="):
-            if section.endswith(("args", "arguments", "parameters", "params")):
-                indent = depth if indent < 0 else indent
-                found = (_TYPED if section.startswith("numpy") else _ARGUMENT).fullmatch(bare)
-                if found and depth == indent:
-                    names = re.findall(r"\w+", found[1])
-                    texts.update(
-                        {
-                            name: [found[2].strip()] if section.startswith("google") else []
-                            for name in names
-                        }
-                    )
-                    continue
-            for name in names:
-                texts[name].append(bare)
-    said = {name: " ".join(part for part in parts if part) for name, parts in texts.items()}
-    return "\n".join(about).strip(), {name: text for name, text in said.items() if text}
+    """Return (description, parameter descriptions) of a Google, NumPy, reST or Epydoc docstring."""
+    import docstring_parser
+
+    try:
+        parsed = docstring_parser.parse(doc)
+    except docstring_parser.ParseError:
+        return doc.strip(), {}
+    texts = {
+        name: " ".join(parameter.description.split())
+        for parameter in parsed.params
+        for name in re.findall(r"\w+", parameter.arg_name)
+        if parameter.description
+    }
+    return (parsed.description or "").strip(), texts
 
 
 # --- calling --------------------------------------------------------------------------------------------------------
