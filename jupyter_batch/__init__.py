@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
+from jupyter_batch.config.help import takes
+from jupyter_batch.config.options import BatchOptions, EmbedOptions, Models
 from jupyter_batch.core.version import VERSION
 
 if TYPE_CHECKING:
     from jupyter_batch import jobs, providers
     from jupyter_batch.artifacts import Artifacts
-    from jupyter_batch.config.options import col
+    from jupyter_batch.config.option import col
     from jupyter_batch.core.errors import JupyterBatchError
-    from jupyter_batch.jobs import Job
+    from jupyter_batch.group import Group
+    from jupyter_batch.job import Job
 
 __version__ = VERSION
 __all__ = [
@@ -32,22 +35,40 @@ _PLACES = {
     "Artifacts": "jupyter_batch.artifacts",
     "Job": "jupyter_batch.jobs",
     "JupyterBatchError": "jupyter_batch.core.errors",
-    "col": "jupyter_batch.config.options",
+    "col": "jupyter_batch.config.option",
 }
 
 
-def batch(prompts: Any, prompt: Any = None, **options: Any) -> Job:
+@overload
+def batch(
+    prompts: Any, prompt: Any = None, *, model: Models, **options: Unpack[BatchOptions]
+) -> Group: ...
+@overload
+def batch(
+    prompts: Any, prompt: Any = None, *, model: str | None = None, **options: Unpack[BatchOptions]
+) -> Job: ...
+@takes(BatchOptions)
+def batch(prompts: Any, prompt: Any = None, **options: Any) -> Job | Group:
     """Submit a list of prompts (texts, or lists of messages), or a frame and its template; returns the Job at once.
 
-    The options are those of `df.llm.batch`. The answers, in order: `job.results()["response"]`.
+    A list of models returns a Group. The options are those of `df.llm.batch`. The answers, in order:
+    `job.results()["response"]`.
     """
     from jupyter_batch.jobs import submit
 
-    job: Job = submit(prompts, prompt, **options)
-    return job
+    return submit(prompts, prompt, **options)
 
 
-def embed(texts: Any, text: Any = None, **options: Any) -> Job:
+@overload
+def embed(
+    texts: Any, text: Any = None, *, model: Models, **options: Unpack[EmbedOptions]
+) -> Group: ...
+@overload
+def embed(
+    texts: Any, text: Any = None, *, model: str | None = None, **options: Unpack[EmbedOptions]
+) -> Job: ...
+@takes(EmbedOptions)
+def embed(texts: Any, text: Any = None, **options: Any) -> Job | Group:
     """Submit a list of texts, or a frame and its column or template, for vectors: `job.vectors()`; returns the Job.
 
     The options are those of `df.llm.embed`.
@@ -57,11 +78,14 @@ def embed(texts: Any, text: Any = None, **options: Any) -> Job:
     return submit(texts, text, **options)
 
 
-async def abatch(prompts: Any, **options: Any) -> list[Any]:
+@takes(BatchOptions)
+async def abatch(
+    prompts: Any, *, model: str | Models | None = None, **options: Unpack[BatchOptions]
+) -> list[Any]:
     """The answers to a list of prompts, in order, None where there is none; the whole way in one line."""
     from jupyter_batch.jobs import answers
 
-    return await answers(prompts, **options)
+    return await answers(prompts, model=model, **options)
 
 
 def open(name: str) -> Job:  # noqa: A001 - `jupyter_batch.open(id)` says it best

@@ -6,13 +6,13 @@ Registering needs pandas, and `import jupyter_batch` must not import it: what is
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import sys
 import warnings
 from importlib.abc import MetaPathFinder
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from jupyter_batch.config import options
+from jupyter_batch.config.help import takes
+from jupyter_batch.config.options import BatchOptions, EmbedOptions, Models, SampleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.artifacts import Artifacts
-    from jupyter_batch.jobs import Job
+    from jupyter_batch.group import Group
+    from jupyter_batch.job import Job
     from jupyter_batch.planning.preview import Preview, Previews
 
 OURS = "llm_batch"
@@ -36,44 +37,84 @@ class LLMAccessor:
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
 
-    def batch(self, prompt: Any, **given: Any) -> Job:
-        """Submit one request for each row, and return the Job at once; the answers become a column when it is done.
+    @overload
+    def batch(self, prompt: Any, *, model: Models, **given: Unpack[BatchOptions]) -> Group: ...
+    @overload
+    def batch(
+        self, prompt: Any, *, model: str | None = None, **given: Unpack[BatchOptions]
+    ) -> Job: ...
+    @takes(BatchOptions, table=True)
+    def batch(self, prompt: Any, **given: Any) -> Job | Group:
+        """Submit one request for each row, and return the Job at once; it fills the column `out` when it is done.
 
-        A model that makes vectors, such as "openai/text-embedding-3-small", is asked for them, as by `embed`.
+        A list of models returns a Group. An embedding model is asked for vectors, as by `embed`.
         """
         from jupyter_batch import jobs
 
-        job: Job = jobs.submit(self._frame, prompt, door="accessor", **given)
-        return job
+        return jobs.submit(self._frame, prompt, door="accessor", **given)
 
-    def embed(self, text: Any, **given: Any) -> Job:
-        """Have a vector made of each row's text; the cells of the column `out` are float32 arrays when it is done.
+    @overload
+    def embed(self, text: Any, *, model: Models, **given: Unpack[EmbedOptions]) -> Group: ...
+    @overload
+    def embed(
+        self, text: Any, *, model: str | None = None, **given: Unpack[EmbedOptions]
+    ) -> Job: ...
+    @takes(EmbedOptions)
+    def embed(self, text: Any, **given: Any) -> Job | Group:
+        """Submit each row's text for a vector; the cells of the column `out` are float32 arrays when it is done.
 
         text: a column, or a template such as "{title}: {body}". out: the column to fill (default "vector").
         dimensions: how many numbers a vector has, where the model can make it shorter. user, extra_body, and the
         options of `batch` that are no chat parameters: as there. `job.vectors()` is one array of all of them.
-        Raises an InputError, before anything is sent, where something of this can't be used.
+        Raises an InputError before anything is sent, if an argument is invalid.
         """
         from jupyter_batch import jobs
 
         return jobs.embed(self._frame, text, door="accessor", **given)
 
-    def build(self, prompt: Any, folder: str | Path | None = None, **given: Any) -> Artifacts:
-        """The request files that `batch` with the same arguments would send, and their metadata, in a folder.
+    @overload
+    def build(
+        self,
+        prompt: Any,
+        folder: str | Path | None = None,
+        *,
+        model: Models,
+        **given: Unpack[BatchOptions],
+    ) -> list[Artifacts]: ...
+    @overload
+    def build(
+        self,
+        prompt: Any,
+        folder: str | Path | None = None,
+        *,
+        model: str | None = None,
+        **given: Unpack[BatchOptions],
+    ) -> Artifacts: ...
+    @takes(BatchOptions, table=True)
+    def build(
+        self, prompt: Any, folder: str | Path | None = None, **given: Any
+    ) -> Artifacts | list[Artifacts]:
+        """Write the request files that `batch` with the same arguments would send, and their metadata, to a folder.
 
-        Nothing is sent. The Artifacts that it gives have `.folder`, `.requests`, `.metadata` (when, files, endpoint,
-        versions, model, parameters, and each row with its custom_id, index and inputs) and `.submit()`, which gives
-        the Job. folder: where they go (default: one of the ledger's own). Raises an InputError where `batch` would.
+        Nothing is sent. The Artifacts have `.folder`, `.requests`, `.metadata` (when, files, endpoint, versions,
+        model, parameters, and each row with its custom_id, index and inputs) and `.submit()`, which returns the Job.
+        folder: default: one of the ledger's own. Raises an InputError where `batch` would.
         """
         from jupyter_batch import jobs
 
-        made: Artifacts = jobs.build(self._frame, prompt, folder, door="accessor", **given)
-        return made
+        return jobs.build(self._frame, prompt, folder, door="accessor", **given)
 
+    @overload
+    def preview(self, prompt: Any, *, model: Models, **given: Unpack[BatchOptions]) -> Previews: ...
+    @overload
+    def preview(
+        self, prompt: Any, *, model: str | None = None, **given: Unpack[BatchOptions]
+    ) -> Preview: ...
+    @takes(BatchOptions, table=True)
     def preview(self, prompt: Any, **given: Any) -> Preview | Previews:
-        """What `batch` with the same arguments would do; nothing is sent, nothing is kept, and no key is needed.
+        """Show what `batch` with the same arguments would do; nothing is sent or stored, and no key is needed.
 
-        It shows rows and requests, the first rendered prompts, tokens (a sample is counted of large frames, with its
+        It shows rows and requests, the first rendered prompts, tokens (of large frames a sample is counted, with its
         error), the range of costs in a batch and in real time, what reuse saves, and the limits; `.rows`, `.requests`,
         `.tokens`, `.cost.low`, `.cost.high`, ... are its figures.
         """
@@ -81,15 +122,23 @@ class LLMAccessor:
 
         return jobs.preview(self._frame, prompt, door="accessor", **given)
 
-    def sample(self, prompt: Any, n: int = 5, **given: Any) -> pd.DataFrame:
-        """`n` rows now, in real time and at its price, to look at: a copy of them with their answers.
+    @takes(SampleOptions)
+    def sample(
+        self,
+        prompt: Any,
+        n: int = 5,
+        *,
+        model: str | Models | None = None,
+        **given: Unpack[SampleOptions],
+    ) -> pd.DataFrame:
+        """Ask `n` rows now, in real time and at its price, and return a copy of them with their answers.
 
-        The rest is as in `batch`, which then reuses these answers. The same rows each time, so that a cell that is run
-        again pays nothing.
+        The other options are those of `batch`, which then reuses these answers. The rows are the same each time, so
+        that a cell that is run again pays nothing.
         """
         from jupyter_batch import jobs
 
-        return jobs.sample(self._frame, prompt, n, door="accessor", **given)
+        return jobs.sample(self._frame, prompt, n, door="accessor", model=model, **given)
 
     def attach(
         self,
@@ -109,36 +158,6 @@ class LLMAccessor:
         from jupyter_batch import jobs
 
         return jobs.attach(job, self._frame, out, by_position=by_position, overwrite=overwrite)
-
-
-def _describe() -> None:
-    """Give `batch`, `preview` and `build` the options' own signature, and a table of them, for Tab and `?`."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    known = [
-        inspect.Parameter(option.name, keyword, default=option.default)
-        for option in options.OPTIONS + options.CHAT_PARAMS
-    ]
-    methods: tuple[Any, ...] = (LLMAccessor.batch, LLMAccessor.preview, LLMAccessor.build)
-    for method in methods:
-        first = [
-            one
-            for one in inspect.signature(method).parameters.values()
-            if one.kind is not one.VAR_KEYWORD
-        ]
-        method.__signature__ = inspect.Signature([*first, *known])
-        method.__doc__ = f"""{method.__doc__}
-
-prompt: a template such as "Classify: {{text}}", where {{text}} is the row's value in that column; or a list of
-    {{"role", "content"}} messages whose contents are templates; or col("messages"), a column of such lists (which are
-    no templates); or a callable row -> text or messages; or a signature
-    "text -> label, score: float", input columns and typed output columns; or a dspy module of one call.
-{options.table()}
-
-Raises an InputError, before anything is sent, where something of this can't be used.
-"""
-
-
-_describe()
 
 
 def register() -> None:

@@ -19,6 +19,7 @@ from jupyter_batch.core.result import ToolCalls
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jupyter_batch.config.option import Option
     from jupyter_batch.jobs import Job
 
 WRITERS = (".csv", ".jsonl", ".parquet")
@@ -79,21 +80,6 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
             "send the rows of a job again that have no answer, those alone; until done",
         )
     )
-    retry.add_argument(
-        "--max-tokens",
-        type=int,
-        metavar="N",
-        help="send the answers that were cut off again too, and allow so many tokens",
-    )
-    retry.add_argument(
-        "--temperature", type=float, metavar="NUMBER", help="the same, at another temperature"
-    )
-    retry.add_argument(
-        "--max-cost",
-        type=float,
-        metavar="DOLLARS",
-        help="US dollars that it may cost (default: what the job has left of its own)",
-    )
     _with_base(retry)
     adopt = command(
         "adopt",
@@ -136,6 +122,10 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
         from jupyter_batch.demo import add_arguments as demo_arguments
 
         demo_arguments(demo)
+    elif chosen == "retry":
+        from jupyter_batch.config.magic_line import add_all
+
+        add_all(retry, _retry_options())
     elif chosen == "adopt":
         from jupyter_batch.adoption.commands import add_arguments as adopt_arguments
 
@@ -271,11 +261,12 @@ def _cancel(asked: argparse.Namespace) -> int:
 def _retry(asked: argparse.Namespace) -> int:
     """Stay until each of the new job's batches was sent, or has to wait: for room, or for a provider that is down."""
     from jupyter_batch import jobs
+    from jupyter_batch.config.magic_line import values
     from jupyter_batch.core.status import Step
 
     jobs.name_address(asked.api_base)
-    params = {name: getattr(asked, name) for name in ("max_tokens", "temperature")}
-    job = jobs.open_job(asked.id, follow=False).retry(max_cost=asked.max_cost, **params)
+    given = values(asked, _retry_options(), {})
+    job = jobs.open_job(asked.id, follow=False).retry(**given)
     _until(
         lambda: all(
             shard.step not in {Step.PLANNED, Step.SUBMITTING} for shard in job.snapshot().shards
@@ -293,6 +284,13 @@ def _retry(asked: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return 0 if sent else 1
+
+
+def _retry_options() -> list[Option]:
+    from jupyter_batch.config.options import CHAT_PARAMS, EVERY
+
+    left = "US dollars that it may cost (default: the rest of the job's own max_cost)"
+    return [EVERY["max_cost"]._replace(help=left), *CHAT_PARAMS]
 
 
 def _until(done: Callable[[], bool]) -> bool:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from jupyter_batch.config import settings
 from jupyter_batch.config.magic_line import ADOPT, BY_POSITION, NAME, VERBS, dashes, flags, frames
-from jupyter_batch.config.options import EVERY, Option
+from jupyter_batch.config.option import Option
+from jupyter_batch.config.options import EVERY
 from jupyter_batch.config.types import COLUMNS, EXAMPLES, FLAG, SCHEMA, SOME, TEXT, TOOLS
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.monitor.words import HIDDEN, JOINERS
@@ -30,7 +31,7 @@ _LEVELS = {
     "tool_choice": ("auto", "none", "required"),
 }
 """The values that these options' own help names; others are taken too."""
-_OWN = (Option("job", TEXT, "a name"), Option("sample", SOME, "rows"))
+_OWN = (Option(TEXT, "a name", name="job"), Option(SOME, "rows", name="sample"))
 """Options of the line alone."""
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIAL", re.IGNORECASE)
 _WORD = re.compile(r"""(?:[^\s"']|"[^"]*"?|'[^']*'?)+""")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jupyter_batch.config.options import EVERY, checked
+from jupyter_batch.config.options import EVERY
+from jupyter_batch.config.resolved import checked
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.schema import suffixed

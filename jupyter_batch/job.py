@@ -1,7 +1,4 @@
-"""Job: what a person holds of all the batches of one call. Its state is in the ledger, its answers on this disk.
-
-It knows how a job is shown, waited for and landed; how it came about is jobs.py's.
-"""
+"""Job: all the batches of one call. Its state is in the ledger, its answers on this disk."""
 
 from __future__ import annotations
 
@@ -15,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jupyter_batch.config.options import EVERY, checked
+from jupyter_batch.config.options import EVERY
+from jupyter_batch.config.resolved import checked
 from jupyter_batch.core.errors import LedgerReadOnlyError, OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Block, Snapshot, reopen

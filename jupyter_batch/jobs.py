@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import msgspec
 
 from jupyter_batch.adoption.salvage import salvage
-from jupyter_batch.config import options, settings, tool_definitions
+from jupyter_batch.config import resolved, settings, tool_definitions
 from jupyter_batch.config.model_names import full_name
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.errors import (
@@ -73,7 +73,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.adoption.find import Orphans
-    from jupyter_batch.config.options import Options
+    from jupyter_batch.artifacts import Artifacts
+    from jupyter_batch.config.resolved import Options
     from jupyter_batch.planning.preview import Preview, Previews
     from jupyter_batch.planning.resolve import Order
 
@@ -87,7 +88,7 @@ def submit(
     door: str = "python",
     frame_name: str | None = None,
     **given: Any,
-) -> Any:
+) -> Job | Group:
     """Plan a job for the rows of a frame, or for a list of prompts, and have it sent; returns at once.
 
     The same call again gives the job that is there. frame_name: the person's name for the frame; the answers land in
@@ -149,7 +150,7 @@ def build(
     *,
     door: str = "python",
     **given: Any,
-) -> Any:
+) -> Artifacts | list[Artifacts]:
     """The request files that `submit` with the same arguments would send, and their metadata, on disk; nothing is sent.
 
     folder: where they go (default: one of the ledger's own). No key is needed yet. A list of models gives a list,
@@ -206,13 +207,12 @@ def sample(
     return rows
 
 
-def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) -> Job:
+def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) -> Job | Group:
     """The same for vectors. text: a column of the frame, or a template; a list of texts needs none."""
     from jupyter_batch.prompts.embeddings import take
 
     asked, rest = take(text, given)
-    job: Job = submit(source, asked, door=door, **rest)
-    return job
+    return submit(source, asked, door=door, **rest)
 
 
 def open_job(name: str, *, follow: bool = True) -> Any:
@@ -507,7 +507,7 @@ def _checked(
     asks = []
     for one in several or [given]:
         asked, rest = by_model(prompt, one, one.get("model") or configured.model)
-        opts = options.resolve(
+        opts = resolved.resolve(
             rest if needs_key else {**rest, "api_key": key or NO_KEY}, configured
         )
         asks.append((asked, opts))
@@ -535,7 +535,7 @@ def _checked(
                 raise
             refused.append(e)
             # The job waits for its key, and the others run.
-            orders.append((opts, made(asked, replace(opts, api_key=NO_KEY))))
+            orders.append((opts, made(asked, replace(opts, api_key=NO_KEY))))  # type: ignore[type-var]  # a dataclass at run time
     if refused and len(refused) == len(asks):
         raise refused[0]
     check_one_place(key, [order.ask for _, order in orders])

@@ -13,6 +13,7 @@ import jupyter_batch
 from jupyter_batch import accessor
 from jupyter_batch.accessor import LLMAccessor
 from jupyter_batch.config import options
+from jupyter_batch.config.help import option_table
 
 
 def python(code):
@@ -56,7 +57,7 @@ def test_the_signature_and_the_docstring_are_the_options():
     shown = inspect.signature(LLMAccessor.batch).parameters
     assert list(shown) == ["self", "prompt", *options.EVERY]
     assert all(shown[name].default == option.default for name, option in options.EVERY.items())
-    assert options.table() in LLMAccessor.batch.__doc__
+    assert option_table() in LLMAccessor.batch.__doc__
 
 
 def test_importing_us_does_not_import_pandas_and_pandas_later_has_the_accessor():

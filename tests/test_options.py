@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jupyter_batch.config import options, settings
-from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS, col, resolve
+from jupyter_batch.config import resolved, settings
+from jupyter_batch.config.help import option_table
+from jupyter_batch.config.option import col
+from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
+from jupyter_batch.config.resolved import resolve
 from jupyter_batch.config.settings import Settings
 from jupyter_batch.core.errors import InputError, ModelError, OptionError
 
@@ -18,9 +21,7 @@ NOTHING = Settings(None, Path("home"))
 
 def test_every_option_has_its_place_in_the_record():
     """An option that is listed is an attribute of Options with the same default, and the other way round."""
-    assert {f.name for f in fields(options.Options)} == {option.name for option in OPTIONS} | {
-        "params"
-    }
+    assert {f.name for f in fields(resolved.Options)} == {o.name for o in OPTIONS} | {"params"}
     made = resolve({}, HERE)
     assert {o.name: getattr(made, o.name) for o in OPTIONS if o.name != "model"} == {
         o.name: o.default for o in OPTIONS if o.name != "model"
@@ -246,7 +247,7 @@ def test_the_record_is_frozen():
 
 def test_the_table_names_every_option_with_its_help():
     """The docstring's table is made from the options: each name and each help is in it."""
-    table = options.table()
+    table = option_table()
     for option in OPTIONS:
         assert f"{option.name}: " in table
         assert option.help in table

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch.config import options
+from jupyter_batch.config import resolved
 from jupyter_batch.config.magic_line import read_line
 from jupyter_batch.config.model_names import full_name
 from jupyter_batch.config.settings import read
@@ -73,8 +73,8 @@ def test_a_name_of_several_hosts_is_refused_with_those_whose_keys_are_there(name
 
 def test_the_full_name_is_what_is_stored(home):
     """H: so both spellings are one request."""
-    bare = options.resolve({"model": "gpt-4o-mini"}, read())
-    full = options.resolve({"model": "openai/gpt-4o-mini"}, read())
+    bare = resolved.resolve({"model": "gpt-4o-mini"}, read())
+    full = resolved.resolve({"model": "openai/gpt-4o-mini"}, read())
     assert bare == full
     df = pd.DataFrame({"text": ["a"]})
     assert df.llm.preview("{text}", model="claude-haiku-4-5").model == "anthropic/claude-haiku-4-5"
@@ -96,7 +96,7 @@ def test_the_list_of_jobs_takes_a_limit(home):
 def test_too_many_metadata_are_counted(home):
     """H: 16 given, 12 at most."""
     with pytest.raises(OptionError, match=r"at most 12.*not 16 of them"):
-        options.resolve(
+        resolved.resolve(
             {"model": "local/echo", "metadata": {str(n): "x" for n in range(16)}}, read()
         )
 

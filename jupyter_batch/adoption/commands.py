@@ -11,7 +11,9 @@ from typing import Any, cast
 from jupyter_batch.adoption.adopt import adopt
 from jupyter_batch.adoption.find import Orphans, jobs_of, orphans
 from jupyter_batch.adoption.recover_rows import Searched
-from jupyter_batch.config.options import EVERY, checked
+from jupyter_batch.config.magic_line import add, add_all
+from jupyter_batch.config.options import EVERY
+from jupyter_batch.config.resolved import checked
 from jupyter_batch.core.errors import InputError, JobNotFoundError, ModelError, OptionError
 from jupyter_batch.http.address import check_base
 from jupyter_batch.ledger.records import JobRecord
@@ -46,21 +48,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "id", nargs="?", metavar="ID", help="take up this job, or the job of this batch"
     )
     parser.add_argument("--all", action="store_true", help="take up every job that is listed")
-    parser.add_argument(
-        "--model",
-        "-m",
-        metavar="MODEL",
-        help="any model of the provider, such as openai/gpt-4.1-mini (default: the configured one)",
-    )
+    model = "any model of the provider, such as openai/gpt-4.1-mini (default: the configured one)"
+    add(parser, EVERY["model"]._replace(help=model))
     parser.add_argument(
         "--provider", metavar="NAME", help="the provider, instead of a model of its"
     )
-    parser.add_argument("--api-base", metavar="URL", help="its address, as in litellm")
-    parser.add_argument(
-        "--api-version",
-        metavar="TEXT",
-        help="the API's version, where there is one to choose (Azure)",
-    )
+    add_all(parser, [EVERY["api_base"], EVERY["api_version"]])
     parser.add_argument(
         "--days", type=float, metavar="N", help=f"how far to look back (default: {DAYS:.0f})"
     )

@@ -11,7 +11,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from jupyter_batch.config.options import CHAT_PARAMS, OPTIONS, Option, unknown
+from jupyter_batch.config.option import Option
+from jupyter_batch.config.options import CHAT_PARAMS, OPTIONS
+from jupyter_batch.config.resolved import unknown
 from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS
 from jupyter_batch.core.errors import InputError, OptionError
 
@@ -85,11 +87,15 @@ def parser() -> argparse.ArgumentParser:
         help="show what would be sent and what it would cost; send nothing",
     )
     here.add_argument("-h", "--help", action="store_true", help="show this and send nothing")
-    for title, group in (("", OPTIONS), ("chat parameters", CHAT_PARAMS)):
-        section = made.add_argument_group(title) if title else here
-        for option in group:
-            add(section, option)
+    add_all(here, OPTIONS)
+    add_all(made.add_argument_group("chat parameters"), CHAT_PARAMS)
     return made
+
+
+def add_all(section: argparse._ActionsContainer, options: Iterable[Option]) -> None:
+    """Add our options to a parser."""
+    for option in options:
+        add(section, option)
 
 
 def add(section: argparse._ActionsContainer, option: Option) -> None:
@@ -139,11 +145,7 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
     refuse(left, flags(), f"%%{NAME} --help shows all")
     if asked.job is not None and not asked.job.isidentifier():
         raise OptionError(f"--job takes a name for the Job, not {asked.job!r}")
-    given = {
-        option.name: value(option, getattr(asked, option.name), names)
-        for option in OPTIONS + CHAT_PARAMS
-        if hasattr(asked, option.name)
-    }
+    given = values(asked, OPTIONS + CHAT_PARAMS, names)
     if "system" in given and not re.search(r"""--system(\s+|=)['"]""", line):
         given["system"] = _text_named(given["system"], names)
     if "," in (models := str(given.get("model", ""))):
@@ -154,20 +156,14 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
 def read_params(words: list[str], names: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return (chat parameters, other words) of a subcommand's words. Raises OptionError."""
     made = Parser(prog=f"%{NAME} retry", add_help=False, allow_abbrev=False)
-    for option in CHAT_PARAMS:
-        add(made, option)
+    add_all(made, CHAT_PARAMS)
     asked, left = made.parse_known_args(words)
     refuse(
         [word for word in left if word.startswith("-")],
         [option.flag for option in CHAT_PARAMS],
         f"%{NAME} {VERBS['retry']}",
     )
-    given = {
-        option.name: value(option, getattr(asked, option.name), names)
-        for option in CHAT_PARAMS
-        if hasattr(asked, option.name)
-    }
-    return given, left
+    return values(asked, CHAT_PARAMS, names), left
 
 
 def _text_named(word: str, names: Mapping[str, Any]) -> str:
@@ -216,6 +212,17 @@ def dashes(word: str) -> str:
         if re.fullmatch(r"--[a-z][a-z0-9_-]*", flag)
         else word
     )
+
+
+def values(
+    asked: argparse.Namespace, options: Iterable[Option], names: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values of those options that were typed. Raises OptionError."""
+    return {
+        option.name: value(option, getattr(asked, option.name), names)
+        for option in options
+        if hasattr(asked, option.name)
+    }
 
 
 def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import numbers
-import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple, get_args
+
+import msgspec
+from msgspec import Meta
 
 from jupyter_batch.core.cost import KINDS
 from jupyter_batch.core.kept import KINDS as KEPT
@@ -32,16 +34,19 @@ class Kind(NamedTuple):
     many: bool = False
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError
-    return str(value)
+def plain(value: Any) -> Any:
+    """Return a scalar of numpy as Python's own."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
-def _line(value: Any) -> str:
-    if "\n" in _text(value):
-        raise ValueError
-    return str(value)
+def of(kind: Any, then: Callable[[Any], Any] = lambda value: value) -> Callable[[Any], Any]:
+    """Return a check by msgspec, which converts no text to a number, followed by `then`."""
+    return lambda value: then(msgspec.convert(plain(value), kind))
+
+
+_text = of(Annotated[str, Meta(pattern=r"\S")], str)
+_line = of(Annotated[str, Meta(pattern=r"\A[^\n]*\S[^\n]*\Z")], str)
+_window = of(Annotated[str, Meta(pattern=r"\A[1-9][0-9]*[mhd]\Z")], str)
 
 
 def _key(value: Any) -> str:
@@ -49,12 +54,6 @@ def _key(value: Any) -> str:
     key = clean(_text(value))
     remember(key)
     return key
-
-
-def _flag(value: Any) -> bool:
-    if type(value).__name__ not in {"bool", "bool_"}:  # numpy's own bool too
-        raise ValueError
-    return bool(value)
 
 
 def _number(value: Any, low: float = -math.inf) -> float:
@@ -71,8 +70,8 @@ def _number(value: Any, low: float = -math.inf) -> float:
     return int(number) if number.is_integer() else number  # 0 and 0.0 have the same request hash
 
 
-def _whole(value: Any, low: float = -math.inf) -> int:
-    if not isinstance(value, numbers.Integral):
+def _whole(value: Any, low: float = -math.inf, high: float = math.inf) -> int:
+    if not isinstance(value, numbers.Integral) or int(value) > high:
         raise TypeError
     return int(_number(value, low))
 
@@ -81,18 +80,6 @@ def _above_zero(value: Any) -> float:
     if _number(value) <= 0:
         raise ValueError
     return _number(value)
-
-
-def _many(value: Any) -> int:
-    if _whole(value, 1) > MOST_ANSWERS:
-        raise ValueError
-    return int(value)
-
-
-def _window(value: Any) -> str:
-    if not re.fullmatch(r"[1-9][0-9]*[mhd]", _text(value)):
-        raise ValueError
-    return str(value)
 
 
 def _duration(value: Any) -> float:
@@ -175,32 +162,18 @@ def _keep(value: Any) -> dict[str, str]:
     return made
 
 
-def _stops(value: Any) -> str | list[str]:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
-        raise TypeError
-    kept = list(texts)
-    if not kept or not all(isinstance(text, str) and text for text in kept):
-        raise ValueError
-    return kept[0] if isinstance(value, str) else kept
+_Word = Annotated[str, Meta(min_length=1)]
+_Tags = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=64)], str | int | float | bool],
+    Meta(max_length=MOST_TAGS),
+]
+_TagTexts = dict[str, Annotated[str, Meta(max_length=512)]]
 
 
 def _tags(value: Any) -> dict[str, str]:
     """Return provider tags within OpenAI's limits, 64 characters a key and 512 a value."""
-    if not isinstance(value, Mapping) or len(value) > MOST_TAGS:
-        raise ValueError
-    tags = {}
-    for key, entry in value.items():
-        if (
-            not isinstance(key, str)
-            or not 0 < len(key) <= 64  # noqa: PLR2004
-            or not isinstance(entry, (str, int, float))
-        ):
-            raise ValueError
-        tags[key] = str(entry)
-        if len(tags[key]) > 512:  # noqa: PLR2004  OpenAI's
-            raise ValueError
-    return tags
+    tags = msgspec.convert({key: plain(entry) for key, entry in dict(value).items()}, _Tags)
+    return msgspec.convert({key: str(entry) for key, entry in tags.items()}, _TagTexts)
 
 
 def _tag_from_text(text: str) -> tuple[str, str]:
@@ -214,26 +187,11 @@ def _credentials(value: Any) -> str:
     return json.dumps(_json_object(value)) if isinstance(value, Mapping) else _text(str(value))
 
 
-def _base(value: Any) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+\S*", _text(value)):
-        raise ValueError
-    return str(value).rstrip("/")
-
-
-def choice(*choices: str) -> Kind:
-    """Return the kind for one of these words."""
-
-    def check(value: Any) -> str:
-        if not isinstance(value, str) or value not in choices:
-            raise ValueError
-        return value
-
-    return Kind(
-        "one of " + ", ".join(f'"{choice}"' for choice in choices),
-        check,
-        str,
-        "{" + ",".join(choices) + "}",
-    )
+def choice(words: Any) -> Kind:
+    """Return the kind for one of the words of a Literal."""
+    names = get_args(words)
+    says = "one of " + ", ".join(f'"{name}"' for name in names)
+    return Kind(says, of(words), metavar=f"{{{','.join(names)}}}")
 
 
 KEY = Kind(
@@ -241,11 +199,16 @@ KEY = Kind(
 )
 TEXT = Kind("a text", _text, metavar="TEXT")
 LINE = Kind("a text of one line", _line, metavar="TEXT")
-FLAG = Kind("True or False", _flag)
+FLAG = Kind("True or False", of(bool))
 WHOLE = Kind("a whole number", _whole, int, "N")
 COUNT = Kind("a whole number, 0 or more", lambda value: _whole(value, 0), int, "N")
 SOME = Kind("a whole number above 0", lambda value: _whole(value, 1), int, "N")
-MANY = Kind(f"a whole number from 1 to {MOST_ANSWERS}", _many, int, "N")
+MANY = Kind(
+    f"a whole number from 1 to {MOST_ANSWERS}",
+    lambda value: _whole(value, 1, MOST_ANSWERS),
+    int,
+    "N",
+)
 NUMBER = Kind("a number", _number, float, "X")
 SECONDS = Kind("seconds: a number, 0 or more", lambda value: _number(value, 0), float, "SECONDS")
 PACE = Kind("seconds: a number above 0", _above_zero, float, "SECONDS")
@@ -261,7 +224,12 @@ BODY = Kind(
     json.loads,
     "JSON",
 )
-STOPS = Kind("a text, or a list of texts", _stops, str, "TEXT", many=True)
+STOPS = Kind(
+    "a text, or a list of texts",
+    of(_Word | Annotated[list[_Word], Meta(min_length=1)]),
+    metavar="TEXT",
+    many=True,
+)
 KEEP = Kind(
     f"a name, or a list of names, out of {', '.join(KEPT)}",
     _keep,
@@ -300,4 +268,8 @@ COLUMNS = Kind("a column, or a list of columns", _columns, str, "COLUMN", many=T
 EXAMPLES = Kind("a DataFrame", lambda value: value, metavar="NAME")
 """Parsed by prompts/few_shot.py; on a line it is a variable's name."""
 TOOL_CHOICE = Kind('"auto", "none", "required", or a tool', lambda value: value, metavar="CHOICE")
-URL = Kind("an address that begins with http:// or https://", _base, metavar="URL")
+URL = Kind(
+    "an address that begins with http:// or https://",
+    of(Annotated[str, Meta(pattern=r"\Ahttps?://[^\s/]+\S*\Z")], lambda value: value.rstrip("/")),
+    metavar="URL",
+)

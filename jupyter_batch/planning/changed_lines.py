@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import orjson
 
-from jupyter_batch.config.options import CHAT_PARAMS, EVERY, Col, checked, unknown
+from jupyter_batch.config.option import Col
+from jupyter_batch.config.options import CHAT_PARAMS, EVERY
+from jupyter_batch.config.resolved import checked, unknown
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.request import custom_id
 from jupyter_batch.ledger.folder import JobFolder, written

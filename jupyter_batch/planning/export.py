@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from jupyter_batch.config.options import Col
+from jupyter_batch.config.option import Col
 from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.version import VERSION

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from jupyter_batch.config import tool_definitions
-from jupyter_batch.config.options import Col, Options
+from jupyter_batch.config.option import Col
+from jupyter_batch.config.resolved import Options
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.prompts.embeddings import Embed

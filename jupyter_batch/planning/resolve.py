@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jupyter_batch.config.options import Col, Options
+from jupyter_batch.config.option import Col
+from jupyter_batch.config.resolved import Options
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.kept import kept_columns
 from jupyter_batch.core.request import Limits
@@ -128,10 +129,6 @@ def order(
         facts = realtime_facts(facts)
     limits = _limits(facts, opts.shard_size)
     if isinstance(prompt, Embed):
-        if opts.keep:
-            raise OptionError(
-                "`keep` is about answers in words: an embedding has nothing else to keep"
-            )
         params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
     else:
         params = params_for(opts, schema, provider, spoken.model, facts.dialect)

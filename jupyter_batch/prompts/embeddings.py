@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from jupyter_batch.config.options import CHAT_PARAMS, EVERY, Option, checked
-from jupyter_batch.config.types import SOME
+from jupyter_batch.config.options import CHAT_PARAMS, EMBED_PARAMS, TEXT_OPTIONS, VECTOR_OUT
+from jupyter_batch.config.resolved import checked
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.prompts.prompt import Columns
 from jupyter_batch.providers.endpoints import makes_vectors
@@ -23,29 +23,12 @@ from jupyter_batch.templates.template import (
 )
 from jupyter_batch.wire.openai import Hole
 
-PARAMS = {
-    option.name: option
-    for option in (
-        Option(
-            "dimensions", SOME, "how many numbers a vector has, where the model can make it shorter"
-        ),
-        EVERY["user"],
-        EVERY["extra_body"],
-    )
-}
+PARAMS = {option.name: option for option in EMBED_PARAMS}
 """The parameters of an embedding request."""
-OUT = "vector"
+OUT: str = VECTOR_OUT.default
 """The default column to fill."""
 
-_OF_TEXT = frozenset({option.name for option in CHAT_PARAMS} - set(PARAMS)) | {
-    "system",
-    "schema",
-    "images",
-    "tools",
-    "tool_choice",
-    "cache",
-    "examples",
-}
+_OF_TEXT = frozenset(option.name for option in TEXT_OPTIONS + CHAT_PARAMS) - PARAMS.keys()
 _EMPTY = RowError("an empty text has no vector")
 
 

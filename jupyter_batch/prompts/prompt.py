@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from jupyter_batch.config.options import EVERY, Col
+from jupyter_batch.config.option import Col
+from jupyter_batch.config.options import EVERY
 from jupyter_batch.config.types import OBJECT
 from jupyter_batch.core.errors import InputError, TemplateError
 from jupyter_batch.prompts.column_names import label_of

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jupyter_batch.config.options import Col
+from jupyter_batch.config.option import Col
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers.endpoints import AT_RESPONSES, Spoken

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch.config.options import col
+from jupyter_batch.config.option import col
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.planning.changed_lines import Changed, changes_of
 from tests.answers.test_cut_off import LONG, frame

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import jupyter_batch
 from jupyter_batch.cli import main
-from jupyter_batch.config import options
+from jupyter_batch.config import option, resolved
 from jupyter_batch.config import settings as app
 from jupyter_batch.config.magic_line import read_line
 from jupyter_batch.core.errors import ColumnError
@@ -182,7 +182,7 @@ def test_a_number_is_the_same_however_it_is_written(server, call):
     for zero in (0.0, typed["temperature"]):
         numbered(3).llm.batch("{text}", out="out", temperature=zero, **call).wait(60)
     numbered(3).assign(heat=[0.0] * 3).llm.batch(
-        "{text}", out="out", temperature=options.col("heat"), **call
+        "{text}", out="out", temperature=option.col("heat"), **call
     ).wait(60)
     assert sent(server) == 3
 
@@ -210,7 +210,7 @@ def test_what_is_under_way_is_joined(server, call, home):
 def test_two_kernels_that_run_the_same_cell_at_once_get_one_job(server, call, home):
     """The other one plans its job in the moment after this one saw that there was none: one job, which both hold."""
     here, df = session(home), numbered(50)
-    opts = options.resolve({**call, "out": "out"}, app.read())
+    opts = resolved.resolve({**call, "out": "out"}, app.read())
     asked = order(here.ledger, df, "{text}", opts, door="test", notebook=None, versions={})
     others = []
 

@@ -7,7 +7,7 @@ import orjson
 import pandas as pd
 import pytest
 
-from jupyter_batch.config.options import col
+from jupyter_batch.config.option import col
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.providers.bridged import for_params
 from jupyter_batch.providers.endpoints import for_text

@@ -1,0 +1,51 @@
+"""The declaration of an option: its type, default, help and constraints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+from jupyter_batch.config.types import Kind
+
+
+@dataclass(frozen=True)
+class Col:
+    """A chat parameter whose value is taken from each row's column `name`."""
+
+    name: Any
+
+
+def col(name: Any) -> Col:
+    """Take a chat parameter from the row: `df.llm.batch(..., max_tokens=col("budget"))`."""
+    return Col(name)
+
+
+class Option(NamedTuple):
+    """An option of a call, as metadata of its type in a TypedDict of options.py.
+
+    kind: its values. by_name: given as a variable's name on a command line. name and type: set by
+    `declared`.
+    """
+
+    kind: Kind
+    help: str
+    default: Any = None
+    short: str = ""
+    by_name: bool = False
+    name: str = ""
+    type: Any = Any
+
+    @property
+    def flag(self) -> str:
+        """The option's command-line form."""
+        return "--" + self.name.replace("_", "-")
+
+
+def declared(*groups: type) -> tuple[Option, ...]:
+    """Return the options that TypedDicts declare, in their order, each with its name and type."""
+    found: dict[str, Option] = {}
+    for group in groups:
+        for name, hint in get_type_hints(group, include_extras=True).items():
+            plain, option = get_args(hint)
+            found[name] = option._replace(name=name, type=plain)
+    return tuple(found.values())
