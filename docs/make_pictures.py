@@ -92,9 +92,7 @@ def plot(folder: Path) -> None:
         "                   prices={'openai/local/echo': {'input': 0.2, 'output': 0.8}})\n"
         "job.wait().retry().wait()"
     )
-    save = (
-        f"job.plot('matplotlib').savefig({str(folder / 'plot.png')!r}, dpi=110, facecolor='white')"
-    )
+    save = f"job.plot().savefig({str(folder / 'plot.png')!r}, dpi=110, facecolor='white')"
     with (
         Embedded(folder / "server", pace=20.0, faults="row_errors=0.04,seed=5") as server,
         Lab(notebook_of(LOAD, run, save), env=_env(server), size=(1100, 760)) as lab,

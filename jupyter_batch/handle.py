@@ -198,18 +198,17 @@ class Standing(Holder):
 
     # -- how it is shown ------------------------------------------------------------------------------------
 
-    def plot(self, which: str | None = None) -> Any:
-        """One figure: rows done over time, each batch from sent to over, tokens and cost by model.
+    def plot(self) -> Any:
+        """Return a matplotlib Figure: rows done over time, batches, tokens and cost by model.
 
-        As the ledger has it, at any time and in any process, with the jobs that are linked with it (sent again,
-        finished in real time, rounds of tool calls). Times are local, what is not known is said to be so. The figure
-        is an altair chart, or a matplotlib Figure where altair is not installed; which="altair" or "matplotlib"
-        chooses. Raises OptionError where there is neither: `pip install 'jupyter_batch[plot]'`.
+        Drawn from the ledger, at any time and in any process, with the linked jobs (retries,
+        finishes in real time, rounds of tool calls). Times are local, unknown values are named as
+        such. Raises OptionError without matplotlib: `pip install 'jupyter_batch[plot]'`.
         """
-        from jupyter_batch.monitor.plots.plot import drawn
+        from jupyter_batch.monitor.plot import figure
         from jupyter_batch.results.timeline import graph
 
-        return drawn(graph(self.snapshot(), self._job_events()), which)
+        return figure(graph(self.snapshot(), self._job_events()))
 
     def __repr__(self) -> str:
         try:

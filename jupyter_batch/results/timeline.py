@@ -19,7 +19,7 @@ from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.ledger.history import OUTSIDE
 from jupyter_batch.ledger.records import JobRecord, ShardRecord, bill_of
 from jupyter_batch.ledger.store import Event, Ledger
-from jupyter_batch.monitor.plots.graph import (
+from jupyter_batch.monitor.graph import (
     FETCHING,
     GIVEN,
     THERE,
@@ -268,7 +268,6 @@ def _batch(shard: ShardRecord, course: JobEvents, name: str, end: float, shortes
         seconds=seconds,
         words=_stands(shard, seconds),
         colour=COLOURS[shard.ending] if shard.ending else "busy",
-        id=clean(shard.batch_id or "", 100),
     )
 
 

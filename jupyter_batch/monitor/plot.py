@@ -1,7 +1,7 @@
-"""A Graph as a matplotlib Figure. It uses no pyplot: no window, no current figure, nothing is left open.
+"""A Graph as a matplotlib Figure, drawn without pyplot: no window, no current figure.
 
-All texts are drawn as they are: a `$` begins no formula. The ground is clear, lines and texts are of greys and colours
-that read on white and on black.
+Texts are drawn literally: a `$` begins no formula. The background is transparent; the greys and
+colours are readable on white and on black.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import base64
 import io
 import warnings
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from jupyter_batch.monitor.plots.graph import FETCHING, GIVEN, THERE, WAITING, Graph, Spent
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.monitor.graph import FETCHING, GIVEN, THERE, WAITING, Graph, Spent
 from jupyter_batch.monitor.style import PALETTE, SERIES
 
 if TYPE_CHECKING:
@@ -21,22 +23,29 @@ if TYPE_CHECKING:
 
 GREY = "#7c7f86"
 WIDTH = 8.2
-"""Inches, as all sizes here."""
+"""Inches, as the heights below."""
 ROW, HEAD, LINE, COURSE, FOOT = 0.19, 0.28, 0.2, 2.5, 0.55
 TITLE = 70
-"""Characters of a line of the title."""
+"""Characters per line of the title."""
 STAGES = {WAITING: "#b4b7bd", THERE: PALETTE["busy"], FETCHING: PALETTE["good"]}
 THICK, THIN = 0.62, 0.4
-"""Of a bar among several, and of one alone: parts of its row."""
+"""Height of a bar among several, and of a single bar, as a share of its row."""
 DAYS = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S.%f"]
-"""How a moment is told where it begins nothing longer: by years, months, days, hours, minutes, seconds."""
+"""Formats of tick labels, by unit: years, months, days, hours, minutes, seconds."""
 AS_IT_IS = {"parse_math": False, "usetex": False}
 DPI, SHOWN = 192, 96
-"""Twice as fine as a page shows it."""
+"""Rendered at twice the size at which a page shows it."""
 
 
 def figure(graph: Graph) -> Any:
-    """Three rows: rows done over time, the batches on their way below it, tokens and cost by model."""
+    """Return the figure: rows done over time, the batches below, tokens and cost by model.
+
+    Raises OptionError without matplotlib.
+    """
+    if find_spec("matplotlib") is None:
+        raise OptionError(
+            "plot() draws with matplotlib, which is not installed here: pip install matplotlib"
+        )
     from matplotlib.gridspec import GridSpec
 
     heights = [
@@ -59,7 +68,7 @@ def figure(graph: Graph) -> Any:
 
 
 def _drawing(graph: Graph) -> Any:
-    """A Figure that a notebook shows once, whether pyplot was imported or not."""
+    """Return a Figure class that a notebook shows once, whether pyplot was imported or not."""
     from matplotlib.figure import Figure
 
     def bundle(self: Any, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
@@ -73,7 +82,7 @@ def _drawing(graph: Graph) -> Any:
 
 
 def png(made: Any) -> bytes:
-    """The picture; in a script that the fonts here can't write, boxes stand for letters, and nobody is warned."""
+    """Return the figure as PNG; letters missing in the fonts become boxes, without a warning."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
@@ -97,11 +106,11 @@ def _head(axes: Any, graph: Graph) -> None:
             color=GREY,
             **look,
             **AS_IT_IS,
-        ).set_in_layout(False)  # it may be wider than the axes, which stay as wide as they are
+        ).set_in_layout(False)  # a text wider than the axes does not shrink them
 
 
 def _plain(axes: Any, title: str, pad: float = 6.0) -> None:
-    """Light: a title of its own at the left, no frame, ticks without marks."""
+    """Style axes: a title at the left, no frame, ticks without marks."""
     axes.set_facecolor("none")
     axes.set_title(
         title, loc="left", fontsize=9, color=GREY, fontweight="bold", pad=pad, **AS_IT_IS
@@ -113,7 +122,7 @@ def _plain(axes: Any, title: str, pad: float = 6.0) -> None:
 
 
 def _days(times: Sequence[float]) -> list[float]:
-    """Moments as matplotlib's own numbers."""
+    """Return times as matplotlib's numbers."""
     from matplotlib.dates import date2num
 
     return [float(date2num(datetime.fromtimestamp(at, UTC))) for at in times]
@@ -172,7 +181,7 @@ def _course(axes: Any, graph: Graph) -> None:
             zero_formats=["", *DAYS[:3], "%H:%M", "%H:%M"],
         )
     )
-    axes.tick_params(labelbottom=not graph.batches)  # they have the same times below
+    axes.tick_params(labelbottom=not graph.batches)  # the axis of the batches below is shared
     if len(graph.lines) > 1:
         _legend(axes)
 
@@ -233,7 +242,7 @@ def _bars(
     words: Sequence[str],
     colours: Sequence[str],
 ) -> None:
-    """A bar a model out of its parts, and what it says behind it, for which there is room."""
+    """Draw a stacked bar for each model, and its text to the right."""
     begin, thick = [0.0] * len(spent), THICK if len(spent) > 1 else THIN
     for part, colour in zip(parts, colours, strict=True):
         axes.barh(range(len(spent)), part, left=begin, height=thick, color=colour, linewidth=0)

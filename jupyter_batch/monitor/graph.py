@@ -1,7 +1,8 @@
-"""What `job.plot()` draws, as plain values: both drawings (altair, matplotlib) are made of the same. Pure.
+"""The data of `job.plot()`, as plain values. Pure.
 
-Times are seconds since the epoch. All text in it is clean: one line, no controls, cut to a length. What is not known is
-None, never 0. Its size is bounded, however many rows, batches and looks at the provider there were.
+Times are seconds since the epoch. Texts are clean: a single line, no control characters, cut to a
+length. Unknown values are None, never 0. The size is bounded, however many rows, batches and polls
+there were.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ from jupyter_batch.core.history import Points
 
 NOTHING = "nothing is here yet"
 GIVEN = "needed no request"
-"""The rows that were reused, skipped, or could not be sent."""
+"""The name of the rows that were reused, skipped, or could not be sent."""
 WAITING, THERE, FETCHING = "waiting", "at the provider", "to be fetched"
-"""The stages of a batch: not sent yet; sent, and not over; over, and its answers not here yet."""
+"""The stages of a batch: not sent; sent, and not ended; ended, and its results not fetched."""
 
 
 class Line(msgspec.Struct, frozen=True):
-    """Rows done over time of one job: from its plan to its end, or to now."""
+    """Rows done over time in a job: from its plan to its end, or to now."""
 
     name: str
     points: Points
 
 
 class Band(msgspec.Struct, frozen=True):
-    """The share of one batch in the rows done: `rows` at each of the Graph's `moments`."""
+    """A batch's share of the rows done: `rows` at each of the Graph's `moments`."""
 
     name: str
     rows: tuple[int, ...]
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """Of a batch: where it was, from when to when."""
+    """A stage of a batch, with its times."""
 
     kind: str
     begin: float
@@ -41,18 +42,17 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """One batch on its way. seconds: from sent to over, or to now; None where it was not sent. words: how it stands."""
+    """A batch. seconds: from sent to ended, or to now; None if it was not sent. words: its state."""
 
     name: str
     stages: tuple[Stage, ...]
     seconds: float | None
     colour: str
     words: str
-    id: str = ""
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens and cost of one model. bill: None where nothing was collected yet."""
+    """Tokens and cost of a model. bill: None before the first results."""
 
     model: str
     tokens_in: int | None
@@ -61,14 +61,14 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tokens(self) -> str:
-        """In words."""
+        """The tokens in words."""
         if self.tokens_in is None or self.tokens_out is None:
             return "not known" if self.bill is not None else NOTHING
         return f"{self.tokens_in:,} in, {self.tokens_out:,} out"
 
     @property
     def cost(self) -> float | None:
-        """US dollars that are known to be paid; None where none are."""
+        """US dollars known to be paid; None where none are."""
         return (
             self.bill.known
             if self.bill is not None and (self.bill.known or not self.bill.unknown)
@@ -77,7 +77,7 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def saved(self) -> float | None:
-        """US dollars that real time would have cost on top; None where that can't be told, or is nothing."""
+        """US dollars that real time would have cost in addition; None if unknown or zero."""
         saved = None if self.bill is None else self.bill.saved
         return saved if saved and saved > 0 else None
 
@@ -94,12 +94,12 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure. colour: the job's state's (style.PALETTE).
+    """A figure. colour: of the job's state (style.PALETTE).
 
-    begin, end: what the time axis shows. moments, bands: rows done by batch, the first band those that needed none;
-    () where there are several jobs, one batch, or too many. ahead: where the pace leads to, from the last point on.
-    left_out: batches that are not among `batches`, which are the slowest then. latency: in words, "" where nothing is
-    to be told. words: the whole figure for who can't see it.
+    begin, end: of the time axis. moments, bands: rows done by batch, the first band those that
+    needed none; () with several jobs, a single batch, or too many. ahead: extrapolation from the
+    last point. left_out: the number of batches missing in `batches`, which are the slowest then.
+    latency: in words, or "". words: the alternative text of the figure.
     """
 
     title: str
@@ -120,7 +120,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def batches_title(self) -> str:
-        """Over the batches: how long they took from sent to over."""
+        """The title over the batches, with their latency from sent to ended."""
         some = (
             f"the {len(self.batches)} slowest of {len(self.batches) + self.left_out:,}"
             if self.left_out
@@ -131,7 +131,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def costs_title(self) -> str:
-        """Over the costs: of several models, the sum where each is known."""
+        """The title over the costs: of several models, with the sum if each is known."""
         known = [
             one.cost
             for one in self.spent
