@@ -24,7 +24,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.realtime.journal import Book
 from jupyter_batch.results.outcomes import results_in
-from jupyter_batch.row_files.request_files import REQUEST_ID
+from jupyter_batch.row_files.request_search import line_of
 from jupyter_batch.row_files.row_columns import read_unsent
 from jupyter_batch.wire.openai import BLOCK_BYTES
 
@@ -174,33 +174,6 @@ def first_block(path: Path) -> bytes:
     with path.open("rb") as file:
         block = file.read(BLOCK_BYTES)
     return block[: block.rfind(b"\n") + 1]
-
-
-def line_of(path: Path, job: str, row: int) -> bytes:
-    """The request line of a row, by binary search (lines are in row order). Empty if not found."""
-    if not path.exists():
-        return b""
-    with path.open("rb") as file:
-        low, high = (
-            0,
-            file.seek(0, os.SEEK_END),
-        )  # a line that begins before `low` belongs to an earlier row
-        while low < high:
-            middle = (low + high) // 2
-            file.seek(middle)
-            if middle:
-                file.seek(middle - 1)
-                file.readline()  # to the next line's beginning
-            line = file.readline()
-            found = REQUEST_ID.match(line)
-            position = position_of(job, found[1].decode()) if found else None
-            if position == row:
-                return line
-            if position is not None and position < row:
-                low = file.tell()
-            else:
-                high = middle
-    return b""
 
 
 def said(line: bytes) -> str:

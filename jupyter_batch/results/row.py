@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.realtime.journal import Book
 from jupyter_batch.results.copy_answers import answer_files, is_answer
-from jupyter_batch.results.glimpse import line_of
 from jupyter_batch.results.outcomes import CODES, Outcomes, results_in
 from jupyter_batch.row_files.line_index import look_elsewhere, requests_of
+from jupyter_batch.row_files.request_search import line_of
 from jupyter_batch.row_files.row_columns import places_of, sent_prints
 from jupyter_batch.row_files.row_sources import NOWHERE
 from jupyter_batch.wire import tolerant
@@ -86,10 +86,12 @@ def row_of(
     found: Outcomes,
     position: int,
     label: Any,
+    lines: Iterable[tuple[str, bytes]] | None = None,
 ) -> Row:
     """The row at a position.
 
-    ledger: to find requests sent by another job; None searches only this job.
+    ledger: to find requests sent by another job; None searches only this job. lines: (dialect,
+    result line) of the row where they were found already; `found` may then be without answers.
     """
     places = places_of(job, shards, folder).array
     place = int(places[position])
@@ -99,7 +101,9 @@ def row_of(
     plain = sent
     if job.dialect != OPENAI:
         plain = _request(ledger, job, folder, asked, number, OPENAI) or sent
-    line, result = _came(job, shards, folder, asked)
+    if lines is None:
+        lines = _lines_of(job, shards, folder, asked)
+    line, result = deciding(job, asked, lines)
     beside = kept(line)
     cost = found.costs.paid[position]
     body, words = request_in(sent), request_in(plain)
@@ -109,7 +113,7 @@ def row_of(
         position=position,
         status=str(CODES[found.status[position]]),
         prompt=words.get("messages", words.get("input")),
-        answer=found.answers[position],
+        answer=found.answers[position] if len(found.answers) else result and result.value,
         reasoning=beside.get("reasoning"),
         finish=found.finishes[found.finish[position]],
         error=found.reasons.get(position),
@@ -183,24 +187,32 @@ def _request(
         held.close()
 
 
-def _came(
-    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, row: int
+def deciding(
+    job: JobRecord, row: int, lines: Iterable[tuple[str, bytes]]
 ) -> tuple[bytes, Result | None]:
     """The deciding line for a row, and its result: an answer before a failure, else the first."""
     wanted = custom_id(job.id, row)
     first: tuple[bytes, Result | None] = (b"", None)
-    for dialect, path in _files(job, shards, folder):
-        for line in _lines_with(path, wanted):
-            for result in results_in(line, job, dialect):
-                if result.custom_id != wanted:
-                    continue
-                if is_answer(result):
-                    return line, result
-                first = first if first[1] is not None else (line, result)
+    for dialect, line in lines:
+        for result in results_in(line, job, dialect):
+            if result.custom_id != wanted:
+                continue
+            if is_answer(result):
+                return line, result
+            first = first if first[1] is not None else (line, result)
     return first
 
 
-def _files(
+def _lines_of(
+    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, row: int
+) -> Iterator[tuple[str, bytes]]:
+    """(dialect, line) of the result lines that contain a row's id."""
+    wanted = custom_id(job.id, row)
+    for dialect, path in result_files(job, shards, folder):
+        yield from ((dialect, line) for line in _lines_with(path, wanted))
+
+
+def result_files(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder
 ) -> Iterator[tuple[str, Path]]:
     """(dialect, file) of all results, failures and realtime results so far included."""

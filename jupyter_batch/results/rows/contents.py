@@ -1,0 +1,276 @@
+"""A job's rows as its files have them at one moment: indexed in the background, read row by row."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from jupyter_batch.core.finish import CUT
+from jupyter_batch.core.request import position_of
+from jupyter_batch.core.result import Result, Status
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.results.glimpse import SAMPLE, beginning, first_block, said
+from jupyter_batch.results.outcomes import CODES, Outcomes, of_job, results_in
+from jupyter_batch.results.row import Row, result_files, row_of
+from jupyter_batch.results.rows.lines import Array, Line, ResultLines, near
+from jupyter_batch.results.rows.search import File, Search
+from jupyter_batch.row_files.request_files import REQUEST_ID
+from jupyter_batch.row_files.request_search import lines_of
+from jupyter_batch.row_files.row_columns import places_of, source_index
+from jupyter_batch.row_files.row_sources import NOWHERE
+
+_TAKEN_OVER = ("reused-", "joined-")
+"""Beginnings of the names of files with another job's answers."""
+
+
+class Stopped(Exception):  # noqa: N818 - no error: the reading of files has ended early
+    """The contents are not needed any more."""
+
+
+class Contents:
+    """The rows of a job. found, lines: None until `start` has read the files. error: why it failed.
+
+    The first rows can be read before: where they are in the result files is guessed then.
+    """
+
+    def __init__(self, ledger: Ledger, job: JobRecord, shards: list[ShardRecord]) -> None:
+        self.job, self.shards = job, shards
+        self.ledger = ledger
+        self.folder = ledger.folders.of(job.id)
+        self.found: Outcomes | None = None
+        self.lines: ResultLines | None = None
+        self.error: Exception | None = None
+        self.ready = threading.Event()
+        self._started = threading.Lock()
+        self._stopped = False
+        self._beginnings: dict[int, str] = {}
+
+    # -- reading all of it ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Read all result files in a thread, once."""
+        if self._started.acquire(blocking=False):
+            threading.Thread(target=self._read, name="jupyter_batch-rows", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread soon."""
+        self._stopped = True
+
+    def _read(self) -> None:
+        try:
+            lines = ResultLines(self.job.id, self.job.rows)
+            lines.read(result_files(self.job, self.shards, self.folder), self._check)
+            self.lines = lines
+            self.found = of_job(self.job, self.shards, self.folder, values=False)
+        except Stopped:
+            pass
+        except Exception as error:  # shown in the page
+            self.error = error
+        finally:
+            self.ready.set()
+
+    def _check(self) -> None:
+        if self._stopped:
+            raise Stopped
+
+    # -- columns of all rows ----------------------------------------------------------------------
+
+    @cached_property
+    def places(self) -> Array:
+        """The row sources (row_files/row_sources.py); int32, as a job has fewer rows than that."""
+        return places_of(self.job, self.shards, self.folder).array.astype(np.int32)
+
+    def asked(self, position: int) -> int:
+        """The position whose request a row has: its own, or that of the row it duplicates."""
+        place = int(self.places[position])
+        return -2 - place if place < NOWHERE else position
+
+    def by_request(self, values: Array) -> Array:
+        """Values by row, with those of its original for each duplicate."""
+        rows = np.flatnonzero(self.places < NOWHERE)
+        if len(rows):
+            values = values.copy()
+            values[rows] = values[-2 - self.places[rows]]
+        return values
+
+    @cached_property
+    def labels(self) -> Any:
+        """The source's index."""
+        return source_index(self.job, self.folder)
+
+    def status(self) -> Array:
+        """Indexes into CODES."""
+        return np.frombuffer(self._whole.status, np.uint8)
+
+    def is_cut(self) -> Array:
+        """Whether an answer was cut off."""
+        cut = [code for code, finish in enumerate(self._whole.finishes) if finish in CUT]
+        finish = np.frombuffer(self._whole.finish, np.uint8)
+        return np.isin(finish, cut) & np.isin(self.status(), (_SUCCEEDED, _REUSED))
+
+    def costs(self) -> Array:
+        """US dollars; NaN where unknown."""
+        return np.frombuffer(self._whole.costs.paid, np.float64)
+
+    def tokens(self) -> Array:
+        """Input and output tokens together; NaN where unknown."""
+        into = np.frombuffer(self._whole.input_tokens, np.int32).astype(np.float64)
+        out = np.frombuffer(self._whole.output_tokens, np.int32)
+        return np.where(into < 0, np.nan, into + out)
+
+    def sizes(self) -> Array:
+        """Bytes of the result line; NaN where there is none."""
+        if self.lines is None:
+            raise RuntimeError("the result files have not been read")
+        size = self.by_request(self.lines.size).astype(np.float64)
+        return np.where(size > 0, size, np.nan)
+
+    @property
+    def _whole(self) -> Outcomes:
+        if self.found is None:
+            raise RuntimeError("the result files have not been read")
+        return self.found
+
+    # -- single rows ------------------------------------------------------------------------------
+
+    def label(self, position: int) -> Any:
+        """The label of a row in the source's index."""
+        return self.labels[position // self.job.samples]
+
+    def prompts(self, positions: list[int]) -> dict[int, str]:
+        """The last user message of each, without the beginning common to all rows of a shard."""
+        shards: dict[int, list[int]] = {}
+        for position in positions:
+            asked = self.asked(position)
+            shards.setdefault(int(self.places[asked]), []).append(asked)
+        texts: dict[int, str] = {}
+        for shard, rows in shards.items():
+            if shard < 0:
+                continue
+            same = self._beginning(shard)
+            for row, line in lines_of(self.folder.requests(shard), self.job.id, set(rows)).items():
+                texts[row] = said(line).removeprefix(same)
+        return {at: texts[asked] for at in positions if (asked := self.asked(at)) in texts}
+
+    def _beginning(self, shard: int) -> str:
+        if shard not in self._beginnings:
+            sample = first_block(self.folder.requests(shard)).splitlines()[:SAMPLE]
+            self._beginnings[shard] = beginning(map(said, sample))
+        return self._beginnings[shard]
+
+    def results(self, positions: list[int]) -> dict[int, list[Line]]:
+        """The result lines of each row; before all was read, those that were found."""
+        asked = set(map(self.asked, positions))
+        if self.lines is not None:
+            return {row: self.lines.lines(row) for row in asked}
+        found: dict[int, list[Line]] = {}
+        for shard in self.shards:
+            mine = {row for row in asked if shard.first <= row <= shard.last}
+            if mine:
+                share = (min(mine) - shard.first) / max(1, shard.last + 1 - shard.first)
+                files = [
+                    (self.job.dialect, self.folder.output(shard.number)),
+                    (self.job.dialect, self.folder.errors(shard.number)),
+                    *self.folder.taken_over(shard.number),
+                ]
+                found.update(near(self.job.id, files, share, mine))
+        return found
+
+    def outcome(self, position: int, lines: Iterable[Line]) -> Outcomes | None:
+        """The outcome of one row by its own lines, with its value; None where they have none."""
+        asked = self.asked(position)
+        one = Outcomes(asked, asked, values=True, job=self.job)
+        came = False
+        for line in lines:
+            for result in results_in(line.data, self.job, line.dialect):
+                if position_of(self.job.id, result.custom_id) == asked:
+                    paid = not line.path.name.startswith(_TAKEN_OVER)
+                    one.take(self.job.id, [result], paid=paid)
+                    came = True
+        return one if came else None
+
+    def row(self, position: int) -> Row:
+        """One row whole."""
+        lines = self.results([position]).get(self.asked(position), [])
+        return row_of(
+            self.ledger,
+            self.job,
+            self.shards,
+            self.folder,
+            self._whole,
+            position,
+            self.label(position),
+            ((line.dialect, line.data) for line in lines),
+        )
+
+    # -- search -----------------------------------------------------------------------------------
+
+    def search(self, text: str) -> Search:
+        """A search in prompts, answers and reasons of failures; it runs in a thread."""
+        made = Search(text, self.job.rows)
+        files = list(self._files())
+        threading.Thread(
+            target=made.run, args=(files,), name="jupyter_batch-search", daemon=True
+        ).start()
+        return made
+
+    def _files(self) -> Iterator[File]:
+        left = list(result_files(self.job, self.shards, self.folder))
+        for shard in self.shards:
+            yield self._request_file(shard.number)
+            names = {self.folder.output(shard.number), self.folder.errors(shard.number)}
+            for dialect, path in [one for one in left if one[1] in names]:
+                yield self._result_file(dialect, path)
+                left.remove((dialect, path))
+        for dialect, path in left:
+            yield self._result_file(dialect, path)
+
+    def _request_file(self, shard: int) -> File:
+        path, same = self.folder.requests(shard), self._beginning(shard)
+
+        def read(line: bytes) -> Iterator[tuple[int, str]]:
+            found = REQUEST_ID.match(line)
+            position = position_of(self.job.id, found[1].decode()) if found else None
+            if position is not None:
+                yield position, said(line).removeprefix(same)
+
+        return File(path, read, _constant(path, same))
+
+    def _result_file(self, dialect: str, path: Path) -> File:
+        def read(line: bytes) -> Iterator[tuple[int, str]]:
+            for result in results_in(line, self.job, dialect):
+                position = position_of(self.job.id, result.custom_id)
+                if position is not None:
+                    yield position, text_of(result)
+
+        return File(path, read)
+
+
+def text_of(result: Result) -> str:
+    """An answer as a text, whole, or the reason why there is none."""
+    if result.value is None:
+        return result.error or ""
+    if isinstance(result.value, str):
+        return result.value
+    return orjson.dumps(result.value, default=str).decode()
+
+
+def _constant(path: Path, same: str) -> tuple[bytes, ...]:
+    """The bytes of the request lines from the id to the end of the text common to all of them."""
+    text = orjson.dumps(same)[1:-1]
+    sample = first_block(path).splitlines()[:SAMPLE]
+    rest = [line[found.end() :] for line in sample if (found := REQUEST_ID.match(line))]
+    common: Any = os.path.commonprefix(rest)  # noqa: RUF071 - bytes, not paths
+    end = common.find(text) + len(text)
+    return (common[:end],) if text and end >= len(text) else ()
+
+
+_SUCCEEDED, _REUSED = CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)

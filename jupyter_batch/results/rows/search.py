@@ -1,0 +1,100 @@
+"""Search in prompts and answers: files are scanned as bytes, and only lines that may match are decoded."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jupyter_batch.ledger.reading import opened_if_there
+from jupyter_batch.results.rows.lines import Array, blocks, spans
+
+_FOLD = 0x20
+"""This bit set, letters of ASCII, Latin-1 and most of Greek and Cyrillic have one case in UTF-8."""
+
+
+class File(NamedTuple):
+    """A file to search. read: the positions and texts in a line. same: bytes common to all lines."""
+
+    path: Path
+    read: Callable[[bytes], Iterable[tuple[int, str]]]
+    same: tuple[bytes, ...] = ()
+
+
+class Search:
+    """The rows that contain a text, collected in a thread. hits: by position.
+
+    done: the share of the files that was read, from 0 to 1. Upper and lower case are the same.
+    """
+
+    def __init__(self, text: str, rows: int) -> None:
+        self.text = text
+        self.hits: Array = np.zeros(rows, dtype=bool)
+        self.done = 0.0
+        self.over = threading.Event()
+        self.stopped = False
+        self.error: Exception | None = None
+        self._wanted = text.casefold()
+        self._patterns = [re.compile(re.escape(form)) for form in forms(text)]
+
+    def run(self, files: list[File]) -> None:
+        """Scan the files. A failure is stored in `error`."""
+        try:
+            sizes = [file.path.stat().st_size if file.path.is_file() else 0 for file in files]
+            whole, before = max(1, sum(sizes)), 0
+            for file, size in zip(files, sizes, strict=True):
+                for offset, line in self._lines(file):
+                    self.done = (before + offset) / whole
+                    for position, text in file.read(line):
+                        if 0 <= position < len(self.hits) and self.matches(text):
+                            self.hits[position] = True
+                    if self.stopped:
+                        return
+                before += size
+                self.done = before / whole
+        except Exception as error:  # shown in the page
+            self.error = error
+        finally:
+            self.over.set()
+
+    def matches(self, text: str) -> bool:
+        """Whether a text contains the one that is searched for."""
+        return self._wanted in text.casefold()
+
+    def _lines(self, file: File) -> Iterator[tuple[int, bytes]]:
+        """(offset, line) of the lines that may match."""
+        same = [folded(one) for one in file.same]
+        with opened_if_there(file.path) as opened:
+            for start, block in () if opened is None else blocks(opened):
+                if self.stopped:
+                    return
+                text = folded(block)
+                for one in same:
+                    text = text.replace(one, bytes(len(one)))
+                found = [hit.start() for one in self._patterns for hit in one.finditer(text)]
+                if not found:
+                    continue
+                begins, ends = spans(block)
+                for line in np.unique(np.searchsorted(ends, found)).tolist():
+                    yield start + int(begins[line]), bytes(block[begins[line] : ends[line]])
+
+
+def folded(data: bytes | memoryview) -> bytes:
+    """The bytes with `_FOLD` set in each."""
+    return (np.frombuffer(data, np.uint8) | _FOLD).tobytes()
+
+
+def forms(text: str) -> list[bytes]:
+    """The folded bytes of a text in JSON: as UTF-8, and with escapes for what is not ASCII."""
+    found = set()
+    for said in {text, text.lower(), text.upper(), text.casefold()}:
+        for ascii_only in (False, True):
+            plain = json.dumps(said, ensure_ascii=ascii_only)[1:-1]
+            found |= {plain, plain.replace("/", "\\/")}
+    raw = [one.encode("utf-8", "surrogatepass") for one in found]
+    return sorted(set(map(folded, raw)))
