@@ -22,6 +22,7 @@ from jupyter_batch.config.options import EVERY
 from jupyter_batch.config.types import COLUMNS, EXAMPLES, FLAG, SCHEMA, SOME, TEXT, TOOLS
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.monitor.words import HIDDEN, JOINERS
+from jupyter_batch.providers.registry import RECORDS
 
 MATCHER = "jupyter_batch"
 
@@ -64,8 +65,11 @@ def models() -> list[str]:
     """What is configured, what runs here, and, once litellm is loaded for other reasons, its names."""
     known = ["local/echo"]
     litellm = sys.modules.get("litellm")
-    for provider in ("openai", "anthropic", "azure", "mistral", "xai"):
-        names = getattr(litellm, "models_by_provider", {}).get(provider, ())
+    for provider, record in RECORDS.items():
+        known += [f"{provider}/{name}" for name in record.models]
+        names = (
+            () if not record.batch else getattr(litellm, "models_by_provider", {}).get(provider, ())
+        )
         known += sorted(
             name if name.startswith(f"{provider}/") else f"{provider}/{name}" for name in names
         )

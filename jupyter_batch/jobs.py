@@ -25,7 +25,6 @@ import msgspec
 
 from jupyter_batch.adoption.salvage import salvage
 from jupyter_batch.config import resolved, settings, tool_definitions
-from jupyter_batch.config.model_names import full_name
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.errors import (
     InputError,
@@ -48,6 +47,7 @@ from jupyter_batch.notebook import kernel, terminal
 from jupyter_batch.planning.one_key import check_one_place
 from jupyter_batch.providers.clouds import secret_of
 from jupyter_batch.providers.keys import NO_KEY
+from jupyter_batch.providers.model_names import full_name
 from jupyter_batch.runner.process import Session, place_of, session
 
 __all__ = [

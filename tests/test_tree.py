@@ -25,7 +25,6 @@ LONG_FILES = {
     "monitor/view.py": 420,
     "planning/plan.py": 520,
     "planning/retry.py": 450,
-    "providers/records.py": 410,
     "results/outcomes.py": 460,
     "runner/worker.py": 490,
     "templates/template.py": 450,

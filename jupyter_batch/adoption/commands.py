@@ -18,10 +18,9 @@ from jupyter_batch.core.errors import InputError, JobNotFoundError, ModelError, 
 from jupyter_batch.http.address import check_base
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.clouds import SETTINGS, base_of, check_cloud, settings_of
-from jupyter_batch.providers.records import RECORDS
+from jupyter_batch.providers.clouds import base_of, check_cloud, settings_of
+from jupyter_batch.providers.registry import RECORDS, is_cloud
 from jupyter_batch.providers.table import (
-    LOCAL,
     access_for,
     address_of,
     chat_path,
@@ -128,9 +127,11 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
             )
         provider, name = split_model(model)
     record = RECORDS.get(provider)
-    if provider != LOCAL and (record is None or not record.batch):
+    if record is None or not record.batch:
         what = record.title if record is not None else repr(provider)
-        can = ", ".join(one for one, known in RECORDS.items() if known.batch and " " not in one)
+        can = ", ".join(
+            one for one, known in RECORDS.items() if known.batch and known.shown and " " not in one
+        )
         raise ModelError(
             f"jupyter_batch sends no batches to {what}, so that there are none to look for. It does to "
             f"{can}, and, with --api-base, to any server of OpenAI's batch API"
@@ -139,10 +140,10 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
     if "api_base" in given:
         check_base(given["api_base"])
     cloud = settings_of(provider, {}, os.environ)
-    if provider in SETTINGS:
+    if is_cloud(provider):
         check_cloud(provider, model or f"{provider}/{name}", cloud, given.get("api_key"), None)
         base = base_of(provider, cloud, given.get("api_base"), os.environ)
-    elif provider != LOCAL:
+    elif not record.embedded:
         base = access_for(
             provider,
             api_base=given.get("api_base"),

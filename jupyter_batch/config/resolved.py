@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, make_dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_batch.config import types
-from jupyter_batch.config.model_names import full_name
 from jupyter_batch.config.not_taken import NOT_TAKEN
 from jupyter_batch.config.option import Col, Option
 from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
@@ -87,10 +85,6 @@ def resolve(given: Mapping[str, Any], settings: Defaults) -> Options:
         )
     if settings.prices:  # a price given with the call takes precedence, per model
         known["prices"] = checked(EVERY["prices"], settings.prices) | known.get("prices", {})
-    if isinstance(
-        model, str
-    ):  # the full name is stored, so that both spellings have one request hash
-        known["model"] = full_name(model, api_base=known.get("api_base"), environ=os.environ)
     return Options(**known, params=params)
 
 

@@ -9,7 +9,7 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.http.address import origin
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.planning.ask import Ask
-from jupyter_batch.providers.table import LOCAL
+from jupyter_batch.providers.registry import is_embedded
 
 
 class Member(NamedTuple):
@@ -33,7 +33,9 @@ def check_one_place(key: str | None, asks: Iterable[Ask]) -> None:
     if key is None:
         return
     places = {
-        origin(ask.place) if ask.place else ask.provider for ask in asks if ask.provider != LOCAL
+        origin(ask.place) if ask.place else ask.provider
+        for ask in asks
+        if not is_embedded(ask.provider)
     }
     if len(places) > 1:
         raise OptionError(

@@ -11,9 +11,9 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.prompts.embeddings import Embed
 from jupyter_batch.providers.bridged import for_params
-from jupyter_batch.providers.endpoints import Spoken, for_text, for_vectors
+from jupyter_batch.providers.endpoints import Spoken, check_structured, for_text, for_vectors
 from jupyter_batch.providers.openai.batches import load_litellm
-from jupyter_batch.providers.table import LOCAL
+from jupyter_batch.providers.registry import RECORDS, is_embedded
 from jupyter_batch.schema import response_format
 
 _LOGPROBS = "logprobs"
@@ -31,7 +31,7 @@ def _logprobs(opts: Options, provider: str, model: str) -> dict[str, Any]:
         return {}
     if opts.params.get(_LOGPROBS) is False:
         raise OptionError("keep: log probabilities are kept where logprobs is True, not False")
-    if provider != LOCAL:
+    if not is_embedded(provider):
         known = load_litellm().get_supported_openai_params(model, custom_llm_provider=provider)
         if known is not None and _LOGPROBS not in known:
             raise OptionError(
@@ -52,27 +52,22 @@ def endpoint_of(opts: Options, prompt: Any, base: str | None, mode: str) -> Spok
     )
 
 
-_SCHEMA_AS_TOOL = frozenset({"anthropic", "bedrock"})
-"""Providers to which litellm (1.106) sends schemas as a tool, for models without schema support.
-
-It forces a call of that tool, and no other, unless tool_choice is given.
-"""
-
-
-def params_for(
-    opts: Options, schema: Schema | None, provider: str, model: str, dialect: str
-) -> dict[str, Any]:
+def params_for(opts: Options, schema: Schema | None, provider: str, model: str) -> dict[str, Any]:
     """Return the chat parameters, with those for the schema at this provider."""
     params = {**opts.params, **_tools(opts), **_logprobs(opts, provider, model)}
     if schema is None or (schema.reader and not schema.reader.endswith(":JSONAdapter")):
         return params
     if "response_format" in params:
         raise OptionError("`schema` and `response_format` say the same thing: give one of them")
-    if "tools" in params and provider in _SCHEMA_AS_TOOL:
+    check_structured(opts.model)
+    record = RECORDS.get(provider)
+    if "tools" in params and record is not None and record.schema_as_tool:
         params.setdefault("tool_choice", "auto")
     return {
         **params,
-        "response_format": response_format(schema, provider=provider, model=model, dialect=dialect),
+        "response_format": response_format(
+            schema, limited=record is not None and record.limited_schemas
+        ),
     }
 
 

@@ -31,7 +31,7 @@ from jupyter_batch.planning.max_cost import earlier
 from jupyter_batch.planning.plan import Drafted, drafted
 from jupyter_batch.planning.resolve import Order
 from jupyter_batch.providers.openai.batches import load_litellm
-from jupyter_batch.providers.records import RECORDS
+from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.table import BATCH
 from jupyter_batch.results.copy_answers import answer_files
 from jupyter_batch.results.outcomes import decoded

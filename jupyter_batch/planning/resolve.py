@@ -26,7 +26,6 @@ from jupyter_batch.prompts.embeddings import Embed
 from jupyter_batch.prompts.frame_reads import frame_reads
 from jupyter_batch.prompts.prompt import Given, Prompt, prompt_of
 from jupyter_batch.providers.clouds import (
-    SETTINGS,
     base_of,
     check_cloud,
     given_of,
@@ -36,9 +35,9 @@ from jupyter_batch.providers.clouds import (
 from jupyter_batch.providers.endpoints import packs
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import Facts
+from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded
 from jupyter_batch.providers.table import (
     BATCH,
-    LOCAL,
     REALTIME,
     access_for,
     address_of,
@@ -104,7 +103,7 @@ def order(
     mode, base, version = _place(provider, opts)
     cloud = settings_of(provider, given_of(opts), os.environ)
     spoken = endpoint_of(opts, prompt, base, mode)
-    if spoken.endpoint == RESPONSES and mode == REALTIME and provider not in (LOCAL, "openai"):
+    if spoken.endpoint == RESPONSES and mode == REALTIME and not is_embedded(provider):
         base = access_for(
             provider, api_base=base, api_key=opts.api_key, environ=os.environ
         ).api_base
@@ -131,7 +130,7 @@ def order(
     if isinstance(prompt, Embed):
         params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
     else:
-        params = params_for(opts, schema, provider, spoken.model, facts.dialect)
+        params = params_for(opts, schema, provider, spoken.model)
     if framed:
         _check_reads(form, params, (*fills, *beside))
     ask = Ask(
@@ -238,12 +237,13 @@ def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
     if opts.api_base is not None:
         check_base(opts.api_base)
     mode = mode_of(opts.model, opts.mode, api_base=opts.api_base)
-    if provider == LOCAL:
+    if is_embedded(provider):
         return mode, None, None
     version = version_for(provider, opts.api_version, os.environ)
     if mode == REALTIME:
         check_place(opts.model, opts.api_base)
-        if opts.api_base is None and provider == "openai":
+        record = RECORDS.get(provider)
+        if opts.api_base is None and record is not None and record.plain_params:
             return (
                 mode,
                 access_for(
@@ -254,7 +254,7 @@ def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
         realtime_key(provider, opts.api_key, os.environ, api_base=opts.api_base)
         return mode, opts.api_base, version
     check_window(provider, opts.completion_window)
-    if provider in SETTINGS:
+    if is_cloud(provider):
         cloud = settings_of(provider, given_of(opts), os.environ)
         check_cloud(provider, str(opts.model), cloud, secret_of(opts), opts.metadata)
         base = base_of(provider, cloud, opts.api_base, os.environ)

@@ -9,23 +9,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.wire.openai import EMBEDDINGS, RESPONSES, Hole
 
 WITH_TOOLS = "system_and_tools"
 MARK = {"type": "ephemeral"}
 """Anthropic's `cache_control`, which litellm passes on."""
 
-_MARKED = frozenset({"anthropic"})
-"""Providers that require markers.
-
-OpenAI, Azure, Gemini, xAI and others cache automatically, and accept no markers in a batch.
-"""
 _ROLES = ("system", "developer")
 
 
 def marks(provider: str, endpoint: str, cache: str | None) -> str | None:
     """The part to mark: `cache` where this provider requires markers, else None."""
-    return cache if provider in _MARKED and endpoint not in (EMBEDDINGS, RESPONSES) else None
+    record = RECORDS.get(provider)
+    marked = record is not None and record.cache_marks
+    return cache if marked and endpoint not in (EMBEDDINGS, RESPONSES) else None
 
 
 def marked_body(body: Mapping[str, Any], cache: str) -> dict[str, Any]:

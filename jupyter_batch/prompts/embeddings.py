@@ -13,6 +13,8 @@ from jupyter_batch.config.resolved import checked
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.prompts.prompt import Columns
 from jupyter_batch.providers.endpoints import makes_vectors
+from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.templates.template import (
     RowError,
     Template,
@@ -47,12 +49,18 @@ class Embed(msgspec.Struct, frozen=True):
 
         Raises OptionError.
         """
-        if provider == "mistral" and "dimensions" in self.params:
-            raise OptionError(
-                '`dimensions` is called otherwise at Mistral: give extra_body={"output_dimension": '
-                f"{self.params['dimensions']}}}"
-            )
+        record = RECORDS.get(provider)
+        if record is not None:
+            self._check_names(record)
         return {**self.params, "encoding_format": "base64"} if packed else self.params
+
+    def _check_names(self, record: Record) -> None:
+        for name, other in record.renamed.items():
+            if name in self.params:
+                raise OptionError(
+                    f'`{name}` is called otherwise at {record.title}: give extra_body={{"{other}": '
+                    f"{self.params[name]}}}"
+                )
 
 
 def take(text: Any, given: Mapping[str, Any]) -> tuple[Embed, dict[str, Any]]:

@@ -12,13 +12,12 @@ from typing import Any
 from jupyter_batch.config.option import Col
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.process.warnings_context import quiet
-from jupyter_batch.providers.endpoints import AT_RESPONSES, Spoken
+from jupyter_batch.providers.endpoints import Spoken
+from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.table import BATCH, split_model
 from jupyter_batch.wire.openai import CHAT, RESPONSES
 
 _TOOLS, _SEARCH, _EFFORT = "tools", "web_search_options", "reasoning_effort"
-_PROVIDERS = frozenset({"openai", "azure", "xai"})
-"""Providers for whose chat models litellm uses /v1/responses for some requests."""
 _OF_ROWS: Mapping[str, Any] = {_SEARCH: {}, _EFFORT: "medium"}
 """Placeholders for values that differ by row: all rows use one endpoint."""
 
@@ -38,13 +37,14 @@ def for_params(
     OptionError where the provider's batches don't take such requests.
     """
     provider, _ = split_model(model)
-    if not spoken.endpoint.endswith("/chat/completions") or provider not in _PROVIDERS:
+    record = RECORDS.get(provider)
+    if record is None or not record.bridged or not spoken.endpoint.endswith("/chat/completions"):
         return spoken
     if params.get(_TOOLS) is None and params.get(_SEARCH) is None:
         return spoken
     if not _is_bridged(load(), provider, spoken.model, params, api_base):
         return spoken
-    if provider in AT_RESPONSES:
+    if record.responses:
         return Spoken(RESPONSES, spoken.model)
     if mode != BATCH:
         return Spoken(CHAT, spoken.model)  # litellm's call chooses the endpoint itself

@@ -8,6 +8,7 @@ embeddings where vectors are requested.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -16,9 +17,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jupyter_batch.core.errors import ModelError
-from jupyter_batch.providers.records import RECORDS
-from jupyter_batch.providers.table import BATCH, LOCAL, chat_path, split_model
+from jupyter_batch.core.errors import ModelError, OptionError
+from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.table import BATCH, chat_path, split_model
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 
 LIST = "model_prices_and_context_window_backup.json"
@@ -27,13 +28,6 @@ PREFIX = "responses/"
 """litellm's prefix of a model to be called by /v1/responses: "openai/responses/gpt-5"."""
 
 _TEXT = frozenset({"chat", "completion", "responses"})
-AT_RESPONSES = frozenset({"openai", "hosted_vllm", "litellm_proxy", "xai", LOCAL})
-"""Providers whose batches take /v1/responses: OpenAI (batch guide), servers of its API, ours, and
-xAI (docs.x.ai: a line's url selects its endpoint). Azure's (2024-10-21) take chat only."""
-_VECTORS = frozenset({"openai", "hosted_vllm", "litellm_proxy", "mistral", LOCAL})
-"""Providers whose batches take /v1/embeddings: OpenAI (batch guide), servers of its API, ours,
-Mistral (API reference, batch jobs)."""
-_PACKED = frozenset({"https://api.openai.com/v1", None})
 
 
 class Spoken(NamedTuple):
@@ -69,7 +63,8 @@ def for_text(model: str, *, mode: str) -> Spoken:
             f"{model} speaks the old /v1/completions alone: take a model that speaks chat, or "
             'mode="realtime", which asks at the full price'
         )
-    asked = name.startswith(PREFIX) and (provider in AT_RESPONSES or provider == "azure")
+    record = RECORDS.get(provider)
+    asked = name.startswith(PREFIX) and record is not None and record.responses_names
     if asked or _only_responses(entry):
         return _responses(model, provider, name.removeprefix(PREFIX), mode)
     return Spoken(chat_path(provider) if mode == BATCH else CHAT, name)
@@ -82,9 +77,10 @@ def _only_responses(entry: _Entry) -> bool:
 
 
 def _responses(model: str, provider: str, name: str, mode: str) -> Spoken:
-    if provider in AT_RESPONSES:
+    record = RECORDS.get(provider)
+    if record is not None and record.responses:
         return Spoken(RESPONSES, name)
-    title = RECORDS[provider].title if provider in RECORDS else repr(provider)
+    title = record.title if record is not None else repr(provider)
     if mode != BATCH:
         if importlib.util.find_spec("mcp") is not None:
             return Spoken(CHAT, name)  # litellm's chat call selects the endpoint
@@ -110,15 +106,16 @@ def for_vectors(model: str, *, mode: str) -> Spoken:
     """
     provider, name = split_model(model)
     kind = _listed(provider, name).mode
-    if name.startswith(PREFIX) and provider in AT_RESPONSES:
+    record = RECORDS.get(provider)
+    if name.startswith(PREFIX) and record is not None and record.responses:
         kind = "responses"
     if isinstance(kind, str) and kind != "embedding":
         raise ModelError(
             f"{model} makes no vectors (litellm knows it for {kind.replace('_', ' ')}): take an embedding "
             'model, such as "openai/text-embedding-3-small"'
         )
-    if mode == BATCH and provider not in _VECTORS:
-        title = RECORDS[provider].title if provider in RECORDS else repr(provider)
+    if mode == BATCH and not (record is not None and record.vectors):
+        title = record.title if record is not None else repr(provider)
         raise ModelError(
             f'{title} takes no embeddings in a batch: mode="realtime" asks at once, at the full price, '
             "without the discount of a batch"
@@ -126,26 +123,37 @@ def for_vectors(model: str, *, mode: str) -> Spoken:
     return Spoken(EMBEDDINGS, name)
 
 
+def check_structured(model: str) -> None:
+    """Raise OptionError for a model that is known to have no structured output."""
+    provider, name = split_model(model)
+    record = RECORDS.get(provider)
+    if record is not None and record.unstructured and re.match(record.unstructured, name):
+        raise OptionError(
+            f"{model} has no structured output: take a newer model, or leave `schema` out and ask for "
+            "JSON in the prompt"
+        )
+
+
 def packs(provider: str, api_base: str | None) -> bool:
     """Whether base64 vectors are known to be supported: by OpenAI itself, and our own server."""
-    return provider == LOCAL or (provider == "openai" and api_base in _PACKED)
+    record = RECORDS.get(provider)
+    return record is not None and record.packed_vectors and api_base in (None, record.default_base)
 
 
 def _listed(provider: str, name: str) -> _Entry:
     """Return litellm's list entry for a model, or an empty one."""
     loaded = getattr(sys.modules.get("litellm"), "model_cost", None)
     held: Mapping[str, Any] = loaded if isinstance(loaded, Mapping) else _file()
-    for key in (
-        f"{provider}/{name}",
-        name,
-    ):  # bare names are OpenAI's, or the named provider's
+    record = RECORDS.get(provider)
+    bare = record is not None and record.listed_bare
+    for key in (f"{provider}/{name}", name):
         found = held.get(key)
         if isinstance(found, Mapping):
             found = _Entry(
                 found.get("mode"), found.get("litellm_provider"), found.get("supported_endpoints")
             )
         if isinstance(found, _Entry) and (
-            key != name or provider in ("openai", found.litellm_provider)
+            key != name or bare or provider == found.litellm_provider
         ):
             return found
     return _Entry()

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from jupyter_batch.core.errors import KeyMissingError, OptionError
 from jupyter_batch.core.secrets import clean, remember
 from jupyter_batch.http.address import address, host_of, is_https_at, is_near
-from jupyter_batch.providers.records import RECORDS, Record
+from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.registry import RECORDS
 
 NO_KEY = "no-key"
 """The key for a server that was named without one: the SDKs require a value."""
@@ -138,12 +139,13 @@ def _set_here(
     provider: str, base: str | None, environ: Mapping[str, str], module: object
 ) -> Iterator[Key]:
     owner = owner_of(base)
-    if owner is not None and owner.name != provider and owner.litellm == RECORDS["openai"].litellm:
+    if owner is not None and owner.name != provider and owner.compatible:
         for name in owner.key:  # such as Groq's, called in OpenAI's dialect
             if environ.get(name, "").strip():
                 yield Key(_cleaned(environ[name], name), Source.ENVIRONMENT, name, owner.name)
-    attributes = ("api_key", "openai_key") if provider == "openai" else (f"{provider}_key",)
-    for attribute in attributes:
+    record = RECORDS.get(provider)
+    attributes = None if record is None else record.litellm_keys
+    for attribute in attributes or (f"{provider}_key",):
         value = getattr(module, attribute, None)
         if isinstance(value, str) and value.strip():
             name = f"litellm.{attribute}"

@@ -16,16 +16,10 @@ from typing import Any
 import msgspec
 import orjson
 
-from jupyter_batch.wire.anthropic.requests import Translation
-from jupyter_batch.wire.clouds.bedrock import ConverseTranslation
+from jupyter_batch.providers.registry import RECORDS, load
 from jupyter_batch.wire.whole import ParamCheck, merged, parted
 
 _EXTRA = "extra_body"
-_TRANSLATIONS: Mapping[str, Callable[[Any, str], Any]] = {
-    "anthropic": Translation,
-    "bedrock": ConverseTranslation,
-}
-"""By provider: the translation of the batch's requests."""
 _MADE_BY = (
     ("AnthropicConfig", "transform_request"),
     ("AmazonConverseConfig", "_transform_request"),
@@ -52,13 +46,15 @@ class NestedExtra:
 
     def __init__(self, model: str) -> None:
         self._provider, _, self._model = model.partition("/")
+        record = RECORDS.get(self._provider)
+        self._translation = "" if record is None else record.nested_extra
         self._known: dict[bytes, _Parts] = {}
 
     @contextlib.contextmanager
     def placed(self, litellm: Any, sent: Mapping[str, Any]) -> Iterator[None]:
         """Context in which litellm's requests contain `extra_body` as a batch does."""
         extra = sent.get(_EXTRA)
-        if not isinstance(extra, Mapping) or self._provider not in _TRANSLATIONS:
+        if not isinstance(extra, Mapping) or not self._translation:
             yield
             return
         _wrap(litellm)
@@ -72,7 +68,7 @@ class NestedExtra:
         given = {name: value for name, value in sent.items() if name not in _APART}
         key = orjson.dumps([given, extra])
         if key not in self._known:
-            translation = _TRANSLATIONS[self._provider](litellm, self._model)
+            translation = load(self._translation)(litellm, self._model)
             own, rest = parted(ParamCheck(translation, self._provider), litellm, given, extra)
             if len(self._known) >= _KINDS:
                 self._known.clear()

@@ -18,8 +18,9 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.cost import FREE, KINDS, Price, Rates, Tariff, Tier
-from jupyter_batch.providers.records import RECORDS
-from jupyter_batch.providers.table import BATCH, LOCAL, REALTIME, runs_here
+from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.registry import RECORDS, is_embedded
+from jupyter_batch.providers.table import BATCH, REALTIME, runs_here
 
 OWN = "your own prices"
 """The source of a price given by the user."""
@@ -79,7 +80,7 @@ def _tariff_of(given: Mapping[str, Any]) -> Tariff:
 
 
 def _known(provider: str, name: str, api_base: str | None, service_tier: str | None) -> Price:
-    if provider == LOCAL:
+    if is_embedded(provider):
         upstream = _known(*_split(name), None, service_tier) if "/" in name else None
         # The embedded server calls a model in real time, at that price: a batch saves nothing.
         return (
@@ -89,15 +90,16 @@ def _known(provider: str, name: str, api_base: str | None, service_tier: str | N
         )
     if runs_here(provider, api_base):
         return _here()
+    record = RECORDS.get(provider)
     entry = _entry(provider, name)
     if entry is None:
-        return Price(source=f"{provider}/{name} is in no price list")
-    record = RECORDS.get(provider)
+        return _recorded(record, name) or Price(source=f"{provider}/{name} is in no price list")
     if record is not None and record.default_base and api_base not in (None, record.default_base):
         discount = None  # another server of the same API: its discount is unknown
     else:
         discount = record.price if record is not None else None
-    inclusive = provider == "xai"  # litellm: xAI bills long requests from the threshold on
+    inclusive = record is not None and record.long_inclusive
+    cached_apart = record is not None and record.cached_apart
     longest = entry.get("max_output_tokens")
     batch, source = (
         _batch(entry, discount, inclusive=inclusive),
@@ -107,10 +109,23 @@ def _known(provider: str, name: str, api_base: str | None, service_tier: str | N
         source = f"{discount:g} of the real-time price in {source} ({record.source})"
     return Price(
         batch=batch,
-        standard=_standard(entry, service_tier, provider, inclusive=inclusive),
+        standard=_standard(entry, service_tier, inclusive=inclusive, cached_apart=cached_apart),
         source=source,
         longest=longest if isinstance(longest, int) and longest > 0 else None,
     )
+
+
+def _recorded(record: Record | None, name: str) -> Price | None:
+    """The price of a model in its provider's own record."""
+    if record is None or name not in record.prices:
+        return None
+    rates = record.prices[name]
+    batch = (
+        None
+        if record.price is None
+        else _tariff_of({kind: rate * record.price for kind, rate in rates.items()})
+    )
+    return Price(batch=batch, standard=_tariff_of(rates), source=record.source)
 
 
 def _split(model: str) -> tuple[str, str]:
@@ -184,7 +199,7 @@ def _thresholds(entry: Mapping[str, Any], suffix: str) -> list[tuple[int, str]]:
 
 
 def _standard(
-    entry: Mapping[str, Any], service_tier: str | None, provider: str, *, inclusive: bool
+    entry: Mapping[str, Any], service_tier: str | None, *, inclusive: bool, cached_apart: bool
 ) -> Tariff | None:
     """Real-time prices as in litellm's calculator: a kind without a rate has the plain one."""
     suffix = "" if service_tier in _USUAL_TIERS else f"_{service_tier}"
@@ -206,9 +221,7 @@ def _standard(
     tiers: list[Tier] = []
     for at, above in _thresholds(entry, suffix):
         tiers.append(Tier(at, rates(above, tiers[-1].rates if tiers else flat)))
-    if (
-        provider == "fireworks_ai" and _rate(entry, _KEYS["cached"]) is None
-    ):  # it has a price of its own, not listed
+    if cached_apart and _rate(entry, _KEYS["cached"]) is None:
         flat = msgspec.structs.replace(flat, cached=None)
     return Tariff(rates=flat, tiers=tuple(tiers), inclusive=inclusive)
 

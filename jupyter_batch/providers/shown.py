@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from jupyter_batch.providers.records import RECORDS, Record
+from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.registry import RECORDS
 
 _HEAD = (
     "provider",
@@ -24,8 +25,9 @@ _HEAD = (
 class Providers(list[Record]):
     """The records, shown as a table: `providers()` in a notebook, `jupyter batch providers` in a terminal."""
 
-    def __init__(self, records: Iterable[Record] = tuple(RECORDS.values())) -> None:
-        super().__init__(records)
+    def __init__(self, records: Iterable[Record] | None = None) -> None:
+        every = (record for record in RECORDS.values() if record.shown)
+        super().__init__(every if records is None else records)
 
     def __repr__(self) -> str:
         return table(self)

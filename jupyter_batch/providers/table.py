@@ -11,25 +11,23 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from jupyter_batch.config.model_names import full_name
 from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelError, OptionError
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.http.address import check_base, host_name, is_near
 from jupyter_batch.http.need_address import check_place, lacks_address
-from jupyter_batch.providers.clouds import SETTINGS, hours_from_a_day
 from jupyter_batch.providers.keys import NO_KEY, decide, is_named, key_names, keys_of
-from jupyter_batch.providers.mistral.batches import hours_of
+from jupyter_batch.providers.model_names import full_name
 from jupyter_batch.providers.protocol import Access, Facts
-from jupyter_batch.providers.records import RECORDS, Record
+from jupyter_batch.providers.record import CHAT, Record
+from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded
+from jupyter_batch.providers.windows import hours_of
+from jupyter_batch.wire.dialects import OPENAI
 
 DAY = 86400.0
-LOCAL = "local"
-"""The provider of models served by the embedded server."""
+FREE_BY_DEFAULT = "default"
 BATCH, REALTIME = "batch", "realtime"
 
-_OWN = frozenset({"ollama", "ollama_chat", "lm_studio", "llamafile"})
-"""Local model servers without a batch API, where real time is free."""
 _NEAR = {"poll_first": 0.2, "poll_last": 5.0, "late_cancelled": 300.0, "cancelling": 60.0}
 """Polling a local server is free. Some never provide a cancelled batch's results (OGX 1.5.0)."""
 _OURS = {**_NEAR, "settle": 1.0, "sure": True}
@@ -77,9 +75,9 @@ def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
     record = RECORDS.get(provider)
     if mode == REALTIME:
         return REALTIME
-    if provider == LOCAL or (record is not None and record.batch):
+    if record is not None and record.batch:
         return BATCH
-    if mode == "auto" and provider in _OWN and runs_here(provider, api_base):
+    if mode == "auto" and runs_here(provider, api_base):
         return REALTIME
     what = record.title if record is not None else repr(provider)
     raise ModelError(
@@ -90,9 +88,10 @@ def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
 
 def runs_here(provider: str, api_base: str | None) -> bool:
     """Whether it is a local model server, where a request is free."""
-    if provider in _OWN:
-        return api_base is None or is_near(api_base)
-    return provider == "hosted_vllm" and api_base is not None and is_near(api_base)
+    record = RECORDS.get(provider)
+    if record is None or not record.free:
+        return False
+    return is_near(api_base) if api_base is not None else record.free == FREE_BY_DEFAULT
 
 
 def _way_out(record: Record | None, name: str) -> str:
@@ -128,7 +127,7 @@ def access_for(
     litellm = sys.modules.get("litellm")
     base = (
         api_base
-        or (getattr(litellm, "api_base", None) if provider == "openai" else None)
+        or (getattr(litellm, "api_base", None) if record.litellm_base else None)
         or _first(record.base, environ)
         or record.default_base
     )
@@ -152,7 +151,7 @@ def access_for(
 
 def check_live(model: str, provider: str, api_base: str | None, api_key: str | None) -> None:
     """Reject a model that can't be called in real time. Raises OptionError, KeyMissingError."""
-    if provider != LOCAL:
+    if not is_embedded(provider):
         check_place(model, api_base)
         if api_base is None or not is_near(api_base):
             realtime_key(provider, api_key, os.environ, api_base=api_base)
@@ -183,14 +182,13 @@ def version_for(provider: str, given: str | None, environ: Mapping[str, str]) ->
 
 def check_window(provider: str, window: str) -> None:
     """Check that the provider supports a completion window. Raises OptionError."""
-    if provider in ("mistral", "bedrock"):
+    record = RECORDS[provider]
+    if record.window_hours is not None:
         try:
-            (hours_of if provider == "mistral" else hours_from_a_day)(window)
+            hours_of(window, record)
         except BadRequestError as e:
             raise OptionError(str(e)) from None
-        return
-    record = RECORDS[provider]
-    if record.windows and record.title != RECORDS["openai"].title and window not in record.windows:
+    elif record.windows and not record.any_window and window not in record.windows:
         raise OptionError(
             f"completion_window={window!r}: {record.title} has {', '.join(record.windows)}"
         )
@@ -200,7 +198,7 @@ def is_keyless(
     provider: str, base: str | None, api_key: str | None, environ: Mapping[str, str]
 ) -> bool:
     """Whether a local server is called without a key, since this process has none for it."""
-    if provider == LOCAL or provider in SETTINGS or base is None or not is_near(base):
+    if is_embedded(provider) or is_cloud(provider) or base is None or not is_near(base):
         return False
     return not keys_of(provider, base, api_key, environ, sys.modules.get("litellm"))
 
@@ -237,27 +235,31 @@ def realtime_key(
 
 def facts_of(provider: str, base: str | None) -> Facts:
     """The facts about a provider at an address: a local one is polled more often."""
-    record = RECORDS.get("openai" if provider == LOCAL else provider)
-    key = "" if provider == LOCAL else key_names(provider)[:1]
-    facts = Facts(name=provider, dialect="openai", key=key[0] if key else "", limits=_ANY)
-    if record is not None:
-        facts = msgspec.structs.replace(
-            facts,
-            dialect=record.dialect or "openai",
-            key=(key_names(provider) or (record.login,))[0],
-            tells_all=record.tells_all,
-            limits=record.limits() or _ANY,
-            one_file=record.files == 1,
-            checks_file=record.checks_file,
-            idempotent=record.idempotent,
-        )
-        if record.keeps_days is not None and provider != LOCAL and _is_its_own(record, base):
-            facts = msgspec.structs.replace(
-                facts, keeps=record.keeps_days * DAY, keeps_from=record.keeps_from
-            )
-    if provider == LOCAL:
+    record = RECORDS.get(provider)
+    if record is None:
+        facts = Facts(name=provider, dialect=OPENAI, key=key_names(provider)[0], limits=_ANY)
+    else:
+        facts = _facts(record, base)
+    if record is not None and record.embedded:
         return msgspec.structs.replace(facts, **_OURS)
     return msgspec.structs.replace(facts, **_NEAR) if base and is_near(base) else facts
+
+
+def _facts(record: Record, base: str | None) -> Facts:
+    names = record.key or (record.login,)
+    keeps = record.keeps_days if _is_its_own(record, base) else None
+    return Facts(
+        name=record.name,
+        dialect=record.dialect or OPENAI,
+        key=names[0],
+        tells_all=record.tells_all,
+        limits=record.limits() or _ANY,
+        one_file=record.files == 1,
+        checks_file=record.checks_file,
+        idempotent=record.idempotent,
+        keeps=None if keeps is None else keeps * DAY,
+        keeps_from=record.keeps_from,
+    )
 
 
 def _is_its_own(record: Record, base: str | None) -> bool:
@@ -268,7 +270,7 @@ def _is_its_own(record: Record, base: str | None) -> bool:
 def chat_path(provider: str) -> str:
     """The url in a provider's request lines."""
     record = RECORDS.get(provider)
-    return record.chat if record is not None else RECORDS["openai"].chat
+    return record.chat if record is not None else CHAT
 
 
 def _name_of(base: str, record: Record, environ: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from jupyter_batch.core.refusals.sentence import is_error, is_no_route, read_ref
 from jupyter_batch.http.bodies import ACCEPTED, read_bounded
 from jupyter_batch.http.network import http_only, proxy_for, trusted, without_strays
 from jupyter_batch.http.place_fields import sendable
+from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.realtime.litellm_call import SECONDS, CallFailedError, LitellmCall
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import CHAT
@@ -79,7 +80,9 @@ def call_to(
     **more: Any,
 ) -> LitellmCall:
     """Return the fastest call for a litellm model. See LitellmCall."""
-    straight = model.startswith("openai/") and api_base and api_key and not more
+    record = RECORDS.get(model.partition("/")[0])
+    plain = record is not None and record.plain_params
+    straight = plain and api_base and api_key and not more
     kind = StraightCall if straight else LitellmCall
     return kind(model, api_base=api_base, api_key=api_key, seconds=seconds, **more)
 

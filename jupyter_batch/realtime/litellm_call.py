@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from jupyter_batch.core.errors import (
@@ -22,7 +22,6 @@ from jupyter_batch.http.need_address import check_place
 from jupyter_batch.http.network import guard_all, with_key
 from jupyter_batch.http.place_fields import sendable
 from jupyter_batch.process.warnings_context import quiet
-from jupyter_batch.providers.anthropic.address import root_of
 from jupyter_batch.providers.failures import (
     chain,
     innermost,
@@ -33,6 +32,7 @@ from jupyter_batch.providers.failures import (
 )
 from jupyter_batch.providers.nested_extra import NestedExtra
 from jupyter_batch.providers.openai.batches import OursAreRaised, load_litellm
+from jupyter_batch.providers.registry import RECORDS, load
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
 SECONDS = 600.0
@@ -43,9 +43,6 @@ GRACE = 5.0
 VERBS = {CHAT: "acompletion", EMBEDDINGS: "aembedding"}
 """litellm's calls by endpoint. Not /v1/responses: that call needs packages that litellm does not
 install (responses_call.py has our own)."""
-
-_ADDRESSES: Mapping[str, Callable[[str], str]] = {"anthropic": root_of}
-"""By provider: conversion to litellm's form of address, where our batch calls take more forms."""
 
 
 class CallFailedError(Exception):
@@ -109,9 +106,9 @@ class LitellmCall:
         **more: Any,
     ) -> None:
         check_place(model, api_base)
-        form = _ADDRESSES.get(model.partition("/")[0])
-        if api_base and form is not None:
-            api_base = form(api_base)
+        record = RECORDS.get(model.partition("/")[0])
+        if api_base and record is not None and record.realtime_base:
+            api_base = load(record.realtime_base)(api_base)
         self.model = model
         self._seconds = seconds
         self._extra = NestedExtra(model)

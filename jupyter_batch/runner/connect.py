@@ -15,12 +15,7 @@ from jupyter_batch.http.address import check_base, is_address
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.process.warnings_context import quiet
-from jupyter_batch.providers.anthropic.batches import ViaAnthropic
-from jupyter_batch.providers.azure.batches import ViaAzure
-from jupyter_batch.providers.bedrock.batches import ViaBedrock
 from jupyter_batch.providers.clouds import (
-    SETTINGS,
-    VERTEX,
     arguments_of,
     base_of,
     check_package,
@@ -28,12 +23,11 @@ from jupyter_batch.providers.clouds import (
     secrets_in,
 )
 from jupyter_batch.providers.keys import NO_KEY, Key, Source, decide
-from jupyter_batch.providers.mistral.batches import ViaMistral
 from jupyter_batch.providers.openai.batches import ViaLitellm
-from jupyter_batch.providers.protocol import Access, Facts, Provider
-from jupyter_batch.providers.table import LOCAL, REALTIME, access_for, facts_of, realtime_key
-from jupyter_batch.providers.vertex.batches import ViaVertex
-from jupyter_batch.providers.xai.batches import ViaXai
+from jupyter_batch.providers.protocol import Access, Provider
+from jupyter_batch.providers.record import Connection
+from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded, load
+from jupyter_batch.providers.table import REALTIME, access_for, facts_of, realtime_key
 from jupyter_batch.realtime.fast_path import call_to
 from jupyter_batch.realtime.litellm_call import Call
 from jupyter_batch.realtime.provider import Realtime, realtime_facts
@@ -78,33 +72,33 @@ async def _provider_of(
     folder = Folders(home).of(job.id)
     if job.mode == REALTIME:
         return await _realtime(job, folder, home, api_key, named)
-    if job.provider == LOCAL:
-        return Embedded(home)
-    facts = facts_of(job.provider, job.api_base)
-    if job.provider in SETTINGS:
-        return _cloud(job, facts, api_key, named)
-    access = _access(job, api_key, named)
-    match job.provider:
-        case "anthropic":
-            return ViaAnthropic(facts, access, requests_of=folder.requests, headers=job.headers)
-        case "azure":
-            return ViaAzure(facts, access, api_version=job.api_version or "")
-        case "xai":
-            return ViaXai(facts, access)
-        case "mistral":
-            return ViaMistral(facts, access, model=job.body_model)
-        case _:
-            return ViaLitellm(facts, access)
+    if is_embedded(job.provider):
+        return Embedded(job.provider, home)
+    cloud = is_cloud(job.provider)
+    access = (_cloud if cloud else _access)(job, api_key, named)
+    provider: Provider = load(RECORDS[job.provider].connect)(
+        Connection(
+            facts=facts_of(job.provider, job.api_base),
+            access=access,
+            model=job.body_model,
+            headers=job.headers,
+            requests_of=folder.requests,
+            api_version=job.api_version or "",
+            settings=job.cloud,
+            secrets=secrets_in(api_key) if cloud else {},
+        )
+    )
+    return provider
 
 
 def check_key(job: JobRecord, *, api_key: str | None, named: Collection[str] | None) -> None:
     """Raise KeyMissingError where this process has no key that may go to a job's address."""
     _check_address(job)
-    if job.provider == LOCAL:
+    if is_embedded(job.provider):
         return
-    if job.provider in SETTINGS:
+    if is_cloud(job.provider):
         _cloud_base(job, api_key, named)
-    elif job.mode == REALTIME and (job.provider != "openai" or job.api_base is None):
+    elif job.mode == REALTIME and not _is_straight(job):
         _realtime_key(job, api_key, named)
     else:
         _access(job, api_key, named)
@@ -133,20 +127,17 @@ def _access(job: JobRecord, api_key: str | None, named: Collection[str] | None) 
     )
 
 
-def _cloud(
-    job: JobRecord, facts: Facts, secret: str | None, named: Collection[str] | None
-) -> Provider:
-    """A cloud's batch provider: public fields are in the job, secrets in this process."""
+def _cloud(job: JobRecord, secret: str | None, named: Collection[str] | None) -> Access:
+    """Address of a cloud's API; its own library may find the credentials."""
     base = _cloud_base(job, secret, named)
     check_package(job.provider, secret)
-    kind = ViaVertex if job.provider == VERTEX else ViaBedrock
-    return kind(
-        facts,
-        api_base=base,
-        model=job.body_model,
-        settings=job.cloud,
-        secrets=secrets_in(secret),
-    )
+    return Access(api_base=base, api_key=secrets_in(secret).get("api_key", ""))
+
+
+def _is_straight(job: JobRecord) -> bool:
+    """Whether a job's real-time requests go to a server of OpenAI's API, at a known address."""
+    record = RECORDS.get(job.provider)
+    return record is not None and record.plain_params and job.api_base is not None
 
 
 def _cloud_base(job: JobRecord, secret: str | None, named: Collection[str] | None) -> str:
@@ -175,7 +166,7 @@ async def _realtime(
     facts = realtime_facts(facts_of(job.provider, job.api_base))
     call: Call
     access: Access | None = None
-    if job.provider == LOCAL:
+    if is_embedded(job.provider):
         endpoint = await asyncio.to_thread(launch.ensure, home)
         access = Access(api_base=endpoint.base_url, api_key=endpoint.token or NO_KEY)
     elif job.endpoint == RESPONSES:
@@ -197,16 +188,14 @@ def _litellm_call(job: JobRecord, api_key: str | None, named: Collection[str] | 
             f"no key is sent for {job.model}: the ledger names {job.provider} as its provider, which it is not. "
             "Submit the rows again"
         )
-    if job.provider in SETTINGS:
+    if is_cloud(job.provider):
         _cloud_base(job, api_key, named)
         more: dict[str, Any] = arguments_of(job.cloud, api_key)
         key = secrets_in(api_key).get("api_key")
         return call_to(job.model, api_base=job.api_base, api_key=key, **more)
     more = {} if job.api_version is None else {"api_version": job.api_version}
-    if job.provider == "openai" and job.api_base is not None:
-        key = _access(job, api_key, named).api_key
-    else:
-        key = _realtime_key(job, api_key, named)
+    straight = _is_straight(job)
+    key = _access(job, api_key, named).api_key if straight else _realtime_key(job, api_key, named)
     return call_to(job.model, api_base=job.api_base, api_key=key, **more)
 
 
@@ -228,8 +217,8 @@ def _pace(pace: Mapping[str, float]) -> dict[str, Any]:
 class Embedded:
     """The embedded server of this ledger: started on demand, and restarted if it has ended."""
 
-    def __init__(self, home: Path) -> None:
-        self.facts = facts_of(LOCAL, None)
+    def __init__(self, provider: str, home: Path) -> None:
+        self.facts = facts_of(provider, None)
         self._home = home
         self._access: Access | None = None
         self._there: ViaLitellm | None = None

@@ -7,7 +7,6 @@ still checked against the whole schema. litellm translates it for Anthropic.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,8 +20,6 @@ _FORMATS = frozenset(
 )
 MOST_FIELDS, MOST_LEVELS, MOST_VALUES, MOST_CHARS = 5000, 10, 1000, 120_000
 MANY_VALUES, MOST_CHARS_OF_MANY = 250, 15_000
-_OLD = re.compile(r"(ft:)?(gpt-3\.5|gpt-4(?![.o\w])|gpt-4o-2024-05-13|o1-mini|o1-preview)|.*-audio")
-"""OpenAI models before structured outputs (gpt-4o-2024-08-06), and those with audio output."""
 
 # Anthropic, structured outputs guide (2026): for all schemas of a request.
 MOST_OPTIONAL, MOST_UNIONS = 24, 16
@@ -63,16 +60,12 @@ class _Loose(Exception):  # noqa: N818 - it never leaves this file
     """Strict mode can't represent this."""
 
 
-def response_format(
-    schema: Schema, *, provider: str, model: str = "", dialect: str = "openai"
-) -> dict[str, Any]:
-    """Return the format for a provider's model name. Raises OptionError before sending."""
-    if provider == "openai" and _OLD.match(model):
-        raise OptionError(
-            f"openai/{model} has no structured output: take a model since gpt-4o-mini, or leave `schema` "
-            "out and ask for JSON in the prompt"
-        )
-    if dialect == "anthropic":
+def response_format(schema: Schema, *, limited: bool = False) -> dict[str, Any]:
+    """Return the format for a provider. Raises OptionError before sending.
+
+    limited: without references, and within Anthropic's limits.
+    """
+    if limited:
         _refuse_anthropic(schema.json)
         return _format(schema.name, _inlined(schema.json, schema.json), strict=True)
     if schema.strict:

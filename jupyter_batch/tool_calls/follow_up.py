@@ -36,8 +36,8 @@ from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import Unsent, places_of, prints_of, read_unsent
 from jupyter_batch.row_files.row_sources import NOWHERE, PRINT_BYTES, Places
 from jupyter_batch.tool_calls.execute import Slots
-from jupyter_batch.wire.dialects import OPENAI
-from jupyter_batch.wire.turns import Told, next_turn
+from jupyter_batch.wire.dialects import OPENAI, next_turn
+from jupyter_batch.wire.turns import Told
 
 if TYPE_CHECKING:
     from typing import TypeAlias

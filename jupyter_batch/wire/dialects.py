@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from jupyter_batch.core.errors import LedgerNewerError
-from jupyter_batch.core.result import Result
+from jupyter_batch.core.result import Result, ToolCalls
 from jupyter_batch.templates.template import RowError
-from jupyter_batch.wire import openai, openai_requests, openai_vectors, responses
+from jupyter_batch.wire import openai, openai_requests, openai_vectors, responses, tolerant, turns
 from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.anthropic.requests import Encoder as AnthropicEncoder
 from jupyter_batch.wire.clouds import bedrock, gemini, vertex
 from jupyter_batch.wire.openai_requests import Route
+from jupyter_batch.wire.turns import Told
 from jupyter_batch.wire.varying import Varying
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
 VERTEX, BEDROCK = "vertex", "bedrock"
-_TRANSLATED = {ANTHROPIC: AnthropicEncoder, VERTEX: vertex.Encoder, BEDROCK: bedrock.Encoder}
+
+Decode = Callable[[bytes, str, Mapping[str, str]], Iterator[Result]]
+"""From whole result lines, their endpoint, and the provider's tool names -> the user's."""
+Follow = Callable[[dict[str, Any], Any, ToolCalls, Sequence[Told]], None]
+"""Appends an answer, and the results of the tools it called, to a request line."""
 
 
 class Encoder(Protocol):
@@ -47,10 +52,11 @@ def encoder(
     """
 
     def make(body: Mapping[str, Any], extra: Mapping[str, Any]) -> Encoder:
-        if dialect in _TRANSLATED:
-            return _TRANSLATED[dialect](openai.CHAT, body, litellm=load_litellm(), extra=extra)
+        translating = _dialect(dialect).encoder
+        if translating is not None:
+            return translating(openai.CHAT, body, litellm=load_litellm(), extra=extra)
         if endpoint == openai.RESPONSES:
-            provider = openai_requests.OPENAI if route is None else route.provider
+            provider = OPENAI if route is None else route.provider
             return responses.Encoder(
                 openai.CHAT, body, litellm=load_litellm(), extra=extra, provider=provider
             )
@@ -65,7 +71,7 @@ def encoder(
 
 def is_translated(dialect: str, endpoint: str) -> bool:
     """Whether litellm makes the lines: its translation may change with its version."""
-    return dialect in _TRANSLATED or endpoint == openai.RESPONSES
+    return _dialect(dialect).encoder is not None or endpoint == openai.RESPONSES
 
 
 def is_mapped(made: Varying) -> bool:
@@ -100,19 +106,78 @@ def request_in(line: bytes) -> dict[str, Any]:
     return found
 
 
+class Dialect(NamedTuple):
+    """A format of request and result lines. encoder: None where requests are sent as they are."""
+
+    name: str
+    decode: Decode
+    follow: Follow
+    encoder: Callable[..., Encoder] | None = None
+
+
+_DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        Dialect(
+            OPENAI, lambda block, endpoint, _: openai.decode_lines(block, endpoint), turns.chat
+        ),
+        Dialect(
+            ANTHROPIC,
+            lambda block, endpoint, names: anthropic.decode_lines(
+                block, endpoint, tool_names=names
+            ),
+            turns.anthropic,
+            AnthropicEncoder,
+        ),
+        Dialect(
+            VERTEX,
+            lambda block, _endpoint, _: gemini.decode_lines(block),
+            turns.gemini,
+            vertex.Encoder,
+        ),
+        Dialect(
+            BEDROCK,
+            lambda block, _, names: bedrock.decode_lines(block, names),
+            turns.converse,
+            bedrock.Encoder,
+        ),
+    )
+}
+
+
+def _dialect(name: str) -> Dialect:
+    if name not in _DIALECTS:
+        raise LedgerNewerError(
+            f"the job's lines are in a dialect ({name!r}) that this jupyter_batch does not speak: "
+            "upgrade it"
+        )
+    return _DIALECTS[name]
+
+
 def decode_lines(
     dialect: str, block: bytes, endpoint: str, tool_names: Mapping[str, str]
 ) -> Iterator[Result]:
     """Decode a block of whole result lines. Raises LedgerNewerError for an unknown dialect."""
-    if dialect == OPENAI:
-        return openai.decode_lines(block, endpoint)
-    if dialect == ANTHROPIC:
-        return anthropic.decode_lines(block, endpoint, tool_names=tool_names)
-    if dialect == VERTEX:
-        return gemini.decode_lines(block)
-    if dialect == BEDROCK:
-        return bedrock.decode_lines(block, tool_names)
-    raise LedgerNewerError(
-        f"the job's results are in a dialect ({dialect!r}) that this jupyter_batch does not speak: "
-        "upgrade it"
-    )
+    return _dialect(dialect).decode(block, endpoint, tool_names)
+
+
+def next_turn(
+    line: bytes,
+    custom_id: str,
+    dialect: str,
+    endpoint: str,
+    answer: bytes | None,
+    calls: ToolCalls,
+    told: Sequence[Told],
+) -> bytes:
+    """Return the next request line of a tool loop.
+
+    line: the request as it was sent, in this dialect. answer: its result line in the same dialect;
+    None: use `calls` only. told: the results of `calls`. A tool choice that forced a tool is
+    removed. Raises LedgerNewerError for an unknown dialect.
+    """
+    data = orjson.loads(line)
+    data["custom_id"] = custom_id
+    follow = turns.responses if endpoint == openai.RESPONSES else _dialect(dialect).follow
+    follow(data, None if answer is None else tolerant.loads(answer), calls, told)
+    return orjson.dumps(data) + b"\n"

@@ -26,9 +26,6 @@ from jupyter_batch.wire.anthropic.requests import refused, sentence, unsupported
 from jupyter_batch.wire.part_keys import check_parts, parts_in
 from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole
 
-OPENAI = "openai"
-"""litellm's provider for OpenAI and any compatible server."""
-
 _PLAIN_ROLES = frozenset({"system", "user", "assistant"})
 _PLAIN_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed", "presence_penalty"})
 """Parameters that every model not matched by `_CHANGED` takes unchanged."""
@@ -49,7 +46,9 @@ class Route(NamedTuple):
     """The destination of requests: litellm's provider, bare model name, address, and API version.
 
     as_given: litellm translates later (real time): lines keep its format, parameters are only
-    checked.
+    checked. plain: litellm passes plain parameters on unchanged, as to any server of OpenAI's API.
+    checked: requests to OpenAI's own hosts are checked by its rules. translation: by which parameters
+    are checked, if not this module's.
     """
 
     provider: str
@@ -57,6 +56,9 @@ class Route(NamedTuple):
     api_base: str | None = None
     api_version: str | None = None
     as_given: bool = False
+    plain: bool = False
+    checked: bool = False
+    translation: Callable[[Any, str], anthropic_requests.Translation] | None = None
 
 
 class Encoder(anthropic_requests.Encoder):
@@ -136,7 +138,7 @@ class Translation(anthropic_requests.Translation):
             if route.provider in known
             else None
         ) or litellm.OpenAIConfig()
-        self._own = route.provider in (OPENAI, "azure") and not _is_elsewhere(route)
+        self._own = route.checked and not _is_elsewhere(route)
         self._turns: dict[tuple[str, ...], tuple[str, ...] | None] = {}
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +182,7 @@ class Translation(anthropic_requests.Translation):
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request's body. Raises Refused."""
         _refuse_files(messages)
-        if self._route.provider == OPENAI and self._own:
+        if self._route.plain and self._own:
             check_parts(messages)
         given = copy.deepcopy(dict(options))
         shape = _shape(messages)
@@ -314,15 +316,13 @@ class Checked:
 def is_identity(route: Route, params: Mapping[str, Any]) -> bool:
     """Whether litellm is known to pass these parameters, and plain messages, on unchanged."""
     return (
-        route.provider == OPENAI
-        and not _CHANGED.search(route.model.lower())
-        and params.keys() <= _PLAIN_PARAMS
+        route.plain and not _CHANGED.search(route.model.lower()) and params.keys() <= _PLAIN_PARAMS
     )
 
 
 def is_foreign(route: Route) -> bool:
     """Whether it is an OpenAI-compatible server other than OpenAI's."""
-    return route.provider == OPENAI and not route.as_given and _is_elsewhere(route)
+    return route.plain and not route.as_given and _is_elsewhere(route)
 
 
 def _is_elsewhere(route: Route) -> bool:
@@ -370,8 +370,8 @@ def encoder(
 
 def translation(litellm: Any, route: Route) -> anthropic_requests.Translation:
     """The translation for checking the parameters of a model of any provider."""
-    if route.provider == "anthropic":
-        return anthropic_requests.Translation(litellm, route.model)
+    if route.translation is not None:
+        return route.translation(litellm, route.model)
     return Translation(litellm, route)
 
 

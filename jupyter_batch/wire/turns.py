@@ -8,16 +8,12 @@ calls. No network.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
-from jupyter_batch.core.errors import LedgerNewerError
 from jupyter_batch.core.result import ToolCalls
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic.results import JSON_TOOL
-from jupyter_batch.wire.openai import RESPONSES
 
 
 class Told(NamedTuple):
@@ -26,33 +22,6 @@ class Told(NamedTuple):
     id: str
     text: str
     failed: bool
-
-
-def next_turn(
-    line: bytes,
-    custom_id: str,
-    dialect: str,
-    endpoint: str,
-    answer: bytes | None,
-    calls: ToolCalls,
-    told: Sequence[Told],
-) -> bytes:
-    """Return the next request line.
-
-    line: the request as it was sent, in this dialect. answer: its result line in the same dialect;
-    None: use `calls` only. told: the results of `calls`. A tool choice that forced a tool is
-    removed.
-    """
-    data = orjson.loads(line)
-    data["custom_id"] = custom_id
-    go_on = _GO_ON.get((dialect, endpoint == RESPONSES)) or _GO_ON.get((dialect, False))
-    if go_on is None:
-        raise LedgerNewerError(
-            f"the job's requests are in a dialect ({dialect!r}) that this jupyter_batch does not "
-            "speak: upgrade it"
-        )
-    go_on(data, None if answer is None else tolerant.loads(answer), calls, told)
-    return orjson.dumps(data) + b"\n"
 
 
 def _clean(value: Any) -> Any:
@@ -68,7 +37,8 @@ def _clean(value: Any) -> Any:
 # --- OpenAI: chat ---------------------------------------------------------------------------------------------------
 
 
-def _chat(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+def chat(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+    """Append a chat answer and the results."""
     body = data["body"]
     message = {} if answer is None else tolerant.message_of(answer)
     old = message.get("function_call") if not message.get("tool_calls") else None
@@ -140,7 +110,8 @@ def _tool_calls(
 # --- OpenAI: responses ----------------------------------------------------------------------------------------------
 
 
-def _responses(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+def responses(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+    """Append a Responses answer and the results."""
     body = data["body"]
     asked = body["input"]
     items = (
@@ -177,7 +148,8 @@ def _responses(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequen
 # --- Anthropic ------------------------------------------------------------------------------------------------------
 
 
-def _anthropic(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+def anthropic(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+    """Append Claude's answer and the results."""
     params = data["params"]
     content = [] if answer is None else answer["result"]["message"]["content"]
     blocks = [
@@ -232,7 +204,8 @@ def _input(call: Mapping[str, Any]) -> dict[str, Any]:
 # --- Bedrock: Converse ----------------------------------------------------------------------------------------------
 
 
-def _converse(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+def converse(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+    """Append a Converse answer and the results."""
     asked = data["modelInput"]
     if answer is None:
         content: list[Any] = [{"text": calls.text}] if calls.text else []
@@ -269,7 +242,8 @@ def _converse(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequenc
 # --- Vertex AI: Gemini ----------------------------------------------------------------------------------------------
 
 
-def _gemini(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+def gemini(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+    """Append Gemini's answer and the results."""
     asked = data["request"]
     if answer is None:
         parts: list[Any] = [{"text": calls.text}] if calls.text else []
@@ -299,12 +273,3 @@ def _gemini(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[
         held = asked.get(key)
         if isinstance(held, Mapping) and "ANY" in json.dumps(held):
             del asked[key]
-
-
-_GO_ON: dict[tuple[str, bool], Callable[[dict[str, Any], Any, ToolCalls, Sequence[Told]], None]] = {
-    ("openai", False): _chat,
-    ("openai", True): _responses,
-    ("anthropic", False): _anthropic,
-    ("bedrock", False): _converse,
-    ("vertex", False): _gemini,
-}

@@ -16,7 +16,7 @@ from jupyter_batch.providers.keys import (
     keys_of,
 )
 from jupyter_batch.providers.openai.batches import load_litellm
-from jupyter_batch.providers.records import RECORDS
+from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.table import access_for, realtime_key, split_model
 
 FOREIGN = "https://other.example/v1"

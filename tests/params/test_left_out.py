@@ -6,22 +6,22 @@ import orjson
 import pytest
 
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.planning.route import route_to
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, OPENAI, VERTEX, encoder, request_in
 from jupyter_batch.wire.openai import CHAT
-from jupyter_batch.wire.openai_requests import Route
 from tests.params.litellm_rules import BRIDGES
 
 TOOL = {
     "type": "function",
     "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
 }
-GEMINI = (VERTEX, Route("vertex_ai", "gemini-2.5-flash"))
-CLAUDE_AT_BEDROCK = (BEDROCK, Route("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0"))
-LLAMA_AT_BEDROCK = (BEDROCK, Route("bedrock", "us.meta.llama3-3-70b-instruct-v1:0"))
-OPUS = (ANTHROPIC, Route("anthropic", "claude-opus-4-7"))
-XAI = (OPENAI, Route("xai", "grok-4"))
-MISTRAL = (OPENAI, Route("mistral", "mistral-small-latest", "http://127.0.0.1:9/v1"))
+GEMINI = (VERTEX, route_to("vertex_ai", "gemini-2.5-flash"))
+CLAUDE_AT_BEDROCK = (BEDROCK, route_to("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0"))
+LLAMA_AT_BEDROCK = (BEDROCK, route_to("bedrock", "us.meta.llama3-3-70b-instruct-v1:0"))
+OPUS = (ANTHROPIC, route_to("anthropic", "claude-opus-4-7"))
+XAI = (OPENAI, route_to("xai", "grok-4"))
+MISTRAL = (OPENAI, route_to("mistral", "mistral-small-latest", "http://127.0.0.1:9/v1"))
 
 
 def request(place, extra=None, **params):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from jupyter_batch.planning.route import route_to
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.templates.template import RowError
 from jupyter_batch.wire.dialects import OPENAI, encoder
 from jupyter_batch.wire.message_parts import in_chat_form
 from jupyter_batch.wire.openai import CHAT, Hole
-from jupyter_batch.wire.openai_requests import Route
 from jupyter_batch.wire.whole import Refused
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -41,7 +41,7 @@ def test_a_typo_inside_a_part_is_refused(part, word):
 
 def line(part, api_base=None):
     """A request line for OpenAI or a server of its shape."""
-    route = Route("openai", "gpt-4.1-mini", api_base)
+    route = route_to("openai", "gpt-4.1-mini", api_base)
     body = {"model": "gpt-4.1-mini", "messages": Hole("messages")}
     made = encoder(OPENAI, CHAT, body, load_litellm, route=route)
     return made.encode(["j-0"], {"messages": [in_chat_form(said(part))]})[0]

@@ -5,19 +5,19 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from jupyter_batch.planning.route import route_to
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.templates.template import RowError
 from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, OPENAI, VERTEX, encoder
 from jupyter_batch.wire.message_parts import in_chat_form
 from jupyter_batch.wire.openai import CHAT, RESPONSES, Hole
-from jupyter_batch.wire.openai_requests import Route
 
-CLAUDE = (ANTHROPIC, CHAT, Route("anthropic", "claude-sonnet-4-5"))
-GEMINI = (VERTEX, CHAT, Route("vertex_ai", "gemini-2.5-flash"))
-NOVA = (BEDROCK, CHAT, Route("bedrock", "amazon.nova-lite-v1:0"))
-MISTRAL = (OPENAI, CHAT, Route("mistral", "mistral-small-latest"))
-O3 = (OPENAI, RESPONSES, Route("openai", "o3-pro"))
-GPT = (OPENAI, CHAT, Route("openai", "gpt-4.1-mini"))
+CLAUDE = (ANTHROPIC, CHAT, route_to("anthropic", "claude-sonnet-4-5"))
+GEMINI = (VERTEX, CHAT, route_to("vertex_ai", "gemini-2.5-flash"))
+NOVA = (BEDROCK, CHAT, route_to("bedrock", "amazon.nova-lite-v1:0"))
+MISTRAL = (OPENAI, CHAT, route_to("mistral", "mistral-small-latest"))
+O3 = (OPENAI, RESPONSES, route_to("openai", "o3-pro"))
+GPT = (OPENAI, CHAT, route_to("openai", "gpt-4.1-mini"))
 
 AUDIO = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
 PDF = "https://a.example/x.pdf"

@@ -10,13 +10,14 @@ import orjson
 import pytest
 
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.planning.route import route_to
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.templates.template import RowError
 from jupyter_batch.wire.dialects import ANTHROPIC, OPENAI, encoder
 from jupyter_batch.wire.message_parts import in_chat_form
 from jupyter_batch.wire.openai import CHAT, Hole
-from jupyter_batch.wire.openai_requests import Route, is_identity
+from jupyter_batch.wire.openai_requests import is_identity
 from jupyter_batch.wire.whole import Refused
 
 MODELS = [
@@ -124,7 +125,7 @@ def _batch(model, messages, params, base):
             CHAT,
             body,
             load_litellm,
-            route=Route(provider, name, place, version),
+            route=route_to(provider, name, place, version),
             extra=params.get("extra_body"),
         )
     except OptionError as e:
@@ -149,7 +150,7 @@ def test_max_tokens_of_gpt_5():
         "messages": [{"role": "user", "content": Hole("t")}],
         "max_tokens": 50,
     }
-    made = encoder(OPENAI, CHAT, body, load_litellm, route=Route("openai", "gpt-5-mini"))
+    made = encoder(OPENAI, CHAT, body, load_litellm, route=route_to("openai", "gpt-5-mini"))
     lines = [orjson.loads(line)["body"] for line in made.encode(["j-0", "j-1"], {"t": ["a", "b"]})]
     assert [line["max_completion_tokens"] for line in lines] == [50, 50]
     assert [line["messages"][0]["content"] for line in lines] == ["a", "b"]
@@ -163,7 +164,7 @@ def test_what_is_taken_as_it_is_is_what_litellm_makes():
     light = [
         name
         for name in sorted(litellm.open_ai_chat_completion_models)
-        if is_identity(Route("openai", name), values)
+        if is_identity(route_to("openai", name), values)
     ]
     assert len(light) > 20
     for name in light:
@@ -176,7 +177,7 @@ def test_what_is_taken_as_it_is_is_what_litellm_makes():
 def test_a_missing_parameter_is_left_out_for_its_row():
     """D10: the row is sent without it, and is the request that never had it."""
     body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "x"}]}
-    route = Route("openai", "gpt-4.1")
+    route = route_to("openai", "gpt-4.1")
     varied = encoder(
         OPENAI, CHAT, {**body, "temperature": Hole("param temperature")}, load_litellm, route=route
     )
@@ -188,7 +189,7 @@ def test_a_missing_parameter_is_left_out_for_its_row():
 def test_extra_body_of_the_row():
     """H: `extra_body=col("x")` merges each row's dict into its body; a row without one has none."""
     body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "x"}]}
-    route = Route("openai", "gpt-4.1")
+    route = route_to("openai", "gpt-4.1")
     made = encoder(OPENAI, CHAT, body, load_litellm, route=route, extra=Hole("param extra_body"))
     lines = made.encode(["a", "b", "c"], {"param extra_body": [{"k": 1}, None, RowError("no")]})
     assert orjson.loads(lines[0])["body"]["k"] == 1
@@ -246,13 +247,13 @@ def test_anthropics_body_is_what_litellm_sends(model, base):
     [
         (
             ANTHROPIC,
-            Route("anthropic", "claude-haiku-4-5"),
+            route_to("anthropic", "claude-haiku-4-5"),
             {"response_format": {"type": "json_object"}},
         ),
-        (OPENAI, Route("mistral", "mistral-small-latest"), {"user": "u"}),
-        (OPENAI, Route("groq", "llama-3.3-70b-versatile", as_given=True), {"user": "u"}),
-        ("vertex", Route("vertex_ai", "gemini-2.5-flash"), {"user": "u"}),
-        ("bedrock", Route("bedrock", "amazon.nova-lite-v1:0"), {"user": "u"}),
+        (OPENAI, route_to("mistral", "mistral-small-latest"), {"user": "u"}),
+        (OPENAI, route_to("groq", "llama-3.3-70b-versatile", as_given=True), {"user": "u"}),
+        ("vertex", route_to("vertex_ai", "gemini-2.5-flash"), {"user": "u"}),
+        ("bedrock", route_to("bedrock", "amazon.nova-lite-v1:0"), {"user": "u"}),
     ],
 )
 def test_a_parameter_that_litellm_drops_is_an_error(dialect, route, params):
@@ -319,10 +320,10 @@ FORMS = {
 @pytest.mark.parametrize(
     ("dialect", "route"),
     [
-        (OPENAI, Route("openai", "gpt-4.1-mini")),
-        (ANTHROPIC, Route("anthropic", "claude-sonnet-4-5")),
-        ("vertex", Route("vertex_ai", "gemini-2.5-flash")),
-        ("bedrock", Route("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0")),
+        (OPENAI, route_to("openai", "gpt-4.1-mini")),
+        (ANTHROPIC, route_to("anthropic", "claude-sonnet-4-5")),
+        ("vertex", route_to("vertex_ai", "gemini-2.5-flash")),
+        ("bedrock", route_to("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0")),
     ],
 )
 def test_a_picture_of_any_form_is_in_the_request(form, dialect, route):

@@ -8,7 +8,7 @@ from jupyter_batch.core.request import Limits
 from jupyter_batch.providers.azure.batches import ViaAzure
 from jupyter_batch.providers.mistral.batches import ViaMistral
 from jupyter_batch.providers.protocol import Access, Facts
-from jupyter_batch.providers.records import RECORDS
+from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.xai.batches import ViaXai
 from tests.desk import NOW as MIDNIGHT
 from tests.desk import Desk

@@ -7,7 +7,9 @@ import pytest
 
 from jupyter_batch.core.errors import BadRequestError
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.mistral.batches import PAGE, bare_lines, hours_of, read_job
+from jupyter_batch.providers.mistral.batches import PAGE, bare_lines, read_job
+from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.windows import hours_of
 from tests.providers.conftest import make
 from tests.providers.fakes.host import Batch
 
@@ -36,14 +38,14 @@ def test_lines_are_bare(tmp_path):
 )
 def test_windows(window, hours):
     """Hours or days become hours."""
-    assert hours_of(window) == hours
+    assert hours_of(window, RECORDS["mistral"]) == hours
 
 
 @pytest.mark.parametrize("window", ["", "24", "8d", "169h", "0h", "-1h", "1w", "24 h", "1.5d"])
 def test_windows_that_it_does_not_take(window):
     """Anything else is refused by us, with what it takes."""
     with pytest.raises(BadRequestError, match="1h to 7d"):
-        hours_of(window)
+        hours_of(window, RECORDS["mistral"])
 
 
 def test_the_order_holds_model_window_and_tag(mistral):

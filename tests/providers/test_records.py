@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import msgspec
 import pytest
 
-from jupyter_batch.providers.records import RECORDS
+from jupyter_batch.providers.registry import RECORDS, load
 from jupyter_batch.providers.shown import Providers, table
 
 
@@ -19,7 +20,8 @@ def test_a_record_is_whole(record):
     if record.batch:
         assert record.limits() is not None
         assert record.files in (1, 2)
-        assert record.carried or record.litellm in ("openai", "hosted_vllm", "litellm_proxy")
+        assert record.carried
+        assert record.embedded or callable(load(record.connect))
     else:
         assert record.instead
 
@@ -54,10 +56,17 @@ def test_what_is_not_known_is_a_question_mark():
 def test_the_table_has_a_row_for_each():
     """In a terminal and in a notebook."""
     shown = Providers()
-    assert [line.split("  ")[0] for line in repr(shown).splitlines()[1 : len(RECORDS) + 1]] == list(
-        RECORDS
-    )
-    assert shown._repr_html_().count("<tr>") == len(RECORDS) + 1
+    names = [record.name for record in RECORDS.values() if record.shown]
+    assert [line.split("  ")[0] for line in repr(shown).splitlines()[1 : len(names) + 1]] == names
+    assert shown._repr_html_().count("<tr>") == len(names) + 1
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=list(RECORDS))
+def test_a_record_names_code_that_is_there(record):
+    """Each field of the form "module:name" can be imported."""
+    for value in msgspec.structs.asdict(record).values():
+        if isinstance(value, str) and re.fullmatch(r"jupyter_batch[\w.]+:\w+", value):
+            assert callable(load(value))
 
 
 def test_html_is_escaped():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from openai.lib._pydantic import to_strict_json_schema
 
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.providers.endpoints import check_structured
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.schema import Parser, read, response_format
 from jupyter_batch.server.echo.fill import fill
@@ -39,7 +40,7 @@ class Node(pydantic.BaseModel):
 
 def sent(given, **more):
     """(the schema that is sent, whether strictly)."""
-    made = response_format(read(given), **{"provider": "openai", "model": "gpt-4.1", **more})
+    made = response_format(read(given), **more)
     assert made["type"] == "json_schema"
     return made["json_schema"]["schema"], made["json_schema"]["strict"]
 
@@ -210,8 +211,8 @@ def test_openais_limits(fits, breaks, says):
 def test_models_without_structured_output(model):
     """They are refused by name; the new ones, and those of other servers, are not."""
     with pytest.raises(OptionError, match=rf"openai/{model} has no structured output"):
-        sent(Inner, model=model)
-    sent(Inner, model=model, provider="hosted_vllm")
+        check_structured(f"openai/{model}")
+    check_structured(f"hosted_vllm/{model}")
     for new in (
         "gpt-4o",
         "gpt-4o-mini",
@@ -222,7 +223,7 @@ def test_models_without_structured_output(model):
         "o3-mini",
         "ft:gpt-4o-mini:me",
     ):
-        sent(Inner, model=new)
+        check_structured(f"openai/{new}")
 
 
 # --- Anthropic ------------------------------------------------------------------------------------------------------
@@ -243,13 +244,13 @@ def test_models_without_structured_output(model):
 def test_anthropics_limits(given, says):
     """What Anthropic's structured output refuses is refused here, before anything is sent."""
     with pytest.raises(OptionError, match=says):
-        sent(given, provider="anthropic", dialect="anthropic")
+        sent(given, limited=True)
 
 
 @pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-3-haiku-20240307"])
 def test_litellm_says_it_to_anthropic(model):
     """As a format of the answer to models that have one, else as a tool; no reference is left that leads nowhere."""
-    form = response_format(read(Outer), provider="anthropic", dialect="anthropic")
+    form = response_format(read(Outer), limited=True)
     lines = Encoder(
         CHAT,
         {"model": model, "messages": [{"role": "user", "content": "x"}], "response_format": form},

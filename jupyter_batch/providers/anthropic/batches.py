@@ -36,6 +36,7 @@ from jupyter_batch.providers.anthropic.refusal import TEXT, read_rows
 from jupyter_batch.providers.anthropic.request_file import Body, extent
 from jupyter_batch.providers.failures import by_refusal, list_in, normalise, object_in
 from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.anthropic.results import read_batch
 
 if TYPE_CHECKING:
@@ -357,3 +358,8 @@ async def _start(chunks: AsyncIterator[bytes], size: int) -> bytes:
         if len(body) >= size:
             break
     return body
+
+
+def connect(to: Connection) -> ViaAnthropic:
+    """The provider of one job."""
+    return ViaAnthropic(to.facts, to.access, requests_of=to.requests_of, headers=to.headers)

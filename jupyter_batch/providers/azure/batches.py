@@ -39,6 +39,7 @@ from jupyter_batch.providers.openai.batches import (
     upload,
 )
 from jupyter_batch.providers.protocol import TAG, Access, Facts, is_of
+from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.openai_batches import read_batch
 
 if TYPE_CHECKING:
@@ -195,3 +196,8 @@ class ViaAzure:
 
     async def aclose(self) -> None:
         """See Provider.aclose. Each operation closes its own client."""
+
+
+def connect(to: Connection) -> ViaAzure:
+    """The provider of one job."""
+    return ViaAzure(to.facts, to.access, api_version=to.api_version)

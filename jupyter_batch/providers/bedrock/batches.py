@@ -32,10 +32,12 @@ from jupyter_batch.http.address import is_near
 from jupyter_batch.http.network import bundle
 from jupyter_batch.http.streams import LineBound
 from jupyter_batch.providers.bedrock.errors import told
+from jupyter_batch.providers.bedrock.record import RECORDS
 from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
-from jupyter_batch.providers.clouds import hours_from_a_day
 from jupyter_batch.providers.openai.batches import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.providers.protocol import TAG, Facts
+from jupyter_batch.providers.record import Connection
+from jupyter_batch.providers.windows import hours_of
 from jupyter_batch.wire.clouds import bedrock
 
 FOLDER = "jupyter_batch"
@@ -47,7 +49,7 @@ _ABOUT = "about"
 
 
 class ViaBedrock:
-    """One account and region. settings: see clouds.SETTINGS. model: a model's id or ARN.
+    """One account and region. settings: see record.py. model: a model's id or ARN.
 
     secrets: `aws_access_key_id` and the like; without them boto3 finds them (environment, profile,
     role). api_base: of Bedrock's API; S3's is boto3's (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL).
@@ -87,7 +89,7 @@ class ViaBedrock:
     ) -> BatchView:
         """See Provider.submit. window: whole hours or days, from 24h to 7d."""
         del endpoint
-        hours = hours_from_a_day(window)
+        hours = hours_of(window, RECORDS[0])
         if uploaded is None:
             uploaded = await self._put(f"{self._folder}/{tag[TAG]}.jsonl", requests, tag)
             await on_upload(uploaded)
@@ -369,3 +371,14 @@ def _place(bucket: str) -> tuple[str, str]:
 def _parts(uri: str) -> tuple[str, str]:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
+
+
+def connect(to: Connection) -> ViaBedrock:
+    """The provider of one job."""
+    return ViaBedrock(
+        to.facts,
+        api_base=to.access.api_base,
+        model=to.model,
+        settings=to.settings,
+        secrets=to.secrets,
+    )

@@ -9,7 +9,6 @@ the window.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,16 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.providers.http_api import Direct
+from jupyter_batch.providers.mistral.record import RECORDS
 from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
+from jupyter_batch.providers.record import Connection
+from jupyter_batch.providers.windows import hours_of
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai_batches import read_batch
 
 PAGE = 100
 """Jobs per page of the list: the API's default."""
-MOST_HOURS = 168
-"""The longest window: 7 days (Mistral's batch documentation)."""
 
 _JOBS = "/batch/jobs"
 _STATES = {
@@ -60,7 +60,7 @@ class ViaMistral(Direct):
         on_upload: Callable[[str], Awaitable[None]],
     ) -> BatchView:
         """See Provider.submit. window: "24h", "7d"; at most seven days."""
-        hours = hours_of(window)
+        hours = hours_of(window, RECORDS[0])
         if uploaded is None:
             lines = await asyncio.to_thread(bare_lines, requests)
             uploaded = await self._upload(file_name(tag, requests), lines)
@@ -212,12 +212,6 @@ def _error(error: Mapping[str, Any]) -> dict[str, str]:
     return {"message": str(error.get("message")) + (f" ({times:,} times)" if times > 1 else "")}
 
 
-def hours_of(window: str) -> int:
-    """Return a window in whole hours. Raises BadRequestError if Mistral does not take it."""
-    match = re.fullmatch(r"([1-9]\d{0,3})([hd])", window)
-    hours = int(match[1]) * (24 if match[2] == "d" else 1) if match else 0
-    if not 1 <= hours <= MOST_HOURS:
-        raise BadRequestError(
-            f"completion_window={window!r}: Mistral takes hours or days, from 1h to 7d"
-        )
-    return hours
+def connect(to: Connection) -> ViaMistral:
+    """The provider of one job."""
+    return ViaMistral(to.facts, to.access, model=to.model)

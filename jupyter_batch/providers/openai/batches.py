@@ -23,6 +23,7 @@ from jupyter_batch.http.streams import blocks_of
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers.failures import list_in, normalise, object_in
 from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
+from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.openai_batches import read_batch
 
 if TYPE_CHECKING:
@@ -238,3 +239,8 @@ async def _copy(
     expected = headers.get("content-length", "")
     if "content-encoding" not in headers and expected.isdecimal() and int(expected) != size:
         raise ConnectionError(f"the download ended after {size} of {expected} bytes")
+
+
+def connect(to: Connection) -> ViaLitellm:
+    """The provider of one job."""
+    return ViaLitellm(to.facts, to.access)

@@ -32,6 +32,7 @@ from jupyter_batch.providers.failures import object_in
 from jupyter_batch.providers.http_api import Direct
 from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.vertex.google_token import Token
 from jupyter_batch.wire.clouds import vertex
 from jupyter_batch.wire.clouds.gemini import gemini_name
@@ -49,7 +50,7 @@ _MOST = 40  # labels with more facts about a job; Google Cloud takes 64 in all
 
 
 class ViaVertex(Direct):
-    """One project and region. settings: see clouds.SETTINGS. model: a Gemini model's bare name.
+    """One project and region. settings: see record.py. model: a Gemini model's bare name.
 
     secrets: `api_key` (an access token), or `vertex_credentials` (JSON); without either Google's
     own library finds credentials.
@@ -318,3 +319,14 @@ def _parts(uri: str) -> tuple[str, str]:
 async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
     while block := await asyncio.to_thread(file.read, BLOCK):
         yield block
+
+
+def connect(to: Connection) -> ViaVertex:
+    """The provider of one job."""
+    return ViaVertex(
+        to.facts,
+        api_base=to.access.api_base,
+        model=to.model,
+        settings=to.settings,
+        secrets=to.secrets,
+    )

@@ -28,6 +28,7 @@ from jupyter_batch.providers.failures import list_in
 from jupyter_batch.providers.http_api import Direct
 from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, file_name, is_of
+from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai_batches import read_batch
 
@@ -290,3 +291,8 @@ def _failed(custom_id: object, code: str, message: str) -> bytes:
         )
         + b"\n"
     )
+
+
+def connect(to: Connection) -> ViaXai:
+    """The provider of one job."""
+    return ViaXai(to.facts, to.access)

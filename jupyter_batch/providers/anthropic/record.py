@@ -1,0 +1,47 @@
+"""The facts about Anthropic."""
+
+from __future__ import annotations
+
+from jupyter_batch.core.request import Limits
+from jupyter_batch.providers.record import Record
+
+RECORDS = (
+    Record(
+        name="anthropic",
+        title="Anthropic",
+        dialect="anthropic",
+        litellm="anthropic",
+        carried="httpx, translated by litellm",
+        source="Claude docs: batch processing",
+        key=("ANTHROPIC_API_KEY",),
+        base=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
+        default_base="https://api.anthropic.com",
+        hosts=(r"api\.anthropic\.com",),
+        chat="/v1/messages",
+        requests=100_000,
+        bytes=256_000_000,  # batch processing: 100,000 requests or 256 MB
+        pack=Limits(
+            requests=100_000, bytes=256_000_000 - 100
+        ),  # less: the lines are put into one JSON object
+        windows=("24h",),
+        keeps="29 days",
+        keeps_days=29,
+        keeps_from="creation",
+        discount="50%",
+        price=0.5,
+        cancel=True,
+        listed=True,
+        tagged=False,  # Message Batches API: no metadata on a batch; the custom_ids are in its results
+        files=1,
+        tells_all=True,  # batch processing: the results list every request, with its result type
+        note="no request file: the requests are the create's body",
+        connect="jupyter_batch.providers.anthropic.batches:connect",
+        schema_as_tool=True,
+        limited_schemas=True,
+        cache_marks=True,
+        checked_by="jupyter_batch.wire.anthropic.requests:Translation",
+        nested_extra="jupyter_batch.wire.anthropic.requests:Translation",
+        realtime_base="jupyter_batch.providers.anthropic.address:root_of",
+        bare="claude-",
+    ),
+)

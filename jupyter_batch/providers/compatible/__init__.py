@@ -1,0 +1,1 @@
+"""Servers of OpenAI's batch API other than OpenAI's own."""

@@ -1,0 +1,27 @@
+"""The facts about the embedded server, which the runner starts where it is needed."""
+
+from __future__ import annotations
+
+from jupyter_batch.core.request import Limits
+from jupyter_batch.providers.record import Record
+
+RECORDS = (
+    Record(
+        name="local",
+        title="the embedded server",
+        shown=False,
+        embedded=True,
+        source="docs/server.md",
+        carried="the openai SDK",
+        pack=Limits(requests=50_000, bytes=200_000_000),
+        files=2,
+        cancel=True,
+        listed=True,
+        tagged=True,
+        any_window=True,
+        responses=True,
+        responses_names=True,
+        vectors=True,
+        packed_vectors=True,
+    ),
+)

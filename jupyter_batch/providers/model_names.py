@@ -1,0 +1,53 @@
+"""Resolution of a bare model name to litellm's full name, by the prefixes in the records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from jupyter_batch.core.errors import ModelError
+from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.registry import RECORDS
+
+
+def full_name(model: str, *, api_base: str | None, environ: Mapping[str, str]) -> str:
+    """Return `openai/gpt-4o-mini` for `gpt-4o-mini` or `openai:gpt-4o-mini`; full names unchanged.
+
+    api_base: with an explicit address a bare name is `openai/NAME`, as for every compatible server.
+    Raises ModelError where several hosts serve the model, or none is known.
+    """
+    name = model.strip()
+    if not name or "/" in name or "?" in name or "#" in name:
+        return model
+    provider, colon, rest = name.partition(":")
+    if colon and rest and provider in RECORDS:
+        return f"{provider}/{rest}"
+    if api_base is not None:
+        return f"openai/{name}"
+    low = name.lower()
+    makers = [record for record in RECORDS.values() if record.bare and re.match(record.bare, low)]
+    if makers:
+        makers.sort(key=lambda record: bool(record.settings))  # Google: its API, then its cloud
+        made = next((record for record in makers if _is_set_up(record, environ)), makers[0])
+        return f"{made.name}/{name}"
+    raise ModelError(_refusal(name, low, environ))
+
+
+def _is_set_up(record: Record, environ: Mapping[str, str]) -> bool:
+    """Whether the environment has the provider's key, or the first setting of a cloud."""
+    names = record.settings[0].environ if record.settings else record.key
+    return any(environ.get(name) for name in names)
+
+
+def _refusal(name: str, low: str, environ: Mapping[str, str]) -> str:
+    hosts = [record for record in RECORDS.values() if low.startswith(record.serves or ("/",))]
+    if not hosts:
+        return (
+            f"the model {name!r} has no provider, and which one is meant is not known: write it as "
+            f'litellm does, PROVIDER/{name} (such as "openai/...", "anthropic/...", "mistral/..."), or '
+            "give api_base= for a server of OpenAI's API"
+        )
+    here = [record for record in hosts if _is_set_up(record, environ)]
+    named = " or ".join(f'"{record.name}/{name}"' for record in here or hosts)
+    keys = "the hosts whose keys are here" if here else "such as"
+    return f"the model {name!r} is served by several hosts: name the one that is meant, {keys}: {named}"

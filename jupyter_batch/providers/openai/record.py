@@ -1,0 +1,49 @@
+"""The facts about OpenAI."""
+
+from __future__ import annotations
+
+from jupyter_batch.providers.record import Record
+
+RECORDS = (
+    Record(
+        name="openai",
+        title="OpenAI",
+        litellm="openai",
+        carried="the openai SDK",
+        source="OpenAI: batch guide, API reference, help FAQ",
+        key=("OPENAI_API_KEY",),
+        base=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+        default_base="https://api.openai.com/v1",
+        hosts=(r"([a-z]{2}\.)?api\.openai\.com",),  # data residency guide: us., eu., au., ...
+        requests=50_000,
+        bytes=200_000_000,  # batch guide: 50,000 requests (and embedding inputs), 200 MB a file
+        windows=("24h",),  # API reference: "currently only 24h is supported"
+        keeps="30 days",
+        keeps_days=30,  # API reference: batch files expire after 30 days by default
+        discount="50%",
+        price=0.5,  # batch guide: half of the synchronous price
+        cancel=True,
+        listed=True,
+        tagged=True,  # API reference: metadata, 16 pairs of 64 and 512 characters
+        files=2,  # batch guide: output_file_id, error_file_id
+        note="one model and one endpoint a file; tokens enqueued are limited per model; "
+        "an expired batch keeps, and bills, what finished",
+        connect="jupyter_batch.providers.openai.batches:connect",
+        litellm_keys=("api_key", "openai_key"),
+        litellm_base=True,
+        any_window=True,
+        responses=True,
+        responses_names=True,  # litellm: "openai/responses/gpt-5"
+        bridged=True,
+        vectors=True,
+        packed_vectors=True,
+        listed_bare=True,
+        # Models before structured outputs (gpt-4o-2024-08-06), and those with audio output.
+        unstructured=r"(ft:)?(gpt-3\.5|gpt-4(?![.o\w])|gpt-4o-2024-05-13|o1-mini|o1-preview)|.*-audio",
+        compatible=True,
+        plain_params=True,
+        openai_rules=True,
+        bare=r"(?!gpt-oss)(gpt-|chatgpt-)|o[134](-|$)|text-embedding-(3|ada)|ft:gpt-|omni-moderation|"
+        "computer-use-preview",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Providers without batches that jupyter_batch can send."""

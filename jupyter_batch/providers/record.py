@@ -1,0 +1,210 @@
+"""Record: the facts about one provider, which is a folder of this package, or an entry point's.
+
+An unknown fact is None, shown as "?": nothing in a record is a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from jupyter_batch.core.request import Limits
+from jupyter_batch.providers.protocol import Access, Facts
+
+CHAT = "/v1/chat/completions"
+
+
+class Setting(NamedTuple):
+    """A setting of a cloud: its name in litellm, and the environment variables that may set it.
+
+    needed: a description, if the setting is required. form: what its value is checked as. call:
+    whether litellm's real-time call takes it.
+    """
+
+    name: str
+    environ: tuple[str, ...] = ()
+    needed: str = ""
+    form: str = ""
+    call: bool = False
+
+
+class Metadata(NamedTuple):
+    """The metadata that a cloud takes: patterns of a key and a value, and their description."""
+
+    key: str
+    value: str
+    takes: str
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """The arguments of a provider's `connect`, for one job.
+
+    model: the bare name. headers: for the batch as a whole. requests_of: the path of a shard's
+    request file, by number. settings, secrets: of a cloud.
+    """
+
+    facts: Facts
+    access: Access
+    model: str
+    headers: Mapping[str, str]
+    requests_of: Callable[[int], Path]
+    api_version: str = ""
+    settings: Mapping[str, str] = {}
+    secrets: Mapping[str, str] = {}
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider. Byte counts are decimal; None is "unknown", as is () for windows.
+
+    Fields that name code ("module:name") are imported where they are used, by `registry.load`.
+    """
+
+    name: str
+    """The prefix of models, as in "name/model"."""
+    title: str
+    source: str
+    shown: bool = True
+    """Whether the table of providers has a row for it."""
+
+    batch: bool = True
+    """Whether jupyter_batch can send batches there."""
+    instead: str = ""
+    """The alternative to a batch."""
+    connect: str = ""
+    """The function from a Connection to the Provider."""
+    embedded: bool = False
+    """Whether it is the embedded server, which the runner starts."""
+    carried: str = ""
+    """How its batches are called."""
+    litellm: str | None = None
+    """litellm's custom_llm_provider."""
+    dialect: str | None = "openai"
+    """The format of its request and result lines (wire/dialects.py)."""
+
+    key: tuple[str, ...] = ()
+    """Environment variables; of these, `base` and `version` the first that is set counts."""
+    base: tuple[str, ...] = ()
+    version: tuple[str, ...] = ()
+    login: str = ""
+    """How to provide credentials for a cloud's own library."""
+    litellm_keys: tuple[str, ...] | None = None
+    """Attributes of litellm in which a user may have set a key; None: the provider's name + _key."""
+    litellm_base: bool = False
+    """Whether `litellm.api_base` is its address, where a user has set it."""
+    default_base: str | None = None
+    """None where an address must be given."""
+    hosts: tuple[str, ...] = ()
+    """Its own hosts, as regular expressions of the full name: its key may be sent there."""
+    compatible: bool = False
+    """Whether its address is one for `openai/...`, too: its own key is sent there."""
+    free: str = ""
+    """Where a request is free: at a server on this machine ("near"), also without an address
+    ("default")."""
+
+    chat: str = CHAT
+    """The url in a line."""
+    requests: int | None = None
+    bytes: int | None = None
+    minimum: int | None = None
+    """The fewest requests in a batch."""
+    pack: Limits | None = None
+    """Our own file limits where the documented ones are unknown or impractical."""
+    windows: tuple[str, ...] = ()
+    window_hours: tuple[int, int] | None = None
+    """The shortest and the longest window, where any number of hours or days is taken."""
+    any_window: bool = False
+    """Whether windows are left to the server, since there are other servers of its API."""
+    keeps: str | None = None
+    """How long results can be fetched."""
+    keeps_days: int | None = None
+    keeps_from: str = "end"
+    """Where `keeps_days` begins: at the batch's "creation" or its "end"."""
+    cancel: bool | None = None
+    listed: bool | None = None
+    """Whether batches can be listed."""
+    tagged: bool | None = None
+    """Whether batches can be found by our tag."""
+    files: int | None = None
+    """Results are in one file or in two (answers, errors)."""
+    checks_file: bool = False
+    """Whether the state of an uploaded file is checked before its batch is created."""
+    tells_all: bool = False
+    """Whether the one result file has a line for each request, whatever the outcome."""
+    idempotent: bool = False
+    """Whether a create repeated with the same token returns the same batch."""
+
+    discount: str | None = None
+    price: float | None = None
+    """A batch's price as a fraction of real time, if certain for all models."""
+    prices: Mapping[str, Mapping[str, float]] = {}
+    """By model: US dollars per million tokens in real time, where litellm's list has none."""
+    long_inclusive: bool = False
+    """Whether long requests are billed from the threshold on, not above it."""
+    cached_apart: bool = False
+    """Whether cached tokens have a price of their own, even where litellm's list has none."""
+
+    responses: bool = False
+    """Whether its batches take /v1/responses."""
+    responses_names: bool = False
+    """Whether litellm's "responses/" in a model's name is understood."""
+    bridged: bool = False
+    """Whether litellm uses /v1/responses for some requests to its chat models."""
+    vectors: bool = False
+    """Whether its batches take /v1/embeddings."""
+    packed_vectors: bool = False
+    """Whether base64 vectors are known to be supported, at its own address."""
+    listed_bare: bool = False
+    """Whether a bare name in litellm's model list is its model, whatever the entry's provider."""
+    unstructured: str = ""
+    """A regular expression of the models without structured output."""
+    schema_as_tool: bool = False
+    """Whether litellm (1.106) sends a schema as a tool for models without schema support: it forces
+    a call of that tool, and no other, unless tool_choice is given."""
+    limited_schemas: bool = False
+    """Whether schemas have no references, and Anthropic's limits."""
+    cache_marks: bool = False
+    """Whether caching needs markers in the request."""
+    renamed: Mapping[str, str] = {}
+    """Parameters of embeddings that have another name there."""
+    plain_params: bool = False
+    """Whether litellm passes plain parameters of its models on unchanged."""
+    openai_rules: bool = False
+    """Whether requests to its own hosts are checked by OpenAI's rules for parameters."""
+    checked_by: str = ""
+    """litellm's translation of its requests, where parameters in real time are checked by it."""
+    nested_extra: str = ""
+    """The same, where litellm nests `extra_body`."""
+    realtime_base: str = ""
+    """The function from an address of ours to litellm's form of it."""
+
+    settings: tuple[Setting, ...] = ()
+    """A cloud's settings, in place of a key and an address."""
+    needs: tuple[str, ...] = ()
+    """The modules that its batches need; not where `api_key` is given, with `token_alone`."""
+    extra: str = ""
+    """The package's extra that installs them."""
+    token_alone: bool = False
+    metadata: Metadata | None = None
+    base_of: str = ""
+    """The function from a cloud's settings, and the environment, to its address."""
+    check_model: str = ""
+    """The function that raises ModelError for a model without batches."""
+
+    bare: str = ""
+    """A regular expression of the names, in lower case, that mean its model without a prefix."""
+    serves: tuple[str, ...] = ()
+    """Beginnings of the names of models that it serves, as others do."""
+    models: tuple[str, ...] = ()
+    """Names of models to complete, where litellm lists none."""
+    note: str = ""
+
+    def limits(self) -> Limits | None:
+        """The limits of one request file; None if unknown."""
+        if self.pack is not None:
+            return self.pack
+        if self.requests is None or self.bytes is None:
+            return None
+        return Limits(requests=self.requests, bytes=self.bytes, minimum=self.minimum or 1)
