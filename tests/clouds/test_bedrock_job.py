@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pandas as pd
@@ -182,7 +183,7 @@ def test_a_profile_that_is_not_there(fake, home):
 
 def test_a_missing_library_is_told_with_its_line(home, monkeypatch):
     """boto3 is not there: how to install it, before anything is kept."""
-    monkeypatch.setitem(clouds.NEEDS, clouds.BEDROCK, ("no_such_module_of_amazon",))
+    monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(OptionError, match=r"pip install 'jupyter_batch\[bedrock\]'"):
         frame().llm.batch("{t}", **CALL)
     assert not home.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 
 import pandas as pd
@@ -200,11 +201,11 @@ def test_what_can_not_go_there_is_told_at_once(name, home):
 
 def test_a_missing_library_is_told_with_its_line(home, monkeypatch):
     """google-auth is not there: how to install it, before anything is kept. With a token it is not needed."""
-    monkeypatch.setitem(clouds.NEEDS, clouds.VERTEX, ("no_such_module_of_google",))
+    monkeypatch.setitem(sys.modules, "google.auth", None)
     with pytest.raises(OptionError, match=r"pip install 'jupyter_batch\[vertex\]'"):
         frame().llm.batch("{t}", **{**CALL, "api_key": None})
     assert not home.exists()
-    clouds.check_package(clouds.VERTEX, "a-token")
+    clouds.check_package("vertex_ai", "a-token")
 
 
 def test_secrets_and_settings_are_kept_apart(tmp_path):
