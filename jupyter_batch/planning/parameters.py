@@ -10,8 +10,13 @@ from jupyter_batch.config.resolved import Options
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.prompts.embeddings import Embed
-from jupyter_batch.providers.bridged import for_params
-from jupyter_batch.providers.endpoints import Spoken, check_structured, for_text, for_vectors
+from jupyter_batch.providers.endpoints import (
+    Spoken,
+    check_structured,
+    for_params,
+    for_text,
+    for_vectors,
+)
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.registry import RECORDS, is_embedded
 from jupyter_batch.schema import response_format

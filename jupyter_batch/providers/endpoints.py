@@ -2,22 +2,26 @@
 
 Based on litellm's model list: the file in its package, or the list in memory where litellm is
 imported (the user may have registered a model). A model that is not listed uses chat, or
-embeddings where vectors are requested.
+embeddings where vectors are requested. Chat requests that need /v1/responses, as tools with
+reasoning (from gpt-5.4), follow litellm's rule for the same call in real time.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from jupyter_batch.config.option import Col
 from jupyter_batch.core.errors import ModelError, OptionError
+from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.table import BATCH, chat_path, split_model
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
@@ -28,6 +32,10 @@ PREFIX = "responses/"
 """litellm's prefix of a model to be called by /v1/responses: "openai/responses/gpt-5"."""
 
 _TEXT = frozenset({"chat", "completion", "responses"})
+
+_TOOLS, _SEARCH, _EFFORT = "tools", "web_search_options", "reasoning_effort"
+_OF_ROWS: Mapping[str, Any] = {_SEARCH: {}, _EFFORT: "medium"}
+"""Placeholders for values that differ by row: all rows use one endpoint."""
 
 
 class Spoken(NamedTuple):
@@ -92,6 +100,56 @@ def _responses(model: str, provider: str, name: str, mode: str) -> Spoken:
         f"{model} speaks /v1/responses alone, and jupyter_batch can't ask {title} for that in a batch: "
         "take a model that speaks chat"
     )
+
+
+def for_params(
+    spoken: Spoken,
+    model: str,
+    params: Mapping[str, Any],
+    *,
+    api_base: str | None,
+    mode: str,
+    load: Callable[[], Any],
+) -> Spoken:
+    """Return the endpoint for a chat request with these parameters.
+
+    load: loads litellm, which is imported only where a given parameter may matter. Raises
+    OptionError where the provider's batches don't take such requests.
+    """
+    provider, _ = split_model(model)
+    record = RECORDS.get(provider)
+    if record is None or not record.bridged or not spoken.endpoint.endswith("/chat/completions"):
+        return spoken
+    if params.get(_TOOLS) is None and params.get(_SEARCH) is None:
+        return spoken
+    if not _is_bridged(load(), provider, spoken.model, params, api_base):
+        return spoken
+    if record.responses:
+        return Spoken(RESPONSES, spoken.model)
+    if mode != BATCH:
+        return Spoken(CHAT, spoken.model)  # litellm's call chooses the endpoint itself
+    raise OptionError(
+        f"{model} takes tools with reasoning at /v1/responses alone, and {provider}'s batches have no such requests: "
+        f'give {_EFFORT}="none", leave the tools out, or take mode="realtime", which asks at the full price'
+    )
+
+
+@quiet()
+def _is_bridged(
+    litellm: Any, provider: str, model: str, params: Mapping[str, Any], api_base: str | None
+) -> bool:
+    check = getattr(litellm.main, "responses_api_bridge_check", None)
+    if check is None:  # it is private; then litellm decides elsewhere
+        return False
+    given = {
+        name: _OF_ROWS.get(name) if isinstance(value, Col) else value
+        for name, value in params.items()
+        if name in (_TOOLS, _SEARCH, _EFFORT)
+    }
+    taken = inspect.signature(check).parameters
+    told = {name: value for name, value in {**given, "api_base": api_base}.items() if name in taken}
+    info, _ = check(model=model, custom_llm_provider=provider, **told)
+    return bool(info.get("mode") == "responses")
 
 
 def makes_vectors(model: str) -> bool:

@@ -30,9 +30,9 @@ from jupyter_batch.providers.failures import (
     sentence_in,
     without_prefix,
 )
-from jupyter_batch.providers.nested_extra import NestedExtra
 from jupyter_batch.providers.openai.batches import OursAreRaised, load_litellm
 from jupyter_batch.providers.registry import RECORDS, load
+from jupyter_batch.realtime.nested_extra import NestedExtra
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
 SECONDS = 600.0
