@@ -21,6 +21,7 @@ from jupyter_batch.config.option import Option
 from jupyter_batch.config.options import EVERY
 from jupyter_batch.config.types import COLUMNS, EXAMPLES, FLAG, SCHEMA, SOME, TEXT, TOOLS
 from jupyter_batch.core.errors import JupyterBatchError
+from jupyter_batch.frames.adapter import column_labels
 from jupyter_batch.monitor.words import HIDDEN, JOINERS
 from jupyter_batch.providers.registry import RECORDS
 
@@ -291,7 +292,7 @@ def _labels(frame: str | None, names: Mapping[str, Any]) -> list[str]:
     """The columns as a template takes them: by their texts, each once."""
     if frame is None or frame not in frames(names):
         return []
-    return list(dict.fromkeys(str(label) for label in names[frame].columns))
+    return list(dict.fromkeys(str(label) for label in column_labels(names[frame])))
 
 
 def _holding_secrets(names: Mapping[str, Any]) -> list[str]:

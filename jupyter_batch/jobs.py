@@ -192,18 +192,18 @@ def sample(
     The same rows each time, so that a cell which is run again pays nothing, in their order. A batch over the frame with
     the same prompt reuses the answers. Rows that failed say why in the column _error. Raises as `submit` does.
     """
-    import numpy as np
+    from jupyter_batch.frames import frame as frames
 
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InputError(f"sample takes a number of rows, 1 or more, not {n!r}")
-    chosen = np.random.default_rng(0).choice(len(frame), min(n, len(frame)), replace=False)
-    rows = frame.iloc[np.sort(chosen)].copy()
+    rows = frames.sampled(frame, n)
     given = {**given, "mode": "realtime", "overwrite": True, "wait": False}
     timeout = given.pop("timeout", None)
     job = submit(rows, prompt, door=door, **given).wait(timeout)
     job.merge(rows)
     if len(job.errors):
-        rows["_error"] = job.results().filter(regex="^_error").iloc[:, 0].to_numpy()
+        reasons = job.results().filter(regex="^_error").iloc[:, 0].tolist()
+        frames.fill(rows, "_error", reasons)
     return rows
 
 

@@ -35,7 +35,6 @@ LONG_FILES = {
 LONG_FUNCTIONS = {
     "adoption/commands.py:place_of": 70,
     "cli.py:parser": 110,
-    "merging/merge.py:land": 70,
     "planning/resolve.py:order": 100,
     "planning/retry.py:_drafted": 110,
     "server/serve.py:add_arguments": 90,

@@ -7,7 +7,6 @@ import difflib
 import os
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -16,6 +15,7 @@ from jupyter_batch.config.options import CHAT_PARAMS, OPTIONS
 from jupyter_batch.config.resolved import unknown
 from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS
 from jupyter_batch.core.errors import InputError, OptionError
+from jupyter_batch.frames.adapter import is_frame
 
 NAME = "llm_batch"
 VERBS = {
@@ -266,14 +266,7 @@ def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
 
 def frames(names: Mapping[str, Any]) -> list[str]:
     """Return the names that hold a DataFrame, without IPython's `_` names."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None:
-        return []
-    return [
-        name
-        for name, value in names.items()
-        if not name.startswith("_") and isinstance(value, pandas.DataFrame)
-    ]
+    return [name for name, value in names.items() if not name.startswith("_") and is_frame(value)]
 
 
 def frame_named(name: str, names: Mapping[str, Any]) -> Any:

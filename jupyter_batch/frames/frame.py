@@ -6,7 +6,6 @@ A row's key is its index label; its fingerprint is a hash of its cells in the pr
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from types import MappingProxyType
@@ -17,6 +16,7 @@ import pandas as pd
 
 from jupyter_batch.core.errors import AlignmentError, ColumnError
 from jupyter_batch.core.schema import Field
+from jupyter_batch.frames.adapter import adapter_of, column_labels, is_frame, row_count, row_labels
 from jupyter_batch.frames.canonical import HOLDERS, content, ordered
 from jupyter_batch.frames.cells import column as array_of
 from jupyter_batch.frames.labels import index_from_bytes, index_to_bytes, label_hashes
@@ -27,14 +27,21 @@ __all__ = [
     "Keys",
     "align",
     "blocks",
+    "column",
     "column_label",
+    "column_labels",
+    "copied",
     "fill",
     "fill_all",
     "has_column",
     "index_from_bytes",
     "index_to_bytes",
+    "is_frame",
     "missing_reason",
+    "row_count",
     "row_hashes",
+    "row_labels",
+    "sampled",
     "used",
 ]
 
@@ -74,7 +81,7 @@ def used(frame: pd.DataFrame, columns: Sequence[Any]) -> None:
     for label in columns:
         where = _places(frame, label)
         if not where:
-            names = ", ".join(map(str, frame.columns[:20]))
+            names = ", ".join(map(str, column_labels(frame)[:20]))
             raise ColumnError(f"the frame has no column {label!r}. Columns: {names}")
         if len(where) > 1:
             raise ColumnError(
@@ -87,9 +94,28 @@ def _places(frame: pd.DataFrame, label: Any) -> list[int]:
     label = label.item() if isinstance(label, np.generic) else label
     return [
         at
-        for at, name in enumerate(frame.columns)
+        for at, name in enumerate(column_labels(frame))
         if name is label or (type(name) is type(label) and name == label)
     ]
+
+
+def column(frame: pd.DataFrame, label: Any) -> Series:
+    """Return the cells of the column with this exact label, which must exist."""
+    return adapter_of(frame).column(frame, _places(frame, label)[0])
+
+
+def copied(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy that later changes of the frame do not affect."""
+    copy: pd.DataFrame = adapter_of(frame).copy(frame)
+    return copy
+
+
+def sampled(frame: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return a new frame of up to `most` rows, in their order; each time the same."""
+    count = row_count(frame)
+    chosen = np.random.default_rng(0).choice(count, min(most, count), replace=False)
+    part: pd.DataFrame = adapter_of(frame).take(frame, np.sort(chosen).tolist())
+    return part
 
 
 def missing_reason(column: Any) -> str:
@@ -103,20 +129,21 @@ def blocks(frame: pd.DataFrame, columns: Sequence[Any], size: int = BLOCK_ROWS) 
     A block has at most `size` rows, and fewer if cells are long: some megabytes, or one row.
     """
     used(frame, columns)
-    series: list[Series] = [frame.iloc[:, _places(frame, label)[0]] for label in columns]
+    series: list[Series] = [column(frame, label) for label in columns]
+    count = row_count(frame)
     start, rows = 0, min(size, _FIRST_ROWS)
-    while start < len(frame):
-        stop = min(start + rows, len(frame))
+    while start < count:
+        stop = min(start + rows, count)
         missing: dict[int, Any] = {}
         values, texts = [], []
-        for label, column in zip(columns, series, strict=True):
-            cells, absent = _cells(column.iloc[start:stop])
+        for label, held in zip(columns, series, strict=True):
+            cells, absent = _cells(held.iloc[start:stop])
             for offset in absent:
                 missing.setdefault(offset, label)
             values.append(cells)
             texts.append(_texts(cells))
         yield Block(start, values, missing, _fingerprints(texts, stop - start))
-        chars = sum(len(text) for column in texts for text in column if text is not None)
+        chars = sum(len(text) for part in texts for text in part if text is not None)
         chars += sum(len(cell) for cells in values for cell in cells if isinstance(cell, bytes))
         rows = max(1, min(size, rows * 2, rows * BLOCK_CHARS // (chars + 1)))
         start = stop
@@ -233,7 +260,7 @@ def row_hashes(frame: pd.DataFrame, columns: Sequence[Any]) -> tuple[Array, Arra
         raise AlignmentError(
             f"the frame's columns are not those that were submitted: {error}"
         ) from None
-    return label_hashes(frame.index), prints
+    return label_hashes(row_labels(frame)), prints
 
 
 def is_single(frame: pd.DataFrame, label: Any) -> bool:
@@ -245,9 +272,9 @@ def identities(frame: pd.DataFrame, columns: Sequence[Any]) -> Array:
     """Return a fingerprint of each row by its cells' identities; only within a process."""
     texts = []
     for label in columns:
-        cells, _ = _cells(frame.iloc[:, _places(frame, label)[0]])
+        cells, _ = _cells(column(frame, label))
         texts.append([_text(cell) if type(cell) in _VALUES else f"{id(cell)}" for cell in cells])
-    return pairs(b"".join(_fingerprints(texts, len(frame))))
+    return pairs(b"".join(_fingerprints(texts, row_count(frame))))
 
 
 _VALUES = _PLAIN | {float, pd.Timestamp, pd.Timedelta, type(pd.NaT)}
@@ -255,7 +282,7 @@ _VALUES = _PLAIN | {float, pd.Timestamp, pd.Timedelta, type(pd.NaT)}
 
 def column_label(frame: pd.DataFrame, out: Any) -> Any:
     """Return the label for `out`: of several column levels the first, or a tuple of them."""
-    levels = frame.columns.nlevels
+    levels = column_labels(frame).nlevels
     if levels == 1:
         return out
     parts = out if isinstance(out, tuple) else (out,)
@@ -276,18 +303,17 @@ def has_column(frame: pd.DataFrame, out: Any) -> bool:
     return bool(where)
 
 
-def place_of(frame: pd.DataFrame, out: Any) -> int:
-    """Return the position of the column for `out`, which must exist."""
-    return _places(frame, column_label(frame, out))[0]
-
-
-def fill(frame: pd.DataFrame, out: Any, values: Sequence[Any], positions: Array) -> None:
+def fill(
+    frame: pd.DataFrame, out: Any, values: Sequence[Any], positions: Array | None = None
+) -> None:
     """Write the answers to the column in place, atomically; an existing column keeps its position.
 
-    values: by submitted position, None where there is none. positions: from `align`. A text column
-    gets this pandas version's text dtype; missing cells are its missing value.
+    values: by submitted position, None where there is none. positions: from `align`; None for the
+    rows in order. A text column gets this pandas version's text dtype; missing cells are its
+    missing value.
     """
-    fill_all(frame, {out: None}, lambda _: values, positions)
+    at = np.arange(row_count(frame)) if positions is None else positions
+    fill_all(frame, {out: None}, lambda _: values, at)
 
 
 def _with_spared(array: Any, held: Series, rows: Array) -> Any:
@@ -322,16 +348,7 @@ def fill_all(
         cells = [held[position] if position >= 0 else None for position in at]
         array, there = array_of(cells, field), has_column(frame, out)
         if there and len(spare.get(out, ())):
-            array = _with_spared(array, frame.iloc[:, place_of(frame, out)], spare[out])
-        made.append((out, column_label(frame, out), there, array))
-    for out, label, there, array in made:
-        if there:
-            frame.isetitem(_places(frame, column_label(frame, out))[0], array)
-            continue
-        if isinstance(frame.columns, pd.CategoricalIndex) and label not in frame.columns.categories:
-            frame.columns = frame.columns.add_categories([label])
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", pd.errors.PerformanceWarning
-            )  # ignore pandas' warning about many columns
-            frame.insert(len(frame.columns), label, array)
+            array = _with_spared(array, column(frame, column_label(frame, out)), spare[out])
+        made.append((column_label(frame, out), array))
+    for label, array in made:
+        adapter_of(frame).fill(frame, next(iter(_places(frame, label)), None), label, array)

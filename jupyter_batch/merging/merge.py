@@ -51,17 +51,20 @@ def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Rendered:
             f"the rows of job {job.id} are known, so nothing is filled by position: "
             f'df.llm.attach("{job.id}") finds each row'
         )
-    if len(frame) != job.frame_rows:
+    rows = frames.row_count(frame)
+    if rows != job.frame_rows:
         raise AlignmentError(
-            f"the frame has {len(frame):,} rows, and job {job.id} has {job.frame_rows:,}: it is not the one "
+            f"the frame has {rows:,} rows, and job {job.id} has {job.frame_rows:,}: it is not the one "
             "that was sent. Nothing was written"
         )
     fills = all_columns(out, job.schema, job.keep)
-    columns = [label for label in frame.columns if str(label) not in fills]
+    columns = [label for label in frames.column_labels(frame) if str(label) not in fills]
     prints = bytearray().join(
         b"".join(block.fingerprints) for block in frames.blocks(frame, columns)
     )
-    return Rendered([str(label) for label in columns], frames.Keys.of(frame.index, prints))
+    return Rendered(
+        [str(label) for label in columns], frames.Keys.of(frames.row_labels(frame), prints)
+    )
 
 
 def check_aligned(job: JobRecord) -> None:
@@ -115,9 +118,10 @@ def land(
         if calls
         else ""
     )
-    whose = "row has its" if len(frame) == 1 else "rows have their"
+    rows = len(positions)
+    whose = "row has its" if rows == 1 else "rows have their"
     return (
-        f"{filled:,} of {len(frame):,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}"
+        f"{filled:,} of {rows:,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}"
         + _without(found, out, keep)
         + hint
         + ("" if cells is None else _left(cells))
@@ -159,12 +163,13 @@ def in_order(
     every = np.arange(job.frame_rows)
     if not np.array_equal(np.sort(positions), every):
         return None
+    labels = frames.row_labels(frame)
     try:
         known = read_keys(folder, job).labels
     except LedgerCorruptError:
-        return frame.index, positions
-    same = np.array_equal(positions, every) and np.array_equal(known, label_hashes(frame.index))
-    return None if same else (frame.index, positions)
+        return labels, positions
+    same = np.array_equal(positions, every) and np.array_equal(known, label_hashes(labels))
+    return None if same else (labels, positions)
 
 
 def _foreign(
@@ -188,7 +193,7 @@ def _foreign(
         keys = keys_of(job, folder)
     if keys is not None and keys.asks is not None:
         asks = np.where((positions >= 0)[:, None], keys.asks[positions], np.uint64(0))
-    labels = label_hashes(frame.index)
+    labels = label_hashes(frames.row_labels(frame))
     nothing = np.zeros(len(labels), dtype=bool)
     asked = frames.Keys(labels, np.zeros((len(labels), 2), dtype=np.uint64), nothing, asks)
     return cells.look(ledger, msgspec.structs.replace(job, out=out), asked)
@@ -252,12 +257,10 @@ class Landing:
 
         names: the user's current names. Raises as the function `land` does.
         """
-        import pandas as pd
-
         if (
             names is not None
             and self.by_name is not None
-            and isinstance(names.get(self.by_name), pd.DataFrame)
+            and frames.is_frame(names.get(self.by_name))
         ):
             frame = names[self.by_name]
             self._may_fill = self._may_fill if frame is self.frame else self._there(frame)

@@ -41,7 +41,7 @@ class ForeignCells:
     def __init__(self, frame: pd.DataFrame, columns: Sequence[str]) -> None:
         self._frame = frame
         self._held = {
-            column: frame.iloc[:, frames.place_of(frame, column)]
+            column: frames.column(frame, frames.column_label(frame, column))
             for column in columns
             if frames.has_column(frame, column)
         }
@@ -65,7 +65,10 @@ class ForeignCells:
             return
         base = out.removesuffix(f"_{model}")
         end = out[len(base) :]
-        names = (f"{base or 'answer'}{number}" for number in range(2, len(self._frame.columns) + 3))
+        names = (
+            f"{base or 'answer'}{number}"
+            for number in range(2, len(frames.column_labels(self._frame)) + 3)
+        )
         free = next(name for name in names if not frames.has_column(self._frame, name + end))
         raise ColumnError(f"{self.said()}: overwrite=True replaces {self.them}, or out={free!r}")
 
@@ -79,7 +82,7 @@ class ForeignCells:
         rows = self.rows
         count = sum(map(len, rows.values()))
         places = np.unique(np.concatenate(list(rows.values())))
-        named = [str(label) for label in self._frame.index[places[:_SHOWN]]]
+        named = [str(label) for label in frames.row_labels(self._frame)[places[:_SHOWN]]]
         more = f" and {len(places) - _SHOWN:,} more" if len(places) > _SHOWN else ""
         cells, were = ("cell", "was") if count == 1 else ("cells", "were")
         which = "row" if len(places) == 1 else "rows"
@@ -91,11 +94,11 @@ class ForeignCells:
     def without(self, made: pd.DataFrame, at: Array) -> None:
         """Drop cells that a job wrote. made: its columns; at: each row's position there, or -1."""
         for column, left in self.rows.items():
-            if column not in made.columns:
+            if not frames.has_column(made, column):
                 continue
             rows = left[at[left] >= 0]
             mine = self._held[column].iloc[rows]
-            theirs = made[column].iloc[at[rows]]
+            theirs = frames.column(made, column).iloc[at[rows]]
             ours = rows[_equal(mine, theirs)]
             self._open[column] = np.setdiff1d(left, ours, assume_unique=True)
 
@@ -129,7 +132,7 @@ class ForeignCells:
         self, job: JobRecord, keys: Keys, record: JobRecord, asked: Keys
     ) -> Iterator[Array]:
         """For each frame row its row in a job, by several kinds of match, the surest first."""
-        rows = len(self._frame)
+        rows = frames.row_count(self._frame)
         best: Array = np.full(rows, -1, dtype=np.int64)
         moved = False
         if job.space == record.space and keys.asks is not None and asked.asks is not None:

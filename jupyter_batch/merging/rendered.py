@@ -70,7 +70,11 @@ class Rendered(msgspec.Struct, frozen=True):
 
     def _witnessed(self, frame: pd.DataFrame) -> Array:
         """Match by the frame's whole content, and by the identity of its cells' objects."""
-        columns = [label for label in self.witness.columns if frames.is_single(self.witness, label)]
+        columns = [
+            label
+            for label in frames.column_labels(self.witness)
+            if frames.is_single(self.witness, label)
+        ]
         gone = [str(label) for label in columns if not frames.is_single(frame, label)]
         if gone:
             raise AlignmentError(
@@ -79,7 +83,7 @@ class Rendered(msgspec.Struct, frozen=True):
             )
         before = frames.identities(self.witness, columns)
         now = frames.identities(frame, columns)
-        labels = label_hashes(frame.index)
+        labels = label_hashes(frames.row_labels(frame))
         if np.array_equal(before, now) and np.array_equal(labels, self.keys.labels):
             return np.arange(len(labels), dtype=np.int64)
         wide = Keys(self.keys.labels, before, self.keys.skipped, self.keys.asks)
@@ -115,7 +119,7 @@ def keys_of(job: JobRecord, folder: JobFolder) -> Keys:
 def columns_of(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
     """The frame's own labels for columns that the ledger stores as texts. Raises ColumnError."""
     by_text: dict[str, Any] = {}
-    present: list[Any] = frame.columns.tolist()
+    present: list[Any] = frames.column_labels(frame).tolist()
     for label in present:
         if isinstance(label, str) or str(label) not in by_text:
             by_text[str(label)] = label

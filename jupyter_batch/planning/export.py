@@ -201,7 +201,7 @@ def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
     comma = b"\n"
     columns = columns_of(frame, record.columns)
     for block in frames.blocks(frame, columns):
-        index = frame.index[block.start : block.start + block.rows].tolist()
+        index = frames.row_labels(frame)[block.start : block.start + block.rows].tolist()
         for offset, label in enumerate(index):
             first = (block.start + offset) * record.samples
             row: dict[str, Any] = {

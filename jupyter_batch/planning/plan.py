@@ -162,7 +162,7 @@ def drafted(
             yield Drafted(draft, record, shards, there, found.get(there.id, rendered))
             return
         draft.write(draft.keys, rendered.keys.to_bytes())
-        draft.write(draft.index, frames.index_to_bytes(frame.index))
+        draft.write(draft.index, frames.index_to_bytes(frames.row_labels(frame)))
         draft.write(draft.unsent, msgspec.json.encode(lines.unsent()))
         if lines.sent != lines.prints:
             draft.write(draft.sent, bytes(lines.sent))
@@ -305,8 +305,8 @@ class _Lines:
         self._sum = 0
         self._prints = bytearray()
         self._samples = ask.samples
-        self.prints = bytearray(PRINT_BYTES * len(frame) * ask.samples)
-        self.sent = bytearray(PRINT_BYTES * len(frame) * ask.samples)
+        self.prints = bytearray(PRINT_BYTES * frames.row_count(frame) * ask.samples)
+        self.sent = bytearray(PRINT_BYTES * frames.row_count(frame) * ask.samples)
         self._skipped: dict[str, list[int]] = {}
         self._broken: dict[str, list[int]] = {}
 
@@ -402,7 +402,8 @@ class _Lines:
             raise InputError("the frame has no rows: there is nothing to send")
         reason, positions = max(groups.items(), key=lambda item: len(item[1]))
         raise InputError(
-            f"none of the {len(self._frame)} rows can be sent ({len(positions) // self._samples}: {reason}); "
+            f"none of the {frames.row_count(self._frame)} rows can be sent "
+            f"({len(positions) // self._samples}: {reason}); "
             "nothing was sent"
         )
 
@@ -410,12 +411,13 @@ class _Lines:
         """The job record, once all lines were read."""
         ask = self._ask
         digest = blake2b(
-            f"{self._space}{len(self._frame)}:{self._sum & _ONLY:032x}".encode(), digest_size=16
+            f"{self._space}{frames.row_count(self._frame)}:{self._sum & _ONLY:032x}".encode(),
+            digest_size=16,
         )
         if (
             not ask.framed
         ):  # a list's answers are aligned by position only, so the order is part of the fingerprint
-            digest.update(self._prints + frames.index_to_bytes(self._frame.index))
+            digest.update(self._prints + frames.index_to_bytes(frames.row_labels(self._frame)))
         if ask.schema is not None and ask.schema != without_names(
             ask.schema
         ):  # the same answers into other columns
@@ -432,7 +434,7 @@ class _Lines:
             body_model=ask.body_model,
             out=ask.out,
             columns=[str(label) for label in self._told_by()],
-            rows=len(self._frame) * ask.samples,
+            rows=frames.row_count(self._frame) * ask.samples,
             samples=ask.samples,
             skipped=sum(map(len, self._skipped.values())),
             unsendable=sum(map(len, self._broken.values())),
@@ -481,7 +483,7 @@ class _Lines:
             mark = blake2b(reason.encode(), digest_size=PRINT_BYTES, person=b"unsent").digest()
             for at in rows:
                 asks[at * PRINT_BYTES : (at + 1) * PRINT_BYTES] = mark
-        return frames.Keys.of(self._frame.index, prints, left_out, asks)
+        return frames.Keys.of(frames.row_labels(self._frame), prints, left_out, asks)
 
     def _left_out_rows(self) -> Iterator[tuple[str, list[int]]]:
         """(reason, the rows of the frame left out for it)."""
@@ -494,7 +496,7 @@ class _Lines:
         columns = [str(label) for label in self._told_by()]
         if not calls_function(self._prompt):
             return Rendered(columns, keys, again=self._again)
-        witness = self._frame.copy() if keys.ambiguous.any() else None
+        witness = frames.copied(self._frame) if keys.ambiguous.any() else None
         return Rendered(columns, keys, witness=witness)
 
     def _again(self, frame: pd.DataFrame) -> frames.Keys:

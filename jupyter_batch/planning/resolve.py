@@ -12,7 +12,7 @@ from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.kept import kept_columns
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema, columns, listed
-from jupyter_batch.frames.frame import has_column
+from jupyter_batch.frames.frame import column_labels, has_column, is_frame
 from jupyter_batch.http.address import check_base
 from jupyter_batch.http.need_address import check_place
 from jupyter_batch.ledger.store import Ledger
@@ -111,7 +111,7 @@ def order(
         check_live(opts.model, provider, opts.api_base, opts.api_key)
     _check_samples(opts, prompt)
     frame, form, framed = _source(source, prompt, opts, (*fills, *beside))
-    form = with_extras(form, list(frame.columns), prompt, opts, schema)
+    form = with_extras(form, list(column_labels(frame)), prompt, opts, schema)
     taken = (
         []
         if opts.overwrite or not framed
@@ -290,7 +290,7 @@ def _source(
 
     if isinstance(prompt, Module):
         return source, prompt, True
-    if isinstance(source, pd.DataFrame):
+    if is_frame(source):
         if prompt is None:
             raise InputError("there is no prompt: give a text with {columns}")
         return source, _over(source, prompt, opts, fills), True
@@ -325,12 +325,13 @@ def _over(frame: pd.DataFrame, prompt: Any, opts: Options, fills: tuple[str, ...
             return prompt.over(labels, opts.template)
         return prompt_of(prompt, labels, system=opts.system, kind=opts.template, fills=fills)
 
-    shown = [label for label in frame.columns if str(label) not in fills]
+    labels = list(column_labels(frame))
+    shown = [label for label in labels if str(label) not in fills]
     try:
         return form(shown)
     except InputError:
-        if len(shown) < len(frame.columns):
-            _check_reads(form(list(frame.columns)), {}, fills)
+        if len(shown) < len(labels):
+            _check_reads(form(labels), {}, fills)
         raise
 
 

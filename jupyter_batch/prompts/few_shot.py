@@ -12,6 +12,7 @@ import orjson
 
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.schema import Field, Schema
+from jupyter_batch.frames.adapter import column_labels, is_frame, row_count
 from jupyter_batch.prompts.column_names import label_of
 from jupyter_batch.prompts.conversations import started
 from jupyter_batch.schema import Parser
@@ -90,7 +91,7 @@ def pairs_of(
     ColumnError.
     """
     frame = _frame(examples)
-    labels = list(frame.columns)
+    labels = list(column_labels(frame))
     fields = _answers(labels, out, model, schema)
     prompt = prompt_over([label for label in labels if label not in {*fields.values()}])
     for label in prompt.columns:
@@ -128,19 +129,20 @@ def _frame(examples: Any) -> pd.DataFrame:
         and all(isinstance(row, Mapping) for row in examples)
     ):
         examples = pd.DataFrame(examples)
-    if not isinstance(examples, pd.DataFrame):
+    if not is_frame(examples):
         raise OptionError(
             f"`examples` takes a DataFrame with the prompt's columns and the answers', not a "
             f"{type(examples).__name__}"
         )
-    if not len(examples):
+    if not row_count(examples):
         raise InputError("examples= has no rows: leave it out, or give a few")
-    if len(examples) > MOST_ROWS:
+    if row_count(examples) > MOST_ROWS:
         raise InputError(
-            f"examples= has {len(examples):,} rows, and each request repeats them all: give a few, such "
+            f"examples= has {row_count(examples):,} rows, and each request repeats them all: give a few, such "
             "as examples.head(20)"
         )
-    return examples
+    frame: pd.DataFrame = examples
+    return frame
 
 
 def _answers(labels: list[Any], out: str, model: str, schema: Schema | None) -> dict[str, Any]:

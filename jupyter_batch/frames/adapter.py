@@ -1,0 +1,123 @@
+"""Frame libraries: an adapter for each, and the functions through which the package reads frames.
+
+A library is added by an object with the methods of FrameAdapter and a call of `register`.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class FrameAdapter(Protocol):
+    """The operations on the frames of a library. Rows and columns are counted from 0."""
+
+    def accepts(self, value: Any) -> bool:
+        """Whether this is a frame of the library."""
+
+    def row_labels(self, frame: Any) -> pd.Index[Any]:
+        """Return the label of each row; a library without labels returns their numbers."""
+
+    def column_labels(self, frame: Any) -> pd.Index[Any]:
+        """Return the label of each column."""
+
+    def column(self, frame: Any, place: int) -> pd.Series[Any]:
+        """Return a column's cells."""
+
+    def fill(self, frame: Any, place: int | None, label: Any, cells: Any) -> None:
+        """Write a column in place; a new column, with this label, where place is None.
+
+        cells: a one-dimensional array of pandas or numpy, None or NaN where there is no value.
+        """
+
+    def copy(self, frame: Any) -> Any:
+        """Return a copy that later changes of the frame do not affect."""
+
+    def take(self, frame: Any, rows: Sequence[int]) -> Any:
+        """Return a new frame of these rows, in this order."""
+
+
+class PandasFrames:
+    """Frames of pandas."""
+
+    def accepts(self, value: Any) -> bool:
+        """As FrameAdapter, as all methods here; pandas is not imported before a frame exists."""
+        pandas = sys.modules.get("pandas")
+        return pandas is not None and isinstance(value, pandas.DataFrame)
+
+    def row_labels(self, frame: Any) -> pd.Index[Any]:
+        """Return the index."""
+        labels: pd.Index[Any] = frame.index
+        return labels
+
+    def column_labels(self, frame: Any) -> pd.Index[Any]:
+        """Return the columns' index."""
+        labels: pd.Index[Any] = frame.columns
+        return labels
+
+    def column(self, frame: Any, place: int) -> pd.Series[Any]:
+        """Return the column itself."""
+        cells: pd.Series[Any] = frame.iloc[:, place]
+        return cells
+
+    def fill(self, frame: Any, place: int | None, label: Any, cells: Any) -> None:
+        """Replace a column, or insert it as the last."""
+        import pandas as pd
+
+        if place is not None:
+            frame.isetitem(place, cells)
+            return
+        if isinstance(frame.columns, pd.CategoricalIndex) and label not in frame.columns.categories:
+            frame.columns = frame.columns.add_categories([label])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.PerformanceWarning)  # many columns
+            frame.insert(len(frame.columns), label, cells)
+
+    def copy(self, frame: Any) -> Any:
+        """Return a deep copy."""
+        return frame.copy()
+
+    def take(self, frame: Any, rows: Sequence[int]) -> Any:
+        """Return a copy of these rows."""
+        return frame.iloc[rows].copy()
+
+
+_ADAPTERS: list[FrameAdapter] = [PandasFrames()]
+
+
+def register(adapter: FrameAdapter) -> None:
+    """Add a frame library: jobs accept its frames, and fill them."""
+    _ADAPTERS.append(adapter)
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a registered library accepts this value."""
+    return any(adapter.accepts(value) for adapter in _ADAPTERS)
+
+
+def adapter_of(frame: Any) -> FrameAdapter:
+    """Return the adapter of a frame. Raises TypeError for anything else."""
+    for adapter in _ADAPTERS:
+        if adapter.accepts(frame):
+            return adapter
+    raise TypeError(f"no frame library is registered for {type(frame).__name__}")
+
+
+def row_labels(frame: Any) -> pd.Index[Any]:
+    """Return the label of each row."""
+    return adapter_of(frame).row_labels(frame)
+
+
+def column_labels(frame: Any) -> pd.Index[Any]:
+    """Return the label of each column."""
+    return adapter_of(frame).column_labels(frame)
+
+
+def row_count(frame: Any) -> int:
+    """Return the number of rows."""
+    return len(row_labels(frame))
