@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+import radon.complexity
 
 from jupyter_batch.core.status import MOVES
 
@@ -14,6 +15,7 @@ PACKAGE = ROOT / "jupyter_batch"
 FILES_A_FOLDER = 16
 LINES_A_FILE = 400
 LINES_A_FUNCTION = 60
+COMPLEXITY = 15
 
 LONG_FILES = {
     "cli.py": 420,
@@ -41,6 +43,64 @@ LONG_FUNCTIONS = {
     "tool_calls/follow_up.py:plan_round": 70,
 }
 """The same of functions."""
+COMPLEX_FUNCTIONS = {
+    "adoption/adopt.py:_record": 20,
+    "adoption/commands.py:place_of": 25,
+    "completion.py:job_ids": 16,
+    "core/refusals/sentence.py:_kinds": 16,
+    "core/together.py:together": 51,
+    "file_checks/contents.py:missing": 19,
+    "file_checks/refetch.py:due": 17,
+    "frames/labels.py:_told": 16,
+    "lab/listing.py:_jobs": 17,
+    "ledger/records.py:snapshot": 28,
+    "ledger/store.py:take_up": 17,
+    "magics.py:_line": 17,
+    "monitor/plot.py:_course": 16,
+    "planning/max_cost.py:all_within": 20,
+    "planning/resolve.py:order": 24,
+    "planning/retry.py:_drafted": 29,
+    "prompts/signature.py:as_asked": 20,
+    "providers/prices.py:_known": 18,
+    "providers/xai/batches.py:_view": 18,
+    "realtime/fast_path.py:_send": 16,
+    "realtime/litellm_call.py:_failure": 20,
+    "results/outcomes.py:hush": 17,
+    "results/outcomes.py:of_shard": 17,
+    "results/outcomes.py:take": 24,
+    "results/row.py:row_of": 17,
+    "results/rows/__init__.py:_view": 16,
+    "results/timeline.py:_stages": 21,
+    "runner/collect.py:collect": 19,
+    "runner/quota.py:hold": 18,
+    "runner/spend_guard.py:hold": 20,
+    "runner/step.py:_ended": 20,
+    "runner/worker.py:_look": 18,
+    "schema/read.py:_gather": 22,
+    "schema/sent.py:_node": 22,
+    "server/checks/message_request.py:_problems": 16,
+    "server/checks/requests.py:_embeddings": 24,
+    "server/checks/requests.py:_responses": 18,
+    "server/echo/calls.py:calls": 16,
+    "server/echo/fill.py:_array": 18,
+    "server/echo/fill.py:_number": 24,
+    "server/routes/files.py:_checked": 17,
+    "server/translate/responses.py:chat_of": 20,
+    "server/upstream.py:ask": 16,
+    "templates/template.py:_meaning": 17,
+    "wire/anthropic/results.py:_answer": 22,
+    "wire/anthropic/results.py:_typed": 17,
+    "wire/anthropic/results.py:_usage": 18,
+    "wire/clouds/bedrock.py:_answer": 21,
+    "wire/clouds/gemini.py:_answer": 28,
+    "wire/message_parts.py:_message": 20,
+    "wire/message_parts.py:_part": 16,
+    "wire/message_parts.py:_source": 16,
+    "wire/openai.py:_used": 20,
+    "wire/tolerant.py:_outcome": 20,
+    "wire/turns.py:anthropic": 16,
+}
+"""Functions above the limit of complexity, and theirs."""
 
 
 def modules():
@@ -85,6 +145,26 @@ def test_a_function_is_short():
     }
     assert too_long == {}
     assert [name for name in LONG_FUNCTIONS if found.get(name, 0) <= LINES_A_FUNCTION] == []
+
+
+def test_a_function_is_simple():
+    """No function has a cyclomatic complexity above 15, comprehensions counted (radon).
+
+    Those that are listed do not grow.
+    """
+    found: dict[str, int] = {}
+    for path in modules():
+        for block in radon.complexity.cc_visit(path.read_text(encoding="utf-8")):
+            for function in getattr(block, "methods", [block]):
+                name = f"{path.relative_to(PACKAGE).as_posix()}:{function.name}"
+                found[name] = max(found.get(name, 0), function.complexity)
+    too_complex = {
+        name: count
+        for name, count in found.items()
+        if count > COMPLEX_FUNCTIONS.get(name, COMPLEXITY)
+    }
+    assert too_complex == {}
+    assert [name for name in COMPLEX_FUNCTIONS if found.get(name, 0) <= COMPLEXITY] == []
 
 
 def diagram():
