@@ -57,6 +57,13 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
 
     command("list", _list, "every job in the ledger, newest first")
     _with_id(command("show", _show, "a job: state, counts, why rows failed"))
+    looked = _with_id(
+        command(
+            "view", _view, "look at a job's rows in the browser: filter, search, open one, export"
+        )
+    )
+    looked.add_argument("--port", type=int, default=0, metavar="N", help="default: a free one")
+    looked.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     watch = command(
         "watch",
         _watch,
@@ -180,6 +187,12 @@ def _show(asked: argparse.Namespace) -> int:
 
     _print(jobs.open_job(asked.id, follow=False))
     return 0
+
+
+def _view(asked: argparse.Namespace) -> int:
+    from jupyter_batch.viewer.opened import serve
+
+    return serve(asked.id, port=asked.port, browser=not asked.no_browser)
 
 
 def _print(job: Job) -> None:

@@ -185,7 +185,7 @@ def test_a_million_rows(tmp_path):
     assert whole(rows, Query("failed")).found == 1000
     assert whole(rows, Query("cut off")).found == 1002
     assert whole(rows, Query(sort="cost", descending=True)).rows[0].output_tokens == 501
-    assert read() - start < 6_000_000
+    assert read() - start < 40_000_000
     assert whole(rows, Query(text="zebra")).found == 1002
     assert read() - start < 700_000_000, "each file was read once"
     assert me.memory_info().rss - memory < 100_000_000

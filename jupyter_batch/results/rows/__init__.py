@@ -20,7 +20,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.glimpse import words
 from jupyter_batch.results.outcomes import CODES
 from jupyter_batch.results.row import Row
-from jupyter_batch.results.rows.contents import Contents
+from jupyter_batch.results.rows.contents import Contents, plain
 from jupyter_batch.results.rows.lines import Array, Line
 from jupyter_batch.results.rows.search import Search
 from jupyter_batch.row_files.row_sources import NOWHERE
@@ -238,17 +238,22 @@ def _ordered(contents: Contents, query: Query, search: Search | None) -> Array:
     return rows[np.argsort(-key if query.descending else key, kind="stable")]
 
 
-def views(contents: Contents, positions: list[int]) -> list[RowView]:
-    """The rows at some positions, for a page."""
+def views(contents: Contents, positions: list[int], *, whole: bool = False) -> list[RowView]:
+    """The rows at some positions, for a page; whole: with texts of any length, for a file."""
     if not positions:
         return []
     prompts = contents.prompts(positions)
     lines = contents.results(positions)
-    return [_view(contents, at, prompts.get(at), lines) for at in positions]
+    longest = None if whole else LONGEST
+    return [_view(contents, at, prompts.get(at), lines, longest) for at in positions]
 
 
 def _view(
-    contents: Contents, position: int, prompt: str | None, lines: dict[int, list[Line]]
+    contents: Contents,
+    position: int,
+    prompt: str | None,
+    lines: dict[int, list[Line]],
+    longest: int | None,
 ) -> RowView:
     asked = contents.asked(position)
     samples = contents.job.samples
@@ -256,7 +261,7 @@ def _view(
         position=position,
         label=str(contents.label(position)),
         sample=position % samples if samples > 1 else 0,
-        prompt=None if prompt is None else prompt[:LONGEST],
+        prompt=None if prompt is None else prompt[:longest],
     )
     own = contents.outcome(position, lines.get(asked, ()))
     if own is not None:
@@ -264,9 +269,10 @@ def _view(
         row.status = Status.REUSED if asked != position and code is Status.SUCCEEDED else code
         row.finish = own.finishes[own.finish[0]]
         row.error = own.reasons.get(asked)
-        row.answer = None if value is None else words(value)[:LONGEST]
+        said = plain if longest is None else words
+        row.answer = None if value is None else said(value)[:longest]
         if contents.job.schema is not None and isinstance(value, dict):
-            row.fields = {str(name): words(held) for name, held in value.items()}
+            row.fields = {str(name): said(held) for name, held in value.items()}
         row.size = sum(len(line.data) for line in lines[asked][:1])
         _add_figures(row, own, 0)
         if contents.places[position] <= NOWHERE:

@@ -14,7 +14,7 @@ import orjson
 
 from jupyter_batch.core.finish import CUT
 from jupyter_batch.core.request import position_of
-from jupyter_batch.core.result import Result, Status
+from jupyter_batch.core.result import Status
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.glimpse import SAMPLE, beginning, first_block, said
@@ -249,18 +249,20 @@ class Contents:
             for result in results_in(line, self.job, dialect):
                 position = position_of(self.job.id, result.custom_id)
                 if position is not None:
-                    yield position, text_of(result)
+                    yield (
+                        position,
+                        result.error or "" if result.value is None else plain(result.value),
+                    )
 
         return File(path, read)
 
 
-def text_of(result: Result) -> str:
-    """An answer as a text, whole, or the reason why there is none."""
-    if result.value is None:
-        return result.error or ""
-    if isinstance(result.value, str):
-        return result.value
-    return orjson.dumps(result.value, default=str).decode()
+def plain(value: Any) -> str:
+    """An answer as a text, whole; one that is no text as JSON."""
+    if isinstance(value, str):
+        return value
+    option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(value, option=option, default=str).decode()
 
 
 def _constant(path: Path, same: str) -> tuple[bytes, ...]:

@@ -1,0 +1,1 @@
+"""The row view: a page on loopback that shows a job's rows."""

@@ -1,0 +1,89 @@
+"""The row view of a job: opened from a terminal, or shown in a notebook."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import os
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+
+from jupyter_batch.config import settings
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.monitor.style import AS_TEXT
+from jupyter_batch.viewer.server import Viewer
+
+HEIGHT = 640
+"""Pixels of the page in a notebook."""
+_REMOTE = ("JUPYTERHUB_SERVICE_PREFIX", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
+"""Environment variables of kernels whose browser is on another machine."""
+
+_running: dict[Path, Viewer] = {}
+_lock = threading.Lock()
+
+
+def job_named(ledger: Ledger, name: str) -> str:
+    """The id of a job, or of the first of a group, by its id, its beginning, or its name."""
+    group = ledger.groups().get(name)
+    return ledger.job(group[0] if group else name).id
+
+
+def serve(name: str, *, port: int = 0, browser: bool = True) -> int:
+    """Serve a job's rows until Ctrl-C. Raises JobNotFoundError, OptionError."""
+    ledger = Ledger(settings.home())
+    job = job_named(ledger, name)
+    try:
+        viewer = Viewer(ledger).start(port)
+    except OSError as error:
+        raise OptionError(f"port {port} can't be used: {error.strerror or error}") from None
+    try:
+        sys.stdout.write(f"Rows of {job}: {viewer.address(job)}\nCtrl-C ends it.\n")
+        sys.stdout.flush()
+        if browser:
+            webbrowser.open(viewer.entry(job))
+        viewer.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        viewer.stop()
+    return 0
+
+
+class View:
+    """The rows of a job as a page of this process: an output in a notebook, a browser's page elsewhere."""
+
+    def __init__(self, ledger: Ledger, job: str) -> None:
+        with _lock:
+            if ledger.home not in _running:
+                _running[ledger.home] = Viewer(ledger).start()
+            self._viewer = _running[ledger.home]
+        self.job = job
+        self.url = self._viewer.address(job)
+
+    def open(self) -> View:
+        """Open the page in a browser of this machine."""
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(self._viewer.entry(self.job))
+        return self
+
+    def __repr__(self) -> str:
+        return f"Rows of {self.job}: {self.url}"
+
+    def _repr_html_(self) -> str:
+        url = html.escape(self.url)
+        if any(name in os.environ for name in _REMOTE):
+            return (
+                f'<div class="{AS_TEXT}">The page with the rows is on the kernel\'s machine, which this browser does '
+                f"not reach. In a terminal there, run <code>jupyter batch view {html.escape(self.job)}</code> behind "
+                "a tunnel (<code>ssh -L</code>), or use <code>job.results()</code> and <code>job.row(label)</code> "
+                "here.</div>"
+            )
+        return (
+            f'<div class="{AS_TEXT}"><iframe src="{url}" title="Rows of {html.escape(self.job)}" width="100%" '
+            f'height="{HEIGHT}" style="border:1px solid #8886;border-radius:8px" allow="clipboard-write"></iframe><br>'
+            f'<a href="{url}" target="_blank" rel="noopener noreferrer">Open in a tab</a> '
+            "(this needs the kernel, on this machine)</div>"
+        )

@@ -1,0 +1,192 @@
+"""The row view's server over real HTTP: who may ask, what it answers, what it writes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import httpx
+import pandas as pd
+import pytest
+
+from jupyter_batch import cli
+from jupyter_batch.viewer.server import Viewer
+from tests.viewer.conftest import EVIL
+
+
+@pytest.fixture
+def viewer(few):
+    """The server of a ledger with the job `jbfew`."""
+    made = Viewer(few).start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def ask(viewer):
+    """GET below the job's address, by this server's own name."""
+    with httpx.Client(base_url=viewer.address("jbfew"), trust_env=False) as client:
+        yield client.get
+
+
+def page(ask, **query):
+    """A page once all was read."""
+    for _ in range(1000):
+        found = ask("page", params=query).json()
+        if found["ready"] and found["complete"]:
+            return found
+    raise AssertionError(found)
+
+
+@pytest.mark.parametrize("place", ["", "viewer.js", "viewer.css", "state", "page", "row", "export"])
+def test_nothing_without_the_token(viewer, place):
+    """A wrong token, or none, is not found, and gives no reason to guess on."""
+    for token in ("x", viewer.access.token[:-1], "%00", "é"):
+        url = f"http://127.0.0.1:{viewer.port}/{token}/jbfew/{place}"
+        assert httpx.get(url, trust_env=False).status_code == 404
+    assert httpx.get(f"http://127.0.0.1:{viewer.port}/", trust_env=False).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": "[::1"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
+    ],
+)
+def test_other_names_and_other_pages_are_refused(ask, headers):
+    """Not with the right token either: DNS rebinding, and requests of pages of other origins."""
+    answer = ask("page", headers=headers)
+    assert answer.status_code == 403
+    assert "review" not in answer.text.lower()
+
+
+def test_the_page_itself_may_ask(viewer, ask):
+    """Its own origin; and a browser may open or frame it from elsewhere."""
+    own = {"Origin": f"http://127.0.0.1:{viewer.port}", "Sec-Fetch-Site": "same-origin"}
+    assert ask("page", headers=own).status_code == 200
+    framed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert ask("", headers=framed).status_code == 200
+
+
+@pytest.mark.parametrize("place", ["", "viewer.js", "state", "page", "row?position=99", "nothing"])
+def test_each_answer_has_the_policy(ask, place):
+    """Errors too: nothing is loaded but the page's own two files, nothing is cached, no address is sent on."""
+    headers = ask(place).headers
+    policy = dict(
+        part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; ") if " " in part
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["img-src"] == "data:"
+    assert policy["require-trusted-types-for"] == "'script'"
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+
+
+def test_the_page_has_no_inline_script_and_loads_nothing_from_elsewhere(ask):
+    """One HTML, one script, one style sheet."""
+    text = ask("").text
+    assert re.findall(r'(?:src|href)="([^"]+)"', text) == ["viewer.css", "viewer.js"]
+    assert not re.search(r"<script[^>]*>[^<]|\son\w+=|style=|javascript:|https?:", text)
+    script = ask("viewer.js").text
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|import\(|https?:", script
+    )
+    assert "url(" not in ask("viewer.css").text
+
+
+def test_an_entry_is_valid_once(viewer):
+    """The address that is visible in a process list is of no use afterwards."""
+    entry = viewer.entry("jbfew")
+    first = httpx.get(entry, trust_env=False, follow_redirects=True)
+    assert first.status_code == 200
+    assert str(first.url) == viewer.address("jbfew")
+    assert httpx.get(entry, trust_env=False).status_code == 404
+
+
+def test_what_the_page_asks(ask):
+    """Head, filters, search, order and pages."""
+    seen = ask("state").json()
+    assert (seen["id"], seen["answer"], seen["final"]) == ("jbfew", "sentiment", True)
+    assert page(ask)["counts"]["cut off"] == 1
+    assert [row["position"] for row in page(ask, chip="failed")["rows"]] == [3]
+    assert [row["position"] for row in page(ask, text="review 8")["rows"]] == [8]
+    costly = page(ask, sort="cost", descending="1", limit="2", offset="0")
+    assert [row["position"] for row in costly["rows"]] == [7, 9]
+    assert costly["found"] == 10
+
+
+def test_a_row(ask):
+    """Messages as sent, answer, usage, raw line; hostile text comes as it was."""
+    row = ask("row", params={"position": 8}).json()
+    assert row["prompt"][0] == {"role": "system", "content": "You are terse."}
+    assert row["answer"] == EVIL
+    assert row["tokens"]["output_tokens"] == 11
+    assert row["raw"]["custom_id"] == row["custom_id"] == "jbfew-8"
+
+
+@pytest.mark.parametrize(
+    ("place", "status"),
+    [
+        ("page?chip=x", 400),
+        ("page?sort=x", 400),
+        ("page?offset=-1", 400),
+        ("page?limit=1e9", 400),
+        (f"page?text={'x' * 501}", 400),
+        ("row?position=10", 404),
+        ("row?position=x", 400),
+        ("export?format=exe", 400),
+        ("../jbnone/page", 404),
+        ("../../../etc/passwd", 404),
+        ("%2e%2e%2fserver.py", 404),
+    ],
+)
+def test_what_it_refuses(ask, place, status):
+    """No such selection, row, format, job or file."""
+    assert ask(place).status_code == status
+
+
+def test_export_of_a_selection(ask, few):
+    """What is filtered, in its order, with whole texts: CSV, JSONL and Parquet agree."""
+    pytest.importorskip("pyarrow")
+    query = {"chip": "answered", "sort": "cost", "descending": "1"}
+    files = {
+        form: ask("export", params={**query, "format": form})
+        for form in ("csv", "jsonl", "parquet")
+    }
+    assert files["csv"].headers["Content-Disposition"] == 'attachment; filename="jbfew.csv"'
+    rows = list(csv.DictReader(io.StringIO(files["csv"].text)))
+    lines = [json.loads(line) for line in files["jsonl"].text.splitlines()]
+    table = pd.read_parquet(io.BytesIO(files["parquet"].content))
+    assert [row["row"] for row in rows] == [line["row"] for line in lines] == table["row"].tolist()
+    assert rows[0]["row"] == "7"
+    assert rows[0]["sentiment"] == lines[0]["sentiment"] == table["sentiment"][0] == "answer 7"
+    assert lines[0]["_cost"] == pytest.approx(table["_cost"][0])
+    assert list(table.columns) == list(rows[0])
+    assert {line["sentiment"] for line in lines} >= {EVIL}
+
+
+def test_export_of_failures_has_the_reasons(ask):
+    """A failed row has no answer."""
+    lines = ask("export", params={"chip": "failed", "format": "jsonl"}).text.splitlines()
+    assert json.loads(lines[0])["_error"] == "invalid_request_error: the content was refused"
+    assert json.loads(lines[0])["sentiment"] is None
+
+
+def test_a_port_that_is_taken(viewer, capsys, few):
+    """The command says so, with exit 2; an unknown job is named."""
+    assert cli.main(["view", "jbfew", "--no-browser", "--port", str(viewer.port)]) == 2
+    assert f"port {viewer.port} can't be used" in capsys.readouterr().err
+    assert cli.main(["view", "jbnone", "--no-browser"]) == 2
+    assert "jbnone" in capsys.readouterr().err
