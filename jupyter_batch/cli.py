@@ -57,11 +57,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
 
     command("list", _list, "every job in the ledger, newest first")
     _with_id(command("show", _show, "a job: state, counts, why rows failed"))
-    looked = _with_id(
-        command(
-            "view", _view, "look at a job's rows in the browser: filter, search, open one, export"
-        )
-    )
+    looked = _with_id(command("view", _view, "a job's rows in the browser: filter, search, export"))
     looked.add_argument("--port", type=int, default=0, metavar="N", help="default: a free one")
     looked.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     watch = command(
@@ -110,10 +106,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
         command("export", _export, "write a job's results to a file: .csv, .jsonl or .parquet")
     )
     export.add_argument(
-        "path",
-        type=Path,
-        metavar="FILE",
-        help="its ending says the format; it is replaced as a whole",
+        "path", type=Path, metavar="FILE", help="its ending says the format; it is replaced whole"
     )
     serve = command(
         "serve", _serve, "an OpenAI-compatible Files and Batches server on this machine"
@@ -388,20 +381,14 @@ def _write(frame: Any, path: Path, ending: str) -> None:
             path, orient="records", lines=True, force_ascii=False, date_format="iso"
         )
     else:
-        for (
-            name
-        ) in objects:  # texts and lists can't be in one column, nor can arguments of any form
+        for name in objects:  # one column can't hold texts and lists, nor arguments of any form
             frame[name] = frame[name].map(
                 lambda cell: _whole(cell) if isinstance(cell, ToolCalls) else cell
             )
         try:
             try:
                 frame.to_parquet(path)
-            except (
-                ValueError,
-                TypeError,
-                NotImplementedError,
-            ):  # objects of many forms, or empty ones: as JSON
+            except (ValueError, TypeError, NotImplementedError):  # of many forms, or empty: as JSON
                 frame.assign(**{name: frame[name].map(_whole) for name in objects}).to_parquet(path)
         except ImportError:
             raise InputError(".parquet needs pyarrow: pip install pyarrow") from None

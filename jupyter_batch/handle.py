@@ -23,6 +23,8 @@ from jupyter_batch.notebook import kernel, terminal
 
 if TYPE_CHECKING:
     from jupyter_batch.results.timeline import JobEvents
+    from jupyter_batch.runner.process import Session
+    from jupyter_batch.viewer.opened import View
 
 
 class Standing(Holder):
@@ -32,6 +34,7 @@ class Standing(Holder):
     """
 
     id: str
+    _here: Session
 
     def __init__(self) -> None:
         self._over = threading.Event()
@@ -209,6 +212,16 @@ class Standing(Holder):
         from jupyter_batch.results.timeline import graph
 
         return figure(graph(self.snapshot(), self._job_events()))
+
+    def view(self) -> View:
+        """The rows, to look at: filter, search, open one. A page in a notebook's output, else in a browser.
+
+        Works while it runs; `jupyter batch view ID` does the same without a kernel.
+        """
+        from jupyter_batch.viewer.opened import View
+
+        made = View(self._here.ledger, self.id)
+        return made if kernel.has_frontend() else made.open()
 
     def __repr__(self) -> str:
         try:

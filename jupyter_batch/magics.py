@@ -161,6 +161,8 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
                 if by_position
                 else jobs.attach(job, frame)
             )
+        if verb == "view":
+            return job.view()
         if verb == "errors":
             return job.errors
         if verb == "retry":

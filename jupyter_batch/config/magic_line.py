@@ -21,6 +21,7 @@ NAME = "llm_batch"
 VERBS = {
     "list": "list: every job in the ledger",
     "show": "show ID: the live monitor of a job",
+    "view": "view ID: the rows of a job, to look at",
     "attach": "attach ID FRAME: a job of another day, its answers onto this frame",
     "cancel": "cancel ID: at the provider; finished rows are kept",
     "retry": "retry ID: send the rows again that have no answer, those alone",

@@ -25,6 +25,13 @@ _running: dict[Path, Viewer] = {}
 _lock = threading.Lock()
 
 
+def close_all() -> None:
+    """End the servers of this process."""
+    with _lock:
+        while _running:
+            _running.popitem()[1].stop()
+
+
 def job_named(ledger: Ledger, name: str) -> str:
     """The id of a job, or of the first of a group, by its id, its beginning, or its name."""
     group = ledger.groups().get(name)
@@ -60,8 +67,8 @@ class View:
             if ledger.home not in _running:
                 _running[ledger.home] = Viewer(ledger).start()
             self._viewer = _running[ledger.home]
-        self.job = job
-        self.url = self._viewer.address(job)
+        self.job = job_named(ledger, job)
+        self.url = self._viewer.address(self.job)
 
     def open(self) -> View:
         """Open the page in a browser of this machine."""

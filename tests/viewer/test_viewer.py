@@ -6,12 +6,18 @@ import csv
 import io
 import json
 import re
+import webbrowser
 
 import httpx
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
+import jupyter_batch
 from jupyter_batch import cli
+from jupyter_batch.magics import LLMBatch
+from jupyter_batch.notebook import kernel
+from jupyter_batch.viewer import opened
 from jupyter_batch.viewer.server import Viewer
 from tests.viewer.conftest import EVIL
 
@@ -190,3 +196,28 @@ def test_a_port_that_is_taken(viewer, capsys, few):
     assert f"port {viewer.port} can't be used" in capsys.readouterr().err
     assert cli.main(["view", "jbnone", "--no-browser"]) == 2
     assert "jbnone" in capsys.readouterr().err
+
+
+def test_a_job_shows_its_rows_in_a_notebook(few, monkeypatch):
+    """`job.view()`: a frame with the page of a server in this process, and its address; the same server each time."""
+    job = jupyter_batch.open("jbfew")
+    monkeypatch.setattr(kernel, "has_frontend", lambda: True)
+    seen = job.view()
+    assert f'<iframe src="{seen.url}"' in seen._repr_html_()
+    assert httpx.get(seen.url, trust_env=False).status_code == 200
+    assert job.view().url == seen.url
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/x/")
+    assert "iframe" not in seen._repr_html_(), "it would be empty"
+    assert "jupyter batch view jbfew" in seen._repr_html_()
+    opened.close_all()
+
+
+def test_a_job_opens_its_rows_from_a_terminal(few, monkeypatch):
+    """Without a notebook the browser is opened, with an address that is valid once; the magic does the same."""
+    shown = []
+    monkeypatch.setattr(webbrowser, "open", shown.append)
+    seen = LLMBatch(InteractiveShell())._line("view jbfew", {})
+    assert repr(seen) == f"Rows of jbfew: {seen.url}"
+    assert httpx.get(shown[0], trust_env=False).status_code == 303
+    assert httpx.get(shown[0], trust_env=False).status_code == 404
+    opened.close_all()
