@@ -95,7 +95,7 @@ def submit(
     what it holds when they come. A list of models gives a Group of jobs; one that makes vectors is asked for them, as
     by `embed`. Raises an InputError before anything is sent or kept.
     """
-    from jupyter_batch.planning.plan_many import plan_all
+    from jupyter_batch.planning.plan import plan_all
 
     here, several, orders, _ = _checked(source, prompt, given, door)
     jobs, now = [], time.time()

@@ -8,7 +8,8 @@ import pandas as pd
 
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.ask import Ask
-from jupyter_batch.planning.plan import plan
+from jupyter_batch.planning.plan import plan_all
+from jupyter_batch.planning.resolve import Order
 from jupyter_batch.prompts.prompt import prompt_of
 from jupyter_batch.results.outcomes import CODES, of_job
 from jupyter_batch.runner.worker import Worker
@@ -61,9 +62,8 @@ class Desk:
                 **more,
             }
         )
-        return plan(
-            self.ledger, ask, self.frame, now=self.now, reuse=True, accept=lambda _: None
-        ).id
+        (planned,) = plan_all(self.ledger, [Order(ask, self.frame, True)], self.now)
+        return planned.record.id
 
     async def step(self, seconds=0.0, worker=None):
         """Let time pass, and the worker do what is due."""

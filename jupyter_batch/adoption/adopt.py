@@ -24,9 +24,11 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import write_manifest
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import TAG_MODEL, TAG_OUT
-from jupyter_batch.row_files.row_columns import Unsent
+from jupyter_batch.row_files.hash_arrays import prints_array
+from jupyter_batch.row_files.row_columns import RowFiles, Unsent
 from jupyter_batch.row_files.row_sources import NOWHERE, PRINT_BYTES, Places, space_of
 
 if TYPE_CHECKING:
@@ -49,22 +51,22 @@ async def adopt(
     there = ledger.folders.of(name)
     was, kept = _taken_before(ledger, name)
     chosen = _chosen(orphans, kept)
-    with ledger.folders.drafted(name) as draft:
+    with job_draft(ledger, name) as draft:
         restored = (
             _found(was, ledger, chosen)
             if was is not None
             else _restored(ledger, there, place, chosen)
         )
-        if restored is None:
-            parts = [
-                await learn(provider, place, orphan, number, there, draft)
-                for number, orphan in chosen.items()
-            ]
-            record, shards = _record(was, kept, place, parts, there, draft, now)
-            write_manifest(draft, record, shards, handles=False)
-        else:
-            record, shards = restored
-        return ledger.take_up(record, shards, lambda: ledger.folders.adopt(draft, name))
+        if restored is not None:
+            draft.record, draft.shards = restored
+            return draft.take_up()
+        parts = [
+            await learn(provider, place, orphan, number, there, draft.folder)
+            for number, orphan in chosen.items()
+        ]
+        _fill(draft, was, kept, place, parts, there, now)
+        write_manifest(draft.folder, draft.record, draft.shards, handles=False)
+        return draft.take_up()
 
 
 def _taken_before(ledger: Ledger, name: str) -> tuple[JobRecord | None, list[ShardRecord]]:
@@ -190,23 +192,23 @@ def _absent(shard: ShardRecord) -> ShardRecord:
 # --- without the folder -------------------------------------------------------------------------------------------
 
 
-def _record(
+def _fill(
+    draft: JobDraft,
     was: JobRecord | None,
     kept: list[ShardRecord],
     place: JobRecord,
     parts: list[Part],
     there: JobFolder,
-    draft: JobFolder,
     now: float,
-) -> tuple[JobRecord, list[ShardRecord]]:
-    """The job from its shards; row sources, request hashes and unsent rows go into the draft."""
-    told = parts[0].orphan
-    known = told.rows is not None and told.shards is not None
+) -> None:
+    """Fill the draft with the job as far as its shards show it."""
+    first = parts[0].orphan
+    known = first.rows is not None and first.shards is not None
     rows = max(
-        [told.rows or 0, was.rows if was else 0, *(part.positions[-1] + 1 for part in parts)]
+        [first.rows or 0, was.rows if was else 0, *(part.positions[-1] + 1 for part in parts)]
     )
     places = _places(kept, there, rows)
-    prints = bytearray(there.prints.read_bytes() if was else b"").ljust(rows * PRINT_BYTES, b"\0")
+    hashes = bytearray(there.prints.read_bytes() if was else b"").ljust(rows * PRINT_BYTES, b"\0")
     shards = {shard.number: shard for shard in kept}
     for part in sorted(
         parts, key=lambda part: not part.exact
@@ -217,10 +219,10 @@ def _record(
         shards[part.number] = _shard(part, len(mine))
         for n, position in enumerate(part.positions) if part.prints else ():
             start = position * PRINT_BYTES
-            prints[start : start + PRINT_BYTES] = part.prints[
+            hashes[start : start + PRINT_BYTES] = part.prints[
                 n * PRINT_BYTES : (n + 1) * PRINT_BYTES
             ]
-    for shard in _gaps(shards, told.shards or max(shards) + 1, rows) if known else ():
+    for shard in _gaps(shards, first.shards or max(shards) + 1, rows) if known else ():
         shards[shard.number] = shard
         places[shard.first : shard.last + 1] = shard.number
     unsent = np.flatnonzero(places == NOWHERE).tolist()
@@ -228,17 +230,16 @@ def _record(
         Unsent(Status.SKIPPED, UNASKED, unsent) if known else Unsent(Status.FAILED, UNKNOWN, unsent)
     )
     record = was or _job(place, parts, now)
-    draft.write(draft.unsent, msgspec.json.encode([group] if unsent else []))
-    draft.write(draft.places, Places(places).to_bytes())
-    draft.write(draft.prints, bytes(prints))
-    draft.write(draft.index, frames.index_to_bytes(pd.RangeIndex(rows // record.samples)))
-    record = msgspec.structs.replace(
+    draft.shards = [shards[number] for number in sorted(shards)]
+    draft.record = msgspec.structs.replace(
         record,
         rows=rows,
         skipped=len(unsent) if known else 0,
         unsendable=0 if known else len(unsent),
     )
-    return record, [shards[number] for number in sorted(shards)]
+    draft.sources = Places(places)
+    index = frames.index_to_bytes(pd.RangeIndex(rows // record.samples))
+    draft.write_rows(RowFiles([group] if unsent else [], index=index, hashes=prints_array(hashes)))
 
 
 def _places(kept: list[ShardRecord], folder: JobFolder, rows: int) -> Array:

@@ -27,19 +27,23 @@ from jupyter_batch.dedup.match import (
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.row_files.hash_arrays import prints_array
 from jupyter_batch.row_files.request_files import filled, write_requests
-from jupyter_batch.row_files.row_sources import NOWHERE
+from jupyter_batch.row_files.row_sources import NOWHERE, Places
 
 if TYPE_CHECKING:
     from jupyter_batch.row_files.hash_arrays import Array
 
 
 class Arranged(NamedTuple):
-    """A job that is ready to be stored."""
+    """A deduplicated job. hashes: of the requests that it has itself.
+
+    sources: the row sources; None where each shard has all requests between its first and last.
+    """
 
     record: JobRecord
     shards: list[ShardRecord]
+    hashes: Array
+    sources: Places | None
 
 
 def arrange(
@@ -48,38 +52,32 @@ def arrange(
     record: JobRecord,
     shards: list[ShardRecord],
     limits: Limits,
-    prints: bytes | bytearray,
+    hashes: Array,
     *,
     waits: Waits = lambda _: True,
     failures: bool = True,
 ) -> Arranged:
     """Return the job with existing answers copied, and requests only for the remaining rows.
 
-    Rewrites the draft's files accordingly. failures: do not send requests again whose earlier
-    answers were billed but unusable.
+    Rewrites the draft's request files accordingly. waits: whether to wait for a shard of another
+    job that is in progress. failures: do not send requests again whose earlier answers were billed
+    but unusable.
     """
-    rows = prints_array(prints)
-    reuse = decide(ledger, record.space, rows, draft, record.id, waits, failures)
+    reuse = decide(ledger, record.space, hashes, draft, record.id, waits, failures)
     if reuse.plain:
-        draft.write(draft.prints, bytes(prints))
-        return Arranged(record, filled(draft, record.id, shards, limits))
-    own = np.where(np.isin(reuse.whose, (FOLLOWS, LEFT_OUT))[:, None], 0, rows)
-    draft.write(draft.prints, own.astype("<u8").tobytes())
+        return Arranged(record, filled(draft, record.id, shards, limits), hashes, None)
+    own = np.where(np.isin(reuse.whose, (FOLLOWS, LEFT_OUT))[:, None], 0, hashes)
     # Shards waited for may fail; a retry then sends their requests from the lines of all rows.
     keep = bool(record.tools or reuse.inherited or reuse.joins)
     made, places = _packed(draft, record.id, shards, reuse, limits, keep=keep)
-    draft.write(draft.places, places.astype("<i8").tobytes())
-    over = 0.0 if made else record.created_at  # nothing is sent
-    return Arranged(
-        msgspec.structs.replace(
-            record,
-            reused=reuse.reused,
-            inherited=reuse.inherited,
-            cuts=reuse.cuts,
-            finished_at=over,
-        ),
-        made,
+    record = msgspec.structs.replace(
+        record,
+        reused=reuse.reused,
+        inherited=reuse.inherited,
+        cuts=reuse.cuts,
+        finished_at=0.0 if made else record.created_at,  # nothing is sent
     )
+    return Arranged(record, made, own, Places(places))
 
 
 def _packed(

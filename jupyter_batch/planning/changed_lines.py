@@ -22,12 +22,12 @@ from jupyter_batch.core.request import custom_id
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.planning.remap import Remapped, is_unmapped
 from jupyter_batch.planning.route import route_of
+from jupyter_batch.planning.resent_lines import Remapped, is_unmapped
 from jupyter_batch.prompts.prompt import params_of
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
-from jupyter_batch.row_files.row_columns import changed_of, prints_of, sent_prints
+from jupyter_batch.row_files.row_columns import changed_of, sent_prints
 from jupyter_batch.row_files.row_sources import PRINT_BYTES, request_hash
 from jupyter_batch.templates.template import RowError
 from jupyter_batch.wire.dialects import BODIES, OPENAI, encoder, headers_of, request_in
@@ -105,7 +105,8 @@ class ChangedLines:
 
     sent: 1 for each row with a request: not for one whose request is missing on disk, nor for one
     that was cut off and whose request would not change. gone: 1 for each wanted row whose request
-    is missing on disk. Raises OptionError where the dialect has no form of the parameters.
+    is missing on disk. changed: the hashes of requests with changed parameters. Raises OptionError
+    where the dialect has no form of the parameters.
     """
 
     def __init__(
@@ -120,10 +121,9 @@ class ChangedLines:
         self._remapped = Remapped(job) if is_unmapped(job) else None
         apart = job.dialect != OPENAI or self._folder.asked.exists() or self._remapped is not None
         self._plain = Changed(job, OPENAI, params, given=True) if apart else None
-        self._unchanged = prints_of(job, self._folder)
         sent, changed = sent_prints(job, self._folder), changed_of(job, self._folder)
         self._prints = np.zeros((job.rows, 2), dtype=np.uint64) if sent is None else sent
-        self._changed = np.zeros_like(self._prints) if changed is None else changed.copy()
+        self.changed = np.zeros_like(self._prints) if changed is None else changed.copy()
         self._held = [self._lines(ledger, job.dialect)]
         if apart:
             self._held.append(self._lines(ledger, OPENAI, given=True))
@@ -131,24 +131,18 @@ class ChangedLines:
 
     def _lines(self, ledger: Ledger, dialect: str, *, given: bool = False) -> Held:
         held = requests_of(ledger, self._job, self._wanted, dialect, given=given)
-        if self._unchanged is not None:
-            look_elsewhere(
-                held, ledger, self._job, self._prints, self._wanted, dialect, given=given
-            )
+        look_elsewhere(held, ledger, self._job, self._prints, self._wanted, dialect, given=given)
         return held
 
     @contextlib.contextmanager
     def writing(self, draft: JobFolder) -> Iterator[None]:
-        """Write the other row files into the draft while the lines are read."""
+        """Write the lines in the user's form into the draft, where they differ, as they are read."""
         with contextlib.ExitStack() as stack:
             for held in self._held:
                 stack.callback(held.close)
             if self._plain is not None:
                 self._asked = stack.enter_context(written(draft.asked))
             yield
-        if self._unchanged is not None:
-            draft.write(draft.prints, self._unchanged.astype("<u8").tobytes())
-            draft.write(draft.changed, self._changed.astype("<u8").tobytes())
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         for row in np.flatnonzero(self._wanted).tolist():
@@ -165,7 +159,7 @@ class ChangedLines:
                 continue
             if self._asked is not None:
                 self._asked.write(plain)
-            self._changed[row] = mark
+            self.changed[row] = mark
             self.sent[row] = True
             yield row, line
 

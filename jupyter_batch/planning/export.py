@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import orjson
 
 from jupyter_batch.config.option import Col
@@ -30,9 +31,9 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.rendered import Rendered, columns_of
 from jupyter_batch.planning.ask import Ask
-from jupyter_batch.planning.max_cost import within
-from jupyter_batch.planning.plan import Drafted, StaleError, drafted, keep, known_to, settled
-from jupyter_batch.row_files.row_columns import prints_of, read_unsent
+from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
+from jupyter_batch.planning.plan import draft_rows
+from jupyter_batch.row_files.row_columns import RowFiles, read_unsent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,23 +64,24 @@ def build(
     there is no folder.
     """
     ask = asked.ask
-    with drafted(ledger, ask, asked.rows, now=now, reuse=False) as made:
-        folder = place if place is not None else ledger.home / "builds" / made.record.id
+    with job_draft(ledger) as draft:
+        draft_rows(draft, ask, asked.rows, now=now, reuse=False)
+        folder = place if place is not None else ledger.home / "builds" / draft.id
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} is there already, and not empty: give another folder")
         with told(folder):
             private_folder(folder)
             with written(folder / METADATA) as file:
-                for part in _metadata(ask, made, asked.rows):
+                for part in _metadata(ask, draft, asked.rows):
                     file.write(part)
-            for path in made.draft.path.iterdir():
+            for path in draft.folder.path.iterdir():
                 shutil.copy2(path, folder / path.name)
-        digests = {path.name: _digest(path) for path in _requests(folder, made.shards)}
-        built = Built(made.record, made.shards, ask.limits, asked.reuse, digests)
+        digests = {path.name: _digest(path) for path in _requests(folder, draft.shards)}
+        built = Built(draft.record, draft.shards, ask.limits, asked.reuse, digests)
         JobFolder(folder).write(
             folder / _BUILT, msgspec.json.encode(built)
         )  # last: with it the folder is complete
-    return folder, made.rendered
+    return folder, draft.rendered
 
 
 def read_built(folder: Path) -> Built:
@@ -112,27 +114,28 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
         )
     with contextlib.suppress(JobNotFoundError):  # it was never submitted
         return ledger.job(built.job.id)
-    ledger.folders.sweep()
-    with ledger.folders.drafted(built.job.id) as draft:
-        with told(draft.path):
+    with job_draft(ledger, built.job.id) as draft:
+        with told(draft.folder.path):
             for path in folder.iterdir():
                 if path.name not in (METADATA, _BUILT):
-                    shutil.copy2(path, draft.path / path.name)
-        record = msgspec.structs.replace(built.job, created_at=now)
-        known = known_to(ledger)
-        there = ledger.answering(
-            record.fingerprint, lambda other: _same_rows(ledger, other, record, draft)
-        )
-        if built.reuse and there is not None:
-            return there
-        made = Drafted(draft, record, built.shards)
+                    shutil.copy2(path, draft.folder.path / path.name)
+        draft.record = record = msgspec.structs.replace(built.job, created_at=now)
+        draft.shards = built.shards
         if built.reuse:
-            asked = prints_of(record, draft)
-            prints = bytearray(b"" if asked is None else asked.astype("<u8").tobytes())
-            made = settled(ledger, draft, record, built.shards, built.limits, prints, known)
-        record = within(ledger, made.record, made.shards, made.draft)
+            draft.known = {job.id for job in ledger.jobs()}
+            there = ledger.answering(
+                record.fingerprint, lambda other: _same_rows(ledger, other, record, draft.folder)
+            )
+            if there is not None:
+                return there
+            rows = RowFiles.of(record, draft.folder)
+            hashes = np.empty((0, 2), dtype=np.uint64) if rows.hashes is None else rows.hashes
+            draft.deduplicate(hashes, built.limits)
+            rows.hashes = draft.hashes
+            draft.write_rows(rows)
+        limit_costs([draft])
         with contextlib.suppress(StaleError):
-            return keep(ledger, made.draft, record, made.shards, there=made.same)
+            return draft.store()
     return take(ledger, folder, now=now)
 
 
@@ -163,9 +166,9 @@ def _digest(path: Path) -> str:
 # --- metadata -------------------------------------------------------------------------------------------------------
 
 
-def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
+def _metadata(ask: Ask, draft: JobDraft, frame: pd.DataFrame) -> Iterator[bytes]:
     """metadata.json by blocks of rows: time, files, endpoint, versions, model, parameters, rows."""
-    record = made.record
+    record = draft.record
     versions = {**record.versions, "jupyter_batch": VERSION}
     versions.pop("door", None)  # how the call was made is not a version
     for package in _PACKAGES:
@@ -176,11 +179,11 @@ def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
         "created_at": datetime.fromtimestamp(record.created_at, UTC).isoformat(),
         "requests": [
             {
-                "file": made.draft.requests(shard.number).name,
+                "file": draft.folder.requests(shard.number).name,
                 "requests": shard.requests,
                 "bytes": shard.bytes,
             }
-            for shard in made.shards
+            for shard in draft.shards
         ],
         "endpoint": record.endpoint,
         "provider": record.provider,
@@ -196,7 +199,7 @@ def _metadata(ask: Ask, made: Drafted, frame: pd.DataFrame) -> Iterator[bytes]:
     }
     yield _json(head)[:-1] + b',"rows":['
     reasons = {
-        at: group.reason for group in read_unsent(made.draft, record) for at in group.positions
+        at: group.reason for group in read_unsent(draft.folder, record) for at in group.positions
     }
     comma = b"\n"
     columns = columns_of(frame, record.columns)

@@ -31,32 +31,15 @@ from jupyter_batch.providers.openai.batches import load_litellm
 ROUNDING = 1e-9
 
 
-class Draft(NamedTuple):
-    """A drafted job: its record, shards, and folder with the request files."""
+class Priced(NamedTuple):
+    """A job to estimate: its record, the shards to be sent, and the folder of their files."""
 
     record: JobRecord
     shards: list[ShardRecord]
     folder: JobFolder
 
 
-def within(
-    ledger: Ledger,
-    record: JobRecord,
-    shards: list[ShardRecord],
-    folder: JobFolder,
-    *,
-    hint: str = "",
-) -> JobRecord:
-    """Return the job with its limits.
-
-    Raises OptionError where its estimate is above max_cost or unknown.
-
-    hint: appended to the message.
-    """
-    return all_within(ledger, [Draft(record, shards, folder)], hint=hint)[0]
-
-
-def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> list[JobRecord]:
+def all_within(ledger: Ledger, drafts: Sequence[Priced], *, hint: str = "") -> list[JobRecord]:
     """Return the jobs of one call with their limits: max_cost is for their sum, each gets a share.
 
     Shares are proportional to the estimates, so that each job can stop by itself where its real
@@ -103,7 +86,9 @@ def all_within(ledger: Ledger, drafts: Sequence[Draft], *, hint: str = "") -> li
     return kept
 
 
-def _where(drafts: Mapping[int, Draft], wanted: Callable[[ShardRecord], bool]) -> dict[int, Draft]:
+def _where(
+    drafts: Mapping[int, Priced], wanted: Callable[[ShardRecord], bool]
+) -> dict[int, Priced]:
     """The drafts that have wanted shards, with these shards only."""
     found = {
         at: draft._replace(shards=[shard for shard in draft.shards if wanted(shard)])
@@ -113,7 +98,7 @@ def _where(drafts: Mapping[int, Draft], wanted: Callable[[ShardRecord], bool]) -
 
 
 def _estimates(
-    ledger: Ledger, paying: Mapping[int, Draft], count: Callable[[JobRecord], Count]
+    ledger: Ledger, paying: Mapping[int, Priced], count: Callable[[JobRecord], Count]
 ) -> dict[int, Estimate]:
     return {
         at: estimated(

@@ -17,6 +17,7 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor import preview as screens
+from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.planning.estimate import (
     LONGEST,
     Estimate,
@@ -28,7 +29,7 @@ from jupyter_batch.planning.estimate import (
     usual_answer,
 )
 from jupyter_batch.planning.max_cost import earlier
-from jupyter_batch.planning.plan import Drafted, drafted
+from jupyter_batch.planning.plan import draft_rows
 from jupyter_batch.planning.resolve import Order
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.registry import RECORDS
@@ -213,15 +214,16 @@ def _max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
 
 def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
     """Return the preview of an order. Deletes its draft; imports litellm to count tokens."""
-    with drafted(ledger, order.ask, order.rows, now=now, reuse=order.reuse) as made:
-        own = [] if made.there is not None else [shard for shard in made.shards if not shard.joins]
+    with job_draft(ledger) as made:
+        draft_rows(made, order.ask, order.rows, now=now, reuse=order.reuse)
+        own = [] if made.existing is not None else [one for one in made.shards if not one.joins]
         usual = usual_answer(earlier(ledger), made.record)
         count = counter(made.record.body_model, load_litellm)
-        told = estimated(made.record, own, made.draft, count, usual=usual)
+        told = estimated(made.record, own, made.folder, count, usual=usual)
         other = (
             told
             if told.requests
-            else estimated(made.record, made.shards, made.draft, count, usual=usual)
+            else estimated(made.record, made.shards, made.folder, count, usual=usual)
         )
         return _preview(ledger, order, made, own, told, other)
 
@@ -229,16 +231,16 @@ def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
 def _preview(
     ledger: Ledger,
     order: Order,
-    made: Drafted,
+    made: JobDraft,
     own: list[ShardRecord],
     told: Estimate,
     other: Estimate,
 ) -> Preview:
     record, price = made.record, made.record.price or Price()
     joined = (
-        sum(shard.requests for shard in made.shards if shard.joins) if made.there is None else 0
+        sum(shard.requests for shard in made.shards if shard.joins) if made.existing is None else 0
     )
-    same = sum(shard.followers for shard in made.shards) if made.there is None else 0
+    same = sum(shard.followers for shard in made.shards) if made.existing is None else 0
     reused = record.rows - told.requests - joined - same - record.skipped - record.unsendable
     prompts, body = _first(made)
     return Preview(
@@ -266,19 +268,19 @@ def _preview(
         prompts=prompts,
         body=body,
         limits=_limits(order, own),
-        job=made.there.id if made.there is not None else None,
+        job=made.existing.id if made.existing is not None else None,
     )
 
 
-def _spared(ledger: Ledger, made: Drafted, rows: int, other: Estimate) -> Range:
+def _spared(ledger: Ledger, made: JobDraft, rows: int, other: Estimate) -> Range:
     """The cost saved for `rows`: by their answers at this call's price, else estimated by `other`.
 
     other: the cost of requests like those that have no answer yet.
     """
-    record, there = made.record, made.there
+    record, there = made.record, made.existing
     cost_of = pricer(None if record.price is None else record.price.paid(record.mode))
     known, answered = (
-        _answered(record, made.shards, made.draft, cost_of)
+        _answered(record, made.shards, made.folder, cost_of)
         if there is None
         else _answered(there, ledger.shards(there.id), ledger.folders.of(there.id), cost_of)
     )
@@ -304,12 +306,12 @@ def _answered(
     return float((costs * times).sum()), int(times[answered].sum())
 
 
-def _first(made: Drafted) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _first(made: JobDraft) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """(the first rendered prompts, the first body), of rows to send if there are any."""
     first: dict[str, Any] = {}
     found: list[Any] = []
     for shard in made.shards:
-        with made.draft.requests(shard.number).open("rb") as file:
+        with made.folder.requests(shard.number).open("rb") as file:
             for line in file:
                 body = request_of(orjson.loads(line))
                 first = first or dict(body)

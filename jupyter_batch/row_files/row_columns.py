@@ -250,12 +250,16 @@ def sent_prints(job: JobRecord, folder: JobFolder) -> Array | None:
 
     Raises as `prints_of`.
     """
-    prints, changed = prints_of(job, folder), changed_of(job, folder)
-    if prints is None or changed is None:
-        return prints
+    return _last_sent(prints_of(job, folder), changed_of(job, folder))
+
+
+def _last_sent(hashes: Array | None, changed: Array | None) -> Array | None:
+    """The hashes of changed requests where a row has one, else those of the first requests."""
+    if hashes is None or changed is None:
+        return hashes
     import numpy as np
 
-    sent: Array = np.where(changed.any(axis=1, keepdims=True), changed, prints)
+    sent: Array = np.where(changed.any(axis=1, keepdims=True), changed, hashes)
     return sent
 
 
@@ -271,24 +275,44 @@ def _prints_of_keys(job: JobRecord, folder: JobFolder) -> Array | None:
     return None if keys.asks is None else np.where(keys.skipped[:, None], 0, keys.asks)
 
 
-# --- for a job that goes on from another ----------------------------------------------------------------------------
+# --- the files of a new job -----------------------------------------------------------------------------------------
 
 
-def copy_row_files(job: JobRecord, folder: JobFolder, draft: JobFolder, *, changed: bool) -> None:
-    """Copy a job's row files into the draft of its successor, except damaged ones.
+class RowFiles(msgspec.Struct):
+    """The data of a new job by row. keys, index: as their files hold them.
 
-    changed: the hashes of changed requests, too.
+    hashes: request hashes. changed: those of requests sent again with other parameters.
     """
-    for source, target in (
-        (folder.keys, draft.keys),
-        (folder.index, draft.index),
-    ):
+
+    unsent: list[Unsent]
+    keys: bytes | None = None
+    index: bytes | None = None
+    hashes: Array | None = None
+    changed: Array | None = None
+
+    @classmethod
+    def of(cls, job: JobRecord, folder: JobFolder) -> RowFiles:
+        """The data of a stored job, for its successor; a damaged key or index file is left out."""
+        rows = cls(read_unsent(folder, job))
         with contextlib.suppress(LedgerCorruptError):
-            draft.write(target, read(source))
-    draft.write(draft.unsent, msgspec.json.encode(read_unsent(folder, job)))
-    prints = prints_of(job, folder)
-    if prints is not None:  # an old job may have none
-        draft.write(draft.prints, prints.astype("<u8").tobytes())
-    changes = changed_of(job, folder) if changed else None
-    if changes is not None:
-        draft.write(draft.changed, changes.astype("<u8").tobytes())
+            rows.keys = read(folder.keys)
+        with contextlib.suppress(LedgerCorruptError):
+            rows.index = read(folder.index)
+        rows.hashes = prints_of(job, folder)  # an old job may have none
+        rows.changed = changed_of(job, folder)
+        return rows
+
+    def sent_hashes(self) -> Array | None:
+        """The hashes of the requests as last sent; None where they are not known."""
+        return _last_sent(self.hashes, self.changed)
+
+    def write(self, folder: JobFolder) -> None:
+        """Write each file for which there is data."""
+        for target, data in ((folder.keys, self.keys), (folder.index, self.index)):
+            if data is not None:
+                folder.write(target, data)
+        folder.write(folder.unsent, msgspec.json.encode(self.unsent))
+        if self.hashes is not None:
+            folder.write(folder.prints, self.hashes.astype("<u8").tobytes())
+        if self.hashes is not None and self.changed is not None:
+            folder.write(folder.changed, self.changed.astype("<u8").tobytes())

@@ -16,25 +16,29 @@ import numpy as np
 import orjson
 
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.core.finish import added, counted
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status, ToolCalls
-from jupyter_batch.dedup.apply import arrange
-from jupyter_batch.ledger.folder import JobFolder, written
-from jupyter_batch.ledger.reading import opened, read
-from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.folder import written
+from jupyter_batch.ledger.reading import opened
+from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.ledger.tool_log import CallLog, Entry, entries, entry_at
-from jupyter_batch.planning.max_cost import left_of, within
-from jupyter_batch.planning.plan import keep, new_id
+from jupyter_batch.planning.draft import JobDraft, job_draft, limit_costs
+from jupyter_batch.planning.max_cost import left_of
 from jupyter_batch.planning.retry import MISSED, live
-from jupyter_batch.results.copy_answers import answer_files, carry, lines_in, onto
+from jupyter_batch.results.copy_answers import answer_files, lines_in, onto
 from jupyter_batch.results.outcomes import CODES, of_job, results_in
 from jupyter_batch.row_files.hash_arrays import matches, prints_array
 from jupyter_batch.row_files.line_index import Held, requests_of
 from jupyter_batch.row_files.request_files import write_requests
-from jupyter_batch.row_files.row_columns import Unsent, places_of, prints_of, read_unsent
-from jupyter_batch.row_files.row_sources import NOWHERE, PRINT_BYTES, Places
+from jupyter_batch.row_files.row_columns import (
+    RowFiles,
+    Unsent,
+    places_of,
+    prints_of,
+    read_unsent,
+)
+from jupyter_batch.row_files.row_sources import PRINT_BYTES
 from jupyter_batch.tool_calls.execute import Slots
 from jupyter_batch.wire.dialects import OPENAI, next_turn
 from jupyter_batch.wire.turns import Told
@@ -151,55 +155,37 @@ def plan_round(
     rest of the job's own. Raises InputError for fewer requests than a batch must have, and
     OptionError where it may cost more.
     """
-    job, ledger, new = waiting.job, waiting.ledger, new_id()
+    job, ledger = waiting.job, waiting.ledger
     waiting.slots.read(waiting.folder.calls)
     if waiting.slots.open_rows():
         raise InputError(f"not all tool calls of job {job.id} were run: job.run_tools() goes on")
     dialect = OPENAI if at_once else job.dialect
     with (
-        ledger.folders.drafted(new) as draft,
-        _Following(waiting, draft, new, limits, dialect, at_once=at_once) as lines,
+        job_draft(ledger) as draft,
+        _Following(waiting, draft, limits, dialect, at_once=at_once) as lines,
     ):
-        made = write_requests(draft, new, lines, msgspec.structs.replace(limits, minimum=1))
+        few = msgspec.structs.replace(limits, minimum=1)
+        draft.shards = write_requests(draft.folder, draft.id, lines, few)
+        left = _left_out(waiting, lines.left)
         record = job.going_on(
-            new,
+            draft.id,
             now,
             round=job.round + 1,
+            unsendable=job.unsendable + sum(len(one.positions) for one in left),
             max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost,
         )
-        record = live(record) if at_once else record
-        record, made = arrange(ledger, draft, record, made, limits, lines.prints)
-        cut: dict[int, str] = {}
-        carried = carry(
+        draft.record = live(record) if at_once else record
+        draft.deduplicate(prints_array(lines.prints), limits)
+        carried = draft.carry_over(
             job,
             waiting.shards,
-            waiting.folder,
-            onto(job.rows, waiting.final, waiting.final),
-            new,
-            lambda dialect: draft.reused(job.id, dialect),
-            cut,
-        ).tolist()
-        left = _left_out(waiting, lines.left)
-        places = _places(waiting, draft, made, lines.sent, left)
-        answered = lines.sent & (places.array == NOWHERE)
-        answered[carried] = True
-        reused = int(answered.sum() + answered[places.followers()[1]].sum())
-        made = [
-            msgspec.structs.replace(shard, followers=len(places.followers(shard.number)[0]))
-            for shard in made
-        ]
-        record = msgspec.structs.replace(
-            record,
-            reused=reused,
-            cuts=added([record.cuts, counted(cut, [*carried, *places.leaders_of_followers()])]),
-            finished_at=0.0 if made else now,
-            unsendable=job.unsendable + sum(len(one.positions) for one in left),
+            asked=lines.sent,
+            wanted=onto(job.rows, waiting.final, waiting.final),
+            unsent=[at for group in left for at in group.positions],
         )
-        record = within(
-            ledger, record, made, draft, hint="; job.run_tools(max_cost=...) allows more"
-        )
-        _write(waiting, draft, places, left, carried)
-        return keep(ledger, draft, record, made, there=lambda: ledger.child(job.id, rounds=1))
+        draft.write_rows(_rows(waiting, draft, left, carried))
+        limit_costs([draft], hint="; job.run_tools(max_cost=...) allows more")
+        return draft.store(there=lambda: ledger.child(job.id, rounds=1))
 
 
 class _Following:
@@ -212,15 +198,14 @@ class _Following:
     def __init__(
         self,
         waiting: Waiting,
-        draft: JobFolder,
-        new: str,
+        draft: JobDraft,
         limits: Limits,
         dialect: str,
         *,
         at_once: bool,
     ) -> None:
         job, rows = waiting.job, waiting.slots.rows
-        self._waiting, self._new, self._limits, self._dialect = waiting, new, limits, dialect
+        self._waiting, self._new, self._limits, self._dialect = waiting, draft.id, limits, dialect
         self.prints = bytearray(PRINT_BYTES * job.rows)
         self.sent = np.zeros(job.rows, dtype=bool)
         self.left: dict[str, list[int]] = {}
@@ -232,7 +217,7 @@ class _Following:
         self._plain = (
             requests_of(waiting.ledger, job, wanted, OPENAI, given=True) if apart else None
         )
-        self._draft = draft
+        self._draft = draft.folder
         was = prints_of(job, waiting.folder)
         self._were = bytes(PRINT_BYTES * job.rows) if was is None else was.astype("<u8").tobytes()
 
@@ -318,35 +303,11 @@ def _left_out(waiting: Waiting, left: dict[str, list[int]]) -> list[Unsent]:
     ]
 
 
-def _places(
-    waiting: Waiting, draft: JobFolder, made: list[ShardRecord], sent: Array, left: list[Unsent]
-) -> Places:
-    """The source of each row's answer; duplicates keep their originals."""
-    was = places_of(waiting.job, waiting.shards, waiting.folder).array
-    array = np.full(len(was), NOWHERE, dtype=np.int64)
-    if draft.places.exists():
-        array = np.frombuffer(draft.places.read_bytes(), "<i8").astype(np.int64)
-    else:
-        for shard in made:
-            span = slice(shard.first, shard.last + 1)
-            array[span][sent[span]] = shard.number
-    array = np.where((array == NOWHERE) & (was < NOWHERE), was, array)
-    for group in left:
-        array[group.positions] = NOWHERE
-    return Places(array)
-
-
-def _write(
-    waiting: Waiting, draft: JobFolder, places: Places, left: list[Unsent], carried: list[int]
-) -> None:
-    folder = waiting.folder
-    draft.write(draft.places, places.to_bytes())
-    for source, target in ((folder.keys, draft.keys), (folder.index, draft.index)):
-        draft.write(target, read(source))
-    unsent = [*read_unsent(folder, waiting.job), *left]
-    draft.write(draft.unsent, msgspec.json.encode(unsent))
-    prints = prints_array(draft.prints.read_bytes()).copy()
-    were = prints_of(waiting.job, folder)
-    if were is not None:  # a carried-over answer belongs to its earlier request
-        prints[carried] = were[carried]
-    draft.write(draft.prints, prints.astype("<u8").tobytes())
+def _rows(waiting: Waiting, draft: JobDraft, left: list[Unsent], carried: Array) -> RowFiles:
+    """The follow-up's data by row: a carried-over answer belongs to its earlier request."""
+    rows = RowFiles.of(waiting.job, waiting.folder)
+    hashes = draft.hashes
+    if rows.hashes is not None and hashes is not None:
+        hashes = hashes.copy()
+        hashes[carried] = rows.hashes[carried]
+    return RowFiles([*rows.unsent, *left], rows.keys, rows.index, hashes)

@@ -20,7 +20,8 @@ from jupyter_batch.config import option, resolved
 from jupyter_batch.config import settings as app
 from jupyter_batch.config.magic_line import read_line
 from jupyter_batch.core.errors import ColumnError
-from jupyter_batch.planning.plan import plan
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.planning.plan import plan_all
 from jupyter_batch.planning.resolve import order
 from jupyter_batch.runner.process import session
 from tests.ledgers import forget
@@ -214,14 +215,19 @@ def test_two_kernels_that_run_the_same_cell_at_once_get_one_job(server, call, ho
     asked = order(here.ledger, df, "{text}", opts, door="test", notebook=None, versions={})
     others = []
 
-    def accept(there):
-        if not others:
-            assert there is None
-            others.append(numbered(50).llm.batch("{text}", out="out", **call))
+    class Slow(Ledger):
+        """This kernel's ledger: after its search for a job, another kernel runs the cell."""
 
-    mine = plan(here.ledger, asked.ask, asked.rows, now=time.time(), reuse=True, accept=accept)
+        def answering(self, *asked):
+            there = super().answering(*asked)
+            if not others:
+                assert there is None
+                others.append(numbered(50).llm.batch("{text}", out="out", **call))
+            return there
+
+    (mine,) = plan_all(Slow(home), [asked], time.time())
     (other,) = others
-    assert mine.id == other.id
+    assert mine.record.id == other.id
     assert len(jupyter_batch.jobs()) == 1
     other.wait(60)
     assert sent(server) == 50

@@ -10,7 +10,7 @@ import pandas as pd
 
 from jupyter_batch import jobs
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.planning.remap import Remapped, is_unmapped
+from jupyter_batch.planning.resent_lines import Remapped, is_unmapped
 from tests.ledgers import lose
 from tests.made_up import job as made_up
 
@@ -64,7 +64,7 @@ def test_an_adopted_job_with_mapped_parameters_is_found_by_its_cell(server, mapp
 def test_a_retry_of_an_older_job_maps_what_it_sends(server, mapped, home, monkeypatch):
     """D1: the raw `max_tokens` of a job planned before, for which a model refuses each row, is not sent raw again."""
     with monkeypatch.context() as before:
-        before.setattr("jupyter_batch.planning.plan.route_of", lambda _: None)
+        before.setattr("jupyter_batch.planning.request_lines.route_of", lambda _: None)
         server.set_faults("row_errors=1")
         job = frame().llm.batch("{text}", out="said", max_tokens=500, **mapped).wait(60)
     assert sent(server)[0]["max_tokens"] == 500
@@ -82,7 +82,7 @@ def test_a_retry_of_an_older_job_maps_what_it_sends(server, mapped, home, monkey
 def test_a_retry_of_an_older_job_with_other_parameters_maps_all(server, mapped, home, monkeypatch):
     """D1, D4: what was cut off is sent again in the model's words; the cell that gives this limit has the answers."""
     with monkeypatch.context() as before:
-        before.setattr("jupyter_batch.planning.plan.route_of", lambda _: None)
+        before.setattr("jupyter_batch.planning.request_lines.route_of", lambda _: None)
         server.set_faults("row_errors=1")
         job = frame().llm.batch("{text}", out="said", max_tokens=5, **mapped).wait(60)
     server.set_faults("")

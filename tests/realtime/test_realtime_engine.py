@@ -14,7 +14,8 @@ from realtime_endpoint import HANG, Endpoint
 from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.ask import Ask
-from jupyter_batch.planning.plan import plan
+from jupyter_batch.planning.plan import plan_all
+from jupyter_batch.planning.resolve import Order
 from jupyter_batch.prompts.prompt import prompt_of
 from jupyter_batch.realtime.fast_path import call_to
 from jupyter_batch.realtime.provider import Realtime
@@ -54,7 +55,7 @@ class Desk:
             out="out",
             limits=msgspec.structs.replace(FACTS.limits, requests=10),
         )
-        self.job = plan(self.ledger, ask, frame, now=self.now, reuse=True, accept=lambda _: None).id
+        self.job = plan_all(self.ledger, [Order(ask, frame, True)], self.now)[0].record.id
         self.worker = self.process()
 
     def process(self) -> Worker:

@@ -1,0 +1,306 @@
+"""Request lines of a frame: blocks of rows rendered, encoded and hashed, one block in memory.
+
+frames.blocks -> prompt.holes -> encoder.encode -> request lines, in row order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from jupyter_batch.config.tool_definitions import names_of
+from jupyter_batch.core.errors import InputError
+from jupyter_batch.core.request import custom_id
+from jupyter_batch.core.result import Status
+from jupyter_batch.core.schema import without_names
+from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.canonical import whole_texts
+from jupyter_batch.ledger.folder import written
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.merging.rendered import Rendered
+from jupyter_batch.planning.ask import Ask
+from jupyter_batch.planning.route import route_of
+from jupyter_batch.prompts.cache_control import marked_body, marked_holes
+from jupyter_batch.prompts.media_parts import in_pieces, within
+from jupyter_batch.prompts.prompt import Prompt, calls_function, param_of, params_of
+from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.row_files.request_files import sent_hash
+from jupyter_batch.row_files.row_columns import Unsent
+from jupyter_batch.row_files.row_sources import PRINT_BYTES, request_hash, space_of
+from jupyter_batch.templates.template import PLAIN, RowError
+from jupyter_batch.wire.dialects import (
+    OPENAI,
+    encoder,
+    headers_of,
+    is_mapped,
+    may_be_mapped,
+    tool_names_of,
+)
+from jupyter_batch.wire.message_parts import all_in_chat_form
+from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ONLY = (1 << 128) - 1
+
+
+class RequestLines:
+    """The request lines of a frame, block by block, and the row data to store with the job.
+
+    hashes: request hashes, 16 bytes a request. sent: those of the requests as sent.
+    """
+
+    def __init__(
+        self, ask: Ask, frame: pd.DataFrame, job: str, asked_in: Path | None = None
+    ) -> None:
+        prompt: Prompt = ask.prompt
+        params = params_of(ask.params)
+        self._of_params = params.columns
+        self._ask, self._frame, self._job, self._prompt = ask, frame, job, prompt
+        self._needed = set(prompt.needed)  # a parameter without a value in a row is left out for it
+        needed = [*prompt.needed, *self._of_params.values()]  # first: reported if missing
+        self._reads = set(needed)
+        self.columns = tuple(dict.fromkeys([*needed, *prompt.columns]))
+        frames.used(frame, self.columns)
+        asked = "input" if ask.endpoint == EMBEDDINGS else "messages"
+        body = {"model": ask.body_model, asked: prompt.messages(), **params.body}
+        sent = body if ask.cache is None else marked_body(body, ask.cache)
+        route = route_of(ask)
+        self._mapped = route is not None
+        self._encoder = encoder(
+            ask.dialect, ask.endpoint, sent, load_litellm, route=route, extra=params.extra
+        )
+        self._tools = names_of(body.get("tools"))
+        # Hash unmapped requests: litellm's mapping may change with its version.
+        translated = is_mapped(self._encoder)
+        apart = bool(params.extra) and route is not None and route.as_given
+        rows_own = isinstance(body.get("messages"), Hole)
+        hashed = may_be_mapped(self._encoder) or apart or rows_own or sent is not body
+        self._hashed = (
+            encoder(OPENAI, CHAT, body, load_litellm, extra=params.extra) if hashed else None
+        )
+        self._asked_in = asked_in if translated and ask.endpoint != RESPONSES else None
+        schema = b"" if ask.schema is None else msgspec.json.encode(without_names(ask.schema))
+        self._space = space_of(ask.place, ask.provider, ask.endpoint, schema)
+        self._sum = 0
+        self._fingerprints = bytearray()
+        self._samples = ask.samples
+        self.hashes = bytearray(PRINT_BYTES * frames.row_count(frame) * ask.samples)
+        self.sent = bytearray(PRINT_BYTES * frames.row_count(frame) * ask.samples)
+        self._skipped: dict[str, list[int]] = {}
+        self._broken: dict[str, list[int]] = {}
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        with contextlib.ExitStack() as stack:
+            asked = None if self._asked_in is None else stack.enter_context(written(self._asked_in))
+            for block in frames.blocks(self._frame, self.columns):
+                self._fingerprints += b"".join(block.fingerprints)
+                left_out = {block.start + offset for offset in self._leave_out(block)}
+                for piece in in_pieces(self._prompt, self.columns, block):
+                    ids, holes = self._holes(piece)
+                    lines = self._encoder.encode(ids, self._sent_form(holes))
+                    hashed = lines if self._hashed is None else self._hashed.encode(ids, holes)
+                    yield from self._kept(piece.start, lines, hashed, left_out, asked)
+
+    def _kept(
+        self,
+        start: int,
+        lines: list[bytes | RowError],
+        hashed: list[bytes | RowError],
+        left_out: set[int],
+        asked: BinaryIO | None,
+    ) -> Iterator[tuple[int, bytes]]:
+        """The lines that can be sent, with their positions; their hashes are recorded.
+
+        hashed: the lines to hash, the same for the same request in any job.
+        """
+        url = CHAT if self._hashed is not None else self._ask.endpoint
+        before = len(f'{{"custom_id":"{self._job}-","method":"POST","url":"{url}","body":')
+        lines = within(self._prompt, lines, self._ask.limits.bytes)
+        for position, (line, same) in enumerate(
+            zip(lines, hashed, strict=True), start * self._samples
+        ):
+            row, number = divmod(position, self._samples)
+            if row in left_out:
+                continue
+            if isinstance(line, RowError) or isinstance(same, RowError):
+                reason = line.reason if isinstance(line, RowError) else same.reason  # type: ignore[union-attr]
+                self._broken.setdefault(reason, []).append(position)
+                continue
+            mark = request_hash(same[before + len(str(position)) :], number)
+            at = slice(position * PRINT_BYTES, (position + 1) * PRINT_BYTES)
+            self.hashes[at] = mark
+            self.sent[at] = mark if same is line else sent_hash(line, number) or mark
+            self._sum += int.from_bytes(mark)
+            if asked is not None:
+                asked.write(same)
+            yield position, line
+
+    def _leave_out(self, block: frames.Block) -> dict[int, Any]:
+        missing = {
+            offset: column for offset, column in block.missing.items() if column in self._needed
+        }
+        if self._ask.na == "send" or not missing:
+            return {}
+        if self._ask.na == "raise":
+            offset, column = next(iter(missing.items()))
+            raise InputError(
+                f"row {block.start + offset} (counted from 0) has no value in column {column!r}, and "
+                'na="raise"; na="skip" leaves such rows out, na="send" sends an empty text'
+            )
+        for offset, column in missing.items():
+            first = (block.start + offset) * self._samples
+            self._skipped.setdefault(frames.missing_reason(column), []).extend(
+                range(first, first + self._samples)
+            )
+        return missing
+
+    def _holes(self, block: frames.Block) -> tuple[list[str], dict[str, list[Any]]]:
+        """(the ids of a block's requests, the texts for the placeholders of the body)."""
+        at = dict(zip(self.columns, block.values, strict=True))
+        plain = all(PLAIN.issuperset(map(type, cells)) for cells in at.values())
+        with contextlib.nullcontext() if plain else whole_texts():
+            holes = self._prompt.holes(
+                block.start, [at[label] for label in self._prompt.columns], block.rows
+            )
+        for hole, column in self._of_params.items():
+            holes[hole] = [param_of(hole, value) for value in at[column]]
+        n = self._samples
+        ids = [custom_id(self._job, block.start * n + offset) for offset in range(block.rows * n)]
+        if n > 1:
+            holes = {
+                name: [value for value in values for _ in range(n)]
+                for name, values in holes.items()
+            }
+        return ids, holes
+
+    def _sent_form(self, holes: dict[str, list[Any]]) -> Mapping[str, Sequence[Any]]:
+        """The texts as sent; request hashes are of the messages as given."""
+        if "messages" in holes:
+            holes = {**holes, "messages": all_in_chat_form(holes["messages"])}
+        return holes if self._ask.cache is None else marked_holes(holes)
+
+    def check(self, shards: list[ShardRecord]) -> None:
+        """Raise InputError where there is nothing to send."""
+        if shards:
+            return
+        groups = {**self._skipped, **self._broken}
+        if not groups:
+            raise InputError("the frame has no rows: there is nothing to send")
+        reason, positions = max(groups.items(), key=lambda item: len(item[1]))
+        raise InputError(
+            f"none of the {frames.row_count(self._frame)} rows can be sent "
+            f"({len(positions) // self._samples}: {reason}); "
+            "nothing was sent"
+        )
+
+    def record(self, now: float) -> JobRecord:
+        """The job record, once all lines were read."""
+        ask = self._ask
+        digest = blake2b(
+            f"{self._space}{frames.row_count(self._frame)}:{self._sum & _ONLY:032x}".encode(), digest_size=16
+        )
+        if (
+            not ask.framed
+        ):  # a list's answers are aligned by position only, so the order is part of the fingerprint
+            digest.update(self._fingerprints + frames.index_to_bytes(frames.row_labels(self._frame)))
+        if ask.schema is not None and ask.schema != without_names(
+            ask.schema
+        ):  # the same answers into other columns
+            digest.update(msgspec.json.encode([field.name for field in ask.schema.fields]))
+        return JobRecord(
+            id=self._job,
+            fingerprint=digest.hexdigest(),
+            space=self._space,
+            created_at=now,
+            model=ask.model,
+            provider=ask.provider,
+            dialect=ask.dialect,
+            endpoint=ask.endpoint,
+            body_model=ask.body_model,
+            out=ask.out,
+            columns=[str(label) for label in self._read_columns()],
+            rows=frames.row_count(self._frame) * ask.samples,
+            samples=ask.samples,
+            skipped=sum(map(len, self._skipped.values())),
+            unsendable=sum(map(len, self._broken.values())),
+            name=ask.name,
+            api_base=ask.api_base,
+            keyless=ask.keyless,
+            completion_window=ask.completion_window,
+            poll_interval=ask.poll_interval,
+            shard_size=ask.shard_size,
+            metadata=ask.metadata,
+            notebook=ask.notebook,
+            framed=ask.framed,
+            mode=ask.mode,
+            pace=ask.pace,
+            api_version=ask.api_version,
+            cloud=ask.cloud,
+            mapped=self._mapped,
+            headers=headers_of(self._encoder),
+            tool_names=tool_names_of(self._encoder),
+            tools=self._tools,
+            keep=ask.keep,
+            schema=ask.schema,
+            deadline=now + ask.deadline if ask.deadline else 0.0,
+            price=ask.price,
+            max_cost=ask.max_cost,
+            versions=ask.versions,
+        )
+
+    def _read_columns(self) -> tuple[Any, ...]:
+        """The columns that identify a row: those used by the prompt."""
+        read = {*self._reads, *self._prompt.read}
+        return tuple(label for label in self.columns if label in read)
+
+    def keys(self) -> frames.Keys:
+        """The rows' keys, with the request hashes; rows left out have the hash of their reason."""
+        left_out = [row for _, rows in self._left_out_rows() for row in rows]
+        read, prints = self._read_columns(), self._fingerprints
+        if read != self.columns:  # a row function, whose columns are known only after rendering
+            prints = bytearray().join(
+                b"".join(block.fingerprints) for block in frames.blocks(self._frame, read)
+            )
+        step = PRINT_BYTES * self._samples
+        firsts = (self.hashes[at : at + PRINT_BYTES] for at in range(0, len(self.hashes), step))
+        asks = bytearray(self.hashes) if self._samples == 1 else bytearray().join(firsts)
+        for reason, rows in self._left_out_rows():
+            mark = blake2b(reason.encode(), digest_size=PRINT_BYTES, person=b"unsent").digest()
+            for at in rows:
+                asks[at * PRINT_BYTES : (at + 1) * PRINT_BYTES] = mark
+        return frames.Keys.of(frames.row_labels(self._frame), prints, left_out, asks)
+
+    def _left_out_rows(self) -> Iterator[tuple[str, list[int]]]:
+        """(reason, the rows of the frame left out for it)."""
+        for reason, positions in (*self._skipped.items(), *self._broken.items()):
+            yield reason, list(dict.fromkeys(at // self._samples for at in positions))
+
+    def rendered(self) -> Rendered:
+        """The rendered frame, for aligning rows with the answers later."""
+        keys = self.keys()
+        columns = [str(label) for label in self._read_columns()]
+        if not calls_function(self._prompt):
+            return Rendered(columns, keys, again=self._keys_now)
+        witness = frames.copied(self._frame) if keys.ambiguous.any() else None
+        return Rendered(columns, keys, witness=witness)
+
+    def _keys_now(self, frame: pd.DataFrame) -> frames.Keys:
+        """The keys of a frame's rows as rendered now."""
+        lines = RequestLines(self._ask, frame, self._job)
+        for _ in lines:
+            pass
+        return lines.keys()
+
+    def unsent(self) -> list[Unsent]:
+        """The rows without a request, by reason."""
+        return [
+            *(Unsent(Status.SKIPPED, reason, at) for reason, at in self._skipped.items()),
+            *(Unsent(Status.FAILED, reason, at) for reason, at in self._broken.items()),
+        ]
