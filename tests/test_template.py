@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_batch.core.errors import InputError, OptionError, TemplateError
-from jupyter_batch.templates.template import RowError, parse
+from jupyter_batch.templates.template import parse
+from jupyter_batch.templates.values import RowError
 
 COLUMNS = ["feedback", "price", "Customer Feedback", 0, ("a", "b"), "x:y", "x!r", "od}d", "k.v", ""]
 VALUES = {

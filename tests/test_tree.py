@@ -27,15 +27,12 @@ LONG_FILES = {
     "monitor/view.py": 420,
     "results/outcomes.py": 460,
     "runner/worker.py": 490,
-    "templates/template.py": 450,
     "wire/anthropic/requests.py": 410,
     "wire/openai_requests.py": 440,
 }
 """Files above the limit, and what they may have at most until they are split: these numbers only fall."""
 LONG_FUNCTIONS = {
-    "adoption/commands.py:place_of": 70,
     "cli.py:parser": 110,
-    "planning/resolve.py:order": 100,
     "server/serve.py:add_arguments": 90,
 }
 """The same of functions."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.status import State
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.openai import (

@@ -101,27 +101,29 @@ async def take_up(
         return records, said
 
 
-def place_of(where: Mapping[str, Any]) -> JobRecord:
-    """The search location, as the known fields of each job there; `space`: of its address.
-
-    Raises InputError where no location is given.
-    """
+def _given(where: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked options of a search. Raises OptionError."""
     given = {
         name: checked(EVERY[name], where[name]) for name in _OPTIONS if where.get(name) is not None
     }
     unknown = [name for name in where if name not in WHERE]
     if unknown:
         raise OptionError(
-            f"unknown option `{unknown[0]}`; where to look is said by {', '.join(WHERE)}"
+            f"unknown option `{unknown[0]}`; a search takes {', '.join(WHERE)}"
         )
     days = where.get("days")
     if days is not None and not (isinstance(days, (int, float)) and 0 < days < MOST_DAYS):
         raise OptionError(f"`days` takes a number above 0, not {days!r}")
-    provider, model, name = where.get("provider"), given.get("model"), "?"
+    return given
+
+
+def _searched(provider: str | None, model: str | None) -> tuple[str, str]:
+    """(the provider to search, its name of the model or "?"). Raises ModelError for none."""
+    name = "?"
     if not provider:
         if model is None:
             raise ModelError(
-                "where to look for batches is not said: give a model of that provider "
+                "no provider to search for batches: give a model of that provider "
                 "(--model openai/gpt-4.1-mini) or its name (--provider openai), and --api-base where it "
                 "is not at the provider's own address"
             )
@@ -136,6 +138,17 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
             f"jupyter_batch sends no batches to {what}, so that there are none to look for. It does to "
             f"{can}, and, with --api-base, to any server of OpenAI's batch API"
         )
+    return provider, name
+
+
+def place_of(where: Mapping[str, Any]) -> JobRecord:
+    """The search location, as the known fields of each job there; `space`: of its address.
+
+    Raises InputError where no location is given.
+    """
+    given = _given(where)
+    model = given.get("model")
+    provider, name = _searched(where.get("provider"), model)
     base = version = None
     if "api_base" in given:
         check_base(given["api_base"])

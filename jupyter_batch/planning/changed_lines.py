@@ -29,7 +29,7 @@ from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
 from jupyter_batch.row_files.row_columns import changed_of, sent_prints
 from jupyter_batch.row_files.row_sources import PRINT_BYTES, request_hash
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import BODIES, OPENAI, encoder, headers_of, request_in
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 from jupyter_batch.wire.openai_requests import Route

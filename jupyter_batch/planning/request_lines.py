@@ -32,7 +32,7 @@ from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.row_files.request_files import sent_hash
 from jupyter_batch.row_files.row_columns import Unsent
 from jupyter_batch.row_files.row_sources import PRINT_BYTES, request_hash, space_of
-from jupyter_batch.templates.template import PLAIN, RowError
+from jupyter_batch.templates.values import PLAIN, RowError
 from jupyter_batch.wire.dialects import (
     OPENAI,
     encoder,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch.config.option import Col
 from jupyter_batch.config.resolved import Options
+from jupyter_batch.core.cost import Price
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.kept import kept_columns
 from jupyter_batch.core.request import Limits
@@ -99,6 +100,66 @@ def order(
     """
     schema = None if opts.schema is None else read_schema(opts.schema)
     fills = fills_of(opts, schema)
+    target = _target(opts, prompt)
+    _check_samples(opts, prompt)
+    frame, form, framed = _source(source, prompt, opts, (*fills, *beside))
+    form = with_extras(form, list(column_labels(frame)), prompt, opts, schema)
+    held = [column for column in fills if framed and has_column(frame, column)]
+    taken = () if opts.overwrite else tuple(held)
+    if taken:
+        _check_taken(ledger, frame, list(taken), opts)
+    elif held:
+        for column in frame_reads(prompt, source, held):
+            raise _reads_own(column)
+    params = _params(opts, prompt, schema, target)
+    if framed:
+        _check_reads(form, params, (*fills, *beside))
+    ask = Ask(
+        prompt=form,
+        params=params,
+        schema=schema,
+        keep=opts.keep or {},
+        samples=opts.n,
+        cache=marks(target.provider, target.endpoint, opts.cache),
+        model=opts.model,
+        out=opts.out,
+        taken=taken,
+        na=opts.na,
+        pace=_pace(opts),
+        name=opts.name,
+        completion_window=opts.completion_window,
+        deadline=opts.deadline,
+        poll_interval=opts.poll_interval,
+        shard_size=opts.shard_size,
+        metadata=opts.metadata or {},
+        notebook=notebook,
+        framed=framed,
+        price=_price(opts, target, params),
+        max_cost=opts.max_cost,
+        versions={**versions, "door": door},
+        **target._asdict(),
+    )
+    return Order(ask, frame, opts.reuse)
+
+
+class _Target(NamedTuple):
+    """The fields of `Ask` that follow from the model and the options about its address."""
+
+    provider: str
+    mode: str
+    api_base: str | None
+    api_version: str | None
+    cloud: dict[str, str]
+    endpoint: str
+    body_model: str
+    dialect: str
+    limits: Limits
+    keyless: bool
+    place: str | None
+
+
+def _target(opts: Options, prompt: Any) -> _Target:
+    """Return where a call goes. Raises for a missing key or address, and a bad limit."""
     provider, _ = split_model(opts.model)
     mode, base, version = _place(provider, opts)
     cloud = settings_of(provider, given_of(opts), os.environ)
@@ -109,72 +170,39 @@ def order(
         ).api_base
     if opts.deadline is not None and mode == BATCH:
         check_live(opts.model, provider, opts.api_base, opts.api_key)
-    _check_samples(opts, prompt)
-    frame, form, framed = _source(source, prompt, opts, (*fills, *beside))
-    form = with_extras(form, list(column_labels(frame)), prompt, opts, schema)
-    taken = (
-        []
-        if opts.overwrite or not framed
-        else [column for column in fills if has_column(frame, column)]
-    )
-    if taken:
-        _check_taken(ledger, frame, taken, opts)
-    if framed and opts.overwrite:
-        held = [column for column in fills if has_column(frame, column)]
-        for column in frame_reads(prompt, source, held):
-            raise _reads_own(column)
     facts = facts_of(provider, base)
     if mode == REALTIME:
         facts = realtime_facts(facts)
-    limits = _limits(facts, opts.shard_size)
-    if isinstance(prompt, Embed):
-        params = prompt.asked(provider, packed=mode == BATCH and packs(provider, base))
-    else:
-        params = params_for(opts, schema, provider, spoken.model)
-    if framed:
-        _check_reads(form, params, (*fills, *beside))
-    ask = Ask(
-        prompt=form,
-        params=params,
-        schema=schema,
-        keep=opts.keep or {},
-        samples=opts.n,
-        cache=marks(provider, spoken.endpoint, opts.cache),
-        model=opts.model,
+    return _Target(
         provider=provider,
-        dialect=facts.dialect,
-        body_model=spoken.model,
-        limits=limits,
-        out=opts.out,
-        taken=tuple(taken),
-        na=opts.na,
-        endpoint=spoken.endpoint,
         mode=mode,
-        pace=_pace(opts),
-        api_version=version,
-        name=opts.name,
         api_base=base,
+        api_version=version,
+        cloud=cloud,
+        endpoint=spoken.endpoint,
+        body_model=spoken.model,
+        dialect=facts.dialect,
+        limits=_limits(facts, opts.shard_size),
         keyless=is_keyless(provider, base, opts.api_key, os.environ),
         place=base or address_of(provider, opts.api_base, os.environ),
-        completion_window=opts.completion_window,
-        deadline=opts.deadline,
-        poll_interval=opts.poll_interval,
-        shard_size=opts.shard_size,
-        metadata=opts.metadata or {},
-        notebook=notebook,
-        framed=framed,
-        cloud=cloud,
-        price=price_of(
-            opts.model,
-            mode=mode,
-            api_base=base,
-            given=opts.prices,
-            service_tier=params.get("service_tier"),
-        ),
-        max_cost=opts.max_cost,
-        versions={**versions, "door": door},
     )
-    return Order(ask, frame, opts.reuse)
+
+
+def _params(opts: Options, prompt: Any, schema: Schema | None, target: _Target) -> dict[str, Any]:
+    if isinstance(prompt, Embed):
+        packed = target.mode == BATCH and packs(target.provider, target.api_base)
+        return prompt.asked(target.provider, packed=packed)
+    return params_for(opts, schema, target.provider, target.body_model)
+
+
+def _price(opts: Options, target: _Target, params: dict[str, Any]) -> Price | None:
+    return price_of(
+        opts.model,
+        mode=target.mode,
+        api_base=target.api_base,
+        given=opts.prices,
+        service_tier=params.get("service_tier"),
+    )
 
 
 def _check_samples(opts: Options, prompt: Any) -> None:

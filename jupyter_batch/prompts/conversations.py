@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.templates.template import RowError, raised
+from jupyter_batch.templates.values import RowError, raised
 from jupyter_batch.wire.openai import Hole
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")

@@ -15,14 +15,8 @@ from jupyter_batch.prompts.prompt import Columns
 from jupyter_batch.providers.endpoints import makes_vectors
 from jupyter_batch.providers.record import Record
 from jupyter_batch.providers.registry import RECORDS
-from jupyter_batch.templates.template import (
-    RowError,
-    Template,
-    UnstableError,
-    parse,
-    raised,
-    stable,
-)
+from jupyter_batch.templates.template import Template, parse
+from jupyter_batch.templates.values import RowError, UnstableError, raised, stable
 from jupyter_batch.wire.openai import Hole
 
 PARAMS = {option.name: option for option in EMBED_PARAMS}

@@ -17,7 +17,7 @@ from jupyter_batch.prompts.column_names import label_of
 from jupyter_batch.prompts.conversations import started
 from jupyter_batch.schema import Parser
 from jupyter_batch.schema.check import Misfit
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.openai import Hole
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.media import TYPES, kind_of
 from jupyter_batch.frames.frame import Block
 from jupyter_batch.prompts.media_files import Unreadable, bytes_of, is_several, weight
-from jupyter_batch.templates.template import RowError, raised
+from jupyter_batch.templates.values import RowError, raised
 from jupyter_batch.wire.openai import Hole
 
 PIECE_BYTES = 1 << 23

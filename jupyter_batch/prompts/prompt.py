@@ -13,16 +13,8 @@ from jupyter_batch.config.types import OBJECT
 from jupyter_batch.core.errors import InputError, TemplateError
 from jupyter_batch.prompts.column_names import label_of
 from jupyter_batch.prompts.conversations import Spoken, conversation, plain
-from jupyter_batch.templates.template import (
-    PLAIN,
-    RowError,
-    Template,
-    UnstableError,
-    parse,
-    raised,
-    short,
-    stable,
-)
+from jupyter_batch.templates.template import Template, parse
+from jupyter_batch.templates.values import PLAIN, RowError, UnstableError, raised, short, stable
 from jupyter_batch.wire.openai import Hole
 
 Columns = Sequence[Sequence[Any]]

@@ -13,62 +13,25 @@ Doubled braces escape a placeholder or an error: `{{feedback}}` is `{feedback}`,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from jupyter_batch.core.errors import OptionError, TemplateError
-from jupyter_batch.core.limits import FIELD_WIDTH, LOOP_STEPS, TEXT_CHARS, is_too_wide
-
-if TYPE_CHECKING:
-    import jinja2
+from jupyter_batch.core.limits import FIELD_WIDTH, is_too_wide
+from jupyter_batch.templates.jinja_template import Jinja
+from jupyter_batch.templates.values import (
+    PLAIN,
+    Names,
+    RowError,
+    UnstableError,
+    raised,
+    short,
+    stable,
+)
 
 KINDS = ("braces", "jinja")
-
-
-class RowError(msgspec.Struct, frozen=True):
-    """Why a row can't be sent, in place of its text; the other rows are unaffected."""
-
-    reason: str
-
-
-PLAIN = frozenset({str, int, float, bool, type(None)})
-"""Types whose texts are equal in every process."""
-_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9A-Fa-f]+")
-_MOST_NESTED = 20
-
-
-class UnstableError(ValueError):
-    """A value's text changes between processes; the message has the remedy."""
-
-
-def stable(value: Any, text: str | None = None) -> str:
-    """Return the text of a value, or the `text` already made from it.
-
-    Raises UnstableError if it changes between processes, and any error of the value's __str__.
-    """
-    if hasattr(value, "__next__"):
-        raise UnstableError(
-            f"a {type(value).__name__} can be read only once: make a list of it, such as list(value)"
-        )
-    text = str(value) if text is None else text
-    if _ADDRESS.search(text) and not _is_plain(value):
-        raise UnstableError(
-            f"the text of a {type(value).__name__} holds a memory address, which is another one the next time: "
-            "put what is to be asked into a column, or give its class a __str__"
-        )
-    return text
-
-
-def _is_plain(value: Any, depth: int = 0) -> bool:
-    if type(value) in PLAIN:
-        return True
-    if depth > _MOST_NESTED or not isinstance(value, list | tuple | dict | set | frozenset):
-        return False
-    held = [*value, *value.values()] if isinstance(value, dict) else list(value)
-    return all(_is_plain(item, depth + 1) for item in held)
 
 
 class Template(Protocol):
@@ -89,47 +52,12 @@ def parse(text: str, columns: Iterable[Any], kind: str = "braces") -> Template:
     """Parse a template over these labels. Raises TemplateError, OptionError for a bad kind."""
     if not isinstance(text, str):
         raise TemplateError(f"a template is a text, not {type(text).__name__}")
-    names = _Names(columns)
+    names = Names(columns)
     if kind == "braces":
         return _Braces(text, names)
     if kind == "jinja":
-        return _Jinja(text, names)
+        return Jinja(text, names)
     raise OptionError(f"template={kind!r}: it is one of {', '.join(KINDS)}")
-
-
-class _Names:
-    """The frame's labels by their texts, and error messages for unknown names."""
-
-    def __init__(self, labels: Iterable[Any]) -> None:
-        self.by_text: dict[str, Any] = {}
-        for label in labels:
-            if (
-                isinstance(label, str) or str(label) not in self.by_text
-            ):  # a text has precedence over an equal number
-                self.by_text[str(label)] = label
-        self.longest = max(map(len, self.by_text), default=0)
-
-    def close(
-        self, word: str, among: Iterable[str] | None = None, cutoff: float = 0.6
-    ) -> str | None:
-        """Return the nearest name, ignoring case."""
-        lower = {
-            name.lower(): name for name in reversed(list(self.by_text if among is None else among))
-        }
-        found = get_close_matches(word.lower(), list(lower), n=1, cutoff=cutoff)
-        return lower[found[0]] if found else None
-
-    def unknown(self, shown: str, word: str) -> TemplateError:
-        """Return the error for an unknown column name."""
-        close = self.close(word)
-        hint = f"; did you mean {shown.replace(word, close, 1)}?" if close is not None else "."
-        first = list(self.by_text)[:20]
-        more = len(self.by_text) - len(first)
-        listed = ", ".join(first) + (f" and {more} more" if more else "") if first else "none"
-        return TemplateError(
-            f"{shown}: no such column{hint} Columns: {listed}. "
-            "(For the text itself, double the braces.)"
-        )
 
 
 _CONVERSIONS: dict[str, Callable[[Any], str]] = {"r": repr, "s": str, "a": ascii}
@@ -189,7 +117,7 @@ _TYPO = 0.85
 """The similarity to a column's name from which a text of several words is a misspelling."""
 
 
-def _meaning(content: str, names: _Names) -> _Hole | TemplateError | None:
+def _meaning(content: str, names: Names) -> _Hole | TemplateError | None:
     """Return the meaning of `{content}`: a placeholder, an error, or (None) text."""
     known = names.by_text
     shown = f"{{{content}}}"
@@ -243,7 +171,7 @@ def _formatted(content: str, at: int, label: Any) -> _Hole | TemplateError | Non
 class _Braces:
     """A template with `{feedback}`."""
 
-    def __init__(self, text: str, names: _Names) -> None:
+    def __init__(self, text: str, names: Names) -> None:
         mark = _JINJA_STATEMENT.search(text)
         if mark is not None:
             raise _is_jinja(mark[0])
@@ -273,7 +201,7 @@ class _Braces:
         return texts
 
 
-def _split(text: str, names: _Names) -> tuple[list[str], list[_Hole]]:
+def _split(text: str, names: Names) -> tuple[list[str], list[_Hole]]:
     """Return the texts around the placeholders (always one more) and the placeholders."""
     odd = sorted(
         (re.escape(name) for name in names.by_text if "{" in name or "}" in name),
@@ -328,121 +256,3 @@ def _one(pattern: str, row: tuple[Any, ...]) -> str | RowError:
         return pattern % row
     except Exception as error:  # raised by the value
         return RowError(f"a value can't be written as text: {raised(error)}")
-
-
-class _Jinja:
-    """Sandboxed Jinja2, `{{ feedback }}`; undefined names fail, `row["any name"]` works."""
-
-    def __init__(self, text: str, names: _Names) -> None:
-        import jinja2
-
-        from jupyter_batch.templates.jinja_sandbox import environment_class
-
-        environment = environment_class()(
-            undefined=jinja2.StrictUndefined,
-            keep_trailing_newline=True,
-            autoescape=False,
-            finalize=_final,
-        )
-        try:
-            used = _jinja_columns(environment, text, names)
-            self._template = environment.from_string(text)
-        except jinja2.TemplateError as error:
-            line = getattr(error, "lineno", None)
-            raise TemplateError(
-                f"the Jinja template{f', line {line}' if line else ''}: {error}"
-            ) from None
-        self.columns: tuple[Any, ...] = tuple(names.by_text[name] for name in used)
-        self._names = used
-
-    def render(self, columns: Sequence[Sequence[Any]], rows: int) -> list[str | RowError]:
-        """Render each row."""
-        if not columns:
-            return [self._row({})] * rows
-        return [
-            self._row(dict(zip(self._names, cells, strict=True)))
-            for cells in zip(*columns, strict=True)
-        ]
-
-    def _row(self, values: Mapping[str, Any]) -> str | RowError:
-        try:
-            return _bounded_text(self._template.generate({"row": values, **values}))
-        except UnstableError as error:
-            return RowError(f"the Jinja template: {error}")
-        except Exception as error:  # an expression over the row's values may raise anything
-            return RowError(f"the Jinja template: {raised(error)}")
-
-
-def _final(value: Any) -> Any:
-    """Return the output for an expression's value."""
-    if value is None:
-        return ""
-    return value if type(value) in PLAIN else stable(value)
-
-
-def _bounded_text(pieces: Iterable[str]) -> str:
-    """Join the pieces. Raises ValueError for an endless text, or one too long for any provider."""
-    held: list[str] = []
-    size = 0
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size > TEXT_CHARS or len(held) > LOOP_STEPS:
-            raise ValueError(f"its text is longer than {TEXT_CHARS:,} characters, or does not end")
-    return "".join(held)
-
-
-def _jinja_columns(environment: jinja2.Environment, text: str, names: _Names) -> list[str]:
-    """Return the names of the columns in the template, in order; unknown names are errors."""
-    from jinja2 import meta, nodes
-
-    tree = environment.parse(text)
-    free = meta.find_undeclared_variables(tree) - (
-        environment.globals.keys() - names.by_text.keys()
-    )
-    unknown = sorted(free - names.by_text.keys() - {"row"})
-    if unknown:
-        raise names.unknown(f"{{{{ {unknown[0]} }}}}", unknown[0])
-    used: dict[str, None] = {}
-    rows = 0  # reads of `row` other than row["a name"]
-    for node in tree.find_all((nodes.Name, nodes.Getitem)):
-        name = node.name if isinstance(node, nodes.Name) else _row_item(node)
-        if isinstance(node, nodes.Name) and name not in names.by_text:
-            rows += name == "row"
-        elif name is not None and (name in free or not isinstance(node, nodes.Name)):
-            if name not in names.by_text:
-                raise names.unknown(f'{{{{ row["{name}"] }}}}', name)
-            rows -= not isinstance(node, nodes.Name)
-            used[name] = None
-    return list(used) if not rows else list(names.by_text)
-
-
-def _row_item(node: Any) -> str | None:
-    """Return the name in row["a name"]."""
-    from jinja2 import nodes
-
-    of_row = (
-        isinstance(node.node, nodes.Name)
-        and node.node.name == "row"
-        and isinstance(node.arg, nodes.Const)
-    )
-    return str(node.arg.value) if of_row else None
-
-
-def raised(error: Exception) -> str:
-    """Return the type and message of an error raised by a value's method."""
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # raised by the message
-        return type(error).__name__
-
-
-def short(value: Any, width: int = 60) -> str:
-    """Return the beginning of a text, or of a value's repr."""
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except Exception:  # raised by the value
-        text = f"a {type(value).__name__}"
-    if not isinstance(value, str) and _ADDRESS.search(text):
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -9,7 +9,7 @@ import orjson
 
 from jupyter_batch.core.errors import LedgerNewerError
 from jupyter_batch.core.result import Result, ToolCalls
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire import openai, openai_requests, openai_vectors, responses, tolerant, turns
 from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.anthropic.requests import Encoder as AnthropicEncoder

@@ -158,7 +158,7 @@ def _file(url: str, media: str) -> dict[str, Any]:
 
 def all_in_chat_form(rows: Sequence[Any]) -> list[Any]:
     """Convert the messages of each row; an unreadable row is a RowError."""
-    from jupyter_batch.templates.template import RowError
+    from jupyter_batch.templates.values import RowError
 
     made: list[Any] = []
     for said in rows:

@@ -18,7 +18,7 @@ import orjson
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.finish import finish_of, is_whole
 from jupyter_batch.core.result import Result, Status, Usage
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire import tolerant
 
 CHAT = "/v1/chat/completions"

@@ -19,7 +19,7 @@ import orjson
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.http.address import host_name
 from jupyter_batch.process.warnings_context import quiet
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire import openai
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
 from jupyter_batch.wire.anthropic.requests import refused, sentence, unsupported

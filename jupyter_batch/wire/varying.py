@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.openai import Hole
 
 _KINDS = 256

@@ -12,7 +12,7 @@ from jupyter_batch.core.errors import TemplateError
 from jupyter_batch.http.bodies import Decoder, TooLargeError
 from jupyter_batch.http.streams import LineBound, custom_id_in
 from jupyter_batch.templates import template
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import decode_lines
 
 MIB = 1 << 20

@@ -13,7 +13,7 @@ from jupyter_batch.core.result import Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.vertex.batches import labels_of, tag_of
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.clouds import gemini, vertex
 from jupyter_batch.wire.openai import CHAT, Hole
 from tests.clouds.test_wire_bedrock import MESSAGES, SCHEMA, TEXTS, TOOL, told

@@ -6,7 +6,7 @@ import pytest
 
 from jupyter_batch.planning.route import route_to
 from jupyter_batch.providers.openai.batches import load_litellm
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import OPENAI, encoder
 from jupyter_batch.wire.message_parts import in_chat_form
 from jupyter_batch.wire.openai import CHAT, Hole

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jupyter_batch import col
 from jupyter_batch.core.errors import ColumnError, TemplateError
 from jupyter_batch.prompts.conversations import Spoken, conversation, plain
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 
 from .files import sent
 

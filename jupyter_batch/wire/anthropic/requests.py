@@ -18,7 +18,7 @@ import orjson
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.process.warnings_context import quiet
-from jupyter_batch.templates.template import RowError
+from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.anthropic import rules
 from jupyter_batch.wire.openai import Hole
 from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole, merged, parted
