@@ -19,7 +19,7 @@ from jupyter_batch.http.address import check_base
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.clouds import base_of, check_cloud, settings_of
-from jupyter_batch.providers.registry import RECORDS, is_cloud
+from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded
 from jupyter_batch.providers.table import (
     access_for,
     address_of,
@@ -108,9 +108,7 @@ def _given(where: Mapping[str, Any]) -> dict[str, Any]:
     }
     unknown = [name for name in where if name not in WHERE]
     if unknown:
-        raise OptionError(
-            f"unknown option `{unknown[0]}`; a search takes {', '.join(WHERE)}"
-        )
+        raise OptionError(f"unknown option `{unknown[0]}`; a search takes {', '.join(WHERE)}")
     days = where.get("days")
     if days is not None and not (isinstance(days, (int, float)) and 0 < days < MOST_DAYS):
         raise OptionError(f"`days` takes a number above 0, not {days!r}")
@@ -156,7 +154,7 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
     if is_cloud(provider):
         check_cloud(provider, model or f"{provider}/{name}", cloud, given.get("api_key"), None)
         base = base_of(provider, cloud, given.get("api_base"), os.environ)
-    elif not record.embedded:
+    elif not is_embedded(provider):
         base = access_for(
             provider,
             api_base=given.get("api_base"),

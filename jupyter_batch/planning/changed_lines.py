@@ -22,8 +22,8 @@ from jupyter_batch.core.request import custom_id
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.planning.route import route_of
 from jupyter_batch.planning.resent_lines import Remapped, is_unmapped
+from jupyter_batch.planning.route import route_of
 from jupyter_batch.prompts.prompt import params_of
 from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
