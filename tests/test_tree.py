@@ -37,8 +37,6 @@ LONG_FUNCTIONS = {
 }
 """The same of functions."""
 COMPLEX_FUNCTIONS = {
-    "adoption/adopt.py:_record": 20,
-    "adoption/commands.py:place_of": 25,
     "completion.py:job_ids": 16,
     "core/refusals/sentence.py:_kinds": 16,
     "core/together.py:together": 51,
@@ -51,8 +49,6 @@ COMPLEX_FUNCTIONS = {
     "magics.py:_line": 17,
     "monitor/plot.py:_course": 16,
     "planning/max_cost.py:all_within": 20,
-    "planning/resolve.py:order": 24,
-    "planning/retry.py:_drafted": 29,
     "prompts/signature.py:as_asked": 20,
     "providers/prices.py:_known": 18,
     "providers/xai/batches.py:_view": 18,

@@ -207,21 +207,8 @@ def _fill(
     rows = max(
         [first.rows or 0, was.rows if was else 0, *(part.positions[-1] + 1 for part in parts)]
     )
-    places = _places(kept, there, rows)
-    hashes = bytearray(there.prints.read_bytes() if was else b"").ljust(rows * PRINT_BYTES, b"\0")
-    shards = {shard.number: shard for shard in kept}
-    for part in sorted(
-        parts, key=lambda part: not part.exact
-    ):  # inexact shards take the remaining rows
-        at = np.asarray(part.positions)
-        mine = at if part.exact else at[places[at] == NOWHERE]
-        places[mine] = part.number
-        shards[part.number] = _shard(part, len(mine))
-        for n, position in enumerate(part.positions) if part.prints else ():
-            start = position * PRINT_BYTES
-            hashes[start : start + PRINT_BYTES] = part.prints[
-                n * PRINT_BYTES : (n + 1) * PRINT_BYTES
-            ]
+    places, shards = _places(kept, there, rows), {shard.number: shard for shard in kept}
+    _take_rows(parts, places, shards)
     for shard in _gaps(shards, first.shards or max(shards) + 1, rows) if known else ():
         shards[shard.number] = shard
         places[shard.first : shard.last + 1] = shard.number
@@ -239,7 +226,28 @@ def _fill(
     )
     draft.sources = Places(places)
     index = frames.index_to_bytes(pd.RangeIndex(rows // record.samples))
-    draft.write_rows(RowFiles([group] if unsent else [], index=index, hashes=prints_array(hashes)))
+    draft.write_rows(
+        RowFiles([group] if unsent else [], index=index, hashes=_hashes(was, there, parts, rows))
+    )
+
+
+def _take_rows(parts: list[Part], places: Array, shards: dict[int, ShardRecord]) -> None:
+    """Set the rows of each shard that was found; inexact shards take the remaining rows."""
+    for part in sorted(parts, key=lambda part: not part.exact):
+        at = np.asarray(part.positions)
+        mine = at if part.exact else at[places[at] == NOWHERE]
+        places[mine] = part.number
+        shards[part.number] = _shard(part, len(mine))
+
+
+def _hashes(was: JobRecord | None, there: JobFolder, parts: list[Part], rows: int) -> Array:
+    """The request hashes of the rows, as far as request files were found."""
+    known = there.prints.read_bytes() if was else b""
+    hashes = prints_array(known.ljust(rows * PRINT_BYTES, b"\0")).copy()
+    for part in parts:
+        if part.prints:
+            hashes[np.asarray(part.positions)] = prints_array(part.prints)
+    return hashes
 
 
 def _places(kept: list[ShardRecord], folder: JobFolder, rows: int) -> Array:

@@ -204,12 +204,15 @@ class RequestLines:
         """The job record, once all lines were read."""
         ask = self._ask
         digest = blake2b(
-            f"{self._space}{frames.row_count(self._frame)}:{self._sum & _ONLY:032x}".encode(), digest_size=16
+            f"{self._space}{frames.row_count(self._frame)}:{self._sum & _ONLY:032x}".encode(),
+            digest_size=16,
         )
         if (
             not ask.framed
         ):  # a list's answers are aligned by position only, so the order is part of the fingerprint
-            digest.update(self._fingerprints + frames.index_to_bytes(frames.row_labels(self._frame)))
+            digest.update(
+                self._fingerprints + frames.index_to_bytes(frames.row_labels(self._frame))
+            )
         if ask.schema is not None and ask.schema != without_names(
             ask.schema
         ):  # the same answers into other columns
