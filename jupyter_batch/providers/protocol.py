@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -27,13 +28,6 @@ SETTLE_SECONDS = 60.0
 def file_name(tag: Mapping[str, str], requests: Path) -> str:
     """The name of a request file at the provider: its job and shard."""
     return f"{tag.get(TAG, requests.stem).replace('/', '-')}.jsonl"
-
-
-def is_of(view: BatchView, tag: Mapping[str, str], file_id: str | None) -> bool:
-    """Whether a batch was made from this tag or this request file."""
-    if tag.items() <= view.tag.items():
-        return True
-    return file_id is not None and view.input_file_id == file_id
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,3 +148,28 @@ class Listed(Protocol):
         Raises NotFoundError where it is not available (any more).
         """
         ...
+
+
+def is_of(view: BatchView, tag: Mapping[str, str], file_id: str | None) -> bool:
+    """Whether a batch was made from this tag or this request file."""
+    if tag.items() <= view.tag.items():
+        return True
+    return file_id is not None and view.input_file_id == file_id
+
+
+class TaggedList(ABC):
+    """`find` and `tagged` for a provider whose list shows each batch's tag."""
+
+    @abstractmethod
+    async def _listed(self, since: float) -> list[BatchView]:
+        """Return the batches created at or after `since`; more may be included."""
+
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """See Provider.find: a batch is recognized by its tag or its request file."""
+        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged."""
+        return [view for view in await self._listed(since) if TAG in view.tag]

@@ -38,7 +38,7 @@ from jupyter_batch.providers.openai.batches import (
     page_of,
     upload,
 )
-from jupyter_batch.providers.protocol import TAG, Access, Facts, is_of
+from jupyter_batch.providers.protocol import Access, Facts, TaggedList
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.openai_batches import read_batch
 
@@ -51,7 +51,7 @@ PAGE = 100
 """Batches per page of the list: Azure's maximum."""
 
 
-class ViaAzure:
+class ViaAzure(TaggedList):
     """One Azure OpenAI resource. api_version: such as "2024-10-21"."""
 
     def __init__(self, facts: Facts, access: Access, *, api_version: str) -> None:
@@ -129,16 +129,6 @@ class ViaAzure:
             raise FileNotReadyError(
                 f"Azure OpenAI has not processed the request file yet ({status})"
             )
-
-    async def find(
-        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
-    ) -> list[BatchView]:
-        """See Provider.find."""
-        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
-
-    async def tagged(self, *, since: float) -> list[BatchView]:
-        """See Listed.tagged."""
-        return [view for view in await self._listed(since) if TAG in view.tag]
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
         """See Listed.requests."""

@@ -21,7 +21,7 @@ from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDo
 from jupyter_batch.providers.http_api import Direct
 from jupyter_batch.providers.mistral.record import RECORDS
 from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
-from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
+from jupyter_batch.providers.protocol import Access, Facts, TaggedList, file_name
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.windows import hours_of
 from jupyter_batch.wire import tolerant
@@ -42,7 +42,7 @@ _STATES = {
 }
 
 
-class ViaMistral(Direct):
+class ViaMistral(TaggedList, Direct):
     """One Mistral workspace, by its key; model: the bare name of the model of all requests."""
 
     def __init__(self, facts: Facts, access: Access, *, model: str) -> None:
@@ -84,16 +84,6 @@ class ViaMistral(Direct):
             expires_at=view.created_at + hours * 3600 if view.created_at else None,
         )
 
-    async def find(
-        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
-    ) -> list[BatchView]:
-        """See Provider.find. The list is read: the `metadata` filter's syntax is undocumented."""
-        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
-
-    async def tagged(self, *, since: float) -> list[BatchView]:
-        """See Listed.tagged."""
-        return [view for view in await self._listed(since) if TAG in view.tag]
-
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
         """See Listed.requests. Fields removed by `bare_lines` are restored from the job."""
         if batch.input_file_id is None:
@@ -108,6 +98,7 @@ class ViaMistral(Direct):
         )
 
     async def _listed(self, since: float) -> list[BatchView]:
+        """Read the whole list: the syntax of the `metadata` filter is undocumented."""
         found: list[BatchView] = []
         async with self._open(TRANSFER_SECONDS) as client:
             for number in range(LIST_PAGES):

@@ -22,7 +22,7 @@ from jupyter_batch.http.network import bundle, sdk_client_for, with_key
 from jupyter_batch.http.streams import blocks_of
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers.failures import list_in, normalise, object_in
-from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
+from jupyter_batch.providers.protocol import Access, Facts, TaggedList, file_name
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.openai_batches import read_batch
 
@@ -71,7 +71,7 @@ class OursAreRaised(logging.Filter):
         return not (task is not None and task.get_name().startswith("jupyter_batch"))
 
 
-class ViaLitellm:
+class ViaLitellm(TaggedList):
     """One provider with OpenAI's Files and Batches API, at one address with one key."""
 
     def __init__(self, facts: Facts, access: Access) -> None:
@@ -117,19 +117,6 @@ class ViaLitellm:
             )
             return self._read(answer.content)
 
-    async def find(
-        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
-    ) -> list[BatchView]:
-        """Page through the provider's list, newest first, back to `since`.
-
-        With the SDK below litellm, because `litellm.alist_batches` leaks a socket at each call.
-        """
-        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
-
-    async def tagged(self, *, since: float) -> list[BatchView]:
-        """See Listed.tagged."""
-        return [view for view in await self._listed(since) if TAG in view.tag]
-
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
         """See Listed.requests."""
         if batch.input_file_id is None:
@@ -137,6 +124,10 @@ class ViaLitellm:
         await self.fetch(batch.input_file_id, write)
 
     async def _listed(self, since: float) -> list[BatchView]:
+        """Read the list, newest first, back to `since`.
+
+        With the SDK below litellm, because `litellm.alist_batches` leaks a socket at each call.
+        """
         found: list[BatchView] = []
         after: str | None = None
         async with self._sdk() as client:

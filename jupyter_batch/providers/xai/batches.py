@@ -27,7 +27,7 @@ from jupyter_batch.core.status import State
 from jupyter_batch.providers.failures import list_in
 from jupyter_batch.providers.http_api import Direct
 from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
-from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, file_name, is_of
+from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, TaggedList, file_name
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai_batches import read_batch
@@ -40,7 +40,7 @@ CANCEL_SECONDS = 600.0
 """How long a cancelled batch may have requests under way before its results are fetched anyway."""
 
 
-class ViaXai(Direct):
+class ViaXai(TaggedList, Direct):
     """One xAI team, by its key. clock: seconds since the epoch."""
 
     def __init__(
@@ -78,16 +78,6 @@ class ViaXai(Direct):
         return BatchView(
             id=str(made["batch_id"]), status="validating", input_file_id=uploaded, tag=dict(tag)
         )
-
-    async def find(
-        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
-    ) -> list[BatchView]:
-        """See Provider.find."""
-        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
-
-    async def tagged(self, *, since: float) -> list[BatchView]:
-        """See Listed.tagged."""
-        return [view for view in await self._listed(since) if TAG in view.tag]
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
         """See Listed.requests. Files are unchanged (docs.x.ai, Files API: get file content)."""
