@@ -25,7 +25,7 @@ LONG_FILES = {
     "ledger/records.py": 450,
     "ledger/store.py": 640,
     "monitor/view.py": 420,
-    "results/outcomes.py": 460,
+    "results/outcomes.py": 430,
     "runner/worker.py": 490,
     "wire/anthropic/requests.py": 410,
     "wire/openai_requests.py": 440,

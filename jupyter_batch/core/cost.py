@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
@@ -159,11 +160,11 @@ def pricer(tariff: Tariff | None) -> Pricer:
     """Return the cost function for a tariff, made once for a job and called for each request."""
     if tariff is None:
         return _unknown
-    flat = _linear(tariff.rates)
+    flat = linear(tariff.rates)
     if not tariff.tiers:
         return flat
     step = 0 if tariff.inclusive else 1
-    tiers = [(tier.above + step, _linear(tier.rates)) for tier in reversed(tariff.tiers)]
+    tiers = [(tier.above + step, linear(tier.rates)) for tier in reversed(tariff.tiers)]
 
     def tiered(usage: Usage) -> float:
         for least, price in tiers:
@@ -178,8 +179,12 @@ def _unknown(usage: Usage) -> float:  # noqa: ARG001 - a Pricer
     return UNKNOWN
 
 
-def _linear(rates: Rates) -> Pricer:
-    """Return the cost function for flat rates (unrolled: it runs for each row).
+def _part(tokens: int, rate: float) -> float:
+    return tokens * rate if tokens > 0 else 0.0
+
+
+def linear(rates: Rates, part: Callable[[Any, float], Any] = _part) -> Pricer:
+    """Return the cost function for flat rates; part: the cost of a number of tokens, or of many.
 
     Kinds of tokens are parts of the total: those with a rate are subtracted from it.
     """
@@ -197,28 +202,24 @@ def _linear(rates: Rates) -> Pricer:
     )
     thinks = thought != plain_out
 
-    def price(usage: Usage) -> float:
-        text, said, cost = usage.input_tokens, usage.output_tokens, 0.0
-        if tokens := usage.cached_tokens:
-            cost, text = cost + tokens * cached, text - tokens
-        if tokens := usage.cache_write_tokens:
-            text -= tokens
-            if hour := usage.cache_write_1h_tokens:
-                cost, tokens = cost + hour * longer, tokens - hour
-            cost = cost + tokens * written if tokens else cost
-        if tokens := usage.input_audio_tokens:
-            cost, text = cost + tokens * audio_in, text - tokens
-        if tokens := usage.input_image_tokens:
-            cost, text = cost + tokens * image_in, text - tokens
-        if thinks and (tokens := usage.reasoning_tokens):
-            cost, said = cost + tokens * thought, said - tokens
-        if tokens := usage.output_audio_tokens:
-            cost, said = cost + tokens * audio_out, said - tokens
-        if tokens := usage.output_image_tokens:
-            cost, said = cost + tokens * image_out, said - tokens
-        if text > 0:
-            cost += text * plain_in
-        return cost + said * plain_out if said > 0 else cost
+    def price(usage: Usage) -> Any:
+        longer_tokens = usage.cache_write_1h_tokens
+        text = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        text = text - usage.input_audio_tokens - usage.input_image_tokens
+        said = usage.output_tokens - usage.output_audio_tokens - usage.output_image_tokens
+        cost = (
+            part(usage.cached_tokens, cached)
+            + part(longer_tokens, longer)
+            + part(usage.cache_write_tokens - longer_tokens, written)
+            + part(usage.input_audio_tokens, audio_in)
+            + part(usage.input_image_tokens, image_in)
+        )
+        if thinks:
+            cost = cost + part(usage.reasoning_tokens, thought)
+            said = said - usage.reasoning_tokens
+        cost = cost + part(usage.output_audio_tokens, audio_out)
+        cost = cost + part(usage.output_image_tokens, image_out)
+        return cost + part(text, plain_in) + part(said, plain_out)
 
     return price
 

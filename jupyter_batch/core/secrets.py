@@ -118,16 +118,22 @@ def known(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
 
 def in_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the name and the secret of each environment variable that holds one."""
-    for name, value in environ.items():
-        if _holds_secret(name) and _is_variable_secret(name, value):
+    for name in environ:  # a value takes long to read, and most hold no secret
+        if _holds_secret(name) and _is_variable_secret(name, value := environ.get(name, "")):
             yield name, value
-        elif _PROXY.search(name):
-            yield from ((name, part) for part in _passwords(value) if _is_variable_secret("", part))
+        elif _is_proxy(name):
+            parts = _passwords(environ.get(name, ""))
+            yield from ((name, part) for part in parts if _is_variable_secret("", part))
 
 
 @functools.lru_cache(maxsize=1024)
 def _holds_secret(name: str) -> bool:
     return bool(_NAME.search(name)) and not _NO_SECRET_VARIABLES.search(name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_proxy(name: str) -> bool:
+    return bool(_PROXY.search(name))
 
 
 @functools.lru_cache(maxsize=1024)

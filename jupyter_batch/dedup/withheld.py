@@ -17,7 +17,9 @@ from jupyter_batch.core.request import custom_id
 from jupyter_batch.core.status import Step
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.results.outcomes import CODES, Outcomes, decoded
+from jupyter_batch.results.columns import CODES
+from jupyter_batch.results.outcomes import Outcomes
+from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.row_files.row_columns import places_of
 
 if TYPE_CHECKING:
@@ -33,10 +35,13 @@ def withheld(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Ar
     places = places_of(job, shards, folder)
     for shard in suspects:
         found = Outcomes(shard.first, shard.last, values=False)
-        for dialect, path in folder.taken_over(shard.number):
-            found.take(job.id, decoded(path, job, dialect), paid=False)
-        for path in (folder.output(shard.number), folder.errors(shard.number)):
-            found.take(job.id, decoded(path, job))
+        for dialect, path in (
+            *folder.taken_over(shard.number),
+            (job.dialect, folder.output(shard.number)),
+            (job.dialect, folder.errors(shard.number)),
+        ):
+            for columns in columns_of(path, job, dialect):
+                found.add(columns)
         silent = np.frombuffer(found.status, dtype=np.uint8) >= len(CODES)
         span = slice(shard.first, shard.last + 1)
         rows[span] |= silent & (places.array[span] == shard.number)

@@ -1,7 +1,4 @@
-"""Contents of a result file: the rows with a line, and the first line that belongs to no row.
-
-A file is read once, in blocks, without decoding the answers.
-"""
+"""Contents of a result file: the rows with a line, and the first line that belongs to no row."""
 
 from __future__ import annotations
 
@@ -9,11 +6,14 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.reading import opened_if_there
-from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.protocol import Facts
+from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
@@ -39,8 +39,22 @@ class Contents(NamedTuple):
         return self.rows.count(1)
 
 
-def read(path: Path, job: str, shard: ShardRecord) -> Contents:
-    """Read a result file of a shard; a missing file has no contents."""
+def read(path: Path, job: JobRecord, shard: ShardRecord) -> Contents:
+    """The contents of a result file of a shard; a missing file has none.
+
+    The file is decoded, and its columns are kept: they are needed next.
+    """
+    rows = np.zeros(shard.last - shard.first + 1, dtype=np.uint8)
+    for columns in columns_of(path, job):
+        at = columns.rows - shard.first
+        if not ((at >= 0) & (at < len(rows))).all():
+            return _scanned(path, job.id, shard)
+        rows[at] = 1
+    return Contents(bytearray(rows.tobytes()))
+
+
+def _scanned(path: Path, job: str, shard: ShardRecord) -> Contents:
+    """The contents of a file with lines that can't be decoded, or belong to no row."""
     rows = bytearray(shard.last - shard.first + 1)
     odd, last = "", b""
     with opened_if_there(path) as file:

@@ -13,10 +13,10 @@ from zlib import crc32
 
 from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
 from jupyter_batch.core.request import custom_id, position_of
-from jupyter_batch.file_checks.stored import checksum
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.row_files.checksums import file_sum
 from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.row_columns import places_of
 
@@ -31,7 +31,7 @@ def is_damaged(folder: JobFolder, shard: ShardRecord) -> bool:
     path = folder.requests(shard.number)
     try:
         if shard.crc is not None:
-            return checksum(path) != shard.crc
+            return file_sum(path)[1] != shard.crc
         return len(list(_rows(path, shard.job))) != shard.requests
     except (OSError, LedgerError):
         return True

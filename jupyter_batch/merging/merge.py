@@ -26,7 +26,8 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.filled_columns import fill_with
 from jupyter_batch.merging.own_cells import ForeignCells, as_written
 from jupyter_batch.merging.rendered import Rendered, kept, keys_of
-from jupyter_batch.results.outcomes import CODES, Outcomes
+from jupyter_batch.results.columns import CODES
+from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.row_files.row_columns import read_keys, source_index
 
 NOTHING: Keep = MappingProxyType({})

@@ -35,7 +35,7 @@ from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.table import BATCH
 from jupyter_batch.results.copy_answers import answer_files
-from jupyter_batch.results.outcomes import decoded
+from jupyter_batch.results.result_files import decoded
 from jupyter_batch.row_files.row_columns import places_of
 
 PROMPTS = 3

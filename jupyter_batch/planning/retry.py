@@ -29,7 +29,8 @@ from jupyter_batch.planning.draft import JobDraft, job_draft, limit_costs
 from jupyter_batch.planning.max_cost import Priced, all_within, left_of, spent
 from jupyter_batch.planning.resent_lines import unchanged
 from jupyter_batch.providers.table import REALTIME, facts_of
-from jupyter_batch.results.outcomes import CODES, of_job
+from jupyter_batch.results.columns import CODES
+from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import RowFiles, places_of, prints_of
 from jupyter_batch.row_files.row_sources import NOWHERE, Places

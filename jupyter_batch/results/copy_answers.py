@@ -18,7 +18,7 @@ from jupyter_batch.core.result import Result, Status
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.results.outcomes import results_in
+from jupyter_batch.results.result_files import results_in
 from jupyter_batch.wire.dialects import decode_lines
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 

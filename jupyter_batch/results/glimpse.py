@@ -23,7 +23,7 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.realtime.journal import Book
-from jupyter_batch.results.outcomes import results_in
+from jupyter_batch.results.result_files import results_in
 from jupyter_batch.row_files.request_search import line_of
 from jupyter_batch.row_files.row_columns import read_unsent
 from jupyter_batch.wire.openai import BLOCK_BYTES

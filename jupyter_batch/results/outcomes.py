@@ -9,46 +9,35 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec
+import numpy as np
 
 from jupyter_batch.core.finish import CUT, Cuts, added
-from jupyter_batch.core.request import custom_id, position_of
+from jupyter_batch.core.request import custom_id
 from jupyter_batch.core.result import Result, Status, Usage
-from jupyter_batch.core.schema import Schema
-from jupyter_batch.core.status import Counts, State, Step
+from jupyter_batch.core.status import Counts, Step
 from jupyter_batch.ledger.folder import JobFolder
-from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.results.row_costs import Costs, silence_is_free
+from jupyter_batch.results.columns import CODE, CODES, TOKENS, Builder, Columns, Values
+from jupyter_batch.results.result_files import columns_of
+from jupyter_batch.results.row_costs import NEVER_ASKED, Costs, silence_is_free
+from jupyter_batch.results.silence import LOST, silence
 from jupyter_batch.results.vectors import Vectors
 from jupyter_batch.row_files.row_columns import Unsent, places_of, read_unsent
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
-from jupyter_batch.schema import Parser
-from jupyter_batch.wire.dialects import decode_lines
-from jupyter_batch.wire.openai import BLOCK_BYTES, EMBEDDINGS, whole_lines
+from jupyter_batch.wire.openai import EMBEDDINGS
 
-CODES = tuple(Status)
-_CODE = {status: code for code, status in enumerate(CODES)}
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+
 _NOTHING = 255
-_ANSWERED, _REUSED = _CODE[Status.SUCCEEDED], _CODE[Status.REUSED]
-_BILLED = (Status.SUCCEEDED, Status.FAILED)
+_ANSWERED, _REUSED = CODE[Status.SUCCEEDED], CODE[Status.REUSED]
+_BILLED = (CODE[Status.SUCCEEDED], CODE[Status.FAILED])
 _GOOD = (_ANSWERED, _REUSED)
-_MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
-
-LOST = (
-    "the answer of this row was taken from another job, and its file on this disk is gone or damaged: job.files are "
-    "the job's files"
-)
-_SILENCE: dict[State, tuple[Status, str]] = {
-    State.COMPLETED: (Status.FAILED, "the provider sent no result for this row"),
-    State.FAILED: (Status.FAILED, "the batch failed"),
-    State.EXPIRED: (Status.EXPIRED, "the batch expired before this row was answered"),
-    State.CANCELLED: (Status.CANCELLED, "the batch was cancelled before this row was answered"),
-}
+_FEW = 8
+"""Results that are decoded at a time."""
 
 
 class Outcomes:
@@ -71,7 +60,8 @@ class Outcomes:
         rows = last - first + 1
         self.first = first
         self.status = bytearray([_NOTHING]) * rows
-        self.answers: Any = [None] * rows if values else []
+        self._codes = np.frombuffer(self.status, dtype=np.uint8)
+        self.answers: Any = Values(rows) if values else []
         self.kept: dict[
             str, list[Any]
         ] = {}  # further content of answers, by name (merging/kept_columns.py)
@@ -79,6 +69,7 @@ class Outcomes:
             self.answers = Vectors(rows)
         self._keep = values
         self.finish = bytearray(rows)
+        self._finish = np.frombuffer(self.finish, dtype=np.uint8)
         self.finishes: list[str | None] = [None]
         self.reasons: dict[int, str] = {}
         self.raws: dict[int, str] = {}
@@ -90,55 +81,99 @@ class Outcomes:
         self.strange = 0
         self.billed = 0
 
-    def take(
-        self,
-        job: str,
-        results: Iterable[Result],
-        asked: bytearray | None = None,
-        *,
-        paid: bool = True,
-    ) -> None:
+    def take(self, job: str, results: Iterable[Result], *, paid: bool = True) -> None:
+        """Store each result at its row; see `add`."""
+        left = iter(results)
+        while some := list(islice(left, _FEW)):
+            made = Builder(job)
+            for result in some:
+                made.add(result)
+            self.add(made.columns(), paid=paid)
+
+    def add(self, columns: Columns, asked: bytearray | None = None, *, paid: bool = True) -> None:
         """Store each line at its row.
 
         asked: 1 for each row that may have a line. paid: by this job; else the answers were another
         job's before. Of two lines for one row an answer is kept before a failure, else the first.
         Unrequested and surplus lines are counted in `strange`.
         """
-        first, status, rows = self.first, self.status, len(self.status)
-        for result in results:
-            position = position_of(job, result.custom_id)
-            at = -1 if position is None else position - first
-            if not 0 <= at < rows or (asked is not None and not asked[at]):
+        lines, replaced = self._stored(columns, asked)
+        at, codes = columns.rows[lines] - self.first, columns.status[lines]
+        answered = codes == _ANSWERED
+        for line in lines[~answered].tolist():
+            row = int(columns.rows[line])
+            self.reasons[row] = columns.reasons[line]
+            self.raws.pop(row, None)
+            if self._keep and line in columns.raws:
+                self.raws[row] = columns.raws[line]
+        for row in replaced:
+            self.reasons.pop(row, None)
+            self.raws.pop(row, None)
+        self._codes[at] = codes if paid else np.where(answered, _REUSED, codes)
+        self._finish[at] = self._finish_codes(columns.finishes)[columns.finish[lines]]
+        if self._keep:
+            self._put(at[answered], columns, lines[answered])
+        self._count(at, columns, lines, paid=paid)
+
+    def _stored(self, columns: Columns, asked: bytearray | None) -> tuple[Array, list[int]]:
+        """The lines to store, in their order, and the rows whose failure an answer replaces."""
+        at = columns.rows - self.first
+        inside = (at >= 0) & (at < len(self.status))
+        if asked is not None:
+            inside[inside] = np.frombuffer(asked, dtype=bool)[at[inside]]
+        lines = np.flatnonzero(inside)
+        self.strange += len(columns) - len(lines)
+        at = at[lines]
+        taken = self._codes != _NOTHING
+        counted = np.bincount(at, minlength=len(self.status)) + taken
+        surplus = counted[at] > 1
+        if not surplus.any():
+            return lines, []
+        keep = np.ones(len(lines), dtype=bool)
+        now = {row: self.status[row] for row in at[surplus].tolist()}
+        for index in np.flatnonzero(surplus).tolist():
+            row, code = int(at[index]), int(columns.status[lines[index]])
+            was = now[row]
+            if was != _NOTHING:
                 self.strange += 1
-                continue
-            code = _CODE[result.status]
-            if status[at] != _NOTHING:
-                self.strange += 1
-                if status[at] in _GOOD or code != _ANSWERED:
-                    continue
-                self.reasons.pop(first + at, None)
-                self.raws.pop(first + at, None)
-            status[at] = _REUSED if code == _ANSWERED and not paid else code
-            self.billed += paid and result.status in _BILLED and not result.unbilled
-            self.finish[at] = self._finish_code(result.finish)
-            if code == _ANSWERED:
-                if self._keep:
-                    self.answers[at] = result.value
-            else:
-                self.reasons[first + at] = result.error or str(result.status)
-                if self._keep and result.raw is not None:
-                    self.raws[first + at] = result.raw
-            usage = result.usage if result.usage is not None and _is_sane(result.usage) else None
-            if usage is not None:
-                self.input_tokens[at] = usage.input_tokens
-                self.cached_tokens[at] = usage.cached_tokens
-                self.output_tokens[at] = usage.output_tokens
-                if paid:
-                    self.usage = usage if self.usage is None else self.usage + usage
-            if paid:
-                self.costs.take(at, result, usage)
-            else:
-                self.costs.free(at)
+                keep[index] = was not in _GOOD and code == _ANSWERED
+            if keep[index]:
+                now[row] = code
+        answered = [self.first + row for row, code in now.items() if code == _ANSWERED]
+        return lines[keep], answered
+
+    def _put(self, at: Array, columns: Columns, lines: Array) -> None:
+        if isinstance(self.answers, Values):
+            self.answers.put(at, columns, lines)
+            return
+        for row, value in zip(at.tolist(), columns.answers(lines), strict=True):
+            self.answers[row] = value
+
+    def _count(self, at: Array, columns: Columns, lines: Array, *, paid: bool) -> None:
+        """Store the tokens and the costs of lines."""
+        told = columns.told[lines]
+        rows, from_lines = at[told], lines[told]
+        counts = {
+            kind: columns.usage[kind][from_lines] if kind in columns.usage else 0 for kind in TOKENS
+        }
+        for held, kind in (
+            (self.input_tokens, "input_tokens"),
+            (self.cached_tokens, "cached_tokens"),
+            (self.output_tokens, "output_tokens"),
+        ):
+            np.frombuffer(held, dtype=np.int32)[rows] = counts[kind]
+        if not paid:
+            self.costs.free(at)
+            return
+        if len(rows):
+            total = Usage(**{kind: int(np.sum(tokens)) for kind, tokens in counts.items()})
+            self.usage = total if self.usage is None else self.usage + total
+        unbilled, codes = columns.unbilled[lines], columns.status[lines]
+        self.billed += int((np.isin(codes, _BILLED) & ~unbilled).sum())
+        self.costs.take(at, counts, told, unbilled | np.isin(codes, NEVER_ASKED))
+
+    def _finish_codes(self, finishes: list[str | None]) -> Array:
+        return np.array([self._finish_code(finish) for finish in finishes], dtype=np.uint8)
 
     def _finish_code(self, finish: str | None) -> int:
         """The index of a finish reason in `finishes`, which holds as many as a byte can number."""
@@ -163,35 +198,18 @@ class Outcomes:
 
     def hush(self, shard: ShardRecord, asked: bytearray) -> None:
         """Set the reason for each request of a finished shard that has no result line."""
-        status, reason = _SILENCE[shard.ending or State.FAILED]
-        if shard.why and shard.ending is State.FAILED:
-            reason = f"{reason}: {shard.why}"
-        elif (
-            shard.why and shard.ending is State.CANCELLED and not shard.batch_id
-        ):  # by us, before it was sent
-            reason = shard.why
-        if unfetched := _unfetched(shard):
-            status, reason = Status.FAILED, unfetched
-        code, start = _CODE[status], shard.first - self.first
-        silent = [
-            offset
-            for offset, was_asked in enumerate(asked)
-            if was_asked and self.status[start + offset] == _NOTHING
-        ]
-        free = bool(silent) and silence_is_free(
-            shard,
-            sum(
-                1
-                for offset, was_asked in enumerate(asked)
-                if was_asked and self._was_answered(start + offset)
-            ),
-        )
+        status, reason = silence(shard)
+        wanted = np.flatnonzero(np.frombuffer(asked, dtype=bool)) + (shard.first - self.first)
+        silent = wanted[self._codes[wanted] == _NOTHING]
+        if not len(silent):
+            return
+        answered = sum(map(self._was_answered, wanted.tolist()))
+        if silence_is_free(shard, answered):
+            self.costs.free(silent)
+        self._codes[silent] = CODE[status]
         at_fault = dict(shard.at_fault)
-        for offset in silent:
-            self.status[start + offset] = code
-            self.reasons[shard.first + offset] = at_fault.get(shard.first + offset, reason)
-            if free:
-                self.costs.free(start + offset)
+        for row in (silent + self.first).tolist():
+            self.reasons[row] = at_fault.get(row, reason)
 
     def _was_answered(self, at: int) -> bool:
         """Whether the provider counts a row as answered, even if unusable (a refusal has usage)."""
@@ -201,46 +219,51 @@ class Outcomes:
     def follow(self, places: Places) -> None:
         """Copy each original's outcome to its duplicates; the answer is not paid again."""
         rows, leaders = places.followers()
-        for row, leader in zip(rows.tolist(), leaders.tolist(), strict=True):
-            code = self.status[leader]
-            self.status[row] = _REUSED if code == _ANSWERED else code
-            self.costs.free(row)
-            self.finish[row] = self.finish[leader]
-            if self._keep:
+        if not len(rows):
+            return
+        codes = self._codes[leaders]
+        self._codes[rows] = np.where(codes == _ANSWERED, _REUSED, codes)
+        self.costs.free(rows)
+        self._finish[rows] = self._finish[leaders]
+        if isinstance(self.answers, Values):
+            self.answers.copy(rows, leaders)
+        elif self._keep:
+            for row, leader in zip(rows.tolist(), leaders.tolist(), strict=True):
                 self.answers[row] = self.answers[leader]
-            if leader in self.reasons:
-                self.reasons[row] = self.reasons[leader]
-            if leader in self.raws:
-                self.raws[row] = self.raws[leader]
+        for held in (self.reasons, self.raws):
+            if held:
+                for row, leader in zip(rows.tolist(), leaders.tolist(), strict=True):
+                    if leader in held:
+                        held[row] = held[leader]
 
-    def fall_back(self, job: str, results: Iterable[Result], places: Places) -> None:
+    def fall_back(self, columns: Columns, places: Places) -> None:
         """Keep the answer that a row had before it was sent again, where nothing better came.
 
         A row that is still running shows it until then, and a row that was not sent again keeps it
         for good.
         """
-        for result in results:
-            position = position_of(job, result.custom_id)
-            at = -1 if position is None else position - self.first
-            if position is None or not 0 <= at < len(self.status) or self.status[at] in _GOOD:
+        finishes = self._finish_codes(columns.finishes)
+        for line, position in enumerate(columns.rows.tolist()):
+            at = position - self.first
+            if position < 0 or not 0 <= at < len(self.status) or self.status[at] in _GOOD:
                 continue
             asked = places.array[position] > NOWHERE
             if self.status[at] != _NOTHING or not asked:
                 self.status[at] = _REUSED
             if not asked:
                 self.costs.free(at)
-            self.finish[at] = self._finish_code(result.finish)
+            self.finish[at] = finishes[columns.finish[line]]
             self.reasons.pop(position, None)
             self.raws.pop(position, None)
             if self._keep:
-                self.answers[at] = result.value
+                self._put(np.array([at]), columns, np.array([line]))
 
     def leave_out(self, unsent: Iterable[Unsent]) -> None:
         """Mark the rows that have no request."""
         for group in unsent:
             if group.status is Status.REUSED:  # their answers were copied
                 continue
-            code = _CODE[group.status]
+            code = CODE[group.status]
             for position in group.positions:
                 self.status[position - self.first] = code
                 self.reasons[position] = group.reason
@@ -267,73 +290,11 @@ class Outcomes:
 
     def close(self, *, over: bool = False) -> None:
         """Set each missing outcome: running, or in a finished job, lost on this disk."""
-        code = _CODE[Status.FAILED if over else Status.RUNNING]
-        for at, was in enumerate(self.status):
-            if was != _NOTHING:
-                continue
-            self.status[at] = code
-            if over:
-                self.reasons[self.first + at] = LOST
-
-
-def _unfetched(shard: ShardRecord) -> str:
-    """Why a row has no line though the provider may have its answer; "" where it has none."""
-    if shard.lost and shard.step is Step.COLLECTED:
-        return f"{shard.lost} on this disk is gone or damaged, and the provider has no copy of it any more"
-    if shard.lost:
-        return (
-            f"{shard.lost} on this disk is gone or damaged: it is fetched again while the provider keeps it; "
-            "job.resume() tries at once"
-        )
-    if shard.missing and shard.ending is State.COMPLETED:
-        return (
-            "the provider sent no result for this row, though it was counted: job.resume(), or the cell again, "
-            "fetches the result file again"
-        )
-    return ""
-
-
-def _is_sane(usage: Usage) -> bool:
-    told: tuple[int, ...] = msgspec.structs.astuple(usage)
-    return min(told) >= 0 and max(told) <= _MOST_TOKENS
-
-
-def decoded(path: Path, job: JobRecord, dialect: str | None = None) -> Iterator[Result]:
-    """The results in a file of a job's folder, if it exists; by default in the job's dialect."""
-    with opened_if_there(path) as file:
-        if file is None:
-            return
-        for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
-            yield from results_in(block, job, dialect)
-
-
-def results_in(block: bytes, job: JobRecord, dialect: str | None = None) -> Iterator[Result]:
-    """The results in whole lines of a job; an answer that violates the schema is a failure.
-
-    In a job with tools an answer may consist of tool calls alone, whatever the schema requires of
-    the final one.
-    """
-    results = decode_lines(dialect or job.dialect, block, job.endpoint, job.tool_names)
-    parser = None if job.schema is None else _parser(msgspec.json.encode(job.schema))
-    if job.tools:
-        return (
-            _called(result)
-            if result.calls
-            else result
-            if parser is None
-            else next(parser.read([result]))
-            for result in results
-        )
-    return results if parser is None else parser.read(results)
-
-
-def _called(result: Result) -> Result:
-    return msgspec.structs.replace(result, value=result.calls)
-
-
-@lru_cache(maxsize=64)
-def _parser(schema: bytes) -> Parser:
-    return Parser(msgspec.json.decode(schema, type=Schema))
+        code = CODE[Status.FAILED if over else Status.RUNNING]
+        missing = np.flatnonzero(self._codes == _NOTHING)
+        self._codes[missing] = code
+        if over:
+            self.reasons.update(dict.fromkeys((missing + self.first).tolist(), LOST))
 
 
 def _taken(
@@ -341,15 +302,25 @@ def _taken(
 ) -> None:
     """Store all results of a shard."""
     for dialect, path in folder.taken_over(shard.number):
-        found.take(job.id, decoded(path, job, dialect), asked, paid=False)
-    found.take(job.id, decoded(folder.output(shard.number), job), asked)
-    found.take(job.id, decoded(folder.errors(shard.number), job), asked)
+        for columns in columns_of(path, job, dialect):
+            found.add(columns, asked, paid=False)
+    for path in (folder.output(shard.number), folder.errors(shard.number)):
+        for columns in columns_of(path, job):
+            found.add(columns, asked)
+
+
+def _copied(found: Outcomes, job: JobRecord, folder: JobFolder) -> None:
+    """Store the answers that were copied from other jobs when the job was planned."""
+    for dialect, path in folder.taken_over():
+        for columns in columns_of(path, job, dialect):
+            found.add(columns, paid=False)
 
 
 def _fall_back(found: Outcomes, job: JobRecord, folder: JobFolder, places: Places) -> None:
     """Keep the earlier answers of a job that sends rows again with other parameters."""
     for dialect, path in folder.taken_over() if job.changes else ():
-        found.fall_back(job.id, decoded(path, job, dialect), places)
+        for columns in columns_of(path, job, dialect):
+            found.fall_back(columns, places)
 
 
 def of_shard(
@@ -402,8 +373,7 @@ def of_job(
     found = Outcomes(0, job.rows - 1, values=values, job=job, endpoint=job.endpoint)
     places = places_of(job, shards, folder)
     if not job.changes:
-        for dialect, path in folder.taken_over():
-            found.take(job.id, decoded(path, job, dialect), paid=False)
+        _copied(found, job, folder)
     for shard in shards:
         _taken(found, job, shard, folder, None)
     found.leave_out(read_unsent(folder, job))
@@ -420,8 +390,7 @@ def of_job(
 def carried_over(job: JobRecord, folder: JobFolder, places: Places) -> Iterator[Result]:
     """One Result for each row already answered when the job was planned, in row order."""
     found = Outcomes(0, job.rows - 1, values=True, endpoint=job.endpoint)
-    for dialect, path in folder.taken_over():
-        found.take(job.id, decoded(path, job, dialect), paid=False)
+    _copied(found, job, folder)
     if job.changes:  # rows that were sent again are returned with their new results
         for at in (places.array > NOWHERE).nonzero()[0].tolist():
             found.status[at] = _NOTHING

@@ -16,8 +16,10 @@ from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.realtime.journal import Book
+from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.copy_answers import answer_files, is_answer
-from jupyter_batch.results.outcomes import CODES, Outcomes, results_in
+from jupyter_batch.results.outcomes import Outcomes
+from jupyter_batch.results.result_files import results_in
 from jupyter_batch.row_files.line_index import look_elsewhere, requests_of
 from jupyter_batch.row_files.request_search import line_of
 from jupyter_batch.row_files.row_columns import places_of, sent_prints

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from itertools import compress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from jupyter_batch.core.cost import UNKNOWN, Bill, bill, pricer
-from jupyter_batch.core.result import Result, Status, Usage
+import numpy as np
+
+from jupyter_batch.core.cost import UNKNOWN, Bill, Tariff, bill, linear
+from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.results.columns import CODE
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
 
 UNSURE = (
     "cancelled before it was known whether the batch was created: the provider's list of batches does not show it, or "
     "can't be read; look there before it is sent again (job.retry() sends it)"
 )
 """The message about a cancelled shard whose batch may exist all the same."""
-_NEVER_ASKED = (Status.EXPIRED, Status.CANCELLED)
+NEVER_ASKED = tuple(CODE[status] for status in (Status.EXPIRED, Status.CANCELLED))
 """Providers bill answers alone, and these rows never reached the model."""
 
 
@@ -29,27 +38,26 @@ class Costs:
         self.price = price = job.price if job is not None else None
         self.paid = array("d", [UNKNOWN]) * rows
         self.live = array("d", [UNKNOWN]) * rows if live else None
-        self._paid = pricer(price.paid(job.mode) if price is not None and job is not None else None)
-        self._live = pricer(price.standard if price is not None else None)
+        self._paid = price.paid(job.mode) if price is not None and job is not None else None
+        self._live = price.standard if price is not None else None
 
-    def take(self, at: int, result: Result, usage: Usage | None) -> None:
-        """Add a result that this job paid for; usage: as the provider reported it, if plausible."""
-        if usage is not None:
-            self.paid[at] = self._paid(usage)
-            if self.live is not None:
-                self.live[at] = self._live(usage)
-        elif result.unbilled or result.status in _NEVER_ASKED:
-            self.free(at)
-        else:
-            self.paid[at] = UNKNOWN  # a failure may have been stored here before
-            if self.live is not None:
-                self.live[at] = UNKNOWN
+    def take(self, at: Array, counts: Mapping[str, Any], told: Array, free: Array) -> None:
+        """Set the costs of rows that this job paid for.
 
-    def free(self, at: int) -> None:
-        """Record that the row had no request in this job."""
-        self.paid[at] = 0.0
-        if self.live is not None:
-            self.live[at] = 0.0
+        counts: the tokens, by kind, of the rows that are `told`. free: nothing was billed, though
+        no tokens are reported.
+        """
+        for held, tariff in ((self.paid, self._paid), (self.live, self._live)):
+            if held is not None:
+                costs = np.where(free, 0.0, UNKNOWN)
+                costs[told] = _priced(tariff, counts)
+                np.frombuffer(held, dtype=np.float64)[at] = costs
+
+    def free(self, at: Any) -> None:
+        """Record that the row, or each of the rows, had no request in this job."""
+        for held in (self.paid, self.live):
+            if held is not None:
+                np.frombuffer(held, dtype=np.float64)[at] = 0.0
 
     def bill(self, asked: bytearray) -> Bill:
         """The bill for the rows whose flag in `asked` is set."""
@@ -66,3 +74,19 @@ def silence_is_free(shard: ShardRecord, told_of: int) -> bool:
     counts more answers.
     """
     return shard.ending is not State.COMPLETED and shard.completed <= told_of and not shard.unsure
+
+
+def _priced(tariff: Tariff | None, counts: Mapping[str, Any]) -> Any:
+    """The cost of each request by its tokens, as core.cost.pricer has it for a single one."""
+    if tariff is None:
+        return UNKNOWN
+    usage: Any = SimpleNamespace(**counts)
+    costs: Any = linear(tariff.rates, _part)(usage)
+    for tier in tariff.tiers:
+        least = tier.above + (not tariff.inclusive)
+        costs = np.where(usage.input_tokens >= least, linear(tier.rates, _part)(usage), costs)
+    return costs
+
+
+def _part(tokens: Any, rate: float) -> Any:
+    return np.where(tokens > 0, tokens * rate, 0.0)

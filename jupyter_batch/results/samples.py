@@ -8,7 +8,8 @@ from __future__ import annotations
 from jupyter_batch.core.finish import CUT
 from jupyter_batch.core.result import Status
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.results.outcomes import CODES, Outcomes
+from jupyter_batch.results.columns import CODES
+from jupyter_batch.results.outcomes import Outcomes
 
 _ANSWERED, _REUSED = CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)
 _RUNNING = CODES.index(Status.RUNNING)
@@ -25,6 +26,7 @@ def by_row(job: JobRecord, found: Outcomes) -> Outcomes:
     if n == 1:
         return found
     made = Outcomes(0, job.frame_rows - 1, values=True, job=job)
+    made.answers = [None] * job.frame_rows
     made.finishes, made.usage = found.finishes, found.usage
     made.strange, made.billed = found.strange, found.billed
     cut = {code for code, finish in enumerate(found.finishes) if finish in CUT}

@@ -6,6 +6,7 @@ The outcome of a line is results/outcomes.py's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,10 @@ from jupyter_batch.file_checks.contents import Contents, Missing
 from jupyter_batch.file_checks.rejected_lines import for_the_others, rows_at_fault
 from jupyter_batch.http.streams import result_file
 from jupyter_batch.ledger.folder import told, written
-from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.backoff import GONE_TRIES, is_lost
 from jupyter_batch.results.outcomes import of_shard
+from jupyter_batch.results.result_files import kept_at
 from jupyter_batch.row_files.row_columns import places_of
 
 if TYPE_CHECKING:
@@ -51,13 +53,13 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         is_output = target == folder.output(shard.number)
         again = (shard.refetch and (is_output or not only_output)) or (
             shard.attempts > 0
-            and (is_output or await asyncio.to_thread(_is_short, target, context.job.id, shard))
+            and (is_output or await asyncio.to_thread(_is_short, target, context.job, shard))
         )
         if file_id and (again or not target.is_file()):
             came = await _fetch(context, shard, file_id, target)
             gone, odd = gone or came is None, odd if came is None else came.odd
     output, errors = [
-        await asyncio.to_thread(contents.read, path, context.job.id, shard)
+        await asyncio.to_thread(contents.read, path, context.job, shard)
         for path in (folder.output(shard.number), folder.errors(shard.number))
     ]
     if not output.found and odd:
@@ -68,7 +70,7 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     return await _counted(context, shard, lacks, output)
 
 
-def _is_short(errors: Path, job: str, shard: ShardRecord) -> bool:
+def _is_short(errors: Path, job: JobRecord, shard: ShardRecord) -> bool:
     """Whether a shard's error file on disk is empty, truncated, or lacks rows counted as failed."""
     came = contents.read(errors, job, shard)
     return came.cut or came.found < max(min(shard.failed, shard.requests), 1)
@@ -202,16 +204,19 @@ async def _fetch(
         if not gone and not is_lost(e, shard.attempts, context.clock() - shard.ended_at):
             raise
         return None  # the file here counts, and each row without a line has a reason
-    return await asyncio.to_thread(_put_in_place, draft, target, context.job.id, shard)
+    return await asyncio.to_thread(_put_in_place, draft, target, context.job, shard)
 
 
-def _put_in_place(draft: Path, target: Path, job: str, shard: ShardRecord) -> Contents:
+def _put_in_place(draft: Path, target: Path, job: JobRecord, shard: ShardRecord) -> Contents:
     json_documents.to_lines(draft)
     came = contents.read(draft, job, shard)
     foreign = came.odd and not came.found
     with told(target.parent):
         if foreign or came.found < contents.read(target, job, shard).found:
             draft.unlink()
+            kept_at(draft).unlink(missing_ok=True)
         else:
             draft.replace(target)
+            with contextlib.suppress(FileNotFoundError):
+                kept_at(draft).replace(kept_at(target))
     return came

@@ -20,8 +20,10 @@ from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import RESTORE, opened
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.copy_answers import carry, is_billed, onto
-from jupyter_batch.results.outcomes import CODES, Outcomes, decoded, of_job
+from jupyter_batch.results.outcomes import Outcomes, of_job
+from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.row_files.hash_arrays import matches
 from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.row_columns import places_of, prints_elsewhere, prints_of
@@ -184,7 +186,8 @@ def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "")
     found = Outcomes(shard.first, shard.last, values=False)
     for dialect, path in folder.taken_over(shard.number):
         if not but or path != folder.joined(shard.number, dialect, but):
-            found.take(job.id, decoded(path, job, dialect), paid=False)
+            for columns in columns_of(path, job, dialect):
+                found.add(columns, paid=False)
     codes = np.frombuffer(found.status, dtype=np.uint8)
     return shard.first + np.flatnonzero(np.isin(codes, _TAKEN))
 

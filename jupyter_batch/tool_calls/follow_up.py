@@ -26,8 +26,10 @@ from jupyter_batch.ledger.tool_log import CallLog, Entry, entries, entry_at
 from jupyter_batch.planning.draft import JobDraft, job_draft, limit_costs
 from jupyter_batch.planning.max_cost import left_of
 from jupyter_batch.planning.retry import MISSED, live
+from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.copy_answers import answer_files, lines_in, onto
-from jupyter_batch.results.outcomes import CODES, of_job, results_in
+from jupyter_batch.results.outcomes import of_job
+from jupyter_batch.results.result_files import results_in
 from jupyter_batch.row_files.hash_arrays import matches, prints_array
 from jupyter_batch.row_files.line_index import Held, requests_of
 from jupyter_batch.row_files.request_files import write_requests

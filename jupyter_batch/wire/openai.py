@@ -237,11 +237,12 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 
 
-def _decoder(endpoint: str) -> msgspec.json.Decoder[Any]:
+def decoder(endpoint: str) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of an endpoint's plain result lines."""
     return _DECODERS.get(endpoint.rstrip("/").rpartition("/")[2]) or _DECODERS["completions"]
 
 
-def _typed(line: Any) -> Result | None:
+def typed(line: Any) -> Result | None:
     """The Result of a plain answer; None for other lines."""
     answer = line.response
     if answer is None or answer.status_code != 200 or line.error:  # noqa: PLR2004 - HTTP's OK
@@ -299,7 +300,7 @@ def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
 def decode(line: bytes, endpoint: str) -> Result:
     """Decode one output or error line. Never raises: an unreadable line is a failed Result."""
     try:
-        result = _typed(_decoder(endpoint).decode(line))
+        result = typed(decoder(endpoint).decode(line))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         result = None
     return tolerant.read(line) if result is None else result
@@ -308,7 +309,7 @@ def decode(line: bytes, endpoint: str) -> Result:
 def decode_lines(block: bytes, endpoint: str) -> Iterator[Result]:
     r"""Decode a block of whole lines; a line ends at b"\n" only, and empty lines are skipped."""
     try:
-        results = [_typed(line) for line in _decoder(endpoint).decode_lines(block)]
+        results = [typed(line) for line in decoder(endpoint).decode_lines(block)]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         results = []
     if len(results) != block.count(b"\n") + (

@@ -11,6 +11,7 @@ import json
 import sys
 from array import array
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -146,6 +147,20 @@ def _error_in(line: Mapping[str, Any], body: Any, *, failed: bool) -> Any:
 
 def _failure(error: Any, http: int) -> tuple[Status, str]:
     """The status and the reason of an error of any shape; http: the row's HTTP status, 0 for OK."""
+    try:
+        written = orjson.dumps(error)
+    except TypeError:  # a number of more than 64 bits
+        return _failure_of(error, http)
+    return _same_failure(written, http)
+
+
+@lru_cache(maxsize=256)
+def _same_failure(written: bytes, http: int) -> tuple[Status, str]:
+    """The rows of a batch fail for a few reasons, and an error takes long to read."""
+    return _failure_of(orjson.loads(written), http)
+
+
+def _failure_of(error: Any, http: int) -> tuple[Status, str]:
     code = code_of(error)
     shown = f"HTTP {http}" if http and code in ("", str(http)) else code
     return _ENDINGS.get(code, Status.FAILED), reason_of(error, shown)

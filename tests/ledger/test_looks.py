@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jupyter_batch import jobs
-from jupyter_batch.file_checks import stored
 from jupyter_batch.ledger import store
+from jupyter_batch.row_files import checksums
 from tests.ledgers import forget
 from tests.test_ledger import planned
 
@@ -54,11 +54,11 @@ def test_a_result_file_is_read_through_when_its_answers_are(call, home, monkeypa
     name = job.id
     del job
     forget(home)
-    stored._check.cache_clear()
+    checksums.crc_of.cache_clear()
     opened = jobs.open_job(name)
-    assert stored._check.cache_info().misses == 0
+    assert checksums.crc_of.cache_info().misses == 0
     data = output.read_bytes()
     output.write_bytes(data[:-3] + b"xx\n")  # as long as before
     opened.results()
-    assert stored._check.cache_info().misses >= 1
+    assert checksums.crc_of.cache_info().misses >= 1
     assert not opened.is_complete or output.read_bytes() == data  # it is fetched again

@@ -1,0 +1,365 @@
+"""Decoded result lines as columns, their form on disk, and a job's answers as references to them.
+
+The form on disk: a header in JSON, then each array, then the texts as UTF-8; checked by a CRC-32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from zlib import crc32
+
+import msgspec
+import numpy as np
+
+from jupyter_batch.core.request import position_of, positions_of
+from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.secrets import masked
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+
+CODES = tuple(Status)
+CODE = {status: code for code, status in enumerate(CODES)}
+ANSWERED = CODE[Status.SUCCEEDED]
+MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
+TOKENS: tuple[str, ...] = Usage.__struct_fields__
+_MAGIC = b"JBC1"
+_HEAD_BYTES = 16
+_ALIGN = 8
+_MAPPED_BYTES = 1 << 20
+"""Smaller files are read: a map takes a file descriptor, and a job may have thousands of shards."""
+_MOST_FINISHES = 255
+_BLOCK_ROWS = 8192
+"""Answers that are Python objects at a time."""
+
+
+class Texts(Sequence[Any]):
+    """Texts as one UTF-8 buffer with offsets: Arrow's layout, of which a text is decoded on access.
+
+    An empty span is a missing value, unless `empty` has its number.
+    """
+
+    def __init__(self, offsets: Array, data: Any, empty: Sequence[int] = ()) -> None:
+        self.offsets = offsets
+        self.data = data
+        self.empty = frozenset(empty)
+
+    @classmethod
+    def of(cls, values: Sequence[str | None]) -> Texts:
+        """Encode texts. Raises UnicodeEncodeError for a lone surrogate."""
+        parts = [b"" if value is None else value.encode() for value in values]
+        offsets = np.zeros(len(parts) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=offsets[1:])
+        empty = [at for at, value in enumerate(values) if value == ""]
+        return cls(offsets, b"".join(parts), empty)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, at: Any) -> Any:
+        start, end = self.offsets[at : at + 2].tolist()
+        if start == end:
+            return "" if at in self.empty else None
+        return str(self.data[start:end], "utf-8")
+
+    def take(self, lines: Array) -> list[str | None]:
+        """The texts of these lines."""
+        data, empty = memoryview(self.data), self.empty
+        starts, ends = self.offsets[lines].tolist(), self.offsets[lines + 1].tolist()
+        found: list[str | None] = [
+            str(data[start:end], "utf-8") if end > start else None
+            for start, end in zip(starts, ends, strict=True)
+        ]
+        if empty:
+            for at, line in enumerate(lines.tolist()):
+                if line in empty:
+                    found[at] = ""
+        return found
+
+
+class Columns:
+    """The lines of a result file, in their order.
+
+    rows: each line's position in the job, -1 for none. status: an index into CODES. finish: an
+    index into `finishes`. usage: tokens by kind, without the kinds that are 0 in all lines; told:
+    whether a line reports its usage. unbilled: see Result. reasons, raws: of failures, by line.
+    values: Texts, or a list of other values; parse: makes the answer of such a value.
+    """
+
+    parse: Callable[[Any], Any] | None = None
+
+    def __init__(self, lines: int) -> None:
+        self.rows: Array = np.full(lines, -1, dtype=np.int64)
+        self.status: Array = np.zeros(lines, dtype=np.uint8)
+        self.finish: Array = np.zeros(lines, dtype=np.uint8)
+        self.told: Array = np.zeros(lines, dtype=bool)
+        self.unbilled: Array = np.zeros(lines, dtype=bool)
+        self.usage: dict[str, Array] = {}
+        self.finishes: list[str | None] = [None]
+        self.reasons: dict[int, str] = {}
+        self.raws: dict[int, str] = {}
+        self.values: Sequence[Any] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def answers(self, lines: Array) -> list[Any]:
+        """The answers in these lines, None for a failure."""
+        held, parse = self.values, self.parse
+        found = (
+            held.take(lines) if isinstance(held, Texts) else [held[line] for line in lines.tolist()]
+        )
+        if parse is None:
+            return found
+        return [None if value is None else parse(value) for value in found]
+
+    def tokens(self, kind: str) -> Any:
+        """The tokens of a kind by line, 0 where there are none."""
+        return self.usage.get(kind, 0)
+
+    def to_bytes(self, mark: bytes) -> Iterator[bytes]:
+        """The columns for the disk, in parts; mark: what they were made of. Texts alone fit."""
+        texts = self.values
+        assert isinstance(texts, Texts)  # noqa: S101 - the caller has asked
+        arrays = {
+            "rows": self.rows,
+            "offsets": texts.offsets,
+            **{f"usage.{kind}": counts for kind, counts in self.usage.items()},
+            "status": self.status,
+            "finish": self.finish,
+            "told": self.told,
+            "unbilled": self.unbilled,
+        }
+        head = msgspec.json.encode(
+            _Head(
+                mark.hex(),
+                len(self),
+                {name: array.dtype.str for name, array in arrays.items()},
+                self.finishes,
+                self.reasons,
+                self.raws,
+                sorted(texts.empty),
+            )
+        )
+        head += b" " * (-len(head) % _ALIGN)
+        parts = [head, *(array.tobytes() for array in arrays.values()), bytes(texts.data)]
+        check = 0
+        for part in parts:
+            check = crc32(part, check)
+        yield _MAGIC + check.to_bytes(4, "little") + len(head).to_bytes(8, "little")
+        yield from parts
+
+    @classmethod
+    def read(cls, path: Path, mark: bytes) -> Columns | None:
+        """The columns on disk; None where they are missing, damaged, or of something else."""
+        try:
+            data = _contents(path)
+            if data[:4] != _MAGIC or crc32(data[_HEAD_BYTES:]) != int.from_bytes(
+                data[4:8], "little"
+            ):
+                return None
+            end = _HEAD_BYTES + int.from_bytes(data[8:_HEAD_BYTES], "little")
+            head = msgspec.json.decode(bytes(data[_HEAD_BYTES:end]), type=_Head)
+        except (OSError, ValueError, msgspec.MsgspecError):
+            return None
+        return None if head.mark != mark.hex() else head.columns(data, end)
+
+
+class _Head(msgspec.Struct, array_like=True):
+    """What is on disk before the arrays."""
+
+    mark: str
+    lines: int
+    dtypes: dict[str, str]
+    finishes: list[str | None]
+    reasons: dict[int, str]
+    raws: dict[int, str]
+    empty: list[int]
+
+    def columns(self, data: memoryview, start: int) -> Columns:
+        """The columns over the arrays that begin at `start`."""
+        arrays = {}
+        for name, dtype in self.dtypes.items():
+            count = self.lines + (name == "offsets")
+            arrays[name] = np.frombuffer(data, dtype, count, start)
+            start += arrays[name].nbytes
+        found = Columns(0)
+        found.rows, found.status, found.finish = arrays["rows"], arrays["status"], arrays["finish"]
+        found.told, found.unbilled = arrays["told"], arrays["unbilled"]
+        found.usage = {
+            kind: arrays[f"usage.{kind}"] for kind in TOKENS if f"usage.{kind}" in arrays
+        }
+        found.finishes = self.finishes
+        # A secret may have become known since.
+        found.reasons = {line: masked(reason) for line, reason in self.reasons.items()}
+        found.raws = {line: masked(raw) for line, raw in self.raws.items()}
+        found.values = Texts(arrays["offsets"], data[start:], self.empty)
+        return found
+
+
+def _contents(path: Path) -> memoryview:
+    """The bytes of a file: mapped if it is large. Raises OSError."""
+    with path.open("rb") as file:
+        if path.stat().st_size >= _MAPPED_BYTES:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return memoryview(file.read())
+
+
+class Values(Sequence[Any]):
+    """One answer a row, None where there is none; made on access. Eight bytes a row."""
+
+    def __init__(self, rows: int) -> None:
+        self._source: Array = np.full(rows, -1, dtype=np.int32)
+        self._line: Array = np.zeros(rows, dtype=np.int32)
+        self._columns: list[Columns] = []
+
+    def put(self, rows: Array, columns: Columns, lines: Array) -> None:
+        """Set the answers of rows."""
+        self._source[rows], self._line[rows] = len(self._columns), lines
+        self._columns.append(columns)
+
+    def copy(self, rows: Array, originals: Array) -> None:
+        """Give rows the answers of other rows."""
+        self._source[rows], self._line[rows] = self._source[originals], self._line[originals]
+
+    @property
+    def are_texts(self) -> bool:
+        """Whether all answers are texts, stored as such."""
+        return all(one.parse is None and isinstance(one.values, Texts) for one in self._columns)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return self.of(np.arange(len(self))[at]).tolist()
+        return self.of(np.array([at]))[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), _BLOCK_ROWS):
+            yield from self[start : start + _BLOCK_ROWS]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, list | Values) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def of(self, rows: Array) -> Array:
+        """The answers of some rows, as objects."""
+        found: Array = np.full(len(rows), None, dtype=object)
+        sources = self._source[rows]
+        for source in np.unique(sources).tolist():
+            if source >= 0:
+                at = np.flatnonzero(sources == source)
+                answers = self._columns[source].answers(self._line[rows[at]])
+                found[at] = np.fromiter(answers, dtype=object, count=len(answers))
+        return found
+
+
+class Builder:
+    """Collects lines, one by one or a block at a time."""
+
+    def __init__(self, job: str) -> None:
+        self._job = job
+        self._rows: list[int] = []
+        self._status = bytearray()
+        self._finish = bytearray()
+        self._finishes: dict[str | None, int] = {None: 0}
+        self._tokens: tuple[list[int], list[int]] = ([], [])
+        self._more: dict[int, Usage] = {}
+        self._told = bytearray()
+        self._unbilled: list[int] = []
+        self._reasons: dict[int, str] = {}
+        self._raws: dict[int, str] = {}
+        self._values: list[Any] = []
+
+    def add(self, result: Result) -> None:
+        """Add a line."""
+        at = len(self._rows)
+        position = position_of(self._job, result.custom_id)
+        self._rows.append(-1 if position is None or position >> 62 else position)
+        self._status.append(CODE[result.status])
+        self._finish.append(self.code(result.finish))
+        self._values.append(result.value)
+        if result.status is not Status.SUCCEEDED:
+            self._reasons[at] = result.error or str(result.status)
+            if result.raw is not None:
+                self._raws[at] = result.raw
+        if result.unbilled:
+            self._unbilled.append(at)
+        usage = result.usage if result.usage is not None and is_sane(result.usage) else None
+        self._told.append(usage is not None)
+        self._tokens[0].append(0 if usage is None else usage.input_tokens)
+        self._tokens[1].append(0 if usage is None else usage.output_tokens)
+        if usage is not None and any(msgspec.structs.astuple(usage)[2:]):
+            self._more[at] = usage
+
+    def add_answers(
+        self,
+        ids: list[str],
+        texts: list[str],
+        finishes: list[str | None],
+        inputs: list[int],
+        outputs: list[int],
+    ) -> None:
+        """Add answers that have no other tokens than those of their texts."""
+        sane = min(inputs) >= 0 <= min(outputs) and max(*inputs, *outputs) <= MOST_TOKENS
+        rows = positions_of(self._job, ids) if sane else None
+        if rows is None:
+            for name, text, finish, into, out in zip(
+                ids, texts, finishes, inputs, outputs, strict=True
+            ):
+                self.add(Result(name, Status.SUCCEEDED, text, None, Usage(into, out), finish))
+            return
+        code = {finish: self.code(finish) for finish in set(finishes)}
+        self._rows += rows
+        self._status += bytes([ANSWERED]) * len(rows)
+        self._finish += bytes(map(code.__getitem__, finishes))
+        self._values += texts
+        self._told += b"\1" * len(rows)
+        self._tokens[0].extend(inputs)
+        self._tokens[1].extend(outputs)
+
+    def code(self, finish: str | None) -> int:
+        """The index of a finish reason, of which there are as many as a byte can number."""
+        found = self._finishes.get(finish)
+        if found is None:
+            if len(self._finishes) > _MOST_FINISHES:
+                return 0
+            found = self._finishes[finish] = len(self._finishes)
+        return found
+
+    def columns(self) -> Columns:
+        """All lines so far."""
+        lines = len(self._rows)
+        made = Columns(0)
+        made.rows = np.array(self._rows, dtype=np.int64)
+        made.status = np.frombuffer(self._status, dtype=np.uint8)
+        made.finish = np.frombuffer(self._finish, dtype=np.uint8)
+        made.told = np.frombuffer(self._told, dtype=bool)
+        made.unbilled = np.zeros(lines, dtype=bool)
+        made.unbilled[self._unbilled] = True
+        for kind, counts in zip(TOKENS, self._tokens, strict=False):
+            made.usage[kind] = np.array(counts, dtype=np.int32)
+        for kind in TOKENS[2:]:
+            held = {at: tokens for at, one in self._more.items() if (tokens := getattr(one, kind))}
+            if held:
+                made.usage[kind] = np.zeros(lines, dtype=np.int32)
+                made.usage[kind][list(held)] = list(held.values())
+        made.finishes = list(self._finishes)
+        made.reasons, made.raws = self._reasons, self._raws
+        made.values = self._values
+        if set(map(type, self._values)) <= {str, type(None)}:
+            with contextlib.suppress(UnicodeEncodeError):  # half a character: kept as it is
+                made.values = Texts.of(self._values)
+        return made
+
+
+def is_sane(usage: Usage) -> bool:
+    """Whether all counts of a usage can be those of one request."""
+    told: tuple[int, ...] = msgspec.structs.astuple(usage)
+    return min(told) >= 0 and max(told) <= MOST_TOKENS

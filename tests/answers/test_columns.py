@@ -1,0 +1,174 @@
+"""Result files as columns: what is kept beside a file gives the same answers as the file."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import orjson
+import pytest
+
+from jupyter_batch.core.cost import Price, Rates, Tariff, Tier, actual
+from jupyter_batch.core.result import Status, Usage
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.results import result_files
+from jupyter_batch.results.columns import CODES, Columns
+from jupyter_batch.results.outcomes import Outcomes
+from jupyter_batch.results.result_files import columns_of, decoded, kept_at
+from tests.made_up import job as made_up
+
+ROWS = 40
+RATES = Rates(input=1e-6, output=3e-6, cached=2e-7, reasoning=5e-6, cache_write=2e-6)
+LONG = Rates(input=2e-6, output=6e-6)
+PRICE = Price(
+    batch=Tariff(rates=RATES.filled(), tiers=(Tier(above=90, rates=LONG.filled()),)),
+    standard=Tariff(rates=Rates(input=1e-6, output=2e-6)),
+)
+
+
+def line(job, row, text="é", *, usage=None, finish="stop", **more):
+    """An answer's line."""
+    choice = {"index": 0, "finish_reason": finish, "message": {"content": text, **more}}
+    body = {"choices": [choice]} if usage is None else {"choices": [choice], "usage": usage}
+    return orjson.dumps(
+        {"custom_id": f"{job}-{row}", "response": {"status_code": 200, "body": body}}
+    )
+
+
+def hostile(job):
+    """Lines of all kinds: twice, failed before and after, foreign, broken, odd tokens and finishes."""
+    rows = list(range(ROWS - 4))
+    random.Random(3).shuffle(rows)
+    details = {"prompt_tokens_details": {"cached_tokens": 4}, "total_tokens": 30}
+    lines = [
+        line(job, row, f"a {row} " * 400, usage={"prompt_tokens": 80 + row, "completion_tokens": 3})
+        for row in rows
+    ]
+    failed = {"error": {"code": "x", "message": "no"}, "custom_id": f"{job}-3"}
+    lines[5:5] = [
+        line(job, 3, "again"),
+        orjson.dumps(failed),
+        orjson.dumps({**failed, "custom_id": f"{job}-7"}),
+        line(job, 36, "cut", finish="length", usage={"prompt_tokens": 9, "completion_tokens": 1}),
+        line(job, 37, "", usage={"prompt_tokens": -5, "completion_tokens": 1}),
+        line(job, 38, None, refusal="I won't"),
+        line(job, 38, "after all", usage={"prompt_tokens": 9, "completion_tokens": 20, **details}),
+        line("jbother", 1),
+        line(job, "007"),
+        line(job, 10**30),
+        b'{"custom_id": "' + job.encode() + b'-39", "response": {',
+        b"not JSON \xff",
+        b"",
+        b"[1]",
+    ]
+    return b"\n".join(lines) + b"\n"
+
+
+@pytest.fixture
+def there(tmp_path):
+    """A job, and its result file."""
+    job = made_up(rows=ROWS, price=PRICE)
+    path = JobFolder(tmp_path).output(0)
+    path.write_bytes(hostile(job.id))
+    return job, path
+
+
+def outcomes(job, pieces):
+    """Everything that is gathered of some columns."""
+    found = Outcomes(0, job.rows - 1, values=True, job=job, live=True)
+    for columns in pieces:
+        found.add(columns)
+    return (
+        list(found.answers),
+        list(found.status),
+        [found.finishes[code] for code in found.finish],
+        found.reasons,
+        list(found.input_tokens),
+        list(found.output_tokens),
+        list(found.cached_tokens),
+        [None if cost != cost else cost for cost in found.costs.paid],  # noqa: PLR0124 - NaN
+        found.usage,
+        found.strange,
+        found.billed,
+    )
+
+
+def test_what_is_kept_is_what_was_decoded(there, monkeypatch):
+    """The columns on disk give the same outcomes, without a line being decoded."""
+    job, path = there
+    monkeypatch.setattr(result_files, "LEAST_BYTES", 0)
+    first = outcomes(job, columns_of(path, job))
+    assert kept_at(path).is_file()
+    monkeypatch.setattr(result_files, "decode_lines", None)
+    monkeypatch.setattr(result_files, "chat_answers", None)
+    assert outcomes(job, columns_of(path, job)) == first
+
+
+def test_columns_agree_with_results_one_by_one(there):
+    """Each row has the answer, the reason and the cost that its lines have one by one."""
+    job, path = there
+    answers, status, *_, billed = outcomes(job, columns_of(path, job))
+    found = Outcomes(0, job.rows - 1, values=True, job=job)
+    found.take(job.id, decoded(path, job))
+    assert list(found.answers) == answers
+    assert list(found.status) == status
+    assert found.billed == billed
+    assert answers[3].startswith("a 3 ") or answers[3] == "again"
+    assert answers[7].startswith("a 7 ")
+    assert answers[38] == "after all"
+    assert CODES[status[37]] is Status.SUCCEEDED
+    assert answers[37] == ""
+    assert status[39] == 255
+    assert not {3, 7} & set(found.reasons)
+
+
+def test_costs_of_many_rows_are_those_of_each(there):
+    """The costs of a file's rows, at once, are what each row costs by itself."""
+    job, path = there
+    found = Outcomes(0, job.rows - 1, values=False, job=job, live=True)
+    for columns in columns_of(path, job):
+        found.add(columns)
+    usages = {
+        row: result.usage
+        for result in decoded(path, job)
+        if result.usage is not None
+        and (result.custom_id or "").startswith(job.id)
+        and (row := int(result.custom_id.rpartition("-")[2])) < ROWS
+    }
+    for row, usage in usages.items():
+        if row != 3 and usage.input_tokens >= 0:  # the first answer of row 3 has no tokens
+            assert found.costs.paid[row] == pytest.approx(actual(PRICE.batch, usage))
+    assert np.isnan(found.costs.live[38])  # cached tokens have no price there
+    assert actual(PRICE.standard, Usage(9, 20, 4)) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "older", "gone"])
+def test_a_damaged_copy_is_made_again(there, monkeypatch, damage):
+    """A copy that is damaged, gone, or of another file is not used, and is whole afterwards."""
+    job, path = there
+    monkeypatch.setattr(result_files, "LEAST_BYTES", 0)
+    first = outcomes(job, columns_of(path, job))
+    copy = kept_at(path)
+    whole = copy.read_bytes()
+    if damage == "older":
+        path.write_bytes(path.read_bytes() + line(job.id, 39, "late") + b"\n")
+    elif damage == "gone":
+        copy.unlink()
+    else:
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        copy.write_bytes({"cut": whole[:-9], "flipped": flipped, "empty": b""}[damage])
+    now = outcomes(job, columns_of(path, job))
+    assert now[0][:39] == first[0][:39]
+    assert now[0][39] == ("late" if damage == "older" else None)
+    assert (copy.read_bytes() == whole) == (damage != "older")
+
+
+def test_a_copy_that_cant_be_written_is_no_loss(there, monkeypatch):
+    """Where nothing can be written beside the file, its lines are decoded each time."""
+    job, path = there
+    monkeypatch.setattr(result_files, "LEAST_BYTES", 0)
+    kept_at(path).mkdir()
+    assert outcomes(job, columns_of(path, job)) == outcomes(job, columns_of(path, job))
+    assert kept_at(path).is_dir()
+    assert Columns.read(kept_at(path), b"") is None
