@@ -49,27 +49,31 @@ def chat_answers(block: bytes) -> Iterator[Answers | Result]:
 
 
 def _plain(line: Any) -> tuple[str, str, str | None, int, int] | None:
-    """The fields of a plain answer that reports tokens of its texts alone; None for other lines.
-
-    Unrolled: it runs for each row.
-    """
+    """The fields of a plain answer that reports tokens of its texts alone; None for other lines."""
     answer = line.response
     if answer is None or answer.status_code != 200 or line.error:  # noqa: PLR2004 - HTTP's OK
         return None
     body = answer.body
-    if body is None or body.error or not body.choices:
+    if body is None or body.error or body.usage is None or not body.choices:
         return None
     choice, usage = body.choices[0], body.usage
     said = choice.message
-    if choice.index or said.refusal or said.tool_calls or not said.content or usage is None:
-        return None
-    into, out = usage.prompt_tokens, usage.completion_tokens
-    if into is None or out is None or usage.prompt_cache_hit_tokens:
-        return None
-    if _has_tokens(usage.prompt_tokens_details) or _has_tokens(usage.completion_tokens_details):
-        return None
     is_complete, finish = _finish(choice.finish_reason)
-    return (line.custom_id, said.content, finish, into, out) if is_complete else None
+    if choice.index or said.refusal or said.tool_calls or not said.content or not is_complete:
+        return None
+    if not _is_of_texts(usage):
+        return None
+    return line.custom_id, said.content, finish, usage.prompt_tokens, usage.completion_tokens
+
+
+def _is_of_texts(usage: Any) -> bool:
+    if usage.prompt_tokens is None or usage.completion_tokens is None:
+        return False
+    return not (
+        usage.prompt_cache_hit_tokens
+        or _has_tokens(usage.prompt_tokens_details)
+        or _has_tokens(usage.completion_tokens_details)
+    )
 
 
 def _has_tokens(details: msgspec.Struct | None) -> bool:
