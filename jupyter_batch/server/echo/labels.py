@@ -1,8 +1,8 @@
-"""The echo model's way with labels: which labels a prompt offers, and which of them fits its text. No language model.
+"""Classification by the echo model: the labels that a prompt offers, and the label that fits.
 
-Labels are looked for only near a word that asks for a choice (`ASKS`), in these forms: `(a/b/c)`, `(a | b | c)`,
-`(a, b or c)`, `[a, b]`, quoted lists (`"a", "b" or "c"`), `a/b/c`, `one of: a, b, c`, `labels: a, b, c`, `as a or b`,
-`is it a, b or c?`.
+Labels are looked for only near a word that asks for a choice (`ASKS`), in these forms:
+`(a/b/c)`, `(a | b | c)`, `(a, b or c)`, `[a, b]`, quoted lists (`"a", "b" or "c"`), `a/b/c`,
+`one of: a, b, c`, `labels: a, b, c`, `as a or b`, `is it a, b or c?`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ASKS = re.compile(
     r"answer (?:only )?with|reply (?:only )?with|respond (?:only )?with|is (?:it|this)|options?)\b",
     re.IGNORECASE,
 )
-# Each repetition is bounded and can be read in one way alone: a prompt is from outside, and takes linear time.
+# Repetitions are bounded and unambiguous, so that any prompt takes linear time.
 _BRACKETS = re.compile(r"\(([^()\n]{3,200})\)|\[([^\[\]\n]{3,200})\]|\{([^{}\n]{3,200})\}")
 _SLASHES = re.compile(r"(?<![\w/:.])[^\W\d_][\w-]{0,30}(?:/[^\W\d_][\w-]{0,30}){1,19}(?![\w/])")
 _QUOTED = re.compile(
@@ -50,94 +50,44 @@ _SPACES = str.maketrans(
         "\u2019": "'",
     }
 )
-_NEAR = 80  # characters between the asking word and its labels: a list deep in somebody's text is no offer
+_NEAR = 80  # characters between the asking word and its labels
 _MOST_LABELS, _LONGEST_LABEL, _LONGEST_WORDS = 20, 40, 4
 _HEAD, _TAIL = 48_000, 16_000
-"""Characters at a prompt's two ends in which labels are looked for."""
+"""Characters at the start and the end of a prompt that are searched for labels."""
 
-GOOD = frozenset(
-    """
-accurate adore adored affordable amazing appreciate appreciated attentive awesome beautiful best better
-brilliant clean clear comfortable comfy convenient cool courteous delicious delight delighted delightful durable
-easy effective efficient elegant enjoy enjoyable enjoyed enjoying excellent exceptional excited fabulous fair
-fantastic fast favorite favourite fine flawless fresh friendly fun generous glad good gorgeous great happy
-helpful helped impressed impressive incredible intuitive kind like liked lovely love loved loves loving
-magnificent marvelous nice outstanding perfect perfectly pleasant pleased polite positive powerful praise pretty
-prompt quick quickly recommend recommended refreshing reliable responsive rich right satisfied satisfying sharp
-simple sleek smooth smoothly solid stunning sturdy superb super superior tasty terrific thank thanks thrilled
-top useful valuable warm welcoming well wonderful works worth worthy yummy
-""".split()  # noqa: SIM905
-)
-BAD = frozenset(
-    """
-angry annoyed annoying appalling awful bad badly blurry boring broke broken bug buggy bugs cancelled cheap
-cheated clumsy cold complain complained complaint confused confusing cracked crap crash crashed crashes crashing
-damaged dead defective delay delayed difficult dirty disappoint disappointed disappointing disappointment
-disgusting dreadful dull error errors expensive fail failed fails failing failure fake fault faulty flimsy fraud
-freezes frustrated frustrating garbage gross hard hate hated hates horrible inaccurate incompetent inconvenient
-inedible issue issues junk lack lacking lacks lag laggy lame late leak leaking leaks lost lousy mediocre mess
-messy miserable misleading missing mistake nasty negative noisy overcooked overpriced pain painful pathetic poor
-poorly problem problems refund regret rejected return returned returning ridiculous rip rude ruined sad scam
-scratched scuffed shame sick slow slowly sloppy smell smelly stale stolen stopped stuck stupid sucks terrible
-tired trash ugly unacceptable unbearable uncomfortable underwhelming unfortunately unfriendly unhappy unhelpful
-unreliable unresponsive unusable upset useless waste wasted weak weird worse worst worthless wrong
-""".split()  # noqa: SIM905
-)
+_SENTIMENT = {
+    1: "amazing awesome best better clean comfortable easy enjoyed excellent fantastic fast fine good great "
+    "happy impressed incredible like love loved lovely nice outstanding perfect pleased polite quick "
+    "satisfied super warm well wonderful works worth",
+    -1: "awful bad broke broken cheap cold crap damaged defective difficult disappointed disappointing error "
+    "failed frustrating garbage hard hate horrible junk lack lacks late lousy missing overpriced poor problem "
+    "problems return returned slow terrible ugly waste worst wrong",
+}
+"""Words of the demo's reviews, by their sentiment."""
+_SCORES = {word: score for score, text in _SENTIMENT.items() for word in text.split()}
 _NOT = frozenset(
-    """
-not no never none neither nor without hardly barely isn't wasn't aren't weren't don't doesn't didn't won't
-wouldn't can't cannot couldn't shouldn't haven't hasn't hadn't ain't isnt wasnt dont doesnt didnt wont cant
-""".split()  # noqa: SIM905
+    "not no never none neither nor without hardly barely isn't wasn't aren't weren't don't doesn't didn't won't "
+    "can't cannot couldn't haven't hasn't".split()  # noqa: SIM905
 )
-_REACH = 3  # a "not" turns the next three words
+_REACH = 3  # a "not" negates the next three words
 _BUT = frozenset({"but", "however", "though", "although", "yet"})
-_MARKS = GOOD | BAD | _NOT | _BUT
-
-_POSITIVE = frozenset(
-    {
-        "positive",
-        "pos",
-        "good",
-        "happy",
-        "favorable",
-        "favourable",
-        "like",
-        "recommend",
-        "satisfied",
-        "yes",
-        "true",
-        "great",
-    }
-)
-_NEGATIVE = frozenset(
-    {
-        "negative",
-        "neg",
-        "bad",
-        "unhappy",
-        "unfavorable",
-        "unfavourable",
-        "dislike",
-        "angry",
-        "sad",
-        "dissatisfied",
-        "no",
-        "false",
-        "poor",
-    }
-)
-_NEUTRAL = frozenset(
-    {"neutral", "mixed", "neither", "ok", "okay", "unclear", "unknown", "other", "maybe"}
-)
+_MARKS = _SCORES.keys() | _NOT | _BUT
+_KINDS = {
+    1: "positive pos good happy favorable favourable like recommend satisfied yes true great",
+    -1: "negative neg bad unhappy unfavorable unfavourable dislike angry sad dissatisfied no false poor",
+    0: "neutral mixed neither ok okay unclear unknown other maybe",
+}
+"""Labels by what they mean."""
+_LABELS = {label: kind for kind, text in _KINDS.items() for label in text.split()}
 
 
 def words(text: str) -> list[str]:
-    """The text's words in lower case; a typographic apostrophe counts as a plain one."""
+    """Return the text's words in lower case, with plain apostrophes."""
     return text.lower().translate(_SPACES).split()
 
 
 def sentiment(text: str) -> float:
-    """Good words less bad ones; a "not" up to three words before turns a word; what follows a "but" weighs double."""
+    """Return the good words less the bad ones; a "not" negates, a "but" doubles what follows."""
     found = words(text)
     score, turned_until, weight = 0.0, -1, 1.0
     for place in [place for place, word in enumerate(found) if word in _MARKS]:
@@ -147,12 +97,12 @@ def sentiment(text: str) -> float:
         elif word in _BUT:
             weight, turned_until = 2.0, -1
         else:
-            score += weight * (1 if word in GOOD else -1) * (-1 if place <= turned_until else 1)
+            score += weight * _SCORES[word] * (-1 if place <= turned_until else 1)
     return score
 
 
 def offered(prompt: str) -> tuple[tuple[str, ...], str] | None:
-    """The labels that the prompt offers, and the text that is to be judged; None if it offers none."""
+    """Return the labels that the prompt offers, and the text to classify; None without labels."""
     if len(prompt) <= _HEAD + _TAIL:
         return _offered_in(prompt, 0, len(prompt))
     return _offered_in(prompt, 0, _HEAD) or _offered_in(prompt, len(prompt) - _TAIL, len(prompt))
@@ -176,7 +126,7 @@ def _offered_in(prompt: str, start: int, end: int) -> tuple[tuple[str, ...], str
 
 @lru_cache(maxsize=256)
 def _split(text: str) -> tuple[str, ...]:
-    """Labels out of "a, b or c"; none if it does not read like that. Kept, as all rows of a batch have the same."""
+    """Return the labels in "a, b or c"; () for any other text. Cached: a batch repeats them."""
     if not _STRONG.search(text):
         return ()
     separator = re.compile(r"\s*[/|]\s*") if re.search(r"[/|]", text) else _BETWEEN
@@ -189,13 +139,13 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _rest(prompt: str, span: tuple[int, int]) -> str:
-    """What is behind the list of labels, or, if nothing is, what is before it."""
+    """Return the text after the list of labels, or, if there is none, the text before it."""
     behind = prompt[span[1] :].strip(" \t\n:.,;)-")
     return behind or prompt[: span[0]]
 
 
 def choose(labels: Sequence[str], text: str) -> str:
-    """The label that fits the text: by sentiment if the labels are about that, by its words, or else by its hash."""
+    """Return the label that fits the text: by sentiment, by its words, or else by its hash."""
     kinds = [_kind(label) for label in labels]
     if kinds.count(1) == 1 and kinds.count(-1) == 1:
         score = sentiment(text)
@@ -218,13 +168,12 @@ def choose(labels: Sequence[str], text: str) -> str:
 
 
 def _kind(label: str) -> int | None:
-    """1 for a good label, -1 for a bad one, 0 for one between, None for one about something else."""
-    low = label.lower().strip()
-    return 1 if low in _POSITIVE else -1 if low in _NEGATIVE else 0 if low in _NEUTRAL else None
+    """Return 1 for a good label, -1 for a bad, 0 for a neutral, None for any other."""
+    return _LABELS.get(label.lower().strip())
 
 
 def _stars(labels: Sequence[str]) -> list[int]:
-    """Positions of the labels in rising order, if all of them are numbers (a scale); else empty."""
+    """Return the positions of the labels in rising order if all are numbers (a scale); else []."""
     numbers = [re.fullmatch(r"(\d{1,3})(?: stars?)?", label.lower()) for label in labels]
     if not all(numbers):
         return []
