@@ -66,8 +66,8 @@ _SENTIMENT = {
 """Words of the demo's reviews, by their sentiment."""
 _SCORES = {word: score for score, text in _SENTIMENT.items() for word in text.split()}
 _NOT = frozenset(
-    "not no never none neither nor without hardly barely isn't wasn't aren't weren't don't doesn't didn't won't "
-    "can't cannot couldn't haven't hasn't".split()  # noqa: SIM905
+    "not no never none neither nor without hardly barely isn't wasn't aren't weren't don't doesn't didn't won't "  # noqa: SIM905
+    "can't cannot couldn't haven't hasn't".split()
 )
 _REACH = 3  # a "not" negates the next three words
 _BUT = frozenset({"but", "however", "though", "although", "yet"})
