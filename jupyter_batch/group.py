@@ -21,7 +21,7 @@ from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.schema import suffixed
 from jupyter_batch.core.status import Block, Snapshot
 from jupyter_batch.core.together import together
-from jupyter_batch.handle import Standing
+from jupyter_batch.handle import Handle
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.notebook import kernel
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 OUT = EVERY["out"].default
 
 
-class Group(Standing):
+class Group(Handle):
     """Several models over the same rows: one column each, one monitor, and `compare()`."""
 
     def __init__(self, here: Session, jobs: Sequence[Job], name: str | None = None) -> None:
@@ -170,7 +170,7 @@ class Group(Standing):
 
     def resume(self, *, api_key: str | None = None, send_again: bool = False) -> Group:
         """Go on now with what waits; see Job.resume."""
-        self._still.clear()
+        self._idle.clear()
         keys = self._keys(api_key)
         self._each(lambda job: job.resume(api_key=keys[job.id], send_again=send_again))
         self._look()
@@ -197,7 +197,7 @@ class Group(Standing):
                 max_cost=max_cost,
                 changes=changes_of(params),
             )
-        return self._again(lambda job: job.retry(api_key=keys[job.id], **params))
+        return self._retried(lambda job: job.retry(api_key=keys[job.id], **params))
 
     def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Group:
         """The rest of each in real time, now, at its full price; what is over asks what it missed.
@@ -209,7 +209,7 @@ class Group(Standing):
         share, keys = self._share(max_cost), self._keys(api_key)
         for job in self.jobs:
             job._check_finish(keys[job.id], share)
-        return self._again(lambda job: job.finish(api_key=keys[job.id], max_cost=share))
+        return self._retried(lambda job: job.finish(api_key=keys[job.id], max_cost=share))
 
     def _keys(self, api_key: str | None) -> Mapping[str, str | None]:
         """By job, the key that was given. Raises OptionError where it is not clear which job it is for."""
@@ -276,7 +276,7 @@ class Group(Standing):
                 if gone.follow_up is None:
                     calling.discard(at)
                 else:
-                    jobs[at] = jobs[at]._pass_on(gone.follow_up, given[at])
+                    jobs[at] = jobs[at]._continue_as(gone.follow_up, given[at])
                 if gone.stopped:
                     calling.clear()
                     break
@@ -286,7 +286,7 @@ class Group(Standing):
                     group._ipython_display_()
         return group
 
-    def _again(self, act: Callable[[Job], Job]) -> Group:
+    def _retried(self, act: Callable[[Job], Job]) -> Group:
         again: list[Job] = []
         left, refusals = False, []
         for job in self.jobs:
@@ -355,7 +355,7 @@ class Group(Standing):
         if self._over.is_set() and not self.is_complete:  # a result file of one came late
             self._over.clear()
         if not self._over.is_set() and self.is_complete:
-            self._tell_end()
+            self._announce_end()
         self._redraw()
         self._look()
 
@@ -363,12 +363,12 @@ class Group(Standing):
         if self._over.is_set():
             return
         if self.is_complete:
-            self._ends()
-            kernel.on_main(self._land)
+            self._note_end()
+            kernel.on_main(self._merge_frames)
             return
-        self._still.clear()  # before the look: what comes after sets it again
+        self._idle.clear()  # before the look: what comes after sets it again
         if self._blocked_here(self.snapshot()) is not None:
-            self._still.set()
+            self._idle.set()
 
     def _blocked_here(self, seen: Snapshot) -> Block | None:
         waiting = [job for job in self.jobs if not job.is_complete]
@@ -376,15 +376,15 @@ class Group(Standing):
             return None
         return seen.blocked
 
-    def _land_done(self) -> None:
+    def _merge_complete(self) -> None:
         for job in self.jobs:
             if job.is_complete:
-                job._land()
+                job._merge_frames()
         self._redraw()
 
-    def _land(self) -> None:
+    def _merge_frames(self) -> None:
         for job in self.jobs:
-            job._land()
+            job._merge_frames()
         self._redraw()
 
     def _shards(self) -> list[ShardRecord]:
@@ -395,9 +395,9 @@ class Group(Standing):
 
         return read(self._here.ledger, [job._record().id for job in self.jobs])
 
-    def _send_again(self) -> str:
+    def _retry_by_click(self) -> str:
         """For a click: each job that missed rows sends them again."""
-        said = [job._send_again() for job in self.jobs if "retry" in job.snapshot().offers]
+        said = [job._retry_by_click() for job in self.jobs if "retry" in job.snapshot().offers]
         self._redraw()
         return " ".join(said) or "No row of any is left to be sent again."
 

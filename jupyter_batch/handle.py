@@ -1,7 +1,4 @@
-"""What a Job and a Group have in common: each stands somehow, is waited for, and is shown on one screen.
-
-It knows neither of them, and no ledger: how it stands comes as a snapshot.
-"""
+"""Handle: the common part of Job and Group: state, waiting, display."""
 
 from __future__ import annotations
 
@@ -27,10 +24,10 @@ if TYPE_CHECKING:
     from jupyter_batch.viewer.opened import View
 
 
-class Standing(Holder):
-    """What is under way at a provider, and what it came to.
+class Handle(Holder):
+    """A job or a group: its state from a snapshot, one wait, one screen.
 
-    `_over` is set once nothing more can come, `_still` while nothing more comes without the user.
+    `_over` is set once all results are here, `_idle` while no more will come without the user.
     """
 
     id: str
@@ -38,57 +35,56 @@ class Standing(Holder):
 
     def __init__(self) -> None:
         self._over = threading.Event()
-        self._still = threading.Event()
+        self._idle = threading.Event()
         self._lock = threading.RLock()
         self._monitor: Monitor | None = None
 
-    # -- how it stands --------------------------------------------------------------------------------------
+    # -- state ----------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
         """planned, submitting, waiting, running, cancelling, completed, failed, expired or cancelled.
 
-        Of a group: the least advanced of the jobs that are open, else the worst ending.
+        For a group: the least advanced of its open jobs, else the worst ending.
         """
         return self.snapshot().state
 
     @property
     def blocked(self) -> str | None:
-        """Why nothing that is open can go on without the user; None while something can.
+        """Why it can't continue without the user; None while any batch can.
 
-        "key", "quota", "no batch API", "budget" or "unknown create"; `resume()` goes on when the cause is mended.
-        Of a group: the cause of the first job that is blocked, also while others are running; `wait()` raises once no
-        job is left that can go on.
+        "key", "quota", "no batch API", "budget" or "unknown create"; call `resume()` once the cause is removed.
+        For a group: the cause of its first blocked job, even while others run; `wait()` raises once no job can
+        continue.
         """
         blocked = self.snapshot().blocked
         return None if blocked is None else str(blocked)
 
     @property
     def counts(self) -> Counts:
-        """Rows by what became of them: total succeeded failed expired cancelled running reused skipped.
+        """Rows by status: total succeeded failed expired cancelled running reused skipped.
 
-        Of a group: the requests of all models.
+        For a group: the requests of all models.
         """
         return self.snapshot().counts
 
     @property
     def cut_off(self) -> int:
-        """Answers that were cut off (`results()["_finish"]` says why)."""
+        """The number of answers that were cut off (`results()["_finish"]` has the reason)."""
         return self.snapshot().cut_off
 
     @property
     def cost(self) -> float | None:
-        """US dollars of what was collected so far, by the price that was known at the submission.
+        """US dollars for the results so far, by the price that was known at the submission.
 
-        With what a batch cost whose rest was then asked in real time; `results()["_cost"]` tells of the rest alone.
-        None where no price is known, or a row came back without its usage: `results()["_cost"]` shows which. Of a
-        group: of all models.
+        Includes the cost of a batch whose rest was asked in real time; `results()["_cost"]` has the rest alone. None
+        where no price is known, or a result has no usage: `results()["_cost"]` shows which. For a group: all models.
         """
         return self.snapshot().cost
 
     @property
     def saved(self) -> float | None:
-        """US dollars that real time would have cost on top, of a group for all models; None where it is not known."""
+        """US dollars that real time would have cost more, for all models of a group; None where unknown."""
         bill = self.snapshot().bill
         return bill.saved if bill is not None else None
 
@@ -99,12 +95,12 @@ class Standing(Holder):
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the last row, if it goes on like this; None where that can't be told."""
+        """Seconds until the last row at the present rate; None where there is no estimate."""
         return self.snapshot().eta
 
     @property
     def expires_at(self) -> float | None:
-        """When the (first) provider gives up on what is open, in seconds since the epoch; None where it did not say."""
+        """When the (first) open batch expires, in seconds since the epoch; None where the provider gives no time."""
         return self.snapshot().expires_at
 
     @property
@@ -114,9 +110,9 @@ class Standing(Holder):
 
     @abstractmethod
     def resume(self, *, api_key: str | None = None, send_again: bool = False) -> Self:
-        """Go on now with what waits, or is blocked; what is still blocked says so again.
+        """Continue whatever waits or is blocked.
 
-        api_key: another key for it. send_again: also send what may have been created before, and may be paid twice.
+        api_key: another key for it. send_again: resend batches that may exist already, and may be paid twice.
         """
 
     def refresh(self) -> Self:
@@ -126,10 +122,10 @@ class Standing(Holder):
     # -- waiting --------------------------------------------------------------------------------------------
 
     def wait(self, timeout: float | None = None) -> Self:
-        """Block until it is complete, for at most `timeout` seconds; it is returned, complete or not.
+        """Block until it is complete, for at most `timeout` seconds, and return it, complete or not.
 
-        In a notebook clicks on the monitor work meanwhile. Ctrl-C ends the waiting, and nothing else. Raises
-        JobBlockedError where nothing that is open can go on without the user.
+        In a notebook, clicks on the monitor still work. Ctrl-C ends the wait, not the job. Raises JobBlockedError
+        where it can't continue without the user.
         """
         over, error = False, None
         until = None if timeout is None else time.monotonic() + timeout
@@ -139,16 +135,16 @@ class Standing(Holder):
             with screen.attended(kernel.current_cell()):
                 while not over and error is None:
                     left = None if until is None else max(0.0, until - time.monotonic())
-                    still = kernel.wait_blocking(self._still, left, screen.flush, stopped=None)
+                    still = kernel.wait_blocking(self._idle, left, screen.flush, stopped=None)
                     over = self._over.is_set()
                     if not still:
                         break
                     error = None if over else self._block()
-                self._land() if over else self._land_done()
+                self._merge_frames() if over else self._merge_complete()
         except KeyboardInterrupt:
-            if over:  # while the answers came into the frame
+            if over:  # the frames were being filled
                 raise
-            print(kernel.STOPPED, flush=True)  # noqa: T201  # behind the bar, to the person who pressed Ctrl-C
+            print(kernel.STOPPED, flush=True)  # noqa: T201  # to the user who pressed Ctrl-C
             return self
         if error is not None:
             raise error
@@ -162,44 +158,44 @@ class Standing(Holder):
         screen = self._screen()
         with screen.attended(kernel.current_cell()):
             while not self._over.is_set():
-                await kernel.await_done(self._still, None, screen.flush)
+                await kernel.await_done(self._idle, None, screen.flush)
                 if not self._over.is_set() and (error := self._block()) is not None:
-                    self._land_done()
+                    self._merge_complete()
                     raise error
-        self._land()
+        self._merge_frames()
         return self
 
     def _block(self) -> JobBlockedError | None:
-        """What a wait raises, by the ledger as it is now; None, and `_still` says so, where it goes on."""
-        self._still.clear()  # before the look: the worker sets it for what comes after
+        """Return the error that a wait raises; None, with `_idle` cleared, where the job can continue."""
+        self._idle.clear()  # before reading: the worker sets it for later changes
         seen = self.snapshot()
         if self._blocked_here(seen) is None:
             if self._over.is_set():
-                self._still.set()
+                self._idle.set()
             elif self.is_complete:
-                self._follow()  # it notes the end
+                self._follow()  # sets `_over`
             return None
-        self._still.set()
-        said = "; ".join(view(seen).blocked)
-        return JobBlockedError(f"{self.id}: {said}", job=self.id, blocked=str(seen.blocked))
+        self._idle.set()
+        causes = "; ".join(view(seen).blocked)
+        return JobBlockedError(f"{self.id}: {causes}", job=self.id, blocked=str(seen.blocked))
 
     def _blocked_here(self, seen: Snapshot) -> Block | None:
-        """Why a wait of this process has no end; None where another process lacks a key that this one may have."""
+        """The block for this process; None where another process lacks a key that this one may have."""
         return seen.blocked
 
-    def _stands(self, seen: Snapshot) -> None:
-        """Note whether anything more comes by itself."""
+    def _note_blocked(self, seen: Snapshot) -> None:
+        """Set or clear `_idle`."""
         if self._over.is_set() or self._blocked_here(seen) is not None:
-            self._still.set()
+            self._idle.set()
         else:
-            self._still.clear()
+            self._idle.clear()
 
-    def _ends(self) -> None:
-        """Note that nothing more can come."""
+    def _note_end(self) -> None:
+        """Note that all results are here."""
         self._over.set()
-        self._still.set()
+        self._idle.set()
 
-    # -- how it is shown ------------------------------------------------------------------------------------
+    # -- display --------------------------------------------------------------------------------------------
 
     def plot(self) -> Any:
         """Return a matplotlib Figure: rows done over time, batches, tokens and cost by model.
@@ -237,10 +233,8 @@ class Standing(Holder):
         """As the last expression of a cell: the live monitor."""
         try:
             self._show()
-        except (
-            JupyterBatchError
-        ):  # it was forgotten, or its ledger is gone: IPython would show three errors for that
-            print(repr(self))  # noqa: T201  # said in the cell that shows it
+        except JupyterBatchError:  # no such job any more: IPython would show three errors for it
+            print(repr(self))  # noqa: T201  # in the cell's output
 
     def _show(self) -> None:
         self._follow()
@@ -254,52 +248,52 @@ class Standing(Holder):
             if self._monitor is None:
                 self._monitor = open_monitor(
                     self.snapshot(),
-                    actions=buttons.actions(self, self._shards, self._send_again),
+                    actions=buttons.actions(self, self._shards, self._retry_by_click),
                     frontend=kernel.has_frontend(),
                     context=kernel.widget_context(),
                     stream=terminal.stream,
                 )
             return self._monitor
 
-    def _tell_end(self) -> None:
-        """At a terminal's prompt a line tells of the end of a job that was never shown, too: open a screen for that."""
+    def _announce_end(self) -> None:
+        """Open a screen at a terminal, whose prompt announces the end of jobs that were never shown."""
         if terminal.is_terminal():
             self._screen()
 
     def _redraw(self) -> None:
-        """Bring its screen, if it has one, to how it stands now."""
+        """Update its screen, if it has one."""
         if self._monitor is not None:
             self._monitor.update(self.snapshot())
 
-    # -- what each of them does in its own way --------------------------------------------------------------
+    # -- different for Job and Group ------------------------------------------------------------------------
 
     @abstractmethod
     def _follow(self, *, whole: bool = True) -> None:
-        """Have the worker move it and tell us; create nothing that needs a screen.
+        """Have the worker move it and report changes; needs no screen.
 
-        whole: result files are read through, to see whether one is damaged.
+        whole: read result files through to find damage.
         """
 
     @abstractmethod
-    def _land(self) -> None:
-        """The answers into the frames that are bound; each once."""
+    def _merge_frames(self) -> None:
+        """Merge the answers into the bound frames, each once."""
 
-    def _land_done(self) -> None:
-        """The answers of those of its jobs that are complete, where not all are."""
+    def _merge_complete(self) -> None:
+        """Merge the answers of the jobs that are complete, where not all are."""
 
     @property
     @abstractmethod
     def is_complete(self) -> bool:
-        """It has ended, and all that came back is on this disk."""
+        """Whether it has ended and all its results are on this disk."""
 
     @abstractmethod
     def _shards(self) -> list[ShardRecord]:
-        """How its batches stand."""
+        """The records of its shards."""
 
     @abstractmethod
     def _job_events(self) -> list[JobEvents]:
-        """What the ledger has of it, and of the jobs that are linked with it."""
+        """Its events in the ledger, and those of linked jobs."""
 
     @abstractmethod
-    def _send_again(self) -> str:
-        """For a click: retry what was missed, and say so."""
+    def _retry_by_click(self) -> str:
+        """For a click: retry the unanswered rows, and return a sentence about it."""

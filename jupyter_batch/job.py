@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-import weakref
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from jupyter_batch.config.options import EVERY
 from jupyter_batch.config.resolved import checked
-from jupyter_batch.core.errors import LedgerReadOnlyError, OptionError
+from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Usage
-from jupyter_batch.core.status import Block, Snapshot, reopen
-from jupyter_batch.handle import Standing
-from jupyter_batch.ledger.history import History
-from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.merging.bound_frames import Answers, Standpoint
+from jupyter_batch.core.status import Snapshot
+from jupyter_batch.job_state import _OPEN, _OPENING, JobState
 from jupyter_batch.notebook import kernel
 from jupyter_batch.providers.table import BATCH, REALTIME, check_live
-from jupyter_batch.results.actions import offers, sent_again, to_attach
-from jupyter_batch.results.glimpse import Glimpse
+from jupyter_batch.results.actions import sent_again
 from jupyter_batch.results.stream import News
 from jupyter_batch.runner.process import Session
 
@@ -32,68 +23,31 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from jupyter_batch.results import timeline
     from jupyter_batch.results.row import Row
     from jupyter_batch.tool_calls.rounds import Gone, Way
 
 MAX_ROUNDS = 10
 FETCH_SECONDS = 60.0
-"""How long `retry` waits for a result file that is fetched again first."""
+"""The wait of `retry` for a result file that is fetched again first."""
 
 
-class Job(Standing):
-    """All the batches of one call. Its state is in the ledger: this object can be lost, and opened again by its id."""
-
-    def __init__(
-        self,
-        here: Session,
-        job: str,
-        *,
-        salvaged: tuple[JobRecord, list[ShardRecord]] | None = None,
-    ) -> None:
-        super().__init__()
-        self.id = job
-        self._here = here
-        self._salvaged = salvaged
-        self._following = False
-        self._in_group = False  # whose screen tells of it
-        self._answers = Answers(
-            self._read, self._lock, None if salvaged is not None else here.ledger
-        )
-        self._glimpse = Glimpse()
-        self._history = History()
-        self._next: Job | None = None  # what a click sent again
-        self._before: Job | None = (
-            None  # what it goes on from, whose frames are known as long as it is held
-        )
-
-    # -- how it stands --------------------------------------------------------------------------------------
+class Job(JobState):
+    """All the batches of one call. The ledger has its state: a lost Job is opened again by its id."""
 
     @property
     def name(self) -> str | None:
-        """The label for people, if one was given."""
+        """The user's label, if there is one."""
         return self._record().name
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens of the answers that are here; None where the provider told of none."""
+        """Tokens of the answers so far; None where the provider reported none."""
         record = self._record()
         return record.usage(self._shards(record.id))
 
     @property
-    def is_complete(self) -> bool:
-        """It has ended, and all that came back is on this disk."""
-        record, shards, _ = self._read()
-        complete = record.snapshot(shards, time.time()).is_complete
-        if complete and self._answers.landings and not self._over.is_set():
-            kernel.on_main(
-                self._land
-            )  # who was told so has the column in the next cell, if the worker is slow, too
-        return complete
-
-    @property
     def is_successful(self) -> bool:
-        """Complete, each row that was sent has its answer, and none was cut off."""
+        """Whether it is complete, each row that was sent has its answer, and none was cut off."""
         seen = self.snapshot()
         counts = seen.counts
         return (
@@ -102,12 +56,8 @@ class Job(Standing):
             and counts.succeeded + counts.reused + counts.skipped == counts.total
         )
 
-    def snapshot(self) -> Snapshot:
-        """How it stands at this moment, all of it, frozen."""
-        return self._with_words()
-
     async def __aiter__(self) -> AsyncIterator[Result]:
-        """Each row's Result once, as the batches come in; first those that were answered before."""
+        """Each row's Result once, as the batches end; reused answers first."""
         self._follow()
         news = News(self._record().rows)
         while True:
@@ -115,29 +65,26 @@ class Job(Standing):
             for result in news.of(*self._read(), over=over):
                 yield result
             if over:
-                self._land()
+                self._merge_frames()
                 return
-            if self._still.is_set() and (error := self._block()) is not None:
+            if self._idle.is_set() and (error := self._block()) is not None:
                 raise error
             await kernel.await_done(self._over, kernel.AWAIT_SLICE)
 
-    # -- what came of it ------------------------------------------------------------------------------------
-
     def results(self) -> pd.DataFrame:
-        """One row for each row of the source, on its index: the column, _status, _error, _finish, _cost and the tokens.
+        """A row for each row of the source, on its index: the column, _status, _error, _finish, _cost and the tokens.
 
-        Of several frames that asked for the same, the source is the last.
-
-        Works at any time, in any process; what is still open has the status `running`.
+        Where several frames asked for the same, the source is the last. Works at any time, in any process; an open row
+        has the status `running`.
         """
         self._fetch_again()
         return self._answers.table()
 
     def row(self, label: Any = None, *, position: int | None = None) -> Row:
-        """One row whole: its request, answer, reasoning, finish reason, tokens, cost, error, and the raw line.
+        """All of one row: its request, answer, reasoning, finish reason, tokens, cost, error, and the raw line.
 
         label: on the source's index; position: counted from 0, where a label is not unique. Works at any time, in any
-        process. Raises InputError for a row that is not there.
+        process. Raises InputError for an unknown row.
         """
         self._fetch_again()
         return self._answers.row(label, position)
@@ -153,7 +100,7 @@ class Job(Standing):
 
     @property
     def files(self) -> list[Path]:
-        """Its files on this disk: of each batch the requests, and what the provider gave, as they came."""
+        """Its files on this disk: each batch's requests, and the provider's result files, unchanged."""
         folder = self._folder
         places = (folder.requests, folder.output, folder.errors)
         paths = [place(shard.number) for shard in self._shards() for place in places]
@@ -161,14 +108,14 @@ class Job(Standing):
 
     @property
     def errors(self) -> pd.DataFrame:
-        """The rows without an answer that are not open any more, and why."""
+        """The rows that ended without an answer, and why."""
         found = self.results()
         return found.loc[
             ~found["_status"].isin(["succeeded", "reused", "running"]), ["_status", "_error"]
         ]
 
     def merge(self, df: pd.DataFrame | None = None, *, overwrite: bool = False) -> Job:
-        """Put what there is so far onto `df`, or onto the frame that was submitted.
+        """Write the answers so far into `df`, or into the frame that was submitted.
 
         Raises AlignmentError where rows moved or changed, and ColumnError where a column holds cells that are no
         answers of this ledger, unless overwrite=True replaces them; nothing is written then.
@@ -177,17 +124,15 @@ class Job(Standing):
             self._follow()
         with self._lock:
             landings = self._answers.asked_for(df)
-            last = (
-                self.is_complete
-            )  # else the answers that are still to come will land by themselves
+            last = self.is_complete  # else later answers are merged as they come
             for landing in landings:
                 landing.overwrite = landing.overwrite or overwrite
-                self._say(self._answers.fill(landing, by_hand=True))
+                self._report(self._answers.fill(landing, by_hand=True))
                 landing.landed = last
         return self
 
     def cancel(self) -> Job:
-        """Ask the provider to end it; rows that are finished are kept. Returns at once."""
+        """Cancel it at the provider; finished rows are kept. Returns at once."""
         if self._salvaged is None and not self.is_complete:
             self._here.ledger.cancel(self.id, time.time())
             self._follow()
@@ -196,16 +141,16 @@ class Job(Standing):
     def retry(
         self, *, api_key: str | None = None, max_cost: float | None = None, **params: Any
     ) -> Job:
-        """Send the rows again that failed, expired, were cancelled or came back without a line: those alone.
+        """Resend only the rows that failed, expired, were cancelled or have no result, as a linked job.
 
-        A linked job, into the same column; asked twice, it is the same one. max_cost: US dollars that it may cost by
-        itself; else what this job has left of its own. params: chat parameters to send them with, such as
-        `max_tokens=2000`; then the answers that were cut off are sent again too, and stay where nothing better comes.
-        Raises InputError where nothing is left to be sent, and OptionError for a parameter that can't be given.
+        It fills the same column; a second call returns the same job. max_cost: US dollars that the retry may cost;
+        default: the rest of this job's own. params: chat parameters to change, such as `max_tokens=2000`; then answers
+        that were cut off are resent, too, and kept where the new ones are no better. Raises InputError where no row is
+        left, and OptionError for an invalid parameter.
         """
-        return self._again(api_key, max_cost, params=params)
+        return self._retried(api_key, max_cost, params=params)
 
-    def _again(
+    def _retried(
         self,
         api_key: str | None,
         max_cost: float | None = None,
@@ -217,7 +162,7 @@ class Job(Standing):
         from jupyter_batch.planning.retry import plan_again
 
         changes = changes_of(params or {})
-        if self._fetch_again():  # what the provider holds is not asked again
+        if self._fetch_again():  # results that the provider still holds are not resent
             self._follow(api_key)
             self._over.wait(FETCH_SECONDS)
         record, shards, _ = self._read()
@@ -230,17 +175,17 @@ class Job(Standing):
             at_once=at_once,
             changes=changes,
         )
-        return self._pass_on(again.id, api_key)
+        return self._continue_as(again.id, api_key)
 
-    def _pass_on(self, new: str, api_key: str | None) -> Job:
-        """The job that goes on from this one: its answers land where this one's do."""
+    def _continue_as(self, new: str, api_key: str | None) -> Job:
+        """Return the job that continues this one and fills the same frames."""
         job = of(self._here, new)
         job._before = self
         job._answers.bind_as(self._answers)
         self._here.lend(new, self._here.functions_of(self.id))
         job._follow(self._here.lend_key(self.id, new, api_key))
-        if job._over.is_set():  # others had the answers: they merge at once
-            job._land()
+        if job._over.is_set():  # other jobs had all the answers
+            job._merge_frames()
         return job
 
     def run_tools(
@@ -254,16 +199,16 @@ class Job(Standing):
         max_cost: float | None = None,
         api_key: str | None = None,
     ) -> Job:
-        """Run the tool calls that came back, send what they told in a follow-up batch, until no call is left.
+        """Run the answers' tool calls and send the results in a follow-up batch, until no call is left.
 
-        tools: functions by the names that the model calls, or a list of them; else those that were given as `tools` in
-        this process. Each round is a job of its own, linked to the one before; the last one is returned, and its
-        answers are in the same column. It blocks; Ctrl-C ends it, and once more it goes on, as it does after the
-        kernel died: no call is run twice, no follow-up is sent twice. What a tool raises is told to the model, and so
-        is a call that was under way when its process died (rerun: such a call is run again). concurrency: how many
-        calls at once, each in a thread; a coroutine is awaited. max_rounds: the most follow-ups since the first job;
-        calls that are left then are in the column. mode: "realtime" asks the follow-ups at once, at the full price.
-        max_cost: US dollars that a follow-up may cost. Raises InputError where a function is missing.
+        tools: functions by the names that the model calls, or a list of them; default: those given as `tools` in this
+        process. Each round is a job of its own, linked to the one before; the last one is returned, and it fills the
+        same column. Blocks; after Ctrl-C or the kernel's death a second call continues: no call is run twice, no
+        follow-up is sent twice. The model gets a tool's exception as its result, and a notice for a call that was
+        running when its process died (rerun: such a call is run again). concurrency: the most calls at once, each in a
+        thread; a coroutine is awaited. max_rounds: the most follow-ups since the first job; calls that are left then
+        are in the column. mode: "realtime" asks the follow-ups at once, at the full price. max_cost: US dollars that a
+        follow-up may cost. Raises InputError where a function is missing.
         """
         way = self._way(
             tools,
@@ -276,7 +221,7 @@ class Job(Standing):
         )
         job = self
         while job.wait().is_complete and (follow_up := job._run_tools(way).follow_up) is not None:
-            job = job._pass_on(follow_up, api_key)
+            job = job._continue_as(follow_up, api_key)
             if not job.is_complete:
                 job._ipython_display_()
         return job
@@ -292,7 +237,7 @@ class Job(Standing):
         max_cost: float | None = None,
         api_key: str | None = None,
     ) -> Way:
-        """How its tool calls are to be run. Raises OptionError where that can't be."""
+        """How to run its tool calls. Raises OptionError for invalid arguments."""
         from jupyter_batch.config.tool_definitions import functions_of
         from jupyter_batch.tool_calls.rounds import Way
 
@@ -319,7 +264,7 @@ class Job(Standing):
         )
 
     def _run_tools(self, way: Way) -> Gone:
-        """One round: run what the answers call, and plan what asks further. At the end it is said why."""
+        """One round: run the answers' calls and plan the follow-up; the last round reports why it is the last."""
         from jupyter_batch.tool_calls.rounds import Gone, step
 
         gone = (
@@ -328,21 +273,21 @@ class Job(Standing):
             else step(self._here.ledger, self._record(), way, now=time.time)
         )
         if gone.follow_up is None:
-            self._say(gone.said or self._answers.said)
+            self._report(gone.said or self._answers.said)
         return gone
 
     def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Job:
-        """The rest in real time, now, at its full price: what is open is cancelled, and asked when that is sure.
+        """Ask the open rows in real time, at the full price, once the batches are surely cancelled.
 
-        Rows that the batch has answered by then are kept, and not paid again. Returns at once. A job that is over asks
-        what it missed, as `retry()` does. max_cost: US dollars that the rest may cost; else what the job has left of
-        its own. Raises InputError where nothing is left, and OptionError where it may cost more: the batch goes on
+        Rows that the batch has answered by then are kept, and not paid again. Returns at once. A complete job asks its
+        unanswered rows, as `retry()` does. max_cost: US dollars that the rest may cost; default: the rest of the job's
+        own. Raises InputError where no row is left, and OptionError where it may cost more; the batch is not cancelled
         then.
         """
         from jupyter_batch.planning.max_cost import spent
 
         if self.is_complete:
-            return self._again(api_key, max_cost, at_once=True)
+            return self._retried(api_key, max_cost, at_once=True)
         self._check_finish(api_key, max_cost)
         record, shards, _ = self._read()
         if record.mode == BATCH:
@@ -355,7 +300,7 @@ class Job(Standing):
         return self
 
     def _check_finish(self, api_key: str | None = None, max_cost: float | None = None) -> None:
-        """Raise where what is open can't be asked in real time, before it is cancelled."""
+        """Raise where the open rows can't be asked in real time, before they are cancelled."""
         from jupyter_batch.planning.retry import check_rest
 
         record, shards, _ = self._read()
@@ -369,220 +314,44 @@ class Job(Standing):
             check_rest(self._here.ledger, record, shards, max_cost)
 
     def resume(self, *, api_key: str | None = None, send_again: bool = False) -> Job:
-        """Go on now with a job that waits: for a key that was refused or missing, for quota, for a provider.
+        """Continue a job that waits for a key, for quota or for a provider.
 
-        send_again: what may have been created before, and was not found, is sent again; it may be paid twice. Without
-        it, it is looked for again. Of a job that is over, result files that are missing or damaged are fetched again.
+        send_again: resend a batch that may have been created before and was not found; it may be paid twice. Without
+        it, the batch is searched for again. Missing or damaged result files of a complete job are fetched again.
         """
         if self.is_complete and self._fetch_again(forced=True):
             self._follow(api_key)
         elif self._salvaged is None and not self.is_complete:
             ledger = self._here.ledger
-            self._still.clear()
+            self._idle.clear()
             self._here.worker.forgive(self.id)
-            self._follow(api_key)  # first: what a look with another key comes to, counts no more
+            self._follow(api_key)  # first, with the key: earlier refusals no longer count
             for job in (self.id, *ledger.joined_by(self.id)):
                 ledger.resume(job, send_again=send_again and job == self.id)
             self._here.worker.poke()
         return self
 
-    # -- inside ---------------------------------------------------------------------------------------------
-
-    @property
-    def _folder(self) -> Any:
-        return self._here.ledger.folders.of(self.id)
-
-    def _read(self) -> Standpoint:
-        record = self._record()
-        return Standpoint(record, self._shards(record.id), self._here.ledger.folders.of(record.id))
-
-    def _record(self) -> JobRecord:
-        if self._salvaged:
-            return self._salvaged[0]
-        record = self._here.ledger.job(self.id)
-        return self._gone_on(record) if record.rush_at and record.finished_at else record
-
-    def _gone_on(self, was: JobRecord) -> JobRecord:
-        """The job that asks the rest in real time is what this one is from now on."""
-        child = self._here.ledger.child(was.id)
-        if child is None:  # nothing was left
-            return was
-        with self._lock:
-            if self.id != was.id:  # another thread was first
-                return self._record()
-            self.id = child.id
-            following, self._following = self._following, False
-        with _OPENING:
-            _OPEN[str(self._here.home), child.id] = self
-        if following:
-            self._follow(self._here.lend_key(was.id, child.id))
-        return child
-
-    def _shards(self, job: str | None = None) -> list[ShardRecord]:
-        return self._salvaged[1] if self._salvaged else self._here.ledger.shards(job or self.id)
-
-    def _job_events(self) -> list[timeline.JobEvents]:
-        from jupyter_batch.results import timeline
-
-        record = self._record()
-        if self._salvaged is not None:
-            return [timeline.JobEvents(record, self._shards(), [])]
-        return timeline.read(self._here.ledger, [record.id])
-
-    def _with_words(self, seen: Snapshot | None = None) -> Snapshot:
-        """How it stands now, or stood when the worker looked, with what this process knows beside the ledger."""
-        record, shards, folder = self._read()
-        seen = seen or record.snapshot(shards, time.time())
-        found = self._glimpse.look(record, shards, folder)
-        again = None if self._next is None else self._next.snapshot()
-        return msgspec.structs.replace(
-            seen,
-            attach=reopen(self.id),
-            merged=self._answers.said or self._unbound(record, seen),
-            answers=found.answers,
-            examples=found.examples,
-            reasons=(*found.reasons, *seen.reasons),
-            again=sent_again(again),
-            offers=()
-            if self._salvaged
-            else offers(
-                record, seen, again, fillable=self._answers.waited_for or self._answers.refused
-            ),
-            history=() if self._salvaged else self._history.look(self._here.ledger, record),
-        )
-
-    def _unbound(self, record: JobRecord, seen: Snapshot) -> str:
-        """Of a job that was opened by its id: how its answers come onto a frame. An adopted one says so itself."""
-        held = (
-            bool(self._answers.landings)
-            or not record.framed
-            or record.adopted
-            or self._salvaged is not None
-        )
-        return "" if held or not seen.is_complete else to_attach(record.id)
-
-    def _begin(self, api_key: str | None) -> None:
-        """It was just asked for: have it go on now. One that is over already merges at once."""
-        self._follow(api_key)
-        if not self.is_complete:  # it may have waited for just this, a key above all
-            self.refresh()
-        if self._over.is_set():
-            self._land()
-
-    def _fetch_again(self, *, forced: bool = False, whole: bool = True) -> bool:
-        """Have result files fetched again that came short, or are gone or damaged on this disk; whether there are any.
-
-        forced: those too that were fetched again a moment ago. whole: their bytes are compared; else their size alone,
-        until they are read.
-        """
-        from jupyter_batch.file_checks import refetch
-
-        if self._salvaged is not None:
-            return False
-        record, shards, _ = self._read()
-        with contextlib.suppress(LedgerReadOnlyError):
-            if not refetch.reopen(
-                self._here.ledger, record, shards, now=time.time(), forced=forced, whole=whole
-            ):
-                return False
-            with self._lock:
-                self._over.clear()
-                self._following = False
-                self._answers.reopen()
-            return True
-        return False
-
-    def _follow(self, api_key: str | None = None, *, whole: bool = True) -> None:
-        """Have the worker move it and tell us; create nothing that needs a screen. whole: as for `_fetch_again`."""
-        self._fetch_again(whole=whole)
-        if self._salvaged is not None or self.is_complete:
-            self._here.know(self.id, api_key)  # what goes on from it may need it
-            if not self._over.is_set():  # the worker, which looks for this too, comes too late now
-                self._ends()
-                kernel.on_main(self._land)
-            return
-        watcher = None if self._following else self._on_change
-        if watcher is not None:
-            self._following = True
-            kernel.between()  # made on the main thread, within a cell
-            if self.blocked in (
-                Block.KEY,
-                Block.QUOTA,
-            ):  # by what another process met; this one may do better
-                self._here.ledger.resume(self.id)
-        self._here.move(self.id, watcher, api_key)
-        for other in self._here.ledger.joined_by(self.id):  # what it waits for has to be moved too
-            lent = None if api_key is None else self._here.lend_key(self.id, other)
-            self._here.move(other, api_key=lent)
-
-    def _blocked_here(self, seen: Snapshot) -> Block | None:
-        of_a_key = seen.blocked is Block.KEY and not any(block.unseen for block in seen.blocks)
-        if of_a_key and not self._here.worker.lacks_key(self.id):
-            return None
-        if seen.blocked is not None and self._ends_unsent(seen):
-            return None
-        return seen.blocked
-
-    def _ends_unsent(self, seen: Snapshot) -> bool:
-        """Whether a cancelled job has batches that were never sent: the worker ends these without a key."""
-        unsent = any(shard.ending is None and not shard.batch_id for shard in seen.shards)
-        return unsent and bool(self._record().cancel_at)
-
-    def _on_change(self, seen: Snapshot) -> None:
-        """In the worker's thread: draw, and when it is over, have the answers land between two cells."""
-        if self._over.is_set() and not seen.is_complete and not self.is_complete:
-            self._over.clear()  # a result file came late
-            self._answers.reopen()
-        over = seen.is_complete and not self._over.is_set() and self._record().id == seen.id
-        if over and not self._in_group:
-            self._tell_end()
-        if self._monitor is not None:  # first: who waits is shown the end before the wait is over
-            self._monitor.update(self._with_words(seen))
-        if not over:
-            self._stands(seen)
-            return
-        self._ends()
-        kernel.on_main(self._land)
-
-    def _land(self) -> None:
-        """The answers into the frames that are bound; each once. A refusal is said, in the monitor."""
-        with self._lock:
-            try:
-                for said in self._answers.land():
-                    self._say(said)
-            except KeyboardInterrupt:
-                kernel.on_main(self._land)  # once more, before the next cell
-                raise
-
-    def _say(self, sentence: str) -> None:
-        self._answers.said = sentence
-        self._redraw()
-
-    def _send_again(self) -> str:
-        """For a click: retry what the last one of the jobs that go on from this one missed, and show how it goes."""
+    def _retry_by_click(self) -> str:
+        """For a click: retry the unanswered rows of the last retry, and return a sentence about it."""
         last = self
         while last._next is not None:
             last = last._next
         last._next = last.retry()
         for one in (self, last):
-            self._here.move(last._next.id, one._on_next)
-        said = sent_again(None if self._next is None else self._next.snapshot())
-        return f"{said[:1].upper()}{said[1:]}."
+            self._here.move(last._next.id, one._on_retry_change)
+        retried = sent_again(self._next.snapshot() if self._next is not None else None)
+        return f"{retried[:1].upper()}{retried[1:]}."
 
-    def _on_next(self, seen: Snapshot) -> None:
-        """In the worker's thread: the job that goes on from this one stands otherwise."""
+    def _on_retry_change(self, seen: Snapshot) -> None:
+        """In the worker's thread: redraw, since the retry has changed."""
         del seen
         self._redraw()
 
 
-_OPEN: weakref.WeakValueDictionary[tuple[str, str], Job] = weakref.WeakValueDictionary()
-_OPENING = threading.Lock()
-
-
 def of(here: Session, job: str) -> Job:
-    """The one Job object of an id in this process: its screen and its frames belong together."""
+    """Return the only Job object of an id in this process, with its screen and frames."""
     with _OPENING:
-        found = _OPEN.get((str(here.home), job))
+        found: Job | None = _OPEN.get((str(here.home), job))
         if found is None:
             found = _OPEN[str(here.home), job] = Job(here, job)
         return found

@@ -24,7 +24,7 @@ def slow(tmp_path):
 
 def buttons(job):
     """As the panel gets them."""
-    return clicks.actions(job, job._shards, job._send_again)
+    return clicks.actions(job, job._shards, job._retry_by_click)
 
 
 def test_what_is_offered_is_what_can_be_done(slow, call):

@@ -1,0 +1,237 @@
+"""The state of a Job: its record in the ledger, the worker that moves it, and the frames it fills."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from jupyter_batch.core.errors import LedgerReadOnlyError
+from jupyter_batch.core.status import Block, Snapshot, reopen
+from jupyter_batch.handle import Handle
+from jupyter_batch.ledger.history import History
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.merging.bound_frames import Answers, Standpoint
+from jupyter_batch.notebook import kernel
+from jupyter_batch.results.actions import offers, sent_again, to_attach
+from jupyter_batch.results.glimpse import Glimpse
+from jupyter_batch.runner.process import Session
+
+if TYPE_CHECKING:
+    from jupyter_batch.results import timeline
+
+_OPEN: weakref.WeakValueDictionary[tuple[str, str], Any] = weakref.WeakValueDictionary()
+_OPENING = threading.Lock()
+
+
+class JobState(Handle):
+    """A job as the ledger and this process have it, followed until it is complete."""
+
+    def __init__(
+        self,
+        here: Session,
+        job: str,
+        *,
+        salvaged: tuple[JobRecord, list[ShardRecord]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.id = job
+        self._here = here
+        self._salvaged = salvaged
+        self._following = False
+        self._in_group = False  # a group's screen shows it
+        self._answers = Answers(
+            self._read, self._lock, None if salvaged is not None else here.ledger
+        )
+        self._glimpse = Glimpse()
+        self._history = History()
+        self._next: Self | None = None  # the retry that a click made
+        self._before: Self | None = None  # the job it continues, kept alive for its frames
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has ended and all its results are on this disk."""
+        record, shards, _ = self._read()
+        complete = record.snapshot(shards, time.time()).is_complete
+        if complete and self._answers.landings and not self._over.is_set():
+            # The column is there in the next cell, even if the worker is slow.
+            kernel.on_main(self._merge_frames)
+        return complete
+
+    def snapshot(self) -> Snapshot:
+        """Return its present state, frozen."""
+        return self._shown()
+
+    @property
+    def _folder(self) -> Any:
+        return self._here.ledger.folders.of(self.id)
+
+    def _read(self) -> Standpoint:
+        record = self._record()
+        return Standpoint(record, self._shards(record.id), self._here.ledger.folders.of(record.id))
+
+    def _record(self) -> JobRecord:
+        if self._salvaged:
+            return self._salvaged[0]
+        record = self._here.ledger.job(self.id)
+        return self._realtime_rest(record) if record.rush_at and record.finished_at else record
+
+    def _realtime_rest(self, was: JobRecord) -> JobRecord:
+        """Become the job that asks the rest in real time, and return its record."""
+        child = self._here.ledger.child(was.id)
+        if child is None:  # nothing was left
+            return was
+        with self._lock:
+            if self.id != was.id:  # another thread was first
+                return self._record()
+            self.id = child.id
+            following, self._following = self._following, False
+        with _OPENING:
+            _OPEN[str(self._here.home), child.id] = self
+        if following:
+            self._follow(self._here.lend_key(was.id, child.id))
+        return child
+
+    def _shards(self, job: str | None = None) -> list[ShardRecord]:
+        return self._salvaged[1] if self._salvaged else self._here.ledger.shards(job or self.id)
+
+    def _job_events(self) -> list[timeline.JobEvents]:
+        from jupyter_batch.results import timeline
+
+        record = self._record()
+        if self._salvaged is not None:
+            return [timeline.JobEvents(record, self._shards(), [])]
+        return timeline.read(self._here.ledger, [record.id])
+
+    def _shown(self, seen: Snapshot | None = None) -> Snapshot:
+        """Return the snapshot, the worker's or a new one, with what only this process knows."""
+        record, shards, folder = self._read()
+        seen = seen or record.snapshot(shards, time.time())
+        found = self._glimpse.look(record, shards, folder)
+        again = None if self._next is None else self._next.snapshot()
+        return msgspec.structs.replace(
+            seen,
+            attach=reopen(self.id),
+            merged=self._answers.said or self._unbound(record, seen),
+            answers=found.answers,
+            examples=found.examples,
+            reasons=(*found.reasons, *seen.reasons),
+            again=sent_again(again),
+            offers=()
+            if self._salvaged
+            else offers(
+                record, seen, again, fillable=self._answers.waited_for or self._answers.refused
+            ),
+            history=() if self._salvaged else self._history.look(self._here.ledger, record),
+        )
+
+    def _unbound(self, record: JobRecord, seen: Snapshot) -> str:
+        """The hint how to bring the answers onto a frame, for a job that was opened by its id; else ""."""
+        held = (
+            bool(self._answers.landings)
+            or not record.framed
+            or record.adopted
+            or self._salvaged is not None
+        )
+        return "" if held or not seen.is_complete else to_attach(record.id)
+
+    def _begin(self, api_key: str | None) -> None:
+        """Start a job that was just submitted; one that is complete already merges at once."""
+        self._follow(api_key)
+        if not self.is_complete:  # it may have waited for just this, a key above all
+            self.refresh()
+        if self._over.is_set():
+            self._merge_frames()
+
+    def _fetch_again(self, *, forced: bool = False, whole: bool = True) -> bool:
+        """Have missing, short or damaged result files fetched again; return whether there are any.
+
+        forced: including those that were fetched again a moment ago. whole: compare their bytes; else their size alone,
+        until they are read.
+        """
+        from jupyter_batch.file_checks import refetch
+
+        if self._salvaged is not None:
+            return False
+        record, shards, _ = self._read()
+        with contextlib.suppress(LedgerReadOnlyError):
+            if not refetch.reopen(
+                self._here.ledger, record, shards, now=time.time(), forced=forced, whole=whole
+            ):
+                return False
+            with self._lock:
+                self._over.clear()
+                self._following = False
+                self._answers.reopen()
+            return True
+        return False
+
+    def _follow(self, api_key: str | None = None, *, whole: bool = True) -> None:
+        """Have the worker move it and report changes; needs no screen. whole: as for `_fetch_again`."""
+        self._fetch_again(whole=whole)
+        if self._salvaged is not None or self.is_complete:
+            self._here.know(self.id, api_key)  # a job that continues it may need the key
+            if not self._over.is_set():
+                self._note_end()
+                kernel.on_main(self._merge_frames)
+            return
+        watcher = None if self._following else self._on_change
+        if watcher is not None:
+            self._following = True
+            kernel.between()  # made on the main thread, within a cell
+            if self.blocked in (
+                Block.KEY,
+                Block.QUOTA,
+            ):  # in another process; this one may have a key
+                self._here.ledger.resume(self.id)
+        self._here.move(self.id, watcher, api_key)
+        for other in self._here.ledger.joined_by(self.id):  # jobs that it waits for
+            lent = None if api_key is None else self._here.lend_key(self.id, other)
+            self._here.move(other, api_key=lent)
+
+    def _blocked_here(self, seen: Snapshot) -> Block | None:
+        of_a_key = seen.blocked is Block.KEY and not any(block.unseen for block in seen.blocks)
+        if of_a_key and not self._here.worker.lacks_key(self.id):
+            return None
+        if seen.blocked is not None and self._ends_unsent(seen):
+            return None
+        return seen.blocked
+
+    def _ends_unsent(self, seen: Snapshot) -> bool:
+        """Whether a cancelled job has batches that were never sent: the worker ends these without a key."""
+        unsent = any(shard.ending is None and not shard.batch_id for shard in seen.shards)
+        return unsent and bool(self._record().cancel_at)
+
+    def _on_change(self, seen: Snapshot) -> None:
+        """In the worker's thread: draw; when it is complete, have the answers merged between two cells."""
+        if self._over.is_set() and not seen.is_complete and not self.is_complete:
+            self._over.clear()  # a result file came late
+            self._answers.reopen()
+        over = seen.is_complete and not self._over.is_set() and self._record().id == seen.id
+        if over and not self._in_group:
+            self._announce_end()
+        if self._monitor is not None:  # before the wait ends
+            self._monitor.update(self._shown(seen))
+        if not over:
+            self._note_blocked(seen)
+            return
+        self._note_end()
+        kernel.on_main(self._merge_frames)
+
+    def _merge_frames(self) -> None:
+        """Merge the answers into the bound frames, each once; the monitor shows a refusal."""
+        with self._lock:
+            try:
+                for outcome in self._answers.land():
+                    self._report(outcome)
+            except KeyboardInterrupt:
+                kernel.on_main(self._merge_frames)  # once more, before the next cell
+                raise
+
+    def _report(self, sentence: str) -> None:
+        self._answers.said = sentence
+        self._redraw()
