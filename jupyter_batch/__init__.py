@@ -1,4 +1,4 @@
-"""LLM batch jobs from a notebook: the flat public face. Names are resolved on first use; nothing heavy is imported."""
+"""LLM batch jobs from a notebook. Names are resolved on first use; nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def embed(texts: Any, text: Any = None, **options: Any) -> Job | Group:
 async def abatch(
     prompts: Any, *, model: str | Models | None = None, **options: Unpack[BatchOptions]
 ) -> list[Any]:
-    """The answers to a list of prompts, in order, None where there is none; the whole way in one line."""
+    """Submit a list of prompts, wait, and return the answers in order, None where there is none."""
     from jupyter_batch.jobs import answers
 
     return await answers(prompts, model=model, **options)
 
 
-def open(name: str) -> Job:  # noqa: A001 - `jupyter_batch.open(id)` says it best
-    """The job of that id, of a unique beginning of one, or of that name; in any process. Raises JobNotFoundError."""
+def open(name: str) -> Job:  # noqa: A001 - the name is best with its module: `jupyter_batch.open(id)`
+    """Return the job of that id (a unique beginning is enough) or name. Raises JobNotFoundError."""
     from jupyter_batch.jobs import open_job
 
     job: Job = open_job(name)
@@ -97,7 +97,7 @@ def open(name: str) -> Job:  # noqa: A001 - `jupyter_batch.open(id)` says it bes
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """What `%load_ext jupyter_batch` does."""
+    """Load the extension (`%load_ext jupyter_batch`)."""
     from jupyter_batch import accessor, magics
 
     accessor.register()
@@ -105,7 +105,7 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def unload_ipython_extension(ipython: Any) -> None:
-    """What `%unload_ext jupyter_batch` does: no magic, event or matcher of ours is left. Jobs go on."""
+    """Unload the extension (`%unload_ext jupyter_batch`). Jobs continue."""
     from jupyter_batch import magics
 
     magics.unload(ipython)

@@ -1,6 +1,6 @@
-"""`df.llm` and `df.llm_batch`: the face's calls as methods. It holds the frame and nothing else, and decides nothing.
+"""`df.llm` and `df.llm_batch`: the calls of jobs.py as methods of a frame.
 
-Registering needs pandas, and `import jupyter_batch` must not import it: what is registered early waits for pandas.
+`import jupyter_batch` must not import pandas: an early registration waits until pandas is imported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jupyter_batch.planning.preview import Preview, Previews
 
 OURS = "llm_batch"
-"""The accessor's name that is always ours; `llm` is ours too, unless another package was there first."""
+"""The accessor's name that is always ours; `llm` too, unless another package has registered it."""
 
 
 class LLMAccessor:
@@ -148,12 +148,12 @@ class LLMAccessor:
         by_position: bool = False,
         overwrite: bool = False,
     ) -> Any:
-        """Bring a job of another day to this frame: its answers land here, now and as they come. The job is returned.
+        """Merge the answers of a job into this frame, now and as they come, and return the job.
 
-        job: a Job, its id or its name; a group of several models too. out: the column to fill, if not the job's own.
-        by_position: of an adopted job whose rows nobody knows, say that they are this frame's, in this order.
-        overwrite: replace cells that are no answers of ours. Raises JobNotFoundError, AlignmentError where the frame's
-        rows are not the job's, and ColumnError where such cells would be replaced.
+        job: a Job or Group, its id or its name. out: the column to fill; default: the job's own. by_position: the rows
+        of an adopted job, where unknown, are this frame's, in this order. overwrite: replace cells that are not our
+        answers. Raises JobNotFoundError, AlignmentError where the frame's rows are not the job's, and ColumnError
+        where such cells would be replaced.
         """
         from jupyter_batch import jobs
 
@@ -161,7 +161,7 @@ class LLMAccessor:
 
 
 def register() -> None:
-    """Register the accessor now if pandas is there, else as soon as it is imported. Doing it twice does no harm."""
+    """Register the accessor, once pandas is imported. Idempotent."""
     if "pandas" in sys.modules:
         import pandas as pd  # waits, where another thread is in the middle of importing it
 
@@ -175,19 +175,19 @@ def _register_on(pandas: ModuleType) -> None:
         there = getattr(pandas.DataFrame, name, None)
         if there is None:
             pandas.api.extensions.register_dataframe_accessor(name)(LLMAccessor)
-        elif there is not LLMAccessor and name not in _told:
-            _told.add(name)
+        elif there is not LLMAccessor and name not in _warned:
+            _warned.add(name)
             owner = getattr(there, "__module__", None) or type(there).__module__
             warnings.warn(
                 f"df.{name} belongs to {owner}: LLM batches are at df.{OURS} here", stacklevel=2
             )
 
 
-_told: set[str] = set()  # the one thing to remember here: what was said is said once
+_warned: set[str] = set()  # names that were warned about: each once
 
 
 class _AfterPandas(MetaPathFinder):
-    """Stands aside for every import but that of pandas, whose module it registers on once it has run."""
+    """Finder that registers the accessor once pandas is imported; any other import passes."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""Artifacts: request files and their metadata on disk, and the Job that they become when they are submitted."""
+"""Artifacts: request files and their metadata on disk, which can be submitted as a Job."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Artifacts:
-    """What `df.llm.build` made: a folder with the request files and a metadata.json. Nothing of it is sent yet.
+    """The result of `df.llm.build`: a folder with the request files and a metadata.json, not sent yet.
 
-    `Artifacts(folder)` opens it again on another day. Raises InputError where the folder is none of ours.
+    `Artifacts(folder)` opens it later. Raises InputError for another folder.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Artifacts:
     def submit(
         self, *, api_key: str | None = None, wait: bool = False, timeout: float | None = None
     ) -> Job:
-        """Send them: the Job, at once. Asked twice, it is the same one; what was answered before is not paid again.
+        """Send the files and return the Job at once; a second call returns the same one, and pays for nothing twice.
 
-        The answers land in the frame that `build` was called on; of a folder that was opened again `df.llm.attach(job)`
-        brings them onto one. A folder that names a server which this kernel did not is sent with a key given for it.
+        The answers are merged into the frame that `build` was called on; for a folder that was opened later, use
+        `df.llm.attach(job)`. A folder that names a server unknown to this kernel needs `api_key`.
         Raises InputError where a file was changed since it was built, and KeyMissingError.
         """
         from jupyter_batch.planning.export import read_built, take

@@ -1,6 +1,6 @@
-"""What the buttons of a panel do with a job or a group, and what is said of it. It knows their verbs and no widget.
+"""The actions of a panel's buttons, each of which returns a sentence about its outcome.
 
-Each runs in a thread of its own (monitor/widget.py), so it may wait; a frame is touched on the main thread alone.
+Each runs in a thread of its own (monitor/widget.py), so it may wait; only the main thread touches a frame.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jupyter_batch.monitor.view import clock, view
 from jupyter_batch.notebook import kernel
 
 PATIENCE = 30.0
-"""Seconds after which a refresh says that no answer has come yet."""
+"""Seconds after which a refresh reports that no answer has come yet."""
 LOOK = 0.2
 
 
@@ -24,16 +24,16 @@ class Holder(Protocol):
     """A Job or a Group."""
 
     def snapshot(self) -> Snapshot:
-        """How it stands."""
+        """Return its state."""
 
     def refresh(self) -> Any:
         """Ask the provider now."""
 
     def cancel(self) -> Any:
-        """Ask it to end."""
+        """Cancel it."""
 
     def finish(self) -> Any:
-        """The rest in real time."""
+        """Ask the rest in real time."""
 
     def merge(self) -> Any:
         """Fill the frame."""
@@ -42,7 +42,7 @@ class Holder(Protocol):
 def actions(
     held: Holder, shards: Callable[[], list[ShardRecord]], again: Callable[[], str]
 ) -> dict[str, Callable[[], str]]:
-    """By the buttons' names. shards: how its batches stand; again: sends again what was missed, and says so."""
+    """The actions by button. shards: its records; again: retries the unanswered rows."""
     return {
         "refresh": lambda: refreshed(held, shards),
         "cancel": lambda: cancelled(held),
@@ -59,7 +59,7 @@ def refreshed(
     patience: float = PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Ask, wait until each open batch was looked at, and tell what is known now."""
+    """Ask the provider, wait until each open batch was polled, and report the state."""
     held.refresh()
     waited = 0.0
     while not all(shard.due_at or shard.step is Step.COLLECTED for shard in shards()):
@@ -73,13 +73,13 @@ def refreshed(
 
 
 def cancelled(held: Holder) -> str:
-    """Note it; the worker tells the provider."""
+    """Store the request; the worker sends it."""
     held.cancel()
     return "The provider is asked to cancel. Rows that are finished are kept."
 
 
 def finished(held: Holder) -> str:
-    """Note it; the worker cancels, and asks the rest when that is sure."""
+    """Store the request; the worker cancels, and asks the rest once that is sure."""
     held.finish()
     return (
         "What is open is being cancelled, then asked in real time. Rows that are finished are kept."
@@ -87,13 +87,13 @@ def finished(held: Holder) -> str:
 
 
 def merged(held: Holder) -> str:
-    """Fill the frame between two cells; the job itself says how many rows that were."""
+    """Fill the frame between two cells; the job reports the number of rows."""
     over, refusals = threading.Event(), list[Exception]()
 
     def work() -> None:
         try:
             held.merge()
-        except Exception as e:  # it is told in the thread that waits for it
+        except Exception as e:  # raised in the thread that waits
             refusals.append(e)
         finally:
             over.set()

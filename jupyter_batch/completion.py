@@ -1,6 +1,6 @@
-"""Tab in the magics: options and their values, frames, models, jobs, and in a prompt the columns. It runs nothing.
+"""Tab completion in the magics: options and their values, frames, models, jobs, and columns in a prompt.
 
-What is offered stands on the screen as it is, so a name with control or bidi characters (ANSI, say) is not offered.
+It runs no user code. Names with control or bidi characters (ANSI, say) are not offered.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LEVELS = {
     "verbosity": ("low", "medium", "high"),
     "tool_choice": ("auto", "none", "required"),
 }
-"""The values that these options' own help names; others are taken too."""
+"""The values in these options' help; others are accepted, too."""
 _OWN = (Option(TEXT, "a name", name="job"), Option(SOME, "rows", name="sample"))
 """Options of the line alone."""
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIAL", re.IGNORECASE)
@@ -45,7 +45,7 @@ _JINJA_WORD = re.compile(r"""(?<![\w.])(?:row\[(?P<quote>["'])(?P<odd>[^"'\]]*)|
 
 
 class Offer(NamedTuple):
-    """What may come in the place of `typed`, the end of what stands before the cursor. kind: as the menu calls it."""
+    """The completions of `typed`, the text just before the cursor. kind: the menu's label."""
 
     typed: str
     words: list[str]
@@ -53,7 +53,7 @@ class Offer(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """Where names come from that are in no namespace; asked only where such a name may come."""
+    """Sources of names that are in no namespace, called only where such a name fits."""
 
     models: Callable[[], Iterable[str]] = tuple
     jobs: Callable[[str], Iterable[str]] = lambda _verb: ()
@@ -63,7 +63,7 @@ class Sources(NamedTuple):
 
 
 def models() -> list[str]:
-    """What is configured, what runs here, and, once litellm is loaded for other reasons, its names."""
+    """The configured model, the local one, and litellm's if it is loaded already."""
     known = ["local/echo"]
     litellm = sys.modules.get("litellm")
     for provider, record in RECORDS.items():
@@ -79,13 +79,13 @@ def models() -> list[str]:
 
 
 def job_ids(verb: str) -> list[str]:
-    """The ids that a verb takes, newest first: to cancel those that are open, to forget those that are over."""
+    """The ids that a verb takes, newest first: open jobs for cancel, complete ones for forget."""
     from jupyter_batch.runner.process import session
 
     ledger = session(settings.home()).ledger
     try:
         records, groups = ledger.jobs(), ledger.groups()
-    except JupyterBatchError:  # said when it is used
+    except JupyterBatchError:  # raised by the command itself
         return []
     over = {record.id: bool(record.finished_at) for record in records}
     if verb == "forget":
@@ -103,17 +103,17 @@ def job_ids(verb: str) -> list[str]:
 SOURCES = Sources(models, job_ids)
 
 
-# -- what may come -----------------------------------------------------------------------------------------------------
+# -- completions -------------------------------------------------------------------------------------------------------
 
 
 def offers(before: str, names: Mapping[str, Any], sources: Sources = SOURCES) -> Offer | None:
-    """What may come at the cursor; None where the text before it is no magic of ours, or nothing of ours may come.
+    """The completions at the cursor; None outside our magics, or where none fits.
 
-    before: the cell up to the cursor. names: the person's names.
+    before: the cell up to the cursor. names: the user's namespace.
     """
     lines = before.lstrip("\n").split("\n")
     while len(lines) > 1 and lines[0].lstrip().startswith("%%") and not _OURS.match(lines[0]):
-        lines.pop(0)  # %%time and the like take our cell as theirs
+        lines.pop(0)  # %%time and the like come before our line
     ours = _OURS.match(lines[0])
     if ours is not None and len(lines) > 1:
         return _in_body("\n".join(lines[1:]), lines[0][ours.end() :], names)
@@ -124,7 +124,7 @@ def offers(before: str, names: Mapping[str, Any], sources: Sources = SOURCES) ->
 
 
 def complete(line: str, names: Mapping[str, Any], models: Iterable[str] = ()) -> list[str]:
-    """What may come next in a line of the magic, up to the cursor: options, frames, columns, models, or verbs."""
+    """The completions of a magic's line up to the cursor: options, frames, columns, models, or verbs."""
     found = offers(line, names, Sources(lambda: models))
     return [] if found is None else found.words
 
@@ -174,7 +174,7 @@ def _in_body(body: str, line: str, names: Mapping[str, Any]) -> Offer | None:
 
 
 def _in_braces(text: str, labels: Iterable[str]) -> Offer | None:
-    """A column, right after an odd number of braces: two are the text of one."""
+    """A column after an odd number of braces; a pair is an escaped brace."""
     found = _BRACES.search(text)
     if found is None or len(found[1]) % 2 == 0:
         return None
@@ -182,7 +182,7 @@ def _in_braces(text: str, labels: Iterable[str]) -> Offer | None:
 
 
 def _in_jinja(text: str, labels: Iterable[str]) -> Offer | None:
-    """A column as a name, or, where it is none, as `row["any name"]`."""
+    """A column as a name, or as `row["any name"]` where it is not an identifier."""
     inside = _JINJA.search(text)
     found = None if inside is None else _JINJA_WORD.search(inside[0][2:])
     if found is None:
@@ -208,7 +208,7 @@ def _item(label: str) -> str:
 def _valued(
     option: Option, token: str, labels: list[str], names: Mapping[str, Any], sources: Sources
 ) -> Offer:
-    """The values of an option; of one that takes several with commas, the next."""
+    """The values of an option, or the next value after a comma."""
     if option.name == "system":
         return _in_braces(token, labels) or Offer(token, [])
     head, comma, last = token.rpartition(",")
@@ -246,11 +246,11 @@ def _values(
     return _LEVELS.get(option.name, ())
 
 
-# -- reading what is there ---------------------------------------------------------------------------------------------
+# -- reading the line --------------------------------------------------------------------------------------------------
 
 
 def _split(line: str) -> tuple[list[str], str]:
-    """The words before the cursor's own, without quotes, and that one as it was typed ("" after a blank)."""
+    """The words before the cursor's word, without quotes, and that word as typed ("" after a blank)."""
     found = [(match[0], match.end()) for match in _WORD.finditer(line)]
     token = found.pop()[0] if found and found[-1][1] == len(line) else ""
     return [_bare(word) for word, _ in found], token
@@ -261,7 +261,7 @@ def _bare(word: str) -> str:
 
 
 def _option(flag: str) -> Option | None:
-    """The option of that flag, where it is one that takes a value."""
+    """The option of that flag."""
     named = dashes(flag)
     return next(
         (
@@ -274,7 +274,7 @@ def _option(flag: str) -> Option | None:
 
 
 def _read(words: list[str]) -> tuple[str | None, Option | None]:
-    """The frame's name among the words, and the option whose value comes next."""
+    """The frame's name among the words, and the option that expects a value next."""
     frame: str | None = None
     waits: Option | None = None
     for word in words:
@@ -289,14 +289,14 @@ def _read(words: list[str]) -> tuple[str | None, Option | None]:
 
 
 def _labels(frame: str | None, names: Mapping[str, Any]) -> list[str]:
-    """The columns as a template takes them: by their texts, each once."""
+    """The columns' names as in a template, each once."""
     if frame is None or frame not in frames(names):
         return []
     return list(dict.fromkeys(str(label) for label in column_labels(names[frame])))
 
 
 def _holding_secrets(names: Mapping[str, Any]) -> list[str]:
-    """Names alone, never what they hold."""
+    """Names of variables that may hold a secret, never their values."""
     here = [
         name for name, value in names.items() if not name.startswith("_") and isinstance(value, str)
     ]
@@ -319,7 +319,7 @@ def _of(
     quoted: bool = False,
     caseless: bool = False,
 ) -> Offer:
-    """Those that go on from what was typed; quoted: in quotes where they hold blanks, or where one was typed."""
+    """The words that begin with `typed`; quoted: in quotes where they have blanks or a quote was typed."""
     quote = token[:1] if token[:1] in {"'", '"'} else ""
     fitting = _fitting(
         words, (_bare(token) if quoted else token) if typed is None else typed, caseless=caseless
@@ -351,7 +351,7 @@ def _is_visible(word: str) -> bool:
 
 
 def matcher(shell: Any) -> Any:
-    """The matcher for this shell's completer: it asks for the shell's names at each Tab."""
+    """Return the matcher for this shell's completer, which reads the namespace at each Tab."""
     from IPython.core.completer import SimpleCompletion, context_matcher
 
     @context_matcher(identifier=MATCHER)  # type: ignore[untyped-decorator]  # IPython's annotations are not followed

@@ -1,7 +1,4 @@
-"""`jupyter batch demo`: the whole way of a job on real reviews, its worker killed in the middle, in one terminal.
-
-It uses the public face alone; what is under the hood is asked of the ledger and of the server, not known.
-"""
+"""`jupyter batch demo`: a job on real reviews from start to end, its worker killed in the middle."""
 
 from __future__ import annotations
 
@@ -31,10 +28,10 @@ PROMPT = "Classify the sentiment (positive/negative/neutral): {feedback}"
 MODEL = "local/echo"
 SHARDS = 12
 PATIENCE = 120.0
-"""Seconds after which a step of the demo that has not come to an end is called a failure."""
+"""Seconds that a step of the demo may take."""
 SHOWN = 10
 WIDTH = 76
-"""Of a review in the printed table."""
+"""Characters of a review in the printed table."""
 NOTEBOOK = "quickstart.ipynb"
 
 
@@ -58,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Show it; 0 if every row has its answer and nothing was sent twice."""
+    """Run the demo; 0 if every row has its answer and nothing was sent twice."""
     if asked.lab:
         return _open_lab()
     if asked.rows is not None and asked.rows < 1:
@@ -78,7 +75,7 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def submit(rows: int) -> None:
-    """What the demo's worker process does: submit the first rows and wait, with the call that a notebook would make."""
+    """Submit the first rows and wait, as a notebook would; run in the demo's worker process."""
     _batch(reviews().head(rows)).wait()
 
 
@@ -124,7 +121,7 @@ def _show(frame: pd.DataFrame, home: Path) -> int:
 
 
 def _is_in_the_middle(seen: Snapshot) -> bool:
-    """Some batches are at the server, and not all answers are here."""
+    """Whether half of the batches were sent and not all answers are here."""
     return not seen.is_complete and _sent(seen) >= (len(seen.shards) + 1) // 2
 
 
@@ -133,7 +130,7 @@ def _sent(seen: Snapshot) -> int:
 
 
 def _start(rows: int) -> subprocess.Popen[str]:
-    """A process of its own with the job in it, as a notebook's kernel would be."""
+    """Start a process that runs the job, in place of a notebook's kernel."""
     code = f"from jupyter_batch import demo; demo.submit({rows})"
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", code],
@@ -145,7 +142,7 @@ def _start(rows: int) -> subprocess.Popen[str]:
 
 
 def _follow(worker: subprocess.Popen[str], reached: Callable[[Snapshot], bool]) -> Snapshot:
-    """Draw the job, as the ledger has it, until it is where we want it; this process moves nothing."""
+    """Draw the job from the ledger until a state is reached; this process moves nothing."""
     from jupyter_batch import jobs
     from jupyter_batch.monitor.text import Progress
 
@@ -157,16 +154,16 @@ def _follow(worker: subprocess.Popen[str], reached: Callable[[Snapshot], bool]) 
                 if reached(seen):
                     return seen
             if worker.poll() not in (None, 0):
-                said = worker.stderr.read().strip() if worker.stderr is not None else ""
+                output = worker.stderr.read().strip() if worker.stderr is not None else ""
                 raise JupyterBatchError(
-                    f"the worker process ended with {worker.returncode}: {said[-500:]}"
+                    f"the worker process ended with {worker.returncode}: {output[-500:]}"
                 )
             time.sleep(0.02)
     raise JupyterBatchError(f"the demo's job did not get on within {PATIENCE:g} seconds")
 
 
 def _judge(frame: pd.DataFrame, job: Any, endpoint: Any) -> int:
-    """The filled column, and what the server counted."""
+    """Print the filled column and the server's counts; 0 if they are right."""
     shown = frame[["feedback", "sentiment", "human_rating"]].head(SHOWN).copy()
     shown["feedback"] = [
         text if len(text) <= WIDTH else text[: WIDTH - 1] + "…" for text in shown["feedback"]
@@ -174,7 +171,7 @@ def _judge(frame: pd.DataFrame, job: Any, endpoint: Any) -> int:
     print(f"\n{shown.to_string(index=False)}\n")
     means = frame.groupby("sentiment")["human_rating"].agg(["count", "mean"]).round(2).reset_index()
     print(
-        f"{MODEL}'s label beside the mean of people's ratings (-4 to 4):\n\n{means.to_string(index=False)}\n"
+        f"{MODEL}'s label and the mean of people's ratings (-4 to 4):\n\n{means.to_string(index=False)}\n"
     )
     seen = job.snapshot()
     batches = _ask(endpoint, "/batches?limit=100")["data"]
@@ -211,7 +208,7 @@ def _data() -> Traversable:
 
 
 def quickstart() -> Traversable:
-    """The quickstart notebook: in the wheel among the data, in a checkout in its own folder."""
+    """The quickstart notebook: in the wheel's data, or in the checkout's folder."""
     packed = _data() / NOTEBOOK
     return packed if packed.is_file() else Path(__file__).parent.parent / "notebooks" / NOTEBOOK
 
@@ -220,7 +217,7 @@ def _open_lab() -> int:
     if util.find_spec("jupyterlab") is None:
         raise InputError("JupyterLab is not in this environment: pip install 'jupyter_batch[lab]'")
     path = Path.cwd() / f"jupyter_batch_{NOTEBOOK}"
-    if not path.exists():  # a person's own changes stay
+    if not path.exists():  # the user's changes are kept
         with resources.as_file(quickstart()) as source:
             shutil.copyfile(source, path)
     print(f"Opening {path}")

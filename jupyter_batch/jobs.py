@@ -1,54 +1,39 @@
-"""The face: submit, open_job, attach, list_jobs. What they give is a Job (job.py): a ledger and an id.
+"""The calls of the public surface: submit, preview, build, sample, open, attach, adopt, forget.
 
-The accessor, the magics and the command line call this and nothing below it.
+The accessor, the magics and the command line call these.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import platform
-import shutil
 import sys
 import time
 import types
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from html import escape
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_batch.adoption.salvage import salvage
-from jupyter_batch.config import resolved, settings, tool_definitions
-from jupyter_batch.core.cost import Bill
+from jupyter_batch.config import settings, tool_definitions
 from jupyter_batch.core.errors import (
     InputError,
     JobNotFoundError,
     JupyterBatchError,
-    KeyMissingError,
     LedgerCorruptError,
     LedgerError,
-    OptionError,
 )
-from jupyter_batch.core.status import Snapshot
-from jupyter_batch.group import Group, models_of
+from jupyter_batch.group import Group
 from jupyter_batch.group import keep as keep_group
 from jupyter_batch.http.address import check_base
 from jupyter_batch.job import Job, of
+from jupyter_batch.job_list import Adopted, Jobs, list_jobs
 from jupyter_batch.ledger.families import group_named, whole
-from jupyter_batch.ledger.overview import Lines, Overview
-from jupyter_batch.monitor import table
-from jupyter_batch.notebook import kernel, terminal
-from jupyter_batch.planning.one_key import check_one_place
+from jupyter_batch.notebook import terminal
+from jupyter_batch.orders import full_names, orders_of
 from jupyter_batch.providers.clouds import secret_of
-from jupyter_batch.providers.keys import NO_KEY
-from jupyter_batch.providers.model_names import full_name
-from jupyter_batch.runner.process import Session, place_of, session
+from jupyter_batch.runner.process import place_of, session
 
 __all__ = [
     "Adopted",
@@ -74,9 +59,7 @@ if TYPE_CHECKING:
 
     from jupyter_batch.adoption.find import Orphans
     from jupyter_batch.artifacts import Artifacts
-    from jupyter_batch.config.resolved import Options
     from jupyter_batch.planning.preview import Preview, Previews
-    from jupyter_batch.planning.resolve import Order
 
 _T = TypeVar("_T")
 
@@ -91,13 +74,13 @@ def submit(
 ) -> Job | Group:
     """Plan a job for the rows of a frame, or for a list of prompts, and have it sent; returns at once.
 
-    The same call again gives the job that is there. frame_name: the person's name for the frame; the answers land in
-    what it holds when they come. A list of models gives a Group of jobs; one that makes vectors is asked for them, as
-    by `embed`. Raises an InputError before anything is sent or kept.
+    The same call returns the same job. frame_name: the frame's variable; the answers are merged into the frame that it
+    holds when they come. A list of models returns a Group; an embedding model is asked for vectors, as by `embed`.
+    Raises an InputError before anything is sent or stored.
     """
     from jupyter_batch.planning.plan import plan_all
 
-    here, several, orders, _ = _checked(source, prompt, given, door)
+    here, several, orders, _ = orders_of(source, prompt, given, door)
     jobs, now = [], time.time()
     planned = plan_all(here.ledger, [order for _, order in orders], now)
     for (opts, _), (record, frame, rendered) in zip(orders, planned, strict=True):
@@ -124,7 +107,7 @@ def submit(
         job._begin(secret_of(opts) if ours else None)
     made = keep_group(here, jobs) if several else jobs[0]
     if opts.wait:
-        made._ipython_display_()  # to be seen while the cell blocks; the cell's own result shows it no second time
+        made._ipython_display_()  # shown while the cell blocks; the cell's result does not show it again
         made.wait(opts.timeout)
     return made
 
@@ -132,13 +115,13 @@ def submit(
 def preview(
     source: Any, prompt: Any = None, *, door: str = "python", **given: Any
 ) -> Preview | Previews:
-    """What `submit` with the same arguments would send, and what that would cost. Nothing is sent, nothing is kept.
+    """Show what `submit` with the same arguments would send and cost. Nothing is sent or stored.
 
-    No key is needed. A list of models gives a preview of each. Raises an InputError where `submit` would.
+    No key is needed. A list of models returns Previews. Raises an InputError where `submit` would.
     """
     from jupyter_batch.planning.preview import Previews, look
 
-    here, several, orders, _ = _checked(source, prompt, given, door, needs_key=False)
+    here, several, orders, _ = orders_of(source, prompt, given, door, needs_key=False)
     looks = [look(here.ledger, order, now=time.time()) for _, order in orders]
     return Previews(looks, orders[0][0].max_cost) if several else looks[0]
 
@@ -151,15 +134,15 @@ def build(
     door: str = "python",
     **given: Any,
 ) -> Artifacts | list[Artifacts]:
-    """The request files that `submit` with the same arguments would send, and their metadata, on disk; nothing is sent.
+    """Write the request files that `submit` with the same arguments would send, and their metadata; nothing is sent.
 
-    folder: where they go (default: one of the ledger's own). No key is needed yet. A list of models gives a list,
-    of which each is submitted by itself, with the max_cost by itself. Raises an InputError where `submit` would.
+    folder: default: one of the ledger's own. No key is needed yet. A list of models returns a list; each is submitted
+    by itself, with a max_cost of its own. Raises an InputError where `submit` would.
     """
     from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.planning import export as files
 
-    here, several, orders, key = _checked(source, prompt, given, door, needs_key=False)
+    here, several, orders, key = orders_of(source, prompt, given, door, needs_key=False)
     if several and folder is not None:
         raise InputError(
             "each model has a folder of its own: leave `folder` out, or build for one model at a time"
@@ -187,10 +170,10 @@ def build(
 def sample(
     frame: pd.DataFrame, prompt: Any, n: int = 5, *, door: str = "python", **given: Any
 ) -> pd.DataFrame:
-    """Some rows now, in real time and at its price: a copy of them with their answers.
+    """Ask some rows now, in real time and at its price, and return a copy of them with their answers.
 
-    The same rows each time, so that a cell which is run again pays nothing, in their order. A batch over the frame with
-    the same prompt reuses the answers. Rows that failed say why in the column _error. Raises as `submit` does.
+    The same rows each time, in their order, so that a cell that is run again pays nothing. A batch over the frame with
+    the same prompt reuses the answers. The column _error has the reasons of failed rows. Raises as `submit` does.
     """
     from jupyter_batch.frames import frame as frames
 
@@ -208,7 +191,7 @@ def sample(
 
 
 def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) -> Job | Group:
-    """The same for vectors. text: a column of the frame, or a template; a list of texts needs none."""
+    """Submit texts for vectors. text: a column of the frame, or a template; a list of texts needs none."""
     from jupyter_batch.prompts.embeddings import take
 
     asked, rest = take(text, given)
@@ -216,10 +199,10 @@ def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) 
 
 
 def open_job(name: str, *, follow: bool = True) -> Any:
-    """The job, or the group of them, of that id (its beginning is enough) or name. Raises JobNotFoundError.
+    """Return the job or group of that id (a unique beginning is enough) or name. Raises JobNotFoundError.
 
-    follow: have this process move it, where it is open; without, it is only looked at.
-    Where the ledger's database can't be read, what was fetched of the job still can.
+    follow: have this process move an open one; else it is only read. Fetched results can be read even where the
+    ledger's database can't.
     """
     here = session(settings.home())
     try:
@@ -235,16 +218,17 @@ def open_job(name: str, *, follow: bool = True) -> Any:
             raise e from None
     job = of(here, record.id)
     if follow:
-        job._follow(whole=False)  # a file is read through when its answers are
+        job._follow(whole=False)  # files are read through with their answers
     return job
 
 
 async def answers(prompts: Any, **given: Any) -> list[Any]:
-    """The answers to a list of prompts, in order, None where there is none; of several models a dict for each."""
+    """The answers to a list of prompts, in order, None where there is none; a dict by model for several models."""
     made = await submit(prompts, None, **given)
     if isinstance(made, Group):
-        told = made._said()
-        return [dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True)]
+        by_model = made._answers_by_model()
+        rows = zip(*by_model.values(), strict=True)
+        return [dict(zip(by_model, row, strict=True)) for row in rows]
     return list(made._answers.outcomes().answers)
 
 
@@ -256,11 +240,11 @@ def attach(
     by_position: bool = False,
     overwrite: bool = False,
 ) -> Any:
-    """Bring a job of another day, or a group of them, to this frame: the answers land there, now or when they come.
+    """Merge the answers of a job or group into this frame, now or when they come.
 
-    by_position: the person says that row k of the frame is the k-th that was sent; only for a job that was adopted, and
-    whose rows nobody here knows. overwrite: as for `Job.merge`. Raises JobNotFoundError, AlignmentError where the rows
-    are not the job's, and ColumnError where cells of the user's would be replaced.
+    by_position: row k of the frame is the k-th that was sent; only for an adopted job whose rows are unknown.
+    overwrite: as for `Job.merge`. Raises JobNotFoundError, AlignmentError where the rows are not the job's, and
+    ColumnError where the user's cells would be replaced.
     """
     from jupyter_batch.merging import merge
 
@@ -281,7 +265,7 @@ def attach(
         rendered = merge.by_position(record, frame, out)
     else:
         merge.check_aligned(record)
-        with contextlib.suppress(JupyterBatchError):  # said where the answers are to land
+        with contextlib.suppress(JupyterBatchError):  # reported by the merge
             found._answers.seen_on(frame)
     bound = found._answers.bind(frame, out, rendered=rendered, overwrite=overwrite)
     if found.is_complete:
@@ -291,10 +275,10 @@ def attach(
 
 
 def orphans(**where: Any) -> Orphans:
-    """The batches at a provider that carry our tag and are in no job of this ledger: a list that shows itself.
+    """List the batches at a provider that have our tag and are in no job of this ledger.
 
     where: model= or provider=, and api_base=, api_version=, api_key= as for a submission; days= to look back (30).
-    Raises InputError where that does not say where to look, and ProviderError.
+    Raises InputError without a place to search, and ProviderError.
     """
     from jupyter_batch.adoption.commands import look
 
@@ -302,26 +286,26 @@ def orphans(**where: Any) -> Orphans:
 
 
 def adopt(which: str | None = None, **where: Any) -> Adopted:
-    """Take up the orphans of one job (its id or a batch's), or all: jobs of this ledger from now on, each once.
+    """Adopt the orphans of one job (its id or a batch's), or all, as jobs of this ledger.
 
-    where: as for `orphans`. Raises JobNotFoundError where nothing of ours has that id.
+    where: as for `orphans`. Raises JobNotFoundError where no batch of ours has that id.
     """
     from jupyter_batch.adoption.commands import take_up
 
     here = session(settings.home())
     place = _where(where)
-    records, said = _in_a_loop(take_up(here.ledger, time.time(), which, place))
+    records, notes = _in_a_loop(take_up(here.ledger, time.time(), which, place))
     looked_at = place.get("provider") or str(place.get("model") or "").partition("/")[0]
     for provider in {looked_at, *(record.provider for record in records)} - {""}:
         here.name(where.get("api_base"), provider, with_key=where.get("api_key") is not None)
-    return Adopted((of(here, record.id) for record in records), said, where.get("api_key"))
+    return Adopted((of(here, record.id) for record in records), notes, where.get("api_key"))
 
 
 def forget(name: str) -> str:
-    """Remove a job that is over from the ledger, its answers and all its files: what it asked is paid for again then.
+    """Remove a complete job from the ledger with its answers and files; asking the same again is paid again.
 
-    Of a group all jobs are, and with a job that was finished in real time what it was before. Returns its id. Raises
-    JobNotFoundError, and InputError where it is still open; then nothing is removed.
+    Removes all jobs of a group, and the batch job before a rest in real time. Returns the id. Raises JobNotFoundError,
+    and InputError where a job is still open; then nothing is removed.
     """
     ledger = session(settings.home()).ledger
     try:
@@ -340,139 +324,29 @@ def forget(name: str) -> str:
 
 
 def name_address(api_base: str | None) -> None:
-    """Let the environment's keys go to an address, for this process. Raises OptionError for what is none."""
+    """Let the environment's keys go to an address, in this process. Raises OptionError for an invalid address."""
     if api_base is not None:
         check_base(api_base, "--api-base")
         session(settings.home()).name(api_base)
 
 
-def list_jobs(limit: int | None = None) -> Jobs:
-    """The jobs of the ledger, newest first; limit: at most so many of them. Raises OptionError."""
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
-        raise OptionError(f"`limit` takes a whole number from 0 up; got {limit!r}")
-    here = session(settings.home())
-    groups = here.ledger.groups()
-    grouped = {job: group for group, jobs in groups.items() for job in jobs}
-    records = here.ledger.jobs()
-    lines = Lines(records)
-    found: dict[str, Any] = {}  # in the order of the newest job of each
-    for record in records:
-        first = lines.first(record.id)
-        found.setdefault(grouped.get(first, first), []).append(of(here, first))
-    return Jobs(
-        Group(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
-        for name, jobs in islice(found.items(), limit)
-    )
-
-
 def resume_open() -> int:
-    """Have this process move every unfinished job of the ledger; how many there are."""
+    """Have this process move every unfinished job of the ledger; return their number."""
     here = session(settings.home())
     if not here.ledger.exists():
         return 0
     unfinished = len(here.ledger.jobs(unfinished=True))
     if unfinished:
         here.move_all()
-        if (
-            terminal.is_terminal()
-        ):  # to be told above the prompt when it ends; a notebook has other screens for that
-            for one, shot in list_jobs()._standing():
+        if terminal.is_terminal():  # which announces an end above its prompt
+            for one, shot in list_jobs()._with_snapshots():
                 if not shot.is_complete:
                     one._follow(whole=False)
     return unfinished
 
 
-class Jobs(list[Any]):
-    """Jobs, and groups of them, as a list that shows itself as a table."""
-
-    def __init__(self, jobs: Iterable[Job | Group]) -> None:
-        super().__init__(jobs)
-
-    def snapshots(self) -> list[Snapshot]:
-        """How each stands at this moment, in the list's order; the ledger is read once. Jobs that are gone are not."""
-        return [shot for _, shot in self._standing()]
-
-    def _standing(self) -> list[tuple[Any, Snapshot]]:
-        ledgers = {id(one._here): one._here.ledger for one in self}
-        seen = {key: Overview(ledger, time.time()) for key, ledger in ledgers.items()}
-        shots = [
-            seen[id(one._here)].snapshot([job.id for job in one.jobs], one.id)
-            if isinstance(one, Group)
-            else seen[id(one._here)].snapshot([one.id])
-            for one in self
-        ]
-        return [(one, shot) for one, shot in zip(self, shots, strict=True) if shot is not None]
-
-    def _damaged(self) -> list[str]:
-        """What is to be said of jobs that can't be shown."""
-        ledgers = {id(one._here): one._here.ledger for one in self} or {
-            0: session(settings.home()).ledger
-        }
-        return [said for ledger in ledgers.values() for said in ledger.unreadable.values()]
-
-    def to_frame(self) -> pd.DataFrame:
-        """The table as a DataFrame, one row for each job on its id: to sort, filter and sum.
-
-        name, state, blocked, notebook, created, age, the counts as in `job.counts`, cost and saved in US dollars (NA
-        where that is not known), model, provider, out, ended, elapsed, input_tokens, output_tokens. created and ended
-        are Timestamps in UTC, age and elapsed are Timedeltas. Texts are as they were given, not cleaned for a screen.
-        A job that several groups share has its cost and tokens in the oldest of them, so that a column's sum is right.
-        """
-        return table.frame(self._each_dollar_once())
-
-    def _each_dollar_once(self) -> list[Snapshot]:
-        counted: set[str] = set()
-        shots = []
-        for one, shot in reversed(self._standing()):  # the oldest first: its call paid
-            ids = [job.id for job in one.jobs] if isinstance(one, Group) else [one.id]
-            own = [job for job in ids if job not in counted]
-            counted.update(own)
-            if len(own) == len(ids):
-                shots.append(shot)
-                continue
-            paid = Overview(one._here.ledger, time.time()).snapshot(own, one.id) if own else None
-            shots.append(
-                msgspec.structs.replace(
-                    shot,
-                    bill=paid.bill if paid is not None else Bill(),
-                    input_tokens=paid.input_tokens if paid is not None else 0,
-                    output_tokens=paid.output_tokens if paid is not None else 0,
-                )
-            )
-        return shots[::-1]
-
-    def __repr__(self) -> str:
-        shown = table.text(self.snapshots(), max(table.WIDTH, shutil.get_terminal_size().columns))
-        return "\n".join([shown, *self._damaged()])
-
-    def _repr_html_(self) -> str:
-        shown = table.html(self.snapshots())
-        return shown + "".join(f"<p>{escape(said)}</p>" for said in self._damaged())
-
-
-class Adopted(Jobs):
-    """Jobs that were taken up, and what is to be said of each: which rows are not known, and how they are filled."""
-
-    def __init__(self, jobs: Iterable[Job], said: list[str], api_key: str | None) -> None:
-        super().__init__(jobs)
-        self.said = said
-        self._api_key = api_key
-
-    def follow(self) -> Adopted:
-        """Have this process fetch what comes."""
-        for job in self:
-            job._follow(self._api_key)
-        return self
-
-    def __repr__(self) -> str:
-        return "\n".join([super().__repr__(), *self.said])
-
-    def _repr_html_(self) -> str:
-        return super()._repr_html_() + "".join(f"<p>{escape(one)}</p>" for one in self.said)
-
-
 class _Face(types.ModuleType):
-    """`jupyter_batch.jobs` is this module, and `jupyter_batch.jobs()` the list of jobs."""
+    """This module as a callable: `jupyter_batch.jobs()` lists the jobs."""
 
     def __call__(self, limit: int | None = None) -> Jobs:
         """The jobs of the ledger, newest first; limit: at most so many of them."""
@@ -482,98 +356,14 @@ class _Face(types.ModuleType):
 sys.modules[__name__].__class__ = _Face
 
 
-class _Checked(NamedTuple):
-    """What a call comes to, all of it checked: the options and the order of each model. key: that was given, if any."""
-
-    here: Session
-    several: bool
-    orders: list[tuple[Options, Order]]
-    key: str | None
-
-
-def _checked(
-    source: Any, prompt: Any, given: dict[str, Any], door: str, *, needs_key: bool = True
-) -> _Checked:
-    """Check all that was given, of all models, before anything of it is kept. Raises an InputError."""
-    from jupyter_batch.planning.resolve import filled_by, order
-    from jupyter_batch.prompts.embeddings import by_model
-    from jupyter_batch.prompts.short_forms import spelled_out
-
-    configured = settings.read()
-    prompt, given = spelled_out(source, prompt, given)
-    given = _in_full(given, configured.model)
-    several, key = models_of(given), given.get("api_key")
-    here = session(configured.home)
-    asks = []
-    for one in several or [given]:
-        asked, rest = by_model(prompt, one, one.get("model") or configured.model)
-        opts = resolved.resolve(
-            rest if needs_key else {**rest, "api_key": key or NO_KEY}, configured
-        )
-        asks.append((asked, opts))
-    beside = filled_by([opts for _, opts in asks]) if several else ()
-
-    def made(asked: Any, opts: Options) -> Order:
-        return order(
-            here.ledger,
-            source,
-            asked,
-            opts,
-            door=door,
-            notebook=kernel.notebook_path(),
-            versions=_versions(),
-            beside=beside,
-        )
-
-    orders: list[tuple[Options, Order]] = []
-    refused: list[KeyMissingError] = []
-    for asked, opts in asks:
-        try:
-            orders.append((opts, made(asked, opts)))
-        except KeyMissingError as e:
-            if not several:
-                raise
-            refused.append(e)
-            # The job waits for its key, and the others run.
-            orders.append((opts, made(asked, replace(opts, api_key=NO_KEY))))  # type: ignore[type-var]  # a dataclass at run time
-    if refused and len(refused) == len(asks):
-        raise refused[0]
-    check_one_place(key, [order.ask for _, order in orders])
-    return _Checked(here, bool(several), orders, key)
-
-
-def _in_full(given: dict[str, Any], configured: str | None) -> dict[str, Any]:
-    """The options with each model's full name. Raises ModelError for a bare name that fits several providers."""
-    model = given.get("model") or configured
-
-    def full(name: Any) -> Any:
-        if not isinstance(name, str):
-            return name
-        return full_name(name, api_base=given.get("api_base"), environ=os.environ)
-
-    if isinstance(model, list | tuple):
-        return {**given, "model": [full(one) for one in model]}
-    return {**given, "model": full(model)} if isinstance(model, str) else given
-
-
 def _where(given: dict[str, Any]) -> dict[str, Any]:
-    """Without a provider's or a model's name, the configured model's provider is looked at."""
+    """The place to search; default: the configured model's provider."""
     if given.get("provider"):
         return given
-    return _in_full(given, settings.read().model)
+    return full_names(given, settings.read().model)
 
 
 def _in_a_loop(work: Coroutine[Any, Any, _T]) -> _T:
-    """What it comes to. In a thread of its own: the one we are on may run a loop already."""
+    """Run a coroutine in a thread of its own, since this one may run a loop already."""
     with ThreadPoolExecutor(1, thread_name_prefix="jupyter-batch-adopt") as pool:
         return pool.submit(asyncio.run, work).result()
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version()}
-    for package in ("jupyter_batch", "litellm", "pandas"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found

@@ -1,4 +1,4 @@
-"""`%%llm_batch` and `%llm_batch`: parse the line, call the face, show what it gives. No decision lives here."""
+"""`%%llm_batch` and `%llm_batch`: parse the line, call jobs.py, show the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 
 
 def prompts(body: str) -> list[str]:
-    """A frame-less body's prompts: what stands between the lines of `---`, blank ones left out."""
+    """The prompts of a body without a frame: separated by lines of `---`, without blank ones."""
     parts = re.split(r"^---[ \t]*$\n?", body, flags=re.MULTILINE)
     return [part.strip("\n") for part in parts if part.strip()]
 
@@ -43,8 +43,8 @@ def prompts(body: str) -> list[str]:
 def typed(raw_cell: str | None, line: str, body: str) -> str:
     """The body as it was typed, without the last line break, which IPython adds.
 
-    IPython strips `>>> ` and `In [1]: ` from a body that begins with them; the raw cell has them still. It stands for
-    the body only where it is this magic's own cell (not, say, one inside `%%time`).
+    IPython strips `>>> ` and `In [1]: ` from a body that begins with them; the raw cell still has them. It is used
+    only where it is this magic's own cell (not inside `%%time`, say).
     """
     head, newline, rest = (raw_cell or "").lstrip("\n").partition("\n")
     if newline and head.startswith(f"%%{NAME}") and head[len(NAME) + 2 :].strip() == line.strip():
@@ -57,7 +57,7 @@ def typed(raw_cell: str | None, line: str, body: str) -> str:
 
 @magics_class
 class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not followed
-    """The magics; `%config LLMBatch.model = "openai/gpt-4.1-mini"` sets the model for cells that name none."""
+    """The magics. `%config LLMBatch.model = "openai/gpt-4.1-mini"` sets the default model."""
 
     # Any value is taken here: a wrong one would stay in IPython's config and break %reload_ext. Settings refuse it.
     model = AnyValue(None, help="The litellm model id for cells and calls that name none.").tag(
@@ -79,13 +79,13 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         self._raw = info.raw_cell
 
     def after_cell(self, _result: Any) -> None:
-        """Forget it (post_run_cell)."""
+        """Drop the cell (post_run_cell)."""
         self._raw = None
 
     @no_var_expand  # type: ignore[untyped-decorator]  # IPython's annotations are not followed
     @line_cell_magic  # type: ignore[untyped-decorator]
     def llm_batch(self, line: str, cell: str | None = None) -> Any:
-        """Submit a cell; the options' own help takes this sentence's place below."""
+        """Submit a cell. Replaced below by the help of the options."""
         names = self.shell.user_ns
         if cell is None:
             return self._line(line, names)
@@ -153,7 +153,7 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             return None
         job = jobs.open_job(
             rest[0], follow=verb in {"show", "attach"}
-        )  # a cancel is noted before anything moves
+        )  # a cancel is stored before anything moves
         if verb == "attach":
             frame = frame_named(rest[1], names)
             return (
@@ -173,7 +173,7 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
 
 
 def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:
-    """`%llm_batch adopt`: what is at a provider and in no job here; with an ID or --all it is taken up."""
+    """`%llm_batch adopt`: list batches that are in no job here; with an ID or --all, adopt them."""
     from jupyter_batch import jobs
     from jupyter_batch.adoption.commands import add_arguments, where_of
 
@@ -201,7 +201,7 @@ LLMBatch.llm_batch.__doc__ = parser().format_help()
 
 
 def _check_words(verb: str, words: list[str]) -> None:
-    """As many as it takes, and none that is meant for a shell. Raises OptionError."""
+    """Check the number of words, and that none is a shell expression. Raises OptionError."""
     if verb == "attach":
         refuse(
             [word for word in words if word.startswith("-")],
@@ -229,7 +229,7 @@ def _no_verb(word: str) -> str:
 
 
 def load(shell: Any) -> None:
-    """What `%load_ext jupyter_batch` does; a second time, and `%reload_ext`, leave one of everything."""
+    """Load the extension (`%load_ext jupyter_batch`, `%reload_ext`); idempotent."""
     unload(shell)
     magics = LLMBatch(shell)
     shell.register_magics(magics)
@@ -240,7 +240,7 @@ def load(shell: Any) -> None:
 
 
 def unload(shell: Any) -> None:
-    """What `%unload_ext jupyter_batch` does: no magic, event or matcher of ours is left; jobs go on."""
+    """Unload the extension: remove its magics, events and matcher. Jobs continue."""
     for one in [c for c in shell.configurables if type(c).__name__ == LLMBatch.__name__]:
         for event, callback in (
             ("pre_run_cell", one.before_cell),
@@ -260,7 +260,7 @@ def _take_up_open_jobs() -> None:
 
     try:
         count = jobs.resume_open()
-    except JupyterBatchError as error:  # a ledger that can't be read is no reason to have no magic
+    except JupyterBatchError as error:  # the magics load even where the ledger can't be read
         sys.stdout.write(f"{error}\n")
         return
     if count:

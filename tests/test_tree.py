@@ -19,8 +19,6 @@ COMPLEXITY = 15
 
 LONG_FILES = {
     "cli.py": 420,
-    "group.py": 450,
-    "jobs.py": 580,
     "ledger/records.py": 450,
     "ledger/store.py": 640,
     "monitor/view.py": 420,

@@ -1,0 +1,133 @@
+"""Lists of jobs and groups that are displayed as tables."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable
+from html import escape
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from jupyter_batch.config import settings
+from jupyter_batch.core.cost import Bill
+from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.status import Snapshot
+from jupyter_batch.group import Group
+from jupyter_batch.job import Job, of
+from jupyter_batch.ledger.overview import Lines, Overview
+from jupyter_batch.monitor import table
+from jupyter_batch.runner.process import session
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def list_jobs(limit: int | None = None) -> Jobs:
+    """Return the ledger's jobs, newest first, at most `limit`. Raises OptionError."""
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+        raise OptionError(f"`limit` takes a whole number from 0 up; got {limit!r}")
+    here = session(settings.home())
+    groups = here.ledger.groups()
+    grouped = {job: group for group, jobs in groups.items() for job in jobs}
+    records = here.ledger.jobs()
+    lines = Lines(records)
+    found: dict[str, Any] = {}  # in the order of the newest job of each
+    for record in records:
+        first = lines.first(record.id)
+        found.setdefault(grouped.get(first, first), []).append(of(here, first))
+    return Jobs(
+        Group(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
+        for name, jobs in islice(found.items(), limit)
+    )
+
+
+class Jobs(list[Any]):
+    """Jobs and groups, displayed as a table."""
+
+    def __init__(self, jobs: Iterable[Job | Group]) -> None:
+        super().__init__(jobs)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Return the present snapshots in the list's order, without forgotten jobs; the ledger is read once."""
+        return [shot for _, shot in self._with_snapshots()]
+
+    def _with_snapshots(self) -> list[tuple[Any, Snapshot]]:
+        ledgers = {id(one._here): one._here.ledger for one in self}
+        seen = {key: Overview(ledger, time.time()) for key, ledger in ledgers.items()}
+        shots = [
+            seen[id(one._here)].snapshot([job.id for job in one.jobs], one.id)
+            if isinstance(one, Group)
+            else seen[id(one._here)].snapshot([one.id])
+            for one in self
+        ]
+        return [(one, shot) for one, shot in zip(self, shots, strict=True) if shot is not None]
+
+    def _damaged(self) -> list[str]:
+        """Sentences about jobs that can't be read."""
+        ledgers = {id(one._here): one._here.ledger for one in self} or {
+            0: session(settings.home()).ledger
+        }
+        return [note for ledger in ledgers.values() for note in ledger.unreadable.values()]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table as a DataFrame on the jobs' ids, to sort, filter and sum.
+
+        name, state, blocked, notebook, created, age, the counts as in `job.counts`, cost and saved in US dollars (NA
+        where unknown), model, provider, out, ended, elapsed, input_tokens, output_tokens. created and ended are
+        Timestamps in UTC, age and elapsed are Timedeltas. Texts are unchanged, not cleaned for a screen. A job that
+        several groups share has its cost and tokens in the oldest of them, so that a column's sum is right.
+        """
+        return table.frame(self._each_dollar_once())
+
+    def _each_dollar_once(self) -> list[Snapshot]:
+        counted: set[str] = set()
+        shots = []
+        for one, shot in reversed(self._with_snapshots()):  # the oldest first: its call paid
+            ids = [job.id for job in one.jobs] if isinstance(one, Group) else [one.id]
+            own = [job for job in ids if job not in counted]
+            counted.update(own)
+            if len(own) == len(ids):
+                shots.append(shot)
+                continue
+            paid = Overview(one._here.ledger, time.time()).snapshot(own, one.id) if own else None
+            shots.append(
+                msgspec.structs.replace(
+                    shot,
+                    bill=paid.bill if paid is not None else Bill(),
+                    input_tokens=paid.input_tokens if paid is not None else 0,
+                    output_tokens=paid.output_tokens if paid is not None else 0,
+                )
+            )
+        return shots[::-1]
+
+    def __repr__(self) -> str:
+        shown = table.text(self.snapshots(), max(table.WIDTH, shutil.get_terminal_size().columns))
+        return "\n".join([shown, *self._damaged()])
+
+    def _repr_html_(self) -> str:
+        shown = table.html(self.snapshots())
+        return shown + "".join(f"<p>{escape(note)}</p>" for note in self._damaged())
+
+
+class Adopted(Jobs):
+    """Adopted jobs, and notes about them: unknown rows, and how to fill them."""
+
+    def __init__(self, jobs: Iterable[Job], notes: list[str], api_key: str | None) -> None:
+        super().__init__(jobs)
+        self.notes = notes
+        self._api_key = api_key
+
+    def follow(self) -> Adopted:
+        """Have this process fetch the results."""
+        for job in self:
+            job._follow(self._api_key)
+        return self
+
+    def __repr__(self) -> str:
+        return "\n".join([super().__repr__(), *self.notes])
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + "".join(f"<p>{escape(one)}</p>" for one in self.notes)

@@ -1,0 +1,134 @@
+"""Checked orders: the options and the order of each model of a call, before anything is stored."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jupyter_batch.config import settings
+from jupyter_batch.providers.model_names import full_name
+from jupyter_batch.config.options import EVERY
+from jupyter_batch.config.resolved import Options, checked, resolve
+from jupyter_batch.core.errors import KeyMissingError, OptionError
+from jupyter_batch.core.schema import suffixed
+from jupyter_batch.notebook import kernel
+from jupyter_batch.planning.one_key import check_one_place
+from jupyter_batch.providers.keys import NO_KEY
+from jupyter_batch.runner.process import Session, session
+from jupyter_batch.schema import read as read_schema
+
+if TYPE_CHECKING:
+    from jupyter_batch.planning.resolve import Order
+
+
+class Checked(NamedTuple):
+    """A checked call: the options and the order of each model. key: of the call, if any."""
+
+    here: Session
+    several: bool
+    orders: list[tuple[Options, Order]]
+    key: str | None
+
+
+def orders_of(
+    source: Any, prompt: Any, given: dict[str, Any], door: str, *, needs_key: bool = True
+) -> Checked:
+    """Check a call with all its models before anything is stored. Raises an InputError."""
+    from jupyter_batch.planning.resolve import filled_by, order
+    from jupyter_batch.prompts.embeddings import by_model
+    from jupyter_batch.prompts.short_forms import spelled_out
+
+    configured = settings.read()
+    prompt, given = spelled_out(source, prompt, given)
+    given = full_names(given, configured.model)
+    several, key = _by_model(given), given.get("api_key")
+    here = session(configured.home)
+    asks = []
+    for one in several or [given]:
+        asked, rest = by_model(prompt, one, one.get("model") or configured.model)
+        opts = resolve(rest if needs_key else {**rest, "api_key": key or NO_KEY}, configured)
+        asks.append((asked, opts))
+    filled = filled_by([opts for _, opts in asks]) if several else ()
+
+    def made(asked: Any, opts: Options) -> Order:
+        return order(
+            here.ledger,
+            source,
+            asked,
+            opts,
+            door=door,
+            notebook=kernel.notebook_path(),
+            versions=_versions(),
+            beside=filled,
+        )
+
+    orders: list[tuple[Options, Order]] = []
+    refused: list[KeyMissingError] = []
+    for asked, opts in asks:
+        try:
+            orders.append((opts, made(asked, opts)))
+        except KeyMissingError as e:
+            if not several:
+                raise
+            refused.append(e)
+            # The job waits for its key, and the others run.
+            orders.append((opts, made(asked, replace(opts, api_key=NO_KEY))))  # type: ignore[type-var]  # a dataclass at run time
+    if refused and len(refused) == len(asks):
+        raise refused[0]
+    check_one_place(key, [order.ask for _, order in orders])
+    return Checked(here, bool(several), orders, key)
+
+
+def _by_model(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options for each model of a list, each with columns that end with its name; [] for a single model.
+
+    Raises OptionError for a list that is empty or names a model twice.
+    """
+    models = given.get("model")
+    if not isinstance(models, list | tuple):
+        return []
+    if not models or len(set(map(str, models))) != len(models):
+        raise OptionError(f"`model` takes a model, or a list of different ones, not {models!r}")
+    out, schema = given.get("out"), given.get("schema")
+    if schema is None:
+        base = EVERY["out"].default if out is None else out
+        return [{**given, "model": model, "out": f"{base}_{model}"} for model in models]
+    read, keep = read_schema(schema), given.get("keep")
+    kept = {} if keep is None else checked(EVERY["keep"], keep)
+    return [
+        {
+            **given,
+            "model": model,
+            "schema": suffixed(read, str(model)),
+            "keep": {f"{end}_{model}": name for end, name in kept.items()},
+        }
+        for model in models
+    ]
+
+
+def full_names(given: dict[str, Any], configured: str | None) -> dict[str, Any]:
+    """The options with each model's full name. Raises ModelError for a bare name that fits several providers."""
+    model = given.get("model") or configured
+
+    def full(name: Any) -> Any:
+        if not isinstance(name, str):
+            return name
+        return full_name(name, api_base=given.get("api_base"), environ=os.environ)
+
+    if isinstance(model, list | tuple):
+        return {**given, "model": [full(one) for one in model]}
+    return {**given, "model": full(model)} if isinstance(model, str) else given
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in ("jupyter_batch", "litellm", "pandas"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
