@@ -1,6 +1,6 @@
-"""`jupyter batch ...`: the ledger's jobs for people without a notebook. It asks the face and prints, no more.
+"""`jupyter batch ...`: the ledger's jobs without a notebook.
 
-Start-up is light: each command imports what it needs.
+Start-up is fast: each command imports its own modules.
 """
 
 from __future__ import annotations
@@ -9,33 +9,37 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from jupyter_batch.core.errors import InputError, JobBlockedError, JupyterBatchError
-from jupyter_batch.core.result import ToolCalls
+from jupyter_batch.core.errors import JobBlockedError, JupyterBatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jupyter_batch.config.option import Option
     from jupyter_batch.jobs import Job
 
-WRITERS = (".csv", ".jsonl", ".parquet")
-TOLD_SECONDS = 60.0
-"""How long `cancel` tries to reach the provider before it leaves that to `watch`."""
+PATIENCE = 60.0
+"""Seconds for which `cancel` and `retry` try to reach the provider before they leave that to `watch`."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """One sentence on stderr and exit 2, without the usage above it."""
+    """A parser whose errors are one sentence on stderr, with exit 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} ({self.prog} --help)\n")
 
 
+class _Command(NamedTuple):
+    """A command: its action, its help, and what adds its arguments."""
+
+    run: Callable[[argparse.Namespace], int]
+    about: str
+    arguments: Callable[[argparse.ArgumentParser], object] = lambda _: None
+
+
 def parser(chosen: str = "") -> argparse.ArgumentParser:
-    """The parser of the whole command; the server's and the demo's own options are there where they are `chosen`."""
+    """The parser of the whole command. Only the `chosen` command has its arguments, so that start-up is fast."""
     from jupyter_batch import __version__
 
     made = _Parser(
@@ -45,96 +49,19 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=__version__)
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def command(
-        name: str, run: Callable[[argparse.Namespace], int], about: str
-    ) -> argparse.ArgumentParser:
+    for name, command in COMMANDS.items():
+        about = command.about
         sub = commands.add_parser(
             name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False
         )
-        sub.set_defaults(run=run)
-        return sub
-
-    command("list", _list, "every job in the ledger, newest first")
-    _with_id(command("show", _show, "a job: state, counts, why rows failed"))
-    looked = _with_id(command("view", _view, "a job's rows in the browser: filter, search, export"))
-    looked.add_argument("--port", type=int, default=0, metavar="N", help="default: a free one")
-    looked.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
-    watch = command(
-        "watch",
-        _watch,
-        "poll and download, without any kernel, until all is collected; then exit 0 (1 where a job "
-        "can't go on without you: it says why)",
-    )
-    watch.add_argument(
-        "id", nargs="?", metavar="ID", help="only this job (default: all that are open)"
-    )
-    watch.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1"
-    )
-    _with_base(watch)
-    _with_base(
-        _with_id(command("cancel", _cancel, "cancel a job at the provider; finished rows are kept"))
-    )
-    retry = _with_id(
-        command(
-            "retry",
-            _retry,
-            "send the rows of a job again that have no answer, those alone; until done",
-        )
-    )
-    _with_base(retry)
-    adopt = command(
-        "adopt",
-        _adopt,
-        "list the provider's batches that are in no job here (another machine's, a lost "
-        "ledger's); take up one job's, or all",
-    )
-    forget = command(
-        "forget",
-        _forget,
-        "remove jobs that are over from the ledger, answers and all: they can't be "
-        "reused, and are paid for again when they are asked again",
-    )
-    forget.add_argument("id", nargs="+", metavar="ID", help="a job's id, as `list` prints it")
-    command(
-        "providers",
-        _providers,
-        "what each provider takes, keeps and costs, and where that was read",
-    )
-    export = _with_id(
-        command("export", _export, "write a job's results to a file: .csv, .jsonl or .parquet")
-    )
-    export.add_argument(
-        "path", type=Path, metavar="FILE", help="its ending says the format; it is replaced whole"
-    )
-    serve = command(
-        "serve", _serve, "an OpenAI-compatible Files and Batches server on this machine"
-    )
-    demo = command(
-        "demo", _demo, "the whole way on real reviews and the embedded server: no key, no network"
-    )
-    if chosen == "serve":
-        from jupyter_batch.server.serve import add_arguments as serve_arguments
-
-        serve_arguments(serve)
-    elif chosen == "demo":
-        from jupyter_batch.demo import add_arguments as demo_arguments
-
-        demo_arguments(demo)
-    elif chosen == "retry":
-        from jupyter_batch.config.magic_line import add_all
-
-        add_all(retry, _retry_options())
-    elif chosen == "adopt":
-        from jupyter_batch.adoption.commands import add_arguments as adopt_arguments
-
-        adopt_arguments(adopt)
+        sub.set_defaults(run=command.run)
+        if name == chosen:
+            command.arguments(sub)
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. 0: done. 1: it was not, through no fault of the input. 2: bad input. 130: interrupted."""
+    """Run a command. Returns 0: done; 1: not done, though the input is right; 2: bad input; 130: interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     asked = parser(words[0] if words else "").parse_args(words)
     try:
@@ -143,26 +70,97 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"jupyter batch: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("jupyter batch: stopped here; what was sent goes on at the provider", file=sys.stderr)
+        print(
+            "jupyter batch: stopped here; batches that were sent continue at the provider",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:  # `jupyter batch list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-def _with_id(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    sub.add_argument("id", metavar="ID", help="a job's id, as `list` prints it")
-    return sub
+# -- arguments ---------------------------------------------------------------------------------------------------------
 
 
-def _with_base(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _id(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("id", metavar="ID", help="a job's id, as in `list`")
+
+
+def _base(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--api-base",
         metavar="URL",
         help="an address that the key in the environment may go to, as well as the provider's own "
         "(several: in $JUPYTER_BATCH_API_BASES)",
     )
-    return sub
+
+
+def _id_and_base(sub: argparse.ArgumentParser) -> None:
+    _id(sub)
+    _base(sub)
+
+
+def _view_arguments(sub: argparse.ArgumentParser) -> None:
+    _id(sub)
+    sub.add_argument("--port", type=int, default=0, metavar="N", help="default: a free one")
+    sub.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
+
+
+def _watch_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "id", nargs="?", metavar="ID", help="only this job (default: all that are open)"
+    )
+    sub.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1"
+    )
+    _base(sub)
+
+
+def _retry_arguments(sub: argparse.ArgumentParser) -> None:
+    from jupyter_batch.config.magic_line import add_all
+
+    _id_and_base(sub)
+    add_all(sub, _retry_options())
+
+
+def _retry_options() -> list[Option]:
+    from jupyter_batch.config.options import CHAT_PARAMS, EVERY
+
+    left = "US dollars that it may cost (default: the rest of the job's own max_cost)"
+    return [EVERY["max_cost"]._replace(help=left), *CHAT_PARAMS]
+
+
+def _adopt_arguments(sub: argparse.ArgumentParser) -> None:
+    from jupyter_batch.adoption.commands import add_arguments
+
+    add_arguments(sub)
+
+
+def _forget_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("id", nargs="+", metavar="ID", help="a job's id, as in `list`")
+
+
+def _export_arguments(sub: argparse.ArgumentParser) -> None:
+    _id(sub)
+    sub.add_argument(
+        "path",
+        type=Path,
+        metavar="FILE",
+        help="its ending chooses the format; the file is replaced as a whole",
+    )
+
+
+def _serve_arguments(sub: argparse.ArgumentParser) -> None:
+    from jupyter_batch.server.serve import add_arguments
+
+    add_arguments(sub)
+
+
+def _demo_arguments(sub: argparse.ArgumentParser) -> None:
+    from jupyter_batch.demo import add_arguments
+
+    add_arguments(sub)
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -203,9 +201,9 @@ def _print(job: Job) -> None:
 
 
 def _watch(asked: argparse.Namespace) -> int:
-    """Failed rows are printed, but they are collected too: only what is still open at the end is a 1.
+    """Watch jobs; 1 if any is still open at the end. Failed rows are results, too.
 
-    A job that can't go on without the user says so and is left: cron and systemd would wait for it without an end.
+    A job that can't continue without the user is reported and left, since cron and systemd would wait forever.
     """
     from jupyter_batch import jobs
 
@@ -240,32 +238,30 @@ def _still_open() -> list[Job]:
 
 
 def _cancel(asked: argparse.Namespace) -> int:
-    """Stay until the provider has been told for each of the job's batches."""
+    """Cancel, and wait until the provider has the request for each batch."""
     from jupyter_batch import jobs
     from jupyter_batch.core.status import Step
 
     jobs.name_address(asked.api_base)
-    job = jobs.open_job(
-        asked.id, follow=False
-    )  # noted before anything moves: what is not sent yet, never is
+    job = jobs.open_job(asked.id, follow=False)  # unsent batches are never sent
     job.cancel()
-    told = _until(
+    reached = _until(
         lambda: all(
             shard.step in {Step.CANCELLING, Step.ENDED, Step.COLLECTED}
             for shard in job.snapshot().shards
         )
     )
     _print(job)
-    if not told:
+    if not reached:
         print(
-            "The provider could not be told yet: `jupyter batch watch` goes on trying.",
+            "The provider could not be reached yet: `jupyter batch watch` tries again.",
             file=sys.stderr,
         )
-    return 0 if told else 1
+    return 0 if reached else 1
 
 
 def _retry(asked: argparse.Namespace) -> int:
-    """Stay until each of the new job's batches was sent, or has to wait: for room, or for a provider that is down."""
+    """Retry, and wait until each of the new batches was sent, or waits for quota or the provider."""
     from jupyter_batch import jobs
     from jupyter_batch.config.magic_line import values
     from jupyter_batch.core.status import Step
@@ -286,21 +282,14 @@ def _retry(asked: argparse.Namespace) -> int:
     print(
         "`jupyter batch watch` fetches the answers."
         if sent
-        else "Not all of it could be sent yet: `jupyter batch watch` goes on trying.",
+        else "Not all batches could be sent yet: `jupyter batch watch` tries again.",
         file=sys.stderr,
     )
     return 0 if sent else 1
 
 
-def _retry_options() -> list[Option]:
-    from jupyter_batch.config.options import CHAT_PARAMS, EVERY
-
-    left = "US dollars that it may cost (default: the rest of the job's own max_cost)"
-    return [EVERY["max_cost"]._replace(help=left), *CHAT_PARAMS]
-
-
 def _until(done: Callable[[], bool]) -> bool:
-    until = time.monotonic() + TOLD_SECONDS
+    until = time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > until:
             return False
@@ -320,7 +309,7 @@ def _adopt(asked: argparse.Namespace) -> int:
             print(found)
             if found:
                 print(
-                    "`jupyter batch adopt ID`, with the same options, takes a job up; --all takes up each.",
+                    "`jupyter batch adopt ID`, with the same options, adopts a job; --all adopts each.",
                     file=sys.stderr,
                 )
             return 0
@@ -350,58 +339,13 @@ def _providers(_asked: argparse.Namespace) -> int:
 
 def _export(asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
+    from jupyter_batch.results.table_file import check_path, write
 
-    ending = asked.path.suffix.lower()
-    if ending not in WRITERS:
-        raise InputError(f"{asked.path.name} ends in none of {', '.join(WRITERS)}")
-    if not asked.path.absolute().parent.is_dir():
-        raise InputError(f"there is no folder {asked.path.absolute().parent}")
+    check_path(asked.path)
     frame = jobs.open_job(asked.id, follow=False).results()
-    part = asked.path.with_name(f".{asked.path.name}.{os.getpid()}.part")
-    try:
-        _write(frame, part, ending)
-        part.replace(asked.path)
-    except OSError as error:
-        raise InputError(f"{asked.path} can't be written: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    write(frame, asked.path)
     print(f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'} in {asked.path}")
     return 0
-
-
-def _write(frame: Any, path: Path, ending: str) -> None:
-    """The frame with its index: as the first columns in .csv and .jsonl, as pandas' own index in .parquet."""
-    objects = [name for name, kind in frame.dtypes.items() if kind == "object"]
-    if ending == ".csv":
-        for name in objects:
-            frame[name] = frame[name].map(_whole)  # pandas would leave out the middle of an array
-        frame.to_csv(path)
-    elif ending == ".jsonl":
-        frame.reset_index().to_json(
-            path, orient="records", lines=True, force_ascii=False, date_format="iso"
-        )
-    else:
-        for name in objects:  # one column can't hold texts and lists, nor arguments of any form
-            frame[name] = frame[name].map(
-                lambda cell: _whole(cell) if isinstance(cell, ToolCalls) else cell
-            )
-        try:
-            try:
-                frame.to_parquet(path)
-            except (ValueError, TypeError, NotImplementedError):  # of many forms, or empty: as JSON
-                frame.assign(**{name: frame[name].map(_whole) for name in objects}).to_parquet(path)
-        except ImportError:
-            raise InputError(".parquet needs pyarrow: pip install pyarrow") from None
-
-
-def _whole(cell: Any) -> Any:
-    """A cell as JSON where it is no plain value: a vector with all its numbers, a list, a dict."""
-    import numpy as np
-    import orjson
-
-    if not isinstance(cell, np.ndarray | list | dict):
-        return cell
-    return orjson.dumps(cell, option=orjson.OPT_SERIALIZE_NUMPY, default=str).decode()
 
 
 def _serve(asked: argparse.Namespace) -> int:
@@ -414,3 +358,52 @@ def _demo(asked: argparse.Namespace) -> int:
     from jupyter_batch import demo
 
     return demo.run(asked)
+
+
+COMMANDS = {
+    "list": _Command(_list, "every job in the ledger, newest first"),
+    "show": _Command(_show, "a job: state, counts, why rows failed", _id),
+    "view": _Command(
+        _view, "a job's rows in the browser: filter, search, export", _view_arguments
+    ),
+    "watch": _Command(
+        _watch,
+        "poll and download, without any kernel, until all is collected; then exit 0 (1 where a job "
+        "can't continue without you, with the reason)",
+        _watch_arguments,
+    ),
+    "cancel": _Command(
+        _cancel, "cancel a job at the provider; finished rows are kept", _id_and_base
+    ),
+    "retry": _Command(
+        _retry,
+        "send only the rows of a job again that have no answer; until they are sent",
+        _retry_arguments,
+    ),
+    "adopt": _Command(
+        _adopt,
+        "list the provider's batches that are in no job here (another machine's, a lost ledger's); "
+        "adopt one job's, or all",
+        _adopt_arguments,
+    ),
+    "forget": _Command(
+        _forget,
+        "remove complete jobs from the ledger, answers and all: they can't be reused, and are paid "
+        "again when they are asked again",
+        _forget_arguments,
+    ),
+    "providers": _Command(
+        _providers, "each provider's limits, storage and costs, with their sources"
+    ),
+    "export": _Command(
+        _export, "write a job's results to a file: .csv, .jsonl or .parquet", _export_arguments
+    ),
+    "serve": _Command(
+        _serve, "an OpenAI-compatible Files and Batches server on this machine", _serve_arguments
+    ),
+    "demo": _Command(
+        _demo,
+        "a whole job on real reviews and the embedded server: no key, no network",
+        _demo_arguments,
+    ),
+}

@@ -27,12 +27,6 @@ from jupyter_batch.providers.registry import RECORDS
 
 MATCHER = "jupyter_batch"
 
-_LEVELS = {
-    "reasoning_effort": ("low", "medium", "high"),
-    "verbosity": ("low", "medium", "high"),
-    "tool_choice": ("auto", "none", "required"),
-}
-"""The values in these options' help; others are accepted, too."""
 _OWN = (Option(TEXT, "a name", name="job"), Option(SOME, "rows", name="sample"))
 """Options of the line alone."""
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIAL", re.IGNORECASE)
@@ -243,7 +237,7 @@ def _values(
         ]
     if option.kind.metavar.startswith("{"):
         return option.kind.metavar.strip("{}").split(",")
-    return _LEVELS.get(option.name, ())
+    return option.suggested
 
 
 # -- reading the line --------------------------------------------------------------------------------------------------

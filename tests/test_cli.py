@@ -138,7 +138,7 @@ def test_cancel_before_anything_was_sent_sends_nothing(here):
 
 
 def test_a_retry_that_is_not_sent_says_so(home, tmp_path, capsys):
-    """Where the provider is not to be reached, `retry` says that `watch` goes on trying, and exits 1."""
+    """Where the provider is not to be reached, `retry` says that `watch` tries again, and exits 1."""
     with Embedded(tmp_path / "server", faults="row_errors=1") as server:
         job = (
             pd.DataFrame({"text": ["a"]})
@@ -151,7 +151,7 @@ def test_a_retry_that_is_not_sent_says_so(home, tmp_path, capsys):
     assert cli.main(["retry", job.id]) == 1
     said = capsys.readouterr()
     assert "waiting, 0 of 1 row" in said.out
-    assert "Not all of it could be sent yet" in said.err
+    assert "Not all batches could be sent yet" in said.err
     assert "fetches the answers" not in said.err
 
 

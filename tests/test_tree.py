@@ -18,7 +18,6 @@ LINES_A_FUNCTION = 60
 COMPLEXITY = 15
 
 LONG_FILES = {
-    "cli.py": 420,
     "ledger/records.py": 450,
     "ledger/store.py": 640,
     "monitor/view.py": 420,
@@ -29,7 +28,6 @@ LONG_FILES = {
 }
 """Files above the limit, and what they may have at most until they are split: these numbers only fall."""
 LONG_FUNCTIONS = {
-    "cli.py:parser": 110,
     "server/serve.py:add_arguments": 90,
 }
 """The same of functions."""

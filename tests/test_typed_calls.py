@@ -138,19 +138,26 @@ print("found")
 
 
 def test_an_option_is_declared_in_one_place(tmp_path):
-    """A line added to config/options.py is in signatures, help, the magic's parser, completion and command line."""
+    """One added line is in signatures, help, the magic's parser, completion and command line."""
     shutil.copytree(
         PACKAGE, tmp_path / "jupyter_batch", ignore=shutil.ignore_patterns("__pycache__")
     )
-    place = tmp_path / "jupyter_batch" / "config" / "options.py"
-    text = place.read_text(encoding="utf-8")
-    for before, added in (
-        ("    reuse: Annotated[", 'toy: Annotated[int | None, Option(t.SOME, "a toy", 7)]'),
-        ("    top_p: Annotated[", 'toy_param: Annotated[TextParam, Option(t.LINE, "a toy")]'),
+    for module, before, added in (
+        (
+            "options.py",
+            "    reuse: Annotated[",
+            'toy: Annotated[int | None, Option(t.SOME, "a toy", 7)]',
+        ),
+        (
+            "chat_params.py",
+            "    top_p: Annotated[",
+            'toy_param: Annotated[TextParam, Option(t.LINE, "a toy")]',
+        ),
     ):
+        place = tmp_path / "jupyter_batch" / "config" / module
+        text = place.read_text(encoding="utf-8")
         assert text.count(before) == 1
-        text = text.replace(before, f"    {added}\n{before}")
-    place.write_text(text, encoding="utf-8")
+        place.write_text(text.replace(before, f"    {added}\n{before}"), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", FOUND],
         cwd=tmp_path,

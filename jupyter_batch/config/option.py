@@ -23,8 +23,8 @@ def col(name: Any) -> Col:
 class Option(NamedTuple):
     """An option of a call, as metadata of its type in a TypedDict of options.py.
 
-    kind: its values. by_name: given as a variable's name on a command line. name and type: set by
-    `declared`.
+    kind: its values. by_name: given as a variable's name on a command line. suggested: values for
+    completion; others are accepted, too. name and type: set by `declared`.
     """
 
     kind: Kind
@@ -32,6 +32,7 @@ class Option(NamedTuple):
     default: Any = None
     short: str = ""
     by_name: bool = False
+    suggested: tuple[str, ...] = ()
     name: str = ""
     type: Any = Any
 
