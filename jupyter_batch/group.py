@@ -9,10 +9,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
+from jupyter_batch.config.options import RetryParams
 from jupyter_batch.core.errors import InputError, JupyterBatchError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Block, Snapshot
@@ -120,17 +121,15 @@ class Group(Handle):
         seen = [job.snapshot() for job in self.jobs]
         columns = {
             "answered": [one.counts.succeeded + one.counts.reused for one in seen],
-            "failed": [
-                one.counts.failed + one.counts.expired + one.counts.cancelled for one in seen
-            ],
+            "failed": [c.failed + c.expired + c.cancelled for c in (one.counts for one in seen)],
             "agreement": agreements(list(self._answers_by_model().values())),
             "cost": [one.cost for one in seen],
             "seconds": [round(one.elapsed, 3) for one in seen],
             "input_tokens": [one.input_tokens for one in seen],
             "output_tokens": [one.output_tokens for one in seen],
         }
-        dtypes = {"agreement": "Float64", "cost": "Float64"}
-        dtypes |= {"input_tokens": "Int64", "output_tokens": "Int64"}
+        dtypes = dict.fromkeys(("agreement", "cost"), "Float64")
+        dtypes |= dict.fromkeys(("input_tokens", "output_tokens"), "Int64")
         index = pd.Index([one.model for one in seen], name="model")
         return pd.DataFrame(columns, index=index).astype(dtypes)
 
@@ -158,7 +157,11 @@ class Group(Handle):
         return self
 
     def retry(
-        self, *, api_key: str | None = None, max_cost: float | None = None, **params: Any
+        self,
+        *,
+        api_key: str | None = None,
+        max_cost: float | None = None,
+        **params: Unpack[RetryParams],
     ) -> Group:
         """Resend the unanswered rows of each job, as linked jobs; return a group of these and the other jobs.
 
@@ -209,10 +212,8 @@ class Group(Handle):
 
     def row(self, label: Any = None, *, position: int | None = None) -> dict[str, Row]:
         """All of one row, by model; see Job.row."""
-        return {
-            model: job.row(label, position=position)
-            for model, job in zip(self.models, self.jobs, strict=True)
-        }
+        rows = [job.row(label, position=position) for job in self.jobs]
+        return dict(zip(self.models, rows, strict=True))
 
     def vectors(self) -> dict[str, np.ndarray[Any, Any]]:
         """The vectors of each model; see Job.vectors. Raises InputError for jobs that asked for text."""
@@ -306,8 +307,6 @@ class Group(Handle):
             from IPython.display import display
 
             display(self.compare())
-
-    # -- inside ---------------------------------------------------------------------------------------------
 
     def _follow(self, *, whole: bool = True) -> None:
         for job in self.jobs:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from jupyter_batch.config.options import EVERY
+from jupyter_batch.config.options import EVERY, RetryParams
 from jupyter_batch.config.resolved import checked
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Usage
@@ -139,7 +139,11 @@ class Job(JobState):
         return self
 
     def retry(
-        self, *, api_key: str | None = None, max_cost: float | None = None, **params: Any
+        self,
+        *,
+        api_key: str | None = None,
+        max_cost: float | None = None,
+        **params: Unpack[RetryParams],
     ) -> Job:
         """Resend only the rows that failed, expired, were cancelled or have no result, as a linked job.
 

@@ -21,20 +21,20 @@ NAME = "llm_batch"
 VERBS = {
     "list": "list: every job in the ledger",
     "show": "show ID: the live monitor of a job",
-    "view": "view ID: the rows of a job, to look at",
-    "attach": "attach ID FRAME: a job of another day, its answers onto this frame",
-    "cancel": "cancel ID: at the provider; finished rows are kept",
-    "retry": "retry ID: send the rows again that have no answer, those alone",
-    "forget": "forget ID: remove a job that is over, answers and all; what it asked is paid for again then",
-    "errors": "errors ID: the rows that failed, and why",
-    "adopt": "adopt [ID | --all] [--model MODEL]: batches that are in no job here, listed or taken up (adopt --help)",
+    "view": "view ID: the rows of a job",
+    "attach": "attach ID FRAME: merge the answers of an earlier job into this frame",
+    "cancel": "cancel ID: cancel at the provider; finished rows are kept",
+    "retry": "retry ID: resend only the rows that have no answer",
+    "forget": "forget ID: remove a complete job and its answers; asking the same again is paid again",
+    "errors": "errors ID: the rows that failed, with the reasons",
+    "adopt": "adopt [ID | --all] [--model MODEL]: list or adopt batches that are in no job here (adopt --help)",
 }
 ABOUT = """\
 %%llm_batch FRAME [options]      the body is the prompt, {column} stands for the row's value in that column
 %%llm_batch [options]            without a frame: the body is prompts, separated by lines of ---
 
-Nothing is expanded by IPython, neither in the line nor in the body. The job is shown as its live monitor, and the
-answers land in the frame when it is done.
+IPython expands nothing in the line or the body. The job is displayed as a live monitor, and its answers are merged
+into the frame when it is done.
 
 As a line: """ + "\n           ".join(f"%llm_batch {verb}" for verb in VERBS.values())
 ADOPT = (
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         "--sample",
         metavar="N",
         type=int,
-        help="ask N rows now, in real time, and show them; the batch reuses their answers",
+        help="ask N rows now, in real time, and display them; the batch reuses their answers",
     )
     here.add_argument(
         "--preview",

@@ -308,7 +308,11 @@ class _VectorOut(TypedDict, total=False):
     out: Annotated[str | None, Option(t.LINE, "the column to fill", "vector", short="-o")]
 
 
-class SampleOptions(_Out, _TextOptions, _JobOptions, ChatParams, RequestFields, total=False):
+class RetryParams(ChatParams, RequestFields, total=False):
+    """The chat parameters that `job.retry` may change."""
+
+
+class SampleOptions(_Out, _TextOptions, _JobOptions, RetryParams, total=False):
     """The keyword arguments of `df.llm.sample`, but for `n` and `model`."""
 
 
@@ -323,7 +327,7 @@ class EmbedOptions(_VectorOut, _JobOptions, RequestFields, Vectors, total=False)
 TEXT_OPTIONS = declared(_TextOptions)
 OPTIONS = declared(_Out, _Model, _TextOptions, _Samples, _JobOptions)
 """The options that are no chat parameters."""
-CHAT_PARAMS = declared(ChatParams, RequestFields)
+CHAT_PARAMS = declared(RetryParams)
 (VECTOR_OUT,) = declared(_VectorOut)
 EMBED_PARAMS = declared(Vectors, RequestFields)
 EVERY: dict[str, Option] = {option.name: option for option in OPTIONS + CHAT_PARAMS}
