@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch.config import settings
-from jupyter_batch.providers.model_names import full_name
 from jupyter_batch.config.options import EVERY
 from jupyter_batch.config.resolved import Options, checked, resolve
 from jupyter_batch.core.errors import KeyMissingError, OptionError
@@ -18,6 +17,7 @@ from jupyter_batch.core.schema import suffixed
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.one_key import check_one_place
 from jupyter_batch.providers.keys import NO_KEY
+from jupyter_batch.providers.model_names import full_name
 from jupyter_batch.runner.process import Session, session
 from jupyter_batch.schema import read as read_schema
 
