@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -17,6 +18,8 @@ from jupyter_batch.core.errors import JobBlockedError, JupyterBatchError
 
 if TYPE_CHECKING:
     from jupyter_batch.config.option import Option
+    from jupyter_batch.core.status import Step
+    from jupyter_batch.group import Group
     from jupyter_batch.jobs import Job
 
 PATIENCE = 60.0
@@ -131,10 +134,13 @@ def _retry_options() -> list[Option]:
     return [EVERY["max_cost"]._replace(help=left), *CHAT_PARAMS]
 
 
-def _adopt_arguments(sub: argparse.ArgumentParser) -> None:
-    from jupyter_batch.adoption.commands import add_arguments
+def _of_module(name: str) -> Callable[[argparse.ArgumentParser], None]:
+    """The arguments that a module adds; imported only where the command is chosen."""
 
-    add_arguments(sub)
+    def add(sub: argparse.ArgumentParser) -> None:
+        import_module(f"jupyter_batch.{name}").add_arguments(sub)
+
+    return add
 
 
 def _forget_arguments(sub: argparse.ArgumentParser) -> None:
@@ -149,18 +155,6 @@ def _export_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="its ending chooses the format; the file is replaced as a whole",
     )
-
-
-def _serve_arguments(sub: argparse.ArgumentParser) -> None:
-    from jupyter_batch.server.serve import add_arguments
-
-    add_arguments(sub)
-
-
-def _demo_arguments(sub: argparse.ArgumentParser) -> None:
-    from jupyter_batch.demo import add_arguments
-
-    add_arguments(sub)
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -245,12 +239,7 @@ def _cancel(asked: argparse.Namespace) -> int:
     jobs.name_address(asked.api_base)
     job = jobs.open_job(asked.id, follow=False)  # unsent batches are never sent
     job.cancel()
-    reached = _until(
-        lambda: all(
-            shard.step in {Step.CANCELLING, Step.ENDED, Step.COLLECTED}
-            for shard in job.snapshot().shards
-        )
-    )
+    reached = _until(lambda: _steps(job) <= {Step.CANCELLING, Step.ENDED, Step.COLLECTED})
     _print(job)
     if not reached:
         print(
@@ -269,15 +258,9 @@ def _retry(asked: argparse.Namespace) -> int:
     jobs.name_address(asked.api_base)
     given = values(asked, _retry_options(), {})
     job = jobs.open_job(asked.id, follow=False).retry(**given)
-    _until(
-        lambda: all(
-            shard.step not in {Step.PLANNED, Step.SUBMITTING} for shard in job.snapshot().shards
-        )
-    )
-    sent = all(
-        shard.step not in {Step.PLANNED, Step.SUBMITTING, Step.WAITING}
-        for shard in job.snapshot().shards
-    )
+    unsent = {Step.PLANNED, Step.SUBMITTING}
+    _until(lambda: not _steps(job) & unsent)
+    sent = not _steps(job) & {*unsent, Step.WAITING}
     _print(job)
     print(
         "`jupyter batch watch` fetches the answers."
@@ -286,6 +269,10 @@ def _retry(asked: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return 0 if sent else 1
+
+
+def _steps(job: Job | Group) -> set[Step]:
+    return {shard.step for shard in job.snapshot().shards}
 
 
 def _until(done: Callable[[], bool]) -> bool:
@@ -363,9 +350,7 @@ def _demo(asked: argparse.Namespace) -> int:
 COMMANDS = {
     "list": _Command(_list, "every job in the ledger, newest first"),
     "show": _Command(_show, "a job: state, counts, why rows failed", _id),
-    "view": _Command(
-        _view, "a job's rows in the browser: filter, search, export", _view_arguments
-    ),
+    "view": _Command(_view, "a job's rows in the browser: filter, search, export", _view_arguments),
     "watch": _Command(
         _watch,
         "poll and download, without any kernel, until all is collected; then exit 0 (1 where a job "
@@ -384,7 +369,7 @@ COMMANDS = {
         _adopt,
         "list the provider's batches that are in no job here (another machine's, a lost ledger's); "
         "adopt one job's, or all",
-        _adopt_arguments,
+        _of_module("adoption.commands"),
     ),
     "forget": _Command(
         _forget,
@@ -399,11 +384,13 @@ COMMANDS = {
         _export, "write a job's results to a file: .csv, .jsonl or .parquet", _export_arguments
     ),
     "serve": _Command(
-        _serve, "an OpenAI-compatible Files and Batches server on this machine", _serve_arguments
+        _serve,
+        "an OpenAI-compatible Files and Batches server on this machine",
+        _of_module("server.serve"),
     ),
     "demo": _Command(
         _demo,
         "a whole job on real reviews and the embedded server: no key, no network",
-        _demo_arguments,
+        _of_module("demo"),
     ),
 }

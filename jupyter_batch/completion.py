@@ -81,17 +81,12 @@ def job_ids(verb: str) -> list[str]:
         records, groups = ledger.jobs(), ledger.groups()
     except JupyterBatchError:  # raised by the command itself
         return []
-    over = {record.id: bool(record.finished_at) for record in records}
+    unfinished = {record.id for record in records if not record.finished_at}
     if verb == "forget":
-        return [job for job, is_over in over.items() if is_over]
-    if verb == "adopt":
-        return []
-    grouped = {job for jobs in groups.values() for job in jobs}
-    over = {
-        **{group: all(over.get(job, True) for job in jobs) for group, jobs in groups.items()},
-        **{job: is_over for job, is_over in over.items() if job not in grouped},
-    }
-    return [job for job, is_over in over.items() if verb != "cancel" or not is_over]
+        return [record.id for record in records if record.id not in unfinished]
+    members = {job for jobs in groups.values() for job in jobs}
+    found = {**groups, **{record.id: [record.id] for record in records if record.id not in members}}
+    return [name for name, jobs in found.items() if verb != "cancel" or unfinished & set(jobs)]
 
 
 SOURCES = Sources(models, job_ids)

@@ -129,8 +129,6 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         return job
 
     def _line(self, line: str, names: dict[str, Any]) -> Any:
-        from jupyter_batch import jobs
-
         words = words_of(line)
         verb, rest = (words[0], words[1:]) if words else ("--help", [])
         if verb in {"-h", "--help", "help"}:
@@ -140,36 +138,38 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             raise OptionError(_no_verb(verb))
         if verb == "adopt":
             return _adopt(rest, names)
-        by_position = verb == "attach" and BY_POSITION in rest
-        rest = [word for word in rest if not (by_position and word == BY_POSITION)]
-        params: dict[str, Any] = {}
-        if verb == "retry":
-            params, rest = read_params(rest, names)
-        _check_words(verb, rest)
-        if verb == "list":
-            return jobs.list_jobs()
-        if verb == "forget":
-            sys.stdout.write(f"{jobs.forget(rest[0])} is forgotten\n")
-            return None
-        job = jobs.open_job(
-            rest[0], follow=verb in {"show", "attach"}
-        )  # a cancel is stored before anything moves
-        if verb == "attach":
-            frame = frame_named(rest[1], names)
-            return (
-                jobs.attach(job, frame, by_position=True)
-                if by_position
-                else jobs.attach(job, frame)
-            )
-        if verb == "view":
-            return job.view()
-        if verb == "errors":
-            return job.errors
-        if verb == "retry":
-            return job.retry(**params)
-        if verb == "cancel":
-            job.cancel()
-        return job
+        return _job_command(verb, rest, names)
+
+
+def _job_command(verb: str, rest: list[str], names: Mapping[str, Any]) -> Any:
+    """Run a command about a job, or about all, and return what is to be displayed. Raises OptionError."""
+    from jupyter_batch import jobs
+
+    given: dict[str, Any] = {}
+    if verb == "retry":
+        given, rest = read_params(rest, names)
+    elif verb == "attach" and BY_POSITION in rest:
+        given, rest = {"by_position": True}, [word for word in rest if word != BY_POSITION]
+    _check_words(verb, rest)
+    if verb == "list":
+        return jobs.list_jobs()
+    if verb == "forget":
+        sys.stdout.write(f"{jobs.forget(rest[0])} is forgotten\n")
+        return None
+    job = jobs.open_job(
+        rest[0], follow=verb in {"show", "attach"}
+    )  # an unfollowed job stays unsent
+    if verb == "attach":
+        return jobs.attach(job, frame_named(rest[1], names), **given)
+    if verb == "view":
+        return job.view()
+    if verb == "errors":
+        return job.errors
+    if verb == "retry":
+        return job.retry(**given)
+    if verb == "cancel":
+        job.cancel()
+    return job
 
 
 def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:

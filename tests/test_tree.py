@@ -32,7 +32,6 @@ LONG_FUNCTIONS = {
 }
 """The same of functions."""
 COMPLEX_FUNCTIONS = {
-    "completion.py:job_ids": 16,
     "core/refusals/sentence.py:_kinds": 16,
     "core/together.py:together": 51,
     "file_checks/contents.py:missing": 19,
@@ -41,7 +40,6 @@ COMPLEX_FUNCTIONS = {
     "lab/listing.py:_jobs": 17,
     "ledger/records.py:snapshot": 28,
     "ledger/store.py:take_up": 17,
-    "magics.py:_line": 17,
     "monitor/plot.py:_course": 16,
     "planning/max_cost.py:all_within": 20,
     "prompts/signature.py:as_asked": 20,
