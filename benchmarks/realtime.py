@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.realtime.fast_path import call_to
 from jupyter_batch.realtime.provider import Realtime, realtime_facts

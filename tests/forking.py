@@ -17,8 +17,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers import table
-from jupyter_batch.providers.openai.batches import load_litellm
 from tests.outside import no_certificates
 
 ROOT = Path(__file__).parents[1]

@@ -52,6 +52,12 @@ _EXTRAS = (
 )
 
 
+def openai_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """The headers that the openai SDK takes from the environment."""
+    extras = (extra for extra in _EXTRAS if extra.hosts == _OPENAI)
+    return {name: value for extra in extras for name, value in _held(extra, environ)}
+
+
 class Stray(NamedTuple):
     """A header for another host than the request's. variable: its source."""
 

@@ -121,20 +121,20 @@ def client_for(base: str, **more: Any) -> httpx.AsyncClient:
     """Return an HTTP client for an address. more: httpx arguments."""
     import httpx
 
-    with _socks():
-        return httpx.AsyncClient(**_rules(base), **more)
+    with socks():
+        return httpx.AsyncClient(**rules(base), **more)
 
 
 def sdk_client_for(base: str, **more: Any) -> Any:
     """Return the openai SDK's HTTP client, with its timeouts: httpx, or httpx2 in openai 3."""
     from openai import DefaultAsyncHttpxClient
 
-    with _socks():
-        return DefaultAsyncHttpxClient(**_rules(base), **more)
+    with socks():
+        return DefaultAsyncHttpxClient(**rules(base), **more)
 
 
 @contextlib.contextmanager
-def _socks() -> Iterator[None]:
+def socks() -> Iterator[None]:
     """Raise a helpful error where the environment's SOCKS proxy lacks its package."""
     try:
         yield
@@ -144,7 +144,8 @@ def _socks() -> Iterator[None]:
         ) from None
 
 
-def _rules(base: str) -> dict[str, Any]:
+def rules(base: str) -> dict[str, Any]:
+    """The arguments of an HTTP client for an address."""
     return {
         "trust_env": not is_near(base),
         "verify": trusted(),

@@ -19,13 +19,13 @@ from jupyter_batch.config.options import CHAT_PARAMS, EVERY
 from jupyter_batch.config.resolved import checked, unknown
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.request import custom_id
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.resent_lines import Remapped, is_unmapped
 from jupyter_batch.planning.route import route_of
 from jupyter_batch.prompts.prompt import params_of
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
 from jupyter_batch.row_files.row_columns import changed_of, sent_prints
 from jupyter_batch.row_files.row_sources import PRINT_BYTES, request_hash

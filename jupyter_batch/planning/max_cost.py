@@ -14,6 +14,7 @@ import msgspec
 from jupyter_batch.core.cost import money
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.status import Step
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -26,7 +27,6 @@ from jupyter_batch.planning.estimate import (
     is_free,
     usual_answer,
 )
-from jupyter_batch.providers.openai.batches import load_litellm
 
 ROUNDING = 1e-9
 

@@ -9,6 +9,7 @@ from jupyter_batch.config.option import Col
 from jupyter_batch.config.resolved import Options
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.schema import Schema
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.prompts.embeddings import Embed
 from jupyter_batch.providers.endpoints import (
     Spoken,
@@ -17,7 +18,6 @@ from jupyter_batch.providers.endpoints import (
     for_text,
     for_vectors,
 )
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.registry import RECORDS, is_embedded
 from jupyter_batch.schema import response_format
 

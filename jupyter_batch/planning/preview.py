@@ -13,6 +13,7 @@ import orjson
 from jupyter_batch.core.cost import UNKNOWN, Price, Pricer, Range, money, pricer
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -31,7 +32,6 @@ from jupyter_batch.planning.estimate import (
 from jupyter_batch.planning.max_cost import earlier
 from jupyter_batch.planning.plan import draft_rows
 from jupyter_batch.planning.resolve import Order
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.table import BATCH
 from jupyter_batch.results.copy_answers import answer_files

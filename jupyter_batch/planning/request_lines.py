@@ -20,6 +20,7 @@ from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import without_names
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.canonical import whole_texts
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.merging.rendered import Rendered
@@ -28,7 +29,6 @@ from jupyter_batch.planning.route import route_of
 from jupyter_batch.prompts.cache_control import marked_body, marked_holes
 from jupyter_batch.prompts.media_parts import in_pieces, within
 from jupyter_batch.prompts.prompt import Prompt, calls_function, param_of, params_of
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.row_files.request_files import sent_hash
 from jupyter_batch.row_files.row_columns import Unsent
 from jupyter_batch.row_files.row_sources import PRINT_BYTES, request_hash, space_of

@@ -16,11 +16,11 @@ import orjson
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.request import custom_id
 from jupyter_batch.file_checks.request_checks import lines_of
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.planning.draft import JobDraft
 from jupyter_batch.planning.route import route_of
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.wire.dialects import OPENAI, encoder
 from jupyter_batch.wire.openai import Hole

@@ -9,7 +9,7 @@ paid for twice), leaks a socket at a refused or interrupted call and reports it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,29 +17,47 @@ import msgspec
 
 from jupyter_batch.core.errors import ProviderError
 from jupyter_batch.core.secrets import remember
-from jupyter_batch.http.network import SentOnError, client_for
+from jupyter_batch.http.connections import client_on_kept, let_go
+from jupyter_batch.http.network import with_key
 from jupyter_batch.http.streams import blocks_of
 from jupyter_batch.providers.failures import list_in, normalise, object_in, refused
-from jupyter_batch.providers.openai.batches import CALL_SECONDS, TRANSFER_SECONDS
 from jupyter_batch.providers.protocol import Access, Facts
 
 if TYPE_CHECKING:
     import httpx
 
+CALL_SECONDS = 60.0
+"""Timeout of a small call."""
+TRANSFER_SECONDS = 1800.0
+"""Timeout of an upload or a download: 200 MB at 1 Mbit/s."""
+LIST_PAGES = 50
+"""The most pages of a provider's list that are searched."""
 QUIET_SECONDS = 300.0
 """The longest silence during a transfer: a server may process 200 MB for a while."""
 
 
 class Direct:
-    """One provider at one address. The key is sent there only, as a bearer token."""
+    """One provider at one address. The key is sent there only, by default as a bearer token.
+
+    follows: whether a download may be redirected to another host, without the key.
+    """
+
+    follows = False
+    purpose = "batch"
 
     def __init__(self, facts: Facts, access: Access) -> None:
         self.facts = facts
         self._access = access
         self._root = access.api_base.rstrip("/").removesuffix("/v1") + "/v1"
+        self._params: Mapping[str, str] = {}
 
     async def aclose(self) -> None:
-        """See Provider.aclose. Each operation closes its own client."""
+        """See Provider.aclose."""
+        await let_go(self)
+
+    def _headers(self) -> dict[str, str]:
+        """The headers of each call."""
+        return {"authorization": f"Bearer {self._access.api_key}"}
 
     async def _upload(self, name: str, file: BinaryIO | bytes) -> str:
         """Upload a request file and return its id."""
@@ -48,7 +66,7 @@ class Direct:
                 client,
                 "POST",
                 "/files",
-                data={"purpose": "batch"},  # fields before the file
+                data={"purpose": self.purpose},  # fields before the file
                 files={"file": (name, file, "application/jsonl")},
             )
         return str(object_in(there, self._access.api_base)["id"])
@@ -59,20 +77,24 @@ class Direct:
         import httpx
 
         try:
-            async with (
-                asyncio.timeout(seconds),
-                client_for(
-                    self._access.api_base,
-                    timeout=min(seconds, QUIET_SECONDS),
-                    headers={"Authorization": f"Bearer {self._access.api_key}"},
-                ) as client,
-            ):
-                yield client
+            with with_key(self._access.api_key):
+                async with (
+                    asyncio.timeout(seconds),
+                    client_on_kept(
+                        self,
+                        self._access.api_base,
+                        timeout=min(seconds, QUIET_SECONDS),
+                        headers=self._headers(),
+                        params=self._params,
+                        follow_redirects=self.follows,
+                    ) as client,
+                ):
+                    yield client
         except (
             httpx.HTTPError,
             httpx.InvalidURL,
             msgspec.DecodeError,
-            SentOnError,
+            ConnectionError,  # a redirect that was not followed, or no package for a proxy
             TimeoutError,
         ) as e:
             raise normalise(e, self._access.api_base, self._access.api_key) from None

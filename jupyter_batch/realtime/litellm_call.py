@@ -18,6 +18,7 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.refusals.sentence import decoded, phrase, read_refusal
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.http.bodies import TooLargeError
+from jupyter_batch.http.litellm import OursAreRaised, load_litellm
 from jupyter_batch.http.need_address import check_place
 from jupyter_batch.http.network import guard_all, with_key
 from jupyter_batch.http.place_fields import sendable
@@ -30,7 +31,6 @@ from jupyter_batch.providers.failures import (
     sentence_in,
     without_prefix,
 )
-from jupyter_batch.providers.openai.batches import OursAreRaised, load_litellm
 from jupyter_batch.providers.registry import RECORDS, load
 from jupyter_batch.realtime.nested_extra import NestedExtra
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS

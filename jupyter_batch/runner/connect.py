@@ -23,7 +23,7 @@ from jupyter_batch.providers.clouds import (
     secrets_in,
 )
 from jupyter_batch.providers.keys import NO_KEY, Key, Source, decide
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access, Provider
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded, load
@@ -221,16 +221,16 @@ class Embedded:
         self.facts = facts_of(provider, None)
         self._home = home
         self._access: Access | None = None
-        self._there: ViaLitellm | None = None
+        self._there: ViaOpenAI | None = None
 
-    async def _server(self) -> ViaLitellm:
+    async def _server(self) -> ViaOpenAI:
         try:
             endpoint = await asyncio.to_thread(launch.ensure, self._home)
         except Exception as e:  # it is a process of ours: an error at its start may be temporary
             raise ProviderDownError(f"the embedded server can't be started: {e}") from e
         access = Access(api_base=endpoint.base_url, api_key=endpoint.token or NO_KEY)
         if self._there is None or access != self._access:
-            self._access, self._there = access, ViaLitellm(self.facts, access)
+            self._access, self._there = access, ViaOpenAI(self.facts, access)
         return self._there
 
     async def submit(

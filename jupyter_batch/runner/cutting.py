@@ -23,10 +23,10 @@ from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.core.refusals.stated_limit import StatedLimit, Unit
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.status import State, Step
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.planning.estimate import Count, counter, light, request_of
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.results.copy_answers import lines_in
 from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.row_columns import places_of

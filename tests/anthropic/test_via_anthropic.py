@@ -22,10 +22,10 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.request import custom_id
 from jupyter_batch.core.result import Status, Usage
 from jupyter_batch.core.status import State
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.anthropic import batches as via_anthropic
 from jupyter_batch.providers.anthropic.batches import UndecidedError, ViaAnthropic
 from jupyter_batch.providers.anthropic.request_file import INLINE, Body
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.protocol import TAG, Access
 from jupyter_batch.providers.table import facts_of
 from jupyter_batch.wire.anthropic.results import Encoder, decode_lines

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.anthropic.results import MAX_TOKENS, MAX_TOKENS_THINKING, Encoder
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, Hole

@@ -20,7 +20,7 @@ from jupyter_batch.core.errors import JobBlockedError
 from jupyter_batch.core.status import Block
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.anthropic.batches import ViaAnthropic
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.runner import collect
 from jupyter_batch.runner.worker import Worker
 from tests.forking import die, serve
@@ -101,7 +101,7 @@ def arm(kill):
         wrap(Ledger, name)
     wrap(collect, "_put_in_place")
     for owner, name in itertools.product(
-        (ViaLitellm, ViaAnthropic), ("submit", "find", "poll", "fetch", "cancel")
+        (ViaOpenAI, ViaAnthropic), ("submit", "find", "poll", "fetch", "cancel")
     ):
         wrap_call(owner, name)
 

@@ -10,7 +10,7 @@ import pytest
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Status
-from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.clouds import bedrock
 from jupyter_batch.wire.openai import CHAT, Hole

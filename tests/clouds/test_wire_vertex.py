@@ -11,7 +11,7 @@ import pytest
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Status, Usage
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.vertex.batches import labels_of, tag_of
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.clouds import gemini, vertex

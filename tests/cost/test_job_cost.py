@@ -19,11 +19,11 @@ import jupyter_batch
 from jupyter_batch.core.cost import actual, money
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import State, Step
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.monitor import html, table
 from jupyter_batch.monitor.view import view
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.results.outcomes import of_job, of_shard
 from jupyter_batch.results.row_costs import silence_is_free

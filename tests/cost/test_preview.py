@@ -138,7 +138,7 @@ def test_an_unknown_price_is_said_and_no_key_is_needed(home, monkeypatch):
 
 def test_a_sample_tells_within_its_bound(home, priced):
     """Of a large frame 2,000 are counted: the whole count is within what the preview says that it may be off."""
-    from jupyter_batch.providers.openai.batches import load_litellm
+    from jupyter_batch.http.litellm import load_litellm
 
     dice = random.Random(4)
     words = [
@@ -169,7 +169,7 @@ def test_a_sample_tells_within_its_bound(home, priced):
 
 def test_a_few_huge_rows_are_within_the_bound(home, priced):
     """Three rows of another script, a thousand times as long: they are counted, whether a sample has them or not."""
-    from jupyter_batch.providers.openai.batches import load_litellm
+    from jupyter_batch.http.litellm import load_litellm
 
     texts = [f"just some words in row {n}" for n in range(EXACT * 3)]
     for at in (1, 2345, 5001):

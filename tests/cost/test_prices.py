@@ -68,7 +68,7 @@ replace = msgspec.structs.replace
 @pytest.fixture(scope="module")
 def litellm():
     """Litellm, loaded as we load it."""
-    from jupyter_batch.providers.openai.batches import load_litellm
+    from jupyter_batch.http.litellm import load_litellm
 
     return load_litellm()
 

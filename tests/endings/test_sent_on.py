@@ -10,7 +10,7 @@ from aiohttp import web
 
 from jupyter_batch.core.errors import ProviderError
 from jupyter_batch.providers.azure.batches import ViaAzure
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
 from tests.keys.recorder import BATCH, FILE
@@ -38,7 +38,7 @@ def provider_at(kind, base):
         return ViaAzure(
             facts_of("azure", base), Access(api_base=base, api_key="k"), api_version="2024-10-21"
         )
-    return ViaLitellm(facts_of("openai", base), Access(api_base=f"{base}/v1", api_key="k"))
+    return ViaOpenAI(facts_of("openai", base), Access(api_base=f"{base}/v1", api_key="k"))
 
 
 async def submit(provider, tmp_path, uploaded=None):

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from jupyter_batch.core.errors import ModelError
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers import endpoints
 from jupyter_batch.providers.endpoints import for_text, for_vectors
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import encoder
 from jupyter_batch.wire.openai import RESPONSES, Hole

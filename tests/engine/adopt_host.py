@@ -13,7 +13,7 @@ from jupyter_batch import jobs
 from jupyter_batch.adoption import adopt, recover_rows
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from tests.forking import after, after_async, before, die, serve
 
 
@@ -31,7 +31,7 @@ def half():
 
 
 POINTS = {
-    "listed": lambda: after_async(ViaLitellm, "tagged"),
+    "listed": lambda: after_async(ViaOpenAI, "tagged"),
     "the first request file is here": lambda: after_async(adopt, "learn"),
     "in the middle of a request file": lambda: after(recover_rows, "sent_hash"),
     "before the ledger is told": lambda: before(Ledger, "take_up"),

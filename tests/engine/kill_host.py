@@ -16,7 +16,7 @@ from jupyter_batch.frames import frame as frames
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging import merge
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.row_files import request_files
 from jupyter_batch.runner import collect
 from jupyter_batch.runner import wait_for_job as joining
@@ -29,7 +29,7 @@ ROWS = 300
 
 def at_upload():
     """Die when the file is at the provider, and its id on no disk of ours."""
-    real = ViaLitellm.submit
+    real = ViaOpenAI.submit
 
     async def submit(self, *args, on_upload, **named):
         async def dies(_):
@@ -37,7 +37,7 @@ def at_upload():
 
         return await real(self, *args, on_upload=dies, **named)
 
-    ViaLitellm.submit = submit
+    ViaOpenAI.submit = submit
 
 
 def at_move(to, *, done):
@@ -65,12 +65,12 @@ POINTS = {
     "before the move to submitting": lambda: at_move(Step.SUBMITTING, done=False),
     "submitting -> provider.submit": lambda: at_move(Step.SUBMITTING, done=True),
     "uploaded, and its id nowhere": at_upload,
-    "provider.submit -> running": lambda: after_async(ViaLitellm, "submit"),
+    "provider.submit -> running": lambda: after_async(ViaOpenAI, "submit"),
     "the move to running -> provider.poll": lambda: at_move(Step.RUNNING, done=True),
-    "provider.poll -> ended": lambda: after_async(ViaLitellm, "poll"),
+    "provider.poll -> ended": lambda: after_async(ViaOpenAI, "poll"),
     "before the move to ended": lambda: at_move(Step.ENDED, done=False),
     "ended -> provider.fetch": lambda: at_move(Step.ENDED, done=True),
-    "provider.fetch -> folder.write": lambda: after_async(ViaLitellm, "fetch"),
+    "provider.fetch -> folder.write": lambda: after_async(ViaOpenAI, "fetch"),
     "folder.write -> collected": lambda: after_async(collect, "_fetch"),
     "before the move to collected": lambda: at_move(Step.COLLECTED, done=False),
     "collected -> wire.decode": lambda: at_move(Step.COLLECTED, done=True),

@@ -17,7 +17,7 @@ SCRIPT = """
 import json, os, sys, threading, time
 import pandas as pd, psutil
 import jupyter_batch
-from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.http.litellm import load_litellm
 
 rows = int(sys.argv[1])
 load_litellm()  # a cost of the process, whatever the rows

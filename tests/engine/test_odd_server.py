@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
 
@@ -37,7 +37,7 @@ def test_counts_that_are_null_do_not_hide_the_ending():
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         base = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         try:
-            return await ViaLitellm(
+            return await ViaOpenAI(
                 facts_of("openai", base), Access(api_base=base, api_key="k")
             ).poll("batch_1")
         finally:
@@ -84,7 +84,7 @@ def test_a_create_that_is_answered_with_a_state_of_its_own_is_taken_at_once(tmp_
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         base = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        provider = ViaLitellm(facts_of("openai", base), Access(api_base=base, api_key="k"))
+        provider = ViaOpenAI(facts_of("openai", base), Access(api_base=base, api_key="k"))
         try:
             made = await provider.submit(
                 tmp_path,

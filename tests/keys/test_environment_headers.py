@@ -11,7 +11,7 @@ import pytest
 from jupyter_batch.core.errors import AuthenticationError
 from jupyter_batch.http.environment_headers import strays
 from jupyter_batch.providers.azure.batches import ViaAzure
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
 from jupyter_batch.realtime.fast_path import call_to
@@ -99,7 +99,7 @@ def test_in_batches(far, tmp_path):
     """A1: each verb of what speaks through the openai SDK."""
     access = Access(api_base=f"{far.url}/v1", api_key=THEIRS)
     for provider in (
-        ViaLitellm(facts_of("openai", far.url), access),
+        ViaOpenAI(facts_of("openai", far.url), access),
         ViaAzure(facts_of("azure", far.url), access, api_version="2024-10-21"),
     ):
         asyncio.run(driven(provider, tmp_path))
@@ -112,7 +112,7 @@ def test_in_batches(far, tmp_path):
 def test_with_the_environments_key_its_headers_go(far, tmp_path):
     """A1: a gateway that was named without a key gets what belongs to that key."""
     access = Access(api_base=f"{far.url}/v1", api_key=MINE)
-    asyncio.run(driven(ViaLitellm(facts_of("openai", far.url), access), tmp_path))
+    asyncio.run(driven(ViaOpenAI(facts_of("openai", far.url), access), tmp_path))
     if is_read("openai", "OPENAI_CUSTOM_HEADERS"):
         assert "team-secret-0123" in far.headers
     assert "org-mine-0123" in far.headers
@@ -142,10 +142,9 @@ def test_what_takes_the_place_of_the_key_is_refused(variable, value, model, far,
 
 
 def test_in_batches_too(far, tmp_path, monkeypatch):
-    """A1: the same from the SDK that batches go through."""
-    needs("openai", "OPENAI_CUSTOM_HEADERS")
+    """A1: the same in batches, which take these headers, too."""
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"Authorization: Bearer {MINE}")
     access = Access(api_base=f"{far.url}/v1", api_key=THEIRS)
-    failed = asyncio.run(driven(ViaLitellm(facts_of("openai", far.url), access), tmp_path))
+    failed = asyncio.run(driven(ViaOpenAI(facts_of("openai", far.url), access), tmp_path))
     assert far.calls == []
     assert all("OPENAI_CUSTOM_HEADERS" in words for words in failed)

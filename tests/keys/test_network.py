@@ -14,7 +14,7 @@ from jupyter_batch.providers.anthropic.batches import ViaAnthropic
 from jupyter_batch.providers.azure.batches import ViaAzure
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.mistral.batches import ViaMistral
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
 from jupyter_batch.providers.xai.batches import ViaXai
@@ -55,7 +55,7 @@ def adapters(base, tmp_path):
     access = Access(api_base=base, api_key=KEY)
     v1 = Access(api_base=f"{base}/v1", api_key=KEY)
     return {
-        "openai": ViaLitellm(facts_of("openai", base), v1),
+        "openai": ViaOpenAI(facts_of("openai", base), v1),
         "azure": ViaAzure(facts_of("azure", base), access, api_version="2024-10-21"),
         "anthropic": ViaAnthropic(
             facts_of("anthropic", base), access, requests_of=lambda _: tmp_path / "r.jsonl"
@@ -274,7 +274,7 @@ def test_results_at_a_storage_host_are_fetched_without_the_key(far, other, tmp_p
 def test_the_users_own_calls_to_litellm_are_as_they_were(far, other):
     """A7: clients are guarded on our own loops alone."""
     asyncio.run(asked(CALLS["hosted_vllm"], far.url))
-    from jupyter_batch.providers.openai.batches import load_litellm
+    from jupyter_batch.http.litellm import load_litellm
 
     far.answer = lambda _m, path, *_: (307, {"location": f"{other.url}{path}"}, b"")
 

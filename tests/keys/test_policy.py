@@ -6,6 +6,7 @@ import pytest
 
 from jupyter_batch.core.errors import KeyMissingError, ModelError, OptionError
 from jupyter_batch.http.address import address, check_base, is_near
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.keys import (
     NO_KEY,
     Key,
@@ -15,7 +16,6 @@ from jupyter_batch.providers.keys import (
     key_names,
     keys_of,
 )
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.table import access_for, realtime_key, split_model
 

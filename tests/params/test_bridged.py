@@ -9,8 +9,8 @@ import pytest
 
 from jupyter_batch.config.option import col
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.endpoints import for_params, for_text
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.wire.openai import CHAT, RESPONSES
 from tests.params.litellm_rules import BRIDGES
 

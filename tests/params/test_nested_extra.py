@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.process.warnings_context import quiet
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.realtime.fast_path import call_to
 from jupyter_batch.realtime.litellm_call import CallFailedError
 from jupyter_batch.wire.dialects import encoder, request_in

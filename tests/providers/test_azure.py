@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.http.litellm import load_litellm
 from tests.providers.conftest import make
 from tests.providers.fakes.host import Batch, Fault, Host
 

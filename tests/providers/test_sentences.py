@@ -21,7 +21,7 @@ from jupyter_batch.core.refusals.quota import is_spent
 from jupyter_batch.core.refusals.sentence import read_refusal
 from jupyter_batch.providers.anthropic.batches import ViaAnthropic
 from jupyter_batch.providers.failures import refused
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
 from tests.providers.test_errors import call
@@ -214,7 +214,7 @@ def test_an_error_that_comes_with_a_200_is_one(tmp_path, verb, body, kind):
     requests.write_text("{}\n")
 
     def made(base):
-        return ViaLitellm(facts_of("openai", base), Access(api_base=base, api_key="k"))
+        return ViaOpenAI(facts_of("openai", base), Access(api_base=base, api_key="k"))
 
     error = asyncio.run(_asked_at(made, body, verb, requests))
     assert type(error) is kind or (kind is ProviderDownError and isinstance(error, kind))
@@ -258,7 +258,7 @@ def test_what_is_no_list_is_not_an_empty_one(tmp_path):
     requests = tmp_path / "requests.jsonl"
 
     def made(base):
-        return ViaLitellm(facts_of("openai", base), Access(api_base=base, api_key="k"))
+        return ViaOpenAI(facts_of("openai", base), Access(api_base=base, api_key="k"))
 
     error = asyncio.run(_asked_at(made, {"status": "up"}, "list", requests))
     assert "answered without 'data'" in str(error)

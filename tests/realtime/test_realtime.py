@@ -15,7 +15,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.openai.batches import load_litellm
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.realtime.litellm_call import LitellmCall
 from jupyter_batch.wire.openai import EMBEDDINGS, RESPONSES
 

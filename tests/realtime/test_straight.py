@@ -17,8 +17,8 @@ from jupyter_batch.core.errors import (
     ProviderDownError,
     RateLimitError,
 )
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.http.network import proxy_for
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.realtime.fast_path import StraightCall, call_to
 from jupyter_batch.realtime.litellm_call import CallFailedError, LitellmCall
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS

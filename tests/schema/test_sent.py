@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from openai.lib._pydantic import to_strict_json_schema
 
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.endpoints import check_structured
-from jupyter_batch.providers.openai.batches import load_litellm
 from jupyter_batch.schema import Parser, read, response_format
 from jupyter_batch.server.echo.fill import fill
 from jupyter_batch.wire.anthropic.results import Encoder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
 from jupyter_batch.runner import process as sessions
@@ -57,7 +57,7 @@ def test_what_is_no_answer_says_so_and_is_retried(aibrix, home):
 
 async def found(aibrix, job, number):
     """The batches that the server lists for a shard."""
-    provider = ViaLitellm(facts_of("openai", aibrix), Access(api_base=aibrix, api_key="none"))
+    provider = ViaOpenAI(facts_of("openai", aibrix), Access(api_base=aibrix, api_key="none"))
     return await provider.find({"jupyter_batch": f"{job.id}/{number}"}, since=0.0)
 
 

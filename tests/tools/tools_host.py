@@ -15,7 +15,7 @@ import pandas as pd
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.ledger.tool_log import CallLog
-from jupyter_batch.providers.openai.batches import ViaLitellm
+from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.tool_calls import rounds
 from jupyter_batch.tool_calls.execute import Runner
 from tests.forking import die, serve
@@ -43,7 +43,7 @@ def at(owner, name, number, *, done):
 
 def at_submit(number, *, done):
     """Die before or after the n-th batch is created."""
-    real = ViaLitellm.submit
+    real = ViaOpenAI.submit
     seen = iter(range(1, 1000))
 
     async def submit(*args, **named):
@@ -55,7 +55,7 @@ def at_submit(number, *, done):
             die()
         return made
 
-    ViaLitellm.submit = submit
+    ViaOpenAI.submit = submit
 
 
 def in_tool(number, where):

@@ -34,7 +34,7 @@ from jupyter_batch.http.streams import LineBound
 from jupyter_batch.providers.bedrock.errors import told
 from jupyter_batch.providers.bedrock.record import RECORDS
 from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
-from jupyter_batch.providers.openai.batches import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.providers.http_api import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.windows import hours_of

@@ -18,9 +18,8 @@ import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
-from jupyter_batch.providers.http_api import Direct
+from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.mistral.record import RECORDS
-from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.providers.protocol import Access, Facts, TaggedList, file_name
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.windows import hours_of

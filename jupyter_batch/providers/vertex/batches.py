@@ -29,8 +29,7 @@ from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDo
 from jupyter_batch.http.streams import LineBound, blocks_of
 from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
 from jupyter_batch.providers.failures import object_in
-from jupyter_batch.providers.http_api import Direct
-from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.vertex.google_token import Token

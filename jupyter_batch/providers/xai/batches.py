@@ -25,8 +25,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.failures import list_in
-from jupyter_batch.providers.http_api import Direct
-from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, TaggedList, file_name
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire import tolerant
