@@ -15,7 +15,6 @@ import numpy as np
 from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.finish import counted as cuts_of
 from jupyter_batch.core.status import Step
-from jupyter_batch.dedup.older_jobs import known
 from jupyter_batch.dedup.withheld import withheld, write_failures
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import read
@@ -111,9 +110,9 @@ def decide(
         open_rows = np.flatnonzero(whose == OWN)
         if not len(open_rows):
             break
-        folder = ledger.folders.of(job.id)
-        if known(ledger, job) != space:
+        if job.space != space:
             continue
+        folder = ledger.folders.of(job.id)
         here, there = _asked_there(job, folder, prints, open_rows)
         if job.adopted and sent is not None:  # its hashes are of requests as they were sent
             here, there = _either(here, there, *_asked_there(job, folder, sent, open_rows))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import sqlite3
 import time
 import uuid
 
@@ -435,42 +432,3 @@ def test_a_retry_of_rows_that_were_waited_for_and_of_others(server, call, home):
     again.wait(60)
     assert (df["out"] == df["text"]).all()
     assert (again.counts.succeeded, again.counts.reused, sent(server) - before) == (9, 4, 9)
-
-
-def test_a_ledger_from_before_there_was_reuse(server, call, home):
-    """Its jobs are shown, sent again where they failed, and what they answered is not paid again."""
-    server.set_faults("expire_after=3")
-    job = numbered(8).llm.batch("{text}", out="out", reuse=False, **call).wait(60)
-    answered, failed = job.counts.succeeded, job.counts.expired
-    assert (answered, failed) == (3, 5)
-    forget(home)
-    made_older(home, job.id)
-    server.set_faults("")
-    before = sent(server)
-    grown = numbered(10)
-    told = grown.llm.batch("{text}", out="out", **call).wait(60)
-    assert (grown["out"] == grown["text"]).all()
-    assert (told.counts.reused, sent(server) - before) == (answered, failed + 2)
-    forget(home)
-    (home / "jobs" / job.id / "prints.bin").unlink()
-    same = numbered(8)
-    again = jupyter_batch.open(job.id).retry(api_key=call["api_key"]).wait(60)
-    same.llm.attach(again)
-    assert (same["out"] == same["text"]).all()
-    assert (again.counts.succeeded, again.counts.reused) == (failed, answered)
-
-
-def made_older(home, job):
-    """The ledger and the job as the first version of the schema had them."""
-    (home / "jobs" / job / "prints.bin").unlink()
-    with contextlib.closing(sqlite3.connect(home / "ledger.sqlite3")) as db:
-        facts = json.loads(db.execute("SELECT facts FROM job").fetchone()[0])
-        for name in ("space", "alone", "price"):
-            facts.pop(name)
-        db.execute(
-            "UPDATE job SET facts = ?, fingerprint = 'of another kind'", (json.dumps(facts),)
-        )
-        db.execute("DROP TABLE bundle")
-        db.execute("ALTER TABLE job DROP COLUMN rush_at")
-        db.execute("PRAGMA user_version = 1")
-        db.commit()
