@@ -51,7 +51,6 @@ COMPLEX_FUNCTIONS = {
     "results/outcomes.py:of_shard": 17,
     "results/outcomes.py:take": 24,
     "results/row.py:row_of": 17,
-    "results/rows/__init__.py:_view": 16,
     "results/timeline.py:_stages": 21,
     "runner/collect.py:collect": 19,
     "runner/quota.py:hold": 18,

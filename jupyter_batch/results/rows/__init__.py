@@ -19,6 +19,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.glimpse import words
+from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.row import Row
 from jupyter_batch.results.rows.contents import Contents, plain
 from jupyter_batch.results.rows.lines import Array, Line
@@ -265,30 +266,31 @@ def _view(
     )
     own = contents.outcome(position, lines.get(asked, ()))
     if own is not None:
-        code, value = CODES[own.status[0]], own.answers[0]
-        row.status = Status.REUSED if asked != position and code is Status.SUCCEEDED else code
-        row.finish = own.finishes[own.finish[0]]
-        row.error = own.reasons.get(asked)
-        said = plain if longest is None else words
-        row.answer = None if value is None else said(value)[:longest]
-        if contents.job.schema is not None and isinstance(value, dict):
-            row.fields = {str(name): said(held) for name, held in value.items()}
-        row.size = sum(len(line.data) for line in lines[asked][:1])
-        _add_figures(row, own, 0)
+        _add_figures(row, own, asked)
+        _add_answer(row, own.answers[0], longest, by_field=contents.job.schema is not None)
+        row.size = len(lines[asked][0].data)
+        if asked != position and row.status == Status.SUCCEEDED:
+            row.status = Status.REUSED
         if contents.places[position] <= NOWHERE:
             row.cost = 0.0
     found = contents.found
-    if found is not None and CODES[found.status[position]] is not Status.RUNNING:
-        row.status = CODES[found.status[position]]
-        row.finish = found.finishes[found.finish[position]]
-        row.error = found.reasons.get(position)
+    if found is not None and (own is None or CODES[found.status[position]] != Status.RUNNING):
         _add_figures(row, found, position)
-    elif found is not None and own is None:
-        row.status = Status.RUNNING
     return row
 
 
-def _add_figures(row: RowView, found: Any, at: int) -> None:
+def _add_answer(row: RowView, value: Any, longest: int | None, *, by_field: bool) -> None:
+    said = plain if longest is None else words
+    row.answer = None if value is None else said(value)[:longest]
+    if by_field and isinstance(value, dict):
+        row.fields = {str(name): said(held) for name, held in value.items()}
+
+
+def _add_figures(row: RowView, found: Outcomes, position: int) -> None:
+    at = position - found.first
+    row.status = CODES[found.status[at]]
+    row.finish = found.finishes[found.finish[at]]
+    row.error = found.reasons.get(position)
     into, out, cost = found.input_tokens[at], found.output_tokens[at], found.costs.paid[at]
     row.input_tokens = into if into >= 0 else None
     row.output_tokens = out if out >= 0 else None
