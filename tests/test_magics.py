@@ -28,6 +28,10 @@ class FakeJob:
 
     def cancel(self):
         self.done.append("cancel")
+        return self
+
+    def view(self):
+        return "its rows"
 
 
 class FakeFace(types.ModuleType):
@@ -295,6 +299,7 @@ def test_the_line_magic_finds_shows_attaches_and_cancels(shell, face):
     """list, show, errors, attach and cancel do what they say on the job of that id, or of that name, in quotes."""
     assert shell.run_line_magic("llm_batch", "show jb7") is face.kept
     assert shell.run_line_magic("llm_batch", "errors 'my job'") == "the rows that failed"
+    assert shell.run_line_magic("llm_batch", "view jb7") == "its rows"
     with pytest.raises(OptionError, match="a quote in the line is never closed"):
         shell.run_line_magic("llm_batch", "show 'my job")
     assert shell.run_line_magic("llm_batch", "attach jb7 df") is face.kept
