@@ -1,10 +1,11 @@
-"""Conversion of request files for upload to a bucket, and of downloaded result lines."""
+"""Conversion of request files for upload, and of downloaded result lines."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,12 @@ def as_sent(requests: Path, sent: Callable[[bytes], bytes]) -> Iterator[IO[bytes
         made.flush()
         made.seek(0)
         yield made
+
+
+async def blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    """Yield the blocks of a file, read in a thread."""
+    while block := await asyncio.to_thread(file.read, BLOCK):
+        yield block
 
 
 class Lines:

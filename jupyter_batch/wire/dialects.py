@@ -13,13 +13,13 @@ from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire import openai, openai_requests, openai_vectors, responses, tolerant, turns
 from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.anthropic.requests import Encoder as AnthropicEncoder
-from jupyter_batch.wire.clouds import bedrock, gemini, vertex
+from jupyter_batch.wire.clouds import bedrock, gemini, gemini_api, vertex
 from jupyter_batch.wire.openai_requests import Route
 from jupyter_batch.wire.turns import Told
 from jupyter_batch.wire.varying import Varying
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
-VERTEX, BEDROCK = "vertex", "bedrock"
+VERTEX, BEDROCK, GEMINI = "vertex", "bedrock", "gemini"
 
 Decode = Callable[[bytes, str, Mapping[str, str]], Iterator[Result]]
 """From whole result lines, their endpoint, and the provider's tool names -> the user's."""
@@ -53,6 +53,9 @@ def encoder(
 
     def make(body: Mapping[str, Any], extra: Mapping[str, Any]) -> Encoder:
         translating = _dialect(dialect).encoder
+        vectors = _dialect(dialect).vectors
+        if vectors is not None and endpoint == openai.EMBEDDINGS and route is not None:
+            return vectors(body, load_litellm, route, extra)
         if translating is not None:
             return translating(openai.CHAT, body, litellm=load_litellm(), extra=extra)
         if endpoint == openai.RESPONSES:
@@ -76,7 +79,7 @@ def is_translated(dialect: str, endpoint: str) -> bool:
 
 def is_mapped(made: Varying) -> bool:
     """Whether litellm makes all the lines of this encoder, in any dialect."""
-    return isinstance(made.whole, AnthropicEncoder)
+    return isinstance(made.whole, AnthropicEncoder | gemini_api.VectorEncoder)
 
 
 def may_be_mapped(made: Varying) -> bool:
@@ -107,12 +110,17 @@ def request_in(line: bytes) -> dict[str, Any]:
 
 
 class Dialect(NamedTuple):
-    """A format of request and result lines. encoder: None where requests are sent as they are."""
+    """A format of request and result lines.
+
+    encoder: None where requests are sent as they are. vectors: makes the encoder of embeddings,
+    where these are not in OpenAI's format.
+    """
 
     name: str
     decode: Decode
     follow: Follow
     encoder: Callable[..., Encoder] | None = None
+    vectors: Callable[..., Encoder] | None = None
 
 
 _DIALECTS = {
@@ -140,6 +148,13 @@ _DIALECTS = {
             lambda block, _, names: bedrock.decode_lines(block, names),
             turns.converse,
             bedrock.Encoder,
+        ),
+        Dialect(
+            GEMINI,
+            lambda block, endpoint, _: gemini_api.decode_lines(block, endpoint),
+            turns.gemini,
+            gemini_api.Encoder,
+            gemini_api.vectors,
         ),
     )
 }

@@ -49,9 +49,8 @@ class Encoder:
         """`body`: the request's JSON, with a Hole for each varying value. Raises OptionError."""
         mark = secrets.token_hex(16)
         names: list[str] = []
-        line = {"custom_id": Hole("custom_id"), "method": "POST", "url": endpoint, "body": body}
         try:
-            data = orjson.dumps(_marked(line, mark, names))
+            data = orjson.dumps(_marked(self._line(endpoint, body), mark, names))
         except TypeError as error:
             raise OptionError(
                 f"a parameter of the request can't be sent as JSON: {error}"
@@ -60,6 +59,10 @@ class Encoder:
         self._pattern = b"%b".join(part.replace(b"%", b"%%") for part in parts) + b"\n"
         self._order = names[1:]
         self.holes: tuple[str, ...] = tuple(dict.fromkeys(self._order))
+
+    def _line(self, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The line's JSON, with the id's Hole first."""
+        return {"custom_id": Hole("custom_id"), "method": "POST", "url": endpoint, "body": body}
 
     def encode(
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]

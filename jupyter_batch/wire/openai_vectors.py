@@ -33,15 +33,16 @@ def encoder(
         return openai.Encoder(endpoint, {**body, **extra})
     # litellm knows by name which of OpenAI's models shorten vectors; other servers decide.
     foreign = {_LENGTH: params.pop(_LENGTH)} if _LENGTH in params and is_foreign(route) else {}
-    mapped = _mapped(load(), route, params)
+    made = mapped(load(), route, params)
     if route.as_given:
         return Encoder(endpoint, {**body, **({"extra_body": extra} if extra else {})})
     rest = {key: value for key, value in body.items() if key not in params}
-    return Encoder(endpoint, {**rest, **foreign, **mapped, **extra})
+    return Encoder(endpoint, {**rest, **foreign, **made, **extra})
 
 
 @quiet()
-def _mapped(litellm: Any, route: Route, params: Mapping[str, Any]) -> dict[str, Any]:
+def mapped(litellm: Any, route: Route, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an embedding's parameters as litellm maps them. Raises OptionError."""
     model = f"{route.provider}/{route.model}"
     try:
         made = litellm.utils.get_optional_params_embeddings(

@@ -6,6 +6,8 @@ import pytest
 
 from jupyter_batch.core.request import Limits
 from jupyter_batch.providers.azure.batches import ViaAzure
+from jupyter_batch.providers.gemini import batches as gemini
+from jupyter_batch.providers.gemini.batches import ViaGemini
 from jupyter_batch.providers.mistral.batches import ViaMistral
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.registry import RECORDS
@@ -15,6 +17,7 @@ from tests.desk import Desk
 from tests.ledgers import assert_nowhere
 from tests.outside import nobody_else_called
 from tests.providers.fakes.azure import Azure
+from tests.providers.fakes.gemini import Gemini
 from tests.providers.fakes.host import Host
 from tests.providers.fakes.mistral import Mistral
 from tests.providers.fakes.xai import Xai
@@ -30,6 +33,8 @@ def _to_no_other_host(monkeypatch):
         "AZURE_OPENAI_API_KEY",
         "XAI_API_KEY",
         "MISTRAL_API_KEY",
+        "GEMINI_API_KEY",
+        "GOOGLE_API_KEY",
         "OPENAI_API_KEY",
     ):
         monkeypatch.delenv(name, raising=False)
@@ -43,7 +48,13 @@ class ProviderDesk(Desk):
     def __init__(self, home, fake, name):
         self.name = name
         super().__init__(
-            home, self.provider, fake=fake, model=f"{name}/the-model", limits=None, now=NOW
+            home,
+            self.provider,
+            fake=fake,
+            model=f"{name}/the-model",
+            limits=None,
+            dialect=RECORDS[name].dialect,
+            now=NOW,
         )
 
     def provider(self, key=None, url=None):
@@ -51,19 +62,22 @@ class ProviderDesk(Desk):
         record = RECORDS[self.name]
         facts = Facts(
             name=record.name,
-            dialect="openai",
+            dialect=record.dialect,
             key=record.key[0],
             limits=record.limits(),
             poll_first=1.0,
             poll_last=300.0,
             settle=15.0,
             one_file=record.files == 1,
+            checks_file=record.checks_file,
         )
         access = Access(api_base=url or self.fake.url, api_key=key or Host.key)
         if self.name == "azure":
             return ViaAzure(facts, access, api_version="2024-10-21")
         if self.name == "xai":
             return ViaXai(facts, access, clock=lambda: self.now)
+        if self.name == "gemini":
+            return ViaGemini(facts, access, model="the-model")
         return ViaMistral(facts, access, model="the-model")
 
     def plan(self, shard_size=4, **more):
@@ -75,7 +89,7 @@ class ProviderDesk(Desk):
         )
 
 
-FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral}
+FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral, "gemini": Gemini}
 
 
 def make(name, tmp_path):
@@ -88,6 +102,7 @@ def make(name, tmp_path):
 
 
 @pytest.fixture(params=list(FAKES))
-def desk(request, tmp_path):
-    """One for each provider."""
+def desk(request, tmp_path, monkeypatch):
+    """One for each provider; Gemini's requests go by file."""
+    monkeypatch.setattr(gemini, "INLINE_BYTES", 0)
     yield from make(request.param, tmp_path)

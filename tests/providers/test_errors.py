@@ -34,10 +34,10 @@ async def call(desk, provider, verb):
     """One verb of a provider whose fake has one batch."""
     requests = desk.ledger.home.parent / "requests.jsonl"
     url = "/chat/completions" if desk.name == "azure" else "/v1/chat/completions"
-    requests.write_text(
-        f'{{"custom_id":"a-0","method":"POST","url":"{url}","body":{{"model":"m",'
-        '"messages":[{"role":"user","content":"x"}]}}\n'
-    )
+    line = f'"method":"POST","url":"{url}","body":{{"model":"m","messages":[{{"role":"user","content":"x"}}]}}'
+    if desk.dialect == "gemini":
+        line = '"request":{"contents":[{"parts":[{"text":"x"}]}]}'
+    requests.write_text(f'{{"custom_id":"a-0",{line}}}\n')
     how = {"endpoint": url, "window": "24h", "on_upload": _nothing}
     if verb in ("upload", "create"):
         return await provider.submit(requests, {"jupyter_batch": "a/0"}, uploaded=None, **how)
@@ -53,9 +53,7 @@ async def call(desk, provider, verb):
             return await provider.cancel(batch)
         case _:
             desk.fake.end()
-            return await provider.fetch(
-                batch if desk.name == "xai" else f"out-of-{batch}", lambda _: None
-            )
+            return await provider.fetch(desk.fake.results_of(batch), lambda _: None)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -82,7 +80,7 @@ def test_each_refusal_has_its_kind(desk, verb):
             with pytest.raises(ProviderError) as told:
                 await call(desk, provider, verb)
             assert type(told.value) is kind, told.value
-            assert told.value.status == status
+            assert told.value.status == desk.fake.shown.get(status, status)
             assert Host.key not in str(told.value)
             assert desk.fake.asked[verb] == before + 1, "sent once"
             assert told.value.retry_after == 7.0
@@ -202,10 +200,7 @@ def test_a_download_is_never_whole_in_memory(desk):
         batch.answers = {f"a-{n}": "x" * 400_000 for n in range(30)}
         batch.ending = "completed"
         sizes = []
-        await provider.fetch(
-            batch.id if desk.name == "xai" else f"out-of-{batch.id}",
-            lambda block: sizes.append(len(block)),
-        )
+        await provider.fetch(desk.fake.results_of(batch.id), lambda block: sizes.append(len(block)))
         assert sum(sizes) > 12_000_000
         assert max(sizes) < 2_000_000
 
@@ -223,6 +218,6 @@ def test_a_full_disk_is_not_the_providers_fault(desk):
         await call(desk, provider, "create")
         batch = desk.fake.end()
         with pytest.raises(OSError, match="No space left"):
-            await provider.fetch(batch.id if desk.name == "xai" else f"out-of-{batch.id}", full)
+            await provider.fetch(desk.fake.results_of(batch.id), full)
 
     desk.play(way())

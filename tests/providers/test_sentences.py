@@ -240,7 +240,7 @@ def test_an_error_that_comes_with_a_200_is_one_in_anthropic_s_shape(tmp_path, ve
 
 @pytest.mark.parametrize("verb", ["upload", "create", "poll", "list", "cancel"])
 def test_an_error_that_comes_with_a_200_is_one_everywhere(desk, verb):
-    """E2: Azure, Mistral and xAI."""
+    """E2: Azure, Mistral, xAI and Gemini."""
 
     async def way():
         provider = desk.provider()

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from jupyter_batch.core.request import Limits
 from jupyter_batch.providers.record import Record
 
 RECORDS = (
     Record(
         name="gemini",
         title="Gemini API",
-        dialect=None,
+        dialect="gemini",
         litellm="gemini",
+        carried="httpx, translated by litellm",
+        source="ai.google.dev: Batch API, Files API, limits; google-genai",
         key=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        base=("GEMINI_API_BASE",),  # litellm's
+        default_base="https://generativelanguage.googleapis.com",
         hosts=(r"generativelanguage\.googleapis\.com",),
-        source="ai.google.dev: batch, limits",
-        batch=False,
-        instead='mode="realtime"',
-        bytes=2_000_000_000,
+        bytes=2_000_000_000,  # a file; the number of requests is not limited
+        pack=Limits(requests=200_000, bytes=990_000_000),  # less, so that an upload ends in time
+        windows=("24h",),
+        keeps="6 weeks?",  # as other clients read the guide; uploaded files: 48 h
         discount="50%",
         price=0.5,
-        note="a batch API of its own, which litellm does not speak",
+        cancel=True,
+        listed=True,
+        tagged=True,  # by the display name: there is no other metadata
+        files=1,
+        checks_file=True,  # Files API: a file may be PROCESSING
+        vectors=True,  # Batch API: asyncBatchEmbedContent
+        note="24 h are a target: a batch expires after 48 h, without results; needs a paid tier",
+        connect="jupyter_batch.providers.gemini.batches:connect",
+        realtime_base="jupyter_batch.providers.gemini.address:versioned",
         bare="gemini-|gemma-",
     ),
 )

@@ -19,7 +19,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
@@ -27,7 +27,7 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.http.streams import LineBound, blocks_of
-from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
+from jupyter_batch.providers.cloud_file import Lines, as_sent, blocks
 from jupyter_batch.providers.failures import object_in
 from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.protocol import TAG, Access, Facts
@@ -208,7 +208,7 @@ class ViaVertex(Direct):
                 answer = await client.post(
                     f"{self._storage}/upload/storage/v1/b/{self._bucket}/o",
                     params={"uploadType": "media", "name": name},
-                    content=_blocks(file),
+                    content=blocks(file),
                     headers={"content-type": "application/jsonl", "content-length": str(size)},
                 )
                 self._check(answer, f"bucket {self._bucket}")
@@ -313,11 +313,6 @@ def _view(job: Mapping[str, Any]) -> BatchView:
 def _parts(uri: str) -> tuple[str, str]:
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     return bucket, name
-
-
-async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
-    while block := await asyncio.to_thread(file.read, BLOCK):
-        yield block
 
 
 def connect(to: Connection) -> ViaVertex:

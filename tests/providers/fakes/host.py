@@ -60,6 +60,8 @@ class Host:
     """
 
     key = "sk-secret-of-the-tests"
+    shown: dict[int, int] = {}
+    """HTTP statuses for which the provider has others."""
 
     def __init__(self, clock):
         self.clock = clock
@@ -85,6 +87,10 @@ class Host:
         """The one batch that there is."""
         (batch,) = self.batches.values()
         return batch
+
+    def results_of(self, batch_id) -> str:
+        """The id of a batch's answers, as `fetch` takes it."""
+        return f"out-of-{batch_id}"
 
     def end(self, ending="completed", answered=None, failed=0, **more) -> Batch:
         """End the one batch: the first `answered` requests have an answer, the next `failed` an error.
