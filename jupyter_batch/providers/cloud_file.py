@@ -48,8 +48,9 @@ class Lines:
         self._held = rest
         self._write(b"".join(self._change(line) for line in lines if line and not line.isspace()))
 
-    def end(self) -> None:
-        """End a file; the next file starts on a new line."""
+    def end(self, *, last: bool = False) -> None:
+        """End a file; the next one starts on a new line. last: there is none, the end is kept."""
         if self._held and not self._held.isspace():
-            self._write(self._change(self._held))
+            made = self._change(self._held)
+            self._write(made.rstrip(b"\n") if last else made)
         self._held = b""

@@ -96,7 +96,7 @@ class Mover(ShardContext):
                 )
             case Step.SUBMITTING:
                 return await adopt(self, shard)
-            case Step.RUNNING if self.job.cancel_at:
+            case Step.RUNNING if self.job.cancel_at and not shard.ended_at:
                 return await self._cancel(shard)
             case Step.RUNNING | Step.CANCELLING:
                 return await self._poll(shard)

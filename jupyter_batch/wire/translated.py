@@ -43,9 +43,17 @@ def failed(
     *,
     status: Status = Status.FAILED,
     stop: Any = None,
+    unbilled: bool = False,
 ) -> Result:
     """A Result without a value; its reason is truncated for display. stop: as for `answered`."""
-    return Result(custom_id, status, error=cut(reason), usage=usage, finish=finish_of(stop))
+    return Result(
+        custom_id,
+        status,
+        error=cut(reason),
+        usage=usage,
+        finish=finish_of(stop),
+        unbilled=unbilled,
+    )
 
 
 def answered(custom_id: str | None, value: Any, usage: Usage | None, stop: Any = None) -> Result:

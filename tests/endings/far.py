@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import ExitStack, contextmanager
+from unittest import mock
 
 from aiohttp import web
 
+from jupyter_batch.providers.gemini import batches as gemini
 from tests.anthropic.fake import KEY, Fake, RefusalError
 from tests.endings.openai_host import OpenAI
 from tests.endings.table import REFUSED, WHY
 from tests.providers.fakes.azure import Azure
+from tests.providers.fakes.gemini import Gemini
 from tests.providers.fakes.host import Fault
 from tests.providers.fakes.mistral import Mistral
 from tests.providers.fakes.xai import Xai
 
-HOSTS = {"openai": OpenAI, "azure": Azure, "xai": Xai, "mistral": Mistral}
+HOSTS = {"openai": OpenAI, "azure": Azure, "xai": Xai, "mistral": Mistral, "gemini": Gemini}
 LATE_POLLS = 3
 
 
@@ -214,4 +217,5 @@ def far_side(name, clock):
         if name == "anthropic":
             yield stack.enter_context(_anthropic())
         else:
+            stack.enter_context(mock.patch.object(gemini, "INLINE_BYTES", 0))
             yield FarHost(name, stack.enter_context(HOSTS[name](clock)))

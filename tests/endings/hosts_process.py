@@ -112,7 +112,16 @@ def open_way(base):
 def main(home, *names):
     """All of them, one after the other."""
     os.environ["JUPYTER_BATCH_HOME"] = home
-    for name in ("OPENAI", "AZURE", "XAI", "MISTRAL", "ANTHROPIC", "HOSTED_VLLM", "LITELLM_PROXY"):
+    for name in (
+        "OPENAI",
+        "AZURE",
+        "XAI",
+        "MISTRAL",
+        "ANTHROPIC",
+        "GEMINI",
+        "HOSTED_VLLM",
+        "LITELLM_PROXY",
+    ):
         os.environ[f"{name}_API_BASE"] = os.environ[f"{name}_BASE_URL"] = (
             "http://elsewhere.invalid/v1"
         )

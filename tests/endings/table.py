@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-PROVIDERS = ("openai", "azure", "xai", "mistral", "anthropic")
+PROVIDERS = ("openai", "azure", "xai", "mistral", "anthropic", "gemini")
 ENDINGS = ("completed", "failed", "expired", "cancelled")
 OUTPUTS = {
     "present": "it is there at the end",
@@ -32,6 +32,7 @@ LEFT_OUT = {
     ("xai", "absent"): "its results are pages under the batch's own id, there from the end on",
     ("xai", "short"): "a page is one JSON object: half of it is a cut page",
     ("xai", "no errors"): "its errors stand among its results",
+    ("gemini", "no errors"): "its errors stand among its results",
     ("anthropic", "no errors"): "its errors stand among its results",
     (
         "anthropic",
@@ -73,7 +74,7 @@ class Cell:
     @property
     def one_file(self):
         """Answers and errors come in one file."""
-        return self.provider in ("xai", "anthropic")
+        return self.provider in ("xai", "anthropic", "gemini")
 
     @property
     def answered(self):
@@ -98,8 +99,10 @@ class Cell:
             return ""
         if self.output == "short":  # the line that is broken is the file's last
             return (
-                self.answered[1:] if self.provider == "anthropic" else self.answered[:-1]
-            )  # of its reversed order
+                self.answered[1:]
+                if self.provider in ("anthropic", "gemini")
+                else self.answered[:-1]
+            )  # of their reversed order
         return self.answered
 
     def reasons(self):

@@ -15,13 +15,14 @@ from jupyter_batch.planning.retry import plan_again
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.anthropic.fake import Fake
 from tests.providers.fakes.azure import Azure
+from tests.providers.fakes.gemini import Gemini
 from tests.providers.fakes.mistral import Mistral
 from tests.providers.fakes.xai import Xai
 from tests.waiting import wait_for
 
 from .conftest import numbered
 
-FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral}
+FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral, "gemini": Gemini}
 
 
 def frame():
@@ -214,7 +215,7 @@ def test_real_time_at_the_embedded_server(home):
 REFUSED = {
     "a provider without a batch API": (
         ModelError,
-        {"model": "gemini/gemini-2.5-flash"},
+        {"model": "cohere/command-r"},
         'mode="realtime"',
     ),
     "its price is named": (ModelError, {"model": "deepseek/deepseek-chat"}, "full price"),

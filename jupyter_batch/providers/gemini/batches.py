@@ -130,7 +130,7 @@ class ViaGemini(Direct):
         bound = LineBound(held.take)
         await self._stream(f"/download/{VERSION}/{quote(file_id)}:download?alt=media", bound.write)
         bound.close()
-        held.end()
+        held.end(last=True)
 
     async def cancel(self, batch_id: str) -> BatchView:
         """See Provider.cancel."""

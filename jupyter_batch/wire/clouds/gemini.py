@@ -146,7 +146,9 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
     if wrong and not response.get("candidates"):
         cancelled = mapping(wrong).get("code") == _CANCELLED
         status = Status.CANCELLED if cancelled else Status.FAILED
-        return failed(custom_id, _reason(wrong), usage, status=status)
+        # Gemini API, billing: a request that fails with an error is not charged.
+        unbilled = usage is None
+        return failed(custom_id, _reason(wrong), usage, status=status, unbilled=unbilled)
     value, reason = _answer(response)
     stop = _stop(response)
     if value is None:

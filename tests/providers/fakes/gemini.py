@@ -216,8 +216,8 @@ class Gemini(Host):
             if asked.get("model", f"models/{model}") != f"models/{model}":
                 raise ValueError("the model of a request differs from the batch's")
             parts = (asked["content"] if vectors else asked["contents"][-1])["parts"]
-            text = "".join(part.get("text", "") for part in parts)
-            requests[line["key"]] = {"messages": [{"content": text}], "request": asked}
+            said = {"content": parts[-1].get("text")}
+            requests[line["key"]] = {"messages": [said], "request": asked}
         batch = Batch(f"batches/b{next(self._numbers)}", file, requests, name, self.clock(), order)
         batch.order = {**order, "model": model, "vectors": vectors}
         self.batches[batch.id] = batch
