@@ -17,7 +17,6 @@ from jupyter_batch.server import launch
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.ledgers import forget, lose
 from tests.providers.fakes.azure import Azure
-from tests.providers.fakes.gemini import Gemini
 from tests.providers.fakes.mistral import Mistral
 from tests.providers.fakes.xai import Xai
 from tests.waiting import wait_for
@@ -25,7 +24,7 @@ from tests.waiting import wait_for
 from .conftest import numbered
 from .test_every_provider import anthropic
 
-FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral, "gemini": Gemini}
+FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral}
 
 
 def calling(name, fake):

@@ -52,7 +52,7 @@ _STATUS = {
 class Gemini(Host):
     """One project. file_states: what the next looks at a file find, then ACTIVE. page: batches in a page of the list.
 
-    answer: (a request, the text in upper case) -> the response of a row.
+    answer: (a request, the text in upper case) -> the response of a row. host: where uploads are sent to, if elsewhere.
     """
 
     def __init__(self, clock):
@@ -60,6 +60,7 @@ class Gemini(Host):
         self.file_states: list[str] = []
         self.page = 2
         self.heads: list[tuple[str, dict]] = []
+        self.host = ""
         self.answer = lambda request, text: response(text)
         self._numbers = itertools.count(1)
         self._uploads: dict[str, bytearray] = {}
@@ -142,7 +143,7 @@ class Gemini(Host):
             raise ValueError("not a resumable upload")
         number = str(next(self._numbers))
         self._uploads[number] = bytearray()
-        place = f"{self.url}/upload/v1beta/resumable?upload_id={number}&upload_protocol=resumable"
+        place = f"{self.host or self.url}/upload/v1beta/resumable?upload_id={number}&upload_protocol=resumable"
         return web.json_response(
             {}, headers={"X-Goog-Upload-URL": place, "X-Goog-Upload-Status": "active"}
         )
