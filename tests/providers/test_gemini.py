@@ -43,7 +43,7 @@ PARAMS = [
     {"tools": [TOOL], "tool_choice": "required"},
     {"response_format": SCHEMA},
     {"response_format": {"type": "json_object"}},
-    {"presence_penalty": 0.1, "frequency_penalty": 0.2, "n": 1},
+    {"presence_penalty": 0.1, "frequency_penalty": 0.2},
     {"safety_settings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]},
 ]
 
@@ -171,7 +171,7 @@ def test_tools_and_their_next_round(fake, home):
     assert request["contents"][1]["parts"][0]["thoughtSignature"] == "sig"
     told = request["contents"][2]["parts"][0]["functionResponse"]
     assert (told["name"], told["response"]) == ("look", {"output": "A: 20 C"})
-    fake.only.answers = {key: "x" for key in fake.only.requests}
+    fake.only.answers = dict.fromkeys(fake.only.requests, "x")
     fake.only.ending = "completed"
     follow.wait(60)
     assert df["out"].tolist() == ["sunny"]
@@ -477,7 +477,7 @@ def test_a_lost_ledger_is_no_loss(fake, home, way):
         batch.ending = "completed"
     adopted = jobs.open_job(job).wait(60)
     assert adopted.is_successful
-    assert adopted.model == MODEL
+    assert adopted._record().model == MODEL
     assert adopted.results()["loud"].tolist() == list("ABCDE")
     again = df[["t"]].copy()
     again.llm.attach(adopted, by_position=True)
