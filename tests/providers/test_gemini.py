@@ -11,8 +11,8 @@ import pytest
 from jupyter_batch import jobs
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.status import State, Step
+from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.gemini import batches
-from jupyter_batch.providers.openai.batches import load_litellm
 from tests.ledgers import assert_nowhere, lose
 from tests.providers.conftest import make
 from tests.providers.fakes.gemini import Gemini, response

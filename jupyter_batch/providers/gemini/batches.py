@@ -34,8 +34,7 @@ from jupyter_batch.http.streams import LineBound
 from jupyter_batch.providers.cloud_file import Lines, as_sent, blocks
 from jupyter_batch.providers.failures import object_in, refused
 from jupyter_batch.providers.gemini.address import VERSION, root_of
-from jupyter_batch.providers.http_api import Direct
-from jupyter_batch.providers.openai.batches import LIST_PAGES, TRANSFER_SECONDS
+from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.clouds import gemini_api
