@@ -146,37 +146,6 @@ def test_the_whole_way_with_a_schema(fake, home, way):
     assert (fake.asked["create"], fake.asked["list"]) == (2, 0)
 
 
-def test_tools_and_their_next_round(fake, home):
-    """A tool call comes back as one, its result goes out in a second batch, beside the call as it came."""
-
-    def answer(request, text):
-        if len(request["contents"]) > 1:
-            return response("sunny")
-        called = response("")
-        called["candidates"][0]["content"]["parts"] = [
-            {"functionCall": {"name": "look", "args": {"city": text}}, "thoughtSignature": "sig"}
-        ]
-        return called
-
-    fake.answer = answer
-    df = frame()[:1]
-    job = df.llm.batch("{t}", out="out", tools=[TOOL], **call(fake))
-    wait_for(lambda: fake.batches, job)
-    fake.end()
-    job.wait(60)
-    fake.batches.clear()
-    follow = job.run_tools({"look": lambda city: f"{city}: 20 C"})
-    wait_for(lambda: fake.batches, follow)
-    (request,) = requests_of(fake)
-    assert request["contents"][1]["parts"][0]["thoughtSignature"] == "sig"
-    told = request["contents"][2]["parts"][0]["functionResponse"]
-    assert (told["name"], told["response"]) == ("look", {"output": "A: 20 C"})
-    fake.only.answers = dict.fromkeys(fake.only.requests, "x")
-    fake.only.ending = "completed"
-    follow.wait(60)
-    assert df["out"].tolist() == ["sunny"]
-
-
 def test_vectors(fake, home, way):
     """embed: requests as litellm makes them, vectors on their rows, tokens and their price of a batch."""
     df = pd.DataFrame({"t": ["a", "bb", "ccc", "dddd"]})
