@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import msgspec
 
 from jupyter_batch.config.options import RetryParams
-from jupyter_batch.core.errors import InputError, JupyterBatchError
+from jupyter_batch.core.errors import InputError, JupyterBatchError, NothingToRetryError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Block, Snapshot
 from jupyter_batch.core.together import together
@@ -23,7 +23,6 @@ from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.one_key import keys_by_job, member_of
-from jupyter_batch.results.actions import to_attach
 from jupyter_batch.runner.process import Session
 
 if TYPE_CHECKING:
@@ -48,11 +47,7 @@ class Group(Handle):
 
     def snapshot(self) -> Snapshot:
         """Return the present state of all its jobs as of a single one."""
-        seen = [job.snapshot() for job in self.jobs]
-        whole = together(self.id, seen)
-        if all(one.merged == to_attach(one.id) for one in seen):
-            return msgspec.structs.replace(whole, merged=to_attach(self.id))
-        return whole
+        return together(self.id, [job.snapshot() for job in self.jobs])
 
     @property
     def name(self) -> str | None:
@@ -269,18 +264,20 @@ class Group(Handle):
         return group
 
     def _retried(self, act: Callable[[Job], Job]) -> Group:
-        again, refusals = [], []
+        again, refusals, retried = [], [], False
         for job in self.jobs:
             try:
                 again.append(act(job))
-            except InputError as e:
+                retried = True
+            except NothingToRetryError:
+                again.append(job)
+            except InputError as e:  # a missing key, or too high a price
                 again.append(job)
                 refusals.append(e)
-        for refusal in refusals:
-            if type(refusal) is not InputError:  # a key or a price, not merely that no row is left
-                raise refusal
-        if len(refusals) == len(self.jobs):
-            raise InputError(f"in group {self.id} no row is left to be sent again")
+        if refusals:
+            raise refusals[0]
+        if not retried:
+            raise NothingToRetryError(f"in group {self.id} no row is left to be sent again")
         return self if again == list(self.jobs) else keep(self._here, again)
 
     def _each(self, act: Callable[[Job], object]) -> Group:

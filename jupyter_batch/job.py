@@ -13,9 +13,9 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.job_state import _OPEN, _OPENING, JobState
+from jupyter_batch.monitor.view import sent_again
 from jupyter_batch.notebook import kernel
 from jupyter_batch.providers.table import BATCH, REALTIME, check_live
-from jupyter_batch.results.actions import sent_again
 from jupyter_batch.results.stream import News
 from jupyter_batch.runner.process import Session
 
@@ -343,7 +343,7 @@ class Job(JobState):
         last._next = last.retry()
         for one in (self, last):
             self._here.move(last._next.id, one._on_retry_change)
-        retried = sent_again(self._next.snapshot() if self._next is not None else None)
+        retried = sent_again(self.snapshot().again)
         return f"{retried[:1].upper()}{retried[1:]}."
 
     def _on_retry_change(self, seen: Snapshot) -> None:

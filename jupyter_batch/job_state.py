@@ -17,7 +17,7 @@ from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.merging.bound_frames import Answers, Standpoint
 from jupyter_batch.notebook import kernel
-from jupyter_batch.results.actions import offers, sent_again, to_attach
+from jupyter_batch.results.actions import offers
 from jupyter_batch.results.glimpse import Glimpse
 from jupyter_batch.runner.process import Session
 
@@ -116,11 +116,12 @@ class JobState(Handle):
         return msgspec.structs.replace(
             seen,
             attach=reopen(self.id),
-            merged=self._answers.said or self._unbound(record, seen),
+            merged=self._answers.said,
+            unbound=(self.id,) if self._is_unbound(record, seen) else (),
             answers=found.answers,
             examples=found.examples,
             reasons=(*found.reasons, *seen.reasons),
-            again=sent_again(again),
+            again=() if again is None else (again,),
             offers=()
             if self._salvaged
             else offers(
@@ -129,15 +130,10 @@ class JobState(Handle):
             history=() if self._salvaged else self._history.look(self._here.ledger, record),
         )
 
-    def _unbound(self, record: JobRecord, seen: Snapshot) -> str:
-        """The hint how to bring the answers onto a frame, for a job that was opened by its id; else ""."""
-        held = (
-            bool(self._answers.landings)
-            or not record.framed
-            or record.adopted
-            or self._salvaged is not None
-        )
-        return "" if held or not seen.is_complete else to_attach(record.id)
+    def _is_unbound(self, record: JobRecord, seen: Snapshot) -> bool:
+        """Whether its answers are for a frame that this process lacks; `adopt` reports that itself."""
+        held = bool(self._answers.landings or self._answers.said or self._salvaged is not None)
+        return seen.is_complete and record.framed and not (held or record.adopted)
 
     def _begin(self, api_key: str | None) -> None:
         """Start a job that was just submitted; one that is complete already merges at once."""

@@ -6,7 +6,8 @@
     │   ├── OptionError             an unknown option or a bad value
     │   ├── ColumnError             the column to fill exists already, or is ambiguous
     │   ├── ModelError              no model, no provider, or a provider without a batch API
-    │   └── KeyMissingError         no API key for the provider
+    │   ├── KeyMissingError         no API key for the provider
+    │   └── NothingToRetryError     no row of the job can be sent again (now)
     ├── AlignmentError              the frame's rows differ from those submitted; with their number
     ├── JobNotFoundError (LookupError)
     ├── JobBlockedError (ValueError) the job needs the user to continue; its state is unchanged
@@ -70,6 +71,10 @@ class ModelError(InputError):
 
 class KeyMissingError(InputError):
     """The provider's API key is not set."""
+
+
+class NothingToRetryError(InputError):
+    """No row of the job can be sent again, or none yet."""
 
 
 class AlignmentError(JupyterBatchError):

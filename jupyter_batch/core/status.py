@@ -33,8 +33,6 @@ class State(StrEnum):
     __repr__ = str.__repr__  # displayed as the plain word in a cell
 
 
-LIVE = "realtime-"
-"""The prefix of our ids for realtime requests, stored in place of a batch id."""
 ENDINGS = frozenset({State.COMPLETED, State.FAILED, State.EXPIRED, State.CANCELLED})
 
 
@@ -133,7 +131,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 class ShardView(msgspec.Struct, frozen=True, kw_only=True):
     """A shard, as a monitor needs it. Times are seconds since the epoch.
 
-    held: it waits for a transient limit ("queue" or "rate"). alone: it was repeatedly refused for
+    realtime: its batch is a run on this disk, with an id of ours. held: it waits for a transient
+    limit ("queue" or "rate"). alone: it was repeatedly refused for
     that with no other open batch in this ledger. until: when it gives up; 0 for never.
     """
 
@@ -141,6 +140,7 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
     step: Step
     ending: State | None = None
     batch_id: str | None = None
+    realtime: bool = False
     provider_status: str | None = None
     counts: Counts = Counts()
     note: str = ""
@@ -167,14 +167,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     yet fetched, or its copy if collected. deadline: when open rows are sent in realtime. most: the
     estimate's upper bound, US dollars. answers: the first ones, with their rows. examples: a row
     for a reason in `reasons`. offers: the user's actions besides cancel: `retry`, `finish`,
-    `merge`. merged: the merge's outcome. again: the job that retries its missed rows. notebook: its
+    `merge`. merged: the merge's outcome. unbound: the job or group whose answers are in no frame
+    of this process. again: the jobs that retry its missed rows. notebook: its
     path, where known. equal: the reused rows with the same request as another row of the job.
     samples: answers requested for each row; counts are of answers then. cuts: truncated answers by
     finish reason, which count as succeeded or reused. history: (time, rows done from then on), a
     few dozen points; () where unknown. blocks: current blocks, each cause once. blocked: the cause
     where no open shard can continue without the user; `state` is `waiting` then. Of a group: of the
-    first blocked job, whatever the others do. message: the main message, without times; of_a_wait:
-    it describes a block or a wait for a limit, which are also in fields.
+    first blocked job, whatever the others do. message: about the job as a whole, such as why
+    its provider can't be connected to.
     """
 
     id: str
@@ -198,7 +199,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     bill: Bill | None = None
     most: float | None = None
     message: str = ""
-    of_a_wait: bool = False
     blocks: tuple[Blocked, ...] = ()
     blocked: Block | None = None
     reasons: tuple[tuple[str, int], ...] = ()
@@ -208,7 +208,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     offers: tuple[str, ...] = ()
     attach: str = ""
     merged: str = ""
-    again: str = ""
+    unbound: tuple[str, ...] = ()
+    again: tuple[Snapshot, ...] = ()
     equal: int = 0
     samples: int = 1
     history: Points = ()

@@ -21,7 +21,7 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
     ]
     bills = [one.bill for one in seen if one.bill is not None]
     complete = all(one.is_complete for one in seen)
-    merged = [one.merged for one in seen if one.merged]
+    unbound = tuple(name for one in seen for name in one.unbound)
     fields: dict[str, Any] = {
         "id": group,
         "counts": sum((one.counts for one in seen), Counts()),
@@ -46,9 +46,9 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         ),
         "blocked": next((one.blocked for one in seen if one.blocked is not None), None),
         "message": next((one.message for one in seen if one.message), ""),
-        "of_a_wait": next((one.of_a_wait for one in seen if one.message), False),
-        "merged": "; ".join(merged),
-        "again": "; ".join(one.again for one in seen if one.again),
+        "merged": "; ".join(one.merged for one in seen if one.merged),
+        "unbound": (group,) if all(one.unbound for one in seen) else unbound,
+        "again": tuple(again for one in seen for again in one.again),
         "reasons": tuple(
             sorted((pair for one in seen for pair in one.reasons), key=lambda pair: -pair[1])[:5]
         ),

@@ -63,4 +63,16 @@ WHERE step = 'waiting' AND json_extract(facts, '$.note') = 'waiting for quota';
 """
 """The cause of a blocked batch as a field of its own; before, its note began with that text."""
 
-MIGRATIONS: tuple[str, ...] = (M001_JOBS_AND_SHARDS, M002_GROUPS, M003_RUSH, M004_BLOCKS)
+M005_UNCONNECTED = """
+UPDATE job SET facts = json_set(facts, '$.unconnected', json('true'))
+WHERE finished_at = 0 AND message <> '' AND json_extract(facts, '$.blocked_by') IS NULL
+"""
+"""A job whose provider can't be connected to, as a field; before, any message meant that."""
+
+MIGRATIONS: tuple[str, ...] = (
+    M001_JOBS_AND_SHARDS,
+    M002_GROUPS,
+    M003_RUSH,
+    M004_BLOCKS,
+    M005_UNCONNECTED,
+)

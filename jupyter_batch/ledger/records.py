@@ -22,7 +22,6 @@ from jupyter_batch.core.status import (
     Step,
     job_state,
 )
-from jupyter_batch.monitor.blocked import sentence, waits
 
 QUOTA_TRIES = 6
 """The number of quota refusals, without other batches of ours, after which a batch has failed."""
@@ -159,13 +158,14 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
         running = self.requests - succeeded - failed + self.followers
         return Counts(succeeded=succeeded, failed=failed, running=running, reused=self.joined)
 
-    def view(self) -> ShardView:
+    def view(self, *, realtime: bool) -> ShardView:
         """The shard's fields for display."""
         return ShardView(
             number=self.number,
             step=self.step,
             ending=self.ending,
             batch_id=self.batch_id,
+            realtime=realtime,
             provider_status=self.provider_status,
             counts=self.row_counts(),
             note=self.note,
@@ -204,8 +204,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     changes: the chat parameters of a retry that differ from its parent's. tools: the names of those
     that its model may call. round: how many rounds of tool calls were answered before it: above 0,
     `parent` is the job whose calls it answers, or, if that has the same round, the job whose missed
-    rows it retries. blocked_by: why no process can run it now, such as a missing key; message is
-    the cause then.
+    rows it retries. blocked_by: why no process can run it now, such as a missing key; unconnected:
+    its provider can't be connected to, for a cause that passes; message is the cause then.
     """
 
     id: str
@@ -263,6 +263,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     rush_at: float = 0.0
     finished_at: float = 0.0
     message: str = ""
+    unconnected: bool = False
     blocked_by: Block | None = None
     holder: str | None = None
     lease_until: float = 0.0
@@ -301,6 +302,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "rush_at": 0.0,
             "finished_at": 0.0,
             "message": "",
+            "unconnected": False,
             "blocked_by": None,
             "holder": None,
             "lease_until": 0.0,
@@ -368,12 +370,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             if s.expires_at and s.step not in (Step.ENDED, Step.COLLECTED)
         ]
         state = job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at))
-        if blocked or (self.message and state in (State.PLANNED, State.SUBMITTING)):
+        if blocked or (self.unconnected and state in (State.PLANNED, State.SUBMITTING)):
             state = State.WAITING
-        own = "" if self.blocked_by else self.message
-        message, of_a_wait = _first(
-            [*((sentence(block), True) for block in blocks), (own, False), (overdue, False)], shards
-        )
         fields: dict[str, object] = {
             "id": self.id,
             "name": self.name,
@@ -392,14 +390,13 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             and bool(self.finished_at or not self.rush_at),
             "expires_at": min(expiries, default=None),
             "keeps_until": _kept_until(shards),
-            "shards": tuple(s.view() for s in shards),
+            "shards": tuple(s.view(realtime=self.mode == "realtime") for s in shards),
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None,
             "bill": self.bill(shards),
             "blocks": blocks,
             "blocked": blocked,
-            "message": message,
-            "of_a_wait": of_a_wait,
+            "message": ("" if self.blocked_by else self.message) or overdue,
             "reasons": _reasons(shards),
             "cuts": added([self.cuts, *(shard.cuts for shard in shards)]),
             "deadline": self.deadline
@@ -411,17 +408,6 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             ),
         }
         return msgspec.convert({**fields, **more}, Snapshot)
-
-
-def _first(told: list[tuple[str, bool]], shards: list[ShardRecord]) -> tuple[str, bool]:
-    """(the first non-empty text, whether it is the message of a block or a wait)."""
-    return next(((text, of) for text, of in (*told, *map(_note, shards)) if text), ("", False))
-
-
-def _note(shard: ShardRecord) -> tuple[str, bool]:
-    if shard.held and shard.step is Step.WAITING:
-        return waits(shard.note, alone=shard.alone >= QUOTA_TRIES), True
-    return shard.note, False
 
 
 def bill_of(shards: list[ShardRecord]) -> Bill | None:

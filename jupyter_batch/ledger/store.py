@@ -418,10 +418,9 @@ class Ledger(Replacing):
         """Record the user's cancel of a job; the holder of the lease carries it out."""
         with self._transaction() as db:
             db.execute(
-                "UPDATE job SET cancel_at = ? WHERE id = ? AND finished_at = 0",
+                "UPDATE job SET cancel_at = ?, rush_at = 0 WHERE id = ? AND finished_at = 0",
                 (now, job),
             )
-            db.execute("UPDATE job SET rush_at = 0 WHERE id = ? AND finished_at = 0", (job,))
             self._wake(db, job)
 
     def rush(self, job: str, now: float, *, after_cancel: bool = False) -> None:
@@ -538,15 +537,25 @@ class Ledger(Replacing):
         record = msgspec.structs.replace(decode(facts, JobRecord), **changes)
         db.execute("UPDATE job SET facts = ? WHERE id = ?", (encode(record), job))
 
-    def say(self, job: str, message: str, blocked_by: Block | None = None) -> None:
-        """Set the message for the user about the whole job, and its block; "" clears both."""
+    def say(
+        self,
+        job: str,
+        message: str,
+        blocked_by: Block | None = None,
+        *,
+        unconnected: bool = False,
+    ) -> None:
+        """Set the message about a whole job with its cause; without arguments both are cleared."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE job SET message = ? WHERE id = ? AND message <> ?", (message, job, message)
             )
             row = db.execute("SELECT facts FROM job WHERE id = ?", (job,)).fetchone()
-            if row is not None and decode(row[0], JobRecord).blocked_by is not blocked_by:
-                self._change(db, job, blocked_by=blocked_by)
+            if row is None:
+                return
+            there = decode(row[0], JobRecord)
+            if (there.blocked_by, there.unconnected) != (blocked_by, unconnected):
+                self._change(db, job, blocked_by=blocked_by, unconnected=unconnected)
 
     def finish(self, job: str, holder: str, now: float) -> bool:
         """Finish a job whose shards are all collected.

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from jupyter_batch.merging.rendered import Rendered
     from jupyter_batch.results.row import Row
 
-NOT_MERGED = "not merged"
-
 
 class Standpoint(NamedTuple):
     """A job at one moment: its record, its shards, and the folder of its files."""
@@ -42,7 +40,8 @@ class Standpoint(NamedTuple):
 class Answers:
     """The outcomes of a job's rows, and the frames that they fill. Thread-safe (the job's lock).
 
-    said: the last message about a frame that was filled, or that refused. out: the column requested
+    said: the last message about a frame that was filled, or that refused. refused: the last frame
+    to be filled refused. out: the column requested
     last, of several equal calls; None for the one that the job was planned with. keep: the same for
     the columns of further content of the answers.
     """
@@ -60,6 +59,7 @@ class Answers:
         self._source: Relabelled | None = None
         self.landings: list[Landing] = []
         self.said = ""
+        self.refused = False
         self.out: str | None = None
         self.keep: Keep | None = None
 
@@ -132,11 +132,6 @@ class Answers:
     def waited_for(self) -> bool:
         """Whether a frame waits for answers that are not merged yet."""
         return any(not landing.landed for landing in self.landings)
-
-    @property
-    def refused(self) -> bool:
-        """Whether the last frame to be filled refused the merge."""
-        return self.said.startswith(NOT_MERGED)
 
     def seen_on(self, frame: pd.DataFrame, rendered: Rendered | None = None) -> None:
         """Make this frame the source, with its order and labels, if it has just the job's rows."""
@@ -243,9 +238,11 @@ class Answers:
     ) -> str:
         """Merge the answers so far into a frame; return a message. Raises as `Landing.land`."""
         job, _, folder = self._read()
-        return landing.land(
+        said = landing.land(
             job, folder, self.outcomes(), names, ledger=self._ledger, by_hand=by_hand
         )
+        self.refused = False
+        return said
 
     def land(self) -> Iterator[str]:
         """Merge into each incomplete frame, once; yield a message for each, refusals too."""
@@ -256,7 +253,7 @@ class Answers:
             try:
                 said = self.fill(landing, getattr(kernel.shell(), "user_ns", None))
             except JupyterBatchError as e:
-                said = f"{NOT_MERGED}: {e}"
+                said, self.refused = f"not merged: {e}", True
             except KeyboardInterrupt:
                 landing.landed = False  # a column, or a part of it, is missing: merge again
                 raise

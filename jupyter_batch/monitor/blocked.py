@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from jupyter_batch.core.status import Block, Blocked
+from datetime import tzinfo
+
+from jupyter_batch.core.status import Block, Blocked, ShardView, Snapshot
+from jupyter_batch.monitor.words import clock
 
 QUOTA = "waiting for quota"
 _NO_BATCH_API = (
@@ -60,3 +63,32 @@ def waits(why: str, *, alone: bool = False, gives_up: str = "", batches: int = 1
 
 def _until(moment: str) -> str:
     return f". It gives up {moment}" if moment else ""
+
+
+def blocks(shot: Snapshot, tz: tzinfo | None) -> list[str]:
+    """A sentence for each cause of a block."""
+    return [sentence(block, _moment(block.until, shot, tz)) for block in shot.blocks]
+
+
+def limits(shot: Snapshot, tz: tzinfo | None) -> list[str]:
+    """A sentence about the shards that wait for a limit, and one about those that may never fit."""
+    lines = []
+    for alone in (False, True):
+        held = [shard for shard in shot.shards if shard.held and shard.alone is alone]
+        if held:
+            first = held[0]
+            many = len(held) if len({shard.note for shard in held}) > 1 else 1
+            gives_up = _moment(first.until, shot, tz)
+            lines.append(waits(first.note, alone=alone, gives_up=gives_up, batches=many))
+    return lines
+
+
+def note_of(shard: ShardView) -> str:
+    """A shard's message."""
+    if shard.blocked is not None:
+        return f"blocked ({shard.blocked}): {shard.note}"
+    return waits(shard.note) if shard.held else shard.note
+
+
+def _moment(when: float, shot: Snapshot, tz: tzinfo | None) -> str:
+    return clock(when, shot.now, tz) if when else ""

@@ -42,11 +42,15 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch. seconds: from sent to ended, or to now; None if it was not sent. words: its state."""
+    """A batch. seconds: from sent to ended, or to now; None if it was not sent. is_over: it has ended.
+
+    words: its state.
+    """
 
     name: str
     stages: tuple[Stage, ...]
     seconds: float | None
+    is_over: bool
     colour: str
     words: str
 

@@ -6,15 +6,16 @@ HTML: that is html.py's part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import tzinfo
 
 import msgspec
 
 from jupyter_batch.core.cost import money
-from jupyter_batch.core.finish import Finish
-from jupyter_batch.core.status import LIVE, Answer, ShardView, Snapshot, State, Step
-from jupyter_batch.monitor.blocked import sentence, waits
+from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
+from jupyter_batch.monitor.blocked import blocks, limits, note_of
 from jupyter_batch.monitor.course import curve
+from jupyter_batch.monitor.cut_off import cuts
 from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span
 
 __all__ = ["Part", "Segment", "Sight", "View", "clean", "clock", "roughly", "span", "view"]
@@ -174,11 +175,11 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         eta=eta,
         as_of=clock(shot.now, shot.now, tz, year=True),
         model=_model(shot),
-        batches=tuple(clean(b, 100) for b in shot.batches if not b.startswith(LIVE)),
+        batches=tuple(filter(None, map(_batch, shot.shards))),
         tokens=_tokens(shot),
         cost=_cost(shot),
         lines=_lines(shot, tz),
-        blocked=tuple(clean(line, LINE) for line in _blocked(shot, tz)),
+        blocked=tuple(clean(line, LINE) for line in blocks(shot, tz)),
         reasons=tuple((clean(why), count) for why, count in shot.reasons[:REASONS_SHOWN]),
         more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN),
         attach=clean(shot.attach, 200),
@@ -192,31 +193,6 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         cut_off=f"{shot.cut_off:,} cut off" if shot.cut_off else "",
         **curve(shot),
     )
-
-
-_CUT = {
-    Finish.LENGTH: "allow more (max_tokens)",
-    Finish.CONTENT_FILTER: "the provider's filter held back the rest; reword the prompt, or ask another model",
-    Finish.CONTEXT_WINDOW: "the model's context was full; send less, or ask a model with a larger one",
-    Finish.PAUSE: "the provider paused a long turn; ask for less, or allow fewer tool uses",
-    Finish.REFUSAL: "the model refused to go on; reword the prompt, or ask another model",
-    Finish.ERROR: "the provider broke them off; send them again with job.retry(...) and a changed parameter",
-}
-_FINISHES = frozenset(map(str, Finish))
-
-
-def _cuts(shot: Snapshot) -> list[str]:
-    """`3 answers were cut off: allow more (max_tokens); ...`, and the like, for each finish reason."""
-    told = []
-    for word, answers in shot.cuts:
-        finish = Finish(word) if word in _FINISHES else Finish.ERROR
-        were = "answer was" if answers == 1 else "answers were"
-        them = "it" if answers == 1 else "them"
-        again = f"; job.retry(max_tokens=...) sends {them} again" if finish is Finish.LENGTH else ""
-        told.append(
-            f"{answers:,} {were} cut off: {_CUT[finish]}{again if shot.is_complete else ''}"
-        )
-    return told
 
 
 def _state(shot: Snapshot) -> tuple[str, str]:
@@ -308,7 +284,8 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
 def _model(shot: Snapshot) -> str:
     model, provider = clean(shot.model, 100), clean(shot.provider, 40)
     told = model if not provider or model.startswith(f"{provider}/") else f"{model} ({provider})"
-    live = bool(shot.batches) and all(batch.startswith(LIVE) for batch in shot.batches)
+    sent = [shard for shard in shot.shards if shard.batch_id]
+    live = bool(sent) and all(shard.realtime for shard in sent)
     return f"{told}, in real time" if live else told
 
 
@@ -361,22 +338,20 @@ def _part(shard: ShardView) -> Part:
         state, colour = "waiting", "warn"
     elif shard.step in {Step.WAITING, Step.CANCELLING, Step.PLANNED}:
         colour = "idle" if shard.step is Step.PLANNED else "warn"
-    batch = shard.batch_id or ""
     return Part(
         shard.number,
         state,
         colour,
         f"{counts.done:,} of {counts.total:,}",
         lost,
-        clean(_note(shard), 160),
-        "" if batch.startswith(LIVE) else clean(batch, 100),
+        clean(note_of(shard), 160),
+        _batch(shard),
     )
 
 
-def _note(shard: ShardView) -> str:
-    if shard.blocked is not None:
-        return f"blocked ({shard.blocked}): {shard.note}"
-    return waits(shard.note) if shard.held else shard.note
+def _batch(shard: ShardView) -> str:
+    """The provider's id of a batch; "" for none, and for a realtime run."""
+    return "" if shard.realtime else clean(shard.batch_id or "", 100)
 
 
 def _plural(word: str, count: int) -> str:
@@ -385,10 +360,17 @@ def _plural(word: str, count: int) -> str:
 
 def _lines(shot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
-    blocked, held = _blocked(shot, tz), _held(shot, tz)
     free = [shard.note for shard in shot.shards if not (shard.held or shard.blocked)]
-    message = "" if shot.of_a_wait else shot.message  # a block or a wait has a line of its own
-    notes = [*blocked, message, *held, *free, *_cuts(shot), shot.merged, shot.again]
+    notes = [
+        *blocks(shot, tz),
+        shot.message,
+        *limits(shot, tz),
+        *free,
+        *cuts(shot),
+        shot.merged,
+        *map(to_attach, shot.unbound),
+        sent_again(shot.again),
+    ]
     told = [clean(why, LINE) for why, _ in shot.reasons]
     return tuple(
         dict.fromkeys(
@@ -399,22 +381,19 @@ def _lines(shot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
     )
 
 
-def _blocked(shot: Snapshot, tz: tzinfo | None) -> list[str]:
-    return [sentence(block, _moment(block.until, shot, tz)) for block in shot.blocks]
+def to_attach(name: str) -> str:
+    """Code that merges a job's or group's answers into a frame unknown to this process."""
+    return f'df.llm.attach("{name}") puts the answers onto a frame'
 
 
-def _held(shot: Snapshot, tz: tzinfo | None) -> list[str]:
-    """Shards that wait for a limit that passes: one line for all, of those that never fit perhaps another."""
-    lines = []
-    for alone in (False, True):
-        held = [shard for shard in shot.shards if shard.held and shard.alone is alone]
-        if held:
-            first = held[0]
-            many = len(held) if len({shard.note for shard in held}) > 1 else 1
-            gives_up = _moment(first.until, shot, tz)
-            lines.append(waits(first.note, alone=alone, gives_up=gives_up, batches=many))
-    return lines
+def sent_again(again: Sequence[Snapshot]) -> str:
+    """`sent again as job jb3f9c2k7a1q: running`, with the state of the retry; "" without one."""
+    return f"sent again as {'; '.join(map(_in_short, again))}" if again else ""
 
 
-def _moment(when: float, shot: Snapshot, tz: tzinfo | None) -> str:
-    return clock(when, shot.now, tz) if when else ""
+def _in_short(shot: Snapshot) -> str:
+    """The state in short: at the end with the number of answers, then the job that retries it."""
+    seen = view(shot)
+    share = f", {seen.share}" if seen.is_final else ""
+    further = "".join(f", then as {_in_short(again)}" for again in shot.again)
+    return f"job {seen.id}: {seen.state}{share}{further}"

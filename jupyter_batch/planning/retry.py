@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from jupyter_batch.core.errors import InputError, LedgerCorruptError, OptionError
+from jupyter_batch.core.errors import LedgerCorruptError, NothingToRetryError
 from jupyter_batch.core.finish import CUT
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.result import Status
@@ -76,8 +76,8 @@ def plan_again(
     """Return the job that sends the missed rows of `job` again; the existing one if there is one.
 
     See `Way` for the options; with other changes than before, it is based on the last retry. Raises
-    InputError where the job is not finished or has no missed row, and OptionError where the
-    estimate is above the limit.
+    NothingToRetryError where the job is not finished or has no missed row, and OptionError where
+    the estimate is above the limit.
     """
     latest, there = _latest(ledger, job, changes)
     if there is not None:
@@ -124,9 +124,7 @@ def plan_all_again(
                 drafts.append(
                     stack.enter_context(_drafted(ledger, job, ledger.shards(job.id), way))
                 )
-            except OptionError:
-                raise
-            except InputError:  # no row of it can be sent again: `Job.retry` reports why
+            except NothingToRetryError:  # `Job.retry` reports why
                 continue
         limit_costs(drafts, hint=_MORE)
         for draft in drafts:
@@ -175,17 +173,17 @@ def _drafted(
 
 
 def _check_over(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], way: Way) -> None:
-    """Raise InputError where a job is not over, or its rows or answers are not known here."""
+    """Raise NothingToRetryError where a job is not over, or its rows or answers are not known here."""
     collected = all(shard.step is Step.COLLECTED for shard in shards)
     if not job.finished_at and not (collected and (way.at_once or not job.rush_at)):
-        raise InputError(f"job {job.id} is not over yet: there is nothing to send again")
+        raise NothingToRetryError(f"job {job.id} is not over yet: there is nothing to send again")
     if not job.aligned:
-        raise InputError(
+        raise NothingToRetryError(
             f"which rows job {job.id} has is not known, since it was adopted without its ledger: run its "
             "cell again, which sends the rows alone that have no answer"
         )
     if job.finished_at and reopen(ledger, job, shards, now=way.now):
-        raise InputError(
+        raise NothingToRetryError(
             f"answers of job {job.id} are at the provider, and not on this disk (any more): they are fetched "
             "again first; ask once more when the job is complete"
         )
@@ -193,18 +191,18 @@ def _check_over(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], way: 
 
 def _nothing(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder, was: Places, way: Way
-) -> InputError:
+) -> NothingToRetryError:
     """The error where no row is left to be sent again, with what can be done."""
     left = 0 if way.changes else int(_missed(job, shards, folder, was, cut_off=True).sum())
     if left:
-        return InputError(
+        return NothingToRetryError(
             f"in job {job.id} no row failed; {left:,} that were cut off would be so again with the "
             "same request: job.retry(max_tokens=...), or another parameter, sends them again"
         )
     earlier = (
         "; how those of earlier rounds are is in job.errors" if job.round and job.unsendable else ""
     )
-    return InputError(f"in job {job.id} no row is left to be sent again{earlier}")
+    return NothingToRetryError(f"in job {job.id} no row is left to be sent again{earlier}")
 
 
 def _record(

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError
-from jupyter_batch.core.status import LIVE, State
+from jupyter_batch.core.status import State
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.realtime.gate import Gate
 from jupyter_batch.realtime.journal import Book
@@ -28,7 +28,8 @@ from jupyter_batch.realtime.run import Run, Tries
 CONCURRENCY = 64
 """Concurrent calls, unless set by the user."""
 
-_NAME = re.compile(LIVE + r"[A-Za-z0-9_.-]{1,120}")
+_PREFIX = "realtime-"
+_NAME = re.compile(_PREFIX + r"[A-Za-z0-9_.-]{1,120}")
 _BLOCK = 1 << 20
 
 
@@ -176,7 +177,7 @@ class Realtime:
 
 def _name(tag: Mapping[str, str]) -> str:
     told = tag.get(TAG) or "-".join(tag.values())
-    return LIVE + re.sub(r"[^A-Za-z0-9_.-]", "-", told)[:120]
+    return _PREFIX + re.sub(r"[^A-Za-z0-9_.-]", "-", told)[:120]
 
 
 def _view(run: Run, ending: State | None) -> BatchView:

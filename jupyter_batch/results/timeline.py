@@ -266,6 +266,7 @@ def _batch(shard: ShardRecord, course: JobEvents, name: str, end: float, shortes
         name=label,
         stages=_stages(shard, course, end, shortest),
         seconds=seconds,
+        is_over=bool(_over_at(shard)),
         words=_stands(shard, seconds),
         colour=COLOURS[shard.ending] if shard.ending else "busy",
     )
@@ -330,11 +331,7 @@ def _slowest(batches: list[Batch]) -> list[Batch]:
 
 def _latency(batches: Sequence[Batch]) -> str:
     """`median 42 min, slowest 1 h`; for one batch only its time."""
-    took = [
-        batch.seconds
-        for batch in batches
-        if batch.seconds is not None and not batch.words.endswith("so far")
-    ]
+    took = [batch.seconds for batch in batches if batch.seconds is not None and batch.is_over]
     if not took:
         return ""
     middle, most = span(statistics.median(took)), span(max(took))

@@ -6,7 +6,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderError
+from jupyter_batch.core.errors import (
+    BadRequestError,
+    NoBatchApiError,
+    NotFoundError,
+    ProviderError,
+)
 from jupyter_batch.core.refusals.input_file import InputFile
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.records import ShardRecord
@@ -32,9 +37,8 @@ class Next(StrEnum):
 
 def about_file(error: ProviderError) -> InputFile | None:
     """The file's state from a refused create. A 404 without a reason counts as an absent file."""
-    if error.input_file is None and type(error) is NotFoundError:  # not its subclasses
-        return InputFile.ABSENT
-    return error.input_file
+    of_an_object = isinstance(error, NotFoundError) and not isinstance(error, NoBatchApiError)
+    return InputFile.ABSENT if error.input_file is None and of_an_object else error.input_file
 
 
 def next_try(state: InputFile, shard: ShardRecord, now: float) -> Next:

@@ -22,6 +22,7 @@ from jupyter_batch.core.errors import (
     JupyterBatchError,
     LedgerCorruptError,
     LedgerError,
+    NothingToRetryError,
 )
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, Snapshot, Step
@@ -274,7 +275,7 @@ class Worker:
         except JupyterBatchError as e:
             if is_ending(e):
                 return IDLE_SECONDS
-            self.ledger.say(job.id, str(e))
+            self.ledger.say(job.id, str(e), unconnected=True)
             self._tell(job)
             return IDLE_SECONDS
         self._keyless.discard(job.id)
@@ -341,13 +342,12 @@ class Worker:
 
         try:
             child = plan_again(self.ledger, job, shards, now=now, at_once=True)
-        except LedgerCorruptError as e:
-            self.ledger.amend(job.id, overdue=f"the rest was not asked in real time: {e}")
-            return
-        except InputError as e:  # nothing is left, or it may exceed max_cost
+        except NothingToRetryError as e:
             _log.info("jupyter_batch: job %s is not finished in real time: %s", job.id, e)
-            if type(e) is not InputError:
-                self.ledger.amend(job.id, overdue=f"the rest was not asked in real time: {e}")
+            return
+        except (InputError, LedgerCorruptError) as e:  # it may cost more than max_cost, for one
+            _log.info("jupyter_batch: job %s is not finished in real time: %s", job.id, e)
+            self.ledger.amend(job.id, overdue=f"the rest was not asked in real time: {e}")
             return
         self.take(child.id)
 
@@ -372,7 +372,7 @@ class Worker:
         if job.id not in self._keyless:
             self._keyless.add(job.id)
             self._shown.pop(job.id, None)  # `wait` may have ignored the missing keys of others
-        if (job.message, job.blocked_by) == (why, Block.KEY):
+        elif job.blocked_by is Block.KEY:
             return job
         self.ledger.say(job.id, why, Block.KEY)
         return self.ledger.job(job.id)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import jupyter_batch
+from tests.messages import messages
 
 
 def main(model: str, base: str, mode: str) -> None:
@@ -20,7 +21,7 @@ def main(model: str, base: str, mode: str) -> None:
     report = {
         "status": [str(status) for status in found["_status"]],
         "error": [str(error) for error in found["_error"]],
-        "note": job.snapshot().message,
+        "note": messages(job.snapshot()),
         "peak": _peak(),
     }
     print("REPORT " + json.dumps(report))

@@ -16,6 +16,7 @@ from tests.clouds.conftest import BEDROCK as SETTINGS
 from tests.clouds.conftest import BEDROCK_KEYS as SECRETS
 from tests.clouds.conftest import CLAUDE as MODEL
 from tests.ledgers import lose
+from tests.messages import messages
 from tests.waiting import wait_for
 
 
@@ -169,7 +170,7 @@ def test_what_can_not_go_there_is_told_at_once(name, home):
 def test_no_credentials_pause_the_job(fake, home):
     """AWS's own library finds none: the job waits and says how to give some; nothing is sent."""
     job = frame().llm.batch("{t}", out="out", **CALL)
-    wait_for(lambda: "aws sso login" in job.snapshot().message, job)
+    wait_for(lambda: "aws sso login" in messages(job.snapshot()), job)
     wait_for(lambda: job.blocked == "key", job)
     assert not fake.asked
 
@@ -177,7 +178,7 @@ def test_no_credentials_pause_the_job(fake, home):
 def test_a_profile_that_is_not_there(fake, home):
     """It is named, and what to do."""
     job = frame().llm.batch("{t}", out="out", aws_profile_name="nobody", **CALL)
-    wait_for(lambda: "nobody" in job.snapshot().message, job)
+    wait_for(lambda: "nobody" in messages(job.snapshot()), job)
     assert job.blocked == "key"
 
 

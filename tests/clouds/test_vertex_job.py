@@ -15,6 +15,7 @@ from jupyter_batch.providers import clouds
 from tests.clouds.conftest import VERTEX as SETTINGS
 from tests.clouds.vertex import BUCKET, Vertex
 from tests.ledgers import assert_nowhere, lose
+from tests.messages import messages
 from tests.waiting import wait_for
 
 
@@ -151,7 +152,7 @@ def test_credentials_that_are_none_pause_the_job(fake, home):
         **SETTINGS,
     )
     wait_for(lambda: job.blocked == "key", job)
-    assert "gcloud auth application-default login" in job.snapshot().message
+    assert "gcloud auth application-default login" in messages(job.snapshot())
     assert_nowhere("a-secret-text", home)
     assert not fake.objects
 

@@ -13,6 +13,7 @@ from jupyter_batch.core.status import Block, State, Step
 from tests.clouds.bedrock import BUCKET, ROLE, Bedrock
 from tests.clouds.conftest import at_bedrock
 from tests.desk import NOW
+from tests.messages import messages
 from tests.providers.fakes.host import Fault
 
 TEXTS = [f"text {n}" for n in range(100)]
@@ -280,7 +281,7 @@ def test_keys_that_are_refused_pause(desk):
     async def way():
         await desk.step()
         assert desk.snapshot(job).blocked is Block.KEY
-        assert "AWS_ACCESS_KEY_ID" in desk.snapshot(job).message
+        assert "AWS_ACCESS_KEY_ID" in messages(desk.snapshot(job))
         desk.ledger.wake(job)
         await desk.step(400)
         desk.fake.finish(answers=ALL)

@@ -14,6 +14,7 @@ from jupyter_batch.core.status import State, Step
 from tests.clouds.conftest import at_vertex
 from tests.clouds.vertex import BUCKET, Vertex, response
 from tests.desk import NOW
+from tests.messages import messages
 from tests.providers.fakes.host import Fault
 
 TEXTS = [f"text {n}" for n in range(4)]
@@ -258,7 +259,7 @@ def test_a_refused_token_pauses(desk):
 
     async def way():
         await desk.step()
-        assert "GOOGLE_APPLICATION_CREDENTIALS" in desk.snapshot(job).message
+        assert "GOOGLE_APPLICATION_CREDENTIALS" in messages(desk.snapshot(job))
         desk.ledger.wake(job)
         await desk.step(400)
         desk.fake.finish(answers=ALL)

@@ -9,6 +9,7 @@ from jupyter_batch.core.status import Step
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.runner.same_file import UPLOADS
 from tests.endings.far import far_side
+from tests.messages import messages
 from tests.providers.fakes.host import Fault
 
 UNKNOWN = {
@@ -106,7 +107,7 @@ def test_azure_is_asked_whether_the_file_is_processed(desk):
         job = frame.llm.batch("{t}", out="out", **far.call)
         desk.until(lambda: asked and job._shards()[0].step is Step.WAITING, skip=0.0)
         assert not far.sent
-        assert "not processed" in str(job.snapshot().message)
+        assert "not processed" in messages(job.snapshot())
         desk.until(lambda: far.sent, skip=10.0)
         assert len(asked) == 4
         answered(desk, far, job)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.endings.far import far_side
+from tests.messages import messages
 
 
 @contextmanager
@@ -43,8 +44,10 @@ def test_the_job_is_over_within_seconds_and_says_what_is_missing(desk, provider)
     with cancelled(desk, provider) as (_, _, job):
         assert patience(desk) < 90
         assert job.state == "cancelled"
-        assert "counted 3 answers, and named no file that holds them yet" in job.snapshot().message
-        assert "job.retry()" in job.snapshot().message
+        assert "counted 3 answers, and named no file that holds them yet" in messages(
+            job.snapshot()
+        )
+        assert "job.retry()" in messages(job.snapshot())
         assert job.counts.cancelled == 4
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from tests.endings.far import far_side
 from tests.endings.table import Cell
+from tests.messages import messages
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 OPENAI_FILES = ("openai_output_lines", "openai_error_lines", "other_provider_lines")
@@ -184,8 +185,8 @@ def test_a_recorded_object_of_a_failed_batch_says_why(case, desk):
         errors = OBJECTS[case]["line"]["errors"]["data"]
         if errors[0]["code"] == "token_limit_exceeded":
             desk.until(lambda: job.state == "waiting", skip=0.5)
-            assert "quota" in job.snapshot().message
-            assert errors[0]["message"][:40] in job.snapshot().message
+            assert "quota" in messages(job.snapshot())
+            assert errors[0]["message"][:40] in messages(job.snapshot())
             job.cancel()
             desk.until(lambda: job.is_complete)
             return
@@ -203,5 +204,5 @@ def test_a_recorded_object_of_a_failed_batch_says_why(case, desk):
                 )
             else:
                 assert errors[0]["code"] in told[label]
-        words = " ".join(told) + job.snapshot().message
+        words = " ".join(told) + messages(job.snapshot())
         assert all(error["param"] in words for error in errors[:2] if error.get("param"))

@@ -8,6 +8,7 @@ from jupyter_batch import buttons as clicks
 from jupyter_batch.core.errors import ColumnError
 from jupyter_batch.jobs import open_job
 from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.monitor.view import sent_again
 from jupyter_batch.server.embedded import Embedded
 
 from .conftest import numbered
@@ -48,7 +49,10 @@ def test_retry_says_which_job_it_is_and_how_that_one_stands(server, call):
     child = job._next
     assert said.startswith(f"Sent again as job {child.id}: ")
     child.wait()
-    assert job.snapshot().again == f"sent again as job {child.id}: completed, 20 of 20 rows (100%)"
+    assert (
+        sent_again(job.snapshot().again)
+        == f"sent again as job {child.id}: completed, 20 of 20 rows (100%)"
+    )
     assert job.snapshot().offers == ()
     assert frame["out"].notna().all()
 
@@ -65,7 +69,9 @@ def test_a_retry_that_missed_rows_again_is_retried_itself(server, call):
     buttons(job)["retry"]()
     second = first._next.wait()
     assert second.id not in (job.id, first.id)
-    assert f"then as job {second.id}: completed, 20 of 20 rows (100%)" in job.snapshot().again
+    assert f"then as job {second.id}: completed, 20 of 20 rows (100%)" in sent_again(
+        job.snapshot().again
+    )
     assert job.snapshot().offers == first.snapshot().offers == (), (
         "nothing is left, whatever the one between missed"
     )

@@ -20,6 +20,7 @@ from jupyter_batch.providers.table import chat_path
 from jupyter_batch.realtime.litellm_call import VERBS
 from jupyter_batch.server.embedded import Embedded
 from tests.ledgers import forget
+from tests.messages import messages
 
 from .conftest import numbered
 
@@ -123,7 +124,7 @@ def test_a_deadline_keeps_to_max_cost(slow, ask):
     assert not job._record().cancel_at
     assert (
         "the deadline has passed, and the rest is not asked in real time: max_cost=0.001"
-        in job.snapshot().message
+        in messages(job.snapshot())
     )
     assert job.finish(max_cost=0.01).wait(60).is_successful
 

@@ -30,6 +30,7 @@ from jupyter_batch.core.errors import (
     TemplateError,
 )
 from tests.ledgers import forget
+from tests.messages import messages
 from tests.waiting import wait_for
 
 from .conftest import numbered
@@ -519,7 +520,7 @@ def test_the_environments_key_takes_over_from_one_that_was_refused(server, call,
     df = numbered(3)
     job = df.llm.batch("{text}", out="out", **{**call, "api_key": "sk-wrong"})
     remedy = "Set OPENAI_API_KEY and run the cell again, or job.resume()"
-    wait_for(lambda: remedy in job.snapshot().message, job)
+    wait_for(lambda: remedy in messages(job.snapshot()), job)
     assert job.state == "waiting"
     with pytest.raises(JobBlockedError):  # nothing has changed
         job.resume().wait(60)
@@ -572,6 +573,7 @@ def test_a_forked_process_is_another(server, home):
     script = f"""
 import os, sys, pandas as pd
 from jupyter_batch.runner import process as session
+from tests.messages import messages
 call = dict(model="openai/echo", api_base="{server.base_url}", api_key="{server.token}", out="o")
 df = pd.DataFrame({{"t": [str(n) for n in range(40)]}})
 job = df.llm.batch("{{t}}", shard_size=10, **call)

@@ -10,6 +10,7 @@ from jupyter_batch.core.status import State, Step
 from jupyter_batch.monitor.view import view
 from jupyter_batch.runner.quota import QUOTA_SECONDS
 from jupyter_batch.server.embedded import Embedded
+from tests.messages import messages
 
 from .conftest import numbered
 from .test_tick import ScriptedDesk, play, to_the_end
@@ -79,7 +80,7 @@ def test_a_job_that_was_refused_waits(desk):
         await desk.step()
         seen = desk.snapshot(job)
         assert seen.state is State.WAITING
-        assert seen.message == "waiting for quota: the queue is full (HTTP 429)"
+        assert messages(seen) == "waiting for quota: the queue is full (HTTP 429)"
         assert "waiting for quota" in view(seen).lines[0]
         await to_the_end(desk, job)
 
@@ -180,7 +181,7 @@ def test_a_batch_that_never_fits_fails_after_a_day(desk):
         for _ in range(30):
             await desk.step(400.0)
         assert desk.snapshot(job).state is State.WAITING
-        assert "smaller shard_size" in desk.snapshot(job).message
+        assert "smaller shard_size" in messages(desk.snapshot(job))
         assert "It gives up" in view(desk.snapshot(job)).lines[0]
         await desk.step(QUOTA_SECONDS)
         await desk.step(400.0)
@@ -225,6 +226,5 @@ def test_many_that_wait_are_one_line(desk):
     shards = tuple(
         msgspec.structs.replace(one, note=f"request {one.number}") for one in seen.shards
     )
-    assert seen.of_a_wait
-    seen = msgspec.structs.replace(seen, shards=shards, message="waiting for quota: request 0")
+    seen = msgspec.structs.replace(seen, shards=shards)
     assert view(seen).lines == ("waiting for quota (4 batches): request 0",)

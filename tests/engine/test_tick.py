@@ -24,6 +24,7 @@ from jupyter_batch.providers.failures import normalise
 from jupyter_batch.runner.worker import LEASE_SECONDS, Worker
 from jupyter_batch.testing.scripted import FACTS, Scripted
 from tests.desk import Desk
+from tests.messages import messages
 
 
 class ScriptedDesk(Desk):
@@ -250,7 +251,7 @@ def test_a_refused_key_pauses_the_job(desk):
     async def way():
         await desk.step()
         assert desk.snapshot(job).state is State.WAITING
-        assert "key was refused" in desk.snapshot(job).message
+        assert "key was refused" in messages(desk.snapshot(job))
         assert desk.ledger.job(job).holder is None, "a process with a better key may take it"
         await desk.step(30, worker=desk.another_process())
         assert desk.shard(job).step is Step.WAITING, "too early"
@@ -271,7 +272,7 @@ def test_a_key_that_is_refused_while_it_runs_pauses_the_job_too(desk):
         assert desk.snapshot(job).state is State.RUNNING
         await desk.step(10)
         assert desk.snapshot(job).state is State.WAITING
-        assert "key was refused" in desk.snapshot(job).message
+        assert "key was refused" in messages(desk.snapshot(job))
         desk.ledger.wake(job)
         await to_the_end(desk, job)
 
@@ -292,11 +293,11 @@ def test_a_job_without_a_key_waits(desk):
     async def way():
         await desk.step(worker=lacking)
         assert desk.snapshot(job).state is State.WAITING
-        assert "OPENAI_API_KEY" in desk.snapshot(job).message
+        assert "OPENAI_API_KEY" in messages(desk.snapshot(job))
         await to_the_end(desk, job)
 
     play(way())
-    assert desk.snapshot(job).message == ""
+    assert messages(desk.snapshot(job)) == ""
 
 
 def test_what_another_process_lacked_is_not_said_any_more(desk):
@@ -314,7 +315,7 @@ def test_what_another_process_lacked_is_not_said_any_more(desk):
         )  # it has looked at the job once, and knows how to reach it
         await desk.step(worker=lacking)
         await desk.step()
-        assert desk.snapshot(job).message == ""
+        assert messages(desk.snapshot(job)) == ""
         assert desk.snapshot(job).state is State.RUNNING
 
     play(way())
@@ -484,8 +485,8 @@ def test_a_page_that_stays_is_never_the_end(desk, page):
         for _ in range(100):
             await desk.step(900)
         assert desk.shard(job).step is Step.ENDED
-        assert "nothing is sent again meanwhile" in desk.snapshot(job).message
-        assert page.decode().strip() in desk.snapshot(job).message
+        assert "nothing is sent again meanwhile" in messages(desk.snapshot(job))
+        assert page.decode().strip() in messages(desk.snapshot(job))
         desk.ledger.rush(job, desk.now)
         await desk.step(900)
         assert desk.shard(job).step is Step.ENDED, "finish() does not pay for what is there"
@@ -543,7 +544,7 @@ def test_a_passing_trouble_is_forgotten_at_the_end(desk):
         await to_the_end(desk, job)
 
     play(way())
-    assert desk.snapshot(job).message == "bad line 3"
+    assert messages(desk.snapshot(job)) == "bad line 3"
     assert desk.told(job).reasons == dict.fromkeys((2, 3), "the batch failed: bad line 3")
 
 
@@ -737,7 +738,7 @@ def test_a_cancelled_batch_whose_promised_file_never_comes(desk):
         assert desk.worker._late.pause() == float("inf"), "an hour is enough"
 
     play(way())
-    assert "counted 3 answers, and named no file" in desk.snapshot(job).message
+    assert "counted 3 answers, and named no file" in messages(desk.snapshot(job))
     assert (desk.snapshot(job).state, desk.snapshot(job).counts.cancelled) == (State.CANCELLED, 4)
 
 
@@ -757,7 +758,7 @@ def test_a_batch_refused_for_quota_waits_and_is_sent_again(desk):
         )
         await desk.step(10)
         assert desk.snapshot(job).state is State.WAITING
-        assert "quota" in desk.snapshot(job).message
+        assert "quota" in messages(desk.snapshot(job))
         await to_the_end(desk, job)
 
     play(way())

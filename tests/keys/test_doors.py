@@ -19,6 +19,7 @@ from jupyter_batch.runner.process import session
 from tests.keys.recorder import recording
 from tests.keys.waiting import passes, until
 from tests.ledgers import forget
+from tests.messages import messages
 
 MINE = "sk-mine-0123456789abcdef"
 THEIRS = "gsk-theirs-0123456789abcdef"
@@ -105,7 +106,7 @@ def test_the_key_of_the_cell_sets_it_going(day_two, foreign, frame, home):
     assert again.id == day_two
     until(lambda: again.state == "running" and foreign.calls)
     assert {call[2]["authorization"] for call in foreign.calls} == {f"Bearer {THEIRS}"}
-    assert not again.snapshot().message
+    assert not messages(again.snapshot())
 
 
 def test_where_the_key_of_the_cell_is_refused_the_environments_is_not_sent(
@@ -299,12 +300,13 @@ where = []
 calls = ("socket.connect", "socket.getaddrinfo")
 sys.addaudithook(lambda event, args: where.append(str(args)) if event in calls else 0)
 from tests.keys.waiting import counted, passes
+from tests.messages import messages
 with counted():
     {door}
     from jupyter_batch import jobs
     from jupyter_batch.config.settings import home
     passes(home())
-    print([one.snapshot().message for one in jobs.list_jobs()])
+    print([messages(one.snapshot()) for one in jobs.list_jobs()])
 print("ASKED", [one for one in where if "{host}" in one])
 """
 PROCESS = {

@@ -17,6 +17,7 @@ from jupyter_batch.server import launch
 from tests.keys.recorder import recording
 from tests.keys.waiting import passes, until
 from tests.ledgers import forget
+from tests.messages import messages
 
 KEY = "sk-mine-0123456789abcdef"
 BROKEN = ["http://[::1", "http://h:99999/v1", "http://h:port/v1", "//", "http://[h]/v1"]
@@ -96,7 +97,7 @@ def test_a_name_that_litellm_takes_elsewhere(frame, home, monkeypatch):
         again = jupyter_batch.open(job.id)
         until(lambda: again.blocked == "key")
         assert KEY not in server.headers
-        assert "deepseek/m" in again.snapshot().message
+        assert "deepseek/m" in messages(again.snapshot())
 
 
 @pytest.mark.parametrize("field", ["base_url", "pid", "token"])

@@ -16,6 +16,7 @@ from jupyter_batch.runner.process import session
 from tests.keys.recorder import recording
 from tests.keys.waiting import until
 from tests.ledgers import forget
+from tests.messages import messages
 
 DOORS = {
     "batch": lambda frame, given: frame.llm.batch("{t}", **given),
@@ -185,7 +186,7 @@ def test_a_late_refusal_of_an_older_key(far, frame, home, monkeypatch):
     late.set()
     until(lambda: again.state == "running", seconds=10)
     assert job.id == again.id
-    assert "refused" not in again.snapshot().message
+    assert "refused" not in messages(again.snapshot())
     assert "new-key-012345" in far.calls[-1][2]["authorization"]
 
 
@@ -213,6 +214,6 @@ def test_a_job_of_the_day_before_says_nothing_of_keys(far, frame, home, monkeypa
     forget(home)
     [job] = jobs.list_jobs()
     jupyter_batch.open(job.id)
-    until(lambda: "was not sent" in job.snapshot().message)
+    until(lambda: "was not sent" in messages(job.snapshot()))
     assert_nowhere(KEY, home, shown(job))
     assert_nowhere("sk-other-0123456789", home, shown(job))

@@ -60,7 +60,8 @@ def everywhere(shot, text):
     return shot(
         answers=(answer,),
         examples=((text, answer),),
-        again=text,
+        again=(shot(id=text, state=State.RUNNING),),
+        unbound=(text,),
         name=text,
         model=text,
         provider=text,

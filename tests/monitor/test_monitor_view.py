@@ -75,7 +75,8 @@ def test_an_eta_behind_the_expiry_is_not_kept_back(shot):
 def test_what_is_asked_in_real_time_says_so_and_names_no_batch(shot):
     """Our own name for it is no id that a provider could be asked about."""
     shards = tuple(
-        ShardView(number=n, step=Step.RUNNING, batch_id=f"realtime-jb1-{n}") for n in (0, 1)
+        ShardView(number=n, step=Step.RUNNING, batch_id=f"realtime-jb1-{n}", realtime=True)
+        for n in (0, 1)
     )
     seen = view(shot(shards=shards))
     assert (seen.model, seen.batches) == ("openai/gpt-4.1-mini, in real time", ())

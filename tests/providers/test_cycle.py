@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jupyter_batch.core.status import State, Step
+from tests.messages import messages
 from tests.providers.fakes.host import Fault
 
 
@@ -235,7 +236,7 @@ def test_a_refused_key_pauses_and_is_not_repeated(desk):
 
     async def way():
         await desk.step(worker=wrong)
-        note = desk.snapshot(job).message
+        note = messages(desk.snapshot(job))
         assert "key was refused" in note
         assert "sk-another" not in note
         assert desk.provider().facts.key in note

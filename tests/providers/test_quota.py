@@ -7,6 +7,7 @@ import pytest
 from jupyter_batch.core.status import State, Step
 from tests.anthropic.fake import RefusalError
 from tests.engine.test_every_provider import ANTHROPIC_KEY, anthropic, frame
+from tests.messages import messages
 from tests.providers.fakes.host import Fault
 
 TOKENS = "The number of enqueued tokens has surpassed the configured limit of 30K for the deployment 'the-model'."
@@ -31,7 +32,7 @@ def test_a_create_that_is_refused_is_sent_again(desk, status, said):
         await desk.step()
         waiting = [shard for shard in desk.ledger.shards(job) if shard.step is Step.WAITING]
         assert len(waiting) == 1
-        assert desk.snapshot(job).message.startswith("waiting for quota: ")
+        assert messages(desk.snapshot(job)).startswith("waiting for quota: ")
         assert said in waiting[0].note
         assert waiting[0].held == ("rate" if said == RATE else "queue")
         created = desk.fake.asked["create"]
@@ -83,7 +84,7 @@ def test_anthropic_s_batch_queue_is_full(home):
             api_base=fake.base,
             api_key=ANTHROPIC_KEY,
         )
-        while not (said := job.snapshot().message):
+        while not (said := messages(job.snapshot())):
             job.wait(0.02)
         assert said.startswith("waiting for quota: ")
         assert "processing queue" in said

@@ -6,6 +6,7 @@ from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access
 from jupyter_batch.providers.table import facts_of
 from jupyter_batch.runner import process as sessions
+from tests.messages import messages
 from tests.third_party.conftest import numbered
 
 SAID = {
@@ -28,7 +29,7 @@ def test_the_whole_cycle(aibrix, home):
     assert job.is_successful, job
     assert df["out"].tolist() == ["said"] * 20
     assert (job.usage.input_tokens, job.usage.output_tokens) == (60, 20)
-    assert not any("can't be read" in snapshot.message for snapshot in seen), (
+    assert not any("can't be read" in messages(snapshot) for snapshot in seen), (
         "a state of its own is no error"
     )
     assert {shard.provider_status for snapshot in seen for shard in snapshot.shards} >= {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.messages import messages
 from tests.third_party.conftest import MASTER, numbered
 
 
@@ -64,8 +65,8 @@ def test_a_key_that_the_proxy_refuses_pauses_the_job(call, upstream):
     job = df.llm.batch("{text}", out="out", **{**call, "api_key": "sk-wrong"})
     job.wait(8)
     assert job.state == "waiting", job
-    assert "key was refused" in job.snapshot().message
-    assert "sk-wrong" not in job.snapshot().message
+    assert "key was refused" in messages(job.snapshot())
+    assert "sk-wrong" not in messages(job.snapshot())
     job.resume(api_key=MASTER).wait(90)
     assert job.is_successful, job
     assert upstream.stats()["batches_created"] == batches + 1

@@ -27,6 +27,7 @@ from jupyter_batch.core.status import State
 from jupyter_batch.runner import process as sessions
 from jupyter_batch.runner.connect import connect
 from tests.ledgers import forget
+from tests.messages import messages
 from tests.third_party.conftest import numbered
 from tests.waiting import wait_for
 
@@ -71,7 +72,7 @@ def test_the_whole_cycle(call, ogx, home):
     assert df["out"].tolist() == df["text"].tolist()
     assert job.usage.input_tokens == job.usage.output_tokens > 60
     assert job.cost is None, "nobody knows what it costs: that is not nothing"
-    assert not any("can't be read" in snapshot.message for snapshot in seen)
+    assert not any("can't be read" in messages(snapshot) for snapshot in seen)
     assert len(ogx.batches(call["model"])) == before + SHARDS
     assert df.llm.batch("{text}", out="out", shard_size=20, **call).id == job.id
     forget(home)
@@ -182,7 +183,7 @@ def test_cancelled_and_retried(call, upstream):
     assert counts.succeeded + counts.cancelled == 100
     kept = call["model"].startswith("anthropic/")
     assert (counts.succeeded > 0) == kept, "OGX gives no files of OpenAI's"
-    assert ("answers, and named no file that holds them" in job.snapshot().message) == (not kept)
+    assert ("answers, and named no file that holds them" in messages(job.snapshot())) == (not kept)
     assert (job.results()["_status"] == "cancelled").sum() == counts.cancelled
     assert job.errors["_error"].str.contains("cancelled").all()
     again = job.retry().wait(90)
