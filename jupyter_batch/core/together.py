@@ -21,7 +21,6 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
     ]
     bills = [one.bill for one in seen if one.bill is not None]
     complete = all(one.is_complete for one in seen)
-    unbound = tuple(name for one in seen for name in one.unbound)
     fields: dict[str, Any] = {
         "id": group,
         "counts": sum((one.counts for one in seen), Counts()),
@@ -35,7 +34,7 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "collected": all(one.collected for one in seen),
         "state": _state(seen),
         "samples": max(one.samples for one in seen),
-        "expires_at": min((one.expires_at for one in seen if one.expires_at), default=None),
+        "expires_at": _first([one.expires_at for one in seen]),
         "bill": sum(bills[1:], bills[0]) if len(bills) == len(seen) else None,
         "input_tokens": _sum(one.input_tokens for one in seen),
         "output_tokens": _sum(one.output_tokens for one in seen),
@@ -47,13 +46,13 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "blocked": next((one.blocked for one in seen if one.blocked is not None), None),
         "message": next((one.message for one in seen if one.message), ""),
         "merged": "; ".join(one.merged for one in seen if one.merged),
-        "unbound": (group,) if all(one.unbound for one in seen) else unbound,
+        "unbound": _unbound(group, seen),
         "again": tuple(again for one in seen for again in one.again),
         "reasons": tuple(
             sorted((pair for one in seen for pair in one.reasons), key=lambda pair: -pair[1])[:5]
         ),
         "cuts": cuts_of_all(one.cuts for one in seen),
-        "deadline": min((one.deadline for one in seen if one.deadline), default=None),
+        "deadline": _first([one.deadline for one in seen]),
         "equal": sum(one.equal for one in seen),
         "most": sum(one.most or 0.0 for one in seen)
         if all(one.most is not None for one in seen)
@@ -65,6 +64,17 @@ def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "attach": reopen(group),
     }
     return msgspec.structs.replace(first, **fields)
+
+
+def _first(moments: Iterable[float | None]) -> float | None:
+    return min(filter(None, moments), default=None)
+
+
+def _unbound(group: str, seen: Sequence[Snapshot]) -> tuple[str, ...]:
+    """Return the group, or the jobs of it, whose answers are in no frame of this process."""
+    if all(one.unbound for one in seen):
+        return (group,)
+    return tuple(name for one in seen for name in one.unbound)
 
 
 def _blocked(seen: Sequence[Snapshot]) -> Block | None:

@@ -544,7 +544,7 @@ def test_a_passing_trouble_is_forgotten_at_the_end(desk):
         await to_the_end(desk, job)
 
     play(way())
-    assert messages(desk.snapshot(job)) == "bad line 3"
+    assert messages(desk.snapshot(job)) == "the batch failed: bad line 3"
     assert desk.told(job).reasons == dict.fromkeys((2, 3), "the batch failed: bad line 3")
 
 

@@ -22,6 +22,7 @@ from jupyter_batch.realtime.provider import Realtime
 from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.runner.step import LostError
 from jupyter_batch.runner.worker import Worker
+from tests.messages import messages
 
 ROWS = 25
 
@@ -155,7 +156,7 @@ def test_a_refused_key_pauses_the_job_and_another_process_goes_on(tmp_path, endp
 
         await until(look)
         shards = desk.ledger.shards(desk.job)
-        note = desk.ledger.job(desk.job).snapshot(shards, desk.now).message
+        note = messages(desk.ledger.job(desk.job).snapshot(shards, desk.now))
         await desk.worker._close()
         return note
 
