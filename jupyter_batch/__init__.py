@@ -47,12 +47,11 @@ def batch(
 def batch(
     prompts: Any, prompt: Any = None, *, model: str | None = None, **options: Unpack[BatchOptions]
 ) -> Job: ...
-@takes(BatchOptions)
+@takes(BatchOptions, table=True)
 def batch(prompts: Any, prompt: Any = None, **options: Any) -> Job | Group:
     """Submit a list of prompts (texts, or lists of messages), or a frame and its template; returns the Job at once.
 
-    A list of models returns a Group. The options are those of `df.llm.batch`. The answers, in order:
-    `job.results()["response"]`.
+    A list of models returns a Group. The answers, in order: `job.results()["response"]`.
     """
     from jupyter_batch.jobs import submit
 

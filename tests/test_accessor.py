@@ -57,7 +57,8 @@ def test_the_signature_and_the_docstring_are_the_options():
     shown = inspect.signature(LLMAccessor.batch).parameters
     assert list(shown) == ["self", "prompt", *options.EVERY]
     assert all(shown[name].default == option.default for name, option in options.EVERY.items())
-    assert option_table() in LLMAccessor.batch.__doc__
+    for call in (LLMAccessor.batch, LLMAccessor.preview, LLMAccessor.build, jupyter_batch.batch):
+        assert option_table() in call.__doc__
 
 
 def test_importing_us_does_not_import_pandas_and_pandas_later_has_the_accessor():
