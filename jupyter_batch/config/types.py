@@ -16,8 +16,8 @@ from jupyter_batch.core.kept import KINDS as KEPT
 from jupyter_batch.core.secrets import clean, remember
 
 MOST_TAGS = 12
-MOST_ANSWERS = 128
 """OpenAI accepts 16 metadata pairs a batch; four are reserved for tags that identify it."""
+MOST_ANSWERS = 128
 
 
 class Kind(NamedTuple):
