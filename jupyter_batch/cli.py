@@ -326,7 +326,7 @@ def _providers(_asked: argparse.Namespace) -> int:
 
 def _export(asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
-    from jupyter_batch.results.table_file import check_path, write
+    from jupyter_batch.frames.table_file import check_path, write
 
     check_path(asked.path)
     frame = jobs.open_job(asked.id, follow=False).results()

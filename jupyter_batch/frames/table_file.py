@@ -1,4 +1,4 @@
-"""Results of a job written to a file: .csv, .jsonl or .parquet."""
+"""Frames written to a file: .csv, .jsonl or .parquet."""
 
 from __future__ import annotations
 
