@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jupyter_batch.adoption.salvage import salvage
 from jupyter_batch.config import settings, tool_definitions
 from jupyter_batch.core.errors import (
     InputError,
@@ -212,6 +211,8 @@ def open_job(name: str, *, follow: bool = True) -> Any:
     except JobNotFoundError:
         raise
     except LedgerError as e:
+        from jupyter_batch.adoption.salvage import salvage
+
         try:
             return Job(here, name, salvaged=salvage(here.ledger.folders, name))
         except JobNotFoundError:
