@@ -166,7 +166,7 @@ class Group(Handle):
         """
         keys = self._keys(api_key)
         if max_cost is not None:
-            from jupyter_batch.planning.changed_lines import changes_of
+            from jupyter_batch.planning.resent_lines import changes_of
             from jupyter_batch.planning.retry import plan_all_again
 
             plan_all_again(

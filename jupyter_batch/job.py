@@ -162,7 +162,7 @@ class Job(JobState):
         at_once: bool = False,
         params: Mapping[str, Any] | None = None,
     ) -> Job:
-        from jupyter_batch.planning.changed_lines import changes_of
+        from jupyter_batch.planning.resent_lines import changes_of
         from jupyter_batch.planning.retry import plan_again
 
         changes = changes_of(params or {})

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -171,6 +172,42 @@ def _cells(column: Series) -> tuple[list[Any], list[int]]:
     for at in absent:
         values[at] = None
     return values, absent
+
+
+def content_bytes(column: Series) -> Iterator[bytes | None]:
+    """Yield bytes that only an equal column has; None where a cell's content is not known.
+
+    Known are texts, numbers, booleans and missing values. Columns in Arrow's memory are read from
+    there; two equal columns in memory of different layouts may differ.
+    """
+    arrow = getattr(column.array, "__arrow_array__", None)
+    texts = isinstance(column.dtype, pd.StringDtype) and column.dtype.storage == "pyarrow"
+    for start in range(0, len(column), _BYTES_ROWS):
+        block = column.iloc[start : start + _BYTES_ROWS]
+        if texts and arrow is not None:
+            yield _arrow_bytes(block)
+            continue
+        cells = _cells(block)[0]
+        known = _PLAIN.union({float}).issuperset(map(type, cells))
+        yield msgspec.msgpack.encode(cells) if known else None
+
+
+_BYTES_ROWS = 8192
+
+
+def _arrow_bytes(texts: Series) -> bytes:
+    """Which of a block's texts in Arrow's memory are missing, their lengths, and all of them."""
+    import pyarrow as pa
+
+    held = pa.array(texts)
+    if isinstance(held, pa.ChunkedArray):
+        held = held.combine_chunks()
+    held = held.cast(pa.large_string())
+    _, offsets, data = held.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[held.offset : held.offset + len(held) + 1]
+    missing: Array = held.is_null().to_numpy(zero_copy_only=False)
+    whole = b"" if data is None else memoryview(data)[ends[0] : ends[-1]]
+    return b"".join([missing.tobytes(), np.diff(ends).tobytes(), whole])
 
 
 def _own(value: np.generic) -> Any:

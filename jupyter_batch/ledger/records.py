@@ -197,7 +197,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     adopted: found at the provider, where another ledger sent it; nothing of it is sent from here.
     aligned: the rows' keys are here; without them they are identified by position alone. mapped:
     its batches hold parameters under the names that the model accepts (wire/openai_requests.py);
-    not so in older jobs. price: of its model, at planning. before, used: the cost and the tokens of
+    not so in older jobs. frame_digest: of all that its requests were made from, or ""
+    (planning/known_frame.py). price: of its model, at planning. before, used: the cost and the tokens of
     the batch job that this one finishes in realtime: the user sees both as one. max_cost: US
     dollars that it may cost. keep: further content of answers with a column of its own
     (core/kept.py). most: the highest cost of its requests in US dollars, as estimated at planning.
@@ -245,6 +246,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     mapped: bool = False
     space: str = ""
     alone: bool = False
+    frame_digest: str = ""
     schema: Schema | None = None
     keep: dict[str, str] = {}
     samples: int = 1

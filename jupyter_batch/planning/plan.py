@@ -26,6 +26,7 @@ from jupyter_batch.merging.own_cells import ForeignCells
 from jupyter_batch.merging.rendered import Rendered, keys_of
 from jupyter_batch.planning.ask import Ask
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
+from jupyter_batch.planning.known_frame import frame_digest, known_job
 from jupyter_batch.planning.request_lines import RequestLines
 from jupyter_batch.planning.resolve import Order
 from jupyter_batch.providers.prices import OWN
@@ -58,7 +59,7 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
         drafts = []
         for one in orders:
             draft = stack.enter_context(job_draft(ledger))
-            draft_rows(draft, one.ask, one.rows, now=now, reuse=one.reuse)
+            draft_rows(draft, one.ask, one.rows, now=now, reuse=one.reuse, attach=True)
             drafts.append(draft)
         limit_costs(drafts)
         for one, draft in zip(orders, drafts, strict=True):
@@ -78,27 +79,37 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
     ]
 
 
-def draft_rows(draft: JobDraft, ask: Ask, frame: pd.DataFrame, *, now: float, reuse: bool) -> None:
+def draft_rows(
+    draft: JobDraft,
+    ask: Ask,
+    frame: pd.DataFrame,
+    *,
+    now: float,
+    reuse: bool,
+    attach: bool = False,
+) -> None:
     """Fill a draft from the rows of a frame; with `reuse` an existing identical job is found.
 
+    attach: an existing job may be found without rendering the rows; then the draft has no request.
     Raises InputError where no row can be sent, and ColumnError where cells of the user would be
     replaced.
     """
     ledger, folder = draft.ledger, draft.folder
     lines = RequestLines(ask, frame, draft.id, folder.asked)
+    digest = frame_digest(ask, frame, lines.columns)
+    if reuse and attach and _attached(draft, ask, frame, lines, digest):
+        return
     # With reuse, whether the rest is too small for a batch is known only after deduplication.
     limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
     draft.shards = write_requests(folder, draft.id, lines, limits)
     lines.check(draft.shards)
-    draft.record = record = lines.record(now)
+    draft.record = record = msgspec.structs.replace(lines.record(now), frame_digest=digest)
     draft.rendered = rendered = lines.rendered()
     if reuse:
         draft.known = {job.id for job in ledger.jobs()}
         check_folder(ledger, record)
         draft.existing, there = _existing(ledger, record, rendered)
-    if ask.taken:
-        cells = ForeignCells(frame, ask.taken)
-        cells.look(ledger, record, rendered.keys).check(ask.out, record.model)
+    _check_cells(ledger, ask, frame, record, rendered)
     if draft.existing is not None:
         draft.rendered = there
         drawn = [folder.requests(shard.number) for shard in draft.shards]
@@ -116,6 +127,34 @@ def draft_rows(draft: JobDraft, ask: Ask, frame: pd.DataFrame, *, now: float, re
     draft.write_rows(RowFiles(lines.unsent(), rendered.keys.to_bytes(), index, hashes=draft.hashes))
 
 
+def _attached(
+    draft: JobDraft, ask: Ask, frame: pd.DataFrame, lines: RequestLines, digest: str
+) -> bool:
+    """Whether the frame is known: then the draft has the existing job, and the rows in it."""
+    ledger = draft.ledger
+    found = known_job(ledger, digest, lines)
+    if found is None:
+        return False
+    job, rendered = found
+    check_folder(ledger, job)
+    existing, there = _existing(ledger, job, rendered)
+    if existing is None:
+        return False
+    _check_cells(ledger, ask, frame, msgspec.structs.replace(job, keep=ask.keep), rendered)
+    draft.record = draft.existing = existing
+    draft.rendered = there
+    return True
+
+
+def _check_cells(
+    ledger: Ledger, ask: Ask, frame: pd.DataFrame, record: JobRecord, rendered: Rendered
+) -> None:
+    """Raise ColumnError where cells to fill are the user's own."""
+    if ask.taken:
+        cells = ForeignCells(frame, ask.taken)
+        cells.look(ledger, record, rendered.keys).check(ask.out, record.model)
+
+
 def _existing(
     ledger: Ledger, record: JobRecord, rendered: Rendered
 ) -> tuple[JobRecord | None, Rendered]:
@@ -123,6 +162,8 @@ def _existing(
     found: dict[str, Rendered] = {}
 
     def fits(other: JobRecord) -> bool:
+        if other.id == record.id:  # the job from which the rows' keys were read
+            return True
         at = _places_in(other, ledger.folders.of(other.id), rendered) if other.framed else None
         if at is not None:
             found[other.id] = at

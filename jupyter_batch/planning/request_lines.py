@@ -290,11 +290,11 @@ class RequestLines:
         keys = self.keys()
         columns = [str(label) for label in self._read_columns()]
         if not calls_function(self._prompt):
-            return Rendered(columns, keys, again=self._keys_now)
+            return Rendered(columns, keys, again=self.keys_now)
         witness = frames.copied(self._frame) if keys.ambiguous.any() else None
         return Rendered(columns, keys, witness=witness)
 
-    def _keys_now(self, frame: pd.DataFrame) -> frames.Keys:
+    def keys_now(self, frame: pd.DataFrame) -> frames.Keys:
         """The keys of a frame's rows as rendered now."""
         lines = RequestLines(self._ask, frame, self._job)
         for _ in lines:

@@ -1,29 +1,44 @@
-"""Request lines of rows that are sent again unchanged, taken from a job's files, in row order.
+"""Request lines of rows that are sent again: as they are, or with changed chat parameters.
 
+They are made from a job's own lines on disk, in row order, in any dialect; the frame is not needed.
+The provider's form of a parameter is the difference of two one-word requests, with and without it.
 Parameters in lines of jobs that were planned before parameters were mapped are mapped here:
 unmapped they would be rejected again, as OpenAI's gpt-5 does not accept `max_tokens`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
 import orjson
 
+from jupyter_batch.config.option import Col
+from jupyter_batch.config.options import CHAT_PARAMS, EVERY
+from jupyter_batch.config.resolved import checked, unknown
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.request import custom_id
 from jupyter_batch.file_checks.request_checks import lines_of
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import JobDraft
 from jupyter_batch.planning.route import route_of
+from jupyter_batch.prompts.prompt import params_of
 from jupyter_batch.providers.table import REALTIME
-from jupyter_batch.wire.dialects import OPENAI, encoder
-from jupyter_batch.wire.openai import Hole
+from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
+from jupyter_batch.row_files.row_columns import changed_of, sent_prints
+from jupyter_batch.row_files.row_sources import PRINT_BYTES, request_hash
+from jupyter_batch.templates.values import RowError
+from jupyter_batch.wire.dialects import BODIES, OPENAI, encoder, headers_of, request_in
+from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
+from jupyter_batch.wire.openai_requests import Route
 
 if TYPE_CHECKING:
     from jupyter_batch.row_files.hash_arrays import Array
@@ -145,3 +160,190 @@ def _in_order(job: JobRecord, sources: list[tuple[int, Path]]) -> Iterator[tuple
             yield position, rest
         if (head := next(lines, None)) is not None:
             heappush(heads, (head[0], id(lines), head[1], lines))
+
+
+_LIMITS = ("max_tokens", "max_completion_tokens")
+"""Two names of one parameter: a request has only one of them."""
+_NOT_NOW = frozenset({"n", "response_format"})
+"""Parameters that define the answer and the number of answers."""
+
+
+def changes_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked chat parameters of a retry. Raises OptionError."""
+    names = [option.name for option in CHAT_PARAMS if option.name not in _NOT_NOW]
+    made: dict[str, Any] = {}
+    for name, value in sorted(given.items()):
+        if name not in names:
+            raise OptionError(f"retry: {unknown(name, names)}")
+        if isinstance(value, Col):
+            raise OptionError(
+                f"retry: `{name}` takes a value, not a column: the frame is not read again"
+            )
+        if value is not None:
+            made[name] = checked(EVERY[name], value)
+    return made
+
+
+class Changed:
+    """The request lines of a job in one dialect, with changed parameters.
+
+    Raises OptionError where the dialect has no form of them. given: as the user gave them, not
+    mapped for the model. headers: HTTP headers that the batch needs for them.
+    """
+
+    def __init__(
+        self, job: JobRecord, dialect: str, params: Mapping[str, Any], *, given: bool = False
+    ) -> None:
+        if job.endpoint == EMBEDDINGS:
+            raise OptionError(f"retry: job {job.id} made embeddings, which take no chat parameters")
+        endpoint = job.endpoint if dialect == job.dialect else CHAT
+        # The first request has limits too, with another value, to exclude a default limit.
+        limits = {
+            name: value - 1 or 2 for name, value in params.items() if name in _LIMITS and value > 0
+        }
+        route = None if given else route_of(job)
+        was, _ = _request(job, dialect, endpoint, limits, route)
+        new, self.headers = _request(job, dialect, endpoint, params, route)
+        self._more = _difference(was, new)
+        self._drop = [
+            other
+            for name, other in (_LIMITS, _LIMITS[::-1])
+            if name in self._more and other not in self._more
+        ]
+
+    def line(self, line: bytes, custom_id: str) -> bytes:
+        """Return a request line with these parameters and this id."""
+        data = orjson.loads(line)
+        where = next(key for key in BODIES if key in data)
+        body = data[where]
+        for name in self._drop:
+            body.pop(name, None)
+        body = _united(body, self._more)
+        first = {key: body.pop(key) for key in ("model", "messages", "input") if key in body}
+        # Sorted where a cell's own parameters are, so that the same cell has the same request hash.
+        body = {**first, **(dict(sorted(body.items())) if where == "body" else body)}
+        return orjson.dumps({**data, "custom_id": custom_id, where: body}) + b"\n"
+
+
+class ChangedLines:
+    """A job's requests with changed parameters, in row order, with ids of the job `new`.
+
+    sent: 1 for each row with a request: not for one whose request is missing on disk, nor for one
+    that was cut off and whose request would not change. gone: 1 for each wanted row whose request
+    is missing on disk. changed: the hashes of requests with changed parameters. Raises OptionError
+    where the dialect has no form of the parameters.
+    """
+
+    def __init__(
+        self, ledger: Ledger, job: JobRecord, new: str, wanted: Array, params: Mapping[str, Any]
+    ) -> None:
+        self._job, self._new, self._wanted, self._params = job, new, wanted, params
+        self._native = Changed(job, job.dialect, params)
+        self.headers = {**job.headers, **self._native.headers}
+        self.sent = np.zeros(job.rows, dtype=bool)
+        self.gone = np.zeros(job.rows, dtype=bool)
+        self._folder = ledger.folders.of(job.id)
+        self._remapped = Remapped(job) if is_unmapped(job) else None
+        apart = job.dialect != OPENAI or self._folder.asked.exists() or self._remapped is not None
+        self._plain = Changed(job, OPENAI, params, given=True) if apart else None
+        sent, changed = sent_prints(job, self._folder), changed_of(job, self._folder)
+        self._prints = np.zeros((job.rows, 2), dtype=np.uint64) if sent is None else sent
+        self.changed = np.zeros_like(self._prints) if changed is None else changed.copy()
+        self._held = [self._lines(ledger, job.dialect)]
+        if apart:
+            self._held.append(self._lines(ledger, OPENAI, given=True))
+        self._asked: BinaryIO | None = None
+
+    def _lines(self, ledger: Ledger, dialect: str, *, given: bool = False) -> Held:
+        held = requests_of(ledger, self._job, self._wanted, dialect, given=given)
+        look_elsewhere(held, ledger, self._job, self._prints, self._wanted, dialect, given=given)
+        return held
+
+    @contextlib.contextmanager
+    def writing(self, draft: JobFolder) -> Iterator[None]:
+        """Write the lines in the user's form into the draft, where they differ, as they are read."""
+        with contextlib.ExitStack() as stack:
+            for held in self._held:
+                stack.callback(held.close)
+            if self._plain is not None:
+                self._asked = stack.enter_context(written(draft.asked))
+            yield
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        for row in np.flatnonzero(self._wanted).tolist():
+            if any(row not in held for held in self._held):
+                self.gone[row] = True
+                continue
+            ours = custom_id(self._new, row)
+            line = self._native.line(self._held[0].line(row), ours)
+            if self._remapped is not None:
+                line = self._remapped.line(line)
+            plain = line if self._plain is None else self._plain.line(self._held[1].line(row), ours)
+            mark = np.frombuffer(self._print(row, plain), "<u8")
+            if (mark == self._prints[row]).all():
+                continue
+            if self._asked is not None:
+                self._asked.write(plain)
+            self.changed[row] = mark
+            self.sent[row] = True
+            yield row, line
+
+    def _print(self, row: int, plain: bytes) -> bytes:
+        """The request hash; derived from the previous one without a line in OpenAI's dialect."""
+        if self._job.endpoint != RESPONSES:
+            return print_of(plain, row % self._job.samples)
+        told = self._prints[row].tobytes() + orjson.dumps(self._params)
+        return blake2b(told, digest_size=PRINT_BYTES).digest()
+
+
+def print_of(line: bytes, sample: int) -> bytes:
+    """Return the request hash of a line in OpenAI's dialect, as for a cell with this request."""
+    _, _, body = line.partition(b'"body":')
+    return request_hash(body, sample)
+
+
+def _request(
+    job: JobRecord,
+    dialect: str,
+    endpoint: str,
+    params: Mapping[str, Any],
+    route: Route | None,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    said = params_of(params)
+    messages = [{"role": "user", "content": "x"}]
+    made = encoder(
+        dialect,
+        endpoint,
+        {"model": job.body_model, "messages": messages, **said.body},
+        load_litellm,
+        route=route,
+        extra=said.extra,
+    )
+    (line,) = made.encode(["j-0"], {})
+    if isinstance(line, RowError):
+        raise OptionError(f"retry: {line.reason}")
+    return request_in(line), headers_of(made)
+
+
+def _difference(was: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `new` that are not, or not the same, in `was`; objects field by field."""
+    found: dict[str, Any] = {}
+    for key, value in new.items():
+        before = was.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            if inner := _difference(before, value):
+                found[key] = inner
+        elif key not in was or value != before:
+            found[key] = value
+    return found
+
+
+def _united(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    made = dict(body)
+    for key, value in more.items():
+        before = made.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            made[key] = _united(before, value)
+        else:
+            made[key] = value
+    return made

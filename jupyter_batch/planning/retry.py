@@ -24,10 +24,9 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import RESTORE
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.planning.changed_lines import ChangedLines
 from jupyter_batch.planning.draft import JobDraft, job_draft, limit_costs
 from jupyter_batch.planning.max_cost import Priced, all_within, left_of, spent
-from jupyter_batch.planning.resent_lines import unchanged
+from jupyter_batch.planning.resent_lines import ChangedLines, unchanged
 from jupyter_batch.providers.table import REALTIME, facts_of
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.outcomes import of_job

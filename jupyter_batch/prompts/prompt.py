@@ -43,17 +43,22 @@ class Prompt(Protocol):
 
 
 class Written:
-    """Templates: one text, or messages whose contents are templates."""
+    """Templates: one text, or messages whose contents are templates.
+
+    texts: the role and the template of each message. kind: braces or jinja.
+    """
 
     def __init__(self, texts: Sequence[tuple[str, str]], columns: Sequence[Any], kind: str) -> None:
-        self._roles = [role for role, _ in texts]
+        self.texts, self.kind = tuple(texts), kind
         self._templates: list[Template] = [parse(text, columns, kind) for _, text in texts]
         self.columns: tuple[Any, ...] = _united(t.columns for t in self._templates)
         self.needed = self.read = self.columns
 
     def messages(self) -> Any:
         """One message for each template."""
-        return [{"role": role, "content": Hole(f"text{n}")} for n, role in enumerate(self._roles)]
+        return [
+            {"role": role, "content": Hole(f"text{n}")} for n, (role, _) in enumerate(self.texts)
+        ]
 
     def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
         """Each template rendered over the block."""

@@ -10,7 +10,7 @@ import pytest
 import jupyter_batch
 from jupyter_batch.config.option import col
 from jupyter_batch.core.errors import InputError, OptionError
-from jupyter_batch.planning.changed_lines import Changed, changes_of
+from jupyter_batch.planning.resent_lines import Changed, changes_of
 from tests.answers.test_cut_off import LONG, frame
 from tests.made_up import job as made_up
 
