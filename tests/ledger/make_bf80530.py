@@ -20,6 +20,7 @@ TOKEN = "fixture-token"
 PROMPT = "Classify the sentiment (positive/negative/neutral): {text}"
 TEXTS = ["I love it", "I hate it", "it is a table"]
 ROWS = 12
+PORT = 18731  # a job's address is a part of its fingerprint
 MODEL = "openai/echo"
 
 
@@ -38,7 +39,7 @@ def main(folder: Path) -> None:
     import jupyter_batch
     from jupyter_batch.server.embedded import Embedded
 
-    with Embedded(folder / "server", token=TOKEN) as server:
+    with Embedded(folder / "server", token=TOKEN, port=PORT) as server:
         call = {"model": MODEL, "api_base": server.base_url, "api_key": TOKEN}
         done = pd.DataFrame({"text": TEXTS}).llm.batch(PROMPT, out="sentiment", **call).wait(60)
         group = frame(3, "both").llm.batch(
@@ -52,8 +53,7 @@ def main(folder: Path) -> None:
         while not paused._shards()[0].note:
             paused.wait(0.2)
         base = server.base_url
-        port = int(base.rsplit(":", 1)[1].partition("/")[0])
-    with Embedded(folder / "server", token=TOKEN, pace=1e6, port=port) as server:
+    with Embedded(folder / "server", token=TOKEN, pace=1e6, port=PORT) as server:
         running = frame(4, "open").llm.batch("{text}", out="echo", **call)
         while running.state != "running":
             running.wait(0.2)
