@@ -146,6 +146,38 @@ def test_the_whole_way_with_a_schema(fake, home, way):
     assert (fake.asked["create"], fake.asked["list"]) == (2, 0)
 
 
+def test_tools_and_their_next_round(fake, home):
+    """A tool call comes back as one, its result goes out in a second batch, beside the call as it came."""
+    asked = []
+
+    def answer(request, text):
+        asked.append(request)
+        if len(request["contents"]) > 1:
+            return response("sunny")
+        called = response("")
+        called["candidates"][0]["content"]["parts"] = [
+            {"functionCall": {"name": "look", "args": {"city": "Rome"}}, "thoughtSignature": "sig"}
+        ]
+        return called
+
+    def ended(verb, _, told):
+        if verb == "create":
+            for batch in fake.batches.values():
+                batch.answers, batch.ending = dict.fromkeys(batch.requests, ""), "completed"
+        return told
+
+    fake.answer, fake.spoil = answer, ended
+    df = frame()[:1]
+    job = df.llm.batch("{t}", out="out", tools=[TOOL], **call(fake)).wait(60)
+    assert job.run_tools({"look": lambda city: f"{city}: 20 C"}).is_successful
+    assert df["out"].tolist() == ["sunny"]
+    contents = asked[-1]["contents"]
+    assert contents[1]["parts"][0]["thoughtSignature"] == "sig"
+    told = contents[2]["parts"][0]["functionResponse"]
+    assert (told["name"], told["response"]) == ("look", {"output": "Rome: 20 C"})
+    assert fake.asked["create"] == 2
+
+
 def test_vectors(fake, home, way):
     """embed: requests as litellm makes them, vectors on their rows, tokens and their price of a batch."""
     df = pd.DataFrame({"t": ["a", "bb", "ccc", "dddd"]})
