@@ -233,7 +233,7 @@ class Notebook:
             time.sleep(0.002)
             now = time.perf_counter()
             self.held, last = max(self.held, now - last), now
-        self.job._land()  # noqa: SLF001
+        self.job._merge_frames()  # noqa: SLF001
         self.held = max(self.held, time.perf_counter() - last)
 
 

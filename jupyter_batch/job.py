@@ -123,12 +123,12 @@ class Job(JobState):
         if self._fetch_again():
             self._follow()
         with self._lock:
-            landings = self._answers.asked_for(df)
+            targets = self._answers.asked_for(df)
             last = self.is_complete  # else later answers are merged as they come
-            for landing in landings:
-                landing.overwrite = landing.overwrite or overwrite
-                self._report(self._answers.fill(landing, by_hand=True))
-                landing.landed = last
+            for target in targets:
+                target.overwrite = target.overwrite or overwrite
+                self._report(self._answers.fill(target, by_hand=True))
+                target.merged = last
         return self
 
     def cancel(self) -> Job:

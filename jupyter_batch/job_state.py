@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from jupyter_batch.core.errors import LedgerReadOnlyError
+from jupyter_batch.core.errors import JupyterBatchError, LedgerReadOnlyError
 from jupyter_batch.core.status import Block, Snapshot, reopen
 from jupyter_batch.handle import Handle
 from jupyter_batch.ledger.history import History
@@ -57,7 +57,7 @@ class JobState(Handle):
         """Whether it has ended and all its results are on this disk."""
         record, shards, _ = self._read()
         complete = record.snapshot(shards, time.time()).is_complete
-        if complete and self._answers.landings and not self._over.is_set():
+        if complete and self._answers.targets and not self._over.is_set():
             # The column is there in the next cell, even if the worker is slow.
             kernel.on_main(self._merge_frames)
         return complete
@@ -132,7 +132,7 @@ class JobState(Handle):
 
     def _is_unbound(self, record: JobRecord, seen: Snapshot) -> bool:
         """Whether its answers are for a frame that this process lacks; `adopt` reports that itself."""
-        held = bool(self._answers.landings or self._answers.said or self._salvaged is not None)
+        held = bool(self._answers.targets or self._answers.said or self._salvaged is not None)
         return seen.is_complete and record.framed and not (held or record.adopted)
 
     def _begin(self, api_key: str | None) -> None:
@@ -215,6 +215,8 @@ class JobState(Handle):
         if not over:
             self._note_blocked(seen)
             return
+        with contextlib.suppress(JupyterBatchError):  # the merge meets it again, and reports it
+            self._answers.prepare()
         self._note_end()
         kernel.on_main(self._merge_frames)
 
@@ -222,7 +224,7 @@ class JobState(Handle):
         """Merge the answers into the bound frames, each once; the monitor shows a refusal."""
         with self._lock:
             try:
-                for outcome in self._answers.land():
+                for outcome in self._answers.merge():
                     self._report(outcome)
             except KeyboardInterrupt:
                 kernel.on_main(self._merge_frames)  # once more, before the next cell

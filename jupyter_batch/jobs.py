@@ -270,7 +270,7 @@ def attach(
             found._answers.seen_on(frame)
     bound = found._answers.bind(frame, out, rendered=rendered, overwrite=overwrite)
     if found.is_complete:
-        bound.landed = True  # now, or never
+        bound.merged = True  # now, or never
         found.merge(frame)
     return found
 

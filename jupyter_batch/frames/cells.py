@@ -53,6 +53,23 @@ def _free(cells: Cells) -> Any:
     return _objects(cells)
 
 
+def of_arrow(answers: Any, positions: Array) -> Any:
+    """The array of a text column at these positions, -1 for none, without an object a cell.
+
+    answers: has them as an Arrow array in `arrow`. None where it has none, or where pandas' own
+    dtype for texts is not Arrow's.
+    """
+    dtype: Any = pd.Series([""]).dtype
+    if getattr(dtype, "storage", "") != "pyarrow" or getattr(answers, "arrow", None) is None:
+        return None
+    texts = answers.arrow
+    if not np.array_equal(positions, np.arange(len(texts))):
+        import pyarrow as pa
+
+        texts = texts.take(pa.array(positions, mask=positions < 0))
+    return dtype.__from_arrow__(texts)
+
+
 def _objects(cells: Cells, _: Field | None = None) -> Array:
     own = (
         np.nan if cell is None else _apart(cell) if type(cell) in _HOLDERS else cell

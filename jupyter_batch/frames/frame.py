@@ -20,6 +20,7 @@ from jupyter_batch.core.schema import Field
 from jupyter_batch.frames.adapter import adapter_of, column_labels, is_frame, row_count, row_labels
 from jupyter_batch.frames.canonical import HOLDERS, content, ordered
 from jupyter_batch.frames.cells import column as array_of
+from jupyter_batch.frames.cells import of_arrow
 from jupyter_batch.frames.labels import index_from_bytes, index_to_bytes, label_hashes
 from jupyter_batch.frames.row_keys import Keys, by_content, pairs
 
@@ -378,12 +379,15 @@ def fill_all(
     columns: each with the field that decides its dtype. values: by column, as for `fill`. spare:
     the rows of an existing column that keep their cells.
     """
-    at = positions.tolist()
     made = []
     for out, field in columns.items():
         held = values(out)
-        cells = [held[position] if position >= 0 else None for position in at]
-        array, there = array_of(cells, field), has_column(frame, out)
+        array = of_arrow(held, positions) if field is None else None
+        if array is None:
+            held = held if isinstance(held, list) else list(held)
+            cells = [held[position] if position >= 0 else None for position in positions.tolist()]
+            array = array_of(cells, field)
+        there = has_column(frame, out)
         if there and len(spare.get(out, ())):
             array = _with_spared(array, column(frame, column_label(frame, out)), spare[out])
         made.append((column_label(frame, out), array))

@@ -18,14 +18,16 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.kept_columns import outcomes_of
 from jupyter_batch.notebook import kernel
+from jupyter_batch.results.columns import Values
 from jupyter_batch.results.outcomes import Outcomes, of_job
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from jupyter_batch.merging.merge import Landing, Relabelled
+    from jupyter_batch.merging.merge import Relabelled
     from jupyter_batch.merging.rendered import Rendered
+    from jupyter_batch.merging.target import MergeTarget
     from jupyter_batch.results.row import Row
 
 
@@ -57,7 +59,7 @@ class Answers:
         self._lock = lock
         self._gathered: tuple[tuple[object, ...], Outcomes] | None = None
         self._source: Relabelled | None = None
-        self.landings: list[Landing] = []
+        self.targets: list[MergeTarget] = []
         self.said = ""
         self.refused = False
         self.out: str | None = None
@@ -65,24 +67,41 @@ class Answers:
 
     # -- as values --------------------------------------------------------------------------------------------
 
+    def prepare(self) -> None:
+        """Read the answers and find the frames' rows, so that a merge only attaches columns.
+
+        For the worker's thread: the job's lock is not held while the files are read.
+        """
+        job, shards, folder = self._read()
+        if not self.targets:
+            return
+        self._gather(job, shards, folder)
+        for target in self.targets:
+            if not target.merged:
+                target.prepare(job, folder)
+
     def outcomes(self) -> Outcomes:
         """The outcomes of all rows, from the files on this disk."""
         with self._lock:
-            job, shards, folder = self._read()
-            keep = {**job.keep, **(self.keep or {})}
-            stand = (
-                job.id,
-                *keep.values(),
-                *((shard.step, shard.kept, shard.lost) for shard in shards),
-            )
-            if self._gathered is not None:
-                of, found = self._gathered
-                if of == stand and found.costs.price == job.price:
-                    return found
-            found = outcomes_of(job, shards, folder, keep)
-            if all(shard.step is Step.COLLECTED for shard in shards):
-                self._gathered = stand, found  # nothing changes until a file is fetched again
-            return found
+            return self._gather(*self._read())
+
+    def _gather(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Outcomes:
+        keep = {**job.keep, **(self.keep or {})}
+        stand = (
+            job.id,
+            *keep.values(),
+            *((shard.step, shard.kept, shard.lost) for shard in shards),
+        )
+        if self._gathered is not None:
+            of, found = self._gathered
+            if of == stand and found.costs.price == job.price:
+                return found
+        found = outcomes_of(job, shards, folder, keep)
+        if all(shard.step is Step.COLLECTED for shard in shards):
+            if isinstance(found.answers, Values):
+                _ = found.answers.arrow  # made here, in the worker's thread
+            self._gathered = stand, found  # nothing changes until a file is fetched again
+        return found
 
     def table(self) -> pd.DataFrame:
         """One row for each row of the source (see Job.results)."""
@@ -123,15 +142,15 @@ class Answers:
     def reopen(self) -> None:
         """Mark every frame to be filled once more: a finished job has been reopened."""
         with self._lock:
-            for landing in self.landings:
-                landing.landed = False
+            for target in self.targets:
+                target.merged = False
 
     # -- in frames --------------------------------------------------------------------------------------------
 
     @property
     def waited_for(self) -> bool:
         """Whether a frame waits for answers that are not merged yet."""
-        return any(not landing.landed for landing in self.landings)
+        return any(not target.merged for target in self.targets)
 
     def seen_on(self, frame: pd.DataFrame, rendered: Rendered | None = None) -> None:
         """Make this frame the source, with its order and labels, if it has just the job's rows."""
@@ -177,14 +196,14 @@ class Answers:
         overwrite: bool = False,
         held: bool = False,
         keep: Keep | None = None,
-    ) -> Landing:
-        """Bind this frame for the merge of the answers (see Landing)."""
-        from jupyter_batch.merging.merge import Landing
+    ) -> MergeTarget:
+        """Bind this frame for the merge of the answers (see MergeTarget)."""
+        from jupyter_batch.merging.target import MergeTarget
 
         with self._lock:
             record = self._read().record
             self.keep = self.keep if keep is None else keep
-            landing = Landing(
+            target = MergeTarget(
                 frame,
                 out,
                 names=kernel.frame_names(kernel.shell(), frame),
@@ -195,22 +214,22 @@ class Answers:
                 schema=record.schema,
                 keep=self._kept(record),
             )
-            others = [one for one in self.landings if one.frame is not frame or one.out != out]
-            self.landings = [*others, landing]
+            others = [one for one in self.targets if one.frame is not frame or one.out != out]
+            self.targets = [*others, target]
             self.out = out
-            return landing
+            return target
 
     def bind_as(self, other: Answers) -> None:
         """Bind the frames of another job, which this one continues."""
-        for landing in other.landings:
+        for target in other.targets:
             self.bind(
-                landing.frame,
-                landing.out,
-                by_name=landing.by_name,
-                rendered=landing.rendered,
-                overwrite=landing.overwrite,
-                held=landing.held,
-                keep=landing.keep,
+                target.frame,
+                target.out,
+                by_name=target.by_name,
+                rendered=target.rendered,
+                overwrite=target.overwrite,
+                held=target.held,
+                keep=target.keep,
             )
         self._source, self.out, self.keep = other._source, other.out, other.keep
         with other._lock:
@@ -218,43 +237,43 @@ class Answers:
                 None  # read again on demand: that job may be kept for its frames alone
             )
 
-    def asked_for(self, df: pd.DataFrame | None) -> list[Landing]:
+    def asked_for(self, df: pd.DataFrame | None) -> list[MergeTarget]:
         """The bindings of this frame, which may be filled from now on; for None all there are."""
         if df is None:
-            if not self.landings:
+            if not self.targets:
                 raise InputError(
                     "this process does not hold the frame that was submitted: give it, job.merge(df)"
                 )
-            return self.landings
-        found = [one for one in self.landings if one.frame is df] or [
+            return self.targets
+        found = [one for one in self.targets if one.frame is df] or [
             self.bind(df, self._called(self._read().record))
         ]
-        for landing in found:
-            landing.allow()
+        for target in found:
+            target.allow()
         return found
 
     def fill(
-        self, landing: Landing, names: dict[str, Any] | None = None, *, by_hand: bool = False
+        self, target: MergeTarget, names: dict[str, Any] | None = None, *, by_hand: bool = False
     ) -> str:
-        """Merge the answers so far into a frame; return a message. Raises as `Landing.land`."""
+        """Merge the answers so far into a frame; return a message. Raises as `MergeTarget.merge`."""
         job, _, folder = self._read()
-        said = landing.land(
+        said = target.merge(
             job, folder, self.outcomes(), names, ledger=self._ledger, by_hand=by_hand
         )
         self.refused = False
         return said
 
-    def land(self) -> Iterator[str]:
+    def merge(self) -> Iterator[str]:
         """Merge into each incomplete frame, once; yield a message for each, refusals too."""
-        for landing in self.landings:
-            if landing.landed:
+        for target in self.targets:
+            if target.merged:
                 continue
-            landing.landed = True
+            target.merged = True
             try:
-                said = self.fill(landing, getattr(kernel.shell(), "user_ns", None))
+                said = self.fill(target, getattr(kernel.shell(), "user_ns", None))
             except JupyterBatchError as e:
                 said, self.refused = f"not merged: {e}", True
             except KeyboardInterrupt:
-                landing.landed = False  # a column, or a part of it, is missing: merge again
+                target.merged = False  # a column, or a part of it, is missing: merge again
                 raise
             yield said

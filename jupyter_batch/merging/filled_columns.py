@@ -44,13 +44,16 @@ def fill_with(
     if job.samples > 1:
         fields = dict.fromkeys(fields, Field(out, out, "object"))
 
+    answers: list[Any] = []
+
     def values(column: str) -> Any:
         if column in beside:
             return found.kept[beside[column].key]
         field = named[column]
         if field is None or field is vectors:
             return found.answers
-        return [_of(answer, field) for answer in found.answers]
+        answers.extend(() if answers else found.answers)  # parsed once for all columns
+        return [_of(answer, field) for answer in answers]
 
     frames.fill_all(frame, fields, values, positions, spare)
 

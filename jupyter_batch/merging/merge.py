@@ -5,27 +5,29 @@ Works on the frame and the gathered outcomes; the caller decides when it may run
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec
 import numpy as np
 
-from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError, LedgerCorruptError
+from jupyter_batch.core.errors import (
+    AlignmentError,
+    ColumnError,
+    InputError,
+    LedgerCorruptError,
+)
 from jupyter_batch.core.kept import Keep, all_columns, kept_columns
 from jupyter_batch.core.result import Status, ToolCalls
-from jupyter_batch.core.schema import Schema, listed
 from jupyter_batch.core.schema import columns as columns_of
+from jupyter_batch.core.schema import listed
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.filled_columns import fill_with
-from jupyter_batch.merging.own_cells import ForeignCells, as_written
-from jupyter_batch.merging.rendered import Rendered, kept, keys_of
+from jupyter_batch.merging.own_cells import ForeignCells
+from jupyter_batch.merging.rendered import Rendered, kept
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.row_files.row_columns import read_keys, source_index
@@ -79,7 +81,7 @@ def check_aligned(job: JobRecord) -> None:
         )
 
 
-def land(
+def merge(
     job: JobRecord,
     folder: JobFolder,
     found: Outcomes,
@@ -90,17 +92,20 @@ def land(
     foreign: Foreign | None = None,
     by_hand: bool = False,
     keep: Keep = NOTHING,
+    positions: np.ndarray[Any, Any] | None = None,
 ) -> str:
     """Fill the column `out` of this very frame, or those of the schema; return a message about it.
 
-    foreign: finds the cells that are not this package's answers; they are left unchanged, unless it
-    is None. by_hand: they raise ColumnError instead. Raises AlignmentError where rows moved or
-    changed, ColumnError where the prompt's columns are gone; then nothing was written.
+    positions: of its rows in the job, where they were found before. foreign: finds the cells that
+    are not this package's answers; they are left unchanged, unless it is None. by_hand: they raise
+    ColumnError instead. Raises AlignmentError where rows moved or changed, ColumnError where the
+    prompt's columns are gone; then nothing was written.
     """
-    if rendered is None:
-        check_aligned(job)
-        rendered = kept(job, folder)
-    positions = rendered.find(frame)
+    if positions is None:
+        if rendered is None:
+            check_aligned(job)
+            rendered = kept(job, folder)
+        positions = rendered.find(frame)
     cells = None if foreign is None else foreign(frame, positions)
     if by_hand and cells is not None and cells.rows:
         raise ColumnError(
@@ -171,138 +176,6 @@ def in_order(
         return labels, positions
     same = np.array_equal(positions, every) and np.array_equal(known, label_hashes(labels))
     return None if same else (labels, positions)
-
-
-def _foreign(
-    job: JobRecord,
-    folder: JobFolder,
-    found: Outcomes,
-    out: str,
-    frame: pd.DataFrame,
-    positions: np.ndarray[Any, Any],
-    ledger: Ledger | None,
-    keep: Keep,
-) -> ForeignCells:
-    """The cells of the job's columns that no job of the ledger answered."""
-    cells = ForeignCells(frame, list(all_columns(out, job.schema, keep)))
-    if cells.rows:
-        cells.without(as_written(job, found, out, keep), positions)
-    if not cells.rows or ledger is None:
-        return cells
-    keys = asks = None
-    with contextlib.suppress(LedgerCorruptError):
-        keys = keys_of(job, folder)
-    if keys is not None and keys.asks is not None:
-        asks = np.where((positions >= 0)[:, None], keys.asks[positions], np.uint64(0))
-    labels = label_hashes(frames.row_labels(frame))
-    nothing = np.zeros(len(labels), dtype=bool)
-    asked = frames.Keys(labels, np.zeros((len(labels), 2), dtype=np.uint64), nothing, asks)
-    return cells.look(ledger, msgspec.structs.replace(job, out=out), asked)
-
-
-class Landing:
-    """One frame bound to a job's answers by a strong reference: without a name it is filled too.
-
-    names: the user's names for it at submission. by_name: the one name whose frame, whichever it is
-    when the answers come, is filled (the magic's). rendered: its rows as rendered; None where only
-    the ledger has them. landed: the last answers were merged, or refused for good. held: whether a
-    name of the user's referred to it when it was bound. keep: further content of answers that has a
-    column there.
-    """
-
-    def __init__(
-        self,
-        frame: pd.DataFrame,
-        out: str,
-        *,
-        names: list[str],
-        by_name: str | None,
-        rendered: Rendered | None = None,
-        schema: Schema | None = None,
-        overwrite: bool = False,
-        held: bool = True,
-        keep: Keep = NOTHING,
-    ) -> None:
-        self.frame = frame
-        self.keep = keep
-        self.rendered = rendered
-        self.overwrite = overwrite
-        self.held = held
-        self.out = out
-        self.landed = False
-        self._names = names
-        self.by_name = by_name
-        self._columns = tuple(all_columns(out, schema, keep))
-        self._may_fill = self._there(
-            frame
-        )  # they existed when the job was bound: that was agreed to
-
-    def allow(self) -> None:
-        """Allow the columns to be filled, whoever made them, as the user asked."""
-        self._may_fill = set(self._columns)
-
-    def _there(self, frame: pd.DataFrame) -> set[str]:
-        return {column for column in self._columns if frames.has_column(frame, column)}
-
-    def land(
-        self,
-        job: JobRecord,
-        folder: JobFolder,
-        found: Outcomes,
-        names: dict[str, Any] | None = None,
-        *,
-        ledger: Ledger | None = None,
-        by_hand: bool = False,
-    ) -> str:
-        """Fill it; return a message.
-
-        names: the user's current names. Raises as the function `land` does.
-        """
-        if (
-            names is not None
-            and self.by_name is not None
-            and frames.is_frame(names.get(self.by_name))
-        ):
-            frame = names[self.by_name]
-            self._may_fill = self._may_fill if frame is self.frame else self._there(frame)
-            self.frame = frame
-
-        def foreign(frame: pd.DataFrame, positions: np.ndarray[Any, Any]) -> ForeignCells:
-            return _foreign(job, folder, found, self.out, frame, positions, ledger, self.keep)
-
-        strange = self._there(self.frame) - self._may_fill
-        if strange:
-            raise ColumnError(
-                f"the frame got a column {listed(map(repr, sorted(strange)))} of its own meanwhile, "
-                "which was left alone: job.merge(df, overwrite=True) fills it"
-            )
-        try:
-            said = land(
-                job,
-                folder,
-                found,
-                self.frame,
-                self.out,
-                rendered=self.rendered,
-                foreign=None if self.overwrite else foreign,
-                by_hand=by_hand,
-                keep=self.keep,
-            )
-        except KeyboardInterrupt:  # columns that exist by now are this job's
-            self.allow()
-            raise
-        self.allow()  # the columns are this job's now
-        gone = [
-            name for name in self._names if names is not None and names.get(name) is not self.frame
-        ]
-        if self._names and len(gone) == len(self._names):
-            said += f"; but {gone[0]!r} is another frame now: job.merge({gone[0]}) fills that one"
-        if not self.held:
-            said += (
-                "; but no name leads to this frame: job.results() has the answers. Assign it first, "
-                "such as part = df[...], and its column is there"
-            )
-        return said
 
 
 def index_of(

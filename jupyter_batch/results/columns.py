@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
@@ -116,10 +117,6 @@ class Columns:
         if parse is None:
             return found
         return [None if value is None else parse(value) for value in found]
-
-    def tokens(self, kind: str) -> Any:
-        """The tokens of a kind by line, 0 where there are none."""
-        return self.usage.get(kind, 0)
 
     def to_bytes(self, mark: bytes) -> Iterator[bytes]:
         """The columns for the disk, in parts; mark: what they were made of. Texts alone fit."""
@@ -231,6 +228,32 @@ class Values(Sequence[Any]):
         """Whether all answers are texts, stored as such."""
         return all(one.parse is None and isinstance(one.values, Texts) for one in self._columns)
 
+    @cached_property
+    def arrow(self) -> Any:
+        """All answers as an Arrow array of texts; None where they are no texts, or without pyarrow.
+
+        Made once the answers are complete: it does not follow a later `put`.
+        """
+        if not self.are_texts:
+            return None
+        try:
+            import pyarrow as pa
+        except ImportError:
+            return None
+        held = [_arrow(pa, one.values) for one in self._columns if isinstance(one.values, Texts)]
+        known = np.flatnonzero(self._source >= 0)
+        changes = np.flatnonzero(np.diff(self._source[known])) + 1
+        starts = [0, *known[changes].tolist()]
+        chunks = []
+        for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
+            source, lines = self._source[start:end], self._line[start:end]
+            missing = source < 0
+            if missing.all():
+                chunks.append(pa.nulls(end - start, pa.large_string()))
+            else:
+                chunks.append(held[source.max()].take(pa.array(lines, mask=missing)))
+        return pa.chunked_array(chunks, pa.large_string())
+
     def __len__(self) -> int:
         return len(self._source)
 
@@ -258,6 +281,15 @@ class Values(Sequence[Any]):
                 answers = self._columns[source].answers(self._line[rows[at]])
                 found[at] = np.fromiter(answers, dtype=object, count=len(answers))
         return found
+
+
+def _arrow(pa: Any, texts: Texts) -> Any:
+    """The texts as an Arrow array over the same memory."""
+    missing = np.diff(texts.offsets) == 0
+    missing[list(texts.empty)] = False
+    valid = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
+    buffers = [valid, pa.py_buffer(texts.offsets), pa.py_buffer(texts.data)]
+    return pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
 
 
 class Builder:

@@ -1,0 +1,96 @@
+"""A merge that the worker has prepared: it only attaches columns, and never those of other rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jupyter_batch.frames.watched import WatchedFrame
+from jupyter_batch.results.columns import Columns, Texts, Values
+
+CHANGES = {
+    "a cell": lambda df: df.__setitem__("t", ["x", "b", "c"]),
+    "a cell in place": lambda df: df.isetitem(0, ["a", "b", "x"]),
+    "one cell": lambda df: df.loc.__setitem__((1, "t"), "x"),
+    "one number": lambda df: df.loc.__setitem__((1, "n"), 7),
+    "the order": lambda df: df.sort_values("n", ascending=False),
+    "the labels": lambda df: df.__setattr__("index", [5, 6, 7]),
+    "the rows": lambda df: df.drop(index=1),
+    "the columns": lambda df: df.__delitem__("t"),
+}
+
+
+def frame():
+    """Three rows."""
+    return pd.DataFrame({"t": ["a", "b", "c"], "n": [1, 2, 3], "o": [[1], [2], [3]]})
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_frame_is_noticed(change):
+    """Any change of the rows, their order or their labels after the look; not another column."""
+    df = frame()
+    watched = WatchedFrame.of(df, ["t", "n"])
+    if watched is None:
+        pytest.skip("this pandas has no copy-on-write")
+    assert watched.is_same(df)
+    df["more"] = 1
+    assert watched.is_same(df)
+    changed = CHANGES[change](df)
+    assert not watched.is_same(df if changed is None else changed)
+    assert watched.frame["t"].tolist() == ["a", "b", "c"]
+
+
+def test_objects_are_not_watched():
+    """Cells that can change in themselves are compared when the answers are merged."""
+    assert WatchedFrame.of(frame(), ["t", "o"]) is None
+
+
+def columns(*texts):
+    """The columns of a file."""
+    made = Columns(len(texts))
+    made.values = Texts.of(texts)
+    return made
+
+
+def test_answers_as_an_arrow_array():
+    """They are those of the rows one by one: empty and missing ones, of files in turns and mixed."""
+    pytest.importorskip("pyarrow")
+    values = Values(9)
+    values.put(np.array([3, 0, 1]), columns("d", None, "", "a"), np.array([0, 3, 2]))
+    values.put(np.array([5, 7, 2]), columns("ü", "h", "c"), np.array([0, 1, 2]))
+    values.copy(np.array([8]), np.array([3]))
+    wanted = ["a", "", "c", "d", None, "ü", None, "h", "d"]
+    assert list(values) == wanted
+    assert values.arrow.to_pylist() == wanted
+    assert Values(2).arrow.to_pylist() == [None, None]
+
+
+def test_a_prepared_merge_looks_at_no_row(call, home, monkeypatch):
+    """When the worker has found the rows, the merge does not; of a frame that changed since it does."""
+    from jupyter_batch.merging import target
+    from jupyter_batch.merging.rendered import Rendered
+
+    del home
+    df = pd.DataFrame({"text": ["b", "c", "a"]})
+    job = df.llm.batch("{text}", out="answer", **call).wait(60)
+    answers = df["answer"].tolist()
+    looked = []
+    find = Rendered.find
+    monkeypatch.setattr(Rendered, "find", lambda self, df: looked.append(df) or find(self, df))
+    for bound in job._answers.targets:
+        bound.merged = False
+    job._answers.prepare()
+    assert target.WatchedFrame.of(df, ["text"]) is None or len(looked) == 1
+    seen = len(looked)
+    assert list(job._answers.merge())
+    assert len(looked) == 1
+    assert df["answer"].tolist() == answers
+    del df["answer"]
+    df["text"] = sorted(df["text"])
+    df.index = [2, 0, 1]
+    for bound in job._answers.targets:
+        bound.merged = False
+    assert list(job._answers.merge())
+    assert (len(looked), seen) in {(2, 1), (2, 0)}
+    assert df.sort_index()["answer"].tolist() == answers
