@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import ExitStack, contextmanager
-from unittest import mock
 
 from aiohttp import web
 
-from jupyter_batch.providers.gemini import batches as gemini
 from tests.anthropic.fake import KEY, Fake, RefusalError
 from tests.endings.openai_host import OpenAI
 from tests.endings.table import REFUSED, WHY
@@ -217,5 +215,4 @@ def far_side(name, clock):
         if name == "anthropic":
             yield stack.enter_context(_anthropic())
         else:
-            stack.enter_context(mock.patch.object(gemini, "INLINE_BYTES", 0))
             yield FarHost(name, stack.enter_context(HOSTS[name](clock)))

@@ -6,7 +6,6 @@ import pytest
 
 from jupyter_batch.core.request import Limits
 from jupyter_batch.providers.azure.batches import ViaAzure
-from jupyter_batch.providers.gemini import batches as gemini
 from jupyter_batch.providers.gemini.batches import ViaGemini
 from jupyter_batch.providers.mistral.batches import ViaMistral
 from jupyter_batch.providers.protocol import Access, Facts
@@ -102,7 +101,6 @@ def make(name, tmp_path):
 
 
 @pytest.fixture(params=list(FAKES))
-def desk(request, tmp_path, monkeypatch):
-    """One for each provider; Gemini's requests go by file."""
-    monkeypatch.setattr(gemini, "INLINE_BYTES", 0)
+def desk(request, tmp_path):
+    """One for each provider."""
     yield from make(request.param, tmp_path)

@@ -56,16 +56,16 @@ def fake(monkeypatch):
         yield made
 
 
-@pytest.fixture(params=[0, batches.INLINE_BYTES], ids=["by file", "inline"])
-def way(request, monkeypatch):
+@pytest.fixture(params=[True, False], ids=["by file", "inline"])
+def by_file(request, fake):
     """Both ways of sending requests."""
-    monkeypatch.setattr(batches, "INLINE_BYTES", request.param)
+    fake.has_files = request.param
     return request.param
 
 
 @pytest.fixture
 def desk(tmp_path):
-    """With requests sent inline; at the end the key must be nowhere on the disk."""
+    """A ledger, a clock, and the API; at the end the key must be nowhere on the disk."""
     yield from make("gemini", tmp_path)
 
 
@@ -120,7 +120,7 @@ def test_a_parameter_that_it_does_not_have(fake, home):
     assert not fake.asked
 
 
-def test_the_whole_way_with_a_schema(fake, home, way):
+def test_the_whole_way_with_a_schema(fake, home, by_file):
     """A failed row has its reason, typed columns are filled; run again nothing is sent; `retry` sends the one row."""
     fake.answer = lambda request, text: response(json.dumps({"label": text}))
     df = frame()
@@ -130,7 +130,7 @@ def test_the_whole_way_with_a_schema(fake, home, way):
     (first,) = requests_of(fake)[:1]
     assert first["generationConfig"]["response_mime_type"] == "application/json"
     assert first["generationConfig"]["max_output_tokens"] == 50
-    assert (fake.asked["start"], fake.asked["upload"]) == ((0, 0) if way else (1, 1))
+    assert (fake.asked["start"], fake.asked["upload"]) == ((1, 1) if by_file else (1, 0))
     fake.end(failed=1)
     job.wait(60)
     assert df["label"].tolist()[:3] == list("ABC")
@@ -178,7 +178,7 @@ def test_tools_and_their_next_round(fake, home):
     assert fake.asked["create"] == 2
 
 
-def test_vectors(fake, home, way):
+def test_vectors(fake, home, by_file):
     """embed: requests as litellm makes them, vectors on their rows, tokens and their price of a batch."""
     df = pd.DataFrame({"t": ["a", "bb", "ccc", "dddd"]})
     model = "gemini/gemini-embedding-001"
@@ -195,7 +195,7 @@ def test_vectors(fake, home, way):
     assert job.errors["_error"].tolist() == ["INTERNAL: the model fell over"]
     assert job.usage.input_tokens == 9
     assert job.cost == pytest.approx(9 * 7.5e-8)
-    assert fake.log[-1][0] == ("poll" if way else "fetch")
+    assert fake.log[-1][0] == ("fetch" if by_file else "poll")
 
 
 def test_the_rest_at_once(fake, home):
@@ -213,7 +213,7 @@ def test_the_rest_at_once(fake, home):
     assert [vector[0] for vector in df["v"]] == [1.0] * 4
 
 
-def test_the_key_is_a_header_for_this_address_alone(fake, home, way, monkeypatch):
+def test_the_key_is_a_header_for_this_address_alone(fake, home, by_file, monkeypatch):
     """x-goog-api-key, by no other way; not with the bytes of an upload; not for an address that nobody named."""
     monkeypatch.delenv("GEMINI_API_BASE")
     monkeypatch.setenv("GOOGLE_API_KEY", fake.key)
@@ -228,9 +228,8 @@ def test_the_key_is_a_header_for_this_address_alone(fake, home, way, monkeypatch
     assert_nowhere(fake.key, home)
 
 
-def test_an_upload_goes_to_the_address_that_was_given(fake, home, monkeypatch):
+def test_an_upload_goes_to_the_address_that_was_given(fake, home):
     """The answer names another host to upload to: the rows do not follow it."""
-    monkeypatch.setattr(batches, "INLINE_BYTES", 0)
     fake.host = "https://elsewhere.invalid"
     job = frame().llm.batch("{t}", out="out", **call(fake))
     wait_for(lambda: fake.batches, job)
@@ -243,11 +242,20 @@ def test_a_wrong_key_pauses(fake, home):
     """Google's 400 with a reason: the job waits for a key, and no row fails."""
     job = frame().llm.batch("{t}", out="out", **call(fake, api_key="AIza-wrong-key-0123456789"))
     wait_for(lambda: job.blocked == "key", job)
-    assert "API key not valid" in job.snapshot().message
+    assert "API key not valid" in str(job.snapshot())
     job.resume(api_key=fake.key)
     wait_for(lambda: fake.batches, job)
     fake.end()
     assert job.wait(60).is_successful
+
+
+def test_requests_that_are_too_large_to_go_inline(fake, home, monkeypatch):
+    """An address without the Files API: said, and nothing is sent."""
+    monkeypatch.setattr(batches, "INLINE_BYTES", 10)
+    fake.has_files = False
+    job = frame().llm.batch("{t}", out="out", **call(fake))
+    wait_for(lambda: fake.asked["start"], job)
+    assert not fake.batches
 
 
 def test_a_model_that_it_does_not_have(fake, home):
@@ -263,6 +271,7 @@ def test_a_model_that_it_does_not_have(fake, home):
 
 def test_a_create_whose_answer_was_lost_inline(desk):
     """The batch exists, and the connection broke: found by its display name, and paid once."""
+    desk.fake.has_files = False
     desk.fake.faults["create"] = [Fault(after=True)]
     job = desk.plan()
 
@@ -302,9 +311,8 @@ def test_another_process_finds_it(desk):
 
 
 @pytest.mark.parametrize("states", [["PROCESSING", "PROCESSING", "PROCESSING"], ["FAILED"]])
-def test_a_file_that_is_not_ready(desk, monkeypatch, states):
+def test_a_file_that_is_not_ready(desk, states):
     """PROCESSING: the same file is asked for until it is; FAILED: it is uploaded again. No create before that."""
-    monkeypatch.setattr(batches, "INLINE_BYTES", 0)
     desk.fake.file_states = list(states)
     job = desk.plan()
 
@@ -321,9 +329,8 @@ def test_a_file_that_is_not_ready(desk, monkeypatch, states):
     assert desk.told(job).answers == ["A", "B", "C", "D"]
 
 
-def test_a_file_that_was_deleted_meanwhile(desk, monkeypatch):
+def test_a_file_that_was_deleted_meanwhile(desk):
     """A full queue for three days, and Google deleted the file after two: a 403, and it is uploaded again."""
-    monkeypatch.setattr(batches, "INLINE_BYTES", 0)
     full = "Enqueued tokens limit exceeded"
     desk.fake.faults["create"] = [Fault(429, message=full)] * 2
     job = desk.plan()
@@ -457,7 +464,7 @@ def test_what_a_preview_says(fake, home):
     assert not fake.asked
 
 
-def test_a_lost_ledger_is_no_loss(fake, home, way):
+def test_a_lost_ledger_is_no_loss(fake, home, by_file):
     """Two batches without a ledger are found by their display names, with column and model; nothing is sent."""
     df = pd.DataFrame({"t": list("abcde")})
     job = df.llm.batch("{t}", out="loud", shard_size=3, **call(fake)).id

@@ -3,8 +3,10 @@
 litellm (1.110) can't list or cancel them, and its create sends OpenAI's lines, whose usage lacks
 the tokens of thinking. Particular to Gemini (ai.google.dev, Batch API and Files API): the key is a
 header of its own; the model is in the create's address; a batch is a long-running operation; its
-display name is its only metadata; small batches are sent and answered inline, others by file;
-answers and errors are in one file, in any order; request files can't be downloaded.
+display name is its only metadata; answers and errors are in one file, in any order; request files
+can't be downloaded. Requests go by file, whose lines have documented keys: clients have reported
+inline answers without their keys (python-genai issue 2008). Where an address has no Files API,
+small batches go inline. Answers are read either way.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ INLINE = "inline"
 INLINE_BYTES = 1_000_000
 """The most bytes of requests sent inline. Google takes 20 MB; but a list of batches repeats the
 inline answers of each of them, and a response is held in memory."""
+_NO_ROUTE = frozenset({404, 405, 501})
+"""The statuses of an upload at a gateway without the Files API."""
 PAGE = 20
 """Batches per page of the list, which has inline answers in it."""
 
@@ -77,15 +81,11 @@ class ViaGemini(Direct):
     ) -> BatchView:
         """See Provider.submit. The window can't be chosen: 24 h are a target, the end is at 48 h."""
         del window
-        size = (await asyncio.to_thread(requests.stat)).st_size
-        if uploaded is None and size <= INLINE_BYTES:
-            uploaded = INLINE
-            await on_upload(uploaded)
+        if uploaded != INLINE:
+            uploaded = await self._file(requests, tag, uploaded, on_upload)
+        source = {"file_name": uploaded}
         if uploaded == INLINE:
             source = await asyncio.to_thread(gemini_api.inlined, requests)
-        else:
-            uploaded = await self._file(requests, tag, uploaded, on_upload)
-            source = {"file_name": uploaded}
         await on_upload(uploaded)
         verb = "asyncBatchEmbedContent" if endpoint == EMBEDDINGS else "batchGenerateContent"
         path = f"/{VERSION}/models/{quote(self._model, safe='')}:{verb}"
@@ -178,13 +178,15 @@ class ViaGemini(Direct):
         uploaded: str | None,
         on_upload: Callable[[str], Awaitable[None]],
     ) -> str:
-        """Return the name of the uploaded request file, once Google has processed it.
+        """Return the name of the uploaded request file, once Google has processed it; or INLINE.
 
         It is deleted there after 48 hours: then NotFoundError makes the engine upload it again.
         """
         if uploaded is None:
             file = await self._put(requests, file_name(tag, requests))
             await on_upload(file.name)
+            if file.name == INLINE:
+                return INLINE
         else:
             file = await self._state_of(uploaded)
         if file.state == "PROCESSING":
@@ -212,6 +214,8 @@ class ViaGemini(Direct):
                         "X-Goog-Upload-Header-Content-Type": "application/jsonl",
                     },
                 )
+                if start.status_code in _NO_ROUTE and size <= INLINE_BYTES:
+                    return _File(INLINE)
                 if not start.is_success:
                     raise self._refusal(start)
                 there = urlsplit(start.headers.get("x-goog-upload-url", ""))

@@ -53,6 +53,7 @@ class Gemini(Host):
     """One project. file_states: what the next looks at a file find, then ACTIVE. page: batches in a page of the list.
 
     answer: (a request, the text in upper case) -> the response of a row. host: where uploads are sent to, if elsewhere.
+    has_files: False for a gateway without the Files API, where requests come inline.
     """
 
     def __init__(self, clock):
@@ -61,6 +62,7 @@ class Gemini(Host):
         self.page = 2
         self.heads: list[tuple[str, dict]] = []
         self.host = ""
+        self.has_files = True
         self.answer = lambda request, text: response(text)
         self._numbers = itertools.count(1)
         self._uploads: dict[str, bytearray] = {}
@@ -124,6 +126,8 @@ class Gemini(Host):
 
     async def start(self, request):
         """POST a file's name and size: the answer says where to."""
+        if not self.has_files:
+            return self.no(404, "Requested entity was not found.")
         asked = await request.json()
         head = request.headers
         if (
