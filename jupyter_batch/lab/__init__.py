@@ -15,12 +15,15 @@ def _load_jupyter_server_extension(app: Any) -> None:
     from jupyter_batch.lab.config import JupyterBatch
     from jupyter_batch.lab.handlers import routes
     from jupyter_batch.lab.listing import Listing
+    from jupyter_batch.lab.rows import RowsServer
     from jupyter_batch.lab.watch import Watch
     from jupyter_batch.ledger.store import Ledger
 
     ledger = Ledger(settings.home(), upgrade=False)
     watch = Watch(ledger, app.log)
+    rows = RowsServer(ledger.home)
+    base_url = app.web_app.settings["base_url"]
     listing = Listing(ledger, root=str(getattr(app.contents_manager, "root_dir", "") or ""))
-    app.web_app.add_handlers(".*$", routes(app.web_app.settings["base_url"], listing, watch))
+    app.web_app.add_handlers(".*$", routes(base_url, listing, watch, rows))
     if JupyterBatch(parent=app).watch:
         watch.start()

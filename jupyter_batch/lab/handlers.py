@@ -9,13 +9,29 @@ import asyncio
 from typing import Any
 
 from jupyter_server.auth.decorator import authorized
-from jupyter_server.base.handlers import APIHandler
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerError
 from jupyter_batch.lab.listing import Listing
+from jupyter_batch.lab.rows import RowsServer
 from jupyter_batch.lab.watch import Watch
+
+MOST_BYTES = 1 << 30
+"""Of one answer of the row view, an export above all: it is in memory until it is passed on."""
+PATIENCE = 600.0
+"""Seconds for one answer of the row view."""
+PASSED_ON = (
+    "Content-Type",
+    "Content-Disposition",
+    "Content-Security-Policy",
+    "X-Content-Type-Options",
+    "Referrer-Policy",
+    "Cache-Control",
+    "Cross-Origin-Resource-Policy",
+)
 
 
 class JobsHandler(APIHandler):
@@ -63,9 +79,46 @@ class CancelHandler(APIHandler):
         self.finish({"id": name, "started": alone})
 
 
+class RowsHandler(JupyterHandler):
+    """GET: the row view of a job, passed on from the process that serves it. 404, or 503 where it does not start."""
+
+    auth_resource = "jupyter_batch"
+    _track_activity = False
+
+    def initialize(self, rows: RowsServer) -> None:
+        """Keep what the routes give."""
+        self.rows = rows
+
+    @web.authenticated
+    @authorized
+    async def get(self, path: str) -> None:
+        """The same file or JSON, with the same headers, above all the page's policy."""
+        try:
+            address = await asyncio.to_thread(self.rows.address)
+        except OSError as e:
+            raise web.HTTPError(503, _literally(e)) from None
+        client = AsyncHTTPClient(force_instance=True, max_body_size=MOST_BYTES)
+        try:
+            answer = await client.fetch(
+                f"{address}/{path}?{self.request.query}",
+                request_timeout=PATIENCE,
+                raise_error=False,
+                decompress_response=False,
+            )
+        except (HTTPClientError, OSError) as e:
+            raise web.HTTPError(503, _literally(e)) from None
+        finally:
+            client.close()
+        self.set_status(answer.code)
+        for name in PASSED_ON:
+            if (value := answer.headers.get(name)) is not None:
+                self.set_header(name, value)
+        self.finish(answer.body)
+
+
 def routes(
-    base_url: str, listing: Listing, watch: Watch
-) -> list[tuple[str, type[APIHandler], dict[str, Any]]]:
+    base_url: str, listing: Listing, watch: Watch, rows: RowsServer
+) -> list[tuple[str, type[JupyterHandler], dict[str, Any]]]:
     """What the server's web application is given."""
 
     def at(place: str) -> str:
@@ -78,6 +131,7 @@ def routes(
             CancelHandler,
             {"listing": listing, "watch": watch},
         ),
+        (at("rows/([A-Za-z0-9_-]{1,64}/[a-z.]{0,20})"), RowsHandler, {"rows": rows}),
     ]
 
 

@@ -18,8 +18,10 @@ from jupyter_batch.viewer.server import Viewer
 
 HEIGHT = 640
 """Pixels of the page in a notebook."""
-_REMOTE = ("JUPYTERHUB_SERVICE_PREFIX", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
-"""Environment variables of kernels whose browser is on another machine."""
+_HUB = "JUPYTERHUB_SERVICE_PREFIX"
+"""Environment variable of kernels on a JupyterHub: the path of the user's Jupyter server."""
+_REMOTE = ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
+"""Environment variables of kernels whose browser is on another machine, behind no Jupyter server of ours."""
 
 _running: dict[Path, Viewer] = {}
 _lock = threading.Lock()
@@ -81,7 +83,11 @@ class View:
 
     def _repr_html_(self) -> str:
         url = html.escape(self.url)
-        if any(name in os.environ for name in _REMOTE):
+        where = "(this needs the kernel, on this machine)"
+        if hub := os.environ.get(_HUB):  # its server passes the page on, with the user's own login
+            url = html.escape(f"{hub.rstrip('/')}/jupyter-batch/rows/{self.job}/")
+            where = ""
+        elif any(name in os.environ for name in _REMOTE):
             return (
                 f'<div class="{AS_TEXT}">The page with the rows is on the kernel\'s machine, which this browser does '
                 f"not reach. In a terminal there, run <code>jupyter batch view {html.escape(self.job)}</code> behind "
@@ -92,5 +98,5 @@ class View:
             f'<div class="{AS_TEXT}"><iframe src="{url}" title="Rows of {html.escape(self.job)}" width="100%" '
             f'height="{HEIGHT}" style="border:1px solid #8886;border-radius:8px" allow="clipboard-write"></iframe><br>'
             f'<a href="{url}" target="_blank" rel="noopener noreferrer">Open in a tab</a> '
-            "(this needs the kernel, on this machine)</div>"
+            f"{where}</div>"
         )

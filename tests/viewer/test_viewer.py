@@ -207,6 +207,9 @@ def test_a_job_shows_its_rows_in_a_notebook(few, monkeypatch):
     assert httpx.get(seen.url, trust_env=False).status_code == 200
     assert job.view().url == seen.url
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/x/")
+    assert '<iframe src="/user/x/jupyter-batch/rows/jbfew/"' in seen._repr_html_()
+    monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX")
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
     assert "iframe" not in seen._repr_html_(), "it would be empty"
     assert "jupyter batch view jbfew" in seen._repr_html_()
     opened.close_all()
