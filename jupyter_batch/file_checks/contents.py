@@ -114,24 +114,33 @@ class Missing(NamedTuple):
     in_errors: bool = False
 
 
+def _counts(shard: ShardRecord) -> tuple[int, int]:
+    """Return the provider's numbers of completed and failed requests, at most all there are."""
+    return min(shard.completed, shard.requests), min(shard.failed, shard.requests)
+
+
+def _expected(shard: ShardRecord, facts: Facts, output: Contents, found: int) -> tuple[int, int]:
+    """Return (rows expected in all, rows missing in the output file), by the provider's counts."""
+    named = shard.output_file_id is not None
+    if facts.tells_all and named:
+        return shard.requests, shard.requests - output.found
+    completed, failed = _counts(shard)
+    in_output = completed - output.found if named else 0
+    if shard.ending is not State.COMPLETED:
+        return completed, in_output
+    # Without counts, each request of a completed batch has a line.
+    whole = min(completed + failed, shard.requests) or shard.requests
+    return whole, 0 if found >= whole else in_output
+
+
 def missing(shard: ShardRecord, facts: Facts, output: Contents, errors: Contents) -> Missing:
     """The rows missing from a shard's results, by the provider's counts."""
-    asked = shard.requests
     found = sum(map(max, output.rows, errors.rows))
-    completed, failed = min(shard.completed, asked), min(shard.failed, asked)
-    in_output = 0 if shard.output_file_id is None else completed - output.found
-    whole = completed
-    if shard.ending is State.COMPLETED:
-        # Without counts, each request of a completed batch has a line.
-        whole = min(completed + failed, asked) or asked
-        in_output = 0 if found >= whole else in_output
-    if facts.tells_all and shard.output_file_id is not None:
-        whole = asked
-        in_output = asked - output.found
-    if output.cut:
-        in_output = max(in_output, 1)
+    completed, failed = _counts(shard)
+    whole, in_output = _expected(shard, facts, output, found)
     named = shard.output_file_id is not None
-    if named and output.odd and not output.found:  # an HTML page or an error, whatever the counts
+    no_results = named and output.odd and not output.found  # an HTML page or an error
+    if output.cut or no_results:  # whatever the counts
         in_output = max(in_output, 1)
     rows = max(in_output, whole - found, 0)
     if shard.ending is not State.COMPLETED and not named:  # failures are not counted

@@ -44,16 +44,21 @@ def due(
     for shard in shards:
         if not (shard.output_file_id or shard.error_file_id or shard.batch_id) or shard.absent:
             continue
-        kept = shard.keeps_until is None or now <= shard.keeps_until
-        lately = now - shard.fetched_at < AGAIN_SECONDS and not forced
         if shard.lost:  # the provider no longer had a copy
             if forced:
                 found[shard.number] = shard.lost
         elif name := stored.lost(folder, shard, whole=whole):
             found[shard.number] = name
-        elif (shard.missing or (shard.unsure and shard.batch_id)) and kept and not lately:
+        elif _may_complete(shard, now) and (forced or now - shard.fetched_at >= AGAIN_SECONDS):
             found[shard.number] = ""
     return found
+
+
+def _may_complete(shard: ShardRecord, now: float) -> bool:
+    """Whether rows are missing, and the provider still keeps the files."""
+    if shard.keeps_until is not None and now > shard.keeps_until:
+        return False
+    return bool(shard.missing or (shard.unsure and shard.batch_id))
 
 
 def reopen(

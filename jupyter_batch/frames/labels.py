@@ -282,12 +282,10 @@ def _told(label: Any) -> Any:
     """Return a label for JSON: texts, integers, bools, None; others as [type, value]."""
     if isinstance(label, np.generic):
         label = label.item()
-    if label is None or type(label) in (str, bool):
-        return (
-            label
-            if not isinstance(label, str) or label.isprintable()
-            else ["text", _escaped(label)]
-        )
+    if label is None or isinstance(label, bool):
+        return label
+    if type(label) is str and label.isprintable():
+        return label
     if isinstance(label, int):
         return label if -(2**63) <= label < 2**63 else ["int", str(label)]
     if isinstance(label, float):
@@ -300,10 +298,14 @@ def _told(label: Any) -> Any:
         return ["span", _spec(pd.TimedeltaIndex([label]))]
     if isinstance(label, tuple):
         return ["tuple", [_told(part) for part in label]]
+    return ["text", _text_of(label)]
+
+
+def _text_of(label: Any) -> str:
     try:
-        return ["text", _escaped(str(label))]
+        return _escaped(str(label))
     except Exception:  # raised by the label
-        return ["text", f"a {type(label).__name__}"]
+        return f"a {type(label).__name__}"
 
 
 def _escaped(text: str) -> str:

@@ -111,15 +111,7 @@ class Listing:
     def _jobs(self, now: float) -> tuple[list[dict[str, Any]], int]:
         records = self.ledger.jobs()
         lines = Lines(records)
-        groups = self.ledger.groups()
-        alike = {job: group for group, jobs in groups.items() for job in jobs}
-        found: dict[str, list[JobRecord]] = {}  # in the order of the newest job of each
-        for record in records:
-            name = alike.get(first := lines.first(record.id), first)
-            if name not in found:
-                found[name] = [
-                    one for one in map(lines.last, groups.get(name, [name])) if one is not None
-                ]
+        found = self._found(records, lines)
         still_open = {
             name: jobs for name, jobs in found.items() if not all(job.finished_at for job in jobs)
         }
@@ -135,11 +127,20 @@ class Listing:
         self._histories = histories
         shown = []
         for name in [*still_open, *over[:FINISHED]]:
-            with contextlib.suppress(
-                LedgerCorruptError
-            ):  # one that is damaged does not hide the others
+            with contextlib.suppress(LedgerCorruptError):  # a damaged job does not hide the others
                 shown.append(self._shown(name, found[name], now))
         return shown, max(0, len(over) - FINISHED)
+
+    def _found(self, records: list[JobRecord], lines: Lines) -> dict[str, list[JobRecord]]:
+        """Return the jobs of each line or group by its id, in the order of their newest jobs."""
+        groups = self.ledger.groups()
+        alike = {job: group for group, jobs in groups.items() for job in jobs}
+        firsts = (lines.first(record.id) for record in records)
+        names = dict.fromkeys(alike.get(first, first) for first in firsts)
+        return {
+            name: [one for one in map(lines.last, groups.get(name, [name])) if one is not None]
+            for name in names
+        }
 
     def _shown(self, name: str, records: list[JobRecord], now: float) -> dict[str, Any]:
         shots = [

@@ -128,6 +128,16 @@ def _days(times: Sequence[float]) -> list[float]:
     return [float(date2num(datetime.fromtimestamp(at, UTC))) for at in times]
 
 
+def _bands(axes: Any, graph: Graph) -> None:
+    shades = [PALETTE["idle"] if band.name == GIVEN else PALETTE["busy"] for band in graph.bands]
+    areas = axes.stackplot(
+        _days(graph.moments), [band.rows for band in graph.bands], step="post", colors=shades
+    )
+    for number, area in enumerate(areas):
+        area.set_alpha(0.5 if number % 2 else 0.3)
+        area.set_linewidth(0)
+
+
 def _course(axes: Any, graph: Graph) -> None:
     from dateutil.tz import tzlocal
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -135,15 +145,7 @@ def _course(axes: Any, graph: Graph) -> None:
 
     _plain(axes, "Rows done")
     if graph.bands:
-        shades = [
-            PALETTE["idle"] if band.name == GIVEN else PALETTE["busy"] for band in graph.bands
-        ]
-        areas = axes.stackplot(
-            _days(graph.moments), [band.rows for band in graph.bands], step="post", colors=shades
-        )
-        for number, area in enumerate(areas):
-            area.set_alpha(0.5 if number % 2 else 0.3)
-            area.set_linewidth(0)
+        _bands(axes, graph)
     for number, line in enumerate(graph.lines):
         times, rows = _days([at for at, _ in line.points]), [rows for _, rows in line.points]
         colour = SERIES[number % len(SERIES)]

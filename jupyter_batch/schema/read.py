@@ -14,7 +14,7 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jupyter_batch.core.errors import OptionError
@@ -178,29 +178,38 @@ def _gather(
     if "$ref" in part:
         _gather(resolved(root, str(part["$ref"])), root, kinds, values, depth + 1)
         return
-    branches = (
-        part.get("anyOf")
-        or part.get("oneOf")
-        or (part["allOf"] if len(part.get("allOf", ())) == 1 else None)
-    )
+    merged = part.get("allOf", ())
+    branches = part.get("anyOf") or part.get("oneOf") or (merged if len(merged) == 1 else ())
+    for branch in branches:
+        _gather(branch, root, kinds, values, depth + 1)
     if branches:
-        for branch in branches:
-            _gather(branch, root, kinds, values, depth + 1)
         return
-    if "const" in part or "enum" in part:
-        allowed = [part["const"]] if "const" in part else part["enum"]
-        scalars = [value for value in allowed if value is not None]
-        if scalars:
-            plain = all(isinstance(value, str | int | float) for value in scalars)
-            kinds.append("category" if plain else "object")
-            values.extend(scalars)
+    if "const" not in part and "enum" not in part:
+        kinds.extend(_named(part))
         return
+    scalars = _scalars(part)
+    values.extend(scalars)
+    if scalars:
+        kinds.append("category" if _are_plain(scalars) else "object")
+
+
+def _scalars(part: Mapping[str, Any]) -> list[Any]:
+    allowed = [part["const"]] if "const" in part else part["enum"]
+    return [value for value in allowed if value is not None]
+
+
+def _are_plain(scalars: list[Any]) -> bool:
+    return all(isinstance(value, str | int | float) for value in scalars)
+
+
+def _named(part: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the kinds of a field's `type`, except null."""
     given = part.get("type")
     for name in [given] if isinstance(given, str) else given or ["object"]:
         if name == "string":
-            kinds.append(_TIMES.get(str(part.get("format")), "text"))
+            yield _TIMES.get(str(part.get("format")), "text")
         elif name != "null":
-            kinds.append(_PLAIN.get(name, "object"))
+            yield _PLAIN.get(name, "object")
 
 
 # --- types ----------------------------------------------------------------------------------------------------------

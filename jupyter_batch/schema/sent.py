@@ -7,7 +7,7 @@ still checked against the whole schema. litellm translates it for Anthropic.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jupyter_batch.core.errors import OptionError
@@ -97,6 +97,15 @@ class _Strict:
     def made(self) -> dict[str, Any]:
         return self._node(self._root)
 
+    def _subschemas(self, node: Mapping[str, Any], made: dict[str, Any]) -> None:
+        for word in ("anyOf", "oneOf"):
+            if word in node:
+                made.setdefault("anyOf", []).extend(self._node(part) for part in node[word])
+        self._inside(node, made)
+        for word in ("$defs", "definitions"):
+            if word in node:
+                made[word] = {name: self._node(part) for name, part in node[word].items()}
+
     def _node(self, node: Any) -> dict[str, Any]:
         if not isinstance(node, Mapping) or any(word in node for word in _LOOSE):
             raise _Loose
@@ -110,17 +119,10 @@ class _Strict:
                 {**parts[0], **{word: held for word, held in node.items() if word != "allOf"}}
             )
         made = {word: node[word] for word in _KEPT if word in node}
-        for word in ("anyOf", "oneOf"):
-            if word in node:
-                made.setdefault("anyOf", []).extend(self._node(part) for part in node[word])
-        self._inside(node, made)
-        for word in ("$defs", "definitions"):
-            if word in node:
-                made[word] = {name: self._node(part) for name, part in node[word].items()}
+        self._subschemas(node, made)
         if "type" not in made and "anyOf" not in made:
             made["type"] = _type_of(node)
-        if any(isinstance(value, dict | list) for value in made.get("enum", [made.get("const")])):
-            raise _Loose
+        _check_values(made.get("enum", [made.get("const")]))
         described = _described(node, made)
         return {"description": described, **made} if described else made
 
@@ -158,6 +160,12 @@ def _type_of(node: Mapping[str, Any]) -> Any:
         raise _Loose
     kinds = list(dict.fromkeys(names[type(value)] for value in values))
     return kinds[0] if len(kinds) == 1 else kinds
+
+
+def _check_values(allowed: Iterable[Any]) -> None:
+    """Raise _Loose for an object or a list among the allowed values."""
+    if any(isinstance(value, dict | list) for value in allowed):
+        raise _Loose
 
 
 def _described(node: Mapping[str, Any], made: dict[str, Any]) -> str:

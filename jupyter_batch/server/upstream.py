@@ -8,7 +8,7 @@ import contextvars
 import os
 import threading
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jupyter_batch.core.secrets import masked
@@ -96,9 +96,8 @@ class Upstream:
             bodies = [asked]
         answers = [await self._placed(endpoint, model, one) for one in bodies]
         answer = answers[0] if len(answers) == 1 else joined(answers)
-        for row in answer.get("data") or () if packed else ():
-            if isinstance(row.get("embedding"), list):
-                row["embedding"] = base64.b64encode(array("f", row["embedding"]).tobytes()).decode()
+        if packed:
+            _pack(answer.get("data") or ())
         return answer
 
     async def _placed(self, endpoint: str, model: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -195,3 +194,10 @@ def _wait(error: Exception, attempt: int) -> float:
         return min(float(headers.get("retry-after", "")), _LONGEST_WAIT)
     except (TypeError, ValueError):
         return 0.5 * 2.0 ** (attempt - 1)
+
+
+def _pack(rows: Iterable[dict[str, Any]]) -> None:
+    """Encode vectors in base64, in place."""
+    for row in rows:
+        if isinstance(row.get("embedding"), list):
+            row["embedding"] = base64.b64encode(array("f", row["embedding"]).tobytes()).decode()

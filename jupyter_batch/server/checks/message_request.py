@@ -66,7 +66,7 @@ def check(body: Any) -> ApiError | None:
     return None if problem is None else invalid(problem)
 
 
-def _problems(body: Mapping[str, Any]) -> Iterator[str]:
+def _name_problems(body: Mapping[str, Any]) -> Iterator[str]:
     for name in body:
         if name in _NOT_HERE:
             yield f"{name}: not supported by this server"
@@ -75,6 +75,10 @@ def _problems(body: Mapping[str, Any]) -> Iterator[str]:
     for name in _REQUIRED:
         if body.get(name) is None:
             yield f"{name}: Field required"
+
+
+def _problems(body: Mapping[str, Any]) -> Iterator[str]:
+    yield from _name_problems(body)
     if not isinstance(body["model"], str):
         yield "model: Input should be a valid string"
     elif not body["model"]:

@@ -237,10 +237,7 @@ def _form(form: Any) -> ApiError | None:
     return missing("response_format.json_schema.name") if "name" not in schema else None
 
 
-def _responses(body: Mapping[str, Any]) -> ApiError | None:
-    if "input" not in body:
-        return missing("input")
-    asked = body["input"]
+def _response_input(asked: Any) -> ApiError | None:
     if not isinstance(asked, str | list):
         return wrong_type("input", "a string or array of objects", asked)
     if not asked:
@@ -250,10 +247,17 @@ def _responses(body: Mapping[str, Any]) -> ApiError | None:
             param="input",
             code="empty_array" if asked == [] else "empty_string",
         )
-    for place, item in enumerate(asked if isinstance(asked, list) else ()):
-        wrong = _item(f"input[{place}]", item)
-        if wrong:
-            return wrong
+    items = enumerate(asked if isinstance(asked, list) else ())
+    wrong = (_item(f"input[{place}]", item) for place, item in items)
+    return next(filter(None, wrong), None)
+
+
+def _responses(body: Mapping[str, Any]) -> ApiError | None:
+    if "input" not in body:
+        return missing("input")
+    wrong = _response_input(body["input"])
+    if wrong:
+        return wrong
     if body.get("instructions") is not None and not isinstance(body["instructions"], str):
         return wrong_type("instructions", "a string", body["instructions"])
     for name in ("previous_response_id", "conversation", "prompt"):
@@ -334,36 +338,38 @@ def _completions(body: Mapping[str, Any]) -> ApiError | None:
     return wrong
 
 
+def _is_input(one: Any) -> bool:
+    """Whether this is a text, a token, or a list of tokens."""
+    if isinstance(one, list):
+        return bool(one) and all(isinstance(number, int) for number in one)
+    return isinstance(one, str | int) and not isinstance(one, bool)
+
+
+def _embedded(value: Any) -> ApiError | None:
+    if not isinstance(value, str | list):
+        return no_texts("input")
+    inputs = value if isinstance(value, list) else [value]
+    if not all(map(_is_input, inputs)):
+        return no_texts("input")
+    if not inputs or "" in inputs:
+        several = " or array" if not value else ""
+        return ApiError(
+            400,
+            f"Invalid 'input': input cannot be an empty string{several}.",
+            param="input",
+            code="empty_string" if inputs else "empty_array",
+        )
+    if len(inputs) > MOST_INPUTS and not isinstance(inputs[0], int):
+        return too_many("input", MOST_INPUTS, value)
+    return None
+
+
 def _embeddings(body: Mapping[str, Any]) -> ApiError | None:
     if "input" not in body:
         return missing("input")
-    value = body["input"]
-    if not isinstance(value, str | list) or (
-        isinstance(value, list)
-        and not all(
-            isinstance(one, str)
-            or (isinstance(one, int) and not isinstance(one, bool))
-            or (isinstance(one, list) and one and all(isinstance(number, int) for number in one))
-            for one in value
-        )
-    ):
-        return no_texts("input")
-    if not value:
-        return ApiError(
-            400,
-            "Invalid 'input': input cannot be an empty string or array.",
-            param="input",
-            code="empty_array" if value == [] else "empty_string",
-        )
-    if isinstance(value, list) and "" in value:
-        return ApiError(
-            400,
-            "Invalid 'input': input cannot be an empty string.",
-            param="input",
-            code="empty_string",
-        )
-    if isinstance(value, list) and len(value) > MOST_INPUTS and not isinstance(value[0], int):
-        return too_many("input", MOST_INPUTS, value)
+    wrong = _embedded(body["input"])
+    if wrong:
+        return wrong
     form = body.get("encoding_format")
     if form is not None and form not in ("float", "base64"):
         return wrong_value("encoding_format", form, ("float", "base64"))

@@ -24,19 +24,17 @@ _MOST_CALLS = 128
 
 def calls(body: Mapping[str, Any], prompt: str) -> list[tuple[str, str]]:
     """(name, arguments as JSON) of each call that comes next in this conversation; none where a text comes."""
-    tools = {
-        one["function"]["name"]: one["function"]
-        for one in body.get("tools") or ()
-        if one.get("type") == "function"
-    }
     choice = body.get("tool_choice")
-    if not tools or choice == "none":
-        return []
     named = (
         choice["function"]["name"] if isinstance(choice, Mapping) and "function" in choice else None
     )
-    if named is not None:
-        tools = {name: tool for name, tool in tools.items() if name == named}
+    tools = {
+        one["function"]["name"]: one["function"]
+        for one in body.get("tools") or ()
+        if one.get("type") == "function" and named in (None, one["function"]["name"])
+    }
+    if not tools or choice == "none":
+        return []
     budget = Budget()
     steps, done = _THEN.split(prompt), rounds(body["messages"])
     wanted = _mentioned(steps[done] if done < len(steps) else "", tools, prompt, budget)

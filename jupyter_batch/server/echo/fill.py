@@ -36,6 +36,8 @@ _SCALE = re.compile(
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _LISTED = 3
+_NOT_WORDS = frozenset({"format", "pattern", "anyOf", "oneOf"})
+"""Keywords of texts that are not filled with the text's words."""
 
 
 class Budget:
@@ -211,34 +213,21 @@ class _Filler:
             first = self._enum(items["enum"])
             others = [one for one in items["enum"] if one != first]
             return [self._spent(one) for one in [first, *others][:count]]
-        if self._kind(items, depth) == "string" and not {
-            "format",
-            "pattern",
-            "anyOf",
-            "oneOf",
-        } & set(items):
-            longest = self.longest_words
-            wanted = max(
-                low,
-                min(_LISTED, len(longest))
-                if high is None
-                else min(_LISTED, int(high), len(longest)),
-            )
-            self.budget.spend((_VALUE + len(name)) * wanted)
-            found = [self._spent(word) for word in longest[:wanted]]
-            return found + [
-                f"{name or 'item'}{number}" for number in range(1, wanted - len(found) + 1)
-            ]
+        if self._kind(items, depth) == "string" and items.keys().isdisjoint(_NOT_WORDS):
+            most = _LISTED if high is None else min(_LISTED, int(high))
+            return self._keywords(name, max(low, min(most, len(self.longest_words))))
         return [self.value(items, name, depth + 1) for _ in range(count)]
 
+    def _keywords(self, name: str, count: int) -> list[str]:
+        """Return the text's longest words; numbered names where there are too few."""
+        self.budget.spend((_VALUE + len(name)) * count)
+        found = [self._spent(word) for word in self.longest_words[:count]]
+        more = range(1, count - len(found) + 1)
+        return found + [f"{name or 'item'}{number}" for number in more]
+
     def _number(self, schema: Mapping[str, Any], name: str, *, whole: bool) -> float | int:
-        low, high = schema.get("minimum"), schema.get("maximum")
         step = schema.get("multipleOf") or (1 if whole else None)
-        edge = step or 1e-6
-        if low is None and "exclusiveMinimum" in schema:
-            low = schema["exclusiveMinimum"] + edge
-        if high is None and "exclusiveMaximum" in schema:
-            high = schema["exclusiveMaximum"] - edge
+        low, high = _bounds(schema, step or 1e-6)
         mentioned = self.mentioned
         if _SCALE.search(name) or (low is not None and high is not None and mentioned is None):
             bottom = 0.0 if low is None else float(low)
@@ -246,12 +235,8 @@ class _Filler:
             value = bottom + (top - bottom) * (math.tanh(self.sentiment / 2) + 1) / 2
         else:
             value = float(self._dice(10)) if mentioned is None else mentioned
-        value = value if low is None else max(value, float(low))
-        value = value if high is None else min(value, float(high))
-        if step:
-            value = math.floor(value / step + 0.5) * step
-            value = value + step if low is not None and value < low else value
-            value = value - step if high is not None and value > high else value
+        value = _clipped(value, low, high)
+        value = _stepped(value, step, low, high) if step else value
         return int(value) if whole else round(value, 6)
 
     def _string(self, schema: Mapping[str, Any]) -> str:
@@ -267,3 +252,26 @@ class _Filler:
 
     def _dice(self, sides: int) -> int:
         return self._hash % sides
+
+
+def _bounds(schema: Mapping[str, Any], edge: float) -> tuple[float | None, float | None]:
+    """Return the least and the greatest number; edge: the distance from an exclusive bound."""
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is None and "exclusiveMinimum" in schema:
+        low = schema["exclusiveMinimum"] + edge
+    if high is None and "exclusiveMaximum" in schema:
+        high = schema["exclusiveMaximum"] - edge
+    return low, high
+
+
+def _clipped(value: float, low: float | None, high: float | None) -> float:
+    value = value if low is None else max(value, float(low))
+    return value if high is None else min(value, float(high))
+
+
+def _stepped(value: float, step: float, low: float | None, high: float | None) -> float:
+    """Return the nearest multiple of `step` within the bounds."""
+    value = math.floor(value / step + 0.5) * step
+    if low is not None and value < low:
+        value += step
+    return value - step if high is not None and value > high else value

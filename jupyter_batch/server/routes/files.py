@@ -105,6 +105,27 @@ def _too_large(most: int) -> ApiError:
     )
 
 
+def _check_batch_file(filename: str, size: int, *, is_text: bool) -> None:
+    if Path(filename).suffix and not filename.lower().endswith(".jsonl"):
+        raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
+    if size > MOST_BATCH_BYTES:
+        raise _too_large(MOST_BATCH_BYTES)
+    if not is_text:
+        raise ApiError(400, "Invalid file for Batch API. Must be utf-8 encoded")
+
+
+def _life(form: dict[str, Any], default: int | None) -> int | None:
+    """Return the seconds until the file expires; None for never."""
+    after = {
+        name.removeprefix("expires_after[").rstrip("]"): value
+        for name, value in form.items()
+        if name.startswith("expires_after[")
+    }
+    if "seconds" in after:  # a form has only texts
+        after["seconds"] = whole(after["seconds"])
+    return life_of(after, "expires_after") if after else default
+
+
 def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
     """The File object of an upload, or the refusal."""
     for name in ("file", "purpose"):
@@ -123,26 +144,8 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
             400, f"'{purpose}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'", param="purpose"
         )
     if purpose == "batch":
-        if Path(filename).suffix and not filename.lower().endswith(".jsonl"):
-            raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
-        if size > MOST_BATCH_BYTES:
-            raise _too_large(MOST_BATCH_BYTES)
-        if not is_text:
-            raise ApiError(400, "Invalid file for Batch API. Must be utf-8 encoded")
-    after = {
-        name.removeprefix("expires_after[").rstrip("]"): value
-        for name, value in form.items()
-        if name.startswith("expires_after[")
-    }
-    if "seconds" in after:  # a form has only texts
-        after["seconds"] = whole(after["seconds"])
-    life = (
-        life_of(after, "expires_after")
-        if after
-        else BATCH_FILE_LIFE
-        if purpose == "batch"
-        else None
-    )
+        _check_batch_file(filename, size, is_text=is_text)
+    life = _life(form, BATCH_FILE_LIFE if purpose == "batch" else None)
     return File(
         id=file_id,
         bytes=size,

@@ -47,6 +47,20 @@ _DEFAULTS: dict[str, Any] = {
 """What stands in a response for a field that the request does not have; the others are null."""
 
 
+def _text_options(text: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the chat request's `verbosity` and `response_format`."""
+    asked = {} if text.get("verbosity") is None else {"verbosity": text["verbosity"]}
+    form = text.get("format") or {}
+    if form.get("type") == "json_object":
+        return {**asked, "response_format": {"type": "json_object"}}
+    if form.get("type") != "json_schema":
+        return asked
+    schema = {
+        name: form[name] for name in ("name", "description", "schema", "strict") if name in form
+    }
+    return {**asked, "response_format": {"type": "json_schema", "json_schema": schema}}
+
+
 def chat_of(body: Mapping[str, Any]) -> dict[str, Any]:
     """The chat request that asks the same. The body was checked before (server/checks/requests.py)."""
     asked: dict[str, Any] = {name: body[name] for name in _SAME if body.get(name) is not None}
@@ -58,17 +72,7 @@ def chat_of(body: Mapping[str, Any]) -> dict[str, Any]:
     effort = (body.get("reasoning") or {}).get("effort")
     if effort is not None:
         asked["reasoning_effort"] = effort
-    text = body.get("text") or {}
-    if text.get("verbosity") is not None:
-        asked["verbosity"] = text["verbosity"]
-    form = text.get("format") or {}
-    if form.get("type") == "json_schema":
-        schema = {
-            name: form[name] for name in ("name", "description", "schema", "strict") if name in form
-        }
-        asked["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif form.get("type") == "json_object":
-        asked["response_format"] = {"type": "json_object"}
+    asked |= _text_options(body.get("text") or {})
     tools = [_nested(tool) for tool in body.get("tools") or () if tool.get("type") == "function"]
     if tools:
         asked["tools"] = tools
