@@ -19,7 +19,7 @@ from jupyter_batch.config import settings
 from jupyter_batch.config.magic_line import ADOPT, BY_POSITION, NAME, VERBS, dashes, flags, frames
 from jupyter_batch.config.option import Option
 from jupyter_batch.config.options import EVERY
-from jupyter_batch.config.types import COLUMNS, EXAMPLES, FLAG, SCHEMA, SOME, TEXT, TOOLS
+from jupyter_batch.config.types import COLUMNS, EXAMPLES, FLAG, SCHEMA, TOOLS
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.frames.adapter import column_labels
 from jupyter_batch.monitor.words import HIDDEN, JOINERS
@@ -27,7 +27,7 @@ from jupyter_batch.providers.registry import RECORDS
 
 MATCHER = "jupyter_batch"
 
-_OWN = (Option(TEXT, "a name", name="job"), Option(SOME, "rows", name="sample"))
+_OWN = (Option("a name", name="job"), Option("rows", name="sample"))
 """Options of the line alone."""
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIAL", re.IGNORECASE)
 _WORD = re.compile(r"""(?:[^\s"']|"[^"]*"?|'[^']*'?)+""")

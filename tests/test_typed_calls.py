@@ -148,12 +148,12 @@ def test_an_option_is_declared_in_one_place(tmp_path):
         (
             "options.py",
             "    reuse: Annotated[",
-            'toy: Annotated[int | None, Option(t.SOME, "a toy", 7)]',
+            'toy: Annotated[Some, Option("a toy", 7)]',
         ),
         (
             "chat_params.py",
             "    top_p: Annotated[",
-            'toy_param: Annotated[TextParam, Option(t.LINE, "a toy")]',
+            'toy_param: Annotated[LineParam, Option("a toy")]',
         ),
     ):
         place = tmp_path / "jupyter_batch" / "config" / module

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from jupyter_batch.config.types import Kind
+from jupyter_batch.config.types import TEXT, Kind
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,18 @@ def col(name: Any) -> Col:
 
 
 class Option(NamedTuple):
-    """An option of a call, as metadata of its type in a TypedDict of options.py.
+    """An option of a call: with its kind, metadata of its type in a TypedDict of options.py.
 
-    kind: its values. by_name: given as a variable's name on a command line. suggested: values for
-    completion; others are accepted, too. name and type: set by `declared`.
+    by_name: given as a variable's name on a command line. suggested: values for completion; others
+    are accepted, too. kind, name and type: set by `declared`.
     """
 
-    kind: Kind
     help: str
     default: Any = None
     short: str = ""
     by_name: bool = False
     suggested: tuple[str, ...] = ()
+    kind: Kind = TEXT
     name: str = ""
     type: Any = Any
 
@@ -43,10 +43,10 @@ class Option(NamedTuple):
 
 
 def declared(*groups: type) -> tuple[Option, ...]:
-    """Return the options that TypedDicts declare, in their order, each with its name and type."""
+    """Return the options that TypedDicts declare, in their order."""
     found: dict[str, Option] = {}
     for group in groups:
         for name, hint in get_type_hints(group, include_extras=True).items():
-            plain, option = get_args(hint)
-            found[name] = option._replace(name=name, type=plain)
+            plain, kind, option = get_args(hint)
+            found[name] = option._replace(kind=kind, name=name, type=plain)
     return tuple(found.values())

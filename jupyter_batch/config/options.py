@@ -23,15 +23,19 @@ Mode = Literal["auto", "batch", "realtime"]
 MissingCells = Literal["skip", "send", "raise"]
 TemplateKind = Literal["braces", "jinja"]
 Cache = Literal["system", "system_and_tools"]
+Flag = Annotated[bool | None, t.FLAG]
+Key = Annotated[str | None, t.KEY]
+Line = Annotated[str | None, t.LINE]
+PaceAMinute = Annotated[float | None, t.PACE_A_MINUTE]
+Some = Annotated[int | None, t.SOME]
 
 
 class _Out(TypedDict, total=False):
     """The column to fill."""
 
     out: Annotated[
-        str | None,
+        Line,
         Option(
-            t.LINE,
             "the column to fill; with a schema, how the columns' names begin",
             "response",
             short="-o",
@@ -44,8 +48,8 @@ class _Model(TypedDict, total=False):
 
     model: Annotated[
         str | Models | None,
+        t.LINE,
         Option(
-            t.LINE,
             "a litellm model id, such as openai/gpt-4.1-mini or local/echo; a list of them (on a "
             "line: with commas) asks each, into columns that end with their names "
             "(default: %config LLMBatch.model, else $JUPYTER_BATCH_MODEL)",
@@ -57,68 +61,67 @@ class _Model(TypedDict, total=False):
 class _TextOptions(TypedDict, total=False):
     """Options of requests that are answered in words."""
 
-    system: Annotated[str | None, Option(t.TEXT, "a template for the system message")]
+    system: Annotated[str | None, t.TEXT, Option("a template for the system message")]
     schema: Annotated[
         Any,
+        t.SCHEMA,
         Option(
-            t.SCHEMA,
             "the fields of an answer: a typed column for each, named after it (after `out` and _, where out is "
-            "given)",
+            "given)"
         ),
     ]
     keep: Annotated[
         str | Iterable[str] | Mapping[str, str] | None,
+        t.KEEP,
         Option(
-            t.KEEP,
             "further parts of an answer that get a column, named after `out`, _ and the part: "
             f"{', '.join(KEPT)}; adding one to a complete job costs nothing, except logprobs, which must be "
-            "requested",
+            "requested"
         ),
     ]
     images: Annotated[
         Any,
+        t.COLUMNS,
         Option(
-            t.COLUMNS,
             "columns with pictures or PDFs: addresses, paths, bytes, Pillow's pictures, or lists of "
-            "these",
+            "these"
         ),
     ]
     image_size: Annotated[
-        int | None,
+        Some,
         Option(
-            t.SOME,
-            "pixels: larger pictures are scaled down until their longer edge has this length (needs Pillow)",
+            "pixels: larger pictures are scaled down until their longer edge has this length (needs Pillow)"
         ),
     ]
     examples: Annotated[
         Any,
+        t.EXAMPLES,
         Option(
-            t.EXAMPLES,
             "few-shot examples: a frame with the prompt's columns and the column(s) to fill, sent before each row's "
-            "own message",
+            "own message"
         ),
     ]
     tools: Annotated[
         Any,
+        t.TOOLS,
         Option(
-            t.TOOLS,
-            "the tools that the model may call: its calls are the answer, and job.run_tools() runs them here",
+            "the tools that the model may call: its calls are the answer, and job.run_tools() runs them here"
         ),
     ]
     tool_choice: Annotated[
         Any,
+        t.TOOL_CHOICE,
         Option(
-            t.TOOL_CHOICE,
             "whether it calls a tool: auto, none, required, or a tool's name",
             suggested=("auto", "none", "required"),
         ),
     ]
     cache: Annotated[
         Cache | None,
+        t.choice(Cache),
         Option(
-            t.choice(Cache),
             "have the provider cache the prompt's beginning: marks the "
-            "system text (and the tools) for Anthropic; others cache on their own, and it changes nothing there",
+            "system text (and the tools) for Anthropic; others cache on their own, and it changes nothing there"
         ),
     ]
 
@@ -128,7 +131,8 @@ class _Samples(TypedDict, total=False):
 
     n: Annotated[
         int | None,
-        Option(t.MANY, "answers a row, each a request of its own; the cell is a list of them", 1),
+        t.MANY,
+        Option("answers a row, each a request of its own; the cell is a list of them", 1),
     ]
 
 
@@ -136,176 +140,148 @@ class _JobOptions(TypedDict, total=False):
     """Options of any job."""
 
     reuse: Annotated[
-        bool | None,
-        Option(
-            t.FLAG,
-            "an identical request that was answered or is in progress is not paid again",
-            True,
-        ),
+        Flag,
+        Option("an identical request that was answered or is in progress is not paid again", True),
     ]
-    wait: Annotated[bool | None, Option(t.FLAG, "block until the job is done", False)]
+    wait: Annotated[Flag, Option("block until the job is done", False)]
     timeout: Annotated[
-        float | None,
-        Option(t.SECONDS, "with wait: seconds to wait at most; the job continues"),
+        float | None, t.SECONDS, Option("with wait: seconds to wait at most; the job continues")
     ]
     na: Annotated[
         MissingCells | None,
+        t.choice(MissingCells),
         Option(
-            t.choice(MissingCells),
             "a row where a column that the prompt uses is missing: skip it "
             "with a named reason, send it as an empty text, or raise",
             "skip",
         ),
     ]
-    overwrite: Annotated[bool | None, Option(t.FLAG, "fill a column that exists already", False)]
+    overwrite: Annotated[Flag, Option("fill a column that exists already", False)]
     metadata: Annotated[
         Mapping[str, str | float] | None,
-        Option(t.TAGS, "tags sent to the provider with each batch"),
+        t.TAGS,
+        Option("tags sent to the provider with each batch"),
     ]
-    name: Annotated[str | None, Option(t.LINE, "a label for the job")]
+    name: Annotated[Line, Option("a label for the job")]
     template: Annotated[
         TemplateKind | None,
-        Option(t.choice(TemplateKind), "how the prompt is written: {column}, or Jinja2", "braces"),
+        t.choice(TemplateKind),
+        Option("how the prompt is written: {column}, or Jinja2", "braces"),
     ]
     api_key: Annotated[
-        str | None,
+        Key,
         Option(
-            t.KEY,
             "the provider's key, kept in memory only (default: litellm's sources, such as $OPENAI_API_KEY)",
             by_name=True,
         ),
     ]
-    api_base: Annotated[str | None, Option(t.URL, "the provider's address, as in litellm")]
+    api_base: Annotated[str | None, t.URL, Option("the provider's address, as in litellm")]
     api_version: Annotated[
-        str | None,
-        Option(t.LINE, "the API's version, where the provider has one to choose (Azure)"),
+        Line, Option("the API's version, where the provider has one to choose (Azure)")
     ]
     mode: Annotated[
         Mode | None,
+        t.choice(Mode),
         Option(
-            t.choice(Mode),
             "batch: at the batch price; realtime: asked at once, at the "
             "full price; auto: batch, and real time only where that costs nothing",
             "auto",
         ),
     ]
     concurrency: Annotated[
-        int | None,
+        Some,
         Option(
-            t.SOME,
-            "in real time: the most calls at once (default 64, fewer where the provider asks for it)",
+            "in real time: the most calls at once (default 64, fewer where the provider asks for it)"
         ),
     ]
-    requests_per_minute: Annotated[
-        float | None, Option(t.PACE_A_MINUTE, "in real time: the most requests a minute")
-    ]
-    tokens_per_minute: Annotated[
-        float | None, Option(t.PACE_A_MINUTE, "in real time: the most tokens a minute")
-    ]
+    requests_per_minute: Annotated[PaceAMinute, Option("in real time: the most requests a minute")]
+    tokens_per_minute: Annotated[PaceAMinute, Option("in real time: the most tokens a minute")]
     max_cost: Annotated[
         float | None,
+        t.DOLLARS,
         Option(
-            t.DOLLARS,
             "US dollars: a job with a higher estimate is refused before anything is sent; a job whose actual cost runs "
-            "ahead sends no further batch; for several models, the limit for all together",
+            "ahead sends no further batch; for several models, the limit for all together"
         ),
     ]
     prices: Annotated[
         Mapping[str, Any] | None,
+        t.PRICES,
         Option(
-            t.PRICES,
             "prices of models that are in no price list, by model, in US dollars per million tokens: "
-            f"{', '.join(KINDS)}; realtime holds the same for real time (default: %config LLMBatch.prices)",
+            f"{', '.join(KINDS)}; realtime holds the same for real time (default: %config LLMBatch.prices)"
         ),
     ]
     poll_interval: Annotated[
         float | None,
-        Option(
-            t.PACE,
-            "seconds between two polls of the provider (default: fast at first, then minutes)",
-        ),
+        t.PACE,
+        Option("seconds between two polls of the provider (default: fast at first, then minutes)"),
     ]
     deadline: Annotated[
         str | float | timedelta | None,
+        t.DEADLINE,
         Option(
-            t.DEADLINE,
-            "rows that are unfinished by then are cancelled at the provider and asked in real time, at the full price",
+            "rows that are unfinished by then are cancelled at the provider and asked in real time, at the full price"
         ),
     ]
     completion_window: Annotated[
-        str | None, Option(t.WINDOW, "how long the provider may take", "24h")
+        str | None, t.WINDOW, Option("how long the provider may take", "24h")
     ]
     shard_size: Annotated[
-        int | None,
-        Option(t.SOME, "the most requests in a batch (default: the provider's limit)"),
+        Some, Option("the most requests in a batch (default: the provider's limit)")
     ]
     vertex_project: Annotated[
-        str | None, Option(t.LINE, "Vertex AI: the project's id (default: $VERTEXAI_PROJECT)")
+        Line, Option("Vertex AI: the project's id (default: $VERTEXAI_PROJECT)")
     ]
-    vertex_location: Annotated[
-        str | None, Option(t.LINE, "Vertex AI: the region (default: $VERTEXAI_LOCATION)")
-    ]
+    vertex_location: Annotated[Line, Option("Vertex AI: the region (default: $VERTEXAI_LOCATION)")]
     vertex_credentials: Annotated[
         str | PathLike[str] | Mapping[str, Any] | None,
+        t.CREDENTIALS,
         Option(
-            t.CREDENTIALS,
             "Vertex AI: a service account's file, or its JSON, kept in memory only (default: the sources of "
             "Google's own library)",
             by_name=True,
         ),
     ]
     gcs_bucket_name: Annotated[
-        str | None,
+        Line,
         Option(
-            t.LINE,
             "Vertex AI: a bucket, or bucket/folder, for requests and results (default: "
-            "$GCS_BUCKET_NAME)",
+            "$GCS_BUCKET_NAME)"
         ),
     ]
-    aws_region_name: Annotated[
-        str | None, Option(t.LINE, "Bedrock: the region (default: $AWS_REGION)")
-    ]
+    aws_region_name: Annotated[Line, Option("Bedrock: the region (default: $AWS_REGION)")]
     s3_bucket_name: Annotated[
-        str | None,
+        Line,
         Option(
-            t.LINE,
             "Bedrock: a bucket, or bucket/folder, for requests and results (default: "
-            "$AWS_S3_BUCKET_NAME)",
+            "$AWS_S3_BUCKET_NAME)"
         ),
     ]
-    s3_output_bucket_name: Annotated[
-        str | None, Option(t.LINE, "Bedrock: another bucket for the results")
-    ]
+    s3_output_bucket_name: Annotated[Line, Option("Bedrock: another bucket for the results")]
     aws_batch_role_arn: Annotated[
-        str | None,
-        Option(
-            t.LINE, "Bedrock: the role that reads and writes there (default: $AWS_BATCH_ROLE_ARN)"
-        ),
+        Line, Option("Bedrock: the role that reads and writes there (default: $AWS_BATCH_ROLE_ARN)")
     ]
-    aws_profile_name: Annotated[
-        str | None, Option(t.LINE, "Bedrock: a profile of your AWS configuration")
-    ]
+    aws_profile_name: Annotated[Line, Option("Bedrock: a profile of your AWS configuration")]
     aws_access_key_id: Annotated[
-        str | None,
+        Line,
         Option(
-            t.LINE,
             "Bedrock: with the next two, in place of the sources of AWS's own library; kept in memory only",
             by_name=True,
         ),
     ]
     aws_secret_access_key: Annotated[
-        str | None, Option(t.KEY, "Bedrock: the secret that belongs to it", by_name=True)
+        Key, Option("Bedrock: the secret that belongs to it", by_name=True)
     ]
     aws_session_token: Annotated[
-        str | None,
-        Option(t.LINE, "Bedrock: the token that belongs to both, if there is one", by_name=True),
+        Line, Option("Bedrock: the token that belongs to both, if there is one", by_name=True)
     ]
 
 
 class _VectorOut(TypedDict, total=False):
     """The column to fill with vectors."""
 
-    out: Annotated[str | None, Option(t.LINE, "the column to fill", "vector", short="-o")]
+    out: Annotated[Line, Option("the column to fill", "vector", short="-o")]
 
 
 class RetryParams(ChatParams, RequestFields, total=False):
