@@ -1,7 +1,7 @@
-"""The Jupyter server's part: the jobs of all notebooks over HTTP, for JupyterLab's panel, with every kernel shut.
+"""The Jupyter server's part: the jobs of all notebooks over HTTP, for JupyterLab's panel.
 
-It runs inside the user's server, so that it may use the ledger, the core and the view, and nothing that is heavy: what
-a provider is asked is asked by `jupyter batch watch`, in a process of its own. Loaded by jupyter_server alone.
+It runs inside the user's server, and therefore imports only the ledger, the core and the view;
+requests to providers are made by `jupyter batch watch`, in a process of its own.
 """
 
 from __future__ import annotations

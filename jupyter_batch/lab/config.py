@@ -1,4 +1,4 @@
-"""`c.JupyterBatch....` in a Jupyter server's configuration. It knows the options, not what is done with them."""
+"""The options `c.JupyterBatch...` of a Jupyter server's configuration."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""/jupyter-batch/...: the list of jobs, and Cancel. Authentication, authorization and XSRF are the server's own.
+"""The routes /jupyter-batch/...: the list of jobs, and cancellation.
 
-It knows HTTP, and nothing of how jobs are kept: the ledger is asked in a thread, so that a busy disk stops no kernel.
+The ledger is read in a thread, so that a busy disk stops no kernel.
 """
 
 from __future__ import annotations

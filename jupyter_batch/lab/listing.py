@@ -1,6 +1,7 @@
-"""The ledger's jobs as a list for JSON: what the panel shows of each, in words. It knows no HTTP.
+"""The ledger's jobs as a JSON list, in the panel's words.
 
-The texts are clean (no control or bidi character, one line) and not escaped: the page puts them in as text.
+The texts are clean (no control or bidi characters, a single line) and not escaped: the page inserts
+them as text.
 """
 
 from __future__ import annotations

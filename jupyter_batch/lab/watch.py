@@ -1,7 +1,7 @@
-"""`jupyter batch watch` in a process of its own, for jobs that no kernel follows: litellm never loads into the server.
+"""A process of `jupyter batch watch`, for jobs that no kernel follows.
 
-It knows when such a process is needed; what is done in it is the command's. It ends with the server, or by itself: when
-all is fetched, and else after an hour, so that one whose server was killed does not stay.
+litellm is never loaded into the server. The process ends with the server, or by itself: when all
+results are fetched, or after an hour, so that none outlives a killed server for long.
 """
 
 from __future__ import annotations

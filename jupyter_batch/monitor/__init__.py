@@ -1,1 +1,1 @@
-"""What a person sees of a job. It knows the core alone: no ledger, no provider, no frame."""
+"""Screens of a job: text, HTML, widget, figure."""

@@ -1,6 +1,6 @@
-"""A job's course so far as a screen shows it beside its times: a small curve of rows done, and the same in words. Pure.
+"""The progress curve of a job, as points and in words. Pure.
 
-It knows the snapshot alone; how the curve is drawn is html.py's.
+html.py draws the curve.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """View -> HTML: the parts of the live panel, and the static card that stays in a notebook.
 
-The only place that escapes. It must not know widgets or a kernel. No script, no image, nothing fetched; with the style
-sheet stripped (an untrusted notebook, GitHub) the text alone reads well.
+The only module that escapes. No script, no image, nothing fetched; the text is readable without the
+style sheet, too (an untrusted notebook, GitHub).
 """
 
 from __future__ import annotations

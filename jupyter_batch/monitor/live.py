@@ -1,7 +1,7 @@
-"""Which screen a job gets, and when it is drawn. Everything comes in as an argument; it must not know jobs or a kernel.
+"""The choice of the screen for a job, and the times at which it is drawn.
 
-There is no clock here: a screen changes when update() brings a snapshot that looks different, and the older a job is,
-the rarer (pace.py). What was not drawn for that is drawn once when the pause is over, by a timer.
+There is no clock here: a screen changes when update() brings a snapshot that looks different, less
+often the older the job is (pace.py). A change within a pause is drawn by a timer at its end.
 """
 
 from __future__ import annotations

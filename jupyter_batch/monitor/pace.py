@@ -1,7 +1,8 @@
-"""How often a screen is drawn, so that a day of it stays small. Pure: time and sizes are arguments.
+"""The pause between two drawings of a screen, so that a long job stays small. Pure.
 
-A Jupyter server keeps every message for a page that is closed, and hands them all to the page that is opened next. So
-the older a job, the rarer it is drawn, as it is polled more rarely too, and a long message makes a longer pause.
+A Jupyter server stores all messages for a closed page, and sends them to the page that is opened
+next. So an older job is drawn less often, as it is polled less often, and a long message makes a
+longer pause.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A preview as text and as HTML, out of pairs of words. It knows no job; it is static: nothing of it lives."""
+"""A preview as text and as static HTML, from pairs of words."""
 
 from __future__ import annotations
 

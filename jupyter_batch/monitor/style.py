@@ -1,6 +1,7 @@
-"""The style sheets of card and panel. CSS alone; it knows no View.
+"""The style sheets of card and panel.
 
-JupyterLab's variables come first, so that all follows the theme; behind them colours that read on white and on black.
+JupyterLab's variables come first, so that the theme applies; the fallback colours are readable on
+white and on black.
 """
 
 PALETTE = {

@@ -1,6 +1,6 @@
-"""Snapshots -> a table of jobs: as text, as HTML, and as the frame behind both. It must not know a ledger or a kernel.
+"""Snapshots -> a table of jobs: as text, as HTML, and as a frame.
 
-Text and HTML have the same cells, cleaned as on every screen; in the frame the values are as they are in the ledger.
+Text and HTML have the same cells, cleaned as on every screen; the frame has the ledger's values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The terminal's screens: one line, and a progress bar. It must not know HTML or a notebook.
+"""The terminal's screens: a line, and a progress bar.
 
-`Progress` serves scripts, `jupyter batch watch`, nbclient and papermill: a bar where the stream is a terminal, else one
-line whenever something happens. It never looks at a clock and starts no thread.
+`Progress` serves scripts, `jupyter batch watch`, nbclient and papermill: a bar where the stream is a
+terminal, else a line for each event. It reads no clock and starts no thread.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The live panel out of plain ipywidgets. It draws a View and hands clicks on; it must not know jobs or a kernel.
+"""The live panel, made of ipywidgets. It draws a View and passes clicks on.
 
-A click runs on the main thread or on a subshell's, and its exception would be seen nowhere: so each handler catches all
-and writes into the panel's own message line. What takes long runs in a thread of its own, so that the click is answered
-at once, and again when it is known what came of it.
+A click runs on the main thread or on a subshell's, where an exception would be invisible: each
+handler catches all, and writes to the panel's message line. A long operation runs in a thread of its
+own: the click gets a message at once, and another at the end.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""An OpenAI-compatible Files + Batches server for this machine: demos, tests, and models of one's own.
+"""An OpenAI-compatible Files + Batches server on this machine: for demos, tests, local models.
 
-Public: `embedded.Embedded` and `embedded.running` (in this process), `launch.ensure` (a server beside it), `serve` (a
-command). What can go wrong on request is in faults.py, what the built-in model answers in server/echo/model.py.
+Public: `embedded.Embedded` and `embedded.running` (in this process), `launch.ensure` (a process of
+its own), `serve` (a command). faults.py lists the faults on request, server/echo/model.py the rules
+of the built-in model.
 """

@@ -1,4 +1,4 @@
-"""Who answers a request: the built-in echo model at once, any other model through litellm; it must not know batches."""
+"""Answers to requests: by the built-in echo model at once, by any other model through litellm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP application: admission, faults on request, the shape of errors. What a route does is the route's."""
+"""The HTTP application: admission, faults on request, the shape of errors."""
 
 from __future__ import annotations
 

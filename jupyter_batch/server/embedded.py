@@ -1,4 +1,4 @@
-"""The server inside this process, in a thread of its own: for tests, notebooks and demos. Public; it knows no routes.
+"""The server in a thread of this process: for tests, notebooks and demos. Public.
 
 with Embedded(folder, faults="429=0.2,seed=7") as server:
 client = openai.OpenAI(base_url=server.base_url, api_key=server.token)

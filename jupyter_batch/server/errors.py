@@ -1,4 +1,4 @@
-"""Every refusal of the server, in OpenAI's shape and words; it must not know HTTP routes, disk or batches.
+"""The server's refusals, in OpenAI's shape and words.
 
 The wording and the codes were taken from recorded answers of api.openai.com, where there are any.
 """

@@ -1,4 +1,4 @@
-"""Faults on request, for tests and demos: what can go wrong, how it is written, and the dice; it must not know HTTP.
+"""Faults on request, for tests and demos: their names, syntax and random draws.
 
     --faults "seed=7,latency=0.05,429=0.2,500=0.1,reset=0.1,truncate=0.2,late_output=2"
 

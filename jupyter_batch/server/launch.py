@@ -1,4 +1,4 @@
-"""The server of one ledger home: found if it is alive, else started, detached, once; it must not know what it is for.
+"""The server of a ledger home: found if it is alive, else started as a detached process.
 
 In `home/server/`: `endpoint.json` (0600: pid, url, token), `server.log`, and the server's state. The token stays the
 same over restarts, and so does the port, if it is still free.

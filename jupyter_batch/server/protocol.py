@@ -1,4 +1,4 @@
-"""One HTTP connection: errors below HTTP requests as JSON, and a limit on the time that a request's headers take."""
+"""An HTTP connection: errors below HTTP as JSON, and a limit on the time for headers."""
 
 from __future__ import annotations
 

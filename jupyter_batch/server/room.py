@@ -1,4 +1,4 @@
-"""The faults at a create that say "no room now": too many batches, tokens or creates. It moves no batch."""
+"""Faults at the creation of a batch: too many batches, tokens or creations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""One batch on its way: read and validate its input, answer its rows in slices, write its files; it knows no route.
+"""A run of a batch: validate its input, answer its rows in slices, write its files.
 
-The loop's thread does it all, a few milliseconds at a time. The order of the rows is a permutation by the batch's id,
-each read from its place in the input, so that nothing is held but some numbers a row.
+It runs in the event loop's thread, a few milliseconds at a time. The order of the rows is a
+permutation by the batch's id; rows are read from the input one at a time, so that memory holds only
+some numbers for each.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The batches' way through their states, and what moves them; it knows neither routes nor how a row is answered.
+"""The batches' state machine.
 
     validating -> in_progress -> finalizing -> completed        validating -> failed
     validating | in_progress | finalizing -> cancelling -> cancelled        in_progress -> expired
 
-Whatever state a killed server left a batch in, the next one goes on from the lines that are on disk.
+After a server was killed, the next one continues each batch from the lines on disk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`jupyter batch serve`: the server on a command line. It must not know how a server is built."""
+"""`jupyter batch serve`: the command line of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One server, from its options to an open socket and back; it must not know command lines or threads."""
+"""A server, from its options to an open socket and back."""
 
 from __future__ import annotations
 

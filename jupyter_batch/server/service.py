@@ -1,4 +1,4 @@
-"""What one running server is made of, handed to every route; and how a request is read. It must not know rows."""
+"""The parts of a running server that every route uses, and the reading of requests."""
 
 from __future__ import annotations
 

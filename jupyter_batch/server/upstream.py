@@ -1,4 +1,4 @@
-"""Requests answered by a litellm model; litellm is imported at the first one. It must not know batches or files."""
+"""Requests answered by a litellm model; litellm is imported at the first request."""
 
 from __future__ import annotations
 

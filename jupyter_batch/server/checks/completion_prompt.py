@@ -1,4 +1,4 @@
-"""Checks of the `prompt` of `/v1/completions`: a text, several, or the same as token numbers."""
+"""Checks of the `prompt` of `/v1/completions`: texts, or lists of token numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuse web pages where no token keeps them out: foreign names, foreign origins, bodies that any page can send."""
+"""Refusal of web pages on a server without a token: foreign hosts, origins, form bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules for `system` and `messages`: roles, content blocks, and the pairing of tool calls with their results."""
+"""Checks of `system` and `messages`: roles, content blocks, tool calls and their results."""
 
 from __future__ import annotations
 

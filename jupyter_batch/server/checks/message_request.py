@@ -1,4 +1,4 @@
-"""The rules for a Messages request, in real time or in a batch. The first problem is reported, as its field's path."""
+"""Checks of a Messages request; the first problem is reported with its field's path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bound on the nesting of JSON from outside, found without parsing it: parsers recurse, and end at other depths."""
+"""A bound on the nesting of JSON, checked without parsing: parsers' own limits differ."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The lines of an input file: what is wrong with them, and where each of them is; it must not know who answers.
+"""Validation of an input file, and the position of each of its lines.
 
-A file is read in blocks, and of each line only its place is kept, so that memory does not grow with the file.
+A file is read in blocks, and only the position of each line is stored, so that memory use is small.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The echo model's way with tools: which of them a conversation asks for, by rules. No language model, no HTTP.
+"""Tool calls of the echo model, chosen by rules.
 
 A tool is called where its name stands in the prompt: `look_up({"id": 3})` with these arguments, `look_up` alone with
 arguments that fit its schema, filled from the prompt; what stands in the parentheses and is no JSON is sent as it is.

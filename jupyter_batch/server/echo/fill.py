@@ -1,4 +1,4 @@
-"""The echo model's way with a JSON schema: a value that fits it, filled from the prompt's text. No language model."""
+"""Answers of the echo model that fit a JSON schema, filled from the prompt's text."""
 
 from __future__ import annotations
 

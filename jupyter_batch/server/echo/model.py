@@ -1,4 +1,4 @@
-"""`local/echo`: the built-in model that answers by rules. Deterministic, no network, and no language model.
+"""`local/echo`: the built-in model, deterministic and by rules; it is no language model.
 
 The rules for a chat completion, in this order; "the prompt" is the text of the last user message, with a line for each
 picture and file in it that says what it is and how large (`[image png 64x48]`):

@@ -1,4 +1,4 @@
-"""What `local/echo` says of a picture or a file: what it is, and how large. It looks at their heads alone."""
+"""Descriptions of pictures and files by the echo model, from their headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes of `/v1/batches`: create, retrieve, list, cancel. How a batch is moved is the runner's."""
+"""The routes of `/v1/batches`: create, retrieve, list, cancel."""
 
 from __future__ import annotations
 

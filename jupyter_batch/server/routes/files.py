@@ -1,4 +1,4 @@
-"""The routes of `/v1/files`: upload to disk in blocks, list, retrieve, download, delete. They know no batches."""
+"""The routes of `/v1/files`: upload to disk in blocks, list, retrieve, download, delete."""
 
 from __future__ import annotations
 

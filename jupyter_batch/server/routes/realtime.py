@@ -1,4 +1,4 @@
-"""The routes that are answered in real time: chat, text completions, responses, embeddings, models."""
+"""The realtime routes: chat, text completions, responses, embeddings, models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A full disk: how it is recognised, its refusal, and a reserve that lets small records be written all the same."""
+"""A full disk: its detection, its refusal, and a reserve for small records."""
 
 from __future__ import annotations
 

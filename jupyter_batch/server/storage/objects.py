@@ -1,4 +1,4 @@
-"""The File and Batch objects, field by field as in OpenAI's OpenAPI document; they must not know disk or network."""
+"""The File and Batch objects, field by field as in OpenAI's OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two result files of a batch while they are written, and what a killed server left of them; it knows no model."""
+"""The two result files of a batch, while they are written and after the server was killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server knows, on disk: files and batches in SQLite, bytes in a folder; it must not know HTTP.
+"""The state of the server on disk: files and batches in SQLite, bytes in a folder.
 
 One thread, one connection. A batch's record and its result files come into being in one transaction, so that a process
 killed at any moment leaves either an open batch, which is resumed, or a finished one.

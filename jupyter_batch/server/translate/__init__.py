@@ -1,1 +1,1 @@
-"""Between the APIs that the server speaks, and what the models behind it speak."""
+"""Translation between the server's APIs and those of the models behind it."""

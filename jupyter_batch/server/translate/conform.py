@@ -1,6 +1,7 @@
-"""litellm's answers as OpenAI documents them: its dumps hold nulls and fields that the documents do not allow.
+"""litellm's answers in the documented form, without its nulls and undocumented fields.
 
-Of what the documents do not know, only what clients read is kept: reasoning, thinking blocks, citations.
+Of the undocumented fields, only those that clients read remain: reasoning, thinking blocks,
+citations.
 """
 
 from __future__ import annotations

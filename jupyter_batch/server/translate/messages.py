@@ -1,4 +1,4 @@
-"""A Messages request as the chat request that asks the same, and a chat completion as a message.
+"""Translation of a Messages request to a chat request, and of its answer to a message.
 
 Dropped, because they have no meaning for a model that speaks chat: `cache_control`, `service_tier`, `thinking` blocks
 of earlier turns. Whatever else cannot be translated is refused by `server/checks/message_request.py`.

@@ -1,7 +1,7 @@
-"""OpenAI's Responses API in the words of chat, both ways: the models behind this server speak chat. No HTTP, no batch.
+"""Translation of OpenAI's Responses API to chat and back.
 
-What has no meaning for a chat model (`include`, `truncation`, `metadata`) is passed over; what would need memory of
-earlier responses is refused by server/checks/requests.py.
+Fields without a meaning for a chat model (`include`, `truncation`, `metadata`) are ignored; those
+that need earlier responses are refused by server/checks/requests.py.
 """
 
 from __future__ import annotations
