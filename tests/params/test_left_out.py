@@ -17,6 +17,7 @@ TOOL = {
     "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
 }
 GEMINI = (VERTEX, route_to("vertex_ai", "gemini-2.5-flash"))
+GEMINI_API = ("gemini", Route("gemini", "gemini-2.5-flash"))
 CLAUDE_AT_BEDROCK = (BEDROCK, route_to("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0"))
 LLAMA_AT_BEDROCK = (BEDROCK, route_to("bedrock", "us.meta.llama3-3-70b-instruct-v1:0"))
 OPUS = (ANTHROPIC, route_to("anthropic", "claude-opus-4-7"))
@@ -37,6 +38,7 @@ def request(place, extra=None, **params):
     ("place", "params"),
     [
         (GEMINI, {"parallel_tool_calls": False, "tools": [TOOL]}),
+        (GEMINI_API, {"parallel_tool_calls": False, "tools": [TOOL]}),
         (CLAUDE_AT_BEDROCK, {"parallel_tool_calls": False, "tools": [TOOL]}),
         pytest.param(XAI, {"web_search_options": {}}, marks=BRIDGES),
         pytest.param(XAI, {"web_search_options": {"search_context_size": "low"}}, marks=BRIDGES),
@@ -55,7 +57,7 @@ def test_values_of_the_default_may_be_left_out():
     assert "contents" in made
 
 
-@pytest.mark.parametrize("place", [GEMINI, LLAMA_AT_BEDROCK, OPUS, MISTRAL])
+@pytest.mark.parametrize("place", [GEMINI, GEMINI_API, LLAMA_AT_BEDROCK, OPUS, MISTRAL])
 def test_extra_body_is_sent_whatever_litellm_makes_of_it(place):
     """D1: the way to insist works where litellm has no place for a field (Gemini), or refuses it (Claude's top_k)."""
     made = request(place, extra={"mine": 1, "top_k": 3, "labels_of_mine": {"a": "b"}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,6 +14,8 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.gemini import batches
+from jupyter_batch.wire.clouds import gemini_api
+from jupyter_batch.wire.openai import CHAT
 from tests.ledgers import assert_nowhere, lose
 from tests.providers.conftest import make
 from tests.providers.fakes.gemini import Gemini, response
@@ -491,3 +494,46 @@ def test_a_lost_ledger_is_no_loss(fake, home, by_file):
     again.llm.attach(adopted, by_position=True)
     assert again["loud"].tolist() == list("ABCDE")
     assert fake.asked["create"] == 2
+
+
+# --- recorded payloads --------------------------------------------------------------------------------------------
+
+RECORDED = json.loads((Path(__file__).parents[1] / "payloads" / "gemini.json").read_text())
+
+
+@pytest.mark.parametrize("one", RECORDED["operations"], ids=lambda one: one["origin"][:30])
+def test_operations_as_google_sent_them(one):
+    """Counts that are texts, times with nanoseconds, a display name of other software."""
+    view = gemini_api.read_operation(json.dumps(one["line"]).encode())
+    assert [
+        view.status,
+        view.ending,
+        view.input_file_id,
+        view.total,
+        view.completed,
+        view.failed,
+        pytest.approx(view.created_at),
+    ] == one["expected"]
+    assert (view.tag, view.endpoint) == ({}, CHAT)
+
+
+@pytest.mark.parametrize("one", RECORDED["lines"], ids=lambda one: one["line"]["key"])
+def test_lines_as_google_sent_them(one):
+    """A line of a responses file, whatever the order of its fields."""
+    for line in (one["line"], dict(reversed(one["line"].items()))):
+        (result,) = gemini_api.decode_lines(gemini_api.slim(json.dumps(line).encode()), CHAT)
+        assert [
+            result.custom_id,
+            result.value,
+            result.usage.input_tokens,
+            result.usage.output_tokens,
+        ] == one["expected"]
+
+
+@pytest.mark.parametrize("held", ["error", "status"])
+def test_a_rows_error_under_either_name(held):
+    """The guide calls it a status object, the reference an error."""
+    line = {"key": "j-0", held: {"code": 3, "message": "bad"}}
+    (result,) = gemini_api.decode_lines(gemini_api.slim(json.dumps(line).encode()), CHAT)
+    assert (result.custom_id, result.error) == ("j-0", "INVALID_ARGUMENT: bad")
+    assert result.unbilled
