@@ -17,7 +17,7 @@ TOOL = {
     "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
 }
 GEMINI = (VERTEX, route_to("vertex_ai", "gemini-2.5-flash"))
-GEMINI_API = ("gemini", Route("gemini", "gemini-2.5-flash"))
+GEMINI_API = ("gemini", route_to("gemini", "gemini-2.5-flash"))
 CLAUDE_AT_BEDROCK = (BEDROCK, route_to("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0"))
 LLAMA_AT_BEDROCK = (BEDROCK, route_to("bedrock", "us.meta.llama3-3-70b-instruct-v1:0"))
 OPUS = (ANTHROPIC, route_to("anthropic", "claude-opus-4-7"))
