@@ -37,7 +37,7 @@ def route_to(
     """The route to a model, with what its provider's record says about parameters. See Route."""
     record = RECORDS.get(provider)
     return Route(
-        provider,
+        provider if record is None else record.litellm or provider,
         model,
         api_base,
         api_version,

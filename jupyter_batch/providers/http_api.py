@@ -39,11 +39,13 @@ QUIET_SECONDS = 300.0
 class Direct:
     """One provider at one address. The key is sent there only, by default as a bearer token.
 
-    follows: whether a download may be redirected to another host, without the key.
+    follows: whether a download may be redirected to another host, without the key. purpose, files:
+    of an upload, and its path.
     """
 
     follows = False
     purpose = "batch"
+    files = "/files"
 
     def __init__(self, facts: Facts, access: Access) -> None:
         self.facts = facts
@@ -65,7 +67,7 @@ class Direct:
             there = await self._ask(
                 client,
                 "POST",
-                "/files",
+                self.files,
                 data={"purpose": self.purpose},  # fields before the file
                 files={"file": (name, file, "application/jsonl")},
             )

@@ -77,6 +77,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The function from a Connection to the Provider."""
     embedded: bool = False
     """Whether it is the embedded server, which the runner starts."""
+    proven: str = ""
+    """What its batches were tested against; "" where none are sent."""
     carried: str = ""
     """How its batches are called."""
     litellm: str | None = None

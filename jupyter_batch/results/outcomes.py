@@ -204,7 +204,7 @@ class Outcomes:
         if not len(silent):
             return
         answered = sum(map(self._was_answered, wanted.tolist()))
-        if silence_is_free(shard, answered):
+        if silence_is_free(shard, answered, strange=self.strange):
             self.costs.free(silent)
         self._codes[silent] = CODE[status]
         at_fault = dict(shard.at_fault)

@@ -67,12 +67,16 @@ class Costs:
         )
 
 
-def silence_is_free(shard: ShardRecord, told_of: int) -> bool:
+def silence_is_free(shard: ShardRecord, told_of: int, *, strange: int = 0) -> bool:
     """Whether a request without a result line was certainly not billed.
 
-    told_of: answers received. Not certain where the batch was completed, nor where the provider
-    counts more answers.
+    told_of: answers received. strange: lines that answer none of the requests. Not certain where
+    the batch was completed, nor where the provider counts more answers; of a provider without
+    counts, nor where its file of answers was not read whole.
     """
+    uncounted = shard.output_file_id and not shard.completed and not shard.failed
+    if uncounted and (strange or not told_of):
+        return False
     return shard.ending is not State.COMPLETED and shard.completed <= told_of and not shard.unsure
 
 

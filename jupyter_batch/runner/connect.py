@@ -192,11 +192,19 @@ def _litellm_call(job: JobRecord, api_key: str | None, named: Collection[str] | 
         _cloud_base(job, api_key, named)
         more: dict[str, Any] = arguments_of(job.cloud, api_key)
         key = secrets_in(api_key).get("api_key")
-        return call_to(job.model, api_base=job.api_base, api_key=key, **more)
+        return call_to(_litellm_name(job), api_base=job.api_base, api_key=key, **more)
     more = {} if job.api_version is None else {"api_version": job.api_version}
     straight = _is_straight(job)
     key = _access(job, api_key, named).api_key if straight else _realtime_key(job, api_key, named)
-    return call_to(job.model, api_base=job.api_base, api_key=key, **more)
+    return call_to(_litellm_name(job), api_base=job.api_base, api_key=key, **more)
+
+
+def _litellm_name(job: JobRecord) -> str:
+    """The model's name in litellm, which may not know the provider by ours."""
+    record = RECORDS.get(job.provider)
+    if record is None or record.litellm in (None, job.provider):
+        return job.model
+    return f"{record.litellm}/{job.body_model}"
 
 
 def _realtime_key(job: JobRecord, api_key: str | None, named: Collection[str] | None) -> str | None:

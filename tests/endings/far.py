@@ -10,6 +10,7 @@ from aiohttp import web
 
 from tests.anthropic.fake import KEY, Fake, RefusalError
 from tests.endings.openai_host import OpenAI
+from tests.endings.openai_like import DashScope, DeepInfra, Groq, Moonshot, SiliconFlow, Together
 from tests.endings.table import REFUSED, WHY
 from tests.providers.fakes.azure import Azure
 from tests.providers.fakes.gemini import Gemini
@@ -17,7 +18,19 @@ from tests.providers.fakes.host import Fault
 from tests.providers.fakes.mistral import Mistral
 from tests.providers.fakes.xai import Xai
 
-HOSTS = {"openai": OpenAI, "azure": Azure, "xai": Xai, "mistral": Mistral, "gemini": Gemini}
+HOSTS = {
+    "openai": OpenAI,
+    "azure": Azure,
+    "xai": Xai,
+    "mistral": Mistral,
+    "gemini": Gemini,
+    "groq": Groq,
+    "together_ai": Together,
+    "deepinfra": DeepInfra,
+    "dashscope": DashScope,
+    "moonshot": Moonshot,
+    "siliconflow": SiliconFlow,
+}
 LATE_POLLS = 3
 
 
@@ -29,7 +42,7 @@ class FarHost:
         self.call = {"model": f"{name}/the-model", "api_base": fake.url, "api_key": fake.key}
         if name == "azure":
             self.call["api_version"] = "2024-10-21"
-        if name == "openai":
+        if isinstance(fake, OpenAI):
             self.call["api_base"] += "/v1"
 
     @property

@@ -12,6 +12,8 @@ from tests.providers.fakes.host import Batch, Host, completion, jsonl
 class OpenAI(Host):
     """One project."""
 
+    windows = ("24h",)
+
     def __init__(self, clock):
         super().__init__(clock)
         self._numbers = itertools.count(1)
@@ -57,7 +59,7 @@ class OpenAI(Host):
         """POST batches: one endpoint, and each line's url is it."""
         order = await request.json()
         lines = self.lines(order["input_file_id"])
-        if order["completion_window"] != "24h" or {line["url"] for line in lines} != {
+        if order["completion_window"] not in self.windows or {line["url"] for line in lines} != {
             order["endpoint"]
         }:
             raise ValueError(

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-PROVIDERS = ("openai", "azure", "xai", "mistral", "anthropic", "gemini")
+LIKE_OPENAI = ("groq", "deepinfra", "dashscope", "moonshot", "siliconflow")
+"""Hosts whose API is OpenAI's: what differs is their facts, so that each ending is enough."""
+PROVIDERS = (
+    "openai",
+    "azure",
+    "xai",
+    "mistral",
+    "anthropic",
+    "gemini",
+    "together_ai",
+    *LIKE_OPENAI,
+)
 ENDINGS = ("completed", "failed", "expired", "cancelled")
 OUTPUTS = {
     "present": "it is there at the end",
@@ -31,6 +42,13 @@ LEFT_OUT = {
     ("xai", "late"): "its results are pages under the batch's own id, there from the end on",
     ("xai", "absent"): "its results are pages under the batch's own id, there from the end on",
     ("xai", "short"): "a page is one JSON object: half of it is a cut page",
+    **{
+        (name, output): "the states of its files are OpenAI's"
+        for name in LIKE_OPENAI
+        for output in ("late", "absent", "gone", "cut", "short", "no errors", "all failed")
+    },
+    ("together_ai", "late"): "it has no counts that would promise a file",
+    ("together_ai", "absent"): "it has no counts that would promise a file",
     ("xai", "no errors"): "its errors stand among its results",
     ("gemini", "no errors"): "its errors stand among its results",
     ("anthropic", "no errors"): "its errors stand among its results",

@@ -219,7 +219,12 @@ REFUSED = {
         'mode="realtime"',
     ),
     "its price is named": (ModelError, {"model": "deepseek/deepseek-chat"}, "full price"),
-    "groq has its own way": (ModelError, {"model": "groq/llama-3"}, "api.groq.com"),
+    "no key of Groq's": (KeyMissingError, {"model": "groq/llama-3"}, "GROQ_API_KEY"),
+    "a window that Groq has not": (
+        OptionError,
+        {"model": "groq/llama-3", "completion_window": "8d", "api_key": "k"},
+        "from 24h to 7d",
+    ),
     "a proxy without an address": (
         OptionError,
         {"model": "litellm_proxy/x", "api_key": "k"},

@@ -21,6 +21,7 @@ def test_a_record_is_whole(record):
         assert record.limits() is not None
         assert record.files in (1, 2)
         assert record.carried
+        assert record.proven
         assert record.embedded or callable(load(record.connect))
     else:
         assert record.instead

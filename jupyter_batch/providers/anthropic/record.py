@@ -11,6 +11,7 @@ RECORDS = (
         title="Anthropic",
         dialect="anthropic",
         litellm="anthropic",
+        proven="a server written from its documentation, with every ending",
         carried="httpx, translated by litellm",
         source="Claude docs: batch processing",
         key=("ANTHROPIC_API_KEY",),

@@ -10,6 +10,7 @@ RECORDS = (
         title="Amazon Bedrock",
         dialect="bedrock",
         litellm="bedrock",
+        proven="a server written from its API reference",
         carried="boto3, translated by litellm",
         login="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         base=("AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL"),

@@ -18,7 +18,8 @@ def _server(
         source="the server's own documentation",
         connect="jupyter_batch.providers.openai.batches:connect",
         litellm=named or "openai",
-        carried="the openai SDK",
+        carried="httpx",
+        proven="AIBrix, OGX, a litellm proxy and the embedded server",
         key=(f"{upper}_API_KEY",) if named else ("OPENAI_API_KEY",),
         base=(f"{upper}_API_BASE",) if named else ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
         pack=Limits(requests=50_000, bytes=200_000_000),  # OpenAI's, since it is the same API

@@ -11,6 +11,7 @@ RECORDS = (
         title="Gemini API",
         dialect="gemini",
         litellm="gemini",
+        proven="a server written from its documentation, with every ending",
         carried="httpx, translated by litellm",
         source="ai.google.dev: Batch API, Files API, limits; google-genai",
         key=("GEMINI_API_KEY", "GOOGLE_API_KEY"),

@@ -10,6 +10,7 @@ RECORDS = (
         name="mistral",
         title="Mistral",
         litellm="mistral",
+        proven="a server written from its documentation, with every ending",
         carried="httpx",
         source="docs.mistral.ai: batch inference, API reference",
         key=("MISTRAL_API_KEY",),

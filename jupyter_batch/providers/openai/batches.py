@@ -28,10 +28,7 @@ PAGE = 100
 
 
 class ViaOpenAI(TaggedList, Direct):
-    """One server of OpenAI's Files and Batches API, at one address with one key.
-
-    purpose: of an uploaded request file. window: whether the create has a completion window.
-    """
+    """One server of OpenAI's Files and Batches API, at one address with one key."""
 
     follows = True
 
@@ -67,7 +64,7 @@ class ViaOpenAI(TaggedList, Direct):
             "metadata": dict(tag),
         }
         async with self._open() as client:
-            return read_batch(await self._object(client, "POST", "/batches", json=order))
+            return self._view(await self._object(client, "POST", "/batches", json=order))
 
     async def _before_create(
         self, uploaded: str, on_upload: Callable[[str], Awaitable[None]]
@@ -87,7 +84,7 @@ class ViaOpenAI(TaggedList, Direct):
         async with self._open(TRANSFER_SECONDS) as client:
             for _ in range(LIST_PAGES):
                 page = await self._list(client, "/batches", "data", params=params)
-                views = [read_batch(item) for item in page.get("data") or []]
+                views = [self._view(item) for item in page.get("data") or []]
                 found += views
                 older = all(v.created_at is not None and v.created_at < since for v in views)
                 # `older` is true for an empty list, too
@@ -102,18 +99,21 @@ class ViaOpenAI(TaggedList, Direct):
         """See Provider.poll."""
         async with self._open() as client:
             path = f"/batches/{quote(batch_id, safe='')}"
-            return read_batch(await self._object(client, "GET", path))
+            return self._view(await self._object(client, "GET", path))
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """Stream a file, without holding it in memory."""
         await self._stream(f"/files/{quote(file_id, safe='')}/content", write)
+
+    def _view(self, batch: Mapping[str, Any]) -> BatchView:
+        return read_batch(batch)
 
     async def cancel(self, batch_id: str) -> BatchView:
         """Request cancellation; if it is refused because the batch has ended, return its state."""
         try:
             async with self._open() as client:
                 path = f"/batches/{quote(batch_id, safe='')}/cancel"
-                return read_batch(await self._object(client, "POST", path))
+                return self._view(await self._object(client, "POST", path))
         except BadRequestError:
             return await self.poll(batch_id)
 

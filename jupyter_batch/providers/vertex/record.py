@@ -11,6 +11,7 @@ RECORDS = (
         title="Vertex AI (Gemini)",
         dialect="vertex",
         litellm="vertex_ai",
+        proven="a server written from its REST reference",
         carried="httpx and google-auth, translated by litellm",
         login="GOOGLE_APPLICATION_CREDENTIALS",
         base=("VERTEXAI_API_BASE", "VERTEX_API_BASE"),

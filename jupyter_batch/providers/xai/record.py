@@ -10,6 +10,7 @@ RECORDS = (
         name="xai",
         title="xAI",
         litellm="xai",
+        proven="a server written from its documentation, with every ending",
         carried="httpx",
         source="docs.x.ai: batch API, REST reference",
         key=("XAI_API_KEY",),

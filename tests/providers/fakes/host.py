@@ -60,6 +60,7 @@ class Host:
     """
 
     key = "sk-secret-of-the-tests"
+    purpose = "batch"
     shown: dict[int, int] = {}
     """HTTP statuses for which the provider has others."""
 
@@ -179,7 +180,7 @@ class Host:
         """(id, size, name) of an uploaded file."""
         form = await request.post()
         data = form["file"].file.read()
-        if form["purpose"] != "batch":
+        if form["purpose"] != self.purpose:
             raise ValueError(f"purpose {form['purpose']}")
         self.files[new_id] = data
         return new_id, len(data), form["file"].filename

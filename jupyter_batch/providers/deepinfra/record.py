@@ -1,0 +1,31 @@
+"""The facts about DeepInfra."""
+
+from __future__ import annotations
+
+from jupyter_batch.providers.record import Record
+
+RECORDS = (
+    Record(
+        name="deepinfra",
+        title="DeepInfra",
+        litellm="deepinfra",
+        source="deepinfra.com: blog of the batch API; docs: batch endpoints",
+        key=("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"),
+        base=("DEEPINFRA_API_BASE",),
+        default_base="https://api.deepinfra.com/v1/openai",
+        hosts=(r"api\.deepinfra\.com",),
+        requests=50_000,
+        bytes=200_000_000,
+        windows=("24h",),
+        discount="20%",
+        price=0.8,
+        cancel=True,
+        listed=True,
+        note="one model a file",
+        connect="jupyter_batch.providers.openai.batches:connect",
+        carried="httpx",
+        proven="a server written from its documentation, with every ending",
+        compatible=True,
+        files=2,
+    ),
+)
