@@ -14,7 +14,7 @@ from jupyter_batch.config import settings
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.style import AS_TEXT
-from jupyter_batch.viewer.server import Viewer
+from jupyter_batch.viewer.server import Viewer, job_named
 
 HEIGHT = 640
 """Pixels of the page in a notebook."""
@@ -32,12 +32,6 @@ def close_all() -> None:
     with _lock:
         while _running:
             _running.popitem()[1].stop()
-
-
-def job_named(ledger: Ledger, name: str) -> str:
-    """The id of a job, or of the first of a group, by its id, its beginning, or its name."""
-    group = ledger.groups().get(name)
-    return ledger.job(group[0] if group else name).id
 
 
 def serve(name: str, *, port: int = 0, browser: bool = True) -> int:

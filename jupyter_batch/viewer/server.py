@@ -196,14 +196,14 @@ class Viewer:
             if job not in self._open:
                 while len(self._open) >= _MOST_JOBS:
                     self._open.popitem(last=False)[1].close()
-                self._open[job] = Rows(self._ledger, job)
+                self._open[job] = Rows(self._ledger, job_named(self._ledger, job))
             self._open.move_to_end(job)
             return self._open[job]
 
     def _described(self, job: str) -> dict[str, Any]:
         """The page's head."""
         with self._lock:
-            rows = self._open.get(job) or Rows(self._ledger, job)
+            rows = self._open.get(job) or Rows(self._ledger, job_named(self._ledger, job))
         record, shards = rows.standing()
         seen = view(record.snapshot(shards, time.time()))
         group = next((jobs for jobs in self._ledger.groups().values() if record.id in jobs), [])
@@ -222,6 +222,12 @@ class Viewer:
             "stamp": [str(record.id), *(f"{one.number} {one.step}" for one in shards)],
             "group": [{"id": one, "model": self._ledger.job(one).model} for one in group],
         }
+
+
+def job_named(ledger: Ledger, name: str) -> str:
+    """The id of a job, or of the first of a group, by its id, its beginning, or its name."""
+    group = ledger.groups().get(name)
+    return ledger.job(group[0] if group else name).id
 
 
 def _query(request: web.Request) -> Query:

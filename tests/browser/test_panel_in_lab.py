@@ -10,6 +10,7 @@ from written import TOAST, end, job_in, plan
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.server.embedded import Embedded
+from tests.viewer import made
 
 SUBMIT = """
 import pandas as pd, jupyter_batch
@@ -194,6 +195,28 @@ def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
         lab.command("jupyter_batch:show")
         job_in(lab, "jbaaa").wait_for()
         assert lab.page.locator(TOAST).count() == 0, "once"
+        ledger.close()
+
+
+def test_the_rows_of_a_job_open_in_a_tab(open_lab):
+    """One click in the panel, a second one opens no second tab; the page is the server's, behind its login."""
+    with open_lab(notebook_of("1 + 1"), alone=True) as lab:
+        lines = [
+            (made.request("jbx", n, f"{n}"), made.answer("jbx", n, f"said {n}"), False)
+            for n in range(3)
+        ]
+        ledger = made.written(lab.home, "jbx", lines, name="three rows")
+        lab.command("jupyter_batch:show")
+        show = job_in(lab, "three rows").get_by_role("button", name="Show the rows")
+        show.click()
+        page = lab.page.frame_locator("iframe.jb-rows")
+        page.get_by_text("said 2").wait_for()
+        page.get_by_role("button", name="1", exact=True).click()
+        page.get_by_role("heading", name="Row 1").wait_for()
+        lab.shot("rows-tab.png")
+        show.click()
+        assert lab.page.locator("iframe.jb-rows").count() == 1
+        assert lab.errors() == []
         ledger.close()
 
 

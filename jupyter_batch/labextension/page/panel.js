@@ -6,12 +6,12 @@
 import { fill, Row } from "./row.js";
 
 export function panelClass(lab) {
-  /** request(path, init) -> Response. */
+  /** request(path, init) -> Response; base: the server's address. */
   return class Panel extends lab.SidePanel {
-    constructor({ app, jobs, wishes, request }) {
+    constructor({ app, jobs, wishes, request, base }) {
       const header = new lab.Widget();
       super({ header });
-      Object.assign(this, { app, jobs, wishes, request, id: "jupyter-batch-panel" });
+      Object.assign(this, { app, jobs, wishes, request, base, id: "jupyter-batch-panel" });
       this.addClass("jb-side");
       Object.assign(this.title, { icon: lab.icon, caption: "LLM Batches" });
       this.node.setAttribute("role", "region");
@@ -88,6 +88,19 @@ export function panelClass(lab) {
 
     async open(job) {
       if (job.path) await this.app.commands.execute("docmanager:open", { path: job.path });
+    }
+
+    /** The rows of a job in a tab, once for each job. */
+    look(job) {
+      const id = `jupyter-batch-rows-${job.id}`;
+      if (![...this.app.shell.widgets("main")].some(widget => widget.id === id)) {
+        const frame = Object.assign(document.createElement("iframe"), { className: "jb-rows", title: `Rows of ${job.title}`,
+          src: lab.URLExt.join(this.base, "jupyter-batch/rows", encodeURIComponent(job.id), "/"), allow: "clipboard-write" });
+        const widget = Object.assign(new lab.Widget({ node: frame }), { id });
+        Object.assign(widget.title, { label: job.title, caption: frame.title, icon: lab.rowIcons.rows, closable: true });
+        this.app.shell.add(widget, "main");
+      }
+      this.app.shell.activateById(id);
     }
 
     copy(job) {

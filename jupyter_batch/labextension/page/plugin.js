@@ -20,8 +20,8 @@ const PARTS = {
   "@jupyterlab/services": ["ServerConnection"],
   "@jupyterlab/settingregistry": ["ISettingRegistry"],
   "@jupyterlab/statusbar": ["IStatusBar"],
-  "@jupyterlab/ui-components": ["copyIcon", "LabIcon", "notebookIcon", "refreshIcon", "SidePanel", "stopIcon",
-    "ToolbarButton"],
+  "@jupyterlab/ui-components": ["copyIcon", "LabIcon", "notebookIcon", "refreshIcon", "SidePanel", "spreadsheetIcon",
+    "stopIcon", "ToolbarButton"],
   "@lumino/signaling": ["Signal"],
   "@lumino/widgets": ["Widget"],
 };
@@ -41,7 +41,7 @@ export async function plugins(shared) {
   lab.runs = [NotebookActions?.executionScheduled, NotebookActions?.executed].filter(Boolean);
   lab.icon = new lab.LabIcon({ name: "jupyter_batch:batches", svgstr: SVG });
   lab.bellIcon = new lab.LabIcon({ name: "jupyter_batch:bell", svgstr: BELL });
-  lab.rowIcons = { notebook: lab.notebookIcon, copy: lab.copyIcon, cancel: lab.stopIcon };
+  lab.rowIcons = { notebook: lab.notebookIcon, rows: lab.spreadsheetIcon, copy: lab.copyIcon, cancel: lab.stopIcon };
   return [{
     id: ID,
     description: "All LLM batches, with every kernel shut too.",
@@ -59,7 +59,7 @@ function activate(lab, app, restorer, palette, bar, registry) {
   let panel = null;
   const jobs = new Jobs({ request, memory: window.localStorage, place: settings.baseUrl,
     watched: () => Boolean(panel?.isVisible), awaited: () => wishes.desktop });
-  panel = new (panelClass(lab))({ app, jobs, wishes, request });
+  panel = new (panelClass(lab))({ app, jobs, wishes, request, base: settings.baseUrl });
   app.commands.addCommand(SHOW,
     { label: "Show LLM Batches", icon: lab.icon, execute: () => app.shell.activateById(panel.id) });
   app.commands.addCommand(REFRESH, { label: "Refresh the List of LLM Batches", execute: () => jobs.refresh() });

@@ -7,7 +7,7 @@ import { cost } from "./jobs.js";
 const make = (tag, name, props = {}) => Object.assign(document.createElement(tag), { className: name, ...props });
 
 export class Row {
-  /** does: {open, copy, cancel}(job); icons: LabIcons {notebook, copy, cancel}. */
+  /** does: {open, look, copy, cancel}(job); icons: LabIcons {notebook, rows, copy, cancel}. */
   constructor(job, does, icons) {
     this.node = make("li", "jb-job");
     this.state = make("span", "jb-job-state");
@@ -27,7 +27,8 @@ export class Row {
     this.notebook.append(this.where);
     this.copy = this.button("jb-job-button", icons.copy, () => does.copy(this.job));
     this.cancel = this.button("jb-job-button", icons.cancel, () => does.cancel(this.job));
-    this.foot.append(this.notebook, this.copy, this.cancel);
+    this.rows = this.button("jb-job-button", icons.rows, () => does.look(this.job));
+    this.foot.append(this.notebook, this.rows, this.copy, this.cancel);
     this.node.append(this.head, this.bar, this.counts, this.times, this.model, this.say, this.foot);
     this.show(job);
   }
@@ -59,6 +60,7 @@ export class Row {
     this.where.textContent = job.notebook || "no notebook";
     this.notebook.disabled = !job.path;
     this.notebook.title = job.path ? `Open ${job.path}` : job.notebook ? `${job.notebook} is not on this server` : "";
+    name(this.rows, `Show the rows of ${job.title}`, "Show the rows");
     name(this.copy, `Copy the line that re-attaches ${job.title}`, `Copy: ${job.attach}`);
     name(this.cancel, `Cancel ${job.title}`, "Cancel");
     this.cancel.hidden = !job.cancel;
