@@ -116,8 +116,8 @@ def draft_rows(
         was = ledger.shards(draft.existing.id)
         request_checks.restore(ledger, draft.existing, was, drawn, draft.id)
         return
-    if lines.sent != lines.hashes:
-        folder.write(folder.sent, bytes(lines.sent))
+    if (sent := lines.sent_hashes()) is not None:
+        folder.write(folder.sent, sent)
     draft.hashes = prints_array(lines.hashes)
     if reuse:
         draft.deduplicate(draft.hashes, ask.limits)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
+import numpy as np
 
 from jupyter_batch.config.tool_definitions import names_of
 from jupyter_batch.core.errors import InputError
@@ -48,12 +49,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ONLY = (1 << 128) - 1
+_NO_HASH = bytes(PRINT_BYTES)
 
 
 class RequestLines:
     """The request lines of a frame, block by block, and the row data to store with the job.
 
-    hashes: request hashes, 16 bytes a request. sent: those of the requests as sent.
+    hashes: request hashes, 16 bytes a request; zeros where a row has none.
     """
 
     def __init__(
@@ -88,11 +90,10 @@ class RequestLines:
         self._asked_in = asked_in if translated and ask.endpoint != RESPONSES else None
         schema = b"" if ask.schema is None else msgspec.json.encode(without_names(ask.schema))
         self._space = space_of(ask.place, ask.provider, ask.endpoint, schema)
-        self._sum = 0
         self._fingerprints = bytearray()
         self._samples = ask.samples
         self.hashes = bytearray(PRINT_BYTES * frames.row_count(frame) * ask.samples)
-        self.sent = bytearray(PRINT_BYTES * frames.row_count(frame) * ask.samples)
+        self._sent = bytearray(0 if self._hashed is None else len(self.hashes))
         self._skipped: dict[str, list[int]] = {}
         self._broken: dict[str, list[int]] = {}
 
@@ -115,32 +116,52 @@ class RequestLines:
         hashed: list[bytes | RowError],
         left_out: set[int],
         asked: BinaryIO | None,
-    ) -> Iterator[tuple[int, bytes]]:
-        """The lines that can be sent, with their positions; their hashes are recorded.
+    ) -> list[tuple[int, bytes]]:
+        """A block's lines that can be sent, with their positions; their hashes are recorded.
 
         hashed: the lines to hash, the same for the same request in any job.
         """
         url = CHAT if self._hashed is not None else self._ask.endpoint
         before = len(f'{{"custom_id":"{self._job}-","method":"POST","url":"{url}","body":')
+        samples, kept = self._samples, list[tuple[int, bytes]]()
+        marks, sent = list[bytes](), list[bytes]()
         lines = within(self._prompt, lines, self._ask.limits.bytes)
-        for position, (line, same) in enumerate(
-            zip(lines, hashed, strict=True), start * self._samples
-        ):
-            row, number = divmod(position, self._samples)
-            if row in left_out:
-                continue
-            if isinstance(line, RowError) or isinstance(same, RowError):
-                reason = line.reason if isinstance(line, RowError) else same.reason  # type: ignore[union-attr]
-                self._broken.setdefault(reason, []).append(position)
-                continue
-            mark = request_hash(same[before + len(str(position)) :], number)
-            at = slice(position * PRINT_BYTES, (position + 1) * PRINT_BYTES)
-            self.hashes[at] = mark
-            self.sent[at] = mark if same is line else sent_hash(line, number) or mark
-            self._sum += int.from_bytes(mark)
-            if asked is not None:
-                asked.write(same)
-            yield position, line
+        for position, (line, same) in enumerate(zip(lines, hashed, strict=True), start * samples):
+            mark = as_sent = _NO_HASH
+            if left_out and position // samples in left_out:
+                pass
+            elif isinstance(line, RowError):
+                self._broken.setdefault(line.reason, []).append(position)
+            elif isinstance(same, RowError):
+                self._broken.setdefault(same.reason, []).append(position)
+            else:
+                number = position % samples
+                mark = request_hash(same[before + len(str(position)) :], number)
+                as_sent = mark if same is line else sent_hash(line, number) or mark
+                if asked is not None:
+                    asked.write(same)
+                kept.append((position, line))
+            marks.append(mark)
+            sent.append(as_sent)
+        first = start * samples * PRINT_BYTES
+        span = slice(first, first + len(marks) * PRINT_BYTES)
+        self.hashes[span] = b"".join(marks)
+        if self._hashed is not None:
+            self._sent[span] = b"".join(sent)
+        return kept
+
+    def sent_hashes(self) -> bytes | None:
+        """The hashes of the requests as sent; None where they are the request hashes."""
+        apart = self._hashed is not None and self._sent != self.hashes
+        return bytes(self._sent) if apart else None
+
+    def _sum(self) -> int:
+        """The sum of the request hashes as big-endian integers, whatever their order."""
+        words = np.frombuffer(bytes(self.hashes), ">u4").reshape(-1, PRINT_BYTES // 4)
+        return sum(
+            int(total) << 32 * place
+            for place, total in enumerate(words.sum(axis=0, dtype=np.uint64)[::-1])
+        )
 
     def _leave_out(self, block: frames.Block) -> dict[int, Any]:
         missing = {
@@ -204,7 +225,7 @@ class RequestLines:
         """The job record, once all lines were read."""
         ask = self._ask
         digest = blake2b(
-            f"{self._space}{frames.row_count(self._frame)}:{self._sum & _ONLY:032x}".encode(),
+            f"{self._space}{frames.row_count(self._frame)}:{self._sum() & _ONLY:032x}".encode(),
             digest_size=16,
         )
         if (
