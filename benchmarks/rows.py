@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.frames.frame import Keys, align, blocks, fill
-from jupyter_batch.row_files.packing import pack
+from jupyter_batch.row_files.request_files import pack
 from jupyter_batch.templates.template import parse
 from jupyter_batch.wire.openai import CHAT, Encoder, Hole, decode_lines, whole_lines
 

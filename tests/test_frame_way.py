@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.frames.frame import Keys, align, blocks, fill, index_from_bytes, index_to_bytes
-from jupyter_batch.row_files.packing import pack
+from jupyter_batch.row_files.request_files import pack
 from jupyter_batch.templates.template import parse
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.openai import CHAT, Encoder, Hole, decode_lines, whole_lines

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.request import Limits
-from jupyter_batch.row_files.packing import pack
+from jupyter_batch.row_files.request_files import pack
 
 
 def shards_of(parts):

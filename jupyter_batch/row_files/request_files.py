@@ -17,9 +17,9 @@ from jupyter_batch.core.request import Limits, position_of
 from jupyter_batch.ledger.folder import JobFolder, told
 from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.row_files.packing import pack
 from jupyter_batch.row_files.row_sources import request_hash
 
+PART_BYTES = 1 << 20
 _BODY = b',"body":'
 REQUEST_ID = re.compile(rb'^\{"custom_id":"([^"]*)"')
 """The id at the beginning of a request line, in every dialect."""
@@ -33,6 +33,62 @@ def sent_hash(line: bytes, sample: int = 0) -> bytes:
     """
     body = line.partition(_BODY)[2].rstrip(b"\n")
     return request_hash(body + b"\n", sample) if body else b""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Some whole lines of one shard, to be appended to its file.
+
+    shard: from 0. data: the lines, each with its newline. requests: how many. first, last: the
+    rows' positions in the submitted frame; they increase from line to line, and rows between them
+    may have no request.
+    """
+
+    shard: int
+    data: bytes
+    requests: int
+    first: int
+    last: int
+
+
+def pack(
+    lines: Iterable[tuple[int, bytes]], limits: Limits, *, part_bytes: int = PART_BYTES
+) -> Iterator[Part]:
+    """Pack (row position, line with its newline) into chunks of at most `part_bytes`.
+
+    A longer line is a chunk by itself. Each shard is filled up to `limits`. Raises InputError for a
+    line that fits no shard.
+    """
+    if limits.requests < 1 or limits.bytes < 1:
+        raise InputError(
+            f"a shard takes at least one request and one byte, not {limits.requests} and {limits.bytes}"
+        )
+    shard = requests = size = first = last = (
+        0  # the first three of the current shard, without pending lines
+    )
+    held: list[bytes] = []
+    room = slots = 0  # pending bytes and lines
+    for position, line in lines:
+        length = len(line)
+        room -= length
+        slots -= 1
+        if room < 0 or slots < 0:
+            if length > limits.bytes:
+                raise InputError(
+                    f"row {position} (counted from 0) alone makes a request of {length:,} bytes, and a batch file may "
+                    f"hold {limits.bytes:,}: shorten its text"
+                )
+            if held:
+                yield Part(shard, data := b"".join(held), len(held), first, last)
+                requests, size, held = requests + len(held), size + len(data), []
+            if requests == limits.requests or size + length > limits.bytes:
+                shard, requests, size = shard + 1, 0, 0
+            room = max(min(part_bytes, limits.bytes - size), length) - length
+            slots = limits.requests - requests - 1
+            first = position
+        held.append(line)
+        last = position
+    if held:
+        yield Part(shard, b"".join(held), len(held), first, last)
 
 
 def write_requests(
