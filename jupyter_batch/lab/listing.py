@@ -103,7 +103,7 @@ class Listing:
         home = self.ledger.home
         with contextlib.suppress(
             RuntimeError, ValueError
-        ):  # a person without a folder, or a ledger elsewhere
+        ):  # a user without a folder, or a ledger elsewhere
             home = "~" / home.relative_to(Path.home())
         return msgspec.json.encode(
             {"jobs": jobs, "older": older, "problem": problem, "home": clean(str(home), 1000)}
@@ -164,7 +164,7 @@ class Listing:
         }
 
     def _course(self, record: JobRecord) -> Points:
-        """What the time that is left is told by; nothing of a job that is over."""
+        """Return the data for the remaining time; nothing for a finished job."""
         history = self._histories.get(record.id)
         return history.look(self.ledger, record) if history is not None else ()
 
@@ -174,9 +174,7 @@ class Listing:
             return {"notebook": "", "path": ""}
         path = ""
         if self._root is not None:
-            whole = (
-                self._root / where
-            )  # an absolute one stays as it is; so do links: the kernel was told the same
+            whole = self._root / where  # absolute paths and links are unchanged, as in the kernel
             if ".." not in whole.parts and whole.is_relative_to(self._root) and whole.is_file():
                 path = whole.relative_to(self._root).as_posix()
         return {"notebook": clean(path or where, 200), "path": path}

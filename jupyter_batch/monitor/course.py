@@ -17,7 +17,7 @@ COLUMNS = 40
 CHANGES = 2
 """So often, at least, rows were done: before that there is no course to be seen."""
 MARKS = (25, 50, 75)
-"""Percent of all rows whose moment is told in words."""
+"""Percentages of all rows whose times are named in words."""
 
 
 class Course(TypedDict, total=False):

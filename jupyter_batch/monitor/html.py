@@ -71,7 +71,7 @@ def facts(seen: View) -> str:
 
 
 def peek(seen: View) -> str:
-    """The first answers beside their rows, and why rows failed; "" where there is neither."""
+    """Return the first answers with their rows, and the reasons of failures; "" without both."""
     inner = _answers(seen.answers) + _reasons(seen)
     return f'<div class="jb">{inner}</div>' if inner else ""
 

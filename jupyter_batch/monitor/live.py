@@ -66,7 +66,7 @@ def open_monitor(
     """The right screen for this place: a live panel over a static card where a front end listens, else lines of text.
 
     actions: what the panel's buttons do, by their names in widget.py; each says what came of it, from any thread.
-    frontend: a person's notebook is listening (`kernel.has_frontend()`). context: in which all widget work is done
+    frontend: a user's notebook is listening (`kernel.has_frontend()`). context: in which all widget work is done
     (`kernel.widget_context()`). stream: where text goes; looked up at each print, since IPython exchanges sys.stdout.
     """
     seen = view(snapshot)
@@ -229,7 +229,7 @@ class TextMonitor:
         self._pending: View | None = None
 
     def show(self, cell: object = None, snapshot: Snapshot | None = None) -> None:
-        """Print how it stands: a cell that has said nothing of it yet says all."""
+        """Print the state; in a cell without earlier output, with all details."""
         with self._lock:
             self._shown = True
             if snapshot is not None and not _late(snapshot, self._as_of):

@@ -249,9 +249,9 @@ def _bars(
     for part, colour in zip(parts, colours, strict=True):
         axes.barh(range(len(spent)), part, left=begin, height=thick, color=colour, linewidth=0)
         begin = [one + more for one, more in zip(begin, part, strict=True)]
-    for row, (length, said) in enumerate(zip(begin, words, strict=True)):
+    for row, (length, text) in enumerate(zip(begin, words, strict=True)):
         axes.annotate(
-            said,
+            text,
             (length, row),
             (4 if length else 0, 0),
             textcoords="offset points",

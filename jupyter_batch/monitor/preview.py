@@ -18,24 +18,24 @@ Prompt = Sequence[tuple[str, str]]
 def text(facts: Sequence[tuple[str, str]], prompts: Sequence[Prompt]) -> str:
     """Lines for a terminal: the facts, then the first prompts."""
     width = max(len(name) for name, _ in facts)
-    lines = [f"{name.ljust(width)}  {clean(said, CHARS)}" for name, said in facts]
+    lines = [f"{name.ljust(width)}  {clean(text, CHARS)}" for name, text in facts]
     for number, prompt in enumerate(prompts, start=1):
         lines.append(f"prompt {number}")
-        lines += [f"  {clean(role, 40)}: {clean(said, CHARS)}" for role, said in prompt]
+        lines += [f"  {clean(role, 40)}: {clean(text, CHARS)}" for role, text in prompt]
     return "\n".join(lines)
 
 
 def html(facts: Sequence[tuple[str, str]], prompts: Sequence[Prompt]) -> str:
     """A card: the facts in a table, the first prompts below it."""
     rows = "".join(
-        f'<tr><th scope="row">{esc(name)}</th><td>{esc(clean(said, CHARS))}</td></tr>'
-        for name, said in facts
+        f'<tr><th scope="row">{esc(name)}</th><td>{esc(clean(text, CHARS))}</td></tr>'
+        for name, text in facts
     )
     cards = "".join(
         "<li>"
         + "".join(
-            f'<div><b class="jb-dim">{esc(clean(role, 40))}</b> {esc(clean(said, CHARS))}</div>'
-            for role, said in prompt
+            f'<div><b class="jb-dim">{esc(clean(role, 40))}</b> {esc(clean(text, CHARS))}</div>'
+            for role, text in prompt
         )
         + "</li>"
         for prompt in prompts

@@ -101,7 +101,7 @@ white-space:nowrap}
 .jb-table th{font-weight:600;color:var(--jb-dim)}
 .jb.jb .jb-table .jb-id{white-space:nowrap}
 """
-"""What a list of jobs needs beside: figures and ids are never broken, long names are."""
+"""Styles of a list of jobs: long names are broken, numbers and ids are not."""
 
 FACTS = """\
 .jb-facts{border-collapse:collapse}
@@ -109,7 +109,7 @@ FACTS = """\
 .jb.jb .jb-facts th,.jb.jb .jb-facts td{padding:1px 14px 1px 0;text-align:left;vertical-align:top;white-space:normal}
 .jb.jb .jb-facts th{font-weight:600;color:var(--jb-dim);white-space:nowrap}
 """
-"""What a preview needs beside: a table of pairs, whose sentences take as many lines as they need."""
+"""Styles of a preview: a table of pairs, with sentences of several lines."""
 
 LIVE = """.jb-live .jb-pill[data-c=busy]::before{animation:jb-breathe 2.4s ease-in-out infinite}
 @keyframes jb-breathe{50%{opacity:.3}}
@@ -148,7 +148,7 @@ font:var(--jp-ui-font-size1,13px)/1.55 var(--jp-ui-font-family,system-ui,sans-se
 .jb-live .jb-unfold.jb-unfold{border:0;padding:0;margin:3px 0 0;color:var(--jb-dim-live);text-decoration:underline;
 text-underline-offset:2px;flex:none}
 """
-"""What the panel needs beside it."""
+"""Styles of the panel."""
 
 # A card hides while its live panel follows it; with the panel's kernel gone, its place («Loading widget...», later
 # «Error displaying widget») hides. (A :has() inside a :has() is invalid and would kill its rule.)

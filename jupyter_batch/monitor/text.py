@@ -51,7 +51,7 @@ class Progress:
         self.forget()
 
     def forget(self) -> None:
-        """Say all with the next update, also what was said before."""
+        """Print everything with the next update, including earlier lines."""
         self._state, self._details = "", list[str]()
         self._last: View | None = None
 
@@ -108,7 +108,7 @@ class Progress:
         bar.set_postfix_str(
             ", ".join(filter(None, [*seen.asides, *seen.times, seen.cost])), refresh=False
         )
-        for text in self._fresh(seen):  # each draws the bar anew below it
+        for text in self._fresh(seen):  # each redraws the bar below it
             bar.write(f"{seen.title}: {text}", file=self._stream)
         bar.refresh()
         self.writes += 1
@@ -117,7 +117,7 @@ class Progress:
 
 
 def _bar(stream: TextIO, seen: View) -> Any:
-    """A tqdm bar that shows our words, not its own clock, starts no thread, and draws only when it is told to."""
+    """A tqdm bar with our text in place of its clock, without a thread, drawn only on request."""
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]  # generic only in the stubs

@@ -45,7 +45,7 @@ BUTTONS = {
         "Telling the provider…",
     ),
 }
-"""name: what stands on it, what it does, and what is said at once when it was clicked."""
+"""By name: the label, the description, and the message at the click."""
 QUESTIONS = {
     "finish": (
         "Ask the rest in real time now, at its full price? Rows that are finished are kept, and not paid again.",
@@ -62,7 +62,7 @@ QUESTIONS = {
 
 
 def in_a_thread(work: Callable[[], None]) -> None:
-    """Run it beside all else."""
+    """Run it in a thread of its own."""
     threading.Thread(target=work, name="jupyter-batch-click", daemon=True).start()
 
 
@@ -138,7 +138,7 @@ class Panel:
             if not self._busy and (
                 seen.lines != self._seen.lines or seen.state != self._seen.state
             ):
-                self._note = ""  # what a click said is answered by now
+                self._note = ""  # the click's message is outdated by now
             self._seen = seen
             if self._asking and not self._offered(self._asking):
                 self._asking = ""

@@ -113,8 +113,8 @@ class Answers:
         if endpoint not in _TRANSLATED:
             return echo.chat(body, id_=id_, created=created)
         request_of, answer_of = _TRANSLATED[endpoint]
-        said = echo.chat(request_of(body), id_=id_, created=created, names_stop=True)
-        return answer_of(said, body, id_=id_)
+        chat = echo.chat(request_of(body), id_=id_, created=created, names_stop=True)
+        return answer_of(chat, body, id_=id_)
 
     async def later(self, endpoint: str, body: Mapping[str, Any], *, id_: str) -> Answer:
         """The answer to a request that was checked, from whoever gives it; a failure is an answer too."""
@@ -124,8 +124,8 @@ class Answers:
             if endpoint not in _TRANSLATED:
                 return Answer(200, await self.upstream_of(endpoint).ask(endpoint, body))
             request_of, answer_of = _TRANSLATED[endpoint]
-            said = await self.upstream.ask(CHAT, request_of(body))
-            return Answer(200, answer_of(said, body, id_=id_))
+            chat = await self.upstream.ask(CHAT, request_of(body))
+            return Answer(200, answer_of(chat, body, id_=id_))
         except ApiError as error:
             return Answer(error.status, error.body())
         except Exception as error:  # litellm itself broke: this request's failure, not the server's

@@ -205,7 +205,7 @@ def _key(request: web.Request) -> str:
 
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The token (`_key` says how it is sent); an unknown URL needs none to be told so."""
+    """Check the token (see `_key`); an unknown URL is a 404 without one."""
     serving = service(request)
     if isinstance(request.match_info.route, SystemRoute):
         return await handler(request)

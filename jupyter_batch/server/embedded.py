@@ -107,7 +107,7 @@ class Embedded:
         return self
 
     def stop(self) -> None:
-        """Stop; what is open is gone on with at the next start on the same state. Twice is no error."""
+        """Stop; open batches continue at the next start on the same state. A second call does nothing."""
         if self._server is not None:
             self._call(self._server.stop())
             self._server = None

@@ -121,7 +121,7 @@ class FaultBox:
         self._seen: dict[tuple[str, str], int] = {}
 
     def set(self, faults: Faults) -> None:
-        """Put others in force; the count of requests starts anew, so that the seed decides from here."""
+        """Replace the faults, and count requests from 0, so that the seed decides from here."""
         self.now = faults
         self._seen.clear()
 

@@ -77,7 +77,7 @@ def find(home: Path) -> Endpoint | None:
 
 
 def stop(home: Path, *, timeout: float = 10.0) -> bool:
-    """End the server of this home; whether there was one. What is open is gone on with when it is started again."""
+    """Stop the server of this home; whether there was one. Open batches continue at its next start."""
     endpoint = find(home)
     known = _read(home / "server" / "endpoint.json")
     if endpoint is None or not known:
@@ -141,7 +141,7 @@ def _start(home: Path, folder: Path, until: float) -> Endpoint:
 
 
 def _environment(token: str) -> dict[str, str]:
-    """Our environment, with the token in it and this package findable; modules in the person's folder stay out."""
+    """Return this environment with the token and this package's path, without the user's folder."""
     paths = [os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])]
     return {
         **os.environ,

@@ -17,7 +17,7 @@ class Room:
         self._created: deque[float] = deque()
 
     def take(self, faults: Faults, *, now: float, batches: int, tokens: int, wanted: int) -> None:
-        """Room for one more batch of about `wanted` tokens, beside `batches` of `tokens`. Raises ApiError."""
+        """Check the room for a batch of about `wanted` tokens, next to the open ones. Raises ApiError."""
         if faults.open_batches is not None and batches >= faults.open_batches:
             raise ApiError(
                 429,

@@ -117,7 +117,7 @@ class Runner:
             run.cancelling.set()
 
     async def close(self) -> None:
-        """Stop where it is; what is open is gone on with at the next start."""
+        """Stop at once; open batches continue at the next start."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

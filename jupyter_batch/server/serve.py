@@ -122,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; the exit code. What can't be is said in one line on stderr."""
+    """Serve until SIGINT or SIGTERM; return the exit code. Errors are printed to stderr in a line."""
     try:
         if args.state is not None:
             return asyncio.run(_serve(args, args.state))

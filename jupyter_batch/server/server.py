@@ -139,7 +139,7 @@ class Server:
         self.base_url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
 
     async def stop(self) -> None:
-        """Stop listening and moving batches; what is open is gone on with at the next start."""
+        """Stop listening and moving batches; open batches continue at the next start."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

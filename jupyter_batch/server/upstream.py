@@ -102,8 +102,8 @@ class Upstream:
 
     async def _placed(self, endpoint: str, model: str, asked: dict[str, Any]) -> dict[str, Any]:
         async with self._places:
-            said = await self._tried(endpoint, model, asked)
-        return _CONFORM[endpoint](said)
+            reply = await self._tried(endpoint, model, asked)
+        return _CONFORM[endpoint](reply)
 
     async def _tried(self, endpoint: str, model: str, asked: dict[str, Any]) -> dict[str, Any]:
         litellm, internal = self._litellm
@@ -120,8 +120,8 @@ class Upstream:
             common["api_key"] = self._key
         for attempt in range(1, TRIES + 1):
             try:
-                said = await self._call(internal, function(model=model, **asked, **common))
-                dump: dict[str, Any] = said.model_dump(mode="json")
+                reply = await self._call(internal, function(model=model, **asked, **common))
+                dump: dict[str, Any] = reply.model_dump(mode="json")
                 return dump
             except Exception as error:  # any provider's own class: its status is what counts
                 wrong, wait = _refusal(error), _wait(error, attempt)
@@ -184,7 +184,7 @@ def _refusal(error: Exception) -> ApiError:
 
 
 def _wait(error: Exception, attempt: int) -> float:
-    """Seconds until the next try: what the upstream said, or growing from half a second."""
+    """Seconds until the next try: as the upstream asks, else growing from half a second."""
     headers = (
         getattr(error, "litellm_response_headers", None)
         or getattr(getattr(error, "response", None), "headers", None)

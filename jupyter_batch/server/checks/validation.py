@@ -18,7 +18,7 @@ from jupyter_batch.server.storage.objects import LineError
 MOST_LINES = 50_000
 MOST_INPUTS = 50_000
 MOST_ERRORS = 1_000
-"""So many errors of a file are told; who has more has the same one over and over."""
+"""The most errors that are reported for a file; further ones are mostly repetitions."""
 BLOCK = 1 << 18
 _FIELDS = (
     ("custom_id", str, "a string"),
@@ -113,7 +113,7 @@ class Scan:
         return pruned(raw)
 
     def end(self) -> None:
-        """The file is read: what is to be said of it as a whole. The set of ids is given up."""
+        """Check the file as a whole at its end; the set of ids is released."""
         self._ids = set()
         if not self.offsets:
             self._wrong(

@@ -54,12 +54,12 @@ def rounds(messages: Sequence[Mapping[str, Any]]) -> int:
 
 def results(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
     """The contents of the tool messages at the end of a conversation."""
-    said: list[Any] = []
+    contents: list[Any] = []
     for message in reversed(messages):
         if message.get("role") != "tool":
             break
-        said.insert(0, message.get("content"))
-    return said
+        contents.insert(0, message.get("content"))
+    return contents
 
 
 def _mentioned(
@@ -81,9 +81,9 @@ def _mentioned(
             found.append((name, orjson.dumps(arguments).decode()))
             at = end
         except (ValueError, TypeError, RecursionError):  # no JSON, or none that orjson writes
-            said = text[at:].partition(")")[0]
-            at += len(said)
-            found.append((name, said))
+            arguments = text[at:].partition(")")[0]
+            at += len(arguments)
+            found.append((name, arguments))
     return found
 
 

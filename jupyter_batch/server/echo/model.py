@@ -71,16 +71,16 @@ def text_of(content: Any) -> str:
 def answer_text(body: Mapping[str, Any]) -> str:
     """What echo says to these messages: the rules above, without cuts."""
     messages = body["messages"]
-    told = results(messages)
-    prompt = "\n".join(map(text_of, told)) if told else prompt_of(messages)
+    outcomes = results(messages)
+    prompt = "\n".join(map(text_of, outcomes)) if outcomes else prompt_of(messages)
     form = body.get("response_format")
     kind = form.get("type") if isinstance(form, Mapping) else None
     if kind == "json_object":
         return orjson.dumps({"text": prompt}).decode()
-    found = None if told else offered(prompt)
+    found = None if outcomes else offered(prompt)
     if kind == "json_schema":
         return orjson.dumps(fill(_schema(form), found[1] if found else prompt)).decode()
-    if found is None and not told:
+    if found is None and not outcomes:
         for message in messages:
             if message.get("role") in ("system", "developer"):
                 asked = offered(text_of(message.get("content")))
@@ -118,7 +118,7 @@ def chat(
     count = body.get("n") or 1
     Budget(_MOST_TEXT).spend(len(text) * (count - 1))
     asked = sum(tokens(text_of(message.get("content"))) for message in body["messages"])
-    said = (tokens(text) + sum(tokens(name + arguments) for name, arguments in called)) * count
+    written = (tokens(text) + sum(tokens(name + arguments) for name, arguments in called)) * count
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None if called else text,
@@ -146,8 +146,8 @@ def chat(
         ],
         "usage": {
             "prompt_tokens": asked,
-            "completion_tokens": said,
-            "total_tokens": asked + said,
+            "completion_tokens": written,
+            "total_tokens": asked + written,
             "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
             "completion_tokens_details": {
                 "reasoning_tokens": 0,
@@ -166,13 +166,13 @@ def completion(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, 
     prompts = [text_of_prompt(one) for one in inputs_of(body["prompt"] or "")]
     count, budget = body.get("n") or 1, Budget(_MOST_TEXT)
     choices: list[dict[str, Any]] = []
-    said = 0
+    written = 0
     for prompt in prompts:
         text, _ = _stopped(
             answer_text({"messages": [{"role": "user", "content": prompt}]}), body.get("stop")
         )
         text, reason = _cut(text, body.get("max_tokens"))
-        said += tokens(text) * count
+        written += tokens(text) * count
         shown = prompt + text if body.get("echo") else text
         budget.spend(len(shown) * count)
         choices += [
@@ -188,8 +188,8 @@ def completion(body: Mapping[str, Any], *, id_: str, created: int) -> dict[str, 
         "choices": choices,
         "usage": {
             "prompt_tokens": asked,
-            "completion_tokens": said,
-            "total_tokens": asked + said,
+            "completion_tokens": written,
+            "total_tokens": asked + written,
         },
         "system_fingerprint": "fp_echo",
     }

@@ -121,17 +121,17 @@ async def completions(request: web.Request) -> web.StreamResponse:
     return await _whole_or_streamed(request, "/v1/completions", text_chunks)
 
 
-def text_chunks(said: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:
+def text_chunks(completion: dict[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:
     """The pieces that a text completion is streamed in."""
-    head = {name: value for name, value in said.items() if name not in ("choices", "usage")}
-    for choice in said["choices"]:
+    head = {name: value for name, value in completion.items() if name not in ("choices", "usage")}
+    for choice in completion["choices"]:
         text = choice["text"]
         for start in range(0, len(text), _PIECE):
             piece = {**choice, "text": text[start : start + _PIECE], "finish_reason": None}
             yield {**head, "choices": [piece]}
         yield {**head, "choices": [{**choice, "text": ""}]}
     if with_usage:
-        yield {**head, "choices": [], "usage": said.get("usage")}
+        yield {**head, "choices": [], "usage": completion.get("usage")}
 
 
 @routes.post("/v1/embeddings")

@@ -173,7 +173,7 @@ class Store:
         return [msgspec.json.decode(row[0], type=File) for row in rows[:limit]], len(rows) > limit
 
     def cursor_of_file(self, file_id: str) -> int | None:
-        """Where a file stands in the list; a deleted one too, so that who deletes while paging goes on."""
+        """Return a file's position in the list, also of a deleted file, so that paging can continue."""
         row = self._db.execute("select seq from files where id = ?", (file_id,)).fetchone()
         return int(row[0]) if row else None
 

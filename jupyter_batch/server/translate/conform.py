@@ -21,9 +21,9 @@ _CITED = ("citations", "search_results")
 _TOKEN: dict[str, Any] = {"bytes": None, "top_logprobs": []}
 
 
-def chat_completion(said: Mapping[str, Any]) -> dict[str, Any]:
+def chat_completion(given: Mapping[str, Any]) -> dict[str, Any]:
     """`CreateChatCompletionResponse`."""
-    body = _head(said, "chat.completion", "chatcmpl-")
+    body = _head(given, "chat.completion", "chatcmpl-")
     body["choices"] = [
         {
             "index": at,
@@ -32,16 +32,16 @@ def chat_completion(said: Mapping[str, Any]) -> dict[str, Any]:
             "finish_reason": _reason(choice.get("finish_reason"), _FINISHED),
             **_stop_reason(choice),
         }
-        for at, choice in enumerate(said.get("choices") or ())
+        for at, choice in enumerate(given.get("choices") or ())
     ]
-    if said.get("service_tier") in _TIERS:
-        body["service_tier"] = said["service_tier"]
-    return {**body, **_present(said, _CITED)}
+    if given.get("service_tier") in _TIERS:
+        body["service_tier"] = given["service_tier"]
+    return {**body, **_present(given, _CITED)}
 
 
-def text_completion(said: Mapping[str, Any]) -> dict[str, Any]:
+def text_completion(given: Mapping[str, Any]) -> dict[str, Any]:
     """`CreateCompletionResponse`."""
-    body = _head(said, "text_completion", "cmpl-")
+    body = _head(given, "text_completion", "cmpl-")
     body["choices"] = [
         {
             "index": at,
@@ -49,7 +49,7 @@ def text_completion(said: Mapping[str, Any]) -> dict[str, Any]:
             "logprobs": choice["logprobs"] if isinstance(choice.get("logprobs"), dict) else None,
             "finish_reason": _reason(choice.get("finish_reason"), _FINISHED_TEXT),
         }
-        for at, choice in enumerate(said.get("choices") or ())
+        for at, choice in enumerate(given.get("choices") or ())
     ]
     return body
 
@@ -64,39 +64,39 @@ def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {**parts[0], "choices": choices, "usage": usage}
 
 
-def embeddings(said: Mapping[str, Any]) -> dict[str, Any]:
+def embeddings(given: Mapping[str, Any]) -> dict[str, Any]:
     """`CreateEmbeddingResponse`."""
-    usage = said.get("usage") or {}
+    usage = given.get("usage") or {}
     return {
         "object": "list",
         "data": [
             {"object": "embedding", "index": at, "embedding": one.get("embedding")}
-            for at, one in enumerate(said.get("data") or ())
+            for at, one in enumerate(given.get("data") or ())
         ],
-        "model": str(said.get("model") or ""),
+        "model": str(given.get("model") or ""),
         "usage": {name: _whole(usage.get(name)) for name in ("prompt_tokens", "total_tokens")},
     }
 
 
-def _head(said: Mapping[str, Any], kind: str, prefix: str) -> dict[str, Any]:
-    created = said.get("created")
+def _head(given: Mapping[str, Any], kind: str, prefix: str) -> dict[str, Any]:
+    created = given.get("created")
     body: dict[str, Any] = {
-        "id": str(said.get("id") or f"{prefix}{uuid.uuid4().hex}"),
+        "id": str(given.get("id") or f"{prefix}{uuid.uuid4().hex}"),
         "object": kind,
         "created": int(created) if isinstance(created, int | float) else int(time.time()),
-        "model": str(said.get("model") or ""),
+        "model": str(given.get("model") or ""),
     }
-    if isinstance(said.get("system_fingerprint"), str):
-        body["system_fingerprint"] = said["system_fingerprint"]
-    if said.get("usage"):
-        body["usage"] = _usage(said["usage"])
+    if isinstance(given.get("system_fingerprint"), str):
+        body["system_fingerprint"] = given["system_fingerprint"]
+    if given.get("usage"):
+        body["usage"] = _usage(given["usage"])
     return body
 
 
-def _usage(said: Mapping[str, Any]) -> dict[str, Any]:
-    usage: dict[str, Any] = {name: _whole(said.get(name)) for name in _COUNTS}
+def _usage(given: Mapping[str, Any]) -> dict[str, Any]:
+    usage: dict[str, Any] = {name: _whole(given.get(name)) for name in _COUNTS}
     for name in _DETAILS:
-        details = said.get(name)
+        details = given.get(name)
         if isinstance(details, Mapping):
             usage[name] = {
                 key: value
@@ -106,23 +106,23 @@ def _usage(said: Mapping[str, Any]) -> dict[str, Any]:
     return usage
 
 
-def _message(said: Mapping[str, Any]) -> dict[str, Any]:
-    content = said.get("content")
+def _message(given: Mapping[str, Any]) -> dict[str, Any]:
+    content = given.get("content")
     message: dict[str, Any] = {
         "role": "assistant",
         "content": content if content is None or isinstance(content, str) else str(content),
-        "refusal": said["refusal"] if isinstance(said.get("refusal"), str) else None,
-        **_present(said, _KEPT),
+        "refusal": given["refusal"] if isinstance(given.get("refusal"), str) else None,
+        **_present(given, _KEPT),
     }
-    calls = [_call(one) for one in said.get("tool_calls") or () if isinstance(one, Mapping)]
+    calls = [_call(one) for one in given.get("tool_calls") or () if isinstance(one, Mapping)]
     if calls:
         message["tool_calls"] = calls
-    if isinstance(said.get("function_call"), Mapping):
-        message["function_call"] = _function(said["function_call"])
-    cited = [one for one in said.get("annotations") or () if _is_citation(one)]
+    if isinstance(given.get("function_call"), Mapping):
+        message["function_call"] = _function(given["function_call"])
+    cited = [one for one in given.get("annotations") or () if _is_citation(one)]
     if cited:
         message["annotations"] = [_citation(one["url_citation"]) for one in cited]
-    audio = said.get("audio")
+    audio = given.get("audio")
     if isinstance(audio, Mapping):
         known = _present(audio, ("id", "expires_at", "data", "transcript"))
         message["audio"] = {"id": "", "expires_at": 0, "data": "", "transcript": "", **known}
@@ -137,47 +137,47 @@ def _stop_reason(choice: Mapping[str, Any]) -> dict[str, Any]:
     return {} if named is None else {"stop_reason": named}
 
 
-def _call(said: Mapping[str, Any]) -> dict[str, Any]:
-    call_id = str(said.get("id") or f"call_{uuid.uuid4().hex}")
-    if said.get("type") == "custom" and isinstance(said.get("custom"), Mapping):
-        held = said["custom"]
+def _call(given: Mapping[str, Any]) -> dict[str, Any]:
+    call_id = str(given.get("id") or f"call_{uuid.uuid4().hex}")
+    if given.get("type") == "custom" and isinstance(given.get("custom"), Mapping):
+        held = given["custom"]
         custom = {"name": str(held.get("name") or ""), "input": str(held.get("input") or "")}
         return {"id": call_id, "type": "custom", "custom": custom}
-    return {"id": call_id, "type": "function", "function": _function(said.get("function") or {})}
+    return {"id": call_id, "type": "function", "function": _function(given.get("function") or {})}
 
 
-def _function(said: Mapping[str, Any]) -> dict[str, str]:
-    return {"name": str(said.get("name") or ""), "arguments": str(said.get("arguments") or "")}
+def _function(given: Mapping[str, Any]) -> dict[str, str]:
+    return {"name": str(given.get("name") or ""), "arguments": str(given.get("arguments") or "")}
 
 
-def _is_citation(said: Any) -> bool:
-    return isinstance(said, Mapping) and isinstance(said.get("url_citation"), Mapping)
+def _is_citation(given: Any) -> bool:
+    return isinstance(given, Mapping) and isinstance(given.get("url_citation"), Mapping)
 
 
-def _citation(said: Mapping[str, Any]) -> dict[str, Any]:
+def _citation(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": "url_citation",
         "url_citation": {
-            "start_index": _whole(said.get("start_index")),
-            "end_index": _whole(said.get("end_index")),
-            "url": str(said.get("url") or ""),
-            "title": str(said.get("title") or ""),
+            "start_index": _whole(given.get("start_index")),
+            "end_index": _whole(given.get("end_index")),
+            "url": str(given.get("url") or ""),
+            "title": str(given.get("title") or ""),
         },
     }
 
 
-def _logprobs(said: Any) -> dict[str, Any] | None:
-    if not isinstance(said, Mapping):
+def _logprobs(given: Any) -> dict[str, Any] | None:
+    if not isinstance(given, Mapping):
         return None
-    return {name: _tokens(said.get(name)) for name in ("content", "refusal")}
+    return {name: _tokens(given.get(name)) for name in ("content", "refusal")}
 
 
-def _tokens(said: Any) -> list[dict[str, Any]] | None:
-    if not isinstance(said, list):
+def _tokens(given: Any) -> list[dict[str, Any]] | None:
+    if not isinstance(given, list):
         return None
     return [
         {**_TOKEN, **_present(one, ("token", "logprob", "bytes")), "top_logprobs": _top(one)}
-        for one in said
+        for one in given
     ]
 
 
@@ -188,13 +188,13 @@ def _top(token: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _present(said: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: said[name] for name in names if said.get(name) is not None}
+def _present(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: given[name] for name in names if given.get(name) is not None}
 
 
-def _reason(said: Any, known: frozenset[str]) -> str:
-    return said if said in known else "stop"
+def _reason(given: Any, known: frozenset[str]) -> str:
+    return given if given in known else "stop"
 
 
-def _whole(said: Any) -> int:
-    return int(said) if isinstance(said, int | float) else 0
+def _whole(given: Any) -> int:
+    return int(given) if isinstance(given, int | float) else 0

@@ -23,7 +23,7 @@ _SAME = (
     "stream",
 )
 _CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
-_TOLD = (
+_ECHOED = (
     "instructions",
     "max_output_tokens",
     "metadata",
@@ -149,15 +149,15 @@ def response_of(chat: Mapping[str, Any], body: Mapping[str, Any], *, id_: str) -
     """A chat completion, as the response to the request `body`."""
     choice: Mapping[str, Any] = next(iter(chat.get("choices") or ()), {})
     cut = _CUT.get(str(choice.get("finish_reason")))
-    told: dict[str, Any] = {name: body.get(name) for name in _TOLD}
+    echoed: dict[str, Any] = {name: body.get(name) for name in _ECHOED}
     for name, default in _DEFAULTS.items():
-        if told[name] is None:
-            told[name] = default
-    told["tools"] = [_whole_tool(tool) for tool in told["tools"]]
+        if echoed[name] is None:
+            echoed[name] = default
+    echoed["tools"] = [_whole_tool(tool) for tool in echoed["tools"]]
     if isinstance(body.get("user"), str):
-        told["user"] = body["user"]
+        echoed["user"] = body["user"]
     return {
-        **told,
+        **echoed,
         "id": f"resp_{id_}",
         "object": "response",
         "created_at": chat.get("created"),
