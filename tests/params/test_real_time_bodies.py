@@ -253,6 +253,7 @@ def test_anthropics_body_is_what_litellm_sends(model, base):
         (OPENAI, route_to("mistral", "mistral-small-latest"), {"user": "u"}),
         (OPENAI, route_to("groq", "llama-3.3-70b-versatile", as_given=True), {"user": "u"}),
         ("vertex", route_to("vertex_ai", "gemini-2.5-flash"), {"user": "u"}),
+        ("gemini", route_to("gemini", "gemini-2.5-flash"), {"user": "u"}),
         ("bedrock", route_to("bedrock", "amazon.nova-lite-v1:0"), {"user": "u"}),
     ],
 )
@@ -323,6 +324,7 @@ FORMS = {
         (OPENAI, route_to("openai", "gpt-4.1-mini")),
         (ANTHROPIC, route_to("anthropic", "claude-sonnet-4-5")),
         ("vertex", route_to("vertex_ai", "gemini-2.5-flash")),
+        ("gemini", route_to("gemini", "gemini-2.5-flash")),
         ("bedrock", route_to("bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0")),
     ],
 )
