@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import (
@@ -14,26 +17,41 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.process.ending import is_ending
 from jupyter_batch.providers.backoff import is_lost, poll_pause
-from jupyter_batch.runner import blocking, cutting, late_files, quota, same_file, spend_guard
+from jupyter_batch.providers.protocol import Facts, Provider
+from jupyter_batch.providers.table import facts_of
+from jupyter_batch.runner import spend_guard
 from jupyter_batch.runner.collect import collect
 from jupyter_batch.runner.context import LostError, ShardContext
-from jupyter_batch.runner.same_file import Next, about_file, next_try
+from jupyter_batch.runner.endings import Ending, Policy, on_ending
+from jupyter_batch.runner.refusals import blocking, cutting, quota
+from jupyter_batch.runner.refusals.same_file import Next, about_file, next_try
 from jupyter_batch.runner.submit import adopt, send, sending
 
-LATE_FILE_SECONDS = 3600.0
-"""The time for which a finished batch may lack the output file that its counts imply."""
 DISK_SECONDS = 30.0
 ENDING_SECONDS = 1.0
 """The delay for the next process, when this one is exiting and can't start a thread."""
-SEEN_SECONDS = 60.0
-"""A reported end within so many seconds counts as observed at once: clocks differ."""
 
 
 class Mover(ShardContext):
-    """Runs the shards of one job, step by step."""
+    """Runs the shards of one job, step by step. on_ending: see endings.py."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        provider: Provider,
+        job: JobRecord,
+        holder: str,
+        *,
+        clock: Callable[[], float],
+        dice: Callable[[], float] = random.random,
+        on_ending: Policy = on_ending,
+    ) -> None:
+        super().__init__(ledger, provider, job, holder, clock=clock, dice=dice)
+        self._on_ending = on_ending
 
     async def advance(self, shard: ShardRecord) -> None:
         """Advance a shard until it has to wait; never raises for network or disk errors."""
@@ -154,59 +172,8 @@ class Mover(ShardContext):
         return polled
 
     def _ended(self, shard: ShardRecord, view: BatchView) -> ShardRecord:
-        now = self.clock()
-        if (
-            view.ending is State.FAILED
-            and view.quota
-            and not (self.job.cancel_at or self.job.adopted)
-        ):
-            refused = blocking.spent if view.spent else quota.refused_later
-            return refused(self, shard, view)
-        again = same_file.refused_batch(self, shard, view) or cutting.failed(self, shard, view)
-        if again is not None:
-            return again
-        ended_at = shard.ended_at or now
-        nothing = view.ending is State.COMPLETED and not (
-            view.completed or view.failed
-        )  # not even their number
-        patience = self.facts.settle
-        if (view.completed or nothing) and not view.output_file_id:
-            patience = LATE_FILE_SECONDS
-            if view.ending is State.CANCELLED:
-                patience = late_files.patience(self.facts.late_cancelled, self.job)
-        if _file_is_late(view, one_file=self.facts.one_file) and now - ended_at < patience:
-            pause = poll_pause(self.facts, now - ended_at, self.dice())
-            return self.put(
-                shard,
-                provider_status=view.status,
-                completed=view.completed,
-                failed=view.failed,
-                ended_at=ended_at,
-                due_at=now + pause,
-                attempts=0,
-                note=f"the provider says {view.status}; its result files are not there yet",
-            )
-        ended = self.put(
-            shard,
-            Step.ENDED,
-            ending=view.ending,
-            provider_status=view.status,
-            bad_lines=view.bad_lines,
-            output_file_id=view.output_file_id,
-            error_file_id=view.error_file_id,
-            completed=view.completed,
-            failed=view.failed,
-            note=view.errors or _not_given(view),
-            attempts=0,
-            due_at=0.0,
-            ended_at=now,
-            over_at=_long_over(shard, view, now),
-            keeps_until=self.facts.keeps_until(
-                view.created_at or shard.sent_at, view.ended_at or now
-            ),
-        )
-        quota.make_way(self)
-        return ended
+        ending = Ending(view=view, job=self.job, facts=self.facts, now=self.clock())
+        return self._on_ending(shard, ending)(self, shard, view)
 
     def _failed(self, shard: ShardRecord, error: ProviderError) -> ShardRecord:
         """Handle a refusal or silence at a shard's present step: schedule a retry, or end it."""
@@ -268,35 +235,22 @@ def is_answered(status: int | None) -> bool:
     return status is not None and status >= _SERVER and status not in _GATEWAY
 
 
-def _long_over(shard: ShardRecord, view: BatchView, now: float) -> float:
-    """When it ended, if no poll observed it for a while; 0 if observed at once, by our clock."""
-    over = view.ended_at or now
-    return over if shard.sent_at <= over < now - SEEN_SECONDS else 0.0
+class _Unreachable(NamedTuple):
+    """A provider that can't be called; only its facts are known."""
+
+    facts: Facts
 
 
-def _file_is_late(view: BatchView, *, one_file: bool) -> bool:
-    """Whether its counts, or its completion, imply a file that it does not name (yet)."""
-    if (
-        view.ending is State.FAILED
-    ):  # refused as a whole, most often, with no file at all; an answer is paid for
-        return bool(view.completed and not view.output_file_id)
-    if view.ending is State.COMPLETED and not (view.output_file_id or view.error_file_id):
-        return True
-    if one_file:
-        return bool((view.completed or view.failed) and not view.output_file_id)
-    return bool(
-        (view.completed and not view.output_file_id) or (view.failed and not view.error_file_id)
-    )
+async def cancel_unsent(
+    ledger: Ledger, job: JobRecord, holder: str, clock: Callable[[], float]
+) -> bool:
+    """End the unsent batches of a cancelled job, which takes no key; return whether all are over.
 
-
-def _not_given(view: BatchView) -> str:
-    """The message about a batch with counted answers that were never available."""
-    if not view.completed or view.output_file_id:
-        return ""
-    missing = f"the provider counted {view.completed:,} answers, and named no file that holds them"
-    if view.ending is not State.CANCELLED:
-        return missing
-    return (
-        f"{missing} yet: it is looked for again. job.retry() sends the rows again without waiting, "
-        "and they may be paid twice"
-    )
+    The caller holds the job's lease.
+    """
+    provider = cast("Provider", _Unreachable(facts_of(job.provider, job.api_base)))
+    mover = Mover(ledger, provider, job, holder, clock=clock)
+    for shard in ledger.shards(job.id):
+        if shard.step in (Step.PLANNED, Step.WAITING):
+            await mover.advance(shard)
+    return all(shard.step is Step.COLLECTED for shard in ledger.shards(job.id))

@@ -24,7 +24,7 @@ from jupyter_batch.providers.anthropic.batches import UndecidedError
 from jupyter_batch.providers.backoff import poll_pause
 from jupyter_batch.providers.protocol import TAG, TAG_MODEL, TAG_OF, TAG_OUT, Facts
 from jupyter_batch.results.row_costs import UNSURE
-from jupyter_batch.runner import quota
+from jupyter_batch.runner.refusals import quota
 
 if TYPE_CHECKING:
     from jupyter_batch.runner.context import ShardContext

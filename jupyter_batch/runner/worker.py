@@ -20,9 +20,7 @@ from jupyter_batch.core.errors import (
     InputError,
     JobNotFoundError,
     JupyterBatchError,
-    LedgerCorruptError,
     LedgerError,
-    NothingToRetryError,
 )
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, Snapshot, Step
@@ -33,10 +31,10 @@ from jupyter_batch.process.ending import is_ending
 from jupyter_batch.process.log import logger
 from jupyter_batch.providers.backoff import is_due
 from jupyter_batch.providers.protocol import Provider
-from jupyter_batch.providers.table import REALTIME
-from jupyter_batch.runner.keyless import cancel_unsent
+from jupyter_batch.runner import deadline
+from jupyter_batch.runner.endings import Policy, on_ending
 from jupyter_batch.runner.late_files import LateFiles
-from jupyter_batch.runner.step import Mover
+from jupyter_batch.runner.step import Mover, cancel_unsent
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
@@ -73,6 +71,7 @@ class Worker:
         clock: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
         everything: bool = False,
+        on_ending: Policy = on_ending,
     ) -> None:
         self.ledger = ledger
         self.holder = this_process()
@@ -80,6 +79,7 @@ class Worker:
         self._connect = connect
         self._clock = clock
         self._dice = dice
+        self._on_ending = on_ending
         self._mine: set[str] = set()
         self._takes: dict[str, int] = {}
         self.watchers: dict[str, list[Watcher]] = {}
@@ -293,19 +293,28 @@ class Worker:
         }:  # the job that it waits for has to run too
             self.take(other)
         pause = self._start(job, shards, provider, now)
-        pause = min(pause, await self._press(job, shards, now))
-        collected = all(s.step is Step.COLLECTED for s in shards)
-        if (
-            collected and job.rush_at
-        ):  # before it is finished: after a kill in between, this is repeated
-            await asyncio.to_thread(self._rush, job, shards, now)
-        if collected and self.ledger.finish(job.id, self.holder, now):
-            self._late.expect(job, shards, provider)
-            self._leased.discard(job.id)
-            self._retire(job.id)
-            job = self.ledger.job(job.id)
+        if job.deadline:
+            left = await asyncio.to_thread(deadline.press, self.ledger, job, shards, now)
+            pause = min(pause, left)
+        if all(s.step is Step.COLLECTED for s in shards):
+            job = await self._finish(job, shards, provider, now)
         self._tell(job)
         return pause
+
+    async def _finish(
+        self, job: JobRecord, shards: list[ShardRecord], provider: Provider, now: float
+    ) -> JobRecord:
+        """Finish a job whose shards are collected; the job of its open rows is planned before."""
+        if job.rush_at:  # after a kill in between, this is repeated
+            child = await asyncio.to_thread(deadline.plan_rest, self.ledger, job, shards, now)
+            if child is not None:
+                self.take(child.id)
+        if not self.ledger.finish(job.id, self.holder, now):
+            return job
+        self._late.expect(job, shards, provider)
+        self._leased.discard(job.id)
+        self._retire(job.id)
+        return self.ledger.job(job.id)
 
     def _shards_of(self, job: JobRecord, *, is_new: bool) -> list[ShardRecord]:
         """A job's shards; is_new: for a new lease, blocks for other processes' keys are retried."""
@@ -315,41 +324,6 @@ class Worker:
             return shards
         self.ledger.resume(job.id)
         return self.ledger.shards(job.id)
-
-    async def _press(self, job: JobRecord, shards: list[ShardRecord], now: float) -> float:
-        """Seconds to the deadline; once passed, cancel open rows, to be sent in realtime.
-
-        Not where that may cost more than the job's max_cost allows.
-        """
-        from jupyter_batch.planning.retry import check_rest
-
-        if not job.deadline or job.cancel_at or job.mode == REALTIME:
-            return IDLE_SECONDS
-        if now < job.deadline:
-            return job.deadline - now
-        try:
-            await asyncio.to_thread(check_rest, self.ledger, job, shards)
-        except InputError as e:
-            why = f"the deadline has passed, and the rest is not asked in real time: {e}"
-            self.ledger.amend(job.id, deadline=0.0, overdue=why)
-        else:
-            self.ledger.rush(job.id, now)
-        return 0.0
-
-    def _rush(self, job: JobRecord, shards: list[ShardRecord], now: float) -> None:
-        """Plan the job that finishes this one in realtime, and run it too."""
-        from jupyter_batch.planning.retry import plan_again
-
-        try:
-            child = plan_again(self.ledger, job, shards, now=now, at_once=True)
-        except NothingToRetryError as e:
-            _log.info("jupyter_batch: job %s is not finished in real time: %s", job.id, e)
-            return
-        except (InputError, LedgerCorruptError) as e:  # it may cost more than max_cost, for one
-            _log.info("jupyter_batch: job %s is not finished in real time: %s", job.id, e)
-            self.ledger.amend(job.id, overdue=f"the rest was not asked in real time: {e}")
-            return
-        self.take(child.id)
 
     def _is_another_s(self, job: JobRecord, now: float) -> bool:
         return job.holder != self.holder and holds(job.holder, job.lease_until, now)
@@ -402,7 +376,13 @@ class Worker:
                 pause = min(pause, shard.due_at - now)
             elif len(self._tasks) < AT_ONCE:
                 mover = Mover(
-                    self.ledger, provider, job, self.holder, clock=self._clock, dice=self._dice
+                    self.ledger,
+                    provider,
+                    job,
+                    self.holder,
+                    clock=self._clock,
+                    dice=self._dice,
+                    on_ending=self._on_ending,
                 )
                 task = asyncio.create_task(self._advance(mover, shard))
                 self._tasks[key] = task

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from jupyter_batch.core.status import Step
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.runner.same_file import UPLOADS
+from jupyter_batch.runner.refusals.same_file import UPLOADS
 from tests.endings.far import far_side
 from tests.messages import messages
 from tests.providers.fakes.host import Fault

@@ -22,7 +22,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.monitor.view import view
-from jupyter_batch.runner.blocking import UNSEEN_TRIES
+from jupyter_batch.runner.refusals.blocking import UNSEEN_TRIES
 from jupyter_batch.testing.scripted import FACTS
 
 from .conftest import numbered

@@ -8,7 +8,7 @@ import pytest
 from jupyter_batch.core.errors import ConnectionFailedError, RateLimitError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.monitor.view import view
-from jupyter_batch.runner.quota import QUOTA_SECONDS
+from jupyter_batch.runner.refusals.quota import QUOTA_SECONDS
 from jupyter_batch.server.embedded import Embedded
 from tests.messages import messages
 

@@ -6,7 +6,7 @@ import pytest
 
 from jupyter_batch.core.refusals.stated_limit import StatedLimit, Unit, stated_limit
 from jupyter_batch.providers.failures import by_status
-from jupyter_batch.runner.cutting import cuts
+from jupyter_batch.runner.refusals.cutting import cuts
 from jupyter_batch.wire.openai_batches import read_batch
 
 OPENAI = (

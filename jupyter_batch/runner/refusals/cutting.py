@@ -30,7 +30,7 @@ from jupyter_batch.planning.estimate import Count, counter, light, request_of
 from jupyter_batch.results.copy_answers import lines_in
 from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.row_columns import places_of
-from jupyter_batch.runner.quota import QUEUE
+from jupyter_batch.runner.refusals.quota import QUEUE
 
 if TYPE_CHECKING:
     from jupyter_batch.core.batch import BatchView
@@ -111,12 +111,8 @@ def refused(context: ShardContext, shard: ShardRecord, error: ProviderError) -> 
     )
 
 
-def failed(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
-    """As `refused`, for a shard whose batch failed for its size before any row was answered."""
-    answered = view.completed or view.failed or view.output_file_id
-    stopped = context.job.cancel_at or context.job.adopted
-    if view.ending is not State.FAILED or answered or stopped or not is_above(shard, view.limit):
-        return None
+def refused_batch(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
+    """Schedule a shard whose batch failed for its size for cutting."""
     return context.put(
         shard,
         Step.WAITING,

@@ -13,7 +13,7 @@ from jupyter_batch.core.errors import (
     ProviderError,
 )
 from jupyter_batch.core.refusals.input_file import InputFile
-from jupyter_batch.core.status import State, Step
+from jupyter_batch.core.status import Step
 from jupyter_batch.ledger.records import ShardRecord
 
 if TYPE_CHECKING:
@@ -51,21 +51,24 @@ def next_try(state: InputFile, shard: ShardRecord, now: float) -> Next:
     return Next.UPLOAD
 
 
-def refused_batch(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
-    """Send a shard again whose created batch failed for its file; None: it has ended."""
-    answered = view.completed or view.failed or view.output_file_id
-    if view.ending is not State.FAILED or view.input_file is None or answered:
-        return None
-    if context.job.cancel_at or context.job.adopted:
-        return None
-    step = next_try(view.input_file, shard, context.clock())
-    if step is Next.GIVE_UP:
-        return None
+def send_again(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
+    """Send a shard again, from the same uploaded file, whose batch failed for that file."""
+    return _resend(context, shard, view, shard.file_id)
+
+
+def upload_again(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
+    """Upload the file of a shard again, and send it."""
+    return _resend(context, shard, view, None)
+
+
+def _resend(
+    context: ShardContext, shard: ShardRecord, view: BatchView, file_id: str | None
+) -> ShardRecord:
     return context.later(
         shard,
         BadRequestError(view.errors),
         to=Step.WAITING,
-        file_id=None if step is Next.UPLOAD else shard.file_id,
+        file_id=file_id,
         batch_id=None,
         provider_status=view.status,
         refused=(*shard.refused, view.id),

@@ -1,0 +1,161 @@
+"""The policy for a batch that has ended, `on_ending`, and its usual action: to collect the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.status import State, Step
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.providers.backoff import poll_pause
+from jupyter_batch.providers.protocol import Facts
+from jupyter_batch.runner import late_files
+from jupyter_batch.runner.refusals import blocking, cutting, quota, same_file
+from jupyter_batch.runner.refusals.same_file import Next, next_try
+
+if TYPE_CHECKING:
+    from jupyter_batch.runner.context import ShardContext
+
+LATE_FILE_SECONDS = 3600.0
+"""The time for which a finished batch may lack the output file that its counts imply."""
+SEEN_SECONDS = 60.0
+"""A reported end within so many seconds counts as observed at once: clocks differ."""
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that has ended, and the data of the decision. now: seconds since the epoch."""
+
+    view: BatchView
+    job: JobRecord
+    facts: Facts
+    now: float
+
+
+Action: TypeAlias = "Callable[[ShardContext, ShardRecord, BatchView], ShardRecord]"
+"""Writes a shard's next state to the ledger, and returns it."""
+Policy: TypeAlias = Callable[[ShardRecord, Ending], Action]
+
+
+def on_ending(shard: ShardRecord, ending: Ending) -> Action:
+    """Decide what follows when a batch has completed, failed, expired or was cancelled. Pure.
+
+    The user's cancel, and a job of another ledger, forbid that anything is sent again.
+    """
+    view = ending.view
+    may_resend = not (ending.job.cancel_at or ending.job.adopted)
+    if view.ending is State.FAILED and may_resend:
+        if view.quota:
+            return blocking.spent if view.spent else quota.refused_later
+        if (resend := _resend(shard, ending)) is not None:
+            return resend
+    return await_files if _awaits_files(shard, ending) else close
+
+
+def _resend(shard: ShardRecord, ending: Ending) -> Action | None:
+    """The action for a batch that was refused for its file or size; None: its rows have failed."""
+    view = ending.view
+    if view.completed or view.failed or view.output_file_id:  # paid for, in part
+        return None
+    if view.input_file is not None:
+        match next_try(view.input_file, shard, ending.now):
+            case Next.SAME:
+                return same_file.send_again
+            case Next.UPLOAD:
+                return same_file.upload_again
+            case Next.GIVE_UP:
+                pass
+    return cutting.refused_batch if cutting.is_above(shard, view.limit) else None
+
+
+def _awaits_files(shard: ShardRecord, ending: Ending) -> bool:
+    """Whether result files that the batch does not name yet may still come."""
+    since = ending.now - (shard.ended_at or ending.now)
+    return _is_incomplete(ending) and since < _patience(ending)
+
+
+def _is_incomplete(ending: Ending) -> bool:
+    """Whether its counts, or its completion, imply a file that it does not name."""
+    view = ending.view
+    lacks_output = bool(view.completed and not view.output_file_id)
+    if view.ending is State.FAILED:  # refused as a whole, most often: without any file
+        return lacks_output
+    if view.ending is State.COMPLETED and not (view.output_file_id or view.error_file_id):
+        return True
+    if ending.facts.one_file:
+        return lacks_output or bool(view.failed and not view.output_file_id)
+    return lacks_output or bool(view.failed and not view.error_file_id)
+
+
+def _patience(ending: Ending) -> float:
+    """Seconds from the end for which files are awaited."""
+    view, facts = ending.view, ending.facts
+    has_no_counts = view.ending is State.COMPLETED and not (view.completed or view.failed)
+    if view.output_file_id or not (view.completed or has_no_counts):
+        return facts.settle
+    if view.ending is State.CANCELLED:
+        return late_files.patience(facts.late_cancelled, ending.job)
+    return LATE_FILE_SECONDS
+
+
+def await_files(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
+    """Poll again for the result files of a batch that has ended."""
+    now = context.clock()
+    ended_at = shard.ended_at or now
+    return context.put(
+        shard,
+        provider_status=view.status,
+        completed=view.completed,
+        failed=view.failed,
+        ended_at=ended_at,
+        due_at=now + poll_pause(context.facts, now - ended_at, context.dice()),
+        attempts=0,
+        note=f"the provider says {view.status}; its result files are not there yet",
+    )
+
+
+def close(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord:
+    """Record the ending; the next step collects the results. A waiting batch may take its place."""
+    now = context.clock()
+    ended = context.put(
+        shard,
+        Step.ENDED,
+        ending=view.ending,
+        provider_status=view.status,
+        bad_lines=view.bad_lines,
+        output_file_id=view.output_file_id,
+        error_file_id=view.error_file_id,
+        completed=view.completed,
+        failed=view.failed,
+        note=view.errors or _not_given(view),
+        attempts=0,
+        due_at=0.0,
+        ended_at=now,
+        over_at=_long_over(shard, view, now),
+        keeps_until=context.facts.keeps_until(
+            view.created_at or shard.sent_at, view.ended_at or now
+        ),
+    )
+    quota.make_way(context)
+    return ended
+
+
+def _long_over(shard: ShardRecord, view: BatchView, now: float) -> float:
+    """When it ended, if no poll observed it for a while; 0 if observed at once, by our clock."""
+    over = view.ended_at or now
+    return over if shard.sent_at <= over < now - SEEN_SECONDS else 0.0
+
+
+def _not_given(view: BatchView) -> str:
+    """The message about a batch with counted answers that were never available."""
+    if not view.completed or view.output_file_id:
+        return ""
+    missing = f"the provider counted {view.completed:,} answers, and named no file that holds them"
+    if view.ending is not State.CANCELLED:
+        return missing
+    return (
+        f"{missing} yet: it is looked for again. job.retry() sends the rows again without waiting, "
+        "and they may be paid twice"
+    )

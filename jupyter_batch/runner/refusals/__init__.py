@@ -1,0 +1,1 @@
+"""Reactions to refused requests and batches: blocks, requeues, cuts, and new uploads."""
