@@ -22,8 +22,6 @@ LONG_FILES = {
     "ledger/store.py": 640,
     "results/outcomes.py": 430,
     "runner/worker.py": 465,
-    "wire/anthropic/requests.py": 410,
-    "wire/openai_requests.py": 440,
 }
 """Files above the limit, and what they may have at most until they are split: these numbers only fall."""
 LONG_FUNCTIONS = {

@@ -22,23 +22,24 @@ from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire import openai
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
-from jupyter_batch.wire.anthropic.requests import refused, sentence, unsupported
-from jupyter_batch.wire.part_keys import check_parts, parts_in
-from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole
+from jupyter_batch.wire.part_keys import check_parts, refuse_files
+from jupyter_batch.wire.whole import (
+    ParamCheck,
+    Refused,
+    check_whole,
+    combination_refused,
+    refused,
+    sentence,
+    unsupported,
+)
 
 _PLAIN_ROLES = frozenset({"system", "user", "assistant"})
 _PLAIN_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed", "presence_penalty"})
 """Parameters that every model not matched by `_CHANGED` takes unchanged."""
 _CHANGED = re.compile(r"(^|/)o\d|gpt-?[5-9]|audio|search|realtime|codex|claude|transcribe|tts")
 """OpenAI's models whose requests litellm changes; a test compares each model in litellm's list."""
-_NOT_IN_A_BODY = (
-    "stream",
-    "stream_options",
-    "max_retries",
-    "extra_headers",
-    "json_mode",
-    "fake_stream",
-)
+_OF_THE_CALL = ("stream", "stream_options", "max_retries", "extra_headers", "json_mode")
+_NOT_IN_A_BODY = (*_OF_THE_CALL, "fake_stream")
 _OWN = ("openai.com", "openai.azure.com")
 
 
@@ -146,7 +147,7 @@ class Translation(anthropic_requests.Translation):
         headers = params.get("extra_headers")
         if headers:
             raise OptionError("extra_headers: a batch takes none")
-        refusal = _refusal(params, own=self._own)
+        refusal = combination_refused(params, own=self._own)
         if refusal is not None:
             raise Refused(refusal)
         given = {
@@ -181,7 +182,7 @@ class Translation(anthropic_requests.Translation):
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request's body. Raises Refused."""
-        _refuse_files(messages)
+        refuse_files(messages)
         if self._route.plain and self._own:
             check_parts(messages)
         given = copy.deepcopy(dict(options))
@@ -373,36 +374,6 @@ def translation(litellm: Any, route: Route) -> anthropic_requests.Translation:
     if route.translation is not None:
         return route.translation(litellm, route.model)
     return Translation(litellm, route)
-
-
-def _refusal(params: Mapping[str, Any], *, own: bool) -> str | None:
-    """Why a combination is refused by everyone, or (own) by OpenAI itself (API reference, chat completions)."""
-    if params.get("tool_choice") not in (None, "none") and not params.get("tools"):
-        return "tool_choice has no meaning without tools: give tools=, or leave it out"
-    if params.get("max_tokens") is not None and params.get("max_completion_tokens") is not None:
-        return "max_tokens and max_completion_tokens say the same: give one of them"
-    if not own:
-        return None
-    if params.get("top_logprobs") and not params.get("logprobs"):
-        return "top_logprobs wants logprobs=True beside it"
-    if params.get("parallel_tool_calls") is not None and not params.get("tools"):
-        return "parallel_tool_calls has no meaning without tools: give tools=, or leave it out"
-    stops = params.get("stop")
-    if isinstance(stops, list) and len(stops) > 4:  # noqa: PLR2004 - API reference: up to 4
-        return f"stop: OpenAI takes up to 4 texts, and these are {len(stops)}"
-    return None
-
-
-def _refuse_files(messages: Any) -> None:
-    """Refuse a file by address, which litellm would fetch during encoding. Raises Refused."""
-    for _, part in parts_in(messages):
-        held = part.get("file")
-        name = held.get("file_id") if isinstance(held, Mapping) else None
-        if isinstance(name, str) and name.startswith(("http://", "https://", "www.")):
-            raise Refused(
-                f"{name[:100]}: a file's address can't be handed on: give the file itself (for images= its "
-                "path, in a message a data: URL)"
-            )
 
 
 def _shape(messages: Any) -> tuple[str, ...] | None:

@@ -8,8 +8,8 @@ from typing import Any
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.wire import openai
-from jupyter_batch.wire.anthropic.requests import sentence, unsupported
 from jupyter_batch.wire.openai_requests import Route, is_foreign
+from jupyter_batch.wire.whole import sentence, unsupported
 
 _FORMAT = "encoding_format"
 """The encoding of a vector: chosen by us, independent of the model."""

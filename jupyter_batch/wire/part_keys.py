@@ -75,3 +75,15 @@ def parts_in(messages: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for n, part in enumerate(content if isinstance(content, list | tuple) else ()):
             if isinstance(part, Mapping):
                 yield f"messages[{at}].content[{n}]", part
+
+
+def refuse_files(messages: Any) -> None:
+    """Refuse a file by address, which litellm would fetch during encoding. Raises Refused."""
+    for _, part in parts_in(messages):
+        held = part.get("file")
+        name = held.get("file_id") if isinstance(held, Mapping) else None
+        if isinstance(name, str) and name.startswith(("http://", "https://", "www.")):
+            raise Refused(
+                f"{name[:100]}: a file's address can't be handed on: give the file itself (for images= its "
+                "path, in a message a data: URL)"
+            )

@@ -17,9 +17,8 @@ import orjson
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.wire import openai
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
-from jupyter_batch.wire.anthropic.requests import sentence, unsupported
 from jupyter_batch.wire.part_keys import parts_in
-from jupyter_batch.wire.whole import Refused
+from jupyter_batch.wire.whole import Refused, sentence, unsupported
 
 LEAST_TOKENS = 16
 """The smallest `max_output_tokens` (OpenAI API reference, create response); litellm raises a smaller one, too."""

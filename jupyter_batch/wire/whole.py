@@ -217,3 +217,51 @@ def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(made.get(key), Mapping)
         made[key] = {**made[key], **value} if both else value
     return made
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+_REASON_CHARS = 300
+_INSIST = "leave it out, or give it in extra_body=, which is sent as it is"
+
+
+def unsupported(model: str, error: Exception) -> OptionError:
+    """The error for an unsupported parameter, in litellm's words, with a workaround."""
+    return OptionError(f"{model}: {sentence(error)}; {_INSIST}")
+
+
+def refused(litellm: Any, model: str, error: Exception) -> Refused:
+    """The error for a request that litellm can't make; for a parameter, with a workaround."""
+    if isinstance(error, litellm.UnsupportedParamsError):
+        return Refused(str(unsupported(model, error)))
+    return Refused(sentence(error))
+
+
+_ADVICE = re.compile(r"\s*To (drop|send|use)\b[^.]*(litellm|allowed_openai_params).*", re.DOTALL)
+"""Advice in litellm's errors for its callers, which users of this package can't follow."""
+
+
+def sentence(error: Exception) -> str:
+    """The first line of litellm's error, without its advice and names."""
+    text = str(error).partition("\nReceived Messages=")[0].partition("\n")[0]
+    text = _ADVICE.sub("", re.sub(r"^(litellm\.\w+: )+", "", text)).strip().rstrip(".")
+    return text[:_REASON_CHARS] or type(error).__name__
+
+
+def combination_refused(params: Mapping[str, Any], *, own: bool) -> str | None:
+    """Why a combination is refused by everyone, or (own) by OpenAI itself (API reference, chat completions)."""
+    if params.get("tool_choice") not in (None, "none") and not params.get("tools"):
+        return "tool_choice has no meaning without tools: give tools=, or leave it out"
+    if params.get("max_tokens") is not None and params.get("max_completion_tokens") is not None:
+        return "max_tokens and max_completion_tokens say the same: give one of them"
+    if not own:
+        return None
+    if params.get("top_logprobs") and not params.get("logprobs"):
+        return "top_logprobs wants logprobs=True beside it"
+    if params.get("parallel_tool_calls") is not None and not params.get("tools"):
+        return "parallel_tool_calls has no meaning without tools: give tools=, or leave it out"
+    stops = params.get("stop")
+    if isinstance(stops, list) and len(stops) > 4:  # noqa: PLR2004 - API reference: up to 4
+        return f"stop: OpenAI takes up to 4 texts, and these are {len(stops)}"
+    return None

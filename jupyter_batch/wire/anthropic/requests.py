@@ -21,7 +21,16 @@ from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.anthropic import rules
 from jupyter_batch.wire.openai import Hole
-from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole, merged, parted
+from jupyter_batch.wire.whole import (
+    ParamCheck,
+    Refused,
+    check_whole,
+    merged,
+    parted,
+    refused,
+    sentence,
+    unsupported,
+)
 
 MAX_TOKENS = 4096
 """Default of `max_tokens`, which Anthropic requires; litellm's default is the model's maximum."""
@@ -34,7 +43,6 @@ _TOOL_NAMES = (
 )
 _DROPPED = "x-anthropic-"  # litellm (1.84) may drop a system text that begins with it
 _FORMS = 256
-_REASON_CHARS = 300
 
 
 class Encoder:
@@ -309,32 +317,6 @@ class Translation:
             return None
         most = info.get("max_output_tokens") or info.get("max_tokens")
         return most if isinstance(most, int) and most > 0 else None
-
-
-_INSIST = "leave it out, or give it in extra_body=, which is sent as it is"
-
-
-def unsupported(model: str, error: Exception) -> OptionError:
-    """The error for an unsupported parameter, in litellm's words, with a workaround."""
-    return OptionError(f"{model}: {sentence(error)}; {_INSIST}")
-
-
-def refused(litellm: Any, model: str, error: Exception) -> Refused:
-    """The error for a request that litellm can't make; for a parameter, with a workaround."""
-    if isinstance(error, litellm.UnsupportedParamsError):
-        return Refused(str(unsupported(model, error)))
-    return Refused(sentence(error))
-
-
-_ADVICE = re.compile(r"\s*To (drop|send|use)\b[^.]*(litellm|allowed_openai_params).*", re.DOTALL)
-"""Advice in litellm's errors for its callers, which users of this package can't follow."""
-
-
-def sentence(error: Exception) -> str:
-    """The first line of litellm's error, without its advice and names."""
-    text = str(error).partition("\nReceived Messages=")[0].partition("\n")[0]
-    text = _ADVICE.sub("", re.sub(r"^(litellm\.\w+: )+", "", text)).strip().rstrip(".")
-    return text[:_REASON_CHARS] or type(error).__name__
 
 
 # --- holes ----------------------------------------------------------------------------------------------------------

@@ -27,11 +27,11 @@ from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
-from jupyter_batch.wire.anthropic.requests import Translation, refused, sentence, unsupported
+from jupyter_batch.wire.anthropic.requests import Translation
 from jupyter_batch.wire.anthropic.results import JSON_TOOL
 from jupyter_batch.wire.row_error import code_of, cut, reason_of
 from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
-from jupyter_batch.wire.whole import Refused
+from jupyter_batch.wire.whole import Refused, refused, sentence, unsupported
 
 MODEL_INVOCATION = "Converse"
 _GUARDRAIL = "guardrail_intervened"  # the text is then the guardrail's own, not the model's

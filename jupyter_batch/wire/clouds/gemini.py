@@ -17,10 +17,10 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.finish import Finish
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.wire import tolerant
-from jupyter_batch.wire.anthropic.requests import Translation, refused, sentence, unsupported
+from jupyter_batch.wire.anthropic.requests import Translation
 from jupyter_batch.wire.row_error import code_of, reason_of
 from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads
-from jupyter_batch.wire.whole import Refused
+from jupyter_batch.wire.whole import Refused, refused, sentence, unsupported
 
 _FILTERS = (
     "SAFETY",
