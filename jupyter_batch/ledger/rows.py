@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,7 +41,14 @@ def encode(record: JobRecord | ShardRecord) -> str:
 
 
 def decode(facts: str, kind: type[_Record]) -> _Record:
-    """A record from JSON. Raises LedgerCorruptError."""
+    """A record from JSON, which is frozen. Raises LedgerCorruptError."""
+    record: _Record = _decoded(facts, kind)
+    return record
+
+
+@lru_cache(maxsize=1 << 14)
+def _decoded(facts: str, kind: Any) -> Any:
+    """Decode a record once: of the many that each look reads, few have changed since the last."""
     try:
         return msgspec.json.decode(facts, type=kind)
     except (msgspec.DecodeError, TypeError, ValueError) as e:
