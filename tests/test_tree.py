@@ -30,7 +30,6 @@ LONG_FUNCTIONS = {
 """The same of functions."""
 COMPLEX_FUNCTIONS = {
     "core/refusals/sentence.py:_kinds": 16,
-    "core/together.py:together": 47,
     "ledger/records.py:snapshot": 28,
     "ledger/store.py:take_up": 17,
     "planning/max_cost.py:all_within": 20,

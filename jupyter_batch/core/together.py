@@ -3,67 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from jupyter_batch.core.finish import added as cuts_of_all
 from jupyter_batch.core.history import added
-from jupyter_batch.core.status import Answer, Block, Counts, Snapshot, State, job_state, reopen
+from jupyter_batch.core.status import (
+    Answer,
+    Block,
+    Blocked,
+    Counts,
+    ShardView,
+    Snapshot,
+    State,
+    job_state,
+    reopen,
+)
 
 
 def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
     """Return the snapshots of a group's jobs as one."""
-    first = seen[0]
-    numbered = [
-        msgspec.structs.replace(shard, number=number)
-        for number, shard in enumerate(shard for one in seen for shard in one.shards)
-    ]
-    bills = [one.bill for one in seen if one.bill is not None]
-    complete = all(one.is_complete for one in seen)
+
+    def each(name: str) -> list[Any]:
+        return [getattr(one, name) for one in seen]
+
+    def every(name: str) -> tuple[Any, ...]:
+        return tuple(chain.from_iterable(each(name)))
+
+    bills, most = each("bill"), each("most")
     fields: dict[str, Any] = {
         "id": group,
-        "counts": sum((one.counts for one in seen), Counts()),
-        "shards": tuple(numbered),
-        "model": ", ".join(one.model for one in seen),
-        "provider": ", ".join(dict.fromkeys(one.provider for one in seen)),
-        "out": ", ".join(one.out for one in seen),
-        "created_at": min(one.created_at for one in seen),
-        "now": max(one.now for one in seen),
-        "finished_at": max(one.finished_at or one.created_at for one in seen) if complete else None,
-        "collected": all(one.collected for one in seen),
+        "counts": sum(each("counts"), Counts()),
+        "shards": _numbered(every("shards")),
+        "model": ", ".join(each("model")),
+        "provider": ", ".join(dict.fromkeys(each("provider"))),
+        "out": ", ".join(each("out")),
+        "created_at": min(each("created_at")),
+        "now": max(each("now")),
+        "finished_at": _finished_at(seen),
+        "collected": all(each("collected")),
         "state": _state(seen),
-        "samples": max(one.samples for one in seen),
-        "expires_at": _first([one.expires_at for one in seen]),
-        "bill": sum(bills[1:], bills[0]) if len(bills) == len(seen) else None,
-        "input_tokens": _sum(one.input_tokens for one in seen),
-        "output_tokens": _sum(one.output_tokens for one in seen),
-        "blocks": tuple(
-            msgspec.structs.replace(block, of=block.of or one.model)
-            for one in seen
-            for block in one.blocks
-        ),
-        "blocked": next((one.blocked for one in seen if one.blocked is not None), None),
-        "message": next((one.message for one in seen if one.message), ""),
-        "merged": "; ".join(one.merged for one in seen if one.merged),
+        "samples": max(each("samples")),
+        "expires_at": _first(each("expires_at")),
+        "bill": None if None in bills else sum(bills[1:], bills[0]),
+        "input_tokens": _sum(each("input_tokens")),
+        "output_tokens": _sum(each("output_tokens")),
+        "blocks": _blocks(seen),
+        "blocked": next(filter(None, each("blocked")), None),
+        "message": next(filter(None, each("message")), ""),
+        "merged": "; ".join(filter(None, each("merged"))),
         "unbound": _unbound(group, seen),
-        "again": tuple(again for one in seen for again in one.again),
-        "reasons": tuple(
-            sorted((pair for one in seen for pair in one.reasons), key=lambda pair: -pair[1])[:5]
-        ),
-        "cuts": cuts_of_all(one.cuts for one in seen),
-        "deadline": _first([one.deadline for one in seen]),
-        "equal": sum(one.equal for one in seen),
-        "most": sum(one.most or 0.0 for one in seen)
-        if all(one.most is not None for one in seen)
-        else None,
+        "again": every("again"),
+        "reasons": tuple(sorted(every("reasons"), key=lambda pair: -pair[1])[:5]),
+        "cuts": cuts_of_all(each("cuts")),
+        "deadline": _first(each("deadline")),
+        "equal": sum(each("equal")),
+        "most": None if None in most else sum(most),
         "answers": _answers(seen),
-        "examples": tuple(pair for one in seen for pair in one.examples),
-        "offers": tuple(dict.fromkeys(offer for one in seen for offer in one.offers)),
-        "history": added(one.history for one in seen),
+        "examples": every("examples"),
+        "offers": tuple(dict.fromkeys(every("offers"))),
+        "history": added(each("history")),
         "attach": reopen(group),
     }
-    return msgspec.structs.replace(first, **fields)
+    return msgspec.structs.replace(seen[0], **fields)
+
+
+def _numbered(shards: Sequence[ShardView]) -> tuple[ShardView, ...]:
+    return tuple(
+        msgspec.structs.replace(shard, number=number) for number, shard in enumerate(shards)
+    )
+
+
+def _finished_at(seen: Sequence[Snapshot]) -> float | None:
+    if not all(one.is_complete for one in seen):
+        return None
+    return max(one.finished_at or one.created_at for one in seen)
+
+
+def _blocks(seen: Sequence[Snapshot]) -> tuple[Blocked, ...]:
+    """Return the blocks of all jobs, with their models."""
+    return tuple(
+        msgspec.structs.replace(block, of=block.of or one.model)
+        for one in seen
+        for block in one.blocks
+    )
 
 
 def _first(moments: Iterable[float | None]) -> float | None:
