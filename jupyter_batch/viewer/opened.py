@@ -77,7 +77,10 @@ class View:
 
     def _repr_html_(self) -> str:
         url = html.escape(self.url)
-        where = "(this needs the kernel, on this machine)"
+        where = (
+            "An empty frame means that the kernel is on another machine: run "
+            f"<code>jupyter batch view {html.escape(self.job)}</code> there behind a tunnel (<code>ssh -L</code>)."
+        )
         if hub := os.environ.get(_HUB):  # its server passes the page on, with the user's own login
             url = html.escape(f"{hub.rstrip('/')}/jupyter-batch/rows/{self.job}/")
             where = ""
@@ -91,6 +94,6 @@ class View:
         return (
             f'<div class="{AS_TEXT}"><iframe src="{url}" title="Rows of {html.escape(self.job)}" width="100%" '
             f'height="{HEIGHT}" style="border:1px solid #8886;border-radius:8px" allow="clipboard-write"></iframe><br>'
-            f'<a href="{url}" target="_blank" rel="noopener noreferrer">Open in a tab</a> '
+            f'<a href="{url}" target="_blank" rel="noopener noreferrer">Open in a tab.</a> '
             f"{where}</div>"
         )

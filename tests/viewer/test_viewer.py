@@ -20,6 +20,7 @@ from jupyter_batch.notebook import kernel
 from jupyter_batch.viewer import opened
 from jupyter_batch.viewer.server import Viewer
 from tests.viewer.conftest import EVIL
+from tests.viewer.made import answer, request, written
 
 
 @pytest.fixture
@@ -131,6 +132,24 @@ def test_what_the_page_asks(ask):
     costly = page(ask, sort="cost", descending="1", limit="2", offset="0")
     assert [row["position"] for row in costly["rows"]] == [7, 9]
     assert costly["found"] == 10
+
+
+def test_a_group_has_a_page_for_each_model(few, viewer):
+    """The group's id opens its first job, whose page names the others."""
+    written(
+        few.home,
+        "jbtwo",
+        [(request("jbtwo", 0, "a"), answer("jbtwo", 0, "b"), False)],
+        model="openai/other",
+    )
+    few.keep_group("jgboth", ["jbfew", "jbtwo"], 0.0)
+    seen = httpx.get(f"{viewer.address('jgboth')}state", trust_env=False).json()
+    assert seen["id"] == "jbfew"
+    assert seen["group"] == [
+        {"id": "jbfew", "model": "openai/gpt-4.1-mini"},
+        {"id": "jbtwo", "model": "openai/other"},
+    ]
+    assert httpx.get(f"{viewer.address('jgboth')}page", trust_env=False).json()["found"] == 10
 
 
 def test_a_row(ask):

@@ -124,16 +124,18 @@ class Contents:
 
     def tokens(self) -> Array:
         """Input and output tokens together; NaN where unknown."""
-        into = np.frombuffer(self._whole.input_tokens, np.int32).astype(np.float64)
-        out = np.frombuffer(self._whole.output_tokens, np.int32)
-        return np.where(into < 0, np.nan, into + out)
+        into = np.frombuffer(self._whole.input_tokens, np.int32).astype(np.float32)
+        into[into < 0] = np.nan
+        into += np.frombuffer(self._whole.output_tokens, np.int32)
+        return into
 
     def sizes(self) -> Array:
         """Bytes of the result line; NaN where there is none."""
         if self.lines is None:
             raise RuntimeError("the result files have not been read")
-        size = self.by_request(self.lines.size).astype(np.float64)
-        return np.where(size > 0, size, np.nan)
+        size = self.by_request(self.lines.size).astype(np.float32)
+        size[size <= 0] = np.nan
+        return size
 
     @property
     def _whole(self) -> Outcomes:
