@@ -1,16 +1,18 @@
-"""Recovery of jobs without their database, from the manifest and shard records in their folders."""
+"""Recovery of jobs from the records in their folders: without a database, or with an older copy."""
 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from jupyter_batch.core.errors import LedgerError
+from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.rows import decode, encode
 
 
 class Manifest(msgspec.Struct):
@@ -170,3 +172,38 @@ def write_handle(folder: JobFolder, shard: ShardRecord) -> None:
         return
     with contextlib.suppress(LedgerError):  # the database has it
         folder.write(folder.handle(shard.number), msgspec.json.encode(shard))
+
+
+_OPEN = (
+    "SELECT shard.facts FROM shard JOIN job ON job.id = shard.job "
+    "WHERE job.finished_at = 0 AND shard.step <> ?"
+)
+
+
+def behind(connection: sqlite3.Connection, folders: Folders) -> list[ShardRecord]:
+    """The open shards that changed after the database was copied, with the shards cut from them.
+
+    A shard's file in its job's folder is written after the database; where it counts more moves,
+    the database is older, and a shard that it calls planned may have been sent since.
+    """
+    found: list[ShardRecord] = []
+    for shard in _open_shards(connection):
+        folder = folders.of(shard.job)
+        now = handle_of(folder, shard.number)
+        if now is not None and now.moves > shard.moves:
+            found += with_pieces([now], folder)
+    return found
+
+
+def bring_up(connection: sqlite3.Connection, shards: list[ShardRecord]) -> None:
+    """Replace the database's records of these shards."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
+        [(one.job, one.number, one.step, one.ending, encode(one)) for one in shards],
+    )
+
+
+def _open_shards(connection: sqlite3.Connection) -> Iterator[ShardRecord]:
+    for (facts,) in connection.execute(_OPEN, (Step.COLLECTED,)).fetchall():
+        with contextlib.suppress(LedgerCorruptError):  # reported when it is read
+            yield decode(facts, ShardRecord)

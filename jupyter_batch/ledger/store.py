@@ -7,40 +7,29 @@ its successor's.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import secrets
 import sqlite3
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from jupyter_batch.core.cost import Bill, Price
-from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerCorruptError, LedgerError
+from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.status import MOVES, Block, Step
-from jupyter_batch.ledger import older_copy
-from jupyter_batch.ledger.folder import Folders, has_died, machine
+from jupyter_batch.ledger.folder import has_died, machine
+from jupyter_batch.ledger.queries import Event, Queries
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.recovery import job_of, recovered, shard_of, unrecovered, write_handle
-from jupyter_batch.ledger.replacing import Replacing
+from jupyter_batch.ledger.recovery import write_handle
 from jupyter_batch.ledger.rows import (
-    SELECT_JOB,
     decode,
     encode,
     insert,
-    job_from,
     leased_shard,
-    with_columns,
 )
 
-_log = logging.getLogger("jupyter_batch")
-
-Event = tuple[float, int | None, str, int, str]
-"""Time, shard (None: the job as a whole), step, rows of the shard that are done, note."""
+__all__ = ["Event", "Ledger", "this_process"]
 
 
 def this_process() -> str:
@@ -48,245 +37,8 @@ def this_process() -> str:
     return f"{machine()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-class Ledger(Replacing):
+class Ledger(Queries):
     """The record of all jobs under one folder."""
-
-    def __init__(self, home: Path, *, upgrade: bool = True) -> None:
-        super().__init__(home, upgrade=upgrade)
-        self.folders = Folders(home)
-        self._listed: tuple[object, list[JobRecord]] = (None, [])
-        self.unreadable: dict[str, str] = {}
-        """Jobs without a readable record in database or folder, with a message about each."""
-        self._unrecovered: dict[str, str] = {}
-
-    def exists(self) -> bool:
-        """Whether there is a ledger, or a job's folder to recover one from; writes nothing."""
-        return super().exists() or (self._upgrade and bool(self.folders.jobs()))
-
-    def _recover(self, connection: sqlite3.Connection) -> None:
-        """Record jobs found only in the folders: the database is new, emptied, or an older copy."""
-        if not self._upgrade or not (
-            self._lost(connection) or older_copy.behind(connection, self.folders)
-        ):
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:  # another process may have been first, or have been about to record its job
-            lost = self._lost(connection)
-            found = list(recovered(self.folders, lost, time.time()))
-            self._unrecovered = unrecovered(self.folders, lost)
-            for job, shards in found:
-                insert(connection, job, shards)
-            moved_on = older_copy.behind(connection, self.folders)
-            older_copy.bring_up(connection, moved_on)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        if found:
-            _log.warning(
-                "jupyter_batch: %d job(s) were not in the ledger's database %s, which is new, empty or an old copy: "
-                "they were recovered from their folders, and nothing is paid again",
-                len(found),
-                self.path,
-            )
-        if moved_on:
-            _log.warning(
-                "jupyter_batch: the ledger's database %s is an older copy: %d batch(es) were sent or fetched since, as "
-                "their jobs' folders tell, and are not sent again",
-                self.path,
-                len(moved_on),
-            )
-
-    def _lost(self, connection: sqlite3.Connection) -> set[str]:
-        """The jobs that have a folder and are not in the database."""
-        return self.folders.jobs() - {row[0] for row in connection.execute("SELECT id FROM job")}
-
-    def is_unrecovered(self, job: str) -> bool:
-        """Whether a job has a folder, but no record in the database nor a readable one there."""
-        return job in self._unrecovered and not self._rows("SELECT 1 FROM job WHERE id = ?", job)
-
-    # -- reading --------------------------------------------------------------------------------------------
-
-    def stamp(self) -> object:
-        """A value that changes when another process or Ledger writes; None without a ledger."""
-        return (self._rows("PRAGMA data_version"), self._file) if self.exists() else None
-
-    def job(self, name: str) -> JobRecord:
-        """The job by its id, a unique prefix of it, or the newest of that name.
-
-        Raises JobNotFoundError.
-        """
-        if not self.exists():
-            raise JobNotFoundError(f"no job {name!r}: there is no ledger at {self.home}")
-        found = self._rows(f"{SELECT_JOB} WHERE id = ?", name)
-        if not found:
-            named = [r for r in self.jobs() if r.name == name]
-            if named:
-                return named[0]
-            found = [
-                r
-                for r in self._rows(f"{SELECT_JOB} ORDER BY created_at DESC")
-                if str(r[0]).startswith(name)
-            ]
-        if not found and name in self._unrecovered:
-            self.unreadable[name] = self._unrecovered[name]
-            raise LedgerCorruptError(self.unreadable[name])
-        if len(found) != 1:
-            what = (
-                f"{len(found)} jobs begin with {name!r}"
-                if found
-                else f"no job {name!r} in {self.home}"
-            )
-            raise JobNotFoundError(f"{what}; jupyter_batch.jobs() lists them")
-        record = self._read_job(found[0])
-        if record is None:
-            raise LedgerCorruptError(self.unreadable[found[0][0]])
-        return record
-
-    def jobs(self, *, unfinished: bool = False) -> list[JobRecord]:
-        """All jobs, newest first, except those in `unreadable`; an absent ledger has none."""
-        if not self.exists():
-            return []
-        if unfinished:
-            return self._read_jobs("WHERE finished_at = 0 ")
-        with self._lock:
-            mark = self._mark()
-            if mark is None or mark != self._listed[0]:
-                self.unreadable.clear()
-                self._listed = (mark, self._read_jobs())
-                self.unreadable |= self._unrecovered
-            return list(self._listed[1])
-
-    def _read_jobs(self, where: str = "") -> list[JobRecord]:
-        rows = self._rows(f"{SELECT_JOB} {where}ORDER BY created_at DESC, id")
-        return [record for row in rows if (record := self._read_job(row)) is not None]
-
-    def _mark(self) -> object:
-        """A value that changes with each write by any process; None where it is unknown."""
-        version = self._rows("PRAGMA data_version")
-        if self._connection is None:
-            return None
-        return version, self._connection.total_changes, id(self._connection), self._file
-
-    def shards(self, job: str, *, replaced: bool = False) -> list[ShardRecord]:
-        """A job's shards by number; replaced: including those that were cut into smaller ones."""
-        rows = self._rows("SELECT number, facts FROM shard WHERE job = ? ORDER BY number", job)
-        found = [self._read_shard(job, number, facts) for number, facts in rows]
-        return [shard for shard in found if replaced or not shard.replaced_by]
-
-    def shards_of_all(self) -> dict[str, list[ShardRecord]]:
-        """Every job's shards by number, in one read."""
-        found: dict[str, list[ShardRecord]] = {}
-        for job, number, facts in self._rows(
-            "SELECT job, number, facts FROM shard ORDER BY job, number"
-        ):
-            with contextlib.suppress(LedgerCorruptError):
-                shard = self._read_shard(job, number, facts)
-                if not shard.replaced_by:
-                    found.setdefault(job, []).append(shard)
-        return found
-
-    def _read_job(self, row: tuple[Any, ...]) -> JobRecord | None:
-        """The job in a row; a damaged record is restored from the folder or in `unreadable`."""
-        job = str(row[0])
-        self.unreadable.pop(job, None)
-        try:
-            return job_from(row)
-        except LedgerCorruptError:
-            record = job_of(self.folders, job)
-        if record is None:
-            self.unreadable[job] = (
-                f"the record of job {job} in {self.path} is damaged, and its folder {self.folders.of(job).path} does "
-                f"not tell it either: put one of them back from a backup, or `jupyter batch forget {job}` removes "
-                "the job"
-            )
-            return None
-        with contextlib.suppress(LedgerError), self._transaction() as db:
-            db.execute("UPDATE job SET facts = ? WHERE id = ?", (encode(record), job))
-        return with_columns(record, row)
-
-    def _read_shard(self, job: str, number: int, facts: str) -> ShardRecord:
-        """A shard; a damaged record is restored from the folder. Raises LedgerCorruptError."""
-        try:
-            return decode(facts, ShardRecord)
-        except LedgerCorruptError:
-            shard = shard_of(self.folders, job, number)
-        if shard is None:
-            self.unreadable[job] = (
-                f"the record of batch {number} of job {job} in {self.path} is damaged, and its folder "
-                f"{self.folders.of(job).path} does not tell it either: put one of them back from a backup, or "
-                f"`jupyter batch forget {job}` removes the job"
-            )
-            raise LedgerCorruptError(self.unreadable[job])
-        with contextlib.suppress(LedgerError), self._transaction() as db:
-            db.execute(
-                "UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
-                (shard.step, shard.ending, encode(shard), job, number),
-            )
-        return shard
-
-    def answering(
-        self, fingerprint: str, fits: Callable[[JobRecord], bool] = lambda _: True
-    ) -> JobRecord | None:
-        """The newest job with exactly these requests that is open or was billed, and `fits`.
-
-        Unusable answers count, too: `retry` sends their requests again, not the cell.
-        """
-        if not self.exists():
-            return None
-        for row in self._rows(
-            f"{SELECT_JOB} WHERE fingerprint = ? ORDER BY created_at DESC", fingerprint
-        ):
-            record = self._read_job(row)
-            if record is None:
-                continue
-            alive = (
-                not record.finished_at
-                or record.reused
-                or record.inherited
-                or any(_is_billed(shard) for shard in self.shards(record.id))
-            )
-            if alive and fits(record):
-                return record
-        return None
-
-    def holds(self, batch_id: str, place: JobRecord) -> bool:
-        """Whether a shard of a job at the same provider and address has this batch.
-
-        Other providers may use equal ids.
-        """
-        return any(
-            shard.batch_id == batch_id or batch_id in shard.refused
-            for job in self.jobs()
-            if (job.provider, job.api_base) == (place.provider, place.api_base)
-            for shard in self.shards(job.id, replaced=True)
-        )
-
-    def child(self, job: str, *, rounds: int = 0) -> JobRecord | None:
-        """The job that retries the missed rows of this one, if there is one.
-
-        rounds: with 1, the job that answers its tool calls.
-        """
-        found = [record for record in self.jobs() if record.parent == job]
-        wanted = self.job(job).round + rounds if found else 0
-        return next((record for record in found if record.round == wanted), None)
-
-    def joined_by(self, job: str) -> list[str]:
-        """The jobs whose answers this one waits for, and transitively those that they wait for."""
-        found = [job]
-        for one in found:  # the list grows during the loop
-            joins = {shard.joins for shard in self.shards(one)}
-            found.extend(sorted(joins - {"", *found}))
-        return found[1:]
-
-    def groups(self) -> dict[str, list[str]]:
-        """Every group's id, newest first, and its jobs."""
-        rows = (
-            self._rows("SELECT id, jobs FROM bundle ORDER BY created_at DESC, id")
-            if self.exists()
-            else []
-        )
-        return {group: jobs.split() for group, jobs in rows}
 
     def keep_group(self, group: str, jobs: list[str], now: float) -> None:
         """Record jobs that belong together; repeating it changes nothing."""
@@ -295,26 +47,6 @@ class Ledger(Replacing):
                 "INSERT OR IGNORE INTO bundle (id, created_at, jobs) VALUES (?, ?, ?)",
                 (group, now, " ".join(jobs)),
             )
-
-    def events(self, job: str) -> list[Event]:
-        """The events in order: (time, shard, step, rows done, note)."""
-        return [
-            (r[0], r[1], r[2], r[3], r[4])
-            for r in self._rows(
-                "SELECT at, shard, step, done, note FROM event WHERE job = ? ORDER BY at, rowid",
-                job,
-            )
-        ]
-
-    def news(self, job: str, seen: int) -> tuple[int, list[Event]]:
-        """(a mark, the events written since the mark `seen`, in order); 0 precedes the first event.
-
-        A job's events are removed only with the job, so that no later one has an earlier number.
-        """
-        rows = self._rows(_NEWS if seen else _ALL_EVENTS, job, seen)
-        return (rows[-1][0] if rows else seen), [(r[1], r[2], r[3], r[4], r[5]) for r in rows]
-
-    # -- writing --------------------------------------------------------------------------------------------
 
     def plan(
         self,
@@ -605,21 +337,9 @@ class Ledger(Replacing):
             )
 
 
-def _is_billed(shard: ShardRecord) -> bool:
-    counts = shard.row_counts()
-    # Older shards lack `billed` and show it by usage alone. Withheld rows were counted there.
-    told = shard.billed or shard.usage is not None or shard.withholds
-    return bool(counts.succeeded or counts.reused or told)
-
-
 def _handle(shard: ShardRecord) -> tuple[object, ...]:
     """The fields that must be recorded so that a shard is not sent again."""
     return shard.step, shard.batch_id, shard.file_id, shard.create_sent
-
-
-_ALL_EVENTS = "SELECT rowid, at, shard, step, done, note FROM event WHERE job = ? AND rowid > ? ORDER BY rowid"
-_NEWS = _ALL_EVENTS.replace("job =", "+job =")
-"""Selected by number rather than by job: few events follow a mark, in all jobs."""
 
 
 def _lifted(shard: ShardRecord, *, send_again: bool) -> ShardRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch import jobs
-from jupyter_batch.ledger import store
+from jupyter_batch.ledger import queries, store
 from jupyter_batch.row_files import checksums
 from tests.ledgers import forget
 from tests.test_ledger import planned
@@ -22,8 +22,8 @@ def test_a_call_reads_each_record_once(call, home, monkeypatch):
         read.append(row[0])
         return job_from(row)
 
-    job_from = store.job_from
-    monkeypatch.setattr(store, "job_from", counted)
+    job_from = queries.job_from
+    monkeypatch.setattr(queries, "job_from", counted)
     frame().llm.preview("new {text}", out="answer", **call)
     assert sorted(read) == sorted(set(read))
     assert len(read) == 3
