@@ -16,7 +16,6 @@ from jupyter_batch.job_state import _OPEN, _OPENING, JobState
 from jupyter_batch.monitor.view import sent_again
 from jupyter_batch.notebook import kernel
 from jupyter_batch.providers.table import BATCH, REALTIME, check_live
-from jupyter_batch.results.stream import News
 from jupyter_batch.runner.process import Session
 
 if TYPE_CHECKING:
@@ -58,6 +57,8 @@ class Job(JobState):
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """Each row's Result once, as the batches end; reused answers first."""
+        from jupyter_batch.results.stream import News
+
         self._follow()
         news = News(self._record().rows)
         while True:

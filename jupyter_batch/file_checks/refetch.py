@@ -17,7 +17,6 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.backoff import GONE_TRIES
-from jupyter_batch.results.outcomes import of_shard
 from jupyter_batch.row_files.row_columns import places_of
 
 AGAIN_SECONDS = 60.0
@@ -95,6 +94,8 @@ def _as_it_is(
     job: JobRecord, shards: list[ShardRecord], shard: ShardRecord, name: str, folder: JobFolder
 ) -> dict[str, Any]:
     """The shard's outcome without the missing or damaged file."""
+    from jupyter_batch.results.outcomes import of_shard  # imports numpy
+
     with contextlib.suppress(OSError, ValueError, LedgerError):
         fields = of_shard(
             job,

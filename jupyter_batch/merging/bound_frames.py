@@ -16,10 +16,7 @@ from jupyter_batch.core.status import Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.merging.kept_columns import outcomes_of
 from jupyter_batch.notebook import kernel
-from jupyter_batch.results.columns import Values
-from jupyter_batch.results.outcomes import Outcomes, of_job
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
     from jupyter_batch.merging.merge import Relabelled
     from jupyter_batch.merging.rendered import Rendered
     from jupyter_batch.merging.target import MergeTarget
+    from jupyter_batch.results.outcomes import Outcomes
     from jupyter_batch.results.row import Row
 
 
@@ -86,6 +84,9 @@ class Answers:
             return self._gather(*self._read())
 
     def _gather(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Outcomes:
+        from jupyter_batch.merging.kept_columns import outcomes_of
+        from jupyter_batch.results.columns import Values
+
         keep = {**job.keep, **(self.keep or {})}
         stand = (
             job.id,
@@ -128,6 +129,7 @@ class Answers:
     def row(self, label: Any, position: int | None) -> Row:
         """One row with all its fields (see Job.row)."""
         from jupyter_batch.merging.merge import place_in
+        from jupyter_batch.results.outcomes import of_job
         from jupyter_batch.results.row import row_of, together
 
         job, shards, folder = self._read()

@@ -23,7 +23,6 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.realtime.journal import Book
-from jupyter_batch.results.result_files import results_in
 from jupyter_batch.row_files.request_search import line_of
 from jupyter_batch.row_files.row_columns import read_unsent
 from jupyter_batch.wire.openai import BLOCK_BYTES
@@ -122,6 +121,8 @@ class Glimpse:
         self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder
     ) -> Iterator[Answer]:
         """The first three answers of the first shard that has any."""
+        from jupyter_batch.results.result_files import results_in
+
         for shard in shards:
             found = [
                 result

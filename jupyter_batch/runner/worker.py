@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -34,7 +35,9 @@ from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.runner import deadline
 from jupyter_batch.runner.endings import Policy, on_ending
 from jupyter_batch.runner.late_files import LateFiles
-from jupyter_batch.runner.step import Mover, cancel_unsent
+
+if TYPE_CHECKING:
+    from jupyter_batch.runner.step import Mover
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
@@ -331,6 +334,8 @@ class Worker:
     async def _keyless_job(self, job: JobRecord, why: str, now: float) -> JobRecord:
         """Block a job for its key; if it is cancelled, end its unsent batches, which needs none."""
         if job.cancel_at and self._lease(job, now):
+            from jupyter_batch.runner.step import cancel_unsent  # imports numpy
+
             over = await cancel_unsent(self.ledger, job, self.holder, self._clock)
             if over and self.ledger.finish(job.id, self.holder, now):
                 self.ledger.say(job.id, "")
@@ -375,6 +380,8 @@ class Worker:
             if not is_due(shard.due_at, now, job.poll_interval) and not _to_cancel(job, shard):
                 pause = min(pause, shard.due_at - now)
             elif len(self._tasks) < AT_ONCE:
+                from jupyter_batch.runner.step import Mover  # imports numpy
+
                 mover = Mover(
                     self.ledger,
                     provider,

@@ -27,7 +27,6 @@ from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.planning.estimate import Count, counter, light, request_of
-from jupyter_batch.results.copy_answers import lines_in
 from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.row_columns import places_of
 from jupyter_batch.runner.refusals.quota import QUEUE
@@ -294,6 +293,8 @@ def _position(line: bytes, shard: ShardRecord) -> int:
 
 def _take_along(folder: JobFolder, job: JobRecord, shard: ShardRecord, piece: ShardRecord) -> None:
     """Copy the answers that a shard took from other jobs, for the rows of a piece."""
+    from jupyter_batch.results.copy_answers import lines_in  # imports numpy
+
     for dialect, path in folder.taken_over(shard.number):
         name = path.name.replace(f"joined-{shard.number}-", f"joined-{piece.number}-", 1)
         with written(path.with_name(name)) as out:
