@@ -13,7 +13,6 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -35,9 +34,6 @@ from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.runner import deadline
 from jupyter_batch.runner.endings import Policy, on_ending
 from jupyter_batch.runner.late_files import LateFiles
-
-if TYPE_CHECKING:
-    from jupyter_batch.runner.step import Mover
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
@@ -380,37 +376,36 @@ class Worker:
             if not is_due(shard.due_at, now, job.poll_interval) and not _to_cancel(job, shard):
                 pause = min(pause, shard.due_at - now)
             elif len(self._tasks) < AT_ONCE:
-                from jupyter_batch.runner.step import Mover  # imports numpy
-
-                mover = Mover(
-                    self.ledger,
-                    provider,
-                    job,
-                    self.holder,
-                    clock=self._clock,
-                    dice=self._dice,
-                    on_ending=self._on_ending,
-                )
-                task = asyncio.create_task(self._advance(mover, shard))
+                task = asyncio.create_task(self._advance(job, provider, shard))
                 self._tasks[key] = task
                 task.add_done_callback(functools.partial(self._done, key))
         return pause
 
-    async def _advance(self, mover: Mover, shard: ShardRecord) -> None:
+    async def _advance(self, job: JobRecord, provider: Provider, shard: ShardRecord) -> None:
+        from jupyter_batch.runner.step import Mover  # imports numpy
+
+        mover = Mover(
+            self.ledger,
+            provider,
+            job,
+            self.holder,
+            clock=self._clock,
+            dice=self._dice,
+            on_ending=self._on_ending,
+        )
         await mover.advance(shard)
-        job = mover.job.id
         if not mover.key_refused:
             return
-        if self._providers.get(job) is not mover.provider:
-            self.ledger.resume(job)  # a late response to a key that was replaced since
+        if self._providers.get(job.id) is not mover.provider:
+            self.ledger.resume(job.id)  # a late response to a key that was replaced since
             return
         # Another process may have a valid key: it must not wait for this one.
-        self.refused.add(job)
-        self._key_failed.add(job)
-        self._shown.pop(job, None)
-        self._barred[job] = self._clock() + BARRED_SECONDS
-        self._leased.discard(job)
-        self.ledger.release(job, self.holder)
+        self.refused.add(job.id)
+        self._key_failed.add(job.id)
+        self._shown.pop(job.id, None)
+        self._barred[job.id] = self._clock() + BARRED_SECONDS
+        self._leased.discard(job.id)
+        self.ledger.release(job.id, self.holder)
 
     def _done(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
         self._tasks.pop(key, None)
