@@ -54,10 +54,12 @@ def frame_digest(ask: Ask, frame: pd.DataFrame, columns: tuple[Any, ...]) -> str
     if not ask.framed or type(ask.prompt) is not Written or ask.prompt.kind != "braces":
         return ""
     asked = {name: getattr(ask, name) for name in ask.__struct_fields__ if name not in _NOT_ASKED}
+    # msgspec encodes a column's name (`Col`) like an object {"name": ...}
+    asked["params"] = [(key, type(value) is Col, value) for key, value in ask.params.items()]
     asked["versions"] = {key: value for key, value in ask.versions.items() if key != "door"}
     whole = [VERSION, ask.prompt.texts, asked, frames.row_count(frame)]
     try:
-        digest = sha256(msgspec.json.encode(whole, enc_hook=_column_name, order="deterministic"))
+        digest = sha256(msgspec.json.encode(whole))  # keys in their order, which is sent
         digest.update(label_hashes(frames.row_labels(frame)).tobytes())
         for label in columns:
             cells = frames.column(frame, label)
@@ -69,13 +71,6 @@ def frame_digest(ask: Ask, frame: pd.DataFrame, columns: tuple[Any, ...]) -> str
     except (TypeError, ValueError, OverflowError, NotImplementedError):
         return ""  # a parameter that is no JSON, an integer above 64 bits, a lone surrogate
     return digest.hexdigest()
-
-
-def _column_name(value: Any) -> Any:
-    """A parameter that is taken from a column, by the column's name."""
-    if isinstance(value, Col):
-        return ["column", str(value.name)]
-    raise NotImplementedError
 
 
 def known_job(

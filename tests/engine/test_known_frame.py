@@ -90,6 +90,26 @@ def test_whatever_a_request_is_made_from_changes_the_digest(home, df, more):
     assert digest(home, df, **more) != digest(home, frame())
 
 
+def test_requests_that_differ_by_the_order_of_keys_have_digests_of_their_own(home):
+    """Fields of a JSON schema are answered in their order: another order is another request."""
+
+    def asking(*fields):
+        schema = {"type": "object", "properties": {name: {"type": "string"} for name in fields}}
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        return {"response_format": form}
+
+    reason_first, label_first = asking("reason", "label"), asking("label", "reason")
+    assert digest(home, frame(), **reason_first) != digest(home, frame(), **label_first)
+    first = planned(home, frame(), **reason_first)
+    assert planned(home, frame(), **label_first).record.id != first.record.id
+
+
+def test_a_parameter_from_a_column_is_not_an_object_with_its_name(home):
+    """`col("n")` and `{"name": "n"}`, which JSON encoders write alike, are different requests."""
+    given = digest(home, frame(), logit_bias={"name": "n"})
+    assert given != digest(home, frame(), logit_bias=col("n")) != ""
+
+
 def test_what_no_request_is_made_from_does_not(home):
     """A column that is not read, a price, and a limit of the cost leave the digest as it is."""
     same = digest(home, frame(more=[1, 2, 3, 4]), max_cost=5.0, name="again")
