@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from jupyter_batch.core.errors import JupyterBatchError, LedgerReadOnlyError
+from jupyter_batch.core.errors import LedgerReadOnlyError
 from jupyter_batch.core.status import Block, Snapshot, reopen
 from jupyter_batch.handle import Handle
 from jupyter_batch.ledger.history import History
@@ -215,7 +215,8 @@ class JobState(Handle):
         if not over:
             self._note_blocked(seen)
             return
-        with contextlib.suppress(JupyterBatchError):  # the merge meets it again, and reports it
+        # Whatever it is (a frame that its user is changing, a full memory): the merge meets it again.
+        with contextlib.suppress(Exception):
             self._answers.prepare()
         self._note_end()
         kernel.on_main(self._merge_frames)

@@ -28,14 +28,14 @@ CODE = {status: code for code, status in enumerate(CODES)}
 ANSWERED = CODE[Status.SUCCEEDED]
 MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
 TOKENS: tuple[str, ...] = Usage.__struct_fields__
-_MAGIC = b"JBC1"
+_MAGIC = b"JBC2"
 _HEAD_BYTES = 16
 _ALIGN = 8
 _MAPPED_BYTES = 1 << 20
 """Smaller files are read: a map takes a file descriptor, and a job may have thousands of shards."""
 _MOST_FINISHES = 255
-_BLOCK_ROWS = 8192
-"""Answers that are Python objects at a time."""
+_MOST_CHANGES = 1024  # from one file to another, from row to row, that give chunks
+_BLOCK_ROWS = 8192  # answers that are Python objects at a time
 
 
 class Texts(Sequence[Any]):
@@ -144,10 +144,11 @@ class Columns:
         )
         head += b" " * (-len(head) % _ALIGN)
         parts = [head, *(array.tobytes() for array in arrays.values()), bytes(texts.data)]
-        check = 0
+        length = len(head).to_bytes(8, "little")
+        check = crc32(length)
         for part in parts:
             check = crc32(part, check)
-        yield _MAGIC + check.to_bytes(4, "little") + len(head).to_bytes(8, "little")
+        yield _MAGIC + check.to_bytes(4, "little") + length
         yield from parts
 
     @classmethod
@@ -155,9 +156,7 @@ class Columns:
         """The columns on disk; None where they are missing, damaged, or of something else."""
         try:
             data = _contents(path)
-            if data[:4] != _MAGIC or crc32(data[_HEAD_BYTES:]) != int.from_bytes(
-                data[4:8], "little"
-            ):
+            if data[:4] != _MAGIC or crc32(data[8:]) != int.from_bytes(data[4:8], "little"):
                 return None
             end = _HEAD_BYTES + int.from_bytes(data[8:_HEAD_BYTES], "little")
             head = msgspec.json.decode(bytes(data[_HEAD_BYTES:end]), type=_Head)
@@ -243,6 +242,10 @@ class Values(Sequence[Any]):
         held = [_arrow(pa, one.values) for one in self._columns if isinstance(one.values, Texts)]
         known = np.flatnonzero(self._source >= 0)
         changes = np.flatnonzero(np.diff(self._source[known])) + 1
+        if len(changes) > _MOST_CHANGES:  # files in turns, such as every second row reused
+            firsts = np.cumsum([0, *map(len, held)])
+            lines = np.where(self._source < 0, 0, firsts[self._source] + self._line)
+            return pa.concat_arrays(held).take(pa.array(lines, mask=self._source < 0))
         starts = [0, *known[changes].tolist()]
         chunks = []
         for start, end in zip(starts, [*starts[1:], len(self)], strict=True):

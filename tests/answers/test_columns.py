@@ -12,7 +12,7 @@ from jupyter_batch.core.cost import Price, Rates, Tariff, Tier, actual
 from jupyter_batch.core.result import Status, Usage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.results import result_files
-from jupyter_batch.results.columns import CODES, Columns
+from jupyter_batch.results.columns import CODES, Columns, Texts
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import columns_of, decoded, kept_at
 from tests.made_up import job as made_up
@@ -172,3 +172,17 @@ def test_a_copy_that_cant_be_written_is_no_loss(there, monkeypatch):
     assert outcomes(job, columns_of(path, job)) == outcomes(job, columns_of(path, job))
     assert kept_at(path).is_dir()
     assert Columns.read(kept_at(path), b"") is None
+
+
+def test_a_damaged_length_of_the_header_is_noticed(tmp_path):
+    """One bit more of the length, and a first row whose byte is a blank: the arrays would be shifted."""
+    made = Columns(2)
+    made.rows = np.array([32, 33])
+    made.values = Texts.of(["a", "b"])
+    path = tmp_path / "columns"
+    whole = bytearray(b"".join(made.to_bytes(b"mark")))
+    path.write_bytes(whole)
+    assert Columns.read(path, b"mark").rows.tolist() == [32, 33]
+    whole[8] ^= 1
+    path.write_bytes(whole)
+    assert Columns.read(path, b"mark") is None

@@ -14,6 +14,8 @@ CHANGES = {
     "a cell in place": lambda df: df.isetitem(0, ["a", "b", "x"]),
     "one cell": lambda df: df.loc.__setitem__((1, "t"), "x"),
     "one number": lambda df: df.loc.__setitem__((1, "n"), 7),
+    "a number in its array": lambda df: df["n"].array.__setitem__(0, 7),
+    "a text in its array": lambda df: df["t"].array.__setitem__(0, "x"),
     "the order": lambda df: df.sort_values("n", ascending=False),
     "the labels": lambda df: df.__setattr__("index", [5, 6, 7]),
     "the rows": lambda df: df.drop(index=1),
@@ -94,3 +96,45 @@ def test_a_prepared_merge_looks_at_no_row(call, home, monkeypatch):
     assert list(job._answers.merge())
     assert (len(looked), seen) in {(2, 1), (2, 0)}
     assert df.sort_index()["answer"].tolist() == answers
+
+
+def test_a_number_in_an_array_that_the_frame_shares_is_noticed():
+    """The frame was made of an array without a copy, and the array is changed."""
+    held = np.array([[1, 2], [3, 4]])
+    df = pd.DataFrame(held, columns=["n", "m"], copy=False)
+    watched = WatchedFrame.of(df, ["n"])
+    if watched is None:
+        pytest.skip("this pandas has no copy-on-write")
+    assert watched.is_same(df)
+    held[0, 0] = 9
+    assert not watched.is_same(df)
+
+
+def test_answers_of_files_in_turns_are_one_piece():
+    """Every second row from another file: one chunk, not one a row, with the same answers."""
+    pytest.importorskip("pyarrow")
+    rows = 6000
+    values = Values(rows)
+    for first in (0, 1):
+        at = np.arange(first, rows - 3, 2)
+        values.put(at, columns(*[f"{row}" for row in at]), np.arange(len(at)))
+    assert values.arrow.to_pylist() == list(values)
+    assert values.arrow[1].as_py() == "1"
+    assert getattr(values.arrow, "num_chunks", 1) == 1
+
+
+class Guarded(pd.DataFrame):
+    """A frame that can't be read while the worker prepares the merge."""
+
+    def copy(self, deep=True):
+        """As a frame that its user's thread changes at this moment."""
+        raise RuntimeError("the frame is being changed")
+
+
+def test_a_preparation_that_fails_loses_no_answer(call, home):
+    """Whatever happens in it, the answers are merged."""
+    del home
+    df = Guarded({"text": ["b", "c", "a"]})
+    job = df.llm.batch("{text}", out="answer", **call).wait(60)
+    assert job.is_successful
+    assert df["answer"].notna().all()
