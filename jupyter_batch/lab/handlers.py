@@ -1,4 +1,4 @@
-"""The routes /jupyter-batch/...: the list of jobs, and cancellation.
+"""The routes /jupyter-batch/...: the list of jobs, cancellation, and the row view.
 
 The ledger is read in a thread, so that a busy disk stops no kernel.
 """

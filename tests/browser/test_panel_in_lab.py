@@ -177,6 +177,8 @@ def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
 
         lab.page.locator(".jb-job-notebook").focus()
         lab.page.keyboard.press("Tab")
+        assert lab.page.evaluate("document.activeElement.title") == "Show the rows"
+        lab.page.keyboard.press("Tab")
         line = 'import jupyter_batch; jupyter_batch.open("jbaaa")'
         assert lab.page.evaluate("document.activeElement.title") == f"Copy: {line}"
         lab.page.keyboard.press("Enter")

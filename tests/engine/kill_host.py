@@ -15,7 +15,7 @@ from jupyter_batch.dedup import apply, match
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.merging import merge
+from jupyter_batch.merging import target
 from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.row_files import request_files
 from jupyter_batch.runner import collect
@@ -76,7 +76,7 @@ POINTS = {
     "collected -> wire.decode": lambda: at_move(Step.COLLECTED, done=True),
     "before the job is finished": lambda: before(Ledger, "finish"),
     "finished": lambda: after(Ledger, "finish"),
-    "wire.decode -> frame.merge": lambda: before(merge, "land"),
+    "wire.decode -> frame.merge": lambda: before(target, "merge"),
     "frame.merge -> cell": lambda: after(frames, "fill_all"),
 }
 

@@ -256,7 +256,7 @@ def test_the_command(server, call, home, monkeypatch, capsys):
         "endpoint",
     ]
     assert job in listed.out
-    assert "takes a job up" in listed.err
+    assert "adopts a job" in listed.err
     assert not Ledger(home).jobs()
     assert cli.main(["adopt", job, "--all", *words]) == 2
     assert cli.main(["adopt", "--all", *words]) == 0
