@@ -22,52 +22,57 @@ RUNS = 3
 WAYS = ("ours", "naive")
 
 
-def lines(job: str, first: int, last: int) -> list[bytes]:
-    """Result lines of about 900 bytes, shuffled; two in a hundred are errors."""
-    import numpy as np
+def result_line(job: str, position: int, padding: int) -> bytes:
+    """A result line of OpenAI's with an answer of `padding` characters more; each 50th is an error."""
     import orjson
 
-    made = []
-    for position in (np.random.default_rng(first).permutation(last - first + 1) + first).tolist():
-        body: dict[str, Any] = {
-            "id": f"chatcmpl-{position}",
-            "object": "chat.completion",
-            "created": 1,
-            "model": "gpt-4.1-mini",
-            "choices": [
-                {
-                    "index": 0,
-                    "logprobs": None,
-                    "finish_reason": "stop",
-                    "message": {
-                        "role": "assistant",
-                        "content": f"“positive” {position} " + "x" * 150,
-                        "refusal": None,
-                        "annotations": [],
-                    },
-                }
-            ],
-            "usage": {
-                "prompt_tokens": 90,
-                "completion_tokens": 12,
-                "total_tokens": 102,
-                "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-                "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-            },
-            "service_tier": "default",
-            "system_fingerprint": "fp_0123456789",
-        }
-        code = 200 if position % 50 else 400
-        if code != 200:
-            body = {"error": {"message": "bad", "type": "invalid_request_error", "code": None}}
-        line = {
+    body: dict[str, Any] = {
+        "id": f"chatcmpl-{position}",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "gpt-4.1-mini",
+        "choices": [
+            {
+                "index": 0,
+                "logprobs": None,
+                "finish_reason": "stop",
+                "message": {
+                    "role": "assistant",
+                    "content": f"“positive” {position} " + "x" * padding,
+                    "refusal": None,
+                    "annotations": [],
+                },
+            }
+        ],
+        "usage": {
+            "prompt_tokens": 90,
+            "completion_tokens": 12,
+            "total_tokens": 102,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        },
+        "service_tier": "default",
+        "system_fingerprint": "fp_0123456789",
+    }
+    code = 200 if position % 50 else 400
+    if code != 200:
+        body = {"error": {"message": "bad", "type": "invalid_request_error", "code": None}}
+    return orjson.dumps(
+        {
             "id": f"batch_req_{position}",
             "custom_id": f"{job}-{position}",
             "response": {"status_code": code, "request_id": f"req_{position}", "body": body},
             "error": None,
         }
-        made.append(orjson.dumps(line))
-    return made
+    )
+
+
+def lines(job: str, first: int, last: int) -> list[bytes]:
+    """Result lines of about 900 bytes, shuffled; two in a hundred are errors."""
+    import numpy as np
+
+    positions = np.random.default_rng(first).permutation(last - first + 1) + first
+    return [result_line(job, position, 150) for position in positions.tolist()]
 
 
 def source(rows: int) -> Any:

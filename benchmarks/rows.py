@@ -16,12 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from jupyter_batch.core.request import Limits, custom_id, position_of
+from benchmarks.answers import result_line
+from jupyter_batch.core.request import Limits, position_of
 from jupyter_batch.frames.frame import Keys, align, blocks, fill
 from jupyter_batch.row_files.request_files import pack
 from jupyter_batch.templates.template import parse
@@ -62,54 +62,8 @@ def source() -> pd.DataFrame:
 
 def answers() -> bytes:
     """Result lines of about 1 kB, shuffled, two in a hundred of them errors."""
-    lines = []
-    for position in np.random.default_rng(1).permutation(ROWS).tolist():
-        body = {
-            "id": f"chatcmpl-{position}",
-            "object": "chat.completion",
-            "created": 1,
-            "model": "gpt-4.1-mini",
-            "choices": [
-                {
-                    "index": 0,
-                    "logprobs": None,
-                    "finish_reason": "stop",
-                    "message": {
-                        "role": "assistant",
-                        "content": f"“positive” {position} " + "x" * 300,
-                        "refusal": None,
-                        "annotations": [],
-                    },
-                }
-            ],
-            "usage": {
-                "prompt_tokens": 90,
-                "completion_tokens": 12,
-                "total_tokens": 102,
-                "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-                "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-            },
-            "service_tier": "default",
-            "system_fingerprint": "fp_0123456789",
-        }
-        code = 200 if position % 50 else 400
-        if code != 200:
-            body = {"error": {"message": "bad", "type": "invalid_request_error", "code": None}}
-        lines.append(
-            orjson.dumps(
-                {
-                    "id": f"batch_req_{position}",
-                    "custom_id": custom_id(JOB, position),
-                    "response": {
-                        "status_code": code,
-                        "request_id": f"req_{position}",
-                        "body": body,
-                    },
-                    "error": None,
-                }
-            )
-        )
-    return b"\n".join(lines) + b"\n"
+    positions = np.random.default_rng(1).permutation(ROWS)
+    return b"".join(result_line(JOB, position, 300) + b"\n" for position in positions.tolist())
 
 
 def out(frame: pd.DataFrame) -> tuple[int, bytearray]:

@@ -295,8 +295,8 @@ class Queries(Replacing):
 def _is_billed(shard: ShardRecord) -> bool:
     counts = shard.row_counts()
     # Older shards lack `billed` and show it by usage alone. Withheld rows were counted there.
-    told = shard.billed or shard.usage is not None or shard.withholds
-    return bool(counts.succeeded or counts.reused or told)
+    known = shard.billed or shard.usage is not None or shard.withholds
+    return bool(counts.succeeded or counts.reused or known)
 
 
 _ALL_EVENTS = "SELECT rowid, at, shard, step, done, note FROM event WHERE job = ? AND rowid > ? ORDER BY rowid"

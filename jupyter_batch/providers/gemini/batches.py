@@ -254,18 +254,18 @@ class ViaGemini(Direct):
 
     def _refusal(self, answer: httpx.Response) -> ProviderError:
         remember(self._access.api_key)
-        told = gemini_api.read_error(answer.content)
+        read = gemini_api.read_error(answer.content)
         error = refused(
             answer.status_code,
-            told.body,
+            read.body,
             self._access.api_base,
             headers=answer.headers,
             reason=answer.reason_phrase,
         )
-        wait = told.retry_after if error.retry_after is None else error.retry_after
-        if told.reason in _REFUSED_KEY:
+        wait = read.retry_after if error.retry_after is None else error.retry_after
+        if read.reason in _REFUSED_KEY:
             return AuthenticationError(str(error), status=error.status, retry_after=wait)
-        if told.about_model:  # waiting does not create it
+        if read.about_model:  # waiting does not create it
             return BadRequestError(str(error), status=error.status, retry_after=wait)
         error.retry_after = wait
         return error

@@ -57,12 +57,12 @@ class ViaOpenAI(TaggedList, Direct):
                 uploaded = await self._upload(file_name(tag, requests), file)
             await on_upload(uploaded)
         await self._before_create(uploaded, on_upload)
-        order = {
-            "input_file_id": uploaded,
-            "endpoint": endpoint,
-            "completion_window": window,
-            "metadata": dict(tag),
-        }
+        order = {"input_file_id": uploaded, "endpoint": endpoint, "completion_window": window}
+        return await self._create(order, tag)
+
+    async def _create(self, order: dict[str, Any], tag: Mapping[str, str]) -> BatchView:
+        """Create the batch of an uploaded file, with its tag as metadata."""
+        order = {**order, "metadata": dict(tag)}
         async with self._open() as client:
             return self._view(await self._object(client, "POST", "/batches", json=order))
 

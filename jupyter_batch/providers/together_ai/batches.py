@@ -8,8 +8,7 @@ list is a bare array, of all batches.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +17,6 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import ProviderDownError
 from jupyter_batch.providers.failures import list_in
 from jupyter_batch.providers.openai.batches import ViaOpenAI
-from jupyter_batch.providers.protocol import file_name
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.openai_batches import read_batch
 
@@ -29,22 +27,8 @@ class ViaTogether(ViaOpenAI):
     purpose = "batch-api"
     files = "/files/upload"
 
-    async def submit(
-        self,
-        requests: Path,
-        tag: Mapping[str, str],
-        *,
-        endpoint: str,
-        window: str,
-        uploaded: str | None,
-        on_upload: Callable[[str], Awaitable[None]],
-    ) -> BatchView:
-        """Upload, then create; no tag is sent. See Provider.submit."""
-        if uploaded is None:
-            with requests.open("rb") as file:
-                uploaded = await self._upload(file_name(tag, requests), file)
-            await on_upload(uploaded)
-        order = {"input_file_id": uploaded, "endpoint": endpoint, "completion_window": window}
+    async def _create(self, order: dict[str, Any], tag: Mapping[str, str]) -> BatchView:
+        """Create the batch of an uploaded file; no tag is sent."""
         async with self._open() as client:
             made = await self._object(client, "POST", "/batches", holds="job", json=order)
         job = made["job"]
@@ -53,7 +37,7 @@ class ViaTogether(ViaOpenAI):
             raise ProviderDownError(
                 f"{self._access.api_base} answered a create without the batch's id"
             )
-        return msgspec.structs.replace(view, input_file_id=uploaded, tag=dict(tag))
+        return msgspec.structs.replace(view, input_file_id=order["input_file_id"], tag=dict(tag))
 
     async def _listed(self, since: float) -> list[BatchView]:
         """Read the whole list: it has no pages."""
