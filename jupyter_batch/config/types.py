@@ -41,7 +41,15 @@ def plain(value: Any) -> Any:
 
 def of(kind: Any, then: Callable[[Any], Any] = lambda value: value) -> Callable[[Any], Any]:
     """Return a check by msgspec, which converts no text to a number, followed by `then`."""
-    return lambda value: then(msgspec.convert(plain(value), kind))
+    return lambda value: then(_converted(plain(value), kind))
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    """Return the value as that type. Raises ValueError: before 0.21, msgspec's errors are not."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as e:
+        raise ValueError(str(e)) from None
 
 
 _text = of(Annotated[str, Meta(pattern=r"\S")], str)
@@ -172,8 +180,8 @@ _TagTexts = dict[str, Annotated[str, Meta(max_length=512)]]
 
 def _tags(value: Any) -> dict[str, str]:
     """Return provider tags within OpenAI's limits, 64 characters a key and 512 a value."""
-    tags = msgspec.convert({key: plain(entry) for key, entry in dict(value).items()}, _Tags)
-    return msgspec.convert({key: str(entry) for key, entry in tags.items()}, _TagTexts)
+    tags = _converted({key: plain(entry) for key, entry in dict(value).items()}, _Tags)
+    return _converted({key: str(entry) for key, entry in tags.items()}, _TagTexts)
 
 
 def _tag_from_text(text: str) -> tuple[str, str]:
