@@ -208,6 +208,11 @@ class JobState(Handle):
             self._over.clear()  # a result file came late
             self._answers.reopen()
         over = seen.is_complete and not self._over.is_set() and self._record().id == seen.id
+        if over:
+            # Before the end is shown, so that a cell run upon it finds the merge queued. An error here,
+            # of any kind (a frame that its user is changing, a full memory), is met again by the merge.
+            with contextlib.suppress(Exception):
+                self._answers.prepare()
         if over and not self._in_group:
             self._announce_end()
         if self._monitor is not None:  # before the wait ends
@@ -215,9 +220,6 @@ class JobState(Handle):
         if not over:
             self._note_blocked(seen)
             return
-        # Whatever it is (a frame that its user is changing, a full memory): the merge meets it again.
-        with contextlib.suppress(Exception):
-            self._answers.prepare()
         self._note_end()
         kernel.on_main(self._merge_frames)
 

@@ -181,7 +181,8 @@ _TagTexts = dict[str, Annotated[str, Meta(max_length=512)]]
 def _tags(value: Any) -> dict[str, str]:
     """Return provider tags within OpenAI's limits, 64 characters a key and 512 a value."""
     tags = _converted({key: plain(entry) for key, entry in dict(value).items()}, _Tags)
-    return _converted({key: str(entry) for key, entry in tags.items()}, _TagTexts)
+    texts: dict[str, str] = _converted({key: str(entry) for key, entry in tags.items()}, _TagTexts)
+    return texts
 
 
 def _tag_from_text(text: str) -> tuple[str, str]:

@@ -138,3 +138,18 @@ def test_a_preparation_that_fails_loses_no_answer(call, home):
     job = df.llm.batch("{text}", out="answer", **call).wait(60)
     assert job.is_successful
     assert df["answer"].notna().all()
+
+
+def test_the_end_is_announced_when_the_merge_is_prepared(call, home, monkeypatch):
+    """A cell that is run upon the announcement finds the merge queued, not the rows being looked for."""
+    from jupyter_batch.job_state import JobState
+    from jupyter_batch.merging.bound_frames import Answers
+
+    del home
+    came = []
+    for owner, name in ((Answers, "prepare"), (JobState, "_announce_end")):
+        former = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda self, n=name, f=former: came.append(n) or f(self))
+    df = pd.DataFrame({"text": ["b", "c", "a"]})
+    df.llm.batch("{text}", out="answer", **call).wait(60)
+    assert came == ["prepare", "_announce_end"]
