@@ -15,9 +15,9 @@ import msgspec
 
 from jupyter_batch.config.options import RetryParams
 from jupyter_batch.core.errors import InputError, JupyterBatchError, NothingToRetryError
+from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Block, Snapshot
-from jupyter_batch.core.together import together
 from jupyter_batch.handle import Handle
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
@@ -47,7 +47,7 @@ class Group(Handle):
 
     def snapshot(self) -> Snapshot:
         """Return the present state of all its jobs as of a single one."""
-        return together(self.id, [job.snapshot() for job in self.jobs])
+        return group_snapshot(self.id, [job.snapshot() for job in self.jobs])
 
     @property
     def name(self) -> str | None:

@@ -18,7 +18,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.merging.bound_frames import Answers, Standpoint
 from jupyter_batch.notebook import kernel
 from jupyter_batch.results.actions import offers
-from jupyter_batch.results.glimpse import Glimpse
+from jupyter_batch.results.result_preview import ResultPreview
 from jupyter_batch.runner.process import Session
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class JobState(Handle):
         self._answers = Answers(
             self._read, self._lock, None if salvaged is not None else here.ledger
         )
-        self._glimpse = Glimpse()
+        self._preview = ResultPreview()
         self._history = History()
         self._next: Self | None = None  # the retry that a click made
         self._before: Self | None = None  # the job it continues, kept alive for its frames
@@ -111,7 +111,7 @@ class JobState(Handle):
         """Return the snapshot, the worker's or a new one, with what only this process knows."""
         record, shards, folder = self._read()
         seen = seen or record.snapshot(shards, time.time())
-        found = self._glimpse.look(record, shards, folder)
+        found = self._preview.look(record, shards, folder)
         again = None if self._next is None else self._next.snapshot()
         return msgspec.structs.replace(
             seen,

@@ -28,7 +28,7 @@ from jupyter_batch.group import keep as keep_group
 from jupyter_batch.http.address import check_base
 from jupyter_batch.job import Job, of
 from jupyter_batch.job_list import Adopted, Jobs, list_jobs
-from jupyter_batch.ledger.families import group_named, whole
+from jupyter_batch.ledger.linked_jobs import group_named, whole
 from jupyter_batch.notebook import terminal
 from jupyter_batch.orders import full_names, orders_of
 from jupyter_batch.providers.clouds import secret_of

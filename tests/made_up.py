@@ -7,9 +7,9 @@ from functools import cache
 import msgspec
 
 from jupyter_batch.core.cost import Bill
+from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import Counts, State, Step
-from jupyter_batch.core.together import together
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.results.timeline import JobEvents, graph
 
@@ -90,7 +90,7 @@ def told(record, *batches):
 def drawn(*jobs, now=START + 3 * HOUR, group=False, **more):
     """The Graph of the last of them, or of all as a group; more: fields of each snapshot."""
     shots = [one.job.snapshot(one.shards, now, **more) for one in jobs]
-    return graph(together("jg1", shots) if group else shots[-1], jobs)
+    return graph(group_snapshot("jg1", shots) if group else shots[-1], jobs)
 
 
 def finished(**fields):

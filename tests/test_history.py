@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.history import MOST, Curve, added, done_at, pace_of, thinned
 from jupyter_batch.core.status import Counts, Snapshot, State
-from jupyter_batch.core.together import together
 
 HOUR = 3600.0
 
@@ -157,9 +157,9 @@ def test_a_group_has_the_history_of_all_its_jobs():
     other = msgspec.structs.replace(
         one, id="jb2", history=course((HOUR, 0, 0), (1.5 * HOUR, 0, 50))
     )
-    both = together("jg1", [one, other])
+    both = group_snapshot("jg1", [one, other])
     assert both.history == ((0.0, 0), (HOUR, 0), (1.5 * HOUR, 50), (2 * HOUR, 100))
     assert both.eta == pytest.approx(HOUR), (
         "of late: 50 rows in the last half hour, and 100 are left"
     )
-    assert together("jg1", [one, msgspec.structs.replace(other, history=())]).history == ()
+    assert group_snapshot("jg1", [one, msgspec.structs.replace(other, history=())]).history == ()

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError, LedgerError
+from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.history import Points
 from jupyter_batch.core.status import Snapshot, reopen
-from jupyter_batch.core.together import together
 from jupyter_batch.ledger.folder import holds
 from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.overview import Lines
@@ -153,7 +153,7 @@ class Listing:
             )
             for record in records
         ]
-        shot = shots[0] if len(shots) == 1 else together(name, shots)
+        shot = shots[0] if len(shots) == 1 else group_snapshot(name, shots)
         return {
             **_words(shot),
             **self._notebook(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.status import Snapshot
-from jupyter_batch.core.together import together
 from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
@@ -64,7 +64,7 @@ class Overview:
             return None
         is_open = not all(record.finished_at for record in records)
         shots = [self._one(record, with_history=is_open) for record in records]
-        return shots[0] if group is None else together(group, shots)
+        return shots[0] if group is None else group_snapshot(group, shots)
 
     def _one(self, record: JobRecord, *, with_history: bool) -> Snapshot:
         """The snapshot, with history for the remaining time where any remains."""

@@ -14,8 +14,8 @@ import msgspec
 from jupyter_batch.core.cost import money
 from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
 from jupyter_batch.monitor.blocked import blocks, limits, note_of
-from jupyter_batch.monitor.course import curve
 from jupyter_batch.monitor.cut_off import cuts
+from jupyter_batch.monitor.progress_curve import curve
 from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span
 
 __all__ = ["Part", "Segment", "Sight", "View", "clean", "clock", "roughly", "span", "view"]

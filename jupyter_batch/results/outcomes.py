@@ -21,9 +21,9 @@ from jupyter_batch.core.status import Counts, Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.results.columns import CODE, CODES, TOKENS, Builder, Columns, Values
+from jupyter_batch.results.missing_lines import LOST, missing_line
 from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.results.row_costs import NEVER_ASKED, Costs, silence_is_free
-from jupyter_batch.results.silence import LOST, silence
 from jupyter_batch.results.vectors import Vectors
 from jupyter_batch.row_files.row_columns import Unsent, places_of, read_unsent
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
@@ -198,7 +198,7 @@ class Outcomes:
 
     def hush(self, shard: ShardRecord, asked: bytearray) -> None:
         """Set the reason for each request of a finished shard that has no result line."""
-        status, reason = silence(shard)
+        status, reason = missing_line(shard)
         wanted = np.flatnonzero(np.frombuffer(asked, dtype=bool)) + (shard.first - self.first)
         silent = wanted[self._codes[wanted] == _NOTHING]
         if not len(silent):

@@ -18,8 +18,8 @@ from jupyter_batch.core.errors import (
     KeyMissingError,
     ProviderTimeoutError,
 )
+from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.status import Block, Blocked, Counts, ShardView, Snapshot, State, Step
-from jupyter_batch.core.together import together
 from jupyter_batch.job import Job
 from jupyter_batch.lab.listing import Listing
 from jupyter_batch.ledger.store import Ledger
@@ -244,7 +244,7 @@ def test_a_group_names_a_blocked_member_while_others_are_open():
         blocks=(Blocked(by=Block.KEY, key="X_KEY"),),
         shards=(ShardView(number=0, step=Step.WAITING),),
     )
-    whole = together("jg1", [shot, held])
+    whole = group_snapshot("jg1", [shot, held])
     assert (whole.blocked, whole.state) == (Block.KEY, State.RUNNING)
     assert [block.of for block in whole.blocks] == ["m/a"]
 

@@ -21,8 +21,8 @@ from jupyter_batch.core.errors import (
     ProviderTimeoutError,
     RateLimitError,
 )
+from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.status import State
-from jupyter_batch.core.together import together
 from jupyter_batch.monitor.view import view
 from jupyter_batch.planning.retry import plan_again
 from jupyter_batch.prompts.prompt import prompt_of
@@ -304,7 +304,7 @@ def decided(desk):
             [without_texts(shard) for shard in shards],
             [event[:4] for event in desk.ledger.events(job.id)],
         )
-    whole = together("jg1", shots)
+    whole = group_snapshot("jg1", shots)
     return found, (whole.state, whole.counts, whole.blocked, desk.ledger.groups())
 
 

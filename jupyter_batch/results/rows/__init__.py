@@ -18,8 +18,8 @@ from jupyter_batch.ledger.overview import Lines
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.columns import CODES
-from jupyter_batch.results.glimpse import words
 from jupyter_batch.results.outcomes import Outcomes
+from jupyter_batch.results.result_preview import words
 from jupyter_batch.results.row import Row
 from jupyter_batch.results.rows.contents import Contents, plain
 from jupyter_batch.results.rows.lines import Array, Line

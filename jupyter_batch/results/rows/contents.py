@@ -18,9 +18,9 @@ from jupyter_batch.core.result import Status
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.columns import CODES
-from jupyter_batch.results.glimpse import SAMPLE, beginning, first_block, said
 from jupyter_batch.results.outcomes import Outcomes, of_job
 from jupyter_batch.results.result_files import results_in
+from jupyter_batch.results.result_preview import SAMPLE, beginning, first_block, said
 from jupyter_batch.results.row import Row, result_files, row_of
 from jupyter_batch.results.rows.lines import Array, Line, ResultLines, near
 from jupyter_batch.results.rows.search import File, Search

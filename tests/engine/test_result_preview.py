@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jupyter_batch.core.result import ToolCalls
 from jupyter_batch.jobs import open_job
-from jupyter_batch.results import glimpse
+from jupyter_batch.results import result_preview
 
 from .conftest import numbered
 
@@ -63,9 +63,9 @@ def test_each_line_is_found_by_halves(tmp_path_factory, rows, widths):
     }
     path.write_bytes(b"".join(lines.values()))
     for row, line in lines.items():
-        assert glimpse.line_of(path, JOB, row) == line
-    assert glimpse.line_of(path, JOB, 10**6 + 1) == b""
-    assert glimpse.line_of(path, "jbother", rows[0] if rows else 0) == b""
+        assert result_preview.line_of(path, JOB, row) == line
+    assert result_preview.line_of(path, JOB, 10**6 + 1) == b""
+    assert result_preview.line_of(path, "jbother", rows[0] if rows else 0) == b""
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_each_line_is_found_by_halves(tmp_path_factory, rows, widths):
 )
 def test_what_was_asked_is_read_in_every_dialect(line):
     """OpenAI's chat and responses, Anthropic's, Bedrock's and Vertex AI's lines: what the person's side said last."""
-    assert glimpse.said(line) == "hello"
+    assert result_preview.said(line) == "hello"
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,16 @@ def test_what_was_asked_is_read_in_every_dialect(line):
 )
 def test_what_is_no_request_says_nothing(line):
     """A line that can't be read is no reason to show nothing else."""
-    assert glimpse.said(line) == ""
+    assert result_preview.said(line) == ""
 
 
 def test_a_short_or_whole_beginning_is_kept():
     """Only a long beginning that all share is left out, up to a sentence's end, and never a whole row."""
     prompt = "Classify the sentiment (positive/negative): "
-    assert glimpse.beginning([f"{prompt}row 1", f"{prompt}row 2"]) == prompt
-    assert glimpse.beginning(["To: a", "To: b"]) == ""
-    assert glimpse.beginning([prompt, f"{prompt}x"]) == ""
-    assert glimpse.beginning([f"{prompt}alone"]) == ""
+    assert result_preview.beginning([f"{prompt}row 1", f"{prompt}row 2"]) == prompt
+    assert result_preview.beginning(["To: a", "To: b"]) == ""
+    assert result_preview.beginning([prompt, f"{prompt}x"]) == ""
+    assert result_preview.beginning([f"{prompt}alone"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -123,4 +123,4 @@ def test_a_short_or_whole_beginning_is_kept():
 )
 def test_answers_of_each_kind_are_read(value, words):
     """Texts, a schema's fields, vectors, tool calls."""
-    assert glimpse.words(value) == words
+    assert result_preview.words(value) == words

@@ -23,7 +23,7 @@ from jupyter_batch.core.status import (
 )
 
 
-def together(group: str, seen: Sequence[Snapshot]) -> Snapshot:
+def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
     """Return the snapshots of a group's jobs as one."""
 
     def each(name: str) -> list[Any]:

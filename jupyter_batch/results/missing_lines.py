@@ -10,7 +10,7 @@ LOST = (
     "the answer of this row was taken from another job, and its file on this disk is gone or damaged: job.files are "
     "the job's files"
 )
-_SILENCE: dict[State, tuple[Status, str]] = {
+_ENDED_WITHOUT: dict[State, tuple[Status, str]] = {
     State.COMPLETED: (Status.FAILED, "the provider sent no result for this row"),
     State.FAILED: (Status.FAILED, "the batch failed"),
     State.EXPIRED: (Status.EXPIRED, "the batch expired before this row was answered"),
@@ -18,11 +18,11 @@ _SILENCE: dict[State, tuple[Status, str]] = {
 }
 
 
-def silence(shard: ShardRecord) -> tuple[Status, str]:
+def missing_line(shard: ShardRecord) -> tuple[Status, str]:
     """The status and the reason of a finished shard's rows without a line."""
     if unfetched := _unfetched(shard):
         return Status.FAILED, unfetched
-    status, reason = _SILENCE[shard.ending or State.FAILED]
+    status, reason = _ENDED_WITHOUT[shard.ending or State.FAILED]
     if shard.why and shard.ending is State.FAILED:
         return status, f"{reason}: {shard.why}"
     if shard.why and shard.ending is State.CANCELLED and not shard.batch_id:

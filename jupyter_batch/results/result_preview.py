@@ -49,7 +49,7 @@ class Seen(NamedTuple):
     reasons: Reasons = ()
 
 
-class Glimpse:
+class ResultPreview:
     """Reads when there may be something new, and caches the preview. One per job; thread-safe."""
 
     def __init__(self) -> None:

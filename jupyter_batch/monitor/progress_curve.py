@@ -20,14 +20,14 @@ MARKS = (25, 50, 75)
 """Percentages of all rows whose times are named in words."""
 
 
-class Course(TypedDict, total=False):
+class CurveFields(TypedDict, total=False):
     """The View's fields of these names."""
 
     curve: tuple[int, ...]
     curve_words: str
 
 
-def curve(shot: Snapshot) -> Course:
+def curve(shot: Snapshot) -> CurveFields:
     """Rows done in percent of all, from the submission to now or the end; nothing where no course is to be seen yet."""
     points, total = shot.history, shot.counts.total
     end = shot.finished_at or shot.now
