@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from jupyter_batch.core.errors import ConnectionFailedError, RateLimitError
-from jupyter_batch.core.status import State, Step
+from jupyter_batch.core.errors import ConnectionFailedError, ProviderTimeoutError, RateLimitError
+from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.monitor.view import view
 from jupyter_batch.runner.refusals.quota import QUOTA_SECONDS
 from jupyter_batch.server.embedded import Embedded
@@ -89,6 +89,21 @@ def test_a_job_that_was_refused_waits(desk):
     assert desk.provider.asked["upload"] == 1, "the file is there already"
     assert desk.told(job).answers == ["A", "B", "C", "D"]
     assert desk.shard(job).held == ""
+
+
+def test_a_probe_of_unknown_outcome_delays_no_other(desk):
+    """A shard refused for quota, then sent with an unknown outcome: the others go on, and the job is blocked."""
+    desk.provider.faults["create"] = [full(), ProviderTimeoutError("slow")]
+    job = desk.plan(shard_size=2)
+
+    async def way():
+        for _ in range(12):
+            await desk.step(600)
+
+    play(way())
+    assert {shard.step for shard in desk.ledger.shards(job)} == {Step.SUBMITTING, Step.COLLECTED}
+    assert desk.provider.asked["create"] == 3
+    assert desk.snapshot(job).blocked is Block.UNKNOWN_CREATE
 
 
 def test_retry_after_is_kept(desk):

@@ -82,6 +82,8 @@ def _is_full(context: ShardContext, shard: ShardRecord) -> bool:
 
 
 def _knocks(shard: ShardRecord) -> bool:
+    if shard.blocked_by is not None:  # its create has an unknown outcome: only the user ends that
+        return False
     return shard.step is Step.SUBMITTING or (
         shard.step is Step.RUNNING and not is_in(shard.provider_status)
     )
