@@ -78,18 +78,18 @@ def out(frame: pd.DataFrame) -> tuple[int, bytearray]:
             "max_tokens": 50,
         },
     )
-    prints = bytearray()
+    fingerprints = bytearray()
 
     def lines():
         for block in blocks(frame, template.columns):
-            prints.extend(b"".join(block.fingerprints))
+            fingerprints.extend(b"".join(block.fingerprints))
             ids = [f"{JOB}-{position}" for position in range(block.start, block.start + block.rows)]
             yield from enumerate(
                 encoder.encode(ids, {"user": template.render(block.values, block.rows)}),
                 block.start,
             )
 
-    return sum(len(part.data) for part in pack(lines(), LIMITS)), prints
+    return sum(len(part.data) for part in pack(lines(), LIMITS)), fingerprints
 
 
 def naive_out(frame: pd.DataFrame) -> int:
@@ -168,8 +168,8 @@ def timed(ours: Callable[[], object], naive: Callable[[], object]) -> tuple[floa
 def main() -> None:
     """Measure, check that both ways say the same, print."""
     frame, data = source(), answers()
-    size, prints = out(frame)
-    keys = Keys.of(frame.index, prints)
+    size, fingerprints = out(frame)
+    keys = Keys.of(frame.index, fingerprints)
     print(
         f"{ROWS:,} rows, {size / ROWS:.0f} bytes a request, {len(data) / ROWS:.0f} bytes a result; us a row"
     )

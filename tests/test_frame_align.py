@@ -19,8 +19,10 @@ ZONE = "Europe/Berlin"
 
 def keys_of(frame, columns):
     """What is kept of a submitted frame, as it comes back from the ledger."""
-    prints = b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns, size=7))
-    return Keys.from_bytes(Keys.of(frame.index, prints).to_bytes())
+    fingerprints = b"".join(
+        b"".join(block.fingerprints) for block in blocks(frame, columns, size=7)
+    )
+    return Keys.from_bytes(Keys.of(frame.index, fingerprints).to_bytes())
 
 
 def index_of(kind, rows, draw):
@@ -239,7 +241,9 @@ def test_a_collision_of_hashes_is_no_match():
     frame = pd.DataFrame({"t": ["A", "B"]}, index=["x", "y"])
     keys, change = keys_of(frame, ["t"]), np.uint64(1 << 40)
     forged = Keys(
-        keys.labels ^ change, keys.prints ^ np.array([change, 0], dtype=np.uint64), keys.skipped
+        keys.labels ^ change,
+        keys.fingerprints ^ np.array([change, 0], dtype=np.uint64),
+        keys.skipped,
     )
     with pytest.raises(AlignmentError, match="none of"):
         align(frame, ["t"], forged)
@@ -319,8 +323,8 @@ sys.path.insert(0, {path!r})
 from jupyter_batch.frames.frame import Keys, blocks
 index = pd.Index(["a", 1, None, 2.5, ("t", 1), pd.Timestamp("2024-01-01", tz="UTC")], dtype=object, tupleize_cols=False)
 frame = pd.DataFrame({{"t": ["x", {{"b", "a", "c"}}, {{"k": 1, "j": 2}}, np.arange(3), None, 1.5]}}, index=index)
-prints = b"".join(b"".join(block.fingerprints) for block in blocks(frame, ["t"]))
-print(Keys.of(index, prints, [1]).to_bytes().hex())
+fingerprints = b"".join(b"".join(block.fingerprints) for block in blocks(frame, ["t"]))
+print(Keys.of(index, fingerprints, [1]).to_bytes().hex())
 """
 
 
@@ -345,8 +349,8 @@ def test_keys_are_the_same_in_every_process():
 def test_keys_come_back_from_bytes_and_foreign_bytes_are_refused():
     """Also the flags of skipped rows."""
     frame = pd.DataFrame({"t": [f"text {n}" for n in range(13)]})
-    prints = b"".join(b"".join(block.fingerprints) for block in blocks(frame, ["t"]))
-    keys = Keys.from_bytes(Keys.of(frame.index, prints, [3, 12]).to_bytes())
+    fingerprints = b"".join(b"".join(block.fingerprints) for block in blocks(frame, ["t"]))
+    keys = Keys.from_bytes(Keys.of(frame.index, fingerprints, [3, 12]).to_bytes())
     assert np.flatnonzero(keys.skipped).tolist() == [3, 12]
     assert len(keys) == 13
     assert align(frame, ["t"], keys).tolist() == list(range(13))

@@ -22,11 +22,11 @@ def send(frame, prompt):
     """The request files of a frame, and its keys."""
     template = parse(prompt, frame.columns.tolist())
     encoder = Encoder(CHAT, {"model": "m", "messages": [{"role": "user", "content": Hole("user")}]})
-    prints, skipped = bytearray(), []
+    fingerprints, skipped = bytearray(), []
 
     def lines():
         for block in blocks(frame, template.columns, 5):
-            prints.extend(b"".join(block.fingerprints))
+            fingerprints.extend(b"".join(block.fingerprints))
             ids = [custom_id(JOB, block.start + at) for at in range(block.rows)]
             texts = template.render(block.values, block.rows)
             for at, line in enumerate(encoder.encode(ids, {"user": texts})):
@@ -38,7 +38,7 @@ def send(frame, prompt):
     files = {}
     for part in pack(lines(), Limits(requests=4, bytes=10_000), part_bytes=300):
         files[part.shard] = files.get(part.shard, b"") + part.data
-    return files, Keys.of(frame.index, prints, skipped), template.columns
+    return files, Keys.of(frame.index, fingerprints, skipped), template.columns
 
 
 def answer(file, random):

@@ -27,9 +27,9 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import TAG_MODEL, TAG_OUT
-from jupyter_batch.row_files.hash_arrays import prints_array
+from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.row_columns import RowFiles, Unsent
-from jupyter_batch.row_files.row_sources import NOWHERE, PRINT_BYTES, Places, space_of
+from jupyter_batch.row_files.row_sources import HASH_BYTES, NOWHERE, Places, space_of
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -242,11 +242,11 @@ def _take_rows(parts: list[Part], places: Array, shards: dict[int, ShardRecord])
 
 def _hashes(was: JobRecord | None, there: JobFolder, parts: list[Part], rows: int) -> Array:
     """The request hashes of the rows, as far as request files were found."""
-    known = there.prints.read_bytes() if was else b""
-    hashes = prints_array(known.ljust(rows * PRINT_BYTES, b"\0")).copy()
+    known = there.request_hashes.read_bytes() if was else b""
+    hashes = hash_array(known.ljust(rows * HASH_BYTES, b"\0")).copy()
     for part in parts:
-        if part.prints:
-            hashes[np.asarray(part.positions)] = prints_array(part.prints)
+        if part.hashes:
+            hashes[np.asarray(part.positions)] = hash_array(part.hashes)
     return hashes
 
 

@@ -29,7 +29,7 @@ class Searched(Provider, Listed, Protocol):
 
 
 class Part(msgspec.Struct, kw_only=True):
-    """The known data of a shard. positions: of its rows, in order. prints: 16 bytes each, or none.
+    """The known data of a shard. positions: of its rows, in order. hashes: 16 bytes each, or none.
 
     exact: these are its rows, no others; else they are those between its first and its last. model:
     the provider's name of it. url: the endpoint of its requests.
@@ -38,7 +38,7 @@ class Part(msgspec.Struct, kw_only=True):
     orphan: Orphan
     number: int
     positions: array[int]
-    prints: bytearray
+    hashes: bytearray
     size: int = 0
     exact: bool = True
     model: str | None = None
@@ -71,7 +71,7 @@ async def learn(
                 return Part(
                     orphan=orphan,
                     number=number,
-                    prints=bytearray(),
+                    hashes=bytearray(),
                     exact=False,
                     positions=array("q", range(orphan.first, orphan.last + 1)),
                 )
@@ -84,7 +84,7 @@ def _by_requests(orphan: Orphan, number: int, path: Path) -> Part:
         orphan=orphan,
         number=number,
         positions=array("q"),
-        prints=bytearray(),
+        hashes=bytearray(),
         size=path.stat().st_size,
     )
     with path.open("rb") as file:
@@ -102,7 +102,7 @@ def _by_requests(orphan: Orphan, number: int, path: Path) -> Part:
             if not part.positions:
                 part.url, part.model = _told(line)
             part.positions.append(position)
-            part.prints += sent_hash(line, position % orphan.samples)
+            part.hashes += sent_hash(line, position % orphan.samples)
     if not part.positions:
         raise InputError(f"the request file of {orphan.batch.id} is empty: it was not taken up")
     return part
@@ -141,7 +141,7 @@ async def _by_results(
         orphan=orphan,
         number=number,
         positions=array("q", sorted(found)),
-        prints=bytearray(),
+        hashes=bytearray(),
         model=model[1].decode("utf-8", "replace") if model else None,
     )
 

@@ -21,8 +21,8 @@ from jupyter_batch.ledger.reading import read
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.copy_answers import carry, is_billed_failure, onto
-from jupyter_batch.row_files.hash_arrays import matches, prints_array
-from jupyter_batch.row_files.row_columns import changed_of, places_of, prints_of
+from jupyter_batch.row_files.hash_arrays import hash_array, matches
+from jupyter_batch.row_files.row_columns import changed_of, places_of, request_hashes
 from jupyter_batch.row_files.row_sources import NOWHERE
 from jupyter_batch.wire.dialects import OPENAI
 
@@ -88,7 +88,7 @@ Waits = Callable[[ShardRecord], bool]
 def decide(
     ledger: Ledger,
     space: str,
-    prints: Array,
+    hashes: Array,
     draft: JobFolder,
     new: str,
     waits: Waits,
@@ -96,16 +96,16 @@ def decide(
 ) -> Reuse:
     """Decide how each row gets its answer; copy existing answers into the draft.
 
-    prints: request hashes, zeros for a row without a request. failures: copy answers that were
+    hashes: request hashes, zeros for a row without a request. failures: copy answers that were
     billed but are unusable, too.
     """
-    whose = np.full(len(prints), OWN, dtype=np.int64)
-    whose[~prints.any(axis=1)] = LEFT_OUT
-    leaders = _leaders(prints, whose)
+    whose = np.full(len(hashes), OWN, dtype=np.int64)
+    whose[~hashes.any(axis=1)] = LEFT_OUT
+    leaders = _leaders(hashes, whose)
     joins: list[Join] = []
     cut: dict[int, str] = {}
     asked_there: list[tuple[JobRecord, Array, Array]] = []
-    sent = prints_array(read(draft.sent)) if draft.sent.exists() else None
+    sent = hash_array(read(draft.sent)) if draft.sent.exists() else None
     for job in ledger.jobs() if ledger.exists() else ():
         open_rows = np.flatnonzero(whose == OWN)
         if not len(open_rows):
@@ -113,7 +113,7 @@ def decide(
         if job.space != space:
             continue
         folder = ledger.folders.of(job.id)
-        here, there = _asked_there(job, folder, prints, open_rows)
+        here, there = _asked_there(job, folder, hashes, open_rows)
         if job.adopted and sent is not None:  # its hashes are of requests as they were sent
             here, there = _either(here, there, *_asked_there(job, folder, sent, open_rows))
         if len(here):
@@ -172,32 +172,32 @@ def _leave_withheld(
             whose[rows] = INHERITED
 
 
-def _leaders(prints: Array, whose: Array) -> Array:
+def _leaders(hashes: Array, whose: Array) -> Array:
     """The original of each row; marks rows identical to an earlier one as duplicates."""
-    leaders = np.arange(len(prints), dtype=np.int64)
+    leaders = np.arange(len(hashes), dtype=np.int64)
     asked = np.flatnonzero(whose == OWN)
-    _, first, which = np.unique(prints[asked, 0], return_index=True, return_inverse=True)
+    _, first, which = np.unique(hashes[asked, 0], return_index=True, return_inverse=True)
     leader = asked[first[which.reshape(-1)]] if len(asked) else asked
-    same = (prints[leader] == prints[asked]).all(axis=1) & (leader != asked)
+    same = (hashes[leader] == hashes[asked]).all(axis=1) & (leader != asked)
     leaders[asked[same]] = leader[same]
     whose[asked[same]] = FOLLOWS
     return leaders
 
 
 def _asked_there(
-    job: JobRecord, folder: JobFolder, prints: Array, rows: Array
+    job: JobRecord, folder: JobFolder, hashes: Array, rows: Array
 ) -> tuple[Array, Array]:
     """The rows whose requests another job has, and their positions there.
 
     Compares with the requests both before and after a retry's changes.
     """
-    theirs, changed = prints_of(job, folder), changed_of(job, folder)
+    theirs, changed = request_hashes(job, folder), changed_of(job, folder)
     if theirs is None:
         return rows[:0], rows[:0]
-    here, there = matches(prints, rows, theirs)
+    here, there = matches(hashes, rows, theirs)
     if changed is None:
         return here, there
-    also, at = matches(prints, rows, changed)
+    also, at = matches(hashes, rows, changed)
     return np.concatenate([here, also]), np.concatenate([there, at])
 
 

@@ -286,19 +286,21 @@ def align(frame: pd.DataFrame, columns: Sequence[Any], keys: Keys, *, alike: boo
     number of moved or changed rows, where rows are ambiguous: no answer is merged into a row with
     another request.
     """
-    labels, prints = row_hashes(frame, columns)
-    return by_content(labels, prints, keys, alike=alike)
+    labels, fingerprints = row_hashes(frame, columns)
+    return by_content(labels, fingerprints, keys, alike=alike)
 
 
 def row_hashes(frame: pd.DataFrame, columns: Sequence[Any]) -> tuple[Array, Array]:
     """Return the rows' label hashes and fingerprints. Raises AlignmentError without columns."""
     try:
-        prints = pairs(b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns)))
+        fingerprints = pairs(
+            b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns))
+        )
     except ColumnError as error:
         raise AlignmentError(
             f"the frame's columns are not those that were submitted: {error}"
         ) from None
-    return label_hashes(row_labels(frame)), prints
+    return label_hashes(row_labels(frame)), fingerprints
 
 
 def is_single(frame: pd.DataFrame, label: Any) -> bool:

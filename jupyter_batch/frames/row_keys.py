@@ -26,16 +26,16 @@ _HEAD_BYTES = 12
 class Keys:
     """Keys of the submitted rows: 24 bytes and a bit a row, and 16 bytes more with request hashes.
 
-    labels: uint64. prints: uint64 of shape (rows, 2), the fingerprints. skipped: bool; rows without
+    labels: uint64. fingerprints: uint64 of shape (rows, 2), the fingerprints. skipped: bool; rows without
     a request. asks: uint64 of shape (rows, 2), the request hashes, or the hash of the reason for no
     request; None where unknown.
     """
 
     def __init__(
-        self, labels: Array, prints: Array, skipped: Array, asks: Array | None = None
+        self, labels: Array, fingerprints: Array, skipped: Array, asks: Array | None = None
     ) -> None:
         self.labels = labels
-        self.prints = prints
+        self.fingerprints = fingerprints
         self.skipped = skipped
         self.asks = asks
 
@@ -62,7 +62,7 @@ class Keys:
         """Return the rows that share their fingerprint with a row of another request."""
         if self.asks is None:
             return np.zeros(len(self), dtype=bool)
-        return _ambiguous(self.prints, self.asks)
+        return _ambiguous(self.fingerprints, self.asks)
 
     def to_bytes(self) -> bytes:
         """Return the keys for the ledger, equal in every process and on every machine."""
@@ -70,7 +70,7 @@ class Keys:
             _WITHOUT_REQUESTS if self.asks is None else _WITH_REQUESTS,
             len(self).to_bytes(8, "little"),
             self.labels.astype("<u8").tobytes(),
-            self.prints.astype("<u8").tobytes(),
+            self.fingerprints.astype("<u8").tobytes(),
         ]
         if self.asks is not None:
             parts.append(self.asks.astype("<u8").tobytes())
@@ -84,12 +84,12 @@ class Keys:
         if not each or len(data) != _HEAD_BYTES + rows * each + (rows + 7) // 8:
             raise ValueError("these are no row keys")
         labels = np.frombuffer(data, "<u8", rows, _HEAD_BYTES).astype(np.uint64, copy=False)
-        prints = pairs(data[_HEAD_BYTES + rows * 8 : _HEAD_BYTES + rows * 24])
+        fingerprints = pairs(data[_HEAD_BYTES + rows * 8 : _HEAD_BYTES + rows * 24])
         asks = pairs(data[_HEAD_BYTES + rows * 24 : _HEAD_BYTES + rows * each])
         flags = np.frombuffer(data, np.uint8, offset=_HEAD_BYTES + rows * each)
         return cls(
             labels,
-            prints,
+            fingerprints,
             np.unpackbits(flags, count=rows).astype(bool),
             asks if data[:4] == _WITH_REQUESTS else None,
         )
@@ -100,11 +100,11 @@ def pairs(hashes: bytes | bytearray) -> Array:
     return np.frombuffer(bytes(hashes), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
-def _ambiguous(prints: Array, asks: Array) -> Array:
-    order = np.argsort(prints[:, 0])
-    ordered = prints[order]
+def _ambiguous(fingerprints: Array, asks: Array) -> Array:
+    order = np.argsort(fingerprints[:, 0])
+    ordered = fingerprints[order]
     same = (ordered[1:] == ordered[:-1]).all(axis=1)
-    flags: Array = np.zeros(len(prints), dtype=bool)
+    flags: Array = np.zeros(len(fingerprints), dtype=bool)
     if not same.any():
         return flags
     asked = asks[order]
@@ -118,7 +118,7 @@ def _ambiguous(prints: Array, asks: Array) -> Array:
 
 
 def by_content(
-    labels: Array, prints: Array, keys: Keys, *, alike: bool = False, share: bool = True
+    labels: Array, fingerprints: Array, keys: Keys, *, alike: bool = False, share: bool = True
 ) -> Array:
     """Return each row's submitted position by fingerprint, as int64; -1 for a new row.
 
@@ -131,15 +131,15 @@ def by_content(
     rows with one fingerprint then get each other's answers.
     """
     if keys.asks is None:
-        return _by_label_and_content(labels, prints, keys, alike=alike)
-    if len(labels) == len(keys) and np.array_equal(prints, keys.prints):
+        return _by_label_and_content(labels, fingerprints, keys, alike=alike)
+    if len(labels) == len(keys) and np.array_equal(fingerprints, keys.fingerprints):
         positions: Array = np.arange(len(keys), dtype=np.int64)
     else:
-        positions = find(labels, prints, keys.labels, keys.prints, share=share)
+        positions = find(labels, fingerprints, keys.labels, keys.fingerprints, share=share)
     known = positions >= 0
     unclear = int(keys.ambiguous[positions[known]].sum())
     if not share:
-        unclear += int(np.isin(prints[~known, 0], keys.prints[:, 0]).sum())
+        unclear += int(np.isin(fingerprints[~known, 0], keys.fingerprints[:, 0]).sum())
     _check(positions, labels, keys, unclear)
     return positions
 
@@ -253,27 +253,30 @@ def _first(wanted: Array, held: Array) -> Array:
 # --- without request hashes -----------------------------------------------------------------------------------------
 
 
-def _by_label_and_content(labels: Array, prints: Array, keys: Keys, *, alike: bool) -> Array:
+def _by_label_and_content(labels: Array, fingerprints: Array, keys: Keys, *, alike: bool) -> Array:
     rows = len(labels)
     if (
         rows == len(keys)
-        and np.array_equal(prints, keys.prints)
+        and np.array_equal(fingerprints, keys.fingerprints)
         and (np.array_equal(labels, keys.labels) or not np.isin(labels, keys.labels).any())
     ):
         return np.arange(rows, dtype=np.int64)
-    positions = match(labels ^ prints[:, 0], keys.labels ^ keys.prints[:, 0])
+    positions = match(labels ^ fingerprints[:, 0], keys.labels ^ keys.fingerprints[:, 0])
     right = (
-        (keys.labels[positions] == labels) & (keys.prints[positions] == prints).all(axis=1)
+        (keys.labels[positions] == labels)
+        & (keys.fingerprints[positions] == fingerprints).all(axis=1)
         if len(keys)
         else False
     )
     positions[~(np.asarray(right) & (positions >= 0))] = -1
     if (positions < 0).any():
-        _settle(positions, labels, prints, keys, alike=alike)
+        _settle(positions, labels, fingerprints, keys, alike=alike)
     return positions
 
 
-def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike: bool) -> None:
+def _settle(
+    positions: Array, labels: Array, fingerprints: Array, keys: Keys, *, alike: bool
+) -> None:
     """Find the remaining rows by content alone, not label and content together.
 
     Raises AlignmentError where rows are ambiguous.
@@ -285,20 +288,20 @@ def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike
         labels, keys.labels[free]
     )  # the label is an old row's, but the content is not
     there = left & np.isin(
-        prints[:, 0], keys.prints[free, 0]
+        fingerprints[:, 0], keys.fingerprints[free, 0]
     )  # the content is an old row's that is not found yet
-    single = ~repeated(prints[:, 0])
+    single = ~repeated(fingerprints[:, 0])
     if (known & there).any():  # not the submitted labels: without meaning, even if they match
         there |= ~left
     found = np.flatnonzero(there & single)
-    candidates = np.flatnonzero(~repeated(keys.prints[:, 0]))
+    candidates = np.flatnonzero(~repeated(keys.fingerprints[:, 0]))
     matched = (
-        candidates[match(prints[found, 0], keys.prints[candidates, 0])]
+        candidates[match(fingerprints[found, 0], keys.fingerprints[candidates, 0])]
         if len(candidates)
         else found[:0]
     )
     sure = (
-        (keys.prints[matched] == prints[found]).all(axis=1)
+        (keys.fingerprints[matched] == fingerprints[found]).all(axis=1)
         if len(matched)
         else np.zeros(len(found), dtype=bool)
     )
@@ -306,7 +309,7 @@ def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike
     if len(matched):
         positions[found[sure]] = matched[sure]
     if alike:
-        _pair(positions, np.flatnonzero(there & (positions < 0)), prints, keys)
+        _pair(positions, np.flatnonzero(there & (positions < 0)), fingerprints, keys)
     unclear = int((there & (positions < 0)).sum())
     changed = int((known & ~there).sum())
     if unclear or changed:
@@ -315,14 +318,14 @@ def _settle(positions: Array, labels: Array, prints: Array, keys: Keys, *, alike
         raise _none_submitted(len(labels))
 
 
-def _pair(positions: Array, rest: Array, prints: Array, keys: Keys) -> None:
+def _pair(positions: Array, rest: Array, fingerprints: Array, keys: Keys) -> None:
     """Match the n-th row of a content to its n-th free submitted row."""
     free = np.ones(len(keys), dtype=bool)
     free[positions[positions >= 0]] = False
     candidates = np.flatnonzero(free)
-    at = match(prints[rest, 0], keys.prints[candidates, 0])
+    at = match(fingerprints[rest, 0], keys.fingerprints[candidates, 0])
     rest, at = rest[at >= 0], candidates[at[at >= 0]] if len(candidates) else at[:0]
-    same = (keys.prints[at] == prints[rest]).all(axis=1)
+    same = (keys.fingerprints[at] == fingerprints[rest]).all(axis=1)
     positions[rest[same]] = at[same]
 
 

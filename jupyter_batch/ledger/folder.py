@@ -137,7 +137,7 @@ class JobFolder:
         return self.path / "calls.jsonl"
 
     @property
-    def prints(self) -> Path:
+    def request_hashes(self) -> Path:
         """A hash of each row's request, 16 bytes a row; zeros where the row has none of its own."""
         return self.path / "prints.bin"
 

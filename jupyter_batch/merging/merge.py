@@ -62,11 +62,11 @@ def by_position(job: JobRecord, frame: pd.DataFrame, out: str) -> Rendered:
         )
     fills = all_columns(out, job.schema, job.keep)
     columns = [label for label in frames.column_labels(frame) if str(label) not in fills]
-    prints = bytearray().join(
+    fingerprints = bytearray().join(
         b"".join(block.fingerprints) for block in frames.blocks(frame, columns)
     )
     return Rendered(
-        [str(label) for label in columns], frames.Keys.of(frames.row_labels(frame), prints)
+        [str(label) for label in columns], frames.Keys.of(frames.row_labels(frame), fingerprints)
     )
 
 

@@ -49,7 +49,7 @@ class ForeignCells:
             column: np.flatnonzero(~held.isna().to_numpy(dtype=bool))
             for column, held in self._held.items()
         }
-        self._prints: dict[tuple[str, ...], tuple[Array, Array] | None] = {}
+        self._fingerprints: dict[tuple[str, ...], tuple[Array, Array] | None] = {}
 
     @property
     def rows(self) -> dict[str, Array]:
@@ -141,9 +141,9 @@ class ForeignCells:
             yield best
         told = self._told(tuple(job.columns)) if job.columns else None
         if told is not None:
-            at = find(*told, keys.labels, keys.prints)
+            at = find(*told, keys.labels, keys.fingerprints)
             at[(at >= 0) & keys.ambiguous[at]] = -1
-            moved = moved or _moved(*told, keys.labels, keys.prints, at)
+            moved = moved or _moved(*told, keys.labels, keys.fingerprints, at)
             yield at
             best = np.where(best >= 0, best, at)
         known = best >= 0
@@ -162,13 +162,13 @@ class ForeignCells:
 
     def _told(self, columns: tuple[str, ...]) -> tuple[Array, Array] | None:
         """The hashes of the frame's labels and of its cells in these columns, or None."""
-        if columns not in self._prints:
+        if columns not in self._fingerprints:
             try:
                 labels = columns_of(self._frame, list(columns))
-                self._prints[columns] = frames.row_hashes(self._frame, labels)
+                self._fingerprints[columns] = frames.row_hashes(self._frame, labels)
             except JupyterBatchError:
-                self._prints[columns] = None
-        return self._prints[columns]
+                self._fingerprints[columns] = None
+        return self._fingerprints[columns]
 
 
 def as_written(job: JobRecord, found: Outcomes, out: str, keep: Keep) -> pd.DataFrame:

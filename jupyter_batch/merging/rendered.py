@@ -65,8 +65,8 @@ class Rendered(msgspec.Struct, frozen=True):
             return by_request(self.again(frame), self.keys)
         if ambiguous and self.witness is not None:
             return self._witnessed(frame)
-        labels, prints = frames.row_hashes(frame, columns_of(frame, self.columns))
-        return by_content(labels, prints, self.keys)
+        labels, fingerprints = frames.row_hashes(frame, columns_of(frame, self.columns))
+        return by_content(labels, fingerprints, self.keys)
 
     def _witnessed(self, frame: pd.DataFrame) -> Array:
         """Match by the frame's whole content, and by the identity of its cells' objects."""
@@ -97,23 +97,23 @@ def kept(job: JobRecord, folder: JobFolder) -> Rendered:
 
 def keys_of(job: JobRecord, folder: JobFolder) -> Keys:
     """The keys of a job's rows; older jobs get their request hashes from their other files."""
-    from jupyter_batch.row_files.row_columns import prints_of, read_keys, read_unsent
+    from jupyter_batch.row_files.row_columns import read_keys, read_unsent, request_hashes
     from jupyter_batch.row_files.row_sources import Places
 
     keys = read_keys(folder, job)
     if keys.asks is not None or job.round:
         return keys
-    prints = prints_of(job, folder)
-    if prints is None:
+    hashes = request_hashes(job, folder)
+    if hashes is None:
         return keys
-    asks = prints.copy()
+    asks = hashes.copy()
     left_out = [at for group in read_unsent(folder, job) for at in group.positions]
     with reading(folder.places):
         rows, leaders = Places.of(folder, job.rows, [], left_out).followers()
     asks[rows] = asks[leaders]
     known = np.asarray(asks.any(axis=1))
     known[left_out] = True
-    return Keys(keys.labels, keys.prints, keys.skipped, asks) if known.all() else keys
+    return Keys(keys.labels, keys.fingerprints, keys.skipped, asks) if known.all() else keys
 
 
 def columns_of(frame: pd.DataFrame, texts: list[str]) -> list[Any]:

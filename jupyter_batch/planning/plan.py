@@ -32,7 +32,7 @@ from jupyter_batch.planning.resolve import Order
 from jupyter_batch.providers.prices import OWN
 from jupyter_batch.providers.table import BATCH
 from jupyter_batch.results.outcomes import of_shard
-from jupyter_batch.row_files.hash_arrays import prints_array
+from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import RowFiles, places_of
 
@@ -118,7 +118,7 @@ def draft_rows(
         return
     if (sent := lines.sent_hashes()) is not None:
         folder.write(folder.sent, sent)
-    draft.hashes = prints_array(lines.hashes)
+    draft.hashes = hash_array(lines.hashes)
     if reuse:
         draft.deduplicate(draft.hashes, ask.limits)
     else:
@@ -178,7 +178,7 @@ def _places_in(job: JobRecord, folder: JobFolder, rendered: Rendered) -> Rendere
     try:
         keys = keys_of(job, folder)
         at = (
-            by_content(rendered.keys.labels, rendered.keys.prints, keys, alike=True)
+            by_content(rendered.keys.labels, rendered.keys.fingerprints, keys, alike=True)
             if keys.asks is None
             else by_request(rendered.keys, keys)
         )

@@ -32,7 +32,7 @@ from jupyter_batch.prompts.media_parts import in_pieces, within
 from jupyter_batch.prompts.prompt import Prompt, calls_function, param_of, params_of
 from jupyter_batch.row_files.request_files import sent_hash
 from jupyter_batch.row_files.row_columns import Unsent
-from jupyter_batch.row_files.row_sources import PRINT_BYTES, request_hash, space_of
+from jupyter_batch.row_files.row_sources import HASH_BYTES, request_hash, space_of
 from jupyter_batch.templates.values import PLAIN, RowError
 from jupyter_batch.wire.dialects import (
     OPENAI,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ONLY = (1 << 128) - 1
-_NO_HASH = bytes(PRINT_BYTES)
+_NO_HASH = bytes(HASH_BYTES)
 
 
 class RequestLines:
@@ -92,7 +92,7 @@ class RequestLines:
         self._space = space_of(ask.place, ask.provider, ask.endpoint, schema)
         self._fingerprints = bytearray()
         self._samples = ask.samples
-        self.hashes = bytearray(PRINT_BYTES * frames.row_count(frame) * ask.samples)
+        self.hashes = bytearray(HASH_BYTES * frames.row_count(frame) * ask.samples)
         self._sent = bytearray(0 if self._hashed is None else len(self.hashes))
         self._skipped: dict[str, list[int]] = {}
         self._broken: dict[str, list[int]] = {}
@@ -143,8 +143,8 @@ class RequestLines:
                 kept.append((position, line))
             marks.append(mark)
             sent.append(as_sent)
-        first = start * samples * PRINT_BYTES
-        span = slice(first, first + len(marks) * PRINT_BYTES)
+        first = start * samples * HASH_BYTES
+        span = slice(first, first + len(marks) * HASH_BYTES)
         self.hashes[span] = b"".join(marks)
         if self._hashed is not None:
             self._sent[span] = b"".join(sent)
@@ -157,7 +157,7 @@ class RequestLines:
 
     def _sum(self) -> int:
         """The sum of the request hashes as big-endian integers, whatever their order."""
-        words = np.frombuffer(bytes(self.hashes), ">u4").reshape(-1, PRINT_BYTES // 4)
+        words = np.frombuffer(bytes(self.hashes), ">u4").reshape(-1, HASH_BYTES // 4)
         return sum(
             int(total) << 32 * place
             for place, total in enumerate(words.sum(axis=0, dtype=np.uint64)[::-1])
@@ -287,19 +287,19 @@ class RequestLines:
     def keys(self) -> frames.Keys:
         """The rows' keys, with the request hashes; rows left out have the hash of their reason."""
         left_out = [row for _, rows in self._left_out_rows() for row in rows]
-        read, prints = self._read_columns(), self._fingerprints
+        read, fingerprints = self._read_columns(), self._fingerprints
         if read != self.columns:  # a row function, whose columns are known only after rendering
-            prints = bytearray().join(
+            fingerprints = bytearray().join(
                 b"".join(block.fingerprints) for block in frames.blocks(self._frame, read)
             )
-        step = PRINT_BYTES * self._samples
-        firsts = (self.hashes[at : at + PRINT_BYTES] for at in range(0, len(self.hashes), step))
+        step = HASH_BYTES * self._samples
+        firsts = (self.hashes[at : at + HASH_BYTES] for at in range(0, len(self.hashes), step))
         asks = bytearray(self.hashes) if self._samples == 1 else bytearray().join(firsts)
         for reason, rows in self._left_out_rows():
-            mark = blake2b(reason.encode(), digest_size=PRINT_BYTES, person=b"unsent").digest()
+            mark = blake2b(reason.encode(), digest_size=HASH_BYTES, person=b"unsent").digest()
             for at in rows:
-                asks[at * PRINT_BYTES : (at + 1) * PRINT_BYTES] = mark
-        return frames.Keys.of(frames.row_labels(self._frame), prints, left_out, asks)
+                asks[at * HASH_BYTES : (at + 1) * HASH_BYTES] = mark
+        return frames.Keys.of(frames.row_labels(self._frame), fingerprints, left_out, asks)
 
     def _left_out_rows(self) -> Iterator[tuple[str, list[int]]]:
         """(reason, the rows of the frame left out for it)."""

@@ -33,8 +33,8 @@ from jupyter_batch.planning.route import route_of
 from jupyter_batch.prompts.prompt import params_of
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
-from jupyter_batch.row_files.row_columns import changed_of, sent_prints
-from jupyter_batch.row_files.row_sources import PRINT_BYTES, request_hash
+from jupyter_batch.row_files.row_columns import changed_of, sent_hashes
+from jupyter_batch.row_files.row_sources import HASH_BYTES, request_hash
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import BODIES, OPENAI, encoder, headers_of, request_in
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
@@ -246,9 +246,9 @@ class ChangedLines:
         self._remapped = Remapped(job) if is_unmapped(job) else None
         apart = job.dialect != OPENAI or self._folder.asked.exists() or self._remapped is not None
         self._plain = Changed(job, OPENAI, params, given=True) if apart else None
-        sent, changed = sent_prints(job, self._folder), changed_of(job, self._folder)
-        self._prints = np.zeros((job.rows, 2), dtype=np.uint64) if sent is None else sent
-        self.changed = np.zeros_like(self._prints) if changed is None else changed.copy()
+        sent, changed = sent_hashes(job, self._folder), changed_of(job, self._folder)
+        self._hashes = np.zeros((job.rows, 2), dtype=np.uint64) if sent is None else sent
+        self.changed = np.zeros_like(self._hashes) if changed is None else changed.copy()
         self._held = [self._lines(ledger, job.dialect)]
         if apart:
             self._held.append(self._lines(ledger, OPENAI, given=True))
@@ -256,7 +256,7 @@ class ChangedLines:
 
     def _lines(self, ledger: Ledger, dialect: str, *, given: bool = False) -> Held:
         held = requests_of(ledger, self._job, self._wanted, dialect, given=given)
-        look_elsewhere(held, ledger, self._job, self._prints, self._wanted, dialect, given=given)
+        look_elsewhere(held, ledger, self._job, self._hashes, self._wanted, dialect, given=given)
         return held
 
     @contextlib.contextmanager
@@ -279,8 +279,8 @@ class ChangedLines:
             if self._remapped is not None:
                 line = self._remapped.line(line)
             plain = line if self._plain is None else self._plain.line(self._held[1].line(row), ours)
-            mark = np.frombuffer(self._print(row, plain), "<u8")
-            if (mark == self._prints[row]).all():
+            mark = np.frombuffer(self._hash(row, plain), "<u8")
+            if (mark == self._hashes[row]).all():
                 continue
             if self._asked is not None:
                 self._asked.write(plain)
@@ -288,15 +288,15 @@ class ChangedLines:
             self.sent[row] = True
             yield row, line
 
-    def _print(self, row: int, plain: bytes) -> bytes:
+    def _hash(self, row: int, plain: bytes) -> bytes:
         """The request hash; derived from the previous one without a line in OpenAI's dialect."""
         if self._job.endpoint != RESPONSES:
-            return print_of(plain, row % self._job.samples)
-        told = self._prints[row].tobytes() + orjson.dumps(self._params)
-        return blake2b(told, digest_size=PRINT_BYTES).digest()
+            return line_hash(plain, row % self._job.samples)
+        told = self._hashes[row].tobytes() + orjson.dumps(self._params)
+        return blake2b(told, digest_size=HASH_BYTES).digest()
 
 
-def print_of(line: bytes, sample: int) -> bytes:
+def line_hash(line: bytes, sample: int) -> bytes:
     """Return the request hash of a line in OpenAI's dialect, as for a cell with this request."""
     _, _, body = line.partition(b'"body":')
     return request_hash(body, sample)

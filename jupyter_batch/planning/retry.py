@@ -31,7 +31,7 @@ from jupyter_batch.providers.table import REALTIME, facts_of
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.row_files.request_files import write_requests
-from jupyter_batch.row_files.row_columns import RowFiles, places_of, prints_of
+from jupyter_batch.row_files.row_columns import RowFiles, places_of, request_hashes
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
 from jupyter_batch.wire.dialects import OPENAI
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
@@ -144,7 +144,7 @@ def _drafted(
     check_whole(folder, [shard for shard in shards if shard.number in asking])
     with job_draft(ledger) as draft:
         limits = limits_of(job, at_once=way.at_once)
-        shared = prints_of(job, folder) is not None and not job.alone
+        shared = request_hashes(job, folder) is not None and not job.alone
         few = msgspec.structs.replace(limits, minimum=1) if shared else limits
         rows = RowFiles.of(job, folder)
         headers = job.headers
@@ -236,7 +236,7 @@ def _deduplicate(
     """
     asked = rows.sent_hashes()
     if asked is None:
-        raise LedgerCorruptError(f"{folder.prints} is gone: {RESTORE}")
+        raise LedgerCorruptError(f"{folder.request_hashes} is gone: {RESTORE}")
     draft.deduplicate(
         np.where(missed[:, None], asked, 0),
         limits,
@@ -295,9 +295,9 @@ def _missed(
     codes = np.frombuffer(found.status, dtype=np.uint8)
     asked = was.array >= 0
     if job.inherited:  # billed in another job: their requests are stored here
-        prints = prints_of(job, folder)
-        if prints is not None:
-            asked |= (was.array == NOWHERE) & prints.any(axis=1)
+        hashes = request_hashes(job, folder)
+        if hashes is not None:
+            asked |= (was.array == NOWHERE) & hashes.any(axis=1)
     flags: Array = np.isin(codes, bad) & asked
     if cut_off:
         cut = [code for code, finish in enumerate(found.finishes) if finish in CUT]

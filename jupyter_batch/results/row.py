@@ -22,7 +22,7 @@ from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import results_in
 from jupyter_batch.row_files.line_index import look_elsewhere, requests_of
 from jupyter_batch.row_files.request_search import line_of
-from jupyter_batch.row_files.row_columns import places_of, sent_prints
+from jupyter_batch.row_files.row_columns import places_of, sent_hashes
 from jupyter_batch.row_files.row_sources import NOWHERE
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.dialects import OPENAI, request_in
@@ -181,9 +181,9 @@ def _request(
     wanted[row] = True
     held = requests_of(ledger, job, wanted, dialect)
     try:
-        prints = None if row in held else sent_prints(job, folder)
-        if prints is not None:
-            look_elsewhere(held, ledger, job, prints, wanted, dialect)
+        hashes = None if row in held else sent_hashes(job, folder)
+        if hashes is not None:
+            look_elsewhere(held, ledger, job, hashes, wanted, dialect)
         return held.line(row) if row in held else b""
     finally:
         held.close()

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
 
 
-def prints_array(prints: bytes | bytearray) -> Array:
+def hash_array(hashes: bytes | bytearray) -> Array:
     """Return concatenated request hashes as uint64 of shape (rows, 2)."""
-    return np.frombuffer(bytes(prints), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
+    return np.frombuffer(bytes(hashes), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
 def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.row_files.hash_arrays import matches
 from jupyter_batch.row_files.request_files import REQUEST_ID
-from jupyter_batch.row_files.row_columns import prints_elsewhere
+from jupyter_batch.row_files.row_columns import hashes_elsewhere
 from jupyter_batch.wire.dialects import OPENAI
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def look_elsewhere(
     held: Held,
     ledger: Ledger,
     job: JobRecord,
-    prints: Array,
+    hashes: Array,
     wanted: Array,
     dialect: str,
     *,
@@ -100,13 +100,13 @@ def look_elsewhere(
 ) -> None:
     """Index the request lines of reused rows, from the files of the jobs that sent them.
 
-    prints: the request hashes of the job's rows.
+    hashes: the request hashes of the job's rows.
     """
     rows = np.flatnonzero(wanted & (held.which < 0))
     if not len(rows):
         return
-    for other, folder, theirs in prints_elsewhere(ledger, job):
-        here, there = matches(prints, rows, theirs)
+    for other, folder, theirs in hashes_elsewhere(ledger, job):
+        here, there = matches(hashes, rows, theirs)
         onto = np.full(other.rows, -1, dtype=np.int64)
         onto[there] = here
         paths = _paths(folder, other.dialect, dialect, given=given)

@@ -192,7 +192,7 @@ def _rows_in(path: Path, job: JobRecord, find: Any) -> Iterator[int]:
 # --- what rows ask --------------------------------------------------------------------------------------------------
 
 
-def prints_of(job: JobRecord, folder: JobFolder) -> Array | None:
+def request_hashes(job: JobRecord, folder: JobFolder) -> Array | None:
     """The hashes of a job's requests, by row; None for a job without any.
 
     Raises LedgerError where they are damaged and cannot be derived from the rows' keys.
@@ -203,22 +203,22 @@ def prints_of(job: JobRecord, folder: JobFolder) -> Array | None:
     )
     from jupyter_batch.frames.row_keys import pairs
 
-    with opened_if_there(folder.prints) as file:
+    with opened_if_there(folder.request_hashes) as file:
         there = file is not None
     try:
-        with reading(folder.prints, remedy):
-            prints: Array = pairs(read(folder.prints, remedy))
-            if len(prints) != job.rows:
-                raise ValueError(len(prints))
-            return prints
+        with reading(folder.request_hashes, remedy):
+            hashes: Array = pairs(read(folder.request_hashes, remedy))
+            if len(hashes) != job.rows:
+                raise ValueError(len(hashes))
+            return hashes
     except LedgerCorruptError:
-        found = _prints_of_keys(job, folder)
+        found = _request_hashes_of_keys(job, folder)
         if found is None and there:
             raise
         return found
 
 
-def prints_elsewhere(
+def hashes_elsewhere(
     ledger: Ledger, job: JobRecord
 ) -> Iterator[tuple[JobRecord, JobFolder, Array]]:
     """The other jobs whose answers can be used for this one, with their request hashes."""
@@ -226,9 +226,9 @@ def prints_elsewhere(
         if other.id == job.id or other.space != job.space:
             continue
         folder = ledger.folders.of(other.id)
-        prints = prints_of(other, folder)
-        if prints is not None:
-            yield other, folder, prints
+        hashes = request_hashes(other, folder)
+        if hashes is not None:
+            yield other, folder, hashes
 
 
 def changed_of(job: JobRecord, folder: JobFolder) -> Array | None:
@@ -245,12 +245,12 @@ def changed_of(job: JobRecord, folder: JobFolder) -> Array | None:
     return changed
 
 
-def sent_prints(job: JobRecord, folder: JobFolder) -> Array | None:
+def sent_hashes(job: JobRecord, folder: JobFolder) -> Array | None:
     """The hashes of the requests as last sent; None for a job without any.
 
-    Raises as `prints_of`.
+    Raises as `request_hashes`.
     """
-    return _last_sent(prints_of(job, folder), changed_of(job, folder))
+    return _last_sent(request_hashes(job, folder), changed_of(job, folder))
 
 
 def _last_sent(hashes: Array | None, changed: Array | None) -> Array | None:
@@ -263,7 +263,7 @@ def _last_sent(hashes: Array | None, changed: Array | None) -> Array | None:
     return sent
 
 
-def _prints_of_keys(job: JobRecord, folder: JobFolder) -> Array | None:
+def _request_hashes_of_keys(job: JobRecord, folder: JobFolder) -> Array | None:
     if job.round or job.adopted or job.samples > 1:  # keys are of other requests, or of some
         return None
     try:
@@ -298,7 +298,7 @@ class RowFiles(msgspec.Struct):
             rows.keys = read(folder.keys)
         with contextlib.suppress(LedgerCorruptError):
             rows.index = read(folder.index)
-        rows.hashes = prints_of(job, folder)  # an old job may have none
+        rows.hashes = request_hashes(job, folder)  # an old job may have none
         rows.changed = changed_of(job, folder)
         return rows
 
@@ -313,6 +313,6 @@ class RowFiles(msgspec.Struct):
                 folder.write(target, data)
         folder.write(folder.unsent, msgspec.json.encode(self.unsent))
         if self.hashes is not None:
-            folder.write(folder.prints, self.hashes.astype("<u8").tobytes())
+            folder.write(folder.request_hashes, self.hashes.astype("<u8").tobytes())
         if self.hashes is not None and self.changed is not None:
             folder.write(folder.changed, self.changed.astype("<u8").tobytes())

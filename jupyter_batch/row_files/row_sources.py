@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = np.ndarray[Any, Any]
 
-PRINT_BYTES = 16
+HASH_BYTES = 16
 """Size of a request hash. A request is identified by the hash of its body."""
 
 
@@ -28,8 +28,8 @@ def space_of(place: str | None, provider: str, endpoint: str, schema: bytes = b"
     follows after a ".".
     """
     told = repr((place, provider, endpoint.rpartition("/")[2])).encode()
-    space = blake2b(told, digest_size=PRINT_BYTES).hexdigest()
-    return f"{space}.{blake2b(schema, digest_size=PRINT_BYTES).hexdigest()}" if schema else space
+    space = blake2b(told, digest_size=HASH_BYTES).hexdigest()
+    return f"{space}.{blake2b(schema, digest_size=HASH_BYTES).hexdigest()}" if schema else space
 
 
 def request_hash(body: bytes, sample: int = 0) -> bytes:
@@ -38,7 +38,7 @@ def request_hash(body: bytes, sample: int = 0) -> bytes:
     Sample 0 has the hash of a request for one answer.
     """
     salt = sample.to_bytes(4, "big") if sample else b""
-    return blake2b(body, digest_size=PRINT_BYTES, salt=salt).digest()
+    return blake2b(body, digest_size=HASH_BYTES, salt=salt).digest()
 
 
 NOWHERE = -1

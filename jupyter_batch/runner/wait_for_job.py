@@ -26,7 +26,7 @@ from jupyter_batch.results.outcomes import Outcomes, of_job
 from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.row_files.hash_arrays import matches
 from jupyter_batch.row_files.request_files import REQUEST_ID
-from jupyter_batch.row_files.row_columns import places_of, prints_elsewhere, prints_of
+from jupyter_batch.row_files.row_columns import hashes_elsewhere, places_of, request_hashes
 from jupyter_batch.row_files.row_sources import NOWHERE
 from jupyter_batch.wire.dialects import OPENAI
 
@@ -127,7 +127,7 @@ def _wanted(
     theirs = ledger.folders.of(other.id)
     shards = ledger.shards(other.id)
     rows = np.setdiff1d(_rows(ledger, job, shard), before)
-    here, there = matches(_prints(ledger, job), rows, _prints(ledger, other))
+    here, there = matches(_hashes(ledger, job), rows, _hashes(ledger, other))
     asking = set(places_of(other, shards, theirs).array[there].tolist()) - {NOWHERE}
     if any(one.step is not Step.COLLECTED for one in shards if one.number in asking):
         return None
@@ -142,7 +142,7 @@ def _withheld(
     if not held.any():
         return []
     wanted = np.setdiff1d(_rows(ledger, job, shard), sorted(done))
-    here, there = matches(_prints(ledger, job), wanted, _prints(ledger, other))
+    here, there = matches(_hashes(ledger, job), wanted, _hashes(ledger, other))
     rows: list[int] = here[held[there]].tolist()
     if rows:
         folder = ledger.folders.of(job.id)
@@ -157,8 +157,8 @@ def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
     The previous one may have been cancelled while it waited itself. Only an older job is waited
     for, so that no two wait for each other.
     """
-    mine = _prints(ledger, job)
-    for other, folder, theirs in prints_elsewhere(ledger, job):
+    mine = _hashes(ledger, job)
+    for other, folder, theirs in hashes_elsewhere(ledger, job):
         here, there = matches(mine, rows, theirs)
         if not len(here):
             continue
@@ -173,12 +173,12 @@ def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
     return ""
 
 
-def _prints(ledger: Ledger, job: JobRecord) -> Array:
+def _hashes(ledger: Ledger, job: JobRecord) -> Array:
     folder = ledger.folders.of(job.id)
-    prints = prints_of(job, folder)
-    if prints is None:
-        raise LedgerCorruptError(f"{folder.prints} is gone: {RESTORE}")
-    return prints
+    hashes = request_hashes(job, folder)
+    if hashes is None:
+        raise LedgerCorruptError(f"{folder.request_hashes} is gone: {RESTORE}")
+    return hashes
 
 
 def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "") -> Array:

@@ -30,17 +30,17 @@ from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.copy_answers import answer_files, lines_in, onto
 from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.results.result_files import results_in
-from jupyter_batch.row_files.hash_arrays import matches, prints_array
+from jupyter_batch.row_files.hash_arrays import hash_array, matches
 from jupyter_batch.row_files.line_index import Held, requests_of
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import (
     RowFiles,
     Unsent,
     places_of,
-    prints_of,
     read_unsent,
+    request_hashes,
 )
-from jupyter_batch.row_files.row_sources import PRINT_BYTES
+from jupyter_batch.row_files.row_sources import HASH_BYTES
 from jupyter_batch.tool_calls.execute import Slots
 from jupyter_batch.wire.dialects import OPENAI, next_turn
 from jupyter_batch.wire.turns import Told
@@ -117,7 +117,7 @@ class Waiting:
         run again.
         """
         self.slots.read(self.folder.calls)
-        mine = prints_of(self.job, self.folder)
+        mine = request_hashes(self.job, self.folder)
         if mine is None:
             return
         for other in self.ledger.jobs():
@@ -128,7 +128,7 @@ class Waiting:
                 or other.space != self.job.space
                 or not len(rows)
                 or not folder.calls.exists()
-                or (theirs := prints_of(other, folder)) is None
+                or (theirs := request_hashes(other, folder)) is None
             ):
                 continue
             here, there = matches(mine, rows, theirs)
@@ -177,7 +177,7 @@ def plan_round(
             max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost,
         )
         draft.record = live(record) if at_once else record
-        draft.deduplicate(prints_array(lines.prints), limits)
+        draft.deduplicate(hash_array(lines.hashes), limits)
         carried = draft.carry_over(
             job,
             waiting.shards,
@@ -193,7 +193,7 @@ def plan_round(
 class _Following:
     """The follow-up's request lines, in the order of the rows.
 
-    prints: request hashes, 16 bytes a row. sent: the rows with a request. left: those that can have
+    hashes: request hashes, 16 bytes a row. sent: the rows with a request. left: those that can have
     none, by reason.
     """
 
@@ -208,7 +208,7 @@ class _Following:
     ) -> None:
         job, rows = waiting.job, waiting.slots.rows
         self._waiting, self._new, self._limits, self._dialect = waiting, draft.id, limits, dialect
-        self.prints = bytearray(PRINT_BYTES * job.rows)
+        self.hashes = bytearray(HASH_BYTES * job.rows)
         self.sent = np.zeros(job.rows, dtype=bool)
         self.left: dict[str, list[int]] = {}
         wanted = np.zeros(job.rows, dtype=bool)
@@ -220,8 +220,8 @@ class _Following:
             requests_of(waiting.ledger, job, wanted, OPENAI, given=True) if apart else None
         )
         self._draft = draft.folder
-        was = prints_of(job, waiting.folder)
-        self._were = bytes(PRINT_BYTES * job.rows) if was is None else was.astype("<u8").tobytes()
+        was = request_hashes(job, waiting.folder)
+        self._were = bytes(HASH_BYTES * job.rows) if was is None else was.astype("<u8").tobytes()
 
     def __enter__(self) -> Self:
         return self
@@ -268,14 +268,14 @@ class _Following:
 
     def _note(self, row: int, calls: ToolCalls, told: list[Told]) -> None:
         self.sent[row] = True
-        span = slice(row * PRINT_BYTES, (row + 1) * PRINT_BYTES)
+        span = slice(row * HASH_BYTES, (row + 1) * HASH_BYTES)
         was = (
             self._were[span]
             if any(self._were[span])
             else custom_id(self._waiting.job.id, row).encode()
         )
         said = orjson.dumps([calls, calls.text, [tuple(one) for one in told]])
-        self.prints[span] = blake2b(was + said, digest_size=PRINT_BYTES).digest()
+        self.hashes[span] = blake2b(was + said, digest_size=HASH_BYTES).digest()
 
 
 def _told(row: int, number: int, call: dict[str, Any], entry: Entry) -> Told:

@@ -35,7 +35,7 @@ def test_the_request_hash_is_of_the_request_as_it_was_given(server, mapped, home
         b'"max_tokens":50,"seed":7}}\n'
     )
     folder = Ledger(home).folders.of(job.id)
-    assert folder.prints.read_bytes() == blake2b(body, digest_size=16).digest()
+    assert folder.request_hashes.read_bytes() == blake2b(body, digest_size=16).digest()
     assert sent(server)[0]["max_completion_tokens"] == 50
 
 
@@ -45,7 +45,7 @@ def test_the_hash_of_an_embedding_is_of_the_request_as_it_was_given(mapped, home
     job = frame(1).llm.embed("text", out="v", dimensions=8, **given).wait(60)
     body = b'{"model":"text-embedding-3-small","input":"row number 0","dimensions":8}}\n'
     folder = Ledger(home).folders.of(job.id)
-    assert folder.prints.read_bytes() == blake2b(body, digest_size=16).digest()
+    assert folder.request_hashes.read_bytes() == blake2b(body, digest_size=16).digest()
 
 
 def test_an_adopted_job_with_mapped_parameters_is_found_by_its_cell(server, mapped, home):
