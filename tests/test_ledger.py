@@ -20,7 +20,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.database import FILE
-from jupyter_batch.ledger.folder import Folders, machine, told, written
+from jupyter_batch.ledger.folder import Folders, disk_errors, machine, written
 from jupyter_batch.ledger.migrations import MIGRATIONS
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger, this_process
@@ -211,7 +211,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path):
         fill_it_up()
     assert target.read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["output-0.jsonl"]
-    with pytest.raises(LedgerFullError), told(tmp_path):
+    with pytest.raises(LedgerFullError), disk_errors(tmp_path):
         raise OSError(28, "No space left on device")
 
 

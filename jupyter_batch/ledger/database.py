@@ -93,7 +93,7 @@ class Database:
         self._reader = Reader(self.path, self._prepare)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _sqlite_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as e:
@@ -166,7 +166,7 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._told():
+        with self._lock, self._sqlite_errors():
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -178,7 +178,7 @@ class Database:
                 raise
 
     def _rows(self, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        with self._lock, self._told():
+        with self._lock, self._sqlite_errors():
             try:
                 return self._open().execute(sql, arguments).fetchall()
             except (sqlite3.OperationalError, LedgerReadOnlyError) as e:

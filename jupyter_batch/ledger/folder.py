@@ -22,7 +22,7 @@ _GONE = ".forgotten-"
 
 
 @contextlib.contextmanager
-def told(place: Path) -> Iterator[None]:
+def disk_errors(place: Path) -> Iterator[None]:
     """Translate an OSError in the block into an error about the ledger at `place`."""
     try:
         yield
@@ -47,7 +47,7 @@ def told(place: Path) -> Iterator[None]:
 
 def private_folder(path: Path) -> Path:
     """The folder, created with mode 0700 together with each missing folder above it."""
-    with told(path):
+    with disk_errors(path):
         for folder in reversed([one for one in (path, *path.parents) if not is_there(one)]):
             folder.mkdir(mode=0o700, exist_ok=True)
     return path
@@ -57,7 +57,7 @@ def private_folder(path: Path) -> Path:
 def written(target: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `target` once it is fully on disk; on error it is removed."""
     draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-    with told(target.parent):
+    with disk_errors(target.parent):
         try:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb", buffering=1 << 18) as file:
@@ -220,7 +220,7 @@ class Folders:
         try:
             private_folder(self.root)
             draft = self.root / f"{_DRAFT}{machine()}-{os.getpid()}-{job}"
-            with told(self.root):
+            with disk_errors(self.root):
                 draft.mkdir(mode=0o700)
         except LedgerError as e:
             with tempfile.TemporaryDirectory(prefix="jupyter_batch-") as place:
@@ -237,13 +237,13 @@ class Folders:
     def keep(self, draft: JobFolder, job: str) -> None:
         """Make a drafted folder the job's, in one rename."""
         check_kept(draft)
-        with told(self.root):
+        with disk_errors(self.root):
             draft.path.rename(self.root / job)
 
     def adopt(self, draft: JobFolder, job: str) -> None:
         """Move the draft's files into the job's folder, which exists if the ledger lost the job."""
         check_kept(draft)
-        with told(self.root):
+        with disk_errors(self.root):
             target = private_folder(self.root / job)
             for path in sorted(draft.path.iterdir()):
                 path.replace(target / path.name)
@@ -254,7 +254,7 @@ class Folders:
 
     def forget(self, job: str) -> None:
         """Rename a job's folder for removal by `sweep`. A missing folder is no error."""
-        with told(self.root), contextlib.suppress(FileNotFoundError):
+        with disk_errors(self.root), contextlib.suppress(FileNotFoundError):
             (self.root / job).rename(self.root / f"{_GONE}{job}-{secrets.token_hex(4)}")
 
     def sweep(self) -> None:

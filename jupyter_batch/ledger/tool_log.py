@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from jupyter_batch.ledger.folder import told
+from jupyter_batch.ledger.folder import disk_errors
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,7 +49,7 @@ class CallLog:
         self._written = self._synced = 0
 
     def __enter__(self) -> Self:
-        with told(self.path.parent):
+        with disk_errors(self.path.parent):
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             self._file = os.fdopen(handle, "a+b", buffering=0)
             if self._file.seek(0, os.SEEK_END):
@@ -71,7 +71,7 @@ class CallLog:
 
     def put(self, entry: Entry) -> None:
         """Append a line and sync it to the disk; several threads share one sync."""
-        with told(self.path.parent):
+        with disk_errors(self.path.parent):
             with self._lock:
                 if self._file is None:
                     raise OSError(f"{self.path} is closed")

@@ -225,7 +225,7 @@ class Panel:
         return self._note
 
     def _start(self, name: str) -> str:
-        if name not in self._busy:  # else it was heard before, and is not done twice
+        if name not in self._busy:  # else it was received before, and is not done twice
             self._busy.add(name)
             self._spawn(lambda: self._do(name))
         return BUTTONS[name][2] if name in self._busy else self._note

@@ -26,7 +26,7 @@ from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.cells import content_text
-from jupyter_batch.ledger.folder import JobFolder, private_folder, told, written
+from jupyter_batch.ledger.folder import JobFolder, disk_errors, private_folder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.rendered import Rendered, columns_of
@@ -69,7 +69,7 @@ def build(
         folder = place if place is not None else ledger.home / "builds" / draft.id
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} is there already, and not empty: give another folder")
-        with told(folder):
+        with disk_errors(folder):
             private_folder(folder)
             with written(folder / METADATA) as file:
                 for part in _metadata(ask, draft, asked.rows):
@@ -115,7 +115,7 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
     with contextlib.suppress(JobNotFoundError):  # it was never submitted
         return ledger.job(built.job.id)
     with job_draft(ledger, built.job.id) as draft:
-        with told(draft.folder.path):
+        with disk_errors(draft.folder.path):
             for path in folder.iterdir():
                 if path.name not in (METADATA, _BUILT):
                     shutil.copy2(path, draft.folder.path / path.name)

@@ -28,7 +28,7 @@ CODE = {status: code for code, status in enumerate(CODES)}
 ANSWERED = CODE[Status.SUCCEEDED]
 MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
 TOKENS: tuple[str, ...] = Usage.__struct_fields__
-_MAGIC = b"JBC2"
+_MAGIC = b"JBC3"
 _HEAD_BYTES = 16
 _ALIGN = 8
 _MAPPED_BYTES = 1 << 20
@@ -86,7 +86,7 @@ class Columns:
     """The lines of a result file, in their order.
 
     rows: each line's position in the job, -1 for none. status: an index into CODES. finish: an
-    index into `finishes`. usage: tokens by kind, without the kinds that are 0 in all lines; told:
+    index into `finishes`. usage: tokens by kind, without the kinds that are 0 in all lines; has_usage:
     whether a line reports its usage. unbilled: see Result. reasons, raws: of failures, by line.
     values: Texts, or a list of other values; parse: makes the answer of such a value.
     """
@@ -97,7 +97,7 @@ class Columns:
         self.rows: Array = np.full(lines, -1, dtype=np.int64)
         self.status: Array = np.zeros(lines, dtype=np.uint8)
         self.finish: Array = np.zeros(lines, dtype=np.uint8)
-        self.told: Array = np.zeros(lines, dtype=bool)
+        self.has_usage: Array = np.zeros(lines, dtype=bool)
         self.unbilled: Array = np.zeros(lines, dtype=bool)
         self.usage: dict[str, Array] = {}
         self.finishes: list[str | None] = [None]
@@ -128,7 +128,7 @@ class Columns:
             **{f"usage.{kind}": counts for kind, counts in self.usage.items()},
             "status": self.status,
             "finish": self.finish,
-            "told": self.told,
+            "has_usage": self.has_usage,
             "unbilled": self.unbilled,
         }
         head = msgspec.json.encode(
@@ -185,7 +185,7 @@ class _Head(msgspec.Struct, array_like=True):
             start += arrays[name].nbytes
         found = Columns(0)
         found.rows, found.status, found.finish = arrays["rows"], arrays["status"], arrays["finish"]
-        found.told, found.unbilled = arrays["told"], arrays["unbilled"]
+        found.has_usage, found.unbilled = arrays["has_usage"], arrays["unbilled"]
         found.usage = {
             kind: arrays[f"usage.{kind}"] for kind in TOKENS if f"usage.{kind}" in arrays
         }
@@ -306,7 +306,7 @@ class Builder:
         self._finishes: dict[str | None, int] = {None: 0}
         self._tokens: tuple[list[int], list[int]] = ([], [])
         self._more: dict[int, Usage] = {}
-        self._told = bytearray()
+        self._has_usage = bytearray()
         self._unbilled: list[int] = []
         self._reasons: dict[int, str] = {}
         self._raws: dict[int, str] = {}
@@ -327,7 +327,7 @@ class Builder:
         if result.unbilled:
             self._unbilled.append(at)
         usage = result.usage if result.usage is not None and is_sane(result.usage) else None
-        self._told.append(usage is not None)
+        self._has_usage.append(usage is not None)
         self._tokens[0].append(0 if usage is None else usage.input_tokens)
         self._tokens[1].append(0 if usage is None else usage.output_tokens)
         if usage is not None and any(msgspec.structs.astuple(usage)[2:]):
@@ -355,7 +355,7 @@ class Builder:
         self._status += bytes([ANSWERED]) * len(rows)
         self._finish += bytes(map(code.__getitem__, finishes))
         self._values += texts
-        self._told += b"\1" * len(rows)
+        self._has_usage += b"\1" * len(rows)
         self._tokens[0].extend(inputs)
         self._tokens[1].extend(outputs)
 
@@ -375,7 +375,7 @@ class Builder:
         made.rows = np.array(self._rows, dtype=np.int64)
         made.status = np.frombuffer(self._status, dtype=np.uint8)
         made.finish = np.frombuffer(self._finish, dtype=np.uint8)
-        made.told = np.frombuffer(self._told, dtype=bool)
+        made.has_usage = np.frombuffer(self._has_usage, dtype=bool)
         made.unbilled = np.zeros(lines, dtype=bool)
         made.unbilled[self._unbilled] = True
         for kind, counts in zip(TOKENS, self._tokens, strict=False):
@@ -396,5 +396,5 @@ class Builder:
 
 def is_sane(usage: Usage) -> bool:
     """Whether all counts of a usage can be those of one request."""
-    told: tuple[int, ...] = msgspec.structs.astuple(usage)
-    return min(told) >= 0 and max(told) <= MOST_TOKENS
+    counts: tuple[int, ...] = msgspec.structs.astuple(usage)
+    return min(counts) >= 0 and max(counts) <= MOST_TOKENS

@@ -151,8 +151,8 @@ class Outcomes:
 
     def _count(self, at: Array, columns: Columns, lines: Array, *, paid: bool) -> None:
         """Store the tokens and the costs of lines."""
-        told = columns.told[lines]
-        rows, from_lines = at[told], lines[told]
+        has_usage = columns.has_usage[lines]
+        rows, from_lines = at[has_usage], lines[has_usage]
         counts = {
             kind: columns.usage[kind][from_lines] if kind in columns.usage else 0 for kind in TOKENS
         }
@@ -170,7 +170,7 @@ class Outcomes:
             self.usage = total if self.usage is None else self.usage + total
         unbilled, codes = columns.unbilled[lines], columns.status[lines]
         self.billed += int((np.isin(codes, _BILLED) & ~unbilled).sum())
-        self.costs.take(at, counts, told, unbilled | np.isin(codes, NEVER_ASKED))
+        self.costs.take(at, counts, has_usage, unbilled | np.isin(codes, NEVER_ASKED))
 
     def _finish_codes(self, finishes: list[str | None]) -> Array:
         return np.array([self._finish_code(finish) for finish in finishes], dtype=np.uint8)

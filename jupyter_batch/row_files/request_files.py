@@ -14,7 +14,7 @@ import msgspec
 
 from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.request import Limits, position_of
-from jupyter_batch.ledger.folder import JobFolder, told
+from jupyter_batch.ledger.folder import JobFolder, disk_errors
 from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.row_files.row_sources import request_hash
@@ -100,7 +100,7 @@ def write_requests(
     """
     shards: list[ShardRecord] = []
     with (
-        told(draft.path),
+        disk_errors(draft.path),
         contextlib.ExitStack() as stack,
     ):  # a full disk may raise on close only
         file: BinaryIO | None = None

@@ -18,7 +18,7 @@ from jupyter_batch.file_checks import contents, json_documents, stored
 from jupyter_batch.file_checks.contents import Contents, Missing
 from jupyter_batch.file_checks.rejected_lines import for_the_others, rows_at_fault
 from jupyter_batch.http.streams import result_file
-from jupyter_batch.ledger.folder import told, written
+from jupyter_batch.ledger.folder import disk_errors, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.backoff import GONE_TRIES, is_lost
 from jupyter_batch.results.outcomes import of_shard
@@ -211,7 +211,7 @@ def _put_in_place(draft: Path, target: Path, job: JobRecord, shard: ShardRecord)
     json_documents.to_lines(draft)
     came = contents.read(draft, job, shard)
     foreign = came.odd and not came.found
-    with told(target.parent):
+    with disk_errors(target.parent):
         if foreign or came.found < contents.read(target, job, shard).found:
             draft.unlink()
             kept_at(draft).unlink(missing_ok=True)

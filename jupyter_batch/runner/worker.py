@@ -220,7 +220,7 @@ class Worker:
                 self._warned.pop(job.id, None)
             except Exception as e:  # one job's error must not keep the others from their end
                 if not is_ending(e):
-                    self._warn(job.id, f"job {job.id}: {_told(e)}; it is tried again")
+                    self._warn(job.id, f"job {job.id}: {_text(e)}; it is tried again")
         return max(0.02, pause)
 
     def _look_for_files(self) -> float:
@@ -411,7 +411,7 @@ class Worker:
         self._tasks.pop(key, None)
         error = None if task.cancelled() else task.exception()
         if error is not None and not is_ending(error):
-            self._warn(f"{key}", f"job {key[0]}, batch {key[1]}: {_told(error)}; it is tried again")
+            self._warn(f"{key}", f"job {key[0]}, batch {key[1]}: {_text(error)}; it is tried again")
             with contextlib.suppress(RuntimeError):
                 asyncio.get_running_loop().call_later(IDLE_SECONDS, self.poke)
         elif self._wake is not None:
@@ -434,7 +434,7 @@ class Worker:
                 _log.exception("jupyter_batch: a watcher of %s failed", job.id)
 
 
-def _told(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     return (
         str(error)
         if isinstance(error, JupyterBatchError)

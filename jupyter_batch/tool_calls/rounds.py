@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.ledger.folder import told
+from jupyter_batch.ledger.folder import disk_errors
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.ledger.tool_log import CallLog
@@ -63,7 +63,7 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
                 said=f"{rows} tools after {job.round} rounds; job.run_tools(max_rounds=...) goes on"
             )
         folder = waiting.folder
-        with told(folder.path), FileLock(folder.path / "calls.lock") as lock:
+        with disk_errors(folder.path), FileLock(folder.path / "calls.lock") as lock:
             if not lock.take():
                 raise InputError(
                     f"the tool calls of job {job.id} are being run by another process, or another cell: "

@@ -27,7 +27,7 @@ def runs(lab, cell):
 
 @pytest.mark.matrix
 def test_the_panel_moves_while_idle_and_while_a_cell_computes_sleeps_or_awaits(open_lab):
-    """The counts move meanwhile. A click is answered at once where it has a thread; else the page says it was heard.
+    """The counts move meanwhile. A click is answered at once where it has a thread; else the page acknowledges it.
 
     Then it is answered after the cell: none is lost.
     """
@@ -42,7 +42,8 @@ def test_the_panel_moves_while_idle_and_while_a_cell_computes_sleeps_or_awaits(o
             moves(lab)
             lab.click("Refresh")
             lab.wait_text(
-                f"Asked, {cell}." if at_once else "Heard: the kernel is busy with a cell", 0
+                f"Asked, {cell}." if at_once else "Click received: the kernel is busy with a cell",
+                0,
             )
             lab.shot(f"while-{cell}.png")
             moves(lab)
@@ -50,7 +51,7 @@ def test_the_panel_moves_while_idle_and_while_a_cell_computes_sleeps_or_awaits(o
             (lab.path.parent / pause).touch()
             lab.wait_text(f"over {cell - (not at_once)}", cell)
             lab.wait_text(f"Asked, {cell}.", 0)
-            lab.until(lambda: "Heard" not in lab.output(0), "that word to go")
+            lab.until(lambda: "Click received" not in lab.output(0), "that word to go")
         assert lab.visible(".jb-pill") == 1, "card and panel are not both on the page"
         assert lab.errors() == []
 

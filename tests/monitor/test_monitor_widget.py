@@ -118,7 +118,7 @@ def test_where_no_widget_lives_the_panel_is_empty(panel):
 
 
 def test_a_click_is_heard_at_once_and_its_end_is_told(shot, actions):
-    """Before the action has done anything the line says that it was heard; a second click meanwhile does nothing."""
+    """Before the action has done anything the line says that it was received; a second click meanwhile does nothing."""
     waiting = []
     panel = Panel(view(shot(offers=("merge",))), actions, spawn=waiting.append)
     panel.buttons["merge"].click()

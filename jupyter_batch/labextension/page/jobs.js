@@ -1,4 +1,4 @@
-/* The list of jobs as the server tells it: asked politely, compared, and who ended since. It knows no element of the page.
+/* The list of jobs as the server reports it: polled, compared, with the jobs that ended since. No element of the page.
  *
  * Asked every few seconds while a job is open or a cell that may send one was just run, slowly else, and not at all
  * while the page is hidden (but for once a minute where a desktop notification waits for a job's end). An unchanged list
@@ -11,7 +11,7 @@ export const NO_SERVER = "The server has no part of jupyter_batch: install it in
   "and start the server again.";
 
 export class Jobs {
-  /** request(path, init) -> Response; watched(): the list is on the screen; awaited(): someone is to be told who ended,
+  /** request(path, init) -> Response; watched(): the list is on the screen; awaited(): an ended job is to be notified,
    * though the page is hidden; memory: a Storage; place: a name for this server in it. */
   constructor({ request, watched, awaited, memory, place }) {
     Object.assign(this, { request, watched, awaited, memory });
@@ -28,7 +28,7 @@ export class Jobs {
 
   on(what, listener) { this.listeners[what].push(listener); }
 
-  tell(what, ...about) { for (const listener of this.listeners[what]) listener(...about); }
+  emit(what, ...about) { for (const listener of this.listeners[what]) listener(...about); }
 
   get running() { return this.jobs.filter(job => !job.final); }
 
@@ -46,30 +46,30 @@ export class Jobs {
     try {
       const answer = await this.request("jobs", this.etag ? { headers: { "If-None-Match": this.etag } } : {});
       if (answer.status === 200) {
-        const told = await answer.json();
+        const listing = await answer.json();
         this.etag = answer.headers.get("ETag");
-        this.take(told);
+        this.take(listing);
         return;
       }
-      if (answer.status === 304) { if (this.problem && this.told) this.take(this.told); return; }
+      if (answer.status === 304) { if (this.problem && this.listing) this.take(this.listing); return; }
       this.absent = answer.status === 404;
       problem = this.absent ? NO_SERVER : `The server refuses the list of jobs (${answer.status}).`;
     } catch {
       problem = "The server does not answer.";
     }
-    if (problem !== this.problem) { this.problem = problem; this.tell("change"); }
+    if (problem !== this.problem) { this.problem = problem; this.emit("change"); }
   }
 
-  take(told) {
-    this.told = told;
-    Object.assign(this, { jobs: told.jobs, older: told.older, problem: told.problem, home: told.home, asked: true });
-    if (!told.problem || told.jobs.length) {  // one damaged job does not hide the others
-      const ended = told.jobs.filter(job => job.final && this.open.has(job.id));
-      if (ended.length) this.tell("end", ended);
+  take(listing) {
+    this.listing = listing;
+    Object.assign(this, { jobs: listing.jobs, older: listing.older, problem: listing.problem, home: listing.home, asked: true });
+    if (!listing.problem || listing.jobs.length) {  // one damaged job does not hide the others
+      const ended = listing.jobs.filter(job => job.final && this.open.has(job.id));
+      if (ended.length) this.emit("end", ended);
       this.open = new Set(this.running.map(job => job.id));
       this.keep();
     }
-    this.tell("change");
+    this.emit("change");
   }
 
   /** When to ask again. */
@@ -97,7 +97,7 @@ export class Jobs {
     return open || performance.now() < this.lively ? (this.watched() ? WATCHED : OPEN) : QUIET;
   }
 
-  // Which jobs were open is remembered over a reload, so that an end that nobody was there to see is told later.
+  // Which jobs were open is remembered over a reload; an end is shown later if the page was closed.
   recall() {
     try { return new Set(JSON.parse(this.memory.getItem(this.place) || "[]")); } catch { return new Set(); }
   }

@@ -8,10 +8,10 @@ import { fill, Row } from "./row.js";
 export function panelClass(lab) {
   /** request(path, init) -> Response; base: the server's address. */
   return class Panel extends lab.SidePanel {
-    constructor({ app, jobs, wishes, request, base }) {
+    constructor({ app, jobs, notifications, request, base }) {
       const header = new lab.Widget();
       super({ header });
-      Object.assign(this, { app, jobs, wishes, request, base, id: "jupyter-batch-panel" });
+      Object.assign(this, { app, jobs, notifications, request, base, id: "jupyter-batch-panel" });
       this.addClass("jb-side");
       Object.assign(this.title, { icon: lab.icon, caption: "LLM Batches" });
       this.node.setAttribute("role", "region");
@@ -40,7 +40,7 @@ export function panelClass(lab) {
       this.toolbar.addItem("bell", new lab.Widget({ node: this.bell }));
       this.toolbar.addItem("refresh",
         new ToolbarButton({ icon: refreshIcon, tooltip: "Refresh the list", onClick: () => this.jobs.refresh() }));
-      this.wishes.changed = () => this.drawBell();
+      this.notifications.changed = () => this.drawBell();
       this.drawBell();
     }
 
@@ -76,7 +76,7 @@ export function panelClass(lab) {
       }
     }
 
-    /** A section that has little leaves room to the other; a person may move the border, until that changes. */
+    /** A section that has little leaves room to the other; the user may move the border, until that changes. */
     share() {
       const sizes = this.sections.map(({ mine }) => 0.7 + Math.min(4, this.jobs.jobs.filter(mine).length));
       if (String(sizes) === this.sizes) return;
@@ -119,30 +119,30 @@ export function panelClass(lab) {
       this.say(`Cancelling ${job.title} …`);
       try {
         const answer = await this.request(`jobs/${encodeURIComponent(job.id)}/cancel`, { method: "POST" });
-        const told = answer.status === 202 ? null : (await answer.json()).message;
-        this.say(told === null ? `${job.title} is being cancelled.` : `${job.title} was not cancelled: ${told}`);
+        const problem = answer.status === 202 ? null : (await answer.json()).message;
+        this.say(problem === null ? `${job.title} is being cancelled.` : `${job.title} was not cancelled: ${problem}`);
       } catch {
         this.say(`${job.title} was not cancelled: the server does not answer.`);
       }
       await this.jobs.refresh();
     }
 
-    /** The bell: a desktop notification too at a job's end. The browser asks the person the first time. */
+    /** The bell: a desktop notification too at a job's end. The browser asks the user the first time. */
     async ring() {
-      const on = !this.wishes.desktop;
+      const on = !this.notifications.desktop;
       if (on && !("Notification" in window)) {
         this.say("This browser has no desktop notifications, or not for pages without https.");
       } else if (on && (await Notification.requestPermission()) !== "granted") {
         this.say("The browser does not allow notifications of this page; its settings for the site can change that.");
       } else {
-        await this.wishes.set(on);
+        await this.notifications.set(on);
         this.say(on ? "A desktop notification comes when a job ends." : "No desktop notifications any more.");
       }
       this.drawBell();
     }
 
     drawBell() {
-      const on = this.wishes.desktop;
+      const on = this.notifications.desktop;
       this.bell.classList.toggle("jb-bell-on", on);
       this.bell.title = "Notify me on the desktop too when a job ends";
       this.bell.setAttribute("aria-label", this.bell.title);

@@ -1,8 +1,8 @@
 /* JupyterLab's plugin: it joins the list of jobs, the panel, the notifications, the status bar, and clicks in notebooks. */
-import { listen } from "./heard.js";
+import { listen } from "./click_feedback.js";
 import { Jobs } from "./jobs.js";
 import { panelClass } from "./panel.js";
-import { statusItem, Teller, Wishes } from "./told.js";
+import { statusItem, Notifier, NotificationSettings } from "./notifications.js";
 
 const ID = "jupyter_batch:panel";
 const SHOW = "jupyter_batch:show", REFRESH = "jupyter_batch:refresh";
@@ -55,11 +55,11 @@ function activate(lab, app, restorer, palette, bar, registry) {
   const settings = lab.ServerConnection.makeSettings();
   const request = (path, init = {}) =>
     lab.ServerConnection.makeRequest(lab.URLExt.join(settings.baseUrl, "jupyter-batch", path), init, settings);
-  const wishes = new Wishes();
+  const notifications = new NotificationSettings();
   let panel = null;
   const jobs = new Jobs({ request, memory: window.localStorage, place: settings.baseUrl,
-    watched: () => Boolean(panel?.isVisible), awaited: () => wishes.desktop });
-  panel = new (panelClass(lab))({ app, jobs, wishes, request, base: settings.baseUrl });
+    watched: () => Boolean(panel?.isVisible), awaited: () => notifications.desktop });
+  panel = new (panelClass(lab))({ app, jobs, notifications, request, base: settings.baseUrl });
   app.commands.addCommand(SHOW,
     { label: "Show LLM Batches", icon: lab.icon, execute: () => app.shell.activateById(panel.id) });
   app.commands.addCommand(REFRESH, { label: "Refresh the List of LLM Batches", execute: () => jobs.refresh() });
@@ -67,9 +67,9 @@ function activate(lab, app, restorer, palette, bar, registry) {
   app.shell.add(panel, "left", { rank: 900, type: "LLM Batches" });
   restorer?.add(panel, panel.id);
   if (bar) statusItem(lab, jobs, bar, () => app.commands.execute(SHOW));
-  if (registry) wishes.follow(registry, ID).catch(error => console.warn(`jupyter_batch: ${error.message}`));
-  const teller = new Teller(app, wishes, SHOW);
-  jobs.on("end", ended => teller.tell(ended));
+  if (registry) notifications.follow(registry, ID).catch(error => console.warn(`jupyter_batch: ${error.message}`));
+  const notifier = new Notifier(app, notifications, SHOW);
+  jobs.on("end", ended => notifier.notify(ended));
   for (const ran of lab.runs) {
     ran.connect((_, { cell }) => { if (SENDS.test(cell.model.sharedModel.getSource())) jobs.nudge(); });
   }

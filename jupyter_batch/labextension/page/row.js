@@ -41,9 +41,9 @@ export class Row {
   }
 
   show(job) {
-    const told = JSON.stringify(job);
-    if (told === this.told) return;
-    this.told = told;
+    const drawn = JSON.stringify(job);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
     this.job = job;
     this.node.dataset.id = job.id;
     this.title.textContent = job.title;

@@ -1,9 +1,9 @@
-/* A click on a job's panel in a notebook, seen by the page itself: it says that it was heard where the kernel can't yet,
- * since it is busy with a cell (ipykernel 6, or a JupyterLab without subshells). It knows the panel's class names alone.
+/* Feedback of the page for a click on a job's panel in a notebook, while the kernel is busy with a cell and can't answer
+ * (ipykernel 6, or a JupyterLab without subshells).
  */
 
 const PATIENCE = 400; // milliseconds; a kernel that can answer does so in a tenth of a second
-const ANSWERS = ".jb-buttons, .jb-unfold, .jb-line"; // where each answer shows: other buttons, other words
+const ANSWERS = ".jb-buttons, .jb-unfold, .jb-line"; // elements that change with an answer
 const CHANGES = { attributes: true, characterData: true, childList: true, subtree: true };
 
 export function listen(app) {
@@ -17,7 +17,7 @@ export function listen(app) {
   }, true);
 }
 
-/** Until the panel changes; what it returns ends the waiting. */
+/** Show feedback until the panel changes; returns a function that ends it. */
 function wait(panel, say) {
   const note = Object.assign(document.createElement("div"), { className: "jb jb-say jb-rest-of-it jb-below" });
   note.setAttribute("role", "status");
@@ -38,7 +38,7 @@ function wait(panel, say) {
 function words(app, panel, label) {
   const notebook = [...app.shell.widgets("main")].find(widget => widget.node.contains(panel));
   const busy = notebook?.context?.sessionContext?.session?.kernel?.status === "busy";
-  const heard = busy ? "Heard: the kernel is busy with a cell, and answers when it is over." :
-    "Heard; the kernel has not answered yet.";
-  return label.includes("ancel") ? `${heard} In the panel LLM Batches, at the left, you can cancel meanwhile.` : heard;
+  const received = busy ? "Click received: the kernel is busy with a cell; it answers after the cell." :
+    "Click received; the kernel has not answered yet.";
+  return label.includes("ancel") ? `${received} The panel LLM Batches, at the left, can cancel now.` : received;
 }

@@ -1,13 +1,11 @@
-/* How a person is told: what they wish to be told of, the notification at a job's end, the item in the status bar.
- * `lab` holds JupyterLab's own parts. It knows no list and no server.
- */
+/* Notifications at the end of jobs, the user's settings for them, and the item in the status bar. `lab`: JupyterLab's parts. */
 import { ending, inShort } from "./jobs.js";
 
-const LISTED = 10; // so many jobs does the status bar's item name
+const LISTED = 10; // jobs named by the status bar's item
 const KINDS = { good: "success", bad: "error", warn: "warning" };
 
-/** What the person wants; `desktop` is so only where the browser allows it. */
-export class Wishes {
+/** The user's settings; `desktop` is true only where the browser allows it. */
+export class NotificationSettings {
   constructor() { Object.assign(this, { changed: () => {}, toast: true, wanted: false }); }
 
   get desktop() { return this.wanted && window.Notification?.permission === "granted"; }
@@ -29,20 +27,20 @@ export class Wishes {
   }
 }
 
-/** Says that jobs have ended: in the page, and on the desktop where another window is in front. One
- * notification stands at a time, so that many jobs do not cover the notebook: until a person is there (a key, a click)
- * what ends is added to it, then a new one takes its place. */
-export class Teller {
-  constructor(app, wishes, show) {
-    Object.assign(this, { app, wishes, show, told: [], before: Promise.resolve() });
-    for (const act of ["pointerdown", "keydown"]) document.addEventListener(act, () => { this.told = []; }, true);
+/** Reports ended jobs: in the page, and on the desktop where another window is in front. There is one notification at a
+ * time, so that many jobs do not cover the notebook: ended jobs are added to it until a key or a click, then a new one
+ * replaces it. */
+export class Notifier {
+  constructor(app, notifications, show) {
+    Object.assign(this, { app, notifications, show, shown: [], before: Promise.resolve() });
+    for (const act of ["pointerdown", "keydown"]) document.addEventListener(act, () => { this.shown = []; }, true);
   }
 
-  tell(jobs) {
-    if (this.wishes.toast && this.app.commands.hasCommand("apputils:notify")) {
+  notify(jobs) {
+    if (this.notifications.toast && this.app.commands.hasCommand("apputils:notify")) {
       this.before = this.before.then(() => this.toast(jobs)).catch(error => console.warn(`jupyter_batch: ${error}`));
     }
-    if (this.wishes.desktop && (document.hidden || !document.hasFocus())) {
+    if (this.notifications.desktop && (document.hidden || !document.hasFocus())) {
       const [title, ...body] = ending(jobs).split("\n");
       const shown = new Notification(title, { body: body.join("\n"), tag: `jupyter_batch:${jobs[0].id}` });
       shown.onclick = () => { window.focus(); this.app.commands.execute(this.show); shown.close(); };
@@ -51,14 +49,14 @@ export class Teller {
 
   async toast(jobs) {
     const { commands } = this.app, { id } = this;
-    if (this.told.length && await commands.execute("apputils:update-notification",
-      { id, ...this.words([...jobs, ...this.told]) })) {
-      this.told.unshift(...jobs);
+    if (this.shown.length && await commands.execute("apputils:update-notification",
+      { id, ...this.words([...jobs, ...this.shown]) })) {
+      this.shown.unshift(...jobs);
       return;
     }
     if (id) commands.execute("apputils:dismiss-notification", { id });
     const { message, type, ...options } = this.words(jobs);
-    this.told = [...jobs];
+    this.shown = [...jobs];
     this.id = await commands.execute("apputils:notify", { message, type, options });
   }
 
