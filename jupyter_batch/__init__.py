@@ -23,6 +23,7 @@ __all__ = [
     "JupyterBatchError",
     "__version__",
     "abatch",
+    "adopt",
     "batch",
     "col",
     "embed",
@@ -92,6 +93,19 @@ def open(name: str) -> Job:  # noqa: A001 - the name is best with its module: `j
     from jupyter_batch.jobs import open_job
 
     job: Job = open_job(name)
+    return job
+
+
+def adopt(batch: str, *, model: str | None = None, **where: Any) -> Job:
+    """Read a batch of this account by its id, from any software, or a job whose ledger is lost; returns the Job.
+
+    Nothing is sent. `job.results()` has the answers on the batch's custom ids; a batch that runs is polled. where:
+    provider=, api_base=, api_version=, api_key=. Raises JobNotFoundError where there is no such batch.
+    """
+    from jupyter_batch.jobs import adopt as take_up
+
+    given = where if model is None else {**where, "model": model}
+    job: Job = take_up(batch, **given).follow()[0]
     return job
 
 

@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def list_jobs(limit: int | None = None) -> Jobs:
-    """Return the ledger's jobs, newest first, at most `limit`. Raises OptionError."""
+def check_limit(limit: int | None) -> None:
+    """Raise OptionError for a limit that is no number of jobs."""
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
         raise OptionError(f"`limit` takes a whole number from 0 up; got {limit!r}")
+
+
+def list_jobs(limit: int | None = None) -> Jobs:
+    """Return the ledger's jobs, newest first, at most `limit`. Raises OptionError."""
+    check_limit(limit)
     here = session(settings.home())
     groups = here.ledger.groups()
     grouped = {job: group for group, jobs in groups.items() for job in jobs}

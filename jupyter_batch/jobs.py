@@ -22,12 +22,13 @@ from jupyter_batch.core.errors import (
     JupyterBatchError,
     LedgerCorruptError,
     LedgerError,
+    OptionError,
 )
 from jupyter_batch.group import Group
 from jupyter_batch.group import keep as keep_group
 from jupyter_batch.http.address import check_base
 from jupyter_batch.job import Job, of
-from jupyter_batch.job_list import Adopted, Jobs, list_jobs
+from jupyter_batch.job_list import Adopted, Jobs, check_limit, list_jobs
 from jupyter_batch.ledger.linked_jobs import group_named, whole
 from jupyter_batch.notebook import terminal
 from jupyter_batch.orders import full_names, orders_of
@@ -48,6 +49,7 @@ __all__ = [
     "name_address",
     "open_job",
     "orphans",
+    "others",
     "resume_open",
     "sample",
     "submit",
@@ -56,7 +58,7 @@ __all__ = [
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_batch.adoption.find import Orphans
+    from jupyter_batch.adoption.find import Orphans, RemoteBatches
     from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.planning.preview import Preview, Previews
 
@@ -286,10 +288,23 @@ def orphans(**where: Any) -> Orphans:
     return _in_a_loop(look(session(settings.home()).ledger, time.time(), _where(where)))
 
 
+def others(limit: int | None = None, **where: Any) -> RemoteBatches:
+    """List the provider's batches that are in no job of this ledger, from any software, newest first.
+
+    where: as for `orphans`. Raises as that does.
+    """
+    from jupyter_batch.adoption.commands import others as look
+
+    check_limit(limit)
+    found = look(session(settings.home()).ledger, time.time(), limit, _where(where))
+    return _in_a_loop(found)
+
+
 def adopt(which: str | None = None, **where: Any) -> Adopted:
     """Adopt the orphans of one job (its id or a batch's), or all, as jobs of this ledger.
 
-    where: as for `orphans`. Raises JobNotFoundError where no batch of ours has that id.
+    Any batch of the account is read by its id, one that other software sent, too: its custom ids are the index. where:
+    as for `orphans`. Raises JobNotFoundError where there is no such job or batch.
     """
     from jupyter_batch.adoption.commands import take_up
 
@@ -349,8 +364,18 @@ def resume_open() -> int:
 class _Face(types.ModuleType):
     """This module as a callable: `jupyter_batch.jobs()` lists the jobs."""
 
-    def __call__(self, limit: int | None = None) -> Jobs:
-        """The jobs of the ledger, newest first; limit: at most so many of them."""
+    def __call__(
+        self, limit: int | None = None, *, remote: bool = False, **where: Any
+    ) -> Jobs | RemoteBatches:
+        """The jobs of the ledger, newest first; limit: at most so many of them.
+
+        remote: the provider's batches that no job here has, from any software, instead; `adopt` reads them by their
+        id. where: as for `orphans`.
+        """
+        if remote:
+            return others(limit, **where)
+        if where:
+            raise OptionError(f"`{next(iter(where))}` is for remote=True: the ledger has all jobs")
         return list_jobs(limit)
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from jupyter_batch.adoption.find import Orphan, refused
 from jupyter_batch.adoption.recover_rows import Part, Searched, learn
 from jupyter_batch.adoption.salvage import salvage
+from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Counts, State, Step
@@ -104,7 +105,7 @@ def _found(
     if not was.aligned:
         return None
     return was, [
-        _running(shard, chosen[shard.number])
+        running(shard, chosen[shard.number].batch)
         for shard in ledger.shards(was.id)
         if shard.number in chosen
     ]
@@ -138,7 +139,7 @@ def _restored(
         api_version=place.api_version,
     )
     return record, [
-        _running(shard, chosen[shard.number])
+        running(shard, chosen[shard.number].batch)
         if shard.number in chosen
         else _fetched(shard)
         if shard.step is Step.COLLECTED
@@ -147,8 +148,8 @@ def _restored(
     ]
 
 
-def _running(shard: ShardRecord, orphan: Orphan) -> ShardRecord:
-    view = orphan.batch
+def running(shard: ShardRecord, view: BatchView) -> ShardRecord:
+    """The record of a shard whose batch is at the provider."""
     return msgspec.structs.replace(
         shard,
         step=Step.RUNNING,
@@ -289,7 +290,7 @@ def _job(place: JobRecord, parts: list[Part], now: float) -> JobRecord:
 
 
 def _shard(part: Part, requests: int) -> ShardRecord:
-    return _running(
+    return running(
         ShardRecord(
             job=part.orphan.job,
             number=part.number,
@@ -298,7 +299,7 @@ def _shard(part: Part, requests: int) -> ShardRecord:
             first=part.positions[0],
             last=part.positions[-1],
         ),
-        part.orphan,
+        part.orphan.batch,
     )
 
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from jupyter_batch.adoption.adopt import adopt
-from jupyter_batch.adoption.find import Orphans, jobs_of, orphans
+from jupyter_batch.adoption.by_id import adopt_batch
+from jupyter_batch.adoption.find import Orphans, RemoteBatches, jobs_of, orphans
 from jupyter_batch.adoption.recover_rows import Searched
 from jupyter_batch.config.magic_line import add, add_all
 from jupyter_batch.config.options import EVERY
 from jupyter_batch.config.resolved import checked
-from jupyter_batch.core.errors import InputError, JobNotFoundError, ModelError, OptionError
+from jupyter_batch.core.errors import (
+    BadRequestError,
+    InputError,
+    JobNotFoundError,
+    ModelError,
+    NotFoundError,
+    OptionError,
+)
 from jupyter_batch.http.address import check_base
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
@@ -38,13 +47,18 @@ MOST_DAYS = 36500
 DAY_SECONDS = 86400.0
 WHERE = ("model", "provider", "api_base", "api_version", "api_key", "days")
 
+_JOB = re.compile("jb[a-z0-9]{0,10}")
+"""A job's id, or its beginning; other ids are a provider's."""
 _OPTIONS = ("model", "api_base", "api_version", "api_key")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments that select batches and where to find them; no key on a command line."""
     parser.add_argument(
-        "id", nargs="?", metavar="ID", help="take up this job, or the job of this batch"
+        "id",
+        nargs="?",
+        metavar="ID",
+        help="take up this job, the job of this batch, or any batch of the account, by its id",
     )
     parser.add_argument("--all", action="store_true", help="take up every job that is listed")
     model = "any model of the provider, such as openai/gpt-4.1-mini (default: the configured one)"
@@ -75,23 +89,49 @@ async def look(ledger: Ledger, now: float, where: Mapping[str, Any]) -> Orphans:
         return await _found(ledger, provider, place, now, where)
 
 
+async def others(
+    ledger: Ledger, now: float, limit: int | None, where: Mapping[str, Any]
+) -> RemoteBatches:
+    """The provider's batches that are in no job of the ledger, newest first, from any software.
+
+    Raises InputError, ProviderError.
+    """
+    place = place_of(where)
+    async with _reached(ledger, place, where, needs="listed") as provider:
+        views = await provider.listed(now - _seconds(where))
+    known = {s.batch_id for job in ledger.jobs() for s in ledger.shards(job.id, replaced=True)}
+    new = sorted(
+        (view for view in views if view.id not in known), key=lambda view: -(view.created_at or 0.0)
+    )
+    return RemoteBatches(new[:limit], place=_named(place), now=now)
+
+
 async def take_up(
     ledger: Ledger, now: float, which: str | None, where: Mapping[str, Any]
 ) -> tuple[list[JobRecord], list[str]]:
     """(the jobs now in the ledger, messages). which: the id of a job or batch; None for all."""
     place = place_of(where)
     ledger.folders.sweep()
-    async with _reached(ledger, place, where) as provider:
-        found = await _found(ledger, provider, place, now, where)
+    if which is not None and (there := _of_batch(ledger, which)) is not None:
+        return [there], []
+    batch = None if which is None or _JOB.fullmatch(which) else which
+    async with _reached(ledger, place, where, needs="poll" if batch else "tagged") as provider:
+        found = await _found(ledger, provider, place, now, where, by_id=batch is not None)
         groups = jobs_of(found, which)
         if not groups and which is not None:
-            return [_there(ledger, which, found)], []
+            if batch is None:
+                return [_there(ledger, which, found)], []
+            other = await adopt_batch(ledger, provider, place, batch, now=now)
+            return [other], _words(other, ledger)
         records: list[JobRecord] = []
         said = [] if groups else [repr(found)]
         for job, group in groups:
             try:
                 await adopt(ledger, provider, place, group, now=now)
             except InputError as e:
+                if batch is not None:  # its requests have custom ids of their own
+                    records.append(await adopt_batch(ledger, provider, place, batch, now=now))
+                    continue
                 if which is not None:
                     raise
                 said.append(f"{job} was not taken up: {e}")  # the others still are
@@ -184,12 +224,13 @@ def place_of(where: Mapping[str, Any]) -> JobRecord:
 
 @asynccontextmanager
 async def _reached(
-    ledger: Ledger, place: JobRecord, where: Mapping[str, Any]
+    ledger: Ledger, place: JobRecord, where: Mapping[str, Any], *, needs: str = "tagged"
 ) -> AsyncIterator[Searched]:
+    """The provider of a place. needs: a method that it must have."""
     # The address is the user's own: given in this call, or through the environment.
     provider = await connect(place, home=ledger.home, api_key=where.get("api_key"), named=None)
     try:
-        if not hasattr(provider, "tagged"):
+        if not hasattr(provider, needs):
             raise ModelError(
                 f"at {RECORDS[place.provider].title} batches can't be searched for by whose they are, so "
                 "that those of a lost ledger can't be told from others"
@@ -200,20 +241,48 @@ async def _reached(
 
 
 async def _found(
-    ledger: Ledger, provider: Searched, place: JobRecord, now: float, where: Mapping[str, Any]
+    ledger: Ledger,
+    provider: Searched,
+    place: JobRecord,
+    now: float,
+    where: Mapping[str, Any],
+    *,
+    by_id: bool = False,
 ) -> Orphans:
-    since = now - float(where.get("days") or DAYS) * DAY_SECONDS
-    return await orphans(
-        ledger, provider, place=place.api_base or "the embedded server", since=since, now=now
-    )
+    """Our batches that are missing here. by_id: one batch is asked for: the list may be refused."""
+    since = now - _seconds(where)
+    if by_id and not hasattr(provider, "tagged"):
+        return Orphans(place=_named(place), now=now)
+    try:
+        return await orphans(ledger, provider, place=_named(place), since=since, now=now)
+    except (BadRequestError, NotFoundError):
+        if not by_id:
+            raise
+        return Orphans(place=_named(place), now=now)
+
+
+def _seconds(where: Mapping[str, Any]) -> float:
+    """How far a search looks back."""
+    return float(where.get("days") or DAYS) * DAY_SECONDS
+
+
+def _named(place: JobRecord) -> str:
+    """The place of a search, in messages."""
+    return place.api_base or "the embedded server"
+
+
+def _of_batch(ledger: Ledger, batch: str) -> JobRecord | None:
+    """The job of the ledger that has this batch."""
+    for job in ledger.jobs():
+        if any(batch == shard.batch_id for shard in ledger.shards(job.id)):
+            return job
+    return None
 
 
 def _there(ledger: Ledger, which: str, found: Orphans) -> JobRecord:
     """The requested job, which is in the ledger already. Raises JobNotFoundError."""
     for job in ledger.jobs():
-        if job.id.startswith(which) or any(
-            which == shard.batch_id for shard in ledger.shards(job.id)
-        ):
+        if job.id.startswith(which):
             return job
     raise JobNotFoundError(
         f"{which!r} is neither a job nor a batch of ours at {found.place} that is missing here; "
@@ -233,7 +302,12 @@ def _words(job: JobRecord, ledger: Ledger) -> list[str]:
             "have no answer here. `adopt` takes up what comes to light later."
         )
     folder = ledger.folders.of(job.id)
-    if job.aligned:
+    if job.own_ids:
+        said.append(
+            f"{job.id}: its {job.rows:,} requests were sent by other software; their custom ids are the index of "
+            "job.results(). Nothing of it is sent from here."
+        )
+    elif job.aligned:
         said.append(
             f"{job.id}: its folder was here still, so it is as it was: run its cell again, or attach it."
         )

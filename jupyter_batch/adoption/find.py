@@ -6,8 +6,10 @@ Read-only for provider and ledger.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import TypeVar
 
 import msgspec
 
@@ -22,7 +24,6 @@ MOST_ROWS = 50_000_000
 
 _TAG = re.compile(r"(jb[a-km-np-z2-9]{10})(?:/(\d{1,7}))?")
 _OF = re.compile(r"(\d{1,7})/(\d{1,8})(?:x(\d{1,3}))?/(\d{1,8})-(\d{1,8})(?:/([0-9a-f]{32}))?")
-_HEAD = ("batch", "job", "part", "state", "requests", "answered", "failed", "age", "endpoint")
 _DAY, _HOUR, _MINUTE = 86400.0, 3600.0, 60.0
 
 
@@ -45,27 +46,22 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
     schema: str = ""
 
 
-class Orphans(list[Orphan]):
-    """The orphans as a table. place: the address. hidden: running batches that have no tag yet."""
+_T = TypeVar("_T")
 
-    def __init__(
-        self, found: Iterable[Orphan] = (), *, place: str = "", hidden: int = 0, now: float = 0.0
-    ) -> None:
+
+class _Batches(list[_T]):
+    """Batches at a provider, displayed as a table. place: the address."""
+
+    head: tuple[str, ...]
+
+    def __init__(self, found: Iterable[_T] = (), *, place: str = "", now: float = 0.0) -> None:
         super().__init__(found)
         self.place = place
-        self.hidden = hidden
         self._now = now
 
-    def jobs(self) -> dict[str, list[Orphan]]:
-        """The orphans by job, those with the newest batches first."""
-        by_job: dict[str, list[Orphan]] = {}
-        for orphan in self:
-            by_job.setdefault(orphan.job, []).append(orphan)
-        return by_job
-
     def __repr__(self) -> str:
-        rows = [_HEAD, *self._cells()]
-        widths = [max(len(row[at]) for row in rows) for at in range(len(_HEAD))]
+        rows = [self.head, *self._cells()]
+        widths = [max(len(row[at]) for row in rows) for at in range(len(self.head))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
@@ -73,7 +69,7 @@ class Orphans(list[Orphan]):
         return "\n".join([*(lines if self else ()), *self._words()])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(word)}</th>" for word in _HEAD)
+        head = "".join(f"<th>{escape(word)}</th>" for word in self.head)
         rows = "".join(
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
             for row in self._cells()
@@ -85,7 +81,33 @@ class Orphans(list[Orphan]):
         return f'<div class="{AS_TEXT}">{table}{words}</div>'
 
     def _words(self) -> list[str]:
-        said = [] if self else [f"No batch at {self.place} is missing from this ledger."]
+        return [] if self else [f"No batch at {self.place} is missing from this ledger."]
+
+    @abstractmethod
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The cells of each batch's row."""
+
+
+class Orphans(_Batches[Orphan]):
+    """Our batches that are missing here. hidden: running batches that have no tag yet."""
+
+    head = ("batch", "job", "part", "state", "requests", "answered", "failed", "age", "endpoint")
+
+    def __init__(
+        self, found: Iterable[Orphan] = (), *, place: str = "", hidden: int = 0, now: float = 0.0
+    ) -> None:
+        super().__init__(found, place=place, now=now)
+        self.hidden = hidden
+
+    def jobs(self) -> dict[str, list[Orphan]]:
+        """The orphans by job, those with the newest batches first."""
+        by_job: dict[str, list[Orphan]] = {}
+        for orphan in self:
+            by_job.setdefault(orphan.job, []).append(orphan)
+        return by_job
+
+    def _words(self) -> list[str]:
+        said = super()._words()
         if self.hidden:
             said.append(
                 f"{self.hidden:,} under way at {self.place} can't be told yet: whose they are is shown when "
@@ -95,19 +117,33 @@ class Orphans(list[Orphan]):
 
     def _cells(self) -> list[tuple[str, ...]]:
         return [
-            (
-                o.batch.id,
-                o.job,
-                _part(o),
-                o.batch.status,
-                f"{o.batch.total:,}",
-                f"{o.batch.completed:,}",
-                f"{o.batch.failed:,}",
-                _age(o.batch.created_at, self._now),
-                o.batch.endpoint or "",
-            )
-            for o in self
+            (one.batch.id, one.job, _part(one), *_progress(one.batch, self._now)) for one in self
         ]
+
+
+class RemoteBatches(_Batches[BatchView]):
+    """The provider's batches that no job of the ledger has, from any software."""
+
+    head = ("batch", "state", "requests", "answered", "failed", "age", "endpoint")
+
+    def _words(self) -> list[str]:
+        return super()._words() or [
+            '`jupyter_batch.adopt("ID")` reads one of them; nothing is sent.'
+        ]
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [(view.id, *_progress(view, self._now)) for view in self]
+
+
+def _progress(batch: BatchView, now: float) -> tuple[str, ...]:
+    return (
+        batch.status,
+        f"{batch.total:,}",
+        f"{batch.completed:,}",
+        f"{batch.failed:,}",
+        _age(batch.created_at, now),
+        batch.endpoint or "",
+    )
 
 
 async def orphans(

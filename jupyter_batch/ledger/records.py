@@ -195,6 +195,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     cancelled and sent in realtime (rush_at: since when); 0 for never. overdue: why the deadline had
     no effect.
     adopted: found at the provider, where another ledger sent it; nothing of it is sent from here.
+    own_ids: the custom ids of its batches are those of its index (row_files/own_ids.py).
     aligned: the rows' keys are here; without them they are identified by position alone. mapped:
     its batches hold parameters under the names that the model accepts (wire/openai_requests.py);
     not so in older jobs. frame_digest: of all that its requests were made from, or ""
@@ -242,6 +243,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     inherited: int = 0
     cuts: Cuts = ()
     adopted: bool = False
+    own_ids: bool = False
     aligned: bool = True
     mapped: bool = False
     space: str = ""

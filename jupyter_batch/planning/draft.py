@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jupyter_batch.merging.rendered import Rendered
     from jupyter_batch.row_files.hash_arrays import Array
 
-_ID_CHARS = "abcdefghijkmnpqrstuvwxyz23456789"  # without characters that look alike
+ID_CHARS = "abcdefghijkmnpqrstuvwxyz23456789"  # without characters that look alike
 
 
 class StaleError(Exception):
@@ -186,7 +186,7 @@ class JobDraft:
 @contextlib.contextmanager
 def job_draft(ledger: Ledger, job: str | None = None) -> Iterator[JobDraft]:
     """A draft on disk, with a new id without `job`; on exit it is deleted unless it was stored."""
-    job = job or "jb" + "".join(secrets.choice(_ID_CHARS) for _ in range(10))
+    job = job or "jb" + "".join(secrets.choice(ID_CHARS) for _ in range(10))
     ledger.folders.sweep()
     with ledger.folders.drafted(job) as folder:
         yield JobDraft(ledger, job, folder)

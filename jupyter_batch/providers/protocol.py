@@ -142,6 +142,13 @@ class Listed(Protocol):
         """
         ...
 
+    async def listed(self, since: float) -> list[BatchView]:
+        """Return the account's batches created at or after `since`, from any software.
+
+        Optional; more may be included.
+        """
+        ...
+
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
         """Stream a batch's request file to `write`, as it was planned.
 
@@ -161,15 +168,15 @@ class TaggedList(ABC):
     """`find` and `tagged` for a provider whose list shows each batch's tag."""
 
     @abstractmethod
-    async def _listed(self, since: float) -> list[BatchView]:
+    async def listed(self, since: float) -> list[BatchView]:
         """Return the batches created at or after `since`; more may be included."""
 
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
     ) -> list[BatchView]:
         """See Provider.find: a batch is recognized by its tag or its request file."""
-        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
+        return [view for view in await self.listed(since) if is_of(view, tag, file_id)]
 
     async def tagged(self, *, since: float) -> list[BatchView]:
         """See Listed.tagged."""
-        return [view for view in await self._listed(since) if TAG in view.tag]
+        return [view for view in await self.listed(since) if TAG in view.tag]

@@ -100,7 +100,7 @@ def source_index(job: JobRecord, folder: JobFolder) -> pd.Index[Any]:
 
     from jupyter_batch.frames.labels import index_from_bytes
 
-    if not job.aligned:
+    if not (job.aligned or job.own_ids):
         return pd.RangeIndex(job.frame_rows)
     try:
         with reading(folder.index):

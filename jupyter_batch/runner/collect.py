@@ -18,11 +18,12 @@ from jupyter_batch.file_checks import contents, json_documents, stored
 from jupyter_batch.file_checks.contents import Contents, Missing
 from jupyter_batch.file_checks.rejected_lines import for_the_others, rows_at_fault
 from jupyter_batch.http.streams import result_file
-from jupyter_batch.ledger.folder import disk_errors, written
+from jupyter_batch.ledger.folder import JobFolder, disk_errors, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.backoff import GONE_TRIES, is_lost
 from jupyter_batch.results.outcomes import of_shard
 from jupyter_batch.results.result_files import kept_at
+from jupyter_batch.row_files.own_ids import OwnIds
 from jupyter_batch.row_files.row_columns import places_of
 
 if TYPE_CHECKING:
@@ -209,6 +210,8 @@ async def _fetch(
 
 def _put_in_place(draft: Path, target: Path, job: JobRecord, shard: ShardRecord) -> Contents:
     json_documents.to_lines(draft)
+    if job.own_ids:
+        OwnIds(JobFolder(target.parent), job).ours(draft)
     came = contents.read(draft, job, shard)
     foreign = came.odd and not came.found
     with disk_errors(target.parent):

@@ -35,7 +35,7 @@ from jupyter_batch.realtime.responses_call import ResponsesCall
 from jupyter_batch.server import launch
 from jupyter_batch.wire.openai import RESPONSES
 
-VERBS = ("submit", "find", "tagged", "requests", "poll", "fetch", "cancel", "aclose")
+VERBS = ("submit", "find", "tagged", "listed", "requests", "poll", "fetch", "cancel", "aclose")
 """The network methods of a provider: Provider and Listed in providers/protocol.py."""
 
 
@@ -266,6 +266,10 @@ class Embedded:
     async def tagged(self, *, since: float) -> list[BatchView]:
         """See Listed.tagged."""
         return await (await self._server()).tagged(since=since)
+
+    async def listed(self, since: float) -> list[BatchView]:
+        """See Listed.listed."""
+        return await (await self._server()).listed(since)
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
         """See Listed.requests."""

@@ -142,7 +142,7 @@ class ViaAnthropic:
         first, last, requests = await asyncio.to_thread(extent, self._requests_of(int(number)), job)
         ours: list[BatchView] = []
         unknown: list[BatchView] = []
-        for view in await self._listed(since):
+        for view in await self.listed(since):
             if view.total != requests:
                 continue
             known = None if view.ending is None else await self._first_id(view)
@@ -165,7 +165,7 @@ class ViaAnthropic:
             job = (known or "").rpartition("-")[0]
             return msgspec.structs.replace(view, tag={TAG: job} if job else {})
 
-        views = await asyncio.gather(*map(look, await self._listed(since)))
+        views = await asyncio.gather(*map(look, await self.listed(since)))
         return [view for view in views if view.tag or view.ending is None]
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
@@ -289,7 +289,7 @@ class ViaAnthropic:
                 return self._first_ids.setdefault(view.id, str(found["custom_id"]))
         return None
 
-    async def _listed(self, since: float) -> list[BatchView]:
+    async def listed(self, since: float) -> list[BatchView]:
         """List the workspace's batches, newest first, back to `since`."""
         found: list[BatchView] = []
         after: dict[str, str] = {}

@@ -37,7 +37,7 @@ from jupyter_batch.providers.cloud_file import Lines, as_sent, blocks
 from jupyter_batch.providers.failures import object_in, refused
 from jupyter_batch.providers.gemini.address import VERSION, root_of
 from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
-from jupyter_batch.providers.protocol import TAG, Access, Facts, file_name, is_of
+from jupyter_batch.providers.protocol import Access, Facts, TaggedList, file_name, is_of
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.clouds import gemini_api
 from jupyter_batch.wire.openai import EMBEDDINGS
@@ -61,7 +61,7 @@ _REFUSED_KEY = frozenset({"API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "SERVICE
 """google.rpc.ErrorInfo, reason: Google refuses a key with 400."""
 
 
-class ViaGemini(Direct):
+class ViaGemini(TaggedList, Direct):
     """One project of the Gemini API, by its key. model: the bare name of all requests' model."""
 
     def __init__(self, facts: Facts, access: Access, *, model: str) -> None:
@@ -99,11 +99,7 @@ class ViaGemini(Direct):
     ) -> list[BatchView]:
         """See Provider.find."""
         file_id = None if file_id == INLINE else file_id
-        return [view for view in await self._listed(since) if is_of(view, tag, file_id)]
-
-    async def tagged(self, *, since: float) -> list[BatchView]:
-        """See Listed.tagged."""
-        return [view for view in await self._listed(since) if TAG in view.tag]
+        return [view for view in await self.listed(since) if is_of(view, tag, file_id)]
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
         """See Listed.requests. Files API: only generated files can be downloaded."""
@@ -154,7 +150,7 @@ class ViaGemini(Direct):
             raise ProviderDownError(f"{self._access.api_base} answered without a batch")
         return view
 
-    async def _listed(self, since: float) -> list[BatchView]:
+    async def listed(self, since: float) -> list[BatchView]:
         """Read the whole list, since it has no documented order and no filter; newest first."""
         found: list[BatchView] = []
         params: dict[str, str | int] = {"pageSize": PAGE}

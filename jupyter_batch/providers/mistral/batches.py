@@ -96,7 +96,7 @@ class ViaMistral(TaggedList, Direct):
             await asyncio.to_thread(full_lines, bytes(held), job.model or self._model, job.endpoint)
         )
 
-    async def _listed(self, since: float) -> list[BatchView]:
+    async def listed(self, since: float) -> list[BatchView]:
         """Read the whole list: the syntax of the `metadata` filter is undocumented."""
         found: list[BatchView] = []
         async with self._open(TRANSFER_SECONDS) as client:

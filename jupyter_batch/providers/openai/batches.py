@@ -77,7 +77,7 @@ class ViaOpenAI(TaggedList, Direct):
             raise NotFoundError(f"{self._access.api_base} names no request file of {batch.id}")
         await self.fetch(batch.input_file_id, write)
 
-    async def _listed(self, since: float) -> list[BatchView]:
+    async def listed(self, since: float) -> list[BatchView]:
         """Read the list, newest first, back to `since`."""
         found: list[BatchView] = []
         params: dict[str, Any] = {"limit": PAGE}

@@ -39,7 +39,7 @@ class ViaTogether(ViaOpenAI):
             )
         return msgspec.structs.replace(view, input_file_id=order["input_file_id"], tag=dict(tag))
 
-    async def _listed(self, since: float) -> list[BatchView]:
+    async def listed(self, since: float) -> list[BatchView]:
         """Read the whole list: it has no pages."""
         del since
         async with self._open() as client:

@@ -84,7 +84,7 @@ class ViaXai(TaggedList, Direct):
             raise NotFoundError(f"xAI names no request file of {batch.id}")
         await self._stream(f"/files/{quote(batch.input_file_id, safe='')}/content", write)
 
-    async def _listed(self, since: float) -> list[BatchView]:
+    async def listed(self, since: float) -> list[BatchView]:
         """Read the whole list, since it has no documented order."""
         found: list[BatchView] = []
         token = ""
