@@ -31,7 +31,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import ID_CHARS, job_draft
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.registry import RECORDS, is_cloud
-from jupyter_batch.row_files.hash_arrays import prints_array
+from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.own_ids import index_of
 from jupyter_batch.row_files.request_files import sent_hash
 from jupyter_batch.row_files.row_columns import RowFiles
@@ -91,7 +91,7 @@ async def adopt_batch(
         )
         draft.shards = [running(shard, view)]
         ids = seen.ids or [custom_id(job, at) for at in range(rows)]  # known with the results
-        hashes = prints_array(seen.hashes) if seen.hashes else None
+        hashes = hash_array(seen.hashes) if seen.hashes else None
         draft.write_rows(RowFiles([], index=index_of(ids), hashes=hashes))
         write_manifest(draft.folder, draft.record, draft.shards, handles=False)
         draft.take_up()
