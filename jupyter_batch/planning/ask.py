@@ -9,6 +9,7 @@ import msgspec
 from jupyter_batch.core.cost import Price
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema
+from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.wire.openai import CHAT
 
 
@@ -53,3 +54,18 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     max_cost: float | None = None
     deadline: float | None = None
     versions: dict[str, str] = {}
+
+
+_SAME = sorted({*Ask.__struct_fields__} & {*JobRecord.__struct_fields__} - {"deadline"})
+"""The fields that a job's record takes over."""
+
+
+def record_of(ask: Ask, job: str, now: float, **more: Any) -> JobRecord:
+    """The record of a job that is asked for now; more: its other fields."""
+    return JobRecord(
+        id=job,
+        created_at=now,
+        deadline=now + ask.deadline if ask.deadline else 0.0,
+        **{name: getattr(ask, name) for name in _SAME},
+        **more,
+    )

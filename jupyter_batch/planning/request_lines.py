@@ -25,7 +25,7 @@ from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.merging.rendered import Rendered
-from jupyter_batch.planning.ask import Ask
+from jupyter_batch.planning.ask import Ask, record_of
 from jupyter_batch.planning.route import route_of
 from jupyter_batch.prompts.cache_control import marked_body, marked_holes
 from jupyter_batch.prompts.media_parts import in_pieces, within
@@ -238,45 +238,20 @@ class RequestLines:
             ask.schema
         ):  # the same answers into other columns
             digest.update(msgspec.json.encode([field.name for field in ask.schema.fields]))
-        return JobRecord(
-            id=self._job,
+        return record_of(
+            ask,
+            self._job,
+            now,
             fingerprint=digest.hexdigest(),
             space=self._space,
-            created_at=now,
-            model=ask.model,
-            provider=ask.provider,
-            dialect=ask.dialect,
-            endpoint=ask.endpoint,
-            body_model=ask.body_model,
-            out=ask.out,
             columns=[str(label) for label in self._read_columns()],
             rows=frames.row_count(self._frame) * ask.samples,
-            samples=ask.samples,
             skipped=sum(map(len, self._skipped.values())),
             unsendable=sum(map(len, self._broken.values())),
-            name=ask.name,
-            api_base=ask.api_base,
-            keyless=ask.keyless,
-            completion_window=ask.completion_window,
-            poll_interval=ask.poll_interval,
-            shard_size=ask.shard_size,
-            metadata=ask.metadata,
-            notebook=ask.notebook,
-            framed=ask.framed,
-            mode=ask.mode,
-            pace=ask.pace,
-            api_version=ask.api_version,
-            cloud=ask.cloud,
             mapped=self._mapped,
             headers=headers_of(self._encoder),
             tool_names=tool_names_of(self._encoder),
             tools=self._tools,
-            keep=ask.keep,
-            schema=ask.schema,
-            deadline=now + ask.deadline if ask.deadline else 0.0,
-            price=ask.price,
-            max_cost=ask.max_cost,
-            versions=ask.versions,
         )
 
     def _read_columns(self) -> tuple[Any, ...]:
