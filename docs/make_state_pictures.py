@@ -1,7 +1,7 @@
 """Make docs/states-THEME-WIDTH.png: each state of a job as its panel shows it, in a real JupyterLab, light and dark.
 
 `python docs/make_state_pictures.py` needs the `test` extra and a Chromium. The jobs are made up (tests/browser/
-stills.py), the panels are the real ones.
+still_panels.py), the panels are the real ones.
 """
 
 import sys
@@ -11,7 +11,7 @@ REPO = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPO), str(REPO / "tests" / "browser")]
 
 from lab import Lab, notebook_of  # noqa: E402  # the harness lies beside the browser tests
-from stills import CASES  # noqa: E402
+from still_panels import CASES  # noqa: E402
 
 WIDTHS = {1600: 2540, 400: 4460}
 """The page's width, and how high it has to be to show them all."""
@@ -19,7 +19,7 @@ WIDTHS = {1600: 2540, 400: 4460}
 
 def main() -> None:
     """Both themes, both widths."""
-    cells = [f"from stills import still\nstill({case!r})" for case in CASES]
+    cells = [f"from still_panels import still\nstill({case!r})" for case in CASES]
     with Lab(notebook_of(*cells), shots=REPO / "docs") as lab:
         lab.run_all()
         lab.until(lambda: lab.page.locator(".jb-live").count() == len(CASES), "all panels")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from jupyter_batch.core import secrets
+from tests.key_search import found, heard, shown, since
 from tests.ledgers import forget
-from tests.nowhere import found, heard, shown, since
-from tests.outside import no_certificates
+from tests.loopback_only import no_certificates
 
 no_certificates()
 
@@ -32,7 +32,7 @@ LONG = (
     "test_run_tools",
     "test_damaged_files",
     "test_server_cycle",
-    "test_words",
+    "test_user_messages",
     "test_rows",
     "test_hosts",
     "test_samples",

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers import table
-from tests.outside import no_certificates
+from tests.loopback_only import no_certificates
 
 ROOT = Path(__file__).parents[1]
 

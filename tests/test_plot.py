@@ -12,7 +12,7 @@ import jupyter_batch
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.monitor import html, plot, style
 from jupyter_batch.server.embedded import Embedded
-from tests.made_up import cases
+from tests.example_snapshots import cases
 
 CASES = cases()
 PNG = b"\x89PNG\r\n"
@@ -84,7 +84,7 @@ def test_no_pyplot_and_no_figure_left_open():
     """In a fresh process: pyplot, its backend and its list of open figures are never touched."""
     pytest.importorskip("matplotlib")
     script = (
-        "import sys; from tests.made_up import cases; from jupyter_batch.monitor.plot import figure; "
+        "import sys; from tests.example_snapshots import cases; from jupyter_batch.monitor.plot import figure; "
         "figure(cases()['waves'])._repr_mimebundle_(); print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run(

@@ -15,7 +15,7 @@ from jupyter_batch.results import result_files
 from jupyter_batch.results.columns import CODES, Columns, Texts
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import columns_of, decoded, kept_at
-from tests.made_up import job as made_up
+from tests.example_snapshots import job as made_up
 
 ROWS = 40
 RATES = Rates(input=1e-6, output=3e-6, cached=2e-7, reasoning=5e-6, cache_write=2e-6)

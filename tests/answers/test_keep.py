@@ -15,8 +15,8 @@ from jupyter_batch.core.errors import ColumnError, OptionError
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.merging.kept_columns import outcomes_of
 from jupyter_batch.server.embedded import Embedded
-from tests.made_up import batch
-from tests.made_up import job as made_up
+from tests.example_snapshots import batch
+from tests.example_snapshots import job as made_up
 from tests.realtime.realtime_endpoint import Endpoint
 
 CITED = [{"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "A"}}]

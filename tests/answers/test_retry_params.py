@@ -12,7 +12,7 @@ from jupyter_batch.config.option import col
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.planning.resent_lines import Changed, changes_of
 from tests.answers.test_cut_off import LONG, frame
-from tests.made_up import job as made_up
+from tests.example_snapshots import job as made_up
 
 
 def bodies(job):

@@ -13,8 +13,8 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.results.row import row_of
 from tests.answers.test_keep import answered, call, frame, model
-from tests.made_up import batch
-from tests.made_up import job as made_up
+from tests.example_snapshots import batch
+from tests.example_snapshots import job as made_up
 
 __all__ = ["call", "model"]
 

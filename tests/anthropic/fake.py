@@ -70,7 +70,7 @@ class Fake:
         self.runner = None
         self.base = ""
 
-    # --- what the far side does ---
+    # --- what the provider does ---
 
     def add(self, requests):
         """A batch, as `create` makes it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from chrome import browser, chromium
 from lab import Lab
-from served import Served
+from lab_server import Served
 
 HERE = Path(__file__).parent
 

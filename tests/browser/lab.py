@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from chrome import browser
-from served import FRONT, PATIENCE, REPO, Served
+from lab_server import FRONT, PATIENCE, REPO, Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,12 +5,12 @@ from importlib import resources
 
 import pytest
 from lab import notebook_of
-from written import TOAST, end, job_in, plan
+from written_jobs import TOAST, end, job_in, plan
 
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.server.embedded import Embedded
-from tests.viewer import made
+from tests.viewer import finished_jobs as made
 
 SUBMIT = """
 import pandas as pd, jupyter_batch

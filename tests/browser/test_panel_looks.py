@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from lab import notebook_of
-from stills import CASES
+from still_panels import CASES
 
 TOO_WIDE = """() => [...document.querySelectorAll('.jb-live, .jb-live *')].filter(
   e => e.offsetParent && e.getBoundingClientRect().right > e.closest('.jp-Cell').getBoundingClientRect().right + 1
@@ -19,7 +19,7 @@ DOLLARS = """
 from IPython.display import HTML, display
 from jupyter_batch.monitor import html, preview, table
 from jupyter_batch.monitor.view import view
-from stills import shot, still
+from still_panels import shot, still
 seen = shot("completed", name="$x$ and $y$")
 display(HTML(html.card(view(seen))["text/html"]))
 display(HTML(table.html([seen, shot("completed", name=r"from \\(x\\) on")])))
@@ -31,7 +31,7 @@ display(HTML("<p>formula: $a^2$</p>"))
 
 def stills(*cases):
     """A notebook with a cell for each."""
-    return notebook_of(*(f"from stills import still\nstill({case!r})" for case in cases))
+    return notebook_of(*(f"from still_panels import still\nstill({case!r})" for case in cases))
 
 
 def show(lab, width):

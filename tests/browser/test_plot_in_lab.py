@@ -4,7 +4,7 @@ import pytest
 from lab import notebook_of
 
 CELLS = (
-    "from tests.made_up import cases\nfrom jupyter_batch.monitor.plot import figure",
+    "from tests.example_snapshots import cases\nfrom jupyter_batch.monitor.plot import figure",
     "figure(cases()['evil'])",
 )
 

@@ -3,7 +3,7 @@
 import pytest
 from cells import START, moves
 from lab import notebook_of
-from served import SUBSHELLS, release
+from lab_server import SUBSHELLS, release
 
 from jupyter_batch.server.embedded import Embedded
 

@@ -35,11 +35,11 @@ def host():
 
 
 @pytest.fixture
-def far(request):
+def server(request):
     """The server's address; a process of its own."""
     seed = " ".join(str(part) for part in request.node.callspec.params.values())
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("far.py")), seed],
+        [sys.executable, str(Path(__file__).with_name("faulty_server.py")), seed],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -56,8 +56,8 @@ def asked(root):
 class Life:
     """The days of a user who runs one cell; direct: the requests in real time that may have been asked twice."""
 
-    def __init__(self, host, far, order, dice):
-        self.host, self.far, self.order, self.dice = host, far, order, dice
+    def __init__(self, host, server, order, dice):
+        self.host, self.server, self.order, self.dice = host, server, order, dice
         self.now = START
         self.told = None
         self.again = False
@@ -67,11 +67,11 @@ class Life:
         """Run the cell; None where it died, else what it told."""
         told = Path(self.order["told"])
         told.unlink(missing_ok=True)
-        before = asked(self.far)["direct"]
+        before = asked(self.server)["direct"]
         code = self.host(now=self.now, kill=kill, again=self.again, later=later, **self.order)
         self.again = False
         assert code in (0, -9), code
-        after = asked(self.far)
+        after = asked(self.server)
         self.now = max(self.now, after["now"]) + self.dice.choice([1.0, 5.0, 90.0])
         if code != 0:
             for key, count in after["direct"].items():
@@ -94,9 +94,9 @@ class Life:
 
     def look(self):
         """The user looks at the provider: nothing was sent again, and nothing is there that the list will yet show."""
-        before = asked(self.far)
+        before = asked(self.server)
         told = self.day()
-        after = asked(self.far)
+        after = asked(self.server)
         if told["blocked"] == "unknown create":
             resent = Counter(after["lines"]) - Counter(before["lines"])
             assert not resent.keys() & set(before["lines"]), "what can't be known is not resent"
@@ -107,19 +107,19 @@ class Life:
 @pytest.mark.parametrize("way", ["batch", "group", "retry", "finish", "tools"])
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_paid_once_and_every_cell_right(seed, wire, way, host, far, tmp_path):
+def test_paid_once_and_every_cell_right(seed, wire, way, host, server, tmp_path):
     """C1 to C4: resets, slow creates, list lag, lost metadata, wrong files, 429 and 5xx, under SIGKILLs."""
     print(f"chaos seed {seed} ({wire}, {way}): JUPYTER_BATCH_CHAOS={seed} plays it again")
     order = {
         "home": str(tmp_path / "home"),
-        "root": far,
+        "root": server,
         "wire": wire,
         "way": way,
         "told": str(tmp_path / "told.json"),
     }
-    life = Life(host, far, order, random.Random(f"{seed} {wire} {way}"))
+    life = Life(host, server, order, random.Random(f"{seed} {wire} {way}"))
     told = life.go()
-    bought = asked(far)
+    bought = asked(server)
     models = ["m", "n"] if way == "group" else ["m"]
     paid, second = bought["paid"], {}
     if way == "tools":

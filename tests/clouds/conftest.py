@@ -1,4 +1,4 @@
-"""Vertex AI and Bedrock of this machine, with a desk in front of each; nothing goes to another host."""
+"""Vertex AI and Bedrock of this machine, with a harness in front of each; nothing goes to another host."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jupyter_batch.providers.vertex.batches import ViaVertex
 from tests.clouds import bedrock, vertex
 from tests.clouds.bedrock import Bedrock
 from tests.clouds.vertex import Vertex
-from tests.desk import Desk
+from tests.harness import Harness
 from tests.ledgers import assert_nowhere, forget
-from tests.outside import nobody_else_called
+from tests.loopback_only import nobody_else_called
 
 VERTEX = {
     "vertex_project": vertex.PROJECT,
@@ -76,7 +76,7 @@ def at_vertex(tmp_path, monkeypatch):
     del monkeypatch
     facts = facts_of("vertex_ai", None)
     with Vertex(lambda: made.now) as fake:
-        made = Desk(
+        made = Harness(
             tmp_path / "home",
             lambda: ViaVertex(
                 facts,
@@ -103,7 +103,7 @@ def at_bedrock(tmp_path, monkeypatch):
     facts = facts_of("bedrock", None)
     with Bedrock(lambda: made.now) as fake:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", fake.url)
-        made = Desk(
+        made = Harness(
             tmp_path / "home",
             lambda: ViaBedrock(
                 facts, api_base=fake.url, model=CLAUDE, settings=BEDROCK, secrets=BEDROCK_KEYS
@@ -120,7 +120,7 @@ def at_bedrock(tmp_path, monkeypatch):
 
 
 @pytest.fixture(params=[at_vertex, at_bedrock], ids=["vertex", "bedrock"])
-def desk(request, tmp_path, monkeypatch):
+def harness(request, tmp_path, monkeypatch):
     """One for each cloud; a file may have its own."""
     with request.param(tmp_path, monkeypatch) as made:
         yield made

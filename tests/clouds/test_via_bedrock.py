@@ -12,7 +12,7 @@ from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import Block, State, Step
 from tests.clouds.bedrock import BUCKET, ROLE, Bedrock
 from tests.clouds.conftest import at_bedrock
-from tests.desk import NOW
+from tests.harness import NOW
 from tests.messages import messages
 from tests.providers.fakes.host import Fault
 
@@ -23,7 +23,7 @@ LATE = {"errorCode": 408, "errorMessage": "The record expired", "expired": True,
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def harness(tmp_path, monkeypatch):
     """At this cloud alone."""
     with at_bedrock(tmp_path, monkeypatch) as made:
         yield made
@@ -34,28 +34,28 @@ def first(count):
     return dict(list(ALL.items())[:count])
 
 
-def test_the_whole_way(desk):
+def test_the_whole_way(harness):
     """Upload, create under a name and a token, statuses as they come, results in reverse order: each row its answer."""
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        assert desk.shard(job).provider_status == "submitted"
+        await harness.step()
+        assert harness.shard(job).provider_status == "submitted"
         for status in ("Validating", "Scheduled", "InProgress", "SomethingNew"):
-            desk.fake.only_job.status = status
-            await desk.step(400)
-            assert desk.shard(job).step is Step.RUNNING, desk.shard(job)
-            assert not desk.shard(job).note
-        assert desk.shard(job).provider_status == "something_new"
-        assert desk.shard(job).expires_at == NOW + 24 * 3600
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
+            harness.fake.only_job.status = status
+            await harness.step(400)
+            assert harness.shard(job).step is Step.RUNNING, harness.shard(job)
+            assert not harness.shard(job).note
+        assert harness.shard(job).provider_status == "something_new"
+        assert harness.shard(job).expires_at == NOW + 24 * 3600
+        harness.fake.finish(answers=ALL)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    answers, statuses, reasons, usage = desk.outcome(job)
+    harness.play(way())
+    answers, statuses, reasons, usage = harness.outcome(job)
     assert answers == list(ALL.values())
     assert (set(statuses), reasons, usage) == ({"succeeded"}, {}, Usage(300, 200))
-    order = desk.fake.only_job.order
+    order = harness.fake.only_job.order
     assert order["jobName"] == order["clientRequestToken"] == f"jupyter-batch-{job}-0"
     assert (order["roleArn"], order["timeoutDurationInHours"]) == (ROLE, 24)
     assert (
@@ -63,7 +63,7 @@ def test_the_whole_way(desk):
         == f"s3://{BUCKET}/jupyter_batch/{job}/0.jsonl"
     )
     assert "tags" not in order
-    assert desk.fake.asked["create"] == desk.fake.asked["upload"] == 1
+    assert harness.fake.asked["create"] == harness.fake.asked["upload"] == 1
 
 
 ENDINGS = {
@@ -97,23 +97,23 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("name", list(ENDINGS))
-def test_every_ending(desk, name):
+def test_every_ending(harness, name):
     """Whatever finished is there, the rest has its reason, and nothing is asked a second time."""
     status, answers, failed, ending, counts = ENDINGS[name]
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.fake.finish(
+        await harness.step()
+        harness.fake.finish(
             status, answers, failed, message="the role may not read" if status == "Failed" else ""
         )
-        await desk.to_the_end(job)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    got, statuses, reasons, _ = desk.outcome(job)
+    harness.play(way())
+    got, statuses, reasons, _ = harness.outcome(job)
     assert {one: statuses.count(one) for one in set(statuses)} == counts
     assert got == [answers.get(text) for text in TEXTS]
-    assert desk.snapshot(job).state is ending
+    assert harness.snapshot(job).state is ending
     assert all(
         reasons[at] == "400: bad request"
         for at, text in enumerate(TEXTS)
@@ -122,59 +122,59 @@ def test_every_ending(desk, name):
     assert (
         all("the role may not read" in reason for reason in reasons.values()) or status != "Failed"
     )
-    assert desk.fake.asked["create"] == 1
-    assert desk.fake.asked["fetch"] == (1 if answers or failed else 0)
+    assert harness.fake.asked["create"] == 1
+    assert harness.fake.asked["fetch"] == (1 if answers or failed else 0)
 
 
-def test_many_result_files_of_many_pages(desk):
+def test_many_result_files_of_many_pages(harness):
     """Results in three files beside a manifest, listed in pages of two: all of them are read, and nothing else."""
-    desk.fake.page = 2
-    job = desk.plan()
+    harness.fake.page = 2
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.fake.finish(answers=ALL, split=3)
-        await desk.to_the_end(job)
+        await harness.step()
+        harness.fake.finish(answers=ALL, split=3)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers == list(ALL.values())
-    assert desk.fake.asked["fetch"] == 3
+    harness.play(way())
+    assert harness.outcomes(job).answers == list(ALL.values())
+    assert harness.fake.asked["fetch"] == 3
 
 
-def test_a_create_that_is_sent_again_is_one_job(desk):
+def test_a_create_that_is_sent_again_is_one_job(harness):
     """Even where the list shows nothing for long: the second create has the first one's token, and gets its job."""
-    desk.fake.faults["create"] = [Fault(after=True)]
-    job = desk.plan()
-    told, desk.fake._told = desk.fake._told, None
-    desk.fake._told = lambda one: {**told(one), "jobName": "a-name-of-another"}
+    harness.fake.faults["create"] = [Fault(after=True)]
+    job = harness.plan()
+    told, harness.fake._told = harness.fake._told, None
+    harness.fake._told = lambda one: {**told(one), "jobName": "a-name-of-another"}
 
     async def way():
-        await desk.step()
+        await harness.step()
         for _ in range(4):
-            await desk.step(60)
-        assert desk.fake.asked["create"] == 2
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
+            await harness.step(60)
+        assert harness.fake.asked["create"] == 2
+        harness.fake.finish(answers=ALL)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert len(desk.fake.jobs) == 1
-    assert desk.told(job).answers == list(ALL.values())
+    harness.play(way())
+    assert len(harness.fake.jobs) == 1
+    assert harness.outcomes(job).answers == list(ALL.values())
 
 
-def test_each_shard_is_found_as_itself(desk):
+def test_each_shard_is_found_as_itself(harness):
     """Jobs 1 and 11 of twelve, whose names begin alike, in pages of five: each is found as itself."""
-    desk.fake.page, desk.fake.least = 5, 1
-    desk.frame = desk.frame.iloc[:12]
-    job = desk.plan(limits=Limits(requests=1, bytes=1 << 20), out="Größe & co")
+    harness.fake.page, harness.fake.least = 5, 1
+    harness.frame = harness.frame.iloc[:12]
+    job = harness.plan(limits=Limits(requests=1, bytes=1 << 20), out="Größe & co")
 
     async def way():
-        await desk.step()
-        await desk.step(1)
-        provider = desk.make()
+        await harness.step()
+        await harness.step(1)
+        provider = harness.make()
         for number in (1, 11):
             found = await provider.find({"jupyter_batch": f"{job}/{number}"}, since=NOW - 7200)
             assert [view.tag["jupyter_batch"] for view in found] == [f"{job}/{number}"]
-        assert await provider.find({"jupyter_batch": f"{job}/1"}, since=desk.now + 1) == []
+        assert await provider.find({"jupyter_batch": f"{job}/1"}, since=harness.now + 1) == []
         everything = await provider.tagged(since=NOW - 7200)
         assert {view.tag["jupyter_batch"] for view in everything} == {
             f"{job}/{n}" for n in range(12)
@@ -184,88 +184,88 @@ def test_each_shard_is_found_as_itself(desk):
         await provider.requests(
             next(v for v in everything if v.tag["jupyter_batch"] == f"{job}/3"), got.extend
         )
-        assert bytes(got) == desk.ledger.folders.of(job).requests(3).read_bytes()
+        assert bytes(got) == harness.ledger.folders.of(job).requests(3).read_bytes()
         await provider.aclose()
 
-    desk.play(way())
-    assert len(desk.fake.jobs) == 12
+    harness.play(way())
+    assert len(harness.fake.jobs) == 12
 
 
-def test_tags_of_the_persons(desk):
+def test_tags_of_the_persons(harness):
     """`metadata` becomes the job's tags; what is ours is not among them."""
-    job = desk.plan(metadata={"team": "red & co".replace("&", "+")})
-    desk.play(desk.step())
-    assert desk.fake.only_job.order["tags"] == [{"key": "team", "value": "red + co"}]
-    assert desk.shard(job).step is Step.RUNNING
+    job = harness.plan(metadata={"team": "red & co".replace("&", "+")})
+    harness.play(harness.step())
+    assert harness.fake.only_job.order["tags"] == [{"key": "team", "value": "red + co"}]
+    assert harness.shard(job).step is Step.RUNNING
 
 
-def test_cancel(desk):
+def test_cancel(harness):
     """Asked for once, watched until it is so; what is finished is kept."""
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.ledger.cancel(job, desk.now)
-        await desk.step(1)
-        assert desk.shard(job).provider_status == "stopping"
-        desk.fake.finish("Stopped", first(5))
-        await desk.to_the_end(job)
+        await harness.step()
+        harness.ledger.cancel(job, harness.now)
+        await harness.step(1)
+        assert harness.shard(job).provider_status == "stopping"
+        harness.fake.finish("Stopped", first(5))
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.outcome(job)[1] == ["succeeded"] * 5 + ["cancelled"] * 95
-    assert desk.fake.asked["stop"] == 1
+    harness.play(way())
+    assert harness.outcome(job)[1] == ["succeeded"] * 5 + ["cancelled"] * 95
+    assert harness.fake.asked["stop"] == 1
 
 
-def test_boto3_does_not_repeat_by_itself(desk):
+def test_boto3_does_not_repeat_by_itself(harness):
     """One call is one request: what is tried again, and when, is the engine's to say."""
-    desk.fake.faults["upload"] = [Fault(500)]
-    desk.plan()
-    desk.play(desk.step())
-    assert desk.fake.asked["upload"] == 1
+    harness.fake.faults["upload"] = [Fault(500)]
+    harness.plan()
+    harness.play(harness.step())
+    assert harness.fake.asked["upload"] == 1
 
 
-def test_a_quota_is_waited_for(desk):
+def test_a_quota_is_waited_for(harness):
     """ServiceQuotaExceededException, which comes as a 400, is no fault of the rows."""
-    create = desk.fake.no
+    create = harness.fake.no
 
     def no(status, message, headers=None):
         answer = create(status, message, headers)
-        if desk.fake._verb == "create":
+        if harness.fake._verb == "create":
             answer.headers["x-amzn-ErrorType"] = "ServiceQuotaExceededException"
         return answer
 
-    desk.fake.no = no
-    desk.fake.faults["create"] = [Fault(400)]
-    job = desk.plan()
+    harness.fake.no = no
+    harness.fake.faults["create"] = [Fault(400)]
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        assert desk.shard(job).step is Step.WAITING
+        await harness.step()
+        assert harness.shard(job).step is Step.WAITING
         for _ in range(3):
-            await desk.step(400)
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
+            await harness.step(400)
+        harness.fake.finish(answers=ALL)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers == list(ALL.values())
+    harness.play(way())
+    assert harness.outcomes(job).answers == list(ALL.values())
 
 
-def test_a_refusal_ends_with_aws_words(desk):
+def test_a_refusal_ends_with_aws_words(harness):
     """ValidationException on the create: each row has the reason, it was asked once. A bucket that is gone, too."""
-    desk.fake.faults["create"] = [Fault(400)]
-    job = desk.plan()
-    desk.play(desk.to_the_end(job))
+    harness.fake.faults["create"] = [Fault(400)]
+    job = harness.plan()
+    harness.play(harness.to_the_end(job))
     assert all(
         "ValidationException: as the test wanted" in reason
-        for reason in desk.told(job).reasons.values()
+        for reason in harness.outcomes(job).reasons.values()
     )
-    assert desk.fake.asked["create"] == 1
-    make = desk.make
-    desk.make = lambda: _elsewhere(make())
-    other = desk.plan(out="other", params={"temperature": 0.5})
-    desk.play(desk.to_the_end(other))
-    assert desk.snapshot(other).state is State.FAILED
-    assert all("NoSuchBucket" in reason for reason in desk.told(other).reasons.values())
+    assert harness.fake.asked["create"] == 1
+    make = harness.make
+    harness.make = lambda: _elsewhere(make())
+    other = harness.plan(out="other", params={"temperature": 0.5})
+    harness.play(harness.to_the_end(other))
+    assert harness.snapshot(other).state is State.FAILED
+    assert all("NoSuchBucket" in reason for reason in harness.outcomes(other).reasons.values())
 
 
 def _elsewhere(provider):
@@ -273,28 +273,28 @@ def _elsewhere(provider):
     return provider
 
 
-def test_keys_that_are_refused_pause(desk):
+def test_keys_that_are_refused_pause(harness):
     """403 with AWS's words for a key that is not known: the job waits and says what to set; nothing is paid."""
-    desk.fake.faults["upload"] = [Fault(401)]
-    job = desk.plan()
+    harness.fake.faults["upload"] = [Fault(401)]
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        assert desk.snapshot(job).blocked is Block.KEY
-        assert "AWS_ACCESS_KEY_ID" in messages(desk.snapshot(job))
-        desk.ledger.wake(job)
-        await desk.step(400)
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
+        await harness.step()
+        assert harness.snapshot(job).blocked is Block.KEY
+        assert "AWS_ACCESS_KEY_ID" in messages(harness.snapshot(job))
+        harness.ledger.wake(job)
+        await harness.step(400)
+        harness.fake.finish(answers=ALL)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers == list(ALL.values())
+    harness.play(way())
+    assert harness.outcomes(job).answers == list(ALL.values())
 
 
-def test_results_that_are_gone(desk):
+def test_results_that_are_gone(harness):
     """Somebody emptied the bucket: in our tree of errors."""
     with pytest.raises(NotFoundError, match="no results"):
-        desk.play(_fetch(desk.make(), f"s3://{BUCKET}/nothing/here/"))
+        harness.play(_fetch(harness.make(), f"s3://{BUCKET}/nothing/here/"))
 
 
 async def _fetch(provider, file_id):
@@ -304,31 +304,31 @@ async def _fetch(provider, file_id):
         await provider.aclose()
 
 
-def test_lines_that_nobody_can_read_lose_no_other_row(desk):
+def test_lines_that_nobody_can_read_lose_no_other_row(harness):
     """Half a line, an empty one, one of another job: the other rows are there."""
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.fake.finish(answers=ALL)
-        (name,) = (name for name in desk.fake.objects if name.endswith(".jsonl.out"))
-        lines = desk.fake.objects[name][0].splitlines(keepends=True)
+        await harness.step()
+        harness.fake.finish(answers=ALL)
+        (name,) = (name for name in harness.fake.objects if name.endswith(".jsonl.out"))
+        lines = harness.fake.objects[name][0].splitlines(keepends=True)
         foreign = b'{"recordId":"jbotherZ1","modelOutput":{"output":{"message":{"content":[{"text":"x"}]}}}}\n'
-        desk.fake.objects[name] = (
+        harness.fake.objects[name] = (
             b"".join([*lines[:98], b"\n", foreign, lines[98], lines[99][:-30]]),
             {},
         )
-        desk.fake.only_job.counts["successRecordCount"] = 99
-        await desk.to_the_end(job)
+        harness.fake.only_job.counts["successRecordCount"] = 99
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers == [None, *list(ALL.values())[1:]]
-    assert "lines came" in desk.shard(job).note
+    harness.play(way())
+    assert harness.outcomes(job).answers == [None, *list(ALL.values())[1:]]
+    assert "lines came" in harness.shard(job).note
 
 
-def test_no_call_blocks_the_loop(desk):
+def test_no_call_blocks_the_loop(harness):
     """While S3 thinks, the loop goes on: boto3 runs beside it."""
-    desk.fake.faults["upload"] = [Fault(hang=True)]
+    harness.fake.faults["upload"] = [Fault(hang=True)]
     beats = []
 
     async def beat():
@@ -337,11 +337,11 @@ def test_no_call_blocks_the_loop(desk):
             beats.append(1)
 
     async def way():
-        desk.plan()
+        harness.plan()
         beating = asyncio.create_task(beat())
-        await desk.step()
+        await harness.step()
         beating.cancel()
 
-    desk.play(way())
+    harness.play(way())
     assert len(beats) > 20
-    assert Bedrock.secret not in repr(desk.make())
+    assert Bedrock.secret not in repr(harness.make())

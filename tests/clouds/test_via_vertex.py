@@ -13,7 +13,7 @@ from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import State, Step
 from tests.clouds.conftest import at_vertex
 from tests.clouds.vertex import BUCKET, Vertex, response
-from tests.desk import NOW
+from tests.harness import NOW
 from tests.messages import messages
 from tests.providers.fakes.host import Fault
 
@@ -23,37 +23,37 @@ REASON = 'Bad Request: {"error": {"code": 400, "message": "the image is too larg
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def harness(tmp_path, monkeypatch):
     """At this cloud alone."""
     with at_vertex(tmp_path, monkeypatch) as made:
         yield made
 
 
-def test_the_whole_way(desk):
+def test_the_whole_way(harness):
     """Upload, create with its labels, states as they come, results in reverse order: each row has its answer."""
-    job = desk.plan(metadata={"team": "red"})
+    job = harness.plan(metadata={"team": "red"})
 
     async def way():
-        await desk.step()
-        assert desk.shard(job).provider_status == "pending"
+        await harness.step()
+        assert harness.shard(job).provider_status == "pending"
         for state in ("QUEUED", "RUNNING", "PAUSED", "UPDATING", "SOMETHING_NEW"):
-            desk.fake.only_job.state = f"JOB_STATE_{state}"
-            await desk.step(400)
-            assert desk.shard(job).step is Step.RUNNING
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
+            harness.fake.only_job.state = f"JOB_STATE_{state}"
+            await harness.step(400)
+            assert harness.shard(job).step is Step.RUNNING
+        harness.fake.finish(answers=ALL)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    answers, statuses, reasons, usage = desk.outcome(job)
+    harness.play(way())
+    answers, statuses, reasons, usage = harness.outcome(job)
     assert answers == [text.upper() for text in TEXTS]
     assert (set(statuses), reasons, usage) == ({"succeeded"}, {}, Usage(12, 8))
-    order = desk.fake.only_job.order
+    order = harness.fake.only_job.order
     assert order["labels"]["jupyter_batch"] == f"{job}-0"
     assert order["labels"]["team"] == "red"
     assert order["inputConfig"]["gcsSource"]["uris"] == [
         f"gs://{BUCKET}/jupyter_batch/{job}/0.jsonl"
     ]
-    assert desk.fake.asked["create"] == desk.fake.asked["upload"] == 1
+    assert harness.fake.asked["create"] == harness.fake.asked["upload"] == 1
 
 
 ENDINGS = {
@@ -98,222 +98,222 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("name", list(ENDINGS))
-def test_every_ending(desk, name):
+def test_every_ending(harness, name):
     """Whatever finished is there, the rest has its reason, and nothing is asked a second time."""
     state, answers, failed, ending, statuses = ENDINGS[name]
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.fake.finish(state, answers, failed)
+        await harness.step()
+        harness.fake.finish(state, answers, failed)
         if state == "JOB_STATE_FAILED":
-            desk.fake.only_job.error = {"code": 13, "message": "the model fell over"}
-        await desk.to_the_end(job)
+            harness.fake.only_job.error = {"code": 13, "message": "the model fell over"}
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    got, told, reasons, _ = desk.outcome(job)
+    harness.play(way())
+    got, told, reasons, _ = harness.outcome(job)
     assert told == statuses
     assert got == [answers.get(text) for text in TEXTS]
-    assert desk.snapshot(job).state is ending
+    assert harness.snapshot(job).state is ending
     for at, text in enumerate(TEXTS):
         if text in failed:
             assert reasons[at] == "INVALID_ARGUMENT: the image is too large"
     if name == "failed as a whole":
         assert all("the model fell over" in reason for reason in reasons.values())
-    assert desk.fake.asked["create"] == 1
-    assert desk.fake.asked["fetch"] == (1 if answers or failed else 0)
+    assert harness.fake.asked["create"] == 1
+    assert harness.fake.asked["fetch"] == (1 if answers or failed else 0)
 
 
-def test_many_result_files_of_many_pages(desk):
+def test_many_result_files_of_many_pages(harness):
     """Results in three files without a last line's end, listed in pages of two: all are read, and no other file."""
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.fake.finish(answers=ALL, shards=3)
-        desk.fake.objects.update(
-            {name: data.rstrip(b"\n") for name, data in desk.fake.objects.items()}
+        await harness.step()
+        harness.fake.finish(answers=ALL, shards=3)
+        harness.fake.objects.update(
+            {name: data.rstrip(b"\n") for name, data in harness.fake.objects.items()}
         )
-        desk.fake.objects[
-            desk.fake.only_job.output.removeprefix(f"gs://{BUCKET}/") + "/notes.txt"
+        harness.fake.objects[
+            harness.fake.only_job.output.removeprefix(f"gs://{BUCKET}/") + "/notes.txt"
         ] = b"not ours"
-        await desk.to_the_end(job)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers == [text.upper() for text in TEXTS]
-    assert desk.fake.asked["fetch"] == 3
+    harness.play(way())
+    assert harness.outcomes(job).answers == [text.upper() for text in TEXTS]
+    assert harness.fake.asked["fetch"] == 3
 
 
-def test_a_folder_that_is_not_named_is_looked_for(desk):
+def test_a_folder_that_is_not_named_is_looked_for(harness):
     """No `outputInfo` (as for a job that was ended early): the results are found below the folder that we gave."""
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.fake.finish("JOB_STATE_CANCELLED", {TEXTS[0]: "A"}, named=False)
-        await desk.to_the_end(job)
+        await harness.step()
+        harness.fake.finish("JOB_STATE_CANCELLED", {TEXTS[0]: "A"}, named=False)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers == ["A", None, None, None]
+    harness.play(way())
+    assert harness.outcomes(job).answers == ["A", None, None, None]
 
 
-def test_each_shard_is_found_as_itself(desk):
+def test_each_shard_is_found_as_itself(harness):
     """Jobs 1 and 11 of twelve, among pages of two: each is found under its own label, and no other."""
-    desk.frame = desk.frame.loc[[0] * 12].reset_index(drop=True)
-    desk.frame["t"] = [f"text {n}" for n in range(12)]
-    job = desk.plan(limits=Limits(requests=1, bytes=1 << 20))
+    harness.frame = harness.frame.loc[[0] * 12].reset_index(drop=True)
+    harness.frame["t"] = [f"text {n}" for n in range(12)]
+    job = harness.plan(limits=Limits(requests=1, bytes=1 << 20))
 
     async def way():
-        await desk.step()
-        await desk.step(1)
-        provider = desk.make()
+        await harness.step()
+        await harness.step(1)
+        provider = harness.make()
         for number in (1, 11):
             found = await provider.find({"jupyter_batch": f"{job}/{number}"}, since=NOW - 7200)
             assert [view.tag["jupyter_batch"] for view in found] == [f"{job}/{number}"]
         assert await provider.find({"jupyter_batch": "another/0"}, since=0.0) == []
-        assert await provider.find({"jupyter_batch": f"{job}/1"}, since=desk.now + 1) == []
+        assert await provider.find({"jupyter_batch": f"{job}/1"}, since=harness.now + 1) == []
         everything = await provider.tagged(since=NOW - 7200)
         assert {view.tag["jupyter_batch"] for view in everything} == {
             f"{job}/{n}" for n in range(12)
         }
         await provider.aclose()
 
-    desk.play(way())
-    assert len(desk.fake.jobs) == 12
+    harness.play(way())
+    assert len(harness.fake.jobs) == 12
 
 
-def test_a_batch_tells_what_it_is_part_of(desk):
+def test_a_batch_tells_what_it_is_part_of(harness):
     """Without its ledger: column and model in letters that no label may hold, and the request file as planned."""
-    job = desk.plan(out="Größe & co")
+    job = harness.plan(out="Größe & co")
 
     async def way():
-        await desk.step()
-        provider = desk.make()
+        await harness.step()
+        provider = harness.make()
         (batch,) = await provider.tagged(since=0.0)
         assert batch.tag["jupyter_batch_out"] == "Größe & co"
         assert batch.tag["jupyter_batch_model"] == "vertex_ai/gemini-2.5-flash"
         got = bytearray()
         await provider.requests(batch, got.extend)
-        assert bytes(got) == desk.ledger.folders.of(job).requests(0).read_bytes()
+        assert bytes(got) == harness.ledger.folders.of(job).requests(0).read_bytes()
 
-    desk.play(way())
+    harness.play(way())
 
 
-def test_cancel(desk):
+def test_cancel(harness):
     """Asked for once, watched until it is so; what is finished is kept."""
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.ledger.cancel(job, desk.now)
-        await desk.step(1)
-        assert desk.shard(job).provider_status == "cancelling"
-        desk.fake.finish("JOB_STATE_CANCELLED", {TEXTS[1]: "B"})
-        await desk.to_the_end(job)
+        await harness.step()
+        harness.ledger.cancel(job, harness.now)
+        await harness.step(1)
+        assert harness.shard(job).provider_status == "cancelling"
+        harness.fake.finish("JOB_STATE_CANCELLED", {TEXTS[1]: "B"})
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.outcome(job)[1] == ["cancelled", "succeeded", "cancelled", "cancelled"]
-    assert desk.fake.asked["cancel"] == 1
+    harness.play(way())
+    assert harness.outcome(job)[1] == ["cancelled", "succeeded", "cancelled", "cancelled"]
+    assert harness.fake.asked["cancel"] == 1
 
 
-def test_too_much_at_once_goes_back_to_the_queue(desk):
+def test_too_much_at_once_goes_back_to_the_queue(harness):
     """A job that fails with RESOURCE_EXHAUSTED before any row is no failure of the rows: it is sent again."""
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.fake.finish("JOB_STATE_FAILED")
-        desk.fake.only_job.error = {"code": 8, "message": "Quota exceeded for batch requests"}
-        refused = desk.fake.only_job.number
-        await desk.step(400)
-        assert "quota" in desk.shard(job).note.lower()
+        await harness.step()
+        harness.fake.finish("JOB_STATE_FAILED")
+        harness.fake.only_job.error = {"code": 8, "message": "Quota exceeded for batch requests"}
+        refused = harness.fake.only_job.number
+        await harness.step(400)
+        assert "quota" in harness.shard(job).note.lower()
         for _ in range(3):
-            await desk.step(400)
-        second = next(one for one in desk.fake.jobs.values() if one.number != refused)
-        desk.fake.finish(answers=ALL, job=second)
-        await desk.to_the_end(job)
+            await harness.step(400)
+        second = next(one for one in harness.fake.jobs.values() if one.number != refused)
+        harness.fake.finish(answers=ALL, job=second)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+    harness.play(way())
+    assert harness.outcomes(job).answers == [text.upper() for text in TEXTS]
 
 
-def test_a_refusal_ends_with_googles_words(desk):
+def test_a_refusal_ends_with_googles_words(harness):
     """400 on the create: each row has the reason, and it was asked once. A bucket that is not there, too."""
-    desk.fake.faults["create"] = [Fault(400)]
-    job = desk.plan()
-    desk.play(desk.to_the_end(job))
-    assert all("as the test wanted" in reason for reason in desk.told(job).reasons.values())
-    assert Vertex.key not in str(desk.told(job).reasons)
-    assert desk.fake.asked["create"] == 1
-    desk.fake.faults["upload"] = [Fault(404)]
-    other = desk.plan(out="other", params={"temperature": 0.5})
-    desk.play(desk.to_the_end(other))
-    assert desk.snapshot(other).state is State.FAILED
-    assert all(BUCKET in reason for reason in desk.told(other).reasons.values())
+    harness.fake.faults["create"] = [Fault(400)]
+    job = harness.plan()
+    harness.play(harness.to_the_end(job))
+    assert all("as the test wanted" in reason for reason in harness.outcomes(job).reasons.values())
+    assert Vertex.key not in str(harness.outcomes(job).reasons)
+    assert harness.fake.asked["create"] == 1
+    harness.fake.faults["upload"] = [Fault(404)]
+    other = harness.plan(out="other", params={"temperature": 0.5})
+    harness.play(harness.to_the_end(other))
+    assert harness.snapshot(other).state is State.FAILED
+    assert all(BUCKET in reason for reason in harness.outcomes(other).reasons.values())
 
 
-def test_a_refused_token_pauses(desk):
+def test_a_refused_token_pauses(harness):
     """401: the job waits and says what to set; nothing is paid."""
-    desk.fake.faults["create"] = [Fault(401)]
-    job = desk.plan()
+    harness.fake.faults["create"] = [Fault(401)]
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        assert "GOOGLE_APPLICATION_CREDENTIALS" in messages(desk.snapshot(job))
-        desk.ledger.wake(job)
-        await desk.step(400)
-        desk.fake.finish(answers=ALL)
-        await desk.to_the_end(job)
+        await harness.step()
+        assert "GOOGLE_APPLICATION_CREDENTIALS" in messages(harness.snapshot(job))
+        harness.ledger.wake(job)
+        await harness.step(400)
+        harness.fake.finish(answers=ALL)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers == [text.upper() for text in TEXTS]
+    harness.play(way())
+    assert harness.outcomes(job).answers == [text.upper() for text in TEXTS]
 
 
-def test_results_that_are_gone(desk):
+def test_results_that_are_gone(harness):
     """Somebody emptied the bucket: a 404, in our tree of errors."""
     with pytest.raises(NotFoundError, match="no results"):
-        asyncio.run(desk.make().fetch(f"gs://{BUCKET}/nothing/here", lambda _: None))
+        asyncio.run(harness.make().fetch(f"gs://{BUCKET}/nothing/here", lambda _: None))
 
 
-def test_odd_answers_do_not_end_a_job(desk):
+def test_odd_answers_do_not_end_a_job(harness):
     """A job without a state, without a name, without anything: asked again."""
-    job = desk.plan()
-    told = desk.fake._told
+    job = harness.plan()
+    told = harness.fake._told
 
     async def way():
-        await desk.step()
+        await harness.step()
         for odd in (
             {"state": None},
             {"completionStats": "none", "outputInfo": None, "state": 7},
             {"name": ""},
         ):
-            desk.fake._told = lambda one, odd=odd: {**told(one), **odd}
-            await desk.step(400)
-            assert desk.shard(job).step is Step.RUNNING
-        desk.fake._told = told
-        desk.fake.finish(
+            harness.fake._told = lambda one, odd=odd: {**told(one), **odd}
+            await harness.step(400)
+            assert harness.shard(job).step is Step.RUNNING
+        harness.fake._told = told
+        harness.fake.finish(
             answers={**ALL, TEXTS[0]: response("thought", thoughtsTokenCount=7, totalTokenCount=12)}
         )
-        await desk.to_the_end(job)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers[0] == "thought"
-    assert desk.told(job).usage == Usage(12, 15, reasoning_tokens=7)
+    harness.play(way())
+    assert harness.outcomes(job).answers[0] == "thought"
+    assert harness.outcomes(job).usage == Usage(12, 15, reasoning_tokens=7)
 
 
-def test_lines_that_nobody_can_read_lose_no_other_row(desk):
+def test_lines_that_nobody_can_read_lose_no_other_row(harness):
     """Half a line, an empty one, one without a label, one of another job: the other rows are there."""
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.fake.finish(answers=ALL)
-        (name,) = (name for name in desk.fake.objects if name.endswith("predictions.jsonl"))
-        lines = desk.fake.objects[name].splitlines(keepends=True)
+        await harness.step()
+        harness.fake.finish(answers=ALL)
+        (name,) = (name for name in harness.fake.objects if name.endswith("predictions.jsonl"))
+        lines = harness.fake.objects[name].splitlines(keepends=True)
         foreign = json.dumps(
             {"request": {"labels": {"jupyter_batch_row": "jbother-1"}}, "response": response("x")}
         )
-        desk.fake.objects[name] = (
+        harness.fake.objects[name] = (
             lines[0]
             + b"\n"
             + b'{"request":{}}\n'
@@ -322,9 +322,9 @@ def test_lines_that_nobody_can_read_lose_no_other_row(desk):
             + b"\n"
             + lines[2][:-40]
         )
-        desk.fake.only_job.stats["successfulCount"] = "2"
-        await desk.to_the_end(job)
+        harness.fake.only_job.stats["successfulCount"] = "2"
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers == [None, None, "TEXT 2", "TEXT 3"]
-    assert "lines came" in desk.shard(job).note
+    harness.play(way())
+    assert harness.outcomes(job).answers == [None, None, "TEXT 2", "TEXT 3"]
+    assert "lines came" in harness.shard(job).note

@@ -17,7 +17,7 @@ PATIENCE = 60.0
 """Seconds until a test gives up; none waits for them."""
 
 
-class Desk:
+class Harness:
     """This process's session on an empty ledger. Its worker's clock is ours: `skip` seconds ahead of the real one."""
 
     def __init__(self, home):
@@ -69,7 +69,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def harness(tmp_path, monkeypatch):
     """An empty ledger, and its worker, which is stopped at the end."""
     home = tmp_path / "home"
     monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
@@ -88,5 +88,5 @@ def desk(tmp_path, monkeypatch):
     monkeypatch.setattr(
         collect, "GONE_TRIES", GONE_TRIES
     )  # of the 24 that take an hour; what comes after is the same
-    yield Desk(home)
+    yield Harness(home)
     forget(home)

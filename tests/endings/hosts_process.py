@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from tests.outside import no_certificates
+from tests.loopback_only import no_certificates
 
 ALLOWED: set[tuple[str, int]] = set()
 TRIED: list[str] = []
@@ -43,27 +43,27 @@ def wait_for(test, job):
 
 def cycle(frame, name):
     """A job whose last row fails, its retry, and one that is cancelled, at a provider's fake."""
-    from tests.endings.far import far_side
+    from tests.endings.remote import remote_provider
     from tests.endings.table import Cell
 
-    with far_side(name, time.time) as far:
-        open_way(far.call["api_base"])
+    with remote_provider(name, time.time) as remote:
+        open_way(remote.call["api_base"])
         df = frame()
-        job = df.llm.batch("{t}", out="out", **far.call)
-        wait_for(lambda: far.sent, job)
-        far.work(Cell(name, "completed", "present", "errors"))
-        far.end("completed")
+        job = df.llm.batch("{t}", out="out", **remote.call)
+        wait_for(lambda: remote.sent, job)
+        remote.work(Cell(name, "completed", "present", "errors"))
+        remote.end("completed")
         job.wait(60)
         again = job.retry()
-        wait_for(lambda: len(far.sent) == 2, again)
-        far.answer_all()
+        wait_for(lambda: len(remote.sent) == 2, again)
+        remote.answer_all()
         again.wait(60)
-        other = frame().llm.batch("{t}", out="out", system="again", **far.call)
-        wait_for(lambda: len(far.sent) == 3, other)
+        other = frame().llm.batch("{t}", out="out", system="again", **remote.call)
+        wait_for(lambda: len(remote.sent) == 3, other)
         other.cancel()
-        wait_for(lambda: "cancel" in dict(far.log), other)
-        far.work(Cell(name, "cancelled", "present", "errors"))
-        far.end("cancelled")
+        wait_for(lambda: "cancel" in dict(remote.log), other)
+        remote.work(Cell(name, "cancelled", "present", "errors"))
+        remote.end("cancelled")
         other.wait(60)
         return [job.state, again.state, other.state, df["out"].tolist()]
 

@@ -6,16 +6,16 @@ import pandas as pd
 import pytest
 from aiohttp import web
 
-from tests.endings.far import far_side
+from tests.endings.remote import remote_provider
 
 ROWS = 9
 LONG = "x" * 20_000
 PAGE = "<html><head><title>413 Request Entity Too Large</title></head></html>"
 
 
-def too_many(far, most):
+def too_many(remote, most):
     """Its batches take so many requests."""
-    lines = far.fake.lines
+    lines = remote.fake.lines
 
     def checked(file_id):
         found = lines(file_id)
@@ -25,12 +25,12 @@ def too_many(far, most):
             )
         return found
 
-    far.fake.lines = checked
+    remote.fake.lines = checked
 
 
-def too_large(far, most, *, named):
+def too_large(remote, most, *, named):
     """It takes files of so many bytes, and may name the limit."""
-    keep_file = far.fake.keep_file
+    keep_file = remote.fake.keep_file
 
     async def checked(request, new_id):
         kept = await keep_file(request, new_id)
@@ -40,47 +40,47 @@ def too_large(far, most, *, named):
             raise web.HTTPRequestEntityTooLarge(most, kept[1], text=PAGE)
         return kept
 
-    far.fake.keep_file = checked
+    remote.fake.keep_file = checked
 
 
 HOW = {
-    "requests": (lambda far: too_many(far, 4), 3),
-    "bytes": (lambda far: too_large(far, 3 * 20_500, named=True), 3),
-    "no number": (lambda far: too_large(far, 60_000, named=False), 5),
+    "requests": (lambda remote: too_many(remote, 4), 3),
+    "bytes": (lambda remote: too_large(remote, 3 * 20_500, named=True), 3),
+    "no number": (lambda remote: too_large(remote, 60_000, named=False), 5),
 }
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_a_batch_that_is_refused_for_its_size_is_cut(how, desk):
+def test_a_batch_that_is_refused_for_its_size_is_cut(how, harness):
     """D8: cut into batches that fit the limit that is named; by halves where a 413 names none."""
     limit, most_batches = HOW[how]
-    with far_side("openai", desk.clock) as far:
-        limit(far)
+    with remote_provider("openai", harness.clock) as remote:
+        limit(remote)
         frame = pd.DataFrame({"t": [f"{row}{LONG}" for row in range(ROWS)]})
-        job = frame.llm.batch("{t}", out="out", **far.call)
+        job = frame.llm.batch("{t}", out="out", **remote.call)
 
         def answered():
-            for batch in list(far.fake.batches.values()):
+            for batch in list(remote.fake.batches.values()):
                 batch.answers = {
                     one: body["messages"][-1]["content"][0] for one, body in batch.requests.items()
                 }
                 batch.ending = "completed"
             return job.is_complete
 
-        desk.until(answered)
+        harness.until(answered)
         assert job.wait(30).is_successful
         assert frame["out"].tolist() == [str(row) for row in range(ROWS)]
-        sent = "".join(sent for sent in far.sent).replace("x", "")
+        sent = "".join(sent for sent in remote.sent).replace("x", "")
         assert sorted(sent) == sorted(map(str, range(ROWS)))
-        assert len(far.sent) <= most_batches
+        assert len(remote.sent) <= most_batches
 
 
-def test_a_small_batch_that_is_refused_as_too_large_fails(desk):
+def test_a_small_batch_that_is_refused_as_too_large_fails(harness):
     """D8: a server that refuses every body as too large is not sent a batch for each row."""
-    with far_side("openai", desk.clock) as far:
-        too_large(far, 10, named=False)
-        job = desk.frame().llm.batch("{t}", out="out", **far.call)
-        desk.until(lambda: job.is_complete)
+    with remote_provider("openai", harness.clock) as remote:
+        too_large(remote, 10, named=False)
+        job = harness.frame().llm.batch("{t}", out="out", **remote.call)
+        harness.until(lambda: job.is_complete)
         assert job.state == "failed"
-        assert far.fake.asked["upload"] == 1
+        assert remote.fake.asked["upload"] == 1
         assert job.errors["_error"].str.contains("413").all()

@@ -31,13 +31,13 @@ def call(server):
 
 
 @pytest.mark.parametrize("name", list(ENDINGS))
-def test_ending(name, desk, server, call):
+def test_ending(name, harness, server, call):
     """Each file is fetched once, nothing is asked after the end, and `retry` sends the rows that are left."""
     faults, state, filled, words, files = ENDINGS[name]
     server.set_faults(faults)
-    df = desk.frame()
+    df = harness.frame()
     job = df.llm.batch("{t}", out="out", **call)
-    desk.until(lambda: job.is_complete)
+    harness.until(lambda: job.is_complete)
     job.wait(60)
     assert job.state == state
     assert df["out"].notna().sum() == filled == job.counts.succeeded
@@ -45,23 +45,23 @@ def test_ending(name, desk, server, call):
     routes = server.stats()["routes"]
     assert routes["POST /v1/batches"]["received"] == routes["POST /v1/files"]["received"] == 1
     assert routes.get(DOWNLOAD, {"received": 0})["received"] == files
-    desk.rest()
+    harness.rest()
     assert server.stats()["routes"] == routes, "nothing is asked once it is over"
     if filled < 4:
         server.set_faults("")
         again = job.retry()
-        desk.until(lambda: again.is_complete)
+        harness.until(lambda: again.is_complete)
         assert again.wait(60).is_successful
         assert df["out"].tolist() == df["t"].tolist()
         assert [batch["request_counts"]["total"] for batch in server.batches()] == [4, 4 - filled]
 
 
-def test_a_cut_download_is_fetched_again(desk, server, call):
+def test_a_cut_download_is_fetched_again(harness, server, call):
     """Seven of ten downloads break in mid-line: all rows arrive, from one batch."""
     server.set_faults("truncate=0.7,seed=3")
-    df = desk.frame()
+    df = harness.frame()
     job = df.llm.batch("{t}", out="out", **call)
-    desk.until(lambda: job.is_complete)
+    harness.until(lambda: job.is_complete)
     assert job.wait(60).is_successful
     assert df["out"].tolist() == df["t"].tolist()
     routes = server.stats()["routes"]
@@ -69,21 +69,21 @@ def test_a_cut_download_is_fetched_again(desk, server, call):
     assert routes["POST /v1/batches"]["received"] == 1
 
 
-def test_a_cancelled_job_keeps_what_was_answered(desk, tmp_path):
+def test_a_cancelled_job_keeps_what_was_answered(harness, tmp_path):
     """Cancelled on its way at the server's own pace: nothing is asked after the end, and `retry` sends what is left."""
     with Embedded(tmp_path / "server", pace=30.0) as server:
         call = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
-        df = desk.frame()
+        df = harness.frame()
         job = df.llm.batch("{t}", out="out", **call)
-        desk.until(server.batches)
+        harness.until(server.batches)
         job.cancel()
-        desk.until(lambda: job.is_complete)
+        harness.until(lambda: job.is_complete)
         job.wait(60)
         assert job.state == "cancelled"
         left = df["out"].isna().sum() if "out" in df else 4
         assert job.counts.cancelled == left > 0
         routes = server.stats()["routes"]
-        desk.rest()
+        harness.rest()
         assert server.stats()["routes"] == routes
         job.retry().cancel()
-        desk.until(lambda: not desk.here.ledger.jobs(unfinished=True))
+        harness.until(lambda: not harness.here.ledger.jobs(unfinished=True))

@@ -49,7 +49,7 @@ def test_every_provider_with_every_other_way_blocked(tmp_path):
 
 @pytest.mark.parametrize("provider", ["hosted_vllm", "litellm_proxy"])
 @pytest.mark.parametrize("mode", ["batch", "realtime", "auto"])
-def test_who_has_no_address_of_its_own_is_refused_without_one(provider, mode, desk, monkeypatch):
+def test_who_has_no_address_of_its_own_is_refused_without_one(provider, mode, harness, monkeypatch):
     """By itself litellm would send the rows to OpenAI: refused at once, whatever is in the environment."""
     for name in (
         "OPENAI_BASE_URL",
@@ -60,5 +60,5 @@ def test_who_has_no_address_of_its_own_is_refused_without_one(provider, mode, de
         monkeypatch.setenv(name, "http://127.0.0.1:9/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
     with pytest.raises(OptionError, match="api_base"):
-        desk.frame().llm.batch("{t}", model=f"{provider}/m", api_key="k", mode=mode)
-    assert not desk.home.exists()
+        harness.frame().llm.batch("{t}", model=f"{provider}/m", api_key="k", mode=mode)
+    assert not harness.home.exists()

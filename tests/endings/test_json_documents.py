@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.engine.test_tick import ScriptedDesk, play, to_the_end
+from tests.engine.test_steps import ScriptedHarness, play, to_the_end
 
 
 def array(objects):
@@ -27,40 +27,40 @@ def pretty_array(objects):
 @pytest.mark.parametrize("form", [array, pretty, pretty_array])
 def test_answers_are_read_in_each_form(tmp_path, form):
     """C3: a JSON array, and pretty-printed JSON, are result files: each row has its answer, and one batch is sent."""
-    desk = ScriptedDesk(tmp_path / "home")
-    job = desk.plan(shard_size=4)
+    harness = ScriptedHarness(tmp_path / "home")
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
-        view = desk.provider.finish(str(desk.shard(job).batch_id))
+        await harness.step()
+        view = harness.provider.finish(str(harness.shard(job).batch_id))
         name = str(view.output_file_id)
-        lines = desk.provider.files[name].splitlines()
-        desk.provider.files[name] = form([json.loads(line) for line in lines])
-        await to_the_end(desk, job)
+        lines = harness.provider.files[name].splitlines()
+        harness.provider.files[name] = form([json.loads(line) for line in lines])
+        await to_the_end(harness, job)
 
     play(way())
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
-    assert desk.plan(shard_size=4) == job
-    assert desk.provider.asked["create"] == 1
-    desk.ledger.close()
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
+    assert harness.plan(shard_size=4) == job
+    assert harness.provider.asked["create"] == 1
+    harness.ledger.close()
 
 
 def test_half_an_array_is_fetched_again(tmp_path):
     """C3: an array that is cut off is no result file yet."""
-    desk = ScriptedDesk(tmp_path / "home")
-    job = desk.plan(shard_size=4)
+    harness = ScriptedHarness(tmp_path / "home")
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
-        view = desk.provider.finish(str(desk.shard(job).batch_id))
+        await harness.step()
+        view = harness.provider.finish(str(harness.shard(job).batch_id))
         name = str(view.output_file_id)
-        whole = array([json.loads(line) for line in desk.provider.files[name].splitlines()])
-        desk.provider.files[name] = whole[:-30]
-        await desk.step(60)
-        desk.provider.files[name] = whole
-        await to_the_end(desk, job)
+        whole = array([json.loads(line) for line in harness.provider.files[name].splitlines()])
+        harness.provider.files[name] = whole[:-30]
+        await harness.step(60)
+        harness.provider.files[name] = whole
+        await to_the_end(harness, job)
 
     play(way())
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
-    assert desk.provider.asked["create"] == 1
-    desk.ledger.close()
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
+    assert harness.provider.asked["create"] == 1
+    harness.ledger.close()

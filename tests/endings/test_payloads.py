@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from aiohttp import web
 
-from tests.endings.far import far_side
+from tests.endings.remote import remote_provider
 from tests.endings.table import Cell
 from tests.messages import messages
 
@@ -84,15 +84,15 @@ def check(df, job, cases):
     assert job.usage.reasoning_tokens == sum(used["reasoning_tokens"] or 0 for used in billed)
 
 
-def test_every_recorded_line_of_openais_shape_in_one_batch(desk):
+def test_every_recorded_line_of_openais_shape_in_one_batch(harness):
     """Answers, failures and lines that are no result at all, in two files: none of them takes another with it."""
     lines = {case: record for name in OPENAI_FILES for case, record in records(name).items()}
     in_errors = set(records("openai_error_lines"))
-    with far_side("openai", desk.clock) as far:
+    with remote_provider("openai", harness.clock) as remote:
         df = frame_of(lines)
-        job = df.llm.batch("{t}", out="out", **far.call)
-        desk.until(lambda: far.sent)
-        (batch,) = far.fake.batches.values()
+        job = df.llm.batch("{t}", out="out", **remote.call)
+        harness.until(lambda: remote.sent)
+        (batch,) = remote.fake.batches.values()
         ids = {body["messages"][-1]["content"]: one for one, body in batch.requests.items()}
         files = {"out": b"", "err": b""}
         for case, record in lines.items():
@@ -105,14 +105,14 @@ def test_every_recorded_line_of_openais_shape_in_one_batch(desk):
                 else answer
             )
 
-        far.fake.spoil = spoil
+        remote.fake.spoil = spoil
         good = [case for case in lines if case not in in_errors]
         batch.answers, batch.errors = (
             {ids[case]: "" for case in good},
             {ids[case]: "" for case in in_errors},
         )
         batch.ending = "completed"
-        desk.until(lambda: job.is_complete)
+        harness.until(lambda: job.is_complete)
         job.wait(60)
         check(df, job, [case for case in lines if case in EXPECTED])
         rest = [case for case in lines if case not in EXPECTED]
@@ -122,14 +122,14 @@ def test_every_recorded_line_of_openais_shape_in_one_batch(desk):
         assert job.errors.loc[rest, "_error"].str.contains("neither an answer nor an error").all()
 
 
-def test_every_recorded_result_of_anthropics_in_one_batch(desk):
+def test_every_recorded_result_of_anthropics_in_one_batch(harness):
     """Thinking, tools, refusals, errors in both shapes, an expired row."""
     lines = records("anthropic_results")
-    with far_side("anthropic", desk.clock) as far:
+    with remote_provider("anthropic", harness.clock) as remote:
         df = frame_of(lines)
-        job = df.llm.batch("{t}", out="out", **far.call)
-        desk.until(lambda: far.sent)
-        (batch,) = far.fake.batches.values()
+        job = df.llm.batch("{t}", out="out", **remote.call)
+        harness.until(lambda: remote.sent)
+        (batch,) = remote.fake.batches.values()
 
         async def results(_):
             return web.Response(
@@ -140,57 +140,57 @@ def test_every_recorded_result_of_anthropics_in_one_batch(desk):
                 + b"\n"
             )
 
-        far.fake.results = results
-        far.work(Cell("anthropic", "completed", "present", "errors"))
-        far.answer_all()
-        desk.until(lambda: job.is_complete)
+        remote.fake.results = results
+        remote.work(Cell("anthropic", "completed", "present", "errors"))
+        remote.answer_all()
+        harness.until(lambda: job.is_complete)
         job.wait(60)
         check(df, job, list(lines))
 
 
-def told_as(far, case):
+def told_as(remote, case):
     """Have the one batch be told of as in a recorded object, under its own id and tag."""
-    (batch,) = far.fake.batches.values()
+    (batch,) = remote.fake.batches.values()
     mine = {"id": batch.id, "input_file_id": batch.file, "metadata": batch.named}
     body = json.dumps({**OBJECTS[case]["line"], **mine}).encode()
-    far.fake.spoil = lambda verb, path, answer: (
+    remote.fake.spoil = lambda verb, path, answer: (
         web.Response(body=body, content_type="application/json") if verb == "poll" else answer
     )
 
 
 @pytest.mark.parametrize("case", OPEN)
-def test_a_recorded_object_of_an_open_batch_is_polled_again(case, desk):
+def test_a_recorded_object_of_an_open_batch_is_polled_again(case, harness):
     """Whatever it calls its state, and whatever is empty or null in it: that is no ending, and no file."""
-    with far_side("openai", desk.clock) as far:
-        df = desk.frame()
-        job = df.llm.batch("{t}", out="out", **far.call)
-        desk.until(lambda: far.sent)
-        told_as(far, case)
-        desk.until(lambda: [verb for verb, _ in far.log].count("poll") >= 4)
+    with remote_provider("openai", harness.clock) as remote:
+        df = harness.frame()
+        job = df.llm.batch("{t}", out="out", **remote.call)
+        harness.until(lambda: remote.sent)
+        told_as(remote, case)
+        harness.until(lambda: [verb for verb, _ in remote.log].count("poll") >= 4)
         assert not job.is_complete
-        assert "fetch" not in dict(far.log)
-        far.answer_all()
-        desk.until(lambda: job.is_complete)
+        assert "fetch" not in dict(remote.log)
+        remote.answer_all()
+        harness.until(lambda: job.is_complete)
         job.wait(60)
         assert df["out"].tolist() == list("ABCD")
 
 
 @pytest.mark.parametrize("case", ENDED)
-def test_a_recorded_object_of_a_failed_batch_says_why(case, desk):
+def test_a_recorded_object_of_a_failed_batch_says_why(case, harness):
     """The provider's code and message, short, and the rows it names; for its quota it is sent again instead."""
-    with far_side("openai", desk.clock) as far:
-        job = desk.frame().llm.batch("{t}", out="out", **far.call)
-        desk.until(lambda: far.sent)
-        told_as(far, case)
+    with remote_provider("openai", harness.clock) as remote:
+        job = harness.frame().llm.batch("{t}", out="out", **remote.call)
+        harness.until(lambda: remote.sent)
+        told_as(remote, case)
         errors = OBJECTS[case]["line"]["errors"]["data"]
         if errors[0]["code"] == "token_limit_exceeded":
-            desk.until(lambda: job.state == "waiting", skip=0.5)
+            harness.until(lambda: job.state == "waiting", skip=0.5)
             assert "quota" in messages(job.snapshot())
             assert errors[0]["message"][:40] in messages(job.snapshot())
             job.cancel()
-            desk.until(lambda: job.is_complete)
+            harness.until(lambda: job.is_complete)
             return
-        desk.until(lambda: job.is_complete)
+        harness.until(lambda: job.is_complete)
         job.wait(60)
         told = job.errors["_error"]
         assert len(told) == 4

@@ -10,9 +10,9 @@ from tests.realtime.realtime_endpoint import HANG, Endpoint
 REFUSAL = 400
 
 
-def asked(endpoint, desk, **more):
+def asked(endpoint, harness, **more):
     """A job of four rows, one call at once."""
-    df = desk.frame()
+    df = harness.frame()
     call = {
         "model": "openai/m",
         "api_base": endpoint.base,
@@ -24,44 +24,44 @@ def asked(endpoint, desk, **more):
 
 
 @pytest.mark.parametrize("bad", ["", "d", "abcd"], ids=["none failed", "one failed", "all failed"])
-def test_completed(bad, desk):
+def test_completed(bad, harness):
     """Rows that are refused have their reason, the others their answer; `retry` asks for those that are left alone."""
     with Endpoint(
         lambda text, before: REFUSAL if text in bad and before == 0 else None
     ) as endpoint:
-        df, job = asked(endpoint, desk)
-        desk.until(lambda: job.is_complete)
+        df, job = asked(endpoint, harness)
+        harness.until(lambda: job.is_complete)
         job.wait(60)
         assert job.state == "completed"
         assert df["out"].dropna().tolist() == [row.upper() for row in "abcd" if row not in bad]
         assert job.errors["_error"].str.contains("told 400 about").sum() == len(bad)
         assert endpoint.asked == dict.fromkeys("abcd", 1)
-        desk.rest()
+        harness.rest()
         assert endpoint.asked.total() == 4, "nothing is asked once it is over"
         if bad:
             again = job.retry()
-            desk.until(lambda: again.is_complete)
+            harness.until(lambda: again.is_complete)
             assert again.wait(60).is_successful
             assert df["out"].tolist() == list("ABCD")
             assert endpoint.asked == {row: 2 if row in bad else 1 for row in "abcd"}
 
 
-def test_cancelled(desk):
+def test_cancelled(harness):
     """What was answered, and what was on its way, is kept; the row that was not asked for says so, and is retried."""
     with Endpoint(lambda text, before: HANG if text == "c" else None) as endpoint:
-        df, job = asked(endpoint, desk)
-        desk.until(lambda: endpoint.asked["c"])
+        df, job = asked(endpoint, harness)
+        harness.until(lambda: endpoint.asked["c"])
         job.cancel()
-        desk.until(lambda: job._shards()[0].step == "cancelling")
+        harness.until(lambda: job._shards()[0].step == "cancelling")
         endpoint.release()
-        desk.until(lambda: job.is_complete)
+        harness.until(lambda: job.is_complete)
         job.wait(60)
         assert job.state == "cancelled"
         assert df["out"].tolist()[:3] == ["A", "B", "C"]
         assert pd.isna(df["out"].iloc[3])
         assert job.errors.loc["z", "_status"] == "cancelled"
         again = job.retry()
-        desk.until(lambda: again.is_complete)
+        harness.until(lambda: again.is_complete)
         assert again.wait(60).is_successful
         assert df["out"].tolist() == list("ABCD")
         assert endpoint.asked == dict.fromkeys("abcd", 1)

@@ -6,20 +6,20 @@ import pytest
 
 from jupyter_batch.core.errors import InputError
 from tests.anthropic.fake import RefusalError
-from tests.endings.far import far_side
+from tests.endings.remote import remote_provider
 from tests.endings.table import REFUSED
 
 
 @pytest.mark.parametrize("provider", ["openai", "azure"])  # Mistral and xAI name no lines
-def test_the_rows_at_fault_are_named(provider, desk):
+def test_the_rows_at_fault_are_named(provider, harness):
     """Lines 2 and 3 of the file are wrong, and the first row has no line: the rows are told by their own labels."""
-    with far_side(provider, desk.clock) as far:
-        df = desk.frame()
+    with remote_provider(provider, harness.clock) as remote:
+        df = harness.frame()
         df.loc["w", "t"] = None
-        job = df.llm.batch("{t}", out="out", **far.call)
-        desk.until(lambda: far.sent)
-        far.refuse((2, 3))
-        desk.until(lambda: job.is_complete)
+        job = df.llm.batch("{t}", out="out", **remote.call)
+        harness.until(lambda: remote.sent)
+        remote.refuse((2, 3))
+        harness.until(lambda: job.is_complete)
         job.wait(60)
         assert job.state == "failed"
         told = job.errors["_error"]
@@ -28,41 +28,41 @@ def test_the_rows_at_fault_are_named(provider, desk):
         assert "refused the whole batch" not in told["x"]
         assert "at fault: row 2, 3 (counted from 0)" in told["x"]
         assert job.errors.loc["w", "_status"] == "skipped"
-        assert "fetch" not in dict(far.log)
+        assert "fetch" not in dict(remote.log)
         again = job.retry()
-        desk.until(lambda: len(far.sent) == 2)
-        far.answer_all()
-        desk.until(lambda: again.is_complete)
+        harness.until(lambda: len(remote.sent) == 2)
+        remote.answer_all()
+        harness.until(lambda: again.is_complete)
         assert again.wait(60).is_successful
         assert df["out"].tolist()[1:] == ["B", "C", "D"]
 
 
-def test_anthropic_refuses_at_the_create(desk):
+def test_anthropic_refuses_at_the_create(harness):
     """Anthropic names a request in its refusal of the create: it is that row's reason, and nothing was sent twice."""
-    with far_side("anthropic", desk.clock) as far:
+    with remote_provider("anthropic", harness.clock) as remote:
         refusal = RefusalError(400, "requests.2.params.temperature: Input should be at most 1")
-        far.fake.faults.append(("create", refusal))
-        job = desk.frame().llm.batch("{t}", out="out", **far.call)
-        desk.until(lambda: job.is_complete)
+        remote.fake.faults.append(("create", refusal))
+        job = harness.frame().llm.batch("{t}", out="out", **remote.call)
+        harness.until(lambda: job.is_complete)
         told = job.errors["_error"]
         assert "for this row" in told["y"]
         assert "at most 1" in told["y"]
         assert "at fault: row 2 (counted from 0)" in told["z"]
-        assert [verb for verb, _ in far.log] == ["create"]
+        assert [verb for verb, _ in remote.log] == ["create"]
 
 
 @pytest.mark.parametrize("provider", ["xai", "mistral"])
-def test_who_names_no_lines_gives_one_reason_to_all(provider, desk):
+def test_who_names_no_lines_gives_one_reason_to_all(provider, harness):
     """Where a provider tells but one sentence, each row has it."""
-    with far_side(provider, desk.clock) as far:
-        job = desk.frame().llm.batch("{t}", out="out", **far.call)
-        desk.until(lambda: far.sent)
-        far.refuse(())
-        desk.until(lambda: job.is_complete)
+    with remote_provider(provider, harness.clock) as remote:
+        job = harness.frame().llm.batch("{t}", out="out", **remote.call)
+        harness.until(lambda: remote.sent)
+        remote.refuse(())
+        harness.until(lambda: job.is_complete)
         assert job.errors["_error"].str.contains(REFUSED).sum() == 4
         again = job.retry()
         with pytest.raises(InputError, match="not over"):
             again.retry()
-        desk.until(lambda: far.sent[1:])
-        far.answer_all()
-        desk.until(lambda: again.is_complete)
+        harness.until(lambda: remote.sent[1:])
+        remote.answer_all()
+        harness.until(lambda: again.is_complete)

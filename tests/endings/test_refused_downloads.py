@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from jupyter_batch.core.status import Step
-from tests.endings.far import far_side
+from tests.endings.remote import remote_provider
 from tests.providers.fakes.host import Fault
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 503])
 @pytest.mark.parametrize("provider", ["openai", "azure", "mistral", "xai"])
-def test_a_refused_download_is_tried_again(provider, status, desk):
+def test_a_refused_download_is_tried_again(provider, status, harness):
     """C3: a refused key, an expired address, files that are not found: the answers are fetched once that is over."""
-    with far_side(provider, desk.clock) as far:
-        frame = desk.frame()
-        job = frame.llm.batch("{t}", out="out", **far.call)
-        desk.until(lambda: far.sent)
-        far.answer_all()
+    with remote_provider(provider, harness.clock) as remote:
+        frame = harness.frame()
+        job = frame.llm.batch("{t}", out="out", **remote.call)
+        harness.until(lambda: remote.sent)
+        remote.answer_all()
         refused = []
 
         def spoil(verb, path, answer):
@@ -26,12 +26,12 @@ def test_a_refused_download_is_tried_again(provider, status, desk):
             refused.append(path)
             return Fault(status)
 
-        far.fake.spoil = spoil
-        desk.until(lambda: refused)
+        remote.fake.spoil = spoil
+        harness.until(lambda: refused)
         assert job._shards()[0].step is not Step.COLLECTED
-        again = frame.llm.batch("{t}", out="out", **far.call)
+        again = frame.llm.batch("{t}", out="out", **remote.call)
         assert again.id == job.id
-        desk.until(lambda: again.is_complete)
+        harness.until(lambda: again.is_complete)
         again.wait(30)
         assert frame["out"].tolist() == list("ABCD")
-        assert len(far.sent) == 1
+        assert len(remote.sent) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from tests.endings.far import LATE_POLLS, far_side
+from tests.endings.remote import LATE_POLLS, remote_provider
 from tests.endings.table import LEFT_OUT, PRICE, PROVIDERS, ROWS, cells
 
 COUNTS = {
@@ -23,43 +23,43 @@ LONG = {"absent": 1300.0, "gone": 600.0}
 
 
 @pytest.mark.parametrize("cell", list(cells()), ids=str)
-def test_ending(cell, desk):
+def test_ending(cell, harness):
     """What finished is in the column, the rest has its reason, each file was asked for once; `retry` sends the rest."""
-    with far_side(cell.provider, desk.clock) as far:
-        df = desk.frame()
-        job = df.llm.batch("{t}", out="out", prices={far.call["model"]: PRICE}, **far.call)
-        desk.until(lambda: far.sent)
-        end(cell, far, desk, job)
-        desk.until(lambda: job.is_complete, skip=LONG.get(cell.output, 31.0))
+    with remote_provider(cell.provider, harness.clock) as remote:
+        df = harness.frame()
+        job = df.llm.batch("{t}", out="out", prices={remote.call["model"]: PRICE}, **remote.call)
+        harness.until(lambda: remote.sent)
+        end(cell, remote, harness, job)
+        harness.until(lambda: job.is_complete, skip=LONG.get(cell.output, 31.0))
         job.wait(60)
-        check(cell, far, df, job)
-        asked = len(far.log)
-        desk.rest()
-        assert len(far.log) == asked, "nothing is asked once it is over"
-        retried(cell, far, desk, df, job)
+        check(cell, remote, df, job)
+        asked = len(remote.log)
+        harness.rest()
+        assert len(remote.log) == asked, "nothing is asked once it is over"
+        retried(cell, remote, harness, df, job)
 
 
-def end(cell, far, desk, job):
+def end(cell, remote, harness, job):
     """The batch ends as the cell says; a person's cancel ends the cancelled one."""
-    far.work(cell)
+    remote.work(cell)
     if cell.ending == "cancelled":
         job.cancel()
-        desk.until(lambda: "cancel" in dict(far.log))
-    far.end(cell.ending)
+        harness.until(lambda: "cancel" in dict(remote.log))
+    remote.end(cell.ending)
     if cell.output == "late":
-        seen = polls(far)
-        desk.until(lambda: polls(far) >= seen + LATE_POLLS, skip=5.0)
+        seen = polls(remote)
+        harness.until(lambda: polls(remote) >= seen + LATE_POLLS, skip=5.0)
         assert cell.ending == "cancelled" or not job.is_complete
-        far.name_output()
-        desk.until(lambda: job.counts.succeeded == len(cell.answered))
+        remote.name_output()
+        harness.until(lambda: job.counts.succeeded == len(cell.answered))
 
 
-def polls(far):
+def polls(remote):
     """How often the batch was asked after."""
-    return [verb for verb, _ in far.log].count("poll")
+    return [verb for verb, _ in remote.log].count("poll")
 
 
-def check(cell, far, df, job):
+def check(cell, remote, df, job):
     """The column, the reasons, the calls and the tokens of a cell."""
     assert job.state == cell.state
     assert dict(zip(ROWS, df["out"], strict=True)) == {
@@ -75,13 +75,13 @@ def check(cell, far, df, job):
         assert words in reasons[row][1], (row, reasons)
     counts = job.counts
     assert (counts.total, counts.succeeded) == (4, len(cell.filled))
-    verbs = [verb for verb, _ in far.log]
+    verbs = [verb for verb, _ in remote.log]
     assert verbs.count("create") == 1
     assert verbs.count("upload") == (0 if cell.provider == "anthropic" else 1)
     assert verbs.count("cancel") == (cell.ending == "cancelled")
     assert verbs.count("list") == 0
     outputs, errors = cell.downloads
-    fetched = [far.is_output(path) for verb, path in far.log if verb == "fetch"]
+    fetched = [remote.is_output(path) for verb, path in remote.log if verb == "fetch"]
     if cell.output == "short":  # for minutes
         assert fetched.count(True) >= outputs
     else:
@@ -94,17 +94,17 @@ def check(cell, far, df, job):
     assert (usage and (usage.input_tokens, usage.output_tokens)) == cell.tokens
 
 
-def retried(cell, far, desk, df, job):
+def retried(cell, remote, harness, df, job):
     """Just the rows without an answer go out again, as one linked job, into the same column."""
     again = job.retry()
-    desk.until(lambda: len(far.sent) == 2)
-    assert far.sent[1] == "".join(row for row in ROWS if row not in cell.filled)
-    far.answer_all()
-    desk.until(lambda: again.is_complete)
+    harness.until(lambda: len(remote.sent) == 2)
+    assert remote.sent[1] == "".join(row for row in ROWS if row not in cell.filled)
+    remote.answer_all()
+    harness.until(lambda: again.is_complete)
     again.wait(60)
     assert again.is_successful
     assert df["out"].tolist() == list("ABCD")
-    assert [verb for verb, _ in far.log].count("create") == 2
+    assert [verb for verb, _ in remote.log].count("create") == 2
     assert again.counts.reused == len(cell.filled)
 
 

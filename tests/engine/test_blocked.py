@@ -28,15 +28,15 @@ from jupyter_batch.monitor.view import view
 from tests.ledgers import forget
 
 from .conftest import numbered
-from .test_tick import ScriptedDesk, play, to_the_end
+from .test_steps import ScriptedHarness, play, to_the_end
 
 SAID = "blocked: the key was refused"
 
 
 @pytest.fixture
-def desk(tmp_path):
-    """One desk, its ledger closed at the end."""
-    made = ScriptedDesk(tmp_path / "home")
+def harness(tmp_path):
+    """One harness, its ledger closed at the end."""
+    made = ScriptedHarness(tmp_path / "home")
     yield made
     made.ledger.close()
 
@@ -132,61 +132,61 @@ def test_watch_says_so_and_ends(server, home, monkeypatch, capsys):
     assert f"{job.id}: blocked:" in capsys.readouterr().err
 
 
-def test_a_process_without_a_key_is_no_reason_while_another_moves_it(desk):
+def test_a_process_without_a_key_is_no_reason_while_another_moves_it(harness):
     """E3: a job is blocked for a missing key only while no process moves it, and not by the lease of a dead one."""
-    job = desk.plan(shard_size=4)
+    job = harness.plan(shard_size=4)
 
     async def no_key(_):
         raise KeyMissingError("no API key for scripted")
 
-    keyless = desk.another_process()
+    keyless = harness.another_process()
     keyless._connect = no_key
 
     async def way():
-        assert desk.ledger.lease(job, "elsewhere:1:x", desk.now, 60)
-        await desk.step(worker=keyless)
-        assert desk.snapshot(job).blocked is None
-        await desk.step(3600, worker=keyless)  # that lease is over
-        seen = desk.snapshot(job)
+        assert harness.ledger.lease(job, "elsewhere:1:x", harness.now, 60)
+        await harness.step(worker=keyless)
+        assert harness.snapshot(job).blocked is None
+        await harness.step(3600, worker=keyless)  # that lease is over
+        seen = harness.snapshot(job)
         assert (seen.blocked, seen.state) == (Block.KEY, State.WAITING)
         assert "no API key for scripted" in view(seen).blocked[0]
-        await to_the_end(desk, job)
-        assert desk.snapshot(job).blocked is None
+        await to_the_end(harness, job)
+        assert harness.snapshot(job).blocked is None
 
     play(way())
 
 
-def test_a_block_of_some_batches_is_no_block_of_the_job(desk):
+def test_a_block_of_some_batches_is_no_block_of_the_job(harness):
     """E3: while one batch runs, a wait goes on though another's key was refused; the reason is shown all the same."""
-    desk.provider.faults["create"] = [None, AuthenticationError("not this one", status=403)]
-    job = desk.plan(shard_size=2)
+    harness.provider.faults["create"] = [None, AuthenticationError("not this one", status=403)]
+    job = harness.plan(shard_size=2)
 
     async def way():
-        await desk.step()
-        seen = desk.snapshot(job)
+        await harness.step()
+        seen = harness.snapshot(job)
         assert seen.blocked is None
         assert [block.by for block in seen.blocks] == [Block.KEY]
         assert "not this one" in view(seen).lines[0]
-        await to_the_end(desk, job)
+        await to_the_end(harness, job)
 
     play(way())
-    assert desk.snapshot(job).blocks == ()
+    assert harness.snapshot(job).blocks == ()
 
 
-def test_results_that_the_key_may_not_fetch_are_blocked(desk):
+def test_results_that_the_key_may_not_fetch_are_blocked(harness):
     """E3: a batch that has ended, and whose files the key may not read, is blocked, not "collecting"."""
-    desk.provider.faults["fetch"] = [AuthenticationError("not yours", status=401)] * 3
-    job = desk.plan(shard_size=4)
+    harness.provider.faults["fetch"] = [AuthenticationError("not yours", status=401)] * 3
+    job = harness.plan(shard_size=4)
 
     async def way():
         for _ in range(3):
-            await desk.step(10.0)
-        seen = desk.snapshot(job)
-        assert desk.shard(job).step is Step.ENDED
+            await harness.step(10.0)
+        seen = harness.snapshot(job)
+        assert harness.shard(job).step is Step.ENDED
         assert (seen.blocked, seen.state) == (Block.KEY, State.WAITING)
-        desk.ledger.resume(job)
-        assert desk.snapshot(job).blocked is None
-        await to_the_end(desk, job, pause=600)
+        harness.ledger.resume(job)
+        assert harness.snapshot(job).blocked is None
+        await to_the_end(harness, job, pause=600)
 
     play(way())
 
@@ -271,11 +271,11 @@ def test_a_wait_that_is_no_block_shows_its_cause_in_the_repr():
     assert "the disk of the server is full" in Shown._in_words(Shown.__new__(Shown))
 
 
-def test_a_ledger_of_the_older_version_opens(desk):
+def test_a_ledger_of_the_older_version_opens(harness):
     """E3: a block that an older version wrote as the beginning of a note is one here, once it was opened."""
-    job = desk.plan(shard_size=2)
-    home = desk.ledger.home
-    desk.ledger.close()
+    job = harness.plan(shard_size=2)
+    home = harness.ledger.home
+    harness.ledger.close()
     notes = {
         0: ("planned", "paused: the key was refused (no). Set X and run the cell again"),
         1: ("waiting", "waiting for quota: the queue is full"),
@@ -289,44 +289,44 @@ def test_a_ledger_of_the_older_version_opens(desk):
             )
         db.execute("PRAGMA user_version = 3")
     db.close()
-    first, second = desk.ledger.shards(job)
+    first, second = harness.ledger.shards(job)
     assert first.blocked_by is Block.KEY
     assert first.note.startswith("the key was refused")
     assert (second.blocked_by, second.note) == (None, "the queue is full")
-    lines = view(desk.snapshot(job)).lines
+    lines = view(harness.snapshot(job)).lines
     assert "waiting for quota: the queue is full" in lines
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_an_unknown_create_is_lifted_only_by_the_user_s_word(desk, listed):
+def test_an_unknown_create_is_lifted_only_by_the_user_s_word(harness, listed):
     """C1: `resume()` looks again; `resume(send_again=True)` alone sends it again, with and without a readable list."""
-    desk.provider.faults["create"] = [ProviderTimeoutError("slow")]
+    harness.provider.faults["create"] = [ProviderTimeoutError("slow")]
     if not listed:
-        desk.provider.faults["find"] = [BadRequestError("no list here", status=405)] * 50
-    job = desk.plan(shard_size=4)
+        harness.provider.faults["find"] = [BadRequestError("no list here", status=405)] * 50
+    job = harness.plan(shard_size=4)
 
     async def way():
         for _ in range(12):
-            await desk.step(600)
-        seen = desk.snapshot(job)
+            await harness.step(600)
+        seen = harness.snapshot(job)
         assert (seen.blocked, seen.state) == (Block.UNKNOWN_CREATE, State.WAITING)
         assert "send_again=True" in view(seen).blocked[0]
-        desk.ledger.resume(job)
+        harness.ledger.resume(job)
         for _ in range(3):
-            await desk.step(600)
-        assert desk.shard(job).blocked_by is Block.UNKNOWN_CREATE
-        assert desk.provider.asked["create"] == 1
-        desk.ledger.resume(job, send_again=True)
-        await to_the_end(desk, job, pause=600)
+            await harness.step(600)
+        assert harness.shard(job).blocked_by is Block.UNKNOWN_CREATE
+        assert harness.provider.asked["create"] == 1
+        harness.ledger.resume(job, send_again=True)
+        await to_the_end(harness, job, pause=600)
 
     play(way())
-    assert desk.provider.asked["create"] == 2
-    assert not desk.shard(job).send_again
+    assert harness.provider.asked["create"] == 2
+    assert not harness.shard(job).send_again
 
 
-def test_the_table_names_what_is_blocked(desk):
+def test_the_table_names_what_is_blocked(harness):
     """E3: below a list of jobs the cause and the remedy of each that is blocked."""
-    desk.provider.faults["upload"] = [AuthenticationError("bad key", status=401)]
-    job = desk.plan(shard_size=4)
-    play(desk.step())
-    assert table.text([desk.snapshot(job)]).splitlines()[-1].startswith(f"{job}: {SAID}")
+    harness.provider.faults["upload"] = [AuthenticationError("bad key", status=401)]
+    job = harness.plan(shard_size=4)
+    play(harness.step())
+    assert table.text([harness.snapshot(job)]).splitlines()[-1].startswith(f"{job}: {SAID}")

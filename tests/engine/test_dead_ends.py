@@ -26,16 +26,16 @@ from jupyter_batch.runner.refusals.blocking import UNSEEN_TRIES
 from jupyter_batch.testing.scripted import FACTS
 
 from .conftest import numbered
-from .test_tick import ScriptedDesk, play, to_the_end
+from .test_steps import ScriptedHarness, play, to_the_end
 
 SPENT = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
 FILE = {"id": "file-1", "object": "file", "purpose": "batch"}
 
 
 @pytest.fixture
-def desk(tmp_path):
-    """One desk, its ledger closed at the end."""
-    made = ScriptedDesk(tmp_path / "home")
+def harness(tmp_path):
+    """One harness, its ledger closed at the end."""
+    made = ScriptedHarness(tmp_path / "home")
     yield made
     made.ledger.close()
 
@@ -158,19 +158,19 @@ def test_a_call_s_path_is_refused_as_a_base(home, path):
 
 
 @pytest.mark.parametrize("at", ["upload", "create", "batch"])
-def test_a_used_up_quota_blocks_and_resume_goes_on(desk, at):
+def test_a_used_up_quota_blocks_and_resume_goes_on(harness, at):
     """E3: refused at once or after the batch was created: blocked, the others wait with it, tried again by itself."""
     spent = RateLimitError("insufficient_quota: pay first", status=429)
     spent.spent = True
     if at != "batch":
-        desk.provider.faults[at] = [spent, spent]
-    job = desk.plan(shard_size=2)
+        harness.provider.faults[at] = [spent, spent]
+    job = harness.plan(shard_size=2)
 
     async def way():
-        await desk.step()
+        await harness.step()
         if at == "batch":
-            for batch in desk.provider.batches.values():
-                desk.provider.batches[batch.id] = msgspec.structs.replace(
+            for batch in harness.provider.batches.values():
+                harness.provider.batches[batch.id] = msgspec.structs.replace(
                     batch,
                     status="failed",
                     ending=State.FAILED,
@@ -178,28 +178,28 @@ def test_a_used_up_quota_blocks_and_resume_goes_on(desk, at):
                     quota=True,
                     spent=True,
                 )
-            await desk.step(10)
-        await desk.step(1)
-        seen = desk.snapshot(job)
+            await harness.step(10)
+        await harness.step(1)
+        seen = harness.snapshot(job)
         assert (seen.blocked, seen.state) == (Block.QUOTA, State.WAITING)
         assert "Add credit" in view(seen).blocked[0]
         assert "pay first" in view(seen).blocked[0]
-        desk.ledger.resume(job)
-        assert desk.snapshot(job).blocked is None
-        await to_the_end(desk, job, pause=600)
+        harness.ledger.resume(job)
+        assert harness.snapshot(job).blocked is None
+        await to_the_end(harness, job, pause=600)
 
     play(way())
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
-def test_a_used_up_quota_is_tried_again_by_itself(desk):
+def test_a_used_up_quota_is_tried_again_by_itself(harness):
     """E3: the user has paid meanwhile: nothing need be called."""
     spent = RateLimitError("pay first", status=402)
     spent.spent = True
-    desk.provider.faults["create"] = [spent] * 3
-    job = desk.plan(shard_size=2)
-    play(to_the_end(desk, job, pause=600))
-    assert desk.provider.asked["upload"] == 2
+    harness.provider.faults["create"] = [spent] * 3
+    job = harness.plan(shard_size=2)
+    play(to_the_end(harness, job, pause=600))
+    assert harness.provider.asked["upload"] == 2
 
 
 @pytest.mark.parametrize("mode", ["batch", "realtime"])
@@ -219,102 +219,102 @@ def not_found():
     return NotFoundError("No batch found with id 'batch-2'. (HTTP 404)", status=404)
 
 
-def test_a_batch_that_the_key_does_not_show_names_the_other_key(desk):
+def test_a_batch_that_the_key_does_not_show_names_the_other_key(harness):
     """E4: found again and again by nobody: blocked for its key, with the ways out; another key goes on."""
-    desk.provider.faults["poll"] = [not_found() for _ in range(UNSEEN_TRIES + 1)]
-    job = desk.plan(shard_size=4)
+    harness.provider.faults["poll"] = [not_found() for _ in range(UNSEEN_TRIES + 1)]
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
+        await harness.step()
         for _ in range(UNSEEN_TRIES - 1):
-            await desk.step(120)
-        assert desk.snapshot(job).blocked is None, "just after a create that passes"
-        await desk.step(300)
-        seen = desk.snapshot(job)
+            await harness.step(120)
+        assert harness.snapshot(job).blocked is None, "just after a create that passes"
+        await harness.step(300)
+        seen = harness.snapshot(job)
         assert (seen.blocked, seen.state) == (Block.KEY, State.WAITING)
         said = view(seen).blocked[0]
         for way_out in ("organization or project", "resume(api_key=", "cancel()", "finish()"):
             assert way_out in said
-        desk.ledger.resume(job)
-        await to_the_end(desk, job, pause=600)
+        harness.ledger.resume(job)
+        await to_the_end(harness, job, pause=600)
 
     play(way())
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
-    assert desk.provider.asked["create"] == 1
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
+    assert harness.provider.asked["create"] == 1
 
 
 @pytest.mark.parametrize("how", ["finish", "deadline", "cancel"])
-def test_the_end_of_a_batch_that_the_key_does_not_show(desk, how):
+def test_the_end_of_a_batch_that_the_key_does_not_show(harness, how):
     """E4: finish, a deadline and cancel give it up; the first two ask its rows in real time."""
     missing = [not_found() for _ in range(50)]
-    desk.provider.faults["poll"] = missing
-    desk.provider.faults["cancel"] = [not_found() for _ in range(50)]
-    job = desk.plan(shard_size=4)
+    harness.provider.faults["poll"] = missing
+    harness.provider.faults["cancel"] = [not_found() for _ in range(50)]
+    job = harness.plan(shard_size=4)
     if how == "deadline":
-        desk.ledger.amend(job, deadline=desk.now + 3000)
+        harness.ledger.amend(job, deadline=harness.now + 3000)
 
     async def way():
-        await desk.step()
+        await harness.step()
         for _ in range(6):
-            await desk.step(300)
+            await harness.step(300)
         if how == "finish":
-            desk.ledger.rush(job, desk.now)
+            harness.ledger.rush(job, harness.now)
         if how == "cancel":
-            desk.ledger.cancel(job, desk.now)
+            harness.ledger.cancel(job, harness.now)
         for _ in range(12):
-            await desk.step(300)
-            if desk.ledger.job(job).finished_at:
+            await harness.step(300)
+            if harness.ledger.job(job).finished_at:
                 return
 
     play(way())
-    assert desk.snapshot(job).state is State.CANCELLED
-    assert "not found under this key" in desk.shard(job).why
-    child = desk.ledger.child(job)
+    assert harness.snapshot(job).state is State.CANCELLED
+    assert "not found under this key" in harness.shard(job).why
+    child = harness.ledger.child(job)
     assert (child is not None) == (how != "cancel")
 
 
-def stays(desk, job):
+def stays(harness, job):
     """A provider whose batch says `cancelling` for ever."""
 
     async def cancelling(batch_id):
-        view = desk.provider._there(batch_id)
+        view = harness.provider._there(batch_id)
         view = msgspec.structs.replace(view, status="cancelling", completed=1)
-        desk.provider.batches[batch_id] = view
+        harness.provider.batches[batch_id] = view
         return view
 
-    desk.provider.cancel = desk.provider.poll = cancelling
+    harness.provider.cancel = harness.provider.poll = cancelling
 
 
 @pytest.mark.parametrize("order", ["finish", "deadline", "cancel", "cancel, then finish"])
-def test_a_batch_that_stays_in_cancelling_is_not_waited_for_without_an_end(desk, order):
+def test_a_batch_that_stays_in_cancelling_is_not_waited_for_without_an_end(harness, order):
     """E4: said after a minute; given up later, and then its rows are asked where that was wanted."""
-    job = desk.plan(shard_size=4)
-    stays(desk, job)
+    job = harness.plan(shard_size=4)
+    stays(harness, job)
     if order == "deadline":
-        desk.ledger.amend(job, deadline=desk.now + 5)
+        harness.ledger.amend(job, deadline=harness.now + 5)
 
     async def way():
-        await desk.step()
-        await desk.step(10)
+        await harness.step()
+        await harness.step(10)
         if order == "finish":
-            desk.ledger.rush(job, desk.now)
+            harness.ledger.rush(job, harness.now)
         if order.startswith("cancel"):
-            desk.ledger.cancel(job, desk.now)
+            harness.ledger.cancel(job, harness.now)
         if order.endswith("then finish"):
-            desk.ledger.rush(job, desk.now, after_cancel=True)
+            harness.ledger.rush(job, harness.now, after_cancel=True)
         for _ in range(4):
-            await desk.step(60)
-        seen = desk.snapshot(job)
+            await harness.step(60)
+        seen = harness.snapshot(job)
         assert seen.state is State.CANCELLING
         assert "has not ended the batch yet" in " ".join(view(seen).lines)
         for _ in range(4):
-            await desk.step(FACTS.cancelling / 3)
+            await harness.step(FACTS.cancelling / 3)
 
     play(way())
-    assert desk.snapshot(job).state is State.CANCELLED
-    assert desk.ledger.job(job).finished_at
-    assert "did not end the batch" in desk.shard(job).why
-    assert (desk.ledger.child(job) is not None) == (order != "cancel")
+    assert harness.snapshot(job).state is State.CANCELLED
+    assert harness.ledger.job(job).finished_at
+    assert "did not end the batch" in harness.shard(job).why
+    assert (harness.ledger.child(job) is not None) == (order != "cancel")
 
 
 def test_what_another_process_lacks_ends_no_wait_here(server, home):
@@ -332,23 +332,23 @@ def test_what_another_process_lacks_ends_no_wait_here(server, home):
     assert job.resume(api_key=server.token).wait(60).is_successful
 
 
-def test_a_process_without_a_key_raises_all_the_same(desk):
+def test_a_process_without_a_key_raises_all_the_same(harness):
     """E3: the process that lacks it says so, though another has written the same before."""
-    job = desk.plan(shard_size=4)
+    job = harness.plan(shard_size=4)
 
     async def no_key(_):
         raise KeyMissingError("no API key for scripted")
 
-    keyless, other = desk.another_process(), desk.another_process()
+    keyless, other = harness.another_process(), harness.another_process()
     keyless._connect = other._connect = no_key
     seen = []
 
     async def way():
-        await desk.step(worker=keyless)
+        await harness.step(worker=keyless)
         other.take(job, seen.append)
-        await desk.step(worker=other)
+        await harness.step(worker=other)
         assert other.lacks_key(job)
         assert seen[-1].blocked is Block.KEY
-        assert desk.shard(job).step is Step.PLANNED
+        assert harness.shard(job).step is Step.PLANNED
 
     play(way())

@@ -11,8 +11,19 @@ from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.monitor.graph import FETCHING, THERE, WAITING, Stage
 from jupyter_batch.results import timeline as graphs
 from jupyter_batch.server.embedded import Embedded
+from tests.example_snapshots import (
+    EVIL,
+    HOUR,
+    START,
+    batch,
+    cases,
+    drawn,
+    finished,
+    job,
+    million,
+    told,
+)
 from tests.ledgers import forget
-from tests.made_up import EVIL, HOUR, START, batch, cases, drawn, finished, job, million, told
 
 from .conftest import numbered
 

@@ -17,57 +17,57 @@ from jupyter_batch.providers.table import facts_of
 from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.openai_batches import read_batch
 
-from .test_tick import ScriptedDesk, play
+from .test_steps import ScriptedHarness, play
 
 DAY = 86400.0
 
 
 @pytest.fixture
-def desk(tmp_path):
-    """One desk whose provider keeps results for thirty days from their batch's end."""
-    made = ScriptedDesk(tmp_path / "home")
+def harness(tmp_path):
+    """One harness whose provider keeps results for thirty days from their batch's end."""
+    made = ScriptedHarness(tmp_path / "home")
     made.provider.facts = msgspec.structs.replace(made.provider.facts, keeps=30 * DAY)
     yield made
     made.ledger.close()
 
 
-def test_results_are_fetched_when_the_end_is_seen(desk):
+def test_results_are_fetched_when_the_end_is_seen(harness):
     """The poll that sees the end is followed by the download in the same pass: no pause, no second poll."""
-    job = desk.plan(shard_size=4)
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
+        await harness.step()
         for _ in range(200):
-            polls = desk.provider.asked["poll"]
-            await desk.step(5.0)
-            if desk.provider.asked["fetch"]:
+            polls = harness.provider.asked["poll"]
+            await harness.step(5.0)
+            if harness.provider.asked["fetch"]:
                 break
-        assert desk.provider.asked["poll"] == polls + 1
-        assert desk.shard(job).step is Step.COLLECTED
-        assert desk.shard(job).ended_at == desk.now
+        assert harness.provider.asked["poll"] == polls + 1
+        assert harness.shard(job).step is Step.COLLECTED
+        assert harness.shard(job).ended_at == harness.now
 
     play(way())
 
 
-def test_the_monitor_tells_until_when(desk):
+def test_the_monitor_tells_until_when(harness):
     """Ended and not collected: until when results are kept; collected: when the provider's copy goes; then nothing."""
-    desk.provider.faults["fetch"] = [ConnectionFailedError("reset")]
-    job = desk.plan(shard_size=4)
+    harness.provider.faults["fetch"] = [ConnectionFailedError("reset")]
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
+        await harness.step()
         for _ in range(200):
-            if desk.shard(job).step is Step.ENDED:
+            if harness.shard(job).step is Step.ENDED:
                 break
-            await desk.step(5.0)
-        ended = desk.shard(job).ended_at
-        seen = view(desk.snapshot(job), UTC)
-        assert desk.snapshot(job).keeps_until == ended + 30 * DAY
+            await harness.step(5.0)
+        ended = harness.shard(job).ended_at
+        seen = view(harness.snapshot(job), UTC)
+        assert harness.snapshot(job).keeps_until == ended + 30 * DAY
         assert "the provider keeps results until 11 Feb 13:46" in ", ".join(seen.times)
         for _ in range(20):
-            await desk.step(30.0)
-        assert desk.snapshot(job).state is State.COMPLETED
-        return desk.snapshot(job)
+            await harness.step(30.0)
+        assert harness.snapshot(job).state is State.COMPLETED
+        return harness.snapshot(job)
 
     shot = play(way())
     phrase = "the provider deletes its copy on 11 Feb 13:46"
@@ -78,16 +78,16 @@ def test_the_monitor_tells_until_when(desk):
     assert not any("copy" in phrase for phrase in view(late, UTC).times)
 
 
-def test_what_is_not_known_is_not_said(desk):
+def test_what_is_not_known_is_not_said(harness):
     """A provider of which nobody knows how long it keeps results: no word of it."""
-    desk.provider.facts = msgspec.structs.replace(desk.provider.facts, keeps=None)
-    job = desk.plan(shard_size=4)
+    harness.provider.facts = msgspec.structs.replace(harness.provider.facts, keeps=None)
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
+        await harness.step()
         for _ in range(40):
-            await desk.step(30.0)
-        return desk.snapshot(job)
+            await harness.step(30.0)
+        return harness.snapshot(job)
 
     shot = play(way())
     assert shot.is_complete

@@ -17,7 +17,7 @@ from jupyter_batch.runner.refusals.same_file import ABSENT_SECONDS, UPLOADS
 from jupyter_batch.runner.worker import Worker
 from jupyter_batch.testing.scripted import FACTS
 
-from .test_tick import ScriptedDesk, to_the_end
+from .test_steps import ScriptedHarness, to_the_end
 
 NOW = 1_000_000.0
 SMALL = StatedLimit(Unit.REQUESTS, 2)
@@ -130,24 +130,24 @@ def patient(shard, ending):
 )
 def test_a_new_action_on_expiry_touches_one_function(tmp_path, policy, state, answers, creates):
     """With a policy from outside an expired batch is sent again; nothing in the package knows of it."""
-    desk = ScriptedDesk(tmp_path / "home")
-    job = desk.plan(shard_size=4)
+    harness = ScriptedHarness(tmp_path / "home")
+    job = harness.plan(shard_size=4)
 
     async def connect(_):
-        return desk.provider
+        return harness.provider
 
-    desk.worker = Worker(
-        desk.ledger, connect, clock=lambda: desk.now, everything=True, on_ending=policy
+    harness.worker = Worker(
+        harness.ledger, connect, clock=lambda: harness.now, everything=True, on_ending=policy
     )
 
     async def way():
-        await desk.step()
-        desk.provider.finish(desk.shard(job).batch_id, ending=State.EXPIRED, answered=0)
-        await to_the_end(desk, job)
-        await desk.worker._close()
+        await harness.step()
+        harness.provider.finish(harness.shard(job).batch_id, ending=State.EXPIRED, answered=0)
+        await to_the_end(harness, job)
+        await harness.worker._close()
 
     asyncio.run(way())
-    assert desk.snapshot(job).state is state
-    assert desk.told(job).answers == answers
-    assert desk.provider.asked["create"] == creates
-    desk.ledger.close()
+    assert harness.snapshot(job).state is state
+    assert harness.outcomes(job).answers == answers
+    assert harness.provider.asked["create"] == creates
+    harness.ledger.close()

@@ -22,7 +22,7 @@ from jupyter_batch.providers.protocol import SETTLE_SECONDS
 from jupyter_batch.providers.table import facts_of
 from jupyter_batch.testing.scripted import Scripted
 
-from .test_tick import desk, play, to_the_end  # noqa: F401 - a fixture
+from .test_steps import harness, play, to_the_end  # noqa: F401 - a fixture
 
 
 class Slow(Scripted):
@@ -49,13 +49,13 @@ class Slow(Scripted):
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 22.0, 30.0, 59.0, 300.0])
-def test_a_create_that_is_accepted_late_is_taken(desk, seconds):  # noqa: F811
+def test_a_create_that_is_accepted_late_is_taken(harness, seconds):  # noqa: F811
     """C1, C2: a create is accepted late, and its metadata are lost: it is found by its file, and never sent again."""
-    desk.provider = Slow(desk, seconds)
-    job = desk.plan(shard_size=4)
-    play(to_the_end(desk, job, pause=3.0))
-    assert desk.provider.asked["create"] == 1
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    harness.provider = Slow(harness, seconds)
+    job = harness.plan(shard_size=4)
+    play(to_the_end(harness, job, pause=3.0))
+    assert harness.provider.asked["create"] == 1
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
 @pytest.mark.parametrize(
@@ -69,174 +69,176 @@ def test_the_time_to_settle_is_no_fact_of_the_address(base):
     assert (ours.settle, ours.sure) == (1.0, True)
 
 
-def test_a_connection_that_was_refused_is_tried_again(desk):  # noqa: F811
+def test_a_connection_that_was_refused_is_tried_again(harness):  # noqa: F811
     """C1: nothing left this machine, so nothing can arrive: the create is sent again, and nobody is asked."""
     refused = ConnectionFailedError("refused")
     refused.not_sent = True
-    desk.provider.faults["create"] = [refused] * 3
-    job = desk.plan(shard_size=4)
-    play(to_the_end(desk, job))
-    assert len(desk.provider.batches) == 1
-    assert desk.provider.asked["find"] == 0
+    harness.provider.faults["create"] = [refused] * 3
+    job = harness.plan(shard_size=4)
+    play(to_the_end(harness, job))
+    assert len(harness.provider.batches) == 1
+    assert harness.provider.asked["find"] == 0
 
 
-def test_a_server_that_answered_with_its_own_error_is_asked_again(desk):  # noqa: F811
+def test_a_server_that_answered_with_its_own_error_is_asked_again(harness):  # noqa: F811
     """C1: after a 500 or a 503 of the server's own, and a list that does not show the batch, it is sent again."""
-    desk.provider.faults["create"] = [ProviderDownError("overloaded", status=503)]
-    job = desk.plan(shard_size=4)
-    play(to_the_end(desk, job))
-    assert len(desk.provider.batches) == 1
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    harness.provider.faults["create"] = [ProviderDownError("overloaded", status=503)]
+    job = harness.plan(shard_size=4)
+    play(to_the_end(harness, job))
+    assert len(harness.provider.batches) == 1
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
 @pytest.mark.parametrize("status", [408, 502, 504, 524])
-def test_a_gateway_that_gave_up_says_nothing(desk, status):  # noqa: F811
+def test_a_gateway_that_gave_up_says_nothing(harness, status):  # noqa: F811
     """C1: what a gateway answers for a silent server is no refusal: the user is asked, nothing is sent again."""
-    desk.provider.faults["create"] = [ProviderDownError("gateway", status=status)]
-    job = desk.plan(shard_size=4)
+    harness.provider.faults["create"] = [ProviderDownError("gateway", status=status)]
+    job = harness.plan(shard_size=4)
 
     async def way():
         for _ in range(10):
-            await desk.step(60)
+            await harness.step(60)
 
     play(way())
-    assert desk.provider.asked["create"] == 1
-    assert desk.shard(job).blocked_by is Block.UNKNOWN_CREATE
-    desk.ledger.rush(job, desk.now)
+    assert harness.provider.asked["create"] == 1
+    assert harness.shard(job).blocked_by is Block.UNKNOWN_CREATE
+    harness.ledger.rush(job, harness.now)
     play(way())
-    assert desk.shard(job).step is Step.SUBMITTING, "finish() does not pay for what may be there"
+    assert harness.shard(job).step is Step.SUBMITTING, "finish() does not pay for what may be there"
 
 
-def test_cancelled_while_submitting_with_a_refused_key(desk):  # noqa: F811
+def test_cancelled_while_submitting_with_a_refused_key(harness):  # noqa: F811
     """C7: the process died at the create, the key is refused now: the user's cancel ends the job, as unsure."""
-    desk.provider.faults["create"] = [ProviderTimeoutError("slow")]
-    desk.provider.faults["find"] = [AuthenticationError("bad key", status=401)] * 99
-    job = desk.plan(shard_size=4)
+    harness.provider.faults["create"] = [ProviderTimeoutError("slow")]
+    harness.provider.faults["find"] = [AuthenticationError("bad key", status=401)] * 99
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
-        desk.ledger.cancel(job, desk.now)
-        await to_the_end(desk, job, pause=70)
+        await harness.step()
+        harness.ledger.cancel(job, harness.now)
+        await to_the_end(harness, job, pause=70)
 
     play(way())
-    assert desk.snapshot(job).state is State.CANCELLED
-    assert desk.snapshot(job).cost is None
+    assert harness.snapshot(job).state is State.CANCELLED
+    assert harness.snapshot(job).cost is None
 
 
 @pytest.mark.parametrize("how", ["deleted", "cut", "damaged"])
-def test_a_result_file_that_is_gone_is_fetched_again(desk, how):  # noqa: F811
+def test_a_result_file_that_is_gone_is_fetched_again(harness, how):  # noqa: F811
     """C5: said as what it is, counts agree, nothing is paid, and what the provider keeps is fetched again."""
-    job = desk.plan(shard_size=4)
-    play(to_the_end(desk, job))
-    path = desk.ledger.folders.of(job).output(0)
+    job = harness.plan(shard_size=4)
+    play(to_the_end(harness, job))
+    path = harness.ledger.folders.of(job).output(0)
     whole = path.read_bytes()
     if how == "deleted":
         path.unlink()
     else:
         path.write_bytes(whole[: whole.index(b"\n") + 9] if how == "cut" else b"\0" * len(whole))
     with pytest.raises(InputError, match="fetched again"):
-        plan_again(desk.ledger, desk.ledger.job(job), desk.ledger.shards(job), now=desk.now)
-    told, counts = desk.told(job), desk.snapshot(job).counts
+        plan_again(
+            harness.ledger, harness.ledger.job(job), harness.ledger.shards(job), now=harness.now
+        )
+    told, counts = harness.outcomes(job), harness.snapshot(job).counts
     lost = 3 if how == "cut" else 4
     assert sum("output-0.jsonl" in reason for reason in told.reasons.values()) == lost
     assert (counts.failed, counts.succeeded, counts.total) == (lost, 4 - lost, 4)
-    play(to_the_end(desk, job))
+    play(to_the_end(harness, job))
     assert path.read_bytes() == whole
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
-    assert desk.provider.asked["create"] == 1
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
+    assert harness.provider.asked["create"] == 1
 
 
-def test_a_file_that_stayed_short_is_fetched_again_later(desk):  # noqa: F811
+def test_a_file_that_stayed_short_is_fetched_again_later(harness):  # noqa: F811
     """C4: half the lines for hours: a named failure after minutes, and the whole file as soon as somebody asks."""
-    job = desk.plan(shard_size=4)
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
-        view = desk.provider.finish(str(desk.shard(job).batch_id))
-        whole = desk.provider.files[str(view.output_file_id)]
-        desk.provider.files[str(view.output_file_id)] = b"".join(whole.splitlines(True)[:2])
-        began = desk.now
-        await to_the_end(desk, job)
-        assert desk.now - began >= 600
-        assert desk.snapshot(job).counts.failed == 2
-        desk.provider.files[str(view.output_file_id)] = whole
-        desk.now += 3600
-        record = desk.ledger.job(job)
-        assert reopen(desk.ledger, record, desk.ledger.shards(job), now=desk.now)
-        await to_the_end(desk, job)
+        await harness.step()
+        view = harness.provider.finish(str(harness.shard(job).batch_id))
+        whole = harness.provider.files[str(view.output_file_id)]
+        harness.provider.files[str(view.output_file_id)] = b"".join(whole.splitlines(True)[:2])
+        began = harness.now
+        await to_the_end(harness, job)
+        assert harness.now - began >= 600
+        assert harness.snapshot(job).counts.failed == 2
+        harness.provider.files[str(view.output_file_id)] = whole
+        harness.now += 3600
+        record = harness.ledger.job(job)
+        assert reopen(harness.ledger, record, harness.ledger.shards(job), now=harness.now)
+        await to_the_end(harness, job)
 
     play(way())
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
-    assert desk.provider.asked["create"] == 1
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
+    assert harness.provider.asked["create"] == 1
 
 
-def test_an_error_file_that_was_empty_at_first(desk):  # noqa: F811
+def test_an_error_file_that_was_empty_at_first(harness):  # noqa: F811
     """C3: no row succeeded, and the error file is empty for a while: it is fetched again, as output files are."""
-    job = desk.plan(shard_size=4)
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
-        view = desk.provider.finish(str(desk.shard(job).batch_id))
-        lines = desk.provider.files.pop(str(view.output_file_id))
-        desk.provider.files["errors"] = b""
-        desk.provider.batches[view.id] = msgspec.structs.replace(
+        await harness.step()
+        view = harness.provider.finish(str(harness.shard(job).batch_id))
+        lines = harness.provider.files.pop(str(view.output_file_id))
+        harness.provider.files["errors"] = b""
+        harness.provider.batches[view.id] = msgspec.structs.replace(
             view, output_file_id=None, error_file_id="errors", completed=0, failed=4
         )
-        await desk.step(400)
-        assert desk.shard(job).step is Step.ENDED
-        desk.provider.files["errors"] = lines.replace(b'"status_code":200', b'"status_code":500')
-        await to_the_end(desk, job)
+        await harness.step(400)
+        assert harness.shard(job).step is Step.ENDED
+        harness.provider.files["errors"] = lines.replace(b'"status_code":200', b'"status_code":500')
+        await to_the_end(harness, job)
 
     play(way())
-    assert desk.snapshot(job).counts.failed == 4
-    assert desk.provider.asked["create"] == 1
+    assert harness.snapshot(job).counts.failed == 4
+    assert harness.provider.asked["create"] == 1
 
 
 @pytest.mark.parametrize("when", ["running", "collected"])
 @pytest.mark.parametrize("how", ["gone", "empty"])
-def test_a_lost_database_is_recovered_from_the_folders(desk, how, when, caplog):  # noqa: F811
+def test_a_lost_database_is_recovered_from_the_folders(harness, how, when, caplog):  # noqa: F811
     """C6: the database is gone or empty, the folders are there: the same cell pays nothing, and it is said."""
-    job = desk.plan(shard_size=4)
-    play(desk.step() if when == "running" else to_the_end(desk, job))
-    desk.ledger.close()
-    for path in desk.ledger.home.glob("ledger.sqlite3*"):
+    job = harness.plan(shard_size=4)
+    play(harness.step() if when == "running" else to_the_end(harness, job))
+    harness.ledger.close()
+    for path in harness.ledger.home.glob("ledger.sqlite3*"):
         path.unlink()
     if how == "empty":
-        desk.ledger.path.touch()
-    desk.ledger = Ledger(desk.ledger.home)
-    desk.worker = desk.another_process()
-    assert desk.plan(shard_size=4) == job
+        harness.ledger.path.touch()
+    harness.ledger = Ledger(harness.ledger.home)
+    harness.worker = harness.another_process()
+    assert harness.plan(shard_size=4) == job
     assert "recovered from their folders" in caplog.text
-    play(to_the_end(desk, job))
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
-    assert desk.provider.asked["create"] == 1
+    play(to_the_end(harness, job))
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
+    assert harness.provider.asked["create"] == 1
 
 
-def test_a_database_that_is_an_old_copy(desk, caplog):  # noqa: F811
+def test_a_database_that_is_an_old_copy(harness, caplog):  # noqa: F811
     """C6: a backup of the database from before the job was put back: the job is recovered from its folder."""
-    first = desk.plan(shard_size=4)
-    play(to_the_end(desk, first))
-    desk.ledger.close()
-    backup = desk.ledger.path.read_bytes()
-    second = desk.plan(shard_size=4, params={"max_tokens": 7})
-    play(desk.step())
-    desk.ledger.close()
-    for path in desk.ledger.home.glob("ledger.sqlite3*"):
+    first = harness.plan(shard_size=4)
+    play(to_the_end(harness, first))
+    harness.ledger.close()
+    backup = harness.ledger.path.read_bytes()
+    second = harness.plan(shard_size=4, params={"max_tokens": 7})
+    play(harness.step())
+    harness.ledger.close()
+    for path in harness.ledger.home.glob("ledger.sqlite3*"):
         path.unlink()
-    desk.ledger.path.write_bytes(backup)
-    desk.ledger = Ledger(desk.ledger.home)
-    desk.worker = desk.another_process()
-    assert desk.plan(shard_size=4, params={"max_tokens": 7}) == second
+    harness.ledger.path.write_bytes(backup)
+    harness.ledger = Ledger(harness.ledger.home)
+    harness.worker = harness.another_process()
+    assert harness.plan(shard_size=4, params={"max_tokens": 7}) == second
     assert "recovered from their folders" in caplog.text
-    play(to_the_end(desk, second))
-    assert desk.provider.asked["create"] == 2
+    play(to_the_end(harness, second))
+    assert harness.provider.asked["create"] == 2
 
 
-def test_a_job_without_its_folder_is_not_paid_again(desk):  # noqa: F811
+def test_a_job_without_its_folder_is_not_paid_again(harness):  # noqa: F811
     """C6: the folder is gone, the database is there: the same cell is refused, and names the ways out."""
-    job = desk.plan(shard_size=4)
-    play(to_the_end(desk, job))
-    shutil.rmtree(desk.ledger.folders.of(job).path)
+    job = harness.plan(shard_size=4)
+    play(to_the_end(harness, job))
+    shutil.rmtree(harness.ledger.folders.of(job).path)
     with pytest.raises(InputError, match=r"adopt.*reuse=False"):
-        desk.plan(shard_size=4)
-    assert desk.provider.asked["create"] == 1
+        harness.plan(shard_size=4)
+    assert harness.provider.asked["create"] == 1

@@ -13,7 +13,7 @@ from jupyter_batch.server.embedded import Embedded
 from tests.messages import messages
 
 from .conftest import numbered
-from .test_tick import ScriptedDesk, play, to_the_end
+from .test_steps import ScriptedHarness, play, to_the_end
 
 ROWS, SHARDS = 350, 7
 
@@ -26,9 +26,9 @@ def full(*, queue=True, **more):
 
 
 @pytest.fixture
-def desk(tmp_path):
-    """One desk, its ledger closed at the end."""
-    made = ScriptedDesk(tmp_path / "home")
+def harness(tmp_path):
+    """One harness, its ledger closed at the end."""
+    made = ScriptedHarness(tmp_path / "home")
     yield made
     made.ledger.close()
 
@@ -71,172 +71,172 @@ def test_all_shards_arrive_in_waves(name, faults, tmp_path, home):
             assert len(ended) == SHARDS, "what was refused at the create is no batch"
 
 
-def test_a_job_that_was_refused_waits(desk):
+def test_a_job_that_was_refused_waits(harness):
     """A 429 at the create: the state is `waiting`, the reason is told, nothing has failed, and it is sent later."""
-    desk.provider.faults["create"] = [full(), full()]
-    job = desk.plan(shard_size=4)
+    harness.provider.faults["create"] = [full(), full()]
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
-        seen = desk.snapshot(job)
+        await harness.step()
+        seen = harness.snapshot(job)
         assert seen.state is State.WAITING
         assert messages(seen) == "waiting for quota: the queue is full (HTTP 429)"
         assert "waiting for quota" in view(seen).lines[0]
-        await to_the_end(desk, job)
+        await to_the_end(harness, job)
 
     play(way())
-    assert desk.provider.asked["create"] == 3
-    assert desk.provider.asked["upload"] == 1, "the file is there already"
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
-    assert desk.shard(job).held == ""
+    assert harness.provider.asked["create"] == 3
+    assert harness.provider.asked["upload"] == 1, "the file is there already"
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
+    assert harness.shard(job).held == ""
 
 
-def test_a_probe_of_unknown_outcome_delays_no_other(desk):
+def test_a_probe_of_unknown_outcome_delays_no_other(harness):
     """A shard refused for quota, then sent with an unknown outcome: the others go on, and the job is blocked."""
-    desk.provider.faults["create"] = [full(), ProviderTimeoutError("slow")]
-    job = desk.plan(shard_size=2)
+    harness.provider.faults["create"] = [full(), ProviderTimeoutError("slow")]
+    job = harness.plan(shard_size=2)
 
     async def way():
         for _ in range(12):
-            await desk.step(600)
+            await harness.step(600)
 
     play(way())
-    assert {shard.step for shard in desk.ledger.shards(job)} == {Step.SUBMITTING, Step.COLLECTED}
-    assert desk.provider.asked["create"] == 3
-    assert desk.snapshot(job).blocked is Block.UNKNOWN_CREATE
+    assert {shard.step for shard in harness.ledger.shards(job)} == {Step.SUBMITTING, Step.COLLECTED}
+    assert harness.provider.asked["create"] == 3
+    assert harness.snapshot(job).blocked is Block.UNKNOWN_CREATE
 
 
-def test_retry_after_is_kept(desk):
+def test_retry_after_is_kept(harness):
     """What is refused for its rate is not sent before the time that the provider told, whatever ends meanwhile."""
-    desk.provider.faults["create"] = [None, full(queue=False, retry_after=900.0)]
-    job = desk.plan(shard_size=2)
+    harness.provider.faults["create"] = [None, full(queue=False, retry_after=900.0)]
+    job = harness.plan(shard_size=2)
 
     async def way():
-        await desk.step()
+        await harness.step()
         for _ in range(8):
-            await desk.step(100.0)
-            if desk.now < 1_000_000 + 900:
-                assert desk.provider.asked["create"] == 2, "too early"
-        assert desk.shard(job, 0).step is Step.COLLECTED
-        await to_the_end(desk, job)
+            await harness.step(100.0)
+            if harness.now < 1_000_000 + 900:
+                assert harness.provider.asked["create"] == 2, "too early"
+        assert harness.shard(job, 0).step is Step.COLLECTED
+        await to_the_end(harness, job)
 
     play(way())
-    assert desk.provider.asked["create"] == 3
-    assert desk.snapshot(job).state is State.COMPLETED
+    assert harness.provider.asked["create"] == 3
+    assert harness.snapshot(job).state is State.COMPLETED
 
 
-def test_an_end_lets_the_next_one_in_at_once(desk):
+def test_an_end_lets_the_next_one_in_at_once(harness):
     """A shard that waits for a place in the queue is sent when a batch ends, not when its pause is over."""
-    desk.provider.faults["create"] = [None, full(retry_after=3000.0)]
-    job = desk.plan(shard_size=2)
+    harness.provider.faults["create"] = [None, full(retry_after=3000.0)]
+    job = harness.plan(shard_size=2)
 
     async def way():
-        await desk.step()
-        assert desk.shard(job, 1).step is Step.WAITING
-        assert desk.shard(job, 1).due_at >= desk.now + 3000
+        await harness.step()
+        assert harness.shard(job, 1).step is Step.WAITING
+        assert harness.shard(job, 1).due_at >= harness.now + 3000
         for _ in range(20):
-            await desk.step(30.0)
-            if desk.shard(job, 0).step is Step.COLLECTED:
+            await harness.step(30.0)
+            if harness.shard(job, 0).step is Step.COLLECTED:
                 break
-        assert desk.shard(job, 1).step in (Step.RUNNING, Step.ENDED, Step.COLLECTED)
-        await to_the_end(desk, job)
+        assert harness.shard(job, 1).step in (Step.RUNNING, Step.ENDED, Step.COLLECTED)
+        await to_the_end(harness, job)
 
     play(way())
-    assert desk.snapshot(job).is_complete
+    assert harness.snapshot(job).is_complete
 
 
-def test_another_job_s_end_lets_it_in_too(desk):
+def test_another_job_s_end_lets_it_in_too(harness):
     """The queue is the account's: a batch of one job that ends makes way for another job's."""
-    first = desk.plan(shard_size=4)
+    first = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
-        desk.frame = desk.frame.assign(t=["e", "f", "g", "h"])
-        desk.provider.faults["create"] = [full(retry_after=3000.0)]
-        second = desk.plan(shard_size=4)
-        await desk.step()
-        assert desk.shard(second).step is Step.WAITING
-        await to_the_end(desk, first, pause=5.0)
-        await desk.step(1.0)
-        assert desk.now < 1_000_000 + 3000
-        assert desk.shard(second).step in (Step.RUNNING, Step.ENDED, Step.COLLECTED)
-        await to_the_end(desk, second)
+        await harness.step()
+        harness.frame = harness.frame.assign(t=["e", "f", "g", "h"])
+        harness.provider.faults["create"] = [full(retry_after=3000.0)]
+        second = harness.plan(shard_size=4)
+        await harness.step()
+        assert harness.shard(second).step is Step.WAITING
+        await to_the_end(harness, first, pause=5.0)
+        await harness.step(1.0)
+        assert harness.now < 1_000_000 + 3000
+        assert harness.shard(second).step in (Step.RUNNING, Step.ENDED, Step.COLLECTED)
+        await to_the_end(harness, second)
 
     play(way())
 
 
-def test_one_knocks_for_all(desk):
+def test_one_knocks_for_all(harness):
     """While one shard waits for quota, the others of its job are not refused one by one: one is tried at a time."""
-    job = desk.plan(shard_size=1)
+    job = harness.plan(shard_size=1)
 
     async def way():
-        desk.provider.faults["create"] = [full(), full(), full(), full()]
-        await desk.step()
-        assert {shard.step for shard in desk.ledger.shards(job)} == {Step.WAITING}
-        before = desk.provider.asked["create"]
-        desk.provider.faults["create"] = [full()] * 100
+        harness.provider.faults["create"] = [full(), full(), full(), full()]
+        await harness.step()
+        assert {shard.step for shard in harness.ledger.shards(job)} == {Step.WAITING}
+        before = harness.provider.asked["create"]
+        harness.provider.faults["create"] = [full()] * 100
         for _ in range(40):
-            await desk.step(2.0)
-        assert desk.provider.asked["create"] - before < 20
-        tried = [shard.attempts for shard in desk.ledger.shards(job)]
+            await harness.step(2.0)
+        assert harness.provider.asked["create"] - before < 20
+        tried = [shard.attempts for shard in harness.ledger.shards(job)]
         assert max(tried) - min(tried) <= 1, "each has its turn"
-        desk.provider.faults["create"] = []
-        await to_the_end(desk, job)
+        harness.provider.faults["create"] = []
+        await to_the_end(harness, job)
 
     play(way())
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
-def test_a_batch_that_never_fits_fails_after_a_day(desk):
+def test_a_batch_that_never_fits_fails_after_a_day(harness):
     """Refused again and again with nothing of ours in its way: advice at first, after a day it is believed."""
-    desk.provider.faults["create"] = [full()] * 10_000
-    job = desk.plan(shard_size=4)
+    harness.provider.faults["create"] = [full()] * 10_000
+    job = harness.plan(shard_size=4)
 
     async def way():
         for _ in range(30):
-            await desk.step(400.0)
-        assert desk.snapshot(job).state is State.WAITING
-        assert "smaller shard_size" in messages(desk.snapshot(job))
-        assert "It gives up" in view(desk.snapshot(job)).lines[0]
-        await desk.step(QUOTA_SECONDS)
-        await desk.step(400.0)
+            await harness.step(400.0)
+        assert harness.snapshot(job).state is State.WAITING
+        assert "smaller shard_size" in messages(harness.snapshot(job))
+        assert "It gives up" in view(harness.snapshot(job)).lines[0]
+        await harness.step(QUOTA_SECONDS)
+        await harness.step(400.0)
 
     play(way())
-    assert desk.snapshot(job).state is State.FAILED
-    assert "the queue is full" in str(desk.told(job).reasons)
+    assert harness.snapshot(job).state is State.FAILED
+    assert "the queue is full" in str(harness.outcomes(job).reasons)
 
 
-def test_a_waiting_job_can_be_cancelled(desk):
+def test_a_waiting_job_can_be_cancelled(harness):
     """Cancel ends what waits for quota, without asking the provider."""
-    desk.provider.faults["create"] = [full()]
-    job = desk.plan(shard_size=4)
+    harness.provider.faults["create"] = [full()]
+    job = harness.plan(shard_size=4)
 
     async def way():
-        await desk.step()
-        desk.ledger.cancel(job, desk.now)
-        await desk.step(400.0)
+        await harness.step()
+        harness.ledger.cancel(job, harness.now)
+        await harness.step(400.0)
 
     play(way())
-    assert desk.snapshot(job).state is State.CANCELLED
-    assert desk.provider.asked["create"] == 1
+    assert harness.snapshot(job).state is State.CANCELLED
+    assert harness.provider.asked["create"] == 1
 
 
-def test_a_lost_answer_while_knocking_is_looked_for(desk):
+def test_a_lost_answer_while_knocking_is_looked_for(harness):
     """A create after a refusal whose answer is lost is adopted, not sent again."""
-    desk.provider.faults["create"] = [full()]
-    desk.provider.after["create"] = [ConnectionFailedError("reset")]
-    job = desk.plan(shard_size=4)
-    play(to_the_end(desk, job))
-    assert desk.provider.asked["create"] == 2
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    harness.provider.faults["create"] = [full()]
+    harness.provider.after["create"] = [ConnectionFailedError("reset")]
+    job = harness.plan(shard_size=4)
+    play(to_the_end(harness, job))
+    assert harness.provider.asked["create"] == 2
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
-def test_many_that_wait_are_one_line(desk):
+def test_many_that_wait_are_one_line(harness):
     """A job of many shards that all wait, each refused in its own words, says so once, with how many."""
-    job = desk.plan(shard_size=1)
-    desk.provider.faults["create"] = [full()]
-    play(desk.step())
-    seen = desk.snapshot(job)
+    job = harness.plan(shard_size=1)
+    harness.provider.faults["create"] = [full()]
+    play(harness.step())
+    seen = harness.snapshot(job)
     assert view(seen).lines == ("waiting for quota: the queue is full (HTTP 429)",)
     shards = tuple(
         msgspec.structs.replace(one, note=f"request {one.number}") for one in seen.shards

@@ -31,7 +31,7 @@ from jupyter_batch.runner import worker
 from jupyter_batch.testing.scripted import Scripted
 
 from .test_quota import full
-from .test_tick import ScriptedDesk, to_the_end
+from .test_steps import ScriptedHarness, to_the_end
 
 MAGIC = [
     "",
@@ -57,141 +57,144 @@ def upper(body):
     return text.upper()
 
 
-async def planned(desk):
+async def planned(harness):
     """Nothing was sent yet."""
-    desk.plan()
+    harness.plan()
 
 
-async def running(desk):
+async def running(harness):
     """Two batches at the provider."""
-    desk.plan()
-    await desk.step()
+    harness.plan()
+    await harness.step()
 
 
-async def refused_key(desk):
+async def refused_key(harness):
     """Blocked for a key."""
-    desk.provider.faults["upload"] = [AuthenticationError("bad key", status=401)]
-    desk.plan(shard_size=4)
-    await desk.step()
+    harness.provider.faults["upload"] = [AuthenticationError("bad key", status=401)]
+    harness.plan(shard_size=4)
+    await harness.step()
 
 
-async def queue_is_full(desk):
+async def queue_is_full(harness):
     """Waiting for other batches."""
-    desk.provider.faults["create"] = [full(), full()]
-    desk.plan()
-    await desk.step()
+    harness.provider.faults["create"] = [full(), full()]
+    harness.plan()
+    await harness.step()
 
 
-async def quota_is_spent(desk):
+async def quota_is_spent(harness):
     """Blocked for the account's quota."""
     error = RateLimitError("insufficient_quota", status=429)
     error.spent = True
-    desk.provider.faults["create"] = [error]
-    desk.plan(shard_size=4)
-    await desk.step()
+    harness.provider.faults["create"] = [error]
+    harness.plan(shard_size=4)
+    await harness.step()
 
 
-async def no_batch_api(desk):
+async def no_batch_api(harness):
     """Blocked, since the server has no batch API."""
-    desk.provider.faults["upload"] = [NoBatchApiError("no such path", status=404)]
-    desk.plan(shard_size=4)
-    await desk.step()
+    harness.provider.faults["upload"] = [NoBatchApiError("no such path", status=404)]
+    harness.plan(shard_size=4)
+    await harness.step()
 
 
-async def unsure(desk):
+async def unsure(harness):
     """Blocked: whether the batch was created is unknown."""
-    desk.provider.faults["create"] = [ProviderTimeoutError("slow")]
-    desk.plan(shard_size=4)
+    harness.provider.faults["create"] = [ProviderTimeoutError("slow")]
+    harness.plan(shard_size=4)
     for _ in range(6):
-        await desk.step(desk.provider.facts.settle)
+        await harness.step(harness.provider.facts.settle)
 
 
-async def given_up(desk):
+async def given_up(harness):
     """Cancelled while it is unknown whether the batch was created."""
-    await unsure(desk)
-    desk.ledger.cancel(desk.ledger.jobs()[0].id, desk.now)
-    await desk.step(60)
+    await unsure(harness)
+    harness.ledger.cancel(harness.ledger.jobs()[0].id, harness.now)
+    await harness.step(60)
 
 
-async def transient(desk):
+async def transient(harness):
     """A poll failed, and is to be repeated."""
-    desk.provider.faults["poll"] = [ConnectionFailedError("reset"), ConnectionFailedError("reset")]
-    desk.plan()
-    await desk.step()
-    await desk.step(10)
+    harness.provider.faults["poll"] = [
+        ConnectionFailedError("reset"),
+        ConnectionFailedError("reset"),
+    ]
+    harness.plan()
+    await harness.step()
+    await harness.step(10)
 
 
-async def unconnected(desk):
+async def unconnected(harness):
     """The provider can't be connected to."""
-    desk.plan()
-    there, desk.make = desk.make, _raises
-    await desk.step()
-    desk.make = there
+    harness.plan()
+    there, harness.make = harness.make, _raises
+    await harness.step()
+    harness.make = there
 
 
 def _raises():
     raise ConnectionFailedError("no such host")
 
 
-async def failed_rows(desk):
+async def failed_rows(harness):
     """Over, with two failed rows."""
-    desk.provider = Scripted(upper)
-    await to_the_end(desk, desk.plan())
+    harness.provider = Scripted(upper)
+    await to_the_end(harness, harness.plan())
 
 
-async def finished(desk):
+async def finished(harness):
     """Over, all rows answered."""
-    await to_the_end(desk, desk.plan())
+    await to_the_end(harness, harness.plan())
 
 
-async def expired(desk):
+async def expired(harness):
     """Over: the batch expired after its first row."""
-    job = desk.plan(shard_size=4)
-    await desk.step()
-    desk.provider.finish(desk.shard(job).batch_id, ending=State.EXPIRED, answered=1)
-    await to_the_end(desk, job)
+    job = harness.plan(shard_size=4)
+    await harness.step()
+    harness.provider.finish(harness.shard(job).batch_id, ending=State.EXPIRED, answered=1)
+    await to_the_end(harness, job)
 
 
-async def failed_whole(desk):
+async def failed_whole(harness):
     """Over: the create was refused."""
-    desk.provider.faults["create"] = [BadRequestError("no", status=400)]
-    await to_the_end(desk, desk.plan(shard_size=4))
+    harness.provider.faults["create"] = [BadRequestError("no", status=400)]
+    await to_the_end(harness, harness.plan(shard_size=4))
 
 
-async def cancelled(desk):
+async def cancelled(harness):
     """Over: cancelled by the user."""
-    job = desk.plan()
-    await desk.step()
-    desk.ledger.cancel(job, desk.now)
-    await to_the_end(desk, job)
+    job = harness.plan()
+    await harness.step()
+    harness.ledger.cancel(job, harness.now)
+    await to_the_end(harness, job)
 
 
-async def cancelling(desk):
+async def cancelling(harness):
     """The user's cancel is not carried out yet."""
-    job = desk.plan()
-    await desk.step()
-    desk.ledger.cancel(job, desk.now)
+    job = harness.plan()
+    await harness.step()
+    harness.ledger.cancel(job, harness.now)
 
 
-async def joined(desk):
+async def joined(harness):
     """A second job waits for the first one's answers."""
-    desk.plan()
-    await desk.step()
-    await desk.step(1)
-    desk.frame = desk.frame.iloc[[0, 2]]
-    desk.plan()
-    await desk.step()
+    harness.plan()
+    await harness.step()
+    await harness.step(1)
+    harness.frame = harness.frame.iloc[[0, 2]]
+    harness.plan()
+    await harness.step()
 
 
-async def group(desk):
+async def group(harness):
     """Two jobs shown as one: one is running, one is blocked."""
-    first = desk.plan()
-    await desk.step()
-    await desk.step(1)
-    desk.provider.faults["upload"] = [AuthenticationError("bad key", status=401)]
-    second = desk.plan(4, prompt=prompt_of("again {t}", ["t"], system=None, kind="braces"))
-    await desk.step()
-    desk.ledger.keep_group("jg1", [first, second], desk.now)
+    first = harness.plan()
+    await harness.step()
+    await harness.step(1)
+    harness.provider.faults["upload"] = [AuthenticationError("bad key", status=401)]
+    second = harness.plan(4, prompt=prompt_of("again {t}", ["t"], system=None, kind="braces"))
+    await harness.step()
+    harness.ledger.keep_group("jg1", [first, second], harness.now)
 
 
 KINDS = {
@@ -281,13 +284,13 @@ def without_texts(record):
     return data
 
 
-def decided(desk):
+def decided(harness):
     """All that is decided about a ledger's jobs: states, counts, blocks, buttons, each shard's fields."""
     found = {}
     shots = []
-    for job in desk.ledger.jobs():
-        shards = desk.ledger.shards(job.id)
-        shot = job.snapshot(shards, desk.now)
+    for job in harness.ledger.jobs():
+        shards = harness.ledger.shards(job.id)
+        shot = job.snapshot(shards, harness.now)
         shots.append(shot)
         seen = view(shot)
         found[job.id] = (
@@ -302,64 +305,64 @@ def decided(desk):
             [offers(job, shot, None, fillable=fillable) for fillable in (True, False)],
             without_texts(job),
             [without_texts(shard) for shard in shards],
-            [event[:4] for event in desk.ledger.events(job.id)],
+            [event[:4] for event in harness.ledger.events(job.id)],
         )
     whole = group_snapshot("jg1", shots)
-    return found, (whole.state, whole.counts, whole.blocked, desk.ledger.groups())
+    return found, (whole.state, whole.counts, whole.blocked, harness.ledger.groups())
 
 
-def retried(desk):
+def retried(harness):
     """By job, the rows that a retry sends, or the class of its refusal."""
     found = {}
-    for job in desk.ledger.jobs():
+    for job in harness.ledger.jobs():
         try:
-            child = plan_again(desk.ledger, job, desk.ledger.shards(job.id), now=desk.now)
+            child = plan_again(harness.ledger, job, harness.ledger.shards(job.id), now=harness.now)
         except JupyterBatchError as e:
             found[job.id] = type(e)
         else:
-            shards = desk.ledger.shards(child.id)
+            shards = harness.ledger.shards(child.id)
             found[job.id] = [(one.requests, one.first, one.last, one.bytes) for one in shards]
     return found
 
 
-async def steps(desk):
+async def steps(harness):
     """What the worker does with the ledger, to the end."""
     log = []
     for seconds in (0, 5, 60, 60, 600, 600, 3600, 7200):
-        await desk.step(seconds)
-        log.append((decided(desk), dict(desk.provider.asked)))
-    await desk.worker._close()
+        await harness.step(seconds)
+        log.append((decided(harness), dict(harness.provider.asked)))
+    await harness.worker._close()
     return log
 
 
 def reached(kind, home):
-    """A desk whose ledger is of this kind."""
-    desk = ScriptedDesk(home)
+    """A harness whose ledger is of this kind."""
+    harness = ScriptedHarness(home)
 
     async def way():
-        await kind(desk)
-        await desk.worker._close()
+        await kind(harness)
+        await harness.worker._close()
 
     asyncio.run(way())
-    return desk
+    return harness
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_states_counts_buttons_retries_and_the_worker_stay_the_same(kind, tmp_path, monkeypatch):
     """A ledger, and a copy of it with every note and reason replaced, are shown, moved and retried alike."""
     monkeypatch.setattr(worker, "AT_ONCE", 1)  # the same order in both
-    desk = reached(kind, tmp_path / "home")
-    newest = desk.snapshot(desk.ledger.jobs()[0].id)
+    harness = reached(kind, tmp_path / "home")
+    newest = harness.snapshot(harness.ledger.jobs()[0].id)
     assert (str(newest.state), newest.blocked, newest.is_complete) == KINDS[kind]
-    desk.ledger.close()
+    harness.ledger.close()
     copies = []
     for name in ("same", "first", "second"):
         shutil.copytree(tmp_path / "home", tmp_path / name)
         if name != "same":
             dice = random.Random(f"{kind.__name__} {name}")
             assert scramble(tmp_path / name, dice) >= 2
-        other = ScriptedDesk(tmp_path / name, copy.deepcopy(desk.provider))
-        other.now = desk.now
+        other = ScriptedHarness(tmp_path / name, copy.deepcopy(harness.provider))
+        other.now = harness.now
         copies.append((decided(other), asyncio.run(steps(other)), retried(other)))
         other.ledger.close()
     same, *scrambled = copies

@@ -27,7 +27,7 @@ SENT = {"x-team": "team-secret", "authorization": f"Bearer {THEIRS}"}
 
 
 @pytest.fixture
-def far(monkeypatch):
+def remote(monkeypatch):
     """A server that the environment's headers are not for."""
     monkeypatch.setenv("OPENAI_API_KEY", MINE)
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: team-secret-0123")
@@ -84,38 +84,40 @@ def test_a_token_that_a_library_prefers_to_the_key():
 
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "litellm_proxy/m", "deepinfra/m"])
 @pytest.mark.parametrize("make", [call_to, LitellmCall])
-def test_in_real_time(make, model, far):
+def test_in_real_time(make, model, remote):
     """A1: the straight way and litellm's clients send the key of the call, and nothing else of this machine's."""
     assert (
-        asyncio.run(asked(lambda base: make(model, api_base=f"{base}/v1", api_key=THEIRS), far.url))
+        asyncio.run(
+            asked(lambda base: make(model, api_base=f"{base}/v1", api_key=THEIRS), remote.url)
+        )
         is None
     )
-    assert f"Bearer {THEIRS}" in far.headers
+    assert f"Bearer {THEIRS}" in remote.headers
     for mine in ("mine", "team-secret"):
-        assert mine not in far.headers.lower()
+        assert mine not in remote.headers.lower()
 
 
-def test_in_batches(far, tmp_path):
+def test_in_batches(remote, tmp_path):
     """A1: each verb of what speaks through the openai SDK."""
-    access = Access(api_base=f"{far.url}/v1", api_key=THEIRS)
+    access = Access(api_base=f"{remote.url}/v1", api_key=THEIRS)
     for provider in (
-        ViaOpenAI(facts_of("openai", far.url), access),
-        ViaAzure(facts_of("azure", far.url), access, api_version="2024-10-21"),
+        ViaOpenAI(facts_of("openai", remote.url), access),
+        ViaAzure(facts_of("azure", remote.url), access, api_version="2024-10-21"),
     ):
         asyncio.run(driven(provider, tmp_path))
-    assert len(far.calls) >= 8
-    assert THEIRS in far.headers
+    assert len(remote.calls) >= 8
+    assert THEIRS in remote.headers
     for mine in ("mine", "team-secret"):
-        assert mine not in far.headers.lower()
+        assert mine not in remote.headers.lower()
 
 
-def test_with_the_environments_key_its_headers_go(far, tmp_path):
+def test_with_the_environments_key_its_headers_go(remote, tmp_path):
     """A1: a gateway that was named without a key gets what belongs to that key."""
-    access = Access(api_base=f"{far.url}/v1", api_key=MINE)
-    asyncio.run(driven(ViaOpenAI(facts_of("openai", far.url), access), tmp_path))
+    access = Access(api_base=f"{remote.url}/v1", api_key=MINE)
+    asyncio.run(driven(ViaOpenAI(facts_of("openai", remote.url), access), tmp_path))
     if is_read("openai", "OPENAI_CUSTOM_HEADERS"):
-        assert "team-secret-0123" in far.headers
-    assert "org-mine-0123" in far.headers
+        assert "team-secret-0123" in remote.headers
+    assert "org-mine-0123" in remote.headers
 
 
 @pytest.mark.parametrize(
@@ -127,24 +129,24 @@ def test_with_the_environments_key_its_headers_go(far, tmp_path):
         ("WATSONX_TOKEN", MINE, "watsonx/m"),
     ],
 )
-def test_what_takes_the_place_of_the_key_is_refused(variable, value, model, far, monkeypatch):
+def test_what_takes_the_place_of_the_key_is_refused(variable, value, model, remote, monkeypatch):
     """A1: nothing is sent, and the variable is named: the job is blocked for its key."""
     needs("openai" if variable.startswith("OPENAI") else "litellm", variable)
     monkeypatch.setenv(variable, value)
     monkeypatch.setenv("WATSONX_PROJECT_ID", "p")
     failed = asyncio.run(
-        asked(lambda base: call_to(model, api_base=f"{base}/v1", api_key=THEIRS), far.url)
+        asked(lambda base: call_to(model, api_base=f"{base}/v1", api_key=THEIRS), remote.url)
     )
     assert isinstance(failed.error, AuthenticationError)
     assert variable in str(failed.error)
     assert MINE not in str(failed.error)
-    assert far.calls == []
+    assert remote.calls == []
 
 
-def test_in_batches_too(far, tmp_path, monkeypatch):
+def test_in_batches_too(remote, tmp_path, monkeypatch):
     """A1: the same in batches, which take these headers, too."""
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"Authorization: Bearer {MINE}")
-    access = Access(api_base=f"{far.url}/v1", api_key=THEIRS)
-    failed = asyncio.run(driven(ViaOpenAI(facts_of("openai", far.url), access), tmp_path))
-    assert far.calls == []
+    access = Access(api_base=f"{remote.url}/v1", api_key=THEIRS)
+    failed = asyncio.run(driven(ViaOpenAI(facts_of("openai", remote.url), access), tmp_path))
+    assert remote.calls == []
     assert all("OPENAI_CUSTOM_HEADERS" in words for words in failed)

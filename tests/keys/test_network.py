@@ -37,7 +37,7 @@ def no_proxy(monkeypatch):
 
 
 @pytest.fixture
-def far():
+def remote():
     """A server that is asked."""
     with recording() as recorder:
         yield recorder
@@ -138,19 +138,21 @@ async def driven(provider, tmp_path):
 
 @pytest.mark.parametrize("variable", ["http_proxy", "all_proxy", "HTTP_PROXY"])
 @pytest.mark.parametrize("kind", ["openai", "azure", "anthropic", "mistral", "xai"])
-def test_this_machine_is_reached_without_a_proxy(kind, variable, far, other, tmp_path, monkeypatch):
+def test_this_machine_is_reached_without_a_proxy(
+    kind, variable, remote, other, tmp_path, monkeypatch
+):
     """A6: batches, every verb; NO_PROXY is not set."""
     monkeypatch.setenv(variable, other.url)
-    asyncio.run(driven(adapters(far.url, tmp_path)[kind], tmp_path))
-    assert len(far.calls) >= 4
+    asyncio.run(driven(adapters(remote.url, tmp_path)[kind], tmp_path))
+    assert len(remote.calls) >= 4
     assert other.calls == []
 
 
-def test_a_socks_proxy_does_not_matter_for_this_machine(far, tmp_path, monkeypatch):
+def test_a_socks_proxy_does_not_matter_for_this_machine(remote, tmp_path, monkeypatch):
     """A6: no client for it is made, for which a package would be missing."""
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    asyncio.run(driven(adapters(far.url, tmp_path)["openai"], tmp_path))
-    assert len(far.calls) >= 4
+    asyncio.run(driven(adapters(remote.url, tmp_path)["openai"], tmp_path))
+    assert len(remote.calls) >= 4
 
 
 def test_a_socks_proxy_to_other_hosts_is_told(tmp_path, monkeypatch):
@@ -166,22 +168,22 @@ def test_a_socks_proxy_to_other_hosts_is_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", CALLS)
-def test_this_machine_is_asked_in_real_time_without_a_proxy(kind, far, other, monkeypatch):
+def test_this_machine_is_asked_in_real_time_without_a_proxy(kind, remote, other, monkeypatch):
     """A6: our own session and each of litellm's handlers."""
     monkeypatch.setenv("http_proxy", other.url)
-    asyncio.run(asked(CALLS[kind], far.url))
-    assert far.calls
+    asyncio.run(asked(CALLS[kind], remote.url))
+    assert remote.calls
     # litellm asks Ollama what a model can do by a client of its own, which holds no key and no prompt.
     assert [path for path in other.paths if not path.endswith("/api/show")] == []
 
 
-def test_the_proxies_of_the_system_do_not_count_either(far, other, tmp_path, monkeypatch):
+def test_the_proxies_of_the_system_do_not_count_either(remote, other, tmp_path, monkeypatch):
     """A6: macOS and Windows have them in a registry, which urllib reads."""
     for name in ("getproxies", "getproxies_environment"):
         monkeypatch.setattr(f"urllib.request.{name}", lambda: {"http": other.url, "all": other.url})
-    asyncio.run(driven(adapters(far.url, tmp_path)["openai"], tmp_path))
-    asyncio.run(asked(CALLS["straight"], far.url))
-    assert far.calls
+    asyncio.run(driven(adapters(remote.url, tmp_path)["openai"], tmp_path))
+    asyncio.run(asked(CALLS["straight"], remote.url))
+    assert remote.calls
     assert other.calls == []
     assert network.proxy_for("http://far.example/v1") == other.url
 
@@ -238,50 +240,50 @@ def test_certificates_of_each_variable(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("kind", CALLS)
-def test_prompts_are_not_sent_on_in_real_time(kind, status, far, other):
+def test_prompts_are_not_sent_on_in_real_time(kind, status, remote, other):
     """A7: the other host hears nothing: neither the prompt, nor the key, nor a bare GET."""
-    far.answer = lambda _m, path, *_: (status, {"location": f"{other.url}{path}"}, b"")
-    failed = asyncio.run(asked(CALLS[kind], far.url))
+    remote.answer = lambda _m, path, *_: (status, {"location": f"{other.url}{path}"}, b"")
+    failed = asyncio.run(asked(CALLS[kind], remote.url))
     assert failed is not None
-    assert far.calls
+    assert remote.calls
     assert other.calls == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("kind", ["openai", "azure", "anthropic", "mistral", "xai"])
-def test_a_key_is_never_sent_on(kind, status, far, other, tmp_path):
+def test_a_key_is_never_sent_on(kind, status, remote, other, tmp_path):
     """A7: what carries rows is not sent on at all; a download may be, and carries no key there."""
-    far.answer = lambda _m, path, *_: (status, {"location": f"{other.url}{path}"}, b"")
-    asyncio.run(driven(adapters(far.url, tmp_path)[kind], tmp_path))
-    assert far.calls
+    remote.answer = lambda _m, path, *_: (status, {"location": f"{other.url}{path}"}, b"")
+    asyncio.run(driven(adapters(remote.url, tmp_path)[kind], tmp_path))
+    assert remote.calls
     assert KEY not in other.headers
     assert [path for path in other.paths if not path.startswith("GET")] == []
     assert [call for call in other.calls if call[3]] == []
 
 
-def test_results_at_a_storage_host_are_fetched_without_the_key(far, other, tmp_path):
+def test_results_at_a_storage_host_are_fetched_without_the_key(remote, other, tmp_path):
     """A7: a signed address; the content is there, the key and the organisation are not."""
-    far.answer = lambda _m, path, *_: (302, {"location": f"{other.url}/signed?sig=1"}, b"")
+    remote.answer = lambda _m, path, *_: (302, {"location": f"{other.url}/signed?sig=1"}, b"")
     other.answer = lambda *_: (200, {}, b'{"custom_id":"a-0"}\n')
     for kind in ("openai", "azure"):
         blocks = []
-        asyncio.run(adapters(far.url, tmp_path)[kind].fetch("file-1", blocks.append))
+        asyncio.run(adapters(remote.url, tmp_path)[kind].fetch("file-1", blocks.append))
         assert b"".join(blocks) == b'{"custom_id":"a-0"}\n'
     assert KEY not in other.headers
     assert not {"authorization", "api-key", "openai-organization"} & set(other.calls[-1][2])
 
 
-def test_the_users_own_calls_to_litellm_are_as_they_were(far, other):
+def test_the_users_own_calls_to_litellm_are_as_they_were(remote, other):
     """A7: clients are guarded on our own loops alone."""
-    asyncio.run(asked(CALLS["hosted_vllm"], far.url))
+    asyncio.run(asked(CALLS["hosted_vllm"], remote.url))
     from jupyter_batch.http.litellm import load_litellm
 
-    far.answer = lambda _m, path, *_: (307, {"location": f"{other.url}{path}"}, b"")
+    remote.answer = lambda _m, path, *_: (307, {"location": f"{other.url}{path}"}, b"")
 
     async def theirs():
         litellm = load_litellm()
         await litellm.acompletion(
-            "hosted_vllm/m", messages=BODY["messages"], api_base=f"{far.url}/v1", api_key=KEY
+            "hosted_vllm/m", messages=BODY["messages"], api_base=f"{remote.url}/v1", api_key=KEY
         )
         await litellm.close_litellm_async_clients()
 
@@ -289,10 +291,10 @@ def test_the_users_own_calls_to_litellm_are_as_they_were(far, other):
     assert other.calls
 
 
-def test_the_straight_way_is_tried(far):
+def test_the_straight_way_is_tried(remote):
     """The table above tries what is used."""
-    assert isinstance(CALLS["straight"](far.url), StraightCall)
-    assert not isinstance(CALLS["openai by litellm"](far.url), StraightCall)
+    assert isinstance(CALLS["straight"](remote.url), StraightCall)
+    assert not isinstance(CALLS["openai by litellm"](remote.url), StraightCall)
 
 
 def test_the_embedded_server_is_asked_without_a_proxy(home, other, monkeypatch):

@@ -10,7 +10,7 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.planning.one_key import Member, keys_by_job
 from jupyter_batch.runner.process import session
 from tests.keys.recorder import BATCH, recording
-from tests.keys.test_doors import blocked, foreign, frame
+from tests.keys.test_every_entry_point import blocked, foreign, frame
 from tests.keys.waiting import passes, until
 from tests.ledgers import forget
 

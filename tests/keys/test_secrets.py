@@ -30,7 +30,7 @@ KEY = "sk-SECRET-0123456789-zyxw"
 
 
 @pytest.fixture
-def far():
+def remote():
     """A server that is asked."""
     with recording() as recorder:
         yield recorder
@@ -67,14 +67,14 @@ def assert_nowhere(key, home, *texts):
 
 @pytest.mark.parametrize("mode", ["batch", "realtime"])
 @pytest.mark.parametrize("around", ["{}\n", ' "{}"', "\t{}\r\n"])
-def test_a_mounted_secret_works(around, mode, far, frame, home, monkeypatch):
+def test_a_mounted_secret_works(around, mode, remote, frame, home, monkeypatch):
     """A4: a line break at the end of the variable's value is none of the key's."""
     monkeypatch.setenv("OPENAI_API_KEY", around.format(KEY))
     monkeypatch.setenv("HOSTED_VLLM_API_KEY", around.format(KEY))
     for model in ("openai/m", "hosted_vllm/m"):
-        frame.llm.batch("{t}", out=model, model=model, mode=mode, api_base=f"{far.url}/v1")
-    until(lambda: len([path for path in far.paths if path.startswith("POST")]) >= 4)
-    assert {call[2]["authorization"] for call in far.calls} == {f"Bearer {KEY}"}
+        frame.llm.batch("{t}", out=model, model=model, mode=mode, api_base=f"{remote.url}/v1")
+    until(lambda: len([path for path in remote.paths if path.startswith("POST")]) >= 4)
+    assert {call[2]["authorization"] for call in remote.calls} == {f"Bearer {KEY}"}
 
 
 @pytest.mark.parametrize("mode", ["batch", "realtime"])
@@ -87,12 +87,16 @@ def test_a_mounted_secret_works(around, mode, far, frame, home, monkeypatch):
         "Incorrect API key provided: sk-SE*****zyxw",
     ],
 )
-def test_what_a_server_repeats_is_masked(says, mode, far, frame, home):
+def test_what_a_server_repeats_is_masked(says, mode, remote, frame, home):
     """A4: the key in a refusal is neither stored nor shown, in batches and in real time."""
     words = says.format(KEY)
-    far.answer = lambda *_: (400, {}, {"error": {"message": words, "code": words, "type": words}})
+    remote.answer = lambda *_: (
+        400,
+        {},
+        {"error": {"message": words, "code": words, "type": words}},
+    )
     job = frame.llm.batch(
-        "{t}", out="o", model="openai/m", mode=mode, api_base=f"{far.url}/v1", api_key=KEY
+        "{t}", out="o", model="openai/m", mode=mode, api_base=f"{remote.url}/v1", api_key=KEY
     )
     job.wait(20)
     assert job.is_complete
@@ -102,11 +106,11 @@ def test_what_a_server_repeats_is_masked(says, mode, far, frame, home):
 
 
 @pytest.mark.parametrize("model", ["anthropic/claude-3-5-haiku", "mistral/m", "xai/m", "azure/m"])
-def test_other_adapters_mask_too(model, far, frame, home):
+def test_other_adapters_mask_too(model, remote, frame, home):
     """A4: whichever adapter hears it."""
-    far.answer = lambda *_: (400, {}, {"error": {"message": f"bad key {KEY}"}, "detail": KEY})
+    remote.answer = lambda *_: (400, {}, {"error": {"message": f"bad key {KEY}"}, "detail": KEY})
     job = frame.llm.batch(
-        "{t}", out="o", model=model, api_base=far.url, api_key=KEY, api_version="2024-10-21"
+        "{t}", out="o", model=model, api_base=remote.url, api_key=KEY, api_version="2024-10-21"
     )
     until(lambda: "***" in str(job.snapshot()))
     assert_nowhere(KEY, home, shown(job))
@@ -166,7 +170,7 @@ def test_orphans_at_an_address_with_a_secret(home):
     assert "SECRET" not in str(caught.value)
 
 
-def test_a_late_refusal_of_an_older_key(far, frame, home, monkeypatch):
+def test_a_late_refusal_of_an_older_key(remote, frame, home, monkeypatch):
     """A3: it counts against the key that was used: the new one is asked with at once, and nobody is told of the old."""
     asked, late = threading.Event(), threading.Event()
 
@@ -178,8 +182,8 @@ def test_a_late_refusal_of_an_older_key(far, frame, home, monkeypatch):
             return 401, {}, {"error": {"message": "no such key"}}
         return usual(method, path, headers, body)
 
-    usual, far.answer = far.answer, answer
-    call = {"model": "openai/m", "api_base": f"{far.url}/v1"}
+    usual, remote.answer = remote.answer, answer
+    call = {"model": "openai/m", "api_base": f"{remote.url}/v1"}
     job = frame.llm.batch("{t}", out="o", api_key="old-key-012345", **call)
     assert asked.wait(20)
     again = frame.llm.batch("{t}", out="o", api_key="new-key-012345", **call)
@@ -187,30 +191,30 @@ def test_a_late_refusal_of_an_older_key(far, frame, home, monkeypatch):
     until(lambda: again.state == "running", seconds=10)
     assert job.id == again.id
     assert "refused" not in messages(again.snapshot())
-    assert "new-key-012345" in far.calls[-1][2]["authorization"]
+    assert "new-key-012345" in remote.calls[-1][2]["authorization"]
 
 
-def test_an_open_folder_and_an_open_job_show_no_key(far, frame, home):
+def test_an_open_folder_and_an_open_job_show_no_key(remote, frame, home):
     """A4: reprs of what holds one."""
-    call = {"model": "openai/m", "api_base": f"{far.url}/v1", "api_key": KEY}
+    call = {"model": "openai/m", "api_base": f"{remote.url}/v1", "api_key": KEY}
     job = frame.llm.batch("{t}", out="o", **call)
     here = session(home)
     built = frame.llm.build("{t} again", out="p", **call)
     held = [here, here._keys, here.worker, built, job, vars(here)["_keys"]]
-    until(lambda: far.calls)
+    until(lambda: remote.calls)
     assert KEY not in " ".join(map(repr, held))
     for provider in list(here.worker._providers.values()):
         assert KEY not in repr(provider)
     assert_nowhere(KEY, home, json.dumps(str(built.metadata.read_text())))
 
 
-def test_a_job_of_the_day_before_says_nothing_of_keys(far, frame, home, monkeypatch):
+def test_a_job_of_the_day_before_says_nothing_of_keys(remote, frame, home, monkeypatch):
     """A4: neither key is in the sentence of a job that is blocked."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     frame.llm.batch(
-        "{t}", out="o", model="openai/m", api_base=f"{far.url}/v1", api_key="sk-other-0123456789"
+        "{t}", out="o", model="openai/m", api_base=f"{remote.url}/v1", api_key="sk-other-0123456789"
     )
-    until(lambda: far.calls)
+    until(lambda: remote.calls)
     forget(home)
     [job] = jobs.list_jobs()
     jupyter_batch.open(job.id)

@@ -7,7 +7,7 @@ import json
 import psutil
 import pytest
 
-from tests.viewer.made import answer, request, written
+from tests.viewer.finished_jobs import answer, request, written
 
 from .conftest import Server
 

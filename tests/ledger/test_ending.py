@@ -12,7 +12,7 @@ from jupyter_batch.realtime.journal import Book
 from jupyter_batch.realtime.litellm_call import CallFailedError
 from jupyter_batch.realtime.provider import Realtime
 from jupyter_batch.testing.scripted import FACTS, Scripted
-from tests.desk import Desk
+from tests.harness import Harness
 
 SAID = "cannot schedule new futures after interpreter shutdown"
 
@@ -34,27 +34,27 @@ class _EndingCall:
 @pytest.mark.parametrize("error", [ProviderDownError, InputError, RuntimeError])
 def test_a_provider_that_can_not_be_reached_at_the_end_is_no_message(tmp_path, caplog, error):
     """E8: a kernel that is shut while it connects leaves no message, no block and no log record behind."""
-    desk = Desk(
+    harness = Harness(
         tmp_path / "home",
         lambda: Scripted(lambda _: "a"),
         model="scripted/m",
         limits=msgspec.structs.replace(FACTS.limits, requests=2),
     )
-    job = desk.plan()
-    make = desk.make
+    job = harness.plan()
+    make = harness.make
 
     def ending():
         raise error(SAID)
 
-    desk.make = ending
-    desk.play(desk.step())
-    assert desk.ledger.job(job).message == ""
-    assert desk.ledger.job(job).blocked_by is None
+    harness.make = ending
+    harness.play(harness.step())
+    assert harness.ledger.job(job).message == ""
+    assert harness.ledger.job(job).blocked_by is None
     assert SAID not in caplog.text
-    desk.make = make
-    desk.play(desk.step(60.0, desk.another_process()))
-    assert desk.shard(job).batch_id
-    desk.ledger.close()
+    harness.make = make
+    harness.play(harness.step(60.0, harness.another_process()))
+    assert harness.shard(job).batch_id
+    harness.ledger.close()
 
 
 def test_a_row_in_real_time_is_no_failure_when_the_process_ends(tmp_path):

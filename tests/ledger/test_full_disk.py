@@ -11,7 +11,7 @@ import pytest
 from jupyter_batch.core.errors import LedgerFullError
 from jupyter_batch.core.status import Step
 from jupyter_batch.testing.scripted import FACTS, Scripted
-from tests.desk import Desk
+from tests.harness import Harness
 
 resource = pytest.importorskip("resource")
 SMALL = 300_000
@@ -45,7 +45,7 @@ def test_request_files_that_do_not_fit_leave_nothing_behind(call, home, requests
 
 def test_results_that_do_not_fit_are_fetched_when_there_is_space(tmp_path):
     """E8: results that do not fit on the disk stay at the provider; the job says so, and fetches them later."""
-    desk = Desk(
+    harness = Harness(
         tmp_path / "home",
         lambda: provider,
         model="scripted/m",
@@ -53,45 +53,45 @@ def test_results_that_do_not_fit_are_fetched_when_there_is_space(tmp_path):
         texts=[f"row {number}" for number in range(1000)],
     )
     provider = Scripted(lambda _: "z" * 500)
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        provider.finish(desk.shard(job).batch_id)
+        await harness.step()
+        provider.finish(harness.shard(job).batch_id)
         with no_file_above(SMALL):
-            await desk.step(600.0)
-            await desk.step(600.0)
-        shard = desk.shard(job)
+            await harness.step(600.0)
+            await harness.step(600.0)
+        shard = harness.shard(job)
         assert shard.step is Step.ENDED
         assert "disk is full" in shard.note
-        await desk.to_the_end(job)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert all(answer is not None for answer in desk.told(job).answers)
+    harness.play(way())
+    assert all(answer is not None for answer in harness.outcomes(job).answers)
     assert len(provider.batches) == 1
-    desk.ledger.close()
+    harness.ledger.close()
 
 
 def test_a_database_that_can_not_grow_sends_nothing(tmp_path):
     """E8: where the ledger's database can't be written, no request leaves: what was not written down is not sent."""
     provider = Scripted(lambda _: "z" * 500)
-    desk = Desk(
+    harness = Harness(
         tmp_path / "home",
         lambda: provider,
         model="scripted/m",
         limits=msgspec.structs.replace(FACTS.limits, requests=2),
     )
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
         with no_file_above(1):
-            await desk.step()
+            await harness.step()
         assert not provider.batches
-        assert desk.shard(job).step is Step.PLANNED
-        await desk.step(60.0)
+        assert harness.shard(job).step is Step.PLANNED
+        await harness.step(60.0)
         assert len(provider.batches) == 2
 
-    desk.play(way())
+    harness.play(way())
     with no_file_above(1), pytest.raises(LedgerFullError, match="the disk is full"):
-        desk.ledger.say(job, "x")
-    desk.ledger.close()
+        harness.ledger.say(job, "x")
+    harness.ledger.close()

@@ -11,8 +11,8 @@ import pandas as pd
 from jupyter_batch import jobs
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.resent_lines import Remapped, is_unmapped
+from tests.example_snapshots import job as made_up
 from tests.ledgers import lose
-from tests.made_up import job as made_up
 
 
 def frame(rows=3):

@@ -11,10 +11,10 @@ from jupyter_batch.providers.mistral.batches import ViaMistral
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.xai.batches import ViaXai
-from tests.desk import NOW as MIDNIGHT
-from tests.desk import Desk
+from tests.harness import NOW as MIDNIGHT
+from tests.harness import Harness
 from tests.ledgers import assert_nowhere
-from tests.outside import nobody_else_called
+from tests.loopback_only import nobody_else_called
 from tests.providers.fakes.azure import Azure
 from tests.providers.fakes.gemini import Gemini
 from tests.providers.fakes.host import Host
@@ -41,7 +41,7 @@ def _to_no_other_host(monkeypatch):
         yield
 
 
-class ProviderDesk(Desk):
+class ProviderDesk(Harness):
     """A ledger and a worker, whose clock only moves when it is told, at the provider of this name."""
 
     def __init__(self, home, fake, name):
@@ -92,15 +92,15 @@ FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral, "gemini": Gemini}
 
 
 def make(name, tmp_path):
-    """A desk and its fake; at the end the key must be nowhere on the disk."""
-    with FAKES[name](lambda: desk.now) as fake:
-        desk = ProviderDesk(tmp_path / "home", fake, name)
-        yield desk
-        desk.ledger.close()
+    """A harness and its fake; at the end the key must be nowhere on the disk."""
+    with FAKES[name](lambda: harness.now) as fake:
+        harness = ProviderDesk(tmp_path / "home", fake, name)
+        yield harness
+        harness.ledger.close()
     assert_nowhere(Host.key, tmp_path)
 
 
 @pytest.fixture(params=list(FAKES))
-def desk(request, tmp_path):
+def harness(request, tmp_path):
     """One for each provider."""
     yield from make(request.param, tmp_path)

@@ -11,7 +11,7 @@ from tests.providers.fakes.host import Batch, Fault, Host
 
 @pytest.fixture
 def azure(tmp_path):
-    """A desk for Azure."""
+    """A harness for Azure."""
     yield from make("azure", tmp_path)
 
 

@@ -30,20 +30,20 @@ async def _nothing(_):
     pass
 
 
-async def call(desk, provider, verb):
+async def call(harness, provider, verb):
     """One verb of a provider whose fake has one batch."""
-    requests = desk.ledger.home.parent / "requests.jsonl"
-    url = "/chat/completions" if desk.name == "azure" else "/v1/chat/completions"
+    requests = harness.ledger.home.parent / "requests.jsonl"
+    url = "/chat/completions" if harness.name == "azure" else "/v1/chat/completions"
     line = f'"method":"POST","url":"{url}","body":{{"model":"m","messages":[{{"role":"user","content":"x"}}]}}'
-    if desk.dialect == "gemini":
+    if harness.dialect == "gemini":
         line = '"request":{"contents":[{"parts":[{"text":"x"}]}]}'
     requests.write_text(f'{{"custom_id":"a-0",{line}}}\n')
     how = {"endpoint": url, "window": "24h", "on_upload": _nothing}
     if verb in ("upload", "create"):
         return await provider.submit(requests, {"jupyter_batch": "a/0"}, uploaded=None, **how)
-    if not desk.fake.batches:
+    if not harness.fake.batches:
         await provider.submit(requests, {"jupyter_batch": "a/0"}, uploaded=None, **how)
-    batch = next(iter(desk.fake.batches))
+    batch = next(iter(harness.fake.batches))
     match verb:
         case "poll":
             return await provider.poll(batch)
@@ -52,12 +52,12 @@ async def call(desk, provider, verb):
         case "cancel":
             return await provider.cancel(batch)
         case _:
-            desk.fake.end()
-            return await provider.fetch(desk.fake.results_of(batch), lambda _: None)
+            harness.fake.end()
+            return await provider.fetch(harness.fake.results_of(batch), lambda _: None)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_refusal_has_its_kind(desk, verb):
+def test_each_refusal_has_its_kind(harness, verb):
     """Each HTTP status becomes its error of our tree, with the provider's words, and without the key."""
     kinds = {
         401: AuthenticationError,
@@ -70,23 +70,23 @@ def test_each_refusal_has_its_kind(desk, verb):
     }
 
     async def way():
-        provider = desk.provider()
-        await call(desk, provider, "create")
+        provider = harness.provider()
+        await call(harness, provider, "create")
         for status, kind in kinds.items():
             if verb == "cancel" and kind is BadRequestError:
                 continue  # answered by how the batch stands
-            before = desk.fake.asked[verb]
-            desk.fake.faults[verb] = [Fault(status, headers={"retry-after": "7"})]
+            before = harness.fake.asked[verb]
+            harness.fake.faults[verb] = [Fault(status, headers={"retry-after": "7"})]
             with pytest.raises(ProviderError) as told:
-                await call(desk, provider, verb)
+                await call(harness, provider, verb)
             assert type(told.value) is kind, told.value
-            assert told.value.status == desk.fake.shown.get(status, status)
+            assert told.value.status == harness.fake.shown.get(status, status)
             assert Host.key not in str(told.value)
-            assert desk.fake.asked[verb] == before + 1, "sent once"
+            assert harness.fake.asked[verb] == before + 1, "sent once"
             assert told.value.retry_after == 7.0
-        desk.fake.batches.clear()
+        harness.fake.batches.clear()
 
-    desk.play(way())
+    harness.play(way())
 
 
 @pytest.mark.parametrize(
@@ -130,94 +130,96 @@ def test_a_date_without_the_server_s_clock_is_held_against_ours():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_connection_that_breaks_is_told_as_such(desk, verb):
+def test_a_connection_that_breaks_is_told_as_such(harness, verb):
     """Cut without an answer: it is not known whether it was done, so it passes for nothing but that."""
 
     async def way():
-        provider = desk.provider()
-        await call(desk, provider, "create")
-        desk.fake.faults[verb] = [Fault(after=True)]
+        provider = harness.provider()
+        await call(harness, provider, "create")
+        harness.fake.faults[verb] = [Fault(after=True)]
         with pytest.raises(ProviderError) as told:
-            await call(desk, provider, verb)
+            await call(harness, provider, verb)
         assert told.value.transient
         assert told.value.status is None
         assert isinstance(told.value, ConnectionFailedError)
 
-    desk.play(way())
+    harness.play(way())
 
 
-def test_a_server_that_is_not_there(desk):
+def test_a_server_that_is_not_there(harness):
     """Nobody listens: each verb says so, and it may pass."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
 
         async def way():
-            await call(desk, desk.provider(), "create")
+            await call(harness, harness.provider(), "create")
             for verb in VERBS:
                 with pytest.raises(ProviderError) as told:
-                    await call(desk, desk.provider(url=url), verb)
+                    await call(harness, harness.provider(url=url), verb)
                 assert isinstance(told.value, ConnectionFailedError)
 
-        desk.play(way())
+        harness.play(way())
 
 
-def test_silence_ends_by_itself(desk, monkeypatch):
+def test_silence_ends_by_itself(harness, monkeypatch):
     """No answer to a create: after the time that a call may take it is a timeout, not an endless wait."""
     for kind in (Direct, ViaAzure):
         monkeypatch.setattr(kind._open.__wrapped__, "__defaults__", (0.3,))
-    desk.fake.faults["create"] = [Fault(hang=True)]
+    harness.fake.faults["create"] = [Fault(hang=True)]
 
     async def way():
         with pytest.raises(ProviderTimeoutError):
-            await call(desk, desk.provider(), "create")
+            await call(harness, harness.provider(), "create")
 
-    desk.play(way())
+    harness.play(way())
 
 
-def test_a_download_that_is_cut_is_no_download(desk):
+def test_a_download_that_is_cut_is_no_download(harness):
     """Half of the results came: that is an error, and the whole is fetched again."""
-    job = desk.plan()
-    desk.fake.faults["fetch"] = [Fault(half=True)]
+    job = harness.plan()
+    harness.fake.faults["fetch"] = [Fault(half=True)]
 
     async def way():
-        await desk.step()
-        desk.fake.end()
-        await desk.to_the_end(job)
+        await harness.step()
+        harness.fake.end()
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.fake.asked["fetch"] == (3 if desk.name == "xai" else 2)
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    harness.play(way())
+    assert harness.fake.asked["fetch"] == (3 if harness.name == "xai" else 2)
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
-def test_a_download_is_never_whole_in_memory(desk):
+def test_a_download_is_never_whole_in_memory(harness):
     """Results of 12 MB arrive in many small blocks."""
 
     async def way():
-        provider = desk.provider()
-        await call(desk, provider, "create")
-        batch = desk.fake.only
+        provider = harness.provider()
+        await call(harness, provider, "create")
+        batch = harness.fake.only
         batch.answers = {f"a-{n}": "x" * 400_000 for n in range(30)}
         batch.ending = "completed"
         sizes = []
-        await provider.fetch(desk.fake.results_of(batch.id), lambda block: sizes.append(len(block)))
+        await provider.fetch(
+            harness.fake.results_of(batch.id), lambda block: sizes.append(len(block))
+        )
         assert sum(sizes) > 12_000_000
         assert max(sizes) < 2_000_000
 
-    desk.play(way())
+    harness.play(way())
 
 
-def test_a_full_disk_is_not_the_providers_fault(desk):
+def test_a_full_disk_is_not_the_providers_fault(harness):
     """What our own disk says while a download is written is passed on as it is."""
 
     def full(_):
         raise OSError(28, "No space left on device")
 
     async def way():
-        provider = desk.provider()
-        await call(desk, provider, "create")
-        batch = desk.fake.end()
+        provider = harness.provider()
+        await call(harness, provider, "create")
+        batch = harness.fake.end()
         with pytest.raises(OSError, match="No space left"):
-            await provider.fetch(desk.fake.results_of(batch.id), full)
+            await provider.fetch(harness.fake.results_of(batch.id), full)
 
-    desk.play(way())
+    harness.play(way())

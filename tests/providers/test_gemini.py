@@ -67,7 +67,7 @@ def by_file(request, fake):
 
 
 @pytest.fixture
-def desk(tmp_path):
+def harness(tmp_path):
     """A ledger, a clock, and the API; at the end the key must be nowhere on the disk."""
     yield from make("gemini", tmp_path)
 
@@ -272,84 +272,84 @@ def test_a_model_that_it_does_not_have(fake, home):
 # --- through the engine ------------------------------------------------------------------------------------------
 
 
-def test_a_create_whose_answer_was_lost_inline(desk):
+def test_a_create_whose_answer_was_lost_inline(harness):
     """The batch exists, and the connection broke: found by its display name, and paid once."""
-    desk.fake.has_files = False
-    desk.fake.faults["create"] = [Fault(after=True)]
-    job = desk.plan()
+    harness.fake.has_files = False
+    harness.fake.faults["create"] = [Fault(after=True)]
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        assert desk.shard(job).step is Step.SUBMITTING
-        assert desk.shard(job).create_sent
-        await desk.step(60)
-        assert desk.shard(job).batch_id == desk.fake.only.id
-        desk.fake.end()
-        await desk.to_the_end(job)
+        await harness.step()
+        assert harness.shard(job).step is Step.SUBMITTING
+        assert harness.shard(job).create_sent
+        await harness.step(60)
+        assert harness.shard(job).batch_id == harness.fake.only.id
+        harness.fake.end()
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.fake.asked["create"] == 1
-    assert desk.fake.asked["upload"] == 0
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    harness.play(way())
+    assert harness.fake.asked["create"] == 1
+    assert harness.fake.asked["upload"] == 0
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
-def test_another_process_finds_it(desk):
+def test_another_process_finds_it(harness):
     """Killed between create and answer: the next process sends nothing."""
-    desk.fake.faults["create"] = [Fault(after=True)]
-    job = desk.plan()
+    harness.fake.faults["create"] = [Fault(after=True)]
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        other = desk.another_process()
-        await desk.step(200, worker=other)
-        await desk.step(200, worker=other)
-        desk.fake.end()
-        await desk.step(400, worker=other)
-        await desk.step(400, worker=other)
+        await harness.step()
+        other = harness.another_process()
+        await harness.step(200, worker=other)
+        await harness.step(200, worker=other)
+        harness.fake.end()
+        await harness.step(400, worker=other)
+        await harness.step(400, worker=other)
         await other._close()
 
-    desk.play(way())
-    assert len(desk.fake.batches) == desk.fake.asked["create"] == 1
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    harness.play(way())
+    assert len(harness.fake.batches) == harness.fake.asked["create"] == 1
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
 @pytest.mark.parametrize("states", [["PROCESSING", "PROCESSING", "PROCESSING"], ["FAILED"]])
-def test_a_file_that_is_not_ready(desk, states):
+def test_a_file_that_is_not_ready(harness, states):
     """PROCESSING: the same file is asked for until it is; FAILED: it is uploaded again. No create before that."""
-    desk.fake.file_states = list(states)
-    job = desk.plan()
+    harness.fake.file_states = list(states)
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        assert desk.fake.asked["create"] == 0
+        await harness.step()
+        assert harness.fake.asked["create"] == 0
         for _ in range(12):
-            await desk.step(200)
-        desk.fake.end()
-        await desk.to_the_end(job)
+            await harness.step(200)
+        harness.fake.end()
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.fake.asked["create"] == 1
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    harness.play(way())
+    assert harness.fake.asked["create"] == 1
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
-def test_a_file_that_was_deleted_meanwhile(desk):
+def test_a_file_that_was_deleted_meanwhile(harness):
     """A full queue for three days, and Google deleted the file after two: a 403, and it is uploaded again."""
     full = "Enqueued tokens limit exceeded"
-    desk.fake.faults["create"] = [Fault(429, message=full)] * 2
-    job = desk.plan()
+    harness.fake.faults["create"] = [Fault(429, message=full)] * 2
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        desk.fake.files.clear()
+        await harness.step()
+        harness.fake.files.clear()
         for _ in range(6):
-            await desk.step(3600 * 24)
-        desk.fake.end()
-        await desk.to_the_end(job)
+            await harness.step(3600 * 24)
+        harness.fake.end()
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.fake.asked["upload"] == 2
-    assert len(desk.fake.batches) == 1
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    harness.play(way())
+    assert harness.fake.asked["upload"] == 2
+    assert len(harness.fake.batches) == 1
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
 ODD = {
@@ -361,10 +361,10 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", list(ODD))
-def test_odd_answers_do_not_end_a_job(desk, name):
+def test_odd_answers_do_not_end_a_job(harness, name):
     """States of either prefix, unknown ones, none: asked again."""
-    job = desk.plan()
-    told = desk.fake._told
+    job = harness.plan()
+    told = harness.fake._told
     changed, more = ODD[name]
 
     def odd(batch):
@@ -373,59 +373,59 @@ def test_odd_answers_do_not_end_a_job(desk, name):
         return {**seen, **more, "metadata": held}
 
     async def way():
-        await desk.step()
-        desk.fake._told = odd
+        await harness.step()
+        harness.fake._told = odd
         for _ in range(2):
-            await desk.step(400)
-            assert desk.shard(job).step is Step.RUNNING
-        desk.fake._told = told
-        desk.fake.end()
-        await desk.to_the_end(job)
+            await harness.step(400)
+            assert harness.shard(job).step is Step.RUNNING
+        harness.fake._told = told
+        harness.fake.end()
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
+    harness.play(way())
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
 @pytest.mark.parametrize(
     ("code", "state"), [(1, State.CANCELLED), (4, State.EXPIRED), (13, State.FAILED)]
 )
-def test_an_operation_that_is_done_without_a_state(desk, code, state):
+def test_an_operation_that_is_done_without_a_state(harness, code, state):
     """The kind of its error says how it ended."""
-    job = desk.plan()
-    told = desk.fake._told
+    job = harness.plan()
+    told = harness.fake._told
 
     async def way():
-        await desk.step()
-        desk.fake.only.ending = "failed"
-        desk.fake._told = lambda batch: {
+        await harness.step()
+        harness.fake.only.ending = "failed"
+        harness.fake._told = lambda batch: {
             **told(batch),
             "metadata": {**told(batch)["metadata"], "state": None},
             "error": {"code": code, "message": "as the test wanted"},
         }
-        await desk.to_the_end(job)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    assert desk.snapshot(job).state is state
+    harness.play(way())
+    assert harness.snapshot(job).state is state
 
 
-def test_a_row_that_was_cancelled(desk):
+def test_a_row_that_was_cancelled(harness):
     """google.rpc.Status 1 in a row is a cancelled row, whose reason has its name."""
-    job = desk.plan()
+    job = harness.plan()
 
     async def way():
-        await desk.step()
-        batch = desk.fake.end("cancelled", answered=2, failed=2)
-        rows = desk.fake._rows
-        desk.fake._rows = lambda _: [
+        await harness.step()
+        batch = harness.fake.end("cancelled", answered=2, failed=2)
+        rows = harness.fake._rows
+        harness.fake._rows = lambda _: [
             (key, {"error": {"code": 1, "message": "The operation was cancelled."}})
             if "error" in told
             else (key, told)
             for key, told in rows(batch)
         ]
-        await desk.to_the_end(job)
+        await harness.to_the_end(job)
 
-    desk.play(way())
-    answers, statuses, reasons, _ = desk.outcome(job)
+    harness.play(way())
+    answers, statuses, reasons, _ = harness.outcome(job)
     assert answers == ["A", "B", None, None]
     assert statuses == ["succeeded", "succeeded", "cancelled", "cancelled"]
     assert reasons[2] == "CANCELLED: The operation was cancelled."

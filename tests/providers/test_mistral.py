@@ -16,7 +16,7 @@ from tests.providers.fakes.host import Batch
 
 @pytest.fixture
 def mistral(tmp_path):
-    """A desk for Mistral."""
+    """A harness for Mistral."""
     yield from make("mistral", tmp_path)
 
 
@@ -81,7 +81,7 @@ def test_a_bad_window_sends_nothing(mistral):
     mistral.play(mistral.to_the_end(job))
     assert mistral.snapshot(job).state is State.FAILED
     assert mistral.fake.asked == {}
-    assert all("7d" in reason for reason in mistral.told(job).reasons.values())
+    assert all("7d" in reason for reason in mistral.outcomes(job).reasons.values())
 
 
 @pytest.mark.parametrize(

@@ -20,47 +20,47 @@ RATE = "Too many requests"
     [(429, TOKENS), (400, f"token_limit_exceeded: {TOKENS}"), (429, BATCHES), (429, RATE)],
     ids=["tokens", "tokens as 400", "batches", "rate"],
 )
-def test_a_create_that_is_refused_is_sent_again(desk, status, said):
+def test_a_create_that_is_refused_is_sent_again(harness, status, said):
     """The second of two shards is refused: it waits, says for what, and arrives; nothing is sent twice."""
-    desk.fake.faults["create"] = [
+    harness.fake.faults["create"] = [
         None,
         Fault(status=status, message=said, headers={"retry-after": "200"}),
     ]
 
     async def way():
-        job = desk.plan(shard_size=2)
-        await desk.step()
-        waiting = [shard for shard in desk.ledger.shards(job) if shard.step is Step.WAITING]
+        job = harness.plan(shard_size=2)
+        await harness.step()
+        waiting = [shard for shard in harness.ledger.shards(job) if shard.step is Step.WAITING]
         assert len(waiting) == 1
-        assert messages(desk.snapshot(job)).startswith("waiting for quota: ")
+        assert messages(harness.snapshot(job)).startswith("waiting for quota: ")
         assert said in waiting[0].note
         assert waiting[0].held == ("rate" if said == RATE else "queue")
-        created = desk.fake.asked["create"]
-        await desk.step(100.0)
-        assert desk.fake.asked["create"] == created, (
+        created = harness.fake.asked["create"]
+        await harness.step(100.0)
+        assert harness.fake.asked["create"] == created, (
             "not before retry-after, while nothing has ended"
         )
-        for batch in desk.fake.batches.values():
+        for batch in harness.fake.batches.values():
             batch.answers = {
                 one: body["messages"][-1]["content"].upper() for one, body in batch.requests.items()
             }
             batch.ending = "completed"
         for _ in range(10):
-            await desk.step(60.0)
-            for batch in desk.fake.batches.values():
+            await harness.step(60.0)
+            for batch in harness.fake.batches.values():
                 if batch.ending is None:
                     batch.answers = {
                         one: body["messages"][-1]["content"].upper()
                         for one, body in batch.requests.items()
                     }
                     batch.ending = "completed"
-        assert desk.snapshot(job).is_complete
+        assert harness.snapshot(job).is_complete
         return job
 
-    job = desk.play(way())
-    assert desk.told(job).answers == ["A", "B", "C", "D"]
-    assert len(desk.fake.batches) == 2
-    assert desk.snapshot(job).state is State.COMPLETED
+    job = harness.play(way())
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
+    assert len(harness.fake.batches) == 2
+    assert harness.snapshot(job).state is State.COMPLETED
 
 
 def test_anthropic_s_batch_queue_is_full(home):

@@ -239,18 +239,20 @@ def test_an_error_that_comes_with_a_200_is_one_in_anthropic_s_shape(tmp_path, ve
 
 
 @pytest.mark.parametrize("verb", ["upload", "create", "poll", "list", "cancel"])
-def test_an_error_that_comes_with_a_200_is_one_everywhere(desk, verb):
+def test_an_error_that_comes_with_a_200_is_one_everywhere(harness, verb):
     """E2: Azure, Mistral, xAI and Gemini."""
 
     async def way():
-        provider = desk.provider()
-        await call(desk, provider, "create")
-        desk.fake.spoil = lambda *_: web.json_response({"error": {"message": "the disk is full"}})
+        provider = harness.provider()
+        await call(harness, provider, "create")
+        harness.fake.spoil = lambda *_: web.json_response(
+            {"error": {"message": "the disk is full"}}
+        )
         with pytest.raises(ProviderDownError, match="the disk is full"):
-            await call(desk, provider, verb)
-        desk.fake.batches.clear()
+            await call(harness, provider, verb)
+        harness.fake.batches.clear()
 
-    desk.play(way())
+    harness.play(way())
 
 
 def test_what_is_no_list_is_not_an_empty_one(tmp_path):

@@ -19,7 +19,7 @@ CHAT = "/v1/chat/completions"
 
 @pytest.fixture
 def xai(tmp_path):
-    """A desk for xAI."""
+    """A harness for xAI."""
     yield from make("xai", tmp_path)
 
 
@@ -135,7 +135,7 @@ def test_a_cancel_waits_for_what_is_on_its_way(xai):
         await xai.to_the_end(job)
 
     xai.play(way())
-    assert xai.told(job).answers == ["A", "B", None, None]
+    assert xai.outcomes(job).answers == ["A", "B", None, None]
     assert xai.snapshot(job).state is State.CANCELLED
 
 

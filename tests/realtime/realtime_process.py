@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from realtime_desk import begin, ended, provider
+from realtime_harness import begin, ended, provider
 
 
 async def work(folder: Path, base: str, concurrency: int) -> None:

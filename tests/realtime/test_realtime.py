@@ -6,8 +6,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from realtime_desk import KEY, begin, ended, modes, provider, requests, run, texts, until
 from realtime_endpoint import HANG, Endpoint
+from realtime_harness import KEY, begin, ended, modes, provider, requests, run, texts, until
 
 from jupyter_batch.core.errors import (
     BadRequestError,

@@ -6,8 +6,8 @@ import asyncio
 import os
 
 import pytest
-from realtime_desk import begin, ended, provider, requests, results, run, texts, until
 from realtime_endpoint import HANG, Endpoint
+from realtime_harness import begin, ended, provider, requests, results, run, texts, until
 
 from jupyter_batch.core.errors import (
     LedgerFullError,

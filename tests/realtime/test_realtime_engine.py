@@ -8,8 +8,8 @@ import json
 import msgspec
 import pandas as pd
 import pytest
-from realtime_desk import FACTS, KEY, QUICK, until
 from realtime_endpoint import HANG, Endpoint
+from realtime_harness import FACTS, KEY, QUICK, until
 
 from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.ledger.store import Ledger
@@ -30,11 +30,11 @@ ROWS = 25
 @pytest.fixture(autouse=True)
 def _ledgers_are_closed():
     yield
-    while Desk.ledgers:
-        Desk.ledgers.pop().close()
+    while Harness.ledgers:
+        Harness.ledgers.pop().close()
 
 
-class Desk:
+class Harness:
     """A ledger with one planned job of three shards, and workers over it, each as in a process of its own."""
 
     ledgers: list[Ledger] = []
@@ -118,10 +118,10 @@ def endpoint():
 
 def test_a_job_in_real_time_ends_like_any_other(tmp_path, endpoint):
     """Three shards share one limit; every row has its answer, its tokens are counted."""
-    desk = Desk(tmp_path, endpoint)
-    asyncio.run(desk.finished())
-    assert desk.answers().answers == [f"ROW {n}" for n in range(ROWS)]
-    assert desk.answers().usage.input_tokens == 5 * ROWS
+    harness = Harness(tmp_path, endpoint)
+    asyncio.run(harness.finished())
+    assert harness.answers().answers == [f"ROW {n}" for n in range(ROWS)]
+    assert harness.answers().usage.input_tokens == 5 * ROWS
     assert set(endpoint.asked.values()) == {1}
     assert endpoint.peak <= 4
 
@@ -129,16 +129,16 @@ def test_a_job_in_real_time_ends_like_any_other(tmp_path, endpoint):
 def test_counts_move_while_it_runs(tmp_path, endpoint):
     """The monitor sees what is answered before the shard has ended."""
     endpoint.decide = lambda text, before: HANG if endpoint.answered >= 6 else None
-    desk = Desk(tmp_path, endpoint)
+    harness = Harness(tmp_path, endpoint)
 
     async def cycle():
         async def look():
-            await desk.step(1.0)
-            return sum(s.completed for s in desk.ledger.shards(desk.job)) == 6
+            await harness.step(1.0)
+            return sum(s.completed for s in harness.ledger.shards(harness.job)) == 6
 
         await until(look)
         endpoint.release()
-        await desk.finished()
+        await harness.finished()
 
     asyncio.run(cycle())
     assert set(endpoint.asked.values()) == {1}
@@ -147,17 +147,17 @@ def test_counts_move_while_it_runs(tmp_path, endpoint):
 def test_a_refused_key_pauses_the_job_and_another_process_goes_on(tmp_path, endpoint):
     """The job says which variable to set; a process with a good key answers all rows."""
     endpoint.decide = lambda text, before: 401
-    desk = Desk(tmp_path, endpoint)
+    harness = Harness(tmp_path, endpoint)
 
     async def refused():
         async def look():
-            await desk.step(1.0)
-            return any(s.blocked_by is Block.KEY for s in desk.ledger.shards(desk.job))
+            await harness.step(1.0)
+            return any(s.blocked_by is Block.KEY for s in harness.ledger.shards(harness.job))
 
         await until(look)
-        shards = desk.ledger.shards(desk.job)
-        note = messages(desk.ledger.job(desk.job).snapshot(shards, desk.now))
-        await desk.worker._close()
+        shards = harness.ledger.shards(harness.job)
+        note = messages(harness.ledger.job(harness.job).snapshot(shards, harness.now))
+        await harness.worker._close()
         return note
 
     note = asyncio.run(refused())
@@ -165,9 +165,9 @@ def test_a_refused_key_pauses_the_job_and_another_process_goes_on(tmp_path, endp
     assert KEY not in note
     endpoint.decide = lambda text, before: None
     endpoint.asked.clear()
-    desk.now += 120
-    asyncio.run(desk.finished(desk.process()))
-    assert desk.answers().answers == [f"ROW {n}" for n in range(ROWS)]
+    harness.now += 120
+    asyncio.run(harness.finished(harness.process()))
+    assert harness.answers().answers == [f"ROW {n}" for n in range(ROWS)]
     assert set(endpoint.asked.values()) == {1}
 
 
@@ -182,16 +182,16 @@ def test_a_kill_after_the_run_has_begun_and_a_cancel_lose_no_answer(
         raise LostError
 
     async def way():
-        desk = Desk(tmp_path / "home", endpoint)
+        harness = Harness(tmp_path / "home", endpoint)
         monkeypatch.setattr(Realtime, "submit", dies)
-        await desk.step()
-        await until(lambda: len(desk.written()) == ROWS)
+        await harness.step()
+        await until(lambda: len(harness.written()) == ROWS)
         monkeypatch.setattr(Realtime, "submit", submit)
-        assert {shard.step for shard in desk.ledger.shards(desk.job)} == {Step.SUBMITTING}
-        await desk.worker._close()
-        desk.ledger.cancel(desk.job, desk.now)
-        await desk.finished(desk.process())
-        return desk.answers()
+        assert {shard.step for shard in harness.ledger.shards(harness.job)} == {Step.SUBMITTING}
+        await harness.worker._close()
+        harness.ledger.cancel(harness.job, harness.now)
+        await harness.finished(harness.process())
+        return harness.answers()
 
     found = asyncio.run(way())
     assert found.answers == [f"ROW {n}" for n in range(ROWS)]
@@ -200,21 +200,21 @@ def test_a_kill_after_the_run_has_begun_and_a_cancel_lose_no_answer(
 def test_a_cancelled_job_keeps_its_answers(tmp_path, endpoint):
     """What was answered is merged, the rest says that it was cancelled."""
     endpoint.decide = lambda text, before: HANG if endpoint.answered >= 6 else None
-    desk = Desk(tmp_path, endpoint)
+    harness = Harness(tmp_path, endpoint)
 
     async def cycle():
         async def look():
-            await desk.step(1.0)
+            await harness.step(1.0)
             return endpoint.answered == 6 and endpoint.hanging == 4
 
         await until(look)
-        desk.ledger.cancel(desk.job, desk.now)
-        await desk.step(1.0)
+        harness.ledger.cancel(harness.job, harness.now)
+        await harness.step(1.0)
         endpoint.release()
-        await desk.finished()
+        await harness.finished()
 
     asyncio.run(cycle())
-    found = desk.answers()
+    found = harness.answers()
     assert {n: a for n, a in enumerate(found.answers) if a} == {
         int(t[4:]): t.upper() for t in endpoint.asked
     }
@@ -226,21 +226,21 @@ def test_a_cancelled_job_keeps_its_answers(tmp_path, endpoint):
 def test_another_process_takes_over_in_the_middle(tmp_path, endpoint):
     """A worker that ends leaves the rest to the next; no answered row is asked again."""
     endpoint.decide = lambda text, before: HANG if endpoint.answered >= 16 and not before else None
-    desk = Desk(tmp_path, endpoint)
+    harness = Harness(tmp_path, endpoint)
 
     async def first():
         async def look():
-            await desk.step(1.0)
+            await harness.step(1.0)
             return endpoint.answered == 16 and endpoint.hanging == 4
 
         await until(look)
-        await desk.worker._close()
+        await harness.worker._close()
 
     asyncio.run(first())
-    done = desk.written()
+    done = harness.written()
     assert len(done) == 16
     endpoint.release()
-    asyncio.run(desk.finished(desk.process()))
-    assert desk.answers().answers == [f"ROW {n}" for n in range(ROWS)]
+    asyncio.run(harness.finished(harness.process()))
+    assert harness.answers().answers == [f"ROW {n}" for n in range(ROWS)]
     assert sum(endpoint.asked.values()) <= ROWS + 4
     assert {endpoint.asked[text] for text in done} == {1}

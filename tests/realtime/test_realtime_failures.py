@@ -6,8 +6,8 @@ import asyncio
 from collections import Counter
 
 import pytest
-from realtime_desk import FACTS, KEY, QUICK, begin, ended, provider, requests, run, texts
 from realtime_endpoint import CUT, HANG, Endpoint
+from realtime_harness import FACTS, KEY, QUICK, begin, ended, provider, requests, run, texts
 
 from jupyter_batch.core.errors import (
     AuthenticationError,

@@ -10,8 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-from realtime_desk import SECONDS, provider, requests, run
 from realtime_endpoint import HANG, Endpoint
+from realtime_harness import SECONDS, provider, requests, run
 
 HERE = Path(__file__).parent
 CONCURRENCY = 5

@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 from aiohttp import web
-from realtime_desk import provider, requests, run, texts
 from realtime_endpoint import Endpoint
+from realtime_harness import provider, requests, run, texts
 
 from jupyter_batch.core.result import Status
 

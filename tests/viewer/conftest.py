@@ -6,7 +6,7 @@ import pytest
 
 from jupyter_batch.providers import table
 from jupyter_batch.server.embedded import Embedded
-from tests.viewer.made import PROMPT, answer, failure, request, written
+from tests.viewer.finished_jobs import PROMPT, answer, failure, request, written
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 

@@ -9,7 +9,7 @@ import pytest
 from jupyter_batch.core.status import Step
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.rows import Query, Rows, views
-from tests.viewer.made import answer, million, request, written
+from tests.viewer.finished_jobs import answer, million, request, written
 
 
 def whole(rows, query=None, seconds=30, **more):

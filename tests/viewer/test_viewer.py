@@ -20,7 +20,7 @@ from jupyter_batch.notebook import kernel
 from jupyter_batch.viewer import opened
 from jupyter_batch.viewer.server import Viewer
 from tests.viewer.conftest import EVIL
-from tests.viewer.made import answer, request, written
+from tests.viewer.finished_jobs import answer, request, written
 
 
 @pytest.fixture

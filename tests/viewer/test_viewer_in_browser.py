@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from jupyter_batch.viewer.server import Viewer
 from tests.viewer.conftest import EVIL
-from tests.viewer.made import PROMPT, answer, failure, request, written
+from tests.viewer.finished_jobs import PROMPT, answer, failure, request, written
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
 from chrome import browser, chromium

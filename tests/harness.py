@@ -17,7 +17,7 @@ from jupyter_batch.runner.worker import Worker
 NOW = 1_790_121_600.0
 
 
-class Desk:
+class Harness:
     """make: the adapter, of what `another_process` is given. model: with its provider. texts: the frame's rows.
 
     fake: what the adapter calls.
@@ -85,13 +85,13 @@ class Desk:
         """As the ledger has it."""
         return self.ledger.shards(job)[number]
 
-    def told(self, job):
+    def outcomes(self, job):
         """The job's outcomes."""
         return of_job(self.ledger.job(job), self.ledger.shards(job), self.ledger.folders.of(job))
 
     def outcome(self, job):
         """(answers, statuses, reasons by row, usage) of a job that is over."""
-        found = self.told(job)
+        found = self.outcomes(job)
         return (
             found.answers,
             [str(CODES[code]) for code in found.status],

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core import secrets
+from tests.key_search import Forms, found, heard, shown, since
 from tests.keys.recorder import recording
 from tests.keys.waiting import until
-from tests.nowhere import Forms, found, heard, shown, since
 
 PRINTED = "a key was printed, logged or shown"
 KEY = "sk-of-the-fixture-0123456789"

@@ -8,8 +8,8 @@ from copy import deepcopy
 
 import pytest
 from aiohttp import web
-from realtime_desk import KEY, provider, requests, run, texts
 from realtime_endpoint import Endpoint
+from realtime_harness import KEY, provider, requests, run, texts
 
 from jupyter_batch.core.errors import (
     BadRequestError,

@@ -1,7 +1,7 @@
 """A server of OpenAI's batches and Anthropic's message batches with bad habits, as a process of its own.
 
-Standard library alone. Its clock moves on POST /clock, its faults come from a seed: `python far.py SEED` prints its
-port. GET /paid says what it answered for money, and which lines it was sent.
+Standard library alone. Its clock moves on POST /clock, its faults come from a seed: `python faulty_server.py SEED`
+prints its port. GET /paid has what it answered for money, and which lines it was sent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What JupyterLab's side says by itself: what ended, which ledger it reads, and new jobs soon."""
 
 from lab import notebook_of
-from written import TOAST, end, job_in, plan
+from written_jobs import TOAST, end, job_in, plan
 
 from jupyter_batch.ledger.store import Ledger
 

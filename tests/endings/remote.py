@@ -1,4 +1,4 @@
-"""The far side of a cell: one way to steer the providers' fakes and to read what was asked of them."""
+"""The provider of a cell: one way to steer the providers' fakes and to read what was asked of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOSTS = {
 LATE_POLLS = 3
 
 
-class FarHost:
+class RemoteHost:
     """A provider whose fake is a Host."""
 
     def __init__(self, name, fake):
@@ -122,7 +122,7 @@ class _Spoil:
 _VERBS = {"retrieve": "poll", "results": "fetch"}
 
 
-class FarAnthropic:
+class RemoteAnthropic:
     """Anthropic, whose fake has a shape of its own."""
 
     name = "anthropic"
@@ -215,17 +215,17 @@ def _anthropic():
     thread.start()
     assert up.wait(60)
     try:
-        yield FarAnthropic(fake)
+        yield RemoteAnthropic(fake)
     finally:
         over.set()
         thread.join()
 
 
 @contextmanager
-def far_side(name, clock):
+def remote_provider(name, clock):
     """A provider's fake, served on this machine."""
     with ExitStack() as stack:
         if name == "anthropic":
             yield stack.enter_context(_anthropic())
         else:
-            yield FarHost(name, stack.enter_context(HOSTS[name](clock)))
+            yield RemoteHost(name, stack.enter_context(HOSTS[name](clock)))
