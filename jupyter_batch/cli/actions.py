@@ -1,0 +1,225 @@
+"""The actions of the commands of `jupyter batch`. Each returns the exit code, and imports its own modules."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from jupyter_batch.core.errors import JobBlockedError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from jupyter_batch.config.option import Option
+    from jupyter_batch.core.status import Step
+    from jupyter_batch.group import Group
+    from jupyter_batch.jobs import Job
+
+PATIENCE = 60.0
+"""Seconds for which `cancel` and `retry` try to reach the provider before they leave that to `watch`."""
+
+
+def run_list(_asked: argparse.Namespace) -> int:
+    """Print the ledger's jobs."""
+    from jupyter_batch import jobs
+
+    print(jobs.list_jobs())
+    return 0
+
+
+def run_show(asked: argparse.Namespace) -> int:
+    """Print one job."""
+    from jupyter_batch import jobs
+
+    _print(jobs.open_job(asked.id, follow=False))
+    return 0
+
+
+def run_view(asked: argparse.Namespace) -> int:
+    """Serve a job's rows to the browser until Ctrl-C."""
+    from jupyter_batch.viewer.opened import serve
+
+    return serve(asked.id, port=asked.port, browser=not asked.no_browser)
+
+
+def _print(job: Job) -> None:
+    from jupyter_batch.monitor import text, view
+
+    seen = view.view(job.snapshot())
+    course = [seen.curve_words] if seen.curve_words else []
+    print(
+        text.line(seen),
+        f"  model: {seen.model}",
+        *(f"  batch: {batch}" for batch in seen.batches),
+        *(f"  {line}" for line in [*course, *text.details(seen)]),
+        sep="\n",
+    )
+
+
+def run_watch(asked: argparse.Namespace) -> int:
+    """Watch jobs; 1 if any is still open at the end. Failed rows are results, too.
+
+    A job that can't continue without the user is reported and left, since cron and systemd would wait forever.
+    """
+    from jupyter_batch import jobs
+
+    jobs.name_address(asked.api_base)
+    until = None if asked.timeout is None else time.monotonic() + asked.timeout
+    chosen = [jobs.open_job(asked.id)] if asked.id else _still_open()
+    if not chosen:
+        print("No job is open.")
+    if asked.id is None:
+        jobs.resume_open()
+    blocked: dict[str, str] = {}
+    while chosen:
+        for job in chosen:
+            if job.is_complete:
+                _print(job)
+            try:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                if not job.wait(left).is_complete:
+                    return 1  # out of time, or Ctrl-C
+            except JobBlockedError as error:
+                blocked[job.id] = str(error)
+                print(f"jupyter batch: {error}", file=sys.stderr)
+        # More jobs may have been submitted since; blocked ones were tried once and have printed why.
+        chosen = [] if asked.id else [job for job in _still_open() if job.id not in blocked]
+    return 1 if blocked else 0
+
+
+def _still_open() -> list[Job]:
+    from jupyter_batch import jobs
+
+    return [job for job in jobs.list_jobs() if not job.is_complete]
+
+
+def run_cancel(asked: argparse.Namespace) -> int:
+    """Cancel, and wait until the provider has the request for each batch."""
+    from jupyter_batch import jobs
+    from jupyter_batch.core.status import Step
+
+    jobs.name_address(asked.api_base)
+    job = jobs.open_job(asked.id, follow=False)  # unsent batches are never sent
+    job.cancel()
+    reached = _until(lambda: _steps(job) <= {Step.CANCELLING, Step.ENDED, Step.COLLECTED})
+    _print(job)
+    if not reached:
+        print(
+            "The provider could not be reached yet: `jupyter batch watch` tries again.",
+            file=sys.stderr,
+        )
+    return 0 if reached else 1
+
+
+def retry_options() -> list[Option]:
+    """The options of `retry`."""
+    from jupyter_batch.config.options import CHAT_PARAMS, EVERY
+
+    left = "US dollars that it may cost (default: the rest of the job's own max_cost)"
+    return [EVERY["max_cost"]._replace(help=left), *CHAT_PARAMS]
+
+
+def run_retry(asked: argparse.Namespace) -> int:
+    """Retry, and wait until each of the new batches was sent, or waits for quota or the provider."""
+    from jupyter_batch import jobs
+    from jupyter_batch.config.magic_line import values
+    from jupyter_batch.core.status import Step
+
+    jobs.name_address(asked.api_base)
+    given = values(asked, retry_options(), {})
+    job = jobs.open_job(asked.id, follow=False).retry(**given)
+    unsent = {Step.PLANNED, Step.SUBMITTING}
+    _until(lambda: not _steps(job) & unsent)
+    sent = not _steps(job) & {*unsent, Step.WAITING}
+    _print(job)
+    print(
+        "`jupyter batch watch` fetches the answers."
+        if sent
+        else "Not all batches could be sent yet: `jupyter batch watch` tries again.",
+        file=sys.stderr,
+    )
+    return 0 if sent else 1
+
+
+def _steps(job: Job | Group) -> set[Step]:
+    return {shard.step for shard in job.snapshot().shards}
+
+
+def _until(done: Callable[[], bool]) -> bool:
+    until = time.monotonic() + PATIENCE
+    while not done():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def run_adopt(asked: argparse.Namespace) -> int:
+    """List batches that are in no ledger here, or adopt them."""
+    from jupyter_batch import jobs
+    from jupyter_batch.adoption.commands import where_of
+    from jupyter_batch.core.errors import ProviderError
+
+    where = where_of(asked)
+    try:
+        if not (asked.all or asked.id):
+            found = jobs.orphans(**where)
+            print(found)
+            if found:
+                print(
+                    "`jupyter batch adopt ID`, with the same options, adopts a job; --all adopts each.",
+                    file=sys.stderr,
+                )
+            return 0
+        taken = jobs.adopt(asked.id, **where)
+    except ProviderError as error:
+        print(f"jupyter batch: {error}", file=sys.stderr)
+        return 1
+    print(taken)
+    print("`jupyter batch watch` fetches the answers.", file=sys.stderr)
+    return 0
+
+
+def run_forget(asked: argparse.Namespace) -> int:
+    """Remove jobs from the ledger."""
+    from jupyter_batch import jobs
+
+    for name in asked.id:
+        print(f"{jobs.forget(name)} is forgotten")
+    return 0
+
+
+def run_providers(_asked: argparse.Namespace) -> int:
+    """Print the providers' limits and costs."""
+    from jupyter_batch.providers.shown import Providers
+
+    print(Providers())
+    return 0
+
+
+def run_export(asked: argparse.Namespace) -> int:
+    """Write a job's results to a file."""
+    from jupyter_batch import jobs
+    from jupyter_batch.frames.table_file import check_path, write
+
+    check_path(asked.path)
+    frame = jobs.open_job(asked.id, follow=False).results()
+    write(frame, asked.path)
+    print(f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'} in {asked.path}")
+    return 0
+
+
+def run_serve(asked: argparse.Namespace) -> int:
+    """Run the embedded server."""
+    from jupyter_batch.server import serve
+
+    return int(serve.run(asked) or 0)
+
+
+def run_demo(asked: argparse.Namespace) -> int:
+    """Run the demo."""
+    from jupyter_batch import demo
+
+    return demo.run(asked)

@@ -1,0 +1,136 @@
+"""The commands of `jupyter batch`: each with its help, its arguments and its action."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from jupyter_batch.cli import actions
+
+
+class Command(NamedTuple):
+    """A command: its action, its help, and what adds its arguments."""
+
+    run: Callable[[argparse.Namespace], int]
+    about: str
+    arguments: Callable[[argparse.ArgumentParser], object] = lambda _: None
+
+
+def _id(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("id", metavar="ID", help="a job's id, as in `list`")
+
+
+def _base(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--api-base",
+        metavar="URL",
+        help="an address that the key in the environment may go to, as well as the provider's own "
+        "(several: in $JUPYTER_BATCH_API_BASES)",
+    )
+
+
+def _id_and_base(sub: argparse.ArgumentParser) -> None:
+    _id(sub)
+    _base(sub)
+
+
+def _view_arguments(sub: argparse.ArgumentParser) -> None:
+    _id(sub)
+    sub.add_argument("--port", type=int, default=0, metavar="N", help="default: a free one")
+    sub.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
+
+
+def _watch_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "id", nargs="?", metavar="ID", help="only this job (default: all that are open)"
+    )
+    sub.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1"
+    )
+    _base(sub)
+
+
+def _retry_arguments(sub: argparse.ArgumentParser) -> None:
+    from jupyter_batch.config.magic_line import add_all
+
+    _id_and_base(sub)
+    add_all(sub, actions.retry_options())
+
+
+def _of_module(name: str) -> Callable[[argparse.ArgumentParser], None]:
+    """The arguments that a module adds; imported only where the command is chosen."""
+
+    def add(sub: argparse.ArgumentParser) -> None:
+        import_module(f"jupyter_batch.{name}").add_arguments(sub)
+
+    return add
+
+
+def _forget_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("id", nargs="+", metavar="ID", help="a job's id, as in `list`")
+
+
+def _export_arguments(sub: argparse.ArgumentParser) -> None:
+    _id(sub)
+    sub.add_argument(
+        "path",
+        type=Path,
+        metavar="FILE",
+        help="its ending chooses the format; the file is replaced as a whole",
+    )
+
+
+COMMANDS = {
+    "list": Command(actions.run_list, "every job in the ledger, newest first"),
+    "show": Command(actions.run_show, "a job: state, counts, why rows failed", _id),
+    "view": Command(
+        actions.run_view, "a job's rows in the browser: filter, search, export", _view_arguments
+    ),
+    "watch": Command(
+        actions.run_watch,
+        "poll and download, without any kernel, until all is collected; then exit 0 (1 where a job "
+        "can't continue without you, with the reason)",
+        _watch_arguments,
+    ),
+    "cancel": Command(
+        actions.run_cancel, "cancel a job at the provider; finished rows are kept", _id_and_base
+    ),
+    "retry": Command(
+        actions.run_retry,
+        "send only the rows of a job again that have no answer; until they are sent",
+        _retry_arguments,
+    ),
+    "adopt": Command(
+        actions.run_adopt,
+        "list the provider's batches that are in no job here (another machine's, a lost ledger's); "
+        "adopt one job's, or all",
+        _of_module("adoption.commands"),
+    ),
+    "forget": Command(
+        actions.run_forget,
+        "remove complete jobs from the ledger, answers and all: they can't be reused, and are paid "
+        "again when they are asked again",
+        _forget_arguments,
+    ),
+    "providers": Command(
+        actions.run_providers, "each provider's limits, storage and costs, with their sources"
+    ),
+    "export": Command(
+        actions.run_export,
+        "write a job's results to a file: .csv, .jsonl or .parquet",
+        _export_arguments,
+    ),
+    "serve": Command(
+        actions.run_serve,
+        "an OpenAI-compatible Files and Batches server on this machine",
+        _of_module("server.serve"),
+    ),
+    "demo": Command(
+        actions.run_demo,
+        "a whole job on real reviews and the embedded server: no key, no network",
+        _of_module("demo"),
+    ),
+}
